@@ -1,0 +1,117 @@
+"""The demo: one pipeline of five steps that can be told to wait, to fail, and to recover."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from taskqueue import Permanent, Retry, current_task, pipeline, step
+
+StepName = Literal["simulate-processing", "simulate-delay", "simulate-api-call", "demonstrate-retry", "return-result"]
+
+# Short enough to watch. What a pipeline gets without a policy of its own is five retries over 24 hours.
+SOON = Retry.exponential(first=timedelta(seconds=1), retries=4, longest=timedelta(seconds=8))
+
+
+class DemoRequest(BaseModel):
+    """What the demo shall do."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"label": "hello", "delay_seconds": 2, "failures_before_success": 1}]},
+    )
+
+    label: str = Field(min_length=1, max_length=100, description="A word to recognise the task by.")
+    delay_seconds: float = Field(default=2, ge=0, le=60, description="How long simulate-delay takes.")
+    simulate_failure: bool = Field(default=False, description="Fail for good in the step that fail_at_step names.")
+    fail_at_step: StepName = Field(default="simulate-api-call", description="Where simulate_failure strikes.")
+    failures_before_success: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="How often demonstrate-retry fails before it succeeds; more than 4 is for good.",
+    )
+
+
+class Processed(BaseModel):
+    """A label after processing."""
+
+    label: str
+    words: int
+
+
+class ApiResponse(BaseModel):
+    """What a remote service might answer."""
+
+    status: int
+    echo: str
+
+
+class DemoResult(BaseModel):
+    """What the demo comes to."""
+
+    label: str
+    words: int
+    api_status: int
+    tries: int
+
+
+@pipeline("demo/task")
+def demo_task(request: DemoRequest) -> DemoResult:
+    """Five steps: some work, a wait, a call to a service, a step that recovers from failures, and a result."""
+    processed = simulate_processing(request)
+    simulate_delay(request)
+    response = simulate_api_call(processed, request)
+    tries = demonstrate_retry(request)
+    return return_result(processed, response, tries, request)
+
+
+@step(retry=SOON)
+def simulate_processing(request: DemoRequest) -> Processed:
+    """Work on the label."""
+    fail_if_asked("simulate-processing", request)
+    return Processed(label=request.label.strip(), words=len(request.label.split()))
+
+
+@step(retry=SOON, timeout=timedelta(seconds=90))
+def simulate_delay(request: DemoRequest) -> float:
+    """Take a while, and say how far it is."""
+    fail_if_asked("simulate-delay", request)
+    parts = 20
+    for part in range(parts):
+        time.sleep(request.delay_seconds / parts)
+        current_task().progress((part + 1) / parts, f"part {part + 1} of {parts}")
+    return request.delay_seconds
+
+
+@step(retry=SOON, timeout=timedelta(seconds=30))
+def simulate_api_call(processed: Processed, request: DemoRequest) -> ApiResponse:
+    """Stand for a call to a remote service."""
+    fail_if_asked("simulate-api-call", request)
+    return ApiResponse(status=200, echo=processed.label)
+
+
+@step(retry=SOON)
+def demonstrate_retry(request: DemoRequest) -> int:
+    """Fail as often as asked, then succeed; returns the number of tries."""
+    fail_if_asked("demonstrate-retry", request)
+    attempt = current_task().attempt
+    if attempt <= request.failures_before_success:
+        raise ConnectionError(f"simulated failure {attempt} of {request.failures_before_success}")
+    return attempt
+
+
+@step(retry=SOON)
+def return_result(processed: Processed, response: ApiResponse, tries: int, request: DemoRequest) -> DemoResult:
+    """Put the result together."""
+    fail_if_asked("return-result", request)
+    return DemoResult(label=processed.label, words=processed.words, api_status=response.status, tries=tries)
+
+
+def fail_if_asked(name: StepName, request: DemoRequest) -> None:
+    """Raise an error that no retry can help, if the request asks for one in this step."""
+    if request.simulate_failure and request.fail_at_step == name:
+        raise Permanent(f"simulated failure in {name}, as the request asked")

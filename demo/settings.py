@@ -1,0 +1,198 @@
+"""Settings of the demo project, read from the environment; docs/settings.md lists them.
+
+Without DATABASE_URL this is the local quickstart: embedded PostgreSQL, DEBUG on, reachable from this machine only.
+With DATABASE_URL it is a deployment: DEBUG is off unless asked for, and SECRET_KEY must be given.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATABASE_URL: str = env.str("DATABASE_URL", default="")
+DEBUG: bool = env.bool("DEBUG", default=not DATABASE_URL)
+
+
+def secret_key() -> str:
+    """The environment's SECRET_KEY; in DEBUG a fixed one will do."""
+    key: str = env.str("SECRET_KEY", default="")
+    if key:
+        return key
+    if DEBUG:
+        return "development-only-key-that-protects-nothing-outside-this-machine"
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set, and DEBUG is off. Set SECRET_KEY to a long random text "
+        "(python -c 'import secrets; print(secrets.token_urlsafe(50))'), the same for web and workers."
+    )
+
+
+def database() -> dict[str, Any]:
+    """The server that DATABASE_URL names, or else PostgreSQL embedded in this project."""
+    if DATABASE_URL:
+        if not DATABASE_URL.startswith(("postgres://", "postgresql://", "pgsql://")):
+            raise ImproperlyConfigured(
+                "DATABASE_URL must name a PostgreSQL database: postgres://user:password@host:5432/name. "
+                "Without DATABASE_URL the project runs its own embedded PostgreSQL."
+            )
+        server: dict[str, Any] = env.db_url("DATABASE_URL")
+        return server
+    return {
+        "ENGINE": "taskqueue.embedded",
+        "NAME": "taskqueue",
+        "EMBEDDED": {"data_dir": env.str("TASKQUEUE_DATA_DIR", default="")},
+    }
+
+
+SECRET_KEY = secret_key()
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=[])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_q",
+    "taskqueue",
+    "demo",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "demo.urls"
+WSGI_APPLICATION = "demo.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Connections stay open and are checked before use: workers lose two thirds of their speed without.
+DATABASES = {
+    "default": {
+        **database(),
+        "ATOMIC_REQUESTS": False,
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    },
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+    for validator in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+# In DEBUG files are served from where they lie, so no collectstatic is needed.
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_AUTOREFRESH = DEBUG
+
+TASKQUEUE: dict[str, Any] = {}
+
+WORKERS: int = env.int("WORKERS", default=2)
+# Retries, attempts, timeouts and schedules are taskqueue's own: what django-q2 has of them must never act first.
+Q_CLUSTER = {
+    "name": "taskqueue",
+    "orm": "default",
+    "broker_class": "taskqueue.workers.doorbell.Doorbell",
+    "workers": WORKERS,
+    "queue_limit": WORKERS,
+    "recycle": 5000,
+    "timeout": 86400,
+    "retry": 90000,
+    "max_attempts": 1,
+    "ack_failures": True,
+    "catch_up": False,
+    "save_limit": 1000,
+    "guard_cycle": 0.5,
+    "poll": 1,
+    "log_level": "WARNING",
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAdminUser"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "taskqueue.api.problems.handle",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "taskqueue",
+    "DESCRIPTION": "Durable multi-step tasks: submit, watch, retry.",
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# HTTPS=false is for a service behind plain HTTP, such as docker compose on one machine.
+HTTPS: bool = env.bool("HTTPS", default=not DEBUG)
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^api/health/"]
+SECURE_HSTS_SECONDS: int = env.int("HSTS_SECONDS", default=3600 if HTTPS else 0)
+# Only behind a proxy that always sets this header itself: otherwise a caller could forge it.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "django": {"handlers": []},  # or each line comes twice: Django's own handler stays beside the root's
+        "django-q": {"level": "WARNING"},  # it tells each process's coming and going
+    },
+}

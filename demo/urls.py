@@ -1,0 +1,11 @@
+"""The demo project's addresses: the admin, the API, and a front door that leads to the admin."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/", admin.site.urls),
+    path("api/", include("taskqueue.urls")),
+]

@@ -1,0 +1,45 @@
+"""Durable multi-step tasks inside one Django project and one PostgreSQL database.
+
+    from taskqueue import pipeline, step
+
+The names are looked up when they are first used: Django imports this package before its models can exist.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taskqueue.authoring import (
+        BoundPipeline,
+        Permanent,
+        Pipeline,
+        Retry,
+        RetryAfter,
+        Step,
+        StepFailed,
+        StepTimedOut,
+        current_task,
+        pipeline,
+        step,
+    )
+
+__all__ = [
+    "BoundPipeline",
+    "Permanent",
+    "Pipeline",
+    "Retry",
+    "RetryAfter",
+    "Step",
+    "StepFailed",
+    "StepTimedOut",
+    "current_task",
+    "pipeline",
+    "step",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """An author's name, from `taskqueue.authoring`."""
+    if name in __all__:
+        return getattr(import_module("taskqueue.authoring"), name)
+    raise AttributeError(f"module 'taskqueue' has no attribute {name!r}")

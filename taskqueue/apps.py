@@ -1,0 +1,23 @@
+"""The Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+from django.utils.module_loading import autodiscover_modules
+
+
+class TaskqueueConfig(AppConfig):
+    """Finds every installed app's pipelines and keeps their rows up to date."""
+
+    name = "taskqueue"
+    verbose_name = "Task queue"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import each installed app's `pipelines` module, and mirror what they define after each migrate."""
+        from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
+        from taskqueue.engine.mirror import mirror_after_migrate
+
+        autodiscover_modules("pipelines")
+        post_migrate.connect(mirror_after_migrate, sender=self)

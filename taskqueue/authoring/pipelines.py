@@ -1,0 +1,136 @@
+"""Pipelines: functions whose calls become tasks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+
+from taskqueue.codec import Payload, Result
+from taskqueue.context import current, current_step
+from taskqueue.definitions import PIPELINE_NAME, PipelineDefinition, registry
+from taskqueue.engine.intake import Options, insert
+from taskqueue.errors import DefinitionError, WrongPlace
+from taskqueue.models import Task
+from taskqueue.policies import Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class BoundPipeline(Generic[P, R]):
+    """A pipeline with the options of the task that is to be made of it."""
+
+    definition: PipelineDefinition
+    options: Options
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
+        """Make a task, in the caller's transaction: a rollback takes it along.
+
+        Returns:
+            The task; its `duplicate` is true when the key stands for one that existed already.
+
+        Raises:
+            InvalidPayload, Unstorable, TooLarge: the arguments do not fit.
+            WrongPlace: called in a pipeline's body, where it would be repeated; a step may call it.
+        """
+        if current.get() is not None and not current_step.get():
+            raise WrongPlace(
+                "enqueue() was called in a pipeline's body, which runs again from its beginning after every pause. "
+                "Call it in a step."
+            )
+        return insert(self.definition, self.definition.payload.pack(args, kwargs), options=self.options)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
+        """The same from async code."""
+        return await sync_to_async(self.enqueue)(*args, **kwargs)
+
+
+class Pipeline(Generic[P, R]):
+    """A function that becomes a task when it is enqueued, and is an ordinary function when it is called."""
+
+    def __init__(self, definition: PipelineDefinition) -> None:
+        self.definition = definition
+        functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it here and now, with nothing recorded: for the shell and for tests.
+
+        Raises:
+            WrongPlace: called inside a task.
+        """
+        if current.get() is not None:
+            raise WrongPlace(
+                f"Pipeline {self.definition.name!r} was called inside a task. Enqueue it in a step instead."
+            )
+        return cast("R", self.definition.function(*args, **kwargs))
+
+    def using(
+        self,
+        *,
+        key: str = "",
+        force: bool = False,
+        priority: int = 0,
+        run_at: datetime | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> BoundPipeline[P, R]:
+        """The pipeline with options for one task; see `engine.intake.Options` for what they mean.
+
+        Raises:
+            InvalidOptions: one of them is not valid.
+        """
+        options = Options(key=key, force=force, priority=priority, run_at=run_at, labels=labels or {})
+        return BoundPipeline(self.definition, options)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
+        """Make a task without options; see `BoundPipeline.enqueue`."""
+        return self.using().enqueue(*args, **kwargs)
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
+        """The same from async code."""
+        return await self.using().aenqueue(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        """For people."""
+        return f"<pipeline {self.definition.name}>"
+
+
+def pipeline(name: str, *, retry: Retry = Retry()) -> Callable[[Callable[P, R]], Pipeline[P, R]]:  # noqa: B008 - frozen
+    """Make a function a pipeline.
+
+    Args:
+        name: by which the API and the admin know it, such as "shop/fulfil".
+        retry: when the body is tried again after an error that it raised itself, between its steps.
+
+    Raises:
+        DefinitionError: it cannot work, with a hint.
+    """
+
+    def decorate(function: Callable[P, R]) -> Pipeline[P, R]:
+        definition = define(function, name=name, retry=retry)
+        registry.add(definition)
+        return Pipeline(definition)
+
+    return decorate
+
+
+def define(function: Callable[..., Any], *, name: str, retry: Retry) -> PipelineDefinition:
+    """Check a pipeline's parts and put them together."""
+    if not inspect.isfunction(function):
+        raise DefinitionError(
+            f"Pipeline {name!r} is not a function.", hint="Put @pipeline on a def, as its outermost decorator."
+        )
+    if not PIPELINE_NAME.fullmatch(name) or len(name) > 200:
+        raise DefinitionError(
+            f"A pipeline is called {name!r}.",
+            hint="Use small letters, digits, dots and hyphens, parted by slashes: 'shop/fulfil'.",
+        )
+    return PipelineDefinition(
+        name=name, function=function, retry=retry, payload=Payload(function), result=Result(function)
+    )

@@ -1,0 +1,158 @@
+"""Steps: functions whose results a task keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from asgiref.sync import sync_to_async
+
+from taskqueue.codec import Arguments, Result
+from taskqueue.context import current, current_step
+from taskqueue.definitions import KEY_MAX_LENGTH, STEP_NAME, StepDefinition
+from taskqueue.errors import DefinitionError, WrongPlace
+from taskqueue.policies import Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Step(Generic[P, R]):
+    """A function that is a durable step when a pipeline's body calls it, and an ordinary function everywhere else."""
+
+    def __init__(self, definition: StepDefinition, *, key: str = "") -> None:
+        self.definition = definition
+        self._key = key
+        functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call it. In a pipeline's body the result is recorded, and recalled when the body runs again.
+
+        Raises:
+            StepFailed: in a body, when the step's retries are used up.
+        """
+        task = current.get()
+        if task is None or current_step.get():
+            return cast("R", self.definition.function(*args, **kwargs))
+        if self.definition.is_async:
+            return cast("R", task.acall(self.definition, self._key, args, kwargs))
+        if in_event_loop():
+            raise WrongPlace(
+                f"Step {self.definition.name!r} is a plain function and was called in an async pipeline. "
+                "Write `await step.aio(…)`, which runs it in the worker's main thread, or make it `async def`."
+            )
+        return cast("R", task.call(self.definition, self._key, args, kwargs))
+
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
+        """Call a plain step from an async pipeline; it runs in the worker's main thread."""
+        return sync_to_async(self.__call__)(*args, **kwargs)
+
+    def named(self, key: str) -> Step[P, R]:
+        """The same step under a key of its own, for calls whose order may change.
+
+        Raises:
+            ValueError: the key is empty or too long.
+        """
+        if not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable():
+            raise ValueError(f"A step's key has 1 to {KEY_MAX_LENGTH} printable characters, not {key!r}.")
+        return Step(self.definition, key=key)
+
+    def __repr__(self) -> str:
+        """For people."""
+        return f"<step {self.definition.name}>"
+
+
+def in_event_loop() -> bool:
+    """Whether this code runs inside a coroutine."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+class StepDecorator:
+    """`@step`, plain or with options; `step.atomic` is its twin for steps that write by the ORM."""
+
+    def __init__(self, *, atomic: bool = False) -> None:
+        self._atomic = atomic
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
+
+    @overload
+    def __call__(
+        self, /, *, name: str | None = None, retry: Retry = ..., timeout: timedelta | None = None
+    ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+
+    def __call__(
+        self,
+        function: Callable[P, R] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        timeout: timedelta | None = None,
+    ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
+        """Make a function a step.
+
+        Args:
+            function: what the step does. Its arguments and its result must fit their annotations and be JSON-able.
+            name: its name; from the function's by default. A stable name survives renaming the function.
+            retry: when a failed try is repeated; by default five times over 24 hours.
+            timeout: after so long StepTimedOut is raised inside the function.
+
+        Raises:
+            DefinitionError: it cannot work, with a hint.
+        """
+
+        def decorate(function: Callable[P, R]) -> Step[P, R]:
+            return Step(define(function, name=name, retry=retry, timeout=timeout, atomic=self._atomic))
+
+        return decorate if function is None else decorate(function)
+
+
+class AnyStepDecorator(StepDecorator):
+    """`@step` with its twin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.atomic = StepDecorator(atomic=True)
+        """The function's ORM writes and the record of its result are one transaction: they happen exactly once."""
+
+
+step = AnyStepDecorator()
+
+
+def define(
+    function: Callable[..., Any], *, name: str | None, retry: Retry, timeout: timedelta | None, atomic: bool
+) -> StepDefinition:
+    """Check a step's parts and put them together."""
+    what = f"Step {getattr(function, '__qualname__', function)!r}"
+    if not inspect.isfunction(function):
+        raise DefinitionError(f"{what} is not a function.", hint="Put @step on a def, as its outermost decorator.")
+    name = function.__name__.strip("_").replace("_", "-").lower() if name is None else name
+    if not STEP_NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{what} has the name {name!r}.",
+            hint="Use small letters, digits, dots and hyphens: @step(name='charge-card').",
+        )
+    if timeout is not None and timeout <= timedelta(0):
+        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is longer than nothing.")
+    if atomic and inspect.iscoroutinefunction(function):
+        raise DefinitionError(
+            f"{what} is async and atomic.", hint="Django has no async transactions: make it a plain function."
+        )
+    return StepDefinition(
+        name=name,
+        function=function,
+        retry=retry,
+        timeout=timeout,
+        atomic=atomic,
+        arguments=Arguments(function),
+        result=Result(function),
+    )

@@ -1,0 +1,72 @@
+"""System checks: what would go wrong at run time is said at start, with what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+
+from taskqueue.conf import settings
+from taskqueue.definitions import PipelineDefinition, registry
+
+
+@register(Tags.database)
+def check_database(**_kwargs: Any) -> list[CheckMessage]:
+    """Only PostgreSQL has what the engine's promises rest on."""
+    if connection.vendor == "postgresql":
+        return []
+    return [
+        Error(
+            f"taskqueue needs PostgreSQL, and the default database is {connection.display_name}.",
+            hint=(
+                "Its claims, locks and wake-ups have no counterpart there. Use ENGINE "
+                "'django.db.backends.postgresql' (14 or newer), or 'taskqueue.embedded' for a PostgreSQL that "
+                "needs no installation (pip install 'taskqueue[embedded]')."
+            ),
+            id="taskqueue.E001",
+        )
+    ]
+
+
+@register()
+def check_settings(**_kwargs: Any) -> list[CheckMessage]:
+    """TASKQUEUE holds only what exists."""
+    try:
+        settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="docs/settings.md lists the settings.", id="taskqueue.E002")]
+    return []
+
+
+@register()
+def check_pipelines(**_kwargs: Any) -> list[CheckMessage]:
+    """Each pipeline's steps can be told apart and called."""
+    return [problem for definition in registry.all() for problem in problems_of(definition)]
+
+
+def problems_of(definition: PipelineDefinition) -> list[CheckMessage]:
+    """What is wrong with one pipeline."""
+    steps = definition.known_steps()
+    names = [step.name for step in steps]
+    problems: list[CheckMessage] = [
+        Error(
+            f"Pipeline {definition.name!r} calls two different steps called {name!r}.",
+            hint="Their recorded results could be taken for each other. Give one of them @step(name=…).",
+            obj=definition.function,
+            id="taskqueue.E003",
+        )
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    problems += [
+        Error(
+            f"Pipeline {definition.name!r} is a plain function and calls the async step {step.name!r}.",
+            hint="Make the pipeline `async def` and await the step, or make the step a plain function.",
+            obj=definition.function,
+            id="taskqueue.E004",
+        )
+        for step in steps
+        if step.is_async and not definition.is_async
+    ]
+    return problems

@@ -1,0 +1,297 @@
+"""Python values to JSON and back, by the types that authors wrote. No database here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from types import GenericAlias
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
+
+from taskqueue.errors import DefinitionError, Fault, InvalidPayload, TooLarge, Unstorable
+
+NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def write(value: object, *, what: str = "value") -> str:
+    """Write a JSON-able value as the JSON text that is stored.
+
+    Args:
+        value: dicts, lists, strings, numbers, booleans and None, nested.
+        what: the name of the value in error messages.
+
+    Raises:
+        Unstorable: it holds what JSON (NaN, infinities, other objects) or PostgreSQL (NUL, lone surrogates) cannot
+            hold.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise unstorable(value, what, str(error)) from error
+    if "\\u0000" in text and NUL.search(text):
+        raise unstorable(value, what, "it holds a NUL character")
+    return text
+
+
+def read(text: str) -> Any:
+    """Read JSON text that `write` wrote."""
+    return json.loads(text)
+
+
+def unstorable(value: object, what: str, reason: str) -> Unstorable:
+    """The error that names each place in the value that cannot be stored."""
+    faults = list(faults_in(value))[:20] or [Fault("", reason)]
+    return Unstorable(f"The {what} cannot be stored as JSON: {faults[0].detail}.", faults)
+
+
+def faults_in(value: object, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
+    """Each place in a value that JSON or PostgreSQL cannot store."""
+    if depth > 200:
+        yield Fault(pointer, "it is nested too deeply")
+    elif isinstance(value, str):
+        yield from text_faults(value, pointer)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Fault(pointer, f"{value} is not a JSON number")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from text_faults(str(name), pointer)
+            yield from faults_in(item, f"{pointer}/{escape(name)}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from faults_in(item, f"{pointer}/{index}", depth + 1)
+
+
+def text_faults(text: str, pointer: str) -> Iterator[Fault]:
+    """What PostgreSQL refuses in a text."""
+    if "\x00" in text:
+        yield Fault(pointer, "text cannot hold the NUL character (U+0000)")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        yield Fault(pointer, "text cannot hold a lone surrogate (half of a UTF-16 pair)")
+
+
+def escape(part: object) -> str:
+    """One part of a JSON pointer (RFC 6901, section 3)."""
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def faults_of(error: ValidationError) -> list[Fault]:
+    """Pydantic's complaints as pointers and sentences."""
+    return [
+        Fault("".join(f"/{escape(part)}" for part in item["loc"]), item["msg"])
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def within(text: str, *, limit: int, what: str, setting: str, used: int = 0) -> str:
+    """The text itself, if it is no longer than its limit in bytes, together with what is used of that already.
+
+    Raises:
+        TooLarge: it is longer.
+    """
+    if used + len(text) * 4 > limit and (size := used + len(text.encode())) > limit:
+        raise TooLarge(what, size=size, limit=limit, setting=setting)
+    return text
+
+
+def printable(text: str) -> str:
+    """The text with what PostgreSQL cannot store in it replaced, for error messages that must be kept in any case."""
+    return text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
+
+
+class Result:
+    """What a function returns: checked against its annotation, written, read again with its types."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        hints = hints_of(function)
+        self.adapter = adapter_for(function, hints.get("return", Any))
+
+    def write(self, value: object, *, what: str) -> str:
+        """Check a returned value and write it as JSON.
+
+        Raises:
+            ValidationError: it does not fit the annotation.
+            Unstorable: it fits, but cannot be stored.
+        """
+        try:
+            plain = self.adapter.dump_python(self.adapter.validate_python(value), mode="json")
+        except PydanticSerializationError as error:
+            raise Unstorable(f"The {what} cannot be stored as JSON: {error}.", [Fault("", str(error))]) from error
+        return write(plain, what=what)
+
+    def read(self, text: str) -> Any:
+        """Read what `write` wrote, as the annotated types.
+
+        Raises:
+            ValidationError: the annotation has changed since and the value no longer fits.
+        """
+        return self.adapter.validate_json(text)
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of the result."""
+        return self.adapter.json_schema()
+
+
+class Arguments:
+    """The parameters of a function as one model: a call's arguments are checked against it and written as JSON."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.signature = inspect.signature(function)
+        self.model = model_of(function, self.signature)
+
+    def write(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, what: str) -> str:
+        """Check a call's arguments and write them as a JSON object by parameter name.
+
+        Raises:
+            TypeError: they do not match the signature.
+            ValidationError: one does not fit its annotation.
+            Unstorable: one cannot be stored.
+        """
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        checked = self.model.model_validate(dict(bound.arguments))
+        try:
+            return write(checked.model_dump(mode="json", by_alias=True), what=what)
+        except PydanticSerializationError as error:
+            raise Unstorable(f"The {what} cannot be stored as JSON: {error}.", [Fault("", str(error))]) from error
+
+
+class Payload:
+    """The request that a pipeline takes: its sole model parameter as it is, else a model made from its signature."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.signature = inspect.signature(function)
+        if any(parameter.kind in VARIADIC for parameter in self.signature.parameters.values()):
+            raise DefinitionError(
+                f"Pipeline {function.__qualname__} takes *args or **kwargs.",
+                hint="Name each parameter, so that the API can describe the payload.",
+            )
+        hints = hints_of(function)
+        kinds = [hints.get(name) for name in self.signature.parameters]
+        self.whole = len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)
+        self.model: type[BaseModel] = kinds[0] if self.whole else model_of(function, self.signature)  # type: ignore[assignment]
+
+    def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Write the arguments of a typed call as the payload's JSON.
+
+        Raises:
+            TypeError: they do not match the signature.
+            InvalidPayload, Unstorable: one of them does not fit or cannot be stored.
+        """
+        bound = self.signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return self.check(next(iter(bound.arguments.values())) if self.whole else dict(bound.arguments))
+
+    def check(self, value: object) -> str:
+        """Check a payload, given as plain JSON values or as the model, and write it as JSON.
+
+        Raises:
+            InvalidPayload: with a pointer for each fault.
+            Unstorable: it holds what cannot be stored.
+        """
+        try:
+            model = self.model.model_validate(value)
+        except ValidationError as error:
+            faults = faults_of(error)
+            raise InvalidPayload(f"The payload has {len(faults)} fault{'s' * (len(faults) > 1)}.", faults) from error
+        return write(model.model_dump(mode="json", by_alias=True), what="payload")
+
+    def unpack(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read a payload as the arguments of the pipeline's function.
+
+        Raises:
+            ValidationError: the code has changed since and the payload no longer fits.
+        """
+        model = self.model.model_validate_json(text)
+        if self.whole:
+            return (model,), {}
+        bound = self.signature.bind_partial()
+        bound.arguments.update({name: getattr(model, field_name(name)) for name in self.signature.parameters})
+        return bound.args, bound.kwargs
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of the payload."""
+        return self.model.model_json_schema()
+
+    def example(self) -> Any:
+        """The first example that the model gives of itself, else one made of its fields' examples and defaults."""
+        schema = self.json_schema()
+        if schema.get("examples"):
+            return schema["examples"][0]
+        examples = {}
+        for name, field in schema.get("properties", {}).items():
+            if field.get("examples"):
+                examples[name] = field["examples"][0]
+            elif "default" in field:
+                examples[name] = field["default"]
+        return examples
+
+
+def fingerprint_of(arguments: str) -> str:
+    """A short name for a call's arguments: equal calls have equal ones."""
+    return sha256(arguments.encode()).hexdigest()[:32]
+
+
+def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function, evaluated.
+
+    Raises:
+        DefinitionError: one names something that does not exist at run time.
+    """
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(
+            f"{function.__qualname__}: {error}.",
+            hint="Its annotations are needed when it runs: import their types outside `if TYPE_CHECKING`, above it.",
+        ) from error
+
+
+def model_of(function: Callable[..., Any], signature: inspect.Signature) -> type[BaseModel]:
+    """A model with one field per parameter.
+
+    The fields have a prefix and an alias, because a parameter may be called `json`, `copy` or `_id`, and a field not.
+    """
+    hints = hints_of(function)
+    fields: dict[str, Any] = {}
+    for name, parameter in signature.parameters.items():
+        kind = hints.get(name, Any)
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            kind = GenericAlias(tuple, (kind, ...))
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            kind = GenericAlias(dict, (str, kind))
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        fields[field_name(name)] = (kind, Field(default, alias=name))
+    title = "".join(part.capitalize() for part in function.__name__.split("_"))
+    try:
+        return create_model(title, __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    except PydanticUserError as error:
+        raise unfit(function, error) from error
+
+
+def adapter_for(function: Callable[..., Any], kind: Any) -> TypeAdapter[Any]:
+    """A pydantic adapter for an annotation of this function."""
+    try:
+        return TypeAdapter(kind)
+    except PydanticUserError as error:
+        raise unfit(function, error) from error
+
+
+def unfit(function: Callable[..., Any], error: PydanticUserError) -> DefinitionError:
+    """The error for an annotation that cannot be stored as JSON."""
+    return DefinitionError(
+        f"{function.__qualname__} has an annotation that cannot be stored as JSON: {error.message.splitlines()[0]}",
+        hint="Use plain types, dataclasses or pydantic models; of a Django model pass the primary key.",
+    )
+
+
+def field_name(parameter: str) -> str:
+    """The field that holds a parameter."""
+    return f"arg_{parameter}"

@@ -1,0 +1,47 @@
+"""The settings of taskqueue: one documented TASKQUEUE dict, with a default for each entry (see docs/settings.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What TASKQUEUE may hold."""
+
+    IDEMPOTENCY_WINDOW: timedelta = timedelta(hours=24)
+    """How long a key keeps pointing at the task that was first made with it."""
+    PAYLOAD_MAX_BYTES: int = MEBIBYTE // 2
+    """Largest payload, as JSON."""
+    STEP_OUTPUT_MAX_BYTES: int = 4 * MEBIBYTE
+    """Largest output of one step, and largest arguments to one, as JSON."""
+    TASK_OUTPUT_MAX_BYTES: int = 32 * MEBIBYTE
+    """Largest sum of the step outputs of one task."""
+    DRAIN_BUDGET: timedelta = timedelta(seconds=2)
+    """How long a worker goes on claiming before it lets the process pool have a look."""
+    STOP_GRACE: timedelta = timedelta(seconds=30)
+    """How long a stopping worker may go on with the step that it is in."""
+    WATCHDOG: timedelta = timedelta(seconds=10)
+    """How long claimable work may lie beside idle workers before their pool is started anew."""
+
+
+def settings() -> Settings:
+    """The settings now in force.
+
+    Raises:
+        ImproperlyConfigured: TASKQUEUE holds an entry that does not exist, or one of the wrong type.
+    """
+    given: dict[str, object] = getattr(django_settings, "TASKQUEUE", {})
+    kinds = {field.name: type(field.default) for field in fields(Settings)}
+    for name, value in given.items():
+        if name not in kinds:
+            raise ImproperlyConfigured(f"TASKQUEUE has no setting {name!r}. It knows: {', '.join(kinds)}.")
+        if not isinstance(value, kinds[name]):
+            raise ImproperlyConfigured(f"TASKQUEUE[{name!r}] must be a {kinds[name].__name__}, not {value!r}.")
+    return Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value

@@ -1,0 +1,19 @@
+"""The engine: how a task gets from a call to its end. It knows neither HTTP nor django-q2.
+
+A map, in the order in which a task lives through it:
+
+    intake       a call becomes a row, in the caller's transaction
+    wakeups      idle workers are told, after the commit
+    duty         timers fall due, dead workers' tasks come back, and how much could be claimed
+    claims       a worker takes the lease of the next task
+    drains       the loop of a worker: claim, execute, settle and claim again, until nothing is left
+    execution    the pipeline's body runs; each step is recalled, or called and checkpointed
+    journal      what a task has recorded so far, and the fenced writes that add to it
+    outcomes     the closed set of ways in which an execution can end
+    settlement   an outcome is written and the next task claimed, in one commit
+    control      what people ask for: retry, cancel, rerun
+    liveness     worker rows, their locks and heartbeats
+    mirror       pipelines of the code, as rows
+    queries      the read side, for the API and the admin
+    statements   the SQL of all of it
+"""

@@ -1,0 +1,47 @@
+"""Duty: what has to happen although nobody calls, done by every doorbell and at the start of every drain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from taskqueue.definitions import registry
+from taskqueue.engine import statements
+from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE, recover
+
+PROMOTED_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What there is to do.
+
+    Attributes:
+        claimable: queued tasks that this process's code could claim, counted up to the limit asked for.
+        next_due_in: until the next task on a timer falls due, zero when it has; None when there is none.
+        dead: workers that have died and still have a row.
+    """
+
+    claimable: int
+    next_due_in: timedelta | None
+    dead: tuple[int, ...] = ()
+
+
+def attend(limit: int) -> Duty:
+    """Queue what has fallen due and what dead workers held, then tell how much could be claimed, up to a limit."""
+    duty = look(limit)
+    if not duty.dead and duty.next_due_in != timedelta(0):
+        return duty
+    for worker in duty.dead:
+        recover(worker, reason="its process ended or fell silent")
+    statements.fetch(statements.PROMOTE, {"limit": PROMOTED_AT_ONCE})
+    return look(limit)
+
+
+def look(limit: int) -> Duty:
+    """The same without doing anything about it: one round trip."""
+    values = {"pipelines": registry.names(), "limit": limit, "lock_space": LOCK_SPACE}
+    rows = statements.fetch(statements.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
+    claimable, seconds, dead = rows[0]
+    due_in = None if seconds is None else timedelta(seconds=max(seconds, 0.0))
+    return Duty(claimable, due_in, tuple(dead))

@@ -1,0 +1,278 @@
+"""Execution: the pipeline's body runs from its beginning; each step on its way is recalled, or called and recorded."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db import transaction
+from pydantic import ValidationError
+
+from taskqueue import codec, context
+from taskqueue.conf import settings
+from taskqueue.definitions import KEY_MAX_LENGTH, StepDefinition, registry
+from taskqueue.engine.activity import Activity
+from taskqueue.engine.claims import Lease
+from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
+from taskqueue.engine.journal import Entry, Journal, recalled_failure
+from taskqueue.engine.outcomes import Failed, Outcome, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.timeouts import async_alarm, sync_alarm
+from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
+from taskqueue.states import StepStatus
+
+
+def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> Outcome:
+    """Execute a claimed task until its body ends or has to pause, and name what came of it.
+
+    Raises:
+        DatabaseLost: the engine's own statements failed.
+    """
+    execution = Execution(Journal.load(lease), activity, stopping)
+    activity.begin_task(lease)
+    try:
+        outcome = contextvars.Context().run(execution.run)
+    finally:
+        activity.rest()
+    # A body that swallows the unwinding with a bare `except:` does not get past it.
+    return execution.suspended or outcome
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A step that was finished before."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """A step that is about to be called."""
+
+    step: StepDefinition
+    key: str
+    entry: Entry | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed(self) -> timedelta:
+        """How long ago it began."""
+        return timedelta(seconds=time.monotonic() - self.began)
+
+
+class Execution:
+    """One worker's way through one task. It is the `RunningTask` that the authoring objects see."""
+
+    def __init__(self, journal: Journal, activity: Activity, stopping: context.Stopping) -> None:
+        self.lease = journal.lease
+        self.journal = journal
+        self.activity = activity
+        self.stopping = stopping
+        self.calls: Counter[str] = Counter()
+        self.arguments: dict[str, str] = {}
+        self.suspended: TryAgain | PutBack | None = None
+
+    def run(self) -> Outcome:
+        """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
+        context.current.set(self)
+        began = time.monotonic()
+        definition = registry.get(self.lease.pipeline)
+        # An async body runs in an event loop beside this thread, which goes on doing the database's work for it.
+        body: Callable[..., Any] = async_to_sync(definition.function) if definition.is_async else definition.function
+        try:
+            args, kwargs = definition.payload.unpack(self.lease.payload)
+            value = body(*args, **kwargs)
+            return Succeeded(definition.result.write(value, what="result"))
+        except Suspended as pause:
+            return pause.outcome
+        except StepFailed as error:
+            return Failed(error.step, error.error_type, error.message)
+        except AUTHOR_ERRORS as error:
+            failed = describe(error, elapsed=timedelta(seconds=time.monotonic() - began))
+            wait = judge(error, definition.retry, failures=self.lease.failures + 1)
+            return Failed("", failed.error_type, failed.message, failed) if wait is None else TryAgain(failed, wait)
+
+    def call(self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Recall a plain step's result, or call it and record what it returned.
+
+        Raises:
+            StepFailed: its retries are used up, now or in an earlier execution.
+            Suspended: the task pauses here.
+        """
+        call = self._begin(step, explicit_key, args, kwargs)
+        if isinstance(call, Recalled):
+            return call.value
+        try:
+            # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
+            with self._inside(call), transaction.atomic() if step.atomic else nullcontext():
+                self._write_arguments(call)
+                with sync_alarm(call.key, step.timeout):
+                    value = step.function(*args, **kwargs)
+                return self._checkpoint(call, value)
+        except AUTHOR_ERRORS as error:
+            raise self._failure(call, error) from error
+
+    def acall(
+        self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[Any]:
+        """The same for an `async def` step; its key is taken now, not when awaited, so that gathering is stable."""
+        return self._acall(self._begin(step, explicit_key, args, kwargs))
+
+    async def _acall(self, call: Call | Recalled) -> Any:
+        """Call an `async def` step; the database is used in the worker's main thread."""
+        if isinstance(call, Recalled):
+            return call.value
+        try:
+            with self._inside(call):
+                self._write_arguments(call)
+                async with async_alarm(call.key, call.step.timeout):
+                    value = await call.step.function(*call.args, **call.kwargs)
+                return await sync_to_async(self._checkpoint)(call, value)
+        except AUTHOR_ERRORS as error:
+            raise await sync_to_async(self._failure)(call, error) from error
+
+    def _begin(
+        self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Call | Recalled:
+        """Decide what a call of a step means: recall, raise again, pause, or really call it."""
+        if self.suspended is not None:
+            raise Suspended(self.suspended)
+        key = self._key(step, explicit_key)
+        entry = self.journal.entries.get(key)
+        if entry is not None and entry.status == StepStatus.SUCCEEDED:
+            return Recalled(recall(step, key, entry))
+        if entry is not None and entry.status == StepStatus.FAILED:
+            raise recalled_failure(key, entry)
+        if self.stopping():
+            raise self._suspend(PutBack())
+        return Call(step, key, entry, args, kwargs)
+
+    def _key(self, step: StepDefinition, explicit_key: str) -> str:
+        """The step's key: its name, then name#2 and so on by the order of calls; or what `.named()` gave it."""
+        base = explicit_key or step.name
+        self.calls[base] += 1
+        if explicit_key and self.calls[base] > 1:
+            raise WrongPlace(f"Two steps of this task are named {base!r}. Give each call its own name.")
+        key = base if self.calls[base] == 1 else f"{base}#{self.calls[base]}"
+        if len(key) > KEY_MAX_LENGTH:
+            raise WrongPlace(f"The step key {key[:40]!r}… has {len(key)} characters; at most {KEY_MAX_LENGTH} fit.")
+        return key
+
+    @contextmanager
+    def _inside(self, call: Call) -> Iterator[None]:
+        """While author code of a step is on the stack."""
+        token = context.current_step.set(call.key)
+        self.activity.begin_step(call.key)
+        try:
+            yield
+        finally:
+            self.activity.begin_step("")
+            context.current_step.reset(token)
+
+    def _write_arguments(self, call: Call) -> None:
+        """Keep the call's arguments as JSON, before the author's function may change them."""
+        written = call.step.arguments.write(call.args, call.kwargs, what=f"arguments of step {call.key!r}")
+        limit = settings().STEP_OUTPUT_MAX_BYTES
+        what = f"The arguments of step {call.key!r}"
+        codec.within(written, limit=limit, what=what, setting="STEP_OUTPUT_MAX_BYTES")
+        self.arguments[call.key] = written
+
+    def _checkpoint(self, call: Call, value: Any) -> Any:
+        """Record what a step returned, and return it as a later execution will recall it."""
+        limits = settings()
+        what = f"The output of step {call.key!r}"
+        output = call.step.result.write(value, what=f"output of step {call.key!r}")
+        codec.within(output, limit=limits.STEP_OUTPUT_MAX_BYTES, what=what, setting="STEP_OUTPUT_MAX_BYTES")
+        codec.within(
+            output,
+            used=self.journal.output_bytes,
+            limit=limits.TASK_OUTPUT_MAX_BYTES,
+            what=f"The sum of this task's outputs, with that of step {call.key!r},",
+            setting="TASK_OUTPUT_MAX_BYTES",
+        )
+        recorded = self.journal.checkpoint(
+            key=call.key,
+            name=call.step.name,
+            arguments=self.arguments[call.key],
+            output=output,
+            elapsed=call.elapsed,
+        )
+        if not recorded:
+            raise self._suspend(PutBack())
+        return call.step.result.read(output)
+
+    def _failure(self, call: Call, error: BaseException) -> BaseException:
+        """What the body shall see of a failed try: StepFailed if it was the last one, else the pause until the next."""
+        failed = describe(
+            error,
+            elapsed=call.elapsed,
+            key=call.key,
+            name=call.step.name,
+            arguments=self.arguments.get(call.key),
+        )
+        failures = (call.entry.failures if call.entry else 0) + 1
+        wait = judge(error, call.step.retry, failures=failures)
+        if wait is not None:
+            return self._suspend(TryAgain(failed, wait))
+        if not self.journal.record_failed_step(failed):
+            return self._suspend(PutBack())
+        return StepFailed(call.key, failed.error_type, failed.message)
+
+    def _suspend(self, outcome: TryAgain | PutBack) -> Suspended:
+        """Note that the task pauses, and make the exception that unwinds its body."""
+        self.suspended = self.suspended or outcome
+        return Suspended(self.suspended)
+
+    @property
+    def id(self) -> UUID:
+        """The task's id."""
+        return self.lease.task
+
+    @property
+    def pipeline(self) -> str:
+        """The name of its pipeline."""
+        return self.lease.pipeline
+
+    @property
+    def key(self) -> str:
+        """Its idempotency key."""
+        return self.lease.key
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels."""
+        return self.lease.labels
+
+    @property
+    def attempt(self) -> int:
+        """Which try this is, of the step that asks or of the body."""
+        step = context.current_step.get()
+        entry = self.journal.entries.get(step) if step else None
+        return (entry.failures if entry else 0 if step else self.lease.failures) + 1
+
+    def progress(self, fraction: float, note: str = "") -> None:
+        """Report progress; the heartbeat writes the latest of it."""
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"Progress is a number from 0 to 1, not {fraction}.")
+        self.activity.progress = (self.lease, fraction, codec.printable(note)[:200])
+
+
+def recall(step: StepDefinition, key: str, entry: Entry) -> Any:
+    """A recorded output with its types.
+
+    Raises:
+        OutputChanged: the step's annotation has changed since, and the output no longer fits.
+    """
+    try:
+        return step.result.read(entry.output or "null")
+    except ValidationError as error:
+        raise OutputChanged(f"The recorded output of step {key!r} no longer fits its annotation: {error}") from error

@@ -1,0 +1,88 @@
+"""Failures: what authors raise, named and judged."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+
+import taskqueue
+from taskqueue.codec import printable
+from taskqueue.engine.outcomes import FailedTry
+from taskqueue.errors import Permanent, RetryAfter, StepTimedOut, TooLarge, WrongPlace
+from taskqueue.policies import Retry
+from taskqueue.states import AttemptOutcome
+
+AUTHOR_ERRORS = (Exception, SystemExit)
+"""Whatever ends a try. A step that calls sys.exit() has failed; it must not take its worker along."""
+
+FINAL = (Permanent, TooLarge, WrongPlace)
+"""Trying again cannot help."""
+
+HERE = str(Path(taskqueue.__file__).parent)
+TEXT_MAX = 32_000
+
+
+def judge(error: BaseException, retry: Retry, *, failures: int) -> timedelta | None:
+    """How long to wait before the next try; None when there is none.
+
+    Args:
+        error: what ended this try.
+        retry: the policy of the step or of the body.
+        failures: failed tries so far, this one included.
+    """
+    if isinstance(error, FINAL) or not retry.covers(error):
+        return None
+    wait = retry.wait_after(failures, luck=random.random())  # noqa: S311 - jitter, not a secret
+    if isinstance(error, RetryAfter) and wait is not None:
+        return error.delay
+    return wait
+
+
+def describe(
+    error: BaseException,
+    *,
+    elapsed: timedelta,
+    key: str = "",
+    name: str = "",
+    arguments: str | None = None,
+) -> FailedTry:
+    """A failed try as it is written down. Never raises, whatever the error's own methods do."""
+    return FailedTry(
+        key=key,
+        name=name,
+        outcome=AttemptOutcome.TIMED_OUT if isinstance(error, StepTimedOut) else AttemptOutcome.FAILED,
+        error_type=printable(type(error).__qualname__)[:200],
+        message=message_of(error),
+        traceback=traceback_of(error),
+        elapsed=elapsed,
+        arguments=arguments,
+    )
+
+
+def message_of(error: BaseException) -> str:
+    """What the error says of itself."""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - the author's __str__ may raise anything
+        text = f"(its message could not be read: {type(broken).__name__})"
+    return printable(text)[:TEXT_MAX]
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback from the author's first frame on; of a very long one the end."""
+    try:
+        lines = traceback.format_exception(type(error), error, author_frames(error.__traceback__))
+    except Exception:  # noqa: BLE001 - the author's __str__ may raise anything
+        lines = traceback.format_tb(error.__traceback__)
+    return printable("".join(lines))[-TEXT_MAX:]
+
+
+def author_frames(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback without our own frames at its head; whole if there are no others."""
+    inner = frames
+    while inner is not None and inner.tb_frame.f_code.co_filename.startswith(HERE):
+        inner = inner.tb_next
+    return inner or frames

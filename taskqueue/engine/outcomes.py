@@ -1,0 +1,72 @@
+"""The closed set of ways in which an execution can end.
+
+Author code may raise anything; from here on only these travel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from taskqueue.states import AttemptOutcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedTry:
+    """What is known of a try that did not succeed."""
+
+    key: str
+    """The step's key; empty for the body itself."""
+    name: str
+    outcome: AttemptOutcome
+    error_type: str
+    message: str
+    traceback: str
+    elapsed: timedelta
+    arguments: str | None = None
+    """The step's arguments as JSON; None when they could not be written."""
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """The body returned."""
+
+    result: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The body let a StepFailed pass, or its own tries are used up."""
+
+    step: str
+    error_type: str
+    message: str
+    body: FailedTry | None = None
+
+
+@dataclass(frozen=True)
+class TryAgain:
+    """A try failed and another one is due after a wait."""
+
+    failed: FailedTry
+    wait: timedelta
+
+
+@dataclass(frozen=True)
+class PutBack:
+    """The worker is stopping, or has found that its lease is gone: the task goes back unless someone else holds it."""
+
+
+Outcome = Succeeded | Failed | TryAgain | PutBack
+
+
+class Suspended(BaseException):
+    """Unwinds a pipeline's body at a step. Not an Exception, so that the author's handlers do not swallow it."""
+
+    def __init__(self, outcome: TryAgain | PutBack) -> None:
+        super().__init__(type(outcome).__name__)
+        self.outcome = outcome
+
+
+class DatabaseLost(BaseException):
+    """The engine's own statement failed while author code was on the stack: not the author's error."""

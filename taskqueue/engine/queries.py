@@ -1,0 +1,143 @@
+"""The read side: what the API and the admin show, each with a fixed number of queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from taskqueue.errors import TaskNotFound
+from taskqueue.models import Attempt, PipelineStep, Step, Task
+from taskqueue.states import ENDED, StepStatus, TaskStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Where a task stands at this moment: what `GET /api/tasks/{id}/status` answers."""
+
+    id: UUID
+    pipeline: str
+    status: str
+    current_step: str | None
+    steps_done: int
+    steps_known: int
+    progress: float | None
+    progress_note: str
+    attempt: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_run_at: datetime | None
+    waiting_for: str | None
+    error: dict[str, Any] | None
+
+
+def find(task_id: UUID) -> Task:
+    """A task with its worker.
+
+    Raises:
+        TaskNotFound
+    """
+    task = Task.objects.select_related("worker").filter(pk=task_id).first()
+    if task is None:
+        raise TaskNotFound(task_id)
+    return task
+
+
+def listing() -> QuerySet[Task]:
+    """Tasks newest first, without what only a task's own page shows, with counts of their steps."""
+    return with_counts(Task.objects.defer("payload", "result").order_by("-id"))
+
+
+def with_counts(tasks: QuerySet[Task]) -> QuerySet[Task]:
+    """Tasks with `steps_done`, `steps_known` and `tries` (failed attempts); counted for the rows of the page alone."""
+    done = Step.objects.filter(task=OuterRef("pk"), status=StepStatus.SUCCEEDED).order_by()
+    known = PipelineStep.objects.filter(pipeline=OuterRef("pipeline_id")).order_by()
+    tries = Attempt.objects.filter(task=OuterRef("pk")).order_by()
+    return tasks.annotate(
+        steps_done=count_of(done, "task"), steps_known=count_of(known, "pipeline"), tries=count_of(tries, "task")
+    )
+
+
+def count_of(rows: QuerySet[Any], by: str) -> Coalesce:
+    """The number of rows of a correlated query."""
+    return Coalesce(Subquery(rows.values(by).annotate(number=Count("pk")).values("number")), 0)
+
+
+def status_of(task_id: UUID) -> Snapshot:
+    """Where a task stands; two queries.
+
+    Raises:
+        TaskNotFound
+    """
+    task = with_counts(Task.objects.defer("payload", "result").select_related("worker")).filter(pk=task_id).first()
+    if task is None:
+        raise TaskNotFound(task_id)
+    step, attempt = present_step(task)
+    return Snapshot(
+        id=task.pk,
+        pipeline=task.pipeline_id,
+        status=task.status,
+        current_step=step or None,
+        steps_done=task.steps_done,  # type: ignore[attr-defined]  # annotated
+        steps_known=task.steps_known,  # type: ignore[attr-defined]  # annotated
+        progress=task.progress,
+        progress_note=task.progress_note,
+        attempt=attempt,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
+        next_run_at=None if task.status in ENDED or task.status == TaskStatus.RUNNING else task.due_at,
+        waiting_for=waiting_for(task, step),
+        error=task.error,
+    )
+
+
+def present_step(task: Task) -> tuple[str, int]:
+    """The key of the step that the task is in or will try again (empty: the body), and which try of it that is."""
+    if task.status in ENDED:
+        return "", task.failures + 1
+    failing = Step.objects.filter(task=task, status=StepStatus.RETRYING).order_by("pk").first()
+    if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
+        step = task.worker.step
+        return step, failing.failures + 1 if failing is not None and failing.key == step else 1
+    return (failing.key, failing.failures + 1) if failing is not None else ("", task.failures + 1)
+
+
+def waiting_for(task: Task, step: str) -> str | None:
+    """In a few words, what has to happen before the task goes on."""
+    match task.status:
+        case TaskStatus.SCHEDULED:
+            return "its time"
+        case TaskStatus.QUEUED:
+            return "a free worker"
+        case TaskStatus.RETRYING:
+            return f"the next try of {step}" if step else "the next try"
+        case _:
+            return None
+
+
+def steps_of(task: Task) -> list[Step]:
+    """A task's recorded steps in the order in which they were first recorded."""
+    return list(Step.objects.filter(task=task).order_by("pk"))
+
+
+def attempts_of(task: Task) -> list[Attempt]:
+    """A task's failed tries in order of time."""
+    return list(Attempt.objects.filter(task=task).select_related("worker").order_by("pk"))
+
+
+def has_ended(task_id: UUID) -> bool:
+    """Whether a task holds still; one query on its key.
+
+    Raises:
+        TaskNotFound
+    """
+    status = Task.objects.filter(pk=task_id).values_list("status", flat=True).first()
+    if status is None:
+        raise TaskNotFound(task_id)
+    return status in ENDED

@@ -1,0 +1,30 @@
+"""Recovery: what a dead worker held is queued again, and the lost try is written down."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from taskqueue.engine import statements
+
+LOCK_SPACE: Final = 0x7461736B
+"""The first half of each worker's advisory lock ("task" in ASCII), apart from other users of such locks."""
+
+SILENCE: Final = timedelta(seconds=12)
+"""A worker that has not beaten for so long is dead, whatever its lock says: its machine may be gone."""
+
+SETTLING: Final = timedelta(seconds=5)
+"""After a start of the database, how long workers have to take their locks again."""
+
+POISON: Final = 5
+"""Workers lost in one step before the task fails."""
+
+
+def recover(worker: int, *, reason: str) -> int:
+    """End a worker and give back what it held; the number of its tasks.
+
+    Called for the same worker twice, the second call does nothing. A worker that was only silent finds its row ended,
+    its writes refused by the fence, and goes on as a new one.
+    """
+    values = {"worker": worker, "reason": reason, "poison": POISON}
+    return len(statements.fetch(statements.RECOVER, values))

@@ -1,0 +1,48 @@
+"""Soft timeouts: a step that runs too long gets an exception, which it may use to tidy up."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from types import FrameType
+
+from taskqueue.errors import StepTimedOut
+
+
+@contextmanager
+def sync_alarm(step: str, timeout: timedelta | None) -> Iterator[None]:
+    """Raise StepTimedOut in the code inside when its time is over.
+
+    Signals reach the main thread alone, which is where workers execute tasks; elsewhere there is no soft timeout.
+    """
+    if timeout is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise StepTimedOut(step, timeout)
+
+    former = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds())
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+
+
+@asynccontextmanager
+async def async_alarm(step: str, timeout: timedelta | None) -> AsyncIterator[None]:
+    """The same for a coroutine: cancelled where it awaits, then StepTimedOut is raised."""
+    scope = asyncio.timeout(timeout.total_seconds() if timeout else None)
+    try:
+        async with scope:
+            yield
+    except TimeoutError as error:
+        if scope.expired() and timeout is not None:
+            raise StepTimedOut(step, timeout) from error
+        raise

@@ -1,0 +1,9 @@
+"""The rows: everything that is true about pipelines, tasks and workers is here and nowhere else."""
+
+from taskqueue.models.idempotency import IdempotencyKey
+from taskqueue.models.pipeline import Pipeline, PipelineStep
+from taskqueue.models.step import Attempt, Step
+from taskqueue.models.task import Task
+from taskqueue.models.worker import Worker
+
+__all__ = ["Attempt", "IdempotencyKey", "Pipeline", "PipelineStep", "Step", "Task", "Worker"]

@@ -1,0 +1,26 @@
+"""Idempotency keys: which task a key stands for, and how long."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from taskqueue.models.pipeline import Pipeline
+from taskqueue.models.task import Task
+
+
+class IdempotencyKey(models.Model):
+    """The promise that a key makes no second task of its pipeline within its window. The unique constraint keeps it."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=200)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="idempotency_keys")
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pipeline", "key"], name="taskqueue_idempotencykey_once"),
+        ]
+
+    def __str__(self) -> str:
+        """The key."""
+        return self.key

@@ -1,0 +1,43 @@
+"""Pipelines and their known steps, mirrored from the code so that people see them before the first task."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Pipeline(models.Model):
+    """A pipeline that some deployed code defines. Its name is its key, so that a row elsewhere reads without a join."""
+
+    name = models.CharField(primary_key=True, max_length=200, db_collation="C")
+    description = models.TextField(blank=True, default="")
+    payload_schema = models.JSONField(default=dict, help_text="JSON schema of the payload.")
+    payload_example = models.JSONField(null=True, blank=True)
+    result_schema = models.JSONField(default=dict, help_text="JSON schema of the result.")
+    retry = models.JSONField(default=list, help_text="Waits between tries of the body itself, in seconds.")
+    registered_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        """The name."""
+        return self.name
+
+
+class PipelineStep(models.Model):
+    """A step that a pipeline's body is known to call."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="known_steps", db_index=False)
+    name = models.CharField(max_length=200)
+    position = models.PositiveSmallIntegerField(help_text="The order in which the body names its steps, from 0.")
+    atomic = models.BooleanField(default=False, help_text="Its ORM writes and its checkpoint commit together.")
+    timeout = models.DurationField(null=True, blank=True)
+    retry = models.JSONField(default=list, help_text="Waits between tries, in seconds.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pipeline", "name"], name="taskqueue_pipelinestep_name_once"),
+        ]
+
+    def __str__(self) -> str:
+        """The name."""
+        return self.name

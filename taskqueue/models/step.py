@@ -1,0 +1,76 @@
+"""Steps and their failed attempts: what a task has done so far, and what went wrong on the way."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from taskqueue.models.task import Task
+from taskqueue.models.worker import Worker
+from taskqueue.states import AttemptOutcome, StepStatus
+
+
+class Step(models.Model):
+    """A named, durable piece of a task: its checkpoint once it succeeded, its state of retries before."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="steps", db_index=False)
+    key = models.CharField(max_length=200, help_text="The step's name, with #2, #3 … for further calls.")
+    name = models.CharField(max_length=200)
+    status = models.CharField(max_length=16, choices=[(status.value, status.value) for status in StepStatus])
+    failures = models.SmallIntegerField(default=0, help_text="Failed tries since the last retry by a person.")
+    input = models.JSONField(null=True, blank=True)
+    input_hash = models.CharField(max_length=32)
+    output = models.JSONField(null=True, blank=True)
+    error = models.JSONField(null=True, blank=True, help_text="The last failed try: type and message.")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            # Also serves statements.LOAD_JOURNAL: all checkpoints of one task.
+            models.UniqueConstraint(fields=["task", "key"], name="taskqueue_step_key_once"),
+            models.CheckConstraint(name="taskqueue_step_status_known", condition=Q(status__in=list(StepStatus))),
+            models.CheckConstraint(
+                name="taskqueue_step_error_unless_succeeded",
+                condition=Q(status=StepStatus.SUCCEEDED, error__isnull=True)
+                | (~Q(status=StepStatus.SUCCEEDED) & Q(error__isnull=False, output__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="taskqueue_step_ends_after_start", condition=Q(finished_at__gte=models.F("started_at"))
+            ),
+            models.CheckConstraint(name="taskqueue_step_has_key", condition=~Q(key="")),
+        ]
+
+    def __str__(self) -> str:
+        """The key."""
+        return self.key
+
+
+class Attempt(models.Model):
+    """One try of a step that did not succeed (or of the body itself, whose step key is empty)."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    step_key = models.CharField(max_length=200, blank=True)
+    number = models.PositiveIntegerField(help_text="Which try of this step it was, from 1.")
+    outcome = models.CharField(max_length=16, choices=[(outcome.value, outcome.value) for outcome in AttemptOutcome])
+    error_type = models.CharField(max_length=200)
+    error_message = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+    worker = models.ForeignKey(
+        Worker, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+    )
+    lease = models.IntegerField()
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["task", "step_key", "number"], name="taskqueue_attempt_number_once"),
+            models.CheckConstraint(
+                name="taskqueue_attempt_outcome_known", condition=Q(outcome__in=list(AttemptOutcome))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Which try of what, and how it ended."""
+        return f"{self.step_key or 'body'}, try {self.number}: {self.outcome}"

@@ -1,0 +1,34 @@
+"""Workers: one row per worker process, kept alive by its heartbeat."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Worker(models.Model):
+    """A worker process. It holds the session advisory lock of its id for as long as it lives."""
+
+    id = models.AutoField(primary_key=True)
+    host = models.CharField(max_length=255)
+    pid = models.IntegerField()
+    cluster = models.CharField(max_length=64, help_text="The `manage.py worker` command that it belongs to.")
+    version = models.CharField(max_length=50, help_text="The version of taskqueue that it runs.")
+    started_at = models.DateTimeField(db_default=Now())
+    beat_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=100, blank=True, default="")
+    task_id = models.UUIDField(null=True, blank=True, help_text="The task in its hands, as of the last look.")
+    step = models.CharField(max_length=200, blank=True, default="")
+    step_started_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            # statements.DEAD_WORKERS and liveness.live_workers
+            models.Index("beat_at", name="taskqueue_worker_live", condition=Q(ended_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        """Where it runs."""
+        return f"{self.host}:{self.pid}"

@@ -1,0 +1,84 @@
+"""A worker in the test's own process and on its own connection, so that it sees the test's transaction."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from django.db import connection
+from django.db.models.functions import Now
+
+from taskqueue.engine.activity import Activity
+from taskqueue.engine.drains import drain
+from taskqueue.engine.liveness import running_version
+from taskqueue.engine.outcomes import Outcome
+from taskqueue.engine.recovery import LOCK_SPACE
+from taskqueue.models import Worker
+
+
+def work(*, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
+    """Execute everything that is due, as one worker would; how each execution ended, in order."""
+    with InProcessWorker() as worker:
+        return worker.work(budget=budget)
+
+
+@dataclass
+class InProcessWorker:
+    """A worker without a process or a heartbeat. Two of them are two workers to the engine.
+
+    Attributes:
+        stopping: set it, and the worker hands its task back at the next step.
+        row: its row. Take its lock away with `die()`, and recovery finds it dead.
+    """
+
+    stopping: bool = False
+    activity: Activity = field(default_factory=Activity)
+    row: Worker = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Register it and take its lock on the test's connection."""
+        self.row = Worker.objects.create(
+            host=socket.gethostname(), pid=os.getpid(), cluster="in-process", version=running_version()
+        )
+        self._lock("pg_advisory_lock")
+
+    def work(self, *, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
+        """Execute everything that is due; how each execution ended, in order."""
+        Worker.objects.filter(pk=self.row.pk).update(beat_at=Now())
+        outcomes: list[Outcome] = []
+        drain(
+            self.row.pk,
+            activity=self.activity,
+            budget=budget,
+            stopping=lambda: self.stopping,
+            settled=lambda _lease, outcome, _took: outcomes.append(outcome),
+        )
+        return outcomes
+
+    def die(self) -> None:
+        """Lose the lock, as a killed process does; the row stays as it is."""
+        self._lock("pg_advisory_unlock")
+
+    def leave(self) -> None:
+        """End it as a worker that stops does."""
+        self.die()
+        Worker.objects.filter(pk=self.row.pk, ended_at=None).update(ended_at=Now(), end_reason="stopped")
+
+    def __enter__(self) -> Self:
+        """It lives for the length of a with block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It leaves."""
+        self.leave()
+
+    def _lock(self, function: str) -> None:
+        """Call one of PostgreSQL's lock functions for this worker."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {function}(%s, %s)", [LOCK_SPACE, self.row.pk])

@@ -1,0 +1,23 @@
+"""What every test of the engine starts from."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from taskqueue.engine import duty
+from tests.engine import pipelines
+
+
+@pytest.fixture(autouse=True)
+def _nothing_done_yet():
+    """No call recorded, nothing broken."""
+    pipelines.calls.clear()
+    pipelines.broken.clear()
+
+
+@pytest.fixture(autouse=True)
+def _settled_database(monkeypatch):
+    """The tests' database may have started a second ago; their workers need no time to take their locks again."""
+    monkeypatch.setattr(duty, "SETTLING", timedelta(0))

@@ -1,0 +1,93 @@
+"""What the hot path costs in statements and commits: figures that do not wobble."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+from django.db import connection
+
+from taskqueue.engine import duty
+from taskqueue.engine.claims import claim
+from taskqueue.engine.queries import listing, status_of
+from taskqueue.models import Task
+from taskqueue.testing import InProcessWorker
+from tests.engine.pipelines import one_step, three_steps
+
+
+@contextmanager
+def costs(*, statements: int, commits: int | None = None):
+    """Assert how many statements the block sends, and how many transactions it commits."""
+    connection.force_debug_cursor = True
+    before = len(connection.queries_log)
+    try:
+        yield
+        sent = [entry["sql"] for entry in list(connection.queries_log)[before:]]
+    finally:
+        connection.force_debug_cursor = False
+    begun = [sql for sql in sent if sql in {"BEGIN", "COMMIT", "ROLLBACK"} or sql.startswith("SAVEPOINT")]
+    assert len(sent) - len(begun) == statements, sent
+    if commits is not None:
+        # In autocommit each statement is a commit of its own; between BEGIN and COMMIT all of them are one.
+        assert begun.count("COMMIT") + (len(sent) - len(begun) if not begun else 0) == commits, sent
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue_costs_one_commit_and_one_ring():
+    one_step.enqueue(1)
+
+    with costs(statements=2, commits=2):
+        one_step.enqueue(1)
+    with costs(statements=2, commits=2):
+        one_step.using(key="k").enqueue(1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_costs_one_commit():
+    with InProcessWorker() as worker:
+        one_step.enqueue(1)
+        with costs(statements=1, commits=1):
+            assert claim(worker.row.pk) is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_for_work_costs_one_statement_when_there_is_none():
+    with costs(statements=1):
+        duty.attend(2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_one_step_task_costs_two_commits_and_each_further_step_one_more():
+    with InProcessWorker() as worker:
+        for number in range(10):
+            one_step.enqueue(number)
+        heartbeat_look_and_first_claim = 3
+        with costs(statements=heartbeat_look_and_first_claim + 10 * 2, commits=heartbeat_look_and_first_claim + 10 * 2):
+            assert len(worker.work()) == 10
+
+        for number in range(10):
+            three_steps.enqueue(number)
+        with costs(statements=heartbeat_look_and_first_claim + 10 * 4, commits=heartbeat_look_and_first_claim + 10 * 4):
+            assert len(worker.work()) == 10
+
+
+@pytest.mark.django_db
+def test_an_execution_after_the_first_reads_all_checkpoints_in_one_query():
+    with InProcessWorker() as worker:
+        three_steps.enqueue(5)
+        assert claim(worker.row.pk) is not None
+        Task.objects.update(status="queued")
+        with costs(statements=1 + 1 + 1 + 1 + 3 + 1):  # beat, look, claim, journal, three steps, finish
+            worker.work()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("rows", [1, 20])
+def test_lists_and_status_cost_the_same_for_any_number_of_tasks(rows):
+    for number in range(rows):
+        task = three_steps.enqueue(number)
+
+    with costs(statements=1):
+        assert len(list(listing()[:50])) == rows
+    with costs(statements=2):
+        status_of(task.pk)

@@ -1,0 +1,94 @@
+"""The claim and the look of every doorbell are index probes, whatever the tables hold."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+import pytest
+from django.db import connection
+
+from taskqueue.engine import statements
+from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.testing import InProcessWorker
+
+pytestmark = pytest.mark.django_db
+
+HISTORY = """
+INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
+    progress_note, created_at, started_at, finished_at, worker_id)
+SELECT gen_random_uuid(), 'engine/one-step', 'succeeded', '', '{}', 0, '{}', now(), now(), 1, 0, '',
+    now(), now(), now(), %s
+FROM generate_series(1, 20000)
+"""
+BACKLOG = """
+INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
+    progress_note, created_at)
+SELECT gen_random_uuid(), pipeline, 'queued', '', '{}', 0, '{}', now(), now(), 0, 0, '', now()
+FROM generate_series(1, 5000), unnest(ARRAY['engine/one-step', 'engine/unknown-here']) pipeline
+"""
+
+
+@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+def worker(request):
+    """A table of ended tasks and of a backlog, half of it of a pipeline that nobody here knows."""
+    with InProcessWorker() as worker:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO taskqueue_pipeline (name, description, payload_schema, result_schema, retry) "
+                "VALUES ('engine/unknown-here', '', '{}', '{}', '[]')"
+            )
+            cursor.execute(HISTORY, [worker.row.pk])
+            cursor.execute(BACKLOG)
+            if request.param:
+                cursor.execute("ANALYZE taskqueue_task")
+        yield worker.row.pk
+
+
+def plan(statement, parameters):
+    """What the statement did: its plan with the buffers that it touched."""
+    with psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+        return cursor.fetchone()[0]
+
+
+def nodes(tree):
+    yield tree
+    for child in tree.get("Plans", []):
+        yield from nodes(child)
+
+
+def explain(statement, parameters):
+    text = plan(statement, parameters)
+    return list(nodes((json.loads(text) if isinstance(text, str) else text)[0]["Plan"]))
+
+
+def test_a_claim_reads_no_more_than_the_heads_of_the_queues(worker):
+    pipelines = ["engine/one-step", "engine/three-steps", "engine/idle"]
+
+    tree = explain(statements.CLAIM, {"claimant": worker, "pipelines": pipelines})
+
+    assert not [node for node in tree if node["Node Type"] == "Seq Scan"]
+    assert {node["Index Name"] for node in tree if "Index Name" in node} <= {
+        "taskqueue_task_claim",
+        "taskqueue_task_pkey",
+    }
+    assert max(node["Actual Rows"] * node["Actual Loops"] for node in tree if "Index Name" in node) <= len(pipelines)
+
+
+def test_a_look_reads_no_more_than_it_needs(worker):
+    values = {"pipelines": ["engine/one-step"], "limit": 4, "lock_space": LOCK_SPACE}
+
+    tree = explain(statements.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
+
+    scans = [node for node in tree if node.get("Relation Name") == "taskqueue_task"]
+    assert scans
+    assert all("Index" in node["Node Type"] for node in scans)
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 5
+
+
+def test_promoting_reads_only_what_is_due(worker):
+    tree = explain(statements.PROMOTE, {"limit": 500})
+
+    assert "taskqueue_task_timer" in {node.get("Index Name") for node in tree}
+    assert not [node for node in tree if node["Node Type"] == "Seq Scan"]

@@ -1,0 +1,208 @@
+"""Two who want the same thing at the same moment, each on a connection of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+
+from taskqueue.engine import control, duty
+from taskqueue.engine.claims import claim
+from taskqueue.engine.journal import Journal
+from taskqueue.engine.outcomes import PutBack, Succeeded
+from taskqueue.engine.recovery import recover
+from taskqueue.engine.settlement import settle
+from taskqueue.errors import NotCancellable, NotRetryable
+from taskqueue.models import Attempt, IdempotencyKey, Step, Task
+from taskqueue.testing import InProcessWorker, work
+from tests.engine.pipelines import one_step, three_steps
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def at_once(callers: int, deed: Callable[[], object]) -> list[object]:
+    """Let several threads do something at the same moment; what each returned or raised."""
+    barrier = threading.Barrier(callers)
+
+    def call() -> object:
+        connection.ensure_connection()
+        barrier.wait(timeout=20)
+        try:
+            return deed()
+        except Exception as error:  # noqa: BLE001 - the tests look at it
+            return error
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(callers) as pool:
+        return [future.result(timeout=60) for future in [pool.submit(call) for _ in range(callers)]]
+
+
+def test_two_hundred_callers_with_one_key_make_one_task():
+    results = [result for _ in range(10) for result in at_once(20, lambda: one_step.using(key="order-1").enqueue(1))]
+
+    assert len(results) == 200
+    assert len({task.pk for task in results}) == 1
+    assert sum(not task.duplicate for task in results) == 1
+    assert Task.objects.count() == IdempotencyKey.objects.count() == 1
+
+
+def test_callers_wait_for_the_first_ones_commit_and_take_its_place_when_it_rolls_back():
+    inserted, undone = threading.Event(), threading.Event()
+
+    def first():
+        try:
+            with transaction.atomic():
+                one_step.using(key="order-1").enqueue(1)
+                inserted.set()
+                undone.wait(timeout=20)
+                transaction.set_rollback(True)
+        finally:
+            connection.close()
+
+    def second():
+        try:
+            return one_step.using(key="order-1").enqueue(2)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        loser = pool.submit(first)
+        assert inserted.wait(timeout=20)
+        winner = pool.submit(second)
+        wait_until_somebody_waits_for_a_lock()
+        undone.set()
+        loser.result(timeout=20)
+
+        task = winner.result(timeout=20)
+
+    assert not task.duplicate
+    assert Task.objects.get().payload == {"number": 2}
+
+
+def wait_until_somebody_waits_for_a_lock() -> None:
+    """Return when a backend of this database is blocked by another."""
+    with connection.cursor() as cursor:
+        for _ in range(2000):
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pg_sleep(0.01) IS NOT NULL"
+            )
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("nobody waited")
+
+
+def test_no_task_is_claimed_twice():
+    workers = [InProcessWorker() for _ in range(8)]
+    for number in range(40):
+        one_step.enqueue(number)
+    turns = iter(workers)
+    lock = threading.Lock()
+
+    def claim_all():
+        with lock:
+            worker = next(turns)
+        leases = []
+        while (lease := claim(worker.row.pk)) is not None:
+            leases.append(lease)
+        return leases
+
+    claimed = [lease.task for leases in at_once(8, claim_all) for lease in leases]
+
+    assert len(claimed) == len(set(claimed)) == 40
+    for worker in workers:
+        worker.leave()
+
+
+@pytest.mark.parametrize("_repetition", range(5))
+def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
+    with InProcessWorker() as worker:
+        task = one_step.enqueue(1)
+        lease = claim(worker.row.pk)
+        assert lease is not None
+        deeds = [lambda: settle(lease, Succeeded("1"), claim_next=False), lambda: control.cancel(task.pk)]
+
+        results = at_once(2, lambda: deeds.pop()())
+
+    task = Task.objects.get()
+    refused = [result for result in results if isinstance(result, NotCancellable)]
+    assert task.status == ("succeeded" if refused else "cancelled")
+    assert task.result == (1 if refused else None)
+
+
+def test_a_recovery_waits_for_a_checkpoint_that_is_being_committed_and_keeps_it():
+    holder = InProcessWorker()
+    three_steps.enqueue(1)
+    lease = claim(holder.row.pk)
+    assert lease is not None
+    written, waited_for = threading.Event(), threading.Event()
+
+    def checkpoint():
+        try:
+            with transaction.atomic():
+                Journal(lease).checkpoint(key="one", name="one", arguments="{}", output="2", elapsed=timedelta(0))
+                written.set()
+                assert waited_for.wait(timeout=20)
+        finally:
+            connection.close()
+
+    def recovery():
+        try:
+            return recover(holder.row.pk, reason="for this test")
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        checkpointing = pool.submit(checkpoint)
+        assert written.wait(timeout=20)
+        recovering = pool.submit(recovery)
+        wait_until_somebody_waits_for_a_lock()
+        waited_for.set()
+        checkpointing.result(timeout=20)
+        assert recovering.result(timeout=20) == 1
+
+    assert Task.objects.get().status == "queued"
+    assert Step.objects.get().output == 2
+
+
+def test_only_one_of_many_finds_a_worker_dead():
+    dead = InProcessWorker()
+    one_step.enqueue(1)
+    assert claim(dead.row.pk) is not None
+    dead.die()
+
+    at_once(8, lambda: duty.attend(5))
+
+    assert Attempt.objects.count() == 1
+    assert Task.objects.get().status == "queued"
+
+
+def test_only_one_of_many_retries_wins():
+    task = one_step.enqueue(1)
+    control.cancel(task.pk)
+
+    results = at_once(8, lambda: control.retry(task.pk))
+
+    assert sum(isinstance(result, Task) for result in results) == 1
+    assert sum(isinstance(result, NotRetryable) for result in results) == 7
+    assert len(work()) == 1
+
+
+def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
+    first, second = InProcessWorker(), InProcessWorker()
+    one_step.enqueue(1)
+    lost = claim(first.row.pk)
+    assert lost is not None
+    first.die()
+    duty.attend(5)
+    assert claim(second.row.pk) is not None
+
+    settle(lost, PutBack(), claim_next=False)
+
+    assert Task.objects.get().worker_id == second.row.pk
+    assert Task.objects.get().status == "running"
+    second.leave()
