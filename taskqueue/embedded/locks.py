@@ -4,7 +4,8 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,9 +16,32 @@ from taskqueue.embedded.keeper import is_same_file
 PATIENCE = timedelta(seconds=120)
 
 
-def share(path: Path) -> int:
-    """Take a share of this lock and return its descriptor, which programs started by us do not inherit."""
-    return acquire(path, fcntl.LOCK_SH)
+@dataclass(frozen=True)
+class Share:
+    """A share of a lock, which forked processes have with us and started programs have not."""
+
+    descriptor: int
+    identity: tuple[int, int]
+
+    def is_of(self, path: Path) -> bool:
+        return is_same_file(self.descriptor, str(path))
+
+    def release(self) -> None:
+        # A process that makes itself a daemon closes what it finds open, and the number may be another file's by now.
+        with suppress(OSError):
+            if identify(self.descriptor) == self.identity:
+                os.close(self.descriptor)
+
+
+def share(path: Path) -> Share:
+    """Take a share of this lock, waiting while somebody holds it alone."""
+    descriptor = acquire(path, fcntl.LOCK_SH)
+    return Share(descriptor, identify(descriptor))
+
+
+def identify(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 @contextmanager

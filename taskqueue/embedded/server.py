@@ -16,9 +16,9 @@ from django.db import OperationalError
 from taskqueue.embedded import keeper
 from taskqueue.embedded.binaries import Binaries, find_binaries
 from taskqueue.embedded.cluster import ENVIRONMENT, prepare_cluster
-from taskqueue.embedded.keeper import SOCKET_NAME, Orders, Postmaster, find_postmaster, is_same_file
+from taskqueue.embedded.keeper import SOCKET_NAME, Orders, Postmaster, find_postmaster
 from taskqueue.embedded.location import Layout
-from taskqueue.embedded.locks import hold, is_held, open_lock, share
+from taskqueue.embedded.locks import Share, hold, is_held, open_lock, share
 from taskqueue.embedded.owner import Owner, find_owner, make_directory, make_private_directory
 
 START_PATIENCE = timedelta(seconds=60)
@@ -44,7 +44,7 @@ Answer = Literal["ready", "busy", "failed"]
 
 # By data directory: our share of its users lock, held from the first connection until this process and all that it
 # has forked have ended. It is never released by hand, so nothing can forget to.
-_shares: dict[Path, int] = {}
+_shares: dict[Path, Share] = {}
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,18 @@ def join_users(layout: Layout) -> None:
     """Hold a share of the users lock. While a keeper stops the server, this waits until it has."""
     held = _shares.get(layout.root)
     if held is not None:
-        if is_same_file(held, str(layout.users_lock)):
+        if held.is_of(layout.users_lock):
             return
         # The data directory was deleted under us. Leave the old server, so that its keeper can end.
         if _shares.pop(layout.root, None) is not None:  # None: another thread was faster.
-            os.close(held)
+            held.release()
     if not layout.root.exists():
         # Others need to pass (not to list) only where the server runs as somebody else.
         owner = find_owner(layout)
         make_directory(layout.root, mode=0o711 if owner.is_another else 0o700)
     taken = share(layout.users_lock)
-    if _shares.setdefault(layout.root, taken) != taken:
-        os.close(taken)  # Another thread was faster.
+    if _shares.setdefault(layout.root, taken) is not taken:
+        taken.release()  # Another thread was faster.
 
 
 def find_kept(layout: Layout) -> Postmaster | None:
