@@ -8,13 +8,16 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import islice
 from types import GenericAlias
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
-from pydantic_core import PydanticSerializationError
 
 from taskqueue.errors import DefinitionError, Fault, InvalidPayload, TooLarge, Unstorable
+
+DEEPEST = 200
+"""Pydantic reads JSON that is nested no deeper."""
 
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -48,18 +51,14 @@ def read(text: str) -> Any:
 
 def unstorable(value: object, what: str, reason: str) -> Unstorable:
     """The error that names each place in the value that cannot be stored."""
-    faults = list(faults_in(value))[:20] or [Fault("", reason)]
+    faults = list(islice(faults_in(value), 20)) or [Fault("", reason)]
     return Unstorable(f"The {what} cannot be stored as JSON: {faults[0].detail}.", faults)
 
 
 def faults_in(value: object, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
     """Each place in a value that JSON or PostgreSQL cannot store."""
-    if depth > 200:
+    if depth > DEEPEST:
         yield Fault(pointer, "it is nested too deeply")
-    elif isinstance(value, str):
-        yield from text_faults(value, pointer)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield Fault(pointer, f"{value} is not a JSON number")
     elif isinstance(value, dict):
         for name, item in value.items():
             yield from text_faults(str(name), pointer)
@@ -67,6 +66,18 @@ def faults_in(value: object, pointer: str = "", depth: int = 0) -> Iterator[Faul
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from faults_in(item, f"{pointer}/{index}", depth + 1)
+    else:
+        yield from scalar_faults(value, pointer)
+
+
+def scalar_faults(value: object, pointer: str) -> Iterator[Fault]:
+    """What is wrong with a value that holds no others."""
+    if isinstance(value, str):
+        yield from text_faults(value, pointer)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Fault(pointer, f"{value} is not a JSON number")
+    elif value is not None and not isinstance(value, int | float):
+        yield Fault(pointer, f"a {type(value).__name__} is not a JSON value")
 
 
 def text_faults(text: str, pointer: str) -> Iterator[Fault]:
@@ -110,8 +121,8 @@ class Result:
     """What a function returns: checked against its annotation, written, read again with its types."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        hints = hints_of(function)
-        self.adapter = adapter_for(function, hints.get("return", Any))
+        self.adapter = adapter_for(function, hints_of(function).get("return", Any))
+        self.schema = schema_for(function, self.adapter.json_schema)
 
     def write(self, value: object, *, what: str) -> str:
         """Check a returned value and write it as JSON.
@@ -120,11 +131,8 @@ class Result:
             ValidationError: it does not fit the annotation.
             Unstorable: it fits, but cannot be stored.
         """
-        try:
-            plain = self.adapter.dump_python(self.adapter.validate_python(value), mode="json")
-        except PydanticSerializationError as error:
-            raise Unstorable(f"The {what} cannot be stored as JSON: {error}.", [Fault("", str(error))]) from error
-        return write(plain, what=what)
+        checked = self.adapter.validate_python(value)
+        return dump(lambda: self.adapter.dump_python(checked, **AS_JSON, warnings="error"), what=what)
 
     def read(self, text: str) -> Any:
         """Read what `write` wrote, as the annotated types.
@@ -136,7 +144,7 @@ class Result:
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON schema of the result."""
-        return self.adapter.json_schema()
+        return self.schema
 
 
 class Arguments:
@@ -157,10 +165,7 @@ class Arguments:
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         checked = self.model.model_validate(dict(bound.arguments))
-        try:
-            return write(checked.model_dump(mode="json", by_alias=True), what=what)
-        except PydanticSerializationError as error:
-            raise Unstorable(f"The {what} cannot be stored as JSON: {error}.", [Fault("", str(error))]) from error
+        return dump(lambda: checked.model_dump(**AS_JSON, warnings="none"), what=what)
 
 
 class Payload:
@@ -177,6 +182,7 @@ class Payload:
         kinds = [hints.get(name) for name in self.signature.parameters]
         self.whole = len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)
         self.model: type[BaseModel] = kinds[0] if self.whole else model_of(function, self.signature)  # type: ignore[assignment]
+        self.schema = schema_for(function, self.model.model_json_schema)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Write the arguments of a typed call as the payload's JSON.
@@ -198,10 +204,13 @@ class Payload:
         """
         try:
             model = self.model.model_validate(value)
+            text = dump(lambda: model.model_dump(**AS_JSON, warnings="error"), what="payload")
+            # What a worker could not read again is refused here, where the caller hears of it.
+            self.model.model_validate_json(text)
         except ValidationError as error:
             faults = faults_of(error)
             raise InvalidPayload(f"The payload has {len(faults)} fault{'s' * (len(faults) > 1)}.", faults) from error
-        return write(model.model_dump(mode="json", by_alias=True), what="payload")
+        return text
 
     def unpack(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read a payload as the arguments of the pipeline's function.
@@ -210,15 +219,14 @@ class Payload:
             ValidationError: the code has changed since and the payload no longer fits.
         """
         model = self.model.model_validate_json(text)
-        if self.whole:
-            return (model,), {}
         bound = self.signature.bind_partial()
-        bound.arguments.update({name: getattr(model, field_name(name)) for name in self.signature.parameters})
+        for name in self.signature.parameters:
+            bound.arguments[name] = model if self.whole else getattr(model, field_name(name))
         return bound.args, bound.kwargs
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON schema of the payload."""
-        return self.model.model_json_schema()
+        return self.schema
 
     def example(self) -> Any:
         """The first example that the model gives of itself, else one made of its fields' examples and defaults."""
@@ -234,6 +242,23 @@ class Payload:
         return examples
 
 
+AS_JSON: dict[str, Any] = {"mode": "json", "by_alias": True, "round_trip": True}
+"""How values are dumped: under the names by which they are read again, and without computed fields."""
+
+
+def dump(dumping: Callable[[], object], *, what: str) -> str:
+    """Write what pydantic dumps as JSON.
+
+    Raises:
+        Unstorable: it, or a part of it, has no JSON form.
+    """
+    try:
+        plain = dumping()
+    except ValueError as error:
+        raise Unstorable(f"The {what} cannot be stored as JSON: {error}.", [Fault("", str(error))]) from error
+    return write(plain, what=what)
+
+
 def fingerprint_of(arguments: str) -> str:
     """A short name for a call's arguments: equal calls have equal ones."""
     return sha256(arguments.encode()).hexdigest()[:32]
@@ -247,11 +272,17 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
     """
     try:
         return get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise DefinitionError(
-            f"{function.__qualname__}: {error}.",
-            hint="Its annotations are needed when it runs: import their types outside `if TYPE_CHECKING`, above it.",
+            f"The annotations of {function.__qualname__} cannot be read: {error}.",
+            hint="They are needed when it runs: import their types outside `if TYPE_CHECKING`, above it.",
         ) from error
+
+
+NO_NULL_FOR_NAN = ConfigDict(ser_json_inf_nan="constants")
+"""Pydantic would write null for NaN where no type is given; so it is refused like everywhere else."""
+
+ARGUMENTS = ConfigDict(extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
 
 
 def model_of(function: Callable[..., Any], signature: inspect.Signature) -> type[BaseModel]:
@@ -271,7 +302,7 @@ def model_of(function: Callable[..., Any], signature: inspect.Signature) -> type
         fields[field_name(name)] = (kind, Field(default, alias=name))
     title = "".join(part.capitalize() for part in function.__name__.split("_"))
     try:
-        return create_model(title, __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+        return create_model(title, __config__=ARGUMENTS, **fields)
     except PydanticUserError as error:
         raise unfit(function, error) from error
 
@@ -279,9 +310,29 @@ def model_of(function: Callable[..., Any], signature: inspect.Signature) -> type
 def adapter_for(function: Callable[..., Any], kind: Any) -> TypeAdapter[Any]:
     """A pydantic adapter for an annotation of this function."""
     try:
-        return TypeAdapter(kind)
+        return TypeAdapter(kind, config=NO_NULL_FOR_NAN)
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise unfit(function, error) from error
+    return TypeAdapter(kind)  # a model, which has its own configuration
+
+
+def schema_for(function: Callable[..., Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The JSON schema of what is stored of a function and read again.
+
+    Raises:
+        DefinitionError: it would not be the same when it is read again.
+    """
+    try:
+        schema = make()
     except PydanticUserError as error:
         raise unfit(function, error) from error
+    if '"writeOnly": true' in json.dumps(schema, default=str):
+        raise DefinitionError(
+            f"{function.__qualname__} has an annotation that holds a secret, which would be stored as asterisks.",
+            hint="Pass the name of the secret, and look it up in the step that needs it.",
+        )
+    return schema
 
 
 def unfit(function: Callable[..., Any], error: PydanticUserError) -> DefinitionError:

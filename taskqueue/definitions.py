@@ -64,6 +64,34 @@ class PipelineDefinition:
         return list(dict.fromkeys(steps_named_in(self.function)))
 
 
+def check_function(function: object, what: str, *, decorator: str) -> None:
+    """See that a decorated object can be called as a pipeline or a step.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    if not inspect.isfunction(function):
+        raise DefinitionError(
+            f"{what} is not a function.", hint=f"Put {decorator} on a def, as its outermost decorator."
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{what} is a generator.", hint="Return a list instead of yielding.")
+    if next(iter(inspect.signature(function).parameters), "") in {"self", "cls"}:
+        raise DefinitionError(f"{what} is a method.", hint="Make it a function of the module.")
+
+
+def check_retry(retry: object, what: str) -> None:
+    """See that a policy is one.
+
+    Raises:
+        DefinitionError: it is something else.
+    """
+    if not isinstance(retry, Retry):
+        raise DefinitionError(
+            f"{what} has retry={retry!r}.", hint="Give it a Retry, such as Retry.fixed(…) or Retry.never()."
+        )
+
+
 def steps_named_in(function: Callable[..., Any]) -> Iterator[StepDefinition]:
     """Each step that a function's code refers to, by a global, a closure or an attribute of a module."""
     known = {**inspect.getclosurevars(function).globals, **inspect.getclosurevars(function).nonlocals}

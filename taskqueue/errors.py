@@ -178,7 +178,7 @@ class RetryAfter(Exception):
     """Raised in a step: this try failed, and the next one shall come after this delay instead of the policy's."""
 
     def __init__(self, delay: timedelta, reason: str = "") -> None:
-        if delay < timedelta(0):
-            raise ValueError("RetryAfter needs a delay that is not negative.")
+        if not timedelta(0) <= delay <= timedelta(days=3650):
+            raise ValueError("RetryAfter needs a delay from nothing to 3,650 days.")
         self.delay = delay
         super().__init__(reason or f"asked to be tried again after {delay.total_seconds():g} s")

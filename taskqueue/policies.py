@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
 JITTER = 0.1
 """A wait is moved by up to this share of itself, so that tasks which failed together do not come back together."""
+
+LONGEST_WAIT = timedelta(days=3650)
+MOST_RETRIES = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,12 @@ class Retry:
 
     def __post_init__(self) -> None:
         """Refuse what can never be right, where it is written."""
+        if len(self.waits) > MOST_RETRIES:
+            raise ValueError(f"There are at most {MOST_RETRIES:,} retries.")
         if any(wait < timedelta(0) for wait in self.waits):
             raise ValueError("A retry cannot wait for a negative time.")
+        if any(wait > LONGEST_WAIT for wait in self.waits):
+            raise ValueError(f"A retry waits for at most {LONGEST_WAIT.days:,} days.")
         _check_classes(self.give_up_on)
 
     @classmethod
@@ -51,15 +59,16 @@ class Retry:
         give_up_on: tuple[type[BaseException], ...] = (),
     ) -> Self:
         """Wait `first`, then `factor` times as long each time, never longer than `longest`."""
-        if retries < 0:
-            raise ValueError("retries cannot be negative.")
-        if factor < 1:
+        if not 0 <= retries <= MOST_RETRIES:
+            raise ValueError(f"retries is a number from 0 to {MOST_RETRIES:,}.")
+        if not 1 <= factor < math.inf:
             raise ValueError("factor must be 1 or more.")
         waits = []
         wait = min(first, longest)
         for _ in range(retries):
             waits.append(wait)
-            wait = longest if wait * factor > longest else wait * factor
+            # Compared by division, because the product may be longer than any timedelta.
+            wait = longest if wait > longest / factor else wait * factor
         return cls(waits=tuple(waits), give_up_on=give_up_on)
 
     @classmethod

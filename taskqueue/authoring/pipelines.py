@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from asgiref.sync import sync_to_async
 
 from taskqueue.codec import Payload, Result
 from taskqueue.context import current, current_step
-from taskqueue.definitions import PIPELINE_NAME, PipelineDefinition, registry
+from taskqueue.definitions import PIPELINE_NAME, PipelineDefinition, check_function, check_retry, registry
 from taskqueue.engine.intake import Options, insert
 from taskqueue.errors import DefinitionError, WrongPlace
 from taskqueue.models import Task
@@ -122,10 +121,8 @@ def pipeline(name: str, *, retry: Retry = Retry()) -> Callable[[Callable[P, R]],
 
 def define(function: Callable[..., Any], *, name: str, retry: Retry) -> PipelineDefinition:
     """Check a pipeline's parts and put them together."""
-    if not inspect.isfunction(function):
-        raise DefinitionError(
-            f"Pipeline {name!r} is not a function.", hint="Put @pipeline on a def, as its outermost decorator."
-        )
+    check_function(function, f"Pipeline {name!r}", decorator="@pipeline")
+    check_retry(retry, f"Pipeline {name!r}")
     if not PIPELINE_NAME.fullmatch(name) or len(name) > 200:
         raise DefinitionError(
             f"A pipeline is called {name!r}.",

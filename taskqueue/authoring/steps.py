@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 
 from taskqueue.codec import Arguments, Result
 from taskqueue.context import current, current_step
-from taskqueue.definitions import KEY_MAX_LENGTH, STEP_NAME, StepDefinition
+from taskqueue.definitions import KEY_MAX_LENGTH, STEP_NAME, StepDefinition, check_function, check_retry
 from taskqueue.errors import DefinitionError, WrongPlace
 from taskqueue.policies import Retry
 
@@ -39,6 +39,11 @@ class Step(Generic[P, R]):
         if task is None or current_step.get():
             return cast("R", self.definition.function(*args, **kwargs))
         if self.definition.is_async:
+            if not in_event_loop():
+                raise WrongPlace(
+                    f"Step {self.definition.name!r} is async and was called by a plain function, which cannot await "
+                    "it. Make the pipeline `async def`, or the step a plain function."
+                )
             return cast("R", task.acall(self.definition, self._key, args, kwargs))
         if in_event_loop():
             raise WrongPlace(
@@ -48,7 +53,13 @@ class Step(Generic[P, R]):
         return cast("R", task.call(self.definition, self._key, args, kwargs))
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
-        """Call a plain step from an async pipeline; it runs in the worker's main thread."""
+        """Call a plain step from an async pipeline; it runs in the worker's main thread.
+
+        Raises:
+            WrongPlace: the step is async.
+        """
+        if self.definition.is_async:
+            raise WrongPlace(f"Step {self.definition.name!r} is async: await it as it is, without aio().")
         return sync_to_async(self.__call__)(*args, **kwargs)
 
     def named(self, key: str) -> Step[P, R]:
@@ -133,16 +144,16 @@ def define(
 ) -> StepDefinition:
     """Check a step's parts and put them together."""
     what = f"Step {getattr(function, '__qualname__', function)!r}"
-    if not inspect.isfunction(function):
-        raise DefinitionError(f"{what} is not a function.", hint="Put @step on a def, as its outermost decorator.")
+    check_function(function, what, decorator="@step")
+    check_retry(retry, what)
     name = function.__name__.strip("_").replace("_", "-").lower() if name is None else name
     if not STEP_NAME.fullmatch(name):
         raise DefinitionError(
             f"{what} has the name {name!r}.",
             hint="Use small letters, digits, dots and hyphens: @step(name='charge-card').",
         )
-    if timeout is not None and timeout <= timedelta(0):
-        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is longer than nothing.")
+    if timeout is not None and not (isinstance(timeout, timedelta) and timeout > timedelta(0)):
+        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is a timedelta above nothing.")
     if atomic and inspect.iscoroutinefunction(function):
         raise DefinitionError(
             f"{what} is async and atomic.", hint="Django has no async transactions: make it a plain function."

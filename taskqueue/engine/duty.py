@@ -17,7 +17,8 @@ class Duty:
     """What there is to do.
 
     Attributes:
-        claimable: queued tasks that this process's code could claim, counted up to the limit asked for.
+        claimable: how many of the pipelines that this process's code knows have queued tasks, counted up to the limit
+            asked for: at least so many tasks could be claimed.
         next_due_in: until the next task on a timer falls due, zero when it has; None when there is none.
         dead: workers that have died and still have a row.
     """

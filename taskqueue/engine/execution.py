@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 
 from taskqueue import codec, context
 from taskqueue.conf import settings
-from taskqueue.definitions import KEY_MAX_LENGTH, StepDefinition, registry
+from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
@@ -41,7 +42,9 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
         outcome = contextvars.Context().run(execution.run)
     finally:
         activity.rest()
+        execution.journal.mend_connection()
     # A body that swallows the unwinding with a bare `except:` does not get past it.
+    execution.journal.check()
     return execution.suspended or outcome
 
 
@@ -78,6 +81,8 @@ class Execution:
         self.activity = activity
         self.stopping = stopping
         self.calls: Counter[str] = Counter()
+        self.keys: set[str] = set()
+        self.in_flight: set[asyncio.Future[None]] = set()
         self.arguments: dict[str, str] = {}
         self.suspended: TryAgain | PutBack | None = None
 
@@ -87,19 +92,33 @@ class Execution:
         began = time.monotonic()
         definition = registry.get(self.lease.pipeline)
         # An async body runs in an event loop beside this thread, which goes on doing the database's work for it.
-        body: Callable[..., Any] = async_to_sync(definition.function) if definition.is_async else definition.function
+        body: Callable[..., Any] = async_to_sync(self._await_body) if definition.is_async else self._call_body
         try:
             args, kwargs = definition.payload.unpack(self.lease.payload)
-            value = body(*args, **kwargs)
-            return Succeeded(definition.result.write(value, what="result"))
+            result = definition.result.write(body(definition, args, kwargs), what="result")
+            limit = settings().STEP_OUTPUT_MAX_BYTES
+            return Succeeded(codec.within(result, limit=limit, what="The result", setting="STEP_OUTPUT_MAX_BYTES"))
         except Suspended as pause:
             return pause.outcome
-        except StepFailed as error:
-            return Failed(error.step, error.error_type, error.message)
-        except AUTHOR_ERRORS as error:
+        # An async body may cancel itself; that must not take its worker along.
+        except (*AUTHOR_ERRORS, asyncio.CancelledError) as error:
+            if (step_failed := step_failure_in(error)) is not None:
+                return Failed(step_failed.step, step_failed.error_type, step_failed.message)
             failed = describe(error, elapsed=timedelta(seconds=time.monotonic() - began))
             wait = judge(error, definition.retry, failures=self.lease.failures + 1)
             return Failed("", failed.error_type, failed.message, failed) if wait is None else TryAgain(failed, wait)
+
+    def _call_body(self, definition: PipelineDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a plain body."""
+        return definition.function(*args, **kwargs)
+
+    async def _await_body(self, definition: PipelineDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Await an async body, and then the steps that it left in flight: a failed one must not waste its siblings."""
+        try:
+            return await definition.function(*args, **kwargs)
+        finally:
+            while self.in_flight:
+                await asyncio.wait(self.in_flight)
 
     def call(self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Recall a plain step's result, or call it and record what it returned.
@@ -108,9 +127,13 @@ class Execution:
             StepFailed: its retries are used up, now or in an earlier execution.
             Suspended: the task pauses here.
         """
-        call = self._begin(step, explicit_key, args, kwargs)
+        call = self._begin(step, self._key(step, explicit_key), args, kwargs)
         if isinstance(call, Recalled):
             return call.value
+        self.journal.refuse_open_transaction(
+            f"Step {call.key!r} was called inside a database transaction of the pipeline's body, which would hold back "
+            "its checkpoint. Begin transactions inside steps."
+        )
         try:
             # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
             with self._inside(call), transaction.atomic() if step.atomic else nullcontext():
@@ -125,12 +148,15 @@ class Execution:
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
         """The same for an `async def` step; its key is taken now, not when awaited, so that gathering is stable."""
-        return self._acall(self._begin(step, explicit_key, args, kwargs))
+        return self._acall(step, self._key(step, explicit_key), args, kwargs)
 
-    async def _acall(self, call: Call | Recalled) -> Any:
+    async def _acall(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call an `async def` step; the database is used in the worker's main thread."""
+        call = self._begin(step, key, args, kwargs)
         if isinstance(call, Recalled):
             return call.value
+        landed = asyncio.get_running_loop().create_future()
+        self.in_flight.add(landed)
         try:
             with self._inside(call):
                 self._write_arguments(call)
@@ -139,14 +165,15 @@ class Execution:
                 return await sync_to_async(self._checkpoint)(call, value)
         except AUTHOR_ERRORS as error:
             raise await sync_to_async(self._failure)(call, error) from error
+        finally:
+            self.in_flight.discard(landed)
+            landed.set_result(None)
 
-    def _begin(
-        self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Call | Recalled:
+    def _begin(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Recalled:
         """Decide what a call of a step means: recall, raise again, pause, or really call it."""
+        self.journal.check()
         if self.suspended is not None:
             raise Suspended(self.suspended)
-        key = self._key(step, explicit_key)
         entry = self.journal.entries.get(key)
         if entry is not None and entry.status == StepStatus.SUCCEEDED:
             return Recalled(recall(step, key, entry))
@@ -158,13 +185,13 @@ class Execution:
 
     def _key(self, step: StepDefinition, explicit_key: str) -> str:
         """The step's key: its name, then name#2 and so on by the order of calls; or what `.named()` gave it."""
-        base = explicit_key or step.name
-        self.calls[base] += 1
-        if explicit_key and self.calls[base] > 1:
-            raise WrongPlace(f"Two steps of this task are named {base!r}. Give each call its own name.")
-        key = base if self.calls[base] == 1 else f"{base}#{self.calls[base]}"
-        if len(key) > KEY_MAX_LENGTH:
-            raise WrongPlace(f"The step key {key[:40]!r}… has {len(key)} characters; at most {KEY_MAX_LENGTH} fit.")
+        key = explicit_key
+        if not key:
+            self.calls[step.name] += 1
+            key = step.name if self.calls[step.name] == 1 else f"{step.name}#{self.calls[step.name]}"
+        if key in self.keys:
+            raise WrongPlace(f"Two steps of this task are named {key!r}. Give each call its own name.")
+        self.keys.add(key)
         return key
 
     @contextmanager
@@ -188,9 +215,15 @@ class Execution:
 
     def _checkpoint(self, call: Call, value: Any) -> Any:
         """Record what a step returned, and return it as a later execution will recall it."""
+        if not call.step.atomic:
+            self.journal.refuse_open_transaction(
+                f"Step {call.key!r} began a database transaction and did not end it. Use transaction.atomic()."
+            )
         limits = settings()
         what = f"The output of step {call.key!r}"
         output = call.step.result.write(value, what=f"output of step {call.key!r}")
+        # Read before it is recorded: what could not be read again is this try's failure, not the next execution's.
+        recalled = call.step.result.read(output)
         codec.within(output, limit=limits.STEP_OUTPUT_MAX_BYTES, what=what, setting="STEP_OUTPUT_MAX_BYTES")
         codec.within(
             output,
@@ -206,9 +239,10 @@ class Execution:
             output=output,
             elapsed=call.elapsed,
         )
-        if not recorded:
+        if recorded is None:
             raise self._suspend(PutBack())
-        return call.step.result.read(output)
+        # PostgreSQL orders the keys of objects its own way, and a body that iterates must see the same order each time.
+        return recalled if recorded == output else call.step.result.read(recorded)
 
     def _failure(self, call: Call, error: BaseException) -> BaseException:
         """What the body shall see of a failed try: StepFailed if it was the last one, else the pause until the next."""
@@ -264,6 +298,13 @@ class Execution:
         if not 0 <= fraction <= 1:
             raise ValueError(f"Progress is a number from 0 to 1, not {fraction}.")
         self.activity.progress = (self.lease, fraction, codec.printable(note)[:200])
+
+
+def step_failure_in(error: BaseException) -> StepFailed | None:
+    """The failed step that ends a body, also from among the errors of an `asyncio.TaskGroup`."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(step_failure_in, error.exceptions)), None)
+    return error if isinstance(error, StepFailed) else None
 
 
 def recall(step: StepDefinition, key: str, entry: Entry) -> Any:

@@ -15,8 +15,11 @@ from taskqueue.errors import Permanent, RetryAfter, StepTimedOut, TooLarge, Wron
 from taskqueue.policies import Retry
 from taskqueue.states import AttemptOutcome
 
-AUTHOR_ERRORS = (Exception, SystemExit)
-"""Whatever ends a try. A step that calls sys.exit() has failed; it must not take its worker along."""
+AUTHOR_ERRORS = (Exception, SystemExit, BaseExceptionGroup)
+"""Whatever ends a try. A step that calls sys.exit() has failed; it must not take its worker along.
+
+A group is what an `asyncio.TaskGroup` makes of any of these, and of a pause.
+"""
 
 FINAL = (Permanent, TooLarge, WrongPlace)
 """Trying again cannot help."""

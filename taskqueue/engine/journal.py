@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 from django.db import Error, connection
 from psycopg.pq import TransactionStatus
@@ -14,8 +15,13 @@ from taskqueue import codec
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.outcomes import DatabaseLost, FailedTry
-from taskqueue.errors import StepFailed
+from taskqueue.errors import StepFailed, WrongPlace
 from taskqueue.states import StepStatus
+
+OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+TRUSTED_IDLE: Final = 5.0
+"""Seconds without a statement after which a server or a proxy may have closed the connection under a long step."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,10 @@ class Journal:
     lease: Lease
     entries: dict[str, Entry] = field(default_factory=dict)
     output_bytes: int = 0
+    in_transaction: bool = field(default_factory=lambda: connection.in_atomic_block)
+    """Whether the execution began inside a transaction, as in tests."""
+    lost: DatabaseLost | None = None
+    used_at: float = field(default_factory=time.monotonic)
 
     @classmethod
     def load(cls, lease: Lease) -> Journal:
@@ -47,19 +57,25 @@ class Journal:
                 journal.output_bytes += len((journal.entries[key].output or "").encode())
         return journal
 
-    def checkpoint(self, *, key: str, name: str, arguments: str, output: str, elapsed: timedelta) -> bool:
-        """Record that a step succeeded. False when the lease is gone: nothing was written."""
+    def checkpoint(self, *, key: str, name: str, arguments: str, output: str, elapsed: timedelta) -> str | None:
+        """Record that a step succeeded.
+
+        Returns:
+            The output as PostgreSQL will give it back; None when the lease is gone, and nothing was written.
+        """
         input_hash = codec.fingerprint_of(arguments)
         values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output}
         rows = self._write(statements.CHECKPOINT, {**values, "elapsed": elapsed})
-        if rows:
-            self.entries[key] = Entry(StepStatus.SUCCEEDED, 0, input_hash, output, None)
-            self.output_bytes += len(output.encode())
-        return bool(rows)
+        if not rows:
+            return None
+        recorded: str = rows[0][0]
+        self.entries[key] = Entry(StepStatus.SUCCEEDED, 0, input_hash, recorded, None)
+        self.output_bytes += len(recorded.encode())
+        return recorded
 
     def record_failed_step(self, failed: FailedTry) -> bool:
         """Record that a step failed for good. False when the lease is gone."""
-        mend_connection()
+        self.mend_connection()
         written = self._write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=StepStatus.FAILED))
         if written:
             error = step_error(failed)
@@ -68,10 +84,59 @@ class Journal:
 
     def _write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a fenced statement; a database error in it must not look like the author's."""
+        if self._has_dead_connection():
+            connection.close()
         try:
             return statements.fetch(statement, {**values, **self.lease.fence})
         except Error as error:
-            raise DatabaseLost(str(error)) from error
+            self.lost = DatabaseLost(str(error))
+            raise self.lost from error
+        finally:
+            self.used_at = time.monotonic()
+
+    def check(self) -> None:
+        """Whether the database was lost on the way; a body that swallowed that with a bare `except:` learns it again.
+
+        Raises:
+            DatabaseLost: whether the last write was done is unknown, so nothing may follow it.
+        """
+        if self.lost is not None:
+            raise self.lost
+
+    def refuse_open_transaction(self, complaint: str) -> None:
+        """See that author code holds no transaction open: a checkpoint in it would not be committed.
+
+        Raises:
+            WrongPlace: it does.
+        """
+        if self._has_open_transaction():
+            raise WrongPlace(complaint)
+
+    def mend_connection(self) -> None:
+        """Make the connection usable again after author code.
+
+        A timeout may have struck in the middle of a query, and a step may have left a transaction open: Django notices
+        neither, and our next statement would fail or never be committed.
+        """
+        if self._has_open_transaction() or self._has_dead_connection():
+            # Else Django would keep the connection until the end of a block that nobody ends.
+            connection.in_atomic_block = False
+            connection.close()
+
+    def _has_dead_connection(self) -> bool:
+        """Whether the connection is known to be broken, or has long been idle and is found to be."""
+        if self.in_transaction or connection.in_atomic_block or connection.connection is None:
+            return False
+        if time.monotonic() - self.used_at < TRUSTED_IDLE:
+            return bool(connection.connection.info.transaction_status == TransactionStatus.UNKNOWN)
+        return not connection.is_usable()
+
+    def _has_open_transaction(self) -> bool:
+        """Whether a transaction is open that was not when this execution began."""
+        if self.in_transaction or connection.connection is None:
+            return False
+        status = connection.connection.info.transaction_status
+        return connection.in_atomic_block or not connection.autocommit or status in OPEN
 
 
 def failed_try(failed: FailedTry, *, step_status: StepStatus) -> dict[str, Any]:
@@ -100,15 +165,3 @@ def recalled_failure(key: str, entry: Entry) -> StepFailed:
     """The StepFailed that the body saw when this step failed."""
     error = codec.read(entry.error or "{}")
     return StepFailed(key, error.get("type", ""), error.get("message", ""))
-
-
-def mend_connection() -> None:
-    """Make the connection usable again after author code failed on it.
-
-    A timeout may have struck in the middle of a query, and a step may have left a transaction open: Django notices
-    neither, and our next statement would fail or never be committed.
-    """
-    if connection.in_atomic_block or connection.connection is None:
-        return
-    if connection.connection.info.transaction_status != TransactionStatus.IDLE:
-        connection.close()

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, PipelineStep, Step, Task
+from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus
 
 
@@ -91,10 +91,15 @@ def status_of(task_id: UUID) -> Snapshot:
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
-        next_run_at=None if task.status in ENDED or task.status == TaskStatus.RUNNING else task.due_at,
+        next_run_at=next_run_of(task),
         waiting_for=waiting_for(task, step),
         error=task.error,
     )
+
+
+def next_run_of(task: Task) -> datetime | None:
+    """When a task may start or go on; None while it runs and once it has ended."""
+    return None if task.status in ENDED or task.status == TaskStatus.RUNNING else task.due_at
 
 
 def present_step(task: Task) -> tuple[str, int]:
@@ -119,6 +124,34 @@ def waiting_for(task: Task, step: str) -> str | None:
             return f"the next try of {step}" if step else "the next try"
         case _:
             return None
+
+
+def whole(task_id: UUID) -> Task:
+    """A task with its `recorded_steps`, each with its `failed_attempts`; those of no such step are `other_attempts`.
+
+    Three queries.
+
+    Raises:
+        TaskNotFound
+    """
+    task = find(task_id)
+    steps = {step.key: step for step in steps_of(task)}
+    attempts = attempts_of(task)
+    for step in steps.values():
+        step.failed_attempts = [  # type: ignore[attr-defined]  # attached for those who show it
+            attempt for attempt in attempts if attempt.step_key == step.key
+        ]
+    task.recorded_steps = list(steps.values())  # type: ignore[attr-defined]  # the same
+    task.other_attempts = [  # type: ignore[attr-defined]  # the same
+        attempt for attempt in attempts if attempt.step_key not in steps
+    ]
+    return task
+
+
+def pipelines() -> QuerySet[Pipeline]:
+    """Every pipeline by name, with its known steps in the order in which its body names them; two queries."""
+    steps = PipelineStep.objects.order_by("position", "pk")
+    return Pipeline.objects.prefetch_related(Prefetch("known_steps", steps)).order_by("name")
 
 
 def steps_of(task: Task) -> list[Step]:

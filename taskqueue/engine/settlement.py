@@ -7,7 +7,7 @@ from typing import Any, LiteralString, assert_never
 from taskqueue import codec
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease, claimant, lease_of
-from taskqueue.engine.journal import failed_try, mend_connection
+from taskqueue.engine.journal import failed_try
 from taskqueue.engine.outcomes import Failed, Outcome, PutBack, Succeeded, TryAgain
 from taskqueue.states import StepStatus, TaskStatus
 
@@ -17,7 +17,6 @@ def settle(lease: Lease, outcome: Outcome, *, claim_next: bool) -> Lease | None:
 
     When the lease is gone nothing is written for its task: whoever holds it now writes its own ending.
     """
-    mend_connection()
     statement, values = writing(outcome)
     values.update(lease.fence)
     if not claim_next:

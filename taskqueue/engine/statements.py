@@ -54,7 +54,7 @@ head AS MATERIALIZED (
     FROM (
         SELECT known.name COLLATE "C" AS name, (
             SELECT queue.sort_at FROM taskqueue_task queue
-            WHERE queue.status = 'queued' AND queue.pipeline_id = known.name COLLATE "C"
+            WHERE queue.lane = known.name COLLATE "C"
             ORDER BY queue.sort_at, queue.id LIMIT 1
         ) AS sort_at
         FROM unnest(%(pipelines)s::text[]) AS known (name)
@@ -62,7 +62,7 @@ head AS MATERIALIZED (
     ) AS best
     CROSS JOIN LATERAL (
         SELECT queue.id FROM taskqueue_task queue
-        WHERE queue.status = 'queued' AND queue.pipeline_id = best.name
+        WHERE queue.lane = best.name
         ORDER BY queue.sort_at, queue.id
         LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
@@ -102,7 +102,7 @@ ON CONFLICT (task_id, key) DO UPDATE
 SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
     error = NULL, started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at
 WHERE known.status <> 'succeeded'
-RETURNING id
+RETURNING output::text
 """
 
 # A failed try: the step's row (none for the body itself, whose key is empty) and the attempt, under the same lock.
@@ -191,17 +191,16 @@ SELECT
             SELECT FROM unnest(%(pipelines)s::text[]) AS known (name)
             CROSS JOIN LATERAL (
                 SELECT FROM taskqueue_task
-                WHERE status = 'queued' AND pipeline_id = known.name COLLATE "C"
-                ORDER BY sort_at, id -- so that the claim's index is used, and never the table
-                LIMIT %(limit)s::int
+                WHERE lane = known.name COLLATE "C"
+                ORDER BY sort_at, id LIMIT 1
             ) AS ready
             LIMIT %(limit)s::int
         ) AS claimable
     ),
     (
-        SELECT extract(epoch FROM due_at - statement_timestamp())::float FROM taskqueue_task
-        WHERE status IN ('scheduled', 'waiting', 'retrying')
-        ORDER BY due_at LIMIT 1
+        SELECT extract(epoch FROM timer_at - statement_timestamp())::float FROM taskqueue_task
+        WHERE timer_at IS NOT NULL
+        ORDER BY timer_at LIMIT 1
     ),
     ARRAY(
         SELECT worker.id FROM taskqueue_worker worker
@@ -222,8 +221,8 @@ PROMOTE: Final = """
 UPDATE taskqueue_task SET status = 'queued'
 WHERE id IN (
     SELECT id FROM taskqueue_task
-    WHERE status IN ('scheduled', 'waiting', 'retrying') AND due_at <= statement_timestamp()
-    ORDER BY due_at LIMIT %(limit)s::int
+    WHERE timer_at <= statement_timestamp()
+    ORDER BY timer_at LIMIT %(limit)s::int
     FOR NO KEY UPDATE SKIP LOCKED
 )
 """
@@ -315,6 +314,9 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     """
     connection.close_if_health_check_failed()
     connection.ensure_connection()
+    if connection.connection.prepare_threshold is None:
+        # Django turns prepared statements off, and psycopg then ignores `prepare`. So high, it concerns ours alone.
+        connection.connection.prepare_threshold = 1_000_000_000
     began = time.perf_counter()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.db import models
-from django.db.models import ExpressionWrapper, F, Q, Value
+from django.db.models import Case, ExpressionWrapper, F, Q, Value, When
 from django.db.models.functions import Now
 
 from taskqueue.ids import uuid7
@@ -55,6 +55,20 @@ class Task(models.Model):
 
     due_at = models.DateTimeField(help_text="When it may start or go on.")
     sort_at = models.DateTimeField(help_text="Its place in the queue: due_at less priority seconds.")
+    # Both are null whenever they do not apply, so each has one index that serves it and no other can: the planner
+    # cannot be led astray by statistics that are older than the queue.
+    lane = models.GeneratedField(
+        expression=Case(When(status=TaskStatus.QUEUED, then=F("pipeline"))),
+        output_field=models.CharField(max_length=200, null=True, db_collation="C"),
+        db_persist=True,
+        help_text="The pipeline in whose queue it stands; null while it is not ready.",
+    )
+    timer_at = models.GeneratedField(
+        expression=Case(When(status__in=ON_A_TIMER, then=F("due_at"))),
+        output_field=models.DateTimeField(null=True),
+        db_persist=True,
+        help_text="When it becomes ready by itself; null while nothing of that kind is ahead.",
+    )
     worker = models.ForeignKey(
         Worker, on_delete=models.PROTECT, null=True, blank=True, related_name="tasks", db_index=False
     )
@@ -113,11 +127,9 @@ class Task(models.Model):
         ]
         indexes = [
             # statements.CLAIM: the head of each pipeline's queue.
-            models.Index(
-                "pipeline", "sort_at", "id", name="taskqueue_task_claim", condition=Q(status=TaskStatus.QUEUED)
-            ),
+            models.Index("lane", "sort_at", "id", name="taskqueue_task_claim", condition=Q(lane__isnull=False)),
             # statements.PROMOTE and NEXT_TIMER: what becomes due next.
-            models.Index("due_at", name="taskqueue_task_timer", condition=Q(status__in=ON_A_TIMER)),
+            models.Index("timer_at", name="taskqueue_task_timer", condition=Q(timer_at__isnull=False)),
             # statements.RECOVER: what a dead worker held.
             models.Index("worker", name="taskqueue_task_held", condition=Q(status=TaskStatus.RUNNING)),
             # queries.listing: newest first, by status or pipeline.
