@@ -1,0 +1,158 @@
+"""The measures of the design, each a function that does the work once and returns its figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django.db.models import Max, Min
+
+from benchmarks.pipelines import first_line, five_steps, held, hundred_steps, one_step
+from benchmarks.processes import wait_for, web, workers
+from taskqueue import Pipeline
+from taskqueue.models import Attempt, Task, Worker
+
+
+def drained(pipeline: Pipeline[[int], int], tasks: int) -> float:
+    """Seconds in which two workers finish so many tasks that were there before them."""
+    with transaction.atomic():
+        for number in range(tasks):
+            pipeline.enqueue(number)
+    ours = Task.objects.filter(pipeline=pipeline.definition.name)
+    with workers():
+        wait_for(lambda: not ours.exclude(status="succeeded").exists(), seconds=300, every=0.2)
+    times = ours.order_by("-pk")[:tasks].aggregate(began=Min("started_at"), ended=Max("finished_at"))
+    took: timedelta = times["ended"] - times["began"]
+    return took.total_seconds()
+
+
+def one_step_tasks_per_second() -> float:
+    """Drain pre-enqueued one-step tasks."""
+    return 3000 / drained(one_step, 3000)
+
+
+def steps_per_second() -> float:
+    """Drain pre-enqueued five-step tasks."""
+    return 5 * 1500 / drained(five_steps, 1500)
+
+
+def milliseconds_per_step() -> float:
+    """One task of a hundred steps; the median of five."""
+    with workers():
+        took = []
+        for number in range(5):
+            task = hundred_steps.enqueue(number)
+            wait_for(lambda task=task: Task.objects.filter(pk=task.pk, status="succeeded").exists())
+            task = Task.objects.get(pk=task.pk)
+            assert task.started_at is not None
+            assert task.finished_at is not None
+            took.append((task.finished_at - task.started_at).total_seconds() * 1000 / 100)
+    return statistics.median(took)
+
+
+def first_line_latency() -> tuple[float, float]:
+    """Milliseconds from the call of enqueue() to the first line of user code on idle workers: p50 and p95."""
+    took = []
+    with workers():
+        for _ in range(100):
+            called = time.monotonic_ns()
+            task = first_line.enqueue()
+            wait_for(lambda task=task: Task.objects.filter(pk=task.pk, status="succeeded").exists(), every=0.03)
+            took.append((int(str(Task.objects.get(pk=task.pk).result)) - called) / 1e6)
+    return percentiles(took)
+
+
+def enqueue_milliseconds() -> tuple[float, float]:
+    """Milliseconds of enqueue() in process: p50 and p95."""
+    took = []
+    for number in range(500):
+        began = time.perf_counter()
+        one_step.enqueue(number)
+        took.append((time.perf_counter() - began) * 1000)
+    Task.objects.filter(status="queued").delete()
+    return percentiles(took)
+
+
+def post_milliseconds() -> tuple[float, float]:
+    """Milliseconds of POST /api/tasks by twenty clients at once: p50 and p95."""
+    took: list[float] = []
+    body = json.dumps({"pipeline": "benchmarks/one-step", "payload": {"number": 1}}).encode()
+
+    def client(address: str, headers: dict[str, str]) -> None:
+        for _ in range(25):
+            request = urllib.request.Request(f"{address}/api/tasks", body, headers)  # noqa: S310 - our own server
+            began = time.perf_counter()
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+                assert answer.status == 202
+            took.append((time.perf_counter() - began) * 1000)
+
+    with web() as address:
+        headers = {"Content-Type": "application/json", **signed_in(address)}
+        client(address, headers)
+        took.clear()
+        at_once(20, lambda: client(address, headers))
+    Task.objects.filter(status="queued").delete()
+    return percentiles(took)
+
+
+def recovery_seconds() -> float:
+    """Seconds from kill -9 of a worker process to its task running again on another."""
+    with workers():
+        task = held.enqueue(1.5)
+        ours = Task.objects.filter(pk=task.pk)
+        wait_for(lambda: ours.filter(status="running", lease=1).exists())
+        holder = Worker.objects.get(tasks=task.pk)
+        os.kill(holder.pid, signal.SIGKILL)
+        killed = time.monotonic()
+        wait_for(lambda: ours.filter(status="running", lease=2).exists(), every=0.005)
+        took = time.monotonic() - killed
+        wait_for(lambda: ours.filter(status="succeeded").exists())
+    assert Attempt.objects.filter(task=task, outcome="lost").count() == 1
+    return took
+
+
+def signed_in(address: str) -> dict[str, str]:
+    """The headers of a signed-in operator."""
+    from django.contrib.auth.models import User
+    from django.test import Client
+
+    user, _ = User.objects.get_or_create(username="benchmark", defaults={"is_staff": True, "is_superuser": True})
+    client = Client()
+    client.force_login(user)
+    session = client.cookies["sessionid"].value
+    token = "a" * 32
+    return {"Cookie": f"sessionid={session}; csrftoken={token}", "X-CSRFToken": token, "Referer": f"{address}/"}
+
+
+def percentiles(values: list[float]) -> tuple[float, float]:
+    """The median and the 95th percentile."""
+    return statistics.median(values), statistics.quantiles(values, n=20)[-1]
+
+
+def at_once(callers: int, deed: Callable[[], object]) -> None:
+    """Do something in several threads and wait for all of them."""
+    failures: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            deed()
+        except BaseException as failure:  # noqa: BLE001 - raised again below, in the main thread
+            failures.append(failure)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=attempt) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

@@ -1,0 +1,52 @@
+"""The work that is measured: as little of it as possible, so that the rest is ours."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+
+from taskqueue import Retry, pipeline, step
+
+
+@step(retry=Retry.never())
+def nothing(number: int) -> int:
+    """Return at once."""
+    return number
+
+
+@step(retry=Retry.never())
+def hold(seconds: float) -> int:
+    """Hold the worker; the process that did it."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+@pipeline("benchmarks/one-step")
+def one_step(number: int) -> int:
+    """One step."""
+    return nothing(number)
+
+
+@pipeline("benchmarks/five-steps")
+def five_steps(number: int) -> int:
+    """Five steps, every output kept."""
+    return sum(nothing(number + more) for more in range(5))
+
+
+@pipeline("benchmarks/hundred-steps")
+def hundred_steps(number: int) -> int:
+    """A hundred steps."""
+    return sum(nothing(number + more) for more in range(100))
+
+
+@pipeline("benchmarks/first-line")
+def first_line() -> int:
+    """When its first line ran, in nanoseconds of the machine's monotonic clock, which all processes share."""
+    return time.monotonic_ns()
+
+
+@pipeline("benchmarks/held", retry=Retry.fixed(timedelta(seconds=1), retries=1))
+def held(seconds: float) -> int:
+    """One step that takes a while."""
+    return hold(seconds)

@@ -1,0 +1,75 @@
+"""The processes that a benchmark needs: real workers and a real web server, on free ports, stopped in the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = 60, every: float = 0.02) -> None:
+    """Return when the condition holds.
+
+    Raises:
+        TimeoutError: it did not in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{getattr(condition, '__name__', condition)} did not come true in {seconds} s")
+        time.sleep(every)
+
+
+@contextmanager
+def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a session of its own, for the length of a with block."""
+    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def workers() -> Iterator[None]:
+    """`manage.py worker` with two processes, ready to work."""
+    from benchmarks.pipelines import one_step
+    from taskqueue.models import Task
+
+    with started(sys.executable, "manage.py", "worker"):
+        task = one_step.enqueue(0)
+        wait_for(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists())
+        yield
+
+
+@contextmanager
+def web() -> Iterator[str]:
+    """The web server as the container file starts it, on a free port; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    gunicorn = str(Path(sys.executable).parent / "gunicorn")
+    options = ("--workers=2", "--threads=8", f"--bind=127.0.0.1:{port}", "--log-level=warning")
+    with started(gunicorn, "demo.wsgi:application", *options):
+        wait_for(lambda: answers(port))
+        yield f"http://127.0.0.1:{port}"
+
+
+def answers(port: int) -> bool:
+    """Whether something listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
