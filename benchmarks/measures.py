@@ -50,7 +50,7 @@ def milliseconds_per_step() -> float:
         took = []
         for number in range(5):
             task = hundred_steps.enqueue(number)
-            wait_for(lambda task=task: Task.objects.filter(pk=task.pk, status="succeeded").exists())
+            wait_for(success_of(task))
             task = Task.objects.get(pk=task.pk)
             assert task.started_at is not None
             assert task.finished_at is not None
@@ -65,7 +65,7 @@ def first_line_latency() -> tuple[float, float]:
         for _ in range(100):
             called = time.monotonic_ns()
             task = first_line.enqueue()
-            wait_for(lambda task=task: Task.objects.filter(pk=task.pk, status="succeeded").exists(), every=0.03)
+            wait_for(success_of(task), every=0.03)
             took.append((int(str(Task.objects.get(pk=task.pk).result)) - called) / 1e6)
     return percentiles(took)
 
@@ -130,6 +130,11 @@ def signed_in(address: str) -> dict[str, str]:
     session = client.cookies["sessionid"].value
     token = "a" * 32
     return {"Cookie": f"sessionid={session}; csrftoken={token}", "X-CSRFToken": token, "Referer": f"{address}/"}
+
+
+def success_of(task: Task) -> Callable[[], bool]:
+    """The condition that a task has succeeded."""
+    return Task.objects.filter(pk=task.pk, status="succeeded").exists
 
 
 def percentiles(values: list[float]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("DEBUG", "false")
+os.environ["DEBUG"] = "false"
 os.environ.setdefault("SECRET_KEY", "a key for benchmarks, which serve nobody")
 os.environ.setdefault("HTTPS", "false")
 os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1")
@@ -11,4 +11,4 @@ os.environ.setdefault("LOG_LEVEL", "WARNING")
 from demo.settings import *  # noqa: F403 - Django's settings are names in a module
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks"]  # noqa: F405
-DATABASES["default"]["NAME"] = "taskqueue_benchmarks"  # type: ignore[index]  # noqa: F405
+DATABASES["default"]["NAME"] = "taskqueue_benchmarks"  # noqa: F405

@@ -32,11 +32,11 @@ class Lease:
 
 def claim(worker: int) -> Lease | None:
     """Take the next task of a pipeline that this process's code knows; None when none is ready."""
-    rows = statements.fetch(statements.CLAIM, claimant(worker))
+    rows = statements.fetch(statements.CLAIM, claiming(worker))
     return lease_of(worker, rows[0]) if rows else None
 
 
-def claimant(worker: int) -> dict[str, Any]:
+def claiming(worker: int) -> dict[str, Any]:
     """The parameters of a claim."""
     return {"claimant": worker, "pipelines": registry.names()}
 

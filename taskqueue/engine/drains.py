@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
 from taskqueue.context import Stopping
 from taskqueue.engine import duty
@@ -18,14 +19,25 @@ Settled = Callable[[Lease, Outcome, timedelta], None]
 """Told of each execution after its outcome was written: the lease, the outcome, and how long it took."""
 
 
-def drain(
-    worker: int, *, activity: Activity, budget: timedelta, stopping: Stopping, settled: Settled | None = None
-) -> int:
+class Member(Protocol):
+    """A worker as its drains see it: `liveness.Heart`, or what stands for it in a test."""
+
+    @property
+    def worker(self) -> int:
+        """Its row. Another one than before, when it had been taken for dead."""
+        ...
+
+    @property
+    def activity(self) -> Activity:
+        """Where it tells its heartbeat what it does."""
+        ...
+
+
+def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Settled | None = None) -> int:
     """Claim and execute tasks until none is ready, the budget is used up, or the worker shall stop.
 
     Args:
-        worker: the row of the worker that this process is.
-        activity: where it tells its heartbeat what it does.
+        member: the worker that this process is.
         budget: no new task is claimed after so long.
         stopping: asked before each claim and between steps.
         settled: told of each execution.
@@ -40,12 +52,12 @@ def drain(
     deadline = time.monotonic() + budget.total_seconds()
     executions = 0
     duty.attend(limit=1)
-    lease = claim(worker) if not stopping() else None
+    lease = claim(member.worker) if not stopping() else None
     while lease is not None:
         began = time.monotonic()
-        outcome = perform(lease, activity=activity, stopping=stopping)
+        outcome = perform(lease, activity=member.activity, stopping=stopping)
         more = time.monotonic() < deadline and not stopping()
-        following = settle(lease, outcome, claim_next=more)
+        following = settle(lease, outcome, claimant=member.worker if more else None)
         if settled is not None:
             settled(lease, outcome, timedelta(seconds=time.monotonic() - began))
         executions += 1

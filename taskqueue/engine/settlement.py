@@ -6,24 +6,24 @@ from typing import Any, LiteralString, assert_never
 
 from taskqueue import codec
 from taskqueue.engine import statements
-from taskqueue.engine.claims import Lease, claimant, lease_of
+from taskqueue.engine.claims import Lease, claiming, lease_of
 from taskqueue.engine.journal import failed_try
 from taskqueue.engine.outcomes import Failed, Outcome, PutBack, Succeeded, TryAgain
 from taskqueue.states import StepStatus, TaskStatus
 
 
-def settle(lease: Lease, outcome: Outcome, *, claim_next: bool) -> Lease | None:
-    """Write how the execution under this lease ended, and claim the next task if one is wanted and there is one.
+def settle(lease: Lease, outcome: Outcome, *, claimant: int | None) -> Lease | None:
+    """Write how the execution under this lease ended, and claim the next task for a worker, if there is one.
 
     When the lease is gone nothing is written for its task: whoever holds it now writes its own ending.
     """
     statement, values = writing(outcome)
     values.update(lease.fence)
-    if not claim_next:
+    if claimant is None:
         statements.fetch(statements.alone(statement), values)
         return None
-    rows = statements.fetch(statements.and_claim(statement), {**values, **claimant(lease.worker)})
-    return lease_of(lease.worker, rows[0]) if rows else None
+    rows = statements.fetch(statements.and_claim(statement), {**values, **claiming(claimant)})
+    return lease_of(claimant, rows[0]) if rows else None
 
 
 def writing(outcome: Outcome) -> tuple[LiteralString, dict[str, Any]]:

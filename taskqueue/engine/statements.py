@@ -203,6 +203,10 @@ SELECT
         ORDER BY timer_at LIMIT 1
     ),
     ARRAY(
+        -- Ended while it claimed: nobody else looks after what it holds.
+        SELECT ended.id FROM taskqueue_task task JOIN taskqueue_worker ended ON ended.id = task.worker_id
+        WHERE task.status = 'running' AND ended.ended_at IS NOT NULL
+        UNION
         SELECT worker.id FROM taskqueue_worker worker
         WHERE worker.ended_at IS NULL AND (
             worker.beat_at < statement_timestamp() - %(silence)s::interval
@@ -227,11 +231,13 @@ WHERE id IN (
 )
 """
 
-# `dead` is a compare-and-swap: of several who find the same worker dead, one gives its task back.
+# The lock on the worker's row lets one at a time in. Who comes second finds nothing running under it any more.
 RECOVER: Final = """
 WITH dead AS (
-    UPDATE taskqueue_worker SET ended_at = statement_timestamp(), end_reason = %(reason)s::text
-    WHERE id = %(worker)s::int AND ended_at IS NULL
+    UPDATE taskqueue_worker
+    SET ended_at = coalesce(ended_at, statement_timestamp()),
+        end_reason = CASE WHEN ended_at IS NULL THEN %(reason)s::text ELSE end_reason END
+    WHERE id = %(worker)s::int
     RETURNING id, host, pid, task_id, step, step_started_at
 ), held AS (
     SELECT task.id, task.lease, dead.id AS worker_id, dead.host, dead.pid, dead.step_started_at, task.started_at,

@@ -46,13 +46,17 @@ class InProcessWorker:
         )
         self._lock("pg_advisory_lock")
 
+    @property
+    def worker(self) -> int:
+        """Its row's id."""
+        return self.row.pk
+
     def work(self, *, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
         """Execute everything that is due; how each execution ended, in order."""
         Worker.objects.filter(pk=self.row.pk).update(beat_at=Now())
         outcomes: list[Outcome] = []
         drain(
-            self.row.pk,
-            activity=self.activity,
+            self,
             budget=budget,
             stopping=lambda: self.stopping,
             settled=lambda _lease, outcome, _took: outcomes.append(outcome),

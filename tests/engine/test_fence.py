@@ -187,3 +187,31 @@ def test_a_cancelled_atomic_step_leaves_no_orm_write(monkeypatch):
     # The cancel was made inside the step's own transaction here, so it goes back with it: nothing of either remains.
     assert not Group.objects.exists()
     assert not Step.objects.exists()
+
+
+def test_a_task_claimed_by_a_worker_that_had_just_been_ended_is_given_back():
+    ended = InProcessWorker()
+    ended.leave()
+    task = interrupted.enqueue()
+    Task.objects.filter(pk=task.pk).update(status="running", worker=ended.row, lease=1, started_at=task.created_at)
+
+    assert duty.attend(5).claimable == 1
+
+    assert Task.objects.get().status == "queued"
+    assert Worker.objects.get(pk=ended.row.pk).end_reason == "stopped"
+
+
+def test_a_worker_that_was_taken_for_dead_claims_its_next_task_as_a_new_one():
+    first = InProcessWorker()
+    second = InProcessWorker()
+
+    def reborn():
+        first.row = second.row
+
+    pipelines.intruder = reborn
+    interrupted.enqueue()
+    later = interrupted.enqueue()
+
+    first.work()
+
+    assert Task.objects.get(pk=later.pk).worker_id == second.row.pk

@@ -124,7 +124,7 @@ def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
         task = one_step.enqueue(1)
         lease = claim(worker.row.pk)
         assert lease is not None
-        deeds = [lambda: settle(lease, Succeeded("1"), claim_next=False), lambda: control.cancel(task.pk)]
+        deeds = [lambda: settle(lease, Succeeded("1"), claimant=None), lambda: control.cancel(task.pk)]
 
         results = at_once(2, lambda: deeds.pop()())
 
@@ -201,7 +201,7 @@ def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
     duty.attend(5)
     assert claim(second.row.pk) is not None
 
-    settle(lost, PutBack(), claim_next=False)
+    settle(lost, PutBack(), claimant=None)
 
     assert Task.objects.get().worker_id == second.row.pk
     assert Task.objects.get().status == "running"
