@@ -1,0 +1,78 @@
+# Needs make, a POSIX shell and Python 3.11 or newer. `make` alone lists what there is.
+
+PORT = 8000
+ARGS =
+PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
+PYTHON = .venv/bin/python
+PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run test check format schema bench clean
+
+help:
+	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
+	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'"
+	@echo "make check             format, lint, types, imports, migrations, API schema"
+	@echo "make format            put the code into its format"
+	@echo "make schema            write openapi.yaml anew from the code"
+	@echo "make bench [ARGS=...]  measure"
+	@echo "make clean             remove what these commands made here; data is kept"
+
+run: .venv/run.stamp
+	@DEBUG=true exec $(PYTHON) manage.py quickstart --port "$(PORT)"
+
+test: .venv/test.stamp
+	DEBUG=true $(PYTHON) -m pytest $(ARGS)
+
+check: .venv/test.stamp
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	.venv/bin/lint-imports --no-logo
+	DEBUG=true $(PYTHON) manage.py makemigrations --check --dry-run
+	DEBUG=true $(PYTHON) manage.py spectacular --validate --fail-on-warn --file .venv/openapi.yaml
+	@cmp -s openapi.yaml .venv/openapi.yaml || { \
+		echo "openapi.yaml is not what the code says. Write it anew: make schema" >&2; exit 1; }
+
+format: .venv/test.stamp
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+schema: .venv/run.stamp
+	DEBUG=true $(PYTHON) manage.py spectacular --validate --fail-on-warn --file openapi.yaml
+
+bench: .venv/run.stamp
+	$(PYTHON) -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv build dist staticfiles test-results
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/run.stamp: pyproject.toml .venv/bin/python
+	@echo "Installing packages into .venv ..."
+	@$(PIP) --editable '.[embedded,service]'
+	@touch $@
+
+.venv/test.stamp: .venv/run.stamp
+	@echo "Installing what tests and checks need into .venv ..."
+	@$(PIP) --editable '.[embedded,service,test]'
+	@touch $@
+
+# The first Python that is new enough and can make a virtual environment; pyenv's shims exist without working.
+.venv/bin/python:
+	@found=''; bare=''; \
+	for python in $(PYTHONS); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found=$$python; break; fi; \
+		bare=$$python; \
+	done; \
+	if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+		echo "$$bare cannot make a virtual environment: its venv module is missing." >&2; \
+		echo "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	if [ -z "$$found" ]; then \
+		echo "Python 3.11 or newer is needed, and none of these is: $(PYTHONS)." >&2; \
+		echo "Install one (https://www.python.org/downloads/) and try again." >&2; exit 1; \
+	fi; \
+	echo "Making .venv with $$found ..."; \
+	"$$found" -m venv --clear .venv

@@ -1,0 +1,85 @@
+"""`manage.py demo`: a handful of tasks that show what there is to see."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from time import time
+from typing import Any
+from uuid import uuid4
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error
+from django.urls import reverse
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.models import Task
+
+HELP = """\
+Submits tasks of the pipeline demo/task in eight calls, and prints their links:
+one task that simply succeeds, one that takes its time, one that fails twice and recovers,
+one that fails for good, one that is due in a minute, two calls with one key, and an urgent one.
+Workers execute them: `make run` starts some, and so does `manage.py worker`."""
+
+
+class Command(BaseCommand):
+    """Submit telling tasks and say where to look at them."""
+
+    help = HELP
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        """Keep the help's lines as they are written."""
+        return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the base address."""
+        parser.add_argument(
+            "--base-url",
+            default="http://127.0.0.1:8000",
+            metavar="URL",
+            help="where the web server answers; the links begin with it (http://127.0.0.1:8000)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Submit and print."""
+        site = options["base_url"].rstrip("/")
+        if not site.startswith(("http://", "https://")):
+            raise CommandError(f"--base-url must begin with http:// or https://, not {site!r}.")
+        try:
+            for story, task in submitted():
+                self.show(site, story, task)
+        except Error as error:
+            raise CommandError(f"The tasks could not be written: {error} Has `manage.py migrate` been run?") from error
+        self.stdout.write(f"\nAll tasks: {site}{reverse('admin:taskqueue_task_changelist')}")
+
+    def show(self, site: str, story: str, task: Task) -> None:
+        """Print one task and its links."""
+        address = reverse("admin:taskqueue_task_change", args=[task.pk])
+        self.stdout.write(f"\n{self.style.MIGRATE_HEADING(story)}")
+        self.stdout.write(f"  admin  {site}{address}")
+        self.stdout.write(f"  API    {site}/api/tasks/{task.pk}")
+
+
+def submitted() -> Iterator[tuple[str, Task]]:
+    """Submit the tasks, each with the story that it tells."""
+    yield "Succeeds", demo_task.enqueue(DemoRequest(label="hello", delay_seconds=0.5))
+    yield "Takes 20 seconds: watch its progress", demo_task.enqueue(DemoRequest(label="slow", delay_seconds=20))
+    unsteady = DemoRequest(label="unsteady", delay_seconds=0.5, failures_before_success=2)
+    yield "Fails twice in demonstrate-retry, then recovers", demo_task.enqueue(unsteady)
+    broken = DemoRequest(label="broken", delay_seconds=0.5, simulate_failure=True)
+    yield "Fails for good in simulate-api-call", demo_task.enqueue(broken)
+    in_a_minute = datetime.fromtimestamp(time(), tz=UTC) + timedelta(minutes=1)
+    later = DemoRequest(label="later", delay_seconds=0.5)
+    yield "Is due in a minute: it can be cancelled until then", demo_task.using(run_at=in_a_minute).enqueue(later)
+    once = demo_task.using(key=f"order-{uuid4().hex[:8]}", labels={"tenant": "acme"})
+    order = DemoRequest(label="order", delay_seconds=0.5)
+    yield "Has a key", once.enqueue(order)
+    again = once.enqueue(order)
+    assert again.duplicate  # noqa: S101 - it is what this demonstrates
+    yield "The same key again: no second task, the first one is the answer", again
+    urgent = DemoRequest(label="urgent", delay_seconds=0.5)
+    yield (
+        "Has priority 300: goes before tasks that are 300 seconds older",
+        demo_task.using(priority=300).enqueue(urgent),
+    )

@@ -1,0 +1,82 @@
+"""`manage.py quickstart`: everything that `make run` does once the packages are installed."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
+
+from demo.supervision import supervise
+
+ADMIN = "admin"
+
+
+class Command(BaseCommand):
+    """Migrate, make a demo login, and run web and workers until Ctrl-C."""
+
+    help = "Migrates, makes the login admin/admin, and runs web and workers on this machine until Ctrl-C."
+    requires_system_checks: list[str] = []  # `migrate` runs them
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the port."""
+        parser.add_argument("--port", default="8000", help="port of the web server on 127.0.0.1 (8000)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prepare the database, then supervise until a signal comes; the exit code is 0 after Ctrl-C."""
+        if not settings.DEBUG:
+            raise CommandError(
+                "quickstart is for trying things on your own machine and makes a login that anybody can guess; "
+                "it needs DEBUG=true. A service is started as docs/settings.md and docker-compose.yml show."
+            )
+        port = parse_port(options["port"])
+        require_free(port)
+        self.stdout.write("Preparing the database ...")
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+            login = ensure_login()
+            connections.close_all()
+        except KeyboardInterrupt:
+            sys.exit(130)
+        sys.exit(supervise(port=port, login=login))
+
+
+def parse_port(text: str) -> int:
+    """The port as a number.
+
+    Raises:
+        CommandError: it is not a port.
+    """
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 65535:
+        return int(text)
+    raise CommandError(f"PORT must be a number from 1 to 65535, not {text!r}. For example: make run PORT=8010")
+
+
+def require_free(port: int) -> None:
+    """Raise CommandError when nothing can listen on this port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            reason = "in use" if error.errno == errno.EADDRINUSE else "not for this user to open"
+            other = 8010 if port != 8010 else 8020
+            raise CommandError(f"Port {port} is {reason}. Try another one: make run PORT={other}") from None
+
+
+def ensure_login() -> str:
+    """Make the demo login when it is absent; returns the words that tell how to sign in."""
+    users = get_user_model()._default_manager
+    user = users.filter(username=ADMIN).first()
+    if user is None:
+        users.create_superuser(username=ADMIN, email="", password=ADMIN)
+    elif not user.check_password(ADMIN):
+        return f"sign in as {ADMIN} with the password that you chose"
+    return f"sign in as {ADMIN}, password {ADMIN}"

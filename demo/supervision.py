@@ -1,0 +1,76 @@
+"""Runs the Procfile's processes with honcho, greets once the web answers, and stops all of them together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from multiprocessing import Process
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+from django.conf import settings
+from honcho import manager as honcho
+from honcho.environ import parse_procfile
+
+from taskqueue.conf import settings as taskqueue_settings
+
+BODY = '{"pipeline": "demo/task", "payload": {"label": "hello"}}'
+GREETING = """
+  taskqueue is running.
+
+    Admin    {site}/admin/     {login}
+    API      {site}/api/docs
+    Try      curl -X POST {site}/api/tasks -H 'Content-Type: application/json' -d '{body}'
+    Stop     Ctrl-C
+"""
+
+
+def supervise(*, port: int, login: str) -> int:
+    """Run web and workers until a signal comes or one of them ends; returns the exit code."""
+    # honcho kills what is still there this long after a stop; a step in progress has longer than its five seconds.
+    honcho.KILL_WAIT = (taskqueue_settings().STOP_GRACE + timedelta(seconds=5)).total_seconds()
+    supervisor = honcho.Manager()
+    for name, command in parse_procfile((settings.BASE_DIR / "Procfile").read_text()).processes.items():
+        supervisor.add_process(name, command, env=environment(port), cwd=str(settings.BASE_DIR))
+    stop_on_hangup()
+    Process(target=greet, kwargs={"site": f"http://127.0.0.1:{port}", "login": login}, daemon=True).start()
+    supervisor.loop()
+    stopped_by_hand = supervisor.returncode in {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    return 0 if stopped_by_hand else supervisor.returncode or 1
+
+
+def environment(port: int) -> dict[str, str]:
+    """What the processes see: this one's environment, the port, and this Python first on PATH."""
+    scripts = str(Path(sys.executable).parent)
+    path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PORT": str(port), "DEBUG": "true", "PYTHONUNBUFFERED": "1"}
+
+
+def stop_on_hangup() -> None:
+    """Treat a closed terminal like Ctrl-C: the processes live in sessions of their own and would stay behind."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def greet(*, site: str, login: str) -> None:
+    """Wait until the web server answers, then say where to look."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_DFL)
+    while not answers(f"{site}/api/health/live"):
+        time.sleep(0.2)
+    print(GREETING.format(site=site, login=login, body=BODY), flush=True)  # noqa: T201 - this process's whole purpose
+
+
+def answers(address: str) -> bool:
+    """Whether a web server listens there, whatever it thinks of the address."""
+    try:
+        with urlopen(address, timeout=5):  # noqa: S310 - our own loopback address
+            return True
+    except HTTPError:
+        return True
+    except (URLError, TimeoutError):
+        return False

@@ -1,0 +1,87 @@
+"""Dockerfile and docker-compose.yml name commands, files and addresses that exist."""
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.core.management import get_commands
+from django.urls import resolve
+
+from taskqueue.conf import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    compose: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    services: dict[str, Any] = compose["services"]
+    return services
+
+
+def dockerfile_lines(instruction: str) -> list[str]:
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    return re.findall(rf"^{instruction} (.*)$", text, flags=re.MULTILINE)
+
+
+def test_there_is_a_database_a_migration_a_web_server_and_a_scalable_worker(services):
+    assert set(services) == {"postgres", "migrate", "web", "worker"}
+    assert "container_name" not in services["worker"]
+
+
+@pytest.mark.parametrize("name", ["migrate", "worker"])
+def test_a_service_runs_a_management_command_that_exists(services, name):
+    python, script, command, *_ = services[name]["command"]
+
+    assert python == "python"
+    assert (ROOT / script).is_file()
+    assert command in get_commands()
+
+
+def test_web_runs_what_the_image_runs_by_default(services):
+    assert json.loads(dockerfile_lines("CMD")[0]) == services["web"]["command"]
+
+
+def test_one_image_serves_all_and_each_reaps_its_orphans(services):
+    ours = [services[name] for name in ("migrate", "web", "worker")]
+
+    assert {service["image"] for service in ours} == {"taskqueue"}
+    assert all(service["init"] for service in ours)
+
+
+def test_a_stopping_worker_is_given_longer_than_its_grace(services):
+    seconds = int(services["worker"]["stop_grace_period"].removesuffix("s"))
+
+    assert timedelta(seconds=seconds) > Settings().STOP_GRACE
+
+
+def test_services_start_in_order(services):
+    assert services["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    for name in ("web", "worker"):
+        assert services[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+
+
+def test_the_web_health_check_asks_an_address_that_exists(services):
+    probe = services["web"]["healthcheck"]["test"][-1]
+    path = re.search(r"http://127\.0\.0\.1:8000(/[\w/]+)", probe)
+
+    assert path is not None
+    compile(probe, "healthcheck", "exec")
+    assert resolve(path[1]).route == path[1].removeprefix("/")
+
+
+def test_every_variable_given_to_the_services_is_one_that_the_settings_read(services):
+    settings = (ROOT / "demo" / "settings.py").read_text()
+
+    assert [name for name in services["web"]["environment"] if f'"{name}"' not in settings] == []
+
+
+def test_the_image_copies_files_that_exist_and_runs_without_root():
+    sources = [word for line in dockerfile_lines("COPY") for word in line.split()[:-1]]
+
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert dockerfile_lines("USER") == ["app"]
