@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
+from taskqueue.workers.settings_check import check_cluster_settings
+
+register(check_cluster_settings)
 
 
-@register(Tags.database)
+@register()
 def check_database(**_kwargs: Any) -> list[CheckMessage]:
     """Only PostgreSQL has what the engine's promises rest on."""
     if connection.vendor == "postgresql":

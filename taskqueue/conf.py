@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from functools import cache
+from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 
 MEBIBYTE = 1024 * 1024
 
@@ -31,6 +34,7 @@ class Settings:
     """How long claimable work may lie beside idle workers before their pool is started anew."""
 
 
+@cache
 def settings() -> Settings:
     """The settings now in force.
 
@@ -45,3 +49,12 @@ def settings() -> Settings:
         if not isinstance(value, kinds[name]):
             raise ImproperlyConfigured(f"TASKQUEUE[{name!r}] must be a {kinds[name].__name__}, not {value!r}.")
     return Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value
+
+
+def forget_settings(*, setting: str, **_signal: Any) -> None:
+    """Read them anew after a test has overridden them."""
+    if setting == "TASKQUEUE":
+        settings.cache_clear()
+
+
+setting_changed.connect(forget_settings)

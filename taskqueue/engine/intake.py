@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 KEY_MAX_LENGTH = 200
 LABELS_MAX = 20
+LAST_YEAR = 9000
+"""Python has no times after 9999, and a time zone or a priority may move a time on."""
 LABEL_MAX_LENGTH = 200
 
 
@@ -54,6 +56,8 @@ class Options:
             faults.append(Fault("/priority", f"The priority is a number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}."))
         if self.run_at is not None and self.run_at.utcoffset() is None:
             faults.append(Fault("/run_at", "The time needs a UTC offset, such as 2030-01-31T08:00:00Z."))
+        elif self.run_at is not None and self.run_at.year > LAST_YEAR:
+            faults.append(Fault("/run_at", f"The time is after the year {LAST_YEAR}."))
         if faults:
             raise InvalidOptions(f"The task's options are not valid: {faults[0].detail}", faults)
 

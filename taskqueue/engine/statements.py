@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final, LiteralString
 
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 
 ENQUEUE: Final = """
 WITH pipeline AS (
@@ -318,15 +318,17 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     Raises:
         django.db.Error: as every Django cursor does.
     """
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    if connection.connection.prepare_threshold is None:
+    django = connections[DEFAULT_DB_ALIAS]
+    django.close_if_health_check_failed()
+    django.ensure_connection()
+    connection: psycopg.Connection[Any] = django.connection
+    if connection.prepare_threshold is None:
         # Django turns prepared statements off, and psycopg then ignores `prepare`. So high, it concerns ours alone.
-        connection.connection.prepare_threshold = 1_000_000_000
+        connection.prepare_threshold = 1_000_000_000
     began = time.perf_counter()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)
         rows = cursor.fetchall() if cursor.description else []
-    if connection.queries_logged:
-        connection.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - began:.3f}"})
+    if django.queries_logged:
+        django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - began:.3f}"})
     return rows

@@ -1,0 +1,127 @@
+"""A worker's heart: its row, its lock, and what it writes while the worker works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from taskqueue.engine import duty
+from taskqueue.engine.claims import claim
+from taskqueue.engine.liveness import Heart, live_workers
+from taskqueue.models import Task, Worker
+from tests.engine.pipelines import one_step
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def heart():
+    heart = Heart("a-cluster")
+    heart.start()
+    yield heart
+    heart.stop()
+
+
+def eventually(condition: Callable[[], object], *, seconds: float = 15) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def cut_the_hearts_connection() -> None:
+    """End every connection to this database but the test's own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+
+def test_a_worker_is_live_while_its_heart_beats_and_ended_when_it_stops(heart):
+    row = live_workers().get()
+    assert (row.pk, row.cluster, row.ended_at) == (heart.worker, "a-cluster", None)
+    assert duty.look(1).dead == ()
+
+    heart.stop("recycled")
+
+    row.refresh_from_db()
+    assert row.end_reason == "recycled"
+    assert not live_workers().exists()
+
+
+def test_what_a_worker_is_at_is_written_once_it_lasts_and_cleared_afterwards(heart):
+    one_step.enqueue(1)
+    lease = claim(heart.worker)
+    assert lease is not None
+    heart.activity.begin_task(lease)
+    heart.activity.begin_step("one")
+
+    eventually(lambda: Worker.objects.get().step == "one")
+    row = Worker.objects.get()
+    assert row.task_id == lease.task
+    assert row.step_started_at is not None
+    assert row.step_started_at < row.beat_at
+
+    heart.activity.rest()
+    eventually(lambda: Worker.objects.get().task_id is None)
+
+
+def test_progress_is_written_under_the_lease_for_which_it_was_reported(heart):
+    one_step.enqueue(1)
+    lease = claim(heart.worker)
+    assert lease is not None
+
+    heart.activity.progress = (lease, 0.4, "page 4 of 10")
+    eventually(lambda: Task.objects.get().progress == 0.4)
+    assert Task.objects.get().progress_note == "page 4 of 10"
+
+    Task.objects.update(lease=2)
+    heart.activity.progress = (lease, 0.9, "too late")
+    eventually(lambda: heart.activity.progress is None)
+    assert Task.objects.get().progress == 0.4
+
+
+def test_a_worker_whose_connection_was_cut_keeps_its_row_and_takes_its_lock_again(heart):
+    before = heart.worker
+
+    cut_the_hearts_connection()
+    eventually(lambda: before in duty.look(1).dead)
+
+    eventually(lambda: duty.look(1).dead == ())
+    assert (heart.worker, Worker.objects.get().ended_at) == (before, None)
+
+
+def test_a_worker_that_others_took_for_dead_goes_on_as_a_new_one(heart):
+    before = heart.worker
+    Worker.objects.update(ended_at=Now())
+    cut_the_hearts_connection()
+
+    eventually(lambda: heart.worker != before)
+
+    assert live_workers().get().pk == heart.worker
+
+
+def test_renewing_gives_back_what_the_worker_held(heart):
+    before = heart.worker
+    one_step.enqueue(1)
+    assert claim(heart.worker) is not None
+
+    heart.renew()
+
+    assert heart.worker != before
+    assert Task.objects.get().status == "queued"
+    assert Worker.objects.get(pk=before).ended_at is not None
+    assert live_workers().get().pk == heart.worker
+
+
+def test_stopping_twice_and_without_a_database_is_no_error(heart):
+    cut_the_hearts_connection()
+
+    heart.stop()
+    heart.stop()
