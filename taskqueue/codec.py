@@ -19,6 +19,7 @@ from taskqueue.errors import DefinitionError, Fault, InvalidPayload, TooLarge, U
 DEEPEST = 200
 """Pydantic reads JSON that is nested no deeper."""
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -35,7 +36,7 @@ def write(value: object, *, what: str = "value") -> str:
             hold.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = ENCODER.encode(value)
         text.encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise unstorable(value, what, str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from taskqueue.engine.claims import Lease
@@ -19,10 +20,12 @@ class Doing:
 
 @dataclass
 class Activity:
-    """The present moment, and the progress that the author's code last reported."""
+    """The present moment, the progress that the author's code last reported, and what comes next."""
 
     doing: Doing = field(default_factory=Doing)
     progress: tuple[Lease, float, str] | None = None
+    ahead: deque[Lease] = field(default_factory=deque)
+    """Claimed and not begun. The worker takes from the left; its heart takes all away when they have to wait."""
 
     def begin_task(self, lease: Lease) -> None:
         """The worker has claimed a task."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ class Lease:
     labels: dict[str, str]
     key: str
     failures: int
+    claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def fence(self) -> dict[str, Any]:
@@ -30,20 +32,31 @@ class Lease:
         return {"task": self.task, "worker": self.worker, "lease": self.number}
 
 
-def claim(worker: int) -> Lease | None:
-    """Take the next task of a pipeline that this process's code knows; None when none is ready."""
-    rows = statements.fetch(statements.CLAIM, claiming(worker))
-    return lease_of(worker, rows[0]) if rows else None
+@dataclass(frozen=True)
+class Claimant:
+    """Who wants more to do, and how many tasks at the most."""
+
+    worker: int
+    most: int = 1
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of a claim: only pipelines that this process's code knows."""
+        return {"claimant": self.worker, "most": self.most, "pipelines": registry.names()}
+
+    def leases(self, rows: list[tuple[Any, ...]]) -> list[Lease]:
+        """The claimed rows as leases, in the order of the queue."""
+        return [lease_of(self.worker, row) for row in rows]
 
 
-def claiming(worker: int) -> dict[str, Any]:
-    """The parameters of a claim."""
-    return {"claimant": worker, "pipelines": registry.names()}
+def claim(claimant: Claimant) -> list[Lease]:
+    """Take the next tasks of the pipelines that this process's code knows; none when none is ready."""
+    return claimant.leases(statements.fetch(statements.CLAIM, claimant.parameters))
 
 
 def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
     """A claimed row as a lease."""
-    task, pipeline, number, payload, labels, key, failures = row
+    task, pipeline, number, payload, labels, key, failures, _sort_at = row
     return Lease(
         task=task,
         worker=worker,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
@@ -10,13 +11,23 @@ from typing import Protocol
 from taskqueue.context import Stopping
 from taskqueue.engine import duty
 from taskqueue.engine.activity import Activity
-from taskqueue.engine.claims import Lease, claim
+from taskqueue.engine.claims import Claimant, Lease, claim
 from taskqueue.engine.execution import perform
-from taskqueue.engine.outcomes import Outcome
+from taskqueue.engine.outcomes import Outcome, PutBack
 from taskqueue.engine.settlement import settle
 
 Settled = Callable[[Lease, Outcome, timedelta], None]
 """Told of each execution after its outcome was written: the lease, the outcome, and how long it took."""
+
+
+MOST_AHEAD = 8
+"""Tasks that a worker claims at once when its tasks are short: one commit for all of them."""
+
+SHORT = 0.01
+"""Seconds; a task that takes longer is the last one behind which others were claimed."""
+
+STALE = 2.0
+"""Seconds after which a claimed task that was not begun goes back to the queue."""
 
 
 class Member(Protocol):
@@ -50,16 +61,31 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
             the caller must end this worker's row (`liveness.Heart.renew`), which gives back what it holds.
     """
     deadline = time.monotonic() + budget.total_seconds()
-    executions = 0
+    ahead, most, executions = member.activity.ahead, 1, 0
+    ahead.clear()
     duty.attend(limit=1)
-    lease = claim(member.worker) if not stopping() else None
-    while lease is not None:
+    ahead.extend([] if stopping() else claim(Claimant(member.worker)))
+    while (lease := next_of(ahead)) is not None:
         began = time.monotonic()
-        outcome = perform(lease, activity=member.activity, stopping=stopping)
-        more = time.monotonic() < deadline and not stopping()
-        following = settle(lease, outcome, claimant=member.worker if more else None)
+        outcome = perform(lease, activity=member.activity, stopping=stopping) if is_fresh(lease, member) else PutBack()
+        took = time.monotonic() - began
+        most = min(most * 2, MOST_AHEAD) if took < SHORT else 1
+        more = not ahead and time.monotonic() < deadline and not stopping()
+        ahead.extend(settle(lease, outcome, claimant=Claimant(member.worker, most) if more else None))
         if settled is not None:
-            settled(lease, outcome, timedelta(seconds=time.monotonic() - began))
+            settled(lease, outcome, timedelta(seconds=took))
         executions += 1
-        lease = following
     return executions
+
+
+def next_of(ahead: deque[Lease]) -> Lease | None:
+    """The next claimed task, unless the heart has taken it away."""
+    try:
+        return ahead.popleft()
+    except IndexError:
+        return None
+
+
+def is_fresh(lease: Lease, member: Member) -> bool:
+    """Whether the lease can still be good: not if this process was stopped for a while, or taken for dead."""
+    return lease.worker == member.worker and time.monotonic() - lease.claimed_at < STALE

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, LiteralString
 
-from django.db import Error, connection
+from django.db import DEFAULT_DB_ALIAS, Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from taskqueue import codec
@@ -42,10 +43,16 @@ class Journal:
     lease: Lease
     entries: dict[str, Entry] = field(default_factory=dict)
     output_bytes: int = 0
-    in_transaction: bool = field(default_factory=lambda: connection.in_atomic_block)
+    django: BaseDatabaseWrapper = field(default_factory=lambda: connections[DEFAULT_DB_ALIAS])
+    """This thread's connection, looked up once: the proxy that Django offers costs as much as a short step."""
+    in_transaction: bool = field(init=False)
     """Whether the execution began inside a transaction, as in tests."""
     lost: DatabaseLost | None = None
     used_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """See how things stand before author code runs."""
+        self.in_transaction = self.django.in_atomic_block
 
     @classmethod
     def load(cls, lease: Lease) -> Journal:
@@ -85,7 +92,7 @@ class Journal:
     def _write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a fenced statement; a database error in it must not look like the author's."""
         if self._has_dead_connection():
-            connection.close()
+            self.django.close()
         try:
             return statements.fetch(statement, {**values, **self.lease.fence})
         except Error as error:
@@ -120,23 +127,27 @@ class Journal:
         """
         if self._has_open_transaction() or self._has_dead_connection():
             # Else Django would keep the connection until the end of a block that nobody ends.
-            connection.in_atomic_block = False
-            connection.close()
+            self.django.in_atomic_block = False
+            self.django.close()
 
     def _has_dead_connection(self) -> bool:
         """Whether the connection is known to be broken, or has long been idle and is found to be."""
-        if self.in_transaction or connection.in_atomic_block or connection.connection is None:
+        if self.in_transaction or self.django.in_atomic_block or self.django.connection is None:
             return False
         if time.monotonic() - self.used_at < TRUSTED_IDLE:
-            return bool(connection.connection.info.transaction_status == TransactionStatus.UNKNOWN)
-        return not connection.is_usable()
+            return self._transaction_status() == TransactionStatus.UNKNOWN
+        return not self.django.is_usable()
 
     def _has_open_transaction(self) -> bool:
         """Whether a transaction is open that was not when this execution began."""
-        if self.in_transaction or connection.connection is None:
+        if self.in_transaction or self.django.connection is None:
             return False
-        status = connection.connection.info.transaction_status
-        return connection.in_atomic_block or not connection.autocommit or status in OPEN
+        return self.django.in_atomic_block or not self.django.autocommit or self._transaction_status() in OPEN
+
+    def _transaction_status(self) -> int:
+        """What libpq knows of the connection, without asking the server."""
+        status: int = self.django.connection.pgconn.transaction_status
+        return status
 
 
 def failed_try(failed: FailedTry, *, step_status: StepStatus) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from taskqueue.engine import statements
 from taskqueue.engine.activity import Activity, Doing
 from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, recover
+from taskqueue.engine.wakeups import CHANNEL
 from taskqueue.models import Worker
 
 BEAT_EVERY = 5.0
@@ -105,6 +106,8 @@ class Heart:
             self._connection.pgconn.consume_input()  # raises when the server has closed the connection
         self._report_progress()
         doing, former, self._seen = self.activity.doing, self._seen, self.activity.doing
+        if doing.lease is not None and doing.lease is former.lease:
+            self._give_up_what_waits()
         lasting = doing is former and doing is not self._written
         if lasting or time.monotonic() - self._beaten >= BEAT_EVERY:
             self._beat(doing)
@@ -121,6 +124,22 @@ class Heart:
             self._register()
         self._beaten = time.monotonic()
         self._written = doing
+
+    def _give_up_what_waits(self) -> None:
+        """The task in hand takes long: let others have those that were claimed behind it."""
+        given_up = 0
+        while self.activity.ahead:
+            try:
+                lease = self.activity.ahead.pop()
+            except IndexError:  # the worker took the last one just now
+                break
+            try:
+                given_up += self._execute(statements.alone(statements.PUT_BACK), lease.fence)
+            except (psycopg.Error, Error):
+                self.activity.ahead.append(lease)  # the worker itself will come to it
+                raise
+        if given_up:
+            self._execute(statements.RING, {"channel": CHANNEL})
 
     def _report_progress(self) -> None:
         """Write the newest progress, under the lease for which it was reported."""

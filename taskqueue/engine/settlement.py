@@ -6,14 +6,14 @@ from typing import Any, LiteralString, assert_never
 
 from taskqueue import codec
 from taskqueue.engine import statements
-from taskqueue.engine.claims import Lease, claiming, lease_of
+from taskqueue.engine.claims import Claimant, Lease
 from taskqueue.engine.journal import failed_try
 from taskqueue.engine.outcomes import Failed, Outcome, PutBack, Succeeded, TryAgain
 from taskqueue.states import StepStatus, TaskStatus
 
 
-def settle(lease: Lease, outcome: Outcome, *, claimant: int | None) -> Lease | None:
-    """Write how the execution under this lease ended, and claim the next task for a worker, if there is one.
+def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list[Lease]:
+    """Write how the execution under this lease ended, and claim what is next if someone wants it.
 
     When the lease is gone nothing is written for its task: whoever holds it now writes its own ending.
     """
@@ -21,9 +21,8 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: int | None) -> Lease | N
     values.update(lease.fence)
     if claimant is None:
         statements.fetch(statements.alone(statement), values)
-        return None
-    rows = statements.fetch(statements.and_claim(statement), {**values, **claiming(claimant)})
-    return lease_of(claimant, rows[0]) if rows else None
+        return []
+    return claimant.leases(statements.fetch(statements.and_claim(statement), {**values, **claimant.parameters}))
 
 
 def writing(outcome: Outcome) -> tuple[LiteralString, dict[str, Any]]:

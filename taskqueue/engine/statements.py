@@ -46,11 +46,12 @@ WHERE %(key)s::text = '' OR EXISTS (SELECT FROM promised)
 RETURNING status, due_at, sort_at, created_at
 """
 
-# The head of each pipeline's queue by one index probe, then the best head is locked. The nested loop stops at its
-# first row, so nothing else is locked, and neither history nor another pipeline's backlog costs anything.
+# The head of each pipeline's queue by one index probe, then the best one's first tasks are locked. The nested loop
+# stops at its last row, so nothing else is locked, and neither history nor another pipeline's backlog costs anything.
+# A task that was claimed before comes alone or first: if it kills its worker, the others were lost once at the most.
 NEXT: Final = """
 head AS MATERIALIZED (
-    SELECT ready.id
+    SELECT ready.id, ready.sort_at
     FROM (
         SELECT known.name COLLATE "C" AS name, (
             SELECT queue.sort_at FROM taskqueue_task queue
@@ -61,24 +62,25 @@ head AS MATERIALIZED (
         ORDER BY 2
     ) AS best
     CROSS JOIN LATERAL (
-        SELECT queue.id FROM taskqueue_task queue
+        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
         WHERE queue.lane = best.name
         ORDER BY queue.sort_at, queue.id
-        LIMIT 1
+        LIMIT %(most)s::int
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS ready
-    LIMIT 1
+    LIMIT %(most)s::int
 ), claimed AS (
     UPDATE taskqueue_task task
     SET status = 'running', worker_id = %(claimant)s::int, lease = task.lease + 1,
         started_at = coalesce(task.started_at, statement_timestamp())
     FROM head
-    WHERE task.id = head.id
-    RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures
+    WHERE task.id = head.id AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
+    RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
+        task.sort_at
 )
 """
 
-CLAIM: Final = f"WITH {NEXT} SELECT * FROM claimed"
+CLAIM: Final = f"WITH {NEXT} SELECT * FROM claimed ORDER BY sort_at, id"
 
 # Locks the task for the rest of the transaction, so that neither recovery nor a cancel can slip in before the commit.
 HELD: Final = """
@@ -309,7 +311,7 @@ def alone(settling: LiteralString) -> LiteralString:
 
 def and_claim(settling: LiteralString) -> LiteralString:
     """A settling statement that also claims the next task."""
-    return f"WITH {settling}, {NEXT} SELECT * FROM claimed"
+    return f"WITH {settling}, {NEXT} SELECT * FROM claimed ORDER BY sort_at, id"
 
 
 def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 
 from taskqueue.engine import duty
-from taskqueue.engine.claims import claim
 from taskqueue.engine.queries import listing, status_of
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker
+from tests.engine.leases import take
 from tests.engine.pipelines import one_step, three_steps
 
 
@@ -47,7 +47,7 @@ def test_a_claim_costs_one_commit():
     with InProcessWorker() as worker:
         one_step.enqueue(1)
         with costs(statements=1, commits=1):
-            assert claim(worker.row.pk) is not None
+            take(worker.row.pk)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -75,7 +75,7 @@ def test_a_one_step_task_costs_two_commits_and_each_further_step_one_more():
 def test_an_execution_after_the_first_reads_all_checkpoints_in_one_query():
     with InProcessWorker() as worker:
         three_steps.enqueue(5)
-        assert claim(worker.row.pk) is not None
+        take(worker.row.pk)
         Task.objects.update(status="queued")
         with costs(statements=1 + 1 + 1 + 1 + 3 + 1):  # beat, look, claim, journal, three steps, finish
             worker.work()

@@ -10,9 +10,10 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue.engine import duty
-from taskqueue.engine.claims import claim
+from taskqueue.engine.claims import Claimant, claim
 from taskqueue.engine.liveness import Heart, live_workers
 from taskqueue.models import Task, Worker
+from tests.engine.leases import take
 from tests.engine.pipelines import one_step
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -57,8 +58,7 @@ def test_a_worker_is_live_while_its_heart_beats_and_ended_when_it_stops(heart):
 
 def test_what_a_worker_is_at_is_written_once_it_lasts_and_cleared_afterwards(heart):
     one_step.enqueue(1)
-    lease = claim(heart.worker)
-    assert lease is not None
+    lease = take(heart.worker)
     heart.activity.begin_task(lease)
     heart.activity.begin_step("one")
 
@@ -74,8 +74,7 @@ def test_what_a_worker_is_at_is_written_once_it_lasts_and_cleared_afterwards(hea
 
 def test_progress_is_written_under_the_lease_for_which_it_was_reported(heart):
     one_step.enqueue(1)
-    lease = claim(heart.worker)
-    assert lease is not None
+    lease = take(heart.worker)
 
     heart.activity.progress = (lease, 0.4, "page 4 of 10")
     eventually(lambda: Task.objects.get().progress == 0.4)
@@ -110,7 +109,7 @@ def test_a_worker_that_others_took_for_dead_goes_on_as_a_new_one(heart):
 def test_renewing_gives_back_what_the_worker_held(heart):
     before = heart.worker
     one_step.enqueue(1)
-    assert claim(heart.worker) is not None
+    take(heart.worker)
 
     heart.renew()
 
@@ -125,3 +124,16 @@ def test_stopping_twice_and_without_a_database_is_no_error(heart):
 
     heart.stop()
     heart.stop()
+
+
+def test_tasks_claimed_behind_a_slow_one_are_given_to_others(heart):
+    for number in range(3):
+        one_step.enqueue(number)
+    slow, *behind = claim(Claimant(heart.worker, most=3))
+    heart.activity.ahead.extend(behind)
+    heart.activity.begin_task(slow)
+
+    eventually(lambda: Task.objects.filter(status="queued").count() == 2)
+
+    assert not heart.activity.ahead
+    assert Task.objects.get(status="running").pk == slow.task

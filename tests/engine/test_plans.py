@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 
 from taskqueue.engine import statements
+from taskqueue.engine.claims import Claimant
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
 from taskqueue.testing import InProcessWorker
 
@@ -66,7 +67,7 @@ def explain(statement, parameters):
 def test_a_claim_reads_no_more_than_the_heads_of_the_queues(worker):
     pipelines = ["engine/one-step", "engine/three-steps", "engine/idle"]
 
-    tree = explain(statements.CLAIM, {"claimant": worker, "pipelines": pipelines})
+    tree = explain(statements.CLAIM, Claimant(worker).parameters | {"pipelines": pipelines})
 
     assert not [node for node in tree if node["Node Type"] == "Seq Scan"]
     assert {node["Index Name"] for node in tree if "Index Name" in node} <= {
@@ -83,7 +84,7 @@ def test_a_look_reads_no_more_than_it_needs(worker):
 
     scans = [node for node in tree if node.get("Relation Name") == "taskqueue_task"]
     assert scans
-    assert all("Index" in node["Node Type"] for node in scans)
+    assert not [node for node in scans if node["Node Type"] == "Seq Scan"]
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 5
 
 

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from taskqueue.engine import control, duty
-from taskqueue.engine.claims import claim
+from taskqueue.engine.claims import Claimant, claim
 from taskqueue.engine.journal import Journal
 from taskqueue.engine.outcomes import PutBack, Succeeded
 from taskqueue.engine.recovery import recover
@@ -19,6 +19,7 @@ from taskqueue.engine.settlement import settle
 from taskqueue.errors import NotCancellable, NotRetryable
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
 from taskqueue.testing import InProcessWorker, work
+from tests.engine.leases import take
 from tests.engine.pipelines import one_step, three_steps
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,8 +108,8 @@ def test_no_task_is_claimed_twice():
         with lock:
             worker = next(turns)
         leases = []
-        while (lease := claim(worker.row.pk)) is not None:
-            leases.append(lease)
+        while claimed := claim(Claimant(worker.row.pk, most=3)):
+            leases += claimed
         return leases
 
     claimed = [lease.task for leases in at_once(8, claim_all) for lease in leases]
@@ -122,8 +123,7 @@ def test_no_task_is_claimed_twice():
 def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
     with InProcessWorker() as worker:
         task = one_step.enqueue(1)
-        lease = claim(worker.row.pk)
-        assert lease is not None
+        lease = take(worker.row.pk)
         deeds = [lambda: settle(lease, Succeeded("1"), claimant=None), lambda: control.cancel(task.pk)]
 
         results = at_once(2, lambda: deeds.pop()())
@@ -137,8 +137,7 @@ def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
 def test_a_recovery_waits_for_a_checkpoint_that_is_being_committed_and_keeps_it():
     holder = InProcessWorker()
     three_steps.enqueue(1)
-    lease = claim(holder.row.pk)
-    assert lease is not None
+    lease = take(holder.row.pk)
     written, waited_for = threading.Event(), threading.Event()
 
     def checkpoint():
@@ -172,7 +171,7 @@ def test_a_recovery_waits_for_a_checkpoint_that_is_being_committed_and_keeps_it(
 def test_only_one_of_many_finds_a_worker_dead():
     dead = InProcessWorker()
     one_step.enqueue(1)
-    assert claim(dead.row.pk) is not None
+    take(dead.row.pk)
     dead.die()
 
     at_once(8, lambda: duty.attend(5))
@@ -195,11 +194,10 @@ def test_only_one_of_many_retries_wins():
 def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
     first, second = InProcessWorker(), InProcessWorker()
     one_step.enqueue(1)
-    lost = claim(first.row.pk)
-    assert lost is not None
+    lost = take(first.row.pk)
     first.die()
     duty.attend(5)
-    assert claim(second.row.pk) is not None
+    take(second.row.pk)
 
     settle(lost, PutBack(), claimant=None)
 

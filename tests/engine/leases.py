@@ -1,0 +1,11 @@
+"""Taking leases by hand."""
+
+from __future__ import annotations
+
+from taskqueue.engine.claims import Claimant, Lease, claim
+
+
+def take(worker: int) -> Lease:
+    """Claim the next task; there must be one."""
+    (lease,) = claim(Claimant(worker))
+    return lease
