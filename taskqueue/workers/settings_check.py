@@ -1,0 +1,126 @@
+"""A system check that warns of settings which break workers, each with its remedy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name for it
+
+DOORBELL = "taskqueue.workers.doorbell.Doorbell"
+LONGEST_GUARD_CYCLE = 1.0
+SHORTEST_TIMEOUT = 3600
+DEFAULT_RETRY = 60
+DEFAULT_SAVE_LIMIT = 250
+
+
+def check_cluster_settings(**_kwargs: Any) -> list[CheckMessage]:
+    """Warnings about Q_CLUSTER and DATABASES, as far as workers depend on them."""
+    conf: dict[str, Any] = getattr(settings, "Q_CLUSTER", {})
+    database: dict[str, Any] = settings.DATABASES.get("default", {})
+    return [*_broker(conf), *_delivery(conf), *_pool(conf), *_results(conf), *_connections(database)]
+
+
+def _broker(conf: dict[str, Any]) -> Iterator[CheckMessage]:
+    if conf.get("broker_class") != DOORBELL:
+        yield Warning(
+            "django-q2 does not use taskqueue's broker, so nothing wakes its workers when a task is due.",
+            hint=f'Set Q_CLUSTER["broker_class"] to "{DOORBELL}".',
+            id="taskqueue.W001",
+        )
+    if conf.get("orm") != "default":
+        yield Warning(
+            "django-q2 does not keep its messages in the default database, where the tasks are.",
+            hint='Set Q_CLUSTER["orm"] to "default".',
+            id="taskqueue.W002",
+        )
+    if conf.get("sync"):
+        yield Warning(
+            "django-q2 executes messages in the process that sends them.",
+            hint='Remove Q_CLUSTER["sync"]; in tests use taskqueue.testing.work() instead.',
+            id="taskqueue.W003",
+        )
+
+
+def _delivery(conf: dict[str, Any]) -> Iterator[CheckMessage]:
+    timeout, retry = conf.get("timeout"), conf.get("retry", DEFAULT_RETRY)
+    if not timeout or timeout < SHORTEST_TIMEOUT:
+        yield Warning(
+            f"django-q2's own timeout for ordinary messages is {timeout or 'not set'}.",
+            hint='Set Q_CLUSTER["timeout"] to a day (86400): taskqueue keeps the time of each step itself.',
+            id="taskqueue.W004",
+        )
+    if retry <= (timeout or 0):
+        yield Warning(
+            f"django-q2 delivers a message again after {retry} s although it may still be executed then.",
+            hint='Set Q_CLUSTER["retry"] above Q_CLUSTER["timeout"]: 90000 with a timeout of 86400.',
+            id="taskqueue.W005",
+        )
+    if not conf.get("ack_failures"):
+        yield Warning(
+            "django-q2 delivers a failed ordinary message again for ever.",
+            hint='Set Q_CLUSTER["ack_failures"] to True.',
+            id="taskqueue.W006",
+        )
+
+
+def _pool(conf: dict[str, Any]) -> Iterator[CheckMessage]:
+    if not 0 < conf.get("guard_cycle", 0.5) <= LONGEST_GUARD_CYCLE:
+        yield Warning(
+            f"A dead worker is replaced only after {conf['guard_cycle']} s.",
+            hint='Set Q_CLUSTER["guard_cycle"] to 0.5.',
+            id="taskqueue.W007",
+        )
+    if conf.get("daemonize_workers") is False:
+        yield Warning(
+            "Worker processes are not daemons, so whatever a step forks keeps a stopping worker alive.",
+            hint='Remove Q_CLUSTER["daemonize_workers"]; a step may start programs by subprocess.',
+            id="taskqueue.W008",
+        )
+    if "recycle" in conf and conf["recycle"] < conf.get("workers", 1) * 10:
+        yield Warning(
+            f"Worker processes are replaced after {conf['recycle']} messages, which is nearly always.",
+            hint='Set Q_CLUSTER["recycle"] to some thousands.',
+            id="taskqueue.W009",
+        )
+
+
+def _results(conf: dict[str, Any]) -> Iterator[CheckMessage]:
+    if conf.get("save_limit", DEFAULT_SAVE_LIMIT) > 0 and "save_limit" not in conf:
+        yield Warning(
+            "django-q2 loads and locks 250 rows for each ordinary message that succeeds.",
+            hint='Set Q_CLUSTER["save_limit"]: 0 keeps all results, -1 none, a small number the latest.',
+            id="taskqueue.W010",
+        )
+    if logging.getLevelNamesMapping().get(conf.get("log_level", "INFO"), 0) < logging.WARNING:
+        yield Warning(
+            "django-q2 logs four lines for every wake-up.",
+            hint='Set Q_CLUSTER["log_level"] to "WARNING".',
+            id="taskqueue.W011",
+        )
+
+
+def _connections(database: dict[str, Any]) -> Iterator[CheckMessage]:
+    if database.get("OPTIONS", {}).get("pool"):
+        yield Warning(
+            "The default database uses psycopg's pool, which forked processes share and corrupt.",
+            hint=(
+                'Remove "pool" from OPTIONS and set CONN_MAX_AGE to None. `manage.py worker` does without the pool in '
+                "any case; `manage.py qcluster` and preloading web servers do not."
+            ),
+            id="taskqueue.W012",
+        )
+    if database.get("CONN_MAX_AGE", 0) == 0:
+        yield Warning(
+            "The default database opens a new connection for each request and each django-q2 message.",
+            hint='Set CONN_MAX_AGE to None and CONN_HEALTH_CHECKS to True in DATABASES["default"].',
+            id="taskqueue.W013",
+        )
+    elif not database.get("CONN_HEALTH_CHECKS"):
+        yield Warning(
+            "Connections that the database has closed are used again, and fail.",
+            hint='Set CONN_HEALTH_CHECKS to True in DATABASES["default"].',
+            id="taskqueue.W014",
+        )

@@ -1,0 +1,91 @@
+"""What has to be right before a worker cluster starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django import db
+from django.db.migrations.executor import MigrationExecutor
+from django_q.brokers import get_broker
+from django_q.conf import Conf
+from django_q.conf import logger as django_q_logger
+
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.workers.doorbell import Doorbell
+from taskqueue.workers.sharing import STOP
+
+ASK_EVERY = 1.0
+APPS = ("taskqueue", "django_q")
+
+
+def size_pool(processes: int | None) -> int:
+    """Set the number of worker processes, if one is given. The number that now holds."""
+    if processes is not None:
+        Conf.WORKERS = processes
+    workers = Conf.WORKERS = int(Conf.WORKERS)
+    # A wake-up that waits behind others in a longer queue is of no use to anyone.
+    Conf.QUEUE_LIMIT = Conf.conf.get("queue_limit") or workers
+    return workers
+
+
+def quieten() -> None:
+    """Let django-q2 log at its `log_level`, which it forgets wherever the root logger has a handler."""
+    if django_q_logger.level == logging.NOTSET:
+        django_q_logger.setLevel(Conf.LOG_LEVEL)
+
+
+def wrong_broker() -> str:
+    """The sentence that refuses a broker on which no task would ever start; "" if all is well."""
+    broker = get_broker()
+    if isinstance(broker, Doorbell):
+        return ""
+    return (
+        f"Q_CLUSTER makes django-q2 use {type(broker).__name__}, which cannot tell when a task is due. "
+        f'Set Q_CLUSTER["broker_class"] to "{Doorbell.__module__}.{Doorbell.__qualname__}".'
+    )
+
+
+def persist_connections() -> None:
+    """Let this process and its children keep their connections, and share none, whatever the web settings say.
+
+    A connection for each message would cost workers two thirds of their speed, and a psycopg pool is shared with
+    forked children, which then read each other's answers.
+    """
+    for alias in db.connections:
+        database: dict[str, Any] = db.connections[alias].settings_dict
+        database["CONN_MAX_AGE"] = None
+        database["CONN_HEALTH_CHECKS"] = True
+        database.get("OPTIONS", {}).pop("pool", None)
+
+
+def unmigrated_apps() -> list[str]:
+    """The apps of which a worker needs migrations that the database lacks.
+
+    Raises:
+        django.db.Error: the database is away.
+    """
+    executor = MigrationExecutor(db.connection)
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]
+    return sorted({migration.app_label for migration, _ in executor.migration_plan(targets)})
+
+
+def await_database(say: Callable[[str], None]) -> list[str]:
+    """Wait until the database answers, then mirror the pipelines into it. The apps whose migrations are missing."""
+    said = ""
+    while not STOP.is_set():
+        try:
+            missing = unmigrated_apps()
+            if not missing:
+                mirror_pipelines()
+        except db.Error as error:
+            db.connections.close_all()
+            line = " ".join(str(error).split())
+            if line != said:
+                say(f"Waiting for the database: {line}")
+            said = line
+            STOP.wait(ASK_EVERY)
+        else:
+            return missing
+    return []

@@ -1,0 +1,102 @@
+"""What a worker process does when it is woken: claim and execute tasks until nothing is due."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from datetime import timedelta
+
+import psycopg
+from django import db
+
+from taskqueue.conf import settings
+from taskqueue.engine.claims import Lease
+from taskqueue.engine.drains import drain
+from taskqueue.engine.liveness import Heart
+from taskqueue.engine.outcomes import DatabaseLost, Outcome
+from taskqueue.workers.sharing import STOP
+
+logger = logging.getLogger("taskqueue.workers")
+
+DATABASE_ERRORS = (db.Error, psycopg.Error, DatabaseLost)
+TRY_AGAIN_AFTER = 0.5
+
+
+def answer() -> None:
+    """Execute what is due, for as long as the drain budget lasts.
+
+    The doorbell's wake-ups name this function; a plain `async_task("taskqueue.workers.wakeup.answer")` on any
+    django-q2 broker does the same. Raises nothing, since django-q2 would try a failed wake-up again.
+    """
+    # django-q2 arms an alarm for its own timeout; a step's timeout is the engine's affair.
+    signal.alarm(0)
+    try:
+        heart = keeper.heart()
+        drain(
+            heart,
+            budget=settings().DRAIN_BUDGET,
+            stopping=STOP.is_set,
+            settled=log_execution,
+        )
+    except DATABASE_ERRORS as error:
+        keeper.doubt()
+        logger.warning("A worker lost the database, and lets go of what it had: %s", " ".join(str(error).split()))
+    except BaseException:  # whatever author code raises, it must not pass for the end of the worker
+        keeper.doubt()
+        logger.exception("A worker could not go on with its task, and lets go of it")
+
+
+def log_execution(lease: Lease, outcome: Outcome, took: timedelta) -> None:
+    """One line for each time that a task was in this worker's hands."""
+    logger.info("%s %s: %s after %.3f s", lease.pipeline, lease.task, type(outcome).__name__, took.total_seconds())
+
+
+class HeartKeeper:
+    """Keeps the heart of this worker process. A heart has a thread, and threads do not survive a fork."""
+
+    def __init__(self) -> None:
+        self.cluster = ""
+        self._heart: Heart | None = None
+        self._pid = 0
+        self._in_doubt = False
+
+    def heart(self) -> Heart:
+        """The beating heart; begins to beat at the first call in a process.
+
+        Raises:
+            django.db.Error, psycopg.Error: the database is away.
+        """
+        if self._heart is None or self._pid != os.getpid():
+            heart = Heart(self.cluster or f"qcluster-{os.getppid()}")
+            heart.start()
+            self._heart, self._pid, self._in_doubt = heart, os.getpid(), False
+        if self._in_doubt:
+            self._heart.renew()
+            self._in_doubt = False
+        return self._heart
+
+    def doubt(self) -> None:
+        """It is unknown whether this worker still holds a task: give that back, as soon as the database lets us.
+
+        Nobody else would. The heart holds on to the worker's row by itself, and no wake-up comes for a task that passes
+        for running.
+        """
+        self._in_doubt = True
+        while not STOP.is_set():
+            try:
+                db.connections.close_all()
+                self.heart()
+            except DATABASE_ERRORS:
+                STOP.wait(TRY_AGAIN_AFTER)
+            else:
+                return
+
+    def stop(self, reason: str) -> None:
+        """Say goodbye, if this process has a heart; silently while in doubt, so that others find it dead and look."""
+        if self._heart is not None and self._pid == os.getpid() and not self._in_doubt:
+            self._heart.stop(reason)
+            self._heart = None
+
+
+keeper = HeartKeeper()

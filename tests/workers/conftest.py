@@ -1,0 +1,32 @@
+"""Notes to write in, and worker commands that never outlive their test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from taskqueue.engine.mirror import mirror_pipelines
+from tests.workers import pipelines  # noqa: F401 - registers them in this process too
+from tests.workers.command import Notes, WorkerCommand
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Notes:
+    """What the steps did."""
+    return Notes(tmp_path)
+
+
+@pytest.fixture
+def start(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., WorkerCommand]]:
+    """Start a `manage.py worker`, and wait until its workers are there."""
+    mirror_pipelines()
+    started: list[WorkerCommand] = []
+
+    def start_one(**settings: object) -> WorkerCommand:
+        command = WorkerCommand(tmp_path, **settings)  # type: ignore[arg-type]  # `processes` is one of them
+        started.append(command)
+        return command.ready()
+
+    yield start_one
+    for command in started:
+        command.kill_all()

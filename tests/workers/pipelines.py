@@ -1,0 +1,56 @@
+"""Pipelines for worker tests: each step notes in a file that it was run, and by which process."""
+
+import os
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from taskqueue import pipeline, step
+
+PATIENCE = 60.0
+
+
+class Walk(BaseModel):
+    """Where to take notes, and in which step to wait until a file called `gate` lies beside them."""
+
+    notes: str
+    wait_in: int = 0
+
+
+@step
+def stride(walk: Walk, number: int) -> int:
+    """Note that this step began, wait if it is the one to wait in, note that it ended."""
+    notes = Path(walk.notes)
+    note(notes, f"begin {number} {os.getpid()}")
+    if number == walk.wait_in:
+        deadline = time.monotonic() + PATIENCE
+        while not notes.with_name("gate").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    note(notes, f"end {number} {os.getpid()}")
+    return number
+
+
+@pipeline("tests/walk")
+def walk_five_steps(walk: Walk) -> int:
+    """Five steps."""
+    return sum(stride(walk, number) for number in range(1, 6))
+
+
+def note(notes: Path, line: str) -> None:
+    """Append a line, whole, though several processes write."""
+    with notes.open("a") as file:
+        file.write(f"{line}\n")
+
+
+def add(left: int, right: int) -> int:
+    """An ordinary function for an ordinary django-q2 message."""
+    return left + right
+
+
+def wait_at_gate(notes: str) -> str:
+    """An ordinary function that takes its time: until the gate is open."""
+    note(Path(notes), f"message {os.getpid()}")
+    while not Path(notes).with_name("gate").exists():
+        time.sleep(0.02)
+    return "done"

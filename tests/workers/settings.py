@@ -1,0 +1,22 @@
+"""Settings of a `manage.py worker` that a test starts: the demo's, on the test's database, without the faces."""
+
+import os
+from datetime import timedelta
+
+from demo import settings as demo
+from demo.settings import *  # noqa: F403
+
+# A worker starts in half the time without the faces, and these tests start many.
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_q", "taskqueue", "tests.workers"]
+ROOT_URLCONF = "tests.workers.settings"
+urlpatterns: list[object] = []
+DATABASES = {"default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER_TEST_DATABASE"]}}
+TASKQUEUE = {
+    "STOP_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_GRACE", "20"))),
+    "WATCHDOG": timedelta(seconds=float(os.environ.get("WORKER_TEST_WATCHDOG", "10"))),
+}
+Q_CLUSTER = {
+    **demo.Q_CLUSTER,
+    "recycle": int(os.environ.get("WORKER_TEST_RECYCLE", "5000")),
+    "broker_class": os.environ.get("WORKER_TEST_BROKER", demo.Q_CLUSTER["broker_class"]),
+}

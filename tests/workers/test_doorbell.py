@@ -1,0 +1,244 @@
+"""The doorbell: rings when something can be claimed, passes on ordinary messages, and never spins."""
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any, cast
+
+import psycopg
+import pytest
+from django.db import connection, connections, transaction
+from django.db.models.functions import Now
+from django_q.models import OrmQ, Success
+from django_q.models import Task as Message
+from django_q.tasks import async_task
+
+from taskqueue.engine.wakeups import ring
+from taskqueue.models import Task
+from taskqueue.workers.doorbell import FIRST_PAUSE, LONGEST_PAUSE, Doorbell, Rhythm
+from taskqueue.workers.listener import listens
+from taskqueue.workers.sharing import Board
+from tests.house.processes import eventually
+from tests.workers.command import enqueue_walk, finished
+
+
+@pytest.fixture
+def doorbell(transactional_db):
+    """A doorbell in this process."""
+    bell = Doorbell(list_key="taskqueue")
+    yield bell
+    bell._listener.close()
+
+
+def test_an_idle_doorbell_looks_once_a_second(doorbell):
+    list(doorbell.dequeue())
+
+    began = time.monotonic()
+    assert not list(doorbell.dequeue())
+
+    assert 0.9 < time.monotonic() - began < 2.5
+
+
+def test_a_commit_elsewhere_is_heard_at_once(doorbell, notes):
+    looked = threading.Event()
+    heard: list[float] = []
+
+    def listen() -> None:
+        bell = Doorbell(list_key="taskqueue")
+        try:
+            list(bell.dequeue())
+            looked.set()
+            while not list(bell.dequeue()):
+                pass
+            heard.append(time.monotonic())
+        finally:
+            bell._listener.close()
+            connections.close_all()
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert looked.wait(5)
+    with transaction.atomic():
+        enqueue_walk(notes)
+    committed = time.monotonic()
+    thread.join(5)
+
+    assert heard
+    assert heard[0] - committed < 0.9
+
+
+def test_wakeups_are_no_more_than_the_tasks_that_are_due(doorbell, notes):
+    enqueue_walk(notes)
+
+    found = list(doorbell.dequeue())
+
+    assert [ack_id for ack_id, _ in found] == [None]
+    assert Task.objects.get().status == "queued", "the doorbell never claims"
+
+
+def test_a_full_queue_is_not_rung_for(doorbell, notes):
+    class FullQueue:
+        def qsize(self) -> int:
+            return 1000
+
+    doorbell.feed(FullQueue(), Board(1))
+    enqueue_walk(notes)
+
+    assert not list(doorbell.dequeue())
+
+
+def test_a_ring_wakes_a_waiting_worker_before_anything_is_looked_up(doorbell):
+    class EmptyQueue:
+        def qsize(self) -> int:
+            return 0
+
+    doorbell.feed(EmptyQueue(), Board(1))
+    list(doorbell.dequeue())
+    ring()
+
+    assert len(list(doorbell.dequeue())) == 1
+    assert not list(doorbell.dequeue())
+
+
+def test_work_that_is_due_and_not_taken_is_rung_for_ever_more_rarely(doorbell, notes):
+    enqueue_walk(notes)
+    list(doorbell.dequeue())
+    looks = 0
+
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        list(doorbell.dequeue())
+        looks += 1
+
+    assert looks <= 9
+
+
+def test_a_ring_ends_the_backing_off():
+    rhythm = Rhythm()
+    pauses = [rhythm.pause(rung=False, claimable=2, next_due_in=None) for _ in range(8)]
+
+    assert pauses[0] == FIRST_PAUSE
+    assert pauses[-1] == LONGEST_PAUSE
+    assert rhythm.pause(rung=True, claimable=2, next_due_in=None) == FIRST_PAUSE
+    assert rhythm.pause(rung=False, claimable=0, next_due_in=timedelta(milliseconds=300)) == 0.3
+    assert rhythm.pause(rung=False, claimable=0, next_due_in=timedelta(hours=1)) == LONGEST_PAUSE
+
+
+def test_a_timer_that_stays_due_does_not_spin():
+    rhythm = Rhythm()
+
+    pauses = [rhythm.pause(rung=False, claimable=0, next_due_in=timedelta(0)) for _ in range(8)]
+
+    assert sum(pauses) > 2
+
+
+def test_a_broken_connection_is_one_line_and_then_forgotten(doorbell, caplog):
+    list(doorbell.dequeue())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'"
+        )
+
+    with caplog.at_level("INFO", logger="taskqueue.workers"):
+        began = time.monotonic()
+        list(doorbell.dequeue())
+        list(doorbell.dequeue())
+
+    assert time.monotonic() - began < 2.5
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
+
+
+def test_a_pooler_that_would_swallow_rings_is_found_out(transactional_db):
+    class Info:
+        backend_pid = -1
+
+    class Pooled:
+        """A connection as pgbouncer hands it out: everything works, but the process id is made up."""
+
+        def __init__(self, server):
+            self.execute, self.info = server.execute, Info()
+
+    connection.ensure_connection()
+
+    assert not listens(cast("psycopg.Connection[Any]", Pooled(connection.connection)))
+    assert listens(connection.connection)
+    with connection.cursor() as cursor:
+        cursor.execute("UNLISTEN *")
+
+
+def test_an_ordinary_message_joins_the_callers_transaction(transactional_db):
+    with transaction.atomic():
+        async_task("operator.add", 1, 2)
+        transaction.set_rollback(True)
+
+    assert not OrmQ.objects.exists()
+
+
+@pytest.mark.process
+def test_an_ordinary_message_is_executed_and_its_result_kept(start):
+    command = start()
+
+    async_task("tests.workers.pipelines.add", 20, 22)
+
+    eventually(Success.objects.exists, within=10, otherwise=command.said)
+    assert Success.objects.get().result == 42
+    eventually(lambda: not OrmQ.objects.exists(), within=5, otherwise=command.said)
+
+
+@pytest.mark.process
+def test_an_ordinary_message_that_wakes_a_worker_is_a_wakeup(start, notes):
+    command = start()
+
+    async_task("taskqueue.workers.wakeup.answer", save=True)
+
+    eventually(Message.objects.exists, within=10, otherwise=command.said)
+    assert Message.objects.get().success
+    assert Message.objects.get().result is None
+
+
+@pytest.mark.process
+def test_ordinary_messages_that_no_worker_has_begun_are_given_back_by_a_stop(start, notes):
+    command = start(processes=1)
+    for _ in range(4):
+        async_task("tests.workers.pipelines.wait_at_gate", str(notes.path))
+    eventually(lambda: notes.lines(), within=10, otherwise=command.said)
+
+    command.process.terminate()
+    unlocked = OrmQ.objects.filter(lock__lte=Now())
+    eventually(lambda: unlocked.count() == 3, within=5, otherwise=command.said)
+    notes.open_gate()
+    assert command.wait() == 0, command.said()
+
+    assert Success.objects.count() == 1
+    assert OrmQ.objects.count() == unlocked.count() == 3
+
+
+@pytest.mark.process
+def test_due_work_that_nobody_can_claim_makes_nobody_spin(start, notes):
+    command = start()
+    with transaction.atomic():
+        task = enqueue_walk(notes)
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=task.pk)
+        before = commits()
+        began = time.monotonic()
+        eventually(lambda: time.monotonic() - began > 2, within=3)
+        spent = commits() - before
+
+    assert spent < 60
+    eventually(lambda: finished(task), within=5, otherwise=command.said)
+
+
+def commits() -> int:
+    """How many transactions this database has ended so far, as another session sees it."""
+    session = connections.create_connection("default")
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(
+                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+            )
+            return int(cursor.fetchone()[0])
+    finally:
+        session.close()

@@ -1,0 +1,69 @@
+"""Settings that break workers are warned of, with a remedy; the demo's are fine."""
+
+from typing import Any
+
+import pytest
+
+from taskqueue.workers.settings_check import check_cluster_settings
+
+GOOD_DATABASE = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+
+
+@pytest.fixture
+def warnings(settings, monkeypatch):
+    """The ids of the warnings that these settings call forth, beside the demo's own."""
+
+    def found(*, database: dict[str, Any] | None = None, without: str = "", **cluster: Any) -> list[str]:
+        conf = {name: value for name, value in {**settings.Q_CLUSTER, **cluster}.items() if name != without}
+        settings.Q_CLUSTER = conf
+        monkeypatch.setitem(settings.DATABASES, "default", {**GOOD_DATABASE, **(database or {})})
+        return [str(message.id) for message in check_cluster_settings()]
+
+    return found
+
+
+def test_the_demo_is_fine():
+    assert check_cluster_settings() == []
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        ({"broker_class": "django_q.brokers.orm.ORM"}, "taskqueue.W001"),
+        ({"without": "orm"}, "taskqueue.W002"),
+        ({"sync": True}, "taskqueue.W003"),
+        ({"without": "timeout"}, "taskqueue.W004"),
+        ({"timeout": 30}, "taskqueue.W004"),
+        ({"retry": 60}, "taskqueue.W005"),
+        ({"without": "retry"}, "taskqueue.W005"),
+        ({"ack_failures": False}, "taskqueue.W006"),
+        ({"guard_cycle": 5}, "taskqueue.W007"),
+        ({"daemonize_workers": False}, "taskqueue.W008"),
+        ({"recycle": 1}, "taskqueue.W009"),
+        ({"without": "save_limit"}, "taskqueue.W010"),
+        ({"log_level": "INFO"}, "taskqueue.W011"),
+    ],
+)
+def test_a_cluster_setting_that_harms_is_named(warnings, cluster, expected):
+    assert warnings(**cluster) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("database", "expected"),
+    [
+        ({"OPTIONS": {"pool": True}}, "taskqueue.W012"),
+        ({"CONN_MAX_AGE": 0}, "taskqueue.W013"),
+        ({"CONN_HEALTH_CHECKS": False}, "taskqueue.W014"),
+    ],
+)
+def test_a_database_setting_that_harms_is_named(warnings, database, expected):
+    assert warnings(database=database) == [expected]
+
+
+def test_each_warning_has_a_remedy(settings):
+    settings.Q_CLUSTER = {"guard_cycle": 9, "sync": True, "recycle": 0, "daemonize_workers": False}
+
+    found = check_cluster_settings()
+
+    assert len(found) >= 8
+    assert all(message.hint for message in found)

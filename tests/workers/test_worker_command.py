@@ -1,0 +1,73 @@
+"""`manage.py worker` says what it does, and in a sentence why it cannot."""
+
+import signal
+
+import pytest
+from django.db import connection
+
+from tests.house.processes import eventually, free_port
+from tests.workers.command import WorkerCommand
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def run(db, tmp_path):
+    """Start a command that is not expected to have workers."""
+    started = []
+
+    def run_one(**settings) -> WorkerCommand:
+        started.append(WorkerCommand(tmp_path, **settings))
+        return started[-1]
+
+    yield run_one
+    for command in started:
+        command.kill_all()
+
+
+def test_one_line_at_the_start_and_one_at_the_end(start):
+    command = start(processes=1)
+
+    command.stop(signal.SIGINT)
+
+    first, last = command.said().splitlines()
+    assert first.startswith(f"Worker: 1 process on database {connection.settings_dict['NAME']}")
+    assert first.endswith("for pipeline tests/walk. Stop with Ctrl-C.")
+    assert last == "Worker stopped."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_migrations_it_says_what_to_do(run):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE worker_test_empty")
+        try:
+            command = run(environment={"WORKER_TEST_DATABASE": "worker_test_empty"})
+            assert command.wait() == 1
+        finally:
+            cursor.execute("DROP DATABASE worker_test_empty")
+
+    assert "The database lacks migrations of django_q and taskqueue: run manage.py migrate." in command.said()
+    assert "Traceback" not in command.said()
+
+
+def test_without_a_database_it_waits_and_stops_when_told(run):
+    command = run(environment={"DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none", "DEBUG": "true"})
+
+    eventually(lambda: "Waiting for the database:" in command.said(), within=10, otherwise=command.said)
+
+    assert command.stop(within=3) == 0, command.said()
+    assert command.said().count("Waiting for the database:") == 1
+
+
+def test_a_broker_that_cannot_ring_is_refused(run):
+    command = run(broker="django_q.brokers.orm.ORM")
+
+    assert command.wait() == 1
+    assert 'Set Q_CLUSTER["broker_class"] to "taskqueue.workers.doorbell.Doorbell"' in command.said()
+
+
+def test_no_processes_are_no_workers(run):
+    command = run(processes=0)
+
+    assert command.wait() == 2
+    assert "must be at least 1" in command.said()
