@@ -1,8 +1,32 @@
-"""Every endpoint of the API."""
+"""Every endpoint of the API. A project mounts them with `path("api/", include("taskqueue.urls"))`."""
 
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, path, re_path, register_converter
+
+from taskqueue.api.doors import AnyCaseUUIDConverter, Nowhere
+from taskqueue.api.health import Live, Readiness
+from taskqueue.api.pages import SchemaPlace, redoc, swagger
+from taskqueue.api.pipelines import PipelinePlace, Pipelines
+from taskqueue.api.tasks import TaskPlace, Tasks
+from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskStatusPlace
+
+register_converter(AnyCaseUUIDConverter, "id")
 
 app_name = "taskqueue"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns: list[URLPattern] = [
+    path("tasks", Tasks.as_view(), name="tasks"),
+    path("tasks/<id:task_id>", TaskPlace.as_view(), name="task"),
+    path("tasks/<id:task_id>/status", TaskStatusPlace.as_view(), name="task-status"),
+    path("tasks/<id:task_id>/retry", TaskRetries.as_view(), name="task-retry"),
+    path("tasks/<id:task_id>/cancel", TaskCancellation.as_view(), name="task-cancel"),
+    path("tasks/<id:task_id>/rerun", TaskReruns.as_view(), name="task-rerun"),
+    path("pipelines", Pipelines.as_view(), name="pipelines"),
+    path("pipelines/<path:name>", PipelinePlace.as_view(), name="pipeline"),
+    path("health/live", Live.as_view(), name="live"),
+    path("health/ready", Readiness.as_view(), name="ready"),
+    path("schema", SchemaPlace.as_view(), name="schema"),
+    path("docs", swagger, name="docs"),
+    path("redoc", redoc, name="redoc"),
+    re_path(r"", Nowhere.as_view()),
+]

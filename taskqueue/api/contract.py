@@ -1,0 +1,36 @@
+"""The settings of drf-spectacular with which `openapi.yaml` is written. Nothing is imported: settings files need it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+SETTINGS: Final[dict[str, Any]] = {
+    "TITLE": "taskqueue",
+    "VERSION": "0.1.0",
+    "DESCRIPTION": (
+        "Durable multi-step tasks: submit one, watch it, retry it.\n\n"
+        "Times are RFC 3339 in UTC, ids are UUIDv7, bodies are JSON, and nothing ends in a slash. Every refusal is "
+        "`application/problem+json` (RFC 9457); programs compare its `code`, which never changes.\n\n"
+        "Callers are logged-in staff users of the admin, with its session cookie and its CSRF token in the header "
+        "`X-CSRFToken`. While `DEBUG` is on, callers on the same machine need no login."
+    ),
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "TaskStatus": "taskqueue.states.TaskStatus",
+        "StepStatus": "taskqueue.states.StepStatus",
+        "AttemptOutcome": "taskqueue.states.AttemptOutcome",
+        "ProblemCode": "taskqueue.api.problems.CODES",
+    },
+    "PREPROCESSING_HOOKS": ["taskqueue.api.schema.only_ours"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "taskqueue.api.schema.offer_pipelines",
+    ],
+    "TAGS": [
+        {"name": "tasks", "description": "Make tasks, find them, watch them, act on them."},
+        {"name": "pipelines", "description": "What the deployed code can do."},
+        {"name": "health", "description": "For supervisors and load balancers; needs no login."},
+    ],
+}

@@ -1,0 +1,218 @@
+"""How each door is described in the OpenAPI schema."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from pydantic import BaseModel
+
+from taskqueue.api import serializers
+from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
+from taskqueue.api.problems import MEDIA_TYPE
+from taskqueue.api.requests import NoBody, RetryRequest
+from taskqueue.engine.intake import KEY_MAX_LENGTH
+
+REFUSALS: Final = {
+    400: "The request could not be read.",
+    401: "Not logged in.",
+    403: "Logged in without the permission for this, or without a CSRF token.",
+    404: "There is no such thing.",
+    406: "The answer would not be in an accepted media type.",
+    409: "The task is in the wrong state for this.",
+    413: "The body or the payload is too large.",
+    415: "The body is not application/json.",
+    422: "The body was read, and does not fit.",
+    503: "The database does not answer, or what was asked for is missing.",
+}
+READING: Final = (400, 401, 403, 404, 406, 503)
+WRITING: Final = (400, 401, 403, 404, 406, 413, 415, 422, 503)
+
+
+def answers(statuses: tuple[int, ...], given: dict[int, OpenApiResponse]) -> dict[Any, Any]:
+    """A door's answers: those of success, and a problem for each of these statuses."""
+    problems = {
+        (status, MEDIA_TYPE): OpenApiResponse(serializers.Problem, description=REFUSALS[status]) for status in statuses
+    }
+    return {**given, **problems}
+
+
+def query_of(model: type[BaseModel]) -> list[OpenApiParameter]:
+    """A model's fields as query parameters."""
+    schema = model.model_json_schema()
+    parameters = []
+    for name, field in schema["properties"].items():
+        plain = {**inlined(field, schema.get("$defs", {}))}
+        plain.pop("title", None)
+        if not plain.get("default"):
+            plain.pop("default", None)
+        description = plain.pop("description", "")
+        explode = True if plain.get("type") == "array" else None
+        parameters.append(
+            OpenApiParameter(
+                name, plain, OpenApiParameter.QUERY, description=description, explode=explode, style="form"
+            )
+        )
+    return parameters
+
+
+def inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema with its definitions in the place of references to them, and null, which no query can say, left out."""
+    if isinstance(schema, list):
+        return [inlined(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        found = inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+        return {name: value for name, value in found.items() if name not in {"title", "description"}}
+    if "anyOf" in schema:
+        (only,) = [item for item in schema["anyOf"] if item != {"type": "null"}]
+        schema = {**{name: value for name, value in schema.items() if name != "anyOf"}, **only}
+    return {name: inlined(value, definitions) for name, value in schema.items()}
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model as a request body."""
+    return {"application/json": {**model.model_json_schema(), "description": model.__doc__}}
+
+
+TASK_ID: Final = OpenApiParameter(
+    "task_id", {"type": "string", "format": "uuid"}, OpenApiParameter.PATH, description="The task's id."
+)
+IDEMPOTENCY_KEY: Final = OpenApiParameter(
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": KEY_MAX_LENGTH, "pattern": "^[ -~]+$"},
+    OpenApiParameter.HEADER,
+    description="The same as `key` in the body. When both are given they must be equal.",
+)
+LOCATION: Final = OpenApiParameter(
+    "Location",
+    {"type": "string", "format": "uri-reference"},
+    OpenApiParameter.HEADER,
+    description="The task's address.",
+    response=[200, 202],
+)
+LOCATION_OF_RERUN: Final = OpenApiParameter(
+    "Location",
+    {"type": "string", "format": "uri-reference"},
+    OpenApiParameter.HEADER,
+    description="The new task's address.",
+    response=[202],
+)
+MADE: Final = OpenApiResponse(serializers.SubmittedTask, description="The task was made.")
+FOUND: Final = OpenApiResponse(
+    serializers.SubmittedTask, description="The key found this task; no other was made (`duplicate` is true)."
+)
+CHANGED: Final = OpenApiResponse(serializers.TaskSummary, description="The task as it is now.")
+
+CREATE_TASK: Final[dict[str, Any]] = {
+    "operation_id": "createTask",
+    "summary": "Make a task",
+    "description": "Answered once the task is stored for good: with 202 if it was made, with 200 if its key already "
+    "stands for one. Workers take it from there.",
+    "tags": ["tasks"],
+    "parameters": [IDEMPOTENCY_KEY, LOCATION],
+    "request": {"application/json": {"$ref": "#/components/schemas/TaskSubmission"}},
+    "responses": answers((400, 401, 403, 406, 413, 415, 422, 503), {202: MADE, 200: FOUND}),
+}
+LIST_TASKS: Final[dict[str, Any]] = {
+    "operation_id": "listTasks",
+    "summary": "List tasks, newest first",
+    "description": "Pages stay where they are while new tasks arrive. Filters are joined by *and*.",
+    "tags": ["tasks"],
+    "parameters": query_of(TaskQuery),
+    "responses": answers(
+        (400, 401, 403, 406, 503), {200: OpenApiResponse(serializers.TaskPage, description="A page of tasks.")}
+    ),
+}
+GET_TASK: Final[dict[str, Any]] = {
+    "operation_id": "getTask",
+    "summary": "Everything about a task",
+    "description": "Payload, result, error, and each step with its failed attempts.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID],
+    "responses": answers(
+        (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.TaskDetail, description="The task.")}
+    ),
+}
+GET_STATUS: Final[dict[str, Any]] = {
+    "operation_id": "getTaskStatus",
+    "summary": "Where a task stands",
+    "description": "With `wait` the answer comes as soon as the task has ended, or when the time is over.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID, *query_of(StatusQuery)],
+    "responses": answers(READING, {200: OpenApiResponse(serializers.TaskProgress, description="Where it stands.")}),
+}
+RETRY_TASK: Final[dict[str, Any]] = {
+    "operation_id": "retryTask",
+    "summary": "Retry an ended task",
+    "description": "Queues a failed or cancelled task again; its finished steps are kept. With `from_step` any ended "
+    "task is queued again, and that step and what came after it are done anew.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID],
+    "request": body_of(RetryRequest),
+    "responses": answers((*WRITING, 409), {200: CHANGED}),
+}
+CANCEL_TASK: Final[dict[str, Any]] = {
+    "operation_id": "cancelTask",
+    "summary": "Cancel a task that has not ended",
+    "description": "A step that is being executed is not interrupted, but its result is not taken.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID],
+    "request": body_of(NoBody),
+    "responses": answers((*WRITING, 409), {200: CHANGED}),
+}
+RERUN_TASK: Final[dict[str, Any]] = {
+    "operation_id": "rerunTask",
+    "summary": "Make a new task from the payload of this one",
+    "description": "With the same priority and labels, without the key. Refused with 409 if the pipeline's code no "
+    "longer takes the payload.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID, LOCATION_OF_RERUN],
+    "request": body_of(NoBody),
+    "responses": answers((*WRITING, 409), {202: MADE}),
+}
+LIST_PIPELINES: Final[dict[str, Any]] = {
+    "operation_id": "listPipelines",
+    "summary": "List the pipelines",
+    "description": "All that deployed code has defined, those included whose code is gone but whose tasks are not.",
+    "tags": ["pipelines"],
+    "responses": answers(
+        (401, 403, 406, 503), {200: OpenApiResponse(serializers.PipelineList, description="The pipelines.")}
+    ),
+}
+GET_PIPELINE: Final[dict[str, Any]] = {
+    "operation_id": "getPipeline",
+    "summary": "What a pipeline takes, does and returns",
+    "description": "The JSON schemas of its payload and result, and the steps that it is known to call.",
+    "tags": ["pipelines"],
+    "parameters": [
+        OpenApiParameter(
+            "name",
+            {"type": "string", "minLength": 1},
+            OpenApiParameter.PATH,
+            description="The pipeline's name; it may hold slashes, as they are or as %2F.",
+        )
+    ],
+    "responses": answers(
+        (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.PipelineRecord, description="The pipeline.")}
+    ),
+}
+HEALTH_LIVE: Final[dict[str, Any]] = {
+    "operation_id": "isLive",
+    "summary": "Whether the web process is up",
+    "description": "Asks nothing of the database.",
+    "tags": ["health"],
+    "auth": [],
+    "responses": answers((406,), {200: OpenApiResponse(serializers.Alive, description="It is up.")}),
+}
+HEALTH_READY: Final[dict[str, Any]] = {
+    "operation_id": "isReady",
+    "summary": "Whether the service can take tasks",
+    "description": "Ready means that the database answers and its migrations are applied. Live workers are counted, "
+    "and asked for only with `workers`: tasks can be taken in while no worker is there.",
+    "tags": ["health"],
+    "auth": [],
+    "parameters": query_of(ReadyQuery),
+    "responses": answers((400, 406, 503), {200: OpenApiResponse(serializers.Ready, description="It can.")}),
+}

@@ -1,0 +1,92 @@
+"""What every door of the API has in common, so that an installing project needs no settings for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+from uuid import UUID
+
+from django.urls.converters import UUIDConverter
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import NotAcceptable
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
+from rest_framework.permissions import BasePermission
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from taskqueue.api.access import Access, StaffSession
+from taskqueue.api.parsing import StrictJson
+from taskqueue.api.problems import MEDIA_TYPE, NotFound, handle
+from taskqueue.errors import TaskqueueError
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+ACCEPTED = {JSONRenderer.media_type, MEDIA_TYPE, "application/*", "*/*", ""}
+
+
+def described(facts: dict[str, Any]) -> Callable[[Method], Method]:
+    """Describe a door's method in the OpenAPI schema, whatever schema class the project has chosen for its own."""
+
+    def describe(method: Method) -> Method:
+        method.schema = AutoSchema  # type: ignore[attr-defined]  # where extend_schema looks for its base class
+        return extend_schema(**facts)(method)
+
+    return describe
+
+
+class JsonOnly(DefaultContentNegotiation):
+    """Answers are JSON, whatever `?format=` says; who accepts none of it is told so."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> tuple[Any, str]:
+        """The only renderer there is."""
+        asked = {part.partition(";")[0].strip().lower() for part in request.META.get("HTTP_ACCEPT", "").split(",")}
+        if not asked & ACCEPTED:
+            raise NotAcceptable
+        return renderers[0], renderers[0].media_type
+
+
+class Door(APIView):
+    """An endpoint."""
+
+    authentication_classes: Sequence[type[BaseAuthentication]] = (StaffSession,)
+    permission_classes: Sequence[type[BasePermission]] = (Access,)
+    parser_classes = (StrictJson,)
+    renderer_classes: Sequence[type[BaseRenderer]] = (JSONRenderer,)
+    content_negotiation_class: type[BaseContentNegotiation] = JsonOnly
+    throttle_classes = ()
+    versioning_class = None
+    metadata_class = None
+    http_method_names = ["get", "post", "head"]
+    schema = AutoSchema()
+
+    needs: ClassVar[Mapping[str, str]] = {}
+    """The permission that each method asks for."""
+    statuses: ClassVar[Mapping[type[TaskqueueError], int]] = {}
+    """Where this door's statuses differ from those of `problems.STATUSES`."""
+
+    def get_exception_handler(self) -> Any:
+        """Ours, in whatever project."""
+        return handle
+
+
+class Nowhere(Door):
+    """Every address that is no door."""
+
+    permission_classes = ()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Say so, whatever the method."""
+        raise NotFound(f"There is nothing at {request.path}. The API is described at /api/docs.")
+
+
+class AnyCaseUUIDConverter(UUIDConverter):
+    """A UUID in an address. Some languages print theirs in upper case."""
+
+    regex = re.sub("a-f", "a-fA-F", UUIDConverter.regex)
+
+    def to_python(self, value: str) -> UUID:
+        """The id."""
+        return UUID(value)

@@ -1,0 +1,70 @@
+"""Health: for those who start, stop and route to this service. Open to everyone, for they have no login."""
+
+from __future__ import annotations
+
+from django.db import Error, connection
+from django.db.migrations.executor import MigrationExecutor
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from taskqueue.api import descriptions
+from taskqueue.api.doors import Door, described
+from taskqueue.api.parameters import ReadyQuery
+from taskqueue.api.problems import NotReady
+from taskqueue.api.serializers import Alive, Ready
+from taskqueue.engine.liveness import live_workers
+from taskqueue.errors import Fault
+
+
+class Live(Door):
+    """Whether the web process is up."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @described(descriptions.HEALTH_LIVE)
+    def get(self, request: Request) -> Response:
+        """It is, or there would be no answer. The database is not asked: restarting this process would not mend it."""
+        return Response(Alive({"status": "ok"}).data)
+
+
+class Readiness(Door):
+    """Whether the service can do its work."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    @described(descriptions.HEALTH_READY)
+    def get(self, request: Request) -> Response:
+        """Ready with a reachable database whose migrations are applied. Tasks can be taken in without any worker."""
+        query: ReadyQuery = ReadyQuery.of(request.query_params)
+        return Response(Ready({"status": "ready", "workers": counted_workers(query.workers)}).data)
+
+
+def counted_workers(needed: int) -> int:
+    """How many workers live.
+
+    Raises:
+        NotReady: naming what is missing.
+    """
+    try:
+        if pending := pending_migrations():
+            raise missing("/migrations", f"Not applied: {', '.join(pending)}. Run manage.py migrate.")
+        found = live_workers().count()
+    except Error as error:
+        raise missing("/database", "The database does not answer.") from error
+    if found < needed:
+        raise missing("/workers", f"{found} live, {needed} needed. Start manage.py worker.")
+    return found
+
+
+def pending_migrations() -> list[str]:
+    """Migrations of the installed code that the database has not seen."""
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _backwards in plan]
+
+
+def missing(pointer: str, detail: str) -> NotReady:
+    """The refusal that names what is missing."""
+    return NotReady(detail, [Fault(pointer, detail)])

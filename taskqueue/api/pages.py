@@ -1,0 +1,66 @@
+"""The schema, and two pages that show it. All that they load is served from here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+from drf_spectacular.renderers import (
+    OpenApiJsonRenderer,
+    OpenApiJsonRenderer2,
+    OpenApiYamlRenderer,
+    OpenApiYamlRenderer2,
+)
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from taskqueue.api.access import is_open_to, is_staff
+from taskqueue.api.doors import Door, described
+from taskqueue.api.schema import current_schema
+
+# Redoc would load a picture from its makers' server; the browser is told to load nothing from elsewhere.
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
+    "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class SchemaPlace(Door):
+    """The OpenAPI schema, as YAML or as JSON."""
+
+    renderer_classes = (OpenApiYamlRenderer, OpenApiJsonRenderer, OpenApiYamlRenderer2, OpenApiJsonRenderer2)
+    content_negotiation_class = DefaultContentNegotiation
+
+    @described({"exclude": True})
+    def get(self, request: Request) -> Response:
+        """The schema of the code that runs."""
+        return Response(current_schema())
+
+
+@require_safe
+def swagger(request: HttpRequest) -> HttpResponse:
+    """Swagger UI: read the schema and try it."""
+    header = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
+    return page(request, "taskqueue/swagger.html", {"csrf_header": header, "csrf_value": get_token(request)})
+
+
+@require_safe
+def redoc(request: HttpRequest) -> HttpResponse:
+    """ReDoc: read the schema."""
+    return page(request, "taskqueue/redoc.html", {})
+
+
+def page(request: HttpRequest, template: str, values: dict[str, Any]) -> HttpResponse:
+    """A page for those who may call the API; others are sent to the admin's login."""
+    if not is_open_to(request) and not is_staff(request.user):
+        return redirect_to_login(request.get_full_path(), login_url=reverse("admin:login"))
+    response = render(request, template, {"schema_url": reverse("taskqueue:schema"), **values})
+    response["Content-Security-Policy"] = POLICY
+    return response

@@ -1,0 +1,122 @@
+"""Request bodies: exactly JSON, no more than fits, and nothing that could not be stored."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn, TypeVar
+
+from django.http import UnreadablePostError
+from pydantic import BaseModel, ValidationError
+from rest_framework.parsers import BaseParser
+
+from taskqueue import codec
+from taskqueue.api.problems import BodyTooLarge, InvalidBody, MalformedBody, MalformedRequest, UnstorableBody
+from taskqueue.conf import settings
+
+ESCAPED: Final = 3
+"""How much longer a text may get when it is written with \\u escapes instead of UTF-8."""
+ENVELOPE_BYTES: Final = 64 * 1024
+"""Room for what stands around the payload: key, labels and the like at their largest."""
+DEEPEST: Final = 100
+Model = TypeVar("Model", bound=BaseModel)
+SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+
+
+class StrictJson(BaseParser):
+    """Reads JSON as RFC 8259 and I-JSON (RFC 7493) have it: UTF-8, finite numbers, no name twice in one object."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """Read the body.
+
+        Raises:
+            BodyTooLarge, MalformedBody
+            UnstorableBody: with a pointer to each text that PostgreSQL would refuse.
+        """
+        raw = within_limit(stream)
+        value = decoded(raw)
+        if depth_of(value) > DEEPEST:
+            raise MalformedBody(f"The body is nested more than {DEEPEST} levels deep.")
+        if SUSPECT.search(raw) and (faults := list(codec.faults_in(value))[:20]):
+            raise UnstorableBody(f"The body cannot be stored: {faults[0].detail}.", faults)
+        return value
+
+
+def fitted(model: type[Model], body: Any) -> Model:
+    """The body as its model has it.
+
+    Raises:
+        InvalidBody: with a pointer for each fault.
+    """
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        faults = codec.faults_of(error)
+        raise InvalidBody(
+            f"The request body does not fit: {faults[0].pointer or '/'}: {faults[0].detail}.", faults
+        ) from error
+
+
+def within_limit(stream: Any) -> bytes:
+    """The body's bytes, of which no more than the limit are ever held."""
+    limit = ESCAPED * settings().PAYLOAD_MAX_BYTES + ENVELOPE_BYTES
+    try:
+        raw: bytes = stream.read(limit + 1)
+    except UnreadablePostError as error:
+        raise MalformedRequest("The body ended before its Content-Length.") from error
+    if len(raw) > limit:
+        raise BodyTooLarge(f"The request body is larger than {limit:,} bytes (see the setting PAYLOAD_MAX_BYTES).")
+    return raw
+
+
+def decoded(raw: bytes) -> Any:
+    """The value that the bytes stand for."""
+    try:
+        return json.loads(
+            raw.decode(), parse_constant=refuse_constant, parse_float=finite, object_pairs_hook=without_repetition
+        )
+    except UnicodeDecodeError as error:
+        raise MalformedBody(f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
+    except json.JSONDecodeError as error:
+        raise MalformedBody(f"{error.msg}, at line {error.lineno}, column {error.colno}.") from error
+    except RecursionError as error:
+        raise MalformedBody(f"The body is nested more than {DEEPEST} levels deep.") from error
+    except ValueError as error:
+        # What is left is Python's own limit for the digits of an integer.
+        raise MalformedBody("The body holds a number with too many digits.") from error
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Python's reader would take NaN and the infinities."""
+    raise MalformedBody(f"{name} is not JSON.")
+
+
+def finite(text: str) -> float:
+    """A number with a fraction or an exponent, unless it is too large for a float: it would be read as infinite."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise MalformedBody(f"The number {text[:40]} is too large.")
+    return value
+
+
+def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, in which no name may occur twice: of two values one would be lost in silence."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        (repeated, _times), *_rest = Counter(name for name, _value in pairs).most_common(1)
+        raise MalformedBody(f"The name {repeated[:200]!r} occurs twice in one object.")
+    return found
+
+
+def depth_of(value: Any) -> int:
+    """How deeply arrays and objects are nested; stops looking once it is too deep."""
+    depth, level = 0, [value]
+    while depth <= DEEPEST and (level := [item for item in level if isinstance(item, dict | list)]):
+        depth += 1
+        level = [item for holder in level for item in (holder.values() if isinstance(holder, dict) else holder)]
+    return depth

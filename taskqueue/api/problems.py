@@ -1,0 +1,235 @@
+"""Every refusal as RFC 9457 problem details: one handler, and one table from error to status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.signals import got_request_exception
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpResponse
+from django.utils.log import log_response
+from rest_framework import exceptions
+from rest_framework.views import set_rollback
+
+from taskqueue import codec, errors
+from taskqueue.errors import Fault, Faulty, TaskqueueError
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
+    """Answer an error that left a door: the exception handler of every view here.
+
+    Returns:
+        The problem; None in DEBUG for an error that nobody foresaw, so that Django shows its page.
+    """
+    view, request = context["view"], context["request"]
+    known = translated(error)
+    if known is None:
+        return unforeseen(error, request)
+    set_rollback()
+    statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "statuses", {})}
+    response = problem(known, status=statuses[type(known)])
+    if (challenge := getattr(error, "auth_header", None)) is not None:
+        response["WWW-Authenticate"] = challenge
+    return response
+
+
+def problem(error: TaskqueueError, *, status: int) -> HttpResponse:
+    """The response that tells an error. Text is made printable: a message may quote what the caller sent."""
+    prefix = POINTERS.get(type(error), "")
+    faults = error.errors if isinstance(error, Faulty) else [Fault("", error.detail)] if prefix else []
+    body = {
+        "type": f"urn:taskqueue:problem:{error.code}",
+        "title": error.title(),
+        "status": status,
+        "detail": codec.printable(error.detail),
+        "code": error.code,
+        "errors": [
+            {"pointer": codec.printable(prefix + fault.pointer), "detail": codec.printable(fault.detail)}
+            for fault in faults
+        ],
+    }
+    return HttpResponse(json.dumps(body, ensure_ascii=False), status=status, content_type=MEDIA_TYPE)
+
+
+def translated(error: Exception) -> TaskqueueError | None:
+    """The error in taskqueue's words; None if it is no answer to a caller."""
+    if isinstance(error, TaskqueueError):
+        return error if type(error) in STATUSES else None
+    for kind, words in TRANSLATIONS.items():
+        if isinstance(error, kind):
+            said = str(error) if isinstance(error, exceptions.APIException | PermissionDenied) else ""
+            return words(said)
+    return None
+
+
+def unforeseen(error: Exception, request: Any) -> HttpResponse | None:
+    """An error of our own: recorded as Django records those that leave a view, and told without its details."""
+    if settings.DEBUG:
+        return None
+    set_rollback()
+    got_request_exception.send(sender=None, request=request)
+    response = problem(Unforeseen(), status=500)
+    log_response("%s: %s", "Internal Server Error", request.path, response=response, request=request, exception=error)
+    return response
+
+
+class MalformedBody(TaskqueueError):
+    """The request body is not valid JSON."""
+
+    code = "malformed-body"
+
+
+class MalformedRequest(TaskqueueError):
+    """The request could not be read."""
+
+    code = "malformed-request"
+
+
+class InvalidBody(Faulty):
+    """The request body does not fit."""
+
+    code = "invalid-body"
+
+
+class UnstorableBody(Faulty):
+    """A value holds something that JSON or PostgreSQL cannot store."""
+
+    code = errors.Unstorable.code
+
+
+class InvalidQuery(Faulty):
+    """A query parameter does not fit."""
+
+    code = "invalid-query"
+
+
+class BodyTooLarge(TaskqueueError):
+    """The request body is larger than its limit."""
+
+    code = errors.TooLarge.code
+
+
+class LoginRequired(TaskqueueError):
+    """This needs a login."""
+
+    code = "login-required"
+
+
+class NotAllowed(TaskqueueError):
+    """You are not allowed to do this."""
+
+    code = "not-allowed"
+
+
+class NotFound(TaskqueueError):
+    """There is nothing at this address."""
+
+    code = "not-found"
+
+
+class PipelineNotFound(TaskqueueError):
+    """No pipeline has this name."""
+
+    code = errors.UnknownPipeline.code
+
+
+class MethodNotAllowed(TaskqueueError):
+    """This address does not know this method."""
+
+    code = "method-not-allowed"
+
+
+class NotAcceptable(TaskqueueError):
+    """The answer cannot be given in a media type that the request accepts."""
+
+    code = "not-acceptable"
+
+
+class UnsupportedMediaType(TaskqueueError):
+    """The request body must be application/json."""
+
+    code = "unsupported-media-type"
+
+
+class NotReady(Faulty):
+    """The service is not ready."""
+
+    code = "not-ready"
+
+
+class DatabaseUnavailable(TaskqueueError):
+    """The database did not answer; try again, with the same key if a task is to be made."""
+
+    code = "database-unavailable"
+
+
+class Unforeseen(TaskqueueError):
+    """Something went wrong here; it has been recorded."""
+
+    code = "internal-error"
+
+
+STATUSES: Final[dict[type[TaskqueueError], int]] = {
+    MalformedBody: 400,
+    MalformedRequest: 400,
+    InvalidQuery: 400,
+    LoginRequired: 401,
+    NotAllowed: 403,
+    NotFound: 404,
+    PipelineNotFound: 404,
+    errors.TaskNotFound: 404,
+    MethodNotAllowed: 405,
+    NotAcceptable: 406,
+    errors.NotRetryable: 409,
+    errors.NotCancellable: 409,
+    BodyTooLarge: 413,
+    errors.TooLarge: 413,
+    UnsupportedMediaType: 415,
+    InvalidBody: 422,
+    UnstorableBody: 422,
+    errors.UnknownPipeline: 422,
+    errors.InvalidPayload: 422,
+    errors.InvalidOptions: 422,
+    errors.Unstorable: 422,
+    errors.UnknownStep: 422,
+    Unforeseen: 500,
+    DatabaseUnavailable: 503,
+    NotReady: 503,
+}
+"""The status of each error that a caller may meet. A door may say otherwise in its `statuses`."""
+
+CODES: Final = sorted({error.code for error in STATUSES})
+"""Every code that a caller may meet."""
+
+POINTERS: Final[dict[type[TaskqueueError], str]] = {
+    errors.UnknownPipeline: "/pipeline",
+    errors.InvalidPayload: "/payload",
+    errors.Unstorable: "/payload",
+    errors.TooLarge: "/payload",
+    errors.UnknownStep: "/from_step",
+}
+"""Where in a request body the engine's errors lie: the engine knows the payload, not the body around it."""
+
+TRANSLATIONS: Final[dict[type[Exception], type[TaskqueueError]]] = {
+    exceptions.NotAuthenticated: LoginRequired,
+    exceptions.AuthenticationFailed: LoginRequired,
+    exceptions.PermissionDenied: NotAllowed,
+    PermissionDenied: NotAllowed,
+    exceptions.NotFound: NotFound,
+    Http404: NotFound,
+    exceptions.MethodNotAllowed: MethodNotAllowed,
+    exceptions.NotAcceptable: NotAcceptable,
+    exceptions.UnsupportedMediaType: UnsupportedMediaType,
+    exceptions.ParseError: MalformedRequest,
+    RequestDataTooBig: BodyTooLarge,
+    SuspiciousOperation: MalformedRequest,
+    OperationalError: DatabaseUnavailable,
+    InterfaceError: DatabaseUnavailable,
+}
+"""What Django and DRF raise, in our words; the first that fits counts."""

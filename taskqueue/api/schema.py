@@ -1,0 +1,126 @@
+"""The OpenAPI schema: what drf-spectacular finds, and each pipeline's own request beside it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import patched_settings
+
+from taskqueue.api.contract import SETTINGS
+from taskqueue.api.requests import Submission
+from taskqueue.definitions import PipelineDefinition, registry
+
+PREFIX = "#/components/schemas/"
+generating = Lock()
+
+
+def current_schema() -> dict[str, Any]:
+    """The schema of this process's code."""
+    return schema_with(tuple(registry.names()))
+
+
+@lru_cache(maxsize=1)
+def schema_with(_pipelines: tuple[str, ...]) -> dict[str, Any]:
+    """The schema, made once for as long as the pipelines are the same ones."""
+    # drf-spectacular's settings are patched for the whole process: never by two threads at once.
+    with generating, patched_settings(SETTINGS):
+        generator = SchemaGenerator()  # type: ignore[no-untyped-call]  # drf-spectacular's
+        schema: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+        return schema
+
+
+def only_ours(endpoints: list[Any], **_context: Any) -> list[Any]:
+    """Of a project's endpoints those of taskqueue."""
+    return [endpoint for endpoint in endpoints if endpoint[3].cls.__module__.startswith("taskqueue.api.")]
+
+
+def offer_pipelines(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
+    """Describe the body of `POST /api/tasks` as one of the registered pipelines' own requests."""
+    components: dict[str, Any] = result["components"]["schemas"]
+    mapping: dict[str, str] = {}
+    examples: dict[str, Any] = {}
+    components["TaskSubmission"] = union_of(mapping)
+    for definition in registry.all():
+        name = add_components(components, definition)
+        mapping[definition.name] = f"{PREFIX}{name}Submission"
+        examples[definition.name] = {"value": {"pipeline": definition.name, "payload": definition.payload.example()}}
+    components["TaskSubmission"] = union_of(mapping)
+    for path in result["paths"].values():
+        post = path.get("post", {})
+        if post.get("operationId") == "createTask":
+            post["requestBody"]["required"] = True
+            post["requestBody"]["content"]["application/json"]["examples"] = examples
+    result["components"]["schemas"] = dict(sorted(components.items()))
+    return result
+
+
+def union_of(mapping: dict[str, str]) -> dict[str, Any]:
+    """One of several requests, told apart by `pipeline`; without any pipeline, no request can be right."""
+    if not mapping:
+        return {"not": {}, "description": "No pipeline is registered."}
+    return {
+        "oneOf": [{"$ref": reference} for reference in mapping.values()],
+        "discriminator": {"propertyName": "pipeline", "mapping": mapping},
+    }
+
+
+def add_components(components: dict[str, Any], definition: PipelineDefinition) -> str:
+    """Add a pipeline's components; the name with which theirs begin.
+
+    `demo/send-mail` becomes `DemoSendMail`, and a number follows if another component has such a name already.
+    """
+    plain = name = "".join(part.capitalize() for part in re.split(r"[^a-z0-9]+", definition.name))
+    number = 1
+    while components.keys() & (added := components_of(definition, name)).keys():
+        number += 1
+        name = f"{plain}{number}"
+    components |= added
+    return name
+
+
+def components_of(definition: PipelineDefinition, name: str) -> dict[str, Any]:
+    """A pipeline's request, its payload, and the models within that, by component name."""
+    payload = definition.payload.model.model_json_schema(ref_template=f"{PREFIX}{name}{{model}}")
+    inner = payload.pop("$defs", {})
+    envelope = Submission.model_json_schema()
+    properties = {
+        **envelope["properties"],
+        "pipeline": {"type": "string", "const": definition.name},
+        "payload": {"$ref": f"{PREFIX}{name}Payload"},
+    }
+    request = {
+        "type": "object",
+        "title": definition.name,
+        "description": definition.description,
+        "properties": {key: untitled(value) for key, value in properties.items()},
+        "required": envelope["required"],
+        "additionalProperties": False,
+    }
+    models = {f"{name}{key}": value for key, value in inner.items()}
+    return {**models, f"{name}Payload": payload, f"{name}Submission": request}
+
+
+def untitled(schema: dict[str, Any]) -> dict[str, Any]:
+    """A property without the title that pydantic makes of its name."""
+    return {key: value for key, value in schema.items() if key != "title"}
+
+
+class StaffSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its own untyped hook
+    """How the schema describes a login."""
+
+    target_class = "taskqueue.api.access.StaffSession"
+    name = "adminSession"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        """The admin's cookie."""
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": "sessionid",
+            "description": "The admin's session. Other methods than GET also need the header X-CSRFToken.",
+        }

@@ -1,0 +1,237 @@
+"""What answers hold."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from enum import StrEnum
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from taskqueue.api.problems import CODES
+from taskqueue.engine.queries import next_run_of
+from taskqueue.states import AttemptOutcome, StepStatus, TaskStatus
+
+
+def choices_of(words: type[StrEnum]) -> list[tuple[str, str]]:
+    """An enum's words as a field's choices, in the form by which the schema recognises and names it."""
+    return [(word.value, word.name) for word in words]
+
+
+class Time(serializers.DateTimeField):
+    """A time in UTC as RFC 3339 has it, whatever the project's settings say."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(format="iso-8601", default_timezone=UTC, **options)
+
+
+class Seconds(serializers.FloatField):
+    """A length of time in seconds."""
+
+    def to_representation(self, value: Any) -> Any:
+        """A number."""
+        return value.total_seconds()
+
+
+class Fault(serializers.Serializer[Any]):
+    """One thing that is wrong."""
+
+    pointer = serializers.CharField(
+        allow_blank=True,
+        help_text="Where: a JSON pointer (RFC 6901) into the request body, or into the query taken as an object.",
+    )
+    detail = serializers.CharField(help_text="What.")
+
+
+class Problem(serializers.Serializer[Any]):
+    """Why a request was refused (RFC 9457)."""
+
+    type = serializers.CharField(help_text="`urn:taskqueue:problem:` and the code.")
+    title = serializers.CharField(help_text="The kind of problem, the same words each time.")
+    status = serializers.IntegerField(help_text="The HTTP status.")
+    detail = serializers.CharField(help_text="This very problem, for people.")
+    code = serializers.ChoiceField(choices=CODES, help_text="The kind of problem, for programs.")
+    errors = Fault(  # type: ignore[assignment]  # DRF takes declared fields out of the class again
+        many=True, help_text="Each fault of the request by itself, where that can be told."
+    )
+
+
+class StepError(serializers.Serializer[Any]):
+    """What a try ended with."""
+
+    type = serializers.CharField(help_text="The exception's class.")
+    message = serializers.CharField(allow_blank=True)
+
+
+class TaskError(StepError):
+    """Why a task failed."""
+
+    step = serializers.CharField(allow_null=True, help_text="The key of the step that failed; null for the body.")
+
+
+class TaskSummary(serializers.Serializer[Any]):
+    """A task without what it was given and what it made."""
+
+    id = serializers.UUIDField(help_text="UUIDv7: ids sort by the time at which they were made.")
+    pipeline = serializers.CharField(source="pipeline_id")
+    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
+    key = serializers.CharField(allow_blank=True, help_text="The idempotency key; empty without one.")
+    labels = serializers.DictField(child=serializers.CharField(allow_blank=True))
+    priority = serializers.IntegerField()
+    progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last said.")
+    progress_note = serializers.CharField(allow_blank=True)
+    error = TaskError(allow_null=True, help_text="Why it failed.")
+    rerun_of = serializers.UUIDField(source="rerun_of_id", allow_null=True, help_text="The task whose payload this is.")
+    created_at = Time()
+    started_at = Time(allow_null=True)
+    finished_at = Time(allow_null=True)
+    retried_at = Time(allow_null=True, help_text="When it was last retried by request.")
+    next_run_at = serializers.SerializerMethodField(
+        help_text="When it may start or go on; null while it runs or once it ended."
+    )
+
+    @extend_schema_field(Time(allow_null=True))
+    def get_next_run_at(self, task: Any) -> str | None:
+        """When it may start or go on."""
+        due = next_run_of(task)
+        return None if due is None else str(Time().to_representation(due))
+
+
+class SubmittedTask(TaskSummary):
+    """The task that a submission made or found."""
+
+    duplicate = serializers.BooleanField(help_text="Whether the key found this task instead of making it.")
+
+
+class ListedTask(TaskSummary):
+    """A task in the list."""
+
+    steps_done = serializers.IntegerField()
+    steps_known = serializers.IntegerField(help_text="How many steps its pipeline is known to have.")
+    failed_attempts = serializers.IntegerField(source="tries")
+
+
+class TaskPage(serializers.Serializer[Any]):
+    """Tasks, newest first."""
+
+    tasks = ListedTask(many=True)
+    next_cursor = serializers.CharField(allow_null=True, help_text="Leads to older tasks; null when there are none.")
+    previous_cursor = serializers.CharField(
+        allow_null=True, help_text="Leads back to newer tasks; null at the newest known ones."
+    )
+
+
+class WorkerRecord(serializers.Serializer[Any]):
+    """A worker process."""
+
+    id = serializers.IntegerField()
+    host = serializers.CharField()
+    pid = serializers.IntegerField()
+
+
+class AttemptRecord(serializers.Serializer[Any]):
+    """A try that did not succeed."""
+
+    step = serializers.CharField(source="step_key", allow_blank=True, help_text="The step's key; empty for the body.")
+    number = serializers.IntegerField(help_text="Which try of this step it was, from 1.")
+    outcome = serializers.ChoiceField(choices=choices_of(AttemptOutcome))
+    error_type = serializers.CharField(allow_blank=True)
+    error_message = serializers.CharField(allow_blank=True)
+    traceback = serializers.CharField(allow_blank=True)
+    worker = WorkerRecord(allow_null=True)
+    started_at = Time()
+    finished_at = Time()
+
+
+class StepRecord(serializers.Serializer[Any]):
+    """A recorded step with its failed attempts."""
+
+    key = serializers.CharField(help_text="The step's name, with #2, #3 … for further calls.")
+    name = serializers.CharField()
+    status = serializers.ChoiceField(choices=choices_of(StepStatus))
+    failures = serializers.IntegerField(help_text="Failed tries since the last retry by request.")
+    input = serializers.JSONField()
+    output = serializers.JSONField()
+    error = StepError(allow_null=True)
+    started_at = Time()
+    finished_at = Time()
+    attempts = AttemptRecord(many=True, source="failed_attempts")
+
+
+class TaskDetail(TaskSummary):
+    """Everything about a task."""
+
+    payload = serializers.JSONField()
+    result = serializers.JSONField()
+    worker = WorkerRecord(allow_null=True, help_text="The worker that has it, or had it last.")
+    steps = StepRecord(many=True, source="recorded_steps", help_text="In the order in which they were first recorded.")
+    attempts = AttemptRecord(
+        many=True, source="other_attempts", help_text="Failed tries of the body, and of steps that are not recorded."
+    )
+
+
+class TaskProgress(serializers.Serializer[Any]):
+    """Where a task stands."""
+
+    id = serializers.UUIDField()
+    pipeline = serializers.CharField()
+    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
+    current_step = serializers.CharField(allow_null=True, help_text="The key of the step that runs or is tried again.")
+    steps_done = serializers.IntegerField()
+    steps_known = serializers.IntegerField(help_text="How many steps its pipeline is known to have.")
+    progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last said.")
+    progress_note = serializers.CharField(allow_blank=True)
+    attempt = serializers.IntegerField(help_text="Which try of that step it is, from 1.")
+    created_at = Time()
+    started_at = Time(allow_null=True)
+    finished_at = Time(allow_null=True)
+    next_run_at = Time(allow_null=True, help_text="When it may start or go on.")
+    waiting_for = serializers.CharField(allow_null=True, help_text="What has to happen before it goes on.")
+    error = TaskError(allow_null=True)
+
+
+class KnownStep(serializers.Serializer[Any]):
+    """A step that a pipeline is known to call."""
+
+    name = serializers.CharField()
+    atomic = serializers.BooleanField(help_text="Its database writes and its checkpoint commit together.")
+    timeout = Seconds(allow_null=True, help_text="Seconds that one try may take.")
+    retry_waits = serializers.ListField(
+        child=serializers.FloatField(), source="retry", help_text="Seconds between tries, before jitter of 10 %."
+    )
+
+
+class PipelineRecord(serializers.Serializer[Any]):
+    """A pipeline."""
+
+    name = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+    payload_schema = serializers.JSONField(help_text="JSON schema of the payload.")
+    payload_example = serializers.JSONField()
+    result_schema = serializers.JSONField(help_text="JSON schema of the result.")
+    retry_waits = serializers.ListField(
+        child=serializers.FloatField(), source="retry", help_text="Seconds between tries of the body itself."
+    )
+    steps = KnownStep(many=True, source="known_steps", help_text="In the order in which the body names them.")
+    registered_at = Time()
+    updated_at = Time()
+
+
+class PipelineList(serializers.Serializer[Any]):
+    """Every pipeline, by name."""
+
+    pipelines = PipelineRecord(many=True)
+
+
+class Alive(serializers.Serializer[Any]):
+    """The web process is up."""
+
+    status = serializers.CharField(help_text="`ok`.")
+
+
+class Ready(serializers.Serializer[Any]):
+    """The service can take tasks."""
+
+    status = serializers.CharField(help_text="`ready`.")
+    workers = serializers.IntegerField(help_text="Live worker processes.")

@@ -1,0 +1,61 @@
+"""Tasks: make one, list them, look at one."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.urls import reverse
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from taskqueue.api import descriptions
+from taskqueue.api.doors import Door, described
+from taskqueue.api.listing import page_of
+from taskqueue.api.parameters import TaskQuery
+from taskqueue.api.parsing import fitted
+from taskqueue.api.requests import Submission
+from taskqueue.api.serializers import SubmittedTask, TaskDetail, TaskPage
+from taskqueue.engine import queries
+from taskqueue.engine.intake import enqueue
+from taskqueue.models import Task
+
+
+class Tasks(Door):
+    """All tasks."""
+
+    needs = {"GET": "taskqueue.view_task", "POST": "taskqueue.add_task"}
+
+    @described(descriptions.CREATE_TASK)
+    def post(self, request: Request) -> Response:
+        """Make a task."""
+        submission = fitted(Submission, request.data)
+        options = submission.options(request.headers.get("Idempotency-Key"))
+        task = enqueue(submission.pipeline, submission.payload, options=options)
+        return submitted(task)
+
+    @described(descriptions.LIST_TASKS)
+    def get(self, request: Request) -> Response:
+        """List tasks."""
+        query: TaskQuery = TaskQuery.of(request.query_params)
+        return Response(TaskPage(page_of(query)).data)
+
+
+class TaskPlace(Door):
+    """One task."""
+
+    needs = {"GET": "taskqueue.view_task"}
+
+    @described(descriptions.GET_TASK)
+    def get(self, request: Request, task_id: UUID) -> Response:
+        """Everything about it."""
+        return Response(TaskDetail(queries.whole(task_id)).data)
+
+
+ANSWER = SubmittedTask()
+"""Built once: a serializer copies all its fields each time it is made, which costs as much as the task's INSERT."""
+
+
+def submitted(task: Task) -> Response:
+    """The answer that a task was made, or found by its key."""
+    place = reverse("taskqueue:task", args=[task.pk])
+    return Response(ANSWER.to_representation(task), status=200 if task.duplicate else 202, headers={"Location": place})

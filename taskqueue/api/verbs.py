@@ -1,0 +1,85 @@
+"""What can be done to one task: wait for it, retry it, cancel it, run it anew."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from django.db import transaction
+from django.utils.decorators import method_decorator
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from taskqueue import errors
+from taskqueue.api import descriptions
+from taskqueue.api.doors import Door, described
+from taskqueue.api.parameters import StatusQuery
+from taskqueue.api.parsing import fitted
+from taskqueue.api.requests import NoBody, RetryRequest
+from taskqueue.api.serializers import TaskProgress, TaskSummary
+from taskqueue.api.tasks import submitted
+from taskqueue.engine import control, queries
+
+FIRST_LOOK = 0.02
+SLOWEST_LOOK = 0.5
+
+
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class TaskStatusPlace(Door):
+    """Where a task stands. Never in a transaction: a waiting one would hold back the database's clean-up."""
+
+    needs = {"GET": "taskqueue.view_task"}
+
+    @described(descriptions.GET_STATUS)
+    def get(self, request: Request, task_id: UUID) -> Response:
+        """Where it stands now, or at its end if that comes within the wait."""
+        query: StatusQuery = StatusQuery.of(request.query_params)
+        wait_for_end(task_id, seconds=query.wait)
+        return Response(TaskProgress(queries.status_of(task_id)).data)
+
+
+def wait_for_end(task_id: UUID, *, seconds: float) -> None:
+    """Return when the task has ended or the time is over; it is looked at ever more slowly."""
+    deadline = time.monotonic() + seconds
+    pause = FIRST_LOOK
+    while (left := deadline - time.monotonic()) > 0 and not queries.has_ended(task_id):
+        time.sleep(min(pause, left))
+        pause = min(pause * 1.5, SLOWEST_LOOK)
+
+
+class TaskRetries(Door):
+    """Retries of a task."""
+
+    needs = {"POST": "taskqueue.retry_task"}
+
+    @described(descriptions.RETRY_TASK)
+    def post(self, request: Request, task_id: UUID) -> Response:
+        """Queue it again."""
+        asked = fitted(RetryRequest, request.data)
+        return Response(TaskSummary(control.retry(task_id, from_step=asked.from_step)).data)
+
+
+class TaskCancellation(Door):
+    """The cancellation of a task."""
+
+    needs = {"POST": "taskqueue.cancel_task"}
+
+    @described(descriptions.CANCEL_TASK)
+    def post(self, request: Request, task_id: UUID) -> Response:
+        """End it."""
+        fitted(NoBody, request.data)
+        return Response(TaskSummary(control.cancel(task_id)).data)
+
+
+class TaskReruns(Door):
+    """Reruns of a task."""
+
+    needs = {"POST": "taskqueue.add_task"}
+    # Here it is not the request that is wrong: the code has changed since the task was made.
+    statuses = {errors.UnknownPipeline: 409, errors.InvalidPayload: 409, errors.TooLarge: 409, errors.Unstorable: 409}
+
+    @described(descriptions.RERUN_TASK)
+    def post(self, request: Request, task_id: UUID) -> Response:
+        """Make a new task from the same payload."""
+        fitted(NoBody, request.data)
+        return submitted(control.rerun(task_id))

@@ -1,0 +1,118 @@
+"""What is no JSON, or cannot be stored, is refused at every door with the reason; never with a server error."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from taskqueue.models import Task
+from tests.api.conftest import problem_of
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"{", "line 1, column 2"),
+        (b"{'pipeline': 1}", "line 1, column 2"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b'{"a": -Infinity}', "-Infinity is not JSON"),
+        (b'{"a": 1e999}', "too large"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "too many digits"),
+        (b'{"a": 1, "a": 2}', "'a' occurs twice"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b'\xef\xbb\xbf{"a": 1}', "BOM"),
+        (b"[" * 101 + b"]" * 101, "nested"),
+        (b'{"a":' * 100_000, "nested"),
+        (b"{} {}", "Extra data"),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_a_body_that_is_not_json_is_refused_with_the_reason(api, raw, reason):
+    response = api.post("/api/tasks", raw=raw)
+
+    assert problem_of(response) == (400, "malformed-body", [])
+    assert reason in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        ({"payload": {"value": ["fine", "\x00"]}}, "/payload/value/1"),
+        ({"payload": {"value": "\ud800"}}, "/payload/value"),
+        ({"payload": {"value": {"\udfff": 1}}}, "/payload/value"),
+        ({"key": "a\x00b"}, "/key"),
+        ({"labels": {"tenant": "\udc00"}}, "/labels/tenant"),
+        ({"labels": {"\x00": "a"}}, "/labels"),
+        ({"pipeline": "any\x00thing"}, "/pipeline"),
+    ],
+)
+def test_text_that_postgresql_cannot_store_is_pointed_at(api, change, pointer):
+    response = api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": 1}, **change})
+
+    assert problem_of(response) == (422, "unstorable-value", [pointer])
+    assert not Task.objects.exists()
+
+
+def test_a_backslash_before_what_looks_like_an_escape_is_text(api):
+    value = "\\u0000 \\ud800"
+
+    assert api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": value}}).status_code == 202
+    assert Task.objects.get().payload == {"value": value}
+
+
+@pytest.mark.parametrize("value", [0.1, 1e300, -1e-300, 2**70, 10**4000, 1e22, 0.1 + 0.2, [[]] * 50_000])
+def test_numbers_and_many_values_come_back_exactly(api, value):
+    raw = json.dumps({"pipeline": "anything", "payload": {"value": value}}).encode()
+
+    place = api.post("/api/tasks", raw=raw)["Location"]
+
+    kept = json.loads(api.get(place).content, parse_float=Decimal)["payload"]
+    assert kept == json.loads(raw, parse_float=Decimal)["payload"]
+
+
+def test_payloads_may_be_nested_as_deeply_as_bodies(api):
+    value: list[object] = []
+    for _ in range(96):
+        value = [value]
+
+    response = api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": value}})
+
+    assert api.get(response["Location"]).json()["payload"]["value"] == value
+
+
+def test_a_body_over_its_limit_is_not_read_to_its_end(api, settings):
+    settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 10}
+
+    response = api.post("/api/tasks", raw=b" " * 100_000)
+
+    assert problem_of(response) == (413, "too-large", [])
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", ""])
+def test_another_media_type_is_refused(api, media_type):
+    response = api.client.post("/api/tasks", b'{"pipeline": "anything"}', content_type=media_type)
+
+    assert problem_of(response) == (415, "unsupported-media-type", [])
+
+
+@pytest.mark.parametrize("verb", ["retry", "cancel", "rerun"])
+def test_the_verbs_take_no_options_that_they_do_not_know(api, failed, verb):
+    response = api.post(f"/api/tasks/{failed.pk}/{verb}", {"priority": 5})
+
+    assert problem_of(response) == (422, "invalid-body", ["/priority"])
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/xml, text/*;q=0.5"])
+def test_who_does_not_accept_json_is_told_so(api, accept):
+    response = api.client.get("/api/tasks", headers={"Accept": accept})
+
+    assert problem_of(response) == (406, "not-acceptable", [])
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/problem+json", "text/html, */*;q=0.1", "*/*"])
+def test_who_accepts_json_gets_it(api, accept):
+    response = api.client.get("/api/tasks", headers={"Accept": accept})
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")

@@ -1,0 +1,34 @@
+"""POST /api/tasks/{id}/cancel."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskqueue.ids import uuid7
+from taskqueue.testing import work
+from tests.api.conftest import problem_of
+
+
+def test_a_queued_task_is_cancelled_and_never_executed(api, queued):
+    response = api.post(f"/api/tasks/{queued.pk}/cancel")
+    work()
+
+    assert (response.status_code, response.json()["status"]) == (200, "cancelled")
+    assert api.get(f"/api/tasks/{queued.pk}").json()["steps"] == []
+
+
+def test_a_cancelled_task_can_be_retried(api, queued):
+    api.post(f"/api/tasks/{queued.pk}/cancel")
+
+    assert api.post(f"/api/tasks/{queued.pk}/retry").json()["status"] == "queued"
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed"])
+def test_an_ended_task_is_not_cancelled(api, request, state):
+    task = request.getfixturevalue(state)
+
+    assert problem_of(api.post(f"/api/tasks/{task.pk}/cancel")) == (409, "task-not-cancellable", [])
+
+
+def test_a_task_that_does_not_exist_is_not_found(api):
+    assert problem_of(api.post(f"/api/tasks/{uuid7()}/cancel")) == (404, "task-not-found", [])

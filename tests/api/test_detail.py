@@ -1,0 +1,57 @@
+"""GET /api/tasks/{id}."""
+
+from __future__ import annotations
+
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.ids import uuid7
+from taskqueue.models import Attempt
+from tests.api.conftest import problem_of
+
+
+def test_a_task_is_shown_with_its_steps_and_result(api, succeeded):
+    body = api.get(f"/api/tasks/{succeeded.pk}").json()
+
+    assert (body["id"], body["status"]) == (str(succeeded.pk), "succeeded")
+    assert body["result"] == {"charge": "charged succeeded", "ship": "shipped succeeded"}
+    assert [(step["key"], step["status"], step["output"]) for step in body["steps"]] == [
+        ("charge", "succeeded", "charged succeeded"),
+        ("ship", "succeeded", "shipped succeeded"),
+    ]
+    assert body["worker"]["pid"]
+    assert body["finished_at"].endswith("Z")
+    assert body["next_run_at"] is body["error"] is None
+
+
+def test_failed_attempts_are_shown_with_the_step_that_they_belong_to(api, failed):
+    body = api.get(f"/api/tasks/{failed.pk}").json()
+
+    charge, ship = body["steps"]
+    (attempt,) = ship["attempts"]
+    assert charge["attempts"] == body["attempts"] == []
+    assert (attempt["number"], attempt["outcome"], attempt["error_message"]) == (1, "failed", "ship is broken")
+    assert "Permanent" in attempt["traceback"]
+    assert body["error"] == {"type": "Permanent", "message": "ship is broken", "step": "ship"}
+
+
+def test_attempts_of_the_body_are_shown_beside_the_steps(api, failed):
+    Attempt.objects.filter(task=failed).update(step_key="")
+
+    body = api.get(f"/api/tasks/{failed.pk}").json()
+
+    assert [attempt["step"] for attempt in body["attempts"]] == [""]
+    assert [step["attempts"] for step in body["steps"]] == [[], []]
+
+
+def test_an_id_may_be_written_in_upper_case(api, queued):
+    assert api.get(f"/api/tasks/{str(queued.pk).upper()}").json()["id"] == str(queued.pk)
+
+
+def test_a_task_that_does_not_exist_is_not_found(api):
+    assert problem_of(api.get(f"/api/tasks/{uuid7()}")) == (404, "task-not-found", [])
+
+
+def test_three_queries_tell_everything(api, failed, django_assert_num_queries):
+    mirror_pipelines()
+
+    with django_assert_num_queries(3):
+        api.get(f"/api/tasks/{failed.pk}")

@@ -1,0 +1,59 @@
+"""GET /api/health/live and GET /api/health/ready."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
+
+from taskqueue.testing import InProcessWorker
+from tests.api.conftest import problem_of
+
+
+def test_a_process_that_answers_is_live_without_the_database(stranger, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        response = stranger.get("/api/health/live")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_a_migrated_database_is_enough_to_be_ready(stranger):
+    response = stranger.get("/api/health/ready")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ready", "workers": 0})
+
+
+def test_live_workers_are_counted(stranger):
+    with InProcessWorker():
+        assert stranger.get("/api/health/ready", workers=1).json() == {"status": "ready", "workers": 1}
+
+
+def test_who_needs_workers_can_ask_for_them(stranger):
+    response = stranger.get("/api/health/ready", workers=1)
+
+    assert problem_of(response) == (503, "not-ready", ["/workers"])
+
+
+def test_a_migration_that_is_not_applied_is_named(stranger):
+    MigrationRecorder.Migration.objects.filter(app="taskqueue").order_by("-name")[0].delete()
+
+    response = stranger.get("/api/health/ready")
+
+    assert problem_of(response) == (503, "not-ready", ["/migrations"])
+    assert "taskqueue.0" in response.json()["detail"]
+
+
+def test_a_database_that_does_not_answer_is_named(stranger):
+    def refuse(*_arguments: object) -> None:
+        raise OperationalError("connection refused")
+
+    with connection.execute_wrapper(refuse):
+        response = stranger.get("/api/health/ready")
+
+    assert problem_of(response) == (503, "not-ready", ["/database"])
+    assert "refused" not in response.json()["detail"]
+
+
+@pytest.mark.parametrize("workers", ["-1", "all", "10001"])
+def test_a_number_of_workers_that_does_not_fit_is_refused(stranger, workers):
+    assert problem_of(stranger.get("/api/health/ready", workers=workers)) == (400, "invalid-query", ["/workers"])

@@ -1,0 +1,99 @@
+"""Every refusal is a problem, and every error has its place in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.db import OperationalError, connection
+
+from taskqueue import errors
+from taskqueue.api.problems import STATUSES
+from tests.api.conftest import problem_of
+
+NEVER_AT_A_DOOR = {
+    errors.TaskqueueError,
+    errors.Faulty,
+    errors.DefinitionError,
+    errors.WrongPlace,
+    errors.OutputChanged,
+    errors.StepFailed,
+    errors.StepTimedOut,
+}
+
+
+def all_errors(root: type[errors.TaskqueueError] = errors.TaskqueueError) -> Iterator[type[errors.TaskqueueError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from all_errors(kind)
+
+
+def test_every_error_has_a_status_or_never_meets_a_caller():
+    house = {kind for kind in all_errors() if kind.__module__.startswith("taskqueue.")}
+
+    assert set(STATUSES) == house - NEVER_AT_A_DOOR
+
+
+@pytest.mark.parametrize("kind", list(STATUSES), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_code_and_a_title_of_its_own(kind):
+    assert kind.code not in {errors.TaskqueueError.code, errors.Faulty.code}
+    assert kind.title() != errors.TaskqueueError.title()
+    assert 400 <= STATUSES[kind] < 600
+
+
+@pytest.mark.parametrize("method", ["get", "post", "put", "delete", "options", "head"])
+@pytest.mark.parametrize("path", ["/api/", "/api/nothing", "/api/tasks/", "/api/tasks/17", "/api/health/dead"])
+def test_where_nothing_is_every_method_is_told_so(api, path, method):
+    response = getattr(api.client, method)(path)
+
+    assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
+    if method != "head":
+        assert problem_of(response) == (404, "not-found", [])
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete", "options", "trace"])
+@pytest.mark.parametrize("path", ["/api/tasks", "/api/pipelines", "/api/health/live"])
+def test_a_method_that_an_address_does_not_know_is_refused(api, path, method):
+    response = getattr(api.client, method)(path)
+
+    assert problem_of(response) == (405, "method-not-allowed", [])
+    assert "GET" in response["Allow"]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OperationalError("no connection"), (503, "database-unavailable", [])),
+        (RequestDataTooBig("too big"), (413, "too-large", [])),
+        (SuspiciousOperation("odd"), (400, "malformed-request", [])),
+    ],
+)
+def test_errors_of_django_become_problems_without_their_details(api, error, expected):
+    with connection.execute_wrapper(raising(error)):
+        response = api.get("/api/tasks/0192d5a0-0000-7000-8000-000000000000")
+
+    assert problem_of(response) == expected
+    assert str(error) not in response.json()["detail"]
+
+
+def test_an_error_of_our_own_is_recorded_and_its_details_are_kept(admin_client, caplog):
+    admin_client.raise_request_exception = False
+
+    with connection.execute_wrapper(raising(ZeroDivisionError("secret"), table="taskqueue_task")):
+        response = admin_client.get("/api/tasks/0192d5a0-0000-7000-8000-000000000000")
+
+    assert problem_of(response) == (500, "internal-error", [])
+    assert "secret" not in response.content.decode()
+    assert "ZeroDivisionError: secret" in caplog.text
+
+
+def raising(error: Exception, *, table: str = ""):
+    """Make each statement that names this table fail with an error."""
+
+    def execute(run, sql, *arguments):
+        if table in sql:
+            raise error
+        return run(sql, *arguments)
+
+    return execute

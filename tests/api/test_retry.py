@@ -1,0 +1,59 @@
+"""POST /api/tasks/{id}/retry."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskqueue.ids import uuid7
+from taskqueue.models import Step
+from taskqueue.testing import work
+from tests.api.conftest import problem_of
+
+
+def test_a_failed_task_goes_on_from_the_failed_step(api, failed):
+    charged = Step.objects.get(task=failed, key="charge")
+
+    response = api.post(f"/api/tasks/{failed.pk}/retry")
+    work()
+
+    assert (response.status_code, response.json()["status"], response.json()["error"]) == (200, "queued", None)
+    assert response.json()["retried_at"]
+    assert api.get(f"/api/tasks/{failed.pk}").json()["status"] == "succeeded"
+    assert Step.objects.get(task=failed, key="charge").pk == charged.pk
+
+
+def test_from_a_step_on_everything_is_done_anew(api, succeeded):
+    charged = Step.objects.get(task=succeeded, key="charge")
+
+    response = api.post(f"/api/tasks/{succeeded.pk}/retry", {"from_step": "charge"})
+    work()
+
+    assert response.status_code == 200
+    assert Step.objects.get(task=succeeded, key="charge").pk != charged.pk
+
+
+def test_a_step_that_was_not_recorded_is_pointed_at(api, failed):
+    response = api.post(f"/api/tasks/{failed.pk}/retry", {"from_step": "wrap"})
+
+    assert problem_of(response) == (422, "unknown-step", ["/from_step"])
+    assert "charge, ship" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("body", [{"from_step": ""}, {"from_step": 5}])
+def test_a_step_must_be_named_by_text(api, failed, body):
+    assert problem_of(api.post(f"/api/tasks/{failed.pk}/retry", body)) == (422, "invalid-body", ["/from_step"])
+
+
+def test_no_step_may_be_said_by_null(api, failed):
+    assert api.post(f"/api/tasks/{failed.pk}/retry", {"from_step": None}).status_code == 200
+
+
+@pytest.mark.parametrize("state", ["queued", "succeeded"])
+def test_a_task_in_the_wrong_state_is_not_retried(api, request, state):
+    task = request.getfixturevalue(state)
+
+    assert problem_of(api.post(f"/api/tasks/{task.pk}/retry")) == (409, "task-not-retryable", [])
+
+
+def test_a_task_that_does_not_exist_is_not_found(api):
+    assert problem_of(api.post(f"/api/tasks/{uuid7()}/retry")) == (404, "task-not-found", [])

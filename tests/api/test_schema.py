@@ -1,0 +1,109 @@
+"""The OpenAPI schema and the pages that show it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.contrib.staticfiles import finders
+
+from taskqueue.api.problems import STATUSES
+from taskqueue.api.schema import current_schema, schema_with
+from taskqueue.definitions import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def schema(db) -> dict[str, Any]:
+    schema_with.cache_clear()
+    return current_schema()
+
+
+def test_the_committed_contract_is_what_the_code_says(tmp_path):
+    written = tmp_path / "openapi.yaml"
+
+    subprocess.run(
+        [sys.executable, "manage.py", "spectacular", "--validate", "--fail-on-warn", "--file", written],
+        cwd=ROOT,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "demo.settings"},
+        check=True,
+        timeout=60,
+    )
+
+    assert written.read_text() == (ROOT / "openapi.yaml").read_text(), "Write it anew: make schema"
+
+
+def test_the_schema_that_is_served_is_the_contract_as_yaml_and_as_json(api, schema):
+    committed = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+
+    as_yaml = yaml.safe_load(api.get("/api/schema").content)
+    as_json = api.client.get("/api/schema", headers={"Accept": "application/json"}).json()
+
+    assert as_yaml == as_json
+    assert as_yaml["paths"].keys() == committed["paths"].keys()
+    assert as_yaml["info"] == committed["info"]
+
+
+def test_each_pipeline_has_a_request_of_its_own(schema):
+    union = schema["components"]["schemas"]["TaskSubmission"]
+    request = schema["components"]["schemas"]["ShopOrderSubmission"]
+    payload = schema["components"]["schemas"]["ShopOrderPayload"]
+
+    assert set(union["discriminator"]["mapping"]) == set(registry.names())
+    assert request["properties"]["pipeline"] == {"type": "string", "const": "shop/order"}
+    assert request["properties"]["payload"] == {"$ref": "#/components/schemas/ShopOrderPayload"}
+    assert payload["properties"]["address"]["anyOf"][0] == {"$ref": "#/components/schemas/ShopOrderAddress"}
+    assert schema["components"]["schemas"]["ShopOrderAddress"]["required"] == ["street"]
+
+
+def test_each_pipeline_has_an_example(schema):
+    examples = schema["paths"]["/api/tasks"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+
+    assert examples["shop/order"]["value"]["payload"]["number"] == "A1"
+
+
+def test_every_reference_leads_somewhere(schema):
+    components = schema["components"]["schemas"]
+
+    references = re.findall(r"'\$ref': '#/components/schemas/([^']+)'", str(schema))
+
+    assert references
+    assert set(references) <= set(components)
+
+
+def test_every_refusal_is_described_as_a_problem(schema):
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(response["content"]) == ["application/problem+json"]
+                    assert int(status) in STATUSES.values()
+
+
+def test_every_operation_and_answer_is_described(schema):
+    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+
+    assert all(operation["summary"] and operation["description"] for operation in operations)
+    assert all(answer["description"] for operation in operations for answer in operation["responses"].values())
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+
+
+@pytest.mark.parametrize("page", ["docs", "redoc"])
+def test_the_pages_load_nothing_from_elsewhere(api, page):
+    response = api.get(f"/api/{page}")
+
+    places = re.findall(r'(?:src|href|spec-url|data-schema)="([^"]*)"', response.content.decode())
+    assert response.status_code == 200
+    assert "/api/schema" in places
+    assert all(place.startswith("/") and not place.startswith("//") for place in places)
+    assert "default-src 'self'" in response["Content-Security-Policy"]
+    assert "http" not in response["Content-Security-Policy"]
+    for place in places:
+        assert place == "/api/schema" or finders.find(place.removeprefix("/static/"))
