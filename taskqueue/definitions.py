@@ -6,6 +6,7 @@ import dis
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from types import CodeType, ModuleType
@@ -92,14 +93,31 @@ def check_retry(retry: object, what: str) -> None:
         )
 
 
+def check_timeout(timeout: object, what: str) -> None:
+    """See that a timeout is one.
+
+    Raises:
+        DefinitionError: it is something else, or no time at all.
+    """
+    if timeout is not None and not (isinstance(timeout, timedelta) and timeout > timedelta(0)):
+        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is a timedelta above nothing.")
+
+
 def steps_named_in(function: Callable[..., Any]) -> Iterator[StepDefinition]:
     """Each step that a function's code refers to, by a global, a closure or an attribute of a module."""
-    known = {**inspect.getclosurevars(function).globals, **inspect.getclosurevars(function).nonlocals}
-    names = {**function.__globals__, **known}
-    for found in objects_named_in(function.__code__, names):
+    for found in objects_named_in(function.__code__, names_in_reach_of(function)):
         definition = getattr(found, "definition", None)
         if isinstance(definition, StepDefinition):
             yield definition
+
+
+def names_in_reach_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The globals of a function and what it closes over."""
+    names = dict(function.__globals__)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # a variable that is not assigned yet, or no more
+            names[name] = cell.cell_contents
+    return names
 
 
 def objects_named_in(code: CodeType, names: dict[str, Any]) -> Iterator[object]:

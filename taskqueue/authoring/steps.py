@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 
 from taskqueue.codec import Arguments, Result
 from taskqueue.context import current, current_step
-from taskqueue.definitions import KEY_MAX_LENGTH, STEP_NAME, StepDefinition, check_function, check_retry
+from taskqueue.definitions import KEY_MAX_LENGTH, STEP_NAME, StepDefinition, check_function, check_retry, check_timeout
 from taskqueue.errors import DefinitionError, WrongPlace
 from taskqueue.policies import Retry
 
@@ -152,8 +152,7 @@ def define(
             f"{what} has the name {name!r}.",
             hint="Use small letters, digits, dots and hyphens: @step(name='charge-card').",
         )
-    if timeout is not None and not (isinstance(timeout, timedelta) and timeout > timedelta(0)):
-        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is a timedelta above nothing.")
+    check_timeout(timeout, what)
     if atomic and inspect.iscoroutinefunction(function):
         raise DefinitionError(
             f"{what} is async and atomic.", hint="Django has no async transactions: make it a plain function."

@@ -1,0 +1,32 @@
+"""What every test of the authoring surface starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from taskqueue.definitions import registry
+from taskqueue.engine import duty
+
+
+@pytest.fixture(autouse=True)
+def _own_registry() -> Iterator[None]:
+    """Tests define pipelines as they need them; each one's are forgotten after it."""
+    before = dict(registry._pipelines)
+    yield
+    registry._pipelines.clear()
+    registry._pipelines.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _settled_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' database may have started a second ago; their workers need no time to take their locks again."""
+    monkeypatch.setattr(duty, "SETTLING", timedelta(0))
+
+
+@pytest.fixture
+def calls() -> list[object]:
+    """What the steps of a test write down, in the order in which they are really called."""
+    return []

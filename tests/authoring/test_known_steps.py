@@ -1,0 +1,110 @@
+"""Which steps a pipeline is known to call before it ever ran: those that its body names, in that order."""
+
+from __future__ import annotations
+
+from taskqueue import pipeline, step
+from tests.authoring import shop
+from tests.authoring.shop import ship
+
+
+@step
+def pick() -> int:
+    return 1
+
+
+@step
+def pack() -> int:
+    return 1
+
+
+@step
+def refund() -> int:
+    return 1
+
+
+@step
+async def notify() -> int:
+    return 1
+
+
+def helper() -> int:
+    return pack()
+
+
+def known(function) -> list[str]:
+    return [step.name for step in function.definition.known_steps()]
+
+
+def test_in_the_order_of_their_names_in_the_body_and_each_once():
+    @pipeline("known/order")
+    def body() -> int:
+        if pick():
+            return ship()
+        return pack() + pick()
+
+    assert known(body) == ["pick", "ship", "pack"]
+
+
+def test_in_handlers_loops_and_nested_functions():
+    @pipeline("known/nested")
+    def body() -> int:
+        def inner() -> int:
+            return pick()
+
+        try:
+            numbers = [pack() for _ in range(2)]
+        except ValueError:
+            return refund()
+        later = lambda: ship()  # noqa: E731
+        return inner() + later() + sum(numbers)
+
+    assert known(body) == ["pick", "pack", "refund", "ship"]
+
+
+def test_as_attributes_of_a_module():
+    @pipeline("known/module")
+    def body() -> int:
+        return shop.weigh() + shop.ship.named("second")()
+
+    assert known(body) == ["weigh", "ship"]
+
+
+def test_named_and_awaited_ones():
+    @pipeline("known/async")
+    async def body() -> int:
+        return pick.named("first")() + await pack.aio() + await notify()
+
+    assert known(body) == ["pick", "pack", "notify"]
+
+
+def test_from_closures_also_when_they_are_filled_later():
+    @pipeline("known/closure")
+    def body() -> int:
+        return local()
+
+    @step
+    def local() -> int:
+        return 1
+
+    assert known(body) == ["local"]
+
+
+def test_a_name_that_is_never_filled_is_no_step():
+    @pipeline("known/empty")
+    def body() -> int:
+        return pick() + gone()  # noqa: F821 - which is the point
+
+    def gone() -> int:
+        return 1
+
+    del gone
+
+    assert known(body) == ["pick"]
+
+
+def test_those_that_other_functions_call_are_not_seen():
+    @pipeline("known/hidden")
+    def body() -> int:
+        return helper()
+
+    assert known(body) == []

@@ -1,0 +1,131 @@
+"""Time and size: what a step may take, and what happens past that."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+
+from taskqueue import Retry, StepFailed, pipeline, step
+from taskqueue.models import Attempt
+from taskqueue.testing import work
+from tests.authoring.endings import finish, reload
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_step_that_runs_too_long_gets_an_exception_and_its_outcome_is_timed_out(calls):
+    @step(timeout=timedelta(seconds=0.05), retry=Retry.never())
+    def slow() -> None:
+        try:
+            time.sleep(5)
+        finally:
+            calls.append("tidied up")
+
+    @pipeline("failures/slow")
+    def body() -> None:
+        slow()
+
+    task = finish(body.enqueue())
+
+    assert calls == ["tidied up"]
+    assert task.error["type"] == "StepTimedOut"
+    assert task.error["message"] == "Step 'slow' ran longer than its timeout of 0.05 s."
+    assert Attempt.objects.get().outcome == "timed_out"
+
+
+def test_an_async_step_that_runs_too_long_gets_an_exception_where_it_awaits(calls):
+    @step(timeout=timedelta(seconds=0.05), retry=Retry.never())
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(5)
+        finally:
+            calls.append("tidied up")
+
+    @pipeline("failures/slow-async")
+    async def body() -> str:
+        try:
+            await slow()
+        except StepFailed as error:
+            return error.error_type
+        return "in time"
+
+    task = finish(body.enqueue())
+
+    assert calls == ["tidied up"]
+    assert task.result == "StepTimedOut"
+    assert Attempt.objects.get().outcome == "timed_out"
+
+
+def test_an_authors_own_timeout_error_is_not_taken_for_the_steps():
+    @step(timeout=timedelta(seconds=20), retry=Retry.never())
+    async def impatient() -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(5)
+
+    @pipeline("failures/impatient")
+    async def body() -> None:
+        await impatient()
+
+    assert finish(body.enqueue()).error["type"] == "TimeoutError"
+    assert Attempt.objects.get().outcome == "failed"
+
+
+def test_a_timeout_leaves_no_alarm_behind(calls):
+    @step(timeout=timedelta(seconds=0.1))
+    def quick() -> None: ...
+
+    @step
+    def slower() -> str:
+        time.sleep(0.15)
+        return "undisturbed"
+
+    @pipeline("failures/alarm")
+    def body() -> str:
+        quick()
+        return slower()
+
+    assert finish(body.enqueue()).result == "undisturbed"
+
+
+@pytest.mark.parametrize("what", ["output", "arguments", "result", "sum"])
+def test_what_is_too_large_is_not_tried_again_and_names_step_size_and_limit(settings, what):
+    settings.TASKQUEUE = {"STEP_OUTPUT_MAX_BYTES": 100, "TASK_OUTPUT_MAX_BYTES": 150}
+
+    @step
+    def make(size: int) -> str:
+        return "é" * (size // 2)
+
+    @step
+    def take(text: str) -> None: ...
+
+    @pipeline("failures/large")
+    def body() -> str:
+        match what:
+            case "output":
+                make(100)
+            case "arguments":
+                take("x" * 100)
+            case "sum":
+                make(80), make(80)
+            case _:
+                return "x" * 101
+        return ""
+
+    task = body.enqueue()
+    work()
+
+    task = reload(task)
+    expected = {
+        "output": "The output of step 'make' is 102 bytes; the limit is 100 (setting STEP_OUTPUT_MAX_BYTES).",
+        "arguments": "The arguments of step 'take' is 111 bytes; the limit is 100 (setting STEP_OUTPUT_MAX_BYTES).",
+        "result": "The result is 103 bytes; the limit is 100 (setting STEP_OUTPUT_MAX_BYTES).",
+        "sum": (
+            "The sum of this task's outputs, with that of step 'make#2', is 164 bytes; "
+            "the limit is 150 (setting TASK_OUTPUT_MAX_BYTES)."
+        ),
+    }
+    assert (task.status, task.error["message"]) == ("failed", expected[what])
+    assert Attempt.objects.get().error_type == "TooLarge"

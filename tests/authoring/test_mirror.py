@@ -1,0 +1,92 @@
+"""Pipelines are rows before they ever ran."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from pydantic import BaseModel, Field
+
+from taskqueue import Retry, pipeline, step
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.models import Pipeline, PipelineStep
+
+pytestmark = pytest.mark.django_db
+
+
+class Order(BaseModel):
+    number: str = Field(examples=["A1"])
+    express: bool = False
+
+
+@step(retry=Retry.fixed(timedelta(minutes=1), retries=2), timeout=timedelta(seconds=30))
+def pick(order: Order) -> int:
+    return 1
+
+
+@step.atomic
+def pack(order: Order) -> str:
+    return "packed"
+
+
+def test_a_pipeline_is_mirrored_with_its_schemas_and_its_steps():
+    @pipeline("mirror/order", retry=Retry.never())
+    def fulfil(order: Order) -> str:
+        """Send what was ordered."""
+        return f"{pick(order)} {pack(order)}"
+
+    mirror_pipelines()
+
+    row = Pipeline.objects.get(name="mirror/order")
+    assert row.description == "Send what was ordered."
+    assert set(row.payload_schema["properties"]) == {"number", "express"}
+    assert row.payload_example == {"number": "A1", "express": False}
+    assert row.result_schema == {"type": "string"}
+    assert row.retry == []
+    steps = row.known_steps.order_by("position").values_list("name", "atomic", "timeout", "retry")
+    assert list(steps) == [
+        ("pick", False, timedelta(seconds=30), [60.0, 60.0]),
+        ("pack", True, None, [300.0, 1800.0, 7200.0, 21600.0, 55500.0]),
+    ]
+
+
+def test_a_step_that_the_body_names_no_more_is_forgotten_and_the_order_follows_the_code():
+    @pipeline("mirror/changing")
+    def before(order: Order) -> None:
+        pick(order)
+        pack(order)
+
+    mirror_pipelines()
+
+    @step
+    def label(order: Order) -> None: ...
+
+    before.definition.function.__code__ = after.__code__
+    before.definition.function.__globals__["label"] = label
+    mirror_pipelines()
+    del before.definition.function.__globals__["label"]
+
+    steps = PipelineStep.objects.filter(pipeline="mirror/changing").order_by("position").values_list("name", "position")
+    assert list(steps) == [("label", 0), ("pick", 1)]
+
+
+def after(order):
+    label(order)  # type: ignore[name-defined]  # noqa: F821 - what the pipeline will find there
+    pick(order)
+
+
+def test_mirroring_twice_changes_nothing():
+    mirror_pipelines()
+    before = list(PipelineStep.objects.order_by("pk").values())
+
+    mirror_pipelines()
+
+    assert list(PipelineStep.objects.order_by("pk").values()) == before
+
+
+def test_a_pipeline_whose_code_is_gone_keeps_its_row():
+    Pipeline.objects.create(name="mirror/gone", payload_schema={}, result_schema={}, retry=[])
+
+    mirror_pipelines()
+
+    assert Pipeline.objects.filter(name="mirror/gone").exists()

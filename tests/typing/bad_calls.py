@@ -1,0 +1,62 @@
+"""Wrong calls are found by the type checker: each marked line is an error, and nothing else is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import BaseModel
+
+from taskqueue import current_task, pipeline, step
+
+
+class Order(BaseModel):
+    number: str
+
+
+@step
+def charge(order: Order, amount: int = 1, *, currency: str = "EUR") -> int:
+    return amount
+
+
+@step.atomic
+def record(order: Order) -> int:
+    return 1
+
+
+@step
+async def notify(order: Order) -> str:
+    return ""
+
+
+@pipeline("shop/fulfil")
+def fulfil(order: Order) -> str:
+    charge("A1")  # error: [arg-type]
+    charge()  # error: [call-arg]
+    charge(order, 1, "EUR")  # error: [call-arg]
+    charge(order, colour="red")  # error: [call-arg]
+    charge.named("second")("A1")  # error: [arg-type]
+    charge.named(2)  # error: [arg-type]
+    record(order, 1)  # error: [call-arg]
+    return charge(order)  # error: [return-value]
+
+
+@pipeline("shop/notify")
+async def notify_all(order: Order) -> str:
+    await notify("A1")  # error: [arg-type]
+    await charge(order)  # error: [misc]
+    await charge.aio("A1")  # error: [arg-type]
+    await notify.named("second")()  # error: [call-arg]
+    return notify(order)  # error: [return-value]
+
+
+fulfil.enqueue("A1")  # error: [arg-type]
+fulfil.enqueue()  # error: [call-arg]
+fulfil.enqueue(Order(number="A1"), priority=3)  # error: [call-arg]
+fulfil.using(priority="high")  # error: [arg-type]
+fulfil.using(prio=3)  # error: [call-arg]
+fulfil.using(key="A1").enqueue(number="A1")  # error: [call-arg]
+fulfil.using(run_at=timedelta(hours=1))  # error: [arg-type]
+fulfil.using(labels={"tenant": 1})  # error: [dict-item]
+total: int = fulfil(Order(number="A1"))  # error: [assignment]
+current_task().progress("half")  # error: [arg-type]
+current_task().id = None  # error: [assignment, misc]

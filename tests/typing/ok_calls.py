@@ -1,0 +1,96 @@
+"""Every argument and every result of a step and of a pipeline keeps its type."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from taskqueue import (
+    BoundPipeline,
+    Permanent,
+    Pipeline,
+    Retry,
+    RetryAfter,
+    Step,
+    StepFailed,
+    current_task,
+    pipeline,
+    step,
+)
+from taskqueue.models import Task
+
+
+class Order(BaseModel):
+    number: str
+
+
+class Receipt(BaseModel):
+    total: int
+
+
+@step
+def charge(order: Order, amount: int = 1, *, currency: str = "EUR") -> Receipt:
+    raise Permanent("card declined")
+
+
+@step(name="ship-parcel", retry=Retry.fixed(timedelta(minutes=1), retries=3), timeout=timedelta(seconds=30))
+def ship(order: Order) -> str:
+    raise RetryAfter(timedelta(minutes=1), "busy")
+
+
+@step.atomic
+def record(order: Order) -> int:
+    return 1
+
+
+@step.atomic(name="record-again", retry=Retry.never())
+def record_again(order: Order) -> int:
+    return record(order)
+
+
+@step
+async def notify(order: Order, *, loudly: bool = False) -> bytes:
+    return b""
+
+
+@pipeline("shop/fulfil", retry=Retry.exponential(first=timedelta(seconds=1), retries=3))
+def fulfil(order: Order) -> Receipt:
+    assert_type(charge(order, 2, currency="USD"), Receipt)
+    assert_type(charge.named("second")(order), Receipt)
+    assert_type(ship(order), str)
+    assert_type(record(order), int)
+    assert_type(record_again.named("again")(order=order), int)
+    try:
+        return charge(order)
+    except StepFailed as error:
+        assert_type(error.step, str)
+        return Receipt(total=0)
+
+
+@pipeline("shop/notify")
+async def notify_all(orders: list[Order], note: str = "") -> bool:
+    assert_type(await notify(orders[0], loudly=True), bytes)
+    assert_type(await notify.named("second")(orders[0]), bytes)
+    assert_type(charge.aio(orders[0], 3), Awaitable[Receipt])
+    assert_type(await charge.named("first").aio(orders[0]), Receipt)
+    assert_type(current_task().id, UUID)
+    assert_type(current_task().attempt, int)
+    assert_type(current_task().labels, dict[str, str])
+    current_task().progress(0.5, "half")
+    return True
+
+
+assert_type(fulfil(Order(number="A1")), Receipt)
+assert_type(fulfil.enqueue(Order(number="A1")), Task)
+assert_type(fulfil.using(run_at=datetime(2030, 1, 1, tzinfo=UTC), force=True).enqueue(order=Order(number="A1")), Task)
+assert_type(notify_all.enqueue([], "x"), Task)
+assert_type(fulfil.enqueue(Order(number="A1")).duplicate, bool)
+takes_orders: Step[[Order], str] = ship
+fulfils_orders: Pipeline[[Order], Receipt] = fulfil
+bound: BoundPipeline[[Order], Receipt] = fulfil.using(key="A1", priority=3, labels={"tenant": "a"})
+called: Coroutine[Any, Any, bool] = notify_all([], note="x")
+enqueued: Coroutine[Any, Any, Task] = notify_all.using().aenqueue([])
