@@ -30,9 +30,9 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 60, every: flo
 
 
 @contextmanager
-def started(*command: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process in a session of its own, for the length of a with block."""
-    process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
+    process = subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **environment}, start_new_session=True)
     try:
         yield process
     finally:
@@ -57,14 +57,14 @@ def workers() -> Iterator[None]:
 
 
 @contextmanager
-def web() -> Iterator[str]:
+def web(*, debug: bool) -> Iterator[str]:
     """The web server as the container file starts it, on a free port; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     gunicorn = str(Path(sys.executable).parent / "gunicorn")
     options = ("--workers=2", "--threads=8", f"--bind=127.0.0.1:{port}", "--log-level=warning")
-    with started(gunicorn, "demo.wsgi:application", *options):
+    with started(gunicorn, "demo.wsgi:application", *options, BENCHMARKS_DEBUG=str(debug)):
         wait_for(lambda: answers(port))
         yield f"http://127.0.0.1:{port}"
 

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ["DEBUG"] = "false"
+os.environ["DEBUG"] = os.environ.get("BENCHMARKS_DEBUG", "false")
 os.environ.setdefault("SECRET_KEY", "a key for benchmarks, which serve nobody")
 os.environ.setdefault("HTTPS", "false")
 os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1")

@@ -63,8 +63,7 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
     deadline = time.monotonic() + budget.total_seconds()
     ahead, most, executions = member.activity.ahead, 1, 0
     ahead.clear()
-    duty.attend(limit=1)
-    ahead.extend([] if stopping() else claim(Claimant(member.worker)))
+    ahead.extend(first_claim(member, stopping))
     while (lease := next_of(ahead)) is not None:
         began = time.monotonic()
         outcome = perform(lease, activity=member.activity, stopping=stopping) if is_fresh(lease, member) else PutBack()
@@ -76,6 +75,16 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
             settled(lease, outcome, timedelta(seconds=took))
         executions += 1
     return executions
+
+
+def first_claim(member: Member, stopping: Stopping) -> list[Lease]:
+    """The next task; if there is none, what has just fallen due or been lost by others."""
+    if stopping():
+        return []
+    claimant = Claimant(member.worker)
+    if leases := claim(claimant):
+        return leases
+    return claim(claimant) if duty.attend(limit=1).claimable else []
 
 
 def next_of(ahead: deque[Lease]) -> Lease | None:

@@ -9,8 +9,6 @@ from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE, recover
 
-PROMOTED_AT_ONCE = 500
-
 
 @dataclass(frozen=True)
 class Duty:
@@ -35,7 +33,8 @@ def attend(limit: int) -> Duty:
         return duty
     for worker in duty.dead:
         recover(worker, reason="its process ended or fell silent")
-    statements.fetch(statements.PROMOTE, {"limit": PROMOTED_AT_ONCE})
+    while len(statements.fetch(statements.PROMOTE, {})) == statements.PROMOTED_AT_ONCE:
+        continue
     return look(limit)
 
 

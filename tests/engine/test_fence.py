@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db
 
 def test_a_task_that_another_worker_finished_meanwhile_is_not_touched_by_the_first():
     zombie = InProcessWorker()
-    finished: list[dict[str, object]] = []
+    finished: list[Any] = []
 
     def meanwhile():
         pipelines.intruder = lambda: "the second worker's"

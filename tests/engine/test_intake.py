@@ -77,6 +77,14 @@ def test_a_task_with_a_time_waits_for_it():
     assert len(work()) == 1
 
 
+def test_more_tasks_than_are_promoted_at_once_all_fall_due():
+    for number in range(120):
+        one_step.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(number)
+    advance(hours=2)
+
+    assert len(work()) == 120
+
+
 def test_a_time_in_the_past_means_now_and_does_not_jump_the_queue():
     first = one_step.enqueue(1)
     late = one_step.using(run_at=datetime(2020, 1, 1, tzinfo=UTC)).enqueue(2)

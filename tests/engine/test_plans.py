@@ -89,7 +89,7 @@ def test_a_look_reads_no_more_than_it_needs(worker):
 
 
 def test_promoting_reads_only_what_is_due(worker):
-    tree = explain(statements.PROMOTE, {"limit": 500})
+    tree = explain(statements.PROMOTE, {})
 
     assert "taskqueue_task_timer" in {node.get("Index Name") for node in tree}
     assert not [node for node in tree if node["Node Type"] == "Seq Scan"]

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -25,11 +26,11 @@ from tests.engine.pipelines import one_step, three_steps
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def at_once(callers: int, deed: Callable[[], object]) -> list[object]:
+def at_once(callers: int, deed: Callable[[], Any]) -> list[Any]:
     """Let several threads do something at the same moment; what each returned or raised."""
     barrier = threading.Barrier(callers)
 
-    def call() -> object:
+    def call() -> Any:
         connection.ensure_connection()
         barrier.wait(timeout=20)
         try:

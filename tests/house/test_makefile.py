@@ -9,7 +9,7 @@ import pytest
 
 from tests.house.processes import ROOT
 
-TARGETS = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[1].split())  # type: ignore[index]  # it is there
+TARGETS = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[1].split())
 
 
 def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
