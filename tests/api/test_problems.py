@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError, connection
 
 from taskqueue import errors
-from taskqueue.api.problems import STATUSES
+from taskqueue.api.problems import CODES, STATUSES
 from tests.api.conftest import problem_of
 
 NEVER_AT_A_DOOR = {
@@ -97,3 +98,9 @@ def raising(error: Exception, *, table: str = ""):
         return run(sql, *arguments)
 
     return execute
+
+
+def test_every_code_that_a_caller_may_meet_is_explained_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+
+    assert [code for code in CODES if f"`{code}`" not in page] == []
