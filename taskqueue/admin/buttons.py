@@ -1,0 +1,90 @@
+"""The buttons of a task's page. One that does not apply stays, disabled, and says why, so that nothing jumps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import formats, markup
+from taskqueue.admin.task_page import TaskPage
+from taskqueue.engine.control import RETRYABLE
+from taskqueue.models import Task
+from taskqueue.states import TaskStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rights:
+    """What a user may do to tasks."""
+
+    retry: bool = False
+    cancel: bool = False
+    rerun: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Button:
+    """One button.
+
+    Attributes:
+        noun: the end of its address.
+        label: what it says.
+        title: its consequence, or why it is disabled.
+    """
+
+    noun: str
+    label: str
+    title: str
+    is_enabled: bool
+    address: str
+    icon: SafeString
+
+
+def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
+    """The buttons that a user may see."""
+    task = page.task
+    buttons = []
+    if rights.retry:
+        buttons.append(button(task, "retry", "again", about_retry(page), is_enabled=task.status in RETRYABLE))
+    if rights.cancel:
+        buttons.append(button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended))
+    if rights.rerun:
+        buttons.append(button(task, "rerun", "copy", ABOUT_RERUN, is_enabled=True))
+    return buttons
+
+
+def button(task: Task, noun: str, icon: str, title: str, *, is_enabled: bool) -> Button:
+    """One of them."""
+    return Button(
+        noun=noun,
+        label=noun.capitalize(),
+        title=title,
+        is_enabled=is_enabled,
+        address=reverse(f"admin:taskqueue_task_{noun}", args=[task.pk]),
+        icon=markup.icon(icon),
+    )
+
+
+def about_retry(page: TaskPage) -> str:
+    """What a retry does, or why there is none."""
+    status = page.task.status
+    if status in RETRYABLE:
+        return (
+            f"Queues the task again and keeps the results of its {formats.count_of(page.steps_kept, 'finished step')}."
+        )
+    if status == TaskStatus.SUCCEEDED:
+        return "The task has succeeded. Retry it from one of its steps, or rerun it."
+    return f"The task is {status}: it has not ended."
+
+
+def about_cancel(task: Task) -> str:
+    """What cancelling does, or why it cannot be done."""
+    if task.has_ended:
+        return f"The task is {task.status}: it has ended."
+    if task.status == TaskStatus.RUNNING:
+        return "Ends the task; what the step in progress returns is not recorded."
+    return "Ends the task; it can be retried later."
+
+
+ABOUT_RERUN = "Makes a new task from the same payload, priority and labels; nothing is kept from this one."

@@ -1,0 +1,108 @@
+"""The facts at the head of a task's page, and the record of who did what at its foot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import formats, markup
+from taskqueue.admin.task_page import TaskPage
+from taskqueue.models import Task
+from taskqueue.states import TaskStatus
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what is true."""
+
+    name: str
+    value: SafeString | str | int
+    is_wide: bool = False
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What somebody did to a task."""
+
+    who: str
+    what: str
+    moment: SafeString
+
+
+def facts_of(page: TaskPage) -> list[Fact]:
+    """All facts about a task; those that do not apply are left out."""
+    return [*identity(page.task), *times(page), *doing(page), *relatives(page)]
+
+
+def identity(task: Task) -> Iterator[Fact]:
+    """What it is called."""
+    yield Fact("Id", format_html('<span class="tq-whole-id">{}</span>', task.pk), is_wide=True)
+    if task.labels:
+        yield Fact("Labels", labels(task.labels), is_wide=True)
+    if task.priority:
+        yield Fact("Priority", f"{task.priority:+}")
+
+
+def times(page: TaskPage) -> Iterator[Fact]:
+    """When it was made, began and ended, and how long that took."""
+    task, now = page.task, page.now
+    yield Fact("Created", markup.moment(task.created_at, now))
+    if task.started_at:
+        yield Fact("Started", markup.moment(task.started_at, now))
+    if task.retried_at:
+        yield Fact("Retried by hand", markup.moment(task.retried_at, now))
+    if task.finished_at:
+        yield Fact("Ended", markup.moment(task.finished_at, now))
+    if page.next_run_at and task.status != TaskStatus.QUEUED:
+        yield Fact("Next run", markup.moment(page.next_run_at, now))
+    yield Fact("Waited", page.waited)
+    yield Fact("Took", page.took)
+
+
+def doing(page: TaskPage) -> Iterator[Fact]:
+    """How far it is, and in whose hands."""
+    yield Fact("Steps done", page.steps)
+    yield Fact("Failed tries", page.failed_tries)
+    if page.percent is not None and not page.task.has_ended:
+        yield Fact("Progress", progress(page.percent, page.task.progress_note))
+    if page.task.worker is not None:
+        yield Fact("Worker" if page.task.status == TaskStatus.RUNNING else "Last worker", str(page.task.worker))
+
+
+def relatives(page: TaskPage) -> Iterator[Fact]:
+    """The tasks that it was made from and that were made from it."""
+    if page.task.rerun_of_id is not None:
+        yield Fact("Rerun of", links([page.task.rerun_of_id]))
+    if page.reruns:
+        yield Fact("Reruns", links(page.reruns))
+
+
+def labels(named: dict[str, str]) -> SafeString:
+    """Labels as name and value."""
+    return format_html_join(" ", '<span class="tq-label">{}: {}</span>', sorted(named.items()))
+
+
+def progress(percent: int, note: str) -> SafeString:
+    """A bar and what the step says of it."""
+    return format_html('<progress max="100" value="{}">{}%</progress> {}% {}', percent, percent, percent, note)
+
+
+def links(task_ids: list[UUID]) -> SafeString:
+    """Links to tasks."""
+    rows = ((reverse("admin:taskqueue_task_change", args=[known]), known, formats.id_tail(known)) for known in task_ids)
+    return format_html_join(", ", '<a class="tq-id" href="{}" title="{}">{}</a>', rows)
+
+
+def deeds_of(history: list[LogEntry], now: datetime) -> list[Deed]:
+    """The audit log in sentences."""
+    return [
+        Deed(entry.user.get_username(), entry.get_change_message(), markup.moment(entry.action_time, now))
+        for entry in history
+    ]

@@ -1,0 +1,103 @@
+"""What people do to tasks: one call of the engine, one line in the audit log, in one transaction; and what to tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.db import transaction
+
+from taskqueue.admin import formats
+from taskqueue.engine import control, queries
+from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
+from taskqueue.models import Task
+
+LIMIT = 200
+"""Tasks that one request may change."""
+
+Verb = Callable[[UUID], Task]
+
+
+@dataclass
+class Tally:
+    """What became of the tasks that a verb was called for."""
+
+    done: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def sentence(self, done: str) -> str:
+        """An exact account: how many were done, how many not, and why."""
+        parts = [f"{formats.count_of(self.done, 'task')} {done}."] if self.done or not self.refused else []
+        parts += [f"{formats.count_of(number, 'task')} not {done}: {why}" for why, number in self.refused.most_common()]
+        return " ".join(parts)
+
+
+def retry(task_id: UUID, *, user: int, from_step: str | None = None) -> Task:
+    """Queue an ended task again, on the record of a user.
+
+    Raises:
+        TaskNotFound, UnknownStep, NotRetryable
+    """
+    with transaction.atomic():
+        before = queries.find(task_id).status
+        task = control.retry(task_id, from_step=from_step)
+        what = f"Retried from step {from_step}" if from_step is not None else "Retried"
+        record(task, user=user, message=f"{what}; it was {before}.")
+    return task
+
+
+def cancel(task_id: UUID, *, user: int) -> Task:
+    """End a task that has not ended, on the record of a user.
+
+    Raises:
+        TaskNotFound, NotCancellable
+    """
+    with transaction.atomic():
+        before = queries.find(task_id).status
+        task = control.cancel(task_id)
+        record(task, user=user, message=f"Cancelled; it was {before}.")
+    return task
+
+
+def rerun(task_id: UUID, *, user: int) -> Task:
+    """Make a new task from an old one's payload, on the record of a user.
+
+    Raises:
+        TaskNotFound, UnknownPipeline, InvalidPayload
+    """
+    with transaction.atomic():
+        task = control.rerun(task_id)
+        record(queries.find(task_id), user=user, message=f"Reran as {task.pk}.")
+        record(task, user=user, message=f"Made as a rerun of {task_id}.", flag=ADDITION)
+    return task
+
+
+def record(task: Task, *, user: int, message: str, flag: int = CHANGE) -> None:
+    """Write down who did what to a task."""
+    LogEntry.objects.log_actions(user, [task], flag, message, single_object=True)
+
+
+def for_each(task_ids: Iterable[UUID], verb: Verb) -> Tally:
+    """Do the same to several tasks; each succeeds or is refused by itself."""
+    tally = Tally()
+    for task_id in task_ids:
+        try:
+            verb(task_id)
+        except TaskqueueError as error:
+            tally.refused[reason(task_id, error)] += 1
+        else:
+            tally.done += 1
+    return tally
+
+
+def reason(task_id: UUID, error: TaskqueueError) -> str:
+    """Why a verb was refused: for a task that has moved on what it is now, else what the engine says."""
+    if not isinstance(error, NotRetryable | NotCancellable):
+        return error.detail
+    try:
+        return f"the task is now {queries.find(task_id).status}."
+    except TaskNotFound as gone:
+        return gone.detail

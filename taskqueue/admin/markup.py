@@ -1,0 +1,65 @@
+"""Small pieces of HTML that several pages share. Everything goes through format_html: what is shown may be hostile."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import formats
+
+ICONS = {
+    "scheduled": "calendar",
+    "queued": "clock",
+    "running": "ring",
+    "waiting": "pause",
+    "retrying": "again",
+    "succeeded": "check",
+    "failed": "cross",
+    "cancelled": "slash",
+    # of attempts
+    "timed_out": "clock",
+    "lost": "question",
+    # of steps that have not run
+    "pending": "dash",
+    # of workers
+    "live": "check",
+    "silent": "question",
+    "ended": "slash",
+}
+"""The icon of each status. A status is never told by colour alone: it has a word and a shape too."""
+
+
+def badge(status: str, *, label: str = "") -> SafeString:
+    """A status as word, shape and hue."""
+    return format_html(
+        '<span class="tq-badge tq-is-{}">{}{}</span>',
+        status.replace("_", "-"),
+        icon(ICONS[status]),
+        label or status.replace("_", " ").capitalize(),
+    )
+
+
+def icon(name: str) -> SafeString:
+    """A shape from the sprite; it is for the eye only, the word stands beside it."""
+    return format_html(
+        '<svg class="tq-icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        static("taskqueue/icons.svg"),
+        name,
+    )
+
+
+def moment(when: datetime | None, now: datetime) -> SafeString:
+    """A time as people say it, with the exact instant in its title."""
+    if when is None:
+        return format_html("{}", formats.NOTHING)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), formats.exact(when), formats.relative(when, now)
+    )
+
+
+def preformatted(value: object) -> SafeString:
+    """A JSON value laid out for reading."""
+    return format_html('<pre class="tq-code" tabindex="0">{}</pre>', formats.excerpt(value).text)

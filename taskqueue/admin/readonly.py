@@ -1,0 +1,74 @@
+"""What all pages of this admin share: rows are looked at, never edited; the engine alone writes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+
+from taskqueue.admin.pagination import CappedPaginator
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin, TabularInline
+else:
+
+    class Subscriptable:
+        """Django's admin classes take type arguments in the stubs only."""
+
+        def __class_getitem__(cls, _item: object) -> type:
+            """The class itself."""
+            return cls
+
+    class ModelAdmin(Subscriptable, admin.ModelAdmin):
+        """`ModelAdmin[Row]`."""
+
+    class TabularInline(Subscriptable, admin.TabularInline):
+        """`TabularInline[Row, Parent]`."""
+
+
+Row = TypeVar("Row", bound=Model)
+Parent = TypeVar("Parent", bound=Model)
+
+
+class ReadOnly:
+    """No adding, changing or deleting, whatever the user's rights."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody may."""
+        return False
+
+
+class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
+    """A list of rows, with a bounded cost, and a page for each."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    sortable_by = ()
+
+    class Media:
+        css = {"all": ["taskqueue/admin.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list under its own name; there is nothing to select for changing."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+
+class ReadOnlyInline(ReadOnly, TabularInline[Row, Parent]):
+    """Rows of another model on the page of the one that they belong to."""
+
+    extra = 0
+    max_num = 0
+    can_delete = False

@@ -1,0 +1,122 @@
+"""A task's page as plain values: what its template shows, read with a fixed number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models.functions import Now
+
+from taskqueue.admin import columns, formats
+from taskqueue.admin.formats import Excerpt
+from taskqueue.admin.step_rows import StepRow, rows_of
+from taskqueue.engine import queries
+from taskqueue.errors import TaskNotFound
+from taskqueue.models import PipelineStep, Task
+from taskqueue.states import ENDED, StepStatus, TaskStatus
+
+RERUNS_SHOWN = 10
+HISTORY_SHOWN = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trouble:
+    """What went wrong, as the box at the top says it."""
+
+    type: str
+    message: str
+    step: str
+    anchor: str
+    is_final: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPage:
+    """Everything that a task's page shows."""
+
+    task: Task
+    now: datetime
+    rows: list[StepRow]
+    trouble: Trouble | None
+    waited: str
+    took: str
+    steps: str
+    failed_tries: int
+    next_run_at: datetime | None
+    percent: int | None
+    payload: Excerpt
+    result: Excerpt | None
+    reruns: list[UUID] = field(default_factory=list)
+    history: list[LogEntry] = field(default_factory=list)
+
+    @property
+    def steps_kept(self) -> int:
+        """How many finished steps a retry would keep."""
+        return sum(row.status == StepStatus.SUCCEEDED for row in self.rows)
+
+
+def page_of(task_id: UUID) -> TaskPage:
+    """Read a task's page; seven queries.
+
+    Raises:
+        TaskNotFound
+    """
+    task = Task.objects.select_related("worker").annotate(seen_at=Now()).filter(pk=task_id).first()
+    if task is None:
+        raise TaskNotFound(task_id)
+    now: datetime = task.seen_at  # type: ignore[attr-defined]  # annotated
+    known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
+    attempts = queries.attempts_of(task)
+    rows = rows_of(task, recorded=queries.steps_of(task), attempts=attempts, known=known, now=now)
+    done = sum(row.status == StepStatus.SUCCEEDED for row in rows)
+    return TaskPage(
+        task=task,
+        now=now,
+        rows=rows,
+        trouble=trouble_of(task, rows),
+        waited=columns.waited(task, now),
+        took=columns.took(task, now),
+        steps=columns.steps_share(done, len(known)),
+        failed_tries=len(attempts),
+        next_run_at=None if task.status in (*ENDED, TaskStatus.RUNNING) else task.due_at,
+        percent=None if task.progress is None else round(task.progress * 100),
+        payload=formats.excerpt(task.payload),
+        result=formats.excerpt(task.result) if task.status == TaskStatus.SUCCEEDED else None,
+        reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
+        history=history_of(task_id),
+    )
+
+
+def trouble_of(task: Task, rows: Iterable[StepRow]) -> Trouble | None:
+    """Why a task failed, or why it is retrying: the last failed try."""
+    if task.error is not None:
+        return trouble(task.error, step=task.error.get("step") or "", rows=rows, is_final=True)
+    failed = [(row.key, row.attempts[-1].attempt) for row in rows if row.attempts]
+    if task.status != TaskStatus.RETRYING or not failed:
+        return None
+    key, last = max(failed, key=lambda pair: pair[1].pk)
+    return trouble({"type": last.error_type, "message": last.error_message}, step=key, rows=rows, is_final=False)
+
+
+def trouble(error: dict[str, Any], *, step: str, rows: Iterable[StepRow], is_final: bool) -> Trouble:
+    """An error with the way to the step that it came from."""
+    anchors = {row.key: row.anchor for row in rows}
+    return Trouble(
+        type=error.get("type", ""),
+        message=error.get("message", ""),
+        step=step,
+        anchor=anchors.get(step, ""),
+        is_final=is_final,
+    )
+
+
+def history_of(task_id: UUID) -> list[LogEntry]:
+    """Who did what to a task, newest first."""
+    content_type = ContentType.objects.get_for_model(Task)
+    entries = LogEntry.objects.filter(content_type=content_type, object_id=str(task_id)).select_related("user")
+    return list(entries.order_by("-action_time", "-pk")[:HISTORY_SHOWN])

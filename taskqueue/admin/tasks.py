@@ -1,0 +1,187 @@
+"""Tasks in the admin: the list, the page of one, and the buttons that retry, cancel and rerun."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+
+from taskqueue.admin import columns, filters, interventions, markup, searches
+from taskqueue.admin.buttons import Rights, buttons_of
+from taskqueue.admin.facts import deeds_of, facts_of
+from taskqueue.admin.pagination import CappedChangeList
+from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.task_page import TaskPage, page_of
+from taskqueue.errors import TaskNotFound, TaskqueueError
+from taskqueue.models import Task
+
+
+@admin.register(Task)
+class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
+    """Tasks, newest first."""
+
+    list_display = (
+        "shown_status", "shown_task", "shown_steps", "shown_tries", "shown_wait", "shown_length", "shown_creation",
+    )  # fmt: skip
+    list_display_links = ("shown_task",)
+    list_filter = (filters.StatusFilter, filters.PipelineFilter, filters.CreatedFilter, filters.RetriedFilter)
+    ordering = ("-id",)
+    search_fields = ("id", "key")
+    search_help_text = searches.HELP
+    actions = ("retry_selected", "cancel_selected")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
+        """What the list shows."""
+        return columns.listed()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """The list with a cap."""
+        return CappedChangeList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
+    ) -> tuple[QuerySet[Task], bool]:
+        """Find by the beginning of id or key."""
+        return (queryset.filter(searches.found_by(search_term)) if search_term.strip() else queryset), False
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may retry tasks."""
+        return self.rights(request).retry
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may cancel tasks."""
+        return self.rights(request).cancel
+
+    def rights(self, request: HttpRequest) -> Rights:
+        """What the user may do to tasks; nothing to those that they may not see."""
+        if not self.has_view_permission(request):
+            return Rights()
+        return Rights(
+            retry=request.user.has_perm("taskqueue.retry_task"),
+            cancel=request.user.has_perm("taskqueue.cancel_task"),
+            rerun=request.user.has_perm("taskqueue.add_task"),
+        )
+
+    @admin.action(description="Retry selected tasks", permissions=["retry"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        """Retry each; finished steps are kept."""
+        self.intervene(request, queryset, verb=interventions.retry, done="retried")
+
+    @admin.action(description="Cancel selected tasks", permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
+        """Cancel each."""
+        self.intervene(request, queryset, verb=interventions.cancel, done="cancelled")
+
+    def intervene(self, request: HttpRequest, queryset: QuerySet[Task], *, verb: Any, done: str) -> None:
+        """Do something to each of the selected tasks, and give an exact account."""
+        chosen = list(queryset.order_by("-id").values_list("pk", flat=True)[: interventions.LIMIT + 1])
+        if len(chosen) > interventions.LIMIT:
+            sentence = f"Nothing was {done}: select at most {interventions.LIMIT} tasks at a time."
+            self.message_user(request, sentence, messages.ERROR)
+            return
+        tally = interventions.for_each(chosen, partial(verb, user=request.user.pk))
+        level = messages.WARNING if tally.refused else messages.SUCCESS
+        self.message_user(request, tally.sentence(done), level)
+
+    def get_urls(self) -> list[URLPattern]:
+        """The buttons' addresses, before the stock ones, which would take them for ids."""
+        nouns = {"retry": self.retry_view, "cancel": self.cancel_view, "rerun": self.rerun_view}
+        ours = [
+            path(
+                f"<path:object_id>/{noun}/",
+                self.admin_site.admin_view(require_POST(view)),
+                name=f"taskqueue_task_{noun}",
+            )
+            for noun, view in nouns.items()
+        ]
+        return ours + super().get_urls()
+
+    def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Retry a task, from the step named in the form if there is one."""
+        if not self.rights(request).retry:
+            raise PermissionDenied
+        from_step = request.POST.get("from_step", "").replace("\0", "") or None
+        sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
+        return self.answer(request, object_id, partial(interventions.retry, from_step=from_step), "retry", sentence)
+
+    def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Cancel a task."""
+        if not self.rights(request).cancel:
+            raise PermissionDenied
+        return self.answer(request, object_id, interventions.cancel, "cancel", "The task is cancelled.")
+
+    def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Make a new task from the same payload, and go to its page."""
+        if not self.rights(request).rerun:
+            raise PermissionDenied
+        return self.answer(
+            request, object_id, interventions.rerun, "rerun", "This is a new task from the same payload."
+        )
+
+    def answer(self, request: HttpRequest, object_id: str, verb: Any, infinitive: str, sentence: str) -> HttpResponse:
+        """Do something to one task and show it, or say why it could not be done."""
+        try:
+            task = verb(UUID(object_id), user=request.user.pk)
+        except (ValueError, TaskNotFound):
+            return self.not_found(request, object_id)
+        except TaskqueueError as error:
+            why = interventions.reason(UUID(object_id), error)
+            self.message_user(request, f"Cannot {infinitive}: {why}", messages.ERROR)
+            return HttpResponseRedirect(address_of(object_id))
+        self.message_user(request, sentence, messages.SUCCESS)
+        return HttpResponseRedirect(address_of(task.pk))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A task's page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        try:
+            page = page_of(UUID(object_id))
+        except (ValueError, TaskNotFound):
+            return self.not_found(request, object_id)
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{page.task.pipeline_id} {page.task.key}".strip(),
+            "opts": self.opts,
+            "media": self.media,
+            **shown(page, self.rights(request)),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/taskqueue/task/change_form.html", context)
+
+    def not_found(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say that there is no such task, on the list."""
+        self.message_user(request, f"There is no task {object_id}. Ended tasks may have been pruned.", messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
+
+
+def shown(page: TaskPage, rights: Rights) -> dict[str, Any]:
+    """What the template of a task's page needs."""
+    return {
+        "page": page,
+        "status_badge": markup.badge(page.task.status),
+        "facts": facts_of(page),
+        "history": deeds_of(page.history, page.now),
+        "buttons": buttons_of(page, rights),
+        "may_retry": rights.retry,
+        "again": markup.icon("again"),
+    }
+
+
+def address_of(task_id: object) -> str:
+    """The address of a task's page."""
+    return reverse("admin:taskqueue_task_change", args=[task_id])

@@ -1,0 +1,82 @@
+"""People with different rights, and tasks in different states."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.models import Pipeline, Task
+from taskqueue.testing import work
+
+
+def client_of(name: str, *codenames: str) -> Client:
+    """A browser in which a member of staff with these permissions is signed in."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
+    ContentType.objects.get_for_model(Task)  # a query once per process; it would spoil the counts
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture(autouse=True)
+def _database(db):
+    """Every page reads rows."""
+
+
+@pytest.fixture
+def viewer() -> Client:
+    return client_of("vera", "view_task", "view_pipeline", "view_worker")
+
+
+@pytest.fixture
+def operator() -> Client:
+    return client_of("olga", "view_task", "retry_task", "cancel_task", "add_task")
+
+
+@pytest.fixture
+def stranger() -> Client:
+    """Staff, but with no rights here."""
+    return client_of("stan")
+
+
+@pytest.fixture
+def admin() -> Client:
+    client = client_of("ada")
+    User.objects.filter(username="ada").update(is_superuser=True)
+    return client
+
+
+@pytest.fixture
+def queued() -> Task:
+    return demo_task.enqueue(DemoRequest(label="queued", delay_seconds=0))
+
+
+@pytest.fixture
+def failed() -> Task:
+    task = demo_task.enqueue(DemoRequest(label="broken", delay_seconds=0, simulate_failure=True))
+    work()
+    return Task.objects.get(pk=task.pk)
+
+
+@pytest.fixture
+def succeeded() -> Task:
+    task = demo_task.enqueue(DemoRequest(label="fine", delay_seconds=0))
+    work()
+    return Task.objects.get(pk=task.pk)
+
+
+@pytest.fixture
+def retrying() -> Task:
+    task = demo_task.enqueue(DemoRequest(label="unsteady", delay_seconds=0, failures_before_success=2))
+    work()
+    return Task.objects.get(pk=task.pk)
+
+
+@pytest.fixture
+def pipeline_without_code() -> Pipeline:
+    """A pipeline whose code was removed while its tasks are kept."""
+    return Pipeline.objects.create(name="gone/away")

@@ -1,0 +1,105 @@
+"""Times and values in words."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from taskqueue.admin import formats
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123_999, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (None, "\N{EN DASH}"),
+        (timedelta(seconds=-3), "0ms"),
+        (timedelta(0), "0ms"),
+        (timedelta(microseconds=400), "<1ms"),
+        (timedelta(milliseconds=453), "453ms"),
+        (timedelta(microseconds=999_999), "999ms"),
+        (timedelta(seconds=1), "1.0s"),
+        (timedelta(seconds=1.99), "1.9s"),
+        (timedelta(seconds=9.999), "9.9s"),
+        (timedelta(seconds=10), "10s"),
+        (timedelta(seconds=59.99), "59s"),
+        (timedelta(seconds=60), "1m 00s"),
+        (timedelta(minutes=3, seconds=44), "3m 44s"),
+        (timedelta(minutes=59, seconds=59.9), "59m 59s"),
+        (timedelta(hours=2, minutes=5), "2h 05m"),
+        (timedelta(hours=23, minutes=59, seconds=59), "23h 59m"),
+        (timedelta(days=3, hours=4, minutes=59), "3d 04h"),
+        (timedelta(days=400), "400d 00h"),
+    ],
+)
+def test_a_duration_is_short_never_negative_and_never_rounded_up(length, said):
+    assert formats.duration(length) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "just now"),
+        (-0.9, "just now"),
+        (0.9, "just now"),
+        (-1, "1s ago"),
+        (-59, "59s ago"),
+        (-60, "1m ago"),
+        (-3_599, "59m ago"),
+        (-3_600, "1h ago"),
+        (-86_399, "23h ago"),
+        (-86_400, "1d ago"),
+        (-45 * 86_400, "45d ago"),
+        (780, "in 13m"),
+    ],
+)
+def test_a_moment_is_told_from_now_in_its_largest_unit(seconds, said):
+    assert formats.relative(NOW + timedelta(seconds=seconds), NOW) == said
+
+
+def test_the_exact_moment_is_in_utc_whatever_zone_it_comes_in():
+    there = NOW.astimezone(timezone(timedelta(hours=-8)))
+
+    assert formats.exact(there) == "2026-03-01 12:00:00.123 UTC"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        ([], "no retries"),
+        ([1.5], "1 retry, after 1.5s"),
+        ([1, 2, 4, 8], "4 retries, after 1s, 2s, 4s, 8s"),
+        ([300, 1_800, 7_200, 21_600, 55_500], "5 retries, after 5m, 30m, 2h, 6h, 15h 25m"),
+        ([90_061], "1 retry, after 1d 1h 1m 1s"),
+    ],
+)
+def test_a_retry_policy_is_told_in_words(seconds, said):
+    assert formats.waits(seconds) == said
+
+
+def test_between_is_never_negative_and_needs_both_ends():
+    assert formats.between(NOW, NOW - timedelta(seconds=1)) == timedelta(0)
+    assert formats.between(None, NOW) is None
+    assert formats.between(NOW, None) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("", ""), ("\n\n  why \nand more", "why"), ("x" * 201, "x" * 199 + "…"), ("x" * 200, "x" * 200)],
+)
+def test_a_message_is_told_by_its_first_line(text, line):
+    assert formats.first_line(text) == line
+
+
+def test_json_is_laid_out_and_keeps_what_it_says():
+    assert formats.excerpt({"name": "Zoë", "big": 12345678901234567890}).text == (
+        '{\n  "name": "Zoë",\n  "big": 12345678901234567890\n}'
+    )
+
+
+def test_very_large_json_is_cut_at_64_kb_without_breaking_a_character():
+    excerpt = formats.excerpt("é" * 40_000)
+
+    assert excerpt.is_cut
+    assert excerpt.size == 80_002
+    assert excerpt.text == '"' + "é" * 32_767

@@ -1,0 +1,108 @@
+"""A real browser before a real server. Whatever the browser complains about fails the test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.test import Client, override_settings
+from playwright.sync_api import BrowserContext, Page
+from pytest_django.live_server_helper import LiveServer
+
+# Playwright's sync API keeps an event loop in the test's thread, and Django would refuse the database there.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WATCH = "addEventListener('securitypolicyviolation', event => console.error(`CSP: ${event.violatedDirective}`))"
+PATIENCE = 15_000
+OPERATOR = ("view_task", "view_pipeline", "view_worker", "retry_task", "cancel_task", "add_task")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that drive a browser come last: its driver's event loop stays in the main thread until the session ends."""
+    for item in filter(drives_browser, items):
+        item.add_marker("browser")
+    items.sort(key=drives_browser)
+
+
+def drives_browser(item: pytest.Item) -> bool:
+    """Whether a test is one of this folder's."""
+    return "tests/browser/" in item.nodeid
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The system's Chromium."""
+    named = os.environ.get("CHROMIUM", "")
+    found = named or next((path for name in BROWSERS if (path := shutil.which(name))), "")
+    if not found or not shutil.which(found):
+        pytest.fail(
+            f"There is no browser: {named or 'chromium'} was not found. Install one (Debian and Ubuntu: "
+            "apt install chromium), or set CHROMIUM to the path of a Chromium or Chrome.",
+            pytrace=False,
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(chromium: str) -> dict[str, Any]:
+    """Options of pytest-playwright; without a sandbox, as root in a container has none."""
+    return {"executable_path": chromium, "args": ["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb"]}
+
+
+@pytest.fixture(scope="session")
+def live_server() -> Iterator[LiveServer]:
+    """The project under a strict content security policy."""
+    with override_settings(MIDDLEWARE=["tests.browser.csp.ContentSecurityPolicy", *settings.MIDDLEWARE]):
+        server = LiveServer("localhost")  # has built its middleware when it returns
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def base_url(live_server: LiveServer) -> str:
+    """What addresses in the tests are relative to."""
+    return live_server.url
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page; at the end of the test nothing may have gone wrong in it."""
+    context.set_default_timeout(PATIENCE)
+    context.add_init_script(WATCH)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    assert complaints == []
+
+
+def sign_in(context: BrowserContext, base_url: str, name: str, *codenames: str) -> None:
+    """Sign in a member of staff with these rights, by cookie."""
+    user = User.objects.create_user(name, is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
+    context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": base_url}])
+
+
+@pytest.fixture
+def operator(page: Page, context: BrowserContext, base_url: str, transactional_db: None) -> Page:
+    """A page before which an operator sits."""
+    sign_in(context, base_url, "olga", *OPERATOR)
+    return page
+
+
+@pytest.fixture
+def viewer(page: Page, context: BrowserContext, base_url: str, transactional_db: None) -> Page:
+    """A page before which somebody sits who may only look."""
+    sign_in(context, base_url, "vera", "view_task")
+    return page

@@ -1,0 +1,123 @@
+"""What an operator does all day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.models import Task
+from tests.browser.workers import work
+
+LIST = "/admin/taskqueue/task/"
+
+
+def enqueue(label: str, **more: object) -> Task:
+    return demo_task.enqueue(DemoRequest(label=label, delay_seconds=0, **more))  # type: ignore[arg-type]  # its own fields
+
+
+@pytest.fixture
+def failed(transactional_db: None) -> Task:
+    """A task that failed, among others that did not."""
+    task = enqueue("broken", simulate_failure=True)
+    enqueue("fine")
+    work()
+    return task
+
+
+def test_finds_a_failed_task_reads_why_retries_it_from_a_step_and_sees_it_go_on(operator: Page, failed):
+    operator.goto(LIST)
+    operator.get_by_role("link", name="Failed", exact=True).click()
+    rows = operator.locator("#result_list tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_contain_text("Permanent simulated failure in simulate-api-call")
+
+    rows.first.get_by_role("link").click()
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
+    expect(operator.locator("pre", has_text="Traceback (most recent call last)")).to_be_visible()
+    expect(operator.get_by_text("keeps the 2 earlier outputs and runs this step again")).to_be_visible()
+
+    operator.get_by_role("button", name="Retry from “simulate-api-call”").click()
+    expect(operator.locator(".messagelist")).to_contain_text("The task is queued again, from step simulate-api-call.")
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Queued")
+    expect(operator.locator(".tq-history")).to_contain_text("olga Retried from step simulate-api-call; it was failed.")
+
+    work()
+    operator.reload()
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
+    expect(operator.locator("#step-3 .tq-attempt")).to_have_count(2)
+
+
+def test_cancels_a_queued_task_and_learns_when_another_has_moved_on(operator: Page, transactional_db):
+    unwanted = enqueue("unwanted")
+    operator.goto(f"{LIST}{unwanted.pk}/change/")
+    operator.get_by_role("button", name="Cancel").click()
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Cancelled")
+    expect(operator.get_by_role("button", name="Cancel")).to_be_disabled()
+
+    quick = enqueue("quick")
+    operator.goto(f"{LIST}{quick.pk}/change/")
+    work()
+    operator.get_by_role("button", name="Cancel").click()
+    expect(operator.locator(".messagelist")).to_contain_text("Cannot cancel: the task is now succeeded.")
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Succeeded")
+
+
+def test_retries_several_tasks_at_once(operator: Page, failed):
+    operator.goto(LIST)
+    operator.locator("#action-toggle").check()
+    operator.get_by_label("Action:").select_option("retry_selected")
+    operator.get_by_role("button", name="Go").click()
+
+    expect(operator.locator(".messagelist")).to_contain_text(
+        "1 task retried. 1 task not retried: the task is now succeeded."
+    )
+    expect(operator.locator("#result_list tr", has_text=str(failed.pk)[-6:])).to_contain_text("Queued")
+
+
+def test_a_viewer_without_rights_sees_no_buttons_and_is_refused(viewer: Page, base_url, failed):
+    viewer.goto(LIST)
+    expect(viewer.locator("#result_list tbody tr")).to_have_count(2)
+    expect(viewer.locator(".action-select")).to_have_count(0)
+
+    viewer.goto(f"{LIST}{failed.pk}/change/")
+    expect(viewer.locator(".tq-button")).to_have_count(0)
+
+    token = next(cookie["value"] for cookie in viewer.context.cookies() if cookie["name"] == "csrftoken")
+    answer = viewer.request.post(f"{LIST}{failed.pk}/retry/", headers={"X-CSRFToken": token, "Referer": base_url})
+    assert answer.status == 403
+    assert Task.objects.get(pk=failed.pk).status == "failed"
+
+
+@pytest.fixture
+def without_script(browser: Browser, base_url: str, operator: Page) -> Iterator[Page]:
+    """The operator's session in a browser that runs no script."""
+    context = browser.new_context(java_script_enabled=False, base_url=base_url)
+    context.add_cookies(operator.context.cookies())  # type: ignore[arg-type]  # reads and writes differ in name only
+    yield context.new_page()
+    context.close()
+
+
+def test_a_task_is_read_and_retried_without_script(without_script: Page, failed):
+    without_script.goto(f"{LIST}{failed.pk}/change/")
+    without_script.get_by_text("simulate-processing", exact=True).click()
+    expect(without_script.locator("#step-1 pre", has_text='"words": 1')).to_be_visible()
+
+    without_script.get_by_role("button", name="Retry", exact=True).click()
+
+    expect(without_script.locator(".tq-head .tq-badge")).to_have_text("Queued")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_every_page_fits_its_window_without_a_complaint(operator: Page, failed, width, scheme):
+    operator.set_viewport_size({"width": width, "height": 900})
+    operator.emulate_media(color_scheme=scheme)
+    for address in (
+        LIST, f"{LIST}?status=cancelled", f"{LIST}{failed.pk}/change/", "/admin/taskqueue/pipeline/",
+        "/admin/taskqueue/pipeline/demo_2Ftask/change/", "/admin/taskqueue/worker/",
+    ):  # fmt: skip
+        operator.goto(address)
+        assert operator.evaluate("document.documentElement.scrollWidth") <= width, address

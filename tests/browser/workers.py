@@ -1,0 +1,23 @@
+"""A worker beside the browser."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from django.db import connections
+
+from taskqueue import testing
+
+
+def work() -> None:
+    """Execute everything that is due, in a thread of its own: the test's has the event loop of the browser's driver."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(work_alone).result(timeout=60)
+
+
+def work_alone() -> None:
+    """The same on a connection of the thread's own, closed at the end so that the test database can be dropped."""
+    try:
+        testing.work()
+    finally:
+        connections.close_all()
