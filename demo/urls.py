@@ -1,10 +1,17 @@
 """The demo project's addresses: the admin, the API, and a front door that leads to the admin."""
 
 from django.contrib import admin
+from django.http import HttpResponseRedirect
+from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+admin.site.site_header = admin.site.site_title = "taskqueue"
+admin.site.index_title = "Everything that can be seen and changed here"
+
 urlpatterns = [
+    # Browsers ask for it here on pages that name no icon, such as the login.
+    path("favicon.ico", lambda _request: HttpResponseRedirect(static("taskqueue/icon.svg"))),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/", include("taskqueue.urls")),

@@ -156,7 +156,8 @@ FINISH: Final = f"""
     UPDATE taskqueue_task task
     SET status = %(status)s::text, result = %(result)s::jsonb, error = %(error)s::jsonb,
         finished_at = statement_timestamp(),
-        progress = CASE WHEN %(status)s::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END
+        progress = CASE WHEN %(status)s::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
+        progress_note = CASE WHEN %(status)s::text = 'succeeded' THEN '' ELSE progress_note END
     FROM held
     WHERE task.id = held.id
     RETURNING task.id
