@@ -17,7 +17,6 @@ def commits_per_second(*, clients: int, seconds: float = 0.7) -> float:
 
     def commit(client: int) -> None:
         with private_connection() as connection:
-            connection.execute("SET synchronous_commit = on")
             cursor = psycopg.Cursor(connection)
             while time.monotonic() < deadline:
                 cursor.execute("INSERT INTO benchmarks_floor VALUES (1)", prepare=True)

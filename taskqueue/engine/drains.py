@@ -15,6 +15,7 @@ from taskqueue.engine.claims import Claimant, Lease, claim
 from taskqueue.engine.execution import perform
 from taskqueue.engine.outcomes import Outcome, PutBack
 from taskqueue.engine.settlement import settle
+from taskqueue.engine.wakeups import ring
 
 Settled = Callable[[Lease, Outcome, timedelta], None]
 """Told of each execution after its outcome was written: the lease, the outcome, and how long it took."""
@@ -62,7 +63,6 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
     """
     deadline = time.monotonic() + budget.total_seconds()
     ahead, most, executions = member.activity.ahead, 1, 0
-    ahead.clear()
     ahead.extend(first_claim(member, stopping))
     while (lease := next_of(ahead)) is not None:
         began = time.monotonic()
@@ -74,6 +74,8 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
         if settled is not None:
             settled(lease, outcome, timedelta(seconds=took))
         executions += 1
+    if time.monotonic() >= deadline and not stopping():
+        ring()  # there may be more: whoever is told of it first shall not wait for the doorbell's next look
     return executions
 
 
@@ -84,7 +86,7 @@ def first_claim(member: Member, stopping: Stopping) -> list[Lease]:
     claimant = Claimant(member.worker)
     if leases := claim(claimant):
         return leases
-    return claim(claimant) if duty.attend(limit=1).claimable else []
+    return claim(claimant) if duty.attend(limit=1).changed else []
 
 
 def next_of(ahead: deque[Lease]) -> Lease | None:

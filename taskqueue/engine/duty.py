@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE, recover
+
+PROMOTIONS_AT_ONCE = 20
+"""A million timers that fall due together must not keep a doorbell from ringing; it is back in a moment."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,13 @@ class Duty:
             asked for: at least so many tasks could be claimed.
         next_due_in: until the next task on a timer falls due, zero when it has; None when there is none.
         dead: workers that have died and still have a row.
+        changed: whether something was queued just now.
     """
 
     claimable: int
     next_due_in: timedelta | None
     dead: tuple[int, ...] = ()
+    changed: bool = False
 
 
 def attend(limit: int) -> Duty:
@@ -31,11 +36,13 @@ def attend(limit: int) -> Duty:
     duty = look(limit)
     if not duty.dead and duty.next_due_in != timedelta(0):
         return duty
-    for worker in duty.dead:
-        recover(worker, reason="its process ended or fell silent")
-    while len(statements.fetch(statements.PROMOTE, {})) == statements.PROMOTED_AT_ONCE:
-        continue
-    return look(limit)
+    queued = sum(recover(worker, reason="its process ended or fell silent") for worker in duty.dead)
+    for _ in range(PROMOTIONS_AT_ONCE):
+        promoted = len(statements.fetch(statements.PROMOTE, {}))
+        queued += promoted
+        if promoted < statements.PROMOTED_AT_ONCE:
+            break
+    return replace(look(limit), changed=queued > 0)
 
 
 def look(limit: int) -> Duty:

@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from pydantic import ValidationError
 
 from taskqueue import codec, context
@@ -134,15 +134,21 @@ class Execution:
             f"Step {call.key!r} was called inside a database transaction of the pipeline's body, which would hold back "
             "its checkpoint. Begin transactions inside steps."
         )
+        recorded = False
         try:
             # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
             with self._inside(call), transaction.atomic() if step.atomic else nullcontext():
                 self._write_arguments(call)
                 with sync_alarm(call.key, step.timeout):
                     value = step.function(*args, **kwargs)
-                return self._checkpoint(call, value)
+                value = self._checkpoint(call, value)
+                recorded = True
         except AUTHOR_ERRORS as error:
+            if recorded and isinstance(error, OperationalError | InterfaceError):
+                # The commit was not answered, so nobody knows whether it was done: not a failed try.
+                raise self.journal.lose(error) from error
             raise self._failure(call, error) from error
+        return value
 
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -255,11 +261,17 @@ class Execution:
         )
         failures = (call.entry.failures if call.entry else 0) + 1
         wait = judge(error, call.step.retry, failures=failures)
-        if wait is not None:
+        if wait is not None and self.suspended is None:
             return self._suspend(TryAgain(failed, wait))
-        if not self.journal.record_failed_step(failed):
+        status = StepStatus.FAILED if wait is None else StepStatus.RETRYING
+        if not self.journal.record_failed_step(failed, status=status):
             return self._suspend(PutBack())
-        return StepFailed(call.key, failed.error_type, failed.message)
+        if wait is None:
+            return StepFailed(call.key, failed.error_type, failed.message)
+        # A sibling that ran beside this step pauses the task already: both are tried again, when both may be.
+        if isinstance(self.suspended, TryAgain):
+            self.suspended = replace(self.suspended, wait=max(self.suspended.wait, wait))
+        return Suspended(self.suspended or PutBack())
 
     def _suspend(self, outcome: TryAgain | PutBack) -> Suspended:
         """Note that the task pauses, and make the exception that unwinds its body."""
@@ -297,7 +309,7 @@ class Execution:
         """Report progress; the heartbeat writes the latest of it."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"Progress is a number from 0 to 1, not {fraction}.")
-        self.activity.progress = (self.lease, fraction, codec.printable(note)[:200])
+        self.activity.progress = (self.lease, float(fraction), codec.printable(note)[:200])
 
 
 def step_failure_in(error: BaseException) -> StepFailed | None:

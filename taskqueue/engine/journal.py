@@ -80,14 +80,18 @@ class Journal:
         self.output_bytes += len(recorded.encode())
         return recorded
 
-    def record_failed_step(self, failed: FailedTry) -> bool:
-        """Record that a step failed for good. False when the lease is gone."""
+    def record_failed_step(self, failed: FailedTry, *, status: StepStatus) -> bool:
+        """Record a failed try. False when the lease is gone, or the step has succeeded after all."""
         self.mend_connection()
-        written = self._write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=StepStatus.FAILED))
-        if written:
-            error = step_error(failed)
-            self.entries[failed.key] = Entry(StepStatus.FAILED, 0, "", None, error)
+        written = self._write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
+        if written and status == StepStatus.FAILED:
+            self.entries[failed.key] = Entry(status, 0, "", None, step_error(failed))
         return bool(written)
+
+    def lose(self, error: Error) -> DatabaseLost:
+        """Note that the database was lost at a point where it is unknown what it has written."""
+        self.lost = DatabaseLost(str(error))
+        return self.lost
 
     def _write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a fenced statement; a database error in it must not look like the author's."""
@@ -96,8 +100,7 @@ class Journal:
         try:
             return statements.fetch(statement, {**values, **self.lease.fence})
         except Error as error:
-            self.lost = DatabaseLost(str(error))
-            raise self.lost from error
+            raise self.lose(error) from error
         finally:
             self.used_at = time.monotonic()
 

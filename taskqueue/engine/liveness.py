@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, LiteralString
@@ -17,6 +18,7 @@ from django.db.models.functions import Now
 
 from taskqueue.engine import statements
 from taskqueue.engine.activity import Activity, Doing
+from taskqueue.engine.claims import Lease
 from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, recover
 from taskqueue.engine.wakeups import CHANNEL
 from taskqueue.models import Worker
@@ -31,6 +33,10 @@ INSERT INTO taskqueue_worker (host, pid, cluster, version, started_at, beat_at, 
 VALUES (%(host)s, %(pid)s, %(cluster)s, %(version)s, statement_timestamp(), statement_timestamp(), '', '')
 RETURNING id
 """
+GONE_AFTER_TEN_SECONDS: LiteralString = (
+    "SELECT set_config('tcp_keepalives_idle', '4', false), set_config('tcp_keepalives_interval', '2', false), "
+    "set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)"
+)
 LEAVE: LiteralString = """
 UPDATE taskqueue_worker SET ended_at = statement_timestamp(), end_reason = %(reason)s, task_id = NULL, step = ''
 WHERE id = %(worker)s AND ended_at IS NULL
@@ -52,6 +58,8 @@ class Heart:
         self._connection: psycopg.Connection[Any] | None = None
         self._beaten = 0.0
         self._seen = self._written = Doing()
+        self._locked = False
+        self._returning: list[Lease] = []
         self._guard = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._live, name="taskqueue-heart", daemon=True)
@@ -81,6 +89,7 @@ class Heart:
         self._stopped.set()
         with self._guard:
             try:
+                self._put_back()
                 self._execute(LEAVE, {"worker": self.worker, "reason": reason})
             except (psycopg.Error, Error):
                 return
@@ -101,16 +110,21 @@ class Heart:
     def _look(self) -> None:
         """Notice a cut connection, write what the worker does if it has been at it since the last look, and beat."""
         if self._connection is None:
-            self._take_lock()
+            self._connection, self._locked, self._beaten = private_connection(), False, 0.0
         else:
             self._connection.pgconn.consume_input()  # raises when the server has closed the connection
-        self._report_progress()
+        if not self._locked:
+            self._locked = self._take_lock()
         doing, former, self._seen = self.activity.doing, self._seen, self.activity.doing
         if doing.lease is not None and doing.lease is former.lease:
             self._give_up_what_waits()
         lasting = doing is former and doing is not self._written
         if lasting or time.monotonic() - self._beaten >= BEAT_EVERY:
             self._beat(doing)
+        # What may have to wait for the lock on a task's row comes last, and not for long.
+        with suppress(psycopg.errors.LockNotAvailable):
+            self._put_back()
+            self._report_progress()
 
     def _beat(self, doing: Doing) -> None:
         """Write the row; if others have ended it, this process goes on as a new worker. The fence does the rest."""
@@ -127,28 +141,25 @@ class Heart:
 
     def _give_up_what_waits(self) -> None:
         """The task in hand takes long: let others have those that were claimed behind it."""
-        given_up = 0
         while self.activity.ahead:
             try:
-                lease = self.activity.ahead.pop()
+                self._returning.append(self.activity.ahead.pop())
             except IndexError:  # the worker took the last one just now
-                break
-            try:
-                given_up += self._execute(statements.alone(statements.PUT_BACK), lease.fence)
-            except (psycopg.Error, Error):
-                self.activity.ahead.append(lease)  # the worker itself will come to it
-                raise
-        if given_up:
+                return
+
+    def _put_back(self) -> None:
+        """Return what was taken from behind a slow task. A lease leaves the list only when that is certain."""
+        for lease in list(self._returning):
+            self._execute(statements.alone(statements.PUT_BACK), lease.fence)
+            self._returning.remove(lease)
             self._execute(statements.RING, {"channel": CHANNEL})
 
     def _report_progress(self) -> None:
         """Write the newest progress, under the lease for which it was reported."""
-        progress = self.activity.progress
+        progress, self.activity.progress = self.activity.progress, None
         if progress is not None:
             lease, fraction, note = progress
             self._execute(statements.REPORT_PROGRESS, {**lease.fence, "progress": fraction, "note": note})
-            if self.activity.progress is progress:
-                self.activity.progress = None
 
     def _register(self) -> None:
         """Insert this process's row and take its lock in one transaction: nobody sees the row without the lock."""
@@ -158,15 +169,15 @@ class Heart:
         with connection.transaction():
             row = connection.execute(REGISTER, who).fetchone()
             assert row is not None  # noqa: S101 - INSERT … RETURNING
-            connection.execute(LOCK, {"space": LOCK_SPACE, "worker": row[0]})
-        self.worker = row[0]
+            self.worker = row[0]
+            self._locked = self._take_lock()
         self._beaten = time.monotonic()
 
-    def _take_lock(self) -> None:
-        """After a cut: connect again and hold the lock of the same row, unless it has been ended meanwhile."""
-        self._connection = private_connection()
-        self._connection.execute(LOCK, {"space": LOCK_SPACE, "worker": self.worker})
-        self._beaten = 0.0
+    def _take_lock(self) -> bool:
+        """Take this worker's lock. Not to be had while the server still holds a session whose connection was cut."""
+        assert self._connection is not None  # noqa: S101 - both callers have just made sure of it
+        row = self._connection.execute(LOCK, {"space": LOCK_SPACE, "worker": self.worker}).fetchone()
+        return row is not None and bool(row[0])
 
     def _execute(self, statement: LiteralString, values: dict[str, Any]) -> int:
         """Run a statement on the heart's own connection; how many rows it touched."""
@@ -184,12 +195,14 @@ class Heart:
 def private_connection() -> psycopg.Connection[Any]:
     """A new connection with Django's parameters, shared with nothing, in autocommit.
 
-    Its commits need not wait for the disk: what is lost with the server is moot, since every lock is lost with it.
+    The server drops it ten seconds after this machine is gone, and waits no longer than a second for a lock.
     """
     wrapper = connections.create_connection("default")
     wrapper.connect()
     connection: psycopg.Connection[Any] = wrapper.connection
-    connection.execute("SET synchronous_commit = off")
+    connection.execute("SET lock_timeout = '1s'")
+    if not connection.info.host.startswith("/"):
+        connection.execute(GONE_AFTER_TEN_SECONDS)
     return connection
 
 

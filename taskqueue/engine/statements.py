@@ -123,6 +123,10 @@ FAILED_TRY: Final = f"""
         input_hash = EXCLUDED.input_hash, error = EXCLUDED.error,
         started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at
     WHERE known.status <> 'succeeded'
+    RETURNING id
+), written AS (
+    -- A step whose commit was answered with an error may have succeeded all the same: then nothing failed.
+    SELECT id FROM held WHERE %(key)s::text = '' OR EXISTS (SELECT FROM step)
 ), attempt AS (
     INSERT INTO taskqueue_attempt (
         task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
@@ -130,22 +134,26 @@ FAILED_TRY: Final = f"""
     )
     SELECT
         held.id, %(key)s::text,
-        (SELECT count(*) + 1 FROM taskqueue_attempt WHERE task_id = held.id AND step_key = %(key)s::text),
+        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
+         WHERE task_id = held.id AND step_key = %(key)s::text),
         %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(worker)s::int,
         %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
-    FROM held
+    FROM written JOIN held USING (id)
 )
 """
 
-RECORD_FAILED_STEP: Final = f"WITH {FAILED_TRY} SELECT id FROM held"
+RECORD_FAILED_STEP: Final = f"WITH {FAILED_TRY} SELECT id FROM written"
 
 TRY_AGAIN: Final = f"""
 {FAILED_TRY}, settled AS (
     UPDATE taskqueue_task task
-    SET status = 'retrying', failures = task.failures + %(body_failures)s::smallint,
-        due_at = statement_timestamp() + %(wait)s::interval,
-        sort_at = statement_timestamp() + %(wait)s::interval - make_interval(secs => task.priority)
-    FROM held
+    SET status = CASE WHEN later.due_at IS NULL THEN 'queued' ELSE 'retrying' END,
+        failures = task.failures + %(body_failures)s::smallint,
+        due_at = coalesce(later.due_at, task.due_at),
+        sort_at = coalesce(later.due_at, task.due_at) - make_interval(secs => task.priority)
+    FROM held LEFT JOIN (
+        SELECT id, statement_timestamp() + %(wait)s::interval AS due_at FROM written
+    ) AS later USING (id)
     WHERE task.id = held.id
     RETURNING task.id
 )
@@ -214,7 +222,11 @@ SELECT
         WHERE worker.ended_at IS NULL AND (
             worker.beat_at < statement_timestamp() - %(silence)s::interval
             -- After a restart of the database every worker needs a moment to take its lock again.
-            OR pg_postmaster_start_time() < statement_timestamp() - %(settling)s::interval AND NOT EXISTS (
+            OR coalesce(
+                -- Younger than the server itself after a crash; hidden from roles that may not see it.
+                (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'),
+                pg_postmaster_start_time()
+            ) < statement_timestamp() - %(settling)s::interval AND NOT EXISTS (
                 SELECT FROM pg_locks
                 WHERE locktype = 'advisory' AND classid::bigint = %(lock_space)s::bigint
                 AND objid::bigint = worker.id AND objsubid = 2
@@ -237,13 +249,15 @@ WHERE id IN (
 RETURNING id
 """
 
-# The lock on the worker's row lets one at a time in. Who comes second finds nothing running under it any more.
+# The lock on the worker's row lets one at a time in. Nobody waits for a lock here, neither for another who recovers the
+# same worker nor for whoever holds a task's row: what is passed over stays under an ended worker, and the next look
+# finds it there.
 RECOVER: Final = """
 WITH dead AS (
     UPDATE taskqueue_worker
     SET ended_at = coalesce(ended_at, statement_timestamp()),
         end_reason = CASE WHEN ended_at IS NULL THEN %(reason)s::text ELSE end_reason END
-    WHERE id = %(worker)s::int
+    WHERE id = (SELECT id FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING id, host, pid, task_id, step, step_started_at
 ), held AS (
     SELECT task.id, task.lease, dead.id AS worker_id, dead.host, dead.pid, dead.step_started_at, task.started_at,
@@ -264,19 +278,21 @@ WITH dead AS (
         ) AS losses
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
     WHERE task.status = 'running'
-    FOR NO KEY UPDATE OF task
+    FOR NO KEY UPDATE OF task SKIP LOCKED
 ), lost AS (
     INSERT INTO taskqueue_attempt (
         task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
         finished_at
     )
     SELECT held.id, held.step_key,
-        (SELECT count(*) + 1 FROM taskqueue_attempt a WHERE a.task_id = held.id AND a.step_key = held.step_key),
+        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
+         WHERE a.task_id = held.id AND a.step_key = held.step_key),
         'lost', 'WorkerLost', format('Worker %%s (process %%s on %%s) was lost: %%s.', held.worker_id, held.pid,
         held.host, %(reason)s::text), '', held.worker_id, held.lease,
         least(CASE WHEN held.step_key <> '' THEN held.step_started_at ELSE held.started_at END, statement_timestamp()),
         statement_timestamp()
     FROM held
+    ON CONFLICT DO NOTHING
 )
 UPDATE taskqueue_task task
 SET status = CASE WHEN held.losses < %(poison)s::int THEN 'queued' ELSE 'failed' END,

@@ -126,7 +126,8 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         if messages:
             self._pause = 0.0
         yield from messages
-        for _ in range(min(due.claimable - woken, self._room())):
+        # Nobody has counted what is claimable. One worker is on its way to it, and the rest are told at the next look.
+        for _ in range(0 if woken or not due.claimable else self._room()):
             yield None, self._wakeup
 
     def _claim_messages(self) -> list[Message]:

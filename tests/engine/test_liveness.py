@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from fractions import Fraction
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue.engine import duty
 from taskqueue.engine.claims import Claimant, claim
+from taskqueue.engine.execution import Execution
+from taskqueue.engine.journal import Journal
 from taskqueue.engine.liveness import Heart, live_workers
 from taskqueue.models import Task, Worker
 from tests.engine.leases import take
@@ -137,3 +140,31 @@ def test_tasks_claimed_behind_a_slow_one_are_given_to_others(heart):
 
     assert not heart.activity.ahead
     assert Task.objects.get(status="running").pk == slow.task
+
+
+def test_what_could_not_be_given_to_others_at_once_is_given_to_them_later(heart):
+    for number in range(2):
+        one_step.enqueue(number)
+    slow, behind = claim(Claimant(heart.worker, most=2))
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=behind.task)
+        heart.activity.ahead.append(behind)
+        heart.activity.begin_task(slow)
+        eventually(lambda: not heart.activity.ahead)
+        beaten_at = Worker.objects.get().beat_at
+        heart.activity.begin_step("one")
+        eventually(lambda: Worker.objects.get().beat_at > beaten_at)
+
+    eventually(lambda: Task.objects.get(pk=behind.task).status == "queued")
+
+
+@pytest.mark.parametrize("fraction", [True, 1, 0.5, Fraction(1, 3)])
+def test_whatever_is_a_number_is_progress(heart, fraction):
+    one_step.enqueue(1)
+    lease = take(heart.worker)
+    execution = Execution(Journal(lease), heart.activity, lambda: False)
+
+    execution.progress(fraction)
+
+    eventually(lambda: Task.objects.get().progress == float(fraction))
+    assert duty.look(1).dead == ()

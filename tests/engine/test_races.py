@@ -9,19 +9,21 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
 
 from taskqueue.engine import control, duty
 from taskqueue.engine.claims import Claimant, claim
 from taskqueue.engine.journal import Journal
-from taskqueue.engine.outcomes import PutBack, Succeeded
+from taskqueue.engine.outcomes import DatabaseLost, PutBack, Succeeded
 from taskqueue.engine.recovery import recover
 from taskqueue.engine.settlement import settle
 from taskqueue.errors import NotCancellable, NotRetryable
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
 from taskqueue.testing import InProcessWorker, work
+from tests.engine import pipelines
 from tests.engine.leases import take
-from tests.engine.pipelines import one_step, three_steps
+from tests.engine.pipelines import calls, one_step, three_steps
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -135,37 +137,30 @@ def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
     assert task.result == (1 if refused else None)
 
 
-def test_a_recovery_waits_for_a_checkpoint_that_is_being_committed_and_keeps_it():
+def test_a_recovery_passes_over_a_checkpoint_that_is_being_committed_and_keeps_it():
     holder = InProcessWorker()
     three_steps.enqueue(1)
     lease = take(holder.row.pk)
-    written, waited_for = threading.Event(), threading.Event()
+    holder.die()
+    written, looked = threading.Event(), threading.Event()
 
     def checkpoint():
         try:
             with transaction.atomic():
                 Journal(lease).checkpoint(key="one", name="one", arguments="{}", output="2", elapsed=timedelta(0))
                 written.set()
-                assert waited_for.wait(timeout=20)
+                assert looked.wait(timeout=20)
         finally:
             connection.close()
 
-    def recovery():
-        try:
-            return recover(holder.row.pk, reason="for this test")
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         checkpointing = pool.submit(checkpoint)
         assert written.wait(timeout=20)
-        recovering = pool.submit(recovery)
-        wait_until_somebody_waits_for_a_lock()
-        waited_for.set()
+        assert recover(holder.row.pk, reason="for this test") == 0
+        looked.set()
         checkpointing.result(timeout=20)
-        assert recovering.result(timeout=20) == 1
 
-    assert Task.objects.get().status == "queued"
+    assert duty.attend(5).claimable == 1
     assert Step.objects.get().output == 2
 
 
@@ -205,3 +200,61 @@ def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
     assert Task.objects.get().worker_id == second.row.pk
     assert Task.objects.get().status == "running"
     second.leave()
+
+
+def test_a_recovery_does_not_wait_for_whoever_holds_a_task_and_comes_back_to_it():
+    dead = InProcessWorker()
+    held, free = one_step.enqueue(1), one_step.enqueue(2)
+    claim(Claimant(dead.row.pk, most=2))
+    dead.die()
+    locked, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        try:
+            with transaction.atomic():
+                Task.objects.select_for_update().get(pk=held.pk)
+                locked.set()
+                assert let_go.wait(timeout=20)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert locked.wait(timeout=20)
+        duty.attend(5)
+        assert Task.objects.get(pk=free.pk).status == "queued"
+        assert Task.objects.get(pk=held.pk).status == "running"
+        let_go.set()
+        holding.result(timeout=20)
+
+    duty.attend(5)
+
+    assert Task.objects.get(pk=held.pk).status == "queued"
+
+
+@pytest.mark.parametrize("error", [OperationalError("no answer"), ValueError("a hook of the author's")])
+def test_a_step_whose_commit_was_done_is_not_a_failed_try_whatever_came_after_it(monkeypatch, error):
+    def fail_once():
+        calls.append("hook")
+        if calls.count("hook") == 1:
+            raise error
+
+    task = pipelines.atomic_pipeline.enqueue("staff")
+    original = pipelines.note
+
+    def note(name):
+        original(name)
+        transaction.on_commit(fail_once)
+
+    monkeypatch.setattr(pipelines, "note", note)
+
+    try:
+        work()
+    except DatabaseLost:
+        duty.attend(5)
+    work()
+
+    assert Task.objects.get(pk=task.pk).status == "succeeded"
+    assert Group.objects.count() == 1
+    assert calls.count("create_group") == 1
+    assert not Attempt.objects.exclude(outcome="lost").exists()

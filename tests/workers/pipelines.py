@@ -37,6 +37,19 @@ def walk_five_steps(walk: Walk) -> int:
     return sum(stride(walk, number) for number in range(1, 6))
 
 
+@step
+def nap(seconds: float) -> float:
+    """Take a while, at no cost to the machine."""
+    time.sleep(seconds)
+    return seconds
+
+
+@pipeline("tests/nap")
+def take_a_nap(seconds: float) -> float:
+    """One step that takes a while."""
+    return nap(seconds)
+
+
 def note(notes: Path, line: str) -> None:
     """Append a line, whole, though several processes write."""
     with notes.open("a") as file:

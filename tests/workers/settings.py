@@ -13,6 +13,7 @@ urlpatterns: list[object] = []
 DATABASES = {"default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER_TEST_DATABASE"]}}
 TASKQUEUE = {
     "STOP_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_GRACE", "20"))),
+    "DRAIN_BUDGET": timedelta(seconds=float(os.environ.get("WORKER_TEST_BUDGET", "2"))),
     "WATCHDOG": timedelta(seconds=float(os.environ.get("WORKER_TEST_WATCHDOG", "10"))),
 }
 Q_CLUSTER = {
