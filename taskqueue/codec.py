@@ -21,6 +21,7 @@ DEEPEST = 200
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+PLAIN = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -154,6 +155,9 @@ class Arguments:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.signature = inspect.signature(function)
         self.model = model_of(function, self.signature)
+        kinds = {parameter.kind for parameter in self.signature.parameters.values()}
+        self.names = list(self.signature.parameters) if kinds <= PLAIN else None
+        """The parameters of a function that has none but plain ones."""
 
     def write(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, what: str) -> str:
         """Check a call's arguments and write them as a JSON object by parameter name.
@@ -163,10 +167,16 @@ class Arguments:
             ValidationError: one does not fit its annotation.
             Unstorable: one cannot be stored.
         """
+        checked = self.model.model_validate(self._by_name(args, kwargs))
+        return dump(lambda: checked.model_dump(**AS_JSON, warnings="none"), what=what)
+
+    def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by the names of their parameters. Most calls give all of them by position: no need to bind."""
+        if self.names is not None and not kwargs and len(args) == len(self.names):
+            return dict(zip(self.names, args, strict=True))
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        checked = self.model.model_validate(dict(bound.arguments))
-        return dump(lambda: checked.model_dump(**AS_JSON, warnings="none"), what=what)
+        return dict(bound.arguments)
 
 
 class Payload:

@@ -350,7 +350,7 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     began = time.perf_counter()
     with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)
-        rows = cursor.fetchall() if cursor.description else []
+        rows = cursor.fetchall()
     if django.queries_logged:
         django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - began:.3f}"})
     return rows
