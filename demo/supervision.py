@@ -9,14 +9,17 @@ import time
 from datetime import timedelta
 from multiprocessing import Process
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
 from honcho import manager as honcho
 from honcho.environ import parse_procfile
 
 from taskqueue.conf import settings as taskqueue_settings
+
+DIRECTLY = build_opener(ProxyHandler({}))
+"""Whatever proxy the environment names, it is not for this machine's own web server."""
 
 BODY = '{"pipeline": "demo/task", "payload": {"label": "hello"}}'
 GREETING = """
@@ -68,9 +71,9 @@ def greet(*, site: str, login: str) -> None:
 def answers(address: str) -> bool:
     """Whether a web server listens there, whatever it thinks of the address."""
     try:
-        with urlopen(address, timeout=5):  # noqa: S310 - our own loopback address
+        with DIRECTLY.open(address, timeout=5):
             return True
     except HTTPError:
         return True
-    except (URLError, TimeoutError):
+    except OSError:
         return False

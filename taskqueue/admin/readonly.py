@@ -51,6 +51,16 @@ class ReadOnly:
 class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
     """A list of rows, with a bounded cost, and a page for each."""
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Of the columns only where a capped list goes on: other look-ups may scan the table, or not parse."""
+        own = {"id__lt", *(getattr(choice, "parameter_name", None) for choice in self.list_filter)}
+        columns = {"pk", *(field.name for field in self.model._meta.get_fields())}
+        return lookup in own or lookup.partition("__")[0] not in columns
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Row | None:
+        """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
+        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
+
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER

@@ -6,6 +6,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.http.request import split_domain_port
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 
@@ -18,14 +19,14 @@ PROXY_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HT
 
 
 class Access(BasePermission):
-    """Asks for the permission that the door names in `needs` for the request's method."""
+    """Asks for the permissions that the door names in `needs` for the request's method."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether this request may go on."""
         if is_open_to(request):
             return True
-        need = getattr(view, "needs", {}).get("GET" if request.method == "HEAD" else request.method)
-        return is_staff(request.user) and (need is None or request.user.has_perm(need))
+        needs = getattr(view, "needs", {}).get("GET" if request.method == "HEAD" else request.method, ())
+        return is_staff(request.user) and bool(request.user.has_perms(needs))
 
 
 class StaffSession(SessionAuthentication):
@@ -43,7 +44,16 @@ def is_staff(user: Any) -> bool:
 
 def is_open_to(request: HttpRequest | Request) -> bool:
     """Whether this request needs no login: DEBUG is on, and it comes from this machine and from no foreign page."""
-    return settings.DEBUG and is_local(request) and not is_from_another_site(request)
+    return settings.DEBUG and is_local(request) and is_called_local(request) and not is_from_another_site(request)
+
+
+def is_called_local(request: HttpRequest | Request) -> bool:
+    """Whether the caller names its own machine: a foreign name can be made to lead here (DNS rebinding)."""
+    name = split_domain_port(request.get_host())[0].strip("[]")
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def is_local(request: HttpRequest | Request) -> bool:

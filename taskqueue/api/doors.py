@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
+from django.urls import reverse
 from django.urls.converters import UUIDConverter
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import extend_schema
@@ -20,7 +21,7 @@ from rest_framework.views import APIView
 
 from taskqueue.api.access import Access, StaffSession
 from taskqueue.api.parsing import StrictJson
-from taskqueue.api.problems import MEDIA_TYPE, NotFound, handle
+from taskqueue.api.problems import MEDIA_TYPE, MalformedRequest, NotFound, handle
 from taskqueue.errors import TaskqueueError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -62,10 +63,16 @@ class Door(APIView):
     http_method_names = ["get", "post", "head"]
     schema = AutoSchema()
 
-    needs: ClassVar[Mapping[str, str]] = {}
-    """The permission that each method asks for."""
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """The permissions that each method asks for."""
     statuses: ClassVar[Mapping[type[TaskqueueError], int]] = {}
     """Where this door's statuses differ from those of `problems.STATUSES`."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Refuse a body of unknown length, which Django takes for none: what it asked for would be done differently."""
+        super().initial(request, *args, **kwargs)
+        if request.method == "POST" and "HTTP_TRANSFER_ENCODING" in request.META:
+            raise MalformedRequest("Send the body with a Content-Length: one in chunks is not read.")
 
     def get_exception_handler(self) -> Any:
         """Ours, in whatever project."""
@@ -79,7 +86,7 @@ class Nowhere(Door):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Say so, whatever the method."""
-        raise NotFound(f"There is nothing at {request.path}. The API is described at /api/docs.")
+        raise NotFound(f"There is nothing at {request.path}. The API is described at {reverse('taskqueue:docs')}.")
 
 
 class AnyCaseUUIDConverter(UUIDConverter):

@@ -10,6 +10,7 @@ from taskqueue.api.parameters import Cursor, TaskQuery, refusal
 from taskqueue.definitions import registry
 from taskqueue.engine import queries
 from taskqueue.errors import Fault
+from taskqueue.ids import earliest_at, latest_at
 from taskqueue.models import Pipeline, Task
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ def filtered(tasks: QuerySet[Task], query: TaskQuery) -> QuerySet[Task]:
         name, _colon, value = label.partition(":")
         tasks = tasks.filter(labels__contains={name: value})
     if query.created_after is not None:
-        tasks = tasks.filter(created_at__gt=query.created_after)
+        tasks = tasks.filter(id__gte=earliest_at(query.created_after), created_at__gt=query.created_after)
     if query.created_before is not None:
-        tasks = tasks.filter(created_at__lt=query.created_before)
+        tasks = tasks.filter(id__lt=latest_at(query.created_before), created_at__lt=query.created_before)
     return tasks
 
 

@@ -15,7 +15,7 @@ from taskqueue.engine import queries
 class Pipelines(Door):
     """All pipelines."""
 
-    needs = {"GET": "taskqueue.view_pipeline"}
+    needs = {"GET": ("taskqueue.view_pipeline",)}
 
     @described(descriptions.LIST_PIPELINES)
     def get(self, request: Request) -> Response:
@@ -26,7 +26,7 @@ class Pipelines(Door):
 class PipelinePlace(Door):
     """One pipeline."""
 
-    needs = {"GET": "taskqueue.view_pipeline"}
+    needs = {"GET": ("taskqueue.view_pipeline",)}
 
     @described(descriptions.GET_PIPELINE)
     def get(self, request: Request, name: str) -> Response:

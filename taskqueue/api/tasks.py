@@ -23,7 +23,7 @@ from taskqueue.models import Task
 class Tasks(Door):
     """All tasks."""
 
-    needs = {"GET": "taskqueue.view_task", "POST": "taskqueue.add_task"}
+    needs = {"GET": ("taskqueue.view_task",), "POST": ("taskqueue.add_task",)}
 
     @described(descriptions.CREATE_TASK)
     def post(self, request: Request) -> Response:
@@ -43,7 +43,7 @@ class Tasks(Door):
 class TaskPlace(Door):
     """One task."""
 
-    needs = {"GET": "taskqueue.view_task"}
+    needs = {"GET": ("taskqueue.view_task",)}
 
     @described(descriptions.GET_TASK)
     def get(self, request: Request, task_id: UUID) -> Response:

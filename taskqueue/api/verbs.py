@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import BoundedSemaphore
 from uuid import UUID
 
 from django.db import transaction
@@ -22,19 +23,27 @@ from taskqueue.engine import control, queries
 
 FIRST_LOOK = 0.02
 SLOWEST_LOOK = 0.5
+MOST_WAITERS = 4
+"""Each one holds a thread of this process. Who comes later is answered at once, so that there are threads left."""
+
+waiters = BoundedSemaphore(MOST_WAITERS)
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class TaskStatusPlace(Door):
     """Where a task stands. Never in a transaction: a waiting one would hold back the database's clean-up."""
 
-    needs = {"GET": "taskqueue.view_task"}
+    needs = {"GET": ("taskqueue.view_task",)}
 
     @described(descriptions.GET_STATUS)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Where it stands now, or at its end if that comes within the wait."""
         query: StatusQuery = StatusQuery.of(request.query_params)
-        wait_for_end(task_id, seconds=query.wait)
+        if query.wait and waiters.acquire(blocking=False):
+            try:
+                wait_for_end(task_id, seconds=query.wait)
+            finally:
+                waiters.release()
         return Response(TaskProgress(queries.status_of(task_id)).data)
 
 
@@ -50,7 +59,7 @@ def wait_for_end(task_id: UUID, *, seconds: float) -> None:
 class TaskRetries(Door):
     """Retries of a task."""
 
-    needs = {"POST": "taskqueue.retry_task"}
+    needs = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
 
     @described(descriptions.RETRY_TASK)
     def post(self, request: Request, task_id: UUID) -> Response:
@@ -62,7 +71,7 @@ class TaskRetries(Door):
 class TaskCancellation(Door):
     """The cancellation of a task."""
 
-    needs = {"POST": "taskqueue.cancel_task"}
+    needs = {"POST": ("taskqueue.view_task", "taskqueue.cancel_task")}
 
     @described(descriptions.CANCEL_TASK)
     def post(self, request: Request, task_id: UUID) -> Response:
@@ -74,7 +83,7 @@ class TaskCancellation(Door):
 class TaskReruns(Door):
     """Reruns of a task."""
 
-    needs = {"POST": "taskqueue.add_task"}
+    needs = {"POST": ("taskqueue.view_task", "taskqueue.add_task")}
     # Here it is not the request that is wrong: the code has changed since the task was made.
     statuses = {errors.UnknownPipeline: 409, errors.InvalidPayload: 409, errors.TooLarge: 409, errors.Unstorable: 409}
 

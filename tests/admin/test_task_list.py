@@ -166,3 +166,14 @@ def test_tasks_of_a_pipeline_whose_code_is_gone_are_shown(viewer, queued, pipeli
 def test_tasks_are_neither_added_nor_deleted_by_hand(admin, queued):
     assert admin.get(f"{LIST}add/").status_code == 403
     assert admin.get(f"{LIST}{queued.pk}/delete/").status_code == 403
+
+
+@pytest.mark.parametrize("query", ["key=%00", "key__regex=(", "payload__a=%00", "created_at__year=99999999"])
+def test_what_is_no_filter_is_refused_rather_than_looked_up(admin_client, query):
+    response = admin_client.get(f"/admin/taskqueue/task/?{query}")
+
+    assert response.status_code in {302, 400}
+
+
+def test_a_pipeline_whose_name_no_row_can_have_is_not_found(admin_client):
+    assert admin_client.get("/admin/taskqueue/pipeline/%00/change/").status_code == 302

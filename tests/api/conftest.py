@@ -43,7 +43,7 @@ def api(db: None, settings: Any) -> Api:
     """A caller on this machine, with DEBUG on: nothing more is asked of it."""
     settings.DEBUG = True
     mirror_pipelines()
-    return Api()
+    return Api(SERVER_NAME="localhost")
 
 
 @pytest.fixture

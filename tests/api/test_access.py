@@ -39,10 +39,20 @@ def test_without_a_login_nothing_is_told(stranger, queued, method, path, permiss
 
 
 @pytest.mark.parametrize(("method", "path", "permission"), DOORS)
-def test_the_permission_for_the_deed_is_enough(caller_with, failed, method, path, permission):
+def test_the_permission_for_the_deed_is_enough_for_whoever_may_see_the_task(
+    caller_with, failed, method, path, permission
+):
     task = enqueue_order("A") if "cancel" in path else failed
+    caller = caller_with(permission, *({"view_task"} if "{id}" in path else ()))
 
-    assert call(caller_with(permission), method, path, task).status_code in {200, 202}
+    assert call(caller, method, path, task).status_code in {200, 202}
+
+
+@pytest.mark.parametrize(("method", "path", "permission"), [door for door in DOORS if "{id}" in door[1]])
+def test_who_may_not_see_a_task_may_do_nothing_to_it(caller_with, failed, method, path, permission):
+    caller = caller_with(*PERMISSIONS - {"view_task"})
+
+    assert problem_of(call(caller, method, path, failed)) == (403, "not-allowed", [])
 
 
 @pytest.mark.parametrize(("method", "path", "permission"), DOORS)
@@ -77,12 +87,16 @@ def test_in_debug_this_machine_needs_no_login(api):
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
 def test_in_debug_every_loopback_address_is_this_machine(api, address):
-    assert Client(REMOTE_ADDR=address).get("/api/tasks").status_code == 200
+    assert Client(REMOTE_ADDR=address, SERVER_NAME="localhost").get("/api/tasks").status_code == 200
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7", "::ffff:10.0.0.7", "2001:db8::1", "", "unix:"])
 def test_in_debug_another_machine_needs_a_login(api, address):
-    assert problem_of(Client(REMOTE_ADDR=address).get("/api/tasks")) == (401, "login-required", [])
+    assert problem_of(Client(REMOTE_ADDR=address, SERVER_NAME="localhost").get("/api/tasks")) == (
+        401,
+        "login-required",
+        [],
+    )
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "Via"])
@@ -100,7 +114,23 @@ def test_in_debug_a_foreign_page_cannot_act_through_the_browser(api, queued, ori
 
 
 def test_in_debug_our_own_page_can_act(api, queued):
-    assert api.post(f"/api/tasks/{queued.pk}/cancel", Origin="http://testserver").status_code == 200
+    assert api.post(f"/api/tasks/{queued.pk}/cancel", Origin="http://localhost").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("tasks.localhost", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 401),
+    ],
+)
+def test_in_debug_a_foreign_name_that_leads_here_opens_nothing(api, settings, host, status):
+    settings.ALLOWED_HOSTS = ["*"]
+
+    assert api.client.get("/api/tasks", headers={"Host": host}).status_code == status
 
 
 def test_without_debug_loopback_is_nothing_special(stranger):

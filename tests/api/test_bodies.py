@@ -116,3 +116,12 @@ def test_who_accepts_json_gets_it(api, accept):
     response = api.client.get("/api/tasks", headers={"Accept": accept})
 
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+
+
+def test_a_body_in_chunks_is_refused_rather_than_taken_for_none(api, failed):
+    response = api.client.generic(
+        "POST", f"/api/tasks/{failed.pk}/retry", b"", "application/json", headers={"Transfer-Encoding": "chunked"}
+    )
+
+    assert problem_of(response) == (400, "malformed-request", [])
+    assert Task.objects.get(pk=failed.pk).status == "failed"

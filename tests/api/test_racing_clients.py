@@ -25,7 +25,7 @@ def test_two_hundred_clients_racing_with_one_key_make_one_task(settings):
     start = Barrier(AT_ONCE)
 
     def race(_runner: int) -> list[tuple[int, str, bool]]:
-        callers = [Api() for _ in range(CLIENTS // AT_ONCE)]
+        callers = [Api(SERVER_NAME="localhost") for _ in range(CLIENTS // AT_ONCE)]
         start.wait(timeout=30)
         try:
             answers = [caller.post("/api/tasks", BODY) for caller in callers]

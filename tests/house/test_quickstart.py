@@ -71,6 +71,12 @@ def test_a_deployment_gets_no_login_that_anybody_can_guess(environment):
     assert "needs DEBUG=true" in refusal(environment, port=str(free_port()))
 
 
+def test_a_database_that_does_not_answer_is_said_to_in_a_sentence(environment):
+    environment |= {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing"}
+
+    assert "The database does not answer" in refusal(environment, port=str(free_port()))
+
+
 def test_it_greets_serves_and_stops_without_leaving_a_process(environment, data_directory, tmp_path):
     port = free_port()
     site = f"http://127.0.0.1:{port}"

@@ -12,11 +12,13 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
+from django.db import OperationalError, connections
 
 from demo.supervision import supervise
 
 ADMIN = "admin"
+LOGIN_OF_YOUR_OWN = "sign in as a user of DATABASE_URL's database (manage.py createsuperuser makes one)"
+"""A server that others may use as well gets no password that anybody can guess."""
 
 
 class Command(BaseCommand):
@@ -41,10 +43,12 @@ class Command(BaseCommand):
         self.stdout.write("Preparing the database ...")
         try:
             call_command("migrate", interactive=False, verbosity=0)
-            login = ensure_login()
+            login = ensure_login() if not settings.DATABASE_URL else LOGIN_OF_YOUR_OWN
             connections.close_all()
         except KeyboardInterrupt:
             sys.exit(130)
+        except OperationalError as error:
+            raise CommandError(f"The database does not answer: {error}") from None
         sys.exit(supervise(port=port, login=login))
 
 
