@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -14,14 +13,12 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
+from taskqueue.ids import earliest_at
 from taskqueue.models import Attempt, Pipeline, Task
 from taskqueue.states import TaskStatus
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
-
-CLOCK_SLACK = timedelta(minutes=5)
-"""Ids carry the clock of the machine that made them; created_at is the database's and has the last word."""
 
 
 class KnownChoices(admin.SimpleListFilter):
@@ -98,7 +95,9 @@ class CreatedFilter(KnownChoices):
         if value is None:
             return queryset
         age = self.AGES[value][1]
-        return queryset.filter(id__gte=first_id(age + CLOCK_SLACK), created_at__gte=Now() - age)
+        # Ids carry the clock of the machine that made them; created_at is the database's and has the last word.
+        since = datetime.fromtimestamp(time.time(), UTC) - age
+        return queryset.filter(id__gte=earliest_at(since), created_at__gte=Now() - age)
 
 
 class RetriedFilter(KnownChoices):
@@ -118,9 +117,3 @@ class RetriedFilter(KnownChoices):
             return queryset
         failed_try = Exists(Attempt.objects.filter(task=OuterRef("pk")))
         return queryset.filter(failed_try if value == "yes" else ~failed_try)
-
-
-def first_id(age: timedelta) -> UUID:
-    """The smallest id that a task of this age can have; a range of ids is read from their index."""
-    milliseconds = int((time.time() - age.total_seconds()) * 1000)
-    return UUID(int=milliseconds << 80)

@@ -69,7 +69,7 @@ def page_of(task_id: UUID) -> TaskPage:
     task = Task.objects.select_related("worker").annotate(seen_at=Now()).filter(pk=task_id).first()
     if task is None:
         raise TaskNotFound(task_id)
-    now: datetime = task.seen_at  # type: ignore[attr-defined]  # annotated
+    now: datetime = task.seen_at
     known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
     attempts = queries.attempts_of(task)
     rows = rows_of(task, recorded=queries.steps_of(task), attempts=attempts, known=known, now=now)

@@ -149,10 +149,12 @@ class Heart:
 
     def _put_back(self) -> None:
         """Return what was taken from behind a slow task. A lease leaves the list only when that is certain."""
+        if not self._returning:
+            return
         for lease in list(self._returning):
             self._execute(statements.alone(statements.PUT_BACK), lease.fence)
             self._returning.remove(lease)
-            self._execute(statements.RING, {"channel": CHANNEL})
+        self._execute(statements.RING, {"channel": CHANNEL})
 
     def _report_progress(self) -> None:
         """Write the newest progress, under the lease for which it was reported."""

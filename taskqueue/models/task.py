@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from django.db import models
 from django.db.models import Case, ExpressionWrapper, F, Q, Value, When
@@ -21,22 +21,6 @@ def queue_place(due_at: Any, priority: Any) -> ExpressionWrapper[Any]:
     """The `sort_at` that belongs to a due time and a priority."""
     ahead = ExpressionWrapper(priority * Value(timedelta(seconds=1)), models.DurationField())
     return ExpressionWrapper(due_at - ahead, models.DateTimeField())
-
-
-class TaskQuerySet(models.QuerySet["Task"]):
-    """Tasks, in adjectives."""
-
-    def newest_first(self) -> TaskQuerySet:
-        """Ordered as lists show them; ids are made in order of time."""
-        return self.order_by("-id")
-
-    def ended(self) -> TaskQuerySet:
-        """Tasks that hold still."""
-        return self.filter(status__in=ENDED)
-
-    def unended(self) -> TaskQuerySet:
-        """Tasks that still have something to do."""
-        return self.exclude(status__in=ENDED)
 
 
 class Task(models.Model):
@@ -87,8 +71,6 @@ class Task(models.Model):
 
     duplicate: bool = False
     """Whether `enqueue` found this task by its key instead of making it; not stored."""
-
-    objects: ClassVar[models.Manager[Task]] = TaskQuerySet.as_manager()
 
     class Meta:
         permissions = [("retry_task", "Can retry task"), ("cancel_task", "Can cancel task")]

@@ -84,7 +84,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
             hasty = rung and self._someone_waits()
             if hasty:
                 yield None, self._wakeup
-            yield from self._look(rung=rung, woken=int(hasty))
+            yield from self._look(rung=rung, woken=hasty)
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
             self._recover_from(error)
         else:
@@ -118,7 +118,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
             db.close_old_connections()
         return OrmQ.objects.using(connection.alias)
 
-    def _look(self, *, rung: bool, woken: int) -> Iterator[Message]:
+    def _look(self, *, rung: bool, woken: bool) -> Iterator[Message]:
         messages = self._claim_messages()
         due = duty.attend(Conf.WORKERS)
         self._looked_at = time.monotonic()
@@ -127,8 +127,8 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
             self._pause = 0.0
         yield from messages
         # Nobody has counted what is claimable. One worker is on its way to it, and the rest are told at the next look.
-        for _ in range(0 if woken or not due.claimable else self._room()):
-            yield None, self._wakeup
+        if due.claimable and not woken:
+            yield from [(None, self._wakeup)] * self._room()
 
     def _claim_messages(self) -> list[Message]:
         with self._database().cursor() as cursor:
