@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from taskqueue.authoring import (
         BoundPipeline,
+        Limit,
         Permanent,
         Pipeline,
+        Rate,
         Retry,
         RetryAfter,
         Step,
@@ -20,13 +22,17 @@ if TYPE_CHECKING:
         StepTimedOut,
         current_task,
         pipeline,
+        sleep,
+        sleep_until,
         step,
     )
 
 __all__ = [
     "BoundPipeline",
+    "Limit",
     "Permanent",
     "Pipeline",
+    "Rate",
     "Retry",
     "RetryAfter",
     "Step",
@@ -34,6 +40,8 @@ __all__ = [
     "StepTimedOut",
     "current_task",
     "pipeline",
+    "sleep",
+    "sleep_until",
     "step",
 ]
 

@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from taskqueue.states import StepKind
+
 if TYPE_CHECKING:
     from taskqueue.definitions import StepDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Awaited:
+    """An event that a body waits for: one of this name whose data has these values at these paths."""
+
+    event: str
+    match: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offspring:
+    """A task that a body has done for it: a step on any worker (a branch), or another pipeline (a child)."""
+
+    pipeline: str
+    payload: str
+    """The arguments as JSON."""
+    branch: str = ""
+    """The place of the step; empty for a child."""
+    limit: int | None = None
+    """Of its siblings so many at a time."""
+    options: Any = None
+    """Of a child: the `engine.intake.Options` that its caller gave."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Something that a body waits for, recorded under a key as a step is."""
+
+    kind: StepKind
+    name: str
+    explicit_key: str = ""
+    input: str = "{}"
+    """What people see of it, as JSON."""
+    delay: timedelta | None = None
+    until: datetime | None = None
+    """When it is over by itself: after so long, or at this time; never when both are None."""
+    awaited: tuple[Awaited, ...] = ()
+    offspring: Offspring | None = None
+    key: str = ""
+    """Given by the engine."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What came of a pause."""
+
+    key: str
+    output: str | None
+    """As JSON; None when it failed."""
+    error: str | None = None
+    """As JSON: type and message."""
 
 
 class CurrentTask(Protocol):
@@ -55,6 +111,10 @@ class RunningTask(CurrentTask, Protocol):
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
         """Run an `async def` step, or recall its result."""
+        ...
+
+    def pause(self, pauses: Sequence[Pause]) -> list[Recorded]:
+        """Tell what came of each, in order, once none of them is open; until then the task waits without a worker."""
         ...
 
 

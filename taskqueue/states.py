@@ -27,9 +27,49 @@ class TaskStatus(StrEnum):
 class StepStatus(StrEnum):
     """Where a recorded step stands."""
 
+    WAITING = "waiting"
+    """Begun and not over: a sleep, a wait, a branch, a child, or a step that was given a later time by its rate."""
     SUCCEEDED = "succeeded"
     RETRYING = "retrying"
     FAILED = "failed"
+
+
+class StepKind(StrEnum):
+    """What kind of step was recorded."""
+
+    STEP = "step"
+    BRANCH = "branch"
+    """A step that runs beside others, on any worker."""
+    CHILD = "child"
+    """A pipeline that was called as a step."""
+    SLEEP = "sleep"
+    WAIT = "wait"
+    """For an event, or for the first of several."""
+    EMIT = "emit"
+
+
+class WaitOutcome(StrEnum):
+    """How a wait for an event ended; an open one has none."""
+
+    EVENT = "event"
+    TIMEOUT = "timeout"
+    CLOSED = "closed"
+    """Another one of the same wait_any came first, or the task ended."""
+
+
+class SkipKind(StrEnum):
+    """Why a request made no new task."""
+
+    DUPLICATE = "duplicate"
+    """Its key stands for another task."""
+    SINGLETON = "singleton"
+    """Another task of the same singleton is under way."""
+    DEBOUNCED = "debounced"
+    """It replaced the payload of a task that waits for quiet."""
+    MISFIRE = "misfire"
+    """A tick of the clock came too late."""
+    INVALID = "invalid"
+    """An event's data does not fit the pipeline's payload."""
 
 
 class AttemptOutcome(StrEnum):
@@ -41,6 +81,8 @@ class AttemptOutcome(StrEnum):
     """The step's own timeout ended it."""
     LOST = "lost"
     """The worker died or fell silent in the middle of it."""
+    STOPPED = "stopped"
+    """Its task was cancelled, and its worker was ended when the grace was over."""
 
 
 ENDED: Final = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED)

@@ -1,15 +1,18 @@
 """What authors of pipelines write with."""
 
 from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
+from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.tasks import current_task
 from taskqueue.errors import Permanent, RetryAfter, StepFailed, StepTimedOut
-from taskqueue.policies import Retry
+from taskqueue.policies import Limit, Rate, Retry
 
 __all__ = [
     "BoundPipeline",
+    "Limit",
     "Permanent",
     "Pipeline",
+    "Rate",
     "Retry",
     "RetryAfter",
     "Step",
@@ -17,5 +20,7 @@ __all__ = [
     "StepTimedOut",
     "current_task",
     "pipeline",
+    "sleep",
+    "sleep_until",
     "step",
 ]

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from asgiref.sync import sync_to_async
 
+from taskqueue.authoring.options import PipelineOptions, policies_of
 from taskqueue.codec import Payload, Result
 from taskqueue.context import current, current_step
 from taskqueue.definitions import PIPELINE_NAME, PipelineDefinition, check_function, check_retry, registry
@@ -100,26 +101,32 @@ class Pipeline(Generic[P, R]):
         return f"<pipeline {self.definition.name}>"
 
 
-def pipeline(name: str, *, retry: Retry = Retry()) -> Callable[[Callable[P, R]], Pipeline[P, R]]:  # noqa: B008 - frozen
+def pipeline(
+    name: str,
+    *,
+    retry: Retry = Retry(),  # noqa: B008 - frozen
+    **options: Unpack[PipelineOptions],
+) -> Callable[[Callable[P, R]], Pipeline[P, R]]:
     """Make a function a pipeline.
 
     Args:
         name: by which the API and the admin know it, such as "shop/fulfil".
         retry: when the body is tried again after an error that it raised itself, between its steps.
+        options: see `PipelineOptions`.
 
     Raises:
         DefinitionError: it cannot work, with a hint.
     """
 
     def decorate(function: Callable[P, R]) -> Pipeline[P, R]:
-        definition = define(function, name=name, retry=retry)
+        definition = define(function, name=name, retry=retry, options=options)
         registry.add(definition)
         return Pipeline(definition)
 
     return decorate
 
 
-def define(function: Callable[..., Any], *, name: str, retry: Retry) -> PipelineDefinition:
+def define(function: Callable[..., Any], *, name: str, retry: Retry, options: PipelineOptions) -> PipelineDefinition:
     """Check a pipeline's parts and put them together."""
     check_function(function, f"Pipeline {name!r}", decorator="@pipeline")
     check_retry(retry, f"Pipeline {name!r}")
@@ -129,5 +136,10 @@ def define(function: Callable[..., Any], *, name: str, retry: Retry) -> Pipeline
             hint="Use small letters, digits, dots and hyphens, parted by slashes: 'shop/fulfil'.",
         )
     return PipelineDefinition(
-        name=name, function=function, retry=retry, payload=Payload(function), result=Result(function)
+        name=name,
+        function=function,
+        retry=retry,
+        payload=Payload(function),
+        result=Result(function),
+        policies=policies_of(name, options),
     )

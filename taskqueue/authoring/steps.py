@@ -13,9 +13,17 @@ from asgiref.sync import sync_to_async
 
 from taskqueue.codec import Arguments, Result
 from taskqueue.context import current, current_step
-from taskqueue.definitions import KEY_MAX_LENGTH, STEP_NAME, StepDefinition, check_function, check_retry, check_timeout
+from taskqueue.definitions import (
+    KEY_MAX_LENGTH,
+    STEP_NAME,
+    StepDefinition,
+    check_function,
+    check_retry,
+    check_timeout,
+    registry,
+)
 from taskqueue.errors import DefinitionError, WrongPlace
-from taskqueue.policies import Retry
+from taskqueue.policies import Rate, Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,7 +105,13 @@ class StepDecorator:
 
     @overload
     def __call__(
-        self, /, *, name: str | None = None, retry: Retry = ..., timeout: timedelta | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry = ...,
+        timeout: timedelta | None = None,
+        rate: Rate | str | None = None,
     ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
     def __call__(
@@ -108,6 +122,7 @@ class StepDecorator:
         name: str | None = None,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         timeout: timedelta | None = None,
+        rate: Rate | str | None = None,
     ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
         """Make a function a step.
 
@@ -116,13 +131,16 @@ class StepDecorator:
             name: its name; from the function's by default. A stable name survives renaming the function.
             retry: when a failed try is repeated; by default five times over 24 hours.
             timeout: after so long StepTimedOut is raised inside the function.
+            rate: how often it may be called, over all workers; a name stands for a rate that is declared elsewhere.
 
         Raises:
             DefinitionError: it cannot work, with a hint.
         """
 
         def decorate(function: Callable[P, R]) -> Step[P, R]:
-            return Step(define(function, name=name, retry=retry, timeout=timeout, atomic=self._atomic))
+            definition = define(function, name=name, retry=retry, timeout=timeout, atomic=self._atomic, rate=rate)
+            registry.add_step(definition)
+            return Step(definition)
 
         return decorate if function is None else decorate(function)
 
@@ -140,7 +158,13 @@ step = AnyStepDecorator()
 
 
 def define(
-    function: Callable[..., Any], *, name: str | None, retry: Retry, timeout: timedelta | None, atomic: bool
+    function: Callable[..., Any],
+    *,
+    name: str | None,
+    retry: Retry,
+    timeout: timedelta | None,
+    atomic: bool,
+    rate: Rate | str | None,
 ) -> StepDefinition:
     """Check a step's parts and put them together."""
     what = f"Step {getattr(function, '__qualname__', function)!r}"
@@ -153,6 +177,8 @@ def define(
             hint="Use small letters, digits, dots and hyphens: @step(name='charge-card').",
         )
     check_timeout(timeout, what)
+    if rate is not None and not isinstance(rate, Rate | str):
+        raise DefinitionError(f"{what} has rate={rate!r}.", hint="Give it a Rate, or the name of one.")
     if atomic and inspect.iscoroutinefunction(function):
         raise DefinitionError(
             f"{what} is async and atomic.", hint="Django has no async transactions: make it a plain function."
@@ -163,6 +189,7 @@ def define(
         retry=retry,
         timeout=timeout,
         atomic=atomic,
+        rate=rate,
         arguments=Arguments(function),
         result=Result(function),
     )

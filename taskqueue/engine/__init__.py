@@ -9,8 +9,10 @@ A map, in the order in which a task lives through it:
     drains       the loop of a worker: claim, execute, settle and claim again, until nothing is left
     execution    the pipeline's body runs; each step is recalled, or called and checkpointed
     journal      what a task has recorded so far, and the fenced writes that add to it
+    pausing      what a body waits for is recorded, and the worker goes free
     outcomes     the closed set of ways in which an execution can end
     settlement   an outcome is written and the next task claimed, in one commit
+    chores       sweeps that nobody calls for
     control      what people ask for: retry, cancel, rerun
     liveness     worker rows, their locks and heartbeats
     mirror       pipelines of the code, as rows

@@ -8,8 +8,46 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from taskqueue.definitions import registry
+from django.db import transaction
+
+from taskqueue.definitions import fingerprint, registry
 from taskqueue.engine import statements
+
+
+def claim(claimant: Claimant) -> list[Lease]:
+    """Take the next tasks of the pipelines that this process's code knows; none when none is ready."""
+    leases, gate = claimant.taken(statements.fetch(statements.CLAIM, claimant.parameters))
+    return leases if gate is None else claim_through(gate, claimant)
+
+
+def claim_through(gate: str | None, claimant: Claimant) -> list[Lease]:
+    """Let starts through a pipeline's gate, and take the next tasks; so from gate to gate while there is nothing.
+
+    Each gate in a transaction of its own: two of them locked at once, in one order here and in another order there,
+    would be a deadlock.
+    """
+    passed: tuple[str, ...] = ()
+    while gate is not None:
+        passed = (*passed, gate)
+        with transaction.atomic():
+            leases, gate = admit(gate, claimant, passed)
+        if leases:
+            return leases
+    return []
+
+
+def admit(gate: str, claimant: Claimant, passed: tuple[str, ...]) -> tuple[list[Lease], str | None]:
+    """In a transaction: lock a gate, let through it what its limits allow, and claim what is next by then.
+
+    Returns:
+        The leases, and the next gate to try when there are none.
+    """
+    statements.fetch(statements.LOCK_GATE, {"gate": gate})
+    # A statement after the one that waited for the lock: it sees what the last holder has let through.
+    statements.fetch(statements.ADMIT, {**claimant.parameters, "gate": gate, "pipelines": [gate], "codes": [""]})
+    return claimant.taken(
+        statements.fetch(statements.CLAIM, {**claimant.parameters, "passed": list(passed)}), gated=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +62,13 @@ class Lease:
     labels: dict[str, str]
     key: str
     failures: int
+    version: str = ""
+    branch: str = ""
+    depth: int = 0
+    echo: bool = False
+    group: str = ""
+    gated: bool = field(default=False, compare=False)
+    """Whether it came through a gate: then the next one probably will."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -42,21 +87,25 @@ class Claimant:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of a claim: only pipelines that this process's code knows."""
-        return {"claimant": self.worker, "most": self.most, "pipelines": registry.names()}
+        return {"claimant": self.worker, "most": self.most, "passed": [], **known_code()}
 
-    def leases(self, rows: list[tuple[Any, ...]]) -> list[Lease]:
-        """The claimed rows as leases, in the order of the queue."""
-        return [lease_of(self.worker, row) for row in rows]
-
-
-def claim(claimant: Claimant) -> list[Lease]:
-    """Take the next tasks of the pipelines that this process's code knows; none when none is ready."""
-    return claimant.leases(statements.fetch(statements.CLAIM, claimant.parameters))
+    def taken(self, rows: list[tuple[Any, ...]], *, gated: bool = False) -> tuple[list[Lease], str | None]:
+        """The claimed rows as leases, in the order of the queue, and the gate before which the next one stands."""
+        return [lease_of(self.worker, row, gated=gated) for row in rows if row[0] is not None], rows[0][-1]
 
 
-def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
+def known_code() -> dict[str, Any]:
+    """The pipelines that this process's code knows, and the fingerprint of each."""
+    definitions = registry.all()
+    return {
+        "pipelines": [definition.name for definition in definitions],
+        "codes": [fingerprint(definition) for definition in definitions],
+    }
+
+
+def lease_of(worker: int, row: tuple[Any, ...], *, gated: bool) -> Lease:
     """A claimed row as a lease."""
-    task, pipeline, number, payload, labels, key, failures, _sort_at = row
+    task, pipeline, number, payload, labels, key, failures, version, branch, depth, echo, group, _sort_at, _gate = row
     return Lease(
         task=task,
         worker=worker,
@@ -66,4 +115,10 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         labels=json.loads(labels),
         key=key,
         failures=failures,
+        version=version,
+        branch=branch,
+        depth=depth,
+        echo=echo,
+        group=group,
+        gated=gated,
     )

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from taskqueue.engine.intake import Options, enqueue
+from taskqueue.engine.intake import Options, Origin, enqueue
 from taskqueue.engine.queries import find
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, UnknownStep
@@ -47,6 +47,11 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
             sort_at=queue_place(Now(), F("priority")),
             retried_at=Now(),
             finished_at=None,
+            # It stands before its pipeline's gate again, with whatever time it has for a start.
+            admitted_at=None,
+            finish_by=None,
+            cancel_reason="",
+            kill_at=None,
             result=None,
             error=None,
             failures=0,
@@ -101,7 +106,7 @@ def rerun(task_id: UUID) -> Task:
     """
     task = find(task_id)
     options = Options(priority=task.priority, labels=task.labels)
-    return enqueue(task.pipeline_id, task.payload, options=options, rerun_of=task.pk)
+    return enqueue(task.pipeline_id, task.payload, options=options, origin=Origin(rerun_of=task.pk))
 
 
 def locked(task_id: UUID) -> Task:

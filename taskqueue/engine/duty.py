@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from taskqueue.definitions import registry
 from taskqueue.engine import statements
+from taskqueue.engine.chores import do_chores
+from taskqueue.engine.claims import known_code
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE, recover
 
 PROMOTIONS_AT_ONCE = 20
@@ -23,20 +24,23 @@ class Duty:
         next_due_in: until the next task on a timer falls due, zero when it has; None when there is none.
         dead: workers that have died and still have a row.
         changed: whether something was queued just now.
+        chores: whether a deadline has passed, an end or an event has to be told, or a task waits for a step's turn.
     """
 
     claimable: int
     next_due_in: timedelta | None
     dead: tuple[int, ...] = ()
     changed: bool = False
+    chores: bool = False
 
 
 def attend(limit: int) -> Duty:
     """Queue what has fallen due and what dead workers held, then tell how much could be claimed, up to a limit."""
     duty = look(limit)
-    if not duty.dead and duty.next_due_in != timedelta(0):
+    if not duty.dead and not duty.chores and duty.next_due_in != timedelta(0):
         return duty
     queued = sum(recover(worker, reason="its process ended or fell silent") for worker in duty.dead)
+    queued += do_chores()
     for _ in range(PROMOTIONS_AT_ONCE):
         promoted = len(statements.fetch(statements.PROMOTE, {}))
         queued += promoted
@@ -47,8 +51,8 @@ def attend(limit: int) -> Duty:
 
 def look(limit: int) -> Duty:
     """The same without doing anything about it: one round trip."""
-    values = {"pipelines": registry.names(), "limit": limit, "lock_space": LOCK_SPACE}
+    values = {**known_code(), "passed": [], "limit": limit, "lock_space": LOCK_SPACE}
     rows = statements.fetch(statements.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
-    claimable, seconds, dead = rows[0]
+    claimable, seconds, chores, dead = rows[0]
     due_in = None if seconds is None else timedelta(seconds=max(seconds, 0.0))
-    return Duty(claimable, due_in, tuple(dead))
+    return Duty(claimable, due_in, tuple(dead), chores=chores)

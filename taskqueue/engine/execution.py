@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,12 +19,12 @@ from pydantic import ValidationError
 
 from taskqueue import codec, context
 from taskqueue.conf import settings
-from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
+from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint, registry
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
-from taskqueue.engine.outcomes import Failed, Outcome, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.outcomes import Failed, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
 from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
 from taskqueue.states import StepStatus
@@ -84,29 +84,34 @@ class Execution:
         self.keys: set[str] = set()
         self.in_flight: set[asyncio.Future[None]] = set()
         self.arguments: dict[str, str] = {}
-        self.suspended: TryAgain | PutBack | None = None
+        self.suspended: TryAgain | PutBack | Paused | None = None
 
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
         context.current.set(self)
         began = time.monotonic()
-        definition = registry.get(self.lease.pipeline)
+        definition = registry.get(self.lease.pipeline).body_for(self.lease.version)
         # An async body runs in an event loop beside this thread, which goes on doing the database's work for it.
         body: Callable[..., Any] = async_to_sync(self._await_body) if definition.is_async else self._call_body
         try:
             args, kwargs = definition.payload.unpack(self.lease.payload)
             result = definition.result.write(body(definition, args, kwargs), what="result")
             limit = settings().STEP_OUTPUT_MAX_BYTES
-            return Succeeded(codec.within(result, limit=limit, what="The result", setting="STEP_OUTPUT_MAX_BYTES"))
+            result = codec.within(result, limit=limit, what="The result", setting="STEP_OUTPUT_MAX_BYTES")
+            return Succeeded(result, fingerprint(definition))
         except Suspended as pause:
             return pause.outcome
         # An async body may cancel itself; that must not take its worker along.
         except (*AUTHOR_ERRORS, asyncio.CancelledError) as error:
             if (step_failed := step_failure_in(error)) is not None:
-                return Failed(step_failed.step, step_failed.error_type, step_failed.message)
+                return Failed(
+                    step_failed.step, step_failed.error_type, step_failed.message, code=fingerprint(definition)
+                )
             failed = describe(error, elapsed=timedelta(seconds=time.monotonic() - began))
             wait = judge(error, definition.retry, failures=self.lease.failures + 1)
-            return Failed("", failed.error_type, failed.message, failed) if wait is None else TryAgain(failed, wait)
+            if wait is not None:
+                return TryAgain(failed, wait)
+            return Failed("", failed.error_type, failed.message, failed, fingerprint(definition))
 
     def _call_body(self, definition: PipelineDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a plain body."""
@@ -127,7 +132,7 @@ class Execution:
             StepFailed: its retries are used up, now or in an earlier execution.
             Suspended: the task pauses here.
         """
-        call = self._begin(step, self._key(step, explicit_key), args, kwargs)
+        call = self._begin(step, self._key(step.name, explicit_key), args, kwargs)
         if isinstance(call, Recalled):
             return call.value
         self.journal.refuse_open_transaction(
@@ -154,7 +159,7 @@ class Execution:
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
         """The same for an `async def` step; its key is taken now, not when awaited, so that gathering is stable."""
-        return self._acall(step, self._key(step, explicit_key), args, kwargs)
+        return self._acall(step, self._key(step.name, explicit_key), args, kwargs)
 
     async def _acall(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call an `async def` step; the database is used in the worker's main thread."""
@@ -185,16 +190,35 @@ class Execution:
             return Recalled(recall(step, key, entry))
         if entry is not None and entry.status == StepStatus.FAILED:
             raise recalled_failure(key, entry)
-        if self.stopping():
+        if self.stopping() or self.journal.is_paused:
             raise self._suspend(PutBack())
         return Call(step, key, entry, args, kwargs)
 
-    def _key(self, step: StepDefinition, explicit_key: str) -> str:
+    def pause(self, pauses: Sequence[context.Pause]) -> list[context.Recorded]:
+        """Tell what came of each pause, in order, once none of them is open.
+
+        Raises:
+            Suspended: the task waits until then.
+        """
+        asked = [replace(each, key=self._key(each.name, each.explicit_key)) for each in pauses]
+        self.journal.check()
+        if self.suspended is not None:
+            raise Suspended(self.suspended)
+        entries = [self.journal.entries.get(each.key) for each in asked]
+        if any(entry is None or entry.status == StepStatus.WAITING for entry in entries):
+            raise self._suspend(Paused(tuple(asked)))
+        return [
+            context.Recorded(each.key, entry.output, entry.error)
+            for each, entry in zip(asked, entries, strict=True)
+            if entry is not None
+        ]
+
+    def _key(self, name: str, explicit_key: str) -> str:
         """The step's key: its name, then name#2 and so on by the order of calls; or what `.named()` gave it."""
         key = explicit_key
         if not key:
-            self.calls[step.name] += 1
-            key = step.name if self.calls[step.name] == 1 else f"{step.name}#{self.calls[step.name]}"
+            self.calls[name] += 1
+            key = name if self.calls[name] == 1 else f"{name}#{self.calls[name]}"
         if key in self.keys:
             raise WrongPlace(f"Two steps of this task are named {key!r}. Give each call its own name.")
         self.keys.add(key)
@@ -273,7 +297,7 @@ class Execution:
             self.suspended = replace(self.suspended, wait=max(self.suspended.wait, wait))
         return Suspended(self.suspended or PutBack())
 
-    def _suspend(self, outcome: TryAgain | PutBack) -> Suspended:
+    def _suspend(self, outcome: TryAgain | PutBack | Paused) -> Suspended:
         """Note that the task pauses, and make the exception that unwinds its body."""
         self.suspended = self.suspended or outcome
         return Suspended(self.suspended)

@@ -12,6 +12,7 @@ from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
+from taskqueue.engine.mirror import mirror_pipeline
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import Fault, InvalidOptions
 from taskqueue.ids import uuid7
@@ -20,6 +21,7 @@ from taskqueue.models.task import PRIORITY_LIMIT
 
 if TYPE_CHECKING:
     from taskqueue.definitions import PipelineDefinition
+    from taskqueue.policies import KeyTemplate
 
 KEY_MAX_LENGTH = 200
 LABELS_MAX = 20
@@ -82,17 +84,45 @@ def label_faults(labels: Mapping[str, str]) -> list[Fault]:
     return faults
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a task comes from when it was not a caller's plain request.
+
+    Attributes:
+        rerun_of: the task whose payload this is.
+        event: the event that starts it.
+        cron_at: the tick of the clock that it is for.
+        parent: the task for which it does the step `parent_key`, at `depth` below the first one.
+        branch: the place of the step that it runs; it is no task of its own then.
+        branch_limit: of its siblings so many at a time.
+        held: it waits until it is told to start.
+        shares_place: it counts under the place that its parent holds.
+    """
+
+    rerun_of: UUID | None = None
+    event: UUID | None = None
+    cron_at: datetime | None = None
+    parent: UUID | None = None
+    parent_key: str = ""
+    depth: int = 0
+    branch: str = ""
+    branch_limit: int | None = None
+    held: bool = False
+    shares_place: bool = False
+
+
 DEFAULT = Options()
+CALLER = Origin()
 
 
-def enqueue(pipeline: str, payload: object, *, options: Options = DEFAULT, rerun_of: UUID | None = None) -> Task:
+def enqueue(pipeline: str, payload: object, *, options: Options = DEFAULT, origin: Origin = CALLER) -> Task:
     """Make a task of a pipeline, from plain JSON values.
 
     Args:
         pipeline: the pipeline's name.
         payload: what its model accepts.
         options: key, priority, time and labels.
-        rerun_of: the task whose payload this is.
+        origin: where it comes from, if not from a caller.
 
     Returns:
         The new task, or the one that the key stands for, with `duplicate` set.
@@ -101,11 +131,11 @@ def enqueue(pipeline: str, payload: object, *, options: Options = DEFAULT, rerun
         UnknownPipeline, InvalidPayload, Unstorable, TooLarge: nothing was made.
     """
     definition = registry.get(pipeline)
-    return insert(definition, definition.payload.check(payload), options=options, rerun_of=rerun_of)
+    return insert(definition, definition.payload.check(payload), options=options, origin=origin)
 
 
 def insert(
-    definition: PipelineDefinition, payload: str, *, options: Options = DEFAULT, rerun_of: UUID | None = None
+    definition: PipelineDefinition, payload: str, *, options: Options = DEFAULT, origin: Origin = CALLER
 ) -> Task:
     """Make a task whose payload has been checked and written by the pipeline's own model; else as `enqueue`."""
     limits = settings()
@@ -120,11 +150,14 @@ def insert(
         "priority": options.priority,
         "run_at": options.run_at,
         "labels": codec.write(dict(options.labels), what="labels"),
-        "rerun_of": rerun_of,
+        **vars(origin),
+        **start_of(definition, payload, options),
     }
     while True:
         made = statements.fetch(statements.ENQUEUE, values)
         if made:
+            if made[0][-1]:
+                mirror_pipeline(definition)
             ring_on_commit()
             return new_task(values, options, made[0])
         if (task := holder_of(definition.name, options.key)) is not None:
@@ -132,9 +165,29 @@ def insert(
         # The key's window ended, or its task was pruned, between the two statements: there is room for ours now.
 
 
+def start_of(definition: PipelineDefinition, payload: str, options: Options) -> dict[str, Any]:
+    """What the pipeline's policies say about a new task."""
+    policies = definition.policies
+    return {
+        "group": key_of(policies.group, payload, options) if policies.group else "",
+        "version": policies.version,
+        "start_within": policies.start_within,
+        "finish_within": policies.finish_within,
+        "cancel_grace": policies.cancel_grace,
+        "echo": bool(definition.handlers) or policies.announce,
+        "merge_key": "",
+        "solo_key": "",
+    }
+
+
+def key_of(template: KeyTemplate, payload: str, options: Options) -> str:
+    """The value of a key for a task."""
+    return template.render(codec.read(payload), options.labels)
+
+
 def new_task(values: dict[str, Any], options: Options, made: tuple[Any, ...]) -> Task:
     """The task just inserted, as a model instance and without another query; its payload is deferred."""
-    status, due_at, sort_at, created_at = made
+    status, due_at, sort_at, created_at, _unmirrored = made
     task = Task(
         id=values["id"],
         pipeline_id=values["pipeline"],
@@ -144,7 +197,11 @@ def new_task(values: dict[str, Any], options: Options, made: tuple[Any, ...]) ->
         priority=options.priority,
         due_at=due_at,
         sort_at=sort_at,
+        group=values["group"],
+        version=values["version"],
         rerun_of_id=values["rerun_of"],
+        parent_id=values["parent"],
+        event_id=values["event"],
         created_at=created_at,
     )
     del task.payload

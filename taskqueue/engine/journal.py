@@ -17,7 +17,7 @@ from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.outcomes import DatabaseLost, FailedTry
 from taskqueue.errors import StepFailed, WrongPlace
-from taskqueue.states import StepStatus
+from taskqueue.states import StepKind, StepStatus
 
 OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
@@ -34,6 +34,9 @@ class Entry:
     input_hash: str
     output: str | None
     error: str | None
+    kind: str = StepKind.STEP
+    is_due: bool = True
+    """Of a waiting one: whether its time had come when it was read."""
 
 
 @dataclass
@@ -48,6 +51,8 @@ class Journal:
     in_transaction: bool = field(init=False)
     """Whether the execution began inside a transaction, as in tests."""
     lost: DatabaseLost | None = None
+    is_paused: bool = False
+    """Whether people had paused the pipeline at the last checkpoint."""
     used_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -59,12 +64,23 @@ class Journal:
         """Read everything that is recorded for a task, in one query; a first lease cannot have anything."""
         journal = cls(lease)
         if lease.number > 1:
-            for key, *recorded in statements.fetch(statements.LOAD_JOURNAL, {"task": lease.task}):
-                journal.entries[key] = Entry(*recorded)
-                journal.output_bytes += len((journal.entries[key].output or "").encode())
+            journal.entries = read_entries(lease)
+            if any(is_overdue(entry) for entry in journal.entries.values()):
+                statements.fetch(statements.CLOSE_OVERDUE, {"task": lease.task})
+                journal.entries = read_entries(lease)
+            journal.output_bytes = sum(len((entry.output or "").encode()) for entry in journal.entries.values())
         return journal
 
-    def checkpoint(self, *, key: str, name: str, arguments: str, output: str, elapsed: timedelta) -> str | None:
+    def checkpoint(
+        self,
+        *,
+        key: str,
+        name: str,
+        arguments: str,
+        output: str,
+        elapsed: timedelta,
+        kind: StepKind = StepKind.STEP,
+    ) -> str | None:
         """Record that a step succeeded.
 
         Returns:
@@ -72,10 +88,11 @@ class Journal:
         """
         input_hash = codec.fingerprint_of(arguments)
         values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output}
-        rows = self._write(statements.CHECKPOINT, {**values, "elapsed": elapsed})
+        rows = self._write(statements.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed})
         if not rows:
             return None
-        recorded: str = rows[0][0]
+        recorded: str
+        recorded, self.is_paused = rows[0]
         self.entries[key] = Entry(StepStatus.SUCCEEDED, 0, input_hash, recorded, None)
         self.output_bytes += len(recorded.encode())
         return recorded
@@ -151,6 +168,21 @@ class Journal:
         """What libpq knows of the connection, without asking the server."""
         status: int = self.django.connection.pgconn.transaction_status
         return status
+
+
+def read_entries(lease: Lease) -> dict[str, Entry]:
+    """What is recorded of a task, by key."""
+    return {
+        key: Entry(status, failures, input_hash, output, error, kind, is_due)
+        for key, kind, status, failures, input_hash, output, error, is_due in statements.fetch(
+            statements.LOAD_JOURNAL, {"task": lease.task}
+        )
+    }
+
+
+def is_overdue(entry: Entry) -> bool:
+    """Whether it waits and its time has come; a step that was given a time by its rate is called then."""
+    return entry.status == StepStatus.WAITING and entry.kind != StepKind.STEP and entry.is_due
 
 
 def failed_try(failed: FailedTry, *, step_status: StepStatus) -> dict[str, Any]:

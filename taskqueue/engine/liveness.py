@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -16,6 +17,7 @@ from django.db import Error, connections
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.activity import Activity, Doing
 from taskqueue.engine.claims import Lease
@@ -29,8 +31,11 @@ LOOK_EVERY = 0.25
 
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
-INSERT INTO taskqueue_worker (host, pid, cluster, version, started_at, beat_at, end_reason, step)
-VALUES (%(host)s, %(pid)s, %(cluster)s, %(version)s, statement_timestamp(), statement_timestamp(), '', '')
+INSERT INTO taskqueue_worker (host, pid, cluster, version, pipelines, started_at, beat_at, end_reason, step)
+VALUES (
+    %(host)s, %(pid)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
+    statement_timestamp(), statement_timestamp(), '', ''
+)
 RETURNING id
 """
 GONE_AFTER_TEN_SECONDS: LiteralString = (
@@ -167,7 +172,13 @@ class Heart:
         """Insert this process's row and take its lock in one transaction: nobody sees the row without the lock."""
         self._disconnect()
         self._connection = connection = private_connection()
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "cluster": self.cluster, "version": running_version()}
+        who = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "cluster": self.cluster,
+            "version": running_version(),
+            "pipelines": json.dumps(registry.names()),
+        }
         with connection.transaction():
             row = connection.execute(REGISTER, who).fetchone()
             assert row is not None  # noqa: S101 - INSERT … RETURNING

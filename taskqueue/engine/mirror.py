@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db import router, transaction
 from django.db.models.functions import Now
 
-from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
-from taskqueue.models import Pipeline, PipelineStep
-from taskqueue.policies import Retry
+from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
+from taskqueue.models import Gate, Pipeline, PipelineStep, Task
+from taskqueue.models import Rate as RateRow
+from taskqueue.policies import Limit, Rate, Retry
 
 
 def mirror_pipelines() -> None:
@@ -23,9 +27,10 @@ def mirror_pipelines() -> None:
             mirror_pipeline(definition)
 
 
-def mirror_after_migrate(*, using: str, **_signal: object) -> None:
-    """The same after `migrate`, if it was this app's database that was migrated."""
-    if router.allow_migrate_model(using, Pipeline):
+def mirror_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = (), **_signal: object) -> None:
+    """The same after `migrate`, if it was this app's database that was migrated, and forwards."""
+    went_back = any(backwards for _migration, backwards in plan)
+    if router.allow_migrate_model(using, Pipeline) and not went_back:
         mirror_pipelines()
 
 
@@ -39,13 +44,73 @@ def mirror_pipeline(definition: PipelineDefinition) -> None:
             "payload_example": definition.payload.example(),
             "result_schema": definition.result.json_schema(),
             "retry": waits_of(definition.retry),
+            "policies": described(definition.policies),
+            "version": definition.policies.version,
+            "fingerprint": fingerprint(definition),
+            "announces": definition.policies.announce,
+            "has_handlers": bool(definition.handlers),
             "updated_at": Now(),
         },
     )
+    mirror_limits(definition, pipeline)
     steps = definition.known_steps()
     for position, step in enumerate(steps):
         PipelineStep.objects.update_or_create(pipeline=pipeline, name=step.name, defaults=facts_of(step, position))
     pipeline.known_steps.exclude(name__in=[step.name for step in steps]).delete()
+
+
+def mirror_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
+    """Write what the code says of limits; what people changed stays."""
+    policies = definition.policies
+    rate = mirror_rate(definition.throttle_name, policies.throttle) if policies.throttle is not None else None
+    group = policies.group
+    declared = {
+        "declared_tasks": most_of(policies.concurrency, keyed=False),
+        "declared_tasks_per_key": most_of(policies.concurrency, keyed=True),
+        "declared_steps": most_of(policies.step_concurrency, keyed=False),
+        "declared_steps_per_key": most_of(policies.step_concurrency, keyed=True),
+        "key": group.text if group is not None else "",
+        "rate": rate,
+        "rate_is_keyed": policies.throttle is not None and policies.throttle.template is not None,
+    }
+    # Every pipeline has one, so that people can limit any of them.
+    Gate.objects.update_or_create(pipeline=pipeline, defaults=declared)
+    if group is None:
+        # The code no longer groups them: those that wait stand in one queue from now on.
+        Task.objects.filter(group_lane=pipeline.name).update(group="")
+
+
+def most_of(limits: Sequence[Limit], *, keyed: bool) -> int | None:
+    """How many the limit of this kind allows; None when there is none."""
+    return next((limit.most for limit in limits if bool(limit.key) == keyed), None)
+
+
+def mirror_rate(name: str, rate: Rate) -> RateRow:
+    """Write what the code says of a rate; what people changed stays."""
+    row, _created = RateRow.objects.update_or_create(
+        name=name,
+        defaults={
+            "key": rate.key,
+            "declared_count": rate.count,
+            "declared_per": rate.per,
+            "declared_burst": rate.burst,
+            "updated_at": Now(),
+        },
+    )
+    return row
+
+
+def described(policies: Policies) -> dict[str, Any]:
+    """Policies as JSON, for people: those that are set."""
+    found: dict[str, Any] = json.loads(json.dumps(vars(policies), default=plain))
+    return {name: value for name, value in found.items() if value not in (None, "", [], False)}
+
+
+def plain(value: object) -> object:
+    """A policy, or a part of one, as JSON can hold it."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return dict(value) if isinstance(value, Mapping) else vars(value)
 
 
 def facts_of(step: StepDefinition, position: int) -> dict[str, Any]:

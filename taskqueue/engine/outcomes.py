@@ -5,9 +5,10 @@ Author code may raise anything; from here on only these travel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
+from taskqueue.context import Pause
 from taskqueue.states import AttemptOutcome
 
 
@@ -32,6 +33,10 @@ class Succeeded:
     """The body returned."""
 
     result: str
+    code: str = field(default="", compare=False)
+    """The fingerprint of the code that ran."""
+    drift: str | None = field(default=None, compare=False)
+    """Where the record and the code disagreed, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class Failed:
     error_type: str
     message: str
     body: FailedTry | None = None
+    code: str = field(default="", compare=False)
+    drift: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,20 @@ class PutBack:
     """The worker is stopping, or has found that its lease is gone: the task goes back unless someone else holds it."""
 
 
-Outcome = Succeeded | Failed | TryAgain | PutBack
+@dataclass(frozen=True)
+class Paused:
+    """The body waits for times, events or other tasks; it goes on when none of them is open any more."""
+
+    pauses: tuple[Pause, ...]
+
+
+Outcome = Succeeded | Failed | TryAgain | PutBack | Paused
 
 
 class Suspended(BaseException):
     """Unwinds a pipeline's body at a step. Not an Exception, so that the author's handlers do not swallow it."""
 
-    def __init__(self, outcome: TryAgain | PutBack) -> None:
+    def __init__(self, outcome: TryAgain | PutBack | Paused) -> None:
         super().__init__(type(outcome).__name__)
         self.outcome = outcome
 

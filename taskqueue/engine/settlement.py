@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, LiteralString, assert_never
 
+from django.db import transaction
+
 from taskqueue import codec
 from taskqueue.engine import statements
-from taskqueue.engine.claims import Claimant, Lease
+from taskqueue.engine.claims import Claimant, Lease, admit, claim, claim_through
 from taskqueue.engine.journal import failed_try
-from taskqueue.engine.outcomes import Failed, Outcome, PutBack, Succeeded, TryAgain
+from taskqueue.engine.outcomes import Failed, Outcome, Paused, PutBack, Succeeded, TryAgain
+from taskqueue.engine.pausing import pause
 from taskqueue.states import StepStatus, TaskStatus
 
 
@@ -17,27 +20,46 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list
 
     When the lease is gone nothing is written for its task: whoever holds it now writes its own ending.
     """
+    if isinstance(outcome, Paused):
+        pause(lease, outcome)
+        return claim(claimant) if claimant is not None else []
     statement, values = writing(outcome)
     values.update(lease.fence)
     if claimant is None:
         statements.fetch(statements.alone(statement), values)
         return []
-    return claimant.leases(statements.fetch(statements.and_claim(statement), {**values, **claimant.parameters}))
+    if lease.gated:
+        return settle_before_gate(lease, statement, values, claimant)
+    rows = statements.fetch(statements.and_claim(statement), {**values, **claimant.parameters})
+    leases, gate = claimant.taken(rows)
+    return leases if gate is None else claim_through(gate, claimant)
 
 
-def writing(outcome: Outcome) -> tuple[LiteralString, dict[str, Any]]:
+def settle_before_gate(
+    lease: Lease, statement: LiteralString, values: dict[str, Any], claimant: Claimant
+) -> list[Lease]:
+    """The same in one commit when the next task stands before the gate through which this one came."""
+    with transaction.atomic():
+        statements.fetch(statements.alone(statement), values)
+        leases, gate = admit(lease.pipeline, claimant, (lease.pipeline,))
+    return leases or claim_through(gate, claimant)
+
+
+def writing(outcome: Succeeded | Failed | TryAgain | PutBack) -> tuple[LiteralString, dict[str, Any]]:
     """The statement that writes an outcome, and its parameters but for the fence."""
     match outcome:
-        case Succeeded(result):
-            return statements.FINISH, {"status": TaskStatus.SUCCEEDED, "result": result, "error": None}
+        case Succeeded(result, code, drift):
+            ended = {"code": code, "drift": drift}
+            return statements.FINISH, {"status": TaskStatus.SUCCEEDED, "result": result, "error": None, **ended}
         case TryAgain(failed, wait):
             values = failed_try(failed, step_status=StepStatus.RETRYING)
             return statements.TRY_AGAIN, {**values, "wait": wait, "body_failures": 0 if failed.key else 1}
-        case Failed(step, error_type, message, body):
+        case Failed(step, error_type, message, body, code, drift):
+            ended = {"code": code, "drift": drift}
             error = codec.write({"type": error_type, "message": message, "step": step or None})
             if body is None:
-                return statements.FINISH, {"status": TaskStatus.FAILED, "result": None, "error": error}
-            return statements.FAIL_BODY, {**failed_try(body, step_status=StepStatus.FAILED), "error": error}
+                return statements.FINISH, {"status": TaskStatus.FAILED, "result": None, "error": error, **ended}
+            return statements.FAIL_BODY, {**failed_try(body, step_status=StepStatus.FAILED), "error": error, **ended}
         case PutBack():
             return statements.PUT_BACK, {}
         case _:

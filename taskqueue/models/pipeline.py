@@ -15,8 +15,29 @@ class Pipeline(models.Model):
     payload_example = models.JSONField(null=True, blank=True)
     result_schema = models.JSONField(default=dict, help_text="JSON schema of the result.")
     retry = models.JSONField(default=list, help_text="Waits between tries of the body itself, in seconds.")
+    policies = models.JSONField(
+        default=dict, db_default={}, blank=True, help_text="What else the code says: limits, rates, starts."
+    )
+    version = models.CharField(
+        max_length=50, blank=True, default="", db_default="", help_text="Of the body that new tasks run."
+    )
+    fingerprint = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="Of the code of body and steps."
+    )
+    announces = models.BooleanField(
+        default=False, db_default=False, help_text="Whether its tasks emit an event when they end."
+    )
+    has_handlers = models.BooleanField(
+        default=False, db_default=False, help_text="Whether on_failure or on_cancel runs after its tasks."
+    )
+    paused_at = models.DateTimeField(null=True, blank=True)
+    paused_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    pause_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
     registered_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        permissions = [("pause_pipeline", "Can pause and resume pipeline")]
 
     def __str__(self) -> str:
         """The name."""

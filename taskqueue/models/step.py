@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from taskqueue.models.task import Task
 from taskqueue.models.worker import Worker
-from taskqueue.states import AttemptOutcome, StepStatus
+from taskqueue.states import AttemptOutcome, StepKind, StepStatus
 
 
 class Step(models.Model):
@@ -16,12 +16,28 @@ class Step(models.Model):
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="steps", db_index=False)
     key = models.CharField(max_length=200, help_text="The step's name, with #2, #3 … for further calls.")
     name = models.CharField(max_length=200)
+    kind = models.CharField(
+        max_length=8,
+        default=StepKind.STEP,
+        db_default=StepKind.STEP,
+        choices=[(kind.value, kind.value) for kind in StepKind],
+    )
     status = models.CharField(max_length=16, choices=[(status.value, status.value) for status in StepStatus])
     failures = models.SmallIntegerField(default=0, help_text="Failed tries since the last retry by a person.")
     input = models.JSONField(null=True, blank=True)
     input_hash = models.CharField(max_length=32)
     output = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="The last failed try: type and message.")
+    until = models.DateTimeField(null=True, blank=True, help_text="When a waiting one is over by itself.")
+    child = models.ForeignKey(
+        Task,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        help_text="The task that does it.",
+    )
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
 
@@ -29,16 +45,25 @@ class Step(models.Model):
         constraints = [
             # Also serves statements.LOAD_JOURNAL: all checkpoints of one task.
             models.UniqueConstraint(fields=["task", "key"], name="taskqueue_step_key_once"),
+            models.CheckConstraint(name="taskqueue_step_kind_known", condition=Q(kind__in=list(StepKind))),
             models.CheckConstraint(name="taskqueue_step_status_known", condition=Q(status__in=list(StepStatus))),
             models.CheckConstraint(
                 name="taskqueue_step_error_unless_succeeded",
                 condition=Q(status=StepStatus.SUCCEEDED, error__isnull=True)
-                | (~Q(status=StepStatus.SUCCEEDED) & Q(error__isnull=False, output__isnull=True)),
+                | Q(status=StepStatus.WAITING, error__isnull=True, output__isnull=True)
+                | (
+                    ~Q(status__in=[StepStatus.SUCCEEDED, StepStatus.WAITING])
+                    & Q(error__isnull=False, output__isnull=True)
+                ),
             ),
             models.CheckConstraint(
                 name="taskqueue_step_ends_after_start", condition=Q(finished_at__gte=models.F("started_at"))
             ),
             models.CheckConstraint(name="taskqueue_step_has_key", condition=~Q(key="")),
+        ]
+        indexes = [
+            # pruning: the step that a task did for another one
+            models.Index(fields=["child"], name="taskqueue_step_by_child", condition=Q(child__isnull=False)),
         ]
 
     def __str__(self) -> str:

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, ExpressionWrapper, F, Q, Value, When
-from django.db.models.functions import Now
+from django.db.models import Case, ExpressionWrapper, F, Func, Q, Value, When
+from django.db.models.functions import Least, Now
 
 from taskqueue.ids import uuid7
 from taskqueue.models.pipeline import Pipeline
@@ -15,12 +15,22 @@ from taskqueue.models.worker import Worker
 from taskqueue.states import ENDED, ON_A_TIMER, TaskStatus
 
 PRIORITY_LIMIT = 600
+NOT_ADMITTED = "+"
+"""Marks the queue of a pipeline's tasks that have not started yet; no name has it in it."""
 
 
 def queue_place(due_at: Any, priority: Any) -> ExpressionWrapper[Any]:
     """The `sort_at` that belongs to a due time and a priority."""
     ahead = ExpressionWrapper(priority * Value(timedelta(seconds=1)), models.DurationField())
     return ExpressionWrapper(due_at - ahead, models.DateTimeField())
+
+
+class Concatenated(Func):
+    """Texts one after the other by PostgreSQL's operator, which unlike its function is fit for generated columns."""
+
+    template = "(%(expressions)s)"
+    arg_joiner = " || "
+    output_field = models.CharField()
 
 
 class Task(models.Model):
@@ -37,15 +47,52 @@ class Task(models.Model):
     result = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="Why it failed: type, message and step.")
 
-    due_at = models.DateTimeField(help_text="When it may start or go on.")
-    sort_at = models.DateTimeField(help_text="Its place in the queue: due_at less priority seconds.")
-    # Both are null whenever they do not apply, so each has one index that serves it and no other can: the planner
-    # cannot be led astray by statistics that are older than the queue.
+    due_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it may start or go on; null while it waits for something without a time."
+    )
+    sort_at = models.DateTimeField(
+        null=True, blank=True, help_text="Its place in the queue: due_at less priority seconds."
+    )
+    group = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        db_collation="C",
+        help_text="The value of its limit's key.",
+    )
+    admitted_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it holds a place under its pipeline's limits; until it ends."
+    )
+    shares_place = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Whether it counts under its parent's place, as a child of the same limit.",
+    )
+    # The generated columns are null whenever they do not apply, so each has one index that serves it and no other can:
+    # the planner cannot be led astray by statistics that are older than the queue.
     lane = models.GeneratedField(
-        expression=Case(When(status=TaskStatus.QUEUED, then=F("pipeline"))),
+        expression=Case(
+            When(status=TaskStatus.QUEUED, admitted_at__isnull=False, then=F("pipeline")),
+            When(status=TaskStatus.QUEUED, group="", then=Concatenated(F("pipeline"), Value(NOT_ADMITTED))),
+        ),
+        output_field=models.CharField(max_length=201, null=True, db_collation="C"),
+        db_persist=True,
+        help_text="The queue that it stands in: its pipeline's name, with a plus before its first start.",
+    )
+    group_lane = models.GeneratedField(
+        expression=Case(When(~Q(group=""), status=TaskStatus.QUEUED, admitted_at__isnull=True, then=F("pipeline"))),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),
         db_persist=True,
-        help_text="The pipeline in whose queue it stands; null while it is not ready.",
+        help_text="The pipeline in whose queue of its group it stands, before its first start.",
+    )
+    held = models.GeneratedField(
+        expression=Case(
+            When(admitted_at__isnull=False, finished_at__isnull=True, shares_place=False, then=F("pipeline"))
+        ),
+        output_field=models.CharField(max_length=200, null=True, db_collation="C"),
+        db_persist=True,
+        help_text="The pipeline under whose limits it holds a place.",
     )
     timer_at = models.GeneratedField(
         expression=Case(When(status__in=ON_A_TIMER, then=F("due_at"))),
@@ -60,6 +107,108 @@ class Task(models.Model):
     failures = models.SmallIntegerField(default=0, help_text="Failed tries of the body itself, between its steps.")
     progress = models.FloatField(null=True, blank=True)
     progress_note = models.CharField(max_length=200, blank=True, default="")
+    waits_at = models.CharField(
+        max_length=250,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The rate or limit that a waiting task waits for, if any.",
+    )
+    step_lane = models.GeneratedField(
+        expression=Case(When(~Q(waits_at=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline"))),
+        output_field=models.CharField(max_length=200, null=True, db_collation="C"),
+        db_persist=True,
+        help_text="The pipeline for whose step limit it waits.",
+    )
+
+    parent = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children", db_index=False
+    )
+    parent_key = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="The parent's step that it does."
+    )
+    branch = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The step that it runs beside its siblings, if it is one.",
+    )
+    branch_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Of its siblings so many at a time.")
+    depth = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="How many parents it has above it.")
+    event = models.ForeignKey(
+        "taskqueue.Event", on_delete=models.SET_NULL, null=True, blank=True, related_name="started", db_index=False
+    )
+    cron_at = models.DateTimeField(null=True, blank=True, help_text="The tick of the clock that it is for.")
+    merge_key = models.CharField(
+        max_length=201,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Requests with the same one join it until it is due.",
+    )
+    merging = models.GeneratedField(
+        expression=Case(
+            When(
+                ~Q(merge_key=""),
+                status=TaskStatus.SCHEDULED,
+                then=Concatenated(F("pipeline"), Value(" "), F("merge_key")),
+            )
+        ),
+        output_field=models.CharField(max_length=402, null=True, db_collation="C"),
+        db_persist=True,
+    )
+    solo_key = models.CharField(
+        max_length=201, blank=True, default="", db_default="", help_text="Only one task with it is under way at a time."
+    )
+    solo = models.GeneratedField(
+        expression=Case(
+            When(
+                ~Q(solo_key=""),
+                finished_at__isnull=True,
+                then=Concatenated(F("pipeline"), Value(" "), F("solo_key")),
+            )
+        ),
+        output_field=models.CharField(max_length=402, null=True, db_collation="C"),
+        db_persist=True,
+    )
+
+    start_by = models.DateTimeField(null=True, blank=True, help_text="Cancelled if it has not started by then.")
+    finish_within = models.DurationField(null=True, blank=True, help_text="Cancelled so long after its start.")
+    finish_by = models.DateTimeField(null=True, blank=True, help_text="Cancelled if it has not ended by then.")
+    deadline_at = models.GeneratedField(
+        expression=Case(
+            When(finished_at__isnull=True, started_at__isnull=True, then=Least(F("start_by"), F("finish_by"))),
+            When(finished_at__isnull=True, then=F("finish_by")),
+        ),
+        output_field=models.DateTimeField(null=True),
+        db_persist=True,
+    )
+    cancel_grace = models.DurationField(
+        null=True, blank=True, help_text="How long after a cancel its worker may go on with the step that it is in."
+    )
+    cancel_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
+    kill_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a worker still in a step of the cancelled task is ended."
+    )
+    echo = models.BooleanField(default=False, db_default=False, help_text="Whether somebody has to be told of its end.")
+    echo_at = models.GeneratedField(
+        expression=Case(When(echo=True, finished_at__isnull=False, then=F("finished_at"))),
+        output_field=models.DateTimeField(null=True),
+        db_persist=True,
+        help_text="Since when its end has to be told; null before and after.",
+    )
+
+    version = models.CharField(
+        max_length=50, blank=True, default="", db_default="", help_text="Of the body that it runs."
+    )
+    code_began = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="The code that it started on."
+    )
+    code_ended = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="The code that it ended on."
+    )
+    drift = models.JSONField(null=True, blank=True, help_text="Where its record and the code disagreed.")
     rerun_of = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="reruns", db_index=False
     )
@@ -101,6 +250,19 @@ class Task(models.Model):
                 name="taskqueue_task_result_of_success",
                 condition=Q(result__isnull=True) | Q(status=TaskStatus.SUCCEEDED),
             ),
+            models.CheckConstraint(
+                name="taskqueue_task_ready_has_place",
+                condition=~Q(status__in=[TaskStatus.QUEUED, TaskStatus.SCHEDULED, TaskStatus.RETRYING])
+                | Q(due_at__isnull=False, sort_at__isnull=False),
+            ),
+            # Of two requests for a singleton, or for one debounced or batched task, the second finds the first.
+            models.UniqueConstraint(fields=["solo"], name="taskqueue_task_solo_once", condition=Q(solo__isnull=False)),
+            models.UniqueConstraint(
+                fields=["merging"], name="taskqueue_task_merging_once", condition=Q(merging__isnull=False)
+            ),
+            models.UniqueConstraint(
+                fields=["pipeline", "cron_at"], name="taskqueue_task_tick_once", condition=Q(cron_at__isnull=False)
+            ),
             models.CheckConstraint(name="taskqueue_task_lease_counts_up", condition=Q(lease__gte=0)),
             models.CheckConstraint(
                 name="taskqueue_task_progress_share",
@@ -110,6 +272,22 @@ class Task(models.Model):
         indexes = [
             # statements.CLAIM: the head of each pipeline's queue.
             models.Index("lane", "sort_at", "id", name="taskqueue_task_claim", condition=Q(lane__isnull=False)),
+            # the gate: the heads of each group's queue
+            models.Index(
+                "group_lane",
+                "group",
+                "sort_at",
+                "id",
+                name="taskqueue_task_groups",
+                condition=Q(group_lane__isnull=False),
+            ),
+            # the gate: who holds a place
+            models.Index("held", "group", name="taskqueue_task_places", condition=Q(held__isnull=False)),
+            models.Index("step_lane", "id", name="taskqueue_task_at_step", condition=Q(step_lane__isnull=False)),
+            models.Index("deadline_at", name="taskqueue_task_deadline", condition=Q(deadline_at__isnull=False)),
+            models.Index("echo_at", name="taskqueue_task_echo", condition=Q(echo_at__isnull=False)),
+            models.Index("parent", "id", name="taskqueue_task_by_parent", condition=Q(parent__isnull=False)),
+            models.Index("event", name="taskqueue_task_by_event", condition=Q(event__isnull=False)),
             # statements.PROMOTE and NEXT_TIMER: what becomes due next.
             models.Index("timer_at", name="taskqueue_task_timer", condition=Q(timer_at__isnull=False)),
             # statements.RECOVER: what a dead worker held.

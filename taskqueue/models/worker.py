@@ -19,6 +19,9 @@ class Worker(models.Model):
     beat_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=100, blank=True, default="")
+    pipelines = models.JSONField(
+        default=list, db_default=[], blank=True, help_text="The pipelines that its code knows."
+    )
     task_id = models.UUIDField(null=True, blank=True, help_text="The task in its hands, as of the last look.")
     step = models.CharField(max_length=200, blank=True, default="")
     step_started_at = models.DateTimeField(null=True, blank=True)

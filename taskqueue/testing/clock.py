@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import F
 
-from taskqueue.models import Attempt, IdempotencyKey, Step, Task
+from taskqueue.models import Attempt, Event, IdempotencyKey, RateUse, Schedule, Step, Task, Wait
 
 
 def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
@@ -23,8 +23,23 @@ def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: f
 
 
 MOVED = {
-    Task: ("due_at", "sort_at", "created_at", "started_at", "finished_at", "retried_at"),
-    Step: ("started_at", "finished_at"),
+    Task: (
+        "due_at",
+        "sort_at",
+        "created_at",
+        "admitted_at",
+        "started_at",
+        "start_by",
+        "finish_by",
+        "finished_at",
+        "retried_at",
+        "kill_at",
+    ),
+    Step: ("started_at", "finished_at", "until"),
+    Wait: ("until", "created_at", "resolved_at"),
+    Event: ("received_at", "routed_at"),
+    RateUse: ("arrival_at", "admitted_at", "held_until"),
+    Schedule: ("next_at", "last_at"),
     Attempt: ("started_at", "finished_at"),
     IdempotencyKey: ("expires_at",),
 }

@@ -12,6 +12,7 @@ from typing import Self
 from django.db import connection
 from django.db.models.functions import Now
 
+from taskqueue.definitions import registry
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.drains import drain
 from taskqueue.engine.liveness import running_version
@@ -42,7 +43,11 @@ class InProcessWorker:
     def __post_init__(self) -> None:
         """Register it and take its lock on the test's connection."""
         self.row = Worker.objects.create(
-            host=socket.gethostname(), pid=os.getpid(), cluster="in-process", version=running_version()
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            cluster="in-process",
+            version=running_version(),
+            pipelines=registry.names(),
         )
         self._lock("pg_advisory_lock")
 

@@ -127,7 +127,13 @@ def test_a_step_finished_between_two_losses_makes_the_count_start_again():
         for number in range(1, 5)
     )
     Step.objects.create(
-        task=task, key="x", name="x", status="succeeded", started_at=task.due_at, finished_at=task.due_at, input_hash=""
+        task=task,
+        key="x",
+        name="x",
+        status="succeeded",
+        started_at=task.created_at,
+        finished_at=task.created_at,
+        input_hash="",
     )
     Task.objects.filter(pk=task.pk).update(status="running", worker=worker.row, lease=1, started_at=task.created_at)
 

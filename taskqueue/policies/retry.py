@@ -1,4 +1,4 @@
-"""Policies as frozen values: they validate themselves, calculate, and touch nothing."""
+"""When a failed step is tried again."""
 
 from __future__ import annotations
 

@@ -1,0 +1,20 @@
+"""Where a call stands: in a pipeline's body, in a step, or outside of tasks."""
+
+from __future__ import annotations
+
+from taskqueue.context import RunningTask, current, current_step
+from taskqueue.errors import WrongPlace
+
+
+def body(call: str) -> RunningTask | None:
+    """The task in whose body a call stands; None outside of tasks.
+
+    Raises:
+        WrongPlace: the call stands inside a step.
+    """
+    if current_step.get():
+        raise WrongPlace(
+            f"{call} was called inside step {current_step.get()!r}, which holds a worker. "
+            "Call it in the pipeline's body."
+        )
+    return current.get()

@@ -1,0 +1,31 @@
+"""What authors define: frozen descriptions of pipelines and steps, and the registry that knows them by name."""
+
+from taskqueue.definitions.checks import (
+    KEY_MAX_LENGTH,
+    PIPELINE_NAME,
+    STEP_NAME,
+    check_function,
+    check_retry,
+    check_timeout,
+)
+from taskqueue.definitions.fingerprints import fingerprint
+from taskqueue.definitions.pipelines import PipelineDefinition, Policies
+from taskqueue.definitions.registry import Registry, place_of, registry
+from taskqueue.definitions.steps import StepDefinition, steps_named_in
+
+__all__ = [
+    "KEY_MAX_LENGTH",
+    "PIPELINE_NAME",
+    "STEP_NAME",
+    "PipelineDefinition",
+    "Policies",
+    "Registry",
+    "StepDefinition",
+    "check_function",
+    "check_retry",
+    "check_timeout",
+    "fingerprint",
+    "place_of",
+    "registry",
+    "steps_named_in",
+]

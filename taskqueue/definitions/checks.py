@@ -1,0 +1,52 @@
+"""What is wrong with a definition is said where it is written."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from datetime import timedelta
+
+from taskqueue.errors import DefinitionError
+from taskqueue.policies import Retry
+
+STEP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+PIPELINE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
+KEY_MAX_LENGTH = 200
+
+
+def check_function(function: object, what: str, *, decorator: str) -> None:
+    """See that a decorated object can be called as a pipeline or a step.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    if not inspect.isfunction(function):
+        raise DefinitionError(
+            f"{what} is not a function.", hint=f"Put {decorator} on a def, as its outermost decorator."
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise DefinitionError(f"{what} is a generator.", hint="Return a list instead of yielding.")
+    if next(iter(inspect.signature(function).parameters), "") in {"self", "cls"}:
+        raise DefinitionError(f"{what} is a method.", hint="Make it a function of the module.")
+
+
+def check_retry(retry: object, what: str) -> None:
+    """See that a policy is one.
+
+    Raises:
+        DefinitionError: it is something else.
+    """
+    if not isinstance(retry, Retry):
+        raise DefinitionError(
+            f"{what} has retry={retry!r}.", hint="Give it a Retry, such as Retry.fixed(…) or Retry.never()."
+        )
+
+
+def check_timeout(timeout: object, what: str) -> None:
+    """See that a timeout is one.
+
+    Raises:
+        DefinitionError: it is something else, or no time at all.
+    """
+    if timeout is not None and not (isinstance(timeout, timedelta) and timeout > timedelta(0)):
+        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is a timedelta above nothing.")

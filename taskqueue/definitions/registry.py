@@ -1,0 +1,82 @@
+"""The registry: what this process's code defines, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from taskqueue.definitions.pipelines import PipelineDefinition
+from taskqueue.definitions.steps import StepDefinition
+from taskqueue.errors import DefinitionError, UnknownPipeline
+
+
+class Registry:
+    """The pipelines that this process's code defines, by name."""
+
+    def __init__(self) -> None:
+        self._pipelines: dict[str, PipelineDefinition] = {}
+        self._steps: dict[str, StepDefinition] = {}
+
+    def add(self, pipeline: PipelineDefinition) -> None:
+        """Make a pipeline known.
+
+        Raises:
+            DefinitionError: another function already has this name. The same function imported again replaces itself.
+        """
+        other = self._pipelines.get(pipeline.name)
+        if other is not None and place_of(other.function) != place_of(pipeline.function):
+            places = f"{place_of(other.function)} and {place_of(pipeline.function)}"
+            raise DefinitionError(
+                f"Two pipelines are called {pipeline.name!r}: {places}.",
+                hint="Give one of them another name.",
+            )
+        self._pipelines[pipeline.name] = pipeline
+
+    def add_step(self, step: StepDefinition) -> None:
+        """Make a step known by its place, so that a worker can run it as a branch."""
+        self._steps[step.place] = step
+
+    def step(self, place: str) -> StepDefinition:
+        """The step of this place.
+
+        Raises:
+            UnknownPipeline: this process's code has no such step any more.
+        """
+        try:
+            return self._steps[place]
+        except KeyError:
+            raise UnknownPipeline(f"The code has no step {place!r} any more.") from None
+
+    def steps(self) -> list[StepDefinition]:
+        """Every step."""
+        return list(self._steps.values())
+
+    def get(self, name: str) -> PipelineDefinition:
+        """The pipeline of this name.
+
+        Raises:
+            UnknownPipeline: this process's code defines none; the message lists those that it does define.
+        """
+        try:
+            return self._pipelines[name]
+        except KeyError:
+            known = (
+                ", ".join(sorted(self._pipelines)) or "none (is its module called pipelines.py, in an installed app?)"
+            )
+            raise UnknownPipeline(f"No pipeline is called {name!r}. Known: {known}.") from None
+
+    def all(self) -> list[PipelineDefinition]:
+        """Every pipeline, by name."""
+        return [self._pipelines[name] for name in self.names()]
+
+    def names(self) -> list[str]:
+        """Every pipeline's name, in order."""
+        return sorted(self._pipelines)
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Where a function is defined, for people and for comparing."""
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+registry = Registry()

@@ -1,0 +1,73 @@
+"""Statements that look for work and claim it."""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+from taskqueue.engine.statements.gates import KNOWN, OPENINGS
+
+# The first of each queue by one index probe: of the tasks that have a place, and where there is no gate also of those
+# that have not started.
+HEADS: Final = f"""
+{KNOWN}, heads AS MATERIALIZED (
+    SELECT lane.name AS lane, known.fingerprint, head.sort_at
+    FROM known CROSS JOIN LATERAL (
+        SELECT known.name UNION ALL SELECT known.name || '+' WHERE NOT known.gated
+    ) AS lane (name)
+    CROSS JOIN LATERAL (
+        SELECT queue.sort_at FROM taskqueue_task queue
+        WHERE queue.lane = lane.name
+        ORDER BY queue.sort_at, queue.id LIMIT 1
+    ) AS head
+), {OPENINGS}
+"""
+
+# The best queue's first tasks are locked. The nested loop stops at its last row, so nothing else is locked, and neither
+# history nor another pipeline's backlog costs anything. When the next one stands before a gate, nothing is claimed and
+# the gate is named: it has to be locked first, in a statement of its own.
+# A task that was claimed before comes alone or first: if it kills its worker, the others were lost once at the most.
+NEXT: Final = f"""
+{HEADS}, door AS MATERIALIZED (
+    SELECT openings.name FROM openings
+    WHERE openings.sort_at < coalesce((SELECT min(heads.sort_at) FROM heads), 'infinity')
+    ORDER BY openings.sort_at LIMIT 1
+), head AS MATERIALIZED (
+    SELECT ready.id, ready.sort_at, best.fingerprint
+    FROM (
+        SELECT heads.lane, heads.fingerprint FROM heads WHERE NOT EXISTS (SELECT FROM door) ORDER BY heads.sort_at
+    ) AS best
+    CROSS JOIN LATERAL (
+        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
+        WHERE queue.lane = best.lane
+        ORDER BY queue.sort_at, queue.id
+        LIMIT %(most)s::int
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS ready
+    LIMIT %(most)s::int
+), claimed AS (
+    UPDATE taskqueue_task task
+    SET status = 'running', worker_id = %(claimant)s::int, lease = task.lease + 1,
+        started_at = coalesce(task.started_at, statement_timestamp()),
+        admitted_at = coalesce(task.admitted_at, statement_timestamp()),
+        finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
+        code_began = CASE WHEN task.code_began = '' THEN head.fingerprint ELSE task.code_began END
+    FROM head
+    WHERE task.id = head.id AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
+    RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
+        task.version, task.branch, task.depth, task.echo, task."group", task.sort_at
+)
+"""
+
+# One row with nothing but the gate's name when nothing was claimed.
+CLAIMED: Final = """
+SELECT claimed.*, (SELECT name FROM door) AS gate
+FROM (SELECT) AS one LEFT JOIN claimed ON true
+ORDER BY claimed.sort_at, claimed.id
+"""
+
+CLAIM: Final = f"WITH {NEXT} {CLAIMED}"
+
+
+def and_claim(settling: LiteralString) -> LiteralString:
+    """A settling statement that also claims the next task."""
+    return f"WITH {settling}, {NEXT} {CLAIMED}"

@@ -1,0 +1,50 @@
+"""Statements that make tasks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ENQUEUE: Final = """
+WITH pipeline AS (
+    -- A pipeline that is not mirrored yet (a new deploy, an emptied test database) must not fail its first caller.
+    INSERT INTO taskqueue_pipeline (name, description, payload_schema, result_schema, retry)
+    SELECT %(pipeline)s::text, '', '{}', '{}', '[]'
+    WHERE NOT EXISTS (SELECT FROM taskqueue_pipeline WHERE name = %(pipeline)s::text)
+    ON CONFLICT DO NOTHING
+    RETURNING name
+), promised AS (
+    -- Of several callers with one key the first wins; the others wait for its commit and then insert nothing.
+    INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at)
+    SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval
+    WHERE %(key)s::text <> ''
+    ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at
+    WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
+    RETURNING 1
+), due AS (
+    SELECT greatest(%(run_at)s::timestamptz, statement_timestamp()) AS at
+)
+INSERT INTO taskqueue_task (
+    id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at,
+    lease, failures, progress_note, rerun_of_id, created_at,
+    "group", version, start_by, finish_within, cancel_grace, echo, merge_key, solo_key, cron_at, event_id,
+    parent_id, parent_key, branch, branch_limit, depth, shares_place
+)
+SELECT
+    %(id)s::uuid, %(pipeline)s::text, CASE
+        WHEN %(held)s::boolean THEN 'waiting' WHEN due.at > statement_timestamp() THEN 'scheduled' ELSE 'queued'
+    END,
+    %(key)s::text, %(labels)s::jsonb, %(priority)s::smallint, %(payload)s::jsonb,
+    CASE WHEN NOT %(held)s::boolean THEN due.at END,
+    CASE WHEN NOT %(held)s::boolean THEN due.at - make_interval(secs => %(priority)s::smallint) END,
+    0, 0, '', %(rerun_of)s::uuid, statement_timestamp(),
+    %(group)s::text, %(version)s::text, due.at + %(start_within)s::interval, %(finish_within)s::interval,
+    %(cancel_grace)s::interval, %(echo)s::boolean, %(merge_key)s::text, %(solo_key)s::text,
+    %(cron_at)s::timestamptz, %(event)s::uuid,
+    %(parent)s::uuid, %(parent_key)s::text, %(branch)s::text, %(branch_limit)s::int, %(depth)s::smallint,
+    %(shares_place)s::boolean
+FROM due
+WHERE %(key)s::text = '' OR EXISTS (SELECT FROM promised)
+-- A singleton, a task that others join, or a tick of the clock that is there already.
+ON CONFLICT DO NOTHING
+RETURNING status, due_at, sort_at, created_at, EXISTS (SELECT FROM pipeline)
+"""

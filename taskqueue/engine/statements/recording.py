@@ -1,0 +1,131 @@
+"""Statements that record what a task has done. Each is fenced: it writes only under the lease."""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+# Locks the task for the rest of the transaction, so that neither recovery nor a cancel can slip in before the commit.
+HELD: Final = """
+held AS (
+    SELECT id FROM taskqueue_task
+    WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
+    FOR NO KEY UPDATE
+)
+"""
+
+CHECKPOINT: Final = f"""
+WITH {HELD}
+INSERT INTO taskqueue_step AS known (
+    task_id, key, name, kind, status, failures, input, input_hash, output, started_at, finished_at
+)
+SELECT
+    held.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb, %(input_hash)s::text,
+    %(output)s::jsonb,
+    statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
+FROM held
+ON CONFLICT (task_id, key) DO UPDATE
+SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
+    error = NULL, until = NULL, started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at
+WHERE known.status <> 'succeeded'
+RETURNING output::text, (
+    -- Running tasks stop after the step that they are in when their pipeline is paused.
+    SELECT pipeline.paused_at IS NOT NULL FROM taskqueue_task task
+    JOIN taskqueue_pipeline pipeline ON pipeline.name = task.pipeline_id
+    WHERE task.id = %(task)s::uuid
+)
+"""
+
+# A failed try: the step's row (none for the body itself, whose key is empty) and the attempt, under the same lock.
+FAILED_TRY: Final = f"""
+{HELD}, step AS (
+    INSERT INTO taskqueue_step AS known (
+        task_id, key, name, status, failures, input, input_hash, error, started_at, finished_at
+    )
+    SELECT
+        held.id, %(key)s::text, %(name)s::text, %(step_status)s::text, 1, %(input)s::jsonb, %(input_hash)s::text,
+        %(step_error)s::jsonb, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
+    FROM held
+    WHERE %(key)s::text <> ''
+    ON CONFLICT (task_id, key) DO UPDATE
+    SET status = EXCLUDED.status, failures = known.failures + 1, input = EXCLUDED.input,
+        input_hash = EXCLUDED.input_hash, error = EXCLUDED.error, until = NULL,
+        started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at
+    WHERE known.status <> 'succeeded'
+    RETURNING id
+), written AS (
+    -- A step whose commit was answered with an error may have succeeded all the same: then nothing failed.
+    SELECT id FROM held WHERE %(key)s::text = '' OR EXISTS (SELECT FROM step)
+), attempt AS (
+    INSERT INTO taskqueue_attempt (
+        task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
+        finished_at
+    )
+    SELECT
+        held.id, %(key)s::text,
+        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
+         WHERE task_id = held.id AND step_key = %(key)s::text),
+        %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(worker)s::int,
+        %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
+    FROM written JOIN held USING (id)
+)
+"""
+
+RECORD_FAILED_STEP: Final = f"WITH {FAILED_TRY} SELECT id FROM written"
+
+TRY_AGAIN: Final = f"""
+{FAILED_TRY}, settled AS (
+    UPDATE taskqueue_task task
+    SET status = CASE WHEN later.due_at IS NULL THEN 'queued' ELSE 'retrying' END,
+        failures = task.failures + %(body_failures)s::smallint,
+        due_at = coalesce(later.due_at, task.due_at), waits_at = '',
+        sort_at = coalesce(later.due_at, task.due_at) - make_interval(secs => task.priority)
+    FROM held LEFT JOIN (
+        SELECT id, statement_timestamp() + %(wait)s::interval AS due_at FROM written
+    ) AS later USING (id)
+    WHERE task.id = held.id
+    RETURNING task.id
+)
+"""
+
+FINISH: Final = f"""
+{HELD}, settled AS (
+    UPDATE taskqueue_task task
+    SET status = %(status)s::text, result = %(result)s::jsonb, error = %(error)s::jsonb,
+        finished_at = statement_timestamp(), code_ended = %(code)s::text,
+        drift = coalesce(%(drift)s::jsonb, task.drift),
+        progress = CASE WHEN %(status)s::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
+        progress_note = CASE WHEN %(status)s::text = 'succeeded' THEN '' ELSE progress_note END
+    FROM held
+    WHERE task.id = held.id
+    RETURNING task.id
+)
+"""
+
+FAIL_BODY: Final = f"""
+{FAILED_TRY}, settled AS (
+    UPDATE taskqueue_task task
+    SET status = 'failed', error = %(error)s::jsonb, failures = task.failures + 1, finished_at = statement_timestamp(),
+        code_ended = %(code)s::text, drift = coalesce(%(drift)s::jsonb, task.drift)
+    FROM held
+    WHERE task.id = held.id
+    RETURNING task.id
+)
+"""
+
+# Keeps its place in the queue: it was interrupted, not postponed. Writes nothing when the lease is someone else's.
+PUT_BACK: Final = f"""
+{HELD}, settled AS (
+    UPDATE taskqueue_task task SET status = 'queued' FROM held WHERE task.id = held.id RETURNING task.id
+)
+"""
+
+LOAD_JOURNAL: Final = """
+SELECT key, kind, status, failures, input_hash, output::text, error::text,
+    coalesce(until <= statement_timestamp(), false)
+FROM taskqueue_step WHERE task_id = %(task)s::uuid
+"""
+
+
+def alone(settling: LiteralString) -> LiteralString:
+    """A settling statement by itself."""
+    return f"WITH {settling} SELECT FROM settled"

@@ -1,0 +1,32 @@
+"""How a statement is run: prepared, on Django's connection, in one round trip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, LiteralString
+
+import psycopg
+from django.db import DEFAULT_DB_ALIAS, connections
+
+
+def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Run one prepared statement on Django's connection and return its rows.
+
+    Raises:
+        django.db.Error: as every Django cursor does.
+    """
+    django = connections[DEFAULT_DB_ALIAS]
+    django.close_if_health_check_failed()
+    django.ensure_connection()
+    connection: psycopg.Connection[Any] = django.connection
+    if connection.prepare_threshold is None:
+        # Django turns prepared statements off, and psycopg then ignores `prepare`. So high, it concerns ours alone.
+        connection.prepare_threshold = 1_000_000_000
+    began = time.perf_counter()
+    with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
+        cursor.execute(statement, parameters, prepare=True)
+        rows = cursor.fetchall() if cursor.description else []
+    if django.queries_logged:
+        django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - began:.3f}"})
+    return rows

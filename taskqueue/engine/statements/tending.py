@@ -1,0 +1,144 @@
+"""Statements of the doorbells and hearts: timers, dead workers, beats and rings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from taskqueue.engine.statements.claiming import HEADS
+from taskqueue.engine.statements.recording import HELD
+
+# For the doorbell and for each drain: one round trip when there is nothing to do.
+LOOK: Final = f"""
+WITH {HEADS}
+SELECT
+    (
+        SELECT count(*) FROM (
+            SELECT FROM heads UNION ALL SELECT FROM openings LIMIT %(limit)s::int
+        ) AS claimable
+    ),
+    (
+        -- The next timer, and the next tick of a clock that this process's code knows.
+        SELECT extract(epoch FROM least(
+            (SELECT timer_at FROM taskqueue_task WHERE timer_at IS NOT NULL ORDER BY timer_at LIMIT 1),
+            (SELECT min(schedule.next_at) FROM taskqueue_schedule schedule JOIN known ON known.name = pipeline_id)
+        ) - statement_timestamp())::float
+    ),
+    (
+        -- Deadlines that have passed, ends that have not been told, events that have not been routed, and tasks that
+        -- wait for a step's turn.
+        coalesce(
+            (SELECT deadline_at <= statement_timestamp() FROM taskqueue_task
+             WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_task WHERE echo_at IS NOT NULL ORDER BY echo_at LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_event WHERE routed_at IS NULL ORDER BY id LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1), false)
+    ),
+    ARRAY(
+        -- Ended while it claimed: nobody else looks after what it holds.
+        SELECT ended.id FROM taskqueue_task task JOIN taskqueue_worker ended ON ended.id = task.worker_id
+        WHERE task.status = 'running' AND ended.ended_at IS NOT NULL
+        UNION
+        SELECT worker.id FROM taskqueue_worker worker
+        WHERE worker.ended_at IS NULL AND (
+            worker.beat_at < statement_timestamp() - %(silence)s::interval
+            -- After a restart of the database every worker needs a moment to take its lock again.
+            OR coalesce(
+                -- Younger than the server itself after a crash; hidden from roles that may not see it.
+                (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'),
+                pg_postmaster_start_time()
+            ) < statement_timestamp() - %(settling)s::interval AND NOT EXISTS (
+                SELECT FROM pg_locks
+                WHERE locktype = 'advisory' AND classid::bigint = %(lock_space)s::bigint
+                AND objid::bigint = worker.id AND objsubid = 2
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            )
+        )
+    )
+"""
+
+# A number that the planner can see, and so small that no plan but the index can seem better.
+PROMOTED_AT_ONCE: Final = 50
+PROMOTE: Final = """
+UPDATE taskqueue_task SET status = 'queued'
+WHERE id IN (
+    SELECT id FROM taskqueue_task
+    WHERE timer_at <= statement_timestamp()
+    ORDER BY timer_at LIMIT 50
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+
+# The lock on the worker's row lets one at a time in. Nobody waits for a lock here, neither for another who recovers the
+# same worker nor for whoever holds a task's row: what is passed over stays under an ended worker, and the next look
+# finds it there.
+RECOVER: Final = """
+WITH dead AS (
+    UPDATE taskqueue_worker
+    SET ended_at = coalesce(ended_at, statement_timestamp()),
+        end_reason = CASE WHEN ended_at IS NULL THEN %(reason)s::text ELSE end_reason END
+    WHERE id = (SELECT id FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING id, host, pid, task_id, step, step_started_at
+), held AS (
+    SELECT task.id, task.lease, dead.id AS worker_id, dead.host, dead.pid, dead.step_started_at, task.started_at,
+        -- What the worker last said it did, unless that step has been finished since.
+        CASE WHEN dead.task_id = task.id AND NOT EXISTS (
+            SELECT FROM taskqueue_step step
+            WHERE step.task_id = task.id AND step.key = dead.step AND step.status = 'succeeded'
+        ) THEN dead.step ELSE '' END AS step_key,
+        -- Losses with no finished step and no retry by a person between them.
+        1 + (
+            SELECT count(*) FROM taskqueue_attempt earlier
+            WHERE earlier.task_id = task.id AND earlier.outcome = 'lost' AND earlier.finished_at > greatest(
+                task.retried_at,
+                (SELECT max(done.finished_at) FROM taskqueue_step done
+                 WHERE done.task_id = task.id AND done.status = 'succeeded'),
+                '-infinity'::timestamptz
+            )
+        ) AS losses
+    FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
+    WHERE task.status = 'running'
+    FOR NO KEY UPDATE OF task SKIP LOCKED
+), lost AS (
+    INSERT INTO taskqueue_attempt (
+        task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
+        finished_at
+    )
+    SELECT held.id, held.step_key,
+        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
+         WHERE a.task_id = held.id AND a.step_key = held.step_key),
+        'lost', 'WorkerLost', format('Worker %%s (process %%s on %%s) was lost: %%s.', held.worker_id, held.pid,
+        held.host, %(reason)s::text), '', held.worker_id, held.lease,
+        least(CASE WHEN held.step_key <> '' THEN held.step_started_at ELSE held.started_at END, statement_timestamp()),
+        statement_timestamp()
+    FROM held
+    ON CONFLICT DO NOTHING
+)
+UPDATE taskqueue_task task
+SET status = CASE WHEN held.losses < %(poison)s::int THEN 'queued' ELSE 'failed' END,
+    finished_at = CASE WHEN held.losses < %(poison)s::int THEN NULL ELSE statement_timestamp() END,
+    error = CASE WHEN held.losses < %(poison)s::int THEN NULL ELSE jsonb_build_object(
+        'type', 'Poison', 'step', nullif(held.step_key, ''),
+        'message', format('%%s workers in a row were lost in it; the last: %%s.', held.losses, %(reason)s::text)
+    ) END
+FROM held
+WHERE task.id = held.id
+RETURNING task.id, task.status
+"""
+
+BEAT: Final = """
+UPDATE taskqueue_worker
+SET beat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
+    step_started_at = statement_timestamp() - %(elapsed)s::interval
+WHERE id = %(worker)s::int AND ended_at IS NULL
+"""
+
+REPORT_PROGRESS: Final = f"""
+WITH {HELD}
+UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %(note)s::text
+FROM held WHERE task.id = held.id
+"""
+
+# Its own tiny transaction after the caller's commit: NOTIFY takes a lock on the whole instance until it commits. The
+# wake-up may be lost, so it need not wait for the disk.
+RING: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"

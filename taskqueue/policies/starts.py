@@ -1,0 +1,151 @@
+"""What starts tasks, gathers them into one, and cancels them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, Literal
+
+from taskqueue.policies.bounds import check_time, check_whole
+from taskqueue.policies.keys import Keyed, KeyTemplate
+from taskqueue.policies.matching import check_match, check_paths
+
+EVENT_NAME_MAX = 200
+"""An event's name is no longer than this, in characters."""
+
+LONGEST_WAIT_DAYS = 7
+LONGEST_DEBOUNCE_DAYS = 366
+LARGEST_BATCH = 10_000
+
+
+@dataclass(frozen=True)
+class Debounce(Keyed):
+    """Start once it has been quiet, with the newest payload.
+
+    Attributes:
+        wait: how long it must have been quiet, 1 millisecond to 7 days.
+        key: a key template; then each of its values waits for itself.
+        longest: how long the first request waits at most, however many follow; `wait` to 366 days.
+    """
+
+    wait: timedelta
+    _: KW_ONLY
+    key: str = ""
+    longest: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can never be right, where it is written."""
+        check_time("wait", self.wait, days=LONGEST_WAIT_DAYS)
+        if self.longest is not None:
+            check_time("longest", self.longest, days=LONGEST_DEBOUNCE_DAYS)
+            if self.longest < self.wait:
+                raise ValueError(f"longest is at least as long as wait ({self.wait}), not {self.longest}.")
+        self.check_key()
+
+
+@dataclass(frozen=True)
+class Batch(Keyed):
+    """Start one task for many requests.
+
+    Attributes:
+        size: how many fill a batch, 2 to 10,000.
+        wait: how long the first one waits for more, 1 millisecond to 7 days.
+        key: a key template; then each of its values has batches of its own.
+    """
+
+    size: int
+    _: KW_ONLY
+    wait: timedelta
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what can never be right, where it is written."""
+        check_whole("size", self.size, least=2, most=LARGEST_BATCH)
+        check_time("wait", self.wait, days=LONGEST_WAIT_DAYS)
+        self.check_key()
+
+
+@dataclass(frozen=True)
+class Singleton(Keyed):
+    """One unfinished task at a time.
+
+    Attributes:
+        key: a key template; then one for each of its values.
+        mode: what a request does while there is one: "skip" makes no task, "cancel" cancels the older one.
+    """
+
+    _: KW_ONLY
+    key: str = ""
+    mode: Literal["skip", "cancel"] = "skip"
+
+    def __post_init__(self) -> None:
+        """Refuse what can never be right, where it is written."""
+        if self.mode not in {"skip", "cancel"}:
+            raise ValueError(f'mode is "skip" or "cancel", not {self.mode!r}.')
+        self.check_key()
+
+
+@dataclass(frozen=True)
+class On:
+    """Start when an event comes.
+
+    Attributes:
+        event: its name.
+        match: dotted paths in its data, and the JSON values that must be there; empty for any data. Read-only.
+    """
+
+    event: str
+    _: KW_ONLY
+    match: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can never be right, where it is written."""
+        _check_event(self.event)
+        check_match(self.match)
+        object.__setattr__(self, "match", MappingProxyType(deepcopy(dict(self.match))))
+
+
+@dataclass(frozen=True)
+class CancelOn:
+    """Cancel an unfinished task when an event comes.
+
+    Attributes:
+        event: its name.
+        match: dotted paths in the event's data, and templates over the task's own payload and labels for the values
+            that must be there; empty for any data. Read-only.
+    """
+
+    event: str
+    _: KW_ONLY
+    match: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what can never be right, where it is written."""
+        _check_event(self.event)
+        check_paths(self.match)
+        for template in self.match.values():
+            KeyTemplate(template)
+        object.__setattr__(self, "match", MappingProxyType(dict(self.match)))
+
+    def bound(self, values: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+        """The match for one task. A template that is one field alone keeps its JSON type, and is None when missing.
+
+        Args:
+            values: the payload as JSON.
+            labels: the task's labels.
+        """
+        return {path: KeyTemplate(template).value(values, labels) for path, template in self.match.items()}
+
+
+def is_event_name(text: str) -> bool:
+    """Whether a text may name an event: 1 to 200 printable characters without spaces."""
+    return 0 < len(text) <= EVENT_NAME_MAX and text.isprintable() and " " not in text
+
+
+def _check_event(name: str) -> None:
+    """Refuse a name that no event can have."""
+    if not is_event_name(name):
+        raise ValueError(f"An event's name has 1 to {EVENT_NAME_MAX} printable characters and no spaces, not {name!r}.")

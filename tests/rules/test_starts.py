@@ -1,0 +1,137 @@
+"""What starts, gathers and cancels tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taskqueue.policies import (
+    Batch,
+    CancelOn,
+    Debounce,
+    KeyTemplate,
+    On,
+    Singleton,
+    check_match,
+    is_event_name,
+    match_fields,
+    matches,
+)
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda key: Debounce(SECOND, key=key),
+        lambda key: Batch(2, wait=SECOND, key=key),
+        lambda key: Singleton(key=key),
+    ],
+)
+def test_a_policy_has_the_template_of_its_key(make):
+    assert make("{tenant}").template == KeyTemplate("{tenant}")
+    assert make("").template is None
+
+
+@pytest.mark.parametrize("name", ["a", "demo/task.requested", "größe", "a" * 200])
+def test_printable_text_without_spaces_names_an_event(name):
+    assert is_event_name(name)
+    assert On(name).event == CancelOn(name).event == name
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\tb", "a\n", "a\0", "\ud800", "a\u00a0b", "a" * 201])
+def test_other_text_names_no_event(name):
+    assert not is_event_name(name)
+    for kind in (On, CancelOn):
+        with pytest.raises(ValueError, match="printable characters and no spaces"):
+            kind(name)
+
+
+def test_the_match_of_an_event_cannot_be_changed_from_anywhere():
+    written: dict[str, Any] = {"order": {"status": "paid"}}
+    on = On("order", match=written)
+
+    written["order"]["status"] = "open"
+
+    assert on.match == {"order": {"status": "paid"}}
+    with pytest.raises(TypeError):
+        on.match["order"] = 1
+
+
+def test_events_to_start_on_are_values():
+    assert On("a", match={"b": [1]}) == On("a", match={"b": [1]})
+    assert On("a", match={"b": [1]}) != On("a", match={"b": [2]})
+    assert len({On("a", match={"b": [1]}), On("a", match={"b": [1]}), CancelOn("a")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{order_id}", 7),
+        ("{order}", {"lines": [1, 2]}),
+        ("{order.lines.1}", 2),
+        ("{urgent}", True),
+        ("{missing}", None),
+        ("{labels.region}", "eu"),
+        ("{region}", "eu"),
+        ("order-{order_id}", "order-7"),
+        ("{order_id}{region}", "7eu"),
+        ("{long}.", "x" * 300 + "."),
+    ],
+)
+def test_a_cancelling_match_is_bound_to_the_task_and_keeps_the_type_of_a_single_field(template, value):
+    payload = {"order_id": 7, "order": {"lines": [1, 2]}, "urgent": True, "long": "x" * 300}
+
+    bound = CancelOn("order/cancelled", match={"id": template}).bound(payload, {"region": "eu"})
+
+    assert bound == {"id": value}
+    assert type(bound["id"]) is type(value)
+
+
+@given(payload=st.dictionaries(st.sampled_from("ab"), st.none() | st.booleans() | st.integers() | st.text()))
+def test_a_bound_match_matches_an_event_that_repeats_the_payload(payload):
+    cancel = CancelOn("x", match={"a": "{a}", "b": "{b}"})
+
+    bound = cancel.bound(payload, {})
+
+    assert match_fields(bound) == match_fields(cancel.match) == "a,b"
+    assert matches(bound, {"a": payload.get("a"), "b": payload.get("b")})
+
+
+def test_a_bound_match_can_be_checked_like_any_other():
+    check_match(CancelOn("x", match={"a": "{a}-{b}"}).bound({"a": "\0", "b": "\ud800"}, {}))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Debounce(timedelta(0)), "wait is from 1 millisecond to 7 days"),
+        (lambda: Debounce(timedelta(days=8)), "wait is from 1 millisecond to 7 days"),
+        (lambda: Debounce(5), "wait is a timedelta"),  # type: ignore[arg-type]
+        (lambda: Debounce(SECOND, longest=SECOND / 2), "at least as long as wait"),
+        (lambda: Debounce(SECOND, longest=timedelta(days=367)), "longest is from 1 millisecond to 366 days"),
+        (lambda: Debounce(SECOND, key="{0}"), "is a position"),
+        (lambda: Batch(1, wait=SECOND), "size is a whole number from 2 to 10,000"),
+        (lambda: Batch(10_001, wait=SECOND), "size is a whole number from 2 to 10,000"),
+        (lambda: Batch(2, wait=timedelta(days=8)), "wait is from"),
+        (lambda: Batch(2, wait=SECOND, key="{"), "unbalanced braces"),
+        (lambda: Singleton(mode="replace"), 'mode is "skip" or "cancel"'),  # type: ignore[arg-type]
+        (lambda: Singleton(key="tenant"), "has no field"),
+        (lambda: On("a", match={"a,b": 1}), "holds a comma"),
+        (lambda: On("a", match={"a": object()}), "is not JSON"),
+        (lambda: CancelOn("a", match={"a,b": "{a}"}), "holds a comma"),
+        (lambda: CancelOn("a", match={"a": "order_id"}), "has no field"),
+    ],
+)
+def test_a_policy_that_can_never_be_right_is_refused_where_it_is_written(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_a_debounce_may_wait_at_most_as_long_as_it_is_quiet():
+    assert Debounce(SECOND, longest=SECOND).longest == SECOND
