@@ -131,7 +131,6 @@ WITH {KNOWN}, starts AS MATERIALIZED (
                     WHERE turns."group" <> '' AND queue.group_lane = known.name AND queue."group" = turns."group"
                     ORDER BY queue.sort_at, queue.id
                     LIMIT least(turns.room, {WISH})
-                    FOR NO KEY UPDATE SKIP LOCKED
                 )
                 UNION ALL
                 (
@@ -139,7 +138,6 @@ WITH {KNOWN}, starts AS MATERIALIZED (
                     WHERE turns."group" = '' AND queue.lane = known.name || '+'
                     ORDER BY queue.sort_at, queue.id
                     LIMIT least(turns.room, {WISH})
-                    FOR NO KEY UPDATE SKIP LOCKED
                 )
             ) AS head
         )
@@ -177,6 +175,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
     LEFT JOIN bookings ON bookings.rate_key = booked.rate_key
     LEFT JOIN used ON used.key = booked.rate_key
 ), admitted AS (
+    -- Only the gate's holder admits; a task that was cancelled meanwhile is not ready any more.
     UPDATE taskqueue_task task
     SET admitted_at = statement_timestamp(),
         status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
@@ -184,7 +183,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority)
     FROM timed
-    WHERE task.id = timed.id
+    WHERE task.id = timed.id AND task.status = 'queued' AND task.admitted_at IS NULL
     RETURNING task.id
 ), turned AS (
     UPDATE taskqueue_gate SET last_group = (SELECT "group" FROM starts ORDER BY turn DESC LIMIT 1)

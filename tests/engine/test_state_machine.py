@@ -1,0 +1,221 @@
+"""Anything may happen in any order, and after each thing that happens the engine's promises hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import Count
+from django.db.models.functions import Now
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from taskqueue import Limit, Retry, pipeline, sleep, step
+from taskqueue.engine import control, duty
+from taskqueue.engine.activity import Activity
+from taskqueue.engine.claims import Claimant, Lease, claim
+from taskqueue.engine.execution import perform
+from taskqueue.engine.settlement import settle
+from taskqueue.errors import NotCancellable, NotRetryable
+from taskqueue.models import Step, Task, Worker
+from taskqueue.states import ENDED, StepStatus
+from taskqueue.testing import InProcessWorker, advance
+
+MOST, MOST_PER_TENANT = 3, 2
+broken: Counter[str] = Counter()
+"""How many more times a step of this tenant fails."""
+
+
+@step(retry=Retry.fixed(timedelta(minutes=1), retries=2))
+def fragile(tenant: str) -> str:
+    if broken[tenant]:
+        broken[tenant] -= 1
+        raise ConnectionError(tenant)
+    return tenant
+
+
+@step
+def sure(tenant: str) -> str:
+    return tenant
+
+
+@pipeline(
+    "machine/limited",
+    concurrency=[Limit(MOST), Limit(MOST_PER_TENANT, key="{tenant}")],
+    finish_within=timedelta(days=2),
+)
+def limited(tenant: str) -> str:
+    sure(tenant)
+    sleep("nap", timedelta(minutes=5))
+    return sure(fragile(tenant))
+
+
+@pipeline("machine/free")
+def free(tenant: str) -> str:
+    return sure(sure(tenant))
+
+
+PIPELINES = {"machine/limited": limited, "machine/free": free}
+
+
+@dataclass
+class Hands:
+    """A worker, and the leases that it holds."""
+
+    worker: InProcessWorker
+    leases: list[Lease] = field(default_factory=list)
+
+
+class Machine(RuleBasedStateMachine):
+    """Callers, two or more workers, people and the clock."""
+
+    @initialize()
+    def begin(self):
+        self.atomic = transaction.atomic()
+        self.atomic.__enter__()
+        broken.clear()
+        self.hands = [Hands(InProcessWorker()) for _ in range(2)]
+        self.leases: dict[UUID, int] = {}
+        self.outputs: dict[tuple[UUID, str], Any] = {}
+        self.endings: dict[UUID, str] = {}
+
+    def teardown(self):
+        if hasattr(self, "atomic"):
+            transaction.set_rollback(True)
+            self.atomic.__exit__(None, None, None)
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock_all()")
+
+    @rule(
+        name=st.sampled_from(sorted(PIPELINES)),
+        tenant=st.sampled_from("abc"),
+        priority=st.sampled_from([-600, 0, 600]),
+        key=st.sampled_from(["", "", "k1", "k2"]),
+    )
+    def enqueue(self, name, tenant, priority, key):
+        PIPELINES[name].using(priority=priority, key=key).enqueue(tenant)
+
+    @rule(number=st.integers(0, 1), most=st.sampled_from([1, 3]))
+    def claim(self, number, most):
+        hands = self.hands[number]
+        hands.leases += claim(Claimant(hands.worker.worker, most))
+
+    @precondition(lambda self: any(hands.leases for hands in self.hands))
+    @rule(data=st.data(), steps=st.integers(0, 3), claims=st.booleans())
+    def execute(self, data, steps, claims):
+        """A worker goes through the body, for so many steps, and settles what came of it."""
+        hands = data.draw(st.sampled_from([hands for hands in self.hands if hands.leases]))
+        lease = hands.leases.pop(0)
+        left = [steps]
+
+        def stopping() -> bool:
+            left[0] -= 1
+            return left[0] < 0
+
+        outcome = perform(lease, activity=Activity(), stopping=stopping)
+        claimant = Claimant(hands.worker.worker) if claims else None
+        hands.leases += settle(lease, outcome, claimant=claimant)
+
+    @rule(tenant=st.sampled_from("abc"), times=st.integers(1, 4))
+    def break_steps(self, tenant, times):
+        broken[tenant] = times
+
+    @rule(number=st.integers(0, 1))
+    def crash(self, number):
+        """A worker dies with all that it holds, which goes on thinking that it holds it; another one takes its place."""
+        self.hands[number].worker.die()
+        duty.attend(1)
+        self.hands[number].worker = InProcessWorker()
+
+    @rule(minutes=st.sampled_from([1, 6, 60 * 24 * 3]))
+    def let_time_pass(self, minutes):
+        advance(minutes=minutes)
+        Worker.objects.filter(ended_at=None).update(beat_at=Now())
+        duty.attend(1)
+
+    @precondition(lambda _machine: Task.objects.exists())
+    @rule(data=st.data())
+    def cancel(self, data):
+        try:
+            control.cancel(data.draw(st.sampled_from(known())))
+        except NotCancellable:
+            return
+
+    @precondition(lambda _machine: Task.objects.exists())
+    @rule(data=st.data())
+    def retry(self, data):
+        chosen = data.draw(st.sampled_from(known()))
+        try:
+            control.retry(chosen)
+        except NotRetryable:
+            return
+        self.endings.pop(chosen, None)
+
+    @invariant()
+    def no_limit_is_exceeded(self):
+        held = Task.objects.filter(pipeline="machine/limited", admitted_at__isnull=False).exclude(status__in=ENDED)
+        assert held.count() <= MOST
+        assert all(row["n"] <= MOST_PER_TENANT for row in held.values("group").annotate(n=Count("pk")))
+
+    @invariant()
+    def whatever_is_unfinished_can_go_on(self):
+        for task in Task.objects.exclude(status__in=ENDED).select_related("worker"):
+            if task.status == "running":
+                assert task.worker is not None
+                assert task.worker.ended_at is None
+            else:
+                assert task.due_at is not None, task.status
+
+    @invariant()
+    def no_step_succeeds_twice(self):
+        now = {
+            (step.task_id, step.key): (step.pk, step.output, step.finished_at - step.started_at)
+            for step in Step.objects.filter(status=StepStatus.SUCCEEDED)
+        }
+        for place, recorded in self.outputs.items():
+            assert now[place] == recorded
+        self.outputs = now
+
+    @invariant()
+    def an_end_is_an_end(self):
+        now = dict(Task.objects.filter(status__in=ENDED).values_list("pk", "status"))
+        for task, status in self.endings.items():
+            assert now[task] == status
+        self.endings = now
+
+    @invariant()
+    def leases_count_up(self):
+        now = dict(Task.objects.values_list("pk", "lease"))
+        assert all(now[task] >= lease for task, lease in self.leases.items())
+        self.leases = now
+
+
+def known() -> list[UUID]:
+    """Every task, the oldest first."""
+    return list(Task.objects.order_by("pk").values_list("pk", flat=True))
+
+
+@pytest.mark.django_db
+def test_the_promises_hold_whatever_happens():
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=30,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
