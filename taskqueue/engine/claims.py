@@ -45,9 +45,7 @@ def admit(gate: str, claimant: Claimant, passed: tuple[str, ...]) -> tuple[list[
     statements.fetch(statements.LOCK_GATE, {"gate": gate})
     # A statement after the one that waited for the lock: it sees what the last holder has let through.
     statements.fetch(statements.ADMIT, {**claimant.parameters, "gate": gate, "pipelines": [gate], "codes": [""]})
-    return claimant.taken(
-        statements.fetch(statements.CLAIM, {**claimant.parameters, "passed": list(passed)}), gated=True
-    )
+    return claimant.taken(statements.fetch(statements.CLAIM, {**claimant.parameters, "passed": list(passed)}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ class Lease:
     echo: bool = False
     group: str = ""
     gated: bool = field(default=False, compare=False)
-    """Whether it came through a gate: then the next one probably will."""
+    """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -89,9 +87,9 @@ class Claimant:
         """The parameters of a claim: only pipelines that this process's code knows."""
         return {"claimant": self.worker, "most": self.most, "passed": [], **known_code()}
 
-    def taken(self, rows: list[tuple[Any, ...]], *, gated: bool = False) -> tuple[list[Lease], str | None]:
+    def taken(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
         """The claimed rows as leases, in the order of the queue, and the gate before which the next one stands."""
-        return [lease_of(self.worker, row, gated=gated) for row in rows if row[0] is not None], rows[0][-1]
+        return [lease_of(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]
 
 
 def known_code() -> dict[str, Any]:
@@ -103,9 +101,9 @@ def known_code() -> dict[str, Any]:
     }
 
 
-def lease_of(worker: int, row: tuple[Any, ...], *, gated: bool) -> Lease:
+def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
     """A claimed row as a lease."""
-    task, pipeline, number, payload, labels, key, failures, version, branch, depth, echo, group, _sort_at, _gate = row
+    task, pipeline, number, payload, labels, key, failures, version, branch, depth, echo, group, gated, _, _ = row
     return Lease(
         task=task,
         worker=worker,

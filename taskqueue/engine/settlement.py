@@ -38,7 +38,10 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list
 def settle_before_gate(
     lease: Lease, statement: LiteralString, values: dict[str, Any], claimant: Claimant
 ) -> list[Lease]:
-    """The same in one commit when the next task stands before the gate through which this one came."""
+    """The same in one commit when this task's end may be what the next one waits for.
+
+    In two statements: the second one sees that the place is free.
+    """
     with transaction.atomic():
         statements.fetch(statements.alone(statement), values)
         leases, gate = admit(lease.pipeline, claimant, (lease.pipeline,))

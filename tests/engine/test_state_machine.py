@@ -135,7 +135,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1))
     def crash(self, number):
-        """A worker dies with all that it holds, which goes on thinking that it holds it; another one takes its place."""
+        """A worker dies and goes on thinking that it holds what it held; another one takes its place."""
         self.hands[number].worker.die()
         duty.attend(1)
         self.hands[number].worker = InProcessWorker()

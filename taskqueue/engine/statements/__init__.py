@@ -14,7 +14,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
 
 from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
 from taskqueue.engine.statements.enqueueing import ENQUEUE
-from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE
+from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE
 from taskqueue.engine.statements.recording import (
     CHECKPOINT,
@@ -64,6 +64,7 @@ __all__ = [
     "SET_WAITING",
     "TRY_AGAIN",
     "WAKE",
+    "WALK_ON",
     "alone",
     "and_claim",
     "fetch",

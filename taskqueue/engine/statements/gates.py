@@ -111,6 +111,24 @@ openings AS MATERIALIZED (
 )
 """
 
+# Gated pipelines whose walk came to its end without finding room: the next one has to begin where it ended.
+WALKED: Final = f"""
+walked AS MATERIALIZED (
+    SELECT known.name, final."group"
+    FROM known CROSS JOIN LATERAL (
+        WITH RECURSIVE {TURNS}
+        SELECT turns."group" FROM turns WHERE turns.turn = 64
+    ) AS final
+    WHERE known.gated AND NOT EXISTS (SELECT FROM openings WHERE openings.name = known.name)
+        AND coalesce({PLACES_LEFT} > 0, true)
+)
+"""
+
+WALK_ON: Final = f"""
+WITH {KNOWN}, {OPENINGS}, {WALKED}
+UPDATE taskqueue_gate gate SET last_group = walked."group" FROM walked WHERE gate.pipeline_id = walked.name
+"""
+
 LOCK_GATE: Final = "SELECT pipeline_id FROM taskqueue_gate WHERE pipeline_id = %(gate)s::text FOR NO KEY UPDATE"
 
 # Under the gate's lock, in a statement after the one that took it, so that it sees what the last holder admitted.

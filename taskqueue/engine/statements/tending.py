@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from taskqueue.engine.statements.claiming import HEADS
+from taskqueue.engine.statements.gates import WALKED
 from taskqueue.engine.statements.recording import HELD
 
 # For the doorbell and for each drain: one round trip when there is nothing to do.
 LOOK: Final = f"""
-WITH {HEADS}
+WITH {HEADS}, {WALKED}
 SELECT
     (
         SELECT count(*) FROM (
@@ -24,13 +25,14 @@ SELECT
         ) - statement_timestamp())::float
     ),
     (
-        -- Deadlines that have passed, ends that have not been told, events that have not been routed, and tasks that
-        -- wait for a step's turn.
+        -- Deadlines that have passed, ends that have not been told, events that have not been routed, keys that have
+        -- not been looked at, and tasks that wait for a step's turn.
         coalesce(
             (SELECT deadline_at <= statement_timestamp() FROM taskqueue_task
              WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1), false)
         OR coalesce((SELECT true FROM taskqueue_task WHERE echo_at IS NOT NULL ORDER BY echo_at LIMIT 1), false)
         OR coalesce((SELECT true FROM taskqueue_event WHERE routed_at IS NULL ORDER BY id LIMIT 1), false)
+        OR EXISTS (SELECT FROM walked)
         OR coalesce((SELECT true FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1), false)
     ),
     ARRAY(
