@@ -5,15 +5,37 @@ Each is a sweep that several processes may do at once, and that finds nothing to
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError
 
 from taskqueue.engine import statements
 from taskqueue.engine.claims import known_code
 
+logger = logging.getLogger("taskqueue.engine")
+
 
 def do_chores() -> int:
-    """Do all of them; how many tasks are ready now that were not."""
-    return sum(chore() for chore in CHORES)
+    """Do all of them; how many tasks are ready now that were not.
+
+    One that fails is logged and does not keep the others from being done, nor timers and claims from going on.
+
+    Raises:
+        django.db.OperationalError, django.db.InterfaceError: the database is away.
+    """
+    return sum(done(chore) for chore in CHORES)
+
+
+def done(chore: Callable[[], int]) -> int:
+    """Do one of them; none was made ready by one that failed."""
+    try:
+        return chore()
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.exception("The sweep %s failed; it is tried again at the next look", chore.__name__)
+        return 0
 
 
 def walk_on() -> int:

@@ -1,0 +1,31 @@
+"""Sweeps: one that fails does not stop the others, nor the doorbell that calls them."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import OperationalError
+
+from taskqueue.engine import chores
+
+
+def broken() -> int:
+    raise ValueError("one bad row")
+
+
+def away() -> int:
+    raise OperationalError("the database is away")
+
+
+def test_a_sweep_that_fails_is_logged_and_the_others_are_done(monkeypatch, caplog):
+    monkeypatch.setattr(chores, "CHORES", (broken, lambda: 3))
+
+    assert chores.do_chores() == 3
+    assert "broken failed" in caplog.text
+    assert "one bad row" in caplog.text
+
+
+def test_a_database_that_is_away_is_not_taken_for_a_bad_row(monkeypatch):
+    monkeypatch.setattr(chores, "CHORES", (away,))
+
+    with pytest.raises(OperationalError):
+        chores.do_chores()
