@@ -19,7 +19,6 @@ from taskqueue.errors import Fault, InvalidOptions
 from taskqueue.ids import uuid7
 from taskqueue.models import Task
 from taskqueue.models.task import PRIORITY_LIMIT
-from taskqueue.states import SkipKind
 
 if TYPE_CHECKING:
     from taskqueue.definitions import PipelineDefinition
@@ -161,8 +160,8 @@ def insert(
     while True:
         if (task := make_task()) is not None:
             return task
-        if (task := starting.holder_of(values)) is not None:
-            return starting.stand_in(task, SkipKind.DUPLICATE, values)
+        if (task := starting.taken(values)) is not None:
+            return task
         # The key's window ended, or its task was pruned, between the two statements: there is room for ours now.
 
 

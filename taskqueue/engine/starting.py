@@ -107,10 +107,18 @@ def stand_in(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
     return task
 
 
+def taken(values: Mapping[str, Any]) -> Task | None:
+    """The task that a request's key or its tick of the clock stands for already; that it does is written down."""
+    if values["key"] and (holder := holder_of(values)) is not None:
+        return stand_in(holder, SkipKind.DUPLICATE, values)
+    tick = tick_of(values)
+    return None if tick is None else stand_in(tick, SkipKind.MISFIRE, values)
+
+
 def holder_of(values: Mapping[str, Any]) -> Task | None:
-    """The task that a request's key, or its tick of the clock, stands for at present."""
+    """The task that a request's key stands for at present."""
     held = {"idempotency_keys__pipeline": values["pipeline"], "idempotency_keys__key": values["key"]}
-    return (Task.objects.filter(**held).first() if values["key"] else None) or tick_of(values)
+    return Task.objects.filter(**held).first()
 
 
 def tick_of(values: Mapping[str, Any]) -> Task | None:

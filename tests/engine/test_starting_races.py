@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import count
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -52,15 +54,19 @@ def test_of_many_that_replace_each_other_the_last_is_left():
     assert IdempotencyKey.objects.count() == 10
 
 
+def take_turn(deeds: list[Any]) -> Any:
+    return deeds.pop()()
+
+
 @pytest.mark.parametrize("bound", [only, newest])
 def test_a_request_at_the_moment_of_the_older_ones_end_finds_it_or_makes_the_next(bound):
     with InProcessWorker() as worker:
         for _ in range(10):
             first = bound.enqueue("a")
             lease = take(worker.row.pk)
-            deeds = [lambda lease=lease: settle(lease, Succeeded("1"), claimant=None), lambda: bound.enqueue("a")]
+            deeds = [partial(settle, lease, Succeeded("1"), claimant=None), partial(bound.enqueue, "a")]
 
-            results = at_once(2, lambda deeds=deeds: deeds.pop()())
+            results = at_once(2, partial(take_turn, deeds))
 
             (second,) = [result for result in results if isinstance(result, Task)]
             first.refresh_from_db()

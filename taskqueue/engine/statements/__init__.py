@@ -5,7 +5,7 @@ against its model. Times come from `statement_timestamp()`: the database's clock
 index can use it), yet moving inside a test's transaction, where `now()` would stand still.
 
     enqueueing   tasks are made
-    starting     or another one stands in
+    starting     or another one stands in, or the clock makes them
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
     recording    what a task has done
@@ -29,7 +29,7 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
-from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, PROMISE, REPLACE
+from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE, REPLACE
 from taskqueue.engine.statements.tending import (
     BEAT,
     LOOK,
@@ -57,6 +57,7 @@ __all__ = [
     "LOCK_GATE",
     "LOOK",
     "NEXT",
+    "NEXT_SCHEDULE",
     "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",

@@ -73,3 +73,14 @@ FROM judged
 WHERE task.id = judged.id
 RETURNING task.id, fits, task.status = 'queued'
 """
+
+# One at a time over all processes: who is in the middle of its ticks holds the row, and moves its time on.
+NEXT_SCHEDULE: Final = """
+SELECT schedule.pipeline_id, schedule.expression, schedule.timezone, schedule.misfire, schedule.next_at,
+    statement_timestamp(), CASE WHEN pipeline.paused_at IS NULL THEN ''
+        ELSE format('by %%s: %%s', coalesce(nullif(pipeline.paused_by, ''), 'somebody'), pipeline.pause_reason) END
+FROM taskqueue_schedule schedule JOIN taskqueue_pipeline pipeline ON pipeline.name = schedule.pipeline_id
+WHERE schedule.next_at <= statement_timestamp() AND schedule.pipeline_id = ANY (%(pipelines)s::text[])
+ORDER BY schedule.next_at LIMIT 1
+FOR NO KEY UPDATE OF schedule SKIP LOCKED
+"""
