@@ -18,6 +18,7 @@ A map, in the order in which a task lives through it:
     schedules    when the clock starts which pipeline
     clock        its ticks become tasks
     liveness     worker rows, their locks and heartbeats
+    skips        the requests that made no task
     mirror       pipelines of the code, as rows
     queries      the read side, for the API and the admin
     statements   the SQL of all of it
