@@ -41,7 +41,7 @@ class BoundPipeline(Generic[P, R]):
         """Make a task, in the caller's transaction: a rollback takes it along.
 
         Returns:
-            The task; its `duplicate` is true when the key stands for one that existed already.
+            The task; its `duplicate` is true when it was there already and stands in for the one that was asked for.
 
         Raises:
             InvalidPayload, Unstorable, TooLarge: the arguments do not fit.

@@ -75,8 +75,8 @@ def join(policies: Policies, values: dict[str, Any]) -> tuple[Task, SkipKind] | 
         statements.fetch(statements.REPLACE, {**values, "reason": f"Task {values['id']} took its place."})
         return None
     if policies.singleton is not None:
-        under_way = Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}").first()
-        return None if under_way is None else (under_way, SkipKind.SINGLETON)
+        under_way = list(Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}"))
+        return (under_way[0], SkipKind.SINGLETON) if under_way else None
     if policies.debounce is not None:
         rows = statements.fetch(statements.DEBOUNCE, {**values, "longest": policies.debounce.longest})
     elif policies.batch is not None:
@@ -125,7 +125,7 @@ def tick_of(values: Mapping[str, Any]) -> Task | None:
     """The task that was made for the same tick of the clock."""
     if values["cron_at"] is None:
         return None
-    return Task.objects.filter(pipeline=values["pipeline"], cron_at=values["cron_at"]).first()
+    return next(iter(Task.objects.filter(pipeline=values["pipeline"], cron_at=values["cron_at"])), None)
 
 
 def is_shared(values: Mapping[str, Any]) -> bool:

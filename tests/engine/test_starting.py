@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from taskqueue import Batch, Debounce, pipeline
 from taskqueue.engine import control, intake
 from taskqueue.engine.starting import payload_of_event
-from taskqueue.errors import InvalidOptions, NotRetryable
+from taskqueue.errors import DefinitionError, InvalidOptions, NotRetryable
 from taskqueue.models import IdempotencyKey, Pipeline, Skip, Task
 from taskqueue.states import SkipKind
 from taskqueue.testing import InProcessWorker, advance, work
@@ -273,3 +274,25 @@ def test_an_events_data_is_a_batchs_item_a_models_payload_or_the_arguments_of_th
     assert payload_of_event(gather.definition, 7) == {"numbers": [7]}
     assert payload_of_event(three_steps.definition, {"number": 7, "more": 1}) == {"number": 7}
     assert payload_of_event(three_steps.definition, [7]) == [7]
+
+
+def no_list(number: int) -> None: ...
+
+
+def two_parameters(numbers: list[int], more: int = 0) -> None: ...
+
+
+def another_kind_of_list(numbers: tuple[int, ...]) -> None: ...
+
+
+@pytest.mark.parametrize("function", [no_list, two_parameters, another_kind_of_list])
+def test_a_batch_needs_one_list_to_gather_in(function):
+    with pytest.raises(DefinitionError, match=r"def function\(items: list\[Item\]\)"):
+        pipeline("starts/refused", batch=Batch(2, wait=timedelta(seconds=1)))(function)
+
+
+def test_a_pipeline_gathers_in_one_way():
+    with pytest.raises(DefinitionError, match="both debounce and batch"):
+        pipeline("starts/refused", batch=Batch(2, wait=timedelta(seconds=1)), debounce=Debounce(timedelta(seconds=1)))(
+            no_list
+        )
