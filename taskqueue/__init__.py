@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskqueue.authoring import (
+        Batch,
         BoundPipeline,
+        CancelOn,
+        Debounce,
         Limit,
+        On,
         Permanent,
         Pipeline,
         Rate,
         Retry,
         RetryAfter,
+        Singleton,
         Step,
         StepFailed,
         StepTimedOut,
@@ -28,13 +33,18 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Batch",
     "BoundPipeline",
+    "CancelOn",
+    "Debounce",
     "Limit",
+    "On",
     "Permanent",
     "Pipeline",
     "Rate",
     "Retry",
     "RetryAfter",
+    "Singleton",
     "Step",
     "StepFailed",
     "StepTimedOut",

@@ -95,6 +95,11 @@ class CurrentTask(Protocol):
         """Which try this is of the step that calls, or of the body between steps; from 1."""
         ...
 
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The tick of the pipeline's `cron` that it is for; None when something else started it."""
+        ...
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Report how far it is, as a number from 0 to 1, and in words. Costs nothing: the heartbeat writes it."""
         ...

@@ -66,8 +66,12 @@ class SkipKind(StrEnum):
     """Another task of the same singleton is under way."""
     DEBOUNCED = "debounced"
     """It replaced the payload of a task that waits for quiet."""
+    BATCHED = "batched"
+    """Its items were added to a task that gathers a batch."""
     MISFIRE = "misfire"
-    """A tick of the clock came too late."""
+    """Ticks of the clock came too late."""
+    PAUSED = "paused"
+    """A tick of the clock came while the pipeline was paused."""
     INVALID = "invalid"
     """An event's data does not fit the pipeline's payload."""
 

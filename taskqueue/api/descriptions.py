@@ -184,7 +184,8 @@ LIST_PIPELINES: Final[dict[str, Any]] = {
 GET_PIPELINE: Final[dict[str, Any]] = {
     "operation_id": "getPipeline",
     "summary": "What a pipeline takes, does and returns",
-    "description": "The JSON schemas of its payload and result, and the steps that it is known to call.",
+    "description": "The JSON schemas of its payload and result, the steps that it is known to call, when the "
+    "clock starts it, and the latest requests that made no task.",
     "tags": ["pipelines"],
     "parameters": [
         OpenApiParameter(
@@ -195,7 +196,7 @@ GET_PIPELINE: Final[dict[str, Any]] = {
         )
     ],
     "responses": answers(
-        (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.PipelineRecord, description="The pipeline.")}
+        (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.PipelineDetail, description="The pipeline.")}
     ),
 }
 HEALTH_LIVE: Final[dict[str, Any]] = {

@@ -8,8 +8,8 @@ from rest_framework.response import Response
 from taskqueue.api import descriptions
 from taskqueue.api.doors import Door, described
 from taskqueue.api.problems import PipelineNotFound
-from taskqueue.api.serializers import PipelineList, PipelineRecord
-from taskqueue.engine import queries
+from taskqueue.api.serializers import PipelineDetail, PipelineList
+from taskqueue.engine import queries, skips
 
 
 class Pipelines(Door):
@@ -31,7 +31,8 @@ class PipelinePlace(Door):
     @described(descriptions.GET_PIPELINE)
     def get(self, request: Request, name: str) -> Response:
         """What it takes, does and returns."""
-        pipeline = None if "\x00" in name else queries.pipelines().filter(pk=name).first()
+        pipeline = None if "\x00" in name else queries.pipelines().select_related("schedule").filter(pk=name).first()
         if pipeline is None:
             raise PipelineNotFound(f"No pipeline is called {name!r}.")
-        return Response(PipelineRecord(pipeline).data)
+        pipeline.latest_skips = skips.of_pipeline(pipeline)  # type: ignore[attr-defined]  # for its serializer
+        return Response(PipelineDetail(pipeline).data)

@@ -11,7 +11,7 @@ from rest_framework import serializers
 
 from taskqueue.api.problems import CODES
 from taskqueue.engine.queries import next_run_of
-from taskqueue.states import AttemptOutcome, StepStatus, TaskStatus
+from taskqueue.states import AttemptOutcome, SkipKind, StepStatus, TaskStatus
 
 
 def choices_of(words: type[StrEnum]) -> list[tuple[str, str]]:
@@ -101,7 +101,9 @@ class TaskSummary(serializers.Serializer[Any]):
 class SubmittedTask(TaskSummary):
     """The task that a submission made or found."""
 
-    duplicate = serializers.BooleanField(help_text="Whether the key found this task instead of making it.")
+    duplicate = serializers.BooleanField(
+        help_text="Whether this task was there already and stands in for the one that was asked for."
+    )
 
 
 class ListedTask(TaskSummary):
@@ -159,6 +161,17 @@ class StepRecord(serializers.Serializer[Any]):
     attempts = AttemptRecord(many=True, source="failed_attempts")
 
 
+class SkipRecord(serializers.Serializer[Any]):
+    """A request that made no task, or changed another one instead."""
+
+    kind = serializers.ChoiceField(choices=choices_of(SkipKind))
+    reason = serializers.CharField(help_text="Why, for people.")
+    key = serializers.CharField(allow_blank=True, help_text="The request's idempotency key; empty without one.")
+    task = serializers.UUIDField(source="task_id", allow_null=True, help_text="The task that stood in for it.")
+    event = serializers.UUIDField(source="event_id", allow_null=True, help_text="The event that asked for it.")
+    created_at = Time()
+
+
 class TaskDetail(TaskSummary):
     """Everything about a task."""
 
@@ -168,6 +181,9 @@ class TaskDetail(TaskSummary):
     steps = StepRecord(many=True, source="recorded_steps", help_text="In the order in which they were first recorded.")
     attempts = AttemptRecord(
         many=True, source="other_attempts", help_text="Failed tries of the body, and of steps that are not recorded."
+    )
+    skips = SkipRecord(
+        many=True, source="latest_skips", help_text="The latest requests for which it stood in, newest first."
     )
 
 
@@ -216,6 +232,31 @@ class PipelineRecord(serializers.Serializer[Any]):
     steps = KnownStep(many=True, source="known_steps", help_text="In the order in which the body names them.")
     registered_at = Time()
     updated_at = Time()
+
+
+class ScheduleRecord(serializers.Serializer[Any]):
+    """When the clock starts a pipeline."""
+
+    expression = serializers.CharField(help_text="Minute, hour, day of the month, month, day of the week.")
+    timezone = serializers.CharField(help_text="The IANA name of the zone in which the expression is read.")
+    misfire = serializers.CharField(help_text="What becomes of missed ticks: `skip`, `once` or `all`.")
+    next_at = Time(help_text="The next tick.")
+    last_at = Time(allow_null=True, help_text="The last tick that was taken.")
+
+
+class PipelineDetail(PipelineRecord):
+    """A pipeline, when it starts, and what did not start."""
+
+    schedule = serializers.SerializerMethodField(help_text="When the clock starts it; null if it does not.")
+    skips = SkipRecord(
+        many=True, source="latest_skips", help_text="The latest requests that made no task, newest first."
+    )
+
+    @extend_schema_field(ScheduleRecord(allow_null=True))
+    def get_schedule(self, pipeline: Any) -> Any:
+        """Its clock."""
+        schedule = getattr(pipeline, "schedule", None)
+        return None if schedule is None else ScheduleRecord(schedule).data
 
 
 class PipelineList(serializers.Serializer[Any]):

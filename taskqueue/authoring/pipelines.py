@@ -13,7 +13,14 @@ from asgiref.sync import sync_to_async
 from taskqueue.authoring.options import PipelineOptions, policies_of
 from taskqueue.codec import Payload, Result
 from taskqueue.context import current, current_step
-from taskqueue.definitions import PIPELINE_NAME, PipelineDefinition, check_function, check_retry, registry
+from taskqueue.definitions import (
+    PIPELINE_NAME,
+    PipelineDefinition,
+    check_function,
+    check_retry,
+    check_starts,
+    registry,
+)
 from taskqueue.engine.intake import Options, insert
 from taskqueue.errors import DefinitionError, WrongPlace
 from taskqueue.models import Task
@@ -34,7 +41,7 @@ class BoundPipeline(Generic[P, R]):
         """Make a task, in the caller's transaction: a rollback takes it along.
 
         Returns:
-            The task; its `duplicate` is true when the key stands for one that existed already.
+            The task; its `duplicate` is true when it was there already and stands in for the one that was asked for.
 
         Raises:
             InvalidPayload, Unstorable, TooLarge: the arguments do not fit.
@@ -135,7 +142,7 @@ def define(function: Callable[..., Any], *, name: str, retry: Retry, options: Pi
             f"A pipeline is called {name!r}.",
             hint="Use small letters, digits, dots and hyphens, parted by slashes: 'shop/fulfil'.",
         )
-    return PipelineDefinition(
+    definition = PipelineDefinition(
         name=name,
         function=function,
         retry=retry,
@@ -143,3 +150,5 @@ def define(function: Callable[..., Any], *, name: str, retry: Retry, options: Pi
         result=Result(function),
         policies=policies_of(name, options),
     )
+    check_starts(definition)
+    return definition

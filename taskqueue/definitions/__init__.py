@@ -11,6 +11,7 @@ from taskqueue.definitions.checks import (
 from taskqueue.definitions.fingerprints import fingerprint
 from taskqueue.definitions.pipelines import PipelineDefinition, Policies
 from taskqueue.definitions.registry import Registry, place_of, registry
+from taskqueue.definitions.starts import check_starts
 from taskqueue.definitions.steps import StepDefinition, steps_named_in
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "StepDefinition",
     "check_function",
     "check_retry",
+    "check_starts",
     "check_timeout",
     "fingerprint",
     "place_of",

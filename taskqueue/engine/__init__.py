@@ -3,6 +3,7 @@
 A map, in the order in which a task lives through it:
 
     intake       a call becomes a row, in the caller's transaction
+    starting     whether a task that is there already stands in for the call
     wakeups      idle workers are told, after the commit
     duty         timers fall due, dead workers' tasks come back, and how much could be claimed
     claims       a worker takes the lease of the next task
@@ -14,7 +15,10 @@ A map, in the order in which a task lives through it:
     settlement   an outcome is written and the next task claimed, in one commit
     chores       sweeps that nobody calls for
     control      what people ask for: retry, cancel, rerun
+    schedules    when the clock starts which pipeline
+    clock        its ticks become tasks
     liveness     worker rows, their locks and heartbeats
+    skips        the requests that made no task
     mirror       pipelines of the code, as rows
     queries      the read side, for the API and the admin
     statements   the SQL of all of it

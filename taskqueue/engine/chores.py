@@ -12,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 
 from taskqueue.engine import statements
 from taskqueue.engine.claims import known_code
+from taskqueue.engine.clock import take_ticks
 
 logger = logging.getLogger("taskqueue.engine")
 
@@ -44,5 +45,5 @@ def walk_on() -> int:
     return 0
 
 
-CHORES: tuple[Callable[[], int], ...] = (walk_on,)
+CHORES: tuple[Callable[[], int], ...] = (walk_on, take_ticks)
 """Each returns how many tasks it has made ready."""

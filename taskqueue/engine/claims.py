@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -65,6 +66,7 @@ class Lease:
     depth: int = 0
     echo: bool = False
     group: str = ""
+    cron_at: datetime | None = None
     gated: bool = field(default=False, compare=False)
     """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
@@ -103,7 +105,24 @@ def known_code() -> dict[str, Any]:
 
 def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
     """A claimed row as a lease."""
-    task, pipeline, number, payload, labels, key, failures, version, branch, depth, echo, group, gated, _, _ = row
+    (
+        task,
+        pipeline,
+        number,
+        payload,
+        labels,
+        key,
+        failures,
+        version,
+        branch,
+        depth,
+        echo,
+        group,
+        gated,
+        cron_at,
+        _,
+        _,
+    ) = row
     return Lease(
         task=task,
         worker=worker,
@@ -119,4 +138,5 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         echo=echo,
         group=group,
         gated=gated,
+        cron_at=cron_at,
     )

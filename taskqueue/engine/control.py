@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from taskqueue.engine.intake import Options, Origin, enqueue
 from taskqueue.engine.queries import find
+from taskqueue.engine.starting import one_of_singleton
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, UnknownStep
 from taskqueue.models import Step, Task
@@ -33,9 +34,10 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
 
     Raises:
         TaskNotFound, UnknownStep
-        NotRetryable: it has not ended, or it succeeded and no step was named.
+        NotRetryable: it has not ended, or it succeeded and no step was named, or another task of its singleton is under
+            way.
     """
-    with transaction.atomic():
+    with one_of_singleton(), transaction.atomic():
         task = locked(task_id)
         allowed = ENDED if from_step is not None else RETRYABLE
         if task.status not in allowed:

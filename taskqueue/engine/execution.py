@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -328,6 +328,11 @@ class Execution:
         step = context.current_step.get()
         entry = self.journal.entries.get(step) if step else None
         return (entry.failures if entry else 0 if step else self.lease.failures) + 1
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The tick of the clock that it is for."""
+        return self.lease.cron_at
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress; the heartbeat writes the latest of it."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
-from taskqueue.engine import statements
+from taskqueue.engine import starting, statements
 from taskqueue.engine.mirror import mirror_pipeline
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import Fault, InvalidOptions
@@ -21,7 +22,6 @@ from taskqueue.models.task import PRIORITY_LIMIT
 
 if TYPE_CHECKING:
     from taskqueue.definitions import PipelineDefinition
-    from taskqueue.policies import KeyTemplate
 
 KEY_MAX_LENGTH = 200
 LABELS_MAX = 20
@@ -152,37 +152,41 @@ def insert(
         "labels": codec.write(dict(options.labels), what="labels"),
         **vars(origin),
         **start_of(definition, payload, options),
+        **starting.sharing(definition, payload, options, origin),
     }
+    make_task = partial(make, definition, values, options)
+    if starting.is_shared(values):
+        return starting.join_or_make(definition.policies, values, make_task)
     while True:
-        made = statements.fetch(statements.ENQUEUE, values)
-        if made:
-            if made[0][-1]:
-                mirror_pipeline(definition)
-            ring_on_commit()
-            return new_task(values, options, made[0])
-        if (task := holder_of(definition.name, options.key)) is not None:
+        if (task := make_task()) is not None:
+            return task
+        if (task := starting.taken(values)) is not None:
             return task
         # The key's window ended, or its task was pruned, between the two statements: there is room for ours now.
+
+
+def make(definition: PipelineDefinition, values: dict[str, Any], options: Options) -> Task | None:
+    """Insert the task's row, unless its key, its singleton or the like is taken."""
+    made = statements.fetch(statements.ENQUEUE, values)
+    if not made:
+        return None
+    if made[0][-1]:
+        mirror_pipeline(definition)
+    ring_on_commit()
+    return new_task(values, options, made[0])
 
 
 def start_of(definition: PipelineDefinition, payload: str, options: Options) -> dict[str, Any]:
     """What the pipeline's policies say about a new task."""
     policies = definition.policies
     return {
-        "group": key_of(policies.group, payload, options) if policies.group else "",
+        "group": starting.key_of(policies.group, definition, payload, options) if policies.group else "",
         "version": policies.version,
         "start_within": policies.start_within,
         "finish_within": policies.finish_within,
         "cancel_grace": policies.cancel_grace,
         "echo": bool(definition.handlers) or policies.announce,
-        "merge_key": "",
-        "solo_key": "",
     }
-
-
-def key_of(template: KeyTemplate, payload: str, options: Options) -> str:
-    """The value of a key for a task."""
-    return template.render(codec.read(payload), options.labels)
 
 
 def new_task(values: dict[str, Any], options: Options, made: tuple[Any, ...]) -> Task:
@@ -207,12 +211,4 @@ def new_task(values: dict[str, Any], options: Options, made: tuple[Any, ...]) ->
     del task.payload
     task._state.adding = False
     task._state.db = "default"
-    return task
-
-
-def holder_of(pipeline: str, key: str) -> Task | None:
-    """The task that a key stands for at present."""
-    task = Task.objects.filter(idempotency_keys__pipeline=pipeline, idempotency_keys__key=key).first()
-    if task is not None:
-        task.duplicate = True
     return task

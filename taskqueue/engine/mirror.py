@@ -11,6 +11,7 @@ from django.db import router, transaction
 from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
+from taskqueue.engine.schedules import mirror_schedule
 from taskqueue.models import Gate, Pipeline, PipelineStep, Task
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import Limit, Rate, Retry
@@ -53,6 +54,7 @@ def mirror_pipeline(definition: PipelineDefinition) -> None:
         },
     )
     mirror_limits(definition, pipeline)
+    mirror_schedule(definition)
     steps = definition.known_steps()
     for position, step in enumerate(steps):
         PipelineStep.objects.update_or_create(pipeline=pipeline, name=step.name, defaults=facts_of(step, position))

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from taskqueue.engine import skips
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus
@@ -129,12 +130,13 @@ def waiting_for(task: Task, step: str) -> str | None:
 def whole(task_id: UUID) -> Task:
     """A task with its `recorded_steps`, each with its `failed_attempts`; those of no such step are `other_attempts`.
 
-    Three queries.
+    Four queries, with the latest requests for which it stood in.
 
     Raises:
         TaskNotFound
     """
     task = find(task_id)
+    task.latest_skips = skips.ended_in(task)  # type: ignore[attr-defined]  # attached for those who show it
     steps = {step.key: step for step in steps_of(task)}
     attempts = attempts_of(task)
     for step in steps.values():

@@ -219,7 +219,7 @@ class Task(models.Model):
     retried_at = models.DateTimeField(null=True, blank=True, help_text="When a person last asked for more tries.")
 
     duplicate: bool = False
-    """Whether `enqueue` found this task by its key instead of making it; not stored."""
+    """Whether `enqueue` found this task, which stands in for the one that was asked for; not stored."""
 
     class Meta:
         permissions = [("retry_task", "Can retry task"), ("cancel_task", "Can cancel task")]

@@ -20,7 +20,12 @@ def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: f
     with transaction.atomic():
         for model, fields in MOVED.items():
             model._default_manager.update(**{field: F(field) - passed for field in fields})
+        # One row after another: on the way no tick may fall on another's time.
+        for way in (passed + AGES, -AGES):
+            Task.objects.filter(cron_at__isnull=False).update(cron_at=F("cron_at") - way)
 
+
+AGES = timedelta(days=200_000)
 
 MOVED = {
     Task: (

@@ -29,7 +29,7 @@ def _database(db):
 
 @pytest.fixture
 def viewer() -> Client:
-    return client_of("vera", "view_task", "view_pipeline", "view_worker")
+    return client_of("vera", "view_task", "view_pipeline", "view_worker", "view_skip", "view_schedule")
 
 
 @pytest.fixture

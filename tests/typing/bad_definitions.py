@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from taskqueue import Retry, pipeline, step
+from taskqueue import Batch, Debounce, Retry, Singleton, pipeline, step
 
 
 @step(timeout=30)  # error: [call-overload, untyped-decorator]
@@ -27,6 +27,22 @@ def nameless() -> None: ...
 def fulfil() -> None: ...
 
 
+@pipeline("shop/index", debounce=timedelta(seconds=3))  # error: [arg-type]
+def index() -> None: ...
+
+
+@pipeline("shop/report", misfire="never", cron="0 3 * * *")  # error: [arg-type]
+def report() -> None: ...
+
+
+@pipeline("shop/clean", corn="0 3 * * *")  # error: [call-arg]
+def clean() -> None: ...
+
+
+Singleton(mode="replace")  # error: [arg-type]
+Singleton("{tenant}")  # error: [call-arg]
+Batch(10, timedelta(minutes=1))  # error: [call-arg]
+Debounce(3)  # error: [arg-type]
 Retry(waits=[timedelta(seconds=1)])  # error: [arg-type]
 Retry(waits=(1, 2))  # error: [arg-type]
 Retry(give_up_on=ValueError)  # error: [arg-type]

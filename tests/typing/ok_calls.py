@@ -10,11 +10,14 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from taskqueue import (
+    Batch,
     BoundPipeline,
+    Debounce,
     Permanent,
     Pipeline,
     Retry,
     RetryAfter,
+    Singleton,
     Step,
     StepFailed,
     current_task,
@@ -84,6 +87,24 @@ async def notify_all(orders: list[Order], note: str = "") -> bool:
     return True
 
 
+@pipeline("shop/ship-all", batch=Batch(10, wait=timedelta(minutes=1), key="{tenant}"))
+def ship_all(orders: list[Order]) -> int:
+    return len(orders)
+
+
+@pipeline("shop/index", debounce=Debounce(timedelta(seconds=3), key="{number}", longest=timedelta(minutes=1)))
+def index(number: str) -> str:
+    return number
+
+
+@pipeline("shop/report", cron="0 3 * * *", timezone="Europe/Berlin", misfire="all", singleton=Singleton(mode="cancel"))
+def report(title: str = "sales") -> str:
+    assert_type(current_task().scheduled_for, datetime | None)
+    return title
+
+
+assert_type(ship_all.enqueue([Order(number="A1")]), Task)
+assert_type(report(), str)
 assert_type(fulfil(Order(number="A1")), Receipt)
 assert_type(fulfil.enqueue(Order(number="A1")), Task)
 assert_type(fulfil.using(run_at=datetime(2030, 1, 1, tzinfo=UTC), force=True).enqueue(order=Order(number="A1")), Task)

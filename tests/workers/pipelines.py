@@ -50,6 +50,12 @@ def take_a_nap(seconds: float) -> float:
     return nap(seconds)
 
 
+@pipeline("tests/new-year", cron="0 0 1 1 *", misfire="all")
+def greet(name: str = "all") -> str:
+    """Once a year, so that it does not disturb the other tests."""
+    return name
+
+
 def note(notes: Path, line: str) -> None:
     """Append a line, whole, though several processes write."""
     with notes.open("a") as file:

@@ -5,6 +5,7 @@ against its model. Times come from `statement_timestamp()`: the database's clock
 index can use it), yet moving inside a test's transaction, where `now()` would stand still.
 
     enqueueing   tasks are made
+    starting     or another one stands in, or the clock makes them
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
     recording    what a task has done
@@ -28,6 +29,7 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
+from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE, REPLACE
 from taskqueue.engine.statements.tending import (
     BEAT,
     LOOK,
@@ -39,11 +41,13 @@ from taskqueue.engine.statements.tending import (
 )
 
 __all__ = [
+    "ADD_TO_BATCH",
     "ADMIT",
     "BEAT",
     "CHECKPOINT",
     "CLAIM",
     "CLOSE_OVERDUE",
+    "DEBOUNCE",
     "ENQUEUE",
     "FAIL_BODY",
     "FINISH",
@@ -53,12 +57,15 @@ __all__ = [
     "LOCK_GATE",
     "LOOK",
     "NEXT",
+    "NEXT_SCHEDULE",
+    "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
     "PUT_BACK",
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
+    "REPLACE",
     "REPORT_PROGRESS",
     "RING",
     "SET_WAITING",

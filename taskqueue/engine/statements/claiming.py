@@ -56,6 +56,9 @@ NEXT: Final = f"""
     WHERE task.id = head.id AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
         task.version, task.branch, task.depth, task.echo, task."group", head.gated,
+        CASE WHEN task.branch = '' THEN task.cron_at ELSE (
+            SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
+        ) END AS cron_at,
         task.sort_at
 )
 """

@@ -21,7 +21,7 @@ WITH pipeline AS (
     WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
     RETURNING 1
 ), due AS (
-    SELECT greatest(%(run_at)s::timestamptz, statement_timestamp()) AS at
+    SELECT greatest(%(run_at)s::timestamptz, statement_timestamp() + %(delay)s::interval) AS at
 )
 INSERT INTO taskqueue_task (
     id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at,

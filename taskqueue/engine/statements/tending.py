@@ -18,10 +18,11 @@ SELECT
         ) AS claimable
     ),
     (
-        -- The next timer, and the next tick of a clock that this process's code knows.
+        -- The next timer, and the next tick of a clock that this process's code knows: of paused ones too, whose ticks
+        -- are skipped in their time.
         SELECT extract(epoch FROM least(
             (SELECT timer_at FROM taskqueue_task WHERE timer_at IS NOT NULL ORDER BY timer_at LIMIT 1),
-            (SELECT min(schedule.next_at) FROM taskqueue_schedule schedule JOIN known ON known.name = pipeline_id)
+            (SELECT min(next_at) FROM taskqueue_schedule WHERE pipeline_id = ANY (%(pipelines)s::text[]))
         ) - statement_timestamp())::float
     ),
     (

@@ -1,0 +1,30 @@
+"""Schedules: when the clock starts which pipeline, mirrored from the code."""
+
+from __future__ import annotations
+
+from django.db.models.functions import Now
+
+from taskqueue.definitions import PipelineDefinition
+from taskqueue.models import Pipeline, Schedule
+
+
+def mirror_schedule(definition: PipelineDefinition) -> None:
+    """Write when a pipeline starts next. What has been missed while nothing ran is kept, unless the times changed."""
+    cron = definition.policies.cron
+    schedules = Schedule.objects.filter(pipeline=definition.name)
+    if cron is None:
+        schedules.delete()
+        return
+    if schedules.filter(expression=cron.expression, timezone=cron.timezone).exists():
+        schedules.exclude(misfire=cron.misfire).update(misfire=cron.misfire)
+        return
+    now = Pipeline.objects.filter(name=definition.name).values_list(Now(), flat=True).get()
+    Schedule.objects.update_or_create(
+        pipeline_id=definition.name,
+        defaults={
+            "expression": cron.expression,
+            "timezone": cron.timezone,
+            "misfire": cron.misfire,
+            "next_at": cron.next_after(now),
+        },
+    )

@@ -1,0 +1,86 @@
+"""Statements of requests for which a task that is there already stands in, or has to go."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# As ENQUEUE does it, before it is known which task the key will stand for. Callers with the same key wait here.
+PROMISE: Final = """
+INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at)
+VALUES (%(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval)
+ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at
+WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
+RETURNING 1
+"""
+
+# Whoever finishes the older one at this moment holds its row: it is waited for, and no longer found when it has ended.
+REPLACE: Final = """
+UPDATE taskqueue_task task
+SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
+    cancel_reason = %(reason)s::text,
+    kill_at = CASE WHEN task.status = 'running' THEN statement_timestamp() + task.cancel_grace END
+WHERE task.solo = %(pipeline)s::text || ' ' || %(solo_key)s::text
+RETURNING task.id
+"""
+
+QUIET_AT: Final = """
+greatest(
+    statement_timestamp(),
+    least(statement_timestamp() + %(delay)s::interval, task.created_at + %(longest)s::interval)
+)
+"""
+
+# A task that has become due is no longer `merging`: whoever waited for its row then finds nothing to join.
+DEBOUNCE: Final = f"""
+UPDATE taskqueue_task task
+SET payload = %(payload)s::jsonb, labels = %(labels)s::jsonb, priority = %(priority)s::smallint,
+    key = coalesce(nullif(%(key)s::text, ''), task.key), "group" = %(group)s::text, version = %(version)s::text,
+    due_at = {QUIET_AT}, sort_at = {QUIET_AT} - make_interval(secs => %(priority)s::smallint),
+    start_by = {QUIET_AT} + %(start_within)s::interval, finish_within = %(finish_within)s::interval,
+    cancel_grace = %(cancel_grace)s::interval, echo = %(echo)s::boolean
+WHERE task.merging = %(pipeline)s::text || ' ' || %(merge_key)s::text
+RETURNING task.id, true, task.due_at <= statement_timestamp()
+"""
+
+# The items join if there is room for them; else the batch goes as it is. A payload of another shape, from code that was
+# there before, has no room.
+ADD_TO_BATCH: Final = """
+WITH waiting AS MATERIALIZED (
+    SELECT id, payload -> %(field)s::text AS items FROM taskqueue_task
+    WHERE merging = %(pipeline)s::text || ' ' || %(merge_key)s::text
+    FOR NO KEY UPDATE
+), merged AS MATERIALIZED (
+    SELECT id, CASE WHEN jsonb_typeof(items) = 'array' THEN
+        jsonb_build_object(%(field)s::text, items || (%(payload)s::jsonb -> %(field)s::text))
+    END AS payload
+    FROM waiting
+), judged AS MATERIALIZED (
+    SELECT id, payload, coalesce(
+        jsonb_array_length(payload -> %(field)s::text) <= %(size)s::int
+        AND octet_length(payload::text) <= %(most_bytes)s::int, false
+    ) AS fits, coalesce(jsonb_array_length(payload -> %(field)s::text) >= %(size)s::int, true) AS is_full
+    FROM merged
+)
+UPDATE taskqueue_task task
+SET payload = CASE WHEN fits THEN judged.payload ELSE task.payload END,
+    status = CASE WHEN fits AND NOT is_full THEN task.status ELSE 'queued' END,
+    due_at = CASE WHEN fits AND NOT is_full THEN task.due_at ELSE statement_timestamp() END,
+    sort_at = CASE WHEN fits AND NOT is_full THEN task.sort_at
+        ELSE statement_timestamp() - make_interval(secs => task.priority) END,
+    start_by = CASE WHEN fits AND NOT is_full THEN task.start_by
+        ELSE statement_timestamp() + %(start_within)s::interval END
+FROM judged
+WHERE task.id = judged.id
+RETURNING task.id, fits, task.status = 'queued'
+"""
+
+# One at a time over all processes: who is in the middle of its ticks holds the row, and moves its time on.
+NEXT_SCHEDULE: Final = """
+SELECT schedule.pipeline_id, schedule.expression, schedule.timezone, schedule.misfire, schedule.next_at,
+    statement_timestamp(), CASE WHEN pipeline.paused_at IS NULL THEN ''
+        ELSE format('by %%s: %%s', coalesce(nullif(pipeline.paused_by, ''), 'somebody'), pipeline.pause_reason) END
+FROM taskqueue_schedule schedule JOIN taskqueue_pipeline pipeline ON pipeline.name = schedule.pipeline_id
+WHERE schedule.next_at <= statement_timestamp() AND schedule.pipeline_id = ANY (%(pipelines)s::text[])
+ORDER BY schedule.next_at LIMIT 1
+FOR NO KEY UPDATE OF schedule SKIP LOCKED
+"""

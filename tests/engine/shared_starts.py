@@ -1,0 +1,39 @@
+"""Pipelines of which one task stands in for several requests."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from taskqueue import Batch, Debounce, Limit, Retry, Singleton, pipeline, step
+
+MINUTE = timedelta(minutes=1)
+
+
+@step(retry=Retry.fixed(MINUTE, retries=1))
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+@pipeline("starts/only", singleton=Singleton(key="{tenant}"))
+def only(tenant: str, number: int = 0) -> int:
+    return total([number])
+
+
+@pipeline("starts/newest", singleton=Singleton(key="{tenant}", mode="cancel"), cancel_grace=MINUTE)
+def newest(tenant: str, number: int = 0) -> int:
+    return total([number])
+
+
+@pipeline("starts/quiet", debounce=Debounce(MINUTE, key="{tenant}", longest=timedelta(minutes=3)))
+def quiet(tenant: str, number: int = 0) -> int:
+    return total([number])
+
+
+@pipeline("starts/gather", batch=Batch(3, wait=MINUTE))
+def gather(numbers: list[int]) -> int:
+    return total(numbers)
+
+
+@pipeline("starts/gather-by-tenant", batch=Batch(3, wait=MINUTE, key="{tenant}"), concurrency=Limit(1, key="{tenant}"))
+def gather_by_tenant(orders: list[dict[str, str]]) -> list[str]:
+    return [order["number"] for order in orders]
