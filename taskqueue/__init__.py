@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskqueue.authoring import (
+        Arrived,
         Batch,
         BoundPipeline,
         CancelOn,
@@ -25,14 +26,20 @@ if TYPE_CHECKING:
         Step,
         StepFailed,
         StepTimedOut,
+        aemit,
         current_task,
+        emit,
+        event_of,
         pipeline,
         sleep,
         sleep_until,
         step,
+        wait_any,
+        wait_for,
     )
 
 __all__ = [
+    "Arrived",
     "Batch",
     "BoundPipeline",
     "CancelOn",
@@ -48,11 +55,16 @@ __all__ = [
     "Step",
     "StepFailed",
     "StepTimedOut",
+    "aemit",
     "current_task",
+    "emit",
+    "event_of",
     "pipeline",
     "sleep",
     "sleep_until",
     "step",
+    "wait_any",
+    "wait_for",
 ]
 
 

@@ -118,6 +118,10 @@ class RunningTask(CurrentTask, Protocol):
         """Run an `async def` step, or recall its result."""
         ...
 
+    def emit(self, event: str, data: str) -> None:
+        """Send an event, once, whose data is this JSON."""
+        ...
+
     def pause(self, pauses: Sequence[Pause]) -> list[Recorded]:
         """Tell what came of each, in order, once none of them is open; until then the task waits without a worker."""
         ...

@@ -8,6 +8,9 @@
     ├── InvalidOptions          ├ carry `errors`: one pointer and sentence each
     ├── Unstorable              ┘
     ├── TooLarge
+    ├── InvalidEvent            carries `errors` too
+    ├── EventNotFound
+    ├── EventDoesNotFit
     ├── TaskNotFound
     ├── UnknownStep
     ├── NotRetryable
@@ -118,6 +121,27 @@ class TaskNotFound(TaskqueueError):
 
     def __init__(self, task_id: UUID) -> None:
         super().__init__(f"No task has the id {task_id}. Ended tasks may have been pruned.")
+
+
+class InvalidEvent(Faulty):
+    """The event is not valid."""
+
+    code = "invalid-event"
+
+
+class EventNotFound(TaskqueueError):
+    """No event has this id."""
+
+    code = "event-not-found"
+
+    def __init__(self, event_id: UUID) -> None:
+        super().__init__(f"No event has the id {event_id}. Old events may have been pruned.")
+
+
+class EventDoesNotFit(TaskqueueError):
+    """The data of an event that was waited for does not fit its model."""
+
+    code = "event-does-not-fit"
 
 
 class UnknownStep(TaskqueueError):

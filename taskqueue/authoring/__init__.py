@@ -1,13 +1,16 @@
 """What authors of pipelines write with."""
 
+from taskqueue.authoring.emitting import aemit, emit
 from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
 from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.tasks import current_task
+from taskqueue.authoring.waiting import Arrived, event_of, wait_any, wait_for
 from taskqueue.errors import Permanent, RetryAfter, StepFailed, StepTimedOut
 from taskqueue.policies import Batch, CancelOn, Debounce, Limit, On, Rate, Retry, Singleton
 
 __all__ = [
+    "Arrived",
     "Batch",
     "BoundPipeline",
     "CancelOn",
@@ -23,9 +26,14 @@ __all__ = [
     "Step",
     "StepFailed",
     "StepTimedOut",
+    "aemit",
     "current_task",
+    "emit",
+    "event_of",
     "pipeline",
     "sleep",
     "sleep_until",
     "step",
+    "wait_any",
+    "wait_for",
 ]

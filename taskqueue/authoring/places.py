@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from taskqueue.context import RunningTask, current, current_step
 from taskqueue.errors import WrongPlace
 
@@ -18,3 +20,12 @@ def body(call: str) -> RunningTask | None:
             "Call it in the pipeline's body."
         )
     return current.get()
+
+
+def in_event_loop() -> bool:
+    """Whether this code runs inside a coroutine."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import sync_to_async
 
+from taskqueue.authoring.places import in_event_loop
 from taskqueue.codec import Arguments, Result
 from taskqueue.context import current, current_step
 from taskqueue.definitions import (
@@ -83,15 +83,6 @@ class Step(Generic[P, R]):
     def __repr__(self) -> str:
         """For people."""
         return f"<step {self.definition.name}>"
-
-
-def in_event_loop() -> bool:
-    """Whether this code runs inside a coroutine."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 class StepDecorator:

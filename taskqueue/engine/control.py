@@ -14,7 +14,7 @@ from taskqueue.engine.queries import find
 from taskqueue.engine.starting import one_of_singleton
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, UnknownStep
-from taskqueue.models import Step, Task
+from taskqueue.models import Step, Task, Wait
 from taskqueue.models.task import queue_place
 from taskqueue.states import ENDED, StepStatus, TaskStatus, sources_of
 
@@ -42,7 +42,9 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
         allowed = ENDED if from_step is not None else RETRYABLE
         if task.status not in allowed:
             raise NotRetryable(refusal(task))
-        forgotten(task, from_step).delete()
+        steps = forgotten(task, from_step)
+        Wait.objects.filter(task=task, step_key__in=steps.values("key")).delete()
+        steps.delete()
         Task.objects.filter(pk=task.pk).update(
             status=TaskStatus.QUEUED,
             due_at=Now(),
@@ -83,7 +85,7 @@ def forgotten(task: Task, from_step: str | None) -> QuerySet[Step]:
     return steps.filter(pk__gte=first.pk) | steps.exclude(status=StepStatus.SUCCEEDED)
 
 
-def cancel(task_id: UUID) -> Task:
+def cancel(task_id: UUID, *, reason: str = "") -> Task:
     """End a task that has not ended. A worker in the middle of a step finds its lease gone at the next checkpoint.
 
     Raises:
@@ -91,7 +93,7 @@ def cancel(task_id: UUID) -> Task:
         NotCancellable: it has ended.
     """
     won = Task.objects.filter(pk=task_id, status__in=sources_of(TaskStatus.CANCELLED)).update(
-        status=TaskStatus.CANCELLED, finished_at=Now(), lease=F("lease") + 1
+        status=TaskStatus.CANCELLED, finished_at=Now(), lease=F("lease") + 1, cancel_reason=reason[:300]
     )
     task = find(task_id)
     if not won:

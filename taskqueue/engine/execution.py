@@ -213,6 +213,17 @@ class Execution:
             if entry is not None
         ]
 
+    def emit(self, event: str, data: str) -> None:
+        """Send an event whose data is this JSON, once, however often the body runs."""
+        key = self._key(f"emit {event}", "")
+        self.journal.check()
+        if self.suspended is not None:
+            raise Suspended(self.suspended)
+        if key in self.journal.entries:
+            return
+        if not self.journal.emit(key, event, data):
+            raise self._suspend(PutBack())
+
     def _key(self, name: str, explicit_key: str) -> str:
         """The step's key: its name, then name#2 and so on by the order of calls; or what `.named()` gave it."""
         key = explicit_key

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+from django.db import transaction
 
 from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.engine import starting, statements
 from taskqueue.engine.mirror import mirror_pipeline
+from taskqueue.engine.waits import register_cancels
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import Fault, InvalidOptions
 from taskqueue.ids import uuid7
@@ -155,6 +158,9 @@ def insert(
         **starting.sharing(definition, payload, options, origin),
     }
     make_task = partial(make, definition, values, options)
+    if definition.policies.cancel_on:
+        # The task and what may cancel it are one: who dies between the two must not leave half of it.
+        make_task = transaction.atomic(make_task)
     if starting.is_shared(values):
         return starting.join_or_make(definition.policies, values, make_task)
     while True:
@@ -165,6 +171,25 @@ def insert(
         # The key's window ended, or its task was pruned, between the two statements: there is room for ours now.
 
 
+def enqueue_unknown(pipeline: str, data: object, *, origin: Origin) -> None:
+    """Make a task of a pipeline that only other processes' code knows: they check the payload when it starts."""
+    values: dict[str, Any] = {
+        **dict.fromkeys(("group", "version", "merge_key", "solo_key", "key"), ""),
+        **dict.fromkeys(("start_within", "finish_within", "cancel_grace", "run_at", "window")),
+        "id": uuid7(),
+        "pipeline": pipeline,
+        "payload": codec.write(data, what="data of the event"),
+        "force": False,
+        "echo": False,
+        "priority": 0,
+        "labels": "{}",
+        "delay": timedelta(0),
+        **vars(origin),
+    }
+    statements.fetch(statements.ENQUEUE, values)
+    ring_on_commit()
+
+
 def make(definition: PipelineDefinition, values: dict[str, Any], options: Options) -> Task | None:
     """Insert the task's row, unless its key, its singleton or the like is taken."""
     made = statements.fetch(statements.ENQUEUE, values)
@@ -172,6 +197,8 @@ def make(definition: PipelineDefinition, values: dict[str, Any], options: Option
         return None
     if made[0][-1]:
         mirror_pipeline(definition)
+    if definition.policies.cancel_on:
+        register_cancels(definition, values["id"], values["payload"], options.labels)
     ring_on_commit()
     return new_task(values, options, made[0])
 

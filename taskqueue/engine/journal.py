@@ -15,8 +15,10 @@ from psycopg.pq import TransactionStatus
 from taskqueue import codec
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.events import route_now
 from taskqueue.engine.outcomes import DatabaseLost, FailedTry
 from taskqueue.errors import StepFailed, WrongPlace
+from taskqueue.ids import uuid7
 from taskqueue.states import StepKind, StepStatus
 
 OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
@@ -96,6 +98,18 @@ class Journal:
         self.entries[key] = Entry(StepStatus.SUCCEEDED, 0, input_hash, recorded, None)
         self.output_bytes += len(recorded.encode())
         return recorded
+
+    def emit(self, key: str, event: str, data: str) -> bool:
+        """Send an event and record that it was sent, as one. False when the lease is gone, and nothing was sent."""
+        self.refuse_open_transaction(
+            f"emit({event!r}) was called inside a database transaction of the pipeline's body, which would hold it "
+            "back. Begin transactions inside steps."
+        )
+        values = {"id": uuid7(), "key": key, "step": key, "name": event, "data": data}
+        rows = self._write(statements.EMIT, {**values, "input_hash": codec.fingerprint_of(data)})
+        for (sent,) in rows:
+            route_now(sent)
+        return bool(rows)
 
     def record_failed_step(self, failed: FailedTry, *, status: StepStatus) -> bool:
         """Record a failed try. False when the lease is gone, or the step has succeeded after all."""

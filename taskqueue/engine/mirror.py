@@ -12,9 +12,9 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
 from taskqueue.engine.schedules import mirror_schedule
-from taskqueue.models import Gate, Pipeline, PipelineStep, Task
+from taskqueue.models import Gate, Pipeline, PipelineStep, Task, Trigger
 from taskqueue.models import Rate as RateRow
-from taskqueue.policies import Limit, Rate, Retry
+from taskqueue.policies import Limit, On, Rate, Retry, is_event_name
 
 
 def mirror_pipelines() -> None:
@@ -55,6 +55,7 @@ def mirror_pipeline(definition: PipelineDefinition) -> None:
     )
     mirror_limits(definition, pipeline)
     mirror_schedule(definition)
+    mirror_triggers(definition, pipeline)
     steps = definition.known_steps()
     for position, step in enumerate(steps):
         PipelineStep.objects.update_or_create(pipeline=pipeline, name=step.name, defaults=facts_of(step, position))
@@ -80,6 +81,17 @@ def mirror_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
     if group is None:
         # The code no longer groups them: those that wait stand in one queue from now on.
         Task.objects.filter(group_lane=pipeline.name).update(group="")
+
+
+def mirror_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
+    """Write which events start it."""
+    requested = f"{definition.name}.requested"
+    listening = [*([On(requested)] if is_event_name(requested) else []), *definition.policies.on]
+    for position, on in enumerate(listening):
+        Trigger.objects.update_or_create(
+            pipeline=pipeline, position=position, defaults={"event": on.event, "match": dict(on.match)}
+        )
+    Trigger.objects.filter(pipeline=pipeline, position__gte=len(listening)).delete()
 
 
 def most_of(limits: Sequence[Limit], *, keyed: bool) -> int | None:

@@ -6,7 +6,7 @@ from django.db import transaction
 
 from taskqueue import codec
 from taskqueue.context import Pause
-from taskqueue.engine import statements
+from taskqueue.engine import statements, waits
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.outcomes import Paused
 
@@ -17,10 +17,12 @@ def pause(lease: Lease, paused: Paused) -> None:
     One transaction: whoever resolves one of the pauses either comes before it, and is seen here, or waits for the row.
     """
     with transaction.atomic():
+        waits.lock_names(paused.pauses)
         if not statements.fetch(statements.HOLD, lease.fence):
             return
         for each in paused.pauses:
             statements.fetch(statements.RECORD_PAUSE, parameters(lease, each))
+            waits.register(lease, each)
         keys = [each.key for each in paused.pauses]
         statements.fetch(statements.SET_WAITING, {"task": lease.task, "keys": keys})
 

@@ -37,6 +37,9 @@ class Event(models.Model):
     received_at = models.DateTimeField(db_default=Now())
     routed_at = models.DateTimeField(null=True, blank=True, help_text="When it reached those who listened.")
 
+    duplicate: bool = False
+    """Whether `send` found this event by its sender's id instead of writing it; not stored."""
+
     class Meta:
         constraints = [
             # Of two events with one id the second finds the first.

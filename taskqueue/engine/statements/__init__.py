@@ -6,6 +6,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
 
     enqueueing   tasks are made
     starting     or another one stands in, or the clock makes them
+    events       what is sent, waited for and routed
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
     recording    what a task has done
@@ -15,6 +16,21 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
 
 from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
 from taskqueue.engine.statements.enqueueing import ENQUEUE
+from taskqueue.engine.statements.events import (
+    EMIT,
+    FREE_ID,
+    LOCK_EVENT,
+    LOCK_EVENT_NAME,
+    LOCK_LIVE_TASK,
+    LOOK_BACK,
+    OPEN_FIELDS,
+    OPEN_WAITS,
+    REGISTER_WAIT,
+    RESOLVE,
+    ROUTED,
+    SEND,
+    UNROUTED,
+)
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE
 from taskqueue.engine.statements.recording import (
@@ -48,16 +64,24 @@ __all__ = [
     "CLAIM",
     "CLOSE_OVERDUE",
     "DEBOUNCE",
+    "EMIT",
     "ENQUEUE",
     "FAIL_BODY",
     "FINISH",
+    "FREE_ID",
     "HELD",
     "HOLD",
     "LOAD_JOURNAL",
+    "LOCK_EVENT",
+    "LOCK_EVENT_NAME",
     "LOCK_GATE",
+    "LOCK_LIVE_TASK",
     "LOOK",
+    "LOOK_BACK",
     "NEXT",
     "NEXT_SCHEDULE",
+    "OPEN_FIELDS",
+    "OPEN_WAITS",
     "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
@@ -65,11 +89,16 @@ __all__ = [
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
+    "REGISTER_WAIT",
     "REPLACE",
     "REPORT_PROGRESS",
+    "RESOLVE",
     "RING",
+    "ROUTED",
+    "SEND",
     "SET_WAITING",
     "TRY_AGAIN",
+    "UNROUTED",
     "WAKE",
     "WALK_ON",
     "alone",

@@ -1,0 +1,99 @@
+"""Events: a named message is written in its sender's transaction, and routed when that has committed."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import Error, transaction
+
+from taskqueue import codec
+from taskqueue.conf import settings
+from taskqueue.engine import statements
+from taskqueue.engine.routing import route
+from taskqueue.errors import EventNotFound, Fault, InvalidEvent
+from taskqueue.ids import uuid7
+from taskqueue.models import Event
+from taskqueue.policies import EVENT_NAME_MAX, is_event_name
+
+logger = logging.getLogger("taskqueue.engine")
+ID_MAX_LENGTH = 200
+
+
+def send(name: str, data: object, *, external_id: str = "", source: UUID | None = None) -> Event:
+    """Write an event in the caller's transaction; after its commit it is routed.
+
+    Args:
+        name: up to 200 printable characters without spaces, such as "order/paid".
+        data: a JSON object.
+        external_id: the sender's own id; the same one within 24 hours is the same event.
+        source: the task that sends it.
+
+    Returns:
+        The event; with `duplicate` set it is the one that the id stands for already.
+
+    Raises:
+        InvalidEvent, TooLarge: nothing was written.
+    """
+    values: dict[str, Any] = {
+        "id": uuid7(),
+        "name": name,
+        "data": checked(name, data, external_id),
+        "external_id": external_id,
+        "source": source,
+        "window": settings().IDEMPOTENCY_WINDOW,
+    }
+    while True:
+        if external_id:
+            statements.fetch(statements.FREE_ID, values)
+        if statements.fetch(statements.SEND, values):
+            event = Event.objects.get(pk=values["id"])
+            transaction.on_commit(partial(route_now, event.pk), robust=True)
+            return event
+        if (earlier := Event.objects.filter(unique_id=external_id).first()) is not None:
+            earlier.duplicate = True
+            return earlier
+
+
+def checked(name: str, data: object, external_id: str = "") -> str:
+    """The event's data as JSON.
+
+    Raises:
+        InvalidEvent, TooLarge
+    """
+    faults = []
+    if not is_event_name(name):
+        sentence = f"An event's name has 1 to {EVENT_NAME_MAX} printable characters and no spaces."
+        faults.append(Fault("/name", sentence))
+    if len(external_id) > ID_MAX_LENGTH:
+        faults.append(Fault("/id", f"An id has at most {ID_MAX_LENGTH} characters."))
+    faults += [Fault("/id", fault.detail) for fault in codec.text_faults(external_id, "/id")]
+    if not isinstance(data, dict):
+        faults.append(Fault("/data", "An event's data is a JSON object."))
+    if faults:
+        raise InvalidEvent(f"The event is not valid: {faults[0].detail}", faults)
+    written = codec.write(data, what="data of the event")
+    limit = settings().PAYLOAD_MAX_BYTES
+    return codec.within(written, limit=limit, what="The event's data", setting="PAYLOAD_MAX_BYTES")
+
+
+def route_now(event: UUID) -> None:
+    """Route an event just committed. What fails here is done by the next sweep."""
+    try:
+        route(event)
+    except Error:
+        logger.exception("Event %s was not routed yet; a sweep will do it", event)
+
+
+def find(event: UUID) -> Event:
+    """An event with the tasks that it started, the waits that it resolved, and what was skipped.
+
+    Raises:
+        EventNotFound
+    """
+    found = Event.objects.prefetch_related("started", "resolved", "skips").filter(pk=event).first()
+    if found is None:
+        raise EventNotFound(event)
+    return found
