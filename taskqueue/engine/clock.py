@@ -26,7 +26,10 @@ GRACE: Final = timedelta(seconds=60)
 """How late a tick may be that misfire="skip" still runs."""
 
 AT_ONCE: Final = 100
-"""Ticks taken in one transaction, and transactions in one go: a year of minutes must not keep a doorbell for long."""
+"""Ticks taken in one transaction."""
+
+TURNS: Final = 20
+"""Transactions in one go: a year of minutes must not keep a doorbell for long, and it is back in a moment."""
 
 COUNTED: Final = 1000
 """Of more ticks that were missed than these nobody asks how many exactly."""
@@ -38,7 +41,7 @@ def take_ticks() -> int:
     """Make the tasks of all ticks that have come, for the pipelines of this process's code; how many are ready."""
     usable = [definition.name for definition in registry.all() if definition.policies.cron is not None]
     ready = 0
-    for _ in range(AT_ONCE if usable else 0):
+    for _ in range(TURNS if usable else 0):
         with transaction.atomic():
             rows = statements.fetch(statements.NEXT_SCHEDULE, {"pipelines": usable})
             if not rows:
