@@ -101,15 +101,17 @@ LOCATION_OF_RERUN: Final = OpenApiParameter(
 )
 MADE: Final = OpenApiResponse(serializers.SubmittedTask, description="The task was made.")
 FOUND: Final = OpenApiResponse(
-    serializers.SubmittedTask, description="The key found this task; no other was made (`duplicate` is true)."
+    serializers.SubmittedTask,
+    description="This task was there already and stands in for the one that was asked for (`duplicate` is true): by "
+    "its key, or because its pipeline has one at a time or gathers requests.",
 )
 CHANGED: Final = OpenApiResponse(serializers.TaskSummary, description="The task as it is now.")
 
 CREATE_TASK: Final[dict[str, Any]] = {
     "operation_id": "createTask",
     "summary": "Make a task",
-    "description": "Answered once the task is stored for good: with 202 if it was made, with 200 if its key already "
-    "stands for one. Workers take it from there.",
+    "description": "Answered once the task is stored for good: with 202 if it was made, with 200 if one that was "
+    "there already stands in for it. Workers take it from there.",
     "tags": ["tasks"],
     "parameters": [IDEMPOTENCY_KEY, LOCATION],
     "request": {"application/json": {"$ref": "#/components/schemas/TaskSubmission"}},
@@ -170,7 +172,7 @@ RERUN_TASK: Final[dict[str, Any]] = {
     "tags": ["tasks"],
     "parameters": [TASK_ID, LOCATION_OF_RERUN],
     "request": body_of(NoBody),
-    "responses": answers((*WRITING, 409), {202: MADE}),
+    "responses": answers((*WRITING, 409), {202: MADE, 200: FOUND}),
 }
 LIST_PIPELINES: Final[dict[str, Any]] = {
     "operation_id": "listPipelines",

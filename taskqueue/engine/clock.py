@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db import Error, transaction
+from django.db import transaction
 
-from taskqueue.codec import printable
+from taskqueue.codec import printable, within
+from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine import statements
 from taskqueue.engine.failures import AUTHOR_ERRORS
@@ -25,7 +26,10 @@ GRACE: Final = timedelta(seconds=60)
 """How late a tick may be that misfire="skip" still runs."""
 
 AT_ONCE: Final = 100
-"""Ticks taken in one transaction, and transactions in one go: a year of minutes must not keep a doorbell for long."""
+"""Ticks taken in one transaction."""
+
+TURNS: Final = 20
+"""Transactions in one go: a year of minutes must not keep a doorbell for long, and it is back in a moment."""
 
 COUNTED: Final = 1000
 """Of more ticks that were missed than these nobody asks how many exactly."""
@@ -37,7 +41,7 @@ def take_ticks() -> int:
     """Make the tasks of all ticks that have come, for the pipelines of this process's code; how many are ready."""
     usable = [definition.name for definition in registry.all() if definition.policies.cron is not None]
     ready = 0
-    for _ in range(AT_ONCE if usable else 0):
+    for _ in range(TURNS if usable else 0):
         with transaction.atomic():
             rows = statements.fetch(statements.NEXT_SCHEDULE, {"pipelines": usable})
             if not rows:
@@ -99,14 +103,24 @@ def take(due: Due) -> int:
 def start(definition: PipelineDefinition, tick: datetime) -> bool:
     """Make the task of one tick; whether it is ready."""
     try:
-        task = insert(definition, definition.payload.pack((), {}), origin=Origin(cron_at=tick))
-    except Error:
-        raise
+        payload = payload_of(definition)
     except AUTHOR_ERRORS as error:
-        # A default that no longer fits: this pipeline's clock must not stop those of the others.
         note(definition.name, SkipKind.INVALID, f"The tick of {tick:%Y-%m-%d %H:%M} UTC: {printable(str(error))}")
         return False
+    task = insert(definition, payload, origin=Origin(cron_at=tick))
     return task.status == TaskStatus.QUEUED and not task.duplicate
+
+
+def payload_of(definition: PipelineDefinition) -> str:
+    """The defaults of its parameters. They were right when the code was imported, but may be made anew each time.
+
+    Raises:
+        AUTHOR_ERRORS: they do not fit. The clocks of other pipelines must go on then.
+    """
+    with transaction.atomic():
+        payload = definition.payload.pack((), {})
+    limit = settings().PAYLOAD_MAX_BYTES
+    return within(payload, limit=limit, what="The payload", setting="PAYLOAD_MAX_BYTES")
 
 
 def note_missed(due: Due, until: datetime, runs: list[datetime]) -> None:

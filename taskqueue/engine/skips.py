@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskqueue.models import Pipeline, Skip, Task
 
-SHOWN: int = 20
+SHOWN = 20
 """A batch may have gathered thousands of requests; the newest are shown."""
 
 

@@ -137,6 +137,8 @@ def sharing(definition: PipelineDefinition, payload: str, options: Options, orig
     """What decides whether a request shares a task with others: its keys, and how long it waits for them.
 
     A branch runs for its task and a child for its parent: neither waits for others, and a branch is no task of its own.
+    For a child another task may still stand in, by its key or as the singleton under way: who makes it for its parent
+    sees `duplicate`.
 
     Raises:
         InvalidOptions: it gathers requests, and this one wants a time of its own.

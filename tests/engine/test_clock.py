@@ -45,6 +45,10 @@ def clocked(expression=HALF_AN_HOUR_AWAY, **options):
     return report
 
 
+def schedule():
+    return Schedule.objects.get(pipeline="clock/report")
+
+
 def skips():
     return list(Skip.objects.order_by("pk").values_list("kind", "reason"))
 
@@ -52,7 +56,7 @@ def skips():
 @pytest.mark.django_db
 def test_a_tick_makes_one_task_that_knows_its_tick():
     clocked()
-    tick = Schedule.objects.get().next_at
+    tick = schedule().next_at
     assert work() == []
     advance(hours=1)
 
@@ -62,8 +66,7 @@ def test_a_tick_makes_one_task_that_knows_its_tick():
     task = Task.objects.get()
     assert (task.status, task.result, task.payload) == ("succeeded", "daily", {"name": "daily"})
     assert ticks == [task.cron_at] == [tick - timedelta(hours=1)]
-    schedule = Schedule.objects.get()
-    assert (schedule.last_at, schedule.next_at) == (task.cron_at, task.cron_at + timedelta(hours=1))
+    assert (schedule().last_at, schedule().next_at) == (task.cron_at, task.cron_at + timedelta(hours=1))
     assert skips() == []
 
 
@@ -91,7 +94,7 @@ def test_day_after_day_has_its_own_tick():
 @pytest.mark.parametrize(("misfire", "runs"), [("skip", 0), ("once", 1), ("all", 72)])
 def test_an_outage_of_three_days_is_made_up_for_as_the_policy_says(misfire, runs):
     clocked(misfire=misfire)
-    first = Schedule.objects.get().next_at - timedelta(days=3)
+    first = schedule().next_at - timedelta(days=3)
     advance(days=3)
 
     work()
@@ -100,7 +103,7 @@ def test_an_outage_of_three_days_is_made_up_for_as_the_policy_says(misfire, runs
     assert len(made) == len(ticks) == runs
     newest = first + timedelta(hours=71)
     assert made == {"skip": [], "once": [newest], "all": [first + timedelta(hours=n) for n in range(72)]}[misfire]
-    assert Schedule.objects.get().next_at == first + timedelta(hours=72)
+    assert schedule().next_at == first + timedelta(hours=72)
     expected = {
         "skip": [f'72 ticks from {first:%Y-%m-%d %H:%M} UTC on came too late, and misfire is "skip".'],
         "once": [f'71 ticks from {first:%Y-%m-%d %H:%M} UTC on came too late, and misfire is "once".'],
@@ -112,7 +115,9 @@ def test_an_outage_of_three_days_is_made_up_for_as_the_policy_says(misfire, runs
 @pytest.mark.django_db
 def test_skip_runs_a_tick_that_is_less_than_a_minute_late():
     clocked("* * * * *", misfire="skip")
-    Schedule.objects.update(next_at=datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=10))
+    Schedule.objects.filter(pipeline="clock/report").update(
+        next_at=datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=10)
+    )
 
     take_ticks()
 
@@ -124,7 +129,7 @@ def test_skip_runs_a_tick_that_is_less_than_a_minute_late():
 def test_all_takes_a_long_outage_in_parts_and_loses_none():
     clocked("* * * * *", misfire="all")
     first = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=250)
-    Schedule.objects.update(next_at=first)
+    Schedule.objects.filter(pipeline="clock/report").update(next_at=first)
 
     take_ticks()
 
@@ -146,7 +151,7 @@ def test_all_takes_a_long_outage_in_parts_and_loses_none():
 )
 def test_a_time_that_the_clock_skips_or_repeats_runs_once(before, expected):
     clocked("30 2 25-31 3,10 *", timezone="Europe/Berlin", misfire="all")
-    Schedule.objects.update(next_at=datetime.fromisoformat(f"{before}+00:00"))
+    Schedule.objects.filter(pipeline="clock/report").update(next_at=datetime.fromisoformat(f"{before}+00:00"))
 
     take_ticks()
 
@@ -176,15 +181,15 @@ def test_ticks_of_a_paused_pipeline_are_skipped_in_their_time_and_do_not_pile_up
 def test_a_clock_that_did_not_change_keeps_what_was_missed_and_a_changed_one_begins_anew():
     clocked()
     advance(days=1)
-    missed = Schedule.objects.get().next_at
+    missed = schedule().next_at
     mirror_pipelines()
-    assert Schedule.objects.get().next_at == missed
+    assert schedule().next_at == missed
 
     clocked(HALF_AN_HOUR_AWAY, misfire="skip")
-    assert (Schedule.objects.get().next_at, Schedule.objects.get().misfire) == (missed, "skip")
+    assert (schedule().next_at, schedule().misfire) == (missed, "skip")
 
     clocked("0 3 * * *")
-    assert Schedule.objects.get().next_at > datetime.now(UTC)
+    assert schedule().next_at > datetime.now(UTC)
 
 
 @pytest.mark.django_db
@@ -198,7 +203,7 @@ def test_a_pipeline_whose_code_has_no_clock_any_more_is_not_started():
 
     mirror_pipelines()
 
-    assert not Schedule.objects.exists()
+    assert not Schedule.objects.filter(pipeline="clock/report").exists()
 
 
 @pytest.mark.django_db
@@ -227,9 +232,9 @@ def test_a_tick_that_finds_its_singleton_under_way_makes_no_second_one():
 def test_a_tick_that_was_taken_is_not_taken_again_when_the_clock_is_set_back():
     clocked()
     advance(hours=1)
-    tick = Schedule.objects.get().next_at
+    tick = schedule().next_at
     work()
-    Schedule.objects.update(next_at=tick)
+    Schedule.objects.filter(pipeline="clock/report").update(next_at=tick)
 
     work()
 
@@ -251,6 +256,26 @@ def test_a_schedule_that_cannot_be_read_here_does_not_stop_the_others():
     work()
 
     assert Task.objects.get().pipeline_id == "clock/other"
+
+
+@pytest.mark.django_db
+def test_defaults_that_fit_no_longer_are_written_down_and_the_other_clocks_go_on(settings):
+    clocked()
+
+    @pipeline("clock/other", cron=HALF_AN_HOUR_AWAY)
+    def other(text: str = "x" * 100) -> None: ...
+
+    mirror_pipelines()
+    settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 50}
+    advance(hours=1)
+
+    work()
+
+    assert Task.objects.get().pipeline_id == "clock/report"
+    ((kind, reason),) = skips()
+    assert kind == "invalid"
+    assert "PAYLOAD_MAX_BYTES" in reason
+    assert duty.look(1).next_due_in > timedelta(0)
 
 
 @pytest.mark.django_db

@@ -13,6 +13,7 @@ from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.leases import take
 from tests.engine.pipelines import one_step, three_steps
+from tests.engine.shared_starts import only
 
 
 @contextmanager
@@ -40,6 +41,14 @@ def test_enqueue_costs_one_commit_and_one_ring():
         one_step.enqueue(1)
     with costs(statements=2, commits=2):
         one_step.using(key="k").enqueue(1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_singleton_costs_one_look_more_in_one_transaction():
+    only.enqueue("a")
+
+    with costs(statements=3, commits=1):  # look, insert; the ring is apart
+        only.enqueue("b")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,11 +2,12 @@
 
 import os
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from taskqueue import pipeline, step
+from taskqueue import Batch, pipeline, step
 
 PATIENCE = 60.0
 
@@ -48,6 +49,12 @@ def nap(seconds: float) -> float:
 def take_a_nap(seconds: float) -> float:
     """One step that takes a while."""
     return nap(seconds)
+
+
+@pipeline("tests/gather", batch=Batch(7, wait=timedelta(milliseconds=100)))
+def gather(numbers: list[int]) -> list[int]:
+    """Gather for a moment."""
+    return numbers
 
 
 @pipeline("tests/new-year", cron="0 0 1 1 *", misfire="all")
