@@ -15,6 +15,8 @@
     ├── UnknownStep
     ├── NotRetryable
     ├── NotCancellable
+    ├── AlreadyPaused
+    ├── NotPaused
     ├── OutputChanged           a recorded output no longer fits the code
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
     └── StepTimedOut            raised inside a step when its time is over
@@ -160,6 +162,18 @@ class NotCancellable(TaskqueueError):
     """Only a task that has not ended can be cancelled."""
 
     code = "task-not-cancellable"
+
+
+class AlreadyPaused(TaskqueueError):
+    """The pipeline is paused already."""
+
+    code = "pipeline-already-paused"
+
+
+class NotPaused(TaskqueueError):
+    """The pipeline is not paused."""
+
+    code = "pipeline-not-paused"
 
 
 class OutputChanged(TaskqueueError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.urls import URLPattern, path, re_path, register_converter
 
 from taskqueue.api.doors import AnyCaseUUIDConverter, Nowhere
+from taskqueue.api.events import EventPlace, Events
 from taskqueue.api.health import Live, Readiness
 from taskqueue.api.pages import SchemaPlace, redoc, swagger
-from taskqueue.api.pipelines import PipelinePlace, Pipelines
+from taskqueue.api.pipelines import PipelinePauses, PipelinePlace, PipelineResumption, Pipelines
 from taskqueue.api.tasks import TaskPlace, Tasks
 from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskStatusPlace
 
@@ -22,7 +23,11 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<id:task_id>/cancel", TaskCancellation.as_view(), name="task-cancel"),
     path("tasks/<id:task_id>/rerun", TaskReruns.as_view(), name="task-rerun"),
     path("pipelines", Pipelines.as_view(), name="pipelines"),
+    path("pipelines/<path:name>/pause", PipelinePauses.as_view(), name="pipeline-pause"),
+    path("pipelines/<path:name>/resume", PipelineResumption.as_view(), name="pipeline-resume"),
     path("pipelines/<path:name>", PipelinePlace.as_view(), name="pipeline"),
+    path("events", Events.as_view(), name="events"),
+    path("events/<id:event_id>", EventPlace.as_view(), name="event"),
     path("health/live", Live.as_view(), name="live"),
     path("health/ready", Readiness.as_view(), name="ready"),
     path("schema", SchemaPlace.as_view(), name="schema"),

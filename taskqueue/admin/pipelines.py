@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
+from taskqueue.admin.pauses import Pauses
 from taskqueue.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
 from taskqueue.models import Pipeline, PipelineStep
 
@@ -51,27 +52,38 @@ class StepInline(ReadOnlyInline[PipelineStep, Pipeline]):
 
 
 @admin.register(Pipeline)
-class PipelineAdmin(ReadOnlyAdmin[Pipeline]):
+class PipelineAdmin(Pauses, ReadOnlyAdmin[Pipeline]):
     """Pipelines by name."""
 
-    list_display = ("name", "shown_description", "shown_step_count", "shown_tasks")
+    list_display = ("name", "shown_state", "shown_description", "shown_step_count", "shown_tasks")
+    change_form_template = "admin/taskqueue/pipeline/change_form.html"
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = "Finds names that begin with what you type."
     inlines = (StepInline,)
     fieldsets = (
-        (None, {"fields": ("description", "shown_tasks", "shown_retry", "shown_example", "shown_times")}),
+        (None, {"fields": ("shown_state", "description", "shown_tasks", "shown_retry")}),
+        ("Example and dates", {"fields": ("shown_example", "shown_times")}),
         ("Payload schema", {"fields": ("shown_payload_schema",), "classes": ("collapse",)}),
         ("Result schema", {"fields": ("shown_result_schema",), "classes": ("collapse",)}),
     )
     readonly_fields = (
-        "description", "shown_tasks", "shown_retry", "shown_example", "shown_times", "shown_payload_schema",
-        "shown_result_schema",
+        "shown_state", "description", "shown_tasks", "shown_retry", "shown_example", "shown_times",
+        "shown_payload_schema", "shown_result_schema",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
         """Pipelines with the number of their known steps."""
         return Pipeline.objects.annotate(step_count=Count("known_steps"))
+
+    @admin.display(description="State")
+    def shown_state(self, pipeline: Pipeline) -> str:
+        """Whether its tasks start, and if not, who has paused it and why."""
+        if pipeline.paused_at is None:
+            return "active"
+        return (
+            f"paused by {pipeline.paused_by or 'somebody'} {formats.exact(pipeline.paused_at)}: {pipeline.pause_reason}"
+        )
 
     @admin.display(description="Description")
     def shown_description(self, pipeline: Pipeline) -> str:

@@ -31,6 +31,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "TAGS": [
         {"name": "tasks", "description": "Make tasks, find them, watch them, act on them."},
         {"name": "pipelines", "description": "What the deployed code can do."},
+        {"name": "events", "description": "Say what has happened: it starts tasks, and ends their waits."},
         {"name": "health", "description": "For supervisors and load balancers; needs no login."},
     ],
 }

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from taskqueue.api import serializers
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
-from taskqueue.api.requests import NoBody, RetryRequest
+from taskqueue.api.requests import NoBody, PauseRequest, RetryRequest
 from taskqueue.engine.intake import KEY_MAX_LENGTH
 
 REFUSALS: Final = {
@@ -19,7 +19,7 @@ REFUSALS: Final = {
     403: "Logged in without the permission for this, or without a CSRF token.",
     404: "There is no such thing.",
     406: "The answer would not be in an accepted media type.",
-    409: "The task is in the wrong state for this.",
+    409: "It is in the wrong state for this.",
     413: "The body or the payload is too large.",
     415: "The body is not application/json.",
     422: "The body was read, and does not fit.",
@@ -183,22 +183,43 @@ LIST_PIPELINES: Final[dict[str, Any]] = {
         (401, 403, 406, 503), {200: OpenApiResponse(serializers.PipelineList, description="The pipelines.")}
     ),
 }
+PIPELINE_NAME: Final = OpenApiParameter(
+    "name",
+    {"type": "string", "minLength": 1},
+    OpenApiParameter.PATH,
+    description="The pipeline's name; it may hold slashes, as they are or as %2F.",
+)
 GET_PIPELINE: Final[dict[str, Any]] = {
     "operation_id": "getPipeline",
     "summary": "What a pipeline takes, does and returns",
     "description": "The JSON schemas of its payload and result, the steps that it is known to call, when the "
     "clock starts it, and the latest requests that made no task.",
     "tags": ["pipelines"],
-    "parameters": [
-        OpenApiParameter(
-            "name",
-            {"type": "string", "minLength": 1},
-            OpenApiParameter.PATH,
-            description="The pipeline's name; it may hold slashes, as they are or as %2F.",
-        )
-    ],
+    "parameters": [PIPELINE_NAME],
     "responses": answers(
         (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.PipelineDetail, description="The pipeline.")}
+    ),
+}
+PAUSE_PIPELINE: Final[dict[str, Any]] = {
+    "operation_id": "pausePipeline",
+    "summary": "Let no task of a pipeline start or go on",
+    "description": "Tasks that run stop after the step that they are in. Requests are taken in all the same.",
+    "tags": ["pipelines"],
+    "parameters": [PIPELINE_NAME],
+    "request": body_of(PauseRequest),
+    "responses": answers(
+        (*WRITING, 409), {200: OpenApiResponse(serializers.PipelineDetail, description="It is paused.")}
+    ),
+}
+RESUME_PIPELINE: Final[dict[str, Any]] = {
+    "operation_id": "resumePipeline",
+    "summary": "Let the tasks of a paused pipeline start and go on",
+    "description": "In the order in which they would have been executed.",
+    "tags": ["pipelines"],
+    "parameters": [PIPELINE_NAME],
+    "request": body_of(NoBody),
+    "responses": answers(
+        (*WRITING, 409), {200: OpenApiResponse(serializers.PipelineDetail, description="It goes on.")}
     ),
 }
 HEALTH_LIVE: Final[dict[str, Any]] = {

@@ -1,45 +1,59 @@
-"""The list of tasks: filters, and pages by keyset, which stay where they are while new tasks arrive."""
+"""Lists of tasks and events: filters, and pages by keyset, which stay where they are while new tasks arrive."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from taskqueue.api.parameters import Cursor, TaskQuery, refusal
+from django.db.models import Model
+
+from taskqueue.api.parameters import Cursor, EventQuery, TaskQuery, refusal
 from taskqueue.definitions import registry
 from taskqueue.engine import queries
 from taskqueue.errors import Fault
 from taskqueue.ids import earliest_at, latest_at
-from taskqueue.models import Pipeline, Task
+from taskqueue.models import Event, Pipeline, Task
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
+Row = TypeVar("Row", bound=Model)
+
 
 @dataclass(frozen=True)
-class Page:
-    """Some tasks, newest first, and where it goes on."""
+class Page(Generic[Row]):
+    """Some rows, newest first, and where it goes on."""
 
-    tasks: list[Task]
+    rows: list[Row]
     next_cursor: str | None
     previous_cursor: str | None
 
 
-def page_of(query: TaskQuery) -> Page:
-    """The page that a query asks for, by one query: a row more than fits tells whether there are others behind it.
+def page_of(query: TaskQuery) -> Page[Task]:
+    """The page of tasks that a query asks for.
 
     Raises:
         InvalidQuery: there is no such pipeline.
     """
-    tasks = filtered(queries.listing(), query)
+    return cut(filtered(queries.listing(), query), query)
+
+
+def page_of_events(query: EventQuery) -> Page[Event]:
+    """The page of events that a query asks for."""
+    found = Event.objects.order_by("-id")
+    return cut(found.filter(name=query.name) if query.name else found, query)
+
+
+def cut(rows_in_order: QuerySet[Row], query: TaskQuery | EventQuery) -> Page[Row]:
+    """A page of rows whose ids sort by time, by one query: a row more than fits tells whether there are others."""
     cursor: Any = query.cursor
     backwards = bool(cursor) and not cursor.older
     if cursor:
-        tasks = tasks.filter(pk__gt=cursor.task) if backwards else tasks.filter(pk__lt=cursor.task)
+        rows_in_order = rows_in_order.filter(**{"pk__gt" if backwards else "pk__lt": cursor.row})
     if backwards:
-        tasks = tasks.order_by("id")
-    found = list(tasks[: query.limit + 1])
+        rows_in_order = rows_in_order.order_by("id")
+    found = list(rows_in_order[: query.limit + 1])
     more = len(found) > query.limit
     rows = found[: query.limit]
     if backwards:
@@ -80,6 +94,6 @@ def known_pipeline(name: str) -> None:
         raise refusal([Fault("/pipeline", f"no pipeline is called {name!r}")])
 
 
-def edge(rows: Iterable[Task], *, older: bool) -> str | None:
+def edge(rows: Iterable[Model], *, older: bool) -> str | None:
     """The cursor at one end of a page; an empty page has none."""
-    return next((str(Cursor(task.pk, older)) for task in rows), None)
+    return next((str(Cursor(row.pk, older)) for row in rows), None)

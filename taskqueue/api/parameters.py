@@ -26,14 +26,14 @@ LONGEST_WAIT = 60
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place between two tasks of the list, and the way to look from there."""
+    """A place between two rows of a list, and the way to look from there."""
 
-    task: UUID
+    row: UUID
     older: bool
 
     def __str__(self) -> str:
         """The cursor as callers see it."""
-        return base64.urlsafe_b64encode(self.task.bytes + (b"o" if self.older else b"n")).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(self.row.bytes + (b"o" if self.older else b"n")).rstrip(b"=").decode()
 
     @classmethod
     def read(cls, text: str) -> Cursor:
@@ -122,6 +122,16 @@ class TaskQuery(Query):
         default="", min_length=1, description="The `next_cursor` or `previous_cursor` of an earlier answer."
     )
     limit: int = Field(default=PAGE_SIZE, ge=1, le=LONGEST_PAGE, description="How many tasks a page holds.")
+
+
+class EventQuery(Query):
+    """Which events, and which page of them."""
+
+    name: Text = Field(default="", min_length=1, max_length=200, description="Events of this name.")
+    cursor: Annotated[str, AfterValidator(Cursor.read)] = Field(
+        default="", min_length=1, description="The `next_cursor` or `previous_cursor` of an earlier answer."
+    )
+    limit: int = Field(default=PAGE_SIZE, ge=1, le=LONGEST_PAGE, description="How many events a page holds.")
 
 
 class StatusQuery(Query):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from taskqueue import errors
 from taskqueue.api import descriptions
 from taskqueue.api.doors import Door, described
+from taskqueue.api.parsing import fitted
 from taskqueue.api.problems import PipelineNotFound
+from taskqueue.api.requests import NoBody, PauseRequest
 from taskqueue.api.serializers import PipelineDetail, PipelineList
-from taskqueue.engine import queries, skips
+from taskqueue.engine import control, queries, skips
 
 
 class Pipelines(Door):
@@ -31,8 +34,70 @@ class PipelinePlace(Door):
     @described(descriptions.GET_PIPELINE)
     def get(self, request: Request, name: str) -> Response:
         """What it takes, does and returns."""
-        pipeline = None if "\x00" in name else queries.pipelines().select_related("schedule").filter(pk=name).first()
-        if pipeline is None:
-            raise PipelineNotFound(f"No pipeline is called {name!r}.")
-        pipeline.latest_skips = skips.of_pipeline(pipeline)  # type: ignore[attr-defined]  # for its serializer
-        return Response(PipelineDetail(pipeline).data)
+        return described_pipeline(name)
+
+
+class PipelinePauses(Door):
+    """Pauses of a pipeline."""
+
+    needs = {
+        "GET": ("taskqueue.view_pipeline",),
+        "POST": ("taskqueue.view_pipeline", "taskqueue.pause_pipeline"),
+    }
+    statuses = {errors.UnknownPipeline: 404}
+
+    @described(descriptions.PAUSE_PIPELINE)
+    def post(self, request: Request, name: str) -> Response:
+        """Let none of its tasks start or go on."""
+        asked = fitted(PauseRequest, request.data)
+        by = request.user.get_username() or "somebody on this machine"
+        control.pause_pipeline(possible(name), reason=asked.reason, by=by)
+        return described_pipeline(name)
+
+    @described({"exclude": True})
+    def get(self, request: Request, name: str) -> Response:
+        """A pipeline whose own name ends so."""
+        return described_pipeline(f"{name}/pause")
+
+
+class PipelineResumption(Door):
+    """The end of a pipeline's pause."""
+
+    needs = PipelinePauses.needs
+    statuses = {errors.UnknownPipeline: 404}
+
+    @described(descriptions.RESUME_PIPELINE)
+    def post(self, request: Request, name: str) -> Response:
+        """Let its tasks start and go on."""
+        fitted(NoBody, request.data)
+        control.resume_pipeline(possible(name))
+        return described_pipeline(name)
+
+    @described({"exclude": True})
+    def get(self, request: Request, name: str) -> Response:
+        """A pipeline whose own name ends so."""
+        return described_pipeline(f"{name}/resume")
+
+
+def possible(name: str) -> str:
+    """A name that PostgreSQL can compare with.
+
+    Raises:
+        PipelineNotFound: no pipeline can have it.
+    """
+    if "\x00" in name:
+        raise PipelineNotFound(f"No pipeline is called {name!r}.")
+    return name
+
+
+def described_pipeline(name: str) -> Response:
+    """The answer that tells everything about a pipeline.
+
+    Raises:
+        PipelineNotFound
+    """
+    pipeline = None if "\x00" in name else queries.pipelines().select_related("schedule").filter(pk=name).first()
+    if pipeline is None:
+        raise PipelineNotFound(f"No pipeline is called {name!r}.")
+    pipeline.latest_skips = skips.of_pipeline(pipeline)  # type: ignore[attr-defined]  # for its serializer
+    return Response(PipelineDetail(pipeline).data)

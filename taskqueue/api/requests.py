@@ -122,5 +122,23 @@ class RetryRequest(Body):
     )
 
 
+class EventSubmission(Body):
+    """An event to be sent."""
+
+    name: str = Field(min_length=1, max_length=200, description="Its name, printable and without spaces.")
+    data: dict[str, Any] = Field(default_factory=dict, description="Its data.")
+    id: str = Field(
+        default="",
+        max_length=200,
+        description="The sender's own id: the same one within 24 hours is the same event, and counts once.",
+    )
+
+
+class PauseRequest(Body):
+    """Why a pipeline shall be paused."""
+
+    reason: str = Field(min_length=1, max_length=300, description="For those who ask why their tasks wait.")
+
+
 class NoBody(Body):
     """Nothing: this verb takes no options."""

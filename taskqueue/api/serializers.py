@@ -114,14 +114,19 @@ class ListedTask(TaskSummary):
     failed_attempts = serializers.IntegerField(source="tries")
 
 
-class TaskPage(serializers.Serializer[Any]):
+class Paged(serializers.Serializer[Any]):
+    """A page of rows, newest first."""
+
+    next_cursor = serializers.CharField(allow_null=True, help_text="Leads to older ones; null when there are none.")
+    previous_cursor = serializers.CharField(
+        allow_null=True, help_text="Leads back to newer ones; null at the newest known ones."
+    )
+
+
+class TaskPage(Paged):
     """Tasks, newest first."""
 
-    tasks = ListedTask(many=True)
-    next_cursor = serializers.CharField(allow_null=True, help_text="Leads to older tasks; null when there are none.")
-    previous_cursor = serializers.CharField(
-        allow_null=True, help_text="Leads back to newer tasks; null at the newest known ones."
-    )
+    tasks = ListedTask(many=True, source="rows")
 
 
 class WorkerRecord(serializers.Serializer[Any]):
@@ -172,6 +177,22 @@ class SkipRecord(serializers.Serializer[Any]):
     created_at = Time()
 
 
+class WaitRecord(serializers.Serializer[Any]):
+    """That a task waits, or waited, for an event."""
+
+    step = serializers.CharField(
+        source="step_key", allow_blank=True, help_text="The step's key; empty when the event cancels the task."
+    )
+    event = serializers.CharField(help_text="The event's name.")
+    match = serializers.JSONField(help_text="Paths in the event's data, and the values that must be there.")
+    until = Time(allow_null=True, help_text="When the wait is over by itself.")
+    outcome = serializers.CharField(
+        allow_blank=True, help_text="`event`, `timeout`, `closed` (another one came first), or empty while it is open."
+    )
+    resolved_by = serializers.UUIDField(source="resolved_by_id", allow_null=True, help_text="The event that came.")
+    resolved_at = Time(allow_null=True)
+
+
 class TaskDetail(TaskSummary):
     """Everything about a task."""
 
@@ -182,9 +203,60 @@ class TaskDetail(TaskSummary):
     attempts = AttemptRecord(
         many=True, source="other_attempts", help_text="Failed tries of the body, and of steps that are not recorded."
     )
+    waits = WaitRecord(many=True, source="known_waits", help_text="The events for which it waits or waited.")
+    event = serializers.UUIDField(source="event_id", allow_null=True, help_text="The event that started it.")
+    cancel_reason = serializers.CharField(allow_blank=True, help_text="Why it was cancelled, if somebody said.")
     skips = SkipRecord(
         many=True, source="latest_skips", help_text="The latest requests for which it stood in, newest first."
     )
+
+
+class StartedTask(serializers.Serializer[Any]):
+    """A task that an event started."""
+
+    id = serializers.UUIDField()
+    pipeline = serializers.CharField(source="pipeline_id")
+
+
+class ResolvedWait(serializers.Serializer[Any]):
+    """A wait that an event ended."""
+
+    task = serializers.UUIDField(source="task_id")
+    step = serializers.CharField(source="step_key", allow_blank=True)
+
+
+class EventSummary(serializers.Serializer[Any]):
+    """An event."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    external_id = serializers.CharField(allow_blank=True, help_text="The sender's own id; empty without one.")
+    data = serializers.JSONField()  # type: ignore[assignment]  # DRF takes declared fields out of the class again
+    source = serializers.UUIDField(  # type: ignore[assignment]  # the same
+        source="source_id", allow_null=True, help_text="The task that sent it."
+    )
+    received_at = Time()
+    routed_at = Time(allow_null=True, help_text="When it reached those who listened; null for a moment.")
+
+
+class EventDetail(EventSummary):
+    """An event and what came of it."""
+
+    tasks = StartedTask(many=True, source="started.all", help_text="The tasks that it started.")
+    waits = ResolvedWait(many=True, source="resolved.all", help_text="The waits that it ended.")
+    skips = SkipRecord(many=True, source="skips.all", help_text="The pipelines that it did not start, and why.")
+
+
+class SentEvent(EventDetail):
+    """An event that was sent, or found by its sender's id."""
+
+    duplicate = serializers.BooleanField(help_text="Whether its id stands for an event that was sent before.")
+
+
+class EventPage(Paged):
+    """Events, newest first."""
+
+    events = EventSummary(many=True, source="rows")
 
 
 class TaskProgress(serializers.Serializer[Any]):
@@ -218,6 +290,14 @@ class KnownStep(serializers.Serializer[Any]):
     )
 
 
+class Pausing(serializers.Serializer[Any]):
+    """That a pipeline is paused: none of its tasks starts or goes on."""
+
+    at = Time(source="paused_at")
+    by = serializers.CharField(source="paused_by", allow_blank=True)
+    reason = serializers.CharField(source="pause_reason")
+
+
 class PipelineRecord(serializers.Serializer[Any]):
     """A pipeline."""
 
@@ -230,8 +310,15 @@ class PipelineRecord(serializers.Serializer[Any]):
         child=serializers.FloatField(), source="retry", help_text="Seconds between tries of the body itself."
     )
     steps = KnownStep(many=True, source="known_steps", help_text="In the order in which the body names them.")
+    policies = serializers.JSONField(help_text="What else the code says: limits, rates, starts. Times in seconds.")
+    paused = serializers.SerializerMethodField(help_text="Since when, by whom and why it is paused; null if it is not.")
     registered_at = Time()
     updated_at = Time()
+
+    @extend_schema_field(Pausing(allow_null=True))
+    def get_paused(self, pipeline: Any) -> Any:
+        """Whether it is paused."""
+        return None if pipeline.paused_at is None else Pausing(pipeline).data
 
 
 class ScheduleRecord(serializers.Serializer[Any]):

@@ -13,8 +13,16 @@ from taskqueue.engine.intake import Options, Origin, enqueue
 from taskqueue.engine.queries import find
 from taskqueue.engine.starting import one_of_singleton
 from taskqueue.engine.wakeups import ring_on_commit
-from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, UnknownStep
-from taskqueue.models import Step, Task, Wait
+from taskqueue.errors import (
+    AlreadyPaused,
+    NotCancellable,
+    NotPaused,
+    NotRetryable,
+    TaskNotFound,
+    UnknownPipeline,
+    UnknownStep,
+)
+from taskqueue.models import Pipeline, Step, Task, Wait
 from taskqueue.models.task import queue_place
 from taskqueue.states import ENDED, StepStatus, TaskStatus, sources_of
 
@@ -99,6 +107,56 @@ def cancel(task_id: UUID, *, reason: str = "") -> Task:
     if not won:
         raise NotCancellable(f"The task is {task.status}; it has ended, so there is nothing to cancel.")
     return task
+
+
+def pause_pipeline(name: str, *, reason: str, by: str) -> Pipeline:
+    """Let no task of a pipeline start or go on. Those that run stop after the step that they are in.
+
+    Args:
+        name: the pipeline.
+        reason: for those who ask why their tasks wait.
+        by: who pauses it.
+
+    Raises:
+        UnknownPipeline
+        AlreadyPaused: somebody was faster; the message says who and why.
+    """
+    values = {"paused_at": Now(), "paused_by": by[:150], "pause_reason": reason[:300]}
+    won = Pipeline.objects.filter(pk=name, paused_at=None).update(**values)
+    pipeline = pipeline_of(name)
+    if not won:
+        raise AlreadyPaused(f"Pipeline {name!r} is paused already by {pipeline.paused_by}: {pipeline.pause_reason}")
+    return pipeline
+
+
+def resume_pipeline(name: str) -> Pipeline:
+    """Let the tasks of a paused pipeline start and go on.
+
+    Raises:
+        UnknownPipeline
+        NotPaused
+    """
+    with transaction.atomic():
+        won = Pipeline.objects.filter(pk=name, paused_at__isnull=False).update(
+            paused_at=None, paused_by="", pause_reason=""
+        )
+        pipeline = pipeline_of(name)
+        if not won:
+            raise NotPaused(f"Pipeline {name!r} is not paused.")
+        ring_on_commit()
+    return pipeline
+
+
+def pipeline_of(name: str) -> Pipeline:
+    """A pipeline's row.
+
+    Raises:
+        UnknownPipeline
+    """
+    pipeline = Pipeline.objects.filter(pk=name).first()
+    if pipeline is None:
+        raise UnknownPipeline(f"No pipeline is called {name!r}.")
+    return pipeline
 
 
 def rerun(task_id: UUID) -> Task:

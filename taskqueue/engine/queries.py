@@ -130,13 +130,14 @@ def waiting_for(task: Task, step: str) -> str | None:
 def whole(task_id: UUID) -> Task:
     """A task with its `recorded_steps`, each with its `failed_attempts`; those of no such step are `other_attempts`.
 
-    Four queries, with the latest requests for which it stood in.
+    Five queries, with the events for which it waits or waited and the latest requests for which it stood in.
 
     Raises:
         TaskNotFound
     """
     task = find(task_id)
     task.latest_skips = skips.ended_in(task)  # type: ignore[attr-defined]  # attached for those who show it
+    task.known_waits = list(task.waits.order_by("pk"))  # type: ignore[attr-defined]  # the same
     steps = {step.key: step for step in steps_of(task)}
     attempts = attempts_of(task)
     for step in steps.values():

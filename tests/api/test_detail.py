@@ -50,8 +50,8 @@ def test_a_task_that_does_not_exist_is_not_found(api):
     assert problem_of(api.get(f"/api/tasks/{uuid7()}")) == (404, "task-not-found", [])
 
 
-def test_four_queries_tell_everything(api, failed, django_assert_num_queries):
+def test_five_queries_tell_everything(api, failed, django_assert_num_queries):
     mirror_pipelines()
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         api.get(f"/api/tasks/{failed.pk}")

@@ -18,6 +18,7 @@ NEVER_AT_A_DOOR = {
     errors.Faulty,
     errors.DefinitionError,
     errors.WrongPlace,
+    errors.EventDoesNotFit,
     errors.OutputChanged,
     errors.StepFailed,
     errors.StepTimedOut,

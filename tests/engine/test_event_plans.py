@@ -26,7 +26,7 @@ FROM generate_series(1, 20000) n
 """
 MANY_EVENTS = """
 INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, received_at, routed_at)
-SELECT gen_random_uuid(), CASE WHEN n %% 4 = 0 THEN 'plans/go' ELSE 'plans/other' END, jsonb_build_object('order', n),
+SELECT gen_random_uuid(), CASE WHEN n % 4 = 0 THEN 'plans/go' ELSE 'plans/other' END, jsonb_build_object('order', n),
     '', '', now() - interval '1 hour', now()
 FROM generate_series(1, 20000) n
 """

@@ -99,6 +99,7 @@ CROSS JOIN LATERAL (
     WHERE outcome = '' AND event = %(name)s::text
         AND fields = sought.fields COLLATE "C" AND digest = sought.digest
         AND (until IS NULL OR until > statement_timestamp())
+    ORDER BY event, fields, digest OFFSET 0 -- a probe for each, whatever the planner thinks of the table
 ) AS wait
 ORDER BY wait.task_id, wait.id
 """

@@ -1,0 +1,53 @@
+"""How the doors of events are described in the OpenAPI schema."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+
+from taskqueue.api import serializers
+from taskqueue.api.descriptions import READING, WRITING, answers, body_of, query_of
+from taskqueue.api.parameters import EventQuery
+from taskqueue.api.requests import EventSubmission
+
+EVENT_ID: Final = OpenApiParameter(
+    "event_id", {"type": "string", "format": "uuid"}, OpenApiParameter.PATH, description="The event's id."
+)
+SEND_EVENT: Final[dict[str, Any]] = {
+    "operation_id": "sendEvent",
+    "summary": "Send an event",
+    "description": "It starts the pipelines that listen for it, ends the waits that it fits, and cancels the tasks "
+    "that it names; the answer tells which. The same `id` within 24 hours is the same event, answered with 200.",
+    "tags": ["events"],
+    "request": body_of(EventSubmission),
+    "responses": answers(
+        tuple(status for status in WRITING if status != 404),
+        {
+            202: OpenApiResponse(serializers.SentEvent, description="It was sent."),
+            200: OpenApiResponse(serializers.SentEvent, description="Its id stands for this event already."),
+        },
+    ),
+}
+LIST_EVENTS: Final[dict[str, Any]] = {
+    "operation_id": "listEvents",
+    "summary": "List events, newest first",
+    "description": "Pages follow each other by cursors and stay where they are while new events arrive.",
+    "tags": ["events"],
+    "parameters": query_of(EventQuery),
+    "responses": answers(
+        tuple(status for status in READING if status != 404),
+        {200: OpenApiResponse(serializers.EventPage, description="The events.")},
+    ),
+}
+GET_EVENT: Final[dict[str, Any]] = {
+    "operation_id": "getEvent",
+    "summary": "What an event said and what came of it",
+    "description": "The tasks that it started, the waits that it ended, and what it did not start, with the reason.",
+    "tags": ["events"],
+    "parameters": [EVENT_ID],
+    "responses": answers(
+        tuple(status for status in READING if status != 400),
+        {200: OpenApiResponse(serializers.EventDetail, description="The event.")},
+    ),
+}

@@ -1,0 +1,52 @@
+"""Events: send one, list them, look at one."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+from django.utils.decorators import method_decorator
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from taskqueue.api import event_descriptions as descriptions
+from taskqueue.api.doors import Door, described
+from taskqueue.api.listing import page_of_events
+from taskqueue.api.parameters import EventQuery
+from taskqueue.api.parsing import fitted
+from taskqueue.api.requests import EventSubmission
+from taskqueue.api.serializers import EventDetail, EventPage, SentEvent
+from taskqueue.engine import events
+
+
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class Events(Door):
+    """All events. Not in a transaction: one is routed when it is committed, and the answer says what came of it."""
+
+    needs = {"GET": ("taskqueue.view_event",), "POST": ("taskqueue.add_event",)}
+
+    @described(descriptions.SEND_EVENT)
+    def post(self, request: Request) -> Response:
+        """Send an event."""
+        asked = fitted(EventSubmission, request.data)
+        sent = events.send(asked.name, asked.data, external_id=asked.id)
+        found = events.find(sent.pk)
+        found.duplicate = sent.duplicate
+        return Response(SentEvent(found).data, status=200 if sent.duplicate else 202)
+
+    @described(descriptions.LIST_EVENTS)
+    def get(self, request: Request) -> Response:
+        """List events."""
+        query: EventQuery = EventQuery.of(request.query_params)
+        return Response(EventPage(page_of_events(query)).data)
+
+
+class EventPlace(Door):
+    """One event."""
+
+    needs = {"GET": ("taskqueue.view_event",)}
+
+    @described(descriptions.GET_EVENT)
+    def get(self, request: Request, event_id: UUID) -> Response:
+        """What it said and what came of it."""
+        return Response(EventDetail(events.find(event_id)).data)

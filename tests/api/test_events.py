@@ -1,0 +1,91 @@
+"""POST /api/events, GET /api/events and GET /api/events/{id}."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from taskqueue.models import Event, Task
+from taskqueue.testing import work
+from tests.api.conftest import problem_of
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sent_event_tells_what_it_started_and_what_it_did_not(settings):
+    from taskqueue.engine.mirror import mirror_pipelines
+    from tests.api.conftest import Api
+
+    settings.DEBUG = True
+    mirror_pipelines()
+    api = Api(SERVER_NAME="localhost")
+    answer = api.post("/api/events", {"name": "shop/order.requested", "data": {"number": "A-1"}})
+
+    assert answer.status_code == 202
+    task = Task.objects.get()
+    assert answer.json()["tasks"] == [{"id": str(task.pk), "pipeline": "shop/order"}]
+    assert answer.json()["routed_at"] is not None
+    refused = api.post("/api/events", {"name": "shop/order.requested", "data": {"number": 7}}).json()
+    assert (refused["tasks"], refused["skips"][0]["kind"]) == ([], "invalid")
+    assert api.get(f"/api/tasks/{task.pk}").json()["event"] == answer.json()["id"]
+
+
+def test_the_same_id_is_the_same_event(api):
+    first = api.post("/api/events", {"name": "a", "id": "e-1", "data": {"n": 1}})
+    again = api.post("/api/events", {"name": "a", "id": "e-1", "data": {"n": 2}})
+
+    assert (first.status_code, again.status_code) == (202, 200)
+    assert (first.json()["duplicate"], again.json()["duplicate"]) == (False, True)
+    assert again.json()["id"] == first.json()["id"]
+    assert Event.objects.count() == 1
+
+
+def test_events_are_listed_newest_first_by_name_and_page(api):
+    for number in range(5):
+        api.post("/api/events", {"name": "a", "data": {"n": number}})
+        api.post("/api/events", {"name": "b"})
+
+    page = api.get("/api/events", name="a", limit=3).json()
+    assert [event["data"]["n"] for event in page["events"]] == [4, 3, 2]
+    rest = api.get("/api/events", name="a", limit=3, cursor=page["next_cursor"]).json()
+    assert [event["data"]["n"] for event in rest["events"]] == [1, 0]
+    assert rest["next_cursor"] is None
+
+
+def test_one_event_is_told_whole_and_a_missing_one_is_a_problem(api):
+    event = api.post("/api/events", {"name": "a", "data": {"n": 1}}).json()
+
+    found = api.get(f"/api/events/{event['id']}").json()
+    assert (found["name"], found["data"], found["tasks"], found["waits"]) == ("a", {"n": 1}, [], [])
+    assert problem_of(api.get(f"/api/events/{uuid4()}")) == (404, "event-not-found", [])
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "pointer"),
+    [
+        ({}, "invalid-body", "/name"),
+        ({"name": "a b"}, "invalid-event", "/name"),
+        ({"name": "a", "data": [1]}, "invalid-body", "/data"),
+        ({"name": "a", "when": 1}, "invalid-body", "/when"),
+    ],
+)
+def test_an_event_that_cannot_be_is_refused_with_the_place_of_the_fault(api, body, code, pointer):
+    assert problem_of(api.post("/api/events", body)) == (422, code, [pointer])
+    assert Event.objects.count() == 0
+
+
+def test_sending_needs_its_permission(caller_with):
+    caller = caller_with("view_event")
+
+    assert caller.post("/api/events", {"name": "a"}).status_code == 403
+    assert caller.get("/api/events").status_code == 200
+
+
+def test_a_task_tells_its_waits(api):
+    from tests.engine.test_event_races import waits
+
+    task = waits.enqueue()
+    work()
+
+    (wait,) = api.get(f"/api/tasks/{task.pk}").json()["waits"]
+    assert (wait["step"], wait["event"], wait["match"], wait["outcome"]) == ("races/go", "races/go", {"a.b": 1}, "")
