@@ -1,12 +1,13 @@
 """What authors of pipelines write with."""
 
 from taskqueue.authoring.emitting import aemit, emit
+from taskqueue.authoring.parallel import Deferred, each, gather
 from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
 from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.tasks import current_task
 from taskqueue.authoring.waiting import Arrived, event_of, wait_any, wait_for
-from taskqueue.errors import Permanent, RetryAfter, StepFailed, StepTimedOut
+from taskqueue.errors import GatherFailed, Permanent, RetryAfter, StepFailed, StepTimedOut
 from taskqueue.policies import Batch, CancelOn, Debounce, Limit, On, Rate, Retry, Singleton
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "BoundPipeline",
     "CancelOn",
     "Debounce",
+    "Deferred",
+    "GatherFailed",
     "Limit",
     "On",
     "Permanent",
@@ -28,8 +31,10 @@ __all__ = [
     "StepTimedOut",
     "aemit",
     "current_task",
+    "each",
     "emit",
     "event_of",
+    "gather",
     "pipeline",
     "sleep",
     "sleep_until",

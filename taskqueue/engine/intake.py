@@ -155,6 +155,7 @@ def insert(
         "labels": codec.write(dict(options.labels), what="labels"),
         **vars(origin),
         **start_of(definition, payload, options),
+        **({"echo": True} if origin.parent is not None else {}),
         **starting.sharing(definition, payload, options, origin),
     }
     make_task = partial(make, definition, values, options)
