@@ -122,5 +122,11 @@ class RetryRequest(Body):
     )
 
 
+class CancelRequest(Body):
+    """Why a task is cancelled."""
+
+    reason: str = Field(default="", max_length=300, description="Kept with the task, for people.")
+
+
 class NoBody(Body):
     """Nothing: this verb takes no options."""

@@ -1,6 +1,7 @@
 """What authors of pipelines write with."""
 
 from taskqueue.authoring.emitting import aemit, emit
+from taskqueue.authoring.ends import TaskEnded
 from taskqueue.authoring.parallel import Deferred, each, gather
 from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
 from taskqueue.authoring.sleeping import sleep, sleep_until
@@ -29,6 +30,7 @@ __all__ = [
     "Step",
     "StepFailed",
     "StepTimedOut",
+    "TaskEnded",
     "aemit",
     "current_task",
     "each",

@@ -1,7 +1,7 @@
 """Echoes: the end of a task is told to those whom it concerns, once.
 
-One transaction per end, done at once by whoever has written the end, else by a sweep. Whoever dies before its commit has
-told nobody, and whoever comes second finds nothing to tell.
+One transaction per end, done at once by whoever has written the end, else by a sweep. Whoever dies before its commit
+has told nobody, and whoever comes second finds nothing to tell.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, transaction
 
+from taskqueue.definitions import registry
 from taskqueue.engine import statements
+from taskqueue.engine.endings import follow
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.models import Task
 
@@ -28,9 +30,8 @@ def tell_now(task: UUID) -> None:
 
 def tell_untold() -> int:
     """Tell the ends that nobody has told yet; how many. What somebody else tells at this moment is passed over."""
-    told, since = 0, "-infinity"
-    rows = statements.fetch(statements.UNTOLD, {"since": since})
-    for (task,) in rows:
+    told = 0
+    for (task,) in statements.fetch(statements.UNTOLD, {"pipelines": registry.names()}):
         try:
             told += tell(task, patient=False)
         except (OperationalError, InterfaceError):
@@ -67,6 +68,7 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
         if branch:
             statements.fetch(statements.DISSOLVE, {"tasks": [task]})
         else:
+            follow(Task.objects.get(pk=task))
             statements.fetch(statements.TOLD, {"task": task})
     return True
 

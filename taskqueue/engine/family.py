@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 from django.db import transaction
@@ -18,6 +19,7 @@ from taskqueue.context import Pause
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.echoes import tell_now
 from taskqueue.engine.intake import Options, Origin, insert
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import TaskqueueError, TooDeep
@@ -106,25 +108,37 @@ def close_overdue(lease: Lease) -> None:
             return
         over = statements.fetch(statements.CLOSE_OVERDUE, {"task": lease.task})
         reason = "Its parent did not wait any longer."
-        cancel_descendants([child for _key, _kind, child in over if child is not None], reason=reason)
+        cancel_tree([child for _key, _kind, child in over if child is not None], reason=reason)
 
 
 def forget(task: UUID) -> None:
     """Cancel the tasks that a body no longer asks for: none of its waiting steps is theirs any more."""
     rows = statements.fetch(statements.FORSAKEN, {"task": task})
-    cancel_descendants([child for (child,) in rows], reason="Its parent no longer asks for it.")
+    cancel_tree([child for (child,) in rows], reason="Its parent no longer asks for it.")
 
 
-def cancel_descendants(tasks: list[UUID], *, reason: str) -> None:
-    """Cancel these tasks, which have not ended, and all below them; parents first. Branches leave nothing behind."""
+def cancel_tree(tasks: list[UUID], *, reason: str) -> list[UUID]:
+    """In a transaction: cancel these tasks, if they have not ended, and all below them; parents first.
+
+    Branches leave nothing behind.
+
+    Returns:
+        Those of the first that were cancelled.
+    """
+    first: list[UUID] | None = None
     while tasks:
         values = {"tasks": tasks, "reason": reason[:300]}
         rows = statements.fetch(statements.CANCEL_ALL, values)
-        cancelled = [task for task, branch in rows if not branch]
-        if branches := [task for task, branch in rows if branch]:
+        cancelled = [task for task, branch, _echo in rows if not branch]
+        if branches := [task for task, branch, _echo in rows if branch]:
             statements.fetch(statements.DISSOLVE, {"tasks": branches})
+        for task, branch, echo in rows:
+            if echo and not branch:
+                transaction.on_commit(partial(tell_now, task), robust=True)
+        first = cancelled if first is None else first
         tasks = children_of(cancelled)
         reason = "Its parent was cancelled."
+    return first or []
 
 
 def children_of(tasks: list[UUID]) -> list[UUID]:

@@ -86,7 +86,7 @@ SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.leas
     cancel_reason = %(reason)s::text,
     kill_at = CASE WHEN held.status = 'running' THEN statement_timestamp() + task.cancel_grace END
 FROM held WHERE task.id = held.id
-RETURNING task.id, task.branch
+RETURNING task.id, task.branch, task.echo
 """
 
 # Branches that are gone. Their foreign keys are checked at the commit.
@@ -109,9 +109,20 @@ WITH steps AS (
 DELETE FROM taskqueue_task WHERE id = ANY (%(tasks)s::uuid[])
 """
 
-# Ends that have not been told yet, the oldest first.
+# Ends that have not been told yet, the oldest first: only those whose handlers this process's code knows.
 UNTOLD: Final = """
-SELECT id FROM taskqueue_task WHERE echo_at IS NOT NULL AND echo_at >= %(since)s::timestamptz ORDER BY echo_at LIMIT 50
+SELECT id FROM taskqueue_task
+WHERE echo_at IS NOT NULL AND pipeline_id = ANY (%(pipelines)s::text[])
+ORDER BY echo_at LIMIT 50
+"""
+
+OVERDUE: Final = """
+SELECT id FROM taskqueue_task WHERE deadline_at <= statement_timestamp() ORDER BY deadline_at LIMIT 50
+"""
+LOCK_OVERDUE: Final = """
+SELECT pipeline_id, started_at IS NOT NULL, finish_within FROM taskqueue_task
+WHERE id = %(task)s::uuid AND deadline_at <= statement_timestamp()
+FOR NO KEY UPDATE SKIP LOCKED
 """
 
 LOCK_PARENT: Final = "SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid FOR NO KEY UPDATE"
