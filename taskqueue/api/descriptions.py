@@ -158,8 +158,8 @@ RETRY_TASK: Final[dict[str, Any]] = {
 CANCEL_TASK: Final[dict[str, Any]] = {
     "operation_id": "cancelTask",
     "summary": "Cancel a task that has not ended",
-    "description": "With its parallel steps and its children. A step that is being executed is not interrupted, but its "
-    "result is not taken.",
+    "description": "With its parallel steps and its children. A step that is being executed is not interrupted, but "
+    "its result is not taken.",
     "tags": ["tasks"],
     "parameters": [TASK_ID],
     "request": body_of(CancelRequest),

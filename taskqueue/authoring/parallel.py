@@ -211,8 +211,8 @@ def called_here(call: Deferred[R]) -> R | StepFailed:
     try:
         value = call.call()
         return cast("R", run(value) if asyncio.iscoroutine(value) else value)
-    except StepFailed as failed:
-        return failed
+    except StepFailed as error:
+        return error
     except Exception as error:  # noqa: BLE001 - whatever the author's function raises is its outcome
         failed = StepFailed(call.key or call.name, type(error).__qualname__, str(error))
         failed.__cause__ = error

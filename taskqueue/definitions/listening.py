@@ -15,8 +15,8 @@ def names_mentioned_by(pipelines: Iterable[PipelineDefinition]) -> frozenset[str
 
 def names_in(pipeline: PipelineDefinition) -> Iterator[str]:
     """The same for one of them, with its old bodies."""
-    for listening in (*pipeline.policies.on, *pipeline.policies.cancel_on):
-        yield listening.event
+    yield from (on.event for on in pipeline.policies.on)
+    yield from (cancel_on.event for cancel_on in pipeline.policies.cancel_on)
     for body in (pipeline, *pipeline.versions.values()):
         yield from texts_in(body.function.__code__)
 

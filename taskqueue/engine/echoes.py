@@ -63,7 +63,7 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
             return False
         if not statements.fetch(lock, {"task": task}):
             return False
-        if parent is not None:
+        if parent:
             tell_parent(task, parent, branch=branch)
         if branch:
             statements.fetch(statements.DISSOLVE, {"tasks": [task]})

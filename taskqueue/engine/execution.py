@@ -349,6 +349,11 @@ class Execution:
         """The tick of the clock that it is for."""
         return self.lease.cron_at
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the heart has found the lease gone."""
+        return self.activity.lost is self.lease
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress; the heartbeat writes the latest of it."""
         if not 0 <= fraction <= 1:

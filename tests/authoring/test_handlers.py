@@ -82,7 +82,7 @@ def test_a_handler_that_takes_something_else_is_refused():
 
     with pytest.raises(DefinitionError, match="ended: TaskEnded"):
 
-        @wrong.on_failure
+        @wrong.on_failure  # type: ignore[arg-type]
         def report(task: str) -> None:
             pass
 

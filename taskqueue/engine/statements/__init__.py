@@ -75,6 +75,7 @@ from taskqueue.engine.statements.tending import (
     RECOVER,
     REPORT_PROGRESS,
     RING,
+    STILL_HELD,
 )
 
 __all__ = [
@@ -134,6 +135,7 @@ __all__ = [
     "ROUTED",
     "SEND",
     "SET_WAITING",
+    "STILL_HELD",
     "TOLD",
     "TRY_AGAIN",
     "UNROUTED",
