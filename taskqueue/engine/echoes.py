@@ -7,6 +7,7 @@ has told nobody, and whoever comes second finds nothing to tell.
 from __future__ import annotations
 
 import logging
+from typing import cast
 from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, transaction
@@ -52,7 +53,7 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
         facts = Task.objects.filter(pk=task).values_list("parent_id", "branch").first()
         if facts is None:
             return False
-        parent, branch = facts
+        parent, branch = cast("tuple[UUID | None, str]", facts)
         lock_parent, lock = (
             (statements.LOCK_PARENT, statements.LOCK_UNTOLD)
             if patient
@@ -63,7 +64,7 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
             return False
         if not statements.fetch(lock, {"task": task}):
             return False
-        if parent:
+        if parent is not None:
             tell_parent(task, parent, branch=branch)
         if branch:
             statements.fetch(statements.DISSOLVE, {"tasks": [task]})

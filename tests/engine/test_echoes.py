@@ -74,7 +74,7 @@ def beside(deed):
 
 def settled_untold(monkeypatch):
     """Let the worker die between settling a branch and telling its end."""
-    monkeypatch.setattr(settlement, "tell_now", lambda task: None)
+    monkeypatch.setattr(settlement, "tell_now", lambda _task: None)
 
 
 def result_of(task):
