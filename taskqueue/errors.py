@@ -19,6 +19,9 @@
     ├── NotPaused
     ├── OutputChanged           a recorded output no longer fits the code
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
+    │   └── GatherFailed        several branches have ended, and some of them failed
+    ├── TooManyBranches         more than BRANCHES_MAX in one gather or each
+    ├── TooDeep                 a child below DEPTH_MAX parents
     └── StepTimedOut            raised inside a step when its time is over
 
     Permanent, RetryAfter       raised by authors inside steps: signals to the engine, not errors of it
@@ -28,6 +31,7 @@ The first line of each docstring is the title that the API shows; `code` is stab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar, NamedTuple
 from uuid import UUID
@@ -196,6 +200,48 @@ class StepFailed(TaskqueueError):
         self.message = message
         super().__init__(
             f"Step {step!r} failed: {error_type}: {message}" if message else f"Step {step!r} failed: {error_type}"
+        )
+
+
+class GatherFailed(StepFailed):
+    """Some of the steps that ran beside each other failed.
+
+    Raised when all of them have ended.
+    """
+
+    code = "gather-failed"
+
+    def __init__(self, outcomes: Sequence[object]) -> None:
+        self.outcomes = list(outcomes)
+        """A result or a StepFailed for each, in order."""
+        failed = [outcome for outcome in outcomes if isinstance(outcome, StepFailed)]
+        first = failed[0]
+        super().__init__(first.step, first.error_type, first.message)
+        self.detail = f"{len(failed)} of {len(outcomes)} steps failed. The first: {first.detail}"
+        self.args = (self.detail,)
+
+
+class TooManyBranches(TaskqueueError):
+    """More steps beside each other than are allowed."""
+
+    code = "too-many-branches"
+
+    def __init__(self, number: int, limit: int) -> None:
+        super().__init__(
+            f"{number:,} steps beside each other are more than the limit of {limit:,} (setting BRANCHES_MAX). "
+            "Give each step several items."
+        )
+
+
+class TooDeep(TaskqueueError):
+    """A child has too many parents above it."""
+
+    code = "too-deep"
+
+    def __init__(self, pipeline: str, limit: int) -> None:
+        super().__init__(
+            f"A child task of {pipeline!r} would have more than {limit} parents above it (setting DEPTH_MAX). "
+            "Does the pipeline call itself without an end?"
         )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from taskqueue.api import serializers
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
-from taskqueue.api.requests import NoBody, PauseRequest, RetryRequest
+from taskqueue.api.requests import CancelRequest, NoBody, PauseRequest, RetryRequest
 from taskqueue.engine.intake import KEY_MAX_LENGTH
 
 REFUSALS: Final = {
@@ -158,10 +158,11 @@ RETRY_TASK: Final[dict[str, Any]] = {
 CANCEL_TASK: Final[dict[str, Any]] = {
     "operation_id": "cancelTask",
     "summary": "Cancel a task that has not ended",
-    "description": "A step that is being executed is not interrupted, but its result is not taken.",
+    "description": "With its parallel steps and its children. A step that is being executed is not interrupted, but "
+    "its result is not taken.",
     "tags": ["tasks"],
     "parameters": [TASK_ID],
-    "request": body_of(NoBody),
+    "request": body_of(CancelRequest),
     "responses": answers((*WRITING, 409), {200: CHANGED}),
 }
 RERUN_TASK: Final[dict[str, Any]] = {

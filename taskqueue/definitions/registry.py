@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taskqueue.definitions.listening import names_mentioned_by
 from taskqueue.definitions.pipelines import PipelineDefinition
 from taskqueue.definitions.steps import StepDefinition
 from taskqueue.errors import DefinitionError, UnknownPipeline
@@ -16,6 +17,7 @@ class Registry:
     def __init__(self) -> None:
         self._pipelines: dict[str, PipelineDefinition] = {}
         self._steps: dict[str, StepDefinition] = {}
+        self._mentioned: tuple[dict[str, PipelineDefinition], frozenset[str]] = ({}, frozenset())
 
     def add(self, pipeline: PipelineDefinition) -> None:
         """Make a pipeline known.
@@ -68,6 +70,12 @@ class Registry:
     def all(self) -> list[PipelineDefinition]:
         """Every pipeline, by name."""
         return [self._pipelines[name] for name in self.names()]
+
+    def mentions(self, event: str) -> bool:
+        """Whether a pipeline names this event: as what starts or cancels it, or as a text in its body."""
+        if self._mentioned[0] != self._pipelines:
+            self._mentioned = (dict(self._pipelines), names_mentioned_by(self._pipelines.values()))
+        return event in self._mentioned[1]
 
     def names(self) -> list[str]:
         """Every pipeline's name, in order."""

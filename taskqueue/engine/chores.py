@@ -13,6 +13,8 @@ from django.db import InterfaceError, OperationalError
 from taskqueue.engine import statements
 from taskqueue.engine.claims import known_code
 from taskqueue.engine.clock import take_ticks
+from taskqueue.engine.deadlines import cancel_overdue
+from taskqueue.engine.echoes import tell_untold
 from taskqueue.engine.routing import route_unrouted
 
 logger = logging.getLogger("taskqueue.engine")
@@ -46,5 +48,5 @@ def walk_on() -> int:
     return 0
 
 
-CHORES: tuple[Callable[[], int], ...] = (walk_on, take_ticks, route_unrouted)
+CHORES: tuple[Callable[[], int], ...] = (walk_on, take_ticks, route_unrouted, cancel_overdue, tell_untold)
 """Each returns how many tasks it has made ready."""

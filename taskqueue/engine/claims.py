@@ -67,6 +67,8 @@ class Lease:
     echo: bool = False
     group: str = ""
     cron_at: datetime | None = None
+    parent: UUID | None = None
+    parent_key: str = ""
     gated: bool = field(default=False, compare=False)
     """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
@@ -120,6 +122,8 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         group,
         gated,
         cron_at,
+        parent,
+        parent_key,
         _,
         _,
     ) = row
@@ -139,4 +143,6 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         group=group,
         gated=gated,
         cron_at=cron_at,
+        parent=parent,
+        parent_key=parent_key,
     )

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from taskqueue import codec, context
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint, registry
+from taskqueue.engine import branches, family
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
@@ -89,6 +90,8 @@ class Execution:
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
         context.current.set(self)
+        if self.lease.branch:
+            return branches.run(self)
         began = time.monotonic()
         definition = registry.get(self.lease.pipeline).body_for(self.lease.version)
         # An async body runs in an event loop beside this thread, which goes on doing the database's work for it.
@@ -206,6 +209,7 @@ class Execution:
             raise Suspended(self.suspended)
         entries = [self.journal.entries.get(each.key) for each in asked]
         if any(entry is None or entry.status == StepStatus.WAITING for entry in entries):
+            family.check_depth(self.lease, asked)
             raise self._suspend(Paused(tuple(asked)))
         return [
             context.Recorded(each.key, entry.output, entry.error)
@@ -315,8 +319,8 @@ class Execution:
 
     @property
     def id(self) -> UUID:
-        """The task's id."""
-        return self.lease.task
+        """The task's id; in a branch that of the task whose step it is."""
+        return self.lease.parent if self.lease.branch and self.lease.parent else self.lease.task
 
     @property
     def pipeline(self) -> str:
@@ -344,6 +348,11 @@ class Execution:
     def scheduled_for(self) -> datetime | None:
         """The tick of the clock that it is for."""
         return self.lease.cron_at
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the heart has found the lease gone."""
+        return self.activity.lost is self.lease
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress; the heartbeat writes the latest of it."""

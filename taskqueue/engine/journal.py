@@ -16,6 +16,7 @@ from taskqueue import codec
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.events import route_now
+from taskqueue.engine.family import close_overdue
 from taskqueue.engine.outcomes import DatabaseLost, FailedTry
 from taskqueue.errors import StepFailed, WrongPlace
 from taskqueue.ids import uuid7
@@ -68,7 +69,7 @@ class Journal:
         if lease.number > 1:
             journal.entries = read_entries(lease)
             if any(is_overdue(entry) for entry in journal.entries.values()):
-                statements.fetch(statements.CLOSE_OVERDUE, {"task": lease.task})
+                close_overdue(lease)
                 journal.entries = read_entries(lease)
             journal.output_bytes = sum(len((entry.output or "").encode()) for entry in journal.entries.values())
         return journal

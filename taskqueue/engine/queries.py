@@ -43,7 +43,7 @@ def find(task_id: UUID) -> Task:
     Raises:
         TaskNotFound
     """
-    task = Task.objects.select_related("worker").filter(pk=task_id).first()
+    task = Task.objects.select_related("worker").filter(pk=task_id, branch="").first()
     if task is None:
         raise TaskNotFound(task_id)
     return task
@@ -51,7 +51,7 @@ def find(task_id: UUID) -> Task:
 
 def listing() -> QuerySet[Task]:
     """Tasks newest first, without what only a task's own page shows, with counts of their steps."""
-    return with_counts(Task.objects.defer("payload", "result").order_by("-id"))
+    return with_counts(Task.objects.filter(branch="").defer("payload", "result").order_by("-id"))
 
 
 def with_counts(tasks: QuerySet[Task]) -> QuerySet[Task]:
@@ -75,7 +75,11 @@ def status_of(task_id: UUID) -> Snapshot:
     Raises:
         TaskNotFound
     """
-    task = with_counts(Task.objects.defer("payload", "result").select_related("worker")).filter(pk=task_id).first()
+    task = (
+        with_counts(Task.objects.defer("payload", "result").select_related("worker"))
+        .filter(pk=task_id, branch="")
+        .first()
+    )
     if task is None:
         raise TaskNotFound(task_id)
     step, attempt = present_step(task)
@@ -173,7 +177,7 @@ def has_ended(task_id: UUID) -> bool:
     Raises:
         TaskNotFound
     """
-    status = Task.objects.filter(pk=task_id).values_list("status", flat=True).first()
+    status = Task.objects.filter(pk=task_id, branch="").values_list("status", flat=True).first()
     if status is None:
         raise TaskNotFound(task_id)
     return status in ENDED

@@ -136,6 +136,12 @@ SET beat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::
 WHERE id = %(worker)s::int AND ended_at IS NULL
 """
 
+# Without a lock: asked of a task that lasts.
+STILL_HELD: Final = """
+SELECT id FROM taskqueue_task
+WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
+"""
+
 REPORT_PROGRESS: Final = f"""
 WITH {HELD}
 UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %(note)s::text
