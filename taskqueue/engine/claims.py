@@ -67,6 +67,8 @@ class Lease:
     group: str = ""
     gated: bool = field(default=False, compare=False)
     """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
+    steps_limited: bool = field(default=False, compare=False)
+    """Whether its steps need a place of their own."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -103,7 +105,24 @@ def known_code() -> dict[str, Any]:
 
 def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
     """A claimed row as a lease."""
-    task, pipeline, number, payload, labels, key, failures, version, branch, depth, echo, group, gated, _, _ = row
+    (
+        task,
+        pipeline,
+        number,
+        payload,
+        labels,
+        key,
+        failures,
+        version,
+        branch,
+        depth,
+        echo,
+        group,
+        gated,
+        stepped,
+        _,
+        _,
+    ) = row
     return Lease(
         task=task,
         worker=worker,
@@ -119,4 +138,5 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         echo=echo,
         group=group,
         gated=gated,
+        steps_limited=stepped,
     )

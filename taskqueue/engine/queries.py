@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from taskqueue.engine.outcomes import STEP_LIMIT
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, Task
-from taskqueue.states import ENDED, StepStatus, TaskStatus
+from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ def present_step(task: Task) -> tuple[str, int]:
     """The key of the step that the task is in or will try again (empty: the body), and which try of it that is."""
     if task.status in ENDED:
         return "", task.failures + 1
-    failing = Step.objects.filter(task=task, status=StepStatus.RETRYING).order_by("pk").first()
+    held_back = Q(status=StepStatus.WAITING, kind=StepKind.STEP)
+    failing = Step.objects.filter(held_back | Q(status=StepStatus.RETRYING), task=task).order_by("pk").first()
     if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
         step = task.worker.step
         return step, failing.failures + 1 if failing is not None and failing.key == step else 1
@@ -122,6 +124,8 @@ def waiting_for(task: Task, step: str) -> str | None:
             return "a free worker"
         case TaskStatus.RETRYING:
             return f"the next try of {step}" if step else "the next try"
+        case TaskStatus.WAITING if task.waits_at:
+            return "a free place for its step" if task.waits_at == STEP_LIMIT else f"the rate {task.waits_at}"
         case _:
             return None
 

@@ -16,6 +16,7 @@ from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
 from taskqueue.engine.statements.enqueueing import ENQUEUE
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE
+from taskqueue.engine.statements.rates import HOLD_BACK, HOLD_RATE, PASS, RESERVE
 from taskqueue.engine.statements.recording import (
     CHECKPOINT,
     FAIL_BODY,
@@ -28,6 +29,7 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
+from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
 from taskqueue.engine.statements.tending import (
     BEAT,
     LOOK,
@@ -44,15 +46,21 @@ __all__ = [
     "CHECKPOINT",
     "CLAIM",
     "CLOSE_OVERDUE",
+    "CROWDED",
     "ENQUEUE",
     "FAIL_BODY",
     "FINISH",
+    "FREE_SLOT",
+    "GRANT_SLOTS",
     "HELD",
     "HOLD",
+    "HOLD_BACK",
+    "HOLD_RATE",
     "LOAD_JOURNAL",
     "LOCK_GATE",
     "LOOK",
     "NEXT",
+    "PASS",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
     "PUT_BACK",
@@ -60,8 +68,10 @@ __all__ = [
     "RECORD_PAUSE",
     "RECOVER",
     "REPORT_PROGRESS",
+    "RESERVE",
     "RING",
     "SET_WAITING",
+    "TAKE_SLOT",
     "TRY_AGAIN",
     "WAKE",
     "WALK_ON",
