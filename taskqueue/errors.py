@@ -6,6 +6,7 @@
     ├── UnknownPipeline
     ├── InvalidPayload          ┐
     ├── InvalidOptions          ├ carry `errors`: one pointer and sentence each
+    ├── InvalidLimit            │
     ├── Unstorable              ┘
     ├── TooLarge
     ├── TaskNotFound
@@ -92,6 +93,12 @@ class InvalidOptions(Faulty):
     """The options of the task are not valid."""
 
     code = "invalid-options"
+
+
+class InvalidLimit(Faulty):
+    """A limit or a rate cannot be changed to this."""
+
+    code = "invalid-limit"
 
 
 class Unstorable(Faulty):

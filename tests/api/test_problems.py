@@ -19,6 +19,7 @@ NEVER_AT_A_DOOR = {
     errors.DefinitionError,
     errors.WrongPlace,
     errors.OutputChanged,
+    errors.InvalidLimit,  # in the admin alone
     errors.StepFailed,
     errors.StepTimedOut,
 }

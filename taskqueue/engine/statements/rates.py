@@ -98,18 +98,23 @@ WHERE used.held_until IS NULL OR used.held_until < EXCLUDED.held_until
 # asks again at once. A task that waits for a place has no time.
 HOLD_BACK: Final = f"""
 WITH {HELD}, turn AS (
-    SELECT min(step.until) AS until FROM taskqueue_step step
+    SELECT min(step.until) AS until, EXISTS (
+        SELECT FROM taskqueue_rate rate
+        WHERE rate.name = %(waits_at)s::text AND %(is_new)s::boolean
+            AND rate.changed_at > coalesce(%(changed_at)s::timestamptz, '-infinity')
+    ) AS is_void
+    FROM taskqueue_step step
     WHERE step.task_id = %(task)s::uuid AND step.key = ANY (%(keys)s::text[]) AND step.status = 'waiting'
+), told AS (
+    UPDATE taskqueue_step step SET until = statement_timestamp()
+    FROM turn, held
+    WHERE turn.is_void AND step.task_id = held.id AND step.key = ANY (%(keys)s::text[]) AND step.status = 'waiting'
 ), due AS (
     SELECT CASE
-        WHEN cardinality(%(keys)s::text[]) = 0 AND %(wait)s::interval = interval '0' THEN NULL
-        WHEN cardinality(%(keys)s::text[]) = 0 THEN statement_timestamp() + %(wait)s::interval
-        WHEN turn.until IS NULL OR EXISTS (
-            SELECT FROM taskqueue_rate rate
-            WHERE rate.name = %(waits_at)s::text AND %(is_new)s::boolean
-                AND rate.changed_at > coalesce(%(changed_at)s::timestamptz, '-infinity')
-        ) THEN statement_timestamp()
-        ELSE greatest(turn.until, statement_timestamp() + %(wait)s::interval)
+        WHEN cardinality(%(keys)s::text[]) > 0 THEN greatest(
+            CASE WHEN NOT turn.is_void THEN turn.until END, statement_timestamp() + %(wait)s::interval
+        )
+        WHEN %(wait)s::interval > interval '0' THEN statement_timestamp() + %(wait)s::interval
     END AS at
     FROM turn
 )
@@ -119,4 +124,31 @@ SET status = 'waiting', waits_at = %(waits_at)s::text, due_at = due.at,
 FROM held CROSS JOIN due
 WHERE task.id = held.id
 RETURNING task.id
+"""
+
+# When a rate was changed. A start gives its place back and stands before its gate again, as old as it is; a step that
+# has its time recorded is queued, and asks whether it may pass now.
+FORGET_TIMES: Final = """
+WITH waiting AS MATERIALIZED (
+    SELECT task.id, EXISTS (
+        SELECT FROM taskqueue_step step
+        WHERE step.task_id = task.id AND step.kind = 'step' AND step.status = 'waiting'
+    ) AS at_step
+    FROM taskqueue_task task
+    WHERE task.status = 'waiting' AND task.waits_at = %(rate)s::text
+    FOR NO KEY UPDATE
+), told AS (
+    UPDATE taskqueue_step step SET until = statement_timestamp()
+    FROM waiting
+    WHERE waiting.at_step AND step.task_id = waiting.id AND step.kind = 'step' AND step.status = 'waiting'
+), asked AS (
+    SELECT task.id, waiting.at_step, CASE WHEN waiting.at_step THEN statement_timestamp()
+        ELSE least(task.due_at, greatest(task.created_at, task.retried_at)) END AS due_at
+    FROM waiting JOIN taskqueue_task task USING (id)
+)
+UPDATE taskqueue_task task
+SET status = 'queued', waits_at = '', admitted_at = CASE WHEN asked.at_step THEN task.admitted_at END,
+    due_at = asked.due_at, sort_at = asked.due_at - make_interval(secs => task.priority)
+FROM asked
+WHERE task.id = asked.id
 """
