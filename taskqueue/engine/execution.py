@@ -40,7 +40,7 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     execution = Execution(Journal.load(lease), activity, stopping)
     activity.begin_task(lease)
     try:
-        outcome = contextvars.Context().run(execution.run)
+        outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
     finally:
         activity.rest()
         execution.journal.mend_connection()

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from taskqueue.engine.outcomes import STEP_LIMIT
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, Task
+from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, StepSlot, Task
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 
@@ -178,3 +178,21 @@ def has_ended(task_id: UUID) -> bool:
     if status is None:
         raise TaskNotFound(task_id)
     return status in ENDED
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many places of a pipeline are held."""
+
+    tasks: int
+    steps: int
+    most_used: tuple[tuple[str, int], ...]
+    """The keys with the most tasks, and how many."""
+
+
+def places_of(pipeline: str) -> Places:
+    """How many places of a pipeline are held now."""
+    held = Task.objects.filter(held=pipeline)
+    steps = StepSlot.objects.filter(pipeline=pipeline, task__status=TaskStatus.RUNNING, task__lease=F("lease"))
+    keys = held.exclude(group="").values_list("group").annotate(number=Count("pk")).order_by("-number", "group")
+    return Places(held.count(), steps.count(), tuple(keys[:5]))

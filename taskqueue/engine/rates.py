@@ -49,7 +49,7 @@ def turn_of(journal: Journal, request: Request) -> timedelta | HeldBack | PutBac
         if not entry.is_due:
             return HeldBack(name, (request.key,))
         if (wait := take_up(journal, request)) is not None:
-            return wait
+            return wait if wait <= BRIEF else HeldBack(name, (request.key,))
     given = reserve(journal, request)
     if given is None:
         return PutBack()
@@ -72,8 +72,15 @@ def reserve(journal: Journal, request: Request) -> Given | None:
 
 
 def take_up(journal: Journal, request: Request) -> timedelta | None:
-    """Let a step pass whose time has come; None when it has to ask for a new one."""
+    """How long a step whose time has come has to wait for those before it; None when it has to ask for a new one."""
     rows = journal.write(statements.PASS, parameters(journal, request))
+    return max(rows[0][0] - rows[0][1], SOON) if rows else None
+
+
+def start(journal: Journal, rate: str, *, is_keyed: bool) -> timedelta | None:
+    """Let a task begin whose gate has given it a time; None when it has to stand before the gate again."""
+    use = journal.lease.group if is_keyed else ""
+    rows = journal.write(statements.START, {"rate": rate, "use": use, "brief": BRIEF})
     return max(rows[0][0] - rows[0][1], SOON) if rows else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -30,6 +31,16 @@ class Turns:
         """See what the code or a person has said."""
         lease = self.journal.lease
         self.limited = lease.steps_limited or bool(registry.get(lease.pipeline).policies.step_concurrency)
+
+    def may_begin(self) -> bool:
+        """Whether the task may begin its body: its throttle lets it, if it has one and it did not begin before."""
+        definition = registry.get(self.journal.lease.pipeline)
+        throttle = definition.policies.throttle
+        if throttle is None or self.journal.entries:
+            return True
+        wait = rates.start(self.journal, definition.throttle_name, is_keyed=throttle.template is not None)
+        time.sleep(wait.total_seconds() if wait is not None else 0)
+        return wait is not None
 
     def concern(self, step: StepDefinition) -> bool:
         """Whether a step needs one at all."""

@@ -16,7 +16,7 @@ from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
 from taskqueue.engine.statements.enqueueing import ENQUEUE
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE
-from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE
+from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
 from taskqueue.engine.statements.recording import (
     CHECKPOINT,
     FAIL_BODY,
@@ -72,6 +72,7 @@ __all__ = [
     "RESERVE",
     "RING",
     "SET_WAITING",
+    "START",
     "TAKE_SLOT",
     "TRY_AGAIN",
     "WAKE",

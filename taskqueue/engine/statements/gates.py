@@ -202,7 +202,8 @@ WITH {KNOWN}, starts AS MATERIALIZED (
     UPDATE taskqueue_task task
     SET admitted_at = statement_timestamp(),
         status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
-        waits_at = CASE WHEN timed.allowed_at > statement_timestamp() THEN timed.rate_id ELSE '' END,
+        -- Until it passes: a start that comes late, because workers were busy, must not come together with the next.
+        waits_at = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority)
     FROM timed

@@ -64,8 +64,8 @@ SELECT given.allowed_at, statement_timestamp(), spacing.changed_at, spacing.gap 
 FROM held LEFT JOIN spacing ON true LEFT JOIN given ON true
 """
 
-# For a step whose time has come. It passes, unless the rate is held or the one before it has passed just now: then it
-# asks for a new time.
+# For a step whose time has come. It passes, unless the rate is held or the one before it has passed just now. Then it
+# waits a little longer if it still comes before the next one's time, else it asks for a new one.
 PASS: Final = f"""
 WITH {HELD}, {SPACING}, turn AS MATERIALIZED (
     SELECT used.id, spacing.gap, used.passes_at,
@@ -76,12 +76,66 @@ WITH {HELD}, {SPACING}, turn AS MATERIALIZED (
 ), passed AS (
     UPDATE taskqueue_rateuse used
     SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, admitted = used.admitted + 1,
-        admitted_at = turn.allowed_at
+        admitted_at = turn.allowed_at,
+        arrival_at = greatest(used.arrival_at, turn.passes_at + turn.gap, turn.allowed_at + turn.gap)
     FROM turn
     WHERE used.id = turn.id AND turn.allowed_at <= {NOW}
     RETURNING turn.allowed_at
+), later AS (
+    UPDATE taskqueue_step step SET until = turn.allowed_at
+    FROM turn CROSS JOIN held
+    WHERE step.task_id = held.id AND step.key = %(key)s::text AND step.status = 'waiting'
+        AND turn.allowed_at > {NOW} AND turn.allowed_at <= step.until + turn.gap
+    RETURNING step.until
 )
 SELECT passed.allowed_at, statement_timestamp() FROM passed
+UNION ALL
+SELECT later.until, statement_timestamp() FROM later
+"""
+
+# For a start that its gate has let through: the same. One that comes too late for its time stands before its gate
+# again, as old as it is. Neither has started.
+START: Final = f"""
+WITH {HELD}, {SPACING}, booked AS MATERIALIZED (
+    SELECT task.id FROM taskqueue_task task JOIN held USING (id) WHERE task.waits_at = %(rate)s::text
+), turn AS MATERIALIZED (
+    SELECT used.id, spacing.gap, used.passes_at,
+        greatest(statement_timestamp(), used.passes_at - spacing.slack, used.held_until) AS allowed_at
+    FROM taskqueue_rateuse used CROSS JOIN spacing CROSS JOIN booked
+    WHERE used.rate_id = %(rate)s::text AND used.key = %(use)s::text
+    FOR NO KEY UPDATE OF used
+), passed AS (
+    UPDATE taskqueue_rateuse used
+    SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, admitted_at = turn.allowed_at,
+        arrival_at = greatest(used.arrival_at, turn.passes_at + turn.gap, turn.allowed_at + turn.gap)
+    FROM turn
+    WHERE used.id = turn.id AND turn.allowed_at <= {NOW}
+    RETURNING turn.allowed_at
+), started AS (
+    UPDATE taskqueue_task task
+    SET waits_at = '', started_at = CASE WHEN task.retried_at IS NULL THEN passed.allowed_at ELSE task.started_at END
+    FROM booked CROSS JOIN passed
+    WHERE task.id = booked.id
+), later AS MATERIALIZED (
+    SELECT task.id, turn.allowed_at <= task.due_at + turn.gap AS in_time, CASE
+        WHEN turn.allowed_at <= task.due_at + turn.gap THEN turn.allowed_at
+        ELSE least(task.due_at, greatest(task.created_at, task.retried_at))
+    END AS due_at
+    FROM taskqueue_task task JOIN booked USING (id) CROSS JOIN turn
+    WHERE turn.allowed_at > {NOW}
+), returned AS (
+    UPDATE taskqueue_task task
+    SET status = CASE WHEN later.in_time THEN 'waiting' ELSE 'queued' END,
+        waits_at = CASE WHEN later.in_time THEN task.waits_at ELSE '' END,
+        admitted_at = CASE WHEN later.in_time THEN task.admitted_at END, finish_by = NULL,
+        started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
+        due_at = later.due_at, sort_at = later.due_at - make_interval(secs => task.priority)
+    FROM later
+    WHERE task.id = later.id
+    RETURNING task.id
+)
+SELECT coalesce((SELECT allowed_at FROM passed), statement_timestamp()), statement_timestamp()
+FROM held WHERE NOT EXISTS (SELECT FROM returned)
 """
 
 # In the middle of a step: the longest hold counts.
