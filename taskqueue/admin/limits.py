@@ -15,8 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, interventions, markup
-from taskqueue.admin.pagination import CappedPaginator
-from taskqueue.admin.readonly import ModelAdmin, ReadOnlyAdmin
+from taskqueue.admin.readonly import ChangeableAdmin, ReadOnlyAdmin
 from taskqueue.engine import limits, queries
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import Gate, Rate, RateUse
@@ -59,33 +58,8 @@ class RateForm(LimitForm):
         limits.check_rate(self.instance, **{name: values.get(name) for name in NUMBERS})
 
 
-class Changeable(ModelAdmin[Any]):
-    """Rows that the code makes, and in which people may change a few numbers."""
-
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_per_page = 50
-    sortable_by = ()
-    actions = None
-
-    class Media:
-        css = {"all": ["taskqueue/admin.css"]}
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """The code adds them."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The code would make them again."""
-        return False
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
-        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
-
-
 @admin.register(Gate)
-class GateAdmin(Changeable):
+class GateAdmin(ChangeableAdmin[Gate]):
     """The limits of each pipeline."""
 
     form = GateForm
@@ -153,7 +127,7 @@ class GateAdmin(Changeable):
 
 
 @admin.register(Rate)
-class RateAdmin(Changeable):
+class RateAdmin(ChangeableAdmin[Rate]):
     """Rates by name."""
 
     form = RateForm
@@ -217,8 +191,9 @@ class RateUseAdmin(ReadOnlyAdmin[RateUse]):
     @admin.action(description="Release the hold of selected rates", permissions=["release"])
     def release_holds(self, request: HttpRequest, queryset: QuerySet[RateUse]) -> None:
         """Let their users pass again."""
+        user: Any = request.user.pk
         chosen = queryset.filter(held_until__gt=Now()).order_by("pk")[: interventions.LIMIT]
-        done = sum(interventions.release_hold(use, user=request.user.pk) for use in chosen)
+        done = sum(interventions.release_hold(use, user=user) for use in chosen)
         sentence = f"{formats.count_of(done, 'hold')} released." if done else "None of them is held."
         self.message_user(request, sentence, messages.SUCCESS if done else messages.WARNING)
 

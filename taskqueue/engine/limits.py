@@ -76,9 +76,9 @@ def check_rate(rate: Rate, *, count: int | None, per: timedelta | None, burst: i
     Raises:
         InvalidLimit
     """
-    given = {"count": count, "per": per, "burst": burst}
+    given = {"count": count, "per": None if per is None else per.total_seconds(), "burst": burst}
     for field, value in given.items():
-        if value is not None and value <= type(value)(0):
+        if value is not None and value <= 0:
             raise InvalidLimit(f"{field} must be more than nothing.", [Fault(f"/{field}", "More than nothing.")])
     try:
         policies.Rate(
