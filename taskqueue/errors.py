@@ -6,6 +6,7 @@
     ├── UnknownPipeline
     ├── InvalidPayload          ┐
     ├── InvalidOptions          ├ carry `errors`: one pointer and sentence each
+    ├── InvalidLimit            │
     ├── Unstorable              ┘
     ├── TooLarge
     ├── InvalidEvent            carries `errors` too
@@ -101,6 +102,12 @@ class InvalidOptions(Faulty):
     """The options of the task are not valid."""
 
     code = "invalid-options"
+
+
+class InvalidLimit(Faulty):
+    """A limit or a rate cannot be changed to this."""
+
+    code = "invalid-limit"
 
 
 class Unstorable(Faulty):
@@ -261,8 +268,16 @@ class Permanent(Exception):
 class RetryAfter(Exception):
     """Raised in a step: this try failed, and the next one shall come after this delay instead of the policy's."""
 
-    def __init__(self, delay: timedelta, reason: str = "") -> None:
+    def __init__(self, delay: timedelta, reason: str = "", *, hold: bool = True) -> None:
+        """Say when.
+
+        Args:
+            delay: how long the next try has to wait.
+            reason: why, for people.
+            hold: in a step with a rate, whether nobody else who uses the rate may pass before either.
+        """
         if not timedelta(0) <= delay <= timedelta(days=3650):
             raise ValueError("RetryAfter needs a delay from nothing to 3,650 days.")
         self.delay = delay
+        self.hold = hold
         super().__init__(reason or f"asked to be tried again after {delay.total_seconds():g} s")

@@ -9,6 +9,7 @@ from taskqueue.definitions.listening import names_mentioned_by
 from taskqueue.definitions.pipelines import PipelineDefinition
 from taskqueue.definitions.steps import StepDefinition
 from taskqueue.errors import DefinitionError, UnknownPipeline
+from taskqueue.policies import Rate
 
 
 class Registry:
@@ -52,6 +53,25 @@ class Registry:
     def steps(self) -> list[StepDefinition]:
         """Every step."""
         return list(self._steps.values())
+
+    def declarations_of(self, name: str) -> list[Rate]:
+        """What the code says of the rate of this name: each step and each throttle that gives its numbers."""
+        steps = [step.rate for step in self._steps.values() if step.rate_name == name]
+        throttles = [known.policies.throttle for known in self._pipelines.values() if known.throttle_name == name]
+        return [rate for rate in (*throttles, *steps) if isinstance(rate, Rate)]
+
+    def rate(self, name: str) -> Rate:
+        """The rate of this name.
+
+        Raises:
+            DefinitionError: no step and no throttle declares it.
+        """
+        for rate in self.declarations_of(name):
+            return rate
+        raise DefinitionError(
+            f"Nobody declares the rate {name!r}.",
+            hint=f"Give its numbers once, in a step or a throttle: Rate(10, per=timedelta(seconds=1), name={name!r}).",
+        )
 
     def get(self, name: str) -> PipelineDefinition:
         """The pipeline of this name.

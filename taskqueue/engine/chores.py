@@ -16,6 +16,7 @@ from taskqueue.engine.clock import take_ticks
 from taskqueue.engine.deadlines import cancel_overdue
 from taskqueue.engine.echoes import tell_untold
 from taskqueue.engine.routing import route_unrouted
+from taskqueue.engine.slots import grant_all
 
 logger = logging.getLogger("taskqueue.engine")
 
@@ -48,5 +49,12 @@ def walk_on() -> int:
     return 0
 
 
-CHORES: tuple[Callable[[], int], ...] = (walk_on, take_ticks, route_unrouted, cancel_overdue, tell_untold)
+CHORES: tuple[Callable[[], int], ...] = (
+    walk_on,
+    take_ticks,
+    grant_all,
+    route_unrouted,
+    cancel_overdue,
+    tell_untold,
+)
 """Each returns how many tasks it has made ready."""

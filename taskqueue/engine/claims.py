@@ -71,6 +71,8 @@ class Lease:
     parent_key: str = ""
     gated: bool = field(default=False, compare=False)
     """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
+    steps_limited: bool = field(default=False, compare=False)
+    """Whether its steps need a place of their own."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -121,6 +123,7 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         echo,
         group,
         gated,
+        stepped,
         cron_at,
         parent,
         parent_key,
@@ -145,4 +148,5 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         cron_at=cron_at,
         parent=parent,
         parent_key=parent_key,
+        steps_limited=stepped,
     )

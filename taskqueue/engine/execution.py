@@ -25,8 +25,9 @@ from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
-from taskqueue.engine.outcomes import Failed, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
+from taskqueue.engine.turns import Turns
 from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
 from taskqueue.states import StepStatus
 
@@ -40,7 +41,7 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     execution = Execution(Journal.load(lease), activity, stopping)
     activity.begin_task(lease)
     try:
-        outcome = contextvars.Context().run(execution.run)
+        outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
     finally:
         activity.rest()
         execution.journal.mend_connection()
@@ -56,7 +57,7 @@ class Recalled:
     value: Any
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """A step that is about to be called."""
 
@@ -85,7 +86,8 @@ class Execution:
         self.keys: set[str] = set()
         self.in_flight: set[asyncio.Future[None]] = set()
         self.arguments: dict[str, str] = {}
-        self.suspended: TryAgain | PutBack | Paused | None = None
+        self.turns = Turns(journal)
+        self.suspended: TryAgain | PutBack | Paused | HeldBack | None = None
 
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
@@ -145,17 +147,22 @@ class Execution:
         recorded = False
         try:
             # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
-            with self._inside(call), transaction.atomic() if step.atomic else nullcontext():
+            with self._inside(call):
                 self._write_arguments(call)
-                with sync_alarm(call.key, step.timeout):
-                    value = step.function(*args, **kwargs)
-                value = self._checkpoint(call, value)
-                recorded = True
+                if self.turns.concern(step):
+                    time.sleep(self._take_turn(call))
+                with transaction.atomic() if step.atomic else nullcontext():
+                    with sync_alarm(call.key, step.timeout):
+                        value = step.function(*args, **kwargs)
+                    value = self._checkpoint(call, value)
+                    recorded = True
         except AUTHOR_ERRORS as error:
             if recorded and isinstance(error, OperationalError | InterfaceError):
                 # The commit was not answered, so nobody knows whether it was done: not a failed try.
                 raise self.journal.lose(error) from error
             raise self._failure(call, error) from error
+        finally:
+            self.turns.leave(call.key)
         return value
 
     def acall(
@@ -174,12 +181,16 @@ class Execution:
         try:
             with self._inside(call):
                 self._write_arguments(call)
+                if self.turns.concern(step):
+                    await asyncio.sleep(await sync_to_async(self._take_turn)(call))
                 async with async_alarm(call.key, call.step.timeout):
                     value = await call.step.function(*call.args, **call.kwargs)
                 return await sync_to_async(self._checkpoint)(call, value)
         except AUTHOR_ERRORS as error:
             raise await sync_to_async(self._failure)(call, error) from error
         finally:
+            if key in self.turns.taken:
+                await sync_to_async(self.turns.leave)(key)
             self.in_flight.discard(landed)
             landed.set_result(None)
 
@@ -258,6 +269,19 @@ class Execution:
         codec.within(written, limit=limit, what=what, setting="STEP_OUTPUT_MAX_BYTES")
         self.arguments[call.key] = written
 
+    def _take_turn(self, call: Call) -> float:
+        """Take the step's turn: how many seconds the worker waits before it calls it, next to none.
+
+        Raises:
+            Suspended: the task has to wait for it.
+        """
+        turn = self.turns.take(call.step, call.key, self.arguments[call.key])
+        if not isinstance(turn, timedelta):
+            raise self._suspend(turn)
+        wait = turn.total_seconds()
+        call.began = time.monotonic() + wait
+        return wait
+
     def _checkpoint(self, call: Call, value: Any) -> Any:
         """Record what a step returned, and return it as a later execution will recall it."""
         if not call.step.atomic:
@@ -298,6 +322,7 @@ class Execution:
             name=call.step.name,
             arguments=self.arguments.get(call.key),
         )
+        self.turns.heed(call.step, call.key, failed.arguments, error)
         failures = (call.entry.failures if call.entry else 0) + 1
         wait = judge(error, call.step.retry, failures=failures)
         if wait is not None and self.suspended is None:
@@ -308,12 +333,14 @@ class Execution:
         if wait is None:
             return StepFailed(call.key, failed.error_type, failed.message)
         # A sibling that ran beside this step pauses the task already: both are tried again, when both may be.
-        if isinstance(self.suspended, TryAgain):
+        if isinstance(self.suspended, TryAgain | HeldBack):
             self.suspended = replace(self.suspended, wait=max(self.suspended.wait, wait))
         return Suspended(self.suspended or PutBack())
 
-    def _suspend(self, outcome: TryAgain | PutBack | Paused) -> Suspended:
+    def _suspend(self, outcome: TryAgain | PutBack | Paused | HeldBack) -> Suspended:
         """Note that the task pauses, and make the exception that unwinds its body."""
+        if isinstance(self.suspended, HeldBack) and isinstance(outcome, HeldBack):
+            self.suspended = self.suspended.beside(outcome)
         self.suspended = self.suspended or outcome
         return Suspended(self.suspended)
 

@@ -41,6 +41,11 @@ class Entry:
     is_due: bool = True
     """Of a waiting one: whether its time had come when it was read."""
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether it is a step that its rate gave a time."""
+        return self.status == StepStatus.WAITING and self.kind == StepKind.STEP
+
 
 @dataclass
 class Journal:
@@ -91,7 +96,7 @@ class Journal:
         """
         input_hash = codec.fingerprint_of(arguments)
         values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output}
-        rows = self._write(statements.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed})
+        rows = self.write(statements.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed})
         if not rows:
             return None
         recorded: str
@@ -115,7 +120,7 @@ class Journal:
     def record_failed_step(self, failed: FailedTry, *, status: StepStatus) -> bool:
         """Record a failed try. False when the lease is gone, or the step has succeeded after all."""
         self.mend_connection()
-        written = self._write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
+        written = self.write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
         if written and status == StepStatus.FAILED:
             self.entries[failed.key] = Entry(status, 0, "", None, step_error(failed))
         return bool(written)
@@ -125,7 +130,7 @@ class Journal:
         self.lost = DatabaseLost(str(error))
         return self.lost
 
-    def _write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a fenced statement; a database error in it must not look like the author's."""
         if self._has_dead_connection():
             self.django.close()

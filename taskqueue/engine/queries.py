@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from taskqueue.engine import skips
+from taskqueue.engine.outcomes import STEP_LIMIT
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, Task
-from taskqueue.states import ENDED, StepStatus, TaskStatus
+from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, StepSlot, Task
+from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,8 @@ def present_step(task: Task) -> tuple[str, int]:
     """The key of the step that the task is in or will try again (empty: the body), and which try of it that is."""
     if task.status in ENDED:
         return "", task.failures + 1
-    failing = Step.objects.filter(task=task, status=StepStatus.RETRYING).order_by("pk").first()
+    held_back = Q(status=StepStatus.WAITING, kind=StepKind.STEP)
+    failing = Step.objects.filter(held_back | Q(status=StepStatus.RETRYING), task=task).order_by("pk").first()
     if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
         step = task.worker.step
         return step, failing.failures + 1 if failing is not None and failing.key == step else 1
@@ -127,6 +129,8 @@ def waiting_for(task: Task, step: str) -> str | None:
             return "a free worker"
         case TaskStatus.RETRYING:
             return f"the next try of {step}" if step else "the next try"
+        case TaskStatus.WAITING if task.waits_at:
+            return "a free place for its step" if task.waits_at == STEP_LIMIT else f"the rate {task.waits_at}"
         case _:
             return None
 
@@ -181,3 +185,21 @@ def has_ended(task_id: UUID) -> bool:
     if status is None:
         raise TaskNotFound(task_id)
     return status in ENDED
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many places of a pipeline are held."""
+
+    tasks: int
+    steps: int
+    most_used: tuple[tuple[str, int], ...]
+    """The keys with the most tasks, and how many."""
+
+
+def places_of(pipeline: str) -> Places:
+    """How many places of a pipeline are held now."""
+    held = Task.objects.filter(held=pipeline)
+    steps = StepSlot.objects.filter(pipeline=pipeline, task__status=TaskStatus.RUNNING, task__lease=F("lease"))
+    keys = held.exclude(group="").values_list("group").annotate(number=Count("pk")).order_by("-number", "group")
+    return Places(held.count(), steps.count(), tuple(keys[:5]))

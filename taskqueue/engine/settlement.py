@@ -11,8 +11,9 @@ from taskqueue.engine import statements
 from taskqueue.engine.claims import Claimant, Lease, admit, claim, claim_through
 from taskqueue.engine.echoes import tell_now
 from taskqueue.engine.journal import failed_try
-from taskqueue.engine.outcomes import Failed, Outcome, Paused, PutBack, Succeeded, TryAgain
+from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, TryAgain
 from taskqueue.engine.pausing import pause
+from taskqueue.engine.turns import hold_back
 from taskqueue.states import StepStatus, TaskStatus
 
 
@@ -23,6 +24,9 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list
     """
     if isinstance(outcome, Paused):
         pause(lease, outcome)
+        return claim(claimant) if claimant is not None else []
+    if isinstance(outcome, HeldBack):
+        hold_back(lease, outcome)
         return claim(claimant) if claimant is not None else []
     statement, values = writing(outcome)
     values.update(lease.fence)

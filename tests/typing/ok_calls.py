@@ -13,8 +13,10 @@ from taskqueue import (
     Batch,
     BoundPipeline,
     Debounce,
+    Limit,
     Permanent,
     Pipeline,
+    Rate,
     Retry,
     RetryAfter,
     Singleton,
@@ -53,6 +55,24 @@ def record(order: Order) -> int:
 @step.atomic(name="record-again", retry=Retry.never())
 def record_again(order: Order) -> int:
     return record(order)
+
+
+@step(rate=Rate(10, per=timedelta(seconds=1), burst=2, key="{order.number}", name="shop/api"))
+def ask(order: Order) -> int:
+    raise RetryAfter(timedelta(minutes=1), "busy", hold=False)
+
+
+@step(rate="shop/api")
+async def ask_again(order: Order) -> int:
+    return 1
+
+
+@pipeline(
+    "shop/ask", step_concurrency=[Limit(10), Limit(2, key="{number}")], throttle=Rate(5, per=timedelta(seconds=1))
+)
+async def ask_twice(order: Order) -> int:
+    assert_type(await ask.aio(order), int)
+    return await ask_again(order)
 
 
 @step

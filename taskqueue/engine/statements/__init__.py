@@ -54,6 +54,7 @@ from taskqueue.engine.statements.families import (
 )
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE
+from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
 from taskqueue.engine.statements.recording import (
     CHECKPOINT,
     FAIL_BODY,
@@ -66,6 +67,7 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
+from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
 from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE, REPLACE
 from taskqueue.engine.statements.tending import (
     BEAT,
@@ -88,16 +90,22 @@ __all__ = [
     "CHECKPOINT",
     "CLAIM",
     "CLOSE_OVERDUE",
+    "CROWDED",
     "DEBOUNCE",
     "DISSOLVE",
     "EMIT",
     "ENQUEUE",
     "FAIL_BODY",
     "FINISH",
+    "FORGET_TIMES",
     "FORSAKEN",
     "FREE_ID",
+    "FREE_SLOT",
+    "GRANT_SLOTS",
     "HELD",
     "HOLD",
+    "HOLD_BACK",
+    "HOLD_RATE",
     "LOAD_JOURNAL",
     "LOCK_EVENT",
     "LOCK_EVENT_NAME",
@@ -117,6 +125,7 @@ __all__ = [
     "OPEN_FIELDS",
     "OPEN_WAITS",
     "OVERDUE",
+    "PASS",
     "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
@@ -129,13 +138,16 @@ __all__ = [
     "RELEASE",
     "REPLACE",
     "REPORT_PROGRESS",
+    "RESERVE",
     "RESOLVE",
     "RESOLVE_PARENT",
     "RING",
     "ROUTED",
     "SEND",
     "SET_WAITING",
+    "START",
     "STILL_HELD",
+    "TAKE_SLOT",
     "TOLD",
     "TRY_AGAIN",
     "UNROUTED",
