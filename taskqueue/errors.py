@@ -13,6 +13,7 @@
     ├── NotRetryable
     ├── NotCancellable
     ├── OutputChanged           a recorded output no longer fits the code
+    ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
     └── StepTimedOut            raised inside a step when its time is over
 
@@ -142,6 +143,15 @@ class OutputChanged(TaskqueueError):
     """A recorded output no longer fits the step that made it."""
 
     code = "output-changed"
+
+
+class Drift(TaskqueueError):
+    """A task's record and the present code disagree.
+
+    Never raised: a strict pipeline's body is stopped with it, and it is the type of the task's error.
+    """
+
+    code = "drift"
 
 
 class StepFailed(TaskqueueError):

@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 from asgiref.sync import sync_to_async
 
 from taskqueue.authoring.options import PipelineOptions, policies_of
+from taskqueue.authoring.versions import keep
 from taskqueue.codec import Payload, Result
 from taskqueue.context import current, current_step
 from taskqueue.definitions import PIPELINE_NAME, PipelineDefinition, check_function, check_retry, registry
@@ -21,6 +22,7 @@ from taskqueue.policies import Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,22 @@ class Pipeline(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
         """The same from async code."""
         return await self.using().aenqueue(*args, **kwargs)
+
+    def version(self, version: str) -> Callable[[F], F]:
+        """Keep an old body for the tasks that were made while this was the pipeline's `version`.
+
+        The function stays an ordinary one. Its parameters must accept the payloads of those tasks. An empty text stands
+        for the time before the pipeline had a version.
+
+        Raises:
+            DefinitionError: it is the present version, or there is another body for it.
+        """
+
+        def decorate(function: F) -> F:
+            keep(self.definition, version, function)
+            return function
+
+        return decorate
 
     def __repr__(self) -> str:
         """For people."""

@@ -22,6 +22,7 @@ from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint, registry
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
@@ -45,7 +46,7 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
         execution.journal.mend_connection()
     # A body that swallows the unwinding with a bare `except:` does not get past it.
     execution.journal.check()
-    return execution.suspended or outcome
+    return execution.drift.judge(execution.suspended or outcome, asked=execution.keys)
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,15 @@ class Execution:
         self.keys: set[str] = set()
         self.in_flight: set[asyncio.Future[None]] = set()
         self.arguments: dict[str, str] = {}
-        self.suspended: TryAgain | PutBack | Paused | None = None
+        self.suspended: TryAgain | PutBack | Paused | Failed | None = None
+        self.drift = Drift(journal)
 
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
         context.current.set(self)
         began = time.monotonic()
         definition = registry.get(self.lease.pipeline).body_for(self.lease.version)
+        self.drift.begin(definition)
         # An async body runs in an event loop beside this thread, which goes on doing the database's work for it.
         body: Callable[..., Any] = async_to_sync(self._await_body) if definition.is_async else self._call_body
         try:
@@ -186,6 +189,8 @@ class Execution:
         if self.suspended is not None:
             raise Suspended(self.suspended)
         entry = self.journal.entries.get(key)
+        if entry is not None and (drifted := self.drift.of_step(step, key, entry, args, kwargs)) is not None:
+            raise self._suspend(drifted)
         if entry is not None and entry.status == StepStatus.SUCCEEDED:
             return Recalled(recall(step, key, entry))
         if entry is not None and entry.status == StepStatus.FAILED:
@@ -205,6 +210,8 @@ class Execution:
         if self.suspended is not None:
             raise Suspended(self.suspended)
         entries = [self.journal.entries.get(each.key) for each in asked]
+        if (drifted := self.drift.of_pauses(asked)) is not None:
+            raise self._suspend(drifted)
         if any(entry is None or entry.status == StepStatus.WAITING for entry in entries):
             raise self._suspend(Paused(tuple(asked)))
         return [
@@ -297,7 +304,7 @@ class Execution:
             self.suspended = replace(self.suspended, wait=max(self.suspended.wait, wait))
         return Suspended(self.suspended or PutBack())
 
-    def _suspend(self, outcome: TryAgain | PutBack | Paused) -> Suspended:
+    def _suspend(self, outcome: TryAgain | PutBack | Paused | Failed) -> Suspended:
         """Note that the task pauses, and make the exception that unwinds its body."""
         self.suspended = self.suspended or outcome
         return Suspended(self.suspended)
