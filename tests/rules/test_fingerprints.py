@@ -43,7 +43,7 @@ def defined(source: str, **names: Any) -> str:
     exec(compile(textwrap.dedent(source), file, "exec"), space)  # noqa: S102 - our own examples
     function: Callable[..., Any] = space["body"]
     made = function if hasattr(function, "definition") else pipeline("prints/shop")(function)
-    return fingerprint(made.definition)  # type: ignore[union-attr]
+    return fingerprint(made.definition)
 
 
 @pytest.mark.parametrize(
