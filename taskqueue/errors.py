@@ -19,6 +19,7 @@
     ├── AlreadyPaused
     ├── NotPaused
     ├── OutputChanged           a recorded output no longer fits the code
+    ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
     │   └── GatherFailed        several branches have ended, and some of them failed
     ├── TooManyBranches         more than BRANCHES_MAX in one gather or each
@@ -191,6 +192,15 @@ class OutputChanged(TaskqueueError):
     """A recorded output no longer fits the step that made it."""
 
     code = "output-changed"
+
+
+class Drift(TaskqueueError):
+    """A task's record and the present code disagree.
+
+    Never raised: a strict pipeline's body is stopped with it, and it is the type of the task's error.
+    """
+
+    code = "drift"
 
 
 class StepFailed(TaskqueueError):

@@ -13,6 +13,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models.functions import Now
 
 from taskqueue.admin import columns, formats
+from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_rows import StepRow, rows_of
 from taskqueue.engine import queries
@@ -51,6 +52,7 @@ class TaskPage:
     percent: int | None
     payload: Excerpt
     result: Excerpt | None
+    drift: list[DriftRow] = field(default_factory=list)
     reruns: list[UUID] = field(default_factory=list)
     history: list[LogEntry] = field(default_factory=list)
 
@@ -87,6 +89,7 @@ def page_of(task_id: UUID) -> TaskPage:
         percent=None if task.progress is None else round(task.progress * 100),
         payload=formats.excerpt(task.payload),
         result=formats.excerpt(task.result) if task.status == TaskStatus.SUCCEEDED else None,
+        drift=drift_of(task),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
         history=history_of(task_id),
     )

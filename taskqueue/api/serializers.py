@@ -10,8 +10,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskqueue.api.problems import CODES
-from taskqueue.engine.queries import next_run_of
-from taskqueue.states import AttemptOutcome, SkipKind, StepStatus, TaskStatus
+from taskqueue.engine.queries import code_changed, next_run_of
+from taskqueue.states import AttemptOutcome, DriftKind, SkipKind, StepStatus, TaskStatus
 
 
 def choices_of(words: type[StrEnum]) -> list[tuple[str, str]]:
@@ -193,6 +193,32 @@ class WaitRecord(serializers.Serializer[Any]):
     resolved_at = Time(allow_null=True)
 
 
+class TaskCode(serializers.Serializer[Any]):
+    """The code that a task ran on, by fingerprints of its body and steps."""
+
+    version = serializers.CharField(allow_blank=True, help_text="Of the body, as its author counts; empty without.")
+    began = serializers.CharField(source="code_began", allow_blank=True, help_text="Empty before its first start.")
+    ended = serializers.CharField(source="code_ended", allow_blank=True, help_text="Empty before its end.")
+    changed = serializers.SerializerMethodField(help_text="Whether it ended on other code than it began on.")
+
+    def get_changed(self, task: Any) -> bool:
+        """Whether it ended on other code than it began on."""
+        return code_changed(task)
+
+
+class DriftRecord(serializers.Serializer[Any]):
+    """Where the task's record and the code that it ended on disagreed."""
+
+    key = serializers.CharField(allow_blank=True, help_text="The step's key; empty where it is about the version.")
+    kind = serializers.ChoiceField(choices=choices_of(DriftKind))
+    recorded = serializers.CharField(
+        allow_blank=True, help_text="The recorded arguments as JSON, or the version; up to 2,000 characters."
+    )
+    now = serializers.CharField(
+        allow_blank=True, allow_null=True, help_text="The same by the code; null when the body never asked for it."
+    )
+
+
 class TaskDetail(TaskSummary):
     """Everything about a task."""
 
@@ -206,6 +232,8 @@ class TaskDetail(TaskSummary):
     waits = WaitRecord(many=True, source="known_waits", help_text="The events for which it waits or waited.")
     event = serializers.UUIDField(source="event_id", allow_null=True, help_text="The event that started it.")
     cancel_reason = serializers.CharField(allow_blank=True, help_text="Why it was cancelled, if somebody said.")
+    code = TaskCode(source="*")
+    drift = DriftRecord(many=True, allow_null=True, help_text="Null when there was none.")
     skips = SkipRecord(
         many=True, source="latest_skips", help_text="The latest requests for which it stood in, newest first."
     )

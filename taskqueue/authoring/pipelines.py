@@ -15,6 +15,7 @@ from taskqueue.authoring.ends import TaskEnded
 from taskqueue.authoring.options import PipelineOptions, policies_of
 from taskqueue.authoring.parallel import Deferred
 from taskqueue.authoring.sleeping import LONGEST
+from taskqueue.authoring.versions import keep
 from taskqueue.codec import Payload, Result
 from taskqueue.context import current, current_step
 from taskqueue.definitions import (
@@ -33,6 +34,7 @@ from taskqueue.policies import Retry
 P = ParamSpec("P")
 R = TypeVar("R")
 H = TypeVar("H")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,22 @@ class Pipeline(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
         """The same from async code."""
         return await self.using().aenqueue(*args, **kwargs)
+
+    def version(self, version: str) -> Callable[[F], F]:
+        """Keep an old body for the tasks that were made while this was the pipeline's `version`.
+
+        The function stays an ordinary one. Its parameters must accept the payloads of those tasks. An empty text stands
+        for the time before the pipeline had a version.
+
+        Raises:
+            DefinitionError: it is the present version, or there is another body for it.
+        """
+
+        def decorate(function: F) -> F:
+            keep(self.definition, version, function)
+            return function
+
+        return decorate
 
     def __repr__(self) -> str:
         """For people."""

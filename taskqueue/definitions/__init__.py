@@ -7,6 +7,7 @@ from taskqueue.definitions.checks import (
     check_function,
     check_retry,
     check_timeout,
+    check_version,
 )
 from taskqueue.definitions.fingerprints import fingerprint
 from taskqueue.definitions.pipelines import PipelineDefinition, Policies
@@ -26,6 +27,7 @@ __all__ = [
     "check_retry",
     "check_starts",
     "check_timeout",
+    "check_version",
     "fingerprint",
     "place_of",
     "registry",

@@ -99,11 +99,17 @@ class Claimant:
 
 
 def known_code() -> dict[str, Any]:
-    """The pipelines that this process's code knows, and the fingerprint of each."""
+    """The pipelines that this process's code knows, the fingerprint of each, and those of the old bodies it keeps."""
     definitions = registry.all()
+    kept = {
+        definition.name: {version: fingerprint(old) for version, old in definition.versions.items()}
+        for definition in definitions
+        if definition.versions
+    }
     return {
         "pipelines": [definition.name for definition in definitions],
         "codes": [fingerprint(definition) for definition in definitions],
+        "kept": json.dumps(kept),
     }
 
 

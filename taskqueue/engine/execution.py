@@ -23,6 +23,7 @@ from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprin
 from taskqueue.engine import branches, family
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
@@ -47,7 +48,7 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
         execution.journal.mend_connection()
     # A body that swallows the unwinding with a bare `except:` does not get past it.
     execution.journal.check()
-    return execution.suspended or outcome
+    return execution.drift.judge(execution.suspended or outcome, asked=execution.keys)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Execution:
         self.in_flight: set[asyncio.Future[None]] = set()
         self.arguments: dict[str, str] = {}
         self.turns = Turns(journal)
-        self.suspended: TryAgain | PutBack | Paused | HeldBack | None = None
+        self.drift = Drift(journal)
+        self.suspended: TryAgain | PutBack | Paused | HeldBack | Failed | None = None
 
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
@@ -96,6 +98,7 @@ class Execution:
             return branches.run(self)
         began = time.monotonic()
         definition = registry.get(self.lease.pipeline).body_for(self.lease.version)
+        self.drift.begin(definition)
         # An async body runs in an event loop beside this thread, which goes on doing the database's work for it.
         body: Callable[..., Any] = async_to_sync(self._await_body) if definition.is_async else self._call_body
         try:
@@ -200,6 +203,8 @@ class Execution:
         if self.suspended is not None:
             raise Suspended(self.suspended)
         entry = self.journal.entries.get(key)
+        if entry is not None and (drifted := self.drift.of_step(step, key, entry, args, kwargs)) is not None:
+            raise self._suspend(drifted)
         if entry is not None and entry.status == StepStatus.SUCCEEDED:
             return Recalled(recall(step, key, entry))
         if entry is not None and entry.status == StepStatus.FAILED:
@@ -219,6 +224,8 @@ class Execution:
         if self.suspended is not None:
             raise Suspended(self.suspended)
         entries = [self.journal.entries.get(each.key) for each in asked]
+        if (drifted := self.drift.of_pauses(asked)) is not None:
+            raise self._suspend(drifted)
         if any(entry is None or entry.status == StepStatus.WAITING for entry in entries):
             family.check_depth(self.lease, asked)
             raise self._suspend(Paused(tuple(asked)))
@@ -337,7 +344,7 @@ class Execution:
             self.suspended = replace(self.suspended, wait=max(self.suspended.wait, wait))
         return Suspended(self.suspended or PutBack())
 
-    def _suspend(self, outcome: TryAgain | PutBack | Paused | HeldBack) -> Suspended:
+    def _suspend(self, outcome: TryAgain | PutBack | Paused | HeldBack | Failed) -> Suspended:
         """Note that the task pauses, and make the exception that unwinds its body."""
         if isinstance(self.suspended, HeldBack) and isinstance(outcome, HeldBack):
             self.suspended = self.suspended.beside(outcome)

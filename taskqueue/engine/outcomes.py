@@ -101,7 +101,7 @@ Outcome = Succeeded | Failed | TryAgain | PutBack | Paused | HeldBack
 class Suspended(BaseException):
     """Unwinds a pipeline's body at a step. Not an Exception, so that the author's handlers do not swallow it."""
 
-    def __init__(self, outcome: TryAgain | PutBack | Paused | HeldBack) -> None:
+    def __init__(self, outcome: TryAgain | PutBack | Paused | HeldBack | Failed) -> None:
         super().__init__(type(outcome).__name__)
         self.outcome = outcome
 

@@ -52,7 +52,7 @@ def find(task_id: UUID) -> Task:
 
 def listing() -> QuerySet[Task]:
     """Tasks newest first, without what only a task's own page shows, with counts of their steps."""
-    return with_counts(Task.objects.filter(branch="").defer("payload", "result").order_by("-id"))
+    return with_counts(Task.objects.filter(branch="").defer("payload", "result", "drift").order_by("-id"))
 
 
 def with_counts(tasks: QuerySet[Task]) -> QuerySet[Task]:
@@ -77,7 +77,7 @@ def status_of(task_id: UUID) -> Snapshot:
         TaskNotFound
     """
     task = (
-        with_counts(Task.objects.defer("payload", "result").select_related("worker"))
+        with_counts(Task.objects.defer("payload", "result", "drift").select_related("worker"))
         .filter(pk=task_id, branch="")
         .first()
     )
@@ -106,6 +106,11 @@ def status_of(task_id: UUID) -> Snapshot:
 def next_run_of(task: Task) -> datetime | None:
     """When a task may start or go on; None while it runs and once it has ended."""
     return None if task.status in ENDED or task.status == TaskStatus.RUNNING else task.due_at
+
+
+def code_changed(task: Task) -> bool:
+    """Whether a task has ended on other code than it began on."""
+    return bool(task.code_began and task.code_ended and task.code_began != task.code_ended)
 
 
 def present_step(task: Task) -> tuple[str, int]:

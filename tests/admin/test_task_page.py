@@ -165,6 +165,26 @@ def test_a_task_of_a_pipeline_whose_code_is_gone_is_shown(viewer, failed, pipeli
     assert len(badges(response)) == 3
 
 
+def test_drift_and_changed_code_are_shown(viewer, succeeded):
+    assert "Drift" not in text_of(viewer.get(page_of(succeeded)))
+    evil = "<script>alert(1)</script>"
+    notes = [
+        {"key": "", "kind": "version", "recorded": "1", "now": "2"},
+        {"key": "charge", "kind": "arguments", "recorded": '{"amount": 3}', "now": '{"amount": 4}'},
+        {"key": evil, "kind": "unused", "recorded": evil, "now": None},
+    ]
+    Task.objects.filter(pk=succeeded.pk).update(drift=notes, version="1", code_began="aaaa", code_ended="bbbb")
+
+    response = viewer.get(page_of(succeeded))
+
+    text = text_of(response)
+    assert "began on aaaa, ended on bbbb" in text
+    assert "Drift Where its record and the code that it ended on disagreed. Version The code no longer has" in text
+    assert "charge It is recorded with other arguments" in text
+    assert '{"amount": 3} Now {"amount": 4}' in text
+    assert evil not in response.content.decode()
+
+
 def test_key_labels_and_priority_are_shown(viewer):
     task = demo_task.using(key="order-7", labels={"tenant": "acme"}, priority=300).enqueue(DemoRequest(label="x"))
 

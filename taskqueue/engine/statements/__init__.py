@@ -11,11 +11,13 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
     recording    what a task has done
+    drifting     what its steps were called with
     tending      what doorbells and hearts do
     running      how a statement is run
 """
 
 from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
+from taskqueue.engine.statements.drifting import LOAD_INPUTS
 from taskqueue.engine.statements.enqueueing import ENQUEUE
 from taskqueue.engine.statements.events import (
     EMIT,
@@ -106,6 +108,7 @@ __all__ = [
     "HOLD",
     "HOLD_BACK",
     "HOLD_RATE",
+    "LOAD_INPUTS",
     "LOAD_JOURNAL",
     "LOCK_EVENT",
     "LOCK_EVENT_NAME",

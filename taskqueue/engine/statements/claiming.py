@@ -51,7 +51,10 @@ NEXT: Final = f"""
         started_at = coalesce(task.started_at, statement_timestamp()),
         admitted_at = coalesce(task.admitted_at, statement_timestamp()),
         finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
-        code_began = CASE WHEN task.code_began = '' THEN head.fingerprint ELSE task.code_began END
+        code_began = CASE
+            WHEN task.code_began <> '' THEN task.code_began
+            ELSE coalesce(%(kept)s::jsonb #>> ARRAY[task.pipeline_id, task.version], head.fingerprint)
+        END
     FROM head
     WHERE task.id = head.id AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
