@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from taskqueue.engine import skips
+from taskqueue.engine.why import explained_tasks, pending_of, waiting_for
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus
@@ -70,15 +72,16 @@ def count_of(rows: QuerySet[Any], by: str) -> Coalesce:
 
 
 def status_of(task_id: UUID) -> Snapshot:
-    """Where a task stands; two queries.
+    """Where a task stands; two queries, one more for what it waits for.
 
     Raises:
         TaskNotFound
     """
-    task = with_counts(Task.objects.defer("payload", "result").select_related("worker")).filter(pk=task_id).first()
+    task = with_counts(explained_tasks()).filter(pk=task_id).first()
     if task is None:
         raise TaskNotFound(task_id)
-    step, attempt = present_step(task)
+    pending = [] if task.status in ENDED else pending_of(task)
+    step, attempt = present_step(task, pending)
     return Snapshot(
         id=task.pk,
         pipeline=task.pipeline_id,
@@ -93,7 +96,7 @@ def status_of(task_id: UUID) -> Snapshot:
         started_at=task.started_at,
         finished_at=task.finished_at,
         next_run_at=next_run_of(task),
-        waiting_for=waiting_for(task, step),
+        waiting_for=waiting_for(task, pending),
         error=task.error,
     )
 
@@ -103,28 +106,15 @@ def next_run_of(task: Task) -> datetime | None:
     return None if task.status in ENDED or task.status == TaskStatus.RUNNING else task.due_at
 
 
-def present_step(task: Task) -> tuple[str, int]:
+def present_step(task: Task, pending: Sequence[Step]) -> tuple[str, int]:
     """The key of the step that the task is in or will try again (empty: the body), and which try of it that is."""
     if task.status in ENDED:
         return "", task.failures + 1
-    failing = Step.objects.filter(task=task, status=StepStatus.RETRYING).order_by("pk").first()
+    failing = next((step for step in pending if step.status == StepStatus.RETRYING), None)
     if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
         step = task.worker.step
         return step, failing.failures + 1 if failing is not None and failing.key == step else 1
     return (failing.key, failing.failures + 1) if failing is not None else ("", task.failures + 1)
-
-
-def waiting_for(task: Task, step: str) -> str | None:
-    """In a few words, what has to happen before the task goes on."""
-    match task.status:
-        case TaskStatus.SCHEDULED:
-            return "its time"
-        case TaskStatus.QUEUED:
-            return "a free worker"
-        case TaskStatus.RETRYING:
-            return f"the next try of {step}" if step else "the next try"
-        case _:
-            return None
 
 
 def whole(task_id: UUID) -> Task:

@@ -9,6 +9,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     events       what is sent, waited for and routed
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
+    explaining   why a task is not running
     recording    what a task has done
     tending      what doorbells and hearts do
     running      how a statement is run
@@ -31,6 +32,7 @@ from taskqueue.engine.statements.events import (
     SEND,
     UNROUTED,
 )
+from taskqueue.engine.statements.explaining import BOOKED, COUNTED, HOLDERS, OBSTACLES, QUEUE
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE
 from taskqueue.engine.statements.recording import (
@@ -60,9 +62,11 @@ __all__ = [
     "ADD_TO_BATCH",
     "ADMIT",
     "BEAT",
+    "BOOKED",
     "CHECKPOINT",
     "CLAIM",
     "CLOSE_OVERDUE",
+    "COUNTED",
     "DEBOUNCE",
     "EMIT",
     "ENQUEUE",
@@ -71,6 +75,7 @@ __all__ = [
     "FREE_ID",
     "HELD",
     "HOLD",
+    "HOLDERS",
     "LOAD_JOURNAL",
     "LOCK_EVENT",
     "LOCK_EVENT_NAME",
@@ -80,12 +85,14 @@ __all__ = [
     "LOOK_BACK",
     "NEXT",
     "NEXT_SCHEDULE",
+    "OBSTACLES",
     "OPEN_FIELDS",
     "OPEN_WAITS",
     "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
     "PUT_BACK",
+    "QUEUE",
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
