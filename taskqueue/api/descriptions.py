@@ -145,6 +145,17 @@ GET_STATUS: Final[dict[str, Any]] = {
     "parameters": [TASK_ID, *query_of(StatusQuery)],
     "responses": answers(READING, {200: OpenApiResponse(serializers.TaskProgress, description="Where it stands.")}),
 }
+GET_WHY: Final[dict[str, Any]] = {
+    "operation_id": "explainTask",
+    "summary": "Why a task is not running",
+    "description": "What it waits for, and what keeps it: a pause, a missing worker, a limit and who holds it, a rate, "
+    "its place in the queue. Each reason has a sentence for people and facts for programs.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID],
+    "responses": answers(
+        (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.ExplanationRecord, description="The reasons.")}
+    ),
+}
 RETRY_TASK: Final[dict[str, Any]] = {
     "operation_id": "retryTask",
     "summary": "Retry an ended task",

@@ -11,6 +11,7 @@ from rest_framework import serializers
 
 from taskqueue.api.problems import CODES
 from taskqueue.engine.queries import code_changed, next_run_of
+from taskqueue.engine.reasons import Code
 from taskqueue.states import AttemptOutcome, DriftKind, SkipKind, StepStatus, TaskStatus
 
 
@@ -305,6 +306,62 @@ class TaskProgress(serializers.Serializer[Any]):
     next_run_at = Time(allow_null=True, help_text="When it may start or go on.")
     waiting_for = serializers.CharField(allow_null=True, help_text="What has to happen before it goes on.")
     error = TaskError(allow_null=True)
+
+
+class Holder(serializers.Serializer[Any]):
+    """A task that stands in the way, or that is waited for."""
+
+    id = serializers.UUIDField()
+    pipeline = serializers.CharField()
+    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
+    since = Time(allow_null=True, help_text="Since when it holds its place.")
+
+
+class AwaitedEvent(serializers.Serializer[Any]):
+    """An event that would end a wait."""
+
+    event = serializers.CharField()
+    match = serializers.DictField(child=serializers.JSONField(), help_text="Paths in its data and the values there.")
+
+
+class ReasonRecord(serializers.Serializer[Any]):
+    """One reason. Facts that do not belong to its code are null, or empty lists."""
+
+    code = serializers.ChoiceField(choices=choices_of(Code), help_text="What kind of reason it is, for programs.")
+    sentence = serializers.CharField(help_text="The reason for people.")
+    name = serializers.CharField(allow_null=True, help_text="Of the sleep, wait, rate or pipeline that is concerned.")
+    step = serializers.CharField(allow_null=True, help_text="The key of the step that is concerned.")
+    attempt = serializers.IntegerField(allow_null=True, help_text="Which try comes next.")
+    since = Time(allow_null=True)
+    until = Time(allow_null=True, help_text="When it is over by itself.")
+    by = serializers.CharField(allow_null=True, help_text="Who paused the pipeline, or the worker that has the task.")
+    cause = serializers.CharField(
+        allow_null=True, help_text="Why: the words of who paused or held it, or the last error."
+    )
+    limit = serializers.IntegerField(allow_null=True, help_text="How many there may be at a time.")
+    taken = serializers.IntegerField(allow_null=True, help_text="How many there are, counted up to the limit.")
+    key = serializers.CharField(allow_null=True, help_text="The value of the limit's key; null for a limit in all.")
+    holders = Holder(many=True, help_text="Up to 20 tasks that hold the places, or that it waits for.")
+    events = AwaitedEvent(many=True, help_text="One of these has to come.")
+    ahead = serializers.IntegerField(allow_null=True, help_text="How many go before it.")
+    ahead_is_more = serializers.BooleanField(help_text="Whether there are more than that: it was not counted further.")
+    expected_at = Time(allow_null=True, help_text="An estimate of its start, by the starts of the last five minutes.")
+    workers = serializers.IntegerField(allow_null=True, help_text="Live workers.")
+    workers_busy = serializers.IntegerField(allow_null=True, help_text="Those of them that have a task.")
+
+
+class ExplanationRecord(serializers.Serializer[Any]):
+    """Why a task is not running."""
+
+    id = serializers.UUIDField()
+    pipeline = serializers.CharField()
+    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
+    as_of = Time(help_text="The moment for which this holds.")
+    reasons = ReasonRecord(
+        many=True,
+        help_text="Never empty. Of several things that keep a queued task, the hardest comes first; a waiting one "
+        "begins with what it waits for.",
+    )
 
 
 class KnownStep(serializers.Serializer[Any]):

@@ -21,5 +21,6 @@ A map, in the order in which a task lives through it:
     skips        the requests that made no task
     mirror       pipelines of the code, as rows
     queries      the read side, for the API and the admin
+    why          what keeps a task from running (`reasons` has the words, `obstacles` what keeps a queued one)
     statements   the SQL of all of it
 """

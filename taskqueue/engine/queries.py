@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from taskqueue.engine import skips
-from taskqueue.engine.outcomes import STEP_LIMIT
+from taskqueue.engine.why import explained_tasks, pending_of, waiting_for
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, StepSlot, Task
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
@@ -71,19 +72,16 @@ def count_of(rows: QuerySet[Any], by: str) -> Coalesce:
 
 
 def status_of(task_id: UUID) -> Snapshot:
-    """Where a task stands; two queries.
+    """Where a task stands; two queries, one more for what it waits for.
 
     Raises:
         TaskNotFound
     """
-    task = (
-        with_counts(Task.objects.defer("payload", "result", "drift").select_related("worker"))
-        .filter(pk=task_id, branch="")
-        .first()
-    )
+    task = with_counts(explained_tasks()).filter(pk=task_id, branch="").first()
     if task is None:
         raise TaskNotFound(task_id)
-    step, attempt = present_step(task)
+    pending = [] if task.status in ENDED else pending_of(task)
+    step, attempt = present_step(task, pending)
     return Snapshot(
         id=task.pk,
         pipeline=task.pipeline_id,
@@ -98,7 +96,7 @@ def status_of(task_id: UUID) -> Snapshot:
         started_at=task.started_at,
         finished_at=task.finished_at,
         next_run_at=next_run_of(task),
-        waiting_for=waiting_for(task, step),
+        waiting_for=waiting_for(task, pending),
         error=task.error,
     )
 
@@ -113,31 +111,22 @@ def code_changed(task: Task) -> bool:
     return bool(task.code_began and task.code_ended and task.code_began != task.code_ended)
 
 
-def present_step(task: Task) -> tuple[str, int]:
+def present_step(task: Task, pending: Sequence[Step]) -> tuple[str, int]:
     """The key of the step that the task is in or will try again (empty: the body), and which try of it that is."""
     if task.status in ENDED:
         return "", task.failures + 1
-    held_back = Q(status=StepStatus.WAITING, kind=StepKind.STEP)
-    failing = Step.objects.filter(held_back | Q(status=StepStatus.RETRYING), task=task).order_by("pk").first()
+    failing = next(
+        (
+            step
+            for step in pending
+            if step.status == StepStatus.RETRYING or (step.status == StepStatus.WAITING and step.kind == StepKind.STEP)
+        ),
+        None,
+    )
     if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
         step = task.worker.step
         return step, failing.failures + 1 if failing is not None and failing.key == step else 1
     return (failing.key, failing.failures + 1) if failing is not None else ("", task.failures + 1)
-
-
-def waiting_for(task: Task, step: str) -> str | None:
-    """In a few words, what has to happen before the task goes on."""
-    match task.status:
-        case TaskStatus.SCHEDULED:
-            return "its time"
-        case TaskStatus.QUEUED:
-            return "a free worker"
-        case TaskStatus.RETRYING:
-            return f"the next try of {step}" if step else "the next try"
-        case TaskStatus.WAITING if task.waits_at:
-            return "a free place for its step" if task.waits_at == STEP_LIMIT else f"the rate {task.waits_at}"
-        case _:
-            return None
 
 
 def whole(task_id: UUID) -> Task:

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine import control
-from taskqueue.models import Attempt, Step, Task
+from taskqueue.models import Attempt, Gate, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, messages_of, page_of, text_of
 
@@ -147,6 +147,28 @@ def test_the_number_of_queries_does_not_depend_on_the_steps(
     for task in (queued, succeeded, failed):
         with django_assert_num_queries(8):  # session, user, task, known steps, attempts, steps, reruns, history
             assert admin.get(page_of(task)).status_code == 200
+
+
+def test_an_unfinished_task_says_why_it_waits_and_who_stands_in_the_way(viewer, queued, django_assert_num_queries):
+    other = demo_task.enqueue(DemoRequest(label="first", delay_seconds=0))
+    Gate.objects.filter(pipeline=queued.pipeline_id).update(tasks=1)
+    with django_assert_num_queries(11):  # and why it waits: task, obstacles, queue
+        viewer.get(page_of(queued))
+    with InProcessWorker() as worker:
+        Task.objects.filter(pk=other.pk).update(
+            status="running", worker=worker.row, started_at=Now(), admitted_at=Now(), lease=1
+        )
+        response = viewer.get(page_of(queued))
+
+    assert (
+        f"Why is it waiting? The only place of pipeline demo/task is taken. …{str(other.pk)[-6:]} running "
+        "It is the next one. 1 of 1 live workers is busy."
+    ) in text_of(response)
+    assert page_of(other) in response.content.decode()
+
+
+def test_a_task_that_has_ended_or_runs_says_nothing_of_waiting(viewer, succeeded):
+    assert "Why is it waiting?" not in text_of(viewer.get(page_of(succeeded)))
 
 
 def test_reruns_and_their_origin_lead_to_each_other(viewer, succeeded):

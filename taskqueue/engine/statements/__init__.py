@@ -10,6 +10,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     events       what is sent, waited for and routed
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
+    explaining   why a task is not running
     recording    what a task has done
     drifting     what its steps were called with
     tending      what doorbells and hearts do
@@ -34,6 +35,7 @@ from taskqueue.engine.statements.events import (
     SEND,
     UNROUTED,
 )
+from taskqueue.engine.statements.explaining import BOOKED, COUNTED, HOLDERS, OBSTACLES, QUEUE
 from taskqueue.engine.statements.families import (
     BE_CHILD,
     BRANCHES_AT_WORK,
@@ -87,11 +89,13 @@ __all__ = [
     "ADMIT",
     "BEAT",
     "BE_CHILD",
+    "BOOKED",
     "BRANCHES_AT_WORK",
     "CANCEL_ALL",
     "CHECKPOINT",
     "CLAIM",
     "CLOSE_OVERDUE",
+    "COUNTED",
     "CROWDED",
     "DEBOUNCE",
     "DISSOLVE",
@@ -106,6 +110,7 @@ __all__ = [
     "GRANT_SLOTS",
     "HELD",
     "HOLD",
+    "HOLDERS",
     "HOLD_BACK",
     "HOLD_RATE",
     "LOAD_INPUTS",
@@ -125,6 +130,7 @@ __all__ = [
     "MOVE_ATTEMPTS",
     "NEXT",
     "NEXT_SCHEDULE",
+    "OBSTACLES",
     "OPEN_FIELDS",
     "OPEN_WAITS",
     "OVERDUE",
@@ -133,6 +139,7 @@ __all__ = [
     "PROMOTE",
     "PROMOTED_AT_ONCE",
     "PUT_BACK",
+    "QUEUE",
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
