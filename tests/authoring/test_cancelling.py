@@ -6,8 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue import current_task, each, gather, pipeline, sleep, step, wait_for
-from taskqueue.context import current
+from taskqueue import each, gather, pipeline, sleep, step, wait_for
 from taskqueue.engine import control
 from taskqueue.engine.chores import do_chores
 from taskqueue.models import Task, Wait
@@ -104,19 +103,3 @@ def test_a_task_that_does_not_end_in_time_is_cancelled():
     work()
     task = reload(task)
     assert (task.status, task.cancel_reason) == ("cancelled", "It did not end within 0:05:00.")
-
-
-def test_a_step_that_looks_learns_that_its_task_was_cancelled(calls):
-    @step
-    def long() -> None:
-        calls.append(current_task().cancelled)
-        lease = current.get().lease
-        current.get().activity.lost = lease
-        calls.append(current_task().cancelled)
-
-    @pipeline("cancelling/looks")
-    def looks() -> None:
-        long()
-
-    finish(looks.enqueue())
-    assert calls == [False, True]

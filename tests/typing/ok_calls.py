@@ -23,6 +23,8 @@ from taskqueue import (
     Step,
     StepFailed,
     current_task,
+    each,
+    gather,
     pipeline,
     step,
 )
@@ -135,3 +137,18 @@ fulfils_orders: Pipeline[[Order], Receipt] = fulfil
 bound: BoundPipeline[[Order], Receipt] = fulfil.using(key="A1", priority=3, labels={"tenant": "a"})
 called: Coroutine[Any, Any, bool] = notify_all([], note="x")
 enqueued: Coroutine[Any, Any, Task] = notify_all.using().aenqueue([])
+
+
+@step
+async def fetch(number: int) -> str:
+    return str(number)
+
+
+@pipeline("typing/parallel")
+def parallel(order: Order) -> None:
+    assert_type(gather(charge.defer(order), fetch.defer(1)), tuple[Receipt, str])
+    assert_type(gather(fetch.defer(1), errors="collect"), tuple[str | StepFailed])
+    assert_type(each(charge, [order]), list[Receipt])
+    assert_type(each(fetch, [1], limit=2), list[str])
+    assert_type(each(fetch, [1], errors="collect"), list[str | StepFailed])
+    assert_type(gather(*[fetch.defer(number) for number in range(3)]), tuple[str, ...])
