@@ -15,6 +15,7 @@ from django.db import Error, InterfaceError, OperationalError, transaction
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.endings import follow
+from taskqueue.engine.patience import is_busy
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.models import Task
 
@@ -35,8 +36,9 @@ def tell_untold() -> int:
     for (task,) in statements.fetch(statements.UNTOLD, {"pipelines": registry.names()}):
         try:
             told += tell(task, patient=False)
-        except (OperationalError, InterfaceError):
-            raise
+        except (OperationalError, InterfaceError) as error:
+            if not is_busy(error):
+                raise
         except Exception:
             logger.exception("The end of task %s cannot be told; it is tried again at the next look", task)
     return told

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import InterfaceError, OperationalError, transaction
-from pydantic import ValidationError
 
 from taskqueue import codec, context
 from taskqueue.conf import settings
@@ -27,9 +26,10 @@ from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.recalling import recall, step_failure_in
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
 from taskqueue.engine.turns import Turns
-from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
+from taskqueue.errors import StepFailed, WrongPlace
 from taskqueue.states import StepStatus
 
 
@@ -393,22 +393,3 @@ class Execution:
         if not 0 <= fraction <= 1:
             raise ValueError(f"Progress is a number from 0 to 1, not {fraction}.")
         self.activity.progress = (self.lease, float(fraction), codec.printable(note)[:200])
-
-
-def step_failure_in(error: BaseException) -> StepFailed | None:
-    """The failed step that ends a body, also from among the errors of an `asyncio.TaskGroup`."""
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(step_failure_in, error.exceptions)), None)
-    return error if isinstance(error, StepFailed) else None
-
-
-def recall(step: StepDefinition, key: str, entry: Entry) -> Any:
-    """A recorded output with its types.
-
-    Raises:
-        OutputChanged: the step's annotation has changed since, and the output no longer fits.
-    """
-    try:
-        return step.result.read(entry.output or "null")
-    except ValidationError as error:
-        raise OutputChanged(f"The recorded output of step {key!r} no longer fits its annotation: {error}") from error

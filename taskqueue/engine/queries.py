@@ -111,18 +111,16 @@ def code_changed(task: Task) -> bool:
     return bool(task.code_began and task.code_ended and task.code_began != task.code_ended)
 
 
+def is_to_be_called(step: Step) -> bool:
+    """Whether a pending step is one that a worker calls: it failed before, or its rate gave it a later time."""
+    return step.status == StepStatus.RETRYING or step.kind == StepKind.STEP
+
+
 def present_step(task: Task, pending: Sequence[Step]) -> tuple[str, int]:
     """The key of the step that the task is in or will try again (empty: the body), and which try of it that is."""
     if task.status in ENDED:
         return "", task.failures + 1
-    failing = next(
-        (
-            step
-            for step in pending
-            if step.status == StepStatus.RETRYING or (step.status == StepStatus.WAITING and step.kind == StepKind.STEP)
-        ),
-        None,
-    )
+    failing = next(filter(is_to_be_called, pending), None)
     if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
         step = task.worker.step
         return step, failing.failures + 1 if failing is not None and failing.key == step else 1

@@ -15,6 +15,7 @@ from taskqueue import codec
 from taskqueue.definitions import registry
 from taskqueue.engine import control, statements
 from taskqueue.engine.intake import Origin, enqueue, enqueue_unknown
+from taskqueue.engine.patience import is_busy
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.engine.waits import NAME_SPACE, arrival
 from taskqueue.engine.wakeups import ring_on_commit
@@ -50,8 +51,9 @@ def route_unrouted() -> int:
         for (event,) in rows:
             try:
                 routed += route(event)
-            except (OperationalError, InterfaceError):
-                raise
+            except (OperationalError, InterfaceError) as error:
+                if not is_busy(error):
+                    raise
             except Exception:
                 logger.exception("Event %s cannot be routed; it is tried again at the next look", event)
         after = rows[-1][0]

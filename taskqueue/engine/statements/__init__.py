@@ -76,6 +76,7 @@ from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SC
 from taskqueue.engine.statements.tending import (
     BEAT,
     LOOK,
+    PATIENCE,
     PROMOTE,
     PROMOTED_AT_ONCE,
     RECOVER,
@@ -135,6 +136,7 @@ __all__ = [
     "OPEN_WAITS",
     "OVERDUE",
     "PASS",
+    "PATIENCE",
     "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
