@@ -112,7 +112,7 @@ class Journal:
             "back. Begin transactions inside steps."
         )
         values = {"id": uuid7(), "key": key, "step": key, "name": event, "data": data}
-        rows = self._write(statements.EMIT, {**values, "input_hash": codec.fingerprint_of(data)})
+        rows = self.write(statements.EMIT, {**values, "input_hash": codec.fingerprint_of(data)})
         for (sent,) in rows:
             route_now(sent)
         return bool(rows)
