@@ -165,7 +165,7 @@ def disagreements(execution: Execution, outcome: Outcome) -> Iterator[Finding]:
     for note in drift.notes(remaining if has_ended else ()):
         yield finding(
             lease,
-            DriftKind(note["kind"]).value,
+            DriftKind(note["kind"] or "").value,
             key=note["key"] or "",
             breaks=drift.is_strict and note["kind"] != DriftKind.VERSION,
             message=f"recorded {note['recorded'] or 'none'}, now {note['now'] or 'none'}",
