@@ -128,7 +128,7 @@ def findings_of(lease: Lease) -> Iterator[Finding]:
 class RecordedJournal(Journal):
     """A journal to which nothing can be added: who tries to has come to new work."""
 
-    def _write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         raise Suspended(PutBack())
 
 
@@ -165,7 +165,7 @@ def disagreements(execution: Execution, outcome: Outcome) -> Iterator[Finding]:
     for note in drift.notes(remaining if has_ended else ()):
         yield finding(
             lease,
-            DriftKind(note["kind"]).value,
+            DriftKind(note["kind"] or "").value,
             key=note["key"] or "",
             breaks=drift.is_strict and note["kind"] != DriftKind.VERSION,
             message=f"recorded {note['recorded'] or 'none'}, now {note['now'] or 'none'}",

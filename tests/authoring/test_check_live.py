@@ -302,7 +302,7 @@ def test_a_limit_takes_the_oldest(waiting):
 def test_the_list_shows_what_the_code_defines(waiting):
     shop = deploy(
         old, version="2", strict=True, concurrency=[3, Limit(1, key="{tenant}")],
-        throttle=Rate(10, per=timedelta(minutes=1), key="{tenant}"), cron="0 3 * * *",
+        throttle=Rate(10, per=timedelta(minutes=1), key="{tenant}"),
     )  # fmt: skip
     shop.version("1")(old)
 
@@ -312,7 +312,7 @@ def test_the_list_shows_what_the_code_defines(waiting):
     assert head.split() == ["PIPELINE", "VERSION", "FINGERPRINT", "UNFINISHED", "STEPS", "POLICIES"]
     assert row.split()[:3] == [NAME, "2", "(+1)"]
     assert row.split(maxsplit=4)[4].startswith("1 ")
-    assert "concurrency=3+1/{tenant}, throttle=10/60s/1/{tenant}, cron=0 3 * * */UTC/once, strict" in row
+    assert "concurrency=3+1/{tenant}, throttle=10/60s/1/{tenant}, strict" in row
     (known,) = json.loads(answer("--pipeline", NAME, "--json")[1])
     assert (known["name"], known["steps"], known["unfinished"], known["keeps"]) == (NAME, ["charge"], 1, ["1"])
 

@@ -31,9 +31,9 @@ class Command(BaseCommand):
     """Lists pipelines, or checks the code against live tasks."""
 
     help = (
-        "Lists the pipelines that the code defines: name, version, fingerprint of the code, steps, policies, and "
-        "how many of their tasks have not ended. With --check-live, finds out which of these tasks the present code "
-        "would break: the body of each is called with what its steps have recorded, up to the first call that is not "
+        "Lists the pipelines that the code defines: name, version, fingerprint of the code, steps, policies, and how "
+        "many of their tasks have not ended. With --check-live, finds out which of these tasks the present code would "
+        "break: the body of each is called with what its steps have recorded, up to the first call that is not "
         "recorded. No step is executed and nothing is written (the transaction is read-only), but what a body does "
         "outside of its steps does happen. Exit code: 0 when nothing breaks, 1 when something does, 2 for wrong usage "
         "or trouble with the database."
