@@ -145,7 +145,7 @@ class Execution:
             with self._inside(call), transaction.atomic() if step.atomic else nullcontext():
                 self._write_arguments(call)
                 with sync_alarm(call.key, step.timeout):
-                    value = step.function(*args, **kwargs)
+                    value = step.called(*args, **kwargs)
                 value = self._checkpoint(call, value)
                 recorded = True
         except AUTHOR_ERRORS as error:
@@ -172,7 +172,7 @@ class Execution:
             with self._inside(call):
                 self._write_arguments(call)
                 async with async_alarm(call.key, call.step.timeout):
-                    value = await call.step.function(*call.args, **call.kwargs)
+                    value = await call.step.called(*call.args, **call.kwargs)
                 return await sync_to_async(self._checkpoint)(call, value)
         except AUTHOR_ERRORS as error:
             raise await sync_to_async(self._failure)(call, error) from error

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from taskqueue import current_task, pipeline, step
+from taskqueue.testing import fake, run_inline
 
 
 class Order(BaseModel):
@@ -60,3 +61,8 @@ fulfil.using(labels={"tenant": 1})  # error: [dict-item]
 total: int = fulfil(Order(number="A1"))  # error: [assignment]
 current_task().progress("half")  # error: [arg-type]
 current_task().id = None  # error: [assignment, misc]
+run_inline(fulfil, "A1")  # error: [call-overload]
+run_inline(fulfil)  # error: [call-overload]
+run_inline(fulfil, Order(number="A1")).result + 1  # error: [operator]
+fake(charge, returns="three")  # error: [call-overload]
+fake(notify, returns=3)  # error: [call-overload]
