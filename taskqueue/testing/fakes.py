@@ -71,7 +71,7 @@ def fake(
     step: Step[P, Coroutine[Any, Any, R]],
     *,
     returns: R = ...,
-    returns_each: Sequence[R | Raised] = ...,
+    returns_each: Sequence[Any] = ...,
     raises: Raised = ...,
     calls: Callable[P, R | Coroutine[Any, Any, R]] = ...,
 ) -> Fake: ...
@@ -82,7 +82,7 @@ def fake(
     step: Step[P, R],
     *,
     returns: R = ...,
-    returns_each: Sequence[R | Raised] = ...,
+    returns_each: Sequence[Any] = ...,
     raises: Raised = ...,
     calls: Callable[P, R] = ...,
 ) -> Fake: ...

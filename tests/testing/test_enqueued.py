@@ -63,8 +63,8 @@ def test_when_nothing_was_enqueued_it_says_so():
         assert_enqueued(order, payload=Order(number="A1"), key="k", labels={"tenant": "a"})
 
     assert str(missing.value) == (
-        'enqueued/order with payload {"lines": [], "number": "A1"}, key \'k\', label tenant = \'a\' was enqueued 0 times, '
-        "not once.\nNothing else was enqueued."
+        'enqueued/order with payload {"lines": [], "number": "A1"}, key \'k\', label tenant = \'a\' '
+        "was enqueued 0 times, not once.\nNothing else was enqueued."
     )
 
 
