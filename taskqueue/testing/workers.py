@@ -17,7 +17,7 @@ from taskqueue.definitions import registry
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.drains import drain
 from taskqueue.engine.liveness import running_version
-from taskqueue.engine.outcomes import Outcome
+from taskqueue.engine.outcomes import Outcome, PutBack
 from taskqueue.engine.recovery import LOCK_SPACE
 from taskqueue.models import Worker
 
@@ -32,7 +32,8 @@ def work(*, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
     with InProcessWorker() as worker:
         while done := worker.work(budget=budget):
             outcomes += done
-            if time.monotonic() >= deadline:
+            # What only went back would go on coming and going.
+            if time.monotonic() >= deadline or all(isinstance(outcome, PutBack) for outcome in done):
                 break
     return outcomes
 
