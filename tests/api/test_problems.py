@@ -18,7 +18,11 @@ NEVER_AT_A_DOOR = {
     errors.Faulty,
     errors.DefinitionError,
     errors.WrongPlace,
+    errors.Drift,
     errors.EventDoesNotFit,
+    errors.GatherFailed,
+    errors.TooDeep,
+    errors.TooManyBranches,
     errors.OutputChanged,
     errors.InvalidLimit,  # in the admin alone
     errors.StepFailed,

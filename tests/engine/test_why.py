@@ -197,13 +197,6 @@ def test_parallel_steps_are_counted(worker):
     assert (reason.taken, reason.limit, len(reason.holders)) == (3, 4, 3)
 
 
-def test_a_parallel_step_beyond_its_limit_waits_for_a_sibling(worker):
-    task = one_step.enqueue(1)
-    Task.objects.filter(pk=task.pk).update(branch="p", branch_limit=4, status="waiting", due_at=None, sort_at=None)
-
-    assert only(task).sentence == "It waits until another parallel step of its task has ended: 4 run at a time."
-
-
 def test_a_step_that_its_rate_holds_back_says_when_and_how_many_go_before_it(worker):
     RateRow.objects.create(name="openai", declared_count=60, declared_per=timedelta(minutes=1))
     tasks = [one_step.enqueue(number) for number in range(3)]
