@@ -31,21 +31,34 @@ def claim_through(gate: str | None, claimant: Claimant) -> list[Lease]:
     while gate is not None:
         passed = (*passed, gate)
         with transaction.atomic():
+            lock_gate(gate)
             leases, gate = admit(gate, claimant, passed)
         if leases:
             return leases
     return []
 
 
-def admit(gate: str, claimant: Claimant, passed: tuple[str, ...]) -> tuple[list[Lease], str | None]:
-    """In a transaction: lock a gate, let through it what its limits allow, and claim what is next by then.
+def lock_gate(gate: str) -> None:
+    """In a transaction: wait for a pipeline's gate and hold it. Before any task: whoever holds one waits for none."""
+    statements.fetch(statements.LOCK_GATE, {"gate": gate})
+
+
+def admit(gate: str, claimant: Claimant, passed: tuple[str, ...], *, freed: str = "") -> tuple[list[Lease], str | None]:
+    """Under a gate's lock: let through what its limits allow, and claim what is next by then.
+
+    A statement after the one that waited for the lock: it sees what the last holder has let through.
+
+    Args:
+        gate: the pipeline.
+        claimant: who wants more to do.
+        passed: the gates that need not be looked at any more, this one among them.
+        freed: the group whose task has just ended.
 
     Returns:
         The leases, and the next gate to try when there are none.
     """
-    statements.fetch(statements.LOCK_GATE, {"gate": gate})
-    # A statement after the one that waited for the lock: it sees what the last holder has let through.
-    statements.fetch(statements.ADMIT, {**claimant.parameters, "gate": gate, "pipelines": [gate], "codes": [""]})
+    values = {"gate": gate, "pipelines": [gate], "codes": [""], "freed": freed, "most": claimant.most}
+    statements.fetch(statements.ADMIT, values)
     return claimant.taken(statements.fetch(statements.CLAIM, {**claimant.parameters, "passed": list(passed)}))
 
 

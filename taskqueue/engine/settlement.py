@@ -8,7 +8,7 @@ from django.db import transaction
 
 from taskqueue import codec
 from taskqueue.engine import statements
-from taskqueue.engine.claims import Claimant, Lease, admit, claim, claim_through
+from taskqueue.engine.claims import Claimant, Lease, admit, claim, claim_through, lock_gate
 from taskqueue.engine.echoes import tell_now
 from taskqueue.engine.journal import failed_try
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, TryAgain
@@ -54,8 +54,9 @@ def settle_before_gate(
     In two statements: the second one sees that the place is free.
     """
     with transaction.atomic():
+        lock_gate(lease.pipeline)
         statements.fetch(statements.alone(statement), values)
-        leases, gate = admit(lease.pipeline, claimant, (lease.pipeline,))
+        leases, gate = admit(lease.pipeline, claimant, (lease.pipeline,), freed=lease.group)
     return leases or claim_through(gate, claimant)
 
 

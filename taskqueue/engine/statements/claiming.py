@@ -6,19 +6,13 @@ from typing import Final, LiteralString
 
 from taskqueue.engine.statements.gates import KNOWN, OPENINGS
 
-# The first of each queue by one index probe: of the tasks that have a place, and where there is no gate also of those
-# that have not started.
+# The queues that can be claimed from: of tasks that have a place, and where there is no gate also of those that have
+# not started.
 HEADS: Final = f"""
 {KNOWN}, heads AS MATERIALIZED (
-    SELECT lane.name AS lane, known.fingerprint, known.gated, known.stepped, head.sort_at
-    FROM known CROSS JOIN LATERAL (
-        SELECT known.name UNION ALL SELECT known.name || '+' WHERE NOT known.gated
-    ) AS lane (name)
-    CROSS JOIN LATERAL (
-        SELECT queue.sort_at FROM taskqueue_task queue
-        WHERE queue.lane = lane.name
-        ORDER BY queue.sort_at, queue.id LIMIT 1
-    ) AS head
+    SELECT name AS lane, fingerprint, gated, stepped, going_at AS sort_at FROM known WHERE going_at IS NOT NULL
+    UNION ALL
+    SELECT name || '+', fingerprint, gated, stepped, fresh_at FROM known WHERE fresh_at IS NOT NULL AND NOT gated
 ), {OPENINGS}
 """
 

@@ -7,7 +7,7 @@ that had its turn last, so that neither a long queue of one key nor the number o
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, LiteralString
 
 # Between two that follow each other. Rounded up to a whole microsecond, as `policies.Rate.interval` is: three in a
 # second must not come 0.999,999 s apart, or a fourth would fit into it.
@@ -18,61 +18,102 @@ GAP: Final = """
 )
 """
 
-# What this process's code knows and nobody has paused, with what holds its starts back. Reservations of a rate are made
-# a minute ahead, or one interval if that is longer.
+# The queues of what this process's code knows, by one probe each: of tasks that have a place, of those that have not
+# started, and whether there are any that stand in the queues of their groups.
+QUEUES: Final = """
+queues AS MATERIALIZED (
+    SELECT code.name, code.fingerprint, (
+        SELECT queue.sort_at FROM taskqueue_task queue
+        WHERE queue.lane = code.name COLLATE "C"
+        ORDER BY queue.sort_at, queue.id LIMIT 1
+    ) AS going_at, (
+        SELECT queue.sort_at FROM taskqueue_task queue
+        WHERE queue.lane = (code.name || '+') COLLATE "C"
+        ORDER BY queue.sort_at, queue.id LIMIT 1
+    ) AS fresh_at, (
+        SELECT true FROM taskqueue_task queue
+        WHERE queue.group_lane = code.name COLLATE "C"
+        ORDER BY queue."group", queue.sort_at, queue.id LIMIT 1
+    ) AS in_groups
+    FROM unnest(%(pipelines)s::text[], %(codes)s::text[]) AS code (name, fingerprint)
+)
+"""
+
+# Those of them that nobody has paused, with what holds their starts back. What stands in the queue of a group goes
+# through the gate also when there is no limit any more: the code may have had a key when it was made.
 KNOWN: Final = f"""
-known AS MATERIALIZED (
-    SELECT pipeline.name, code.fingerprint,
+{QUEUES}, known AS MATERIALIZED (
+    SELECT pipeline.name, queues.fingerprint, queues.going_at, queues.fresh_at,
         coalesce(gate.tasks, gate.declared_tasks) AS most,
         coalesce(gate.tasks_per_key, gate.declared_tasks_per_key) AS most_per_key,
         coalesce(
             gate.tasks, gate.declared_tasks, gate.tasks_per_key, gate.declared_tasks_per_key
-        ) IS NOT NULL OR gate.rate_id IS NOT NULL
-            -- Grouped for the sake of their steps alone, tasks stand in the queues of their groups all the same.
-            OR gate.key <> '' AS gated,
+        ) IS NOT NULL OR gate.rate_id IS NOT NULL OR queues.in_groups IS NOT NULL AS gated,
+        queues.fresh_at IS NOT NULL OR queues.in_groups IS NOT NULL AS has_starts,
         coalesce(
             gate.steps, gate.declared_steps, gate.steps_per_key, gate.declared_steps_per_key
         ) IS NOT NULL AS stepped,
-        gate.rate_id, gate.rate_is_keyed, gate.last_group,
-        spacing.gap, spacing.slack, greatest(spacing.gap, interval '1 minute') AS ahead
-    FROM unnest(%(pipelines)s::text[], %(codes)s::text[]) AS code (name, fingerprint)
-    JOIN taskqueue_pipeline pipeline ON pipeline.name = code.name COLLATE "C" AND pipeline.paused_at IS NULL
+        gate.rate_id, gate.rate_is_keyed, coalesce(gate.last_group, '') AS last_group
+    FROM queues
+    JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_gate gate ON gate.pipeline_id = pipeline.name
-    LEFT JOIN LATERAL (
-        SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack
-        FROM taskqueue_rate rate CROSS JOIN LATERAL (SELECT {GAP} AS gap) AS rounded
-        WHERE rate.name = gate.rate_id
-    ) AS spacing ON true
+    WHERE queues.going_at IS NOT NULL OR queues.fresh_at IS NOT NULL OR queues.in_groups IS NOT NULL
 )
 """
 
-# The groups of one pipeline that have starts to come, in their turns: first those after the last one served, then from
-# the beginning up to it. The empty group is the queue of tasks without a key.
+# Of a pipeline whose starts are limited by a rate. Reservations are made a minute ahead, or one interval if that is
+# longer.
+SPACING: Final = f"""
+LEFT JOIN LATERAL (
+    SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack,
+        greatest(rounded.gap, interval '1 minute') AS ahead
+    FROM taskqueue_rate rate CROSS JOIN LATERAL (SELECT {GAP} AS gap) AS rounded
+    WHERE rate.name = known.rate_id
+) AS spacing ON true
+"""
+
+AT_ONCE: Final = 16
+"""Keys that a claim looks at before it leaves a pipeline whose keys are all full; so many cost half of a claim."""
+UNDER_THE_LOCK: Final = 64
+"""The same when a task of it has ended, or it has room."""
+WHEN_IDLE: Final = 1000
+"""The same once a second, when those that claims look at are full."""
+
+TURN_LIMITS: Final[dict[int, LiteralString]] = {AT_ONCE: "16", UNDER_THE_LOCK: "64", WHEN_IDLE: "1000"}
+
+# The next group is found before it is compared with the last one served: within the probe, that would be a filter over
+# all that stand behind.
 TURNS: Final = """
 turns AS (
-    SELECT 0 AS half, known.last_group::text COLLATE "C" AS "group", NULL::timestamptz AS sort_at, 0 AS turn
+    SELECT 0 AS half, known.last_group::text COLLATE "C" AS "group", NULL::timestamptz AS sort_at, 0 AS turn,
+        NULL::text COLLATE "C" AS former
     UNION ALL
-    SELECT following.half, following."group", following.sort_at, turns.turn + 1
+    SELECT following.half, following."group", following.sort_at, turns.turn + 1, turns."group"
     FROM turns CROSS JOIN LATERAL (
-        (
-            SELECT turns.half, queue."group"::text COLLATE "C" AS "group", queue.sort_at
+        SELECT turns.half, next."group", next.sort_at FROM (
+            SELECT queue."group"::text COLLATE "C" AS "group", queue.sort_at
             FROM taskqueue_task queue
             WHERE queue.group_lane = known.name AND queue."group" > turns."group"
-                AND (turns.half = 0 OR queue."group" <= known.last_group)
             ORDER BY queue."group", queue.sort_at, queue.id LIMIT 1
-        )
+        ) AS next
+        WHERE turns.half = 0 OR next."group" <= known.last_group
         UNION ALL
-        SELECT 1, ''::text COLLATE "C", (
-            SELECT queue.sort_at FROM taskqueue_task queue
-            WHERE queue.lane = known.name || '+'
-            ORDER BY queue.sort_at, queue.id LIMIT 1
-        )
-        WHERE turns.half = 0
+        SELECT 1, ''::text COLLATE "C", known.fresh_at WHERE turns.half = 0
         LIMIT 1
     ) AS following
-    WHERE turns.turn < 64
+    WHERE turns.turn < <most>
 )
 """
+
+
+def turns(most: int) -> LiteralString:
+    """The groups of one pipeline that have starts to come, in their turns, so many at the most.
+
+    First those after the last one served, then from the beginning up to it. The empty group is the queue of tasks
+    without a key.
+    """
+    return TURNS.replace("<most>", TURN_LIMITS[most])
+
 
 # How many more of a group may start: as many as its limit leaves room for, none while its rate is booked up.
 ROOM: Final = """
@@ -81,25 +122,29 @@ CROSS JOIN LATERAL (
         SELECT count(*) FROM (
             SELECT FROM taskqueue_task place
             WHERE place.held = known.name AND place."group" = turns."group"
-            LIMIT known.most_per_key
+            ORDER BY place.held, place."group" LIMIT known.most_per_key
         ) AS places
     ) END AS room
 ) AS key_limit
-LEFT JOIN taskqueue_rateuse used
-    ON used.rate_id = known.rate_id
-    AND used.key = CASE WHEN known.rate_is_keyed THEN turns."group" ELSE '' END COLLATE "C"
-WHERE turns.sort_at IS NOT NULL AND key_limit.room > 0 AND coalesce(
-    greatest(used.arrival_at - known.slack, used.held_until) <= statement_timestamp() + known.ahead, true
-)
+WHERE turns.sort_at IS NOT NULL AND key_limit.room > 0 AND (known.rate_id IS NULL OR coalesce((
+    SELECT greatest(used.arrival_at - spacing.slack, used.held_until) <= statement_timestamp() + spacing.ahead
+    FROM taskqueue_rateuse used
+    WHERE used.rate_id = known.rate_id
+        AND used.key = CASE WHEN known.rate_is_keyed THEN turns."group" ELSE '' END COLLATE "C"
+), true))
 """
 
 # A rate gives its next hundred starts their times, so that nobody has to look again for each of them.
 WISH: Final = "CASE WHEN known.rate_id IS NULL THEN %(most)s::int ELSE 100 END"
 
+# The heads of so many groups are enough; no more rows are locked than can be let through.
+FAIR_SHARE: Final = f"ceil(({WISH})::float / (SELECT count(*) FROM open))"
+
 PLACES_LEFT: Final = """
 known.most - (
     SELECT count(*) FROM (
-        SELECT FROM taskqueue_task place WHERE place.held = known.name LIMIT known.most
+        SELECT FROM taskqueue_task place WHERE place.held = known.name
+        ORDER BY place.held, place."group" LIMIT known.most
     ) AS places
 )
 """
@@ -108,69 +153,104 @@ known.most - (
 OPENINGS: Final = f"""
 openings AS MATERIALIZED (
     SELECT known.name, opening.sort_at
-    FROM known CROSS JOIN LATERAL (
-        WITH RECURSIVE {TURNS}
+    FROM known {SPACING} CROSS JOIN LATERAL (
+        WITH RECURSIVE {turns(AT_ONCE)}
         SELECT turns.sort_at FROM turns {ROOM} LIMIT 1
     ) AS opening
-    WHERE known.gated AND NOT (known.name = ANY (%(passed)s::text[])) AND coalesce({PLACES_LEFT} > 0, true)
+    WHERE known.gated AND known.has_starts AND NOT (known.name = ANY (%(passed)s::text[]))
+        AND coalesce({PLACES_LEFT} > 0, true)
 )
 """
 
 # Gated pipelines whose walk came to its end without finding room: the next one has to begin where it ended.
 WALKED: Final = f"""
 walked AS MATERIALIZED (
-    SELECT known.name, final."group"
-    FROM known CROSS JOIN LATERAL (
-        WITH RECURSIVE {TURNS}
-        SELECT turns."group" FROM turns WHERE turns.turn = 64
+    SELECT known.name FROM known CROSS JOIN LATERAL (
+        WITH RECURSIVE {turns(AT_ONCE)}
+        SELECT FROM turns WHERE turns.turn = {TURN_LIMITS[AT_ONCE]}
     ) AS final
-    WHERE known.gated AND NOT EXISTS (SELECT FROM openings WHERE openings.name = known.name)
+    WHERE known.gated AND known.has_starts AND NOT EXISTS (SELECT FROM openings WHERE openings.name = known.name)
         AND coalesce({PLACES_LEFT} > 0, true)
 )
 """
 
+# The next one begins before the first that has room, or where this one ended. Whoever holds a gate walks by himself.
 WALK_ON: Final = f"""
-WITH {KNOWN}, {OPENINGS}, {WALKED}
-UPDATE taskqueue_gate gate SET last_group = walked."group" FROM walked WHERE gate.pipeline_id = walked.name
+WITH {KNOWN}, {OPENINGS}, {WALKED}, further AS MATERIALIZED (
+    SELECT walked.name, found.former, found.former IS NOT NULL AS has_room
+    FROM walked JOIN known USING (name) {SPACING} LEFT JOIN LATERAL (
+        WITH RECURSIVE {turns(WHEN_IDLE)}
+        SELECT turns.former FROM turns {ROOM} LIMIT 1
+    ) AS found ON true
+), final AS MATERIALIZED (
+    SELECT known.name, last."group" FROM further JOIN known USING (name) CROSS JOIN LATERAL (
+        WITH RECURSIVE {turns(WHEN_IDLE)}
+        SELECT turns."group" FROM turns WHERE turns.turn = {TURN_LIMITS[WHEN_IDLE]}
+    ) AS last
+    WHERE NOT further.has_room
+), free AS MATERIALIZED (
+    SELECT gate.pipeline_id FROM taskqueue_gate gate JOIN further ON further.name = gate.pipeline_id
+    ORDER BY gate.pipeline_id FOR NO KEY UPDATE OF gate SKIP LOCKED
+)
+UPDATE taskqueue_gate gate SET last_group = coalesce(further.former, final."group")
+FROM free JOIN further ON further.name = free.pipeline_id LEFT JOIN final ON final.name = further.name
+WHERE gate.pipeline_id = free.pipeline_id AND coalesce(further.former, final."group") IS NOT NULL
+RETURNING further.has_room
 """
 
 LOCK_GATE: Final = "SELECT pipeline_id FROM taskqueue_gate WHERE pipeline_id = %(gate)s::text FOR NO KEY UPDATE"
 
-# Under the gate's lock, in a statement after the one that took it, so that it sees what the last holder admitted.
+# The groups that have room, in their turns. The one whose task has just ended comes last: a walk may end before it.
+OPEN_TURNS: Final = f"""
+SELECT turns."group", turns.turn, turns.room FROM (
+    SELECT turns."group", turns.turn, key_limit.room FROM turns {ROOM}
+    UNION ALL
+    SELECT turns."group", turns.turn, key_limit.room FROM (
+        SELECT %(freed)s::text COLLATE "C" AS "group", NULL::int AS turn, (
+            SELECT queue.sort_at FROM taskqueue_task queue
+            WHERE queue.group_lane = known.name AND queue."group" = %(freed)s::text COLLATE "C"
+            ORDER BY queue.sort_at, queue.id LIMIT 1
+        ) AS sort_at
+        WHERE %(freed)s::text <> '' AND NOT EXISTS (SELECT FROM turns WHERE turns."group" = %(freed)s::text COLLATE "C")
+    ) AS turns {ROOM}
+) AS turns LIMIT {WISH}
+"""
+
+# Under the gate's lock, in a statement after the one that took it, so that it sees what the last holder admitted. It
+# waits for no task: one that somebody else holds is passed over.
 ADMIT: Final = f"""
 WITH {KNOWN}, starts AS MATERIALIZED (
-    SELECT start.id, start."group", start.turn, known.rate_id, known.gap, known.slack, known.ahead,
+    SELECT start.id, start."group", start.turn, known.rate_id, spacing.gap, spacing.slack, spacing.ahead,
         CASE WHEN known.rate_is_keyed THEN start."group" ELSE '' END AS rate_key
-    FROM known CROSS JOIN LATERAL (
-        WITH RECURSIVE {TURNS}, heads AS (
-            SELECT head.id, head."group", turns.turn,
-                row_number() OVER (PARTITION BY turns.turn ORDER BY head.sort_at, head.id) AS number
-            FROM (
-                SELECT turns."group", turns.turn, key_limit.room FROM turns {ROOM} LIMIT {WISH}
-            ) AS turns
-            CROSS JOIN LATERAL (
-                (
-                    SELECT queue.id, queue."group", queue.sort_at FROM taskqueue_task queue
-                    WHERE turns."group" <> '' AND queue.group_lane = known.name AND queue."group" = turns."group"
+    FROM known {SPACING} CROSS JOIN LATERAL (
+        WITH RECURSIVE {turns(UNDER_THE_LOCK)}, open AS MATERIALIZED ({OPEN_TURNS}), heads AS (
+            SELECT head.id, open."group", open.turn,
+                row_number() OVER (PARTITION BY open."group" ORDER BY head.sort_at, head.id) AS number
+            FROM open CROSS JOIN LATERAL (
+                SELECT free.id, free.sort_at FROM (
+                    SELECT queue.id, queue.sort_at FROM taskqueue_task queue
+                    WHERE open."group" <> '' AND queue.group_lane = known.name AND queue."group" = open."group"
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT least(turns.room, {WISH})
-                )
+                    LIMIT least(open.room, {FAIR_SHARE})
+                    FOR NO KEY UPDATE SKIP LOCKED
+                ) AS free
                 UNION ALL
-                (
-                    SELECT queue.id, queue."group", queue.sort_at FROM taskqueue_task queue
-                    WHERE turns."group" = '' AND queue.lane = known.name || '+'
+                SELECT free.id, free.sort_at FROM (
+                    SELECT queue.id, queue.sort_at FROM taskqueue_task queue
+                    WHERE open."group" = '' AND queue.lane = known.name || '+'
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT least(turns.room, {WISH})
-                )
+                    LIMIT least(open.room, {FAIR_SHARE})
+                    FOR NO KEY UPDATE SKIP LOCKED
+                ) AS free
             ) AS head
         )
         SELECT heads.id, heads."group", heads.turn FROM heads
-        ORDER BY heads.number, heads.turn
+        ORDER BY heads.number, heads.turn NULLS LAST
         LIMIT least(coalesce({PLACES_LEFT}, 100), {WISH})
     ) AS start
     WHERE known.gated
 ), numbered AS (
-    SELECT starts.*, row_number() OVER (PARTITION BY rate_key ORDER BY turn, id) AS number FROM starts
+    SELECT starts.*, row_number() OVER (PARTITION BY rate_key ORDER BY turn NULLS LAST, id) AS number FROM starts
 ), booked AS MATERIALIZED (
     -- Only those whose time would come soon; the others are given theirs later, so that a changed rate counts at once.
     SELECT numbered.* FROM numbered LEFT JOIN taskqueue_rateuse used
@@ -209,9 +289,22 @@ WITH {KNOWN}, starts AS MATERIALIZED (
     FROM timed
     WHERE task.id = timed.id AND task.status = 'queued' AND task.admitted_at IS NULL
     RETURNING task.id
+), final AS MATERIALIZED (
+    -- Nothing has room as far as the walk went: the next one goes on from there.
+    SELECT final."group" FROM known CROSS JOIN LATERAL (
+        WITH RECURSIVE {turns(UNDER_THE_LOCK)}
+        SELECT turns."group" FROM turns WHERE turns.turn = {TURN_LIMITS[UNDER_THE_LOCK]}
+    ) AS final
+    WHERE known.gated AND NOT EXISTS (SELECT FROM starts WHERE turn IS NOT NULL)
 ), turned AS (
-    UPDATE taskqueue_gate SET last_group = (SELECT "group" FROM starts ORDER BY turn DESC LIMIT 1)
-    WHERE pipeline_id = %(gate)s::text AND EXISTS (SELECT FROM starts)
+    UPDATE taskqueue_gate gate SET last_group = turn."group"
+    FROM (
+        (SELECT starts."group" FROM starts WHERE starts.turn IS NOT NULL ORDER BY starts.turn DESC LIMIT 1)
+        UNION ALL
+        SELECT final."group" FROM final
+        LIMIT 1
+    ) AS turn
+    WHERE gate.pipeline_id = %(gate)s::text
 )
 SELECT id FROM admitted
 """
