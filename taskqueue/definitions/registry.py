@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from taskqueue.definitions.listening import names_mentioned_by
@@ -90,6 +90,10 @@ class Registry:
     def all(self) -> list[PipelineDefinition]:
         """Every pipeline, by name."""
         return [self._pipelines[name] for name in self.names()]
+
+    def by_name(self) -> Mapping[str, PipelineDefinition]:
+        """Every pipeline."""
+        return self._pipelines
 
     def mentions(self, event: str) -> bool:
         """Whether a pipeline names this event: as what starts or cancels it, or as a text in its body."""

@@ -1,0 +1,29 @@
+"""What a claim tells the database of this process's code."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from taskqueue.definitions import registry
+from taskqueue.engine.claims import array, known_code
+from tests.engine.pipelines import one_step
+
+
+def test_it_is_made_once_and_anew_when_the_code_defines_something_else(monkeypatch):
+    before = known_code()
+    assert known_code() is before
+
+    monkeypatch.setitem(registry._pipelines, "engine/another", one_step.definition)
+    assert known_code() != before
+
+    monkeypatch.undo()
+    assert known_code() == before
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("texts", [[], [""], ["a/b", 'with "quotes"', "back\\slash", "comma, {brace}", "NULL", "ü"]])
+def test_an_array_is_read_as_it_was_written(texts):
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::text[]", [array(texts)])
+        assert cursor.fetchone()[0] == texts
