@@ -71,6 +71,8 @@ def afresh(task: Task) -> dict[str, Any]:
         "finished_at": None,
         # It stands before its pipeline's gate again, with whatever time it has for a start.
         "admitted_at": None,
+        # Nobody waits for it any more: it needs a place of its own, or its limit would not hold.
+        "shares_place": False,
         "start_by": None,
         "finish_by": None,
         "echo": has_to_be_told(task),
@@ -123,6 +125,8 @@ def cancel(task_id: UUID, *, reason: str = "") -> Task:
     with transaction.atomic():
         mine = Task.objects.filter(pk=task_id, branch="").exists()
         won = cancel_tree([task_id], reason=codec.printable(reason)) if mine else []
+        if won:
+            ring_on_commit()  # it may have held a place
     task = find(task_id)
     if not won:
         raise NotCancellable(f"The task is {task.status}; it has ended, so there is nothing to cancel.")

@@ -211,7 +211,9 @@ SELECT turns."group", turns.turn, turns.room FROM (
             WHERE queue.group_lane = known.name AND queue."group" = %(freed)s::text COLLATE "C"
             ORDER BY queue.sort_at, queue.id LIMIT 1
         ) AS sort_at
-        WHERE %(freed)s::text <> '' AND NOT EXISTS (SELECT FROM turns WHERE turns."group" = %(freed)s::text COLLATE "C")
+        WHERE %(freed)s::text <> '' AND NOT EXISTS (
+            SELECT FROM turns WHERE turns."group" = %(freed)s::text COLLATE "C" AND turns.turn > 0
+        )
     ) AS turns {ROOM}
 ) AS turns LIMIT {WISH}
 """
