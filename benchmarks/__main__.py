@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - Django must be set up first
 from django.db import connection  # noqa: E402
 
-from benchmarks import floors, measures  # noqa: E402
+from benchmarks import claims, floors, measures  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,12 @@ ROWS = [
     Row("POST /api/tasks, 20 clients", "ms p50, p95", measures.open_post_milliseconds, "≤ 100 (p95)"),
     Row("the same, signed in by session", "ms p50, p95", measures.signed_in_post_milliseconds, "-"),
     Row("kill -9 to running again", "s", measures.recovery_seconds, "≤ 2"),
+    Row(
+        "claims beside 1M ended and 100k held back by keys, a limit, a pause, a throttle",
+        "times the empty table",
+        claims.claims_beside_held_back,
+        "≤ 1.5",
+    ),
 ]
 
 
@@ -71,7 +77,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of the measures to take; all of them by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file too")
+    parser.add_argument("--ended", type=int, default=claims.ENDED, metavar="N", help="ended tasks beside claims")
     arguments = parser.parse_args()
+    claims.ENDED = arguments.ended
     call_command("migrate", verbosity=0)
     chosen = [row for row in ROWS if not arguments.names or any(name in row.name for name in arguments.names)]
     print(machine(), end="\n\n")

@@ -6,7 +6,7 @@ import os
 import time
 from datetime import timedelta
 
-from taskqueue import Retry, pipeline, step
+from taskqueue import Limit, Rate, Retry, pipeline, step
 
 
 @step(retry=Retry.never())
@@ -50,3 +50,27 @@ def first_line() -> int:
 def held(seconds: float) -> int:
     """One step that takes a while."""
     return hold(seconds)
+
+
+@pipeline("benchmarks/full-keys", concurrency=Limit(1, key="{tenant}"))
+def full_keys(tenant: str) -> str:
+    """What waits for a place of its key."""
+    return tenant
+
+
+@pipeline("benchmarks/full-limit", concurrency=10)
+def full_limit(tenant: str) -> str:
+    """What waits for one of ten places."""
+    return tenant
+
+
+@pipeline("benchmarks/paused")
+def paused(tenant: str) -> str:
+    """What waits for the pipeline to be resumed."""
+    return tenant
+
+
+@pipeline("benchmarks/booked-up", throttle=Rate(1, per=timedelta(hours=1)))
+def booked_up(tenant: str) -> str:
+    """What waits for its time."""
+    return tenant

@@ -1,0 +1,128 @@
+"""What a claim reads does not grow with what has ended, nor with what is held back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from taskqueue import Limit, Rate, pipeline
+from taskqueue.engine import statements
+from taskqueue.engine.claims import Claimant, claim, known_code
+from taskqueue.engine.mirror import mirror_pipeline
+from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.models import Gate, Pipeline, RateUse
+from taskqueue.testing import InProcessWorker
+from tests.engine.backlogs import ENDED, QUEUED, RUNNING, insert
+from tests.engine.pipelines import one_step
+from tests.engine.test_plans import explain, walked
+
+pytestmark = pytest.mark.django_db
+
+NAME = "costs/held-back"
+
+
+@pipeline(NAME, concurrency=[Limit(100), Limit(1, key="{tenant}")])
+def held_back(tenant: str) -> str:
+    return tenant
+
+
+@pipeline("costs/throttled", throttle=Rate(1, per=timedelta(hours=1)))
+def throttled(tenant: str) -> str:
+    return tenant
+
+
+def by_one_full_key(worker):
+    insert(QUEUED, NAME, 5_000, keys=1)
+    insert(RUNNING, NAME, 1, keys=1, worker=worker)
+
+
+def by_many_full_keys(worker):
+    Gate.objects.filter(pipeline=NAME).update(tasks=1000, last_group="key 00100")
+    insert(QUEUED, NAME, 5_000, keys=200)
+    insert(RUNNING, NAME, 200, keys=200, worker=worker)
+
+
+def by_the_pipelines_limit(worker):
+    insert(QUEUED, NAME, 5_000)
+    insert(RUNNING, NAME, 100, worker=worker)
+
+
+def by_a_pause(worker):
+    Pipeline.objects.filter(pk=NAME).update(paused_at=Now())
+    insert(QUEUED, NAME, 5_000, keys=50)
+
+
+def by_a_booked_up_throttle(worker):
+    insert(QUEUED, "costs/throttled", 5_000)
+    gate = Gate.objects.get(pipeline="costs/throttled")
+    RateUse.objects.create(rate=gate.rate, arrival_at=Now() + timedelta(days=1))
+
+
+HELD_BACK = [by_one_full_key, by_many_full_keys, by_the_pipelines_limit, by_a_pause, by_a_booked_up_throttle]
+
+
+@pytest.fixture(params=HELD_BACK, ids=lambda hold: hold.__name__)
+def hold(request):
+    """What holds tasks back."""
+    return request.param
+
+
+@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+def worker(request, hold):
+    """A worker beside five thousand ended tasks and as many that are held back."""
+    for each in (held_back, throttled, one_step):
+        mirror_pipeline(each.definition)
+    with InProcessWorker() as worker:
+        insert(ENDED, NAME, 5_000, worker=worker.worker)
+        hold(worker.worker)
+        if request.param:
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE taskqueue_task")
+        yield worker.worker
+
+
+def read(tree):
+    """How many rows of tasks a statement has read, those that it filtered out included."""
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in tree
+        if node.get("Relation Name") == "taskqueue_task" and "Scan" in node["Node Type"]
+    )
+
+
+def test_a_claim_reads_a_bounded_number_of_tasks_and_finds_another_pipelines(worker):
+    task = one_step.enqueue(1)
+
+    tree = explain(statements.CLAIM, Claimant(worker).parameters)
+
+    assert not walked(tree)
+    assert read(tree) <= 300
+    task.refresh_from_db()
+    assert task.status == "running"
+
+
+def test_looking_letting_starts_through_and_walking_on_do_too(worker):
+    assert claim(Claimant(worker, 8)) == []
+    look = {
+        **known_code(),
+        "passed": [],
+        "limit": 4,
+        "lock_space": LOCK_SPACE,
+        "silence": SILENCE,
+        "settling": SETTLING,
+    }
+    code = {"pipelines": [NAME], "codes": [""]}
+
+    looking = explain(statements.LOOK, look)
+    admitting = explain(statements.ADMIT, {**code, "gate": NAME, "freed": "", "most": 8})
+    walking = explain(statements.WALK_ON, {**code, "passed": []})
+
+    for tree in (looking, admitting, walking):
+        assert not walked([node for node in tree if node.get("Relation Name") == "taskqueue_task"])
+    # Those that run are looked through once a second: whether their worker has ended.
+    assert read(looking) <= 1_000
+    assert read(admitting) <= 1_000
+    assert read(walking) <= 4_000
