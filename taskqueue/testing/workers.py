@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -22,9 +23,18 @@ from taskqueue.models import Worker
 
 
 def work(*, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
-    """Execute everything that is due, as one worker would; how each execution ended, in order."""
+    """Execute everything that is due, as one worker would; how each execution ended, in order.
+
+    What falls due on the way, an end that has to be told and an event that has to be routed are done too.
+    """
+    deadline = time.monotonic() + budget.total_seconds()
+    outcomes: list[Outcome] = []
     with InProcessWorker() as worker:
-        return worker.work(budget=budget)
+        while done := worker.work(budget=budget):
+            outcomes += done
+            if time.monotonic() >= deadline:
+                break
+    return outcomes
 
 
 @dataclass

@@ -29,6 +29,7 @@ from taskqueue import (
     step,
 )
 from taskqueue.models import Task
+from taskqueue.testing import Run, assert_enqueued, fake, run_inline
 
 
 class Order(BaseModel):
@@ -137,6 +138,17 @@ fulfils_orders: Pipeline[[Order], Receipt] = fulfil
 bound: BoundPipeline[[Order], Receipt] = fulfil.using(key="A1", priority=3, labels={"tenant": "a"})
 called: Coroutine[Any, Any, bool] = notify_all([], note="x")
 enqueued: Coroutine[Any, Any, Task] = notify_all.using().aenqueue([])
+
+assert_type(run_inline(fulfil, Order(number="A1")), Run[Receipt])
+assert_type(run_inline(fulfil, order=Order(number="A1")).result, Receipt)
+assert_type(run_inline(fulfil.using(key="k"), Order(number="A1"), events=[("paid", {"id": 1})]).result, Receipt)
+assert_type(run_inline(notify_all, [], "x").result, bool)
+assert_type(run_inline(notify_all.using(key="k"), [], events=[("paid", None)]).result, bool)
+assert_type(assert_enqueued(fulfil, matching={"number": "A1"}), list[Task])
+with fake(charge, returns=Receipt(total=1)) as charged, fake(notify, returns=b""):
+    assert_type(charged.calls, list[dict[str, Any]])
+with fake(ship, returns_each=["a", ConnectionError("down")]), fake(notify, raises=TimeoutError):
+    pass
 
 
 @step
