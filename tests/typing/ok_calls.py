@@ -164,3 +164,11 @@ def parallel(order: Order) -> None:
     assert_type(each(fetch, [1], limit=2), list[str])
     assert_type(each(fetch, [1], errors="collect"), list[str | StepFailed])
     assert_type(gather(*[fetch.defer(number) for number in range(3)]), tuple[str, ...])
+
+
+@fulfil.version("1")
+def fulfil_1(order: Order, note: str = "") -> int:
+    return record(order)
+
+
+assert_type(fulfil_1(Order(number="A1"), "x"), int)
