@@ -2,6 +2,7 @@
 
 from taskqueue.definitions.checks import (
     KEY_MAX_LENGTH,
+    NAME_MAX_LENGTH,
     PIPELINE_NAME,
     STEP_NAME,
     check_function,
@@ -16,6 +17,7 @@ from taskqueue.definitions.steps import StepDefinition, steps_named_in
 
 __all__ = [
     "KEY_MAX_LENGTH",
+    "NAME_MAX_LENGTH",
     "PIPELINE_NAME",
     "STEP_NAME",
     "PipelineDefinition",

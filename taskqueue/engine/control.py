@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from taskqueue.engine.intake import Options, Origin, enqueue
 from taskqueue.engine.queries import find
 from taskqueue.engine.starting import one_of_singleton
+from taskqueue.engine.waits import open_cancels
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import (
     AlreadyPaused,
@@ -53,6 +54,7 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
         steps = forgotten(task, from_step)
         Wait.objects.filter(task=task, step_key__in=steps.values("key")).delete()
         steps.delete()
+        open_cancels(task.pk)
         Task.objects.filter(pk=task.pk).update(
             status=TaskStatus.QUEUED,
             due_at=Now(),

@@ -19,7 +19,14 @@ from pydantic import ValidationError
 
 from taskqueue import codec, context
 from taskqueue.conf import settings
-from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint, registry
+from taskqueue.definitions import (
+    KEY_MAX_LENGTH,
+    NAME_MAX_LENGTH,
+    PipelineDefinition,
+    StepDefinition,
+    fingerprint,
+    registry,
+)
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
@@ -215,7 +222,7 @@ class Execution:
 
     def emit(self, event: str, data: str) -> None:
         """Send an event whose data is this JSON, once, however often the body runs."""
-        key = self._key(f"emit {event}", "")
+        key = self._key(f"emit {event}"[:NAME_MAX_LENGTH], "")
         self.journal.check()
         if self.suspended is not None:
             raise Suspended(self.suspended)
@@ -230,6 +237,8 @@ class Execution:
         if not key:
             self.calls[name] += 1
             key = name if self.calls[name] == 1 else f"{name}#{self.calls[name]}"
+        if not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable():
+            raise WrongPlace(f"A step's key has 1 to {KEY_MAX_LENGTH} printable characters, not {key!r}.")
         if key in self.keys:
             raise WrongPlace(f"Two steps of this task are named {key!r}. Give each call its own name.")
         self.keys.add(key)
