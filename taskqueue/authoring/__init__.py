@@ -5,8 +5,8 @@ from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
 from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.tasks import current_task
-from taskqueue.authoring.waiting import Arrived, event_of, wait_any, wait_for
-from taskqueue.errors import Permanent, RetryAfter, StepFailed, StepTimedOut
+from taskqueue.authoring.waiting import Arrived, EventOf, event_of, wait_any, wait_for
+from taskqueue.errors import EventDoesNotFit, Permanent, RetryAfter, StepFailed, StepTimedOut
 from taskqueue.policies import Batch, CancelOn, Debounce, Limit, On, Rate, Retry, Singleton
 
 __all__ = [
@@ -15,6 +15,8 @@ __all__ = [
     "BoundPipeline",
     "CancelOn",
     "Debounce",
+    "EventDoesNotFit",
+    "EventOf",
     "Limit",
     "On",
     "Permanent",

@@ -58,7 +58,7 @@ def event_of(name: str, *, model: type[T], match: Mapping[str, Any] | None = Non
 def event_of(name: str, *, match: Mapping[str, Any] | None = None) -> EventOf[dict[str, Any]]: ...
 
 
-def event_of(name: str, *, model: type[Any] | None = None, match: Mapping[str, Any] | None = None) -> EventOf[Any]:
+def event_of(name: str, *, model: Any = None, match: Mapping[str, Any] | None = None) -> EventOf[Any]:
     """One of the events for which `wait_any` waits.
 
     Args:
@@ -158,7 +158,17 @@ def wait_any(
 
 
 @overload
-def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None) -> Arrived[Any] | None: ...
+def wait_any(
+    first: EventOf[Any],
+    second: EventOf[Any],
+    third: EventOf[Any],
+    fourth: EventOf[Any],
+    fifth: EventOf[Any],
+    /,
+    *more: EventOf[Any],
+    timeout: timedelta,
+    name: str | None = None,
+) -> Arrived[Any] | None: ...
 
 
 def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None) -> Arrived[Any] | None:
@@ -213,14 +223,14 @@ def read(event: EventOf[Any], came: dict[str, Any]) -> Any:
     Raises:
         EventDoesNotFit
     """
-    if event.model is None:
+    model: Any = event.model
+    if model is None:
         return came["data"]
     try:
-        return reader_of(event.model).validate_json(codec.write(came["data"]))
+        return reader_of(model).validate_json(codec.write(came["data"]))
     except ValidationError as error:
         faults = "; ".join(f"{fault.pointer} {fault.detail}" for fault in codec.faults_of(error)[:3])
-        model = getattr(event.model, "__name__", repr(event.model))
         raise EventDoesNotFit(
-            f"Event {came['id']} ({came['name']}) does not fit {model}: {faults}. Let the model take it and retry the "
-            "task, or catch EventDoesNotFit in the body and wait for the next one."
+            f"Event {came['id']} ({came['name']}) does not fit {getattr(model, '__name__', model)}: {faults}. "
+            "Let the model take it and retry the task, or catch EventDoesNotFit in the body and wait for the next one."
         ) from error
