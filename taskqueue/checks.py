@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, register
@@ -10,6 +11,7 @@ from django.db import connection
 
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
+from taskqueue.policies import Rate
 from taskqueue.workers.settings_check import check_cluster_settings
 
 register(check_cluster_settings)
@@ -47,6 +49,41 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
 def check_pipelines(**_kwargs: Any) -> list[CheckMessage]:
     """Each pipeline's steps can be told apart and called."""
     return [problem for definition in registry.all() for problem in problems_of(definition)]
+
+
+@register()
+def check_rates(**_kwargs: Any) -> list[CheckMessage]:
+    """Each rate that is used is declared, and everywhere with the same numbers."""
+    used = {step.rate_name for step in registry.steps()} | {known.throttle_name for known in registry.all()}
+    return [problem for name in sorted(used - {""}) for problem in problems_of_rate(name)]
+
+
+def problems_of_rate(name: str) -> list[CheckMessage]:
+    """What is wrong with one rate."""
+    declared = list(dict.fromkeys(replace(rate, name="") for rate in registry.declarations_of(name)))
+    if not declared:
+        return [
+            Error(
+                f"A step has the rate {name!r}, and nobody declares it.",
+                hint=f"Give its numbers in a step or a throttle: Rate(10, per=timedelta(seconds=1), name={name!r}).",
+                id="taskqueue.E006",
+            )
+        ]
+    if len(declared) == 1:
+        return []
+    return [
+        Error(
+            f"The rate {name!r} is declared with different numbers: {' and '.join(map(described, declared))}.",
+            hint=f"Declare it once, and write rate={name!r} in every other step that shares it.",
+            id="taskqueue.E005",
+        )
+    ]
+
+
+def described(rate: Rate) -> str:
+    """A rate's numbers in words."""
+    key = f" for each {rate.key}" if rate.key else ""
+    return f"{rate.count} in {rate.per.total_seconds():g} s with a burst of {rate.burst}{key}"
 
 
 def problems_of(definition: PipelineDefinition) -> list[CheckMessage]:

@@ -170,6 +170,25 @@ class Arguments:
         checked = self.model.model_validate(self._by_name(args, kwargs))
         return dump(lambda: checked.model_dump(**AS_JSON, warnings="none"), what=what)
 
+    def read(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read what `write` wrote as the arguments of a call.
+
+        Raises:
+            ValidationError: the code has changed since and they no longer fit.
+        """
+        model = self.model.model_validate_json(text)
+        bound = self.signature.bind_partial()
+        for name in self.signature.parameters:
+            bound.arguments[name] = getattr(model, field_name(name))
+        return bound.args, bound.kwargs
+
+    def are_equal(self, left: str, right: str) -> bool:
+        """Whether two written calls are equal as values of the annotated types: a set is written in any order."""
+        try:
+            return self.model.model_validate_json(left) == self.model.model_validate_json(right)
+        except Exception:  # noqa: BLE001 - comparing runs the author's __eq__
+            return False
+
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by the names of their parameters. Most calls give all of them by position: no need to bind."""
         if self.names is not None and not kwargs and len(args) == len(self.names):

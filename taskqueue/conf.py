@@ -30,6 +30,10 @@ class Settings:
     """How long a worker goes on claiming before it lets the process pool have a look."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
     """How long a stopping worker may go on with the step that it is in."""
+    BRANCHES_MAX: int = 10_000
+    """Most steps beside each other in one `gather` or `each`."""
+    DEPTH_MAX: int = 10
+    """Most parents that a child task may have above it."""
     WATCHDOG: timedelta = timedelta(seconds=10)
     """How long claimable work may lie beside idle workers before their pool is started anew."""
 

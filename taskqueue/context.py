@@ -100,6 +100,11 @@ class CurrentTask(Protocol):
         """The tick of the pipeline's `cron` that it is for; None when something else started it."""
         ...
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the task was cancelled while this step runs; known within about a second. A long step may look."""
+        ...
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Report how far it is, as a number from 0 to 1, and in words. Costs nothing: the heartbeat writes it."""
         ...

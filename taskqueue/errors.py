@@ -6,6 +6,7 @@
     ├── UnknownPipeline
     ├── InvalidPayload          ┐
     ├── InvalidOptions          ├ carry `errors`: one pointer and sentence each
+    ├── InvalidLimit            │
     ├── Unstorable              ┘
     ├── TooLarge
     ├── InvalidEvent            carries `errors` too
@@ -18,7 +19,11 @@
     ├── AlreadyPaused
     ├── NotPaused
     ├── OutputChanged           a recorded output no longer fits the code
+    ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
+    │   └── GatherFailed        several branches have ended, and some of them failed
+    ├── TooManyBranches         more than BRANCHES_MAX in one gather or each
+    ├── TooDeep                 a child below DEPTH_MAX parents
     └── StepTimedOut            raised inside a step when its time is over
 
     Permanent, RetryAfter       raised by authors inside steps: signals to the engine, not errors of it
@@ -28,6 +33,7 @@ The first line of each docstring is the title that the API shows; `code` is stab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar, NamedTuple
 from uuid import UUID
@@ -97,6 +103,12 @@ class InvalidOptions(Faulty):
     """The options of the task are not valid."""
 
     code = "invalid-options"
+
+
+class InvalidLimit(Faulty):
+    """A limit or a rate cannot be changed to this."""
+
+    code = "invalid-limit"
 
 
 class Unstorable(Faulty):
@@ -182,6 +194,15 @@ class OutputChanged(TaskqueueError):
     code = "output-changed"
 
 
+class Drift(TaskqueueError):
+    """A task's record and the present code disagree.
+
+    Never raised: a strict pipeline's body is stopped with it, and it is the type of the task's error.
+    """
+
+    code = "drift"
+
+
 class StepFailed(TaskqueueError):
     """A step failed and its retries are used up.
 
@@ -196,6 +217,48 @@ class StepFailed(TaskqueueError):
         self.message = message
         super().__init__(
             f"Step {step!r} failed: {error_type}: {message}" if message else f"Step {step!r} failed: {error_type}"
+        )
+
+
+class GatherFailed(StepFailed):
+    """Some of the steps that ran beside each other failed.
+
+    Raised when all of them have ended.
+    """
+
+    code = "gather-failed"
+
+    def __init__(self, outcomes: Sequence[object]) -> None:
+        self.outcomes = list(outcomes)
+        """A result or a StepFailed for each, in order."""
+        failed = [outcome for outcome in outcomes if isinstance(outcome, StepFailed)]
+        first = failed[0]
+        super().__init__(first.step, first.error_type, first.message)
+        self.detail = f"{len(failed)} of {len(outcomes)} steps failed. The first: {first.detail}"
+        self.args = (self.detail,)
+
+
+class TooManyBranches(TaskqueueError):
+    """More steps beside each other than are allowed."""
+
+    code = "too-many-branches"
+
+    def __init__(self, number: int, limit: int) -> None:
+        super().__init__(
+            f"{number:,} steps beside each other are more than the limit of {limit:,} (setting BRANCHES_MAX). "
+            "Give each step several items."
+        )
+
+
+class TooDeep(TaskqueueError):
+    """A child has too many parents above it."""
+
+    code = "too-deep"
+
+    def __init__(self, pipeline: str, limit: int) -> None:
+        super().__init__(
+            f"A child task of {pipeline!r} would have more than {limit} parents above it (setting DEPTH_MAX). "
+            "Does the pipeline call itself without an end?"
         )
 
 
@@ -215,8 +278,16 @@ class Permanent(Exception):
 class RetryAfter(Exception):
     """Raised in a step: this try failed, and the next one shall come after this delay instead of the policy's."""
 
-    def __init__(self, delay: timedelta, reason: str = "") -> None:
+    def __init__(self, delay: timedelta, reason: str = "", *, hold: bool = True) -> None:
+        """Say when.
+
+        Args:
+            delay: how long the next try has to wait.
+            reason: why, for people.
+            hold: in a step with a rate, whether nobody else who uses the rate may pass before either.
+        """
         if not timedelta(0) <= delay <= timedelta(days=3650):
             raise ValueError("RetryAfter needs a delay from nothing to 3,650 days.")
         self.delay = delay
+        self.hold = hold
         super().__init__(reason or f"asked to be tried again after {delay.total_seconds():g} s")

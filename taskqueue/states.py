@@ -76,6 +76,17 @@ class SkipKind(StrEnum):
     """An event's data does not fit the pipeline's payload."""
 
 
+class DriftKind(StrEnum):
+    """In what a task's record and the code disagree."""
+
+    VERSION = "version"
+    """The code no longer has the body of the task's version."""
+    ARGUMENTS = "arguments"
+    """A recorded step is called with other arguments."""
+    UNUSED = "unused"
+    """The body ended without asking for a recorded step."""
+
+
 class AttemptOutcome(StrEnum):
     """How a try that did not succeed ended."""
 

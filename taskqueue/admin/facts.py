@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
 from taskqueue.admin.task_page import TaskPage
+from taskqueue.engine import queries
 from taskqueue.models import Task
 from taskqueue.states import TaskStatus
 
@@ -38,7 +39,7 @@ class Deed:
 
 def facts_of(page: TaskPage) -> list[Fact]:
     """All facts about a task; those that do not apply are left out."""
-    return [*identity(page.task), *times(page), *doing(page), *relatives(page)]
+    return [*identity(page.task), *times(page), *doing(page), *code(page.task), *relatives(page)]
 
 
 def identity(task: Task) -> Iterator[Fact]:
@@ -74,6 +75,14 @@ def doing(page: TaskPage) -> Iterator[Fact]:
         yield Fact("Progress", progress(page.percent, page.task.progress_note))
     if page.task.worker is not None:
         yield Fact("Worker" if page.task.status == TaskStatus.RUNNING else "Last worker", str(page.task.worker))
+
+
+def code(task: Task) -> Iterator[Fact]:
+    """The body's version, and that the code changed on the way."""
+    if task.version:
+        yield Fact("Version", task.version)
+    if queries.code_changed(task):
+        yield Fact("Code", f"began on {task.code_began}, ended on {task.code_ended}")
 
 
 def relatives(page: TaskPage) -> Iterator[Fact]:

@@ -11,9 +11,9 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.db import transaction
 
 from taskqueue.admin import formats
-from taskqueue.engine import control, queries
+from taskqueue.engine import control, limits, queries
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
-from taskqueue.models import Task
+from taskqueue.models import RateUse, Task
 
 LIMIT = 200
 """Tasks that one request may change."""
@@ -73,6 +73,16 @@ def rerun(task_id: UUID, *, user: int) -> Task:
         record(queries.find(task_id), user=user, message=f"Reran as {task.pk}.")
         record(task, user=user, message=f"Made as a rerun of {task_id}.", flag=ADDITION)
     return task
+
+
+def release_hold(use: RateUse, *, user: int) -> bool:
+    """Let a rate's users pass again, on the record of a user. False when it is not held any more."""
+    with transaction.atomic():
+        done = limits.release_hold(use.rate_id, use.key)
+        if done:
+            what = f"Released the hold of {use.key}." if use.key else "Released the hold."
+            LogEntry.objects.log_actions(user, [use.rate], CHANGE, what, single_object=True)
+    return done
 
 
 def record(task: Task, *, user: int, message: str, flag: int = CHANGE) -> None:

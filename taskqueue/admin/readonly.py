@@ -76,6 +76,31 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
 
+class ChangeableAdmin(ModelAdmin[Row]):
+    """Rows that the code makes, and in which people may change a few numbers."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    sortable_by = ()
+    actions = None
+
+    class Media:
+        css = {"all": ["taskqueue/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """The code adds them."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The code would make them again."""
+        return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Row | None:
+        """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
+        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
+
+
 class ReadOnlyInline(ReadOnly, TabularInline[Row, Parent]):
     """Rows of another model on the page of the one that they belong to."""
 

@@ -11,11 +11,17 @@ from uuid import UUID
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models.functions import Now
+from django.urls import reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 
 from taskqueue.admin import columns, formats
+from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_rows import StepRow, rows_of
 from taskqueue.engine import queries
+from taskqueue.engine.reasons import Holder
+from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import PipelineStep, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus
@@ -36,6 +42,28 @@ class Trouble:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShownReason:
+    """Why it waits: a sentence, and the tasks that stand in the way or are waited for."""
+
+    sentence: str
+    holders: list[Holder]
+
+    @property
+    def links(self) -> SafeString:
+        """Each of them with its status."""
+        rows = (
+            (
+                reverse("admin:taskqueue_task_change", args=[holder.id]),
+                holder.id,
+                formats.id_tail(holder.id),
+                holder.status,
+            )
+            for holder in self.holders
+        )
+        return format_html_join(", ", '<a class="tq-id" href="{}" title="{}">{}</a> {}', rows)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskPage:
     """Everything that a task's page shows."""
 
@@ -43,6 +71,7 @@ class TaskPage:
     now: datetime
     rows: list[StepRow]
     trouble: Trouble | None
+    reasons: list[ShownReason]
     waited: str
     took: str
     steps: str
@@ -51,6 +80,7 @@ class TaskPage:
     percent: int | None
     payload: Excerpt
     result: Excerpt | None
+    drift: list[DriftRow] = field(default_factory=list)
     reruns: list[UUID] = field(default_factory=list)
     history: list[LogEntry] = field(default_factory=list)
 
@@ -61,7 +91,7 @@ class TaskPage:
 
 
 def page_of(task_id: UUID) -> TaskPage:
-    """Read a task's page; seven queries.
+    """Read a task's page; seven queries, and those that tell why it waits.
 
     Raises:
         TaskNotFound
@@ -79,6 +109,7 @@ def page_of(task_id: UUID) -> TaskPage:
         now=now,
         rows=rows,
         trouble=trouble_of(task, rows),
+        reasons=reasons_of(task),
         waited=columns.waited(task, now),
         took=columns.took(task, now),
         steps=columns.steps_share(done, len(known)),
@@ -87,9 +118,17 @@ def page_of(task_id: UUID) -> TaskPage:
         percent=None if task.progress is None else round(task.progress * 100),
         payload=formats.excerpt(task.payload),
         result=formats.excerpt(task.result) if task.status == TaskStatus.SUCCEEDED else None,
+        drift=drift_of(task),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
         history=history_of(task_id),
     )
+
+
+def reasons_of(task: Task) -> list[ShownReason]:
+    """Why a task that has neither ended nor runs is waiting."""
+    if task.status in (*ENDED, TaskStatus.RUNNING):
+        return []
+    return [ShownReason(sentence=reason.sentence, holders=list(reason.holders)) for reason in why(task.pk).reasons]
 
 
 def trouble_of(task: Task, rows: Iterable[StepRow]) -> Trouble | None:

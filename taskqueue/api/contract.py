@@ -22,6 +22,7 @@ SETTINGS: Final[dict[str, Any]] = {
         "StepStatus": "taskqueue.states.StepStatus",
         "AttemptOutcome": "taskqueue.states.AttemptOutcome",
         "ProblemCode": "taskqueue.api.problems.CODES",
+        "ReasonCode": "taskqueue.engine.reasons.Code",
     },
     "PREPROCESSING_HOOKS": ["taskqueue.api.schema.only_ours"],
     "POSTPROCESSING_HOOKS": [

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from taskqueue.api import serializers
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
-from taskqueue.api.requests import NoBody, PauseRequest, RetryRequest
+from taskqueue.api.requests import CancelRequest, NoBody, PauseRequest, RetryRequest
 from taskqueue.engine.intake import KEY_MAX_LENGTH
 
 REFUSALS: Final = {
@@ -145,6 +145,17 @@ GET_STATUS: Final[dict[str, Any]] = {
     "parameters": [TASK_ID, *query_of(StatusQuery)],
     "responses": answers(READING, {200: OpenApiResponse(serializers.TaskProgress, description="Where it stands.")}),
 }
+GET_WHY: Final[dict[str, Any]] = {
+    "operation_id": "explainTask",
+    "summary": "Why a task is not running",
+    "description": "What it waits for, and what keeps it: a pause, a missing worker, a limit and who holds it, a rate, "
+    "its place in the queue. Each reason has a sentence for people and facts for programs.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID],
+    "responses": answers(
+        (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.ExplanationRecord, description="The reasons.")}
+    ),
+}
 RETRY_TASK: Final[dict[str, Any]] = {
     "operation_id": "retryTask",
     "summary": "Retry an ended task",
@@ -158,10 +169,11 @@ RETRY_TASK: Final[dict[str, Any]] = {
 CANCEL_TASK: Final[dict[str, Any]] = {
     "operation_id": "cancelTask",
     "summary": "Cancel a task that has not ended",
-    "description": "A step that is being executed is not interrupted, but its result is not taken.",
+    "description": "With its parallel steps and its children. A step that is being executed is not interrupted, but "
+    "its result is not taken.",
     "tags": ["tasks"],
     "parameters": [TASK_ID],
-    "request": body_of(NoBody),
+    "request": body_of(CancelRequest),
     "responses": answers((*WRITING, 409), {200: CHANGED}),
 }
 RERUN_TASK: Final[dict[str, Any]] = {

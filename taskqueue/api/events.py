@@ -13,11 +13,11 @@ from rest_framework.response import Response
 from taskqueue import errors
 from taskqueue.api import event_descriptions as descriptions
 from taskqueue.api.doors import Door, described
+from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
 from taskqueue.api.listing import page_of_events
 from taskqueue.api.parameters import EventQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import EventSubmission
-from taskqueue.api.serializers import EventDetail, EventPage, SentEvent
 from taskqueue.engine import events
 
 

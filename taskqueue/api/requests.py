@@ -143,5 +143,11 @@ class PauseRequest(Body):
     reason: str = Field(min_length=1, max_length=300, description="For those who ask why their tasks wait.")
 
 
+class CancelRequest(Body):
+    """Why a task is cancelled."""
+
+    reason: str = Field(default="", max_length=300, description="Kept with the task, for people.")
+
+
 class NoBody(Body):
     """Nothing: this verb takes no options."""

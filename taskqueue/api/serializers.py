@@ -10,8 +10,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskqueue.api.problems import CODES
-from taskqueue.engine.queries import next_run_of
-from taskqueue.states import AttemptOutcome, SkipKind, StepStatus, TaskStatus
+from taskqueue.engine.queries import code_changed, next_run_of
+from taskqueue.engine.reasons import Code
+from taskqueue.states import AttemptOutcome, DriftKind, SkipKind, StepStatus, TaskStatus
 
 
 def choices_of(words: type[StrEnum]) -> list[tuple[str, str]]:
@@ -180,9 +181,7 @@ class SkipRecord(serializers.Serializer[Any]):
 class WaitRecord(serializers.Serializer[Any]):
     """That a task waits, or waited, for an event."""
 
-    step = serializers.CharField(
-        source="step_key", allow_blank=True, help_text="The step's key; empty when the event cancels the task."
-    )
+    step = serializers.CharField(source="step_key", allow_blank=True, help_text="Its key; empty: the event cancels.")
     event = serializers.CharField(help_text="The event's name.")
     match = serializers.JSONField(help_text="Paths in the event's data, and the values that must be there.")
     until = Time(allow_null=True, help_text="When the wait is over by itself.")
@@ -191,6 +190,32 @@ class WaitRecord(serializers.Serializer[Any]):
     )
     resolved_by = serializers.UUIDField(source="resolved_by_id", allow_null=True, help_text="The event that came.")
     resolved_at = Time(allow_null=True)
+
+
+class TaskCode(serializers.Serializer[Any]):
+    """The code that a task ran on, by fingerprints of its body and steps."""
+
+    version = serializers.CharField(allow_blank=True, help_text="Of the body, as its author counts; empty without.")
+    began = serializers.CharField(source="code_began", allow_blank=True, help_text="Empty before its first start.")
+    ended = serializers.CharField(source="code_ended", allow_blank=True, help_text="Empty before its end.")
+    changed = serializers.SerializerMethodField(help_text="Whether it ended on other code than it began on.")
+
+    def get_changed(self, task: Any) -> bool:
+        """Whether it ended on other code than it began on."""
+        return code_changed(task)
+
+
+class DriftRecord(serializers.Serializer[Any]):
+    """Where the task's record and the code that it ended on disagreed."""
+
+    key = serializers.CharField(allow_blank=True, help_text="The step's key; empty where it is about the version.")
+    kind = serializers.ChoiceField(choices=choices_of(DriftKind))
+    recorded = serializers.CharField(
+        allow_blank=True, help_text="The recorded arguments as JSON, or the version; up to 2,000 characters."
+    )
+    now = serializers.CharField(
+        allow_blank=True, allow_null=True, help_text="The same by the code; null when the body never asked for it."
+    )
 
 
 class TaskDetail(TaskSummary):
@@ -206,60 +231,11 @@ class TaskDetail(TaskSummary):
     waits = WaitRecord(many=True, source="known_waits", help_text="The events for which it waits or waited.")
     event = serializers.UUIDField(source="event_id", allow_null=True, help_text="The event that started it.")
     cancel_reason = serializers.CharField(allow_blank=True, help_text="Why it was cancelled, if somebody said.")
+    code = TaskCode(source="*")
+    drift = DriftRecord(many=True, allow_null=True, help_text="Null when there was none.")
     skips = SkipRecord(
         many=True, source="latest_skips", help_text="The latest requests for which it stood in, newest first."
     )
-
-
-class StartedTask(serializers.Serializer[Any]):
-    """A task that an event started."""
-
-    id = serializers.UUIDField()
-    pipeline = serializers.CharField(source="pipeline_id")
-
-
-class ResolvedWait(serializers.Serializer[Any]):
-    """A wait that an event ended."""
-
-    task = serializers.UUIDField(source="task_id")
-    step = serializers.CharField(source="step_key")
-
-
-class EventSummary(serializers.Serializer[Any]):
-    """An event."""
-
-    id = serializers.UUIDField()
-    name = serializers.CharField()
-    external_id = serializers.CharField(allow_blank=True, help_text="The sender's own id; empty without one.")
-    data = serializers.JSONField()  # type: ignore[assignment]  # DRF takes declared fields out of the class again
-    source = serializers.UUIDField(  # type: ignore[assignment]  # the same
-        source="source_id", allow_null=True, help_text="The task that sent it."
-    )
-    received_at = Time()
-    routed_at = Time(allow_null=True, help_text="When it reached those who listened; null for a moment.")
-
-
-class EventDetail(EventSummary):
-    """An event and what came of it."""
-
-    tasks = StartedTask(many=True, source="started_tasks", help_text="The tasks that it started.")
-    waits = ResolvedWait(many=True, source="ended_waits", help_text="The waits that it ended.")
-    cancelled = serializers.ListField(
-        child=serializers.UUIDField(), source="cancelled_tasks", help_text="The tasks that it cancelled."
-    )
-    skips = SkipRecord(many=True, source="skipped", help_text="The pipelines that it did not start, and why.")
-
-
-class SentEvent(EventDetail):
-    """An event that was sent, or found by its sender's id."""
-
-    duplicate = serializers.BooleanField(help_text="Whether its id stands for an event that was sent before.")
-
-
-class EventPage(Paged):
-    """Events, newest first."""
-
-    events = EventSummary(many=True, source="rows")
 
 
 class TaskProgress(serializers.Serializer[Any]):
@@ -280,6 +256,62 @@ class TaskProgress(serializers.Serializer[Any]):
     next_run_at = Time(allow_null=True, help_text="When it may start or go on.")
     waiting_for = serializers.CharField(allow_null=True, help_text="What has to happen before it goes on.")
     error = TaskError(allow_null=True)
+
+
+class Holder(serializers.Serializer[Any]):
+    """A task that stands in the way, or that is waited for."""
+
+    id = serializers.UUIDField()
+    pipeline = serializers.CharField()
+    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
+    since = Time(allow_null=True, help_text="Since when it holds its place.")
+
+
+class AwaitedEvent(serializers.Serializer[Any]):
+    """An event that would end a wait."""
+
+    event = serializers.CharField()
+    match = serializers.DictField(child=serializers.JSONField(), help_text="Paths in its data and the values there.")
+
+
+class ReasonRecord(serializers.Serializer[Any]):
+    """One reason. Facts that do not belong to its code are null, or empty lists."""
+
+    code = serializers.ChoiceField(choices=choices_of(Code), help_text="What kind of reason it is, for programs.")
+    sentence = serializers.CharField(help_text="The reason for people.")
+    name = serializers.CharField(allow_null=True, help_text="Of the sleep, wait, rate or pipeline that is concerned.")
+    step = serializers.CharField(allow_null=True, help_text="The key of the step that is concerned.")
+    attempt = serializers.IntegerField(allow_null=True, help_text="Which try comes next.")
+    since = Time(allow_null=True)
+    until = Time(allow_null=True, help_text="When it is over by itself.")
+    by = serializers.CharField(allow_null=True, help_text="Who paused the pipeline, or the worker that has the task.")
+    cause = serializers.CharField(
+        allow_null=True, help_text="Why: the words of who paused or held it, or the last error."
+    )
+    limit = serializers.IntegerField(allow_null=True, help_text="How many there may be at a time.")
+    taken = serializers.IntegerField(allow_null=True, help_text="How many there are, counted up to the limit.")
+    key = serializers.CharField(allow_null=True, help_text="The value of the limit's key; null for a limit in all.")
+    holders = Holder(many=True, help_text="Up to 20 tasks that hold the places, or that it waits for.")
+    events = AwaitedEvent(many=True, help_text="One of these has to come.")
+    ahead = serializers.IntegerField(allow_null=True, help_text="How many go before it.")
+    ahead_is_more = serializers.BooleanField(help_text="Whether there are more than that: it was not counted further.")
+    expected_at = Time(allow_null=True, help_text="An estimate of its start, by the starts of the last five minutes.")
+    workers = serializers.IntegerField(allow_null=True, help_text="Live workers.")
+    workers_busy = serializers.IntegerField(allow_null=True, help_text="Those of them that have a task.")
+
+
+class ExplanationRecord(serializers.Serializer[Any]):
+    """Why a task is not running."""
+
+    id = serializers.UUIDField()
+    pipeline = serializers.CharField()
+    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
+    as_of = Time(help_text="The moment for which this holds.")
+    reasons = ReasonRecord(
+        many=True,
+        help_text="Never empty. Of several things that keep a queued task, the hardest comes first; a waiting one "
+        "begins with what it waits for.",
+    )
 
 
 class KnownStep(serializers.Serializer[Any]):

@@ -14,9 +14,10 @@ from taskqueue.api.listing import page_of
 from taskqueue.api.parameters import TaskQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import Submission
-from taskqueue.api.serializers import SubmittedTask, TaskDetail, TaskPage
+from taskqueue.api.serializers import ExplanationRecord, SubmittedTask, TaskDetail, TaskPage
 from taskqueue.engine import queries
 from taskqueue.engine.intake import enqueue
+from taskqueue.engine.why import why
 from taskqueue.models import Task
 
 
@@ -49,6 +50,17 @@ class TaskPlace(Door):
     def get(self, request: Request, task_id: UUID) -> Response:
         """Everything about it."""
         return Response(TaskDetail(queries.whole(task_id)).data)
+
+
+class TaskReasons(Door):
+    """Why one task is not running."""
+
+    needs = {"GET": ("taskqueue.view_task",)}
+
+    @described(descriptions.GET_WHY)
+    def get(self, request: Request, task_id: UUID) -> Response:
+        """The reasons."""
+        return Response(ExplanationRecord(why(task_id)).data)
 
 
 ANSWER = SubmittedTask()

@@ -16,7 +16,7 @@ from taskqueue.api import descriptions
 from taskqueue.api.doors import Door, described
 from taskqueue.api.parameters import StatusQuery
 from taskqueue.api.parsing import fitted
-from taskqueue.api.requests import NoBody, RetryRequest
+from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
 from taskqueue.api.serializers import TaskProgress, TaskSummary
 from taskqueue.api.tasks import submitted
 from taskqueue.engine import control, queries
@@ -76,8 +76,8 @@ class TaskCancellation(Door):
     @described(descriptions.CANCEL_TASK)
     def post(self, request: Request, task_id: UUID) -> Response:
         """End it."""
-        fitted(NoBody, request.data)
-        return Response(TaskSummary(control.cancel(task_id)).data)
+        asked = fitted(CancelRequest, request.data)
+        return Response(TaskSummary(control.cancel(task_id, reason=asked.reason)).data)
 
 
 class TaskReruns(Door):

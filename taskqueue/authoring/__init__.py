@@ -1,12 +1,14 @@
 """What authors of pipelines write with."""
 
 from taskqueue.authoring.emitting import aemit, emit
+from taskqueue.authoring.ends import TaskEnded
+from taskqueue.authoring.parallel import Deferred, each, gather
 from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
 from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.tasks import current_task
 from taskqueue.authoring.waiting import Arrived, EventOf, event_of, wait_any, wait_for
-from taskqueue.errors import EventDoesNotFit, Permanent, RetryAfter, StepFailed, StepTimedOut
+from taskqueue.errors import EventDoesNotFit, GatherFailed, Permanent, RetryAfter, StepFailed, StepTimedOut
 from taskqueue.policies import Batch, CancelOn, Debounce, Limit, On, Rate, Retry, Singleton
 
 __all__ = [
@@ -15,8 +17,10 @@ __all__ = [
     "BoundPipeline",
     "CancelOn",
     "Debounce",
+    "Deferred",
     "EventDoesNotFit",
     "EventOf",
+    "GatherFailed",
     "Limit",
     "On",
     "Permanent",
@@ -28,10 +32,13 @@ __all__ = [
     "Step",
     "StepFailed",
     "StepTimedOut",
+    "TaskEnded",
     "aemit",
     "current_task",
+    "each",
     "emit",
     "event_of",
+    "gather",
     "pipeline",
     "sleep",
     "sleep_until",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, TypeVar
 
-from taskqueue.definitions import Policies
+from taskqueue.definitions import Policies, check_version
 from taskqueue.errors import DefinitionError
 from taskqueue.policies import Batch, CancelOn, Cron, Debounce, Limit, On, Rate, Singleton
 
@@ -106,8 +106,7 @@ def refuse_contradictions(what: str, policies: Policies) -> None:
     together = [name for name in ("debounce", "batch", "singleton") if getattr(policies, name) is not None]
     if len(together) > 1:
         raise DefinitionError(f"{what} has both {' and '.join(together)}.", hint="Use one of them.")
-    if len(policies.version) > 50 or not policies.version.isprintable():
-        raise DefinitionError(f"{what} has the version {policies.version!r}.", hint="Use up to 50 printable letters.")
+    check_version(policies.version, what)
 
 
 def limits(what: str, option: str, value: object) -> tuple[Limit, ...]:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from asgiref.sync import sync_to_async
 
+from taskqueue.authoring.children import call_child, deferred
+from taskqueue.authoring.ends import TaskEnded
 from taskqueue.authoring.options import PipelineOptions, policies_of
+from taskqueue.authoring.parallel import Deferred
+from taskqueue.authoring.sleeping import LONGEST
+from taskqueue.authoring.versions import keep
 from taskqueue.codec import Payload, Result
 from taskqueue.context import current, current_step
 from taskqueue.definitions import (
@@ -22,12 +27,14 @@ from taskqueue.definitions import (
     registry,
 )
 from taskqueue.engine.intake import Options, insert
-from taskqueue.errors import DefinitionError, WrongPlace
+from taskqueue.errors import DefinitionError, Fault, InvalidOptions, WrongPlace
 from taskqueue.models import Task
 from taskqueue.policies import Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
+H = TypeVar("H")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,21 @@ class BoundPipeline(Generic[P, R]):
 
     definition: PipelineDefinition
     options: Options
+    timeout: timedelta | None = None
+    """Of a child."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """In a pipeline's body: a child task with these options, and its result. Outside of tasks: a plain call.
+
+        Raises:
+            StepFailed: the child failed, was cancelled, was too slow or could not be made.
+            WrongPlace: called inside a step.
+        """
+        return cast("R", call_child(self.definition, self.defer(*args, **kwargs)))
+
+    def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
+        """The call of a child for `gather`, which makes it beside others."""
+        return deferred(self.definition, self.options, self.timeout, args, kwargs)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
         """Make a task, in the caller's transaction: a rollback takes it along.
@@ -52,6 +74,9 @@ class BoundPipeline(Generic[P, R]):
                 "enqueue() was called in a pipeline's body, which runs again from its beginning after every pause. "
                 "Call it in a step."
             )
+        if self.timeout is not None:
+            fault = Fault("/timeout", "A timeout is for a call in a pipeline's body; enqueue() does not wait.")
+            raise InvalidOptions(fault.detail, [fault])
         return insert(self.definition, self.definition.payload.pack(args, kwargs), options=self.options)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
@@ -67,16 +92,41 @@ class Pipeline(Generic[P, R]):
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it here and now, with nothing recorded: for the shell and for tests.
+        """In a pipeline's body: a child task of its own, and its result. Outside of tasks: a plain call.
 
         Raises:
-            WrongPlace: called inside a task.
+            StepFailed: the child failed, was cancelled or could not be made.
+            WrongPlace: called inside a step.
         """
-        if current.get() is not None:
-            raise WrongPlace(
-                f"Pipeline {self.definition.name!r} was called inside a task. Enqueue it in a step instead."
+        return self.using()(*args, **kwargs)
+
+    def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
+        """The call of a child for `gather`, which makes it beside others."""
+        return self.using().defer(*args, **kwargs)
+
+    def on_failure(self, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
+        """Make a function the pipeline that runs once after each task of this one that failed.
+
+        Raises:
+            DefinitionError: it does not take one TaskEnded.
+        """
+        return self._handle("failed", "on-failure", function)
+
+    def on_cancel(self, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
+        """The same after each task that was cancelled."""
+        return self._handle("cancelled", "on-cancel", function)
+
+    def _handle(self, ending: str, suffix: str, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
+        """Define a handler."""
+        definition = define(function, name=f"{self.definition.name}.{suffix}", retry=Retry(), options={})
+        if definition.payload.model is not TaskEnded:
+            raise DefinitionError(
+                f"{function.__qualname__} handles the end of {self.definition.name!r} and takes something else.",
+                hint="Give it one parameter: def handler(ended: TaskEnded).",
             )
-        return cast("R", self.definition.function(*args, **kwargs))
+        registry.add(definition)
+        self.definition.handlers[ending] = definition
+        return Pipeline(definition)
 
     def using(
         self,
@@ -86,14 +136,21 @@ class Pipeline(Generic[P, R]):
         priority: int = 0,
         run_at: datetime | None = None,
         labels: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
     ) -> BoundPipeline[P, R]:
         """The pipeline with options for one task; see `engine.intake.Options` for what they mean.
+
+        Args:
+            timeout: of a call in a body: how long it waits for the child, which is cancelled then.
 
         Raises:
             InvalidOptions: one of them is not valid.
         """
+        if timeout is not None and not timedelta(0) < timeout <= LONGEST:
+            fault = Fault("/timeout", f"The timeout is a timedelta above nothing, of at most {LONGEST.days:,} days.")
+            raise InvalidOptions(f"The task's options are not valid: {fault.detail}", [fault])
         options = Options(key=key, force=force, priority=priority, run_at=run_at, labels=labels or {})
-        return BoundPipeline(self.definition, options)
+        return BoundPipeline(self.definition, options, timeout)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
         """Make a task without options; see `BoundPipeline.enqueue`."""
@@ -102,6 +159,22 @@ class Pipeline(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
         """The same from async code."""
         return await self.using().aenqueue(*args, **kwargs)
+
+    def version(self, version: str) -> Callable[[F], F]:
+        """Keep an old body for the tasks that were made while this was the pipeline's `version`.
+
+        The function stays an ordinary one. Its parameters must accept the payloads of those tasks. An empty text stands
+        for the time before the pipeline had a version.
+
+        Raises:
+            DefinitionError: it is the present version, or there is another body for it.
+        """
+
+        def decorate(function: F) -> F:
+            keep(self.definition, version, function)
+            return function
+
+        return decorate
 
     def __repr__(self) -> str:
         """For people."""

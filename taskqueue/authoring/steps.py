@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import sync_to_async
 
+from taskqueue import codec
+from taskqueue.authoring.parallel import Deferred
 from taskqueue.authoring.places import in_event_loop
 from taskqueue.codec import Arguments, Result
-from taskqueue.context import current, current_step
+from taskqueue.conf import settings
+from taskqueue.context import Offspring, Pause, current, current_step
 from taskqueue.definitions import (
     KEY_MAX_LENGTH,
     STEP_NAME,
@@ -24,9 +27,11 @@ from taskqueue.definitions import (
 )
 from taskqueue.errors import DefinitionError, WrongPlace
 from taskqueue.policies import Rate, Retry
+from taskqueue.states import StepKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Step(Generic[P, R]):
@@ -69,6 +74,32 @@ class Step(Generic[P, R]):
         if self.definition.is_async:
             raise WrongPlace(f"Step {self.definition.name!r} is async: await it as it is, without aio().")
         return sync_to_async(self.__call__)(*args, **kwargs)
+
+    @overload
+    def defer(self: Step[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]: ...
+
+    @overload
+    def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]: ...
+
+    def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[Any]:
+        """The call for `gather`, which makes it beside others, on any worker."""
+        definition = self.definition
+
+        def pause() -> Pause:
+            what = f"arguments of step {definition.name!r}"
+            written = definition.arguments.write(args, kwargs, what=what)
+            limit = settings().STEP_OUTPUT_MAX_BYTES
+            codec.within(written, limit=limit, what=f"The {what}", setting="STEP_OUTPUT_MAX_BYTES")
+            offspring = Offspring(pipeline="", payload=written, branch=definition.place)
+            return Pause(kind=StepKind.BRANCH, name=definition.name, input=written, offspring=offspring)
+
+        return Deferred(
+            name=definition.name,
+            key=self._key,
+            pause=pause,
+            read=definition.result.read,
+            call=functools.partial(definition.function, *args, **kwargs),
+        )
 
     def named(self, key: str) -> Step[P, R]:
         """The same step under a key of its own, for calls whose order may change.

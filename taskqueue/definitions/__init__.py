@@ -8,6 +8,7 @@ from taskqueue.definitions.checks import (
     check_function,
     check_retry,
     check_timeout,
+    check_version,
 )
 from taskqueue.definitions.fingerprints import fingerprint
 from taskqueue.definitions.pipelines import PipelineDefinition, Policies
@@ -28,6 +29,7 @@ __all__ = [
     "check_retry",
     "check_starts",
     "check_timeout",
+    "check_version",
     "fingerprint",
     "place_of",
     "registry",

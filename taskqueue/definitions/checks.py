@@ -14,6 +14,7 @@ PIPELINE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 KEY_MAX_LENGTH = 200
 NAME_MAX_LENGTH = 190
 """Of a name that a key is made of: there is room for #2 and the like behind it."""
+VERSION_MAX_LENGTH = 50
 
 
 def check_function(function: object, what: str, *, decorator: str) -> None:
@@ -52,3 +53,15 @@ def check_timeout(timeout: object, what: str) -> None:
     """
     if timeout is not None and not (isinstance(timeout, timedelta) and timeout > timedelta(0)):
         raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is a timedelta above nothing.")
+
+
+def check_version(version: object, what: str) -> None:
+    """See that a version is a short text.
+
+    Raises:
+        DefinitionError: it is something else.
+    """
+    if not isinstance(version, str) or len(version) > VERSION_MAX_LENGTH or not version.isprintable():
+        raise DefinitionError(
+            f"{what} has the version {version!r}.", hint=f"Use up to {VERSION_MAX_LENGTH} printable characters."
+        )

@@ -72,6 +72,12 @@ class PipelineDefinition:
         throttle = self.policies.throttle
         return "" if throttle is None else throttle.name or self.name
 
+    def has_listeners(self, mentions: Callable[[str], bool]) -> bool:
+        """Whether somebody has to be told of its tasks' ends: a handler, or who mentions one of its events."""
+        if self.handlers or self.policies.announce:
+            return True
+        return any(mentions(f"{self.name}.{ending}") for ending in ("completed", "failed", "cancelled"))
+
     def known_steps(self) -> list[StepDefinition]:
         """The steps that the body names, in the order in which it names them; those that helpers call are not seen."""
         return list(dict.fromkeys(steps_named_in(self.function)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taskqueue.definitions.listening import names_mentioned_by
 from taskqueue.definitions.pipelines import PipelineDefinition
 from taskqueue.definitions.steps import StepDefinition
 from taskqueue.errors import DefinitionError, UnknownPipeline
+from taskqueue.policies import Rate
 
 
 class Registry:
@@ -16,6 +18,7 @@ class Registry:
     def __init__(self) -> None:
         self._pipelines: dict[str, PipelineDefinition] = {}
         self._steps: dict[str, StepDefinition] = {}
+        self._mentioned: tuple[dict[str, PipelineDefinition], frozenset[str]] = ({}, frozenset())
 
     def add(self, pipeline: PipelineDefinition) -> None:
         """Make a pipeline known.
@@ -51,6 +54,25 @@ class Registry:
         """Every step."""
         return list(self._steps.values())
 
+    def declarations_of(self, name: str) -> list[Rate]:
+        """What the code says of the rate of this name: each step and each throttle that gives its numbers."""
+        steps = [step.rate for step in self._steps.values() if step.rate_name == name]
+        throttles = [known.policies.throttle for known in self._pipelines.values() if known.throttle_name == name]
+        return [rate for rate in (*throttles, *steps) if isinstance(rate, Rate)]
+
+    def rate(self, name: str) -> Rate:
+        """The rate of this name.
+
+        Raises:
+            DefinitionError: no step and no throttle declares it.
+        """
+        for rate in self.declarations_of(name):
+            return rate
+        raise DefinitionError(
+            f"Nobody declares the rate {name!r}.",
+            hint=f"Give its numbers once, in a step or a throttle: Rate(10, per=timedelta(seconds=1), name={name!r}).",
+        )
+
     def get(self, name: str) -> PipelineDefinition:
         """The pipeline of this name.
 
@@ -68,6 +90,12 @@ class Registry:
     def all(self) -> list[PipelineDefinition]:
         """Every pipeline, by name."""
         return [self._pipelines[name] for name in self.names()]
+
+    def mentions(self, event: str) -> bool:
+        """Whether a pipeline names this event: as what starts or cancels it, or as a text in its body."""
+        if self._mentioned[0] != self._pipelines:
+            self._mentioned = (dict(self._pipelines), names_mentioned_by(self._pipelines.values()))
+        return event in self._mentioned[1]
 
     def names(self) -> list[str]:
         """Every pipeline's name, in order."""

@@ -10,6 +10,7 @@ A map, in the order in which a task lives through it:
     drains       the loop of a worker: claim, execute, settle and claim again, until nothing is left
     execution    the pipeline's body runs; each step is recalled, or called and checkpointed
     journal      what a task has recorded so far, and the fenced writes that add to it
+    drift        where the record and the code that runs disagree
     pausing      what a body waits for is recorded, and the worker goes free
     outcomes     the closed set of ways in which an execution can end
     settlement   an outcome is written and the next task claimed, in one commit
@@ -17,9 +18,11 @@ A map, in the order in which a task lives through it:
     control      what people ask for: retry, cancel, rerun
     schedules    when the clock starts which pipeline
     clock        its ticks become tasks
+    replay       what the present code would make of the tasks under way
     liveness     worker rows, their locks and heartbeats
     skips        the requests that made no task
     mirror       pipelines of the code, as rows
     queries      the read side, for the API and the admin
+    why          what keeps a task from running (`reasons` has the words, `obstacles` what keeps a queued one)
     statements   the SQL of all of it
 """

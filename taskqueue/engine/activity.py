@@ -24,6 +24,8 @@ class Activity:
 
     doing: Doing = field(default_factory=Doing)
     progress: tuple[Lease, float, str] | None = None
+    lost: Lease | None = None
+    """A lease in hand that the heart has found gone: its task was cancelled, or is somebody else's."""
     ahead: deque[Lease] = field(default_factory=deque)
     """Claimed and not begun. The worker takes from the left; its heart takes all away when they have to wait."""
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
 
 from taskqueue.engine import statements
 from taskqueue.engine.claims import known_code
 from taskqueue.engine.clock import take_ticks
+from taskqueue.engine.deadlines import cancel_overdue
+from taskqueue.engine.echoes import tell_untold
+from taskqueue.engine.patience import PATIENCE, is_busy
 from taskqueue.engine.routing import route_unrouted
+from taskqueue.engine.slots import grant_all
 
 logger = logging.getLogger("taskqueue.engine")
 
@@ -21,20 +26,29 @@ logger = logging.getLogger("taskqueue.engine")
 def do_chores() -> int:
     """Do all of them; how many tasks are ready now that were not.
 
-    One that fails is logged and does not keep the others from being done, nor timers and claims from going on.
+    One that fails is logged and does not keep the others from being done, nor timers and claims from going on. None of
+    them waits for long: a transaction that somebody leaves open must not stop a doorbell.
 
     Raises:
         django.db.OperationalError, django.db.InterfaceError: the database is away.
     """
-    return sum(done(chore) for chore in CHORES)
+    ((former,),) = statements.fetch(statements.PATIENCE, {"patience": PATIENCE})
+    try:
+        return sum(done(chore) for chore in CHORES)
+    finally:
+        with suppress(OperationalError, InterfaceError, InternalError):
+            statements.fetch(statements.PATIENCE, {"patience": former})
 
 
 def done(chore: Callable[[], int]) -> int:
     """Do one of them; none was made ready by one that failed."""
     try:
-        return chore()
-    except (OperationalError, InterfaceError):
-        raise
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            return chore()
+    except (OperationalError, InterfaceError) as error:
+        if not is_busy(error):
+            raise
+        return 0
     except Exception:
         logger.exception("The sweep %s failed; it is tried again at the next look", chore.__name__)
         return 0
@@ -46,5 +60,12 @@ def walk_on() -> int:
     return 0
 
 
-CHORES: tuple[Callable[[], int], ...] = (walk_on, take_ticks, route_unrouted)
+CHORES: tuple[Callable[[], int], ...] = (
+    walk_on,
+    take_ticks,
+    grant_all,
+    route_unrouted,
+    cancel_overdue,
+    tell_untold,
+)
 """Each returns how many tasks it has made ready."""

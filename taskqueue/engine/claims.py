@@ -67,8 +67,12 @@ class Lease:
     echo: bool = False
     group: str = ""
     cron_at: datetime | None = None
+    parent: UUID | None = None
+    parent_key: str = ""
     gated: bool = field(default=False, compare=False)
     """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
+    steps_limited: bool = field(default=False, compare=False)
+    """Whether its steps need a place of their own."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -95,11 +99,17 @@ class Claimant:
 
 
 def known_code() -> dict[str, Any]:
-    """The pipelines that this process's code knows, and the fingerprint of each."""
+    """The pipelines that this process's code knows, the fingerprint of each, and those of the old bodies it keeps."""
     definitions = registry.all()
+    kept = {
+        definition.name: {version: fingerprint(old) for version, old in definition.versions.items()}
+        for definition in definitions
+        if definition.versions
+    }
     return {
         "pipelines": [definition.name for definition in definitions],
         "codes": [fingerprint(definition) for definition in definitions],
+        "kept": json.dumps(kept),
     }
 
 
@@ -119,7 +129,10 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         echo,
         group,
         gated,
+        stepped,
         cron_at,
+        parent,
+        parent_key,
         _,
         _,
     ) = row
@@ -139,4 +152,7 @@ def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
         group=group,
         gated=gated,
         cron_at=cron_at,
+        parent=parent,
+        parent_key=parent_key,
+        steps_limited=stepped,
     )

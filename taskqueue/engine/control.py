@@ -9,10 +9,13 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from taskqueue import codec
+from taskqueue.definitions import registry
+from taskqueue.engine.family import cancel_tree
 from taskqueue.engine.intake import Options, Origin, enqueue
 from taskqueue.engine.queries import find
 from taskqueue.engine.starting import one_of_singleton
-from taskqueue.engine.waits import open_cancels
+from taskqueue.engine.waits import begin_anew
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import (
     AlreadyPaused,
@@ -23,9 +26,9 @@ from taskqueue.errors import (
     UnknownPipeline,
     UnknownStep,
 )
-from taskqueue.models import Pipeline, Step, Task, Wait
+from taskqueue.models import Pipeline, Step, Task
 from taskqueue.models.task import queue_place
-from taskqueue.states import ENDED, StepStatus, TaskStatus, sources_of
+from taskqueue.states import ENDED, StepStatus, TaskStatus
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -52,9 +55,8 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
         if task.status not in allowed:
             raise NotRetryable(refusal(task))
         steps = forgotten(task, from_step)
-        Wait.objects.filter(task=task, step_key__in=steps.values("key")).delete()
+        begin_anew(task.pk, steps.values("key"))
         steps.delete()
-        open_cancels(task.pk)
         Task.objects.filter(pk=task.pk).update(
             status=TaskStatus.QUEUED,
             due_at=Now(),
@@ -63,17 +65,27 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
             finished_at=None,
             # It stands before its pipeline's gate again, with whatever time it has for a start.
             admitted_at=None,
+            start_by=None,
             finish_by=None,
+            echo=has_to_be_told(task),
             cancel_reason="",
             kill_at=None,
             result=None,
             error=None,
+            code_ended="",
+            drift=None,
             failures=0,
             progress=None,
             progress_note="",
         )
         ring_on_commit()
     return find(task_id)
+
+
+def has_to_be_told(task: Task) -> bool:
+    """Whether somebody is to be told of the task's next end."""
+    known = task.pipeline_id in registry.names()
+    return task.parent_id is not None or (known and registry.get(task.pipeline_id).has_listeners(registry.mentions))
 
 
 def refusal(task: Task) -> str:
@@ -96,15 +108,17 @@ def forgotten(task: Task, from_step: str | None) -> QuerySet[Step]:
 
 
 def cancel(task_id: UUID, *, reason: str = "") -> Task:
-    """End a task that has not ended. A worker in the middle of a step finds its lease gone at the next checkpoint.
+    """End a task that has not ended, and its branches and children.
+
+    A worker in the middle of a step finds its lease gone at the next checkpoint.
 
     Raises:
         TaskNotFound
         NotCancellable: it has ended.
     """
-    won = Task.objects.filter(pk=task_id, status__in=sources_of(TaskStatus.CANCELLED)).update(
-        status=TaskStatus.CANCELLED, finished_at=Now(), lease=F("lease") + 1, cancel_reason=reason[:300]
-    )
+    with transaction.atomic():
+        mine = Task.objects.filter(pk=task_id, branch="").exists()
+        won = cancel_tree([task_id], reason=codec.printable(reason)) if mine else []
     task = find(task_id)
     if not won:
         raise NotCancellable(f"The task is {task.status}; it has ended, so there is nothing to cancel.")
@@ -175,7 +189,7 @@ def rerun(task_id: UUID) -> Task:
 
 def locked(task_id: UUID) -> Task:
     """The task, held until the transaction ends."""
-    task = Task.objects.select_for_update(no_key=True).filter(pk=task_id).first()
+    task = Task.objects.select_for_update(no_key=True).filter(pk=task_id, branch="").first()
     if task is None:
         raise TaskNotFound(task_id)
     return task

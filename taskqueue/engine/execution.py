@@ -15,25 +15,21 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import InterfaceError, OperationalError, transaction
-from pydantic import ValidationError
 
 from taskqueue import codec, context
 from taskqueue.conf import settings
-from taskqueue.definitions import (
-    KEY_MAX_LENGTH,
-    NAME_MAX_LENGTH,
-    PipelineDefinition,
-    StepDefinition,
-    fingerprint,
-    registry,
-)
+from taskqueue.definitions import NAME_MAX_LENGTH, PipelineDefinition, StepDefinition, fingerprint, registry
+from taskqueue.engine import branches, family
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
-from taskqueue.engine.outcomes import Failed, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.recalling import checked_key, recall, step_failure_in
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
-from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
+from taskqueue.engine.turns import Turns
+from taskqueue.errors import StepFailed, WrongPlace
 from taskqueue.states import StepStatus
 
 
@@ -46,13 +42,13 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     execution = Execution(Journal.load(lease), activity, stopping)
     activity.begin_task(lease)
     try:
-        outcome = contextvars.Context().run(execution.run)
+        outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
     finally:
         activity.rest()
         execution.journal.mend_connection()
     # A body that swallows the unwinding with a bare `except:` does not get past it.
     execution.journal.check()
-    return execution.suspended or outcome
+    return execution.drift.judge(execution.suspended or outcome, asked=execution.keys)
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Recalled:
     value: Any
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
     """A step that is about to be called."""
 
@@ -91,13 +87,18 @@ class Execution:
         self.keys: set[str] = set()
         self.in_flight: set[asyncio.Future[None]] = set()
         self.arguments: dict[str, str] = {}
-        self.suspended: TryAgain | PutBack | Paused | None = None
+        self.turns = Turns(journal)
+        self.drift = Drift(journal)
+        self.suspended: TryAgain | PutBack | Paused | HeldBack | Failed | None = None
 
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
         context.current.set(self)
+        if self.lease.branch:
+            return branches.run(self)
         began = time.monotonic()
         definition = registry.get(self.lease.pipeline).body_for(self.lease.version)
+        self.drift.begin(definition)
         # An async body runs in an event loop beside this thread, which goes on doing the database's work for it.
         body: Callable[..., Any] = async_to_sync(self._await_body) if definition.is_async else self._call_body
         try:
@@ -149,17 +150,22 @@ class Execution:
         recorded = False
         try:
             # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
-            with self._inside(call), transaction.atomic() if step.atomic else nullcontext():
+            with self._inside(call):
                 self._write_arguments(call)
-                with sync_alarm(call.key, step.timeout):
-                    value = step.function(*args, **kwargs)
-                value = self._checkpoint(call, value)
-                recorded = True
+                if self.turns.concern(step):
+                    time.sleep(self._take_turn(call))
+                with transaction.atomic() if step.atomic else nullcontext():
+                    with sync_alarm(call.key, step.timeout):
+                        value = step.function(*args, **kwargs)
+                    value = self._checkpoint(call, value)
+                    recorded = True
         except AUTHOR_ERRORS as error:
             if recorded and isinstance(error, OperationalError | InterfaceError):
                 # The commit was not answered, so nobody knows whether it was done: not a failed try.
                 raise self.journal.lose(error) from error
             raise self._failure(call, error) from error
+        finally:
+            self.turns.leave(call.key)
         return value
 
     def acall(
@@ -178,12 +184,16 @@ class Execution:
         try:
             with self._inside(call):
                 self._write_arguments(call)
+                if self.turns.concern(step):
+                    await asyncio.sleep(await sync_to_async(self._take_turn)(call))
                 async with async_alarm(call.key, call.step.timeout):
                     value = await call.step.function(*call.args, **call.kwargs)
                 return await sync_to_async(self._checkpoint)(call, value)
         except AUTHOR_ERRORS as error:
             raise await sync_to_async(self._failure)(call, error) from error
         finally:
+            if key in self.turns.taken:
+                await sync_to_async(self.turns.leave)(key)
             self.in_flight.discard(landed)
             landed.set_result(None)
 
@@ -193,6 +203,8 @@ class Execution:
         if self.suspended is not None:
             raise Suspended(self.suspended)
         entry = self.journal.entries.get(key)
+        if entry is not None and (drifted := self.drift.of_step(step, key, entry, args, kwargs)) is not None:
+            raise self._suspend(drifted)
         if entry is not None and entry.status == StepStatus.SUCCEEDED:
             return Recalled(recall(step, key, entry))
         if entry is not None and entry.status == StepStatus.FAILED:
@@ -212,7 +224,10 @@ class Execution:
         if self.suspended is not None:
             raise Suspended(self.suspended)
         entries = [self.journal.entries.get(each.key) for each in asked]
+        if (drifted := self.drift.of_pauses(asked)) is not None:
+            raise self._suspend(drifted)
         if any(entry is None or entry.status == StepStatus.WAITING for entry in entries):
+            family.check_depth(self.lease, asked)
             raise self._suspend(Paused(tuple(asked)))
         return [
             context.Recorded(each.key, entry.output, entry.error)
@@ -237,9 +252,7 @@ class Execution:
         if not key:
             self.calls[name] += 1
             key = name if self.calls[name] == 1 else f"{name}#{self.calls[name]}"
-        if not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable():
-            raise WrongPlace(f"A step's key has 1 to {KEY_MAX_LENGTH} printable characters, not {key!r}.")
-        if key in self.keys:
+        if checked_key(key) in self.keys:
             raise WrongPlace(f"Two steps of this task are named {key!r}. Give each call its own name.")
         self.keys.add(key)
         return key
@@ -262,6 +275,19 @@ class Execution:
         what = f"The arguments of step {call.key!r}"
         codec.within(written, limit=limit, what=what, setting="STEP_OUTPUT_MAX_BYTES")
         self.arguments[call.key] = written
+
+    def _take_turn(self, call: Call) -> float:
+        """Take the step's turn: how many seconds the worker waits before it calls it, next to none.
+
+        Raises:
+            Suspended: the task has to wait for it.
+        """
+        turn = self.turns.take(call.step, call.key, self.arguments[call.key])
+        if not isinstance(turn, timedelta):
+            raise self._suspend(turn)
+        wait = turn.total_seconds()
+        call.began = time.monotonic() + wait
+        return wait
 
     def _checkpoint(self, call: Call, value: Any) -> Any:
         """Record what a step returned, and return it as a later execution will recall it."""
@@ -303,6 +329,7 @@ class Execution:
             name=call.step.name,
             arguments=self.arguments.get(call.key),
         )
+        self.turns.heed(call.step, call.key, failed.arguments, error)
         failures = (call.entry.failures if call.entry else 0) + 1
         wait = judge(error, call.step.retry, failures=failures)
         if wait is not None and self.suspended is None:
@@ -313,19 +340,21 @@ class Execution:
         if wait is None:
             return StepFailed(call.key, failed.error_type, failed.message)
         # A sibling that ran beside this step pauses the task already: both are tried again, when both may be.
-        if isinstance(self.suspended, TryAgain):
+        if isinstance(self.suspended, TryAgain | HeldBack):
             self.suspended = replace(self.suspended, wait=max(self.suspended.wait, wait))
         return Suspended(self.suspended or PutBack())
 
-    def _suspend(self, outcome: TryAgain | PutBack | Paused) -> Suspended:
+    def _suspend(self, outcome: TryAgain | PutBack | Paused | HeldBack | Failed) -> Suspended:
         """Note that the task pauses, and make the exception that unwinds its body."""
+        if isinstance(self.suspended, HeldBack) and isinstance(outcome, HeldBack):
+            self.suspended = self.suspended.beside(outcome)
         self.suspended = self.suspended or outcome
         return Suspended(self.suspended)
 
     @property
     def id(self) -> UUID:
-        """The task's id."""
-        return self.lease.task
+        """The task's id; in a branch that of the task whose step it is."""
+        return self.lease.parent if self.lease.branch and self.lease.parent else self.lease.task
 
     @property
     def pipeline(self) -> str:
@@ -354,27 +383,13 @@ class Execution:
         """The tick of the clock that it is for."""
         return self.lease.cron_at
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether the heart has found the lease gone."""
+        return self.activity.lost is self.lease
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress; the heartbeat writes the latest of it."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"Progress is a number from 0 to 1, not {fraction}.")
         self.activity.progress = (self.lease, float(fraction), codec.printable(note)[:200])
-
-
-def step_failure_in(error: BaseException) -> StepFailed | None:
-    """The failed step that ends a body, also from among the errors of an `asyncio.TaskGroup`."""
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(step_failure_in, error.exceptions)), None)
-    return error if isinstance(error, StepFailed) else None
-
-
-def recall(step: StepDefinition, key: str, entry: Entry) -> Any:
-    """A recorded output with its types.
-
-    Raises:
-        OutputChanged: the step's annotation has changed since, and the output no longer fits.
-    """
-    try:
-        return step.result.read(entry.output or "null")
-    except ValidationError as error:
-        raise OutputChanged(f"The recorded output of step {key!r} no longer fits its annotation: {error}") from error

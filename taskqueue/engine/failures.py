@@ -11,7 +11,16 @@ from types import TracebackType
 import taskqueue
 from taskqueue.codec import printable
 from taskqueue.engine.outcomes import FailedTry
-from taskqueue.errors import EventDoesNotFit, Permanent, RetryAfter, StepTimedOut, TooLarge, WrongPlace
+from taskqueue.errors import (
+    EventDoesNotFit,
+    Permanent,
+    RetryAfter,
+    StepTimedOut,
+    TooDeep,
+    TooLarge,
+    TooManyBranches,
+    WrongPlace,
+)
 from taskqueue.policies import Retry
 from taskqueue.states import AttemptOutcome
 
@@ -21,7 +30,7 @@ AUTHOR_ERRORS = (Exception, SystemExit, BaseExceptionGroup)
 A group is what an `asyncio.TaskGroup` makes of any of these, and of a pause.
 """
 
-FINAL = (Permanent, TooLarge, WrongPlace, EventDoesNotFit)
+FINAL = (Permanent, TooLarge, TooManyBranches, TooDeep, WrongPlace, EventDoesNotFit)
 """Trying again cannot help."""
 
 HERE = str(Path(taskqueue.__file__).parent)

@@ -155,6 +155,7 @@ def insert(
         "labels": codec.write(dict(options.labels), what="labels"),
         **vars(origin),
         **start_of(definition, payload, options),
+        **({"echo": True} if origin.parent is not None else {}),
         **starting.sharing(definition, payload, options, origin),
     }
     make_task = partial(make, definition, values, options)
@@ -180,7 +181,7 @@ def enqueue_unknown(pipeline: str, data: object, *, origin: Origin) -> None:
         "pipeline": pipeline,
         "payload": codec.write(data, what="data of the event"),
         "force": False,
-        "echo": False,
+        "echo": True,
         "priority": 0,
         "labels": "{}",
         "delay": timedelta(0),
@@ -212,7 +213,7 @@ def start_of(definition: PipelineDefinition, payload: str, options: Options) -> 
         "start_within": policies.start_within,
         "finish_within": policies.finish_within,
         "cancel_grace": policies.cancel_grace,
-        "echo": bool(definition.handlers) or policies.announce,
+        "echo": definition.has_listeners(registry.mentions),
     }
 
 

@@ -16,6 +16,7 @@ from taskqueue import codec
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.events import route_now
+from taskqueue.engine.family import close_overdue
 from taskqueue.engine.outcomes import DatabaseLost, FailedTry
 from taskqueue.errors import StepFailed, WrongPlace
 from taskqueue.ids import uuid7
@@ -39,6 +40,11 @@ class Entry:
     kind: str = StepKind.STEP
     is_due: bool = True
     """Of a waiting one: whether its time had come when it was read."""
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether it is a step that its rate gave a time."""
+        return self.status == StepStatus.WAITING and self.kind == StepKind.STEP
 
 
 @dataclass
@@ -68,7 +74,7 @@ class Journal:
         if lease.number > 1:
             journal.entries = read_entries(lease)
             if any(is_overdue(entry) for entry in journal.entries.values()):
-                statements.fetch(statements.CLOSE_OVERDUE, {"task": lease.task})
+                close_overdue(lease)
                 journal.entries = read_entries(lease)
             journal.output_bytes = sum(len((entry.output or "").encode()) for entry in journal.entries.values())
         return journal
@@ -90,7 +96,7 @@ class Journal:
         """
         input_hash = codec.fingerprint_of(arguments)
         values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output}
-        rows = self._write(statements.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed})
+        rows = self.write(statements.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed})
         if not rows:
             return None
         recorded: str
@@ -106,7 +112,7 @@ class Journal:
             "back. Begin transactions inside steps."
         )
         values = {"id": uuid7(), "key": key, "step": key, "name": event, "data": data}
-        rows = self._write(statements.EMIT, {**values, "input_hash": codec.fingerprint_of(data)})
+        rows = self.write(statements.EMIT, {**values, "input_hash": codec.fingerprint_of(data)})
         for (sent,) in rows:
             route_now(sent)
         return bool(rows)
@@ -114,7 +120,7 @@ class Journal:
     def record_failed_step(self, failed: FailedTry, *, status: StepStatus) -> bool:
         """Record a failed try. False when the lease is gone, or the step has succeeded after all."""
         self.mend_connection()
-        written = self._write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
+        written = self.write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
         if written and status == StepStatus.FAILED:
             self.entries[failed.key] = Entry(status, 0, "", None, step_error(failed))
         return bool(written)
@@ -124,7 +130,7 @@ class Journal:
         self.lost = DatabaseLost(str(error))
         return self.lost
 
-    def _write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Run a fenced statement; a database error in it must not look like the author's."""
         if self._has_dead_connection():
             self.django.close()

@@ -123,6 +123,8 @@ class Heart:
         doing, former, self._seen = self.activity.doing, self._seen, self.activity.doing
         if doing.lease is not None and doing.lease is former.lease:
             self._give_up_what_waits()
+            if self._execute(statements.STILL_HELD, doing.lease.fence) == 0:
+                self.activity.lost = doing.lease
         lasting = doing is former and doing is not self._written
         if lasting or time.monotonic() - self._beaten >= BEAT_EVERY:
             self._beat(doing)

@@ -26,6 +26,14 @@ def mirror_pipelines() -> None:
     for definition in registry.all():
         with transaction.atomic():
             mirror_pipeline(definition)
+    mirror_step_rates()
+
+
+def mirror_step_rates() -> None:
+    """Write the rates that steps declare, whether or not a pipeline is known to call them."""
+    for step in registry.steps():
+        if isinstance(step.rate, Rate):
+            mirror_rate(step.rate_name, step.rate)
 
 
 def mirror_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = (), **_signal: object) -> None:

@@ -5,8 +5,8 @@ Author code may raise anything; from here on only these travel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from taskqueue.context import Pause
 from taskqueue.states import AttemptOutcome
@@ -71,13 +71,37 @@ class Paused:
     pauses: tuple[Pause, ...]
 
 
-Outcome = Succeeded | Failed | TryAgain | PutBack | Paused
+@dataclass(frozen=True)
+class HeldBack:
+    """A step has no turn yet: its rate gave it a later time, or there is no free place for it."""
+
+    waits_at: str
+    """The name of the rate, or `STEP_LIMIT`."""
+    keys: tuple[str, ...] = ()
+    """The steps that were given a time, which their rows tell; none of them for a place, which comes when it comes."""
+    rate_changed_at: datetime | None = None
+    """When the rate was changed by a person, as the one who gave the time knew it."""
+    is_new: bool = False
+    """Whether the time was given just now."""
+    wait: timedelta = timedelta(0)
+    """At least so long, because a step beside it failed."""
+
+    def beside(self, other: HeldBack) -> HeldBack:
+        """Both of two steps that ran beside each other: the task goes on for the one that has a time, if one has."""
+        first, second = (self, other) if self.keys else (other, self)
+        return replace(first, keys=first.keys + second.keys, wait=max(first.wait, second.wait))
+
+
+STEP_LIMIT = "step limit"
+"""What a task waits at whose step found no free place."""
+
+Outcome = Succeeded | Failed | TryAgain | PutBack | Paused | HeldBack
 
 
 class Suspended(BaseException):
     """Unwinds a pipeline's body at a step. Not an Exception, so that the author's handlers do not swallow it."""
 
-    def __init__(self, outcome: TryAgain | PutBack | Paused) -> None:
+    def __init__(self, outcome: TryAgain | PutBack | Paused | HeldBack | Failed) -> None:
         super().__init__(type(outcome).__name__)
         self.outcome = outcome
 

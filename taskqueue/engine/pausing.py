@@ -6,7 +6,7 @@ from django.db import transaction
 
 from taskqueue import codec
 from taskqueue.context import Pause
-from taskqueue.engine import statements, waits
+from taskqueue.engine import family, statements, waits
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.outcomes import Paused
 
@@ -20,23 +20,24 @@ def pause(lease: Lease, paused: Paused) -> None:
         waits.lock_names(paused.pauses)
         if not statements.fetch(statements.HOLD, lease.fence):
             return
+        new = {key for (key,) in statements.fetch(statements.RECORD_PAUSE, parameters(lease, paused.pauses))}
         for each in paused.pauses:
-            statements.fetch(statements.RECORD_PAUSE, parameters(lease, each))
             waits.register(lease, each)
+        family.make(lease, [each for each in paused.pauses if each.key in new])
         keys = [each.key for each in paused.pauses]
         statements.fetch(statements.SET_WAITING, {"task": lease.task, "keys": keys})
+        family.forget(lease.task)
 
 
-def parameters(lease: Lease, each: Pause) -> dict[str, object]:
-    """The parameters that record a pause."""
+def parameters(lease: Lease, pauses: tuple[Pause, ...]) -> dict[str, object]:
+    """The parameters that record pauses, all by one statement."""
     return {
         "task": lease.task,
-        "key": each.key,
-        "name": each.name,
-        "kind": each.kind,
-        "input": each.input,
-        "input_hash": codec.fingerprint_of(each.input),
-        "until": each.until,
-        "delay": each.delay,
-        "child": None,
+        "keys": [each.key for each in pauses],
+        "names": [each.name for each in pauses],
+        "kinds": [each.kind.value for each in pauses],
+        "inputs": [each.input for each in pauses],
+        "input_hashes": [codec.fingerprint_of(each.input) for each in pauses],
+        "untils": [each.until for each in pauses],
+        "delays": [each.delay for each in pauses],
     }

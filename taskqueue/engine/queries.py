@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, Prefetch, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from taskqueue.engine import skips
+from taskqueue.engine.why import explained_tasks, pending_of, waiting_for
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, Step, Task, Wait
-from taskqueue.states import ENDED, StepStatus, TaskStatus
+from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, Step, StepSlot, Task, Wait
+from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ def find(task_id: UUID) -> Task:
     Raises:
         TaskNotFound
     """
-    task = Task.objects.select_related("worker").filter(pk=task_id).first()
+    task = Task.objects.select_related("worker").filter(pk=task_id, branch="").first()
     if task is None:
         raise TaskNotFound(task_id)
     return task
@@ -51,7 +53,7 @@ def find(task_id: UUID) -> Task:
 
 def listing() -> QuerySet[Task]:
     """Tasks newest first, without what only a task's own page shows, with counts of their steps."""
-    return with_counts(Task.objects.defer("payload", "result").order_by("-id"))
+    return with_counts(Task.objects.filter(branch="").defer("payload", "result", "drift").order_by("-id"))
 
 
 def with_counts(tasks: QuerySet[Task]) -> QuerySet[Task]:
@@ -77,15 +79,16 @@ def count_of(rows: QuerySet[Any], by: str) -> Coalesce:
 
 
 def status_of(task_id: UUID) -> Snapshot:
-    """Where a task stands; two queries.
+    """Where a task stands; two queries, one more for what it waits for.
 
     Raises:
         TaskNotFound
     """
-    task = with_counts(Task.objects.defer("payload", "result").select_related("worker")).filter(pk=task_id).first()
+    task = with_counts(explained_tasks()).filter(pk=task_id, branch="").first()
     if task is None:
         raise TaskNotFound(task_id)
-    step, attempt = present_step(task)
+    pending = [] if task.status in ENDED else pending_of(task)
+    step, attempt = present_step(task, pending)
     return Snapshot(
         id=task.pk,
         pipeline=task.pipeline_id,
@@ -100,7 +103,7 @@ def status_of(task_id: UUID) -> Snapshot:
         started_at=task.started_at,
         finished_at=task.finished_at,
         next_run_at=next_run_of(task),
-        waiting_for=waiting_for(task, step),
+        waiting_for=waiting_for(task, pending),
         error=task.error,
     )
 
@@ -110,28 +113,25 @@ def next_run_of(task: Task) -> datetime | None:
     return None if task.status in ENDED or task.status == TaskStatus.RUNNING else task.due_at
 
 
-def present_step(task: Task) -> tuple[str, int]:
+def code_changed(task: Task) -> bool:
+    """Whether a task has ended on other code than it began on."""
+    return bool(task.code_began and task.code_ended and task.code_began != task.code_ended)
+
+
+def is_to_be_called(step: Step) -> bool:
+    """Whether a pending step is one that a worker calls: it failed before, or its rate gave it a later time."""
+    return step.status == StepStatus.RETRYING or step.kind == StepKind.STEP
+
+
+def present_step(task: Task, pending: Sequence[Step]) -> tuple[str, int]:
     """The key of the step that the task is in or will try again (empty: the body), and which try of it that is."""
     if task.status in ENDED:
         return "", task.failures + 1
-    failing = Step.objects.filter(task=task, status=StepStatus.RETRYING).order_by("pk").first()
+    failing = next(filter(is_to_be_called, pending), None)
     if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
         step = task.worker.step
         return step, failing.failures + 1 if failing is not None and failing.key == step else 1
     return (failing.key, failing.failures + 1) if failing is not None else ("", task.failures + 1)
-
-
-def waiting_for(task: Task, step: str) -> str | None:
-    """In a few words, what has to happen before the task goes on."""
-    match task.status:
-        case TaskStatus.SCHEDULED:
-            return "its time"
-        case TaskStatus.QUEUED:
-            return "a free worker"
-        case TaskStatus.RETRYING:
-            return f"the next try of {step}" if step else "the next try"
-        case _:
-            return None
 
 
 def whole(task_id: UUID) -> Task:
@@ -180,7 +180,25 @@ def has_ended(task_id: UUID) -> bool:
     Raises:
         TaskNotFound
     """
-    status = Task.objects.filter(pk=task_id).values_list("status", flat=True).first()
+    status = Task.objects.filter(pk=task_id, branch="").values_list("status", flat=True).first()
     if status is None:
         raise TaskNotFound(task_id)
     return status in ENDED
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many places of a pipeline are held."""
+
+    tasks: int
+    steps: int
+    most_used: tuple[tuple[str, int], ...]
+    """The keys with the most tasks, and how many."""
+
+
+def places_of(pipeline: str) -> Places:
+    """How many places of a pipeline are held now."""
+    held = Task.objects.filter(held=pipeline)
+    steps = StepSlot.objects.filter(pipeline=pipeline, task__status=TaskStatus.RUNNING, task__lease=F("lease"))
+    keys = held.exclude(group="").values_list("group").annotate(number=Count("pk")).order_by("-number", "group")
+    return Places(held.count(), steps.count(), tuple(keys[:5]))

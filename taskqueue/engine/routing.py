@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
-from psycopg.errors import DeadlockDetected
 
 from taskqueue import codec
 from taskqueue.definitions import registry
 from taskqueue.engine import control, statements
 from taskqueue.engine.failures import message_of
 from taskqueue.engine.intake import Origin, enqueue_unknown, insert
+from taskqueue.engine.patience import is_busy
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.engine.waits import NAME_SPACE, arrival
 from taskqueue.engine.wakeups import ring_on_commit
@@ -56,17 +56,13 @@ def route_unrouted() -> int:
         for (event,) in rows:
             try:
                 routed += route(event)
-            except Exception as error:
-                if is_away(error):
+            except (OperationalError, InterfaceError) as error:
+                if not is_busy(error):
                     raise
+            except Exception:
                 logger.exception("Event %s cannot be routed; it is tried again at the next look", event)
         after = rows[-1][0]
     return routed
-
-
-def is_away(error: Exception) -> bool:
-    """Whether the database is away; of two that lock each other out one is told so, and may try again."""
-    return isinstance(error, OperationalError | InterfaceError) and not isinstance(error.__cause__, DeadlockDetected)
 
 
 def resolve_waits(event: UUID, name: str, data: str, received_at: str) -> None:

@@ -9,9 +9,11 @@ from django.db import transaction
 from taskqueue import codec
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Claimant, Lease, admit, claim, claim_through
+from taskqueue.engine.echoes import tell_now
 from taskqueue.engine.journal import failed_try
-from taskqueue.engine.outcomes import Failed, Outcome, Paused, PutBack, Succeeded, TryAgain
+from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, TryAgain
 from taskqueue.engine.pausing import pause
+from taskqueue.engine.turns import hold_back
 from taskqueue.states import StepStatus, TaskStatus
 
 
@@ -23,8 +25,17 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list
     if isinstance(outcome, Paused):
         pause(lease, outcome)
         return claim(claimant) if claimant is not None else []
+    if isinstance(outcome, HeldBack):
+        hold_back(lease, outcome)
+        return claim(claimant) if claimant is not None else []
     statement, values = writing(outcome)
     values.update(lease.fence)
+    if lease.echo:
+        # Told before the next claim: it may be what that one finds.
+        statements.fetch(statements.alone(statement), values)
+        if isinstance(outcome, Succeeded | Failed):
+            tell_now(lease.task)
+        return claim(claimant) if claimant is not None else []
     if claimant is None:
         statements.fetch(statements.alone(statement), values)
         return []

@@ -14,8 +14,11 @@ from taskqueue.models import Task, Wait
 from taskqueue.policies import match_digest, match_fields, matches
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from taskqueue.definitions import PipelineDefinition
     from taskqueue.engine.claims import Lease
+    from taskqueue.models import Step
 
 NAME_SPACE: Final = 0x74716577
 """The first half of the advisory lock of an event's name ("tqew" in ASCII)."""
@@ -106,6 +109,7 @@ def register_cancels(definition: PipelineDefinition, task: UUID, payload: str, l
         )
 
 
-def open_cancels(task: UUID) -> None:
-    """Let the events that cancel a task do so again: it goes on after its end."""
+def begin_anew(task: UUID, forgotten: QuerySet[Step, Any]) -> None:
+    """When an ended task goes on: forget the waits of the steps with these keys, and let events cancel it again."""
+    Wait.objects.filter(task=task, step_key__in=forgotten).delete()
     Wait.objects.filter(task=task, step_key="").update(outcome="", resolved_by=None, resolved_at=None)

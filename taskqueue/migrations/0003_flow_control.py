@@ -191,6 +191,14 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(blank=True, db_collation="C", default="", max_length=200)),
                 ("arrival_at", models.DateTimeField(help_text="When the next one would be due if all came evenly.")),
                 (
+                    "passes_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="The same, counting only steps that have passed, and when they really did.",
+                        null=True,
+                    ),
+                ),
+                (
                     "admitted",
                     models.BigIntegerField(db_default=0, default=0, help_text="How many have been let through."),
                 ),

@@ -124,6 +124,9 @@ class RateUse(models.Model):
     rate = models.ForeignKey(Rate, on_delete=models.CASCADE, related_name="uses", db_index=False)
     key = models.CharField(max_length=200, blank=True, default="", db_collation="C")
     arrival_at = models.DateTimeField(help_text="When the next one would be due if all came evenly.")
+    passes_at = models.DateTimeField(
+        null=True, blank=True, help_text="The same, counting only steps that have passed, and when they really did."
+    )
     admitted = models.BigIntegerField(default=0, db_default=0, help_text="How many have been let through.")
     admitted_at = models.DateTimeField(null=True, blank=True, help_text="The time that the last one was given.")
     held_until = models.DateTimeField(null=True, blank=True, help_text="Nobody passes before, as RetryAfter asked.")

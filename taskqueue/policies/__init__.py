@@ -6,7 +6,7 @@ cancels tasks · cron: starts by the clock · keys: templates of keys · matchin
 
 from taskqueue.policies.cron import Cron
 from taskqueue.policies.keys import KEY_MAX, Keyed, KeyTemplate
-from taskqueue.policies.limits import Admission, Limit, Rate
+from taskqueue.policies.limits import MOST_AT_A_TIME, Admission, Limit, Rate
 from taskqueue.policies.matching import MATCH_MAX, check_match, digest_for, match_digest, match_fields, matches
 from taskqueue.policies.retry import JITTER, LONGEST_WAIT, MOST_RETRIES, Retry
 from taskqueue.policies.starts import EVENT_NAME_MAX, Batch, CancelOn, Debounce, On, Singleton, is_event_name
@@ -17,6 +17,7 @@ __all__ = [
     "KEY_MAX",
     "LONGEST_WAIT",
     "MATCH_MAX",
+    "MOST_AT_A_TIME",
     "MOST_RETRIES",
     "Admission",
     "Batch",

@@ -43,7 +43,7 @@ MOVED = {
     Step: ("started_at", "finished_at", "until"),
     Wait: ("until", "created_at", "resolved_at"),
     Event: ("received_at", "routed_at"),
-    RateUse: ("arrival_at", "admitted_at", "held_until"),
+    RateUse: ("arrival_at", "passes_at", "admitted_at", "held_until"),
     Schedule: ("next_at", "last_at"),
     Attempt: ("started_at", "finished_at"),
     IdempotencyKey: ("expires_at",),

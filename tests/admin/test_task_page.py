@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine import control
-from taskqueue.models import Attempt, Step, Task
+from taskqueue.models import Attempt, Gate, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, messages_of, page_of, text_of
 
@@ -149,6 +149,28 @@ def test_the_number_of_queries_does_not_depend_on_the_steps(
             assert admin.get(page_of(task)).status_code == 200
 
 
+def test_an_unfinished_task_says_why_it_waits_and_who_stands_in_the_way(viewer, queued, django_assert_num_queries):
+    other = demo_task.enqueue(DemoRequest(label="first", delay_seconds=0))
+    Gate.objects.filter(pipeline=queued.pipeline_id).update(tasks=1)
+    with django_assert_num_queries(11):  # and why it waits: task, obstacles, queue
+        viewer.get(page_of(queued))
+    with InProcessWorker() as worker:
+        Task.objects.filter(pk=other.pk).update(
+            status="running", worker=worker.row, started_at=Now(), admitted_at=Now(), lease=1
+        )
+        response = viewer.get(page_of(queued))
+
+    assert (
+        f"Why is it waiting? The only place of pipeline demo/task is taken. …{str(other.pk)[-6:]} running "
+        "It is the next one. 1 of 1 live workers is busy."
+    ) in text_of(response)
+    assert page_of(other) in response.content.decode()
+
+
+def test_a_task_that_has_ended_or_runs_says_nothing_of_waiting(viewer, succeeded):
+    assert "Why is it waiting?" not in text_of(viewer.get(page_of(succeeded)))
+
+
 def test_reruns_and_their_origin_lead_to_each_other(viewer, succeeded):
     copy = control.rerun(succeeded.pk)
 
@@ -163,6 +185,26 @@ def test_a_task_of_a_pipeline_whose_code_is_gone_is_shown(viewer, failed, pipeli
 
     assert "gone/away" in text_of(response)
     assert len(badges(response)) == 3
+
+
+def test_drift_and_changed_code_are_shown(viewer, succeeded):
+    assert "Drift" not in text_of(viewer.get(page_of(succeeded)))
+    evil = "<script>alert(1)</script>"
+    notes = [
+        {"key": "", "kind": "version", "recorded": "1", "now": "2"},
+        {"key": "charge", "kind": "arguments", "recorded": '{"amount": 3}', "now": '{"amount": 4}'},
+        {"key": evil, "kind": "unused", "recorded": evil, "now": None},
+    ]
+    Task.objects.filter(pk=succeeded.pk).update(drift=notes, version="1", code_began="aaaa", code_ended="bbbb")
+
+    response = viewer.get(page_of(succeeded))
+
+    text = text_of(response)
+    assert "began on aaaa, ended on bbbb" in text
+    assert "Drift Where its record and the code that it ended on disagreed. Version The code no longer has" in text
+    assert "charge It is recorded with other arguments" in text
+    assert '{"amount": 3} Now {"amount": 4}' in text
+    assert evil not in response.content.decode()
 
 
 def test_key_labels_and_priority_are_shown(viewer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.ids import uuid7
-from taskqueue.models import Attempt
+from taskqueue.models import Attempt, Task
 from tests.api.conftest import problem_of
 
 
@@ -40,6 +40,29 @@ def test_attempts_of_the_body_are_shown_beside_the_steps(api, failed):
 
     assert [attempt["step"] for attempt in body["attempts"]] == [""]
     assert [step["attempts"] for step in body["steps"]] == [[], []]
+
+
+def test_the_code_that_it_ran_on_is_shown(api, succeeded, queued):
+    code = api.get(f"/api/tasks/{succeeded.pk}").json()["code"]
+    fresh = api.get(f"/api/tasks/{queued.pk}").json()
+
+    assert code["began"] == code["ended"] != ""
+    assert (code["version"], code["changed"]) == ("", False)
+    assert fresh["code"] == {"version": "", "began": "", "ended": "", "changed": False}
+    assert fresh["drift"] is None
+
+
+def test_drift_is_shown(api, succeeded):
+    notes = [
+        {"key": "charge", "kind": "arguments", "recorded": '{"amount": 3}', "now": '{"amount": 4}'},
+        {"key": "wrap", "kind": "unused", "recorded": "{}", "now": None},
+    ]
+    Task.objects.filter(pk=succeeded.pk).update(drift=notes, code_began="a", version="7")
+
+    body = api.get(f"/api/tasks/{succeeded.pk}").json()
+
+    assert body["drift"] == notes
+    assert (body["code"]["version"], body["code"]["changed"]) == ("7", True)
 
 
 def test_an_id_may_be_written_in_upper_case(api, queued):

@@ -20,6 +20,7 @@ NEVER_AT_A_DOOR = {
     errors.WrongPlace,
     errors.EventDoesNotFit,
     errors.OutputChanged,
+    errors.InvalidLimit,  # in the admin alone
     errors.StepFailed,
     errors.StepTimedOut,
 }

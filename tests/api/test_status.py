@@ -12,6 +12,7 @@ from django.db import connection
 from taskqueue.api import verbs
 from taskqueue.engine import control
 from taskqueue.ids import uuid7
+from taskqueue.models import Task
 from tests.api.conftest import enqueue_order, problem_of
 
 MEMBERS = {
@@ -24,7 +25,7 @@ def test_a_waiting_task_tells_what_it_waits_for(api, queued):
     body = api.get(f"/api/tasks/{queued.pk}/status").json()
 
     assert set(body) == MEMBERS
-    assert (body["status"], body["waiting_for"], body["next_run_at"] is None) == ("queued", "a free worker", False)
+    assert (body["status"], body["waiting_for"], body["next_run_at"] is None) == ("queued", "a live worker", False)
     assert (body["steps_done"], body["steps_known"]) == (0, 2)
 
 
@@ -81,7 +82,10 @@ def test_a_task_that_does_not_exist_is_not_found(api, query):
     assert problem_of(api.get(f"/api/tasks/{uuid7()}/status", **query)) == (404, "task-not-found", [])
 
 
-def test_two_queries_tell_the_status(api, queued, django_assert_num_queries):
+def test_two_queries_tell_the_status_and_one_more_what_it_waits_for(api, queued, django_assert_num_queries):
+    with django_assert_num_queries(3):
+        api.get(f"/api/tasks/{queued.pk}/status")
+    Task.objects.filter(pk=queued.pk).update(status="scheduled")
     with django_assert_num_queries(2):
         api.get(f"/api/tasks/{queued.pk}/status")
 

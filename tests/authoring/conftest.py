@@ -14,10 +14,12 @@ from taskqueue.engine import duty
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
     """Tests define pipelines as they need them; each one's are forgotten after it."""
-    before = dict(registry._pipelines)
+    before, steps = dict(registry._pipelines), dict(registry._steps)
     yield
     registry._pipelines.clear()
     registry._pipelines.update(before)
+    registry._steps.clear()
+    registry._steps.update(steps)
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
-from taskqueue import pipeline, step
+from taskqueue import Rate, pipeline, step
 from tests.authoring import shop
 
 
@@ -49,4 +51,43 @@ def test_a_setting_that_does_not_exist_is_an_error(settings):
     settings.TASKQUEUE = {"PAYLOAD_MAX": 1}
 
     with pytest.raises(SystemCheckError, match=r"(?s)taskqueue.E002.*no setting 'PAYLOAD_MAX'.*docs/settings.md"):
+        call_command("check")
+
+
+def test_a_rate_with_two_sets_of_numbers_is_an_error():
+    @step(rate=Rate(10, per=timedelta(seconds=1), name="checks-api"))
+    def one() -> None: ...
+
+    @step(rate="checks-api")
+    def two() -> None: ...
+
+    @pipeline("checks/rates", throttle=Rate(5, per=timedelta(seconds=1), name="checks-api"))
+    def body() -> None: ...
+
+    expected = r"(?s)taskqueue.E005.*'checks-api'.*5 in 1 s with a burst of 1 and 10 in 1 s.*HINT: Declare it once"
+    with pytest.raises(SystemCheckError, match=expected):
+        call_command("check")
+
+
+def test_a_rate_declared_twice_with_the_same_numbers_or_by_a_throttle_is_fine():
+    @step(rate=Rate(10, per=timedelta(seconds=1), name="checks-api"))
+    def one() -> None: ...
+
+    @step(rate="checks/rates")
+    def two() -> None: ...
+
+    @pipeline("checks/other", throttle=Rate(10, per=timedelta(seconds=1), name="checks-api"))
+    def other() -> None: ...
+
+    @pipeline("checks/rates", throttle=Rate(10, per=timedelta(seconds=1)))
+    def body() -> None: ...
+
+    call_command("check")
+
+
+def test_a_rate_that_nobody_declares_is_an_error():
+    @step(rate="checks-unknown")
+    def lost() -> None: ...
+
+    with pytest.raises(SystemCheckError, match=r"(?s)taskqueue.E006.*'checks-unknown'.*HINT: .*name='checks-unknown'"):
         call_command("check")

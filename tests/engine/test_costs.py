@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 
+from taskqueue import Rate, pipeline, step
 from taskqueue.engine import duty
 from taskqueue.engine.queries import listing, status_of
 from taskqueue.models import Task
@@ -14,6 +16,16 @@ from taskqueue.testing import InProcessWorker
 from tests.engine.leases import take
 from tests.engine.pipelines import one_step, three_steps
 from tests.engine.shared_starts import only
+
+
+@step(rate=Rate(1_000_000, per=timedelta(seconds=1), burst=1000, name="test/costs"))
+def cheap(number: int) -> int:
+    return number
+
+
+@pipeline("costs/rated")
+def rated(number: int) -> int:
+    return cheap(number)
 
 
 @contextmanager
@@ -99,5 +111,18 @@ def test_lists_and_status_cost_the_same_for_any_number_of_tasks(rows):
 
     with costs(statements=1):
         assert len(list(listing()[:50])) == rows
-    with costs(statements=2):
+    with costs(statements=3):
         status_of(task.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_step_with_a_rate_costs_one_statement_more():
+    with InProcessWorker() as worker:
+        for number in range(10):
+            rated.enqueue(number)
+        worker.work()  # mirrors the rate and uses its row
+        for number in range(10):
+            rated.enqueue(number)
+        heartbeat_and_first_claim = 2
+        with costs(statements=heartbeat_and_first_claim + 10 * 3, commits=heartbeat_and_first_claim + 10 * 3):
+            assert len(worker.work()) == 10

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from taskqueue.engine import duty
+from taskqueue.engine import control, duty
 from taskqueue.engine.claims import Claimant, claim
 from taskqueue.engine.execution import Execution
 from taskqueue.engine.journal import Journal
@@ -168,3 +168,14 @@ def test_whatever_is_a_number_is_progress(heart, fraction):
 
     eventually(lambda: Task.objects.get().progress == float(fraction))
     assert duty.look(1).dead == ()
+
+
+def test_a_heart_tells_a_long_step_that_its_task_was_cancelled(heart):
+    task = one_step.enqueue(1)
+    execution = Execution(Journal.load(take(heart.worker)), heart.activity, lambda: False)
+    heart.activity.begin_task(execution.lease)
+    assert not execution.cancelled
+
+    control.cancel(task.pk)
+
+    eventually(lambda: execution.cancelled)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from taskqueue import current_task, emit, event_of, pipeline, step, wait_any, wait_for
+from taskqueue import Rate, RetryAfter, current_task, emit, event_of, pipeline, step, wait_any, wait_for
 
 
 class Order(BaseModel):
@@ -72,3 +72,8 @@ fulfil.using(labels={"tenant": 1})  # error: [dict-item]
 total: int = fulfil(Order(number="A1"))  # error: [assignment]
 current_task().progress("half")  # error: [arg-type]
 current_task().id = None  # error: [assignment, misc]
+step(rate=10)  # error: [call-overload]
+Rate(10, timedelta(seconds=1))  # error: [call-arg]
+Rate(10, per=1)  # error: [arg-type]
+RetryAfter(10)  # error: [arg-type]
+RetryAfter(timedelta(1), hold="no")  # error: [arg-type]

@@ -16,9 +16,11 @@ from taskqueue import (
     CancelOn,
     Debounce,
     EventOf,
+    Limit,
     On,
     Permanent,
     Pipeline,
+    Rate,
     Retry,
     RetryAfter,
     Singleton,
@@ -26,8 +28,10 @@ from taskqueue import (
     StepFailed,
     aemit,
     current_task,
+    each,
     emit,
     event_of,
+    gather,
     pipeline,
     step,
     wait_any,
@@ -62,6 +66,24 @@ def record(order: Order) -> int:
 @step.atomic(name="record-again", retry=Retry.never())
 def record_again(order: Order) -> int:
     return record(order)
+
+
+@step(rate=Rate(10, per=timedelta(seconds=1), burst=2, key="{order.number}", name="shop/api"))
+def ask(order: Order) -> int:
+    raise RetryAfter(timedelta(minutes=1), "busy", hold=False)
+
+
+@step(rate="shop/api")
+async def ask_again(order: Order) -> int:
+    return 1
+
+
+@pipeline(
+    "shop/ask", step_concurrency=[Limit(10), Limit(2, key="{number}")], throttle=Rate(5, per=timedelta(seconds=1))
+)
+async def ask_twice(order: Order) -> int:
+    assert_type(await ask.aio(order), int)
+    return await ask_again(order)
 
 
 @step
@@ -153,3 +175,18 @@ fulfils_orders: Pipeline[[Order], Receipt] = fulfil
 bound: BoundPipeline[[Order], Receipt] = fulfil.using(key="A1", priority=3, labels={"tenant": "a"})
 called: Coroutine[Any, Any, bool] = notify_all([], note="x")
 enqueued: Coroutine[Any, Any, Task] = notify_all.using().aenqueue([])
+
+
+@step
+async def fetch(number: int) -> str:
+    return str(number)
+
+
+@pipeline("typing/parallel")
+def parallel(order: Order) -> None:
+    assert_type(gather(charge.defer(order), fetch.defer(1)), tuple[Receipt, str])
+    assert_type(gather(fetch.defer(1), errors="collect"), tuple[str | StepFailed])
+    assert_type(each(charge, [order]), list[Receipt])
+    assert_type(each(fetch, [1], limit=2), list[str])
+    assert_type(each(fetch, [1], errors="collect"), list[str | StepFailed])
+    assert_type(gather(*[fetch.defer(number) for number in range(3)]), tuple[str, ...])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from taskqueue import Batch, pipeline, step
+from taskqueue import Batch, Rate, pipeline, step
 
 PATIENCE = 60.0
 
@@ -80,3 +80,46 @@ def wait_at_gate(notes: str) -> str:
     while not Path(notes).with_name("gate").exists():
         time.sleep(0.02)
     return "done"
+
+
+@step(rate=Rate(10, per=timedelta(seconds=1), name="tests-api"))
+def call_rated(number: int) -> int:
+    """Next to nothing, ten times a second."""
+    return number
+
+
+@step(rate="tests-api")
+def call_also_rated(number: int) -> int:
+    """The same, of another pipeline."""
+    return number
+
+
+@pipeline("tests/rated")
+def ask(number: int) -> int:
+    """One rated step."""
+    return call_rated(number)
+
+
+@pipeline("tests/also-rated")
+def ask_too(number: int) -> int:
+    """One step with the same rate."""
+    return call_also_rated(number)
+
+
+@pipeline("tests/throttled", throttle=Rate(10, per=timedelta(seconds=1)))
+def begin_evenly(number: int) -> int:
+    """Nothing, ten times a second."""
+    return number
+
+
+@step
+def nap_in_turn(seconds: float) -> float:
+    """Take a while."""
+    time.sleep(seconds)
+    return seconds
+
+
+@pipeline("tests/in-turn", step_concurrency=2)
+def nap_twice_in_turn(seconds: float) -> float:
+    """Two steps that take a while, of which two at a time."""
+    return nap_in_turn(seconds) + nap_in_turn(seconds)

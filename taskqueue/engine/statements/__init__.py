@@ -6,15 +6,19 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
 
     enqueueing   tasks are made
     starting     or another one stands in, or the clock makes them
+    families     tasks that others have made, and what is told of their end
     events       what is sent, waited for and routed
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
+    explaining   why a task is not running
     recording    what a task has done
+    drifting     what its steps were called with
     tending      what doorbells and hearts do
     running      how a statement is run
 """
 
 from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
+from taskqueue.engine.statements.drifting import LOAD_INPUTS
 from taskqueue.engine.statements.enqueueing import ENQUEUE
 from taskqueue.engine.statements.events import (
     CANCELLED_BY,
@@ -34,8 +38,30 @@ from taskqueue.engine.statements.events import (
     SEND,
     UNROUTED,
 )
+from taskqueue.engine.statements.explaining import BOOKED, COUNTED, HOLDERS, OBSTACLES, QUEUE
+from taskqueue.engine.statements.families import (
+    BE_CHILD,
+    BRANCHES_AT_WORK,
+    CANCEL_ALL,
+    DISSOLVE,
+    FORSAKEN,
+    LOCK_FREE_PARENT,
+    LOCK_FREE_UNTOLD,
+    LOCK_OVERDUE,
+    LOCK_PARENT,
+    LOCK_UNTOLD,
+    MAKE_BRANCHES,
+    MOVE_ATTEMPTS,
+    OVERDUE,
+    REFUSE_CHILD,
+    RELEASE,
+    RESOLVE_PARENT,
+    TOLD,
+    UNTOLD,
+)
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
+from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
 from taskqueue.engine.statements.recording import (
     CHECKPOINT,
     FAIL_BODY,
@@ -48,63 +74,102 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
+from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
 from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE, REPLACE
 from taskqueue.engine.statements.tending import (
     BEAT,
     LOOK,
+    PATIENCE,
     PROMOTE,
     PROMOTED_AT_ONCE,
     RECOVER,
     REPORT_PROGRESS,
     RING,
+    STILL_HELD,
 )
 
 __all__ = [
     "ADD_TO_BATCH",
     "ADMIT",
     "BEAT",
+    "BE_CHILD",
+    "BOOKED",
+    "BRANCHES_AT_WORK",
     "CANCELLED_BY",
+    "CANCEL_ALL",
     "CHECKPOINT",
     "CLAIM",
     "CLOSE_OVERDUE",
     "CLOSE_WAITS",
+    "COUNTED",
+    "CROWDED",
     "DEBOUNCE",
+    "DISSOLVE",
     "EMIT",
     "ENQUEUE",
     "FAIL_BODY",
     "FINISH",
+    "FORGET_TIMES",
+    "FORSAKEN",
     "FREE_ID",
+    "FREE_SLOT",
+    "GRANT_SLOTS",
     "HELD",
     "HOLD",
+    "HOLDERS",
+    "HOLD_BACK",
+    "HOLD_RATE",
+    "LOAD_INPUTS",
     "LOAD_JOURNAL",
     "LOCK_EVENT",
     "LOCK_EVENT_NAME",
+    "LOCK_FREE_PARENT",
+    "LOCK_FREE_UNTOLD",
     "LOCK_GATE",
     "LOCK_LISTENERS",
+    "LOCK_OVERDUE",
+    "LOCK_PARENT",
+    "LOCK_UNTOLD",
     "LOOK",
     "LOOK_BACK",
     "LOOK_BACK_FOR",
+    "MAKE_BRANCHES",
+    "MOVE_ATTEMPTS",
     "NEXT",
     "NEXT_SCHEDULE",
+    "OBSTACLES",
     "OPEN_FIELDS",
+    "OVERDUE",
+    "PASS",
+    "PATIENCE",
     "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
     "PUT_BACK",
+    "QUEUE",
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
+    "REFUSE_CHILD",
     "REGISTER_WAIT",
+    "RELEASE",
     "REPLACE",
     "REPORT_PROGRESS",
+    "RESERVE",
     "RESOLVE",
     "RESOLVE_ALL",
+    "RESOLVE_PARENT",
     "RING",
     "ROUTED",
     "SEND",
     "SET_WAITING",
+    "START",
+    "STILL_HELD",
+    "TAKE_SLOT",
+    "TOLD",
     "TRY_AGAIN",
     "UNROUTED",
+    "UNTOLD",
     "WAKE",
     "WAKE_ALL",
     "WALK_ON",

@@ -10,7 +10,7 @@ from taskqueue.engine.statements.gates import KNOWN, OPENINGS
 # that have not started.
 HEADS: Final = f"""
 {KNOWN}, heads AS MATERIALIZED (
-    SELECT lane.name AS lane, known.fingerprint, known.gated, head.sort_at
+    SELECT lane.name AS lane, known.fingerprint, known.gated, known.stepped, head.sort_at
     FROM known CROSS JOIN LATERAL (
         SELECT known.name UNION ALL SELECT known.name || '+' WHERE NOT known.gated
     ) AS lane (name)
@@ -32,9 +32,9 @@ NEXT: Final = f"""
     WHERE openings.sort_at < coalesce((SELECT min(heads.sort_at) FROM heads), 'infinity')
     ORDER BY openings.sort_at LIMIT 1
 ), head AS MATERIALIZED (
-    SELECT ready.id, ready.sort_at, best.fingerprint, best.gated
+    SELECT ready.id, ready.sort_at, best.fingerprint, best.gated, best.stepped
     FROM (
-        SELECT heads.lane, heads.fingerprint, heads.gated FROM heads
+        SELECT heads.lane, heads.fingerprint, heads.gated, heads.stepped FROM heads
         WHERE NOT EXISTS (SELECT FROM door) ORDER BY heads.sort_at
     ) AS best
     CROSS JOIN LATERAL (
@@ -51,15 +51,18 @@ NEXT: Final = f"""
         started_at = coalesce(task.started_at, statement_timestamp()),
         admitted_at = coalesce(task.admitted_at, statement_timestamp()),
         finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
-        code_began = CASE WHEN task.code_began = '' THEN head.fingerprint ELSE task.code_began END
+        code_began = CASE
+            WHEN task.code_began <> '' THEN task.code_began
+            ELSE coalesce(%(kept)s::jsonb #>> ARRAY[task.pipeline_id, task.version], head.fingerprint)
+        END
     FROM head
     WHERE task.id = head.id AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
-        task.version, task.branch, task.depth, task.echo, task."group", head.gated,
+        task.version, task.branch, task.depth, task.echo, task."group", head.gated, head.stepped,
         CASE WHEN task.branch = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.sort_at
+        task.parent_id, task.parent_key, task.sort_at
 )
 """
 

@@ -27,7 +27,12 @@ known AS MATERIALIZED (
         coalesce(gate.tasks_per_key, gate.declared_tasks_per_key) AS most_per_key,
         coalesce(
             gate.tasks, gate.declared_tasks, gate.tasks_per_key, gate.declared_tasks_per_key
-        ) IS NOT NULL OR gate.rate_id IS NOT NULL AS gated,
+        ) IS NOT NULL OR gate.rate_id IS NOT NULL
+            -- Grouped for the sake of their steps alone, tasks stand in the queues of their groups all the same.
+            OR gate.key <> '' AS gated,
+        coalesce(
+            gate.steps, gate.declared_steps, gate.steps_per_key, gate.declared_steps_per_key
+        ) IS NOT NULL AS stepped,
         gate.rate_id, gate.rate_is_keyed, gate.last_group,
         spacing.gap, spacing.slack, greatest(spacing.gap, interval '1 minute') AS ahead
     FROM unnest(%(pipelines)s::text[], %(codes)s::text[]) AS code (name, fingerprint)
@@ -197,7 +202,8 @@ WITH {KNOWN}, starts AS MATERIALIZED (
     UPDATE taskqueue_task task
     SET admitted_at = statement_timestamp(),
         status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
-        waits_at = CASE WHEN timed.allowed_at > statement_timestamp() THEN timed.rate_id ELSE '' END,
+        -- Until it passes: a start that comes late, because workers were busy, must not come together with the next.
+        waits_at = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority)
     FROM timed

@@ -13,12 +13,16 @@ RECORD_PAUSE: Final = """
 INSERT INTO taskqueue_step (
     task_id, key, name, kind, status, failures, input, input_hash, until, child_id, started_at, finished_at
 )
-VALUES (
-    %(task)s::uuid, %(key)s::text, %(name)s::text, %(kind)s::text, 'waiting', 0, %(input)s::jsonb, %(input_hash)s::text,
-    coalesce(%(until)s::timestamptz, statement_timestamp() + %(delay)s::interval), %(child)s::uuid,
-    statement_timestamp(), statement_timestamp()
-)
+SELECT
+    %(task)s::uuid, pause.key, pause.name, pause.kind, 'waiting', 0, pause.input::jsonb, pause.input_hash,
+    coalesce(pause.until, statement_timestamp() + pause.delay), NULL, statement_timestamp(), statement_timestamp()
+FROM unnest(
+    %(keys)s::text[], %(names)s::text[], %(kinds)s::text[], %(inputs)s::text[], %(input_hashes)s::text[],
+    %(untils)s::timestamptz[], %(delays)s::interval[]
+) WITH ORDINALITY AS pause (key, name, kind, input, input_hash, until, delay, position)
+ORDER BY pause.position
 ON CONFLICT (task_id, key) DO NOTHING
+RETURNING key
 """
 
 # What the body no longer asks for is forgotten. The task goes on at once if all that it waits for is there already,
@@ -26,14 +30,15 @@ ON CONFLICT (task_id, key) DO NOTHING
 SET_WAITING: Final = """
 WITH forgotten AS (
     DELETE FROM taskqueue_step
-    WHERE task_id = %(task)s::uuid AND status = 'waiting' AND kind <> 'step' AND key <> ALL (%(keys)s::text[])
+    WHERE task_id = %(task)s::uuid AND status = 'waiting' AND kind <> 'step'
+        AND key NOT IN (SELECT unnest(%(keys)s::text[]))
     RETURNING key
 ), unasked AS (
     DELETE FROM taskqueue_wait WHERE task_id = %(task)s::uuid AND step_key IN (SELECT key FROM forgotten)
 ), open AS (
     SELECT count(*) = 0 OR coalesce(min(until) <= statement_timestamp(), false) AS is_over, min(until) AS until
     FROM taskqueue_step
-    WHERE task_id = %(task)s::uuid AND status = 'waiting' AND key = ANY (%(keys)s::text[])
+    WHERE task_id = %(task)s::uuid AND status = 'waiting' AND key IN (SELECT unnest(%(keys)s::text[]))
 )
 UPDATE taskqueue_task task
 SET status = CASE WHEN open.is_over THEN 'queued' ELSE 'waiting' END, waits_at = '',
@@ -41,7 +46,7 @@ SET status = CASE WHEN open.is_over THEN 'queued' ELSE 'waiting' END, waits_at =
     sort_at = CASE WHEN open.is_over THEN statement_timestamp() ELSE open.until END
         - make_interval(secs => task.priority)
 FROM open
-WHERE task.id = %(task)s::uuid
+WHERE task.id = %(task)s::uuid AND task.status = 'running'
 RETURNING task.status
 """
 

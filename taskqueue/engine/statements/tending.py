@@ -136,6 +136,12 @@ SET beat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::
 WHERE id = %(worker)s::int AND ended_at IS NULL
 """
 
+# Without a lock: asked of a task that lasts.
+STILL_HELD: Final = """
+SELECT id FROM taskqueue_task
+WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
+"""
+
 REPORT_PROGRESS: Final = f"""
 WITH {HELD}
 UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %(note)s::text
@@ -145,3 +151,9 @@ FROM held WHERE task.id = held.id
 # Its own tiny transaction after the caller's commit: NOTIFY takes a lock on the whole instance until it commits. The
 # wake-up may be lost, so it need not wait for the disk.
 RING: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"
+
+# The former value, and the new one from here on.
+PATIENCE: Final = """
+SELECT former.value FROM (SELECT current_setting('lock_timeout') AS value OFFSET 0) AS former
+CROSS JOIN LATERAL (SELECT set_config('lock_timeout', %(patience)s::text, false), former.value) AS latter
+"""

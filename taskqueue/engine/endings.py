@@ -1,0 +1,52 @@
+"""Endings: the handlers and the event that follow the end of a task, made in the transaction that tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskqueue import codec
+from taskqueue.definitions import PipelineDefinition, registry
+from taskqueue.engine import statements
+from taskqueue.engine.intake import Options, insert
+from taskqueue.errors import TooLarge, UnknownPipeline
+from taskqueue.ids import uuid7
+from taskqueue.models import Task
+from taskqueue.states import TaskStatus
+
+EVENTS = {TaskStatus.SUCCEEDED: "completed", TaskStatus.FAILED: "failed", TaskStatus.CANCELLED: "cancelled"}
+
+
+def follow(task: Task) -> None:
+    """Make the handler's task and the event for a task that has ended, if there is a handler and a listener."""
+    try:
+        definition = registry.get(task.pipeline_id)
+    except UnknownPipeline:
+        return
+    handler = definition.handlers.get(task.status)
+    if handler is not None:
+        handle(handler, task)
+    name = f"{definition.name}.{EVENTS[TaskStatus(task.status)]}"
+    if definition.policies.announce or registry.mentions(name):
+        announce(name, task)
+
+
+def handle(handler: PipelineDefinition, task: Task) -> None:
+    """Make the task that handles the end."""
+    facts = {"task": str(task.pk), "pipeline": task.pipeline_id, "error": task.error, "reason": task.cancel_reason}
+    options = Options(labels=task.labels)
+    try:
+        insert(handler, handler.payload.check({**facts, "payload": task.payload}), options=options)
+    except TooLarge:
+        insert(handler, handler.payload.check({**facts, "payload": None}), options=options)
+
+
+def announce(name: str, task: Task) -> None:
+    """Write the event that says so; a sweep routes it."""
+    data: dict[str, Any] = {"task": str(task.pk), "pipeline": task.pipeline_id, "payload": task.payload}
+    data["labels"] = task.labels
+    if task.status == TaskStatus.SUCCEEDED:
+        data["result"] = task.result
+    else:
+        data["error"] = task.error or {"type": "Cancelled", "message": task.cancel_reason, "step": None}
+    values = {"id": uuid7(), "name": name, "data": codec.write(data), "external_id": "", "source": task.pk}
+    statements.fetch(statements.SEND, values)

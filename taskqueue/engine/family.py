@@ -1,0 +1,149 @@
+"""Families: a body has tasks made that do something for it, and waits for them.
+
+A branch is a step on any worker; it dissolves into its parent's record when it ends. A child is a task of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from uuid import UUID
+
+from django.db import transaction
+
+from taskqueue import codec
+from taskqueue.conf import settings
+from taskqueue.context import Pause
+from taskqueue.definitions import registry
+from taskqueue.engine import statements
+from taskqueue.engine.claims import Lease
+from taskqueue.engine.echoes import tell_now
+from taskqueue.engine.intake import Options, Origin, insert
+from taskqueue.engine.wakeups import ring_on_commit
+from taskqueue.errors import TaskqueueError, TooDeep
+from taskqueue.ids import uuid7
+from taskqueue.models import Task
+
+
+def check_depth(lease: Lease, pauses: Sequence[Pause]) -> None:
+    """See that a child does not stand too deep.
+
+    Raises:
+        TooDeep
+    """
+    most = settings().DEPTH_MAX
+    for pause in pauses:
+        if pause.offspring is not None and not pause.offspring.branch and lease.depth >= most:
+            raise TooDeep(pause.offspring.pipeline, most)
+
+
+def make(lease: Lease, pauses: Sequence[Pause]) -> None:
+    """In the transaction that records these pauses: make the tasks that they wait for."""
+    make_branches(lease, [pause for pause in pauses if pause.offspring is not None and pause.offspring.branch])
+    for pause in pauses:
+        if pause.offspring is not None and not pause.offspring.branch:
+            make_child(lease, pause)
+
+
+def make_branches(lease: Lease, pauses: Sequence[Pause]) -> None:
+    """Make the tasks of branches, all by one statement. Beyond their limit they are held until another one ends."""
+    if not pauses:
+        return
+    begun: Counter[str] = Counter()
+    if any(pause.offspring is not None and pause.offspring.limit is not None for pause in pauses):
+        begun.update(dict(statements.fetch(statements.BRANCHES_AT_WORK, {"task": lease.task})))
+    held = []
+    for pause in pauses:
+        offspring = pause.offspring
+        assert offspring is not None  # noqa: S101 - chosen by the caller
+        held.append(offspring.limit is not None and begun[offspring.branch] >= offspring.limit)
+        begun[offspring.branch] += not held[-1]
+    values = {
+        "ids": [uuid7() for _ in pauses],
+        "keys": [pause.key for pause in pauses],
+        "payloads": [pause.offspring.payload for pause in pauses if pause.offspring],
+        "branches": [pause.offspring.branch for pause in pauses if pause.offspring],
+        "limits": [pause.offspring.limit for pause in pauses if pause.offspring],
+        "held": held,
+    }
+    statements.fetch(statements.MAKE_BRANCHES, {**values, "task": lease.task})
+    ring_on_commit()
+
+
+def make_child(lease: Lease, pause: Pause) -> None:
+    """Make a child task. One that cannot be made has failed: nobody would ever end the wait for it."""
+    offspring = pause.offspring
+    assert offspring is not None  # noqa: S101 - chosen by the caller
+    origin = Origin(parent=lease.task, parent_key=pause.key, depth=lease.depth + 1)
+    options = offspring.options or Options()
+    try:
+        with transaction.atomic():
+            definition = registry.get(offspring.pipeline)
+            child = insert(definition, offspring.payload, options=options, origin=origin)
+            if child.duplicate and child.parent_id == lease.task and child.has_ended:
+                # Its key still stands for the one of an earlier try, which a person has retried.
+                child = insert(definition, offspring.payload, options=replace(options, force=True), origin=origin)
+    except TaskqueueError as error:
+        refuse(lease, pause, type(error).__qualname__, error.detail)
+        return
+    if child.duplicate:
+        reason = f"Task {child.pk} stands in its place, by its key or as the only one at a time; it is not a child."
+        refuse(lease, pause, "DuplicateChild", reason)
+        return
+    statements.fetch(statements.BE_CHILD, {"task": lease.task, "key": pause.key, "child": child.pk})
+
+
+def refuse(lease: Lease, pause: Pause, kind: str, message: str) -> None:
+    """Record that a child could not be made."""
+    error = codec.write({"type": kind, "message": codec.printable(message)})
+    statements.fetch(statements.REFUSE_CHILD, {"task": lease.task, "key": pause.key, "error": error})
+
+
+def close_overdue(lease: Lease) -> None:
+    """End what a task waits for and is over by the clock; children that were too slow are cancelled."""
+    with transaction.atomic():
+        if not statements.fetch(statements.HOLD, lease.fence):
+            return
+        over = statements.fetch(statements.CLOSE_OVERDUE, {"task": lease.task})
+        reason = "Its parent did not wait any longer."
+        cancel_tree([child for _key, _kind, child in over if child is not None], reason=reason)
+
+
+def forget(task: UUID) -> None:
+    """Cancel the tasks that a body no longer asks for: none of its waiting steps is theirs any more."""
+    rows = statements.fetch(statements.FORSAKEN, {"task": task})
+    cancel_tree([child for (child,) in rows], reason="Its parent no longer asks for it.")
+
+
+def cancel_tree(tasks: list[UUID], *, reason: str) -> list[UUID]:
+    """In a transaction: cancel these tasks, if they have not ended, and all below them; parents first.
+
+    Branches leave nothing behind.
+
+    Returns:
+        Those of the first that were cancelled.
+    """
+    first: list[UUID] | None = None
+    while tasks:
+        values = {"tasks": tasks, "reason": reason[:300]}
+        rows = statements.fetch(statements.CANCEL_ALL, values)
+        cancelled = [task for task, branch, _echo in rows if not branch]
+        if branches := [task for task, branch, _echo in rows if branch]:
+            statements.fetch(statements.DISSOLVE, {"tasks": branches})
+        for task, branch, echo in rows:
+            if echo and not branch:
+                transaction.on_commit(partial(tell_now, task), robust=True)
+        first = cancelled if first is None else first
+        tasks = children_of(cancelled)
+        reason = "Its parent was cancelled."
+    return first or []
+
+
+def children_of(tasks: list[UUID]) -> list[UUID]:
+    """The tasks right below these that have not ended, in one order."""
+    if not tasks:
+        return []
+    below = Task.objects.filter(parent__in=tasks, finished_at=None).order_by("pk")
+    return list(below.values_list("pk", flat=True))

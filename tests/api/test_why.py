@@ -1,0 +1,58 @@
+"""GET /api/tasks/{id}/why."""
+
+from __future__ import annotations
+
+from django.db.models.functions import Now
+
+from taskqueue.engine.why import why
+from taskqueue.ids import uuid7
+from taskqueue.models import Pipeline
+from tests.api.conftest import problem_of
+
+MEMBERS = {
+    "code", "sentence", "name", "step", "attempt", "since", "until", "by", "cause", "limit", "taken", "key", "holders",
+    "events", "ahead", "ahead_is_more", "expected_at", "workers", "workers_busy",
+}  # fmt: skip
+
+
+def test_the_reasons_are_told_the_hardest_first(api, queued):
+    Pipeline.objects.filter(name=queued.pipeline_id).update(
+        paused_at=Now(), paused_by="dana", pause_reason="stocktaking"
+    )
+
+    body = api.get(f"/api/tasks/{queued.pk}/why").json()
+
+    assert set(body) == {"id", "pipeline", "status", "as_of", "reasons"}
+    assert (body["id"], body["pipeline"], body["status"]) == (str(queued.pk), queued.pipeline_id, "queued")
+    assert [reason["code"] for reason in body["reasons"]] == ["paused", "no_worker", "turn"]
+    assert all(set(reason) == MEMBERS for reason in body["reasons"])
+    assert (body["reasons"][0]["by"], body["reasons"][0]["cause"]) == ("dana", "stocktaking")
+    assert [reason["sentence"] for reason in body["reasons"]] == [each.sentence for each in why(queued.pk).reasons]
+
+
+def test_the_status_says_the_first_reason_in_short(api, queued):
+    assert api.get(f"/api/tasks/{queued.pk}/status").json()["waiting_for"] == "a live worker"
+
+
+def test_an_ended_task_has_a_reason_too(api, failed):
+    (reason,) = api.get(f"/api/tasks/{failed.pk}/why").json()["reasons"]
+
+    assert reason["code"] == "ended"
+    assert "It failed at " in reason["sentence"]
+
+
+def test_a_task_that_does_not_exist_is_not_found(api):
+    assert problem_of(api.get(f"/api/tasks/{uuid7()}/why")) == (404, "task-not-found", [])
+
+
+def test_it_is_told_to_those_who_may_view_tasks(caller_with, stranger, queued):
+    assert problem_of(stranger.get(f"/api/tasks/{queued.pk}/why"))[:2] == (401, "login-required")
+    assert caller_with("view_task").get(f"/api/tasks/{queued.pk}/why").status_code == 200
+
+
+def test_it_is_not_told_to_others(caller_with, queued):
+    assert problem_of(caller_with("add_task").get(f"/api/tasks/{queued.pk}/why"))[0] == 403
+
+
+def test_it_takes_no_posts(api, queued):
+    assert api.post(f"/api/tasks/{queued.pk}/why").status_code == 405

@@ -1,0 +1,200 @@
+"""Rates of starts: never exceeded, nobody is lost, and whoever waits knows until when."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from taskqueue import Rate, RetryAfter, pipeline, step
+from taskqueue.engine import control
+from taskqueue.engine.queries import status_of
+from taskqueue.models import RateUse, Task
+from taskqueue.testing import advance, work
+from tests.engine.test_rates import now, reload, waits
+
+pytestmark = pytest.mark.django_db
+
+SECONDS = timedelta(seconds=10)
+
+
+@step
+def done(number: int) -> int:
+    return number
+
+
+@pipeline("throttles/even", throttle=Rate(4, per=SECONDS))
+def even(number: int) -> int:
+    return done(number)
+
+
+@pipeline("throttles/burst", throttle=Rate(5, per=SECONDS, burst=5))
+def burst(number: int) -> int:
+    return done(number)
+
+
+@pipeline("throttles/keyed", throttle=Rate(1, per=SECONDS, key="{tenant}"))
+def keyed(tenant: str) -> str:
+    return tenant
+
+
+@step(rate="throttles/shared")
+def paid(number: int) -> int:
+    if number == 429:
+        raise RetryAfter(timedelta(minutes=10), "slow down")
+    return number
+
+
+@pipeline("throttles/start", throttle=Rate(1, per=SECONDS, name="throttles/shared"))
+def start(number: int) -> int:
+    return done(number)
+
+
+@pipeline("throttles/step")
+def at_step(number: int) -> int:
+    return paid(number)
+
+
+def run_out(seconds=2.5, rounds=40):
+    """Work until all is done, a little time after the other."""
+    for _ in range(rounds):
+        work()
+        if not Task.objects.exclude(status="succeeded").exists():
+            return
+        advance(seconds=seconds)
+    raise AssertionError(list(Task.objects.values_list("status", "due_at", "waits_at")))
+
+
+def most_in_a_window(times, length):
+    """How many lie in the fullest window of this length."""
+    times = sorted(times)
+    return max(sum(first <= each < first + length for each in times) for first in times)
+
+
+@pytest.mark.parametrize(("throttled", "most"), [(even, 4), (burst, 9)])
+def test_no_window_holds_more_starts_than_the_rate_and_all_start_in_their_order(throttled, most):
+    tasks = [throttled.enqueue(number) for number in range(20)]
+
+    run_out(2.5)
+
+    started = list(Task.objects.order_by("pk").values_list("started_at", flat=True))
+    assert most_in_a_window(started, SECONDS) <= most
+    assert all(earlier < later for earlier, later in pairwise(started))
+    assert {reload(task).result for task in tasks} == set(range(20))
+
+
+@pytest.mark.parametrize(("throttled", "most"), [(even, 4), (burst, 9)])
+@pytest.mark.parametrize("seconds", [0.7, 26])
+def test_no_window_holds_more_though_workers_come_late(throttled, most, seconds):
+    for number in range(20):
+        throttled.enqueue(number)
+
+    run_out(seconds, rounds=200)
+
+    assert most_in_a_window(Task.objects.values_list("started_at", flat=True), SECONDS) <= most
+
+
+def test_evenly_spaced_starts_are_never_closer_than_the_interval():
+    for number in range(10):
+        even.enqueue(number)
+
+    run_out()
+
+    started = list(Task.objects.order_by("started_at").values_list("started_at", flat=True))
+    assert min(second - first for first, second in pairwise(started)) >= timedelta(seconds=2.5)
+
+
+def test_a_start_that_is_held_back_waits_until_its_time_and_says_for_what():
+    even.enqueue(1)
+    task = even.enqueue(2)
+    work()
+
+    assert 2 <= waits(task) <= 3
+    snapshot = status_of(task.pk)
+    assert (snapshot.waiting_for, snapshot.started_at) == ("the rate throttles/even", None)
+    assert snapshot.next_run_at == reload(task).due_at
+
+
+def test_each_key_has_a_throttle_of_its_own():
+    tasks = [keyed.enqueue(tenant) for tenant in "aabbc"]
+    work()
+
+    assert [reload(task).status for task in tasks] == ["succeeded", "waiting"] * 2 + ["succeeded"]
+    assert set(RateUse.objects.values_list("key", flat=True)) == {"a", "b", "c"}
+
+
+def test_starts_and_steps_share_a_rate_by_its_name():
+    first, second, third = start.enqueue(1), at_step.enqueue(2), start.enqueue(3)
+    work()
+
+    assert reload(first).status == "succeeded"
+    assert sorted([waits(second), waits(third)]) == [10, 20]
+    run_out()
+    passed = [
+        Task.objects.get(pk=first.pk).started_at,
+        reload(second).steps.get().started_at,
+        Task.objects.get(pk=third.pk).started_at,
+    ]
+    assert min(later - earlier for earlier, later in pairwise(sorted(passed))) >= SECONDS - timedelta(seconds=0.5)
+
+
+def test_a_step_that_is_told_to_wait_holds_starts_back_too():
+    told = at_step.enqueue(429)
+    work()
+    assert reload(told).status == "retrying"
+
+    task = start.enqueue(1)
+    work()
+
+    assert reload(task).status in {"queued", "waiting"}
+    advance(minutes=5)
+    work()
+    assert reload(task).started_at is None
+    advance(minutes=5)
+    work()
+    assert reload(task).status == "succeeded"
+
+
+def test_a_start_that_was_given_a_time_before_a_hold_waits_for_its_end():
+    start.enqueue(0)
+    work()
+    told = at_step.enqueue(429)
+    work()
+    task = start.enqueue(1)
+    work()
+    assert [waits(told), waits(task)] == [10, 20]
+    advance(seconds=10)
+    work()
+
+    advance(seconds=10)
+    work()
+
+    assert reload(task).started_at is None
+    advance(minutes=10)
+    work()
+    assert reload(task).status == "succeeded"
+
+
+def test_starts_that_all_come_late_do_not_come_together():
+    tasks = [even.enqueue(number) for number in range(10)]
+    work()
+    advance(hours=1)  # all workers were busy
+
+    work()
+
+    assert [reload(task).status for task in tasks].count("succeeded") == 2
+    assert [waits(task) for task in tasks[2:4]] == [2, 5]
+    assert reload(tasks[3]).started_at is None
+
+
+def test_a_task_retried_by_a_person_starts_under_the_throttle_again():
+    task, other = even.enqueue(1), even.enqueue(2)
+    work()
+    control.cancel(other.pk)
+    control.retry(other.pk)
+    work()
+
+    assert reload(task).status == "succeeded"
+    assert reload(other).due_at > now()
+    run_out()

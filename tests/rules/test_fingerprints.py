@@ -1,0 +1,123 @@
+"""Fingerprints: what counts as a change of a pipeline's code."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from taskqueue import pipeline, step
+from taskqueue.definitions import fingerprint, registry
+from taskqueue.definitions.fingerprints import strip, written
+
+BODY = """
+def body(order: str, amount: int = 1) -> str:
+    receipt = charge(order)
+    return f"{receipt!r:>10} of {amount}" if amount > 0 else charge.named("more")(order)
+"""
+
+
+@step
+def charge(order: str) -> str:
+    return order
+
+
+@pytest.fixture(autouse=True)
+def _own_registry():
+    before = dict(registry._pipelines)
+    yield
+    registry._pipelines.clear()
+    registry._pipelines.update(before)
+
+
+def defined(source: str, **names: Any) -> str:
+    """The fingerprint of the pipeline whose body is the last function of a module with this source."""
+    registry._pipelines.pop("prints/shop", None)
+    file = f"<prints {hash(source)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    space: dict[str, Any] = {"charge": charge, "pipeline": pipeline, "step": step, "__name__": "prints", **names}
+    exec(compile(textwrap.dedent(source), file, "exec"), space)  # noqa: S102 - our own examples
+    function: Callable[..., Any] = space["body"]
+    made = function if hasattr(function, "definition") else pipeline("prints/shop")(function)
+    return fingerprint(made.definition)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        BODY,
+        BODY.replace("    receipt", "    # a comment\n    receipt"),
+        BODY.replace("    receipt", '    """A docstring."""\n    receipt'),
+        BODY.replace("charge(order)\n", "charge(\n        order,\n    )\n"),
+        BODY.replace('"more"', "'more'"),
+        "\n\n\n" + BODY.replace("    return", "\n\n    return"),
+        BODY.replace("\ndef body", '\n@pipeline("prints/shop", version="7", concurrency=3)\ndef body'),
+    ],
+)
+def test_how_it_is_written_does_not_count(source):
+    assert defined(source) == defined(BODY)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        BODY.replace("amount > 0", "amount >= 0"),
+        BODY.replace("= 1", "= 2"),
+        BODY.replace('"more"', '"another"'),
+        BODY.replace("def body", "async def body"),
+        BODY.replace("    return", "    charge.named('again')(order)\n    return"),
+    ],
+)
+def test_what_it_does_counts(source):
+    assert defined(source) != defined(BODY)
+
+
+def test_a_body_that_consists_of_a_docstring_is_one():
+    assert defined('def body() -> None:\n    """Nothing."""\n') == defined("def body() -> None:\n    pass\n")
+
+
+def test_the_code_and_the_name_of_a_step_that_it_names_count():
+    @step(name="charge")
+    def other(order: str) -> str:
+        return order + "!"
+
+    @step(name="charge-card")
+    def charge(order: str) -> str:
+        return order
+
+    prints = {defined(BODY), defined(BODY, charge=other), defined(BODY, charge=charge)}
+
+    assert len(prints) == 3
+
+
+def test_the_name_of_the_function_does_not_count():
+    source = BODY.replace("def body", "def older") + "\nbody = older\n"
+
+    assert defined(source) == defined(BODY)
+
+
+def test_it_is_the_same_in_every_version_of_python():
+    # Whichever Python runs this test: what newer ones add to a tree (type_params) and leave out of its dump (empty
+    # lists) must not show, or every task in flight would look changed after an upgrade.
+    assert written(strip(ast.parse(BODY))) == (
+        "FunctionDef(name='',args=arguments(args=[arg(arg='order',annotation=Name(id='str',ctx=Load())),"
+        "arg(arg='amount',annotation=Name(id='int',ctx=Load()))],defaults=[Constant(1)]),"
+        "body=[Assign(targets=[Name(id='receipt',ctx=Store())],value=Call(func=Name(id='charge',ctx=Load()),"
+        "args=[Name(id='order',ctx=Load())])),Return(value=IfExp(test=Compare(left=Name(id='amount',ctx=Load()),"
+        "ops=[Gt()],comparators=[Constant(0)]),body=JoinedStr(values=[FormattedValue(value=Name(id='receipt',"
+        "ctx=Load()),conversion=114,format_spec=JoinedStr(values=[Constant('>10')])),Constant(' of '),"
+        "FormattedValue(value=Name(id='amount',ctx=Load()),conversion=-1)]),orelse=Call(func=Call(func=Attribute("
+        "value=Name(id='charge',ctx=Load()),attr='named',ctx=Load()),args=[Constant('more')]),"
+        "args=[Name(id='order',ctx=Load())])))],returns=Name(id='str',ctx=Load()))"
+    )
+
+
+def test_code_without_a_source_has_one_too():
+    space: dict[str, Any] = {"pipeline": pipeline}
+    exec("@pipeline('prints/blind')\ndef body() -> int:\n    return 1\n", space)  # noqa: S102 - our own example
+
+    assert len(fingerprint(space["body"].definition)) == 16
