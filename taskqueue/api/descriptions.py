@@ -7,7 +7,7 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 
-from taskqueue.api import serializers
+from taskqueue.api import health_serializers, serializers
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
 from taskqueue.api.requests import CancelRequest, NoBody, PauseRequest, RetryRequest
@@ -240,7 +240,7 @@ HEALTH_LIVE: Final[dict[str, Any]] = {
     "description": "Asks nothing of the database.",
     "tags": ["health"],
     "auth": [],
-    "responses": answers((406,), {200: OpenApiResponse(serializers.Alive, description="It is up.")}),
+    "responses": answers((406,), {200: OpenApiResponse(health_serializers.Alive, description="It is up.")}),
 }
 HEALTH_READY: Final[dict[str, Any]] = {
     "operation_id": "isReady",
@@ -250,5 +250,5 @@ HEALTH_READY: Final[dict[str, Any]] = {
     "tags": ["health"],
     "auth": [],
     "parameters": query_of(ReadyQuery),
-    "responses": answers((400, 406, 503), {200: OpenApiResponse(serializers.Ready, description="It can.")}),
+    "responses": answers((400, 406, 503), {200: OpenApiResponse(health_serializers.Ready, description="It can.")}),
 }

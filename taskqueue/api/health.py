@@ -9,9 +9,9 @@ from rest_framework.response import Response
 
 from taskqueue.api import descriptions
 from taskqueue.api.doors import Door, described
+from taskqueue.api.health_serializers import Alive, Ready
 from taskqueue.api.parameters import ReadyQuery
 from taskqueue.api.problems import NotReady
-from taskqueue.api.serializers import Alive, Ready
 from taskqueue.engine.liveness import live_workers
 from taskqueue.errors import Fault
 

@@ -385,16 +385,3 @@ class PipelineList(serializers.Serializer[Any]):
     """Every pipeline, by name."""
 
     pipelines = PipelineRecord(many=True)
-
-
-class Alive(serializers.Serializer[Any]):
-    """The web process is up."""
-
-    status = serializers.CharField(help_text="`ok`.")
-
-
-class Ready(serializers.Serializer[Any]):
-    """The service can take tasks."""
-
-    status = serializers.CharField(help_text="`ready`.")
-    workers = serializers.IntegerField(help_text="Live worker processes.")

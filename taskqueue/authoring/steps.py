@@ -50,7 +50,7 @@ class Step(Generic[P, R]):
         """
         task = current.get()
         if task is None or current_step.get():
-            return cast("R", self.definition.function(*args, **kwargs))
+            return cast("R", self.definition.called(*args, **kwargs))
         if self.definition.is_async:
             if not in_event_loop():
                 raise WrongPlace(

@@ -14,7 +14,7 @@ from taskqueue.definitions.fingerprints import fingerprint
 from taskqueue.definitions.pipelines import PipelineDefinition, Policies
 from taskqueue.definitions.registry import Registry, place_of, registry
 from taskqueue.definitions.starts import check_starts
-from taskqueue.definitions.steps import StepDefinition, steps_named_in
+from taskqueue.definitions.steps import StepDefinition, stand_ins, steps_named_in
 
 __all__ = [
     "KEY_MAX_LENGTH",
@@ -33,5 +33,6 @@ __all__ = [
     "fingerprint",
     "place_of",
     "registry",
+    "stand_ins",
     "steps_named_in",
 ]

@@ -28,6 +28,11 @@ class StepDefinition:
     """The rate that it declares, or the name of one that is declared elsewhere."""
 
     @property
+    def called(self) -> Callable[..., Any]:
+        """What a call of it calls: its function, unless a test has something stand in for that."""
+        return stand_ins.get(self, self.function) if stand_ins else self.function
+
+    @property
     def is_async(self) -> bool:
         """Whether the function is `async def`."""
         return inspect.iscoroutinefunction(self.function)
@@ -48,6 +53,10 @@ class StepDefinition:
     def rate_template(self) -> KeyTemplate | None:
         """What its rate is kept for each value of."""
         return self.rate.template if isinstance(self.rate, Rate) else None
+
+
+stand_ins: dict[StepDefinition, Callable[..., Any]] = {}
+"""What `taskqueue.testing.fake` has put in the place of functions; empty but for that."""
 
 
 def steps_named_in(function: Callable[..., Any]) -> Iterator[StepDefinition]:

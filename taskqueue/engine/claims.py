@@ -113,46 +113,14 @@ def known_code() -> dict[str, Any]:
     }
 
 
+COLUMNS = (
+    "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "branch", "depth", "echo", "group",
+    "gated", "steps_limited", "cron_at", "parent", "parent_key",
+)  # fmt: skip
+"""What a claim returns, as the lease calls it, before the place in the queue and the gate's name."""
+
+
 def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
     """A claimed row as a lease."""
-    (
-        task,
-        pipeline,
-        number,
-        payload,
-        labels,
-        key,
-        failures,
-        version,
-        branch,
-        depth,
-        echo,
-        group,
-        gated,
-        stepped,
-        cron_at,
-        parent,
-        parent_key,
-        _,
-        _,
-    ) = row
-    return Lease(
-        task=task,
-        worker=worker,
-        number=number,
-        pipeline=pipeline,
-        payload=payload,
-        labels=json.loads(labels),
-        key=key,
-        failures=failures,
-        version=version,
-        branch=branch,
-        depth=depth,
-        echo=echo,
-        group=group,
-        gated=gated,
-        cron_at=cron_at,
-        parent=parent,
-        parent_key=parent_key,
-        steps_limited=stepped,
-    )
+    values = dict(zip(COLUMNS, row, strict=False))
+    return Lease(worker=worker, **{**values, "labels": json.loads(values["labels"])})

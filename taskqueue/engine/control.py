@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
@@ -57,29 +57,34 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
         steps = forgotten(task, from_step)
         begin_anew(task.pk, steps.values("key"))
         steps.delete()
-        Task.objects.filter(pk=task.pk).update(
-            status=TaskStatus.QUEUED,
-            due_at=Now(),
-            sort_at=queue_place(Now(), F("priority")),
-            retried_at=Now(),
-            finished_at=None,
-            # It stands before its pipeline's gate again, with whatever time it has for a start.
-            admitted_at=None,
-            start_by=None,
-            finish_by=None,
-            echo=has_to_be_told(task),
-            cancel_reason="",
-            kill_at=None,
-            result=None,
-            error=None,
-            code_ended="",
-            drift=None,
-            failures=0,
-            progress=None,
-            progress_note="",
-        )
+        Task.objects.filter(pk=task.pk).update(**afresh(task))
         ring_on_commit()
     return find(task_id)
+
+
+def afresh(task: Task) -> dict[str, Any]:
+    """What makes an ended task a queued one, with whatever was said of its former end taken back."""
+    return {
+        "status": TaskStatus.QUEUED,
+        "due_at": Now(),
+        "sort_at": queue_place(Now(), F("priority")),
+        "retried_at": Now(),
+        "finished_at": None,
+        # It stands before its pipeline's gate again, with whatever time it has for a start.
+        "admitted_at": None,
+        "start_by": None,
+        "finish_by": None,
+        "echo": has_to_be_told(task),
+        "cancel_reason": "",
+        "kill_at": None,
+        "result": None,
+        "error": None,
+        "code_ended": "",
+        "drift": None,
+        "failures": 0,
+        "progress": None,
+        "progress_note": "",
+    }
 
 
 def has_to_be_told(task: Task) -> bool:

@@ -156,7 +156,7 @@ class Execution:
                     time.sleep(self._take_turn(call))
                 with transaction.atomic() if step.atomic else nullcontext():
                     with sync_alarm(call.key, step.timeout):
-                        value = step.function(*args, **kwargs)
+                        value = step.called(*args, **kwargs)
                     value = self._checkpoint(call, value)
                     recorded = True
         except AUTHOR_ERRORS as error:
@@ -187,7 +187,7 @@ class Execution:
                 if self.turns.concern(step):
                     await asyncio.sleep(await sync_to_async(self._take_turn)(call))
                 async with async_alarm(call.key, call.step.timeout):
-                    value = await call.step.function(*call.args, **call.kwargs)
+                    value = await call.step.called(*call.args, **call.kwargs)
                 return await sync_to_async(self._checkpoint)(call, value)
         except AUTHOR_ERRORS as error:
             raise await sync_to_async(self._failure)(call, error) from error

@@ -1,12 +1,49 @@
 """For tests of pipelines: no worker needed, the same engine underneath.
 
-task = fulfil.enqueue(order)
-work()
-advance(hours=24)
-work()
+    run = run_inline(fulfil, order, events=[("order/paid", {"id": 42})])
+    assert run.result == "shipped"
+
+The names are looked up when they are first used: pytest loads the plugin in here before Django is there.
 """
 
-from taskqueue.testing.clock import advance
-from taskqueue.testing.workers import InProcessWorker, work
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["InProcessWorker", "advance", "work"]
+if TYPE_CHECKING:
+    from taskqueue.testing.clock import advance
+    from taskqueue.testing.enqueued import assert_enqueued, assert_not_enqueued
+    from taskqueue.testing.fakes import Fake, fake
+    from taskqueue.testing.inline import run_inline
+    from taskqueue.testing.runs import Run, RunError, RunFailed
+    from taskqueue.testing.workers import InProcessWorker, work
+
+__all__ = [
+    "Fake",
+    "InProcessWorker",
+    "Run",
+    "RunError",
+    "RunFailed",
+    "advance",
+    "assert_enqueued",
+    "assert_not_enqueued",
+    "fake",
+    "run_inline",
+    "work",
+]
+
+MODULES = {
+    "clock": ("advance",),
+    "enqueued": ("assert_enqueued", "assert_not_enqueued"),
+    "fakes": ("Fake", "fake"),
+    "inline": ("run_inline",),
+    "runs": ("Run", "RunError", "RunFailed"),
+    "workers": ("InProcessWorker", "work"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name from its module."""
+    for module, names in MODULES.items():
+        if name in names:
+            return getattr(import_module(f"taskqueue.testing.{module}"), name)
+    raise AttributeError(f"module 'taskqueue.testing' has no attribute {name!r}")

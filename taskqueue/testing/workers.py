@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -16,15 +17,25 @@ from taskqueue.definitions import registry
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.drains import drain
 from taskqueue.engine.liveness import running_version
-from taskqueue.engine.outcomes import Outcome
+from taskqueue.engine.outcomes import Outcome, PutBack
 from taskqueue.engine.recovery import LOCK_SPACE
 from taskqueue.models import Worker
 
 
 def work(*, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
-    """Execute everything that is due, as one worker would; how each execution ended, in order."""
+    """Execute everything that is due, as one worker would; how each execution ended, in order.
+
+    What falls due on the way, an end that has to be told and an event that has to be routed are done too.
+    """
+    deadline = time.monotonic() + budget.total_seconds()
+    outcomes: list[Outcome] = []
     with InProcessWorker() as worker:
-        return worker.work(budget=budget)
+        while done := worker.work(budget=budget):
+            outcomes += done
+            # What only went back would go on coming and going.
+            if time.monotonic() >= deadline or all(isinstance(outcome, PutBack) for outcome in done):
+                break
+    return outcomes
 
 
 @dataclass

@@ -149,16 +149,16 @@ def test_the_number_of_queries_does_not_depend_on_the_steps(
             assert admin.get(page_of(task)).status_code == 200
 
 
-def test_an_unfinished_task_says_why_it_waits_and_who_stands_in_the_way(viewer, queued, django_assert_num_queries):
+def test_an_unfinished_task_says_why_it_waits_and_who_stands_in_the_way(admin, queued, django_assert_num_queries):
     other = demo_task.enqueue(DemoRequest(label="first", delay_seconds=0))
     Gate.objects.filter(pipeline=queued.pipeline_id).update(tasks=1)
     with django_assert_num_queries(11):  # and why it waits: task, obstacles, queue
-        viewer.get(page_of(queued))
+        admin.get(page_of(queued))
     with InProcessWorker() as worker:
         Task.objects.filter(pk=other.pk).update(
             status="running", worker=worker.row, started_at=Now(), admitted_at=Now(), lease=1
         )
-        response = viewer.get(page_of(queued))
+        response = admin.get(page_of(queued))
 
     assert (
         f"Why is it waiting? The only place of pipeline demo/task is taken. …{str(other.pk)[-6:]} running "

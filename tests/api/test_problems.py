@@ -18,8 +18,13 @@ NEVER_AT_A_DOOR = {
     errors.Faulty,
     errors.DefinitionError,
     errors.WrongPlace,
+    errors.Drift,
     errors.EventDoesNotFit,
+    errors.GatherFailed,
+    errors.TooDeep,
+    errors.TooManyBranches,
     errors.OutputChanged,
+    errors.Drift,  # never raised: the type of a task's error
     errors.InvalidLimit,  # in the admin alone
     errors.StepFailed,
     errors.StepTimedOut,

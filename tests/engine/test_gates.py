@@ -226,7 +226,8 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
     # And so it goes on, with one worker that finishes each before the next: they take turns.
     Gate.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
     late = [per_tenant.enqueue("late") for _ in range(3)]
-    order, leases = [], [second]
+    order: list[str] = []
+    leases = [second]
     while leases and len(order) < 8:
         leases = settle(leases[0], Succeeded("1"), claimant=Claimant(worker.worker))
         order += [lease.group for lease in leases]

@@ -125,7 +125,7 @@ def test_what_waits_for_a_rate_says_so():
 
     snapshot = status_of(Task.objects.get(status="waiting").pk)
 
-    assert snapshot.waiting_for == "the rate test/minutely"
+    assert snapshot.waiting_for == "its turn at rate test/minutely"
     assert snapshot.next_run_at is not None
     assert snapshot.current_step == "minutely"
 

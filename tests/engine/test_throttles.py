@@ -112,7 +112,7 @@ def test_a_start_that_is_held_back_waits_until_its_time_and_says_for_what():
 
     assert 2 <= waits(task) <= 3
     snapshot = status_of(task.pk)
-    assert (snapshot.waiting_for, snapshot.started_at) == ("the rate throttles/even", None)
+    assert (snapshot.waiting_for, snapshot.started_at) == ("its start at rate throttles/even", None)
     assert snapshot.next_run_at == reload(task).due_at
 
 

@@ -144,6 +144,19 @@ def test_the_wheel_carries_code_migrations_templates_static_files_and_types(whee
 
 
 @pytest.mark.process
+def test_the_wheel_names_the_pytest_plugin_and_asks_for_no_pytest(wheel):
+    with zipfile.ZipFile(wheel) as opened:
+        parts = {name.rpartition("/")[2]: name for name in opened.namelist() if ".dist-info/" in name}
+        entries = opened.read(parts["entry_points.txt"]).decode()
+        needs = [
+            line for line in opened.read(parts["METADATA"]).decode().splitlines() if line.startswith("Requires-Dist")
+        ]
+
+    assert "[pytest11]\ntaskqueue.testing.plugin = taskqueue.testing.plugin" in entries
+    assert not [line for line in needs if "pytest" in line and "extra ==" not in line]
+
+
+@pytest.mark.process
 @pytest.mark.timeout(400)  # it downloads what the wheel asks for, when pip's cache is empty
 def test_a_project_that_installs_the_wheel_passes_its_checks_and_finds_its_pipelines(python, project):
     run(python, "-m", "django", "check", cwd=project)

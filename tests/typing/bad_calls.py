@@ -7,6 +7,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from taskqueue import Rate, RetryAfter, current_task, emit, event_of, pipeline, step, wait_any, wait_for
+from taskqueue.testing import fake, run_inline
 
 
 class Order(BaseModel):
@@ -77,3 +78,8 @@ Rate(10, timedelta(seconds=1))  # error: [call-arg]
 Rate(10, per=1)  # error: [arg-type]
 RetryAfter(10)  # error: [arg-type]
 RetryAfter(timedelta(1), hold="no")  # error: [arg-type]
+run_inline(fulfil, "A1")  # error: [call-overload]
+run_inline(fulfil)  # error: [call-overload]
+run_inline(fulfil, Order(number="A1")).result + 1  # error: [operator]
+fake(charge, returns="three")  # error: [arg-type]
+fake(notify, returns=3)  # error: [misc]

@@ -38,6 +38,7 @@ from taskqueue import (
     wait_for,
 )
 from taskqueue.models import Task
+from taskqueue.testing import Run, assert_enqueued, fake, run_inline
 
 
 class Order(BaseModel):
@@ -176,6 +177,17 @@ bound: BoundPipeline[[Order], Receipt] = fulfil.using(key="A1", priority=3, labe
 called: Coroutine[Any, Any, bool] = notify_all([], note="x")
 enqueued: Coroutine[Any, Any, Task] = notify_all.using().aenqueue([])
 
+assert_type(run_inline(fulfil, Order(number="A1")), Run[Receipt])
+assert_type(run_inline(fulfil, order=Order(number="A1")).result, Receipt)
+assert_type(run_inline(fulfil.using(key="k"), Order(number="A1"), events=[("paid", {"id": 1})]).result, Receipt)
+assert_type(run_inline(notify_all, [], "x").result, bool)
+assert_type(run_inline(notify_all.using(key="k"), [], events=[("paid", None)]).result, bool)
+assert_type(assert_enqueued(fulfil, matching={"number": "A1"}), list[Task])
+with fake(charge, returns=Receipt(total=1)) as charged, fake(notify, returns=b""):
+    assert_type(charged.calls, list[dict[str, Any]])
+with fake(ship, returns_each=["a", ConnectionError("down")]), fake(notify, raises=TimeoutError):
+    pass
+
 
 @step
 async def fetch(number: int) -> str:
@@ -190,3 +202,11 @@ def parallel(order: Order) -> None:
     assert_type(each(fetch, [1], limit=2), list[str])
     assert_type(each(fetch, [1], errors="collect"), list[str | StepFailed])
     assert_type(gather(*[fetch.defer(number) for number in range(3)]), tuple[str, ...])
+
+
+@fulfil.version("1")
+def fulfil_1(order: Order, note: str = "") -> int:
+    return record(order)
+
+
+assert_type(fulfil_1(Order(number="A1"), "x"), int)

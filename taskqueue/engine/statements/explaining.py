@@ -86,14 +86,14 @@ FROM recent WHERE started_at > statement_timestamp() - interval '5 minutes'
 """
 
 # Of the next timers those that wait for the same rate: booked before it. Whether all that come before it were read.
-BOOKED: Final = f"""
+BOOKED: Final = """
 SELECT count(*) FILTER (WHERE waits_at = %(rate)s::text AND (
     %(group)s::text IS NULL OR pipeline_id = %(pipeline)s::text AND "group" = %(group)s::text
-)), count(*) <= {COUNTED}
+)), count(*) <= 1000
 FROM (
     SELECT task.waits_at, task.pipeline_id, task."group", task.timer_at FROM taskqueue_task task
     WHERE task.timer_at IS NOT NULL
-    ORDER BY task.timer_at LIMIT {COUNTED + 1}
+    ORDER BY task.timer_at LIMIT 1001
 ) AS timers
 WHERE timer_at < %(due_at)s::timestamptz
 """

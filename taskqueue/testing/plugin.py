@@ -1,0 +1,62 @@
+"""The pytest plugin: fixtures for tests of pipelines. Loaded by pytest itself, before Django is there.
+
+So nothing is imported at the top that needs Django's settings, and nothing else imports this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from taskqueue.testing import InProcessWorker
+    from taskqueue.testing.fakes import Fake
+    from taskqueue.testing.inline import RunsInline
+
+
+@pytest.fixture
+def taskqueue_worker(
+    db: None,  # noqa: ARG001 - a fixture is asked for by naming it
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[InProcessWorker]:
+    """A worker in the test's own process and transaction: `taskqueue_worker.work()` executes what is due."""
+    from taskqueue.engine import duty
+    from taskqueue.testing import InProcessWorker
+
+    # The tests' database may have started a second ago; their workers need no time to take their locks again.
+    monkeypatch.setattr(duty, "SETTLING", timedelta(0))
+    with InProcessWorker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def run_inline(db: None) -> RunsInline:  # noqa: ARG001 - the same
+    """`taskqueue.testing.run_inline`: make a task and run it to its end."""
+    from taskqueue.testing import run_inline
+
+    return run_inline
+
+
+@pytest.fixture
+def advance(db: None) -> Callable[..., None]:  # noqa: ARG001 - the same
+    """`taskqueue.testing.advance`: let time pass for every task."""
+    from taskqueue.testing import advance
+
+    return advance
+
+
+@pytest.fixture
+def fake_step() -> Iterator[Callable[..., Fake]]:
+    """`taskqueue.testing.fake`, from now on until the end of the test."""
+    from taskqueue.testing import fake
+
+    with ExitStack() as fakes:
+
+        def begin(step: Any, **answer: Any) -> Fake:
+            return fakes.enter_context(fake(step, **answer))
+
+        yield begin
