@@ -6,6 +6,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from taskqueue.engine import chores
+from taskqueue.engine.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db
 
@@ -46,4 +47,4 @@ def test_a_sweep_does_not_wait_for_long_and_leaves_the_connection_as_it_was(monk
     chores.do_chores()
     look()
 
-    assert seen == [chores.PATIENCE, "0"]
+    assert seen == [PATIENCE, "0"]
