@@ -24,6 +24,7 @@ NEVER_AT_A_DOOR = {
     errors.TooDeep,
     errors.TooManyBranches,
     errors.OutputChanged,
+    errors.Drift,  # never raised: the type of a task's error
     errors.InvalidLimit,  # in the admin alone
     errors.StepFailed,
     errors.StepTimedOut,

@@ -43,7 +43,7 @@ def crowded(tenant: str) -> None:
     return None
 
 
-@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(params=[True], ids=["with statistics"])
 def task(request):
     """A task at the end of a crowd."""
     mirror.mirror_pipelines()

@@ -95,6 +95,7 @@ def test_nothing_is_raised_until_the_result_of_a_failed_run_is_asked_for():
     with fake(charge, raises=Permanent("card declined")):
         run = run_inline(failing, Order(number="a"))
 
+    assert run.error is not None
     assert (run.status, str(run.error), run.error.step) == ("failed", "Permanent: card declined", "charge")
     with pytest.raises(RunFailed) as failed:
         _ = run.result
@@ -187,6 +188,7 @@ def test_an_event_that_cancels_the_task_is_sent_when_it_waits():
 
     run = run_inline(cancelled, events=[("stop", {})])
 
+    assert run.error is not None
     assert (run.status, run.error.type) == ("cancelled", "Cancelled")
     with pytest.raises(RunFailed, match=r"The task of inline/cancelled was cancelled: Cancelled: Event stop"):
         _ = run.result
