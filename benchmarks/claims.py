@@ -45,17 +45,21 @@ def claims_beside_held_back() -> tuple[float, ...]:
             with hold(worker.worker):
                 beside.append(milliseconds_per_claim(worker.worker))
         execute("TRUNCATE taskqueue_task CASCADE")
-        # Once more, for a machine that has become slower or faster meanwhile.
-        alone = (alone + milliseconds_per_claim(worker.worker)) / 2
+        # Once more: the machine may have become faster meanwhile.
+        alone = min(alone, milliseconds_per_claim(worker.worker))
     return tuple(each / alone for each in beside)
 
 
 def milliseconds_per_claim(worker: int) -> float:
-    """The median claim of a task that is ready, its commit included; the best of some rounds."""
-    return min(median_claim(worker) for _ in range(ROUNDS))
+    """A claim of a task that is ready: the best decile of some rounds, without the wait for the disk."""
+    execute("SET synchronous_commit = off")
+    try:
+        return min(quick_claim(worker) for _ in range(ROUNDS))
+    finally:
+        execute("SET synchronous_commit = on")
 
 
-def median_claim(worker: int) -> float:
+def quick_claim(worker: int) -> float:
     """One round."""
     with transaction.atomic():
         for number in range(CLAIMS):
@@ -67,7 +71,7 @@ def median_claim(worker: int) -> float:
         took.append((time.perf_counter() - began) * 1000)
         assert lease.pipeline == one_step.definition.name
     execute("DELETE FROM taskqueue_task WHERE status = 'running' AND pipeline_id = 'benchmarks/one-step'")
-    return statistics.median(took)
+    return statistics.quantiles(took, n=10)[0]
 
 
 @contextmanager
@@ -78,6 +82,7 @@ def held_back(pipeline: Pipeline[[str], str], *, keys: int = 0) -> Iterator[None
         yield
     finally:
         execute("DELETE FROM taskqueue_task WHERE pipeline_id = %(pipeline)s", pipeline=pipeline.definition.name)
+        execute("VACUUM taskqueue_task")  # what was deleted is not to be read past by the next one
 
 
 @contextmanager

@@ -1,0 +1,181 @@
+"""Who meets at a gate, on connections of their own: nobody gets past its limit, and nobody waits in a circle."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from taskqueue import Limit, pipeline
+from taskqueue.engine import control, duty, statements
+from taskqueue.engine.claims import Claimant, claim
+from taskqueue.engine.outcomes import Succeeded
+from taskqueue.engine.recovery import recover
+from taskqueue.engine.settlement import settle
+from taskqueue.models import Gate, Task
+from taskqueue.testing import InProcessWorker
+from tests.engine.test_event_races import Held
+from tests.engine.test_races import at_once
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "gate-races/both"
+
+
+@pipeline(NAME, concurrency=[Limit(3), Limit(2, key="{tenant}")])
+def both(tenant: str) -> str:
+    return tenant
+
+
+@pytest.fixture
+def worker():
+    with InProcessWorker() as worker:
+        yield worker
+
+
+def lock_gate():
+    return statements.fetch(statements.LOCK_GATE, {"gate": NAME})
+
+
+def lock_gate_at_once():
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '50ms'")
+        lock_gate()
+
+
+def running():
+    return Counter(Task.objects.filter(status="running").values_list("group", flat=True))
+
+
+def elsewhere(deed):
+    """Do something on a connection of its own, that may have to wait."""
+
+    def do():
+        try:
+            return deed()
+        finally:
+            connection.close()
+
+    return ThreadPoolExecutor(1).submit(do)
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_four_that_claim_at_once_get_as_many_as_the_limits_allow_and_no_more(worker, most):
+    for tenant in "aaaabbbb":
+        both.enqueue(tenant)
+
+    at_once(4, lambda: claim(Claimant(worker.worker, most)))
+    at_once(4, lambda: claim(Claimant(worker.worker, most)))
+
+    assert running().total() == 3
+    assert max(running().values()) == 2
+
+
+def test_an_end_against_a_claim_gives_the_place_to_one(worker):
+    for _ in range(6):
+        both.enqueue("a")
+    first, second = (claim(Claimant(worker.worker))[0] for _ in range(2))
+
+    deeds = [
+        elsewhere(lambda: settle(first, Succeeded("1"), claimant=Claimant(worker.worker))),
+        elsewhere(lambda: settle(second, Succeeded("1"), claimant=None)),
+        elsewhere(lambda: claim(Claimant(worker.worker))),
+    ]
+    for deed in deeds:
+        deed.result(timeout=20)
+
+    assert running()["a"] <= 2
+    claim(Claimant(worker.worker, 8))
+    assert running() == {"a": 2}
+
+
+def test_who_settles_before_a_gate_holds_no_task_while_it_waits_for_it(worker):
+    for _ in range(4):
+        both.enqueue("a")
+    (lease,) = claim(Claimant(worker.worker))
+    gate = Held(lock_gate)
+    settling = elsewhere(lambda: settle(lease, Succeeded("1"), claimant=Claimant(worker.worker)))
+
+    # Somebody who cancels a family of tasks may hold one of them and want this one.
+    assert control.cancel(lease.task).status == "cancelled"
+
+    gate.end()
+    (following,) = settling.result(timeout=20)
+    assert Task.objects.get(pk=lease.task).status == "cancelled"
+    assert running() == {"a": 1}
+    assert following.task != lease.task
+
+
+def test_a_task_that_somebody_holds_is_passed_over_and_keeps_nobody_waiting(worker):
+    tasks = [both.enqueue("a") for _ in range(3)]
+    cancelling = Held(lambda: control.cancel(tasks[0].pk))
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1s'")
+
+    (lease,) = claim(Claimant(worker.worker))
+
+    assert lease.task == tasks[1].pk
+    cancelling.end()
+    assert [lease.task for lease in claim(Claimant(worker.worker))] == [tasks[2].pk]
+
+
+def test_a_cancelled_tasks_place_is_free_with_the_cancels_commit_and_not_before(worker):
+    for _ in range(3):
+        both.enqueue("a")
+    first, _second = (claim(Claimant(worker.worker))[0] for _ in range(2))
+    cancelling = Held(lambda: control.cancel(first.task))
+    assert claim(Claimant(worker.worker)) == []
+
+    cancelling.end()
+
+    assert len(claim(Claimant(worker.worker))) == 1
+
+
+def test_a_lost_task_keeps_its_place_until_it_is_poison(worker):
+    tasks = [both.enqueue("a") for _ in range(2)]
+    Gate.objects.filter(pipeline=NAME).update(tasks=1)
+    for _ in range(5):
+        with InProcessWorker() as victim:
+            (lease,) = claim(Claimant(victim.worker))
+            assert lease.task == tasks[0].pk
+            victim.die()
+            recover(victim.worker, reason="a test")
+
+    assert Task.objects.get(pk=tasks[0].pk).status == "failed"
+    assert [lease.task for lease in claim(Claimant(worker.worker))] == [tasks[1].pk]
+
+
+def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
+    for number in range(40):
+        both.enqueue(f"t{number:02}")
+    Gate.objects.filter(pipeline=NAME).update(tasks=100, tasks_per_key=1)
+    while claim(Claimant(worker.worker, 8)):
+        pass
+    for number in range(40):
+        both.enqueue(f"t{number:02}")
+    both.enqueue("zzz")
+    Gate.objects.filter(pipeline=NAME).update(last_group="")
+    gate = Held(lock_gate)
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1s'")
+
+    assert duty.attend(1).claimable == 0
+    gate.end()
+    assert duty.attend(1).claimable == 1
+
+
+def test_a_changed_limit_waits_for_who_holds_the_gate_and_holds_from_then_on(worker):
+    for _ in range(5):
+        both.enqueue("a")
+    admitting = Held(lambda: (lock_gate(), claim(Claimant(worker.worker))))
+    changing = elsewhere(lambda: Gate.objects.filter(pipeline=NAME).update(tasks=1))
+    with pytest.raises(OperationalError):
+        lock_gate_at_once()
+
+    admitting.end()
+    changing.result(timeout=20)
+
+    assert claim(Claimant(worker.worker, 8)) == []
+    assert running() == {"a": 1}
