@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from taskqueue import Batch, Rate, pipeline, step
+from taskqueue import Batch, Limit, Rate, pipeline, step
 
 PATIENCE = 60.0
 
@@ -123,3 +123,15 @@ def nap_in_turn(seconds: float) -> float:
 def nap_twice_in_turn(seconds: float) -> float:
     """Two steps that take a while, of which two at a time."""
     return nap_in_turn(seconds) + nap_in_turn(seconds)
+
+
+@pipeline("tests/three-places", concurrency=3)
+def nap_in_three_places(seconds: float) -> float:
+    """A step that takes a while, of at most three tasks."""
+    return nap(seconds)
+
+
+@pipeline("tests/one-of-each", concurrency=Limit(1, key="{tenant}"))
+def nap_for(tenant: str, seconds: float) -> float:
+    """A step that takes a while, of one task of each tenant."""
+    return nap(seconds)

@@ -280,7 +280,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
     LEFT JOIN bookings ON bookings.rate_key = booked.rate_key
     LEFT JOIN used ON used.key = booked.rate_key
 ), admitted AS (
-    -- Only the gate's holder admits; a task that was cancelled meanwhile is not ready any more.
+    -- Locked above, so still queued. No condition says so: it would lead to the index of all that are.
     UPDATE taskqueue_task task
     SET admitted_at = statement_timestamp(),
         status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
@@ -289,7 +289,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority)
     FROM timed
-    WHERE task.id = timed.id AND task.status = 'queued' AND task.admitted_at IS NULL
+    WHERE task.id = timed.id
     RETURNING task.id
 ), final AS MATERIALIZED (
     -- Nothing has room as far as the walk went: the next one goes on from there.
