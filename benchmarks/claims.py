@@ -38,7 +38,7 @@ def claims_beside_held_back() -> tuple[float, ...]:
     """Times the claim on an empty table: held back by full keys, by a full limit, by a pause, by a throttle."""
     with InProcessWorker() as worker:
         alone = milliseconds_per_claim(worker.worker)
-        insert(HISTORY, one_step, ENDED, worker=worker.worker)
+        insert(HISTORY, one_step.definition.name, ENDED, worker=worker.worker)
         execute("ANALYZE taskqueue_task")
         beside = []
         for hold in (by_full_keys, by_a_full_limit, by_a_pause, by_a_throttle):
@@ -77,7 +77,7 @@ def quick_claim(worker: int) -> float:
 @contextmanager
 def held_back(pipeline: Pipeline[[str], str], *, keys: int = 0) -> Iterator[None]:
     """A backlog of this pipeline, for the length of a with block."""
-    insert(BACKLOG, pipeline, HELD_BACK, keys=keys)
+    insert(BACKLOG, pipeline.definition.name, HELD_BACK, keys=keys)
     try:
         yield
     finally:
@@ -128,12 +128,12 @@ def drawn(worker: int, expected: int) -> None:
     assert leases >= expected
 
 
-def insert(statement: str, pipeline: Pipeline[..., object], number: int, **values: int) -> None:
+def insert(statement: str, pipeline: str, number: int, **values: int) -> None:
     """Insert so many tasks of a pipeline."""
-    execute(statement.replace("<columns>", COLUMNS), pipeline=pipeline.definition.name, number=number, **values)
+    execute(statement.replace("<columns>", COLUMNS), pipeline=pipeline, number=number, **values)
 
 
-def execute(statement: str, **values: object) -> None:
+def execute(statement: str, **values: str | int) -> None:
     """Run a statement."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)

@@ -32,6 +32,12 @@ FROM generate_series(1, %(number)s) AS number
 
 def insert(statement: str, pipeline: str, number: int, *, keys: int = 0, worker: int = 0, payload: str = "{}") -> None:
     """Insert so many tasks of a pipeline."""
-    values = {"pipeline": pipeline, "number": number, "keys": keys, "worker": worker, "payload": payload}
+    values: dict[str, str | int] = {
+        "pipeline": pipeline,
+        "number": number,
+        "keys": keys,
+        "worker": worker,
+        "payload": payload,
+    }
     with connection.cursor() as cursor:
         cursor.execute(statement.replace("<columns>", COLUMNS), values)

@@ -58,6 +58,7 @@ def by_a_pause(worker):
 def by_a_booked_up_throttle(worker):
     insert(QUEUED, "costs/throttled", 5_000)
     gate = Gate.objects.get(pipeline="costs/throttled")
+    assert gate.rate is not None
     RateUse.objects.create(rate=gate.rate, arrival_at=Now() + timedelta(days=1))
 
 
