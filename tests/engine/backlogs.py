@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from django.db import connection
 
 COLUMNS = (
@@ -41,3 +46,21 @@ def insert(statement: str, pipeline: str, number: int, *, keys: int = 0, worker:
     }
     with connection.cursor() as cursor:
         cursor.execute(statement.replace("<columns>", COLUMNS), values)
+
+
+def explain_for_all_values(statement: str, parameters: Mapping[str, Any]) -> Any:
+    """What a statement does by the plan that PostgreSQL makes for all values alike, as for those it has often run."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    for number, name in enumerate(names, 1):
+        statement = statement.replace(f"%({name})s", f"${number}")
+    marks = ", ".join(["%s"] * len(names))
+    with connection.cursor() as cursor:
+        cursor.execute("SET plan_cache_mode = force_generic_plan")
+        cursor.execute("PREPARE explained AS " + statement.replace("%%", "%"))
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({marks})", [parameters[name] for name in names]
+        )
+        found = cursor.fetchone()[0]
+        cursor.execute("DEALLOCATE explained")
+        cursor.execute("RESET plan_cache_mode")
+    return (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]

@@ -15,9 +15,9 @@ from taskqueue.engine.mirror import mirror_pipeline
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
 from taskqueue.models import Gate, Pipeline, RateUse
 from taskqueue.testing import InProcessWorker
-from tests.engine.backlogs import ENDED, QUEUED, RUNNING, insert
+from tests.engine.backlogs import ENDED, QUEUED, RUNNING, explain_for_all_values, insert
 from tests.engine.pipelines import one_step
-from tests.engine.test_plans import explain, walked
+from tests.engine.test_plans import explain, nodes, walked
 
 pytestmark = pytest.mark.django_db
 
@@ -103,6 +103,21 @@ def test_a_claim_reads_a_bounded_number_of_tasks_and_finds_another_pipelines(wor
     assert read(tree) <= 300
     task.refresh_from_db()
     assert task.status == "running"
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_the_plan_for_all_values_reads_no_more(worker, most):
+    for number in range(20):
+        one_step.enqueue(number)
+    claiming = Claimant(worker, most).parameters
+    admitting = {"pipelines": [NAME], "codes": [""], "gate": NAME, "freed": "", "most": most}
+
+    for statement, values in ((statements.CLAIM, claiming), (statements.ADMIT, admitting)):
+        tree = list(nodes(explain_for_all_values(statement, values)))
+        assert not walked(tree)
+        assert read(tree) <= 1_000
+        locks = [node["Actual Rows"] * node["Actual Loops"] for node in tree if node["Node Type"] == "LockRows"]
+        assert sum(locks) <= 2 * most
 
 
 def test_looking_letting_starts_through_and_walking_on_do_too(worker):

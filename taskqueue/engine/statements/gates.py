@@ -202,7 +202,7 @@ LOCK_GATE: Final = "SELECT pipeline_id FROM taskqueue_gate WHERE pipeline_id = %
 
 # The groups that have room, in their turns. The one whose task has just ended comes last: a walk may end before it.
 OPEN_TURNS: Final = f"""
-SELECT turns."group", turns.turn, turns.room FROM (
+SELECT * FROM (SELECT turns."group", turns.turn, turns.room FROM (
     SELECT turns."group", turns.turn, key_limit.room FROM turns {ROOM}
     UNION ALL
     SELECT turns."group", turns.turn, key_limit.room FROM (
@@ -215,41 +215,41 @@ SELECT turns."group", turns.turn, turns.room FROM (
             SELECT FROM turns WHERE turns."group" = %(freed)s::text COLLATE "C" AND turns.turn > 0
         )
     ) AS turns {ROOM}
-) AS turns LIMIT {WISH}
+) AS turns LIMIT {WISH}) AS open LIMIT 100
 """
 
 # Under the gate's lock, in a statement after the one that took it, so that it sees what the last holder admitted. It
-# waits for no task: one that somebody else holds is passed over.
+# waits for no task: one that somebody else holds is passed over. The limits of 100 are for the planner, as in a claim.
 ADMIT: Final = f"""
 WITH {KNOWN}, starts AS MATERIALIZED (
     SELECT start.id, start."group", start.turn, known.rate_id, spacing.gap, spacing.slack, spacing.ahead,
         CASE WHEN known.rate_is_keyed THEN start."group" ELSE '' END AS rate_key
-    FROM known {SPACING} CROSS JOIN LATERAL (
+    FROM known {SPACING} CROSS JOIN LATERAL (SELECT * FROM (
         WITH RECURSIVE {turns(UNDER_THE_LOCK)}, open AS MATERIALIZED ({OPEN_TURNS}), heads AS (
             SELECT head.id, open."group", open.turn,
                 row_number() OVER (PARTITION BY open."group" ORDER BY head.sort_at, head.id) AS number
             FROM open CROSS JOIN LATERAL (
-                SELECT free.id, free.sort_at FROM (
+                (SELECT free.id, free.sort_at FROM (
                     SELECT queue.id, queue.sort_at FROM taskqueue_task queue
                     WHERE open."group" <> '' AND queue.group_lane = known.name AND queue."group" = open."group"
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT least(open.room, {FAIR_SHARE})
+                    LIMIT 100
                     FOR NO KEY UPDATE SKIP LOCKED
-                ) AS free
+                ) AS free LIMIT least(open.room, {FAIR_SHARE}))
                 UNION ALL
-                SELECT free.id, free.sort_at FROM (
+                (SELECT free.id, free.sort_at FROM (
                     SELECT queue.id, queue.sort_at FROM taskqueue_task queue
                     WHERE open."group" = '' AND queue.lane = known.name || '+'
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT least(open.room, {FAIR_SHARE})
+                    LIMIT 100
                     FOR NO KEY UPDATE SKIP LOCKED
-                ) AS free
+                ) AS free LIMIT least(open.room, {FAIR_SHARE}))
             ) AS head
         )
         SELECT heads.id, heads."group", heads.turn FROM heads
         ORDER BY heads.number, heads.turn NULLS LAST
         LIMIT least(coalesce({PLACES_LEFT}, 100), {WISH})
-    ) AS start
+    ) AS start LIMIT 100) AS start
     WHERE known.gated
 ), numbered AS (
     SELECT starts.*, row_number() OVER (PARTITION BY rate_key ORDER BY turn NULLS LAST, id) AS number FROM starts
@@ -289,7 +289,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority)
     FROM timed
-    WHERE task.id = timed.id
+    WHERE task.id = timed.id AND task.id = ANY (ARRAY(SELECT id FROM timed))
     RETURNING task.id
 ), final AS MATERIALIZED (
     -- Nothing has room as far as the walk went: the next one goes on from there.
