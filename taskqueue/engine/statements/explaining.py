@@ -51,38 +51,41 @@ UNION ALL
 SELECT * FROM ({OF_KEY} LIMIT %(most)s::int) AS places WHERE %(group)s::text IS NOT NULL
 """
 
-BEFORE: Final = "(queue.sort_at, queue.id) < (%(sort_at)s::timestamptz, %(task)s::uuid)"
-
 # The tasks that stand before it: those of its pipeline that have started and go on, and of those that have not the ones
-# of its own queue. With the number of starts in the last five minutes, among the thousand tasks that were made last
-# before the one at the head.
+# of its own queue. With the number of its pipeline's starts in the last five minutes, among the tasks that were made
+# last before the one at the head. Rows are compared whole, so that only one index gives their order.
+FROM_THE_FIRST: Final = "'-infinity'::timestamptz, '00000000-0000-0000-0000-000000000000'::uuid"
+TO_ITSELF: Final = "%(sort_at)s::timestamptz, %(task)s::uuid"
+IN_LANE: Final = f"""
+SELECT queue.id, queue.sort_at FROM taskqueue_task queue
+WHERE queue.lane IS NOT NULL AND (queue.lane, queue.sort_at, queue.id) >= ({{lane}}, {FROM_THE_FIRST})
+    AND (queue.lane, queue.sort_at, queue.id) < ({{lane}}, {TO_ITSELF}) AND {{holds}}
+ORDER BY queue.lane, queue.sort_at, queue.id LIMIT {COUNTED + 1}
+"""
+IN_GROUP: Final = f"""
+SELECT queue.id, queue.sort_at FROM taskqueue_task queue
+WHERE queue.group_lane IS NOT NULL
+    AND (queue.group_lane, queue."group", queue.sort_at, queue.id)
+        >= (%(pipeline)s::text, %(group)s::text, {FROM_THE_FIRST})
+    AND (queue.group_lane, queue."group", queue.sort_at, queue.id)
+        < (%(pipeline)s::text, %(group)s::text, {TO_ITSELF})
+ORDER BY queue.group_lane, queue."group", queue.sort_at, queue.id LIMIT {COUNTED + 1}
+"""
+STARTED: Final = IN_LANE.format(lane="%(pipeline)s::text", holds="true")
+FRESH: Final = IN_LANE.format(lane="(%(pipeline)s::text || '+')", holds="%(group)s::text = ''")
+LOOKED_BACK: Final = 5_000
+
 QUEUE: Final = f"""
 WITH ahead AS MATERIALIZED (
-    (
-        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-        WHERE queue.lane = %(pipeline)s::text AND {BEFORE}
-        ORDER BY queue.sort_at, queue.id LIMIT {COUNTED + 1}
-    )
-    UNION ALL
-    (
-        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-        WHERE %(group)s::text = '' AND queue.lane = %(pipeline)s::text || '+' AND {BEFORE}
-        ORDER BY queue.sort_at, queue.id LIMIT {COUNTED + 1}
-    )
-    UNION ALL
-    (
-        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-        WHERE queue.group_lane = %(pipeline)s::text AND queue."group" = %(group)s::text AND {BEFORE}
-        ORDER BY queue.sort_at, queue.id LIMIT {COUNTED + 1}
-    )
+    ({STARTED}) UNION ALL ({FRESH}) UNION ALL ({IN_GROUP})
 ), recent AS MATERIALIZED (
-    SELECT task.started_at FROM taskqueue_task task
-    WHERE task.pipeline_id = %(pipeline)s::text
-        AND task.id < coalesce((SELECT id FROM ahead ORDER BY sort_at, id LIMIT 1), %(task)s::uuid)
-    ORDER BY task.id DESC LIMIT 1000
+    SELECT task.pipeline_id, task.branch, task.started_at FROM taskqueue_task task
+    WHERE task.id < coalesce((SELECT id FROM ahead ORDER BY sort_at, id LIMIT 1), %(task)s::uuid)
+    ORDER BY task.id DESC LIMIT {LOOKED_BACK}
 )
 SELECT (SELECT count(*) FROM ahead), count(*), extract(epoch FROM statement_timestamp() - min(started_at))::float
-FROM recent WHERE started_at > statement_timestamp() - interval '5 minutes'
+FROM recent
+WHERE pipeline_id = %(pipeline)s::text AND branch = '' AND started_at > statement_timestamp() - interval '5 minutes'
 """
 
 # Of the next timers those that wait for the same rate: booked before it. Whether all that come before it were read.
