@@ -195,7 +195,7 @@ def booked_before(task: Task, key: str | None) -> tuple[int | None, bool]:
         return None, False
     values = {"rate": task.waits_at, "pipeline": task.pipeline_id, "group": key, "due_at": task.due_at}
     ((booked, were_all),) = statements.fetch(statements.BOOKED, values)
-    return booked, not were_all
+    return (booked, not were_all) if booked or were_all else (None, False)
 
 
 def step_limit(task: Task, *, in_short: bool) -> Reason:

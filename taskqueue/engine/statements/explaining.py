@@ -73,30 +73,39 @@ ORDER BY queue.group_lane, queue."group", queue.sort_at, queue.id LIMIT {COUNTED
 """
 STARTED: Final = IN_LANE.format(lane="%(pipeline)s::text", holds="true")
 FRESH: Final = IN_LANE.format(lane="(%(pipeline)s::text || '+')", holds="%(group)s::text = ''")
-LOOKED_BACK: Final = 5_000
+LOOKED_BACK: Final = 1_000
 
 QUEUE: Final = f"""
-WITH ahead AS MATERIALIZED (
+WITH RECURSIVE ahead AS MATERIALIZED (
     ({STARTED}) UNION ALL ({FRESH}) UNION ALL ({IN_GROUP})
-), recent AS MATERIALIZED (
-    SELECT task.pipeline_id, task.branch, task.started_at FROM taskqueue_task task
-    WHERE task.id < coalesce((SELECT id FROM ahead ORDER BY sort_at, id LIMIT 1), %(task)s::uuid)
-    ORDER BY task.id DESC LIMIT {LOOKED_BACK}
+), recent AS (
+    -- One probe each: whatever the planner thinks of how many there are, it reads no others.
+    SELECT coalesce((SELECT id FROM ahead ORDER BY sort_at, id LIMIT 1), %(task)s::uuid) AS id,
+        false AS counts, NULL::timestamptz AS started_at, 0 AS number
+    UNION ALL
+    SELECT older.id, older.counts, older.started_at, recent.number + 1
+    FROM recent CROSS JOIN LATERAL (
+        SELECT task.id, task.pipeline_id = %(pipeline)s::text AND task.branch = '' AS counts, task.started_at
+        FROM taskqueue_task task WHERE task.id < recent.id ORDER BY task.id DESC LIMIT 1
+    ) AS older
+    WHERE recent.number < {LOOKED_BACK}
 )
 SELECT (SELECT count(*) FROM ahead), count(*), extract(epoch FROM statement_timestamp() - min(started_at))::float
 FROM recent
-WHERE pipeline_id = %(pipeline)s::text AND branch = '' AND started_at > statement_timestamp() - interval '5 minutes'
+WHERE counts AND started_at > statement_timestamp() - interval '5 minutes'
 """
 
 # Of the next timers those that wait for the same rate: booked before it. Whether all that come before it were read.
-BOOKED: Final = """
+# So few that no plan can seem better than the index, also without statistics.
+TIMERS_READ: Final = 500
+BOOKED: Final = f"""
 SELECT count(*) FILTER (WHERE waits_at = %(rate)s::text AND (
     %(group)s::text IS NULL OR pipeline_id = %(pipeline)s::text AND "group" = %(group)s::text
-)), count(*) <= 1000
+)), count(*) <= {TIMERS_READ}
 FROM (
     SELECT task.waits_at, task.pipeline_id, task."group", task.timer_at FROM taskqueue_task task
     WHERE task.timer_at IS NOT NULL
-    ORDER BY task.timer_at LIMIT 1001
+    ORDER BY task.timer_at LIMIT {TIMERS_READ + 1}
 ) AS timers
 WHERE timer_at < %(due_at)s::timestamptz
 """
