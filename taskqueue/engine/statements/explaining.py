@@ -51,37 +51,56 @@ UNION ALL
 SELECT * FROM ({OF_KEY} LIMIT %(most)s::int) AS places WHERE %(group)s::text IS NOT NULL
 """
 
-# The tasks that stand before it: those of its pipeline that have started and go on, and of those that have not the ones
-# of its own queue. With the number of its pipeline's starts in the last five minutes, among the tasks that were made
-# last before the one at the head. Rows are compared whole, so that only one index gives their order.
-FROM_THE_FIRST: Final = "'-infinity'::timestamptz, '00000000-0000-0000-0000-000000000000'::uuid"
-TO_ITSELF: Final = "%(sort_at)s::timestamptz, %(task)s::uuid"
-IN_LANE: Final = f"""
-SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-WHERE queue.lane IS NOT NULL AND (queue.lane, queue.sort_at, queue.id) >= ({{lane}}, {FROM_THE_FIRST})
-    AND (queue.lane, queue.sort_at, queue.id) < ({{lane}}, {TO_ITSELF}) AND {{holds}}
-ORDER BY queue.lane, queue.sort_at, queue.id LIMIT {COUNTED + 1}
-"""
-IN_GROUP: Final = f"""
-SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-WHERE queue.group_lane IS NOT NULL
-    AND (queue.group_lane, queue."group", queue.sort_at, queue.id)
-        >= (%(pipeline)s::text, %(group)s::text, {FROM_THE_FIRST})
-    AND (queue.group_lane, queue."group", queue.sort_at, queue.id)
-        < (%(pipeline)s::text, %(group)s::text, {TO_ITSELF})
-ORDER BY queue.group_lane, queue."group", queue.sort_at, queue.id LIMIT {COUNTED + 1}
-"""
-STARTED: Final = IN_LANE.format(lane="%(pipeline)s::text", holds="true")
-FRESH: Final = IN_LANE.format(lane="(%(pipeline)s::text || '+')", holds="%(group)s::text = ''")
+# A hundred at a time, and rows compared whole in the order of the one index that gives it: no plan can seem better,
+# whatever the statistics say, and none reads more than it counts.
+STRIDE: Final = 100
+
+
+def walk(name: str, columns: str, values: str, *, holds: str = "true") -> str:
+    """A queue from its head to the task itself, counted up to the cap: `{name}_head` and `{name}_count`."""
+    place = f"({columns}, queue.sort_at, queue.id)"
+    until = f"{place} < ({values}, %(sort_at)s::timestamptz, %(task)s::uuid) AND {holds}"
+    first = columns.partition(",")[0]
+    order = f"{columns}, queue.sort_at, queue.id"
+    onwards = f"""
+        SELECT queue.sort_at, queue.id FROM taskqueue_task queue
+        WHERE {first} IS NOT NULL AND {place} > ({values}, {name}.sort_at, {name}.id) AND {until}
+        ORDER BY {order}
+    """
+    return f"""
+    {name} AS (
+        SELECT '-infinity'::timestamptz AS sort_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, 0 AS number
+        UNION ALL
+        SELECT further.sort_at, further.id, {name}.number + {STRIDE}
+        FROM {name} CROSS JOIN LATERAL ({onwards} OFFSET {STRIDE - 1} LIMIT 1) AS further
+        WHERE {name}.number < {COUNTED}
+    ), {name}_head AS (
+        SELECT further.sort_at, further.id
+        FROM {name} CROSS JOIN LATERAL ({onwards} LIMIT 1) AS further WHERE {name}.number = 0
+    ), {name}_count AS (
+        SELECT {name}.number + (SELECT count(*) FROM ({onwards} LIMIT {STRIDE}) AS rest) AS number
+        FROM {name} ORDER BY {name}.number DESC LIMIT 1
+    )
+    """
+
+
+STARTED: Final = walk("started", "queue.lane", "%(pipeline)s::text")
+FRESH: Final = walk("fresh", "queue.lane", "%(pipeline)s::text || '+'", holds="%(group)s::text = ''")
+GROUPED: Final = walk("grouped", 'queue.group_lane, queue."group"', "%(pipeline)s::text, %(group)s::text")
 LOOKED_BACK: Final = 1_000
 
+# The tasks that stand before it: those of its pipeline that have started and go on, and of those that have not the ones
+# of its own queue. With the number of its pipeline's starts in the last five minutes, among the tasks that were made
+# last before the one at the head.
 QUEUE: Final = f"""
-WITH RECURSIVE ahead AS MATERIALIZED (
-    ({STARTED}) UNION ALL ({FRESH}) UNION ALL ({IN_GROUP})
+WITH RECURSIVE {STARTED}, {FRESH}, {GROUPED}, head AS (
+    SELECT id FROM (
+        SELECT * FROM started_head UNION ALL SELECT * FROM fresh_head UNION ALL SELECT * FROM grouped_head
+    ) AS heads
+    ORDER BY sort_at, id LIMIT 1
 ), recent AS (
-    -- One probe each: whatever the planner thinks of how many there are, it reads no others.
-    SELECT coalesce((SELECT id FROM ahead ORDER BY sort_at, id LIMIT 1), %(task)s::uuid) AS id,
-        false AS counts, NULL::timestamptz AS started_at, 0 AS number
+    SELECT coalesce((SELECT id FROM head), %(task)s::uuid) AS id, false AS counts, NULL::timestamptz AS started_at,
+        0 AS number
     UNION ALL
     SELECT older.id, older.counts, older.started_at, recent.number + 1
     FROM recent CROSS JOIN LATERAL (
@@ -90,7 +109,9 @@ WITH RECURSIVE ahead AS MATERIALIZED (
     ) AS older
     WHERE recent.number < {LOOKED_BACK}
 )
-SELECT (SELECT count(*) FROM ahead), count(*), extract(epoch FROM statement_timestamp() - min(started_at))::float
+SELECT
+    (SELECT number FROM started_count) + (SELECT number FROM fresh_count) + (SELECT number FROM grouped_count),
+    count(*), extract(epoch FROM statement_timestamp() - min(started_at))::float
 FROM recent
 WHERE counts AND started_at > statement_timestamp() - interval '5 minutes'
 """
