@@ -40,7 +40,7 @@ CROWD = """
 INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
     progress_note)
 SELECT gen_random_uuid(), 'engine/one-step', 'queued', '', '{}', 60, '{}', now(), now() - interval '1 minute', 0, 0, ''
-FROM generate_series(1, 10001)
+FROM generate_series(1, %s)
 """
 
 
