@@ -67,6 +67,8 @@ class Door(APIView):
     """The permissions that each method asks for."""
     statuses: ClassVar[Mapping[type[TaskqueueError], int]] = {}
     """Where this door's statuses differ from those of `problems.STATUSES`."""
+    pointers: ClassVar[Mapping[type[TaskqueueError], str]] = {}
+    """Where its places in the request differ from those of `problems.POINTERS`."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a body of unknown length, which Django takes for none: what it asked for would be done differently."""

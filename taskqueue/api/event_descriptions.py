@@ -14,12 +14,20 @@ from taskqueue.api.requests import EventSubmission
 EVENT_ID: Final = OpenApiParameter(
     "event_id", {"type": "string", "format": "uuid"}, OpenApiParameter.PATH, description="The event's id."
 )
+LOCATION: Final = OpenApiParameter(
+    "Location",
+    {"type": "string", "format": "uri-reference"},
+    OpenApiParameter.HEADER,
+    description="The event's address.",
+    response=[200, 202],
+)
 SEND_EVENT: Final[dict[str, Any]] = {
     "operation_id": "sendEvent",
     "summary": "Send an event",
     "description": "It starts the pipelines that listen for it, ends the waits that it fits, and cancels the tasks "
     "that it names; the answer tells which. The same `id` within 24 hours is the same event, answered with 200.",
     "tags": ["events"],
+    "parameters": [LOCATION],
     "request": body_of(EventSubmission),
     "responses": answers(
         tuple(status for status in WRITING if status != 404),
@@ -43,7 +51,8 @@ LIST_EVENTS: Final[dict[str, Any]] = {
 GET_EVENT: Final[dict[str, Any]] = {
     "operation_id": "getEvent",
     "summary": "What an event said and what came of it",
-    "description": "The tasks that it started, the waits that it ended, and what it did not start, with the reason.",
+    "description": "The tasks that it started and cancelled, the waits that it ended, and what it did not start, with "
+    "the reason. Of each the first thousand.",
     "tags": ["events"],
     "parameters": [EVENT_ID],
     "responses": answers(

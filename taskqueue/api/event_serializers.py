@@ -20,7 +20,7 @@ class ResolvedWait(serializers.Serializer[Any]):
     """A wait that an event ended."""
 
     task = serializers.UUIDField(source="task_id")
-    step = serializers.CharField(source="step_key", allow_blank=True)
+    step = serializers.CharField(source="step_key")
 
 
 class EventSummary(serializers.Serializer[Any]):
@@ -40,9 +40,12 @@ class EventSummary(serializers.Serializer[Any]):
 class EventDetail(EventSummary):
     """An event and what came of it."""
 
-    tasks = StartedTask(many=True, source="started.all", help_text="The tasks that it started.")
-    waits = ResolvedWait(many=True, source="resolved.all", help_text="The waits that it ended.")
-    skips = SkipRecord(many=True, source="skips.all", help_text="The pipelines that it did not start, and why.")
+    tasks = StartedTask(many=True, source="started_tasks", help_text="The tasks that it started.")
+    waits = ResolvedWait(many=True, source="ended_waits", help_text="The waits that it ended.")
+    cancelled = serializers.ListField(
+        child=serializers.UUIDField(), source="cancelled_tasks", help_text="The tasks that it cancelled."
+    )
+    skips = SkipRecord(many=True, source="skipped", help_text="The pipelines that it did not start, and why.")
 
 
 class SentEvent(EventDetail):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.db import transaction
+from django.urls import reverse
 from django.utils.decorators import method_decorator
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from taskqueue import errors
 from taskqueue.api import event_descriptions as descriptions
 from taskqueue.api.doors import Door, described
 from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
@@ -24,15 +26,17 @@ class Events(Door):
     """All events. Not in a transaction: one is routed when it is committed, and the answer says what came of it."""
 
     needs = {"GET": ("taskqueue.view_event",), "POST": ("taskqueue.add_event",)}
+    pointers = {errors.TooLarge: "/data", errors.Unstorable: "/data"}
 
     @described(descriptions.SEND_EVENT)
     def post(self, request: Request) -> Response:
         """Send an event."""
         asked = fitted(EventSubmission, request.data)
-        sent = events.send(asked.name, asked.data, external_id=asked.id)
+        sent = events.send(asked.name, asked.data, external_id=asked.id or "")
         found = events.find(sent.pk)
         found.duplicate = sent.duplicate
-        return Response(SentEvent(found).data, status=200 if sent.duplicate else 202)
+        place = reverse("taskqueue:event", args=[sent.pk])
+        return Response(SentEvent(found).data, status=200 if sent.duplicate else 202, headers={"Location": place})
 
     @described(descriptions.LIST_EVENTS)
     def get(self, request: Request) -> Response:

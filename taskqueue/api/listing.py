@@ -41,8 +41,14 @@ def page_of(query: TaskQuery) -> Page[Task]:
 
 def page_of_events(query: EventQuery) -> Page[Event]:
     """The page of events that a query asks for."""
-    found = Event.objects.order_by("-id")
-    return cut(found.filter(name=query.name) if query.name else found, query)
+    events = Event.objects.order_by("-id")
+    if query.name:
+        events = events.filter(name=query.name)
+    if query.received_after is not None:
+        events = events.filter(id__gte=earliest_at(query.received_after), received_at__gt=query.received_after)
+    if query.received_before is not None:
+        events = events.filter(id__lt=latest_at(query.received_before), received_at__lt=query.received_before)
+    return cut(events, query)
 
 
 def cut(rows_in_order: QuerySet[Row], query: TaskQuery | EventQuery) -> Page[Row]:

@@ -128,6 +128,8 @@ class EventQuery(Query):
     """Which events, and which page of them."""
 
     name: Text = Field(default="", min_length=1, max_length=200, description="Events of this name.")
+    received_after: Moment | None = Field(default=None, description="Events received after this time.")
+    received_before: Moment | None = Field(default=None, description="Events received before this time.")
     cursor: Annotated[str, AfterValidator(Cursor.read)] = Field(
         default="", min_length=1, description="The `next_cursor` or `previous_cursor` of an earlier answer."
     )

@@ -33,16 +33,19 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
         return unforeseen(error, request)
     set_rollback()
     statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "statuses", {})}
-    response = problem(known, status=statuses[type(known)])
+    pointers: Mapping[type[TaskqueueError], str] = {**POINTERS, **getattr(view, "pointers", {})}
+    response = problem(known, status=statuses[type(known)], pointer=pointers.get(type(known), ""))
     if (challenge := getattr(error, "auth_header", None)) is not None:
         response["WWW-Authenticate"] = challenge
     return response
 
 
-def problem(error: TaskqueueError, *, status: int) -> HttpResponse:
-    """The response that tells an error. Text is made printable: a message may quote what the caller sent."""
-    prefix = POINTERS.get(type(error), "")
-    faults = error.errors if isinstance(error, Faulty) else [Fault("", error.detail)] if prefix else []
+def problem(error: TaskqueueError, *, status: int, pointer: str = "") -> HttpResponse:
+    """The response that tells an error, which lies at this place of the request.
+
+    Text is made printable: a message may quote what the caller sent.
+    """
+    faults = error.errors if isinstance(error, Faulty) else [Fault("", error.detail)] if pointer else []
     body = {
         "type": f"urn:taskqueue:problem:{error.code}",
         "title": error.title(),
@@ -50,7 +53,7 @@ def problem(error: TaskqueueError, *, status: int) -> HttpResponse:
         "detail": codec.printable(error.detail),
         "code": error.code,
         "errors": [
-            {"pointer": codec.printable(prefix + fault.pointer), "detail": codec.printable(fault.detail)}
+            {"pointer": codec.printable(pointer + fault.pointer), "detail": codec.printable(fault.detail)}
             for fault in faults
         ],
     }
@@ -218,7 +221,10 @@ POINTERS: Final[dict[type[TaskqueueError], str]] = {
     errors.TooLarge: "/payload",
     errors.UnknownStep: "/from_step",
 }
-"""Where in a request body the engine's errors lie: the engine knows the payload, not the body around it."""
+"""Where in a request body the engine's errors lie: the engine knows the payload, not the body around it.
+
+A door may say otherwise in its `pointers`.
+"""
 
 TRANSLATIONS: Final[dict[type[Exception], type[TaskqueueError]]] = {
     exceptions.NotAuthenticated: LoginRequired,

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from taskqueue.engine.events import ID_MAX_LENGTH
 from taskqueue.engine.intake import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.errors import Fault, InvalidOptions
 from taskqueue.models.task import PRIORITY_LIMIT
+from taskqueue.policies import EVENT_NAME_MAX
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 YEARS: Final = range(1970, 9000)
@@ -125,11 +127,12 @@ class RetryRequest(Body):
 class EventSubmission(Body):
     """An event to be sent."""
 
-    name: str = Field(min_length=1, max_length=200, description="Its name, printable and without spaces.")
+    name: str = Field(min_length=1, max_length=EVENT_NAME_MAX, description="Its name, printable and without spaces.")
     data: dict[str, Any] = Field(default_factory=dict, description="Its data.")
-    id: str = Field(
-        default="",
-        max_length=200,
+    id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=ID_MAX_LENGTH,
         description="The sender's own id: the same one within 24 hours is the same event, and counts once.",
     )
 

@@ -181,9 +181,7 @@ class SkipRecord(serializers.Serializer[Any]):
 class WaitRecord(serializers.Serializer[Any]):
     """That a task waits, or waited, for an event."""
 
-    step = serializers.CharField(
-        source="step_key", allow_blank=True, help_text="The step's key; empty when the event cancels the task."
-    )
+    step = serializers.CharField(source="step_key", allow_blank=True, help_text="Its key; empty: the event cancels.")
     event = serializers.CharField(help_text="The event's name.")
     match = serializers.JSONField(help_text="Paths in the event's data, and the values that must be there.")
     until = Time(allow_null=True, help_text="When the wait is over by itself.")

@@ -7,8 +7,8 @@ from taskqueue.authoring.pipelines import BoundPipeline, Pipeline, pipeline
 from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.tasks import current_task
-from taskqueue.authoring.waiting import Arrived, event_of, wait_any, wait_for
-from taskqueue.errors import GatherFailed, Permanent, RetryAfter, StepFailed, StepTimedOut
+from taskqueue.authoring.waiting import Arrived, EventOf, event_of, wait_any, wait_for
+from taskqueue.errors import EventDoesNotFit, GatherFailed, Permanent, RetryAfter, StepFailed, StepTimedOut
 from taskqueue.policies import Batch, CancelOn, Debounce, Limit, On, Rate, Retry, Singleton
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "CancelOn",
     "Debounce",
     "Deferred",
+    "EventDoesNotFit",
+    "EventOf",
     "GatherFailed",
     "Limit",
     "On",

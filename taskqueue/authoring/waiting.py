@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, Generic, TypeVar, overload
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from taskqueue import codec
 from taskqueue.authoring.places import body
 from taskqueue.authoring.sleeping import LONGEST
-from taskqueue.context import Awaited, Pause
-from taskqueue.errors import EventDoesNotFit, WrongPlace
-from taskqueue.policies import check_match, is_event_name
+from taskqueue.context import Awaited, Pause, Recorded
+from taskqueue.definitions import NAME_MAX_LENGTH
+from taskqueue.errors import EventDoesNotFit, OutputChanged, WrongPlace
+from taskqueue.policies import EVENT_NAME_MAX, check_match, is_event_name
 from taskqueue.states import StepKind
 
-M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
-class EventOf(Generic[M]):
+class EventOf(Generic[T]):
     """An event that may end a wait; see `event_of`."""
 
     name: str
     match: Mapping[str, Any] = field(default_factory=dict)
-    model: type[M] | None = None
+    model: type[T] | None = None
 
 
 @dataclass(frozen=True)
-class Arrived:
+class Arrived(Generic[T]):
     """Which of several events came first.
 
     Attributes:
@@ -41,30 +47,46 @@ class Arrived:
 
     index: int
     name: str
-    value: Any
+    value: T
 
 
-def event_of(name: str, *, match: Mapping[str, Any] | None = None, model: type[M] | None = None) -> EventOf[M]:
+@overload
+def event_of(name: str, *, model: type[T], match: Mapping[str, Any] | None = None) -> EventOf[T]: ...
+
+
+@overload
+def event_of(name: str, *, match: Mapping[str, Any] | None = None) -> EventOf[dict[str, Any]]: ...
+
+
+def event_of(name: str, *, model: Any = None, match: Mapping[str, Any] | None = None) -> EventOf[Any]:
     """One of the events for which `wait_any` waits.
 
     Args:
         name: the event's name.
+        model: what its data is read as: a model, or another type that pydantic reads.
         match: dotted paths in its data, and the values that must be there; none: any data.
-        model: what its data is read as.
 
     Raises:
         ValueError: the name or the match cannot be.
     """
     if not is_event_name(name):
-        raise ValueError(f"An event's name has 1 to 200 printable characters and no spaces, not {name!r}.")
+        raise ValueError(f"An event's name has 1 to {EVENT_NAME_MAX} printable characters and no spaces, not {name!r}.")
     check_match(match or {})
+    if model is not None:
+        reader_of(model)
     return EventOf(name, dict(match or {}), model)
+
+
+@lru_cache(maxsize=256)
+def reader_of(model: Any) -> TypeAdapter[Any]:
+    """What reads an event's data as this type."""
+    return TypeAdapter(model)
 
 
 @overload
 def wait_for(
-    event: str, *, timeout: timedelta, model: type[M], match: Mapping[str, Any] | None = None, name: str | None = None
-) -> M | None: ...
+    event: str, *, timeout: timedelta, model: type[T], match: Mapping[str, Any] | None = None, name: str | None = None
+) -> T | None: ...
 
 
 @overload
@@ -77,7 +99,7 @@ def wait_for(
     event: str,
     *,
     timeout: timedelta,
-    model: type[BaseModel] | None = None,
+    model: type[Any] | None = None,
     match: Mapping[str, Any] | None = None,
     name: str | None = None,
 ) -> Any:
@@ -89,7 +111,7 @@ def wait_for(
     Args:
         event: its name.
         timeout: how long, from when the task first comes here.
-        model: what its data is read as; a dict by default.
+        model: what its data is read as: a model, or another type that pydantic reads; a dict by default.
         match: dotted paths in its data, and the values that must be there.
         name: by which the wait is recorded; the event's name by default.
 
@@ -97,14 +119,59 @@ def wait_for(
         The event's data; None when it did not come in time.
 
     Raises:
-        EventDoesNotFit: it came, and its data does not fit the model. Not tried again.
+        EventDoesNotFit: it came, and its data does not fit the model. Not tried again; a body that catches it may wait
+            for the next one.
         WrongPlace: called in a step, or outside of tasks.
     """
-    arrived = wait_any(event_of(event, match=match, model=model), timeout=timeout, name=name or event)
+    awaited: EventOf[Any] = event_of(event, match=match) if model is None else event_of(event, match=match, model=model)
+    arrived = wait_any(awaited, timeout=timeout, name=event[:NAME_MAX_LENGTH] if name is None else name)
     return None if arrived is None else arrived.value
 
 
-def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None) -> Arrived | None:
+@overload
+def wait_any(first: EventOf[A], /, *, timeout: timedelta, name: str | None = None) -> Arrived[A] | None: ...
+
+
+@overload
+def wait_any(
+    first: EventOf[A], second: EventOf[B], /, *, timeout: timedelta, name: str | None = None
+) -> Arrived[A | B] | None: ...
+
+
+@overload
+def wait_any(
+    first: EventOf[A], second: EventOf[B], third: EventOf[C], /, *, timeout: timedelta, name: str | None = None
+) -> Arrived[A | B | C] | None: ...
+
+
+@overload
+def wait_any(
+    first: EventOf[A],
+    second: EventOf[B],
+    third: EventOf[C],
+    fourth: EventOf[D],
+    /,
+    *,
+    timeout: timedelta,
+    name: str | None = None,
+) -> Arrived[A | B | C | D] | None: ...
+
+
+@overload
+def wait_any(
+    first: EventOf[Any],
+    second: EventOf[Any],
+    third: EventOf[Any],
+    fourth: EventOf[Any],
+    fifth: EventOf[Any],
+    /,
+    *more: EventOf[Any],
+    timeout: timedelta,
+    name: str | None = None,
+) -> Arrived[Any] | None: ...
+
+
+def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None) -> Arrived[Any] | None:
     """Wait for the first of several events; the other waits are closed then.
 
     Returns:
@@ -118,7 +185,7 @@ def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None)
         raise ValueError("wait_any() needs at least one event.")
     if not timedelta(0) < timeout <= LONGEST:
         raise ValueError(f"The timeout of a wait is a timedelta above nothing, of at most {LONGEST.days:,} days.")
-    what = name or " or ".join(event.name for event in events)[:150]
+    what = " or ".join(event.name for event in events)[:NAME_MAX_LENGTH] if name is None else name
     task = body(f"A wait for {what!r}")
     if task is None:
         raise WrongPlace(
@@ -129,23 +196,41 @@ def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None)
     awaited = tuple(Awaited(event=event.name, match=event.match) for event in events)
     written = codec.write({"events": described, "seconds": timeout.total_seconds()}, what="match")
     (recorded,) = task.pause([Pause(kind=StepKind.WAIT, name=what, delay=timeout, input=written, awaited=awaited)])
+    return arrived(events, recorded)
+
+
+def arrived(events: Sequence[EventOf[Any]], recorded: Recorded) -> Arrived[Any] | None:
+    """What came; None when nothing did in time.
+
+    Raises:
+        EventDoesNotFit
+        OutputChanged: something else is recorded under this key, by another version of the code.
+    """
     came = codec.read(recorded.output or "null")
-    return None if came is None else read(events[came["index"]], came)
+    if recorded.error is None and came is None:
+        return None
+    if not isinstance(came, dict) or not isinstance(index := came.get("index"), int) or index >= len(events):
+        raise OutputChanged(
+            f"What is recorded of {recorded.key!r} is no end of this wait: the code has changed since. "
+            "Give the wait another name, or retry the task from it."
+        )
+    return Arrived(index, came["name"], read(events[index], came))
 
 
-def read(event: EventOf[Any], came: dict[str, Any]) -> Arrived:
-    """What came, as its model.
+def read(event: EventOf[Any], came: dict[str, Any]) -> Any:
+    """An event's data, as its model.
 
     Raises:
         EventDoesNotFit
     """
-    if event.model is None:
-        return Arrived(came["index"], came["name"], came["data"])
+    model: Any = event.model
+    if model is None:
+        return came["data"]
     try:
-        return Arrived(came["index"], came["name"], event.model.model_validate(came["data"]))
+        return reader_of(model).validate_json(codec.write(came["data"]))
     except ValidationError as error:
         faults = "; ".join(f"{fault.pointer} {fault.detail}" for fault in codec.faults_of(error)[:3])
         raise EventDoesNotFit(
-            f"Event {came['id']} ({came['name']}) does not fit {event.model.__name__}: {faults}. "
-            "Correct the model or the sender, and retry the task from this wait."
+            f"Event {came['id']} ({came['name']}) does not fit {getattr(model, '__name__', model)}: {faults}. "
+            "Let the model take it and retry the task, or catch EventDoesNotFit in the body and wait for the next one."
         ) from error

@@ -2,6 +2,7 @@
 
 from taskqueue.definitions.checks import (
     KEY_MAX_LENGTH,
+    NAME_MAX_LENGTH,
     PIPELINE_NAME,
     STEP_NAME,
     check_function,
@@ -17,6 +18,7 @@ from taskqueue.definitions.steps import StepDefinition, stand_ins, steps_named_i
 
 __all__ = [
     "KEY_MAX_LENGTH",
+    "NAME_MAX_LENGTH",
     "PIPELINE_NAME",
     "STEP_NAME",
     "PipelineDefinition",

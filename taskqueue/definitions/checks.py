@@ -12,6 +12,8 @@ from taskqueue.policies import Retry
 STEP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 PIPELINE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 KEY_MAX_LENGTH = 200
+NAME_MAX_LENGTH = 190
+"""Of a name that a key is made of: there is room for #2 and the like behind it."""
 VERSION_MAX_LENGTH = 50
 
 

@@ -15,6 +15,7 @@ from taskqueue.engine.family import cancel_tree
 from taskqueue.engine.intake import Options, Origin, enqueue
 from taskqueue.engine.queries import find
 from taskqueue.engine.starting import one_of_singleton
+from taskqueue.engine.waits import begin_anew
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import (
     AlreadyPaused,
@@ -25,7 +26,7 @@ from taskqueue.errors import (
     UnknownPipeline,
     UnknownStep,
 )
-from taskqueue.models import Pipeline, Step, Task, Wait
+from taskqueue.models import Pipeline, Step, Task
 from taskqueue.models.task import queue_place
 from taskqueue.states import ENDED, StepStatus, TaskStatus
 
@@ -54,7 +55,7 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
         if task.status not in allowed:
             raise NotRetryable(refusal(task))
         steps = forgotten(task, from_step)
-        Wait.objects.filter(task=task, step_key__in=steps.values("key")).delete()
+        begin_anew(task.pk, steps.values("key"))
         steps.delete()
         Task.objects.filter(pk=task.pk).update(**afresh(task))
         ring_on_commit()

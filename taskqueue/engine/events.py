@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import Error, transaction
@@ -15,11 +15,14 @@ from taskqueue.engine import statements
 from taskqueue.engine.routing import route
 from taskqueue.errors import EventNotFound, Fault, InvalidEvent
 from taskqueue.ids import uuid7
-from taskqueue.models import Event
+from taskqueue.models import Event, Skip, Task, Wait
 from taskqueue.policies import EVENT_NAME_MAX, is_event_name
 
 logger = logging.getLogger("taskqueue.engine")
-ID_MAX_LENGTH = 200
+ID_MAX_LENGTH: Final = 200
+
+MOST_TOLD: Final = 1_000
+"""An event may end thousands of waits; so many of each kind are shown."""
 
 
 def send(name: str, data: object, *, external_id: str = "", source: UUID | None = None) -> Event:
@@ -88,12 +91,23 @@ def route_now(event: UUID) -> None:
 
 
 def find(event: UUID) -> Event:
-    """An event with the tasks that it started, the waits that it resolved, and what was skipped.
+    """An event with its `started_tasks`, `ended_waits`, `cancelled_tasks` and what was `skipped`: of each the first.
 
     Raises:
         EventNotFound
     """
-    found = Event.objects.prefetch_related("started", "resolved", "skips").filter(pk=event).first()
+    found = Event.objects.filter(pk=event).first()
     if found is None:
         raise EventNotFound(event)
+    tell_effects(found, most=MOST_TOLD)
     return found
+
+
+def tell_effects(found: Any, *, most: int) -> None:
+    """Attach to an event what came of it, of each kind so many."""
+    event = found.pk
+    waits = Wait.objects.filter(resolved_by=event).order_by("pk")
+    found.started_tasks = list(Task.objects.filter(event=event).only("pipeline").order_by("pk")[:most])
+    found.ended_waits = list(waits.exclude(step_key="")[:most])
+    found.cancelled_tasks = list(waits.filter(step_key="").values_list("task", flat=True)[:most])
+    found.skipped = list(Skip.objects.filter(event=event).order_by("pk")[:most])

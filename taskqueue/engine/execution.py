@@ -18,7 +18,7 @@ from django.db import InterfaceError, OperationalError, transaction
 
 from taskqueue import codec, context
 from taskqueue.conf import settings
-from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint, registry
+from taskqueue.definitions import NAME_MAX_LENGTH, PipelineDefinition, StepDefinition, fingerprint, registry
 from taskqueue.engine import branches, family
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Lease
@@ -26,7 +26,7 @@ from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
-from taskqueue.engine.recalling import recall, step_failure_in
+from taskqueue.engine.recalling import checked_key, recall, step_failure_in
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
 from taskqueue.engine.turns import Turns
 from taskqueue.errors import StepFailed, WrongPlace
@@ -237,7 +237,7 @@ class Execution:
 
     def emit(self, event: str, data: str) -> None:
         """Send an event whose data is this JSON, once, however often the body runs."""
-        key = self._key(f"emit {event}", "")
+        key = self._key(f"emit {event}"[:NAME_MAX_LENGTH], "")
         self.journal.check()
         if self.suspended is not None:
             raise Suspended(self.suspended)
@@ -252,7 +252,7 @@ class Execution:
         if not key:
             self.calls[name] += 1
             key = name if self.calls[name] == 1 else f"{name}#{self.calls[name]}"
-        if key in self.keys:
+        if checked_key(key) in self.keys:
             raise WrongPlace(f"Two steps of this task are named {key!r}. Give each call its own name.")
         self.keys.add(key)
         return key

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.db import Error
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 PATIENCE = "200ms"
 """So long a sweep waits for a lock that somebody else holds."""
 
 
 def is_busy(error: Error) -> bool:
-    """Whether a statement failed only because somebody else held a lock for longer than that."""
-    return isinstance(error.__cause__, LockNotAvailable)
+    """Whether a statement failed only because of a lock: one that was held for longer than that, or a deadlock."""
+    return isinstance(error.__cause__, LockNotAvailable | DeadlockDetected)

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from taskqueue.engine import skips
 from taskqueue.engine.why import explained_tasks, pending_of, waiting_for
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, Pipeline, PipelineStep, Step, StepSlot, Task
+from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, Step, StepSlot, Task, Wait
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 
@@ -64,6 +64,13 @@ def with_counts(tasks: QuerySet[Task]) -> QuerySet[Task]:
     return tasks.annotate(
         steps_done=count_of(done, "task"), steps_known=count_of(known, "pipeline"), tries=count_of(tries, "task")
     )
+
+
+def with_effects(events: QuerySet[Event]) -> QuerySet[Event]:
+    """Events with `tasks_started` and `waits_resolved`; counted for the rows of the page alone."""
+    started = Task.objects.filter(event=OuterRef("pk")).order_by()
+    resolved = Wait.objects.filter(resolved_by=OuterRef("pk")).order_by()
+    return events.annotate(tasks_started=count_of(started, "event"), waits_resolved=count_of(resolved, "resolved_by"))
 
 
 def count_of(rows: QuerySet[Any], by: str) -> Coalesce:

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from taskqueue.definitions import StepDefinition
+from taskqueue.definitions import KEY_MAX_LENGTH, StepDefinition
 from taskqueue.engine.journal import Entry
-from taskqueue.errors import OutputChanged, StepFailed
+from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
 
 
 def step_failure_in(error: BaseException) -> StepFailed | None:
@@ -28,3 +28,14 @@ def recall(step: StepDefinition, key: str, entry: Entry) -> Any:
         return step.result.read(entry.output or "null")
     except ValidationError as error:
         raise OutputChanged(f"The recorded output of step {key!r} no longer fits its annotation: {error}") from error
+
+
+def checked_key(key: str) -> str:
+    """The key itself, if a step's row can hold it.
+
+    Raises:
+        WrongPlace: it cannot.
+    """
+    if not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable():
+        raise WrongPlace(f"A step's key has 1 to {KEY_MAX_LENGTH} printable characters, not {key!r}.")
+    return key

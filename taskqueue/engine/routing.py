@@ -6,7 +6,8 @@ One transaction per event. Whoever dies in the middle has done nothing, and the 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -14,15 +15,19 @@ from django.db import InterfaceError, OperationalError, transaction
 from taskqueue import codec
 from taskqueue.definitions import registry
 from taskqueue.engine import control, statements
-from taskqueue.engine.intake import Origin, enqueue, enqueue_unknown
+from taskqueue.engine.failures import message_of
+from taskqueue.engine.intake import Origin, enqueue_unknown, insert
 from taskqueue.engine.patience import is_busy
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.engine.waits import NAME_SPACE, arrival
 from taskqueue.engine.wakeups import ring_on_commit
-from taskqueue.errors import InvalidPayload, TaskqueueError
-from taskqueue.models import Skip, Task, Trigger
+from taskqueue.errors import InvalidPayload, NotCancellable, TaskqueueError
+from taskqueue.models import Skip, Trigger
 from taskqueue.policies import digest_for, matches
-from taskqueue.states import TaskStatus
+from taskqueue.states import SkipKind
+
+if TYPE_CHECKING:
+    from taskqueue.definitions import PipelineDefinition
 
 logger = logging.getLogger("taskqueue.engine")
 FIRST = UUID(int=0)
@@ -66,22 +71,19 @@ def resolve_waits(event: UUID, name: str, data: str, received_at: str) -> None:
     known = [fields for (fields,) in statements.fetch(statements.OPEN_FIELDS, {"name": name})]
     digests = {fields: digest for fields in known if (digest := digest_for(fields, plain)) is not None}
     sought = {"name": name, "fields": list(digests), "digests": list(digests.values())}
-    for _wait, task, key, position in statements.fetch(statements.OPEN_WAITS, sought):
-        if not statements.fetch(statements.LOCK_LIVE_TASK, {"task": task}):
-            continue
-        if not key:
-            cancel_by(task, f"Event {name} {event} came.")
-            continue
-        output = arrival(position, event, name, data, received_at)
-        values = {"task": task, "key": key, "position": position, "event": event, "output": output}
-        if statements.fetch(statements.RESOLVE, values):
-            statements.fetch(statements.WAKE, {"task": task})
-
-
-def cancel_by(task: UUID, reason: str) -> None:
-    """Cancel a task because an event says so."""
-    if Task.objects.filter(pk=task).exclude(status__in=[TaskStatus.CANCELLED]).exists():
-        control.cancel(task, reason=reason)
+    listeners = statements.fetch(statements.LOCK_LISTENERS, sought) if digests else []
+    if ended := [task for task, has_ended in listeners if has_ended]:
+        statements.fetch(statements.CLOSE_WAITS, {"tasks": ended})
+    if len(ended) == len(listeners):
+        return
+    came = {**sought, "event": event, "received_at": received_at}
+    for task in sorted({task for (task,) in statements.fetch(statements.CANCELLED_BY, came)}):
+        # One that was made and has ended since the locks were taken is not there to be cancelled.
+        with suppress(NotCancellable):
+            control.cancel(task, reason=f"Event {name} {event} came.")
+    came["arrival"] = arrival(event, name, data, received_at)
+    resolved = [task for (task,) in statements.fetch(statements.RESOLVE_ALL, came)]
+    statements.fetch(statements.WAKE_ALL, {"tasks": resolved})
 
 
 def start_pipelines(event: UUID, name: str, data: Any) -> None:
@@ -101,10 +103,28 @@ def start(event: UUID, pipeline: str, data: Any) -> None:
         # Another service's code knows it; its worker checks the payload.
         enqueue_unknown(pipeline, data, origin=origin)
         return
+    definition = registry.get(pipeline)
     try:
         with transaction.atomic():
-            enqueue(pipeline, payload_of_event(registry.get(pipeline), data), origin=origin)
+            insert(definition, payload_for(definition, data), origin=origin)
     except TaskqueueError as error:
         faults = "; ".join(f"{fault.pointer} {fault.detail}" for fault in getattr(error, "errors", [])[:3])
-        reason = f"{error.detail} {faults}".strip() if isinstance(error, InvalidPayload) else error.detail
-        Skip.objects.create(pipeline_id=pipeline, kind="invalid", reason=reason[:500], event_id=event)
+        reason = codec.printable(f"{error.detail} {faults}" if isinstance(error, InvalidPayload) else error.detail)
+        kind = SkipKind.INVALID
+        Skip.objects.create(pipeline_id=pipeline, kind=kind, reason=reason.strip()[:500], event_id=event)
+
+
+def payload_for(definition: PipelineDefinition, data: Any) -> str:
+    """The payload that an event's data makes for a pipeline.
+
+    Raises:
+        InvalidPayload, Unstorable: it does not fit; or the pipeline's own validators break down over it, which must not
+            keep the event from those who can read it.
+    """
+    try:
+        return definition.payload.check(payload_of_event(definition, data))
+    except TaskqueueError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {message_of(error)}"
+        raise InvalidPayload(f"The pipeline's own code broke down over it: {what}.", []) from error

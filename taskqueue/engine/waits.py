@@ -10,12 +10,15 @@ from taskqueue import codec
 from taskqueue.context import Awaited, Pause
 from taskqueue.engine import statements
 from taskqueue.ids import earliest_at
-from taskqueue.models import Task
+from taskqueue.models import Task, Wait
 from taskqueue.policies import match_digest, match_fields, matches
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from taskqueue.definitions import PipelineDefinition
     from taskqueue.engine.claims import Lease
+    from taskqueue.models import Step
 
 NAME_SPACE: Final = 0x74716577
 """The first half of the advisory lock of an event's name ("tqew" in ASCII)."""
@@ -47,16 +50,18 @@ def register(lease: Lease, pause: Pause) -> None:
     ]
     if found:
         event, position, awaited, data, received_at = min(found)
-        output = arrival(position, event, awaited.event, data, received_at)
-        values = {"task": lease.task, "key": pause.key, "position": position, "event": event, "output": output}
-        statements.fetch(statements.RESOLVE, values)
+        came = {"event": event, "arrival": arrival(event, awaited.event, data, received_at)}
+        statements.fetch(statements.RESOLVE, {**came, "task": lease.task, "key": pause.key, "position": position})
 
 
 def look_back(task: UUID, awaited: Awaited) -> Iterator[tuple[UUID, str, str]]:
     """The first event that came since the task was made, fits, and was not used by it; none if there is none."""
-    since = earliest_at(Task.objects.values_list("created_at", flat=True).get(pk=task))
-    values = {"task": task, "name": awaited.event, "within": codec.write(containment(awaited.match))}
-    while rows := statements.fetch(statements.LOOK_BACK, {**values, "since": since}):
+    created_at, started_by = Task.objects.values_list("created_at", "event").get(pk=task)
+    since = earliest_at(created_at)
+    within = containment(awaited.match)
+    statement = statements.LOOK_BACK_FOR if within else statements.LOOK_BACK
+    values = {"task": task, "created_at": created_at, "started_by": started_by, "name": awaited.event}
+    while rows := statements.fetch(statement, {**values, "within": codec.write(within), "since": since}):
         for event, data, received_at in rows:
             if matches(awaited.match, codec.read(data)):
                 yield event, data, received_at
@@ -88,9 +93,9 @@ def parameters(awaited: Awaited) -> dict[str, Any]:
     }
 
 
-def arrival(position: int, event: UUID, name: str, data: str, received_at: str) -> str:
-    """The output of a step that has waited: which event came, as JSON."""
-    facts = {"index": position, "id": str(event), "name": name, "received_at": received_at, "data": codec.read(data)}
+def arrival(event: UUID, name: str, data: str, received_at: str) -> str:
+    """The output of a step that has waited, but for its place among several: which event came, as JSON."""
+    facts = {"id": str(event), "name": name, "received_at": received_at, "data": codec.read(data)}
     return codec.write(facts, what="event")
 
 
@@ -102,3 +107,9 @@ def register_cancels(definition: PipelineDefinition, task: UUID, payload: str, l
         statements.fetch(
             statements.REGISTER_WAIT, {"task": task, "key": "", "position": position, **parameters(awaited)}
         )
+
+
+def begin_anew(task: UUID, forgotten: QuerySet[Step, Any]) -> None:
+    """When an ended task goes on: forget the waits of the steps with these keys, and let events cancel it again."""
+    Wait.objects.filter(task=task, step_key__in=forgotten).delete()
+    Wait.objects.filter(task=task, step_key="").update(outcome="", resolved_by=None, resolved_at=None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from taskqueue import Permanent, Retry, pipeline, step
+from taskqueue import CancelOn, Permanent, Retry, pipeline, step, wait_for
 
 broken: Counter[str] = Counter()
 """How many more times a step of this name shall fail; emptied before each test."""
@@ -53,3 +54,9 @@ def order(request: Order) -> dict[str, str]:
 def anything(value: Any) -> Any:
     """Takes any JSON and gives it back."""
     return value
+
+
+@pipeline("approvals/wait", cancel_on=CancelOn("order/withdrawn", match={"number": "{number}"}))
+def approved(number: str) -> Any:
+    """Waits for an approval."""
+    return wait_for("order/approved", match={"number": number}, timeout=timedelta(days=1))

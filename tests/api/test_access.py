@@ -18,16 +18,19 @@ DOORS = [
     ("POST", "/api/tasks/{id}/retry", "retry_task"),
     ("POST", "/api/tasks/{id}/cancel", "cancel_task"),
     ("POST", "/api/tasks/{id}/rerun", "add_task"),
+    ("POST", "/api/events", "add_event"),
+    ("GET", "/api/events", "view_event"),
     ("GET", "/api/pipelines", "view_pipeline"),
     ("GET", "/api/pipelines/shop/order", "view_pipeline"),
 ]
 PERMISSIONS = {permission for _method, _path, permission in DOORS}
 BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
+BODIES: dict[str, object] = {"/api/tasks": BODY, "/api/events": {"name": "order/paid"}}
 
 
 def call(caller: Api, method: str, path: str, task: Task):
     place = path.format(id=task.pk)
-    return caller.get(place) if method == "GET" else caller.post(place, BODY if place == "/api/tasks" else None)
+    return caller.get(place) if method == "GET" else caller.post(place, BODIES.get(place))
 
 
 @pytest.mark.parametrize(("method", "path", "permission"), DOORS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from taskqueue.models import Event, Task
 from taskqueue.testing import work
+from tests.api import pipelines
 from tests.api.conftest import problem_of
 
 
@@ -67,10 +68,51 @@ def test_one_event_is_told_whole_and_a_missing_one_is_a_problem(api):
         ({"name": "a b"}, "invalid-event", "/name"),
         ({"name": "a", "data": [1]}, "invalid-body", "/data"),
         ({"name": "a", "when": 1}, "invalid-body", "/when"),
+        ({"name": "a", "id": ""}, "invalid-body", "/id"),
+        ({"name": "a", "id": "\0"}, "unstorable-value", "/id"),
+        ({"name": "a", "data": {"text": "\ud800"}}, "unstorable-value", "/data/text"),
     ],
 )
 def test_an_event_that_cannot_be_is_refused_with_the_place_of_the_fault(api, body, code, pointer):
     assert problem_of(api.post("/api/events", body)) == (422, code, [pointer])
+    assert Event.objects.count() == 0
+
+
+def test_an_event_tells_the_wait_that_it_ended_and_the_task_that_it_cancelled(api):
+    from taskqueue.engine.routing import route
+
+    waiting, doomed = pipelines.approved.enqueue("A1"), pipelines.approved.enqueue("A2")
+    work()
+    approval = api.post("/api/events", {"name": "order/approved", "data": {"number": "A1"}})
+    withdrawal = api.post("/api/events", {"name": "order/withdrawn", "data": {"number": "A2"}})
+    for answer in (approval, withdrawal):
+        route(UUID(answer.json()["id"]))
+
+    approved, withdrawn = (api.get(answer["Location"]).json() for answer in (approval, withdrawal))
+
+    assert approved["waits"] == [{"task": str(waiting.pk), "step": "order/approved"}]
+    assert (withdrawn["waits"], withdrawn["cancelled"]) == ([], [str(doomed.pk)])
+
+
+def test_events_can_be_narrowed_down_to_a_time(api):
+    sent = [api.post("/api/events", {"name": "a", "data": {"n": number}}).json() for number in range(5)]
+
+    after = api.get("/api/events", received_after=sent[2]["received_at"]).json()["events"]
+    before = api.get("/api/events", received_before=sent[2]["received_at"]).json()["events"]
+
+    assert [event["data"]["n"] for event in after] == [4, 3]
+    assert [event["data"]["n"] for event in before] == [1, 0]
+
+
+@pytest.mark.parametrize("query", ["nmae=a", "name=", "received_after=yesterday", "cursor=abc", "limit=0"])
+def test_a_query_that_does_not_fit_is_pointed_at(api, query):
+    assert problem_of(api.get(f"/api/events?{query}")) == (400, "invalid-query", ["/" + query.partition("=")[0]])
+
+
+def test_data_that_is_too_large_is_pointed_at_and_nothing_is_kept(api):
+    response = api.post("/api/events", {"name": "a", "data": {"text": "x" * 600_000}})
+
+    assert problem_of(response) == (413, "too-large", ["/data"])
     assert Event.objects.count() == 0
 
 

@@ -11,11 +11,14 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from taskqueue import pipeline, wait_for
+from taskqueue import event_of, pipeline, sleep, wait_any, wait_for
+from taskqueue.engine import duty, routing
 from taskqueue.engine.events import send
+from taskqueue.engine.journal import Journal
 from taskqueue.engine.routing import route
 from taskqueue.models import Event, Step, Task, Wait
-from taskqueue.testing import work
+from taskqueue.testing import InProcessWorker, advance, work
+from tests.engine.leases import take
 from tests.engine.test_races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -155,3 +158,134 @@ def test_an_event_that_came_in_time_counts_although_its_commit_came_late():
     router.end()
 
     assert result_of(task) == GO
+
+
+def test_of_many_senders_with_one_id_one_sends_the_event():
+    sent = at_once(12, lambda: send("races/go", GO, external_id="hook-1"))
+
+    assert len({event.pk for event in sent}) == Event.objects.count() == 1
+    assert sum(not event.duplicate for event in sent) == 1
+
+
+@pytest.mark.parametrize("_repetition", range(4))
+def test_whatever_comes_first_events_and_waits_of_many_tasks_find_each_other(_repetition):
+    """Four workers bring twelve tasks to their waits while four senders send twelve events, one for each."""
+    tasks = [numbered.enqueue(number) for number in range(12)]
+    numbers = iter(range(12))
+    turn = threading.Lock()
+
+    def send_some():
+        for _ in range(3):
+            with turn:
+                number = next(numbers)
+            send("races/number", {"number": number})
+
+    deeds = [work, send_some] * 4
+
+    def take_deed():
+        with turn:
+            deed = deeds.pop()
+        return deed()
+
+    problems = [result for result in at_once(8, take_deed) if isinstance(result, Exception)]
+    work()
+    work()
+
+    assert not problems
+    assert [Task.objects.get(pk=task.pk).result for task in tasks] == list(range(12))
+    assert Wait.objects.filter(outcome="event").count() == 12
+
+
+@pipeline("races/numbered")
+def numbered(number: int) -> int:
+    came = wait_for("races/number", match={"number": number}, timeout=timedelta(hours=1))
+    return -1 if came is None else came["number"]
+
+
+@pytest.mark.parametrize("_repetition", range(5))
+def test_of_an_event_and_the_timeout_one_wins_and_stays(_repetition):
+    task = short.enqueue()
+    work()
+    Step.objects.update(until=Now())
+    Wait.objects.update(until=Now())
+    Task.objects.update(due_at=Now(), sort_at=Now())
+    event = Event.objects.create(name="races/go", data=GO, received_at=Now() - timedelta(milliseconds=50))
+    deeds = [work, lambda: route(event.pk)]
+
+    at_once(2, lambda: deeds.pop()())
+    work()
+    first = Step.objects.get(task=task, key="races/go").output
+    advance(minutes=2)
+    work()
+
+    task = Task.objects.get(pk=task.pk)
+    outcome = Wait.objects.get().outcome
+    assert task.result == [None if outcome == "timeout" else GO] * 2
+    assert (first is None) == (outcome == "timeout")
+
+
+@pipeline("races/short")
+def short() -> list[object]:
+    came = wait_for("races/go", timeout=timedelta(hours=1))
+    sleep("on", timedelta(minutes=1))
+    return [came, came]
+
+
+def test_a_router_that_dies_in_the_middle_has_started_nothing_twice(monkeypatch):
+    waiting = waits.enqueue()
+    work()
+    with transaction.atomic():
+        event = send("races/go", GO)
+        connection.run_on_commit.clear()
+    original = routing.start_pipelines
+
+    def die(*facts):
+        original(*facts)
+        raise SystemExit
+
+    monkeypatch.setattr(routing, "start_pipelines", die)
+    with pytest.raises(SystemExit):
+        route(event.pk)
+    assert (Task.objects.get(pk=waiting.pk).status, Event.objects.get().routed_at) == ("waiting", None)
+    monkeypatch.undo()
+
+    assert result_of(waiting) == GO
+    assert Wait.objects.filter(resolved_by=event).count() == 1
+
+
+def test_a_zombie_sends_no_event():
+    first, second = InProcessWorker(), InProcessWorker()
+    waits.enqueue()
+    lease = take(first.row.pk)
+    first.die()
+    duty.attend(5)
+    take(second.row.pk)
+
+    assert Journal(lease).emit("emit a", "a", "{}") is False
+
+    assert not Event.objects.exists()
+    assert not Step.objects.exists()
+    second.leave()
+
+
+def test_two_events_that_wake_the_same_tasks_in_opposite_order_do_not_lock_each_other_out():
+    tasks = [either.enqueue(number) for number in range(20)]
+    work()
+    with transaction.atomic():
+        sent = [send(name, {}) for name in ("races/left", "races/right")]
+        connection.run_on_commit.clear()
+    events = [event.pk for event in sent]
+
+    results = at_once(2, lambda: route(events.pop()))
+    work()
+
+    assert results == [True, True]
+    assert {Task.objects.get(pk=task.pk).status for task in tasks} == {"succeeded"}
+    assert Wait.objects.filter(outcome="event").count() == len(tasks)
+
+
+@pipeline("races/either")
+def either(number: int) -> object:
+    names = ["races/left", "races/right"] if number % 2 else ["races/right", "races/left"]
+    came = wait_any(*map(event_of, names), timeout=timedelta(hours=1))
+    return came and came.name

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from taskqueue import Retry, pipeline, step
 from taskqueue.definitions import stand_ins
-from taskqueue.testing import RunError, fake, run_inline
+from taskqueue.testing import fake, run_inline
 
 pytestmark = pytest.mark.django_db
 
@@ -74,8 +74,8 @@ def test_what_is_called_instead_gets_the_arguments_and_its_result_is_checked_as_
     with fake(charge, calls=nothing):
         run = run_inline(sale, 5)
 
-    assert str(run.error).startswith("ValidationError: ")
-    assert len(run.attempts) == 2
+    assert run.error is not None
+    assert (run.error.type, run.error.step, len(run.attempts)) == ("ValidationError", "charge", 2)
 
 
 def test_answers_come_one_after_the_other_and_exceptions_among_them_are_raised():
@@ -99,7 +99,7 @@ def test_one_call_more_than_there_are_answers_fails_for_good():
 
 def test_a_class_of_exceptions_can_be_raised():
     with fake(charge, raises=TimeoutError):
-        assert run_inline(sale, 5).error == RunError("TimeoutError", "", step="charge")
+        assert getattr(run_inline(sale, 5).error, "type", "") == "TimeoutError"
 
 
 @pytest.mark.parametrize("answer", [{"returns": "no receipt"}, {"returns_each": [Receipt(total=1), "no receipt"]}])

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 
-from taskqueue import Rate, RetryAfter, current_task, pipeline, step
+from taskqueue import Rate, RetryAfter, current_task, emit, event_of, pipeline, step, wait_any, wait_for
 from taskqueue.testing import fake, run_inline
 
 
@@ -48,6 +48,18 @@ async def notify_all(order: Order) -> str:
     await charge.aio("A1")  # error: [arg-type]
     await notify.named("second")()  # error: [call-arg]
     return notify(order)  # error: [return-value]
+
+
+@pipeline("shop/decide")
+def decide() -> str:
+    wait_for("shop/approved")  # error: [call-overload]
+    wait_for("shop/approved", timeout=30)  # error: [call-overload]
+    wait_for("shop/approved", timeout=timedelta(days=1), model="Order")  # error: [call-overload]
+    event_of("shop/approved", match=["number"])  # error: [call-overload]
+    wait_any("shop/approved", timeout=timedelta(days=1))  # error: [call-overload]
+    emit("shop/decided")  # error: [call-arg]
+    order = wait_for("shop/approved", timeout=timedelta(days=1), model=Order)
+    return order.number  # error: [union-attr]
 
 
 fulfil.enqueue("A1")  # error: [arg-type]

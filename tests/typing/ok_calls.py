@@ -10,10 +10,14 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from taskqueue import (
+    Arrived,
     Batch,
     BoundPipeline,
+    CancelOn,
     Debounce,
+    EventOf,
     Limit,
+    On,
     Permanent,
     Pipeline,
     Rate,
@@ -22,11 +26,16 @@ from taskqueue import (
     Singleton,
     Step,
     StepFailed,
+    aemit,
     current_task,
     each,
+    emit,
+    event_of,
     gather,
     pipeline,
     step,
+    wait_any,
+    wait_for,
 )
 from taskqueue.models import Task
 from taskqueue.testing import Run, assert_enqueued, fake, run_inline
@@ -124,6 +133,35 @@ def index(number: str) -> str:
 def report(title: str = "sales") -> str:
     assert_type(current_task().scheduled_for, datetime | None)
     return title
+
+
+DAY = timedelta(days=1)
+
+
+@pipeline("shop/decide", on=["shop/asked", On("shop/paid", match={"country": "de"})], cancel_on=CancelOn("shop/gone"))
+def decide(order: Order) -> str:
+    assert_type(wait_for("shop/approved", timeout=DAY), dict[str, Any] | None)
+    assert_type(wait_for("shop/approved", match={"n": 1}, timeout=DAY, name="second"), dict[str, Any] | None)
+    assert_type(wait_for("shop/approved", match={"n": 1}, timeout=DAY, model=Receipt), Receipt | None)
+    paid = event_of("shop/paid", match={"number": order.number}, model=Receipt)
+    assert_type(paid, EventOf[Receipt])
+    assert_type(event_of("shop/declined"), EventOf[dict[str, Any]])
+    assert_type(wait_any(paid, timeout=DAY), Arrived[Receipt] | None)
+    came = wait_any(paid, event_of("shop/declined"), timeout=DAY, name="decision")
+    assert_type(came, Arrived[Receipt | dict[str, Any]] | None)
+    three = wait_any(paid, event_of("shop/declined"), event_of("shop/moved", model=Order), timeout=DAY)
+    assert_type(three, Arrived[Receipt | dict[str, Any] | Order] | None)
+    emit("shop/decided", {"number": order.number})
+    if came is None:
+        return "nobody"
+    return str(came.value.total) if isinstance(came.value, Receipt) else came.name
+
+
+@pipeline("shop/decide-async")
+async def decide_async() -> int:
+    await aemit("shop/asked", {})
+    receipt = wait_for("shop/approved", timeout=DAY, model=Receipt)
+    return receipt.total if receipt else 0
 
 
 assert_type(ship_all.enqueue([Order(number="A1")]), Task)

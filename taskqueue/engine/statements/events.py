@@ -43,17 +43,32 @@ RETURNING id
 # One at a time for each name: who registers a wait and who routes an event must not pass by each other unseen.
 LOCK_EVENT_NAME: Final = "SELECT pg_advisory_xact_lock(%(space)s::int, hashtext(%(name)s::text))"
 
-# Events that came since the task was made, the oldest first, without those that it has had.
-LOOK_BACK: Final = """
+# Events that came since the task was made, the oldest first, without the one that started it and those that it has had.
+# One whose sender took long to commit came when it was routed; and one that is still to be routed finds the wait.
+CAME_SINCE: Final = """
+(event.received_at >= %(created_at)s::timestamptz OR event.routed_at > %(created_at)s::timestamptz)
+AND event.id IS DISTINCT FROM %(started_by)s::uuid AND event.id <> ALL (ARRAY(
+    SELECT resolved_by_id FROM taskqueue_wait WHERE task_id = %(task)s::uuid AND resolved_by_id IS NOT NULL
+))
+"""
+
+LOOK_BACK: Final = f"""
 SELECT event.id, event.data::text, event.received_at::text
-FROM taskqueue_event event JOIN taskqueue_task task ON task.id = %(task)s::uuid
-WHERE event.name = %(name)s::text AND event.id > %(since)s::uuid AND event.received_at >= task.created_at
-    AND (event.source_id IS NULL OR event.source_id <> task.id) AND event.id IS DISTINCT FROM task.event_id
-    AND event.data @> %(within)s::jsonb
-    AND NOT EXISTS (
-        SELECT FROM taskqueue_wait used WHERE used.task_id = task.id AND used.resolved_by_id = event.id
-    )
-ORDER BY event.id LIMIT 100
+FROM taskqueue_event event
+WHERE event.name = %(name)s::text AND event.id > %(since)s::uuid AND {CAME_SINCE}
+ORDER BY event.name, event.id LIMIT 20
+"""
+
+# The same when there are values to look for. They are looked for first: a walk in the order of ids would read every
+# event of the name on its way to one that fits.
+LOOK_BACK_FOR: Final = f"""
+WITH event AS MATERIALIZED (
+    SELECT id, data, received_at, routed_at FROM taskqueue_event
+    WHERE name = %(name)s::text AND id > %(since)s::uuid AND data @> %(within)s::jsonb
+)
+SELECT event.id, event.data::text, event.received_at::text
+FROM event WHERE {CAME_SINCE}
+ORDER BY event.id LIMIT 20
 """
 
 REGISTER_WAIT: Final = """
@@ -90,31 +105,80 @@ WITH RECURSIVE known AS (
 SELECT fields FROM known
 """
 
+# The open waits that an event fits: a probe for each list of fields, whatever the planner thinks of the table.
+FITTING: Final = """
+fitting AS MATERIALIZED (
+    SELECT wait.id, wait.task_id, wait.step_key, wait.position
+    FROM unnest(%(fields)s::text[], %(digests)s::text[]) AS sought (fields, digest)
+    CROSS JOIN LATERAL (
+        SELECT id, task_id, step_key, position FROM taskqueue_wait
+        WHERE outcome = '' AND event = %(name)s::text
+            AND fields = sought.fields COLLATE "C" AND digest = sought.digest
+        ORDER BY event, fields, digest OFFSET 0
+    ) AS wait
+)
+"""
+
 # Parents before children, and all in one order: nobody who locks tasks meets another who goes the other way.
-OPEN_WAITS: Final = """
-SELECT wait.id, wait.task_id, wait.step_key, wait.position
-FROM unnest(%(fields)s::text[], %(digests)s::text[]) AS sought (fields, digest)
-CROSS JOIN LATERAL (
-    SELECT id, task_id, step_key, position FROM taskqueue_wait
-    WHERE outcome = '' AND event = %(name)s::text
-        AND fields = sought.fields COLLATE "C" AND digest = sought.digest
-        AND (until IS NULL OR until > statement_timestamp())
-    ORDER BY event, fields, digest OFFSET 0 -- a probe for each, whatever the planner thinks of the table
-) AS wait
-ORDER BY wait.task_id, wait.id
+LOCK_LISTENERS: Final = f"""
+WITH {FITTING}
+SELECT task.id, task.finished_at IS NOT NULL FROM taskqueue_task task
+WHERE task.id = ANY (ARRAY(SELECT task_id FROM fitting))
+ORDER BY task.id
+FOR NO KEY UPDATE
 """
 
-LOCK_LIVE_TASK: Final = """
-SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND finished_at IS NULL FOR NO KEY UPDATE
+# What follows comes after the locks, so that it sees what their last holders did. Ended tasks left their waits open:
+# each is met once.
+CLOSE_WAITS: Final = """
+UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
+WHERE task_id = ANY (%(tasks)s::uuid[]) AND outcome = ''
 """
 
-# Under the task's lock. Of an event and the clock, and of two events, the first one counts.
+CANCELLED_BY: Final = f"""
+WITH {FITTING}
+UPDATE taskqueue_wait wait
+SET outcome = 'event', resolved_by_id = %(event)s::uuid, resolved_at = statement_timestamp()
+FROM fitting WHERE wait.id = fitting.id AND wait.step_key = ''
+RETURNING wait.task_id
+"""
+
+# One wait of each task, and none of a task that has had the event. Of an event and the clock, and of two events, the
+# first one counts: the clock is first when the task has gone on, or when the event came after its time.
+RESOLVE_ALL: Final = f"""
+WITH {FITTING}, chosen AS MATERIALIZED (
+    SELECT DISTINCT ON (fitting.task_id) fitting.task_id, fitting.step_key, fitting.position, step.id AS step_id
+    FROM fitting
+    JOIN taskqueue_step step ON step.task_id = fitting.task_id AND step.key = fitting.step_key
+    WHERE step.status = 'waiting' AND (step.until IS NULL OR step.until > %(received_at)s::timestamptz)
+        AND NOT EXISTS (
+            SELECT FROM taskqueue_wait used
+            WHERE used.task_id = fitting.task_id AND used.resolved_by_id = %(event)s::uuid
+        )
+    ORDER BY fitting.task_id, step.id, fitting.position
+), step AS (
+    UPDATE taskqueue_step step
+    SET status = 'succeeded', finished_at = greatest(statement_timestamp(), step.started_at),
+        output = %(arrival)s::jsonb || jsonb_build_object('index', chosen.position)
+    FROM chosen WHERE step.id = chosen.step_id AND step.status = 'waiting'
+    RETURNING step.task_id, step.key, chosen.position
+), resolved AS (
+    UPDATE taskqueue_wait wait
+    SET outcome = CASE WHEN wait.position = step.position THEN 'event' ELSE 'closed' END,
+        resolved_by_id = CASE WHEN wait.position = step.position THEN %(event)s::uuid END,
+        resolved_at = statement_timestamp()
+    FROM step WHERE wait.task_id = step.task_id AND wait.step_key = step.key AND wait.outcome = ''
+)
+SELECT task_id FROM step
+"""
+
+# The same for a wait that is just being registered and finds its event there: under the task's lock.
 RESOLVE: Final = """
 WITH step AS (
     UPDATE taskqueue_step
-    SET status = 'succeeded', output = %(output)s::jsonb, finished_at = greatest(statement_timestamp(), started_at)
+    SET status = 'succeeded', finished_at = greatest(statement_timestamp(), started_at),
+        output = %(arrival)s::jsonb || jsonb_build_object('index', %(position)s::int)
     WHERE task_id = %(task)s::uuid AND key = %(key)s::text AND status = 'waiting'
-        AND (until IS NULL OR until > statement_timestamp())
     RETURNING task_id
 )
 UPDATE taskqueue_wait wait
@@ -123,7 +187,6 @@ SET outcome = CASE WHEN wait.position = %(position)s::int THEN 'event' ELSE 'clo
     resolved_at = statement_timestamp()
 FROM step
 WHERE wait.task_id = step.task_id AND wait.step_key = %(key)s::text AND wait.outcome = ''
-RETURNING wait.id
 """
 
 ROUTED: Final = "UPDATE taskqueue_event SET routed_at = statement_timestamp() WHERE id = %(event)s::uuid"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-COUNTED: Final = 10_000
-"""Nobody needs to know more exactly than "more than 10,000"."""
+COUNTED: Final = 1_000
+"""Nobody needs to know more exactly than "more than 1,000"."""
 
 # Ranges instead of equalities, and in an order: whatever the statistics say, only one index gives it. Those who hold a
 # place in a pipeline are the first from its name on, if they are of that pipeline at all.

@@ -32,6 +32,9 @@ WITH forgotten AS (
     DELETE FROM taskqueue_step
     WHERE task_id = %(task)s::uuid AND status = 'waiting' AND kind <> 'step'
         AND key NOT IN (SELECT unnest(%(keys)s::text[]))
+    RETURNING key
+), unasked AS (
+    DELETE FROM taskqueue_wait WHERE task_id = %(task)s::uuid AND step_key IN (SELECT key FROM forgotten)
 ), open AS (
     SELECT count(*) = 0 OR coalesce(min(until) <= statement_timestamp(), false) AS is_over, min(until) AS until
     FROM taskqueue_step
@@ -53,10 +56,11 @@ UPDATE taskqueue_task task
 SET status = 'queued', waits_at = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
 WHERE task.id = %(task)s::uuid AND task.status = 'waiting' AND NOT EXISTS (
-    SELECT FROM taskqueue_step WHERE task_id = %(task)s::uuid AND status = 'waiting' AND kind <> 'step'
+    SELECT FROM taskqueue_step WHERE task_id = task.id AND status = 'waiting' AND kind <> 'step'
 )
 RETURNING task.id
 """
+WAKE_ALL: Final = WAKE.replace("task.id = %(task)s::uuid", "task.id = ANY (%(tasks)s::uuid[])")
 
 # When a task goes on: what is over by the clock ends now. Whoever resolves it at this moment has the row's lock, and
 # this statement then finds it resolved. A step that was given a time by its rate is not touched.
