@@ -98,7 +98,7 @@ class Step(Generic[P, R]):
             key=self._key,
             pause=pause,
             read=definition.result.read,
-            call=functools.partial(definition.function, *args, **kwargs),
+            call=lambda: definition.called(*args, **kwargs),
         )
 
     def named(self, key: str) -> Step[P, R]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from taskqueue.models import Step, Task, Wait
-from taskqueue.states import LIVE, TaskStatus
+from taskqueue.states import TaskStatus
 
 
 class Code(StrEnum):
@@ -40,8 +41,6 @@ class Code(StrEnum):
     """It was given a later time by a rate."""
     STEP_LIMIT = "step_limit"
     """As many steps of its pipeline execute as may."""
-    SIBLINGS = "siblings"
-    """As many parallel steps of its parent are under way as may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,10 +209,9 @@ def child(step: Step) -> Reason:
 
 def branches(steps: Sequence[Step], together: int) -> Reason:
     """It waits for steps that run beside each other."""
-    tasks = [step.child for step in steps if step.child is not None]
-    words = ", ".join(
-        f"{number} {status}" for status in LIVE if (number := sum(task.status == status for task in tasks))
-    )
+    made = [step.child for step in steps if step.child is not None]
+    states = Counter(f"{task.status} at {task.waits_at}" if task.waits_at else task.status for task in made)
+    words = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
     count = "1 parallel step" if len(steps) == 1 else f"{len(steps):,} parallel steps"
     return Reason(
         code=Code.BRANCHES,
@@ -223,17 +221,6 @@ def branches(steps: Sequence[Step], together: int) -> Reason:
         since=min(step.started_at for step in steps),
         taken=len(steps),
         limit=together,
-        holders=tuple(holder(task) for task in tasks[:20]),
-    )
-
-
-def siblings(task: Task) -> Reason:
-    """It is a parallel step that has to wait for another one's end."""
-    return Reason(
-        code=Code.SIBLINGS,
-        sentence=f"It waits until another parallel step of its task has ended: {task.branch_limit} run at a time.",
-        waiting_for="another parallel step",
-        limit=task.branch_limit,
     )
 
 

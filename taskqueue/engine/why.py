@@ -12,15 +12,13 @@ from django.db.models.functions import Now
 
 from taskqueue.engine import reasons, statements
 from taskqueue.engine.obstacles import HOLDERS_SHOWN, Obstacles, gate_of, rate_words
+from taskqueue.engine.outcomes import STEP_LIMIT
 from taskqueue.engine.reasons import Code, Holder, Reason, because, moment
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Attempt, RateUse, Step, StepSlot, Task, Wait
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import KeyTemplate
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
-
-STEP_LIMIT = "step limit"
-"""What `Task.waits_at` holds when a task waits for one of its pipeline's steps to end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,7 @@ def why(task_id: UUID) -> Explanation:
     Raises:
         TaskNotFound
     """
-    task = explained_tasks().annotate(seen_at=Now()).filter(pk=task_id).first()
+    task = explained_tasks().annotate(seen_at=Now()).filter(pk=task_id, branch="").first()
     if task is None:
         raise TaskNotFound(task_id)
     return Explanation(
@@ -130,9 +128,7 @@ def waits(task: Task, pending: Sequence[Step], *, in_short: bool) -> Iterator[Re
     beside = [step for step in open_steps if step.kind == StepKind.BRANCH]
     if beside:
         yield reasons.branches(beside, len(beside) if in_short else together(task, beside))
-    if task.branch_limit is not None and not open_steps:
-        yield reasons.siblings(task)
-    elif not open_steps:
+    if not open_steps:
         yield reasons.unknown(task)
 
 
@@ -199,7 +195,7 @@ def booked_before(task: Task, key: str | None) -> tuple[int | None, bool]:
         return None, False
     values = {"rate": task.waits_at, "pipeline": task.pipeline_id, "group": key, "due_at": task.due_at}
     ((booked, were_all),) = statements.fetch(statements.BOOKED, values)
-    return booked, not were_all
+    return (booked, not were_all) if booked or were_all else (None, False)
 
 
 def step_limit(task: Task, *, in_short: bool) -> Reason:
@@ -237,14 +233,21 @@ def executing(task: Task) -> list[StepSlot]:
     granted = Q(task__status=TaskStatus.QUEUED, task__lease=F("lease") - 1)
     slots = StepSlot.objects.filter(under_way | granted, pipeline=task.pipeline_id).order_by("pk")
     return list(
-        slots.select_related("task").only("group", "step_key", "task__pipeline", "task__status", "task__started_at")
+        slots.select_related("task").only(
+            "group", "step_key", "task__pipeline", "task__status", "task__started_at", "task__branch", "task__parent"
+        )
     )
 
 
 def holder_of(slot: StepSlot) -> Holder:
-    """The task whose step holds a place."""
+    """The task whose step holds a place; of a parallel step the one for which it is done."""
     task = slot.task
-    return Holder(id=task.pk, pipeline=task.pipeline_id, status=task.status, since=task.started_at)
+    return Holder(
+        id=(task.parent_id or task.pk) if task.branch else task.pk,
+        pipeline=task.pipeline_id,
+        status=task.status,
+        since=task.started_at,
+    )
 
 
 def pending_of(task: Task) -> list[Step]:

@@ -40,7 +40,7 @@ CROWD = """
 INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
     progress_note)
 SELECT gen_random_uuid(), 'engine/one-step', 'queued', '', '{}', 60, '{}', now(), now() - interval '1 minute', 0, 0, ''
-FROM generate_series(1, 1001)
+FROM generate_series(1, %s)
 """
 
 
@@ -194,7 +194,7 @@ def test_parallel_steps_are_counted(worker):
     reason = only(task)
 
     assert reason.sentence == "It waits for 3 of 4 parallel steps (3 queued)."
-    assert (reason.taken, reason.limit, len(reason.holders)) == (3, 4, 3)
+    assert (reason.taken, reason.limit, reason.holders) == (3, 4, ())
 
 
 def test_a_step_that_its_rate_holds_back_says_when_and_how_many_go_before_it(worker):

@@ -82,9 +82,9 @@ def test_each_part_of_an_explanation_is_read_by_an_index(task):
         "obstacles": (explain(statements.OBSTACLES, pipeline | limits), 60),
         "holders": (explain(statements.HOLDERS, {**pipeline, "group": None, "most": 20}), 20),
         "holders of a key": (explain(statements.HOLDERS, {**pipeline, "group": "a", "most": 20}), 20),
-        "booked": (explain(statements.BOOKED, {**pipeline, **due_at, "rate": "r", "group": None}), 10_001),
+        "booked": (explain(statements.BOOKED, {**pipeline, **due_at, "rate": "r", "group": None}), 501),
         **{
-            f"queue of {group}": (explain(statements.QUEUE, {**pipeline, **place, "group": group}), 21_002)
+            f"queue of {group}": (explain(statements.QUEUE, {**pipeline, **place, "group": group}), 3_400)
             for group in ("a", "", "nobody")
         },
         **{reading.__name__: (explain(asked(reading, task)), 1) for reading in (pending_of, waits_of, executing)},
@@ -92,7 +92,13 @@ def test_each_part_of_an_explanation_is_read_by_an_index(task):
 
     for name, (tree, most) in trees.items():
         assert "taskqueue_task" not in walked(tree), name
-        assert read(tree) <= most, name
+        assert read(tree) <= most, (name, summary(tree))
+
+
+def summary(tree):
+    """What was read, by which node, for whoever has to find out why."""
+    shown = ("Node Type", "Index Name", "Plan Rows", "Actual Rows", "Rows Removed by Filter")
+    return "; ".join(" ".join(str(node[name]) for name in shown if name in node) for node in tree)
 
 
 def asked(reading, task):

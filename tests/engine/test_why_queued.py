@@ -84,10 +84,21 @@ def test_recent_starts_give_an_estimate_that_says_so(worker):
     assert only(tasks[2]).expected_at is None
 
 
+@pytest.mark.parametrize("crowd", [99, 100, 101, 250, 1_000])
+def test_all_that_stand_before_it_are_counted(worker, crowd):
+    task = one_step.enqueue(1)
+    with connection.cursor() as cursor:
+        cursor.execute(CROWD, [crowd])
+
+    (reason,) = why(task.pk).reasons
+
+    assert (reason.ahead, reason.ahead_is_more) == (crowd, False)
+
+
 def test_a_thousand_tasks_before_it_are_more_than_anybody_wants_to_count(worker):
     task = one_step.enqueue(1)
     with connection.cursor() as cursor:
-        cursor.execute(CROWD)
+        cursor.execute(CROWD, [1_001])
 
     reason = only(task)
 

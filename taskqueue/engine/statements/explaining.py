@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 COUNTED: Final = 1_000
-"""Nobody needs to know more exactly than "more than 10,000"."""
+"""Nobody needs to know more exactly than "more than 1,000"."""
 
 # Ranges instead of equalities, and in an order: whatever the statistics say, only one index gives it. Those who hold a
 # place in a pipeline are the first from its name on, if they are of that pipeline at all.
@@ -51,49 +51,82 @@ UNION ALL
 SELECT * FROM ({OF_KEY} LIMIT %(most)s::int) AS places WHERE %(group)s::text IS NOT NULL
 """
 
-BEFORE: Final = "(queue.sort_at, queue.id) < (%(sort_at)s::timestamptz, %(task)s::uuid)"
+# A hundred at a time, and rows compared whole in the order of the one index that gives it: no plan can seem better,
+# whatever the statistics say, and none reads more than it counts.
+STRIDE: Final = 100
+
+
+def walk(name: str, columns: str, values: str, *, holds: str = "true") -> str:
+    """A queue from its head to the task itself, counted up to the cap: `{name}_head` and `{name}_count`."""
+    place = f"({columns}, queue.sort_at, queue.id)"
+    until = f"{place} < ({values}, %(sort_at)s::timestamptz, %(task)s::uuid) AND {holds}"
+    first = columns.partition(",")[0]
+    order = f"{columns}, queue.sort_at, queue.id"
+    onwards = f"""
+        SELECT queue.sort_at, queue.id FROM taskqueue_task queue
+        WHERE {first} IS NOT NULL AND {place} > ({values}, {name}.sort_at, {name}.id) AND {until}
+        ORDER BY {order}
+    """
+    return f"""
+    {name} AS (
+        SELECT '-infinity'::timestamptz AS sort_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, 0 AS number
+        UNION ALL
+        SELECT further.sort_at, further.id, {name}.number + {STRIDE}
+        FROM {name} CROSS JOIN LATERAL ({onwards} OFFSET {STRIDE - 1} LIMIT 1) AS further
+        WHERE {name}.number < {COUNTED}
+    ), {name}_head AS (
+        SELECT further.sort_at, further.id
+        FROM {name} CROSS JOIN LATERAL ({onwards} LIMIT 1) AS further WHERE {name}.number = 0
+    ), {name}_count AS (
+        SELECT {name}.number + (SELECT count(*) FROM ({onwards} LIMIT {STRIDE}) AS rest) AS number
+        FROM {name} ORDER BY {name}.number DESC LIMIT 1
+    )
+    """
+
+
+STARTED: Final = walk("started", "queue.lane", "%(pipeline)s::text")
+FRESH: Final = walk("fresh", "queue.lane", "%(pipeline)s::text || '+'", holds="%(group)s::text = ''")
+GROUPED: Final = walk("grouped", 'queue.group_lane, queue."group"', "%(pipeline)s::text, %(group)s::text")
+LOOKED_BACK: Final = 1_000
 
 # The tasks that stand before it: those of its pipeline that have started and go on, and of those that have not the ones
-# of its own queue. With the number of starts in the last five minutes, among the thousand tasks that were made last
-# before the one at the head.
+# of its own queue. With the number of its pipeline's starts in the last five minutes, among the tasks that were made
+# last before the one at the head.
 QUEUE: Final = f"""
-WITH ahead AS MATERIALIZED (
-    (
-        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-        WHERE queue.lane = %(pipeline)s::text AND {BEFORE}
-        ORDER BY queue.sort_at, queue.id LIMIT {COUNTED + 1}
-    )
+WITH RECURSIVE {STARTED}, {FRESH}, {GROUPED}, head AS (
+    SELECT id FROM (
+        SELECT * FROM started_head UNION ALL SELECT * FROM fresh_head UNION ALL SELECT * FROM grouped_head
+    ) AS heads
+    ORDER BY sort_at, id LIMIT 1
+), recent AS (
+    SELECT coalesce((SELECT id FROM head), %(task)s::uuid) AS id, false AS counts, NULL::timestamptz AS started_at,
+        0 AS number
     UNION ALL
-    (
-        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-        WHERE %(group)s::text = '' AND queue.lane = %(pipeline)s::text || '+' AND {BEFORE}
-        ORDER BY queue.sort_at, queue.id LIMIT {COUNTED + 1}
-    )
-    UNION ALL
-    (
-        SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-        WHERE queue.group_lane = %(pipeline)s::text AND queue."group" = %(group)s::text AND {BEFORE}
-        ORDER BY queue.sort_at, queue.id LIMIT {COUNTED + 1}
-    )
-), recent AS MATERIALIZED (
-    SELECT task.started_at FROM taskqueue_task task
-    WHERE task.pipeline_id = %(pipeline)s::text
-        AND task.id < coalesce((SELECT id FROM ahead ORDER BY sort_at, id LIMIT 1), %(task)s::uuid)
-    ORDER BY task.id DESC LIMIT 1000
+    SELECT older.id, older.counts, older.started_at, recent.number + 1
+    FROM recent CROSS JOIN LATERAL (
+        SELECT task.id, task.pipeline_id = %(pipeline)s::text AND task.branch = '' AS counts, task.started_at
+        FROM taskqueue_task task WHERE task.id < recent.id ORDER BY task.id DESC LIMIT 1
+    ) AS older
+    WHERE recent.number < {LOOKED_BACK}
 )
-SELECT (SELECT count(*) FROM ahead), count(*), extract(epoch FROM statement_timestamp() - min(started_at))::float
-FROM recent WHERE started_at > statement_timestamp() - interval '5 minutes'
+SELECT
+    (SELECT number FROM started_count) + (SELECT number FROM fresh_count) + (SELECT number FROM grouped_count),
+    count(*), extract(epoch FROM statement_timestamp() - min(started_at))::float
+FROM recent
+WHERE counts AND started_at > statement_timestamp() - interval '5 minutes'
 """
 
 # Of the next timers those that wait for the same rate: booked before it. Whether all that come before it were read.
-BOOKED: Final = """
+# So few that no plan can seem better than the index, also without statistics.
+TIMERS_READ: Final = 500
+BOOKED: Final = f"""
 SELECT count(*) FILTER (WHERE waits_at = %(rate)s::text AND (
     %(group)s::text IS NULL OR pipeline_id = %(pipeline)s::text AND "group" = %(group)s::text
-)), count(*) <= 1000
+)), count(*) <= {TIMERS_READ}
 FROM (
     SELECT task.waits_at, task.pipeline_id, task."group", task.timer_at FROM taskqueue_task task
     WHERE task.timer_at IS NOT NULL
-    ORDER BY task.timer_at LIMIT 1001
+    ORDER BY task.timer_at LIMIT {TIMERS_READ + 1}
 ) AS timers
 WHERE timer_at < %(due_at)s::timestamptz
 """

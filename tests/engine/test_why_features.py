@@ -1,0 +1,149 @@
+"""Why a task is waiting, with the rows that the engine itself writes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from taskqueue import Limit, Rate, Retry, each, event_of, pipeline, sleep, step, wait_any
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.queries import status_of
+from taskqueue.engine.reasons import Code, moment
+from taskqueue.engine.why import why
+from taskqueue.errors import TaskNotFound
+from taskqueue.models import Step, Task
+from taskqueue.testing import InProcessWorker
+
+pytestmark = pytest.mark.django_db
+
+
+@step(retry=Retry.fixed(timedelta(hours=1), retries=1))
+def render(page: int) -> int:
+    raise ConnectionError("down")
+
+
+@step(rate=Rate(1, per=timedelta(minutes=1), name="why-api"))
+def ask(number: int) -> int:
+    return number
+
+
+@step
+def look() -> list[str]:
+    """Tell why a second task is waiting, from the middle of a step that holds the only place."""
+    second = stepping.enqueue()
+    with InProcessWorker() as other:
+        other.work()
+    return [reason.sentence for reason in why(second.pk).reasons] + [str(status_of(second.pk).waiting_for)]
+
+
+@pipeline("why/parallel")
+def parallel() -> list[int]:
+    return each(render, [1, 2, 3, 4], limit=2)
+
+
+@pipeline("why/asking")
+def asking() -> list[int]:
+    return each(ask, [1, 2, 3])
+
+
+@pipeline("why/nap")
+def nap() -> None:
+    sleep("nap", timedelta(hours=1))
+
+
+@pipeline("why/parent")
+def parent() -> None:
+    nap()
+
+
+@pipeline("why/choosing")
+def choosing() -> None:
+    wait_any(event_of("paid", match={"id": 1}), event_of("gone"), timeout=timedelta(hours=1), name="choice")
+
+
+@pipeline("why/rated")
+def rated() -> list[int]:
+    return [ask(number) for number in range(2)]
+
+
+@pipeline("why/stepping", step_concurrency=Limit(1))
+def stepping() -> list[str]:
+    return look()
+
+
+@pytest.fixture
+def worker():
+    mirror_pipelines()
+    with InProcessWorker() as worker:
+        yield worker
+
+
+def reason_of(task):
+    """Its only reason, which its status says too."""
+    (reason,) = why(task.pk).reasons
+    assert status_of(task.pk).waiting_for == reason.waiting_for
+    return reason
+
+
+def test_parallel_steps_are_counted_by_how_they_stand(worker):
+    task = parallel.enqueue()
+    worker.work()
+
+    assert reason_of(task).sentence == "It waits for 4 of 4 parallel steps (2 retrying, 2 waiting)."
+    branch = Task.objects.filter(parent=task).order_by("pk")[0]
+    with pytest.raises(TaskNotFound):  # it is a part of its task, and has no page of its own
+        why(branch.pk)
+
+
+def test_parallel_steps_that_wait_for_a_rate_say_so(worker):
+    task = asking.enqueue()
+    worker.work()
+    worker.work()
+
+    assert reason_of(task).sentence == "It waits for 2 of 3 parallel steps (2 waiting at why-api)."
+
+
+def test_a_parent_names_its_child(worker):
+    task = parent.enqueue()
+    worker.work()
+    worker.work()
+    made = Task.objects.get(parent=task)
+
+    assert reason_of(task).sentence == f"It waits for task {made.pk} of why/nap, which is waiting."
+    assert reason_of(made).sentence == f"It sleeps (nap) until {moment(made.due_at)}."
+
+
+def test_a_wait_for_several_events_names_them(worker):
+    task = choosing.enqueue()
+    worker.work()
+    until = Step.objects.get(task=task).until
+
+    assert reason_of(task).sentence == (
+        f"It waits for event paid with id = 1 or event gone, until {moment(until)} at the latest."
+    )
+
+
+def test_a_step_that_waits_for_its_rate_names_it_and_those_before_it(worker):
+    tasks = [rated.enqueue() for _ in range(3)]
+    worker.work()
+
+    reasons = [reason_of(task) for task in tasks]
+
+    assert [reason.code for reason in reasons] == [Code.RATE] * 3
+    assert sorted(reason.ahead for reason in reasons) == [0, 1, 2]
+    assert all(reason.step in {"ask", "ask#2"} for reason in reasons)
+    first = min(reasons, key=lambda reason: reason.until)
+    assert first.sentence == (
+        f"Its turn at rate why-api, which allows 1 per minute, is at {moment(first.until)}. 0 have a time before it."
+    )
+
+
+def test_the_limit_of_steps_says_how_many_execute(worker):
+    task = stepping.enqueue()
+    worker.work()
+    task.refresh_from_db()
+
+    assert task.result is not None, task.error
+    assert task.result[0] == "At most 1 step of pipeline why/stepping may execute at a time; 1 does now."
+    assert task.result[-1] == "a free place for its step"
