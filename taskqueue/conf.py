@@ -30,6 +30,8 @@ class Settings:
     """How long a worker goes on claiming before it lets the process pool have a look."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
     """How long a stopping worker may go on with the step that it is in."""
+    HARD_TIMEOUT_GRACE: timedelta = timedelta(seconds=10)
+    """How long a step may go on after its `timeout` before its worker process is ended."""
     BRANCHES_MAX: int = 10_000
     """Most steps beside each other in one `gather` or `each`."""
     DEPTH_MAX: int = 10

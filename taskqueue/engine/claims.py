@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -83,6 +83,7 @@ class Lease:
     cron_at: datetime | None = None
     parent: UUID | None = None
     parent_key: str = ""
+    cancel_grace: timedelta | None = None
     gated: bool = field(default=False, compare=False)
     """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
     steps_limited: bool = field(default=False, compare=False)
@@ -150,6 +151,7 @@ def array(texts: Iterable[str]) -> str:
 COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "branch", "depth", "echo", "group",
     "gated", "steps_limited", "cron_at", "parent", "parent_key",
+    "cancel_grace",
 )  # fmt: skip
 """What a claim returns, as the lease calls it, before the place in the queue and the gate's name."""
 

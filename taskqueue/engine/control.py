@@ -78,7 +78,6 @@ def afresh(task: Task) -> dict[str, Any]:
         "finish_by": None,
         "echo": has_to_be_told(task),
         "cancel_reason": "",
-        "kill_at": None,
         "result": None,
         "error": None,
         "code_ended": "",

@@ -261,11 +261,11 @@ class Execution:
     def _inside(self, call: Call) -> Iterator[None]:
         """While author code of a step is on the stack."""
         token = context.current_step.set(call.key)
-        self.activity.begin_step(call.key)
+        self.activity.begin_step(call.key, call.step, failures=call.entry.failures if call.entry else 0)
         try:
             yield
         finally:
-            self.activity.begin_step("")
+            self.activity.end_step()
             context.current_step.reset(token)
 
     def _write_arguments(self, call: Call) -> None:

@@ -21,7 +21,9 @@ from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.activity import Activity, Doing
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.hard_ends import HardEnd, arm
 from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, recover
+from taskqueue.engine.stacks import forget_own_file
 from taskqueue.engine.wakeups import CHANNEL
 from taskqueue.models import Worker
 
@@ -64,6 +66,7 @@ class Heart:
         self._beaten = 0.0
         self._seen = self._written = Doing()
         self._locked = False
+        self._hard_end = HardEnd(self.activity)
         self._returning: list[Lease] = []
         self._guard = threading.Lock()
         self._stopped = threading.Event()
@@ -77,6 +80,7 @@ class Heart:
         """
         with self._guard:
             self._register()
+        self.activity.arm = arm
         self._thread.start()
 
     def renew(self) -> None:
@@ -100,6 +104,7 @@ class Heart:
                 return
             finally:
                 self._disconnect()
+                forget_own_file()
 
     def _live(self) -> None:
         """Look at the worker until it stops; a lost connection is made again at the next look."""
@@ -132,6 +137,7 @@ class Heart:
         with suppress(psycopg.errors.LockNotAvailable):
             self._put_back()
             self._report_progress()
+        self._hard_end.look(doing)
 
     def _beat(self, doing: Doing) -> None:
         """Write the row; if others have ended it, this process goes on as a new worker. The fence does the rest."""

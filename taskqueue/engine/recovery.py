@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from taskqueue.engine import statements
+from taskqueue.engine.stacks import left_stack_of
 
 LOCK_SPACE: Final = 0x7461736B
 """The first half of each worker's advisory lock ("task" in ASCII), apart from other users of such locks."""
@@ -30,5 +31,8 @@ def recover(worker: int, *, reason: str) -> int:
     Called for the same worker twice, the second call does nothing. A worker that was only silent finds its row ended,
     its writes refused by the fence, and goes on as a new one.
     """
-    values = {"worker": worker, "reason": reason, "poison": POISON}
+    stack = left_stack_of(worker)
+    if stack:
+        reason = "it was ended in a step that did not heed its timeout"
+    values = {"worker": worker, "reason": reason, "poison": POISON, "stack": stack}
     return len(statements.fetch(statements.RECOVER, values))

@@ -518,13 +518,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="task",
-            name="kill_at",
-            field=models.DateTimeField(
-                blank=True, help_text="When a worker still in a step of the cancelled task is ended.", null=True
-            ),
-        ),
-        migrations.AddField(
-            model_name="task",
             name="merge_key",
             field=models.CharField(
                 blank=True,

@@ -188,9 +188,6 @@ class Task(models.Model):
         null=True, blank=True, help_text="How long after a cancel its worker may go on with the step that it is in."
     )
     cancel_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
-    kill_at = models.DateTimeField(
-        null=True, blank=True, help_text="When a worker still in a step of the cancelled task is ended."
-    )
     echo = models.BooleanField(default=False, db_default=False, help_text="Whether somebody has to be told of its end.")
     echo_at = models.GeneratedField(
         expression=Case(When(echo=True, finished_at__isnull=False, then=F("finished_at"))),

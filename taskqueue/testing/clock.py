@@ -44,7 +44,6 @@ MOVED = {
         "finish_by",
         "finished_at",
         "retried_at",
-        "kill_at",
     ),
     Step: ("started_at", "finished_at", "until"),
     Wait: ("until", "created_at", "resolved_at"),

@@ -7,19 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.definitions import registry
 from taskqueue.engine import duty
+from tests.registries import own_registry
 
 
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
     """Tests define pipelines as they need them; each one's are forgotten after it."""
-    before, steps = dict(registry._pipelines), dict(registry._steps)
-    yield
-    registry._pipelines.clear()
-    registry._pipelines.update(before)
-    registry._steps.clear()
-    registry._steps.update(steps)
+    with own_registry():
+        yield
 
 
 @pytest.fixture(autouse=True)

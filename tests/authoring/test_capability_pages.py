@@ -9,16 +9,24 @@ from types import ModuleType
 
 import pytest
 
+from tests.registries import own_registry
+
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "capabilities").glob("*.md"))
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
-def test_a_page_runs(page, monkeypatch):
-    examples = re.findall(r"^```python\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    module = ModuleType(f"page_{page.stem.replace('-', '_')}")
+@pytest.mark.parametrize("document", PAGES, ids=[page.stem for page in PAGES])
+def test_a_page_runs(document, monkeypatch):
+    examples = re.findall(r"^```python\n(.*?)^```$", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    module = ModuleType(f"page_{document.stem.replace('-', '_')}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     assert any("assert " in example for example in examples), "A page shows what happens, and asserts it."
 
+    with own_registry(empty=True):
+        run(document, examples, module)
+
+
+def run(document, examples, module):
+    """One page's examples, in a module of their own."""
     for example in examples:
-        exec(compile(example, str(page), "exec"), module.__dict__)  # noqa: S102 - our own documentation
+        exec(compile(example, str(document), "exec"), module.__dict__)  # noqa: S102 - our own documentation

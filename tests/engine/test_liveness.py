@@ -17,7 +17,7 @@ from taskqueue.engine.journal import Journal
 from taskqueue.engine.liveness import Heart, live_workers
 from taskqueue.models import Task, Worker
 from tests.engine.leases import take
-from tests.engine.pipelines import one_step
+from tests.engine.pipelines import one, one_step
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -63,7 +63,7 @@ def test_what_a_worker_is_at_is_written_once_it_lasts_and_cleared_afterwards(hea
     one_step.enqueue(1)
     lease = take(heart.worker)
     heart.activity.begin_task(lease)
-    heart.activity.begin_step("one")
+    heart.activity.begin_step("one", one.definition, failures=0)
 
     eventually(lambda: Worker.objects.get().step == "one")
     row = Worker.objects.get()
@@ -152,7 +152,7 @@ def test_what_could_not_be_given_to_others_at_once_is_given_to_them_later(heart)
         heart.activity.begin_task(slow)
         eventually(lambda: not heart.activity.ahead)
         beaten_at = Worker.objects.get().beat_at
-        heart.activity.begin_step("one")
+        heart.activity.begin_step("one", one.definition, failures=0)
         eventually(lambda: Worker.objects.get().beat_at > beaten_at)
 
     eventually(lambda: Task.objects.get(pk=behind.task).status == "queued")

@@ -20,6 +20,7 @@ from taskqueue.engine.queries import status_of
 from taskqueue.engine.settlement import settle
 from taskqueue.models import Gate, Pipeline, StepSlot, Task
 from taskqueue.testing import InProcessWorker, work
+from tests.engine.backlogs import ENDED, insert
 from tests.engine.leases import take
 from tests.engine.pipelines import one_step
 from tests.engine.test_plans import explain, walked
@@ -335,6 +336,8 @@ def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
 
 @pytest.mark.django_db
 def test_looking_for_those_who_wait_is_a_walk_over_pipelines_not_tasks(worker):
+    insert(ENDED, "places/one", 2000, worker=worker.row.pk)
+
     tree = explain(statements.CROWDED, {})
 
     assert not walked(tree)

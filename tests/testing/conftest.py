@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskqueue.definitions import registry
 from taskqueue.testing.plugin import advance, fake_step, run_inline, taskqueue_worker
+from tests.registries import own_registry
 
 __all__ = ["advance", "fake_step", "run_inline", "taskqueue_worker"]
 
@@ -15,7 +15,5 @@ __all__ = ["advance", "fake_step", "run_inline", "taskqueue_worker"]
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
     """Tests define pipelines as they need them; each one's are forgotten after it."""
-    before = dict(registry._pipelines)
-    yield
-    registry._pipelines.clear()
-    registry._pipelines.update(before)
+    with own_registry():
+        yield

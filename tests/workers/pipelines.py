@@ -1,13 +1,16 @@
 """Pipelines for worker tests: each step notes in a file that it was run, and by which process."""
 
+import itertools
 import os
 import time
+from collections import deque
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from taskqueue import Batch, Limit, Rate, pipeline, step
+from taskqueue import Batch, Limit, Rate, Retry, StepTimedOut, current_task, each, pipeline, step
 
 PATIENCE = 60.0
 
@@ -49,6 +52,43 @@ def nap(seconds: float) -> float:
 def take_a_nap(seconds: float) -> float:
     """One step that takes a while."""
     return nap(seconds)
+
+
+@step(timeout=timedelta(seconds=0.5), retry=Retry.fixed(timedelta(hours=1), retries=2))
+def deaf(how: str) -> str:
+    """Go on for long whatever anybody says: in Python, or in one call into C that lets no other thread run."""
+    if how == "in C":
+        deque(itertools.repeat(None), maxlen=0)
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with suppress(StepTimedOut):
+            time.sleep(0.05)
+    return how
+
+
+@pipeline("tests/deaf")
+def do_not_listen(how: str) -> str:
+    """One step that never ends by itself."""
+    return deaf(how)
+
+
+@step
+def plod(seconds: float) -> bool:
+    """Take a while; whether the task was cancelled by then."""
+    time.sleep(seconds)
+    return current_task().cancelled
+
+
+@pipeline("tests/plod", cancel_grace=timedelta(seconds=0.5))
+def plod_on(seconds: float) -> bool:
+    """A step that does not ask."""
+    return plod(seconds)
+
+
+@pipeline("tests/plod-beside", cancel_grace=timedelta(seconds=0.5))
+def plod_beside(seconds: float) -> list[bool]:
+    """The same in a branch."""
+    return each(plod, [seconds])
 
 
 @pipeline("tests/gather", batch=Batch(7, wait=timedelta(milliseconds=100)))

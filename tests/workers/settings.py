@@ -14,6 +14,7 @@ DATABASES = {"default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER
 TASKQUEUE = {
     "STOP_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_GRACE", "20"))),
     "DRAIN_BUDGET": timedelta(seconds=float(os.environ.get("WORKER_TEST_BUDGET", "2"))),
+    "HARD_TIMEOUT_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_HARD_TIMEOUT_GRACE", "10"))),
     "WATCHDOG": timedelta(seconds=float(os.environ.get("WORKER_TEST_WATCHDOG", "10"))),
 }
 Q_CLUSTER = {

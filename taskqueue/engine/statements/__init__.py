@@ -56,6 +56,7 @@ from taskqueue.engine.statements.families import (
     REFUSE_CHILD,
     RELEASE,
     RESOLVE_PARENT,
+    STOPPED,
     TOLD,
     UNTOLD,
 )
@@ -165,6 +166,7 @@ __all__ = [
     "SET_WAITING",
     "START",
     "STILL_HELD",
+    "STOPPED",
     "TAKE_SLOT",
     "TOLD",
     "TRY_AGAIN",

@@ -61,7 +61,7 @@ NEXT: Final = f"""
         CASE WHEN task.branch = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, task.sort_at
 )
 """
 

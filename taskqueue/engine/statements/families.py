@@ -83,10 +83,25 @@ WITH held AS (
 )
 UPDATE taskqueue_task task
 SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
-    cancel_reason = %(reason)s::text,
-    kill_at = CASE WHEN held.status = 'running' THEN statement_timestamp() + task.cancel_grace END
+    cancel_reason = %(reason)s::text
 FROM held WHERE task.id = held.id
 RETURNING task.id, task.branch, task.echo
+"""
+
+# Only when nobody has made it run again since.
+STOPPED: Final = """
+INSERT INTO taskqueue_attempt (
+    task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at, finished_at
+)
+SELECT task.id, %(step)s::text,
+    (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
+     WHERE task_id = task.id AND step_key = %(step)s::text),
+    %(outcome)s::text, 'Cancelled', 'The task was cancelled, and its step had not ended when its grace was over.',
+    %(stack)s::text, %(worker)s::int, %(lease)s::int, statement_timestamp() - %(elapsed)s::interval,
+    statement_timestamp()
+FROM taskqueue_task task
+WHERE task.id = %(task)s::uuid AND task.lease = %(lease)s::int + 1 AND task.status = 'cancelled'
+FOR NO KEY UPDATE
 """
 
 # Branches that are gone. Their foreign keys are checked at the commit.

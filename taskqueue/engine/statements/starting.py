@@ -17,8 +17,7 @@ RETURNING 1
 REPLACE: Final = """
 UPDATE taskqueue_task task
 SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
-    cancel_reason = %(reason)s::text,
-    kill_at = CASE WHEN task.status = 'running' THEN statement_timestamp() + task.cancel_grace END
+    cancel_reason = %(reason)s::text
 WHERE task.solo = %(pipeline)s::text || ' ' || %(solo_key)s::text
 RETURNING task.id
 """

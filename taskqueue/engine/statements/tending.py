@@ -111,7 +111,7 @@ WITH dead AS (
         (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
          WHERE a.task_id = held.id AND a.step_key = held.step_key),
         'lost', 'WorkerLost', format('Worker %%s (process %%s on %%s) was lost: %%s.', held.worker_id, held.pid,
-        held.host, %(reason)s::text), '', held.worker_id, held.lease,
+        held.host, %(reason)s::text), %(stack)s::text, held.worker_id, held.lease,
         least(CASE WHEN held.step_key <> '' THEN held.step_started_at ELSE held.started_at END, statement_timestamp()),
         statement_timestamp()
     FROM held
