@@ -1,4 +1,4 @@
-"""The demo: one pipeline of five steps that can be told to wait, to fail, and to recover."""
+"""The demo: one pipeline of five steps that can be told to wait, to fail, and to recover; another in publishing.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from demo.publishing import publish
+from demo.rates import DEMO_API
 from taskqueue import Permanent, Retry, current_task, pipeline, step
+
+__all__ = ["DemoRequest", "demo_task", "publish"]
 
 StepName = Literal["simulate-processing", "simulate-delay", "simulate-api-call", "demonstrate-retry", "return-result"]
 
@@ -59,7 +63,7 @@ class DemoResult(BaseModel):
     tries: int
 
 
-@pipeline("demo/task")
+@pipeline("demo/task", concurrency=10)
 def demo_task(request: DemoRequest) -> DemoResult:
     """Five steps: some work, a wait, a call to a service, a step that recovers from failures, and a result."""
     processed = simulate_processing(request)
@@ -87,7 +91,7 @@ def simulate_delay(request: DemoRequest) -> float:
     return request.delay_seconds
 
 
-@step(retry=SOON, timeout=timedelta(seconds=30))
+@step(retry=SOON, timeout=timedelta(seconds=30), rate=DEMO_API)
 def simulate_api_call(processed: Processed, request: DemoRequest) -> ApiResponse:
     """Stand for a call to a remote service."""
     fail_if_asked("simulate-api-call", request)

@@ -29,7 +29,7 @@ def ask(number: int) -> int:
 
 
 @step
-def look(at_another: bool) -> list[str]:
+def look(*, at_another: bool) -> list[str]:
     """Tell why a second task is waiting, from the middle of a step that holds the only place."""
     if not at_another:
         return []
@@ -71,7 +71,7 @@ def rated() -> list[int]:
 
 @pipeline("why/stepping", step_concurrency=Limit(1))
 def stepping(*, at_another: bool) -> list[str]:
-    return look(at_another)
+    return look(at_another=at_another)
 
 
 @pytest.fixture

@@ -14,12 +14,15 @@ from django.db import Error
 from django.urls import reverse
 
 from demo.pipelines import DemoRequest, demo_task
+from demo.publishing import PublishRequest, publish
+from taskqueue import emit
 from taskqueue.models import Task
 
 HELP = """\
-Submits tasks of the pipeline demo/task in eight calls, and prints their links:
+Submits tasks of the pipelines demo/task and demo/publish in ten calls, and prints their links:
 one task that simply succeeds, one that takes its time, one that fails twice and recovers,
-one that fails for good, one that is due in a minute, two calls with one key, and an urgent one.
+one that fails for good, one that is due in a minute, two calls with one key, an urgent one,
+one that waits for your approval, and one whose child task fails, so that it undoes what it did.
 Workers execute them: `make run` starts some, and so does `manage.py worker`."""
 
 
@@ -83,3 +86,12 @@ def submitted() -> Iterator[tuple[str, Task]]:
         "Has priority 300: goes before tasks that are 300 seconds older",
         demo_task.using(priority=300).enqueue(urgent),
     )
+    title = f"On waiting {uuid4().hex[:4]}"
+    yield (
+        f'Waits ten minutes for your approval: event demo/approved with {{"title": "{title}"}}, in the admin\'s events '
+        "or by POST /api/events",
+        publish.enqueue(PublishRequest(title=title)),
+    )
+    jammed = PublishRequest(title=f"On paper {uuid4().hex[:4]}", pages=2, printer_jams=True)
+    yield "Is approved at once, but its child task fails: the shelf is given back", publish.enqueue(jammed)
+    emit("demo/approved", {"title": jammed.title, "by": "the demo"})

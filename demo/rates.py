@@ -1,0 +1,10 @@
+"""What the demo's pipelines share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from taskqueue import Rate
+
+DEMO_API = Rate(10, per=timedelta(seconds=1), burst=5, name="demo-api")
+"""The services that the demo pretends to call bear ten calls a second, whoever makes them."""

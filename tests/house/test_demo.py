@@ -1,0 +1,75 @@
+"""The demo: its second pipeline goes each of its ways, and the command tells a story with each task."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+
+from demo.pipelines import DemoRequest, demo_task
+from demo.publishing import PublishRequest, publish
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.models import Event, Gate, RateUse, Task
+from taskqueue.testing import run_inline, work
+
+pytestmark = pytest.mark.django_db
+
+REQUEST = PublishRequest(title="On waiting", pages=3)
+APPROVED = ("demo/approved", {"title": "On waiting", "by": "dana"})
+
+
+def test_an_approved_article_is_typeset_printed_by_a_child_and_announced():
+    run = run_inline(publish, REQUEST, events=[APPROVED])
+
+    assert run.result.reason == "approved by dana"
+    assert run.result.pages == [f"ON WAITING, PAGE {number}" for number in (1, 2, 3)]
+    assert run.result.copies == 300
+    assert Task.objects.get(pipeline="demo/print").parent == run.task
+    assert Event.objects.get(name="demo/published").data == {"title": "On waiting", "copies": 300}
+
+
+def test_an_article_that_nobody_approves_gives_its_shelf_back():
+    run = run_inline(publish, REQUEST, events=[("demo/approved", {"title": "On waiting", "approved": False})])
+
+    assert run.result.reason == "declined by somebody"
+    assert "free_shelf" in {key.replace("-", "_") for key in run.steps}
+
+
+def test_without_a_word_it_ends_by_itself():
+    run = run_inline(publish, REQUEST, events=[("demo/approved", None)])
+
+    assert run.result.reason == "nobody approved it in time"
+    assert run.slept.total_seconds() > 600
+
+
+def test_a_jam_fails_the_task_and_gives_its_shelf_back():
+    run = run_inline(publish, REQUEST.model_copy(update={"printer_jams": True}), events=[APPROVED])
+
+    assert run.status == "failed"
+    assert "the press is jammed" in str(run.error)
+    assert "free_shelf" in {key.replace("-", "_") for key in run.steps}
+
+
+def test_both_pipelines_share_a_rate_and_have_their_limits():
+    mirror_pipelines()
+
+    assert Gate.objects.get(pipeline="demo/task").declared_tasks == 10
+    assert Gate.objects.get(pipeline="demo/publish").declared_tasks == 5
+    demo_task.enqueue(DemoRequest(label="x", delay_seconds=0))
+    publish.enqueue(REQUEST)
+    work()
+    assert set(RateUse.objects.values_list("rate_id", flat=True)) == {"demo-api"}
+
+
+def test_the_command_tells_a_story_with_each_task():
+    mirror_pipelines()
+    out = StringIO()
+
+    call_command("demo", stdout=out)
+
+    said = out.getvalue()
+    assert said.count("  API    http://127.0.0.1:8000/api/tasks/") == 10
+    assert "event demo/approved with" in said
+    assert Task.objects.filter(pipeline="demo/publish").count() == 2
+    assert Event.objects.filter(name="demo/approved").count() == 1
