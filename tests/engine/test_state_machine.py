@@ -23,14 +23,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from taskqueue import Limit, Retry, pipeline, sleep, step
-from taskqueue.engine import control, duty
+from taskqueue import Limit, Retry, pipeline, sleep, step, wait_for
+from taskqueue.engine import control, duty, events, routing
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Claimant, Lease, claim
 from taskqueue.engine.execution import perform
 from taskqueue.engine.settlement import settle
-from taskqueue.errors import NotCancellable, NotRetryable
-from taskqueue.models import Step, Task, Worker
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.errors import AlreadyPaused, NotCancellable, NotPaused, NotRetryable
+from taskqueue.models import Pipeline, Step, Task, Wait, Worker
 from taskqueue.states import ENDED, StepStatus
 from taskqueue.testing import InProcessWorker, advance
 
@@ -68,7 +69,15 @@ def free(tenant: str) -> str:
     return sure(sure(tenant))
 
 
-PIPELINES = {"machine/limited": limited, "machine/free": free}
+@pipeline("machine/waiting", concurrency=4)
+def waiting(tenant: str) -> str:
+    sure(tenant)
+    word = wait_for("machine/word", match={"tenant": tenant}, timeout=timedelta(minutes=10))
+    last = wait_for("machine/last-word", match={"tenant": tenant})
+    return sure(str((word, last)))
+
+
+PIPELINES = {"machine/limited": limited, "machine/free": free, "machine/waiting": waiting}
 
 
 @dataclass
@@ -87,6 +96,7 @@ class Machine(RuleBasedStateMachine):
         self.atomic = transaction.atomic()
         self.atomic.__enter__()
         broken.clear()
+        mirror_pipelines()
         self.hands = [Hands(InProcessWorker()) for _ in range(2)]
         self.leases: dict[UUID, int] = {}
         self.outputs: dict[tuple[UUID, str], Any] = {}
@@ -111,7 +121,13 @@ class Machine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1), most=st.sampled_from([1, 3]))
     def claim(self, number, most):
         hands = self.hands[number]
-        hands.leases += claim(Claimant(hands.worker.worker, most))
+        self.take(hands, claim(Claimant(hands.worker.worker, most)))
+
+    def take(self, hands, leases):
+        """What is claimed is claimed of pipelines that nobody has paused."""
+        paused = Pipeline.objects.filter(paused_at__isnull=False, name__in=[lease.pipeline for lease in leases])
+        assert not paused.exists()
+        hands.leases += leases
 
     @precondition(lambda self: any(hands.leases for hands in self.hands))
     @rule(data=st.data(), steps=st.integers(0, 3), claims=st.booleans())
@@ -127,7 +143,7 @@ class Machine(RuleBasedStateMachine):
 
         outcome = perform(lease, activity=Activity(), stopping=stopping)
         claimant = Claimant(hands.worker.worker) if claims else None
-        hands.leases += settle(lease, outcome, claimant=claimant)
+        self.take(hands, settle(lease, outcome, claimant=claimant))
 
     @rule(tenant=st.sampled_from("abc"), times=st.integers(1, 4))
     def break_steps(self, tenant, times):
@@ -164,6 +180,27 @@ class Machine(RuleBasedStateMachine):
             return
         self.endings.pop(chosen, None)
 
+    @rule(tenant=st.sampled_from("abc"), name=st.sampled_from(["machine/word", "machine/last-word"]))
+    def emit(self, tenant, name):
+        """An event comes, and whoever waits for it waits no longer."""
+        event = events.send(name, {"tenant": tenant})
+        routing.route(event.pk)
+        assert not Wait.objects.filter(event=name, match={"tenant": tenant}, outcome="").exists()
+
+    @rule(name=st.sampled_from(sorted(PIPELINES)))
+    def pause(self, name):
+        try:
+            control.pause_pipeline(name, reason="A look.", by="dana")
+        except AlreadyPaused:
+            return
+
+    @rule(name=st.sampled_from(sorted(PIPELINES)))
+    def resume(self, name):
+        try:
+            control.resume_pipeline(name)
+        except NotPaused:
+            return
+
     @invariant()
     def no_limit_is_exceeded(self):
         held = Task.objects.filter(pipeline="machine/limited", admitted_at__isnull=False).exclude(status__in=ENDED)
@@ -176,8 +213,14 @@ class Machine(RuleBasedStateMachine):
             if task.status == "running":
                 assert task.worker is not None
                 assert task.worker.ended_at is None
-            else:
-                assert task.due_at is not None, task.status
+            elif task.due_at is None:
+                assert task.status == "waiting"
+                assert Wait.objects.filter(task=task, outcome="").exists()
+
+    @invariant()
+    def nobody_waits_for_what_is_there(self):
+        for wait in Wait.objects.filter(outcome="").select_related("task"):
+            assert wait.task.status == "waiting"
 
     @invariant()
     def no_step_succeeds_twice(self):
