@@ -18,13 +18,13 @@ from taskqueue.conf import settings
 from taskqueue.context import Pause
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
+from taskqueue.engine.cancelling import cancel_all
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.echoes import tell_now
 from taskqueue.engine.intake import Options, Origin, insert
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import TaskqueueError, TooDeep
 from taskqueue.ids import uuid7
-from taskqueue.models import Task
 
 
 def check_depth(lease: Lease, pauses: Sequence[Pause]) -> None:
@@ -118,32 +118,12 @@ def forget(task: UUID) -> None:
 
 
 def cancel_tree(tasks: list[UUID], *, reason: str) -> list[UUID]:
-    """In a transaction: cancel these tasks, if they have not ended, and all below them; parents first.
-
-    Branches leave nothing behind.
+    """In a transaction: cancel these tasks and all below them, and tell those who have to know once it is committed.
 
     Returns:
-        Those of the first that were cancelled.
+        Those of them that were cancelled: they had not ended.
     """
-    first: list[UUID] | None = None
-    while tasks:
-        values = {"tasks": tasks, "reason": reason[:300]}
-        rows = statements.fetch(statements.CANCEL_ALL, values)
-        cancelled = [task for task, branch, _echo in rows if not branch]
-        if branches := [task for task, branch, _echo in rows if branch]:
-            statements.fetch(statements.DISSOLVE, {"tasks": branches})
-        for task, branch, echo in rows:
-            if echo and not branch:
-                transaction.on_commit(partial(tell_now, task), robust=True)
-        first = cancelled if first is None else first
-        tasks = children_of(cancelled)
-        reason = "Its parent was cancelled."
-    return first or []
-
-
-def children_of(tasks: list[UUID]) -> list[UUID]:
-    """The tasks right below these that have not ended, in one order."""
-    if not tasks:
-        return []
-    below = Task.objects.filter(parent__in=tasks, finished_at=None).order_by("pk")
-    return list(below.values_list("pk", flat=True))
+    cancelled, untold = cancel_all(tasks, reason=reason)
+    for task in untold:
+        transaction.on_commit(partial(tell_now, task), robust=True)
+    return cancelled

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.engine import statements
+from taskqueue.engine.cancelling import cancel_all
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import Fault, InvalidOptions, NotRetryable
 from taskqueue.models import IdempotencyKey, Skip, Task
@@ -72,7 +73,7 @@ def promise(values: dict[str, Any]) -> Task | None:
 def join(policies: Policies, values: dict[str, Any]) -> tuple[Task, SkipKind] | None:
     """The task that stands in for a request, and why; None when a new one has to be made."""
     if policies.singleton is not None and policies.singleton.mode == "cancel":
-        statements.fetch(statements.REPLACE, {**values, "reason": f"Task {values['id']} took its place."})
+        replace(values)
         return None
     if policies.singleton is not None:
         under_way = list(Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}"))
@@ -91,6 +92,17 @@ def join(policies: Policies, values: dict[str, Any]) -> tuple[Task, SkipKind] | 
         ring_on_commit()
     kind = SkipKind.DEBOUNCED if policies.debounce is not None else SkipKind.BATCHED
     return (Task.objects.get(pk=task), kind) if has_joined else None
+
+
+def replace(values: Mapping[str, Any]) -> None:
+    """Cancel the older task of a singleton, with all that is below it.
+
+    Whoever finishes it at this moment holds its row: it is waited for, and left alone when it has ended.
+    """
+    older = Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}").values_list("pk", flat=True)
+    _cancelled, untold = cancel_all(list(older), reason=f"Task {values['id']} took its place.")
+    if untold:
+        ring_on_commit()  # whoever looks next tells them
 
 
 def stand_in(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:

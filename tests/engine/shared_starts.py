@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from taskqueue import Batch, Debounce, Limit, Retry, Singleton, pipeline, step
+from taskqueue import Batch, Debounce, Limit, Retry, Singleton, pipeline, step, wait_for
 
 MINUTE = timedelta(minutes=1)
 
@@ -37,3 +37,13 @@ def gather(numbers: list[int]) -> int:
 @pipeline("starts/gather-by-tenant", batch=Batch(3, wait=MINUTE, key="{tenant}"), concurrency=Limit(1, key="{tenant}"))
 def gather_by_tenant(orders: list[dict[str, str]]) -> list[str]:
     return [order["number"] for order in orders]
+
+
+@pipeline("starts/child")
+def listen(tenant: str) -> object:
+    return wait_for("starts/word", match={"tenant": tenant}, timeout=timedelta(hours=1))
+
+
+@pipeline("starts/newest-family", singleton=Singleton(key="{tenant}", mode="cancel"))
+def newest_family(tenant: str) -> object:
+    return listen(tenant)

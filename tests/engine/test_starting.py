@@ -10,12 +10,12 @@ from taskqueue import Batch, Debounce, pipeline
 from taskqueue.engine import control, intake
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.errors import DefinitionError, InvalidOptions, NotRetryable
-from taskqueue.models import IdempotencyKey, Pipeline, Skip, Task
+from taskqueue.models import IdempotencyKey, Pipeline, Skip, Task, Wait
 from taskqueue.states import SkipKind
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.leases import take
 from tests.engine.pipelines import one_step, three_steps
-from tests.engine.shared_starts import gather, gather_by_tenant, newest, only, quiet
+from tests.engine.shared_starts import gather, gather_by_tenant, newest, newest_family, only, quiet
 
 pytestmark = pytest.mark.django_db
 
@@ -89,6 +89,20 @@ def test_the_newer_one_takes_the_place_of_the_older_singleton():
     assert (first.status, first.cancel_reason) == ("cancelled", f"Task {second.pk} took its place.")
     assert first.lease == lease.number + 1
     assert skips() == []
+
+
+def test_with_the_older_singleton_goes_what_is_below_it_and_what_it_waits_for():
+    first = newest_family.enqueue("a")
+    work()
+    child = Task.objects.get(parent=first.pk)
+
+    second = newest_family.enqueue("a")
+
+    child.refresh_from_db()
+    assert (child.status, child.cancel_reason) == ("cancelled", "Its parent was cancelled.")
+    assert not Wait.objects.filter(task__in=[first.pk, child.pk], outcome="").exists()
+    work()
+    assert Task.objects.get(parent=second.pk).status == "waiting"
 
 
 def test_a_debounced_task_waits_until_it_has_been_quiet_and_runs_the_last_request():

@@ -62,7 +62,6 @@ def _full_table(request):
     [
         (statements.DEBOUNCE, "taskqueue_task_merging_once"),
         (statements.ADD_TO_BATCH, "taskqueue_task_merging_once"),
-        (statements.REPLACE, "taskqueue_task_solo_once"),
     ],
 )
 def test_the_one_that_stands_in_is_found_by_its_index(statement, index):

@@ -28,8 +28,8 @@ from taskqueue.engine import control, duty, events, routing
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Claimant, Lease, claim
 from taskqueue.engine.execution import perform
-from taskqueue.engine.settlement import settle
 from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.settlement import settle
 from taskqueue.errors import AlreadyPaused, NotCancellable, NotPaused, NotRetryable
 from taskqueue.models import Pipeline, Step, Task, Wait, Worker
 from taskqueue.states import ENDED, StepStatus
@@ -73,8 +73,8 @@ def free(tenant: str) -> str:
 def waiting(tenant: str) -> str:
     sure(tenant)
     word = wait_for("machine/word", match={"tenant": tenant}, timeout=timedelta(minutes=10))
-    last = wait_for("machine/last-word", match={"tenant": tenant})
-    return sure(str((word, last)))
+    last = wait_for("machine/last-word", match={"tenant": tenant}, timeout=timedelta(days=1))
+    return sure(f"{word} {last} {free(tenant)}")
 
 
 PIPELINES = {"machine/limited": limited, "machine/free": free, "machine/waiting": waiting}
@@ -215,7 +215,7 @@ class Machine(RuleBasedStateMachine):
                 assert task.worker.ended_at is None
             elif task.due_at is None:
                 assert task.status == "waiting"
-                assert Wait.objects.filter(task=task, outcome="").exists()
+                assert Task.objects.filter(parent=task, finished_at=None).exists()
 
     @invariant()
     def nobody_waits_for_what_is_there(self):

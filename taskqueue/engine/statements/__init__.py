@@ -76,7 +76,7 @@ from taskqueue.engine.statements.recording import (
 )
 from taskqueue.engine.statements.running import fetch
 from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
-from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE, REPLACE
+from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE
 from taskqueue.engine.statements.tending import (
     BEAT,
     LOOK,
@@ -154,7 +154,6 @@ __all__ = [
     "REFUSE_CHILD",
     "REGISTER_WAIT",
     "RELEASE",
-    "REPLACE",
     "REPORT_PROGRESS",
     "RESERVE",
     "RESOLVE",

@@ -13,15 +13,6 @@ WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
 RETURNING 1
 """
 
-# Whoever finishes the older one at this moment holds its row: it is waited for, and no longer found when it has ended.
-REPLACE: Final = """
-UPDATE taskqueue_task task
-SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
-    cancel_reason = %(reason)s::text
-WHERE task.solo = %(pipeline)s::text || ' ' || %(solo_key)s::text
-RETURNING task.id
-"""
-
 QUIET_AT: Final = """
 greatest(
     statement_timestamp(),
