@@ -56,7 +56,7 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
     if when is None:
         return format_html("{}", formats.NOTHING)
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), formats.exact(when), formats.relative(when, now)
+        '<time datetime="{}" data-age title="{}">{}</time>', when.isoformat(), formats.exact(when), formats.relative(when, now)
     )
 
 
