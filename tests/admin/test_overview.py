@@ -61,10 +61,7 @@ def test_what_the_tasks_came_to_is_told(onlooker):
     assert "Waiting now 0 nothing waits" in text
     assert re.search(r"Throughput <?[\d.]+ /min none in the 6 hours before", text)
     assert re.search(r"Latency p95 [\d.]+m?s p50", text)
-    assert (
-        "2 Permanent in demo/task \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} simulate-api-call simulated failure in simulate-api-call"
-        in text
-    )
+    assert re.search(r"2 Permanent in demo/task . simulate-api-call simulated failure in simulate-api-call", text)
     assert "demo/task 3 ended 33.3%" in text
     assert "demo/task bad-1" in text
 
