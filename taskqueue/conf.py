@@ -38,6 +38,8 @@ class Settings:
     """Most parents that a child task may have above it."""
     WATCHDOG: timedelta = timedelta(seconds=10)
     """How long claimable work may lie beside idle workers before their pool is started anew."""
+    FIRST_TASK: str = ""
+    """The pipeline whose example payload an empty overview offers to send; empty for none."""
 
 
 @cache

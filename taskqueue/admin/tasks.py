@@ -33,7 +33,9 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         "shown_status", "shown_task", "shown_steps", "shown_tries", "shown_wait", "shown_length", "shown_creation",
     )  # fmt: skip
     list_display_links = ("shown_task",)
-    list_filter = (filters.StatusFilter, filters.PipelineFilter, filters.CreatedFilter, filters.RetriedFilter)
+    list_filter = (
+        filters.StatusFilter, filters.PipelineFilter, filters.CreatedFilter, filters.EndedFilter, filters.RetriedFilter,
+    )  # fmt: skip
     ordering = ("-id",)
     search_fields = ("id", "key")
     search_help_text = searches.HELP

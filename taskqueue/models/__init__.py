@@ -4,6 +4,7 @@ from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
 from taskqueue.models.pipeline import Pipeline, PipelineStep
+from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
 from taskqueue.models.worker import Worker
@@ -11,12 +12,15 @@ from taskqueue.models.worker import Worker
 __all__ = [
     "Attempt",
     "Event",
+    "FailureGroup",
     "Gate",
     "IdempotencyKey",
     "Pipeline",
     "PipelineStep",
     "Rate",
     "RateUse",
+    "Rollup",
+    "RollupMark",
     "Schedule",
     "Skip",
     "Step",

@@ -95,6 +95,10 @@ class Attempt(models.Model):
                 name="taskqueue_attempt_outcome_known", condition=Q(outcome__in=list(AttemptOutcome))
             ),
         ]
+        indexes = [
+            # rollups: the failed tries of a minute
+            models.Index(fields=["finished_at"], name="taskqueue_attempt_by_end"),
+        ]
 
     def __str__(self) -> str:
         """Which try of what, and how it ended."""

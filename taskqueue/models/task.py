@@ -292,6 +292,9 @@ class Task(models.Model):
             # queries.listing: newest first, by status or pipeline.
             models.Index(fields=["status", "-id"], name="taskqueue_task_by_status"),
             models.Index(fields=["pipeline", "-id"], name="taskqueue_task_by_pipeline"),
+            # rollups, the tasks that ended in a slice of time, and pruning. Written once a task, at its end, and in
+            # order: the new entry goes to the last page.
+            models.Index("finished_at", name="taskqueue_task_by_end", condition=Q(finished_at__isnull=False)),
             # pruning, and the list of a task's reruns
             models.Index("rerun_of", name="taskqueue_task_reruns", condition=Q(rerun_of__isnull=False)),
             # search by the beginning of a key
