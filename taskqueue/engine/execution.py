@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,12 +19,13 @@ from django.db import InterfaceError, OperationalError, transaction
 from taskqueue import codec, context
 from taskqueue.conf import settings
 from taskqueue.definitions import NAME_MAX_LENGTH, PipelineDefinition, StepDefinition, fingerprint, registry
-from taskqueue.engine import branches, family
+from taskqueue.engine import branches, family, logs
 from taskqueue.engine.activity import Activity
+from taskqueue.engine.calls import Call, Recalled
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
-from taskqueue.engine.journal import Entry, Journal, recalled_failure
+from taskqueue.engine.journal import Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
 from taskqueue.engine.recalling import checked_key, recall, step_failure_in
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
@@ -41,6 +42,7 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     """
     execution = Execution(Journal.load(lease), activity, stopping)
     activity.begin_task(lease)
+    logs.listen()
     try:
         outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
     finally:
@@ -49,30 +51,6 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     # A body that swallows the unwinding with a bare `except:` does not get past it.
     execution.journal.check()
     return execution.drift.judge(execution.suspended or outcome, asked=execution.keys)
-
-
-@dataclass(frozen=True)
-class Recalled:
-    """A step that was finished before."""
-
-    value: Any
-
-
-@dataclass
-class Call:
-    """A step that is about to be called."""
-
-    step: StepDefinition
-    key: str
-    entry: Entry | None
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed(self) -> timedelta:
-        """How long ago it began."""
-        return timedelta(seconds=time.monotonic() - self.began)
 
 
 class Execution:
@@ -263,7 +241,8 @@ class Execution:
         token = context.current_step.set(call.key)
         self.activity.begin_step(call.key)
         try:
-            yield
+            with call.lines:
+                yield
         finally:
             self.activity.begin_step("")
             context.current_step.reset(token)
@@ -314,6 +293,7 @@ class Execution:
             arguments=self.arguments[call.key],
             output=output,
             elapsed=call.elapsed,
+            logs=call.lines.written(),
         )
         if recorded is None:
             raise self._suspend(PutBack())
@@ -328,6 +308,7 @@ class Execution:
             key=call.key,
             name=call.step.name,
             arguments=self.arguments.get(call.key),
+            logs=call.lines.written(),
         )
         self.turns.heed(call.step, call.key, failed.arguments, error)
         failures = (call.entry.failures if call.entry else 0) + 1
