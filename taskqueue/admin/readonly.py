@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from taskqueue.admin.pagination import CappedPaginator
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin, TabularInline
+    from django.contrib.admin import ModelAdmin as ModelAdmin, TabularInline as TabularInline
 else:
 
     class Subscriptable:

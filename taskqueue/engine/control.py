@@ -192,7 +192,7 @@ def rerun(task_id: UUID) -> Task:
         InvalidPayload: the pipeline has changed since, and the payload no longer fits.
     """
     task = find(task_id)
-    options = Options(priority=task.priority, labels=task.labels)
+    options = Options(priority=task.priority, labels=task.labels, subject=task.subject)
     return enqueue(task.pipeline_id, task.payload, options=options, origin=Origin(rerun_of=task.pk))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -368,6 +369,11 @@ class Execution:
     def cancelled(self) -> bool:
         """Whether the heart has found the lease gone."""
         return self.activity.lost is self.lease
+
+    @property
+    def logger(self) -> logging.Logger:
+        """One for authors' words."""
+        return logs.AUTHORS
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress; the heartbeat writes the latest of it."""

@@ -110,6 +110,10 @@ def is_only(record: logging.LogRecord, handler: logging.Handler) -> bool:
 
 
 KEEPER: Final = Keeper()
+AUTHORS: Final = logging.getLogger("taskqueue.task")
+"""What `current_task().logger` is. The root logger hears nothing below WARNING unless the project says so; this one
+is for lines that shall be kept."""
+AUTHORS.setLevel(logging.INFO)
 
 
 def listen() -> None:
