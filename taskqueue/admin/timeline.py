@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from django.utils.safestring import SafeString
 
@@ -20,7 +21,6 @@ class QueueRow:
     """The time before its first start."""
 
     badge: SafeString
-    name: str
     track: SafeString
     took: str
 
@@ -54,36 +54,23 @@ def queue_row(task: Task, scale: Scale, end: datetime) -> QueueRow:
     """From its making to its first start, or as long as it has waited for that."""
     began = max(task.started_at or end, task.created_at)
     status = TaskStatus.SCHEDULED if task.status == TaskStatus.SCHEDULED else TaskStatus.QUEUED
-    what = "In the queue" if status == TaskStatus.QUEUED else "Not due yet"
+    what = "In queue" if status == TaskStatus.QUEUED else "Not due"
     bar = Bar(look=status, start=task.created_at, end=began, what=what, is_hollow=status == TaskStatus.SCHEDULED)
-    return QueueRow(
-        markup.badge(status), what.lower(), waterfall.track(scale, [bar]), formats.duration(began - task.created_at)
-    )
+    badge = markup.badge(status, label=what)
+    return QueueRow(badge, waterfall.track(scale, [bar]), formats.duration(began - task.created_at))
 
 
 def parallel(rows: Sequence[StepRow]) -> Iterator[list[StepRow]]:
-    """Each set of neighbours that ran beside each other; one that begins after all others have ended is of the next."""
-    group: list[StepRow] = []
-    for row in rows:
-        if group and not (row.is_parallel and overlaps(row, group)):
-            yield group
-            group = []
-        if row.is_parallel:
-            group.append(row)
-    if group:
-        yield group
-
-
-def overlaps(row: StepRow, group: Sequence[StepRow]) -> bool:
-    """Whether a row began before all of the group had ended."""
-    ends = [bar.end for each in group for bar in each.bars]
-    return not ends or not row.bars or row.bars[0].start < max(ends)
+    """Each set of neighbours that were asked for together."""
+    for is_parallel, group in groupby(rows, lambda row: row.is_parallel):
+        if is_parallel:
+            yield list(group)
 
 
 def name_group(group: list[StepRow], scale: Scale) -> None:
     """Put a heading with its own bar above the first of a group."""
     bars = [bar for row in group for bar in row.bars]
-    group[0].heading = f"{formats.count_of(len(group), 'step')} beside each other"
+    group[0].heading = formats.count_of(len(group), "parallel step")
     if bars:
         start, end = min(bar.start for bar in bars), max(bar.end for bar in bars)
         whole = Bar(look=TaskStatus.WAITING, start=start, end=end, what=group[0].heading, is_hollow=True)
