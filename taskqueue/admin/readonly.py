@@ -11,7 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from taskqueue.admin.pagination import CappedPaginator
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin, TabularInline
+    from django.contrib.admin import ModelAdmin as ModelAdmin
+    from django.contrib.admin import TabularInline as TabularInline
 else:
 
     class Subscriptable:

@@ -16,17 +16,18 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from taskqueue.admin import columns, filters, interventions, markup, searches
-from taskqueue.admin.buttons import Rights, buttons_of
+from taskqueue.admin.buttons import Rights, buttons_of, neighbours_of, why_no_retry_from
 from taskqueue.admin.facts import deeds_of, facts_of
 from taskqueue.admin.pagination import CappedChangeList
 from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.task_doors import TaskDoors
 from taskqueue.admin.task_page import TaskPage, page_of
 from taskqueue.errors import TaskNotFound, TaskqueueError
 from taskqueue.models import Task
 
 
 @admin.register(Task)
-class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
+class TaskAdmin(columns.TaskColumns, TaskDoors, ReadOnlyAdmin[Task]):
     """Tasks, newest first."""
 
     list_display = (
@@ -116,10 +117,11 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         return self.answer(request, object_id, partial(interventions.retry, from_step=from_step), "retry", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Cancel a task."""
+        """Cancel a task, for a reason if the form has one."""
         if not self.rights(request).cancel:
             raise PermissionDenied
-        return self.answer(request, object_id, interventions.cancel, "cancel", "The task is cancelled.")
+        verb = partial(interventions.cancel, reason=request.POST.get("reason", "").strip()[:300])
+        return self.answer(request, object_id, verb, "cancel", "The task is cancelled.")
 
     def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Make a new task from the same payload, and go to its page."""
@@ -151,7 +153,8 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         try:
-            page = page_of(UUID(object_id))
+            show_all = request.GET.get("steps") == "all"
+            page = page_of(UUID(object_id), show_all=show_all)
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
         request.current_app = self.admin_site.name
@@ -161,6 +164,7 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
             "opts": self.opts,
             "media": self.media,
             **shown(page, self.rights(request)),
+            "show_all": show_all,
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/taskqueue/task/change_form.html", context)
@@ -179,7 +183,10 @@ def shown(page: TaskPage, rights: Rights) -> dict[str, Any]:
         "facts": facts_of(page),
         "history": deeds_of(page.history, page.now),
         "buttons": buttons_of(page, rights),
+        "neighbours": neighbours_of(page),
         "may_retry": rights.retry,
+        "may_cancel": rights.cancel,
+        "why_no_retry": why_no_retry_from(page.task),
         "again": markup.icon("again"),
     }
 

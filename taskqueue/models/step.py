@@ -28,6 +28,7 @@ class Step(models.Model):
     input_hash = models.CharField(max_length=32)
     output = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="The last failed try: type and message.")
+    logs = models.JSONField(null=True, blank=True, help_text="What the try that succeeded logged.")
     until = models.DateTimeField(null=True, blank=True, help_text="When a waiting one is over by itself.")
     child = models.ForeignKey(
         Task,
@@ -81,6 +82,7 @@ class Attempt(models.Model):
     error_type = models.CharField(max_length=200)
     error_message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
+    logs = models.JSONField(null=True, blank=True, help_text="What it logged.")
     worker = models.ForeignKey(
         Worker, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )

@@ -91,10 +91,9 @@ def test_a_step_offers_a_retry_from_there_with_its_consequence(operator, failed)
     text = text_of(operator.get(page_of(failed)))
 
     assert (
-        "Retry from “simulate-processing” keeps no earlier output, runs this step again, and forgets the 2 steps"
-        in text
+        "Retry from “simulate-processing” Keeps no output, runs simulate-processing and the 2 after it again." in text
     )
-    assert "Retry from “simulate-api-call” keeps the 2 earlier outputs and runs this step again" in text
+    assert "Retry from “simulate-api-call” Keeps the 2 earlier step outputs, runs simulate-api-call again." in text
 
 
 def test_retrying_from_a_step_forgets_it_and_what_came_after(operator, failed):
