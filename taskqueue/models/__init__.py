@@ -3,6 +3,7 @@
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
+from taskqueue.models.operation import Operation
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
@@ -13,6 +14,7 @@ __all__ = [
     "Event",
     "Gate",
     "IdempotencyKey",
+    "Operation",
     "Pipeline",
     "PipelineStep",
     "Rate",

@@ -95,6 +95,10 @@ class Attempt(models.Model):
                 name="taskqueue_attempt_outcome_known", condition=Q(outcome__in=list(AttemptOutcome))
             ),
         ]
+        indexes = [
+            # statements.ERROR_TYPES: which there are. Written only when a try fails.
+            models.Index(fields=["error_type"], name="taskqueue_attempt_by_error"),
+        ]
 
     def __str__(self) -> str:
         """Which try of what, and how it ended."""

@@ -1,0 +1,270 @@
+"""Selections: which tasks a person means. The list, its export and an operation read the same ones.
+
+What an index answers (status, pipeline, time, the beginning of an id or key) is looked for among all tasks. The rest
+(labels, errors, workers, payloads) is looked for among the newest `SEARCHED` that the index answers with, so that no
+question walks the table; `floor_of` tells where such a search ended.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
+
+from taskqueue.ids import earliest_at, latest_at
+from taskqueue.models import Attempt, Task, Worker
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+SEARCHED = 20_000
+"""Among so many of the newest tasks is looked for what no index answers."""
+
+COUNTED = 10_000
+"""Tasks are counted up to here; one more means that there are more."""
+
+HEX = re.compile(r"[0-9a-f]{1,32}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which tasks.
+
+    Attributes:
+        statuses: in one of these; all if there is none.
+        pipeline: of this pipeline.
+        begins: whose id or key begins with this.
+        age: made not longer ago; `frozen` makes a moment of it.
+        made_from, made_before: made in this time.
+        below: older than this task.
+        pipelines: whose pipeline's name begins with this.
+        labels: with these labels.
+        error: with a failed try, or a failure, of this type.
+        errors: the same, of types that begin with this.
+        has_failed_try: with a failed try, or without any.
+        worker: last held by a worker on this host, or by the worker of this number.
+        payload: paths into the payload, each with the values that it may have there.
+    """
+
+    statuses: tuple[str, ...] = ()
+    pipeline: str = ""
+    begins: str = ""
+    age: timedelta | None = None
+    made_from: datetime | None = None
+    made_before: datetime | None = None
+    below: UUID | None = None
+    pipelines: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+    errors: str = ""
+    has_failed_try: bool | None = None
+    worker: str = ""
+    payload: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it means all tasks."""
+        return self == Selection()
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether it asks for something that no index answers."""
+        asked = (self.pipelines, self.labels, self.error, self.errors, self.worker, self.payload)
+        return any(asked) or self.has_failed_try is not None
+
+    def frozen(self, now: datetime) -> Selection:
+        """The same tasks whenever it is asked again."""
+        if self.age is None:
+            return self
+        since = now - self.age
+        return replace(self, age=None, made_from=max(since, self.made_from) if self.made_from else since)
+
+    def in_statuses(self, allowed: tuple[str, ...]) -> Selection | None:
+        """Those of them that are in one of these statuses; None when none can be."""
+        left = tuple(status for status in allowed if not self.statuses or status in self.statuses)
+        return replace(self, statuses=left) if left else None
+
+    def tasks(self) -> QuerySet[Task]:
+        """All that it means, in no order."""
+        return self.indexed().filter(self.searched_for())
+
+    def indexed(self) -> QuerySet[Task]:
+        """What an index answers of it."""
+        tasks = Task.objects.filter(branch="")
+        if self.statuses:
+            # One alone is compared, so that its index gives the order too.
+            one = len(self.statuses) == 1
+            tasks = tasks.filter(status=self.statuses[0]) if one else tasks.filter(status__in=self.statuses)
+        if self.pipeline:
+            tasks = tasks.filter(pipeline=self.pipeline)
+        if self.begins:
+            tasks = tasks.filter(beginning_with(self.begins))
+        return tasks.filter(self.in_time())
+
+    def in_time(self) -> Q:
+        """Its bounds of time. Ids carry the clock of the machine that made them; `created_at` has the last word."""
+        condition = Q()
+        if self.age is not None:
+            since = datetime.fromtimestamp(time.time(), UTC) - self.age
+            condition &= Q(id__gte=earliest_at(since), created_at__gte=Now() - self.age)
+        if self.made_from is not None:
+            condition &= Q(id__gte=earliest_at(self.made_from), created_at__gte=self.made_from)
+        if self.made_before is not None:
+            condition &= Q(id__lt=latest_at(self.made_before), created_at__lt=self.made_before)
+        if self.below is not None:
+            condition &= Q(id__lt=self.below)
+        return condition
+
+    def searched_for(self) -> Q:
+        """What no index answers of it."""
+        condition = Q()
+        if self.pipelines:
+            condition &= Q(pipeline_id__startswith=self.pipelines)
+        if self.labels:
+            condition &= Q(labels__contains=dict(self.labels))
+        if self.error:
+            condition &= Q(error__type=self.error) | failed_try(error_type=self.error)
+        if self.errors:
+            condition &= Q(error__type__istartswith=self.errors) | failed_try(error_type__istartswith=self.errors)
+        if self.has_failed_try is not None:
+            condition &= failed_try() if self.has_failed_try else ~failed_try()
+        if self.worker:
+            condition &= held_by(self.worker)
+        for path, values in self.payload:
+            condition &= holding(path, values)
+        return condition
+
+    def as_json(self) -> dict[str, Any]:
+        """It as a row keeps it; its times must be frozen."""
+        kept = {name: value for name, value in asdict(self).items() if value not in ((), "", None)}
+        for name in ("made_from", "made_before", "below"):
+            if name in kept:
+                kept[name] = str(kept[name])
+        return kept
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> Selection:
+        """The one that a row keeps."""
+        values = {name: restored(name, kept[name]) for name in (field.name for field in fields(cls)) if name in kept}
+        return cls(**values)
+
+
+def restored(name: str, value: Any) -> Any:
+    """A value of a selection as it was before it became JSON."""
+    match name:
+        case "made_from" | "made_before":
+            return datetime.fromisoformat(value)
+        case "below":
+            return UUID(value)
+        case "payload":
+            return tuple((path, tuple(values)) for path, values in value)
+        case "labels":
+            return tuple((label, text) for label, text in value)
+        case "statuses":
+            return tuple(value)
+    return value
+
+
+def beginning_with(text: str) -> Q:
+    """Whose id or key begins with this."""
+    by_key = Q(key__startswith=text) & ~Q(key="")  # the second half is the index's own condition
+    begin = text.replace("-", "").lower()
+    if not HEX.fullmatch(begin):
+        return by_key
+    return by_key | Q(id__gte=UUID(begin.ljust(32, "0")), id__lte=UUID(begin.ljust(32, "f")))
+
+
+def failed_try(**condition: Any) -> Q:
+    """With a failed try like that."""
+    return Q(Exists(Attempt.objects.filter(task=OuterRef("pk"), **condition)))
+
+
+def held_by(worker: str) -> Q:
+    """Last held by a worker on this host, or by the one of this number."""
+    workers = Worker.objects.filter(host__istartswith=worker)
+    if worker.isdecimal() and len(worker) < 10:
+        workers = Worker.objects.filter(Q(pk=int(worker)) | Q(host__istartswith=worker))
+    return Q(worker__in=workers.order_by("-pk").values("pk")[:1000])
+
+
+def holding(path: str, values: tuple[Any, ...]) -> Q:
+    """Whose payload has one of these values at this path."""
+    condition = Q()
+    for value in values:
+        for name in reversed(path.split(".")):
+            value = {name: value}
+        condition |= Q(payload__contains=value)
+    return condition
+
+
+def floor_of(selection: Selection) -> UUID | None:
+    """Where a search ends: the oldest task that it looks at. None when it looks at all that an index answers with."""
+    if not selection.is_searched:
+        return None
+    found: UUID | None = in_order(selection, searched=False)[SEARCHED - 1 : SEARCHED].first()
+    return found
+
+
+def ids_of(selection: Selection, floor: UUID | None) -> QuerySet[Any, UUID]:
+    """The ids of what it means, newest first, down to the floor of its search."""
+    return in_order(selection, floor=floor)
+
+
+def in_order(selection: Selection, *, floor: UUID | None = None, searched: bool = True) -> QuerySet[Any, UUID]:
+    """Ids, newest first."""
+    return merged(selection, Q() if floor is None else Q(id__gte=floor), order="-pk", searched=searched)
+
+
+def between(selection: Selection, after: UUID, until: UUID, *, searched: bool = True) -> QuerySet[Any, UUID]:
+    """The ids of those made after one task and until another, oldest first."""
+    return merged(selection, Q(id__gt=after, id__lte=until), order="pk", searched=searched)
+
+
+def merged(selection: Selection, bounds: Q, *, order: str, searched: bool) -> QuerySet[Any, UUID]:
+    """Ids in order. Of several statuses each is read in the order of its index and they are merged: none is sorted."""
+    queries = []
+    for status in selection.statuses or ("",):
+        part = replace(selection, statuses=(status,)) if status else selection
+        tasks = part.tasks() if searched else part.indexed()
+        queries.append(tasks.filter(bounds).values_list("pk", flat=True))
+    if len(queries) == 1:
+        return queries[0].order_by(order)
+    return queries[0].union(*queries[1:], all=True).order_by(order)
+
+
+def count_of(selection: Selection) -> int:
+    """How many it means, counted up to the cap and one more."""
+    return ids_of(selection, floor_of(selection)).order_by()[: COUNTED + 1].count()
+
+
+def chunks_of(selection: Selection, *, size: int) -> Iterator[list[UUID]]:
+    """Everything that the list would show, newest first, a chunk a query: nothing is held open between them."""
+    floor = floor_of(selection)
+    while True:
+        chunk = list(ids_of(selection, floor)[:size])
+        if chunk:
+            yield chunk
+        if len(chunk) < size:
+            return
+        selection = replace(selection, below=chunk[-1])
+
+
+def newest() -> UUID | None:
+    """The newest task's id."""
+    return Task.objects.order_by("-pk").values_list("pk", flat=True).first()
+
+
+def database_now() -> datetime:
+    """The database's present moment."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        ((now,),) = cursor.fetchall()
+    return now  # type: ignore[no-any-return]  # a cursor's rows have no types
