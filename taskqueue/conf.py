@@ -36,6 +36,8 @@ class Settings:
     """Most parents that a child task may have above it."""
     WATCHDOG: timedelta = timedelta(seconds=10)
     """How long claimable work may lie beside idle workers before their pool is started anew."""
+    DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
+    """How long one question of a page of the admin may take before the page asks for a narrower one."""
 
 
 @cache

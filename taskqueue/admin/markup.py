@@ -24,6 +24,10 @@ ICONS = {
     "lost": "question",
     # of steps that have not run
     "pending": "dash",
+    # of operations
+    "planned": "clock",
+    "done": "check",
+    "aborted": "slash",
     # of workers
     "live": "check",
     "silent": "question",

@@ -1,7 +1,7 @@
 """Operations: what a person wants done to many tasks, worked off by whichever doorbell or worker has a moment.
 
 A batch is one transaction: it locks the operation's row, calls the verb for the next tasks in order of their ids, and
-moves the row's position on. Whoever dies in it has done nothing; nobody else can do the same batch at the same time; and
+moves the row's position on. Whoever dies in it has done nothing; nobody else can do the same batch at the same time;
 who aborts waits for the row, so the abort takes effect between two batches.
 """
 

@@ -94,20 +94,20 @@ class Selection:
 
     def tasks(self) -> QuerySet[Task]:
         """All that it means, in no order."""
-        return self.indexed().filter(self.searched_for())
+        return Task.objects.filter(self.indexed() & self.searched_for(), branch="")
 
-    def indexed(self) -> QuerySet[Task]:
+    def indexed(self) -> Q:
         """What an index answers of it."""
-        tasks = Task.objects.filter(branch="")
+        condition = self.in_time()
         if self.statuses:
             # One alone is compared, so that its index gives the order too.
             one = len(self.statuses) == 1
-            tasks = tasks.filter(status=self.statuses[0]) if one else tasks.filter(status__in=self.statuses)
+            condition &= Q(status=self.statuses[0]) if one else Q(status__in=self.statuses)
         if self.pipeline:
-            tasks = tasks.filter(pipeline=self.pipeline)
+            condition &= Q(pipeline=self.pipeline)
         if self.begins:
-            tasks = tasks.filter(beginning_with(self.begins))
-        return tasks.filter(self.in_time())
+            condition &= beginning_with(self.begins)
+        return condition
 
     def in_time(self) -> Q:
         """Its bounds of time. Ids carry the clock of the machine that made them; `created_at` has the last word."""
@@ -233,8 +233,8 @@ def merged(selection: Selection, bounds: Q, *, order: str, searched: bool) -> Qu
     queries = []
     for status in selection.statuses or ("",):
         part = replace(selection, statuses=(status,)) if status else selection
-        tasks = part.tasks() if searched else part.indexed()
-        queries.append(tasks.filter(bounds).values_list("pk", flat=True))
+        condition = part.indexed() & part.searched_for() if searched else part.indexed()
+        queries.append(Task.objects.filter(condition & bounds, branch="").values_list("pk", flat=True))
     if len(queries) == 1:
         return queries[0].order_by(order)
     return queries[0].union(*queries[1:], all=True).order_by(order)

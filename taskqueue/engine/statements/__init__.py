@@ -61,7 +61,7 @@ from taskqueue.engine.statements.families import (
     UNTOLD,
 )
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
-from taskqueue.engine.statements.listing import ERROR_TYPES, NEXT_OPERATION, SLICES, STATUS_COUNTS
+from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, NEXT_OPERATION, SLICES, STATUS_COUNTS
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
 from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
 from taskqueue.engine.statements.recording import (
@@ -96,6 +96,7 @@ __all__ = [
     "BEAT",
     "BE_CHILD",
     "BOOKED",
+    "BOUND_READS",
     "BRANCHES_AT_WORK",
     "CANCELLED_BY",
     "CANCEL_ALL",

@@ -9,7 +9,7 @@ STATUS_COUNTS: Final = """
 SELECT known.status, (
     SELECT count(*) FROM (
         SELECT FROM taskqueue_task task WHERE task.status = known.status AND task.branch = '' LIMIT %(limit)s::int
-    ) AS some
+    ) AS counted
 )
 FROM unnest(%(statuses)s::text[]) AS known(status)
 """
@@ -33,12 +33,12 @@ SLICES: Final = """
 SELECT slice.number, (
     SELECT count(*) FROM (
         SELECT FROM taskqueue_task task WHERE task.id >= slice.low AND task.id < slice.high LIMIT %(limit)s::int
-    ) AS some
+    ) AS counted
 ), (
     SELECT count(*) FROM (
         SELECT FROM taskqueue_task task
         WHERE task.status = 'failed' AND task.id >= slice.low AND task.id < slice.high LIMIT %(limit)s::int
-    ) AS some
+    ) AS counted
 )
 FROM unnest(%(lows)s::uuid[], %(highs)s::uuid[]) WITH ORDINALITY AS slice(low, high, number)
 ORDER BY slice.number
@@ -51,3 +51,6 @@ WHERE finished_at IS NULL
 ORDER BY id LIMIT 1
 FOR NO KEY UPDATE SKIP LOCKED
 """
+
+# For the rest of a transaction.
+BOUND_READS: Final = "SELECT set_config('statement_timeout', %(milliseconds)s::text, true)"
