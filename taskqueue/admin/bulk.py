@@ -13,11 +13,12 @@ from django.urls import reverse
 
 from taskqueue.admin import exports, interventions
 from taskqueue.admin.asked import PARAMETERS
+from taskqueue.admin.previews import DONE
 from taskqueue.admin.timeouts import bounded
+from taskqueue.engine.operations import ELIGIBLE
 from taskqueue.models import Task
 from taskqueue.states import OperationVerb
 
-DONE = {OperationVerb.RETRY: "retried", OperationVerb.CANCEL: "cancelled", OperationVerb.RERUN: "rerun"}
 ACROSS = "select_across"
 TICKED = "_selected_action"
 
@@ -75,7 +76,7 @@ class BulkActions:
             "verbs": [
                 {"label": verb.capitalize(), "address": reverse("admin:taskqueue_operation_new", args=[verb.value])}
                 for verb in OperationVerb
-                if getattr(rights, verb)
+                if getattr(rights, verb) and applies(verb, request)
             ],
             "exports": exports.ways(),
             **(extra_context or {}),
@@ -99,6 +100,12 @@ def query_of(request: HttpRequest) -> str:
         if name not in PARAMETERS or not query[name]:
             del query[name]
     return query.urlencode()
+
+
+def applies(verb: OperationVerb, request: HttpRequest) -> bool:
+    """Whether the verb can be done in one of the statuses of the list."""
+    asked = set(filter(None, request.GET.get("status", "").split(",")))
+    return not asked or not asked.isdisjoint(ELIGIBLE.get(verb, asked))
 
 
 def preview_of(verb: OperationVerb, request: HttpRequest) -> str:

@@ -26,6 +26,9 @@ CONSEQUENCES = {
 }
 
 
+DONE = {OperationVerb.RETRY: "retried", OperationVerb.CANCEL: "cancelled", OperationVerb.RERUN: "rerun"}
+
+
 class Form:
     """The form that starts an operation.
 
@@ -61,6 +64,11 @@ class Form:
     def consequence(self) -> str:
         """What becomes of the tasks."""
         return CONSEQUENCES[self.verb]
+
+    @property
+    def participle(self) -> str:
+        """What is done to them."""
+        return DONE[self.verb]
 
     @property
     def about(self) -> str:
