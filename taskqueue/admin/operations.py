@@ -114,7 +114,8 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         except Unmeant as refused:
             self.message_user(request, f"Nothing was started. {refused}", messages.ERROR)
             return HttpResponseRedirect(list_address(request))
-        form = previews.Form(wanted, selections.count_of(selection), request.POST if request.method == "POST" else None)
+        estimate = selections.count_of(selection, selections.floor_of(selection))
+        form = previews.Form(wanted, estimate, request.POST if request.method == "POST" else None)
         if form.is_valid:
             return self.start(request, wanted, selection, form.reason)
         context = {"form": form, "listed_at": list_address(request), "query": words_of(request.GET.urlencode())}

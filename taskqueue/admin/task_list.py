@@ -4,20 +4,46 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import InvalidPage
+from django.core.paginator import InvalidPage, Page
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.functional import cached_property
 
-from taskqueue.admin import columns, searches, strip, tabs
+from taskqueue.admin import columns, pagination, searches, strip, tabs
 from taskqueue.admin.asked import Asked, asked_of
-from taskqueue.admin.pagination import CAP
+from taskqueue.admin.pagination import CappedPaginator
 from taskqueue.engine import selections
+from taskqueue.engine.selections import Selection
 from taskqueue.models import Task
 
 SEES_PAYLOADS = "taskqueue.view_task_payload"
+
+
+class IdPaginator(CappedPaginator):
+    """Pages through the ids of a selection."""
+
+    def __init__(self, selection: Selection, floor: UUID | None, per_page: int, *, is_empty: bool) -> None:
+        super().__init__([], per_page)
+        self.selection = selection
+        self.floor = floor
+        self.is_empty = is_empty
+
+    @cached_property
+    def counted(self) -> int:
+        """How many there are, up to one more than the cap."""
+        return 0 if self.is_empty else min(selections.count_of(self.selection, self.floor), pagination.CAP + 1)
+
+    def page(self, number: int | str) -> Page[Any]:
+        """A page of ids, newest first."""
+        number = self.validate_number(number)
+        first = (number - 1) * self.per_page
+        last = min(first + self.per_page, self.count)
+        ids = selections.ids_of(self.selection, floor=self.floor, limit=last)[first:last] if last else []
+        return Page(ids, number, self)
 
 
 class TaskChangeList(ChangeList):
@@ -42,25 +68,22 @@ class TaskChangeList(ChangeList):
         """Read the page."""
         selection = self.asked.selection
         floor = None if self.asked.fault else selections.floor_of(selection)
-        ids = Task.objects.none() if self.asked.fault else selections.ids_of(selection, floor)
-        self.paginator = self.model_admin.get_paginator(request, ids, self.list_per_page)
+        self.paginator = IdPaginator(selection, floor, self.list_per_page, is_empty=bool(self.asked.fault))
         self.result_count = self.paginator.count
         self.show_full_result_count = self.show_admin_actions = True
         self.full_result_count = None  # type: ignore[assignment]  # nobody counts all tasks
         self.can_show_all = False
         self.multi_page = self.result_count > self.list_per_page
-        self.result_list = self.rows(ids)
+        self.result_list = self.rows()
         self.say_more(floor)
 
-    def rows(self, ids: Any) -> Any:
+    def rows(self) -> list[Task]:
         """The rows of the page."""
-        if not self.result_count:
-            return []
         try:
-            page = list(self.paginator.page(self.page_num).object_list) if self.multi_page else list(ids[: CAP + 1])
+            page = list(self.paginator.page(self.page_num if self.multi_page else 1).object_list)
         except InvalidPage as error:
             raise IncorrectLookupParameters from error
-        return list(columns.listed().filter(pk__in=page).order_by("-id"))
+        return list(columns.listed().filter(pk__in=page).order_by("-id")) if page else []
 
     def say_more(self, floor: Any) -> None:
         """How to go on where the page, or the search, ended."""

@@ -94,7 +94,7 @@ def plan(selection: Selection, *, verb: OperationVerb, query: str, reason: str, 
             reason=codec.printable(reason)[:300],
             user_id=user,
             started_by=by[:150],
-            estimate=selections.count_of(meant),
+            estimate=selections.count_of(meant, floor),
             status=OperationStatus.PLANNED,
             until=selections.newest() or NOWHERE,
             # The floor itself is one of them.
@@ -148,9 +148,11 @@ def next_tasks(operation: Operation) -> tuple[list[UUID], UUID]:
     selection = Selection.from_json(operation.selection)
     end = operation.until
     if selection.is_searched:
-        looked_at = selections.between(selection, operation.position, operation.until, searched=False)
+        looked_at = selections.between(
+            selection, operation.position, operation.until, limit=LOOKED_THROUGH, searched=False
+        )
         end = looked_at[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first() or end
-    tasks = list(selections.between(selection, operation.position, end)[:BATCH])
+    tasks = list(selections.between(selection, operation.position, end, limit=BATCH))
     return tasks, tasks[-1] if len(tasks) == BATCH else end
 
 

@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, F, Lookup, OuterRef, Q
 from django.db.models.functions import Now
 
 from taskqueue.ids import earliest_at, latest_at
 from taskqueue.models import Attempt, Task, Worker
+from taskqueue.states import TaskStatus
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
+
+    AnyLookup = Lookup[Any]
+else:
+    AnyLookup = Lookup  # takes no type arguments when it runs
 
 SEARCHED = 20_000
 """Among so many of the newest tasks is looked for what no index answers."""
@@ -92,22 +97,32 @@ class Selection:
         left = tuple(status for status in allowed if not self.statuses or status in self.statuses)
         return replace(self, statuses=left) if left else None
 
-    def tasks(self) -> QuerySet[Task]:
-        """All that it means, in no order."""
-        return Task.objects.filter(self.indexed() & self.searched_for(), branch="")
-
-    def indexed(self) -> Q:
-        """What an index answers of it."""
+    def indexed(self, lead: str = "") -> Q:
+        """What an index answers of it, led by this column."""
         condition = self.in_time()
         if self.statuses:
-            # One alone is compared, so that its index gives the order too.
-            one = len(self.statuses) == 1
-            condition &= Q(status=self.statuses[0]) if one else Q(status__in=self.statuses)
+            condition &= Q(Among(F("status"), list(self.statuses))) if lead == "status" else Q(status__in=self.statuses)
         if self.pipeline:
-            condition &= Q(pipeline=self.pipeline)
+            condition &= (
+                Q(Among(F("pipeline_id"), [self.pipeline])) if lead == "pipeline_id" else Q(pipeline=self.pipeline)
+            )
         if self.begins:
             condition &= beginning_with(self.begins)
         return condition
+
+    def leads(self) -> list[tuple[Selection, str]]:
+        """It in parts, each with the column that leads the index by which it is read in order.
+
+        Left to itself the planner takes the primary key, whose order is that of the table, for the cheaper way to find
+        fifty failed tasks, and walks over a million others if they are old.
+        """
+        if self.begins:
+            return [(self, "")]  # its own index, or the primary key if most tasks match
+        if self.pipeline and (not self.statuses or TaskStatus.SUCCEEDED in self.statuses):
+            return [(self, "pipeline_id")]
+        if self.statuses:
+            return [(replace(self, statuses=(status,)), "status") for status in self.statuses]
+        return [(self, "")]
 
     def in_time(self) -> Q:
         """Its bounds of time. Ids carry the clock of the machine that made them; `created_at` has the last word."""
@@ -205,51 +220,64 @@ def holding(path: str, values: tuple[Any, ...]) -> Q:
     return condition
 
 
+class Among(AnyLookup):
+    """One of these values, as an array, of which the planner does not know that it is only one."""
+
+    lookup_name = "among"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        """The comparison."""
+        column, parameters = self.process_lhs(compiler, connection)
+        return f"{column} = ANY(%s)", (*parameters, self.rhs)
+
+
 def floor_of(selection: Selection) -> UUID | None:
     """Where a search ends: the oldest task that it looks at. None when it looks at all that an index answers with."""
     if not selection.is_searched:
         return None
-    found: UUID | None = in_order(selection, searched=False)[SEARCHED - 1 : SEARCHED].first()
-    return found
+    return ids_of(selection, limit=SEARCHED, searched=False)[SEARCHED - 1 : SEARCHED].first()
 
 
-def ids_of(selection: Selection, floor: UUID | None) -> QuerySet[Any, UUID]:
-    """The ids of what it means, newest first, down to the floor of its search."""
-    return in_order(selection, floor=floor)
+def ids_of(
+    selection: Selection, *, limit: int, floor: UUID | None = None, searched: bool = True
+) -> QuerySet[Any, UUID]:
+    """The ids of the newest that it means, newest first, down to the floor of its search."""
+    return merged(selection, Q() if floor is None else Q(id__gte=floor), limit=limit, searched=searched)
 
 
-def in_order(selection: Selection, *, floor: UUID | None = None, searched: bool = True) -> QuerySet[Any, UUID]:
-    """Ids, newest first."""
-    return merged(selection, Q() if floor is None else Q(id__gte=floor), order="-pk", searched=searched)
-
-
-def between(selection: Selection, after: UUID, until: UUID, *, searched: bool = True) -> QuerySet[Any, UUID]:
+def between(
+    selection: Selection, after: UUID, until: UUID, *, limit: int, searched: bool = True
+) -> QuerySet[Any, UUID]:
     """The ids of those made after one task and until another, oldest first."""
-    return merged(selection, Q(id__gt=after, id__lte=until), order="pk", searched=searched)
+    return merged(selection, Q(id__gt=after, id__lte=until), limit=limit, searched=searched, oldest_first=True)
 
 
-def merged(selection: Selection, bounds: Q, *, order: str, searched: bool) -> QuerySet[Any, UUID]:
-    """Ids in order. Of several statuses each is read in the order of its index and they are merged: none is sorted."""
+def merged(
+    selection: Selection, bounds: Q, *, limit: int, searched: bool, oldest_first: bool = False
+) -> QuerySet[Any, UUID]:
+    """Ids in order: each part is read in the order of its index and up to the limit, and then they are merged."""
+    sign, order = ("-", "pk") if oldest_first else ("", "-pk")
     queries = []
-    for status in selection.statuses or ("",):
-        part = replace(selection, statuses=(status,)) if status else selection
-        condition = part.indexed() & part.searched_for() if searched else part.indexed()
-        queries.append(Task.objects.filter(condition & bounds, branch="").values_list("pk", flat=True))
+    for part, lead in selection.leads():
+        condition = bounds & part.indexed(lead) & (part.searched_for() if searched else Q())
+        tasks = Task.objects.filter(condition, branch="").order_by(*([sign + lead] if lead else []), order)
+        queries.append(tasks.values_list("pk", flat=True)[:limit])
     if len(queries) == 1:
-        return queries[0].order_by(order)
-    return queries[0].union(*queries[1:], all=True).order_by(order)
+        return queries[0]
+    return queries[0].union(*queries[1:], all=True).order_by(order)[:limit]
 
 
-def count_of(selection: Selection) -> int:
-    """How many it means, counted up to the cap and one more."""
-    return ids_of(selection, floor_of(selection)).order_by()[: COUNTED + 1].count()
+def count_of(selection: Selection, floor: UUID | None = None) -> int:
+    """How many it means down to the floor of its search, counted up to the cap and one more."""
+    return ids_of(selection, floor=floor, limit=COUNTED + 1).count()
 
 
 def chunks_of(selection: Selection, *, size: int) -> Iterator[list[UUID]]:
     """Everything that the list would show, newest first, a chunk a query: nothing is held open between them."""
     floor = floor_of(selection)
     while True:
-        chunk = list(ids_of(selection, floor)[:size])
+        chunk = list(ids_of(selection, floor=floor, limit=size))
         if chunk:
             yield chunk
         if len(chunk) < size:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-# Up to the limit of each status, by its index: the order keeps the planner from walking the table for a rare one.
+# Up to the limit of each status, by its index. An array of one and the status in the order leave the planner no other:
+# it would walk the table by the primary key to find a rare one.
 STATUS_COUNTS: Final = """
 SELECT known.status, (
     SELECT count(*) FROM (
-        SELECT FROM taskqueue_task task WHERE task.status = known.status AND task.branch = ''
-        ORDER BY task.id DESC LIMIT %(limit)s::int
+        SELECT FROM taskqueue_task task WHERE task.status = ANY (ARRAY[known.status]) AND task.branch = ''
+        ORDER BY task.status, task.id DESC LIMIT %(limit)s::int
     ) AS counted
 )
 FROM unnest(%(statuses)s::text[]) AS known(status)
