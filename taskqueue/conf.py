@@ -44,6 +44,8 @@ class Settings:
     """How long claimable work may lie beside idle workers before their pool is started anew."""
     FIRST_TASK: str = ""
     """The pipeline whose example payload an empty overview offers to send; empty for none."""
+    DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
+    """How long one question of a page of the admin may take before the page asks for a narrower one."""
 
 
 @cache

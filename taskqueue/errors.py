@@ -18,6 +18,8 @@
     ├── NotCancellable
     ├── AlreadyPaused
     ├── NotPaused
+    ├── NotForAll               a verb for many tasks that are all of them, or none
+    ├── OperationEnded
     ├── OutputChanged           a recorded output no longer fits the code
     ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
@@ -186,6 +188,18 @@ class NotPaused(TaskqueueError):
     """The pipeline is not paused."""
 
     code = "pipeline-not-paused"
+
+
+class NotForAll(TaskqueueError):
+    """This cannot be done to these tasks together."""
+
+    code = "not-for-all"
+
+
+class OperationEnded(TaskqueueError):
+    """The operation has ended already."""
+
+    code = "operation-ended"
 
 
 class OutputChanged(TaskqueueError):

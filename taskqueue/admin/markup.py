@@ -24,6 +24,10 @@ ICONS = {
     "lost": "question",
     # of steps that have not run
     "pending": "dash",
+    # of operations
+    "planned": "clock",
+    "done": "check",
+    "aborted": "slash",
     # of workers
     "live": "check",
     "silent": "question",
@@ -56,7 +60,10 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
     if when is None:
         return format_html("{}", formats.NOTHING)
     return format_html(
-        '<time datetime="{}" data-age title="{}">{}</time>', when.isoformat(), formats.exact(when), formats.relative(when, now)
+        '<time datetime="{}" data-age title="{}">{}</time>',
+        when.isoformat(),
+        formats.exact(when),
+        formats.relative(when, now),
     )
 
 

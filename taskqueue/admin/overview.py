@@ -15,11 +15,11 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
 from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
-from taskqueue.admin.filters import written_slice
+from taskqueue.admin.asked import written_slice
 from taskqueue.admin.tiles import tasks_at
 from taskqueue.engine import figures
 from taskqueue.engine.figures import RANGES, Figures, Stretch
-from taskqueue.engine.patience import ran_out_of_time
+from taskqueue.engine.patience import took_too_long
 from taskqueue.models import Task
 
 USUAL: Final = "6h"
@@ -55,7 +55,7 @@ def content(request: HttpRequest, range_: figures.Range) -> dict[str, Any]:
         with figures.time_limit():
             return read(request, range_)
     except OperationalError as error:
-        if not ran_out_of_time(error):
+        if not took_too_long(error):
             raise
         return {"took_too_long": True}
 

@@ -16,6 +16,7 @@ from taskqueue.engine.claims import known_code
 from taskqueue.engine.clock import take_ticks
 from taskqueue.engine.deadlines import cancel_overdue
 from taskqueue.engine.echoes import tell_untold
+from taskqueue.engine.operations import work_off
 from taskqueue.engine.patience import PATIENCE, is_busy
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.routing import route_unrouted
@@ -67,6 +68,7 @@ CHORES: tuple[Callable[[], int], ...] = (
     route_unrouted,
     cancel_overdue,
     tell_untold,
+    work_off,
 )
 """Each returns how many tasks it has made ready."""
 

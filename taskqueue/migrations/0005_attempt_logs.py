@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskqueue", "0003_flow_control"),
+        ("taskqueue", "0004_rollups"),
     ]
 
     operations = [

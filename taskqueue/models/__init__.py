@@ -3,6 +3,7 @@
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
+from taskqueue.models.operation import Operation
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
@@ -15,6 +16,7 @@ __all__ = [
     "FailureGroup",
     "Gate",
     "IdempotencyKey",
+    "Operation",
     "Pipeline",
     "PipelineStep",
     "Rate",

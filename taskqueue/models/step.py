@@ -100,6 +100,8 @@ class Attempt(models.Model):
         indexes = [
             # rollups: the failed tries of a minute
             models.Index(fields=["finished_at"], name="taskqueue_attempt_by_end"),
+            # statements.ERROR_TYPES: which there are. Written only when a try fails.
+            models.Index(fields=["error_type"], name="taskqueue_attempt_by_error"),
         ]
 
     def __str__(self) -> str:

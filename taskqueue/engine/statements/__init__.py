@@ -12,6 +12,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     claiming     the next tasks, and whether there are any
     explaining   why a task is not running
     recording    what a task has done
+    listing      what the list of tasks shows, and what is to be done to many
     drifting     what its steps were called with
     tending      what doorbells and hearts do
     running      how a statement is run
@@ -61,6 +62,7 @@ from taskqueue.engine.statements.families import (
     UNTOLD,
 )
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
+from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, NEXT_OPERATION, SLICES, STATUS_COUNTS
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
 from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
 from taskqueue.engine.statements.recording import (
@@ -95,6 +97,7 @@ __all__ = [
     "BEAT",
     "BE_CHILD",
     "BOOKED",
+    "BOUND_READS",
     "BRANCHES_AT_WORK",
     "CANCELLED_BY",
     "CANCEL_ALL",
@@ -108,6 +111,7 @@ __all__ = [
     "DISSOLVE",
     "EMIT",
     "ENQUEUE",
+    "ERROR_TYPES",
     "FAIL_BODY",
     "FINISH",
     "FORGET_TIMES",
@@ -137,6 +141,7 @@ __all__ = [
     "MAKE_BRANCHES",
     "MOVE_ATTEMPTS",
     "NEXT",
+    "NEXT_OPERATION",
     "NEXT_SCHEDULE",
     "OBSTACLES",
     "OPEN_FIELDS",
@@ -163,7 +168,9 @@ __all__ = [
     "ROUTED",
     "SEND",
     "SET_WAITING",
+    "SLICES",
     "START",
+    "STATUS_COUNTS",
     "STILL_HELD",
     "STOPPED",
     "TAKE_SLOT",
