@@ -18,6 +18,8 @@
     ├── NotCancellable
     ├── AlreadyPaused
     ├── NotPaused
+    ├── WorkerNotFound
+    ├── NotDrainable
     ├── OutputChanged           a recorded output no longer fits the code
     ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
@@ -186,6 +188,21 @@ class NotPaused(TaskqueueError):
     """The pipeline is not paused."""
 
     code = "pipeline-not-paused"
+
+
+class WorkerNotFound(TaskqueueError):
+    """No worker has this id."""
+
+    code = "worker-not-found"
+
+    def __init__(self, worker_id: int) -> None:
+        super().__init__(f"There is no worker {worker_id}.")
+
+
+class NotDrainable(TaskqueueError):
+    """The worker cannot be drained or resumed now."""
+
+    code = "worker-not-drainable"
 
 
 class OutputChanged(TaskqueueError):
