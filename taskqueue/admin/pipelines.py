@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, markup
 from taskqueue.admin.pauses import Pauses
 from taskqueue.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
+from taskqueue.admin.submissions import Submissions
 from taskqueue.models import Pipeline, PipelineStep
 
 
@@ -52,7 +53,7 @@ class StepInline(ReadOnlyInline[PipelineStep, Pipeline]):
 
 
 @admin.register(Pipeline)
-class PipelineAdmin(Pauses, ReadOnlyAdmin[Pipeline]):
+class PipelineAdmin(Pauses, Submissions, ReadOnlyAdmin[Pipeline]):
     """Pipelines by name."""
 
     list_display = ("name", "shown_state", "shown_description", "shown_step_count", "shown_tasks")
