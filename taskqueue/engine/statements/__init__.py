@@ -11,6 +11,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
     explaining   why a task is not running
+    figures      how pipelines and their steps do
     recording    what a task has done
     drifting     what its steps were called with
     tending      what doorbells and hearts do
@@ -59,6 +60,7 @@ from taskqueue.engine.statements.families import (
     TOLD,
     UNTOLD,
 )
+from taskqueue.engine.statements.figures import CODE_SEEN, COUNTED_MOST, FIGURES, RECENT_TASKS, STEP_FIGURES
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
 from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
@@ -101,13 +103,16 @@ __all__ = [
     "CLAIM",
     "CLOSE_OVERDUE",
     "CLOSE_WAITS",
+    "CODE_SEEN",
     "COUNTED",
+    "COUNTED_MOST",
     "CROWDED",
     "DEBOUNCE",
     "DISSOLVE",
     "EMIT",
     "ENQUEUE",
     "FAIL_BODY",
+    "FIGURES",
     "FINISH",
     "FORGET_TIMES",
     "FORSAKEN",
@@ -147,6 +152,7 @@ __all__ = [
     "PROMOTED_AT_ONCE",
     "PUT_BACK",
     "QUEUE",
+    "RECENT_TASKS",
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
@@ -164,6 +170,7 @@ __all__ = [
     "SEND",
     "SET_WAITING",
     "START",
+    "STEP_FIGURES",
     "STILL_HELD",
     "TAKE_SLOT",
     "TOLD",
