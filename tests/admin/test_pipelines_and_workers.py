@@ -92,9 +92,9 @@ def test_workers_are_live_silent_or_ended(viewer, queued):
     response = viewer.get(WORKERS)
 
     text = text_of(response)
-    assert "Live mars:7 1.2 just now simulate-delay" in text
+    assert "Live mars:7 1 of 1 busy 1.2 just now simulate-delay" in text
     assert "2m 05s" in text
-    assert "Silent pluto:7 1.2 3m ago \N{EN DASH} \N{EN DASH}" in text
+    assert "Silent pluto:7 0 of 1 busy 1.2 3m ago \N{EN DASH} \N{EN DASH}" in text
     assert "Ended its process ended or fell silent vulcan:7" in text
     assert response.content.decode().count(page_of(queued)) == 1
     assert text.index("pluto") < text.index("mars") < text.index("vulcan")
@@ -243,3 +243,72 @@ def test_without_pipelines_the_list_says_what_to_do(viewer):
 
     assert "No code defines a pipeline yet." in text_of(viewer.get(PIPELINES))
     assert "No pipeline's name begins with “zzz”." in text_of(viewer.get(PIPELINES, {"q": "zzz"}))
+
+
+@pytest.fixture
+def drainer():
+    return client_of("drew", "view_worker", "change_worker")
+
+
+def test_a_worker_is_drained_and_resumed_on_the_record(drainer):
+    worker = register()
+
+    response = drainer.post(f"{WORKERS}{worker.pk}/drain/", follow=True)
+
+    assert messages_of(response) == ["Worker moon:7 ends its task and takes no other one until it is resumed."]
+    assert "Drained asked just now" in text_of(response)
+    Worker.objects.update(task_id=worker_task(), step="one")
+    assert "Draining asked just now" in text_of(drainer.get(WORKERS))
+    again = drainer.post(f"{WORKERS}{worker.pk}/drain/", follow=True)
+    assert messages_of(again) == ["Worker moon:7 drains already."]
+    page = drainer.post(f"{WORKERS}{worker.pk}/resume/?back=page", follow=True)
+    assert page.redirect_chain[-1][0] == f"{WORKERS}{worker.pk}/change/"
+    assert "drew Resumed. just now drew Drained. just now" in text_of(page)
+    assert Worker.objects.get().draining_at is None
+
+
+def worker_task():
+    return demo_task.enqueue(DemoRequest(label="in hand", delay_seconds=0)).pk
+
+
+def test_several_workers_are_drained_at_once(drainer):
+    first, second = register(pid=1), register(pid=2, draining_at=Now())
+
+    form = {"action": "drain_selected", "_selected_action": [first.pk, second.pk]}
+    response = drainer.post(WORKERS, form, follow=True)
+
+    assert messages_of(response) == ["1 worker drained. Worker moon:2 drains already."]
+    assert Worker.objects.filter(draining_at__isnull=False).count() == 2
+    drainer.post(WORKERS, {**form, "action": "resume_selected"})
+    assert Worker.objects.filter(draining_at__isnull=False).count() == 0
+
+
+def test_only_who_may_drains(viewer, drainer):
+    worker = register()
+
+    assert viewer.post(f"{WORKERS}{worker.pk}/drain/").status_code == 403
+    assert "Drain moon:7" not in viewer.get(WORKERS).content.decode()
+    assert 'aria-label="Drain moon:7"' in drainer.get(WORKERS).content.decode()
+    assert drainer.get(f"{WORKERS}{worker.pk}/drain/").status_code == 405
+    assert messages_of(drainer.post(f"{WORKERS}99/drain/", follow=True)) == ["There is no worker 99."]
+
+
+def test_the_slots_of_a_command_are_counted(viewer, queued):
+    for pid in (1, 2, 3):
+        register(pid=pid, cluster="one")
+    register(pid=4, cluster="two")
+    register(pid=5, cluster="one", ended_at=Now())
+    Worker.objects.filter(pid=1).update(task_id=queued.pk)
+
+    text = text_of(viewer.get(WORKERS))
+
+    assert text.count("1 of 3 busy") == 3
+    assert text.count("0 of 1 busy") == 1
+
+
+def test_without_a_live_worker_the_list_says_what_to_do(viewer):
+    assert "No worker has started yet. Start one: manage.py worker ." in text_of(viewer.get(WORKERS))
+    register(beat_at=Now() - timedelta(minutes=3))
+    assert "No worker is alive: tasks wait. Start one: manage.py worker ." in text_of(viewer.get(WORKERS))
+    register()
+    assert "No worker is alive" not in text_of(viewer.get(WORKERS))
