@@ -12,9 +12,9 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.db import transaction
 
 from taskqueue.admin import formats
-from taskqueue.engine import control, limits, queries
+from taskqueue.engine import clock, control, limits, queries
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
-from taskqueue.models import RateUse, Task
+from taskqueue.models import RateUse, Schedule, Task
 
 LIMIT = 200
 """Tasks that one request may change."""
@@ -75,6 +75,20 @@ def rerun(task_id: UUID, *, user: int, payload: Any = control.SAME) -> Task:
         how = "" if payload is control.SAME else " with an edited payload"
         record(queries.find(task_id), user=user, message=f"Reran{how} as {task.pk}.")
         record(task, user=user, message=f"Made as a rerun of {task_id}{how}.", flag=ADDITION)
+    return task
+
+
+def run_now(schedule: Schedule, *, user: int) -> Task:
+    """Make a task as a schedule's next tick would, on the record of a user.
+
+    Raises:
+        UnknownPipeline, InvalidPayload, TooLarge
+    """
+    with transaction.atomic():
+        task = clock.run_now(schedule.pipeline_id)
+        if not task.duplicate:
+            LogEntry.objects.log_actions(user, [schedule], CHANGE, f"Ran now as {task.pk}.", single_object=True)
+            record(task, user=user, message="Made by hand from its schedule.", flag=ADDITION)
     return task
 
 

@@ -32,6 +32,8 @@ ICONS = {
     "live": "check",
     "silent": "question",
     "ended": "slash",
+    "draining": "stop",
+    "drained": "pause",
 }
 """The icon of each status. A status is never told by colour alone: it has a word and a shape too."""
 

@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
-from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
 from taskqueue.admin.asked import written_slice
+from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
 from taskqueue.admin.tiles import tasks_at
 from taskqueue.engine import figures
 from taskqueue.engine.figures import RANGES, Figures, Stretch

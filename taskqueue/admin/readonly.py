@@ -99,6 +99,11 @@ class ChangeableAdmin(ModelAdmin[Row]):
         """The code would make them again."""
         return False
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list under its own name."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Row | None:
         """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
         return None if "\x00" in object_id else super().get_object(request, object_id, from_field)

@@ -45,17 +45,23 @@ def test_only_the_page_itself_is_cut(viewer):
 
 
 @pytest.mark.parametrize(
-    ("page", "found"),
+    "region",
     [
-        ('<p>a</p><div data-region="x"><b>1</b><br><img src="y"></div><p>b</p>', ['<div data-region="x"><b>1</b><br><img src="y"></div>']),
-        ('<div data-region="x"><div data-region="y">1</div></div>', ['<div data-region="x"><div data-region="y">1</div></div>']),
-        ('<div data-region="x">&lt;div&gt; 2</div>\n<ul\n data-region="y"><li>ä</li></ul >', ['<div data-region="x">&lt;div&gt; 2</div>', '<ul\n data-region="y"><li>ä</li></ul >']),
-        ('<svg data-region="x"><use href="#a"/><path d="M0"/></svg>', ['<svg data-region="x"><use href="#a"/><path d="M0"/></svg>']),
-        ("nothing", []),
+        '<div data-region="x"><b>1</b><br><img src="y"></div>',
+        '<div data-region="x"><div data-region="y">1</div></div>',
+        '<div data-region="x">&lt;div&gt; 2</div>',
+        '<ul\n data-region="y"><li>ä</li></ul >',
+        '<svg data-region="x"><use href="#a"/><path d="M0"/></svg>',
     ],
-)  # fmt: skip
-def test_regions_are_found_in_the_source(page, found):
-    assert regions_of(page) == f"<!doctype html><title>live</title><body>{''.join(found)}</body>"
+)
+def test_regions_are_found_in_the_source(region):
+    page = f"<p>before</p>\n{region}\n<p>after</p>{region}"
+
+    assert regions_of(page) == f"<!doctype html><title>live</title><body>{region}{region}</body>"
+
+
+def test_a_page_without_regions_has_none():
+    assert regions_of("<p>nothing</p>") == "<!doctype html><title>live</title><body></body>"
 
 
 def test_a_page_says_that_it_goes_on():
@@ -65,7 +71,7 @@ def test_a_page_says_that_it_goes_on():
 
 
 def test_how_long_ago_it_was_changes_no_tag():
-    pages = iter(['<p data-region="x"><time datetime="a">1s ago</time></p>', '<p data-region="x"><time datetime="a">2s ago</time></p>'])  # fmt: skip
+    pages = iter(f'<p data-region="x"><time datetime="a">{age}s ago</time></p>' for age in (1, 2))
     middleware = LiveRegions(lambda _request: HttpResponse(next(pages)))
     request = RequestFactory().get("/", headers={HEADER: "1"})
 

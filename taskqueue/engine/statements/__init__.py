@@ -11,6 +11,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
     explaining   why a task is not running
+    samples      how pipelines and their steps do
     recording    what a task has done
     listing      what the list of tasks shows, and what is to be done to many
     drifting     what its steps were called with
@@ -77,6 +78,7 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
+from taskqueue.engine.statements.samples import CODE_SEEN, COUNTED_MOST, FIGURES, RECENT_TASKS, STEP_FIGURES
 from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
 from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE
 from taskqueue.engine.statements.tending import (
@@ -105,7 +107,9 @@ __all__ = [
     "CLAIM",
     "CLOSE_OVERDUE",
     "CLOSE_WAITS",
+    "CODE_SEEN",
     "COUNTED",
+    "COUNTED_MOST",
     "CROWDED",
     "DEBOUNCE",
     "DISSOLVE",
@@ -113,6 +117,7 @@ __all__ = [
     "ENQUEUE",
     "ERROR_TYPES",
     "FAIL_BODY",
+    "FIGURES",
     "FINISH",
     "FORGET_TIMES",
     "FORSAKEN",
@@ -153,6 +158,7 @@ __all__ = [
     "PROMOTED_AT_ONCE",
     "PUT_BACK",
     "QUEUE",
+    "RECENT_TASKS",
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
@@ -171,6 +177,7 @@ __all__ = [
     "SLICES",
     "START",
     "STATUS_COUNTS",
+    "STEP_FIGURES",
     "STILL_HELD",
     "STOPPED",
     "TAKE_SLOT",
