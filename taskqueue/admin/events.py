@@ -148,7 +148,7 @@ def found_by(term: str) -> Q:
     """The events that a search term means. Each part has an index."""
     found = Q(name__startswith=term) | (Q(unique_id=term) & ~Q(unique_id=""))
     begin = term.replace("-", "").lower()
-    if searches.HEX.fullmatch(begin):
+    if HEX.fullmatch(begin):
         found |= Q(id__gte=UUID(begin.ljust(32, "0")), id__lte=UUID(begin.ljust(32, "f")))
     return found
 

@@ -173,7 +173,7 @@ class EndedFilter(OwnFilter):
 
     def has_output(self) -> bool:
         """When there is one."""
-        return bool(self.used_parameters)
+        return bool(self.used_parameters.get("ended"))
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """All, and the one that is chosen."""
@@ -182,7 +182,7 @@ class EndedFilter(OwnFilter):
             "query_string": changelist.get_query_string(remove=list(self.parameters)),
             "display": "All",
         }
-        begin, end = asked.slice_of(self.used_parameters["ended"]) or (None, None)
+        begin, end = asked.slice_of(str(self.used_parameters["ended"])) or (None, None)
         yield {
             "selected": True,
             "query_string": changelist.get_query_string(),

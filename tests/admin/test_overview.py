@@ -87,7 +87,7 @@ def test_a_bar_leads_to_the_tasks_that_ended_in_its_time(onlooker):
     assert "UTC" in text_of(response)
 
 
-@pytest.mark.parametrize("slice_", ["", "x", "a..b", "2026-01-01T00:00Z..2025-01-01T00:00Z", "2026-01-01..2026-01-02"])
+@pytest.mark.parametrize("slice_", ["x", "a..b", "2026-01-01T00:00Z..2025-01-01T00:00Z"])
 def test_a_slice_that_is_none_shows_everything(onlooker, slice_):
     assert onlooker.get("/admin/taskqueue/task/", {"ended": slice_}).status_code == 302
 
