@@ -6,7 +6,7 @@ PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
 PYTHON = .venv/bin/python
 PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test check format schema bench clean
+.PHONY: help run test pictures check format schema bench clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
@@ -15,6 +15,7 @@ help:
 	@echo "make format            put the code into its format"
 	@echo "make schema            write openapi.yaml anew from the code"
 	@echo "make bench [ARGS=...]  measure"
+	@echo "make pictures          take the screenshots in docs/images anew"
 	@echo "make clean             remove what these commands made here; data is kept"
 
 run: .venv/run.stamp
@@ -22,6 +23,9 @@ run: .venv/run.stamp
 
 test: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest $(ARGS)
+
+pictures: .venv/test.stamp
+	DEBUG=true $(PYTHON) -m pytest tests/browser/pictures.py
 
 check: .venv/test.stamp
 	$(PYTHON) -m ruff format --check .

@@ -14,10 +14,11 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, markup, searches
+from taskqueue.admin import formats, markup
 from taskqueue.admin.event_form import NEEDS, EventSending
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.engine import events, queries
+from taskqueue.engine.selections import HEX
 from taskqueue.models import Event, Skip, Task, Wait
 
 LISTED = 3

@@ -38,7 +38,11 @@ class KindFilter(KnownChoices):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Skip]) -> QuerySet[Skip]:
         """Those of that kind."""
         kind = self.value()
-        return super().queryset(request, queryset) if kind is None else super().queryset(request, queryset).filter(kind=kind)
+        return (
+            super().queryset(request, queryset)
+            if kind is None
+            else super().queryset(request, queryset).filter(kind=kind)
+        )
 
 
 @admin.register(Skip)

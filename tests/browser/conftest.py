@@ -88,6 +88,16 @@ def sign_in(context: BrowserContext, base_url: str, name: str, *codenames: str) 
     """Sign in a member of staff with these rights, by cookie."""
     user = User.objects.create_user(name, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
+    enter(context, base_url, user)
+
+
+def sign_in_admin(context: BrowserContext, base_url: str, name: str) -> None:
+    """Sign in somebody who may do everything."""
+    enter(context, base_url, User.objects.create_user(name, is_staff=True, is_superuser=True))
+
+
+def enter(context: BrowserContext, base_url: str, user: User) -> None:
+    """Give the browser a user's session."""
     client = Client()
     client.force_login(user)
     cookie = client.cookies[settings.SESSION_COOKIE_NAME]
