@@ -45,14 +45,23 @@ class LiveRegions:
 def cut(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """The regions of a page with a tag, or 304 when the caller has them."""
     regions = regions_of(response.content.decode()).encode()
+    if "ETag" in response.headers:
+        # The page has a cheaper one, and has compared it.
+        return with_content(response, regions)
     seen = SECRETS.sub(b"", AGES.sub(rb"\1", regions))
     tag = f'"{hashlib.sha256(seen).hexdigest()[:32]}"'
     if request.headers.get("If-None-Match") == tag:
         unchanged = HttpResponse(status=304)
         unchanged.headers["ETag"] = tag
         return unchanged
-    response.content = regions
     response.headers["ETag"] = tag
+    return with_content(response, regions)
+
+
+def with_content(response: HttpResponse, content: bytes) -> HttpResponse:
+    """The same answer with other content; its length was said already, of the whole page."""
+    response.content = content
+    response.headers["Content-Length"] = str(len(content))
     return response
 
 

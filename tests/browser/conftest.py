@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 # Playwright's sync API keeps an event loop in the test's thread, and Django would refuse the database there.
@@ -20,6 +20,7 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = "addEventListener('securitypolicyviolation', event => console.error(`CSP: ${event.violatedDirective}`))"
 PATIENCE = 15_000
+expect.set_options(timeout=PATIENCE)
 OPERATOR = ("view_task", "view_pipeline", "view_worker", "retry_task", "cancel_task", "add_task")
 
 

@@ -14,9 +14,9 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 
 @pytest.fixture(params=["light", "dark"])
-def browser_context_args(request: pytest.FixtureRequest) -> dict[str, object]:
+def browser_context_args(request: pytest.FixtureRequest, base_url: str) -> dict[str, object]:
     """Which theme."""
-    return {"color_scheme": request.param, "viewport": {"width": 1440, "height": 900}}
+    return {"base_url": base_url, "color_scheme": request.param, "viewport": {"width": 1440, "height": 900}}
 
 
 @pytest.mark.timeout(300)

@@ -17,9 +17,9 @@ MODES = {
 
 
 @pytest.fixture(params=MODES, ids=list(MODES))
-def browser_context_args(request: pytest.FixtureRequest) -> dict[str, object]:
+def browser_context_args(request: pytest.FixtureRequest, base_url: str) -> dict[str, object]:
     """How it is looked at."""
-    return MODES[request.param]
+    return {**MODES[request.param], "base_url": base_url}
 
 
 @pytest.mark.timeout(300)

@@ -33,12 +33,12 @@ def test_a_step_that_is_open_stays_open_while_the_page_goes_on(operator: Page, t
     work()
     operator.goto(f"{LIST}{task.pk}/change/")
     step = operator.locator("details#step-1")
-    step.locator("summary").click()
+    step.locator("summary.tq-line").click()
     expect(step).to_have_attribute("open", "")
 
-    Task.objects.filter(pk=task.pk).update(priority=44)
+    Task.objects.filter(pk=task.pk).update(labels={"tenant": "acme"})
 
-    expect(operator.locator(".tq-facts")).to_contain_text("44")
+    expect(operator.locator(".tq-facts")).to_contain_text("acme")
     expect(operator.locator("details#step-1")).to_have_attribute("open", "")
 
 
@@ -76,6 +76,7 @@ def test_everything_by_keyboard(operator: Page, transactional_db):
     operator.keyboard.press("g")
     operator.keyboard.press("t")
     operator.wait_for_url(f"**{LIST}")
+    expect(operator.locator("button.tq-live")).to_be_visible()
     operator.keyboard.press("/")
     expect(operator.locator("#searchbar")).to_be_focused()
     operator.keyboard.press("Escape")

@@ -17,7 +17,7 @@
   const LONGEST = 60;
   let timer, failures = 0, tag = null, button = null, news = null;
   const isOn = () => kept("tq-live", "on") === "on";
-  const source = () => one("[data-live]") || one("[data-region][data-ended='false']") || one("#changelist[data-live], #changelist");
+  const source = () => one("[data-live]") || one("[data-region][data-ended='false']") || one("#changelist");
   const every = () => Number(source()?.dataset.every || 5);
   const say = (text) => { if (button) { button.textContent = text; button.title = `Live updates every ${every()} s. Key: .`; } };
 
@@ -68,7 +68,7 @@
   function isBusy(region) {
     const selection = getSelection();
     const selected = selection && !selection.isCollapsed && region.contains(selection.anchorNode);
-    const typing = region.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
+    const typing = region.contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox], [type=radio]), textarea, select");
     return selected || typing || one(".action-select:checked", region) || one("dialog[open]", region);
   }
 
@@ -182,7 +182,7 @@
     box?.click();
   }
   const DEEDS = {
-    "/": () => one("#searchbar, input[type=search]")?.focus(),
+    "/": () => (one("#searchbar") || one("input[type=search]"))?.focus(),
     ".": () => source() && toggle(),
     "[": () => one("a[rel=prev]")?.click(),
     "]": () => one("a[rel=next]")?.click(),
