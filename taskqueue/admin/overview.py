@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.contrib.admin import AdminSite
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -33,11 +33,11 @@ def is_for(request: HttpRequest) -> bool:
     return request.user.has_perm("taskqueue.view_task")
 
 
-def page(request: HttpRequest, site: AdminSite, extra: dict[str, Any]) -> HttpResponse:
+def page(request: HttpRequest, site: AdminSite, extra: dict[str, Any]) -> TemplateResponse:
     """The page."""
     asked = request.GET.get("range", USUAL)
     range_ = RANGES.get(asked, RANGES[USUAL])
-    request.current_app = site.name  # type: ignore[attr-defined]  # Django's own way of telling its templates
+    request.current_app = site.name
     context = {
         **site.each_context(request),
         "title": "Overview",

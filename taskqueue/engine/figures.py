@@ -14,7 +14,7 @@ from django.db import transaction
 from taskqueue.engine.recovery import SILENCE
 from taskqueue.engine.statements import fetch
 from taskqueue.engine.statements import figures as statements
-from taskqueue.engine.statements.rollups import STANDING_NOW
+from taskqueue.engine.statements.rollups import IN_ORDER, STANDING_NOW
 from taskqueue.models import Rollup
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import merged, percentile
@@ -136,6 +136,7 @@ def time_limit() -> Iterator[None]:
     """
     with transaction.atomic():
         fetch(statements.TIME_LIMIT, {"most": TIME_LIMIT})
+        fetch(IN_ORDER, {})
         yield
 
 
@@ -205,7 +206,7 @@ class PipelineDay:
     failed: int
     cancelled: int
     lost_seconds: int
-    bars: list[Stretch]
+    bars: list[Stretch] = field(default_factory=list)
 
     @property
     def success_share(self) -> float | None:
@@ -220,10 +221,11 @@ def busiest(shown: Figures, *, most: int, bar: timedelta = timedelta(minutes=30)
     start = until - DAY
     found = fetch(statements.BUSIEST, {"start": start, "until": until, "most": most})
     rows = rollups(QUARTER, start, until, [name for name, *_counts in found])
-    return [
-        PipelineDay(*row, cut([each for each in rows if each.pipeline == row[0]], start, bar, count=round(DAY / bar)))
-        for row in found
-    ]
+    own = {name: [row for row in rows if row.pipeline == name] for name, *_counts in found}
+    days = [PipelineDay(name, *counts) for name, *counts in found]
+    for day in days:
+        day.bars.extend(cut(own[day.pipeline], start, bar, count=round(DAY / bar)))
+    return days
 
 
 def lost(shown: Figures, *, most: int) -> list[tuple[str, timedelta]]:
