@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.core.cache import cache
 from playwright.sync_api import Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
@@ -14,6 +15,12 @@ from taskqueue.testing import advance
 from tests.browser.workers import work
 
 HOME = "/admin/"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept():
+    """What one test has seen is not what the next one sees."""
+    cache.clear()
 
 
 @pytest.fixture
