@@ -89,7 +89,9 @@ WITH ended AS MATERIALIZED (
         CASE WHEN status <> 'cancelled' THEN {bucket("(finished_at - started_at)")} END AS ran,
         {bucket("(started_at - created_at)")} AS waited,
         -- A try that failed is followed by another claim.
-        lease > 1 AND EXISTS (SELECT FROM taskqueue_attempt tried WHERE tried.task_id = task.id) AS tried
+        lease > 1 AND (
+            SELECT true FROM taskqueue_attempt failed WHERE failed.task_id = task.id LIMIT 1
+        ) IS NOT NULL AS tried
     FROM taskqueue_task task WHERE {WITHIN} AND branch = ''
 ), outcome AS (
     SELECT at, coalesce(pipeline, '') AS pipeline,
