@@ -31,7 +31,9 @@ class Dashboard(AdminSite):
         entries = SimpleLazyObject(lambda: navigation.entries_for(request, self))
         return {**super().each_context(request), "taskqueue_nav": entries}
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(  # type: ignore[override]  # it may answer that nothing has changed
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The overview; the list of apps for those who may not see tasks."""
         from taskqueue.admin import overview
 

@@ -24,7 +24,7 @@ ROOM = 100 - TOP - BOTTOM
 GAP = 0.18
 """Of a bar's width, left free beside it."""
 LABELS = 6
-STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880))
+STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440, 2880))
 
 
 @dataclass(frozen=True)

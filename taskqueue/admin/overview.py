@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from django.contrib.admin import AdminSite
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -16,15 +16,15 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
 from taskqueue.admin.asked import written_slice
 from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
+from taskqueue.admin.overview_data import OverviewData, data_of, tag_of
 from taskqueue.admin.tiles import tasks_at
 from taskqueue.engine import figures
-from taskqueue.engine.figures import RANGES, Figures, Stretch
+from taskqueue.engine.figures import RANGES, Figures, Range, Stretch
 from taskqueue.engine.patience import took_too_long
-from taskqueue.models import Task
 
 USUAL: Final = "6h"
-GROUPS_SHOWN: Final = 6
-LOST_SHOWN: Final = 5
+LIVE: Final = "X-TQ-Live"
+"""The header of a page that refreshes itself."""
 PERCENTILES: Final = (("p50", 0.5, "blue"), ("p95", 0.95, "violet"), ("p99", 0.99, "grey"))
 
 
@@ -34,56 +34,58 @@ def is_for(request: HttpRequest) -> bool:
 
 
 def page(request: HttpRequest, site: AdminSite, extra: dict[str, Any]) -> HttpResponse:
-    """The page."""
-    asked = request.GET.get("range", USUAL)
-    range_ = RANGES.get(asked, RANGES[USUAL])
-    request.current_app = site.name  # type: ignore[attr-defined]  # Django's own way of telling its templates
+    """The page. One that refreshes itself and has seen all there is gets an empty answer."""
+    range_ = RANGES.get(request.GET.get("range", USUAL), RANGES[USUAL])
+    try:
+        data = data_of(range_)
+    except OperationalError as error:
+        if not took_too_long(error):
+            raise
+        return rendered(request, site, range_, {"took_too_long": True})
+    tag = tag_of(request, data) if LIVE in request.headers else ""
+    if tag and request.headers.get("If-None-Match") == tag:
+        return HttpResponseNotModified(headers={"ETag": tag})
+    response = rendered(request, site, range_, {**content(request, data), **extra})
+    if tag:
+        response["ETag"] = tag
+    return response
+
+
+def rendered(request: HttpRequest, site: AdminSite, range_: Range, content: dict[str, Any]) -> TemplateResponse:
+    """The page with this content."""
+    request.current_app = site.name
     context = {
         **site.each_context(request),
         "title": "Overview",
         "range": range_,
         "ranges": list(RANGES.values()),
-        **content(request, range_),
-        **extra,
+        **content,
     }
     return TemplateResponse(request, "taskqueue/overview.html", context)
 
 
-def content(request: HttpRequest, range_: figures.Range) -> dict[str, Any]:
-    """All that is read for it, or that it took too long."""
-    try:
-        with figures.time_limit():
-            return read(request, range_)
-    except OperationalError as error:
-        if not took_too_long(error):
-            raise
-        return {"took_too_long": True}
-
-
-def read(request: HttpRequest, range_: figures.Range) -> dict[str, Any]:
-    """What the template needs; a fixed number of queries."""
-    shown = figures.figures(range_)
-    standing = figures.standing()
+def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
+    """What the template needs, as far as the user may see it."""
+    shown = data.figures
     sees_workers = request.user.has_perm("taskqueue.view_worker")
-    workers = overview_tables.workers(shown.now) if sees_workers else []
-    failures = overview_tables.recent_failures(shown.now)
-    is_empty = not failures and not shown.total.ended and not standing and not Task.objects.exists()
+    workers = overview_tables.workers(data) if sees_workers else []
+    standing = figures.standing_in_all(data.standing.values())
     return {
         "figures": shown,
-        "is_empty": is_empty,
-        "first_pipeline": first_task.offered_to(request) if is_empty else None,
-        "tiles": tiles.tiles_of(shown, figures.standing_in_all(standing.values()), workers if sees_workers else None),
+        "is_empty": data.is_empty,
+        "first_pipeline": first_task.offered_to(request) if data.is_empty else None,
+        "tiles": tiles.tiles_of(shown, standing, workers if sees_workers else None),
         "outcomes": outcomes(shown),
         "slices": [Slice.of(bar) for bar in reversed(shown.bars) if bar.ended],
         "latency": latency(shown),
-        "troubles": [Group.of(each, shown) for each in figures.troubles(shown, most=GROUPS_SHOWN)],
-        "lost": overview_tables.lost(figures.lost(shown, most=LOST_SHOWN)),
+        "troubles": [Group.of(each, shown) for each in data.troubles],
+        "lost": overview_tables.lost(data.lost),
         "sees_workers": sees_workers,
         "workers": workers[: overview_tables.WORKERS_SHOWN],
         "workers_left_out": max(len(workers) - overview_tables.WORKERS_SHOWN, 0),
         "sees_pipelines": request.user.has_perm("taskqueue.view_pipeline"),
-        "pipelines": overview_tables.pipelines(shown, standing),
-        "failures": failures,
+        "pipelines": overview_tables.pipelines(data),
+        "failures": overview_tables.recent_failures(data),
         "all_failures": tasks_at(status="failed"),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,16 +13,13 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
 from taskqueue.admin.charts import Bar, Part, microbars
+from taskqueue.admin.overview_data import PIPELINES_SHOWN, OverviewData
 from taskqueue.engine import figures
-from taskqueue.engine.figures import Figures, Standing
+from taskqueue.engine.figures import Standing
 from taskqueue.engine.recovery import SILENCE
-from taskqueue.models import Pipeline, Task, Worker
-from taskqueue.states import TaskStatus
+from taskqueue.models import Task, Worker
 
 WORKERS_SHOWN: Final = 8
-WORKERS_READ: Final = 500
-PIPELINES_SHOWN: Final = 10
-FAILURES_SHOWN: Final = 6
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,10 @@ class WorkerRow:
         return self.worker.task_id is not None
 
 
-def workers(now: datetime) -> list[WorkerRow]:
-    """Those that have not ended, the silent ones first; one query."""
-    found = list(Worker.objects.filter(ended_at=None).defer("pipelines").order_by("beat_at", "-pk")[:WORKERS_READ])
-    newest = max(found, key=lambda worker: worker.started_at).version if found else ""
-    rows = [worker_row(worker, newest, now) for worker in found]
+def workers(data: OverviewData) -> list[WorkerRow]:
+    """Those that have not ended, the silent ones first."""
+    newest = max(data.workers, key=lambda worker: worker.started_at).version if data.workers else ""
+    rows = [worker_row(worker, newest, data.figures.now) for worker in data.workers]
     return sorted(rows, key=lambda row: (row.is_live, row.worker.host, row.worker.pid))
 
 
@@ -78,14 +74,13 @@ class PipelineRow:
     waiting: str
 
 
-def pipelines(shown: Figures, standing: Mapping[str, Standing]) -> list[PipelineRow]:
-    """The busiest of the last day, filled up with others that are known; three queries."""
-    days = {day.pipeline: day for day in figures.busiest(shown, most=PIPELINES_SHOWN)}
-    known = dict(Pipeline.objects.order_by("name").values_list("name", "paused_at")[:WORKERS_READ])
-    quiet = [name for name in known if name not in days]
-    names = [*days, *sorted(quiet, key=lambda name: (name not in standing, name))][:PIPELINES_SHOWN]
+def pipelines(data: OverviewData) -> list[PipelineRow]:
+    """The busiest of the last day, filled up with others that are known."""
+    days = {day.pipeline: day for day in data.days}
+    quiet = sorted(data.paused.keys() - days.keys(), key=lambda name: (name not in data.standing, name))
     return [
-        pipeline_row(name, days.get(name), standing.get(name), is_paused=known.get(name) is not None) for name in names
+        pipeline_row(name, days.get(name), data.standing.get(name), is_paused=data.paused.get(name) is not None)
+        for name in [*days, *quiet][:PIPELINES_SHOWN]
     ]
 
 
@@ -130,10 +125,9 @@ class FailureRow:
     ended: SafeString
 
 
-def recent_failures(now: datetime) -> list[FailureRow]:
-    """Of the tasks made last those that failed; one query by the index of the list."""
-    found = Task.objects.filter(status=TaskStatus.FAILED, branch="").only("pipeline", "key", "error", "finished_at")
-    return [failure_row(task, now) for task in found.order_by("-id")[:FAILURES_SHOWN]]
+def recent_failures(data: OverviewData) -> list[FailureRow]:
+    """Of the tasks made last those that failed."""
+    return [failure_row(task, data.figures.now) for task in data.failures]
 
 
 def failure_row(task: Task, now: datetime) -> FailureRow:

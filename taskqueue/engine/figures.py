@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -14,7 +14,7 @@ from django.db import transaction
 from taskqueue.engine.recovery import SILENCE
 from taskqueue.engine.statements import fetch
 from taskqueue.engine.statements import figures as statements
-from taskqueue.engine.statements.rollups import STANDING_NOW
+from taskqueue.engine.statements.rollups import IN_ORDER, STANDING_NOW
 from taskqueue.models import Rollup
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import merged, percentile
@@ -25,7 +25,8 @@ TIME_LIMIT: Final = "3s"
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 
-Name = Literal["1h", "6h", "24h", "7d"]
+COUNTED: Final = ("succeeded", "recovered", "failed", "cancelled", "failed_tries", "lost_seconds")
+SAMPLED: Final = ("queued", "oldest_seconds")
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class Stretch:
     def add(self, rows: Iterable[Any]) -> None:
         """Count rows in, rollups or other stretches."""
         rows = list(rows)
-        for name in ("succeeded", "recovered", "failed", "cancelled", "failed_tries", "lost_seconds"):
+        for name in COUNTED:
             setattr(self, name, getattr(self, name) + sum(getattr(row, name) for row in rows))
-        for name in ("queued", "oldest_seconds"):
+        for name in SAMPLED:
             known = [value for row in (self, *rows) if (value := getattr(row, name)) is not None]
             setattr(self, name, max(known, default=None))
         self.ran = merged([self.ran, *(row.ran for row in rows)])
@@ -136,6 +137,7 @@ def time_limit() -> Iterator[None]:
     """
     with transaction.atomic():
         fetch(statements.TIME_LIMIT, {"most": TIME_LIMIT})
+        fetch(IN_ORDER, {})
         yield
 
 
@@ -144,7 +146,7 @@ def figures(range_: Range, pipeline: str = ALL_PIPELINES) -> Figures:
     ((now, rolled_until),) = fetch(statements.NOW, {})
     until = ceiling(rolled_until or now, range_.bar)
     start = until - range_.length
-    rows = rollups(range_.span, start - range_.length, until, [pipeline])
+    rows = rollups(range_.span, start - range_.length, until, pipeline)
     bars = cut(rows, start, range_.bar, count=round(range_.length / range_.bar))
     total, before = Stretch(start, until), Stretch(start - range_.length, start)
     total.add(bars)
@@ -152,15 +154,15 @@ def figures(range_: Range, pipeline: str = ALL_PIPELINES) -> Figures:
     return Figures(range_, now, rolled_until, bars, total, before)
 
 
-def rollups(span: int, start: datetime, until: datetime, pipelines: list[str]) -> list[Rollup]:
-    """The rows of some pipelines; one query by their index."""
-    found = Rollup.objects.filter(span=span, pipeline__in=pipelines, at__gte=start, at__lt=until)
-    return list(found.order_by("pipeline", "at"))
+def rollups(span: int, start: datetime, until: datetime, pipeline: str) -> list[Any]:
+    """The rows of a pipeline, or of all together; one query by their index."""
+    found = Rollup.objects.filter(span=span, pipeline=pipeline, at__gte=start, at__lt=until)
+    return list(found.order_by("at").values_list("at", *COUNTED, *SAMPLED, "ran", "waited", named=True))
 
 
-def cut(rows: Iterable[Rollup], start: datetime, bar: timedelta, *, count: int) -> list[Stretch]:
+def cut(rows: Iterable[Any], start: datetime, bar: timedelta, *, count: int) -> list[Stretch]:
     """The bars of a stretch of time; those in which nothing ended are empty."""
-    by_bar: list[list[Rollup]] = [[] for _ in range(count)]
+    by_bar: list[list[Any]] = [[] for _ in range(count)]
     for row in rows:
         place = (row.at - start) // bar
         if 0 <= place < count:
@@ -205,7 +207,7 @@ class PipelineDay:
     failed: int
     cancelled: int
     lost_seconds: int
-    bars: list[Stretch]
+    bars: list[Stretch] = field(default_factory=list)
 
     @property
     def success_share(self) -> float | None:
@@ -217,13 +219,19 @@ class PipelineDay:
 def busiest(shown: Figures, *, most: int, bar: timedelta = timedelta(minutes=30)) -> list[PipelineDay]:
     """The pipelines with the most ends in the last day; two queries."""
     until = ceiling(shown.rolled_until or shown.now, bar)
-    start = until - DAY
-    found = fetch(statements.BUSIEST, {"start": start, "until": until, "most": most})
-    rows = rollups(QUARTER, start, until, [name for name, *_counts in found])
-    return [
-        PipelineDay(*row, cut([each for each in rows if each.pipeline == row[0]], start, bar, count=round(DAY / bar)))
-        for row in found
-    ]
+    times = {"start": until - DAY, "until": until}
+    days = [PipelineDay(*row) for row in fetch(statements.BUSIEST, {**times, "most": most})]
+    names = [day.pipeline for day in days]
+    counts = {
+        (name, at): (succeeded, failed)
+        for name, at, succeeded, failed in fetch(statements.DAYS, {**times, "pipelines": names, "bar": bar})
+    }
+    starts = [until - DAY + place * bar for place in range(round(DAY / bar))]
+    for day in days:
+        for start in starts:
+            succeeded, failed = counts.get((day.pipeline, start), (0, 0))
+            day.bars.append(Stretch(start, start + bar, succeeded=succeeded, failed=failed))
+    return days
 
 
 def lost(shown: Figures, *, most: int) -> list[tuple[str, timedelta]]:

@@ -55,6 +55,8 @@ def roll_up() -> int:
 
 def roll_further() -> bool:
     """Roll up a quarter of an hour at the most, in one transaction; whether there was anything to do."""
+    # By itself: whoever comes second must not wait for the first one's transaction to see the row.
+    fetch(statements.MAKE_MARK, {"kept": QUARTERS_KEPT})
     with transaction.atomic():
         mark = lock_mark()
         if mark is None or not mark.has_work:
@@ -73,7 +75,6 @@ def roll_further() -> bool:
 
 def lock_mark() -> Mark | None:
     """The mark, locked until the end of the transaction; None when there is nothing to do, or another one does it."""
-    fetch(statements.MAKE_MARK, {"kept": QUARTERS_KEPT})
     rows = fetch(statements.LOCK_MARK, {})
     return Mark(*rows[0]) if rows else None
 
@@ -107,6 +108,7 @@ def roll_quarters(start: datetime, until: datetime) -> None:
 
 def sample(minute: datetime) -> None:
     """Write down, for the minute that has just passed, what stands in the queues."""
+    fetch(statements.IN_ORDER, {})
     fetch(statements.SAMPLE, {"at": minute})
     roll_quarters(minute, minute + timedelta(minutes=1))
 

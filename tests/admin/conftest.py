@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
 from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
@@ -27,6 +28,12 @@ def client_of(name: str, *codenames: str) -> Client:
 @pytest.fixture(autouse=True)
 def _database(db):
     """Every page reads rows."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept():
+    """What one test has seen is not what the next one sees."""
+    cache.clear()
 
 
 @pytest.fixture(autouse=True)

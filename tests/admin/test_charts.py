@@ -93,8 +93,9 @@ def test_nothing_at_all_is_still_a_chart():
 def test_a_sparkline_is_as_high_as_its_highest_value():
     chart = drawn(sparkline([0, 5, None, 10], hue="blue", label="Most at once: 10"))
 
-    points = chart.find("polyline").get("points")
-    assert points == "0,28 33.33,15 66.67,28 100,2"
+    line = chart.find("polyline")
+    assert line is not None
+    assert line.get("points") == "0,28 33.33,15 66.67,28 100,2"
     assert chart.get("aria-label") == "Most at once: 10"
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.cache import cache
 from django.db import OperationalError, connection
 from django.test import override_settings
 from psycopg.errors import QueryCanceled
@@ -134,7 +135,7 @@ def test_percentiles_come_from_the_sum_of_the_histograms(onlooker):
 
 def test_the_number_of_queries_does_not_depend_on_what_there_is(admin, django_assert_num_queries):
     three_tasks()
-    queries = 15
+    queries = 16
     with django_assert_num_queries(queries):
         assert admin.get(HOME).status_code == 200
     for number in range(12):
@@ -144,15 +145,39 @@ def test_the_number_of_queries_does_not_depend_on_what_there_is(admin, django_as
     work()
     advance(minutes=2)
     roll_up()
+    cache.clear()
 
     with django_assert_num_queries(queries):
         admin.get(HOME)
 
 
+def test_ten_who_look_cost_as_much_as_one(admin, onlooker, django_assert_num_queries):
+    three_tasks()
+    onlooker.get(HOME)
+
+    with django_assert_num_queries(2):  # session and user
+        assert "2 Permanent in demo/task" in text_of(admin.get(HOME))
+
+
+def test_a_page_that_refreshes_itself_is_told_when_nothing_has_changed(onlooker, django_assert_num_queries):
+    three_tasks()
+    first = onlooker.get(HOME, headers={"X-TQ-Live": "1"})
+    seen = {"X-TQ-Live": "1", "If-None-Match": first["ETag"]}
+
+    again = onlooker.get(HOME, headers=seen)
+    assert (again.status_code, again.content) == (304, b"")
+    assert onlooker.get(HOME, {"range": "1h"}, headers=seen).status_code == 200
+    assert client_of("other", *RIGHTS).get(HOME, headers=seen).status_code == 200
+
+    demo_task.enqueue(DemoRequest(label="new"))
+    cache.clear()
+    assert onlooker.get(HOME, headers=seen).status_code == 200
+
+
 def test_the_overview_counts_no_tasks(admin, django_assert_max_num_queries):
     three_tasks()
 
-    with django_assert_max_num_queries(15) as queries:
+    with django_assert_max_num_queries(16) as queries:
         admin.get(HOME)
 
     touching = [query["sql"] for query in queries if "taskqueue_task" in query["sql"]]
@@ -227,6 +252,7 @@ def test_an_empty_overview_offers_a_telling_task_to_those_who_may_send_one(admin
     assert task.pipeline_id == "demo/task"
     assert response.url == f"/admin/taskqueue/task/{task.pk}/change/"
     assert LogEntry.objects.get().get_change_message() == "Sent from the overview."
+    cache.clear()
     assert "There are no tasks yet" not in text_of(admin.get(HOME))
 
 
@@ -263,6 +289,7 @@ def test_that_nobody_counts_is_told(onlooker):
 
     old = datetime.now(UTC) - timedelta(minutes=30)
     RollupMark.objects.update(rolled_until=old, closed_until=old)
+    cache.clear()
 
     assert "Nothing has been counted since" in text_of(onlooker.get(HOME))
 

@@ -28,6 +28,14 @@ HAVING sum(succeeded + failed + cancelled + lost_seconds) > 0
 ORDER BY sum(succeeded + failed) DESC, sum(lost_seconds) DESC, pipeline LIMIT %(most)s::int
 """
 
+DAYS: Final = """
+SELECT pipeline, date_bin(%(bar)s::interval, at, %(start)s::timestamptz), sum(succeeded)::int, sum(failed)::int
+FROM taskqueue_rollup
+WHERE span = 15 AND pipeline = ANY (%(pipelines)s::text[])
+    AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
+GROUP BY 1, 2
+"""
+
 LOST: Final = """
 SELECT pipeline, sum(lost_seconds)::int FROM taskqueue_rollup
 WHERE span = %(span)s::int AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''

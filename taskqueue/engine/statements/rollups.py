@@ -89,7 +89,9 @@ WITH ended AS MATERIALIZED (
         CASE WHEN status <> 'cancelled' THEN {bucket("(finished_at - started_at)")} END AS ran,
         {bucket("(started_at - created_at)")} AS waited,
         -- A try that failed is followed by another claim.
-        lease > 1 AND EXISTS (SELECT FROM taskqueue_attempt tried WHERE tried.task_id = task.id) AS tried
+        lease > 1 AND (
+            SELECT true FROM taskqueue_attempt failed WHERE failed.task_id = task.id LIMIT 1
+        ) IS NOT NULL AS tried
     FROM taskqueue_task task WHERE {WITHIN} AND branch = ''
 ), outcome AS (
     SELECT at, coalesce(pipeline, '') AS pipeline,
@@ -203,6 +205,10 @@ DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::tim
 
 # The planner is told the number: it takes a limit that it does not know for a tenth of the table.
 STANDING_MOST: Final = 1_000
+
+# Until the end of the transaction. What is read up to a cap comes from its index in order, also when the statistics are
+# older than the queue, and all of it seems so little that it could as well be sorted.
+IN_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
 
 # One probe for each queue of each pipeline, counted up to the cap. The oldest of those that have no group is at the
 # head, but for its priority.
