@@ -20,7 +20,7 @@ from django.db.models import Exists, F, Lookup, OuterRef, Q
 from django.db.models.functions import Now
 
 from taskqueue.ids import earliest_at, latest_at
-from taskqueue.models import Attempt, Task, Worker
+from taskqueue.models import Attempt, Pipeline, Task, Worker
 from taskqueue.states import TaskStatus
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Selection:
         """What no index answers of it."""
         condition = Q()
         if self.pipelines:
-            condition &= Q(pipeline_id__startswith=self.pipelines)
+            condition &= Q(pipeline__in=Pipeline.objects.filter(name__startswith=self.pipelines).values("name"))
         if self.labels:
             condition &= Q(labels__contains=dict(self.labels))
         if self.error:
