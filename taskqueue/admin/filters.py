@@ -25,11 +25,24 @@ ERRORS_OFFERED = 20
 class KnownChoices(admin.SimpleListFilter):
     """A filter that takes the values it offers and no others."""
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        """The same: the list's selection knows what is asked for. An unknown value shows the list unfiltered."""
+    def chosen(self) -> str | None:
+        """The value in the URL, or None.
+
+        Raises:
+            IncorrectLookupParameters: it is not one of those offered; the list then shows itself unfiltered.
+        """
         value = self.value()
         if value is not None and value not in {str(known) for known, _label in self.lookup_choices}:
             raise IncorrectLookupParameters
+        return value
+
+
+class KnownOfTasks(KnownChoices):
+    """One of the task list, whose selection knows what is asked for."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        """The same."""
+        self.chosen()
         return queryset
 
 
@@ -49,7 +62,7 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset
 
 
-class PipelineFilter(KnownChoices):
+class PipelineFilter(KnownOfTasks):
     """By pipeline."""
 
     title = "pipeline"
@@ -60,7 +73,7 @@ class PipelineFilter(KnownChoices):
         return [(name, name) for name in Pipeline.objects.order_by("name").values_list("name", flat=True)]
 
 
-class CreatedFilter(KnownChoices):
+class CreatedFilter(KnownOfTasks):
     """By age."""
 
     title = "created"
@@ -71,7 +84,7 @@ class CreatedFilter(KnownChoices):
         return ((value, label) for value, (label, _age) in asked.AGES.items())
 
 
-class RetriedFilter(KnownChoices):
+class RetriedFilter(KnownOfTasks):
     """By whether a try failed."""
 
     title = "failed tries"
@@ -156,7 +169,7 @@ class SliceFilter(OwnFilter):
             "query_string": changelist.get_query_string(remove=list(self.parameters)),
             "display": "All",
         }
-        begin, end = (asked.moment_of(self.used_parameters.get(name, "")) for name in self.parameters)
+        begin, end = (asked.moment_of(str(self.used_parameters.get(name, ""))) for name in self.parameters)
         words = [f"from {formats.exact(begin)}" if begin else "", f"before {formats.exact(end)}" if end else ""]
         yield {
             "selected": True,

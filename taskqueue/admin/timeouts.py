@@ -55,5 +55,5 @@ def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
         "seconds": settings().DASHBOARD_TIMEOUT.total_seconds(),
         "narrower": narrower,
     }
-    request.current_app = admin.admin_site.name  # type: ignore[attr-defined]  # Django's own way to tell templates
+    request.current_app = admin.admin_site.name
     return TemplateResponse(request, "admin/taskqueue/too_broad.html", context, status=503)
