@@ -23,7 +23,7 @@ AGES = {
     "7d": ("Last 7 days", timedelta(days=7)),
 }
 SLICE = ("created_at__gte", "created_at__lt")
-PARAMETERS = ("status", "pipeline", "created", "error", "label", "retried", *SLICE, "id__lt", "q")
+PARAMETERS = ("status", "pipeline", "created", "ended", "error", "label", "retried", *SLICE, "id__lt", "q")
 """All that narrow the list."""
 
 
@@ -56,6 +56,7 @@ def asked_of(parameters: Mapping[str, str], *, may_see_payload: bool) -> Asked:
         made_from=moment_of(given.get(SLICE[0], "")),
         made_before=moment_of(given.get(SLICE[1], "")),
         below=id_of(given.get("id__lt", "")),
+        ended=slice_of(given.get("ended", "")),
         error=given.get("error", ""),
         labels=labels_of(given.get("label", "")),
         has_failed_try=answer_of(given.get("retried", "")),
@@ -107,6 +108,17 @@ def moment_of(text: str) -> datetime | None:
     if moment is None or not 2000 <= moment.year < 9000:
         raise IncorrectLookupParameters
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def slice_of(text: str) -> tuple[datetime, datetime] | None:
+    """A slice of time such as `2026-05-04T10:00Z..2026-05-04T10:05Z`."""
+    if not text:
+        return None
+    begin, _sign, end = text.partition("..")
+    moments = moment_of(begin), moment_of(end)
+    if moments[0] is None or moments[1] is None or moments[0] >= moments[1]:
+        raise IncorrectLookupParameters
+    return moments[0], moments[1]
 
 
 def id_of(text: str) -> UUID | None:

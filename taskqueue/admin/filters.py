@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -150,6 +151,30 @@ class LabelFilter(OwnFilter):
         value = self.used_parameters.get("label", "")
         others = [(name, text) for name, text in changelist.params.items() if name != "label"]
         yield {"value": value, "others": others, "without": changelist.get_query_string(remove=["label"])}
+
+
+class EndedFilter(OwnFilter):
+    """By a slice of time in which tasks ended, as the bars of charts lead to; shown when there is one."""
+
+    title = "ended"
+    parameters = ("ended",)
+
+    def has_output(self) -> bool:
+        """When there is one."""
+        return bool(self.used_parameters)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """All, and the one that is chosen."""
+        without = changelist.get_query_string(remove=["ended"])
+        yield {"selected": False, "query_string": without, "display": "All"}
+        if chosen := asked.slice_of(str(self.used_parameters.get("ended", ""))):
+            words = "{:%b %d, %H:%M} to {:%b %d, %H:%M} UTC".format(*chosen)
+            yield {"selected": True, "query_string": changelist.get_query_string(), "display": words}
+
+
+def written_slice(start: datetime, end: datetime) -> str:
+    """A slice of time as its filter takes it."""
+    return "..".join(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for moment in (start, end))
 
 
 class SliceFilter(OwnFilter):

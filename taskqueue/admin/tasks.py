@@ -37,8 +37,8 @@ class TaskAdmin(columns.TaskColumns, BulkActions, Exports, ReadOnlyAdmin[Task]):
     )  # fmt: skip
     list_display_links = ("shown_task",)
     list_filter = (
-        filters.StatusFilter, filters.SliceFilter, filters.PipelineFilter, filters.CreatedFilter, filters.ErrorFilter,
-        filters.LabelFilter, filters.RetriedFilter,
+        filters.StatusFilter, filters.SliceFilter, filters.EndedFilter, filters.PipelineFilter, filters.CreatedFilter,
+        filters.ErrorFilter, filters.LabelFilter, filters.RetriedFilter,
     )  # fmt: skip
     ordering = ("-id",)
     search_fields = ("id", "key")

@@ -50,6 +50,7 @@ class Selection:
         age: made not longer ago; `frozen` makes a moment of it.
         made_from, made_before: made in this time.
         below: older than this task.
+        ended: ended in this time.
         pipelines: whose pipeline's name begins with this.
         labels: with these labels.
         error: with a failed try, or a failure, of this type.
@@ -66,6 +67,7 @@ class Selection:
     made_from: datetime | None = None
     made_before: datetime | None = None
     below: UUID | None = None
+    ended: tuple[datetime, datetime] | None = None
     pipelines: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     error: str = ""
@@ -108,6 +110,8 @@ class Selection:
             )
         if self.begins:
             condition &= beginning_with(self.begins)
+        if self.ended is not None:
+            condition &= ended_in(*self.ended)
         return condition
 
     def leads(self) -> list[tuple[Selection, str]]:
@@ -116,8 +120,8 @@ class Selection:
         Left to itself the planner takes the primary key, whose order is that of the table, for the cheaper way to find
         fifty failed tasks, and walks over a million others if they are old.
         """
-        if self.begins:
-            return [(self, "")]  # its own index, or the primary key if most tasks match
+        if self.begins or self.ended:
+            return [(self, "")]  # an index of their own, or the primary key if most tasks match
         if self.pipeline and (not self.statuses or TaskStatus.SUCCEEDED in self.statuses):
             return [(self, "pipeline_id")]
         if self.statuses:
@@ -163,6 +167,8 @@ class Selection:
         for name in ("made_from", "made_before", "below"):
             if name in kept:
                 kept[name] = str(kept[name])
+        if self.ended:
+            kept["ended"] = [str(moment) for moment in self.ended]
         return kept
 
     @classmethod
@@ -179,6 +185,8 @@ def restored(name: str, value: Any) -> Any:
             return datetime.fromisoformat(value)
         case "below":
             return UUID(value)
+        case "ended":
+            return tuple(datetime.fromisoformat(moment) for moment in value)
         case "payload":
             return tuple((path, tuple(values)) for path, values in value)
         case "labels":
@@ -195,6 +203,12 @@ def beginning_with(text: str) -> Q:
     if not HEX.fullmatch(begin):
         return by_key
     return by_key | Q(id__gte=UUID(begin.ljust(32, "0")), id__lte=UUID(begin.ljust(32, "f")))
+
+
+def ended_in(begin: datetime, end: datetime) -> Q:
+    """Among the last that ended in this time, as many as are counted."""
+    tasks = Task.objects.filter(finished_at__gte=begin, finished_at__lt=end).order_by("-finished_at")
+    return Q(pk__in=tasks.values("pk")[: COUNTED + 1])
 
 
 def failed_try(**condition: Any) -> Q:
