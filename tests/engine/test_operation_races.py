@@ -87,6 +87,18 @@ def test_an_operation_is_worked_off_in_batches_oldest_first():
 
 
 @pytest.mark.django_db
+def test_a_batch_that_takes_long_ends_with_what_it_has_done(monkeypatch):
+    monkeypatch.setattr(operations, "LONGEST", 0.0)
+    seven_failed()
+    operation = plan(Selection(statuses=("failed",)), RETRY)
+
+    assert operations.do_batch() == 1
+    assert figures(operation) == ("running", 1, 1, 0, 0)
+    assert operations.do_batch() == 1
+    assert statuses() == ["queued"] * 2 + ["failed"] * 5
+
+
+@pytest.mark.django_db
 def test_every_look_of_a_doorbell_sees_an_operation_and_works_on_it():
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
