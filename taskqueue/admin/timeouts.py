@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from django.db import OperationalError, transaction
 from django.http import HttpRequest
@@ -15,7 +15,7 @@ from taskqueue.admin.asked import AGES
 from taskqueue.conf import settings
 from taskqueue.engine.patience import bound_reads, took_too_long
 
-View = Callable[..., HttpResponseBase]
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 def bounded(view: View) -> View:
@@ -36,7 +36,7 @@ def bounded(view: View) -> View:
                 raise
             return too_broad(self, request)
 
-    return within_time
+    return cast("View", within_time)
 
 
 def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
