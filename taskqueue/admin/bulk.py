@@ -58,12 +58,14 @@ class BulkActions(ReadOnlyAdmin[Task]):
         self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
         return None
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Task], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
         """The stock one, which would stumble over what is no id."""
         sent = request.POST.copy()
         sent.setlist(TICKED, [text for text in sent.getlist(TICKED) if read_id(text)])
         request.POST = sent  # type: ignore[assignment]  # a copy differs only in that it may be changed
-        answer: HttpResponse | None = super().response_action(request, queryset)
+        answer: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
         return answer
 
     @bounded

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import OperationalError, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
@@ -176,11 +176,12 @@ def done(operation: Operation, tasks: list[UUID]) -> Tally:
         except TaskqueueError as refused:
             tally.failed += 1
             tally.refusals[refused.detail] += 1
-        except OperationalError as error:
-            if not is_busy(error):
+        except DatabaseError as error:
+            if isinstance(error, OperationalError) and not is_busy(error):
                 raise
+            # One bad row must not keep the others from being done, now and at every look to come.
             tally.failed += 1
-            tally.refusals[BUSY] += 1
+            tally.refusals[BUSY if is_busy(error) else f"The database refused it: {type(error).__name__}."] += 1
         else:
             tally.changed += 1
     return tally
