@@ -236,6 +236,22 @@ def test_the_list_shows_what_ended_in_a_slice_of_time(viewer, failed, queued):
     assert ids_on(viewer.get(LIST, {"ended": before})) == []
 
 
+def test_what_is_hostile_is_shown_and_does_nothing(viewer, failed):
+    hostile = '"><script>alert(1)</script>'
+    Task.objects.filter(pk=failed.pk).update(
+        key=hostile[:50], error={"type": hostile, "message": hostile}, labels={hostile: hostile}
+    )
+
+    for question in (
+        {},
+        {"label": f"{hostile}={hostile}"},
+        {"error": hostile},
+        {"q": hostile},
+        {"q": f"errors:{hostile}"},
+    ):
+        assert "<script>alert" not in viewer.get(LIST, question).content.decode()
+
+
 def test_a_running_task_shows_its_step_and_its_worker(viewer, queued):
     with InProcessWorker() as worker:
         Task.objects.filter(pk=queued.pk).update(
