@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ AGES = {
     "24h": ("Last 24 hours", timedelta(hours=24)),
     "7d": ("Last 7 days", timedelta(days=7)),
 }
+ZONED = re.compile(r"T.*(Z|[+-]\d\d:?\d\d)$")
 SLICE = ("created_at__gte", "created_at__lt")
 PARAMETERS = ("status", "pipeline", "created", "ended", "error", "label", "retried", *SLICE, "id__lt", "q")
 """All that narrow the list."""
@@ -115,10 +117,10 @@ def slice_of(text: str) -> tuple[datetime, datetime] | None:
     if not text:
         return None
     begin, _sign, end = text.partition("..")
-    moments = moment_of(begin), moment_of(end)
-    if moments[0] is None or moments[1] is None or moments[0] >= moments[1]:
+    first, last = moment_of(begin), moment_of(end)
+    if first is None or last is None or first >= last or not all(ZONED.search(part) for part in (begin, end)):
         raise IncorrectLookupParameters
-    return moments[0], moments[1]
+    return first, last
 
 
 def id_of(text: str) -> UUID | None:

@@ -163,6 +163,12 @@ class EndedFilter(OwnFilter):
         """When there is one."""
         return bool(self.used_parameters)
 
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        """The same, unless it names no slice at all."""
+        if self.used_parameters.get("ended") == "":
+            raise IncorrectLookupParameters
+        return queryset
+
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """All, and the one that is chosen."""
         without = changelist.get_query_string(remove=["ended"])

@@ -13,7 +13,7 @@ from django.template.response import TemplateResponse
 
 from taskqueue.admin.asked import AGES
 from taskqueue.conf import settings
-from taskqueue.engine.patience import bound_reads, took_too_long
+from taskqueue.engine.patience import bound_reads, ran_out_of_time
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -32,7 +32,7 @@ def bounded(view: View) -> View:
                 # Templates ask too.
                 return response.render() if isinstance(response, TemplateResponse) else response
         except OperationalError as error:
-            if not took_too_long(error):
+            if not ran_out_of_time(error):
                 raise
             return too_broad(self, request)
 

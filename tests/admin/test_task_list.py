@@ -121,6 +121,8 @@ def test_the_filter_by_age_goes_by_the_time_of_making(viewer, queued):
         {"created_at__lt": "0001-01-01T00:00:00Z"},
         {"error": "\0"},
         {"ended": "yesterday"},
+        {"ended": ""},
+        {"ended": "2026-01-01..2026-01-02"},
         {"ended": "2026-05-04T10:00Z..2026-05-04T10:00Z"},
         {"x": "y"},
     ],
