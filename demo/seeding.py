@@ -6,6 +6,7 @@ The pipelines begin with `seed/` and no code knows them, so no worker touches wh
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -129,7 +130,7 @@ ERRORS = {
 
 def seed(*, tasks: int, steps: int) -> Iterator[int]:
     """Make so many tasks of so many steps each; after each chunk, how many there are."""
-    values = {
+    values: dict[str, Any] = {
         "total": tasks,
         "days": DAYS,
         "steps": steps,
@@ -147,7 +148,7 @@ def seed(*, tasks: int, steps: int) -> Iterator[int]:
         cursor.execute("ANALYZE taskqueue_task, taskqueue_step, taskqueue_attempt")
 
 
-def sow(values: dict[str, object]) -> None:
+def sow(values: dict[str, Any]) -> None:
     """One chunk: its tasks, then their steps and failed tries."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(MADE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,9 +23,9 @@ AGES = {
     "24h": ("Last 24 hours", timedelta(hours=24)),
     "7d": ("Last 7 days", timedelta(days=7)),
 }
+ZONED = re.compile(r"T.*(Z|[+-]\d\d:?\d\d)$")
 SLICE = ("created_at__gte", "created_at__lt")
-ENDED = ("ended",)
-PARAMETERS = ("status", "pipeline", "created", "error", "label", "retried", *SLICE, *ENDED, "id__lt", "q")
+PARAMETERS = ("status", "pipeline", "created", "ended", "error", "label", "retried", *SLICE, "id__lt", "q")
 """All that narrow the list."""
 
 
@@ -50,16 +51,14 @@ def asked_of(parameters: Mapping[str, str], *, may_see_payload: bool) -> Asked:
     given = {name: value for name in PARAMETERS if (value := parameters.get(name, ""))}
     if any(list(codec.text_faults(value, "")) for name, value in given.items() if name != "q"):
         raise IncorrectLookupParameters
-    ended_from, ended_before = slice_of(given.get("ended", "")) or (None, None)
     filtered = Selection(
         statuses=statuses_of(given.get("status", "")),
         pipeline=given.get("pipeline", ""),
         age=age_of(given.get("created", "")),
         made_from=moment_of(given.get(SLICE[0], "")),
         made_before=moment_of(given.get(SLICE[1], "")),
-        ended_from=ended_from,
-        ended_before=ended_before,
         below=id_of(given.get("id__lt", "")),
+        ended=slice_of(given.get("ended", "")),
         error=given.get("error", ""),
         labels=labels_of(given.get("label", "")),
         has_failed_try=answer_of(given.get("retried", "")),
@@ -114,19 +113,14 @@ def moment_of(text: str) -> datetime | None:
 
 
 def slice_of(text: str) -> tuple[datetime, datetime] | None:
-    """The moments of a slice such as `2026-05-04T10:00Z..2026-05-04T10:05Z`."""
+    """A slice of time such as `2026-05-04T10:00Z..2026-05-04T10:05Z`."""
     if not text:
         return None
-    start, dots, end = text.partition("..")
-    begin, until = moment_of(start), moment_of(end)
-    if not dots or begin is None or until is None or begin >= until:
+    begin, _sign, end = text.partition("..")
+    first, last = moment_of(begin), moment_of(end)
+    if first is None or last is None or first >= last or not all(ZONED.search(part) for part in (begin, end)):
         raise IncorrectLookupParameters
-    return begin, until
-
-
-def written_slice(start: datetime, end: datetime) -> str:
-    """A slice of time as an address has it."""
-    return "..".join(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for moment in (start, end))
+    return first, last
 
 
 def id_of(text: str) -> UUID | None:

@@ -14,6 +14,7 @@ from django.urls import reverse
 from taskqueue.admin import exports, interventions
 from taskqueue.admin.asked import PARAMETERS
 from taskqueue.admin.previews import DONE
+from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
 from taskqueue.engine.operations import ELIGIBLE
 from taskqueue.models import Task
@@ -23,11 +24,10 @@ ACROSS = "select_across"
 TICKED = "_selected_action"
 
 
-class BulkActions:
+class BulkActions(ReadOnlyAdmin[Task]):
     """The actions of `TaskAdmin`, and what its list says around its rows."""
 
     rights: Any
-    message_user: Any
 
     @admin.action(description="Retry selected tasks", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
@@ -58,12 +58,14 @@ class BulkActions:
         self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
         return None
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Task], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
         """The stock one, which would stumble over what is no id."""
         sent = request.POST.copy()
         sent.setlist(TICKED, [text for text in sent.getlist(TICKED) if read_id(text)])
         request.POST = sent  # type: ignore[assignment]  # a copy differs only in that it may be changed
-        answer: HttpResponse | None = super().response_action(request, queryset)  # type: ignore[misc]  # ModelAdmin's
+        answer: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
         return answer
 
     @bounded
@@ -81,8 +83,7 @@ class BulkActions:
             "exports": exports.ways(),
             **(extra_context or {}),
         }
-        answer: HttpResponse = super().changelist_view(request, context)  # type: ignore[misc]  # ModelAdmin's
-        return answer
+        return super().changelist_view(request, context)
 
 
 def read_id(text: str) -> UUID | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -25,11 +26,24 @@ ERRORS_OFFERED = 20
 class KnownChoices(admin.SimpleListFilter):
     """A filter that takes the values it offers and no others."""
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        """The same: the list's selection knows what is asked for. An unknown value shows the list unfiltered."""
+    def chosen(self) -> str | None:
+        """The value in the URL, or None.
+
+        Raises:
+            IncorrectLookupParameters: it is not one of those offered; the list then shows itself unfiltered.
+        """
         value = self.value()
         if value is not None and value not in {str(known) for known, _label in self.lookup_choices}:
             raise IncorrectLookupParameters
+        return value
+
+
+class KnownOfTasks(KnownChoices):
+    """One of the task list, whose selection knows what is asked for."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        """The same."""
+        self.chosen()
         return queryset
 
 
@@ -50,7 +64,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class PipelineFilter(KnownChoices):
-    """By pipeline."""
+    """By pipeline: tasks, skips or schedules."""
 
     title = "pipeline"
     parameter_name = "pipeline"
@@ -59,8 +73,13 @@ class PipelineFilter(KnownChoices):
         """All pipelines that ever were."""
         return [(name, name) for name in Pipeline.objects.order_by("name").values_list("name", flat=True)]
 
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of that pipeline."""
+        name = self.chosen()
+        return queryset if name is None else queryset.filter(pipeline=name)
 
-class CreatedFilter(KnownChoices):
+
+class CreatedFilter(KnownOfTasks):
     """By age."""
 
     title = "created"
@@ -71,7 +90,7 @@ class CreatedFilter(KnownChoices):
         return ((value, label) for value, (label, _age) in asked.AGES.items())
 
 
-class RetriedFilter(KnownChoices):
+class RetriedFilter(KnownOfTasks):
     """By whether a try failed."""
 
     title = "failed tries"
@@ -139,6 +158,36 @@ class LabelFilter(OwnFilter):
         yield {"value": value, "others": others, "without": changelist.get_query_string(remove=["label"])}
 
 
+class EndedFilter(OwnFilter):
+    """By a slice of time in which tasks ended, as the bars of charts lead to; shown when there is one."""
+
+    title = "ended"
+    parameters = ("ended",)
+
+    def has_output(self) -> bool:
+        """When there is one."""
+        return bool(self.used_parameters)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        """The same, unless it names no slice at all."""
+        if self.used_parameters.get("ended") == "":
+            raise IncorrectLookupParameters
+        return queryset
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """All, and the one that is chosen."""
+        without = changelist.get_query_string(remove=["ended"])
+        yield {"selected": False, "query_string": without, "display": "All"}
+        if chosen := asked.slice_of(str(self.used_parameters.get("ended", ""))):
+            words = "{:%b %d, %H:%M} to {:%b %d, %H:%M} UTC".format(*chosen)
+            yield {"selected": True, "query_string": changelist.get_query_string(), "display": words}
+
+
+def written_slice(start: datetime, end: datetime) -> str:
+    """A slice of time as its filter takes it."""
+    return "..".join(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for moment in (start, end))
+
+
 class SliceFilter(OwnFilter):
     """By a slice of time, as the bars above the list lead to; shown when there is one."""
 
@@ -156,35 +205,10 @@ class SliceFilter(OwnFilter):
             "query_string": changelist.get_query_string(remove=list(self.parameters)),
             "display": "All",
         }
-        begin, end = (asked.moment_of(self.used_parameters.get(name, "")) for name in self.parameters)
+        begin, end = (asked.moment_of(str(self.used_parameters.get(name, ""))) for name in self.parameters)
         words = [f"from {formats.exact(begin)}" if begin else "", f"before {formats.exact(end)}" if end else ""]
         yield {
             "selected": True,
             "query_string": changelist.get_query_string(),
             "display": " ".join(filter(None, words)),
-        }
-
-
-class EndedFilter(OwnFilter):
-    """By a slice of time in which tasks ended, as the bars of the charts lead to; shown when there is one."""
-
-    title = "ended"
-    parameters = asked.ENDED
-
-    def has_output(self) -> bool:
-        """When there is one."""
-        return bool(self.used_parameters.get("ended"))
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """All, and the one that is chosen."""
-        yield {
-            "selected": False,
-            "query_string": changelist.get_query_string(remove=list(self.parameters)),
-            "display": "All",
-        }
-        begin, end = asked.slice_of(str(self.used_parameters["ended"])) or (None, None)
-        yield {
-            "selected": True,
-            "query_string": changelist.get_query_string(),
-            "display": f"{begin:%b %d, %H:%M} to {end:%b %d, %H:%M} UTC",
         }

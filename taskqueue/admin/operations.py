@@ -180,7 +180,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
 
     def answer(self, request: HttpRequest, template: str, title: str, context: dict[str, Any]) -> HttpResponse:
         """A page of this admin."""
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]  # Django's own way to tell templates
+        request.current_app = self.admin_site.name
         shared = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "media": self.media}
         return TemplateResponse(request, f"admin/taskqueue/operation/{template}", {**shared, **context})
 

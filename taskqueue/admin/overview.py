@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
-from taskqueue.admin.asked import written_slice
 from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
+from taskqueue.admin.filters import written_slice
 from taskqueue.admin.overview_data import OverviewData, data_of, tag_of
 from taskqueue.admin.tiles import tasks_at
 from taskqueue.engine import figures

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats
 from taskqueue.engine.selections import COUNTED
 from taskqueue.models import Operation
-from taskqueue.states import OperationVerb
+from taskqueue.states import OperationStatus, OperationVerb
 
 MANY = 1_000
 """Above it a reason is required, and the verb has to be typed."""
@@ -88,11 +88,10 @@ def about(estimate: int) -> str:
 
 def meter(operation: Operation) -> SafeString:
     """How far an operation is; without an end where that was not counted."""
-    if operation.status == "done":
-        return format_html('<progress class="tq-meter" value="1" max="1" aria-label="Progress"></progress>')
-    if operation.estimate > COUNTED:
-        return format_html('<progress class="tq-meter" aria-label="Progress"></progress>')
-    value, most = min(operation.processed, operation.estimate), max(operation.estimate, 1)
+    if operation.estimate > COUNTED and not operation.has_ended:
+        return format_html('<progress class="tq-meter" aria-label="{}"></progress>', "Progress")
+    most = max(operation.estimate, 1)
+    value = most if operation.status == OperationStatus.DONE else min(operation.processed, most)
     return format_html('<progress class="tq-meter" value="{}" max="{}" aria-label="Progress"></progress>', value, most)
 
 

@@ -54,7 +54,7 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Of the columns only where a capped list goes on: other look-ups may scan the table, or not parse."""
-        own = {"id__lt"}
+        own: set[str | None] = {"id__lt"}
         for choice in self.list_filter:
             own |= {getattr(choice, "parameter_name", None), *getattr(choice, "parameters", ())}
         columns = {"pk", *(field.name for field in self.model._meta.get_fields())}

@@ -37,12 +37,8 @@ class KindFilter(KnownChoices):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Skip]) -> QuerySet[Skip]:
         """Those of that kind."""
-        kind = self.value()
-        return (
-            super().queryset(request, queryset)
-            if kind is None
-            else super().queryset(request, queryset).filter(kind=kind)
-        )
+        kind = self.chosen()
+        return queryset if kind is None else queryset.filter(kind=kind)
 
 
 @admin.register(Skip)

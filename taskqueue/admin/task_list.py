@@ -42,8 +42,8 @@ class IdPaginator(CappedPaginator):
         number = self.validate_number(number)
         first = (number - 1) * self.per_page
         last = min(first + self.per_page, self.count)
-        ids = selections.ids_of(self.selection, floor=self.floor, limit=last)[first:last] if last else []
-        return Page(ids, number, self)
+        ids = selections.ids_of(self.selection, floor=self.floor, limit=last)[first:last] if last else ()
+        return Page(list(ids), number, self)
 
 
 class TaskChangeList(ChangeList):
@@ -71,7 +71,7 @@ class TaskChangeList(ChangeList):
         self.paginator = IdPaginator(selection, floor, self.list_per_page, is_empty=bool(self.asked.fault))
         self.result_count = self.paginator.count
         self.show_full_result_count = self.show_admin_actions = True
-        self.full_result_count = None  # type: ignore[assignment]  # nobody counts all tasks
+        self.full_result_count = None  # nobody counts all tasks
         self.can_show_all = False
         self.multi_page = self.result_count > self.list_per_page
         self.result_list = self.rows()

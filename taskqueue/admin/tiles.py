@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats
-from taskqueue.admin.asked import written_slice
 from taskqueue.admin.charts import sparkline
+from taskqueue.admin.filters import written_slice
 from taskqueue.admin.overview_tables import WorkerRow
 from taskqueue.engine.figures import Figures, Standing, Stretch
 

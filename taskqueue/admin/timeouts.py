@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from django.db import OperationalError, transaction
 from django.http import HttpRequest
@@ -13,9 +13,9 @@ from django.template.response import TemplateResponse
 
 from taskqueue.admin.asked import AGES
 from taskqueue.conf import settings
-from taskqueue.engine.patience import bound_reads, took_too_long
+from taskqueue.engine.patience import bound_reads, ran_out_of_time
 
-View = Callable[..., HttpResponseBase]
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
 def bounded(view: View) -> View:
@@ -32,11 +32,11 @@ def bounded(view: View) -> View:
                 # Templates ask too.
                 return response.render() if isinstance(response, TemplateResponse) else response
         except OperationalError as error:
-            if not took_too_long(error):
+            if not ran_out_of_time(error):
                 raise
             return too_broad(self, request)
 
-    return within_time
+    return cast("View", within_time)
 
 
 def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
@@ -55,5 +55,5 @@ def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
         "seconds": settings().DASHBOARD_TIMEOUT.total_seconds(),
         "narrower": narrower,
     }
-    request.current_app = admin.admin_site.name  # type: ignore[attr-defined]  # Django's own way to tell templates
+    request.current_app = admin.admin_site.name
     return TemplateResponse(request, "admin/taskqueue/too_broad.html", context, status=503)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.db import OperationalError, transaction
+from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
@@ -28,6 +28,9 @@ from taskqueue.states import LIVE, OperationStatus, OperationVerb, TaskStatus
 
 BATCH = 50
 """Tasks in one transaction. Who aborts, and whoever wants one of these tasks, waits for it."""
+
+LONGEST = 0.5
+"""Seconds after which a batch ends with what it has done."""
 
 BUDGET = 0.25
 """Seconds; after that timers, dead workers and the other sweeps have their turn."""
@@ -138,6 +141,8 @@ def do_batch() -> int | None:
         operation = Operation.objects.get(pk=rows[0][0])
         tasks, position = next_tasks(operation)
         tally = done(operation, tasks)
+        if tally.processed < len(tasks):
+            position = tasks[tally.processed - 1]
         record(operation, tally, position)
         ring_on_commit()  # there may be a next one
     return 0 if operation.verb == OperationVerb.CANCEL else tally.changed
@@ -157,9 +162,11 @@ def next_tasks(operation: Operation) -> tuple[list[UUID], UUID]:
 
 
 def done(operation: Operation, tasks: list[UUID]) -> Tally:
-    """Call the verb for each of these tasks; each succeeds or is refused by itself."""
-    tally = Tally()
+    """Call the verb for these tasks, as many as there is time for; each succeeds or is refused by itself."""
+    tally, deadline = Tally(), time.monotonic() + LONGEST
     for task_id in tasks:
+        if tally.processed and time.monotonic() >= deadline:
+            break
         try:
             with transaction.atomic():
                 DEEDS[OperationVerb(operation.verb)](task_id, operation)
@@ -169,11 +176,12 @@ def done(operation: Operation, tasks: list[UUID]) -> Tally:
         except TaskqueueError as refused:
             tally.failed += 1
             tally.refusals[refused.detail] += 1
-        except OperationalError as error:
-            if not is_busy(error):
+        except DatabaseError as error:
+            if isinstance(error, OperationalError) and not is_busy(error):
                 raise
+            # One bad row must not keep the others from being done, now and at every look to come.
             tally.failed += 1
-            tally.refusals[BUSY] += 1
+            tally.refusals[BUSY if is_busy(error) else f"The database refused it: {type(error).__name__}."] += 1
         else:
             tally.changed += 1
     return tally

@@ -24,6 +24,6 @@ def bound_reads(longest: timedelta) -> None:
     statements.fetch(statements.BOUND_READS, {"milliseconds": str(milliseconds)})
 
 
-def took_too_long(error: Error) -> bool:
-    """Whether a statement was ended because it took longer than allowed."""
+def ran_out_of_time(error: Error) -> bool:
+    """Whether a statement failed only because it took longer than it was allowed to."""
     return isinstance(error.__cause__, QueryCanceled)

@@ -20,7 +20,7 @@ from django.db.models import Exists, F, Lookup, OuterRef, Q
 from django.db.models.functions import Now
 
 from taskqueue.ids import earliest_at, latest_at
-from taskqueue.models import Attempt, Task, Worker
+from taskqueue.models import Attempt, Pipeline, Task, Worker
 from taskqueue.states import TaskStatus
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ else:
 
 SEARCHED = 20_000
 """Among so many of the newest tasks is looked for what no index answers."""
-
-ENDED_AT_MOST = 10_001
-"""So many of the last tasks that ended in a slice of time are in the list."""
 
 COUNTED = 10_000
 """Tasks are counted up to here; one more means that there are more."""
@@ -52,8 +49,8 @@ class Selection:
         begins: whose id or key begins with this.
         age: made not longer ago; `frozen` makes a moment of it.
         made_from, made_before: made in this time.
-        ended_from, ended_before: ended in this time; of very many the last ten thousand.
         below: older than this task.
+        ended: ended in this time.
         pipelines: whose pipeline's name begins with this.
         labels: with these labels.
         error: with a failed try, or a failure, of this type.
@@ -69,9 +66,8 @@ class Selection:
     age: timedelta | None = None
     made_from: datetime | None = None
     made_before: datetime | None = None
-    ended_from: datetime | None = None
-    ended_before: datetime | None = None
     below: UUID | None = None
+    ended: tuple[datetime, datetime] | None = None
     pipelines: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     error: str = ""
@@ -114,6 +110,8 @@ class Selection:
             )
         if self.begins:
             condition &= beginning_with(self.begins)
+        if self.ended is not None:
+            condition &= ended_in(*self.ended)
         return condition
 
     def leads(self) -> list[tuple[Selection, str]]:
@@ -122,8 +120,8 @@ class Selection:
         Left to itself the planner takes the primary key, whose order is that of the table, for the cheaper way to find
         fifty failed tasks, and walks over a million others if they are old.
         """
-        if self.begins:
-            return [(self, "")]  # its own index, or the primary key if most tasks match
+        if self.begins or self.ended:
+            return [(self, "")]  # an index of their own, or the primary key if most tasks match
         if self.pipeline and (not self.statuses or TaskStatus.SUCCEEDED in self.statuses):
             return [(self, "pipeline_id")]
         if self.statuses:
@@ -140,10 +138,6 @@ class Selection:
             condition &= Q(id__gte=earliest_at(self.made_from), created_at__gte=self.made_from)
         if self.made_before is not None:
             condition &= Q(id__lt=latest_at(self.made_before), created_at__lt=self.made_before)
-        if self.ended_from is not None and self.ended_before is not None:
-            # By the index of their ends, whatever the planner thinks.
-            ended = Task.objects.filter(finished_at__gte=self.ended_from, finished_at__lt=self.ended_before)
-            condition &= Q(pk__in=ended.order_by("-finished_at").values("pk")[:ENDED_AT_MOST])
         if self.below is not None:
             condition &= Q(id__lt=self.below)
         return condition
@@ -152,7 +146,7 @@ class Selection:
         """What no index answers of it."""
         condition = Q()
         if self.pipelines:
-            condition &= Q(pipeline_id__startswith=self.pipelines)
+            condition &= Q(pipeline__in=Pipeline.objects.filter(name__startswith=self.pipelines).values("name"))
         if self.labels:
             condition &= Q(labels__contains=dict(self.labels))
         if self.error:
@@ -170,9 +164,11 @@ class Selection:
     def as_json(self) -> dict[str, Any]:
         """It as a row keeps it; its times must be frozen."""
         kept = {name: value for name, value in asdict(self).items() if value not in ((), "", None)}
-        for name in ("made_from", "made_before", "ended_from", "ended_before", "below"):
+        for name in ("made_from", "made_before", "below"):
             if name in kept:
                 kept[name] = str(kept[name])
+        if self.ended:
+            kept["ended"] = [str(moment) for moment in self.ended]
         return kept
 
     @classmethod
@@ -185,10 +181,12 @@ class Selection:
 def restored(name: str, value: Any) -> Any:
     """A value of a selection as it was before it became JSON."""
     match name:
-        case "made_from" | "made_before" | "ended_from" | "ended_before":
+        case "made_from" | "made_before":
             return datetime.fromisoformat(value)
         case "below":
             return UUID(value)
+        case "ended":
+            return tuple(datetime.fromisoformat(moment) for moment in value)
         case "payload":
             return tuple((path, tuple(values)) for path, values in value)
         case "labels":
@@ -205,6 +203,12 @@ def beginning_with(text: str) -> Q:
     if not HEX.fullmatch(begin):
         return by_key
     return by_key | Q(id__gte=UUID(begin.ljust(32, "0")), id__lte=UUID(begin.ljust(32, "f")))
+
+
+def ended_in(begin: datetime, end: datetime) -> Q:
+    """Among the last that ended in this time, as many as are counted."""
+    tasks = Task.objects.filter(finished_at__gte=begin, finished_at__lt=end).order_by("-finished_at")
+    return Q(pk__in=tasks.values("pk")[: COUNTED + 1])
 
 
 def failed_try(**condition: Any) -> Q:

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import pagination
+from taskqueue.admin.filters import written_slice
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, ids_on, text_of
@@ -119,6 +120,10 @@ def test_the_filter_by_age_goes_by_the_time_of_making(viewer, queued):
         {"created_at__gte": "yesterday"},
         {"created_at__lt": "0001-01-01T00:00:00Z"},
         {"error": "\0"},
+        {"ended": "yesterday"},
+        {"ended": ""},
+        {"ended": "2026-01-01..2026-01-02"},
+        {"ended": "2026-05-04T10:00Z..2026-05-04T10:00Z"},
         {"x": "y"},
     ],
 )
@@ -218,6 +223,35 @@ def test_a_slice_of_time_is_shown_and_can_be_left(viewer, queued):
     assert ids_on(response) == [str(queued.pk)]
     assert "By time All from 20" in text_of(response)
     assert ids_on(viewer.get(LIST, {"created_at__gte": f"{queued.created_at:%Y-%m-%dT%H:%M:%SZ}"})) == []
+
+
+def test_the_list_shows_what_ended_in_a_slice_of_time(viewer, failed, queued):
+    ended = failed.finished_at
+    during = written_slice(ended - timedelta(minutes=5), ended + timedelta(minutes=5))
+    before = written_slice(ended - timedelta(minutes=15), ended - timedelta(minutes=5))
+
+    response = viewer.get(LIST, {"ended": during})
+
+    assert ids_on(response) == [str(failed.pk)]
+    assert "By ended All" in text_of(response)
+    assert ids_on(viewer.get(LIST, {"ended": during, "status": "failed,cancelled"})) == [str(failed.pk)]
+    assert ids_on(viewer.get(LIST, {"ended": before})) == []
+
+
+def test_what_is_hostile_is_shown_and_does_nothing(viewer, failed):
+    hostile = '"><script>alert(1)</script>'
+    Task.objects.filter(pk=failed.pk).update(
+        key=hostile[:50], error={"type": hostile, "message": hostile}, labels={hostile: hostile}
+    )
+
+    for question in (
+        {},
+        {"label": f"{hostile}={hostile}"},
+        {"error": hostile},
+        {"q": hostile},
+        {"q": f"errors:{hostile}"},
+    ):
+        assert "<script>alert" not in viewer.get(LIST, question).content.decode()
 
 
 def test_a_running_task_shows_its_step_and_its_worker(viewer, queued):

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 
-from taskqueue.engine import control, duty, operations
+from taskqueue.engine import chores, control, duty, operations
 from taskqueue.engine.selections import Selection
 from taskqueue.errors import NotForAll, NotRetryable, OperationEnded
 from taskqueue.models import Operation, Task
@@ -84,6 +84,18 @@ def test_an_operation_is_worked_off_in_batches_oldest_first():
     assert figures(operation) == ("done", 7, 7, 0, 0)
     assert operations.work_off() == 0
     assert reload(operation).finished_at is not None
+
+
+@pytest.mark.django_db
+def test_a_batch_that_takes_long_ends_with_what_it_has_done(monkeypatch):
+    monkeypatch.setattr(operations, "LONGEST", 0.0)
+    seven_failed()
+    operation = plan(Selection(statuses=("failed",)), RETRY)
+
+    assert operations.do_batch() == 1
+    assert figures(operation) == ("running", 1, 1, 0, 0)
+    assert operations.do_batch() == 1
+    assert statuses() == ["queued"] * 2 + ["failed"] * 5
 
 
 @pytest.mark.django_db
@@ -161,6 +173,47 @@ def test_what_cannot_be_done_is_counted_with_its_reason():
 
     assert figures(operation) == ("done", 1, 0, 0, 1)
     assert sum(reload(operation).refusals.values()) == 1
+
+
+@pytest.mark.django_db
+def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(monkeypatch):
+    tasks, retry = seven_failed(), control.retry
+    operation = plan(Selection(statuses=("failed",)), RETRY)
+
+    def refused(task_id):
+        if task_id == tasks[2].pk:
+            raise IntegrityError("a constraint")
+        return retry(task_id)
+
+    monkeypatch.setattr(control, "retry", refused)
+    operations.work_off()
+
+    assert figures(operation) == ("done", 7, 6, 0, 1)
+    assert reload(operation).refusals == {"The database refused it: IntegrityError.": 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_that_somebody_holds_is_not_waited_for_by_the_sweep():
+    task, other = one_step.enqueue(1), one_step.enqueue(2)
+    operation = plan(Selection(pipeline="engine/one-step"), CANCEL)
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Task.objects.select_for_update().get(pk=task.pk)
+            held.set()
+            assert let_go.wait(20)
+
+    holder, _answers = in_another_thread(hold)
+    assert held.wait(20)
+
+    chores.do_chores()
+
+    let_go.set()
+    holder.join(20)
+    assert figures(operation) == ("done", 2, 1, 0, 1)
+    assert reload(operation).refusals == {operations.BUSY: 1}
+    assert Task.objects.get(pk=other.pk).status == "cancelled"
 
 
 @pytest.mark.django_db
