@@ -191,7 +191,7 @@ def record_of(task: Task, now: datetime, *, show_all: bool) -> Record:
     known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
     outline = step_reads.outline_of(task, show_all=show_all)
     steps = step_reads.steps_of(outline.shown)
-    attempts = step_reads.tries_of(task, steps)
+    attempts = step_reads.tries_of(task, outline, steps)
     details = step_reads.details_of(attempts)
     return Record(task=task, now=now, outline=outline, steps=steps, attempts=attempts, details=details, known=known)
 

@@ -169,6 +169,11 @@ def test_of_very_many_steps_those_that_matter_and_the_last_ones_are_shown(viewer
     Step.objects.filter(task=ended).delete()
     add_steps(ended, 300)
     Step.objects.filter(task=ended, key="page#7").update(status="failed", output=None, error={"type": "E"})
+    for key in ("page#5", "page#7"):  # the first of them succeeded later, and its row is not shown
+        Attempt.objects.create(
+            task=ended, step_key=key, number=1, outcome="failed", error_type=f"E of {key}", lease=1, started_at=Now(),
+            finished_at=Now(),
+        )  # fmt: skip
 
     response = viewer.get(page_of(ended))
 
@@ -178,6 +183,8 @@ def test_of_very_many_steps_those_that_matter_and_the_last_ones_are_shown(viewer
     names = shown_steps(response)
     assert names[0] == "page#7"
     assert names[1:51] == [f"page#{number}" for number in range(250, 300)]
+    assert "E of page#7" in text_of(response)
+    assert "page#5" not in names
     assert 'id="step-8"' in response.content.decode()
     whole = viewer.get(page_of(ended) + "?steps=all")
     assert shown_steps(whole)[:300] == [f"page#{number}" for number in range(300)]
