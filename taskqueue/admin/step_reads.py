@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Case, CharField, Func, IntegerField, JSONField, Q, TextField, Value, When
+from django.db.models import Case, CharField, F, Func, IntegerField, JSONField, Q, TextField, Value, When
 from django.db.models.functions import Cast, Left
 
 from taskqueue.admin import formats
@@ -27,6 +27,8 @@ TRIES_DETAILED = 40
 PAGE_BYTES = 1024 * 1024
 """Of inputs and outputs together."""
 MESSAGE_LENGTH = 4_000
+NEWEST_FIRST = (F("pk") + 0).desc()
+"""Not by the key's own index, which with a limit may seem the shorter way and lead through the whole table."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Outline:
 
 def outline_of(task: Task, *, show_all: bool) -> Outline:
     """Read the outline, and choose what is shown of it."""
-    rows = Step.objects.filter(task=task).order_by("-pk").values_list("pk", "status")[:MOST_COUNTED]
+    rows = Step.objects.filter(task=task).order_by(NEWEST_FIRST).values_list("pk", "status")[:MOST_COUNTED]
     steps = list(reversed(rows))
     return Outline(steps, chosen(steps, show_all=show_all))
 
@@ -110,13 +112,21 @@ def steps_of(rows: Sequence[int]) -> list[Step]:
     return list(steps.order_by("pk"))
 
 
-def tries_of(task: Task, steps: Sequence[Step]) -> list[Attempt]:
-    """The failed tries of a task and of the parallel steps that are under way for it, in their order."""
+def tries_of(task: Task, outline: Outline, steps: Sequence[Step]) -> list[Attempt]:
+    """The failed tries of a task and of the parallel steps that are under way for it, in their order.
+
+    When not all steps are shown, only those of the shown ones, of the body, and of the step that it failed or is in.
+    """
     branches = [step.child_id for step in steps if step.kind == StepKind.BRANCH and step.child_id is not None]
-    whose = Q(task=task) | Q(task__in=branches) if branches else Q(task=task)
+    whose = Q(task=task)
+    if not outline.has_all:
+        present = [(task.error or {}).get("step") or "", task.worker.step if task.worker is not None else ""]
+        whose &= Q(step_key__in=[*(step.key for step in steps), *present, ""])
+    if branches:
+        whose |= Q(task__in=branches)
     message = Left("error_message", MESSAGE_LENGTH, output_field=CharField())
     tries = Attempt.objects.filter(whose).select_related("worker").annotate(message=message)
-    newest = tries.defer("error_message", "traceback", "logs").order_by("-pk")[:TRIES_SHOWN]
+    newest = tries.defer("error_message", "traceback", "logs").order_by(NEWEST_FIRST)[:TRIES_SHOWN]
     return list(reversed(newest))
 
 

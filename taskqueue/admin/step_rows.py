@@ -45,6 +45,7 @@ class StepRow:
         most_tries: how many its policy allows, where that is known.
         kept: finished steps that a retry from here would keep; None when one cannot retry from here.
         forgotten: recorded steps after this one that it would forget.
+        unfinished: recorded steps before this one that it would forget too, because they did not succeed.
     """
 
     key: str
@@ -60,6 +61,7 @@ class StepRow:
     most_tries: int | None = None
     kept: int | None = None
     forgotten: int = 0
+    unfinished: int = 0
     anchor: str = ""
     is_recorded: bool = False
     heading: str = ""
@@ -122,7 +124,8 @@ class StepRow:
         """What a retry from here does to what is recorded."""
         kept = f"Keeps the {formats.count_of(self.kept, 'earlier step output')}" if self.kept else "Keeps no output"
         after = f" and the {self.forgotten:,} after it" if self.forgotten else ""
-        return f"{kept}, runs {self.key}{after} again."
+        before = f" {self.unfinished:,} before it that did not succeed too." if self.unfinished else ""
+        return f"{kept}, runs {self.key}{after} again.{before}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +237,7 @@ def place_recorded(rows: Sequence[StepRow], record: Record) -> None:
         place = places[step.pk]
         row.anchor = f"step-{place}"
         if record.task.has_ended:
-            row.kept, row.forgotten = kept[step.pk], len(places) - place
+            row.kept, row.forgotten, row.unfinished = kept[step.pk], len(places) - place, place - 1 - kept[step.pk]
 
 
 def mark_running(rows: list[StepRow], record: Record, tries: dict[str, list[FailedTry]]) -> None:

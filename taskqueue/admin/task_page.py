@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import columns, formats, step_reads
 from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
-from taskqueue.admin.step_rows import PENDING, Record, StepRow, rows_of
+from taskqueue.admin.step_rows import Record, StepRow, rows_of
 from taskqueue.admin.timeline import Timeline, timeline_of
 from taskqueue.engine.reasons import Holder
 from taskqueue.engine.why import why
@@ -102,7 +102,7 @@ class TaskPage:
     @property
     def steps_shown(self) -> int:
         """How many of the recorded steps are shown."""
-        return sum(row.status != PENDING for row in self.rows)
+        return sum(row.is_recorded for row in self.rows)
 
     @property
     def current(self) -> StepRow | None:
@@ -191,7 +191,7 @@ def record_of(task: Task, now: datetime, *, show_all: bool) -> Record:
     known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
     outline = step_reads.outline_of(task, show_all=show_all)
     steps = step_reads.steps_of(outline.shown)
-    attempts = step_reads.tries_of(task, steps)
+    attempts = step_reads.tries_of(task, outline, steps)
     details = step_reads.details_of(attempts)
     return Record(task=task, now=now, outline=outline, steps=steps, attempts=attempts, details=details, known=known)
 
