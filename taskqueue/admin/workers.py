@@ -167,7 +167,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         """Their names."""
         return ", ".join(worker.pipelines) or formats.NOTHING
 
-    @admin.display(description="")
+    @admin.display(description="Actions")
     def shown_deeds(self, worker: Any) -> SafeString | str:
         """The button; it sends the list's form to where the worker is drained or resumed."""
         return button_of(worker) or formats.NOTHING
