@@ -40,7 +40,7 @@ class Budget:
         return format_html(
             '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="Budget left"></progress> {}</span>'
             '<span class="tq-under">{}{}</span>',
-            " tq-is-full" if late else "",
+            " tq-is-full" if self.held_until or not self.left else "",
             self.count,
             self.left,
             f"{self.left:,} of {self.count:,}",

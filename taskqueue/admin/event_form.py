@@ -31,8 +31,9 @@ class EventForm(forms.Form):
         widget=forms.TextInput(attrs={"list": "event-names", "autocomplete": "off", "aria-required": "true"}),
         help_text="Such as order/paid. It starts the pipelines and ends the waits that listen for it.",
     )
-    data = forms.CharField(
+    content = forms.CharField(
         required=False,
+        label="Data",
         initial="{}",
         widget=forms.Textarea(attrs={"rows": 8, "class": "tq-json-box", "spellcheck": "false"}),
         help_text="A JSON object.",
@@ -44,10 +45,10 @@ class EventForm(forms.Form):
         help_text="The sender's own id: the same one within 24 hours is the same event. Empty: each is a new one.",
     )
 
-    def clean_data(self) -> Any:
+    def clean_content(self) -> Any:
         """JSON; the engine says whether it will do."""
         try:
-            return json.loads(self.cleaned_data["data"].strip() or "{}")
+            return json.loads(self.cleaned_data["content"].strip() or "{}")
         except ValueError as error:
             raise ValidationError(f"This is not JSON: {error}") from error
 
@@ -97,17 +98,18 @@ def sent(form: EventForm, *, user: int) -> Event | None:
     values = form.cleaned_data
     try:
         with transaction.atomic():
-            event = events.send(values["name"], values["data"], external_id=values["id"])
+            event = events.send(values["name"], values["content"], external_id=values["id"])
             if not event.duplicate:
                 LogEntry.objects.log_actions(user, [event], ADDITION, "Sent by form.", single_object=True)
     except InvalidEvent as error:
         for fault in error.errors:
-            form.add_error(fault.pointer.strip("/") or None, fault.detail)
+            name = fault.pointer.strip("/")
+            form.add_error("content" if name == "data" else name or None, fault.detail)
     except Unstorable as error:
         for fault in error.errors:
-            form.add_error("data", f"{fault.pointer} {fault.detail}".strip())
+            form.add_error("content", f"{fault.pointer} {fault.detail}".strip())
     except TaskqueueError as error:
-        form.add_error("data", error.detail)
+        form.add_error("content", error.detail)
     else:
         return event
     return None

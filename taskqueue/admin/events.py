@@ -37,7 +37,7 @@ class EventAdmin(EventSending, ReadOnlyAdmin[Event]):
     search_fields = ("name",)
     search_help_text = "Finds names and ids that begin with what you type, and the sender's id as a whole."
     fields = readonly_fields = (
-        "name", "shown_id", "external_id", "shown_source", "shown_received", "shown_data", "shown_started",
+        "name", "shown_whole_id", "external_id", "shown_source", "shown_received", "shown_data", "shown_started",
         "shown_ended", "shown_cancelled", "shown_reasons",
     )  # fmt: skip
 
@@ -82,6 +82,11 @@ class EventAdmin(EventSending, ReadOnlyAdmin[Event]):
     def shown_id(self, event: Event) -> SafeString:
         """The end of its id; the whole of it in the title."""
         return format_html('<span class="tq-id" title="{}">{}</span>', event.pk, formats.id_tail(event.pk))
+
+    @admin.display(description="Id")
+    def shown_whole_id(self, event: Event) -> SafeString:
+        """All of it."""
+        return format_html('<span class="tq-whole-id">{}</span>', event.pk)
 
     @admin.display(description="Received")
     def shown_time(self, event: Any) -> SafeString:

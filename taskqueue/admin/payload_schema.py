@@ -20,8 +20,8 @@ BOUNDS: Final = {
     "maximum": "at most {}",
     "exclusiveMaximum": "less than {}",
     "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
+    "minLength": "at least {} character{}",
+    "maxLength": "at most {} character{}",
     "pattern": "must match {}",
 }
 
@@ -79,9 +79,12 @@ class Entry:
     @property
     def help(self) -> str:
         """What it means and what it takes."""
-        bounds = [words.format(self.schema[name]) for name, words in BOUNDS.items() if name in self.schema]
+        given = [(words, self.schema[name]) for name, words in BOUNDS.items() if name in self.schema]
+        bounds = [words.format(value, "" if value == 1 else "s") for words, value in given]
         limits = f"{', '.join(bounds)}." if bounds else ""
-        return " ".join(filter(None, [self.schema.get("description", ""), limits[:1].upper() + limits[1:]]))
+        needed = "Required." if self.is_required and self.path else ""
+        said = self.schema.get("description", "")
+        return " ".join(filter(None, [needed, said, limits[:1].upper() + limits[1:]]))
 
 
 @dataclass(frozen=True, kw_only=True)

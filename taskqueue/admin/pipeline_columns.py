@@ -105,7 +105,7 @@ class PipelineColumns:
             return formats.NOTHING
         return f"{formats.duration(found.median)} / {formats.duration(found.longest)}"
 
-    @admin.display(description="")
+    @admin.display(description="Actions")
     def shown_deeds(self, pipeline: Pipeline) -> SafeString:
         """The way to the form that submits a task."""
         address = reverse("admin:taskqueue_pipeline_submit", args=[quote(pipeline.pk)])

@@ -30,6 +30,12 @@ class PlacesForm(GateForm):
         model = Gate
         fields = tuple(limits.GATE_FIELDS)
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, declared in limits.GATE_FIELDS.items():
+            most = getattr(self.instance, declared)
+            self.fields[name].widget.attrs["placeholder"] = "no limit" if most is None else f"{most:,}"
+
 
 class StartsForm(RateForm):
     """How many starts in a period."""
@@ -39,6 +45,11 @@ class StartsForm(RateForm):
     class Meta:
         model = Rate
         fields = NUMBERS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in NUMBERS:
+            self.fields[name].widget.attrs["placeholder"] = str(getattr(self.instance, f"declared_{name}"))
 
 
 class PipelineLimits:

@@ -16,13 +16,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from taskqueue.admin import formats, step_graph
+from taskqueue.admin.limits import rate_in_words
 from taskqueue.admin.pauses import Pauses
 from taskqueue.admin.pipeline_columns import PAUSE, RUN, PipelineChangeList, PipelineColumns, pause_of, switch_of
 from taskqueue.admin.pipeline_limits import CHANGE_GATE, CHANGE_RATE, PipelineLimits, PlacesForm, StartsForm
 from taskqueue.admin.pipeline_page import PipelinePage, page_of
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.submissions import Submissions
-from taskqueue.models import Pipeline
+from taskqueue.models import Pipeline, Rate
 
 
 @admin.register(Pipeline)
@@ -101,6 +102,7 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
         "may_pause": may_pause,
         "may_run": user.has_perm(RUN),
         "graph": step_graph.drawn(page.nodes),
+        "rate_says": says_of(page.gate.rate) if page.gate is not None and page.gate.rate is not None else "",
         "retry": formats.waits(pipeline.retry),
         "documents": [
             ("Example payload", formats.excerpt(pipeline.payload_example)),
@@ -111,6 +113,11 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
         "registered": formats.exact(pipeline.registered_at),
         "updated": formats.exact(pipeline.updated_at),
     }
+
+
+def says_of(rate: Rate) -> str:
+    """What the code says of a rate."""
+    return rate_in_words(rate.declared_count, rate.declared_per.total_seconds(), rate.declared_burst)
 
 
 def forms_of(page: PipelinePage, user: Any) -> dict[str, Any]:

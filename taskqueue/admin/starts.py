@@ -147,7 +147,7 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
         address = reverse("admin:taskqueue_task_change", args=[schedule.last_task["id"]])
         return format_html('<a href="{}">{}</a>', address, markup.badge(schedule.last_task["status"]))
 
-    @admin.display(description="")
+    @admin.display(description="Actions")
     def shown_deeds(self, schedule: Schedule) -> SafeString:
         """The button; it sends the list's form to where a task is made."""
         return format_html(

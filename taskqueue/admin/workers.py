@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Case, Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Case, Count, F, QuerySet, Value, When
+from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -23,6 +24,7 @@ from taskqueue.engine.liveness import running_version
 from taskqueue.engine.recovery import SILENCE
 from taskqueue.models import Worker
 
+version_here = cache(running_version)
 LIVE, SILENT, ENDED, DRAINING, DRAINED = "live", "silent", "ended", "draining", "drained"
 HISTORY_SHOWN = 30
 
@@ -37,9 +39,9 @@ class WorkerChangeList(ChangeList):
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
         self.has_live = self.page_num > 1 or any(row.state not in {SILENT, ENDED} for row in rows)
-        may_drain = request.user.has_perm(NEEDS)
+        commands = commands_now()
         for row in rows:
-            row.may_drain = may_drain
+            row.slots, row.busy = commands.get((row.host, row.cluster), (0, 0))
         self.result_list = rows
 
 
@@ -61,7 +63,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        """Workers with their state, the size of their command, and the database's present moment."""
+        """Workers with their state and the database's present moment."""
         state = Case(
             When(ended_at__isnull=False, then=Value(ENDED)),
             When(beat_at__lte=Now() - SILENCE, then=Value(SILENT)),
@@ -69,9 +71,14 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
             When(draining_at__isnull=False, then=Value(DRAINED)),
             default=Value(LIVE),
         )
-        return Worker.objects.annotate(
-            state=state, seen_at=Now(), slots=number_of(Q()), busy=number_of(Q(task_id__isnull=False))
-        )
+        return Worker.objects.annotate(state=state, seen_at=Now())
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Worker | None:
+        """The worker with the size of its command."""
+        found: Any = super().get_object(request, object_id, from_field)
+        if found is not None:
+            found.slots, found.busy = commands_now().get((found.host, found.cluster), (0, 0))
+        return found  # type: ignore[no-any-return]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """The list that knows whether a worker lives."""
@@ -167,17 +174,17 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         """Their names."""
         return ", ".join(worker.pipelines) or formats.NOTHING
 
-    @admin.display(description="")
+    @admin.display(description="Actions")
     def shown_deeds(self, worker: Any) -> SafeString | str:
         """The button; it sends the list's form to where the worker is drained or resumed."""
         return button_of(worker) or formats.NOTHING
 
 
-def number_of(condition: Q) -> Coalesce:
-    """How many living processes the same command has."""
-    same = Worker.objects.filter(condition, cluster=OuterRef("cluster"), host=OuterRef("host"), ended_at=None)
-    counted = same.order_by().values("cluster").annotate(number=Count("pk")).values("number")
-    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+def commands_now() -> dict[tuple[str, str], tuple[int, int]]:
+    """Of each command, by host and name, how many processes live and how many of them have a task; one query."""
+    living = Worker.objects.filter(ended_at=None).order_by()
+    counted = living.values_list("host", "cluster").annotate(slots=Count("pk"), busy=Count("task_id"))
+    return {(host, cluster): (slots, busy) for host, cluster, slots, busy in counted}
 
 
 def button_of(worker: Worker, *, back: str = "list") -> SafeString:

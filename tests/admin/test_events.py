@@ -117,7 +117,7 @@ def sender():
 
 def test_an_event_is_sent_by_form_and_its_page_tells_what_came_of_it(sender, event, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
-        response = sender.post(SEND, {"name": "paid", "data": '{"order": 7}', "id": "hook-2"})
+        response = sender.post(SEND, {"name": "paid", "content": '{"order": 7}', "id": "hook-2"})
 
     sent = Event.objects.get(unique_id="hook-2")
     assert (response.url, sent.data) == (place_of(sent), {"order": 7})
@@ -130,7 +130,7 @@ def test_an_event_is_sent_by_form_and_its_page_tells_what_came_of_it(sender, eve
 
 
 def test_the_same_id_again_is_told_and_sends_nothing(sender, event):
-    response = sender.post(SEND, {"name": "paid", "data": "{}", "id": "hook-1"}, follow=True)
+    response = sender.post(SEND, {"name": "paid", "content": "{}", "id": "hook-1"}, follow=True)
 
     assert messages_of(response) == ["Nothing was sent: an event with this id came before, and this is it."]
     assert response.redirect_chain[-1][0] == place_of(event)
@@ -143,14 +143,14 @@ def test_the_same_id_again_is_told_and_sends_nothing(sender, event):
     [
         ({"name": ""}, "name", "An event's name has 1 to 200 printable characters and no spaces."),
         ({"name": "two words"}, "name", "An event's name has 1 to 200 printable characters and no spaces."),
-        ({"data": "[1]"}, "data", "An event's data is a JSON object."),
-        ({"data": '{"a": NaN}'}, "data", "/a nan is not a JSON number"),
+        ({"content": "[1]"}, "content", "An event's data is a JSON object."),
+        ({"content": '{"a": NaN}'}, "content", "/a nan is not a JSON number"),
         ({"id": "i" * 201}, "id", "An id has at most 200 characters."),
-        ({"data": '{"a": "' + "x" * 600_000 + '"}'}, "data", "The event's data"),
+        ({"content": '{"a": "' + "x" * 600_000 + '"}'}, "content", "The event's data"),
     ],
 )
 def test_what_is_no_event_is_refused_beside_its_field(sender, values, field, said):
-    response = sender.post(SEND, {"name": "paid", "data": "{}", "id": "", **values})
+    response = sender.post(SEND, {"name": "paid", "content": "{}", "id": "", **values})
 
     form = response.context["form"]
     assert list(form.errors) == [field]
@@ -159,7 +159,7 @@ def test_what_is_no_event_is_refused_beside_its_field(sender, values, field, sai
 
 
 def test_data_that_is_no_json_is_kept_as_typed(sender):
-    response = sender.post(SEND, {"name": "paid", "data": "{order: 1}"})
+    response = sender.post(SEND, {"name": "paid", "content": "{order: 1}"})
 
     assert "This is not JSON: Expecting property name" in text_of(response)
     assert "{order: 1}" in text_of(response)
