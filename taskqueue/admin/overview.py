@@ -20,7 +20,7 @@ from taskqueue.admin.overview_data import OverviewData, data_of, tag_of
 from taskqueue.admin.tiles import tasks_at
 from taskqueue.engine import figures
 from taskqueue.engine.figures import RANGES, Figures, Range, Stretch
-from taskqueue.engine.patience import took_too_long
+from taskqueue.engine.patience import ran_out_of_time
 
 USUAL: Final = "6h"
 LIVE: Final = "X-TQ-Live"
@@ -39,7 +39,7 @@ def page(request: HttpRequest, site: AdminSite, extra: dict[str, Any]) -> HttpRe
     try:
         data = data_of(range_)
     except OperationalError as error:
-        if not took_too_long(error):
+        if not ran_out_of_time(error):
             raise
         return rendered(request, site, range_, {"took_too_long": True})
     tag = tag_of(request, data) if LIVE in request.headers else ""

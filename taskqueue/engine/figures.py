@@ -133,7 +133,7 @@ def time_limit() -> Iterator[None]:
     """What is read in it is read in one transaction, and no statement takes longer than its reader waits.
 
     Raises:
-        django.db.OperationalError: one would have (`patience.took_too_long`).
+        django.db.OperationalError: one would have (`patience.ran_out_of_time`).
     """
     with transaction.atomic():
         fetch(statements.TIME_LIMIT, {"most": TIME_LIMIT})

@@ -19,7 +19,7 @@ from taskqueue.states import OperationVerb
 from taskqueue.testing import advance
 from tests.browser.workers import beside, work
 
-STORIES = {
+STORIES: dict[str, dict[str, object]] = {
     "fine": {},
     "unsteady": {"failures_before_success": 1},
     "broken": {"simulate_failure": True},
