@@ -82,7 +82,7 @@ def runner():
 
 def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner):
     mirror_pipeline(nightly.definition)
-    before = Schedule.objects.values().get()
+    before = Schedule.objects.values().get(pk="adm/nightly")
 
     response = runner.post(f"{SCHEDULES}adm_2Fnightly/run/", follow=True)
 
@@ -90,20 +90,20 @@ def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner):
     assert response.redirect_chain[-1][0] == page_of(task)
     assert messages_of(response) == ["The task is made."]
     assert (task.payload, task.cron_at) == ({"count": 3}, None)
-    assert Schedule.objects.values().get() == before
+    assert Schedule.objects.values().get(pk="adm/nightly") == before
     said = set(LogEntry.objects.values_list("object_id", "change_message"))
     assert said == {("adm/nightly", f"Ran now as {task.pk}."), (str(task.pk), "Made by hand from its schedule.")}
 
 
 def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer):
     mirror_pipeline(nightly.definition)
-    Schedule.objects.update(next_at=Now() - timedelta(days=1))
+    Schedule.objects.filter(pk="adm/nightly").update(next_at=Now() - timedelta(days=1))
     clock.take_ticks()
     work()
 
     response = viewer.get(SCHEDULES)
 
-    assert page_of(Task.objects.get()) in response.content.decode()
+    assert page_of(Task.objects.get(pipeline="adm/nightly")) in response.content.decode()
     assert "Succeeded" in text_of(response)
 
 

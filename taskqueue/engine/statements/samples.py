@@ -9,8 +9,8 @@ COUNTED_MOST: Final = 1_000
 RECENT_TASKS: Final = 500
 RECENT_STEPS: Final = 20_000
 
-# From a name on and in an order, and only then its own: whatever the statistics say, one index alone gives that, and no
-# more rows are read than the limit says.
+# From a name on and in an order, and only then its own: one index gives that, and no more rows are read than the limit
+# says. The planner takes another way only while the table is so small that reading all of it costs no more.
 FIGURES: Final = f"""
 SELECT known.name, (
     SELECT count(*) FROM (
