@@ -35,15 +35,31 @@ class IdPaginator(CappedPaginator):
     @cached_property
     def counted(self) -> int:
         """How many there are, up to one more than the cap."""
-        return 0 if self.is_empty else min(selections.count_of(self.selection, self.floor), pagination.CAP + 1)
+        if self.is_empty:
+            return 0
+        if self.selection.is_searched:
+            return len(self.found)
+        return min(selections.count_of(self.selection, self.floor), pagination.CAP + 1)
+
+    @cached_property
+    def found(self) -> list[UUID]:
+        """All ids of a search: it would cost as much again to look for those of the page."""
+        return list(selections.ids_of(self.selection, floor=self.floor, limit=pagination.CAP + 1))
 
     def page(self, number: int | str) -> Page[Any]:
         """A page of ids, newest first."""
         number = self.validate_number(number)
         first = (number - 1) * self.per_page
         last = min(first + self.per_page, self.count)
-        ids = selections.ids_of(self.selection, floor=self.floor, limit=last)[first:last] if last else ()
-        return Page(list(ids), number, self)
+        return Page(self.ids(first, last), number, self)
+
+    def ids(self, first: int, last: int) -> list[UUID]:
+        """Those from one place to another."""
+        if self.is_empty or not last:
+            return []
+        if self.selection.is_searched:
+            return self.found[first:last]
+        return list(selections.ids_of(self.selection, floor=self.floor, limit=last)[first:last])
 
 
 class TaskChangeList(ChangeList):
