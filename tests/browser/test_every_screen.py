@@ -38,4 +38,4 @@ def test_every_screen_is_accessible_and_fits(
         if width > 0:
             found.append((name, "scrolls sideways", [f"{width} px"]))
 
-    assert found == []
+    assert not found, "\n".join(str(each) for each in found)

@@ -184,8 +184,8 @@
   const DEEDS = {
     "/": () => (one("#searchbar") || one("input[type=search]"))?.focus(),
     ".": () => source() && toggle(),
-    "[": () => one("a[rel=prev]")?.click(),
-    "]": () => one("a[rel=next]")?.click(),
+    "[": () => one("a[data-newer]")?.click(),
+    "]": () => one("a[data-older]")?.click(),
     j: () => move(1), k: () => move(-1), x: tick_row, "?": help,
   };
 
