@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -59,6 +60,15 @@ class Line:
     values: Sequence[float | None]
 
 
+DAY: Final = 86_400.0
+CLOCK: Final = (
+    *(size * unit for unit in (0.001, 0.01, 0.1) for size in (1, 2, 5)),
+    *(1.0, 2.0, 5.0, 15.0, 30.0),
+    *(minutes * 60.0 for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)),
+)
+"""Distances between the lines of an axis, in seconds."""
+
+
 def number(value: float) -> str:
     """A coordinate."""
     return f"{value:.2f}".rstrip("0").rstrip(".") or "0"
@@ -69,12 +79,19 @@ def share(value: float) -> str:
     return number(value) + "%"
 
 
-def nice_top(value: float) -> float:
-    """The end of an axis: 1, 2, 2.5 or 5 times a power of ten, and not below the value."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * (1 - 1e-9))
+def count_top(value: float) -> float:
+    """The end of an axis of counts, not below the value: its four steps are whole numbers that people count in."""
+    power = 10.0 ** max(0, math.floor(math.log10(max(value, 1) / 4)))
+    steps = (1, 2, 2.5, 5, 10) if power > 1 else (1, 2, 5, 10)
+    return next(4 * step * power for step in steps if 4 * step * power >= value)
+
+
+def time_top(seconds: float) -> float:
+    """The same of durations: its steps are what clocks count in, and powers of ten below a second and beyond a day."""
+    for step in CLOCK:
+        if 4 * step >= seconds:
+            return 4 * step
+    return 4 * count_top(seconds / DAY / 4) * DAY
 
 
 def sparkline(values: Sequence[float | None], *, hue: str, label: str) -> SafeString:
@@ -107,7 +124,7 @@ def microbars(bars: Sequence[Bar], *, label: str) -> SafeString:
 
 def stacked_bars(bars: Sequence[Bar], *, label: str, until: datetime) -> SafeString:
     """Bars over time, each of which is a link."""
-    top = nice_top(max((bar.value for bar in bars), default=0))
+    top = count_top(max((bar.value for bar in bars), default=0))
     width = (100 - LEFT) / max(len(bars), 1)
     drawn = [linked(bar, LEFT + place * width, width, top) for place, bar in enumerate(bars)]
     return format_html(
@@ -155,7 +172,7 @@ def stack(bar: Bar, left: float, width: float, above: float, room: float, top: f
 def lines(series: Sequence[Line], *, label: str, start: datetime, until: datetime) -> SafeString:
     """Lines of durations in seconds over time. A gap stays a gap."""
     known = [value for line in series for value in line.values if value is not None]
-    top = nice_top(max(known, default=0))
+    top = time_top(max(known, default=0))
     drawn = [
         format_html(
             '<path class="tq-stroke tq-hue-{}" d="{}" vector-effect="non-scaling-stroke"><title>{}</title></path>',

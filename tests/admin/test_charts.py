@@ -14,13 +14,14 @@ from taskqueue.admin.charts import (
     Bar,
     Line,
     Part,
+    count_top,
     lines,
     microbars,
-    nice_top,
     path_of,
     seconds_label,
     sparkline,
     stacked_bars,
+    time_top,
 )
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -112,7 +113,7 @@ def test_lines_are_told_by_name_and_hue():
         "tq-stroke tq-hue-blue",
         "tq-stroke tq-hue-grey",
     ]
-    assert [text.text for text in chart.findall("text")][:5] == ["0s", "1.25s", "2.5s", "3.75s", "5s"]
+    assert [text.text for text in chart.findall("text")][:5] == ["0s", "1s", "2s", "3s", "4s"]
 
 
 def test_what_is_hostile_stays_text():
@@ -124,10 +125,19 @@ def test_what_is_hostile_stays_text():
 
 
 @pytest.mark.parametrize(
-    ("value", "top"), [(0, 1), (1, 1), (1.1, 2), (9, 10), (23, 25), (26, 50), (700, 1000), (0.03, 0.05), (0.2, 0.2)]
+    ("value", "top"),
+    [(0, 4), (1, 4), (4, 4), (5, 8), (9, 20), (23, 40), (41, 80), (81, 100), (101, 200), (700, 800), (4001, 8000)],
 )
-def test_axes_end_at_round_numbers(value, top):
-    assert nice_top(value) == pytest.approx(top)
+def test_axes_of_counts_have_whole_numbers(value, top):
+    assert count_top(value) == top
+
+
+@pytest.mark.parametrize(
+    ("seconds", "top"),
+    [(0, 0.004), (0.03, 0.04), (0.9, 2), (3, 4), (50, 60), (100, 120), (429, 480), (5000, 7200), (90_000, 172_800)],
+)
+def test_axes_of_durations_have_steps_of_the_clock(seconds, top):
+    assert time_top(seconds) == pytest.approx(top)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,9 @@
     if (source()) {
       button = one("button.tq-live") || make("button", { type: "button", class: "tq-button tq-live" }, "Live");
       button.hidden = false;
-      if (!button.isConnected) (one(".tq-head") || one("#content h1")?.parentElement || document.body).append(button);
+      if (!button.isConnected) {
+        if (one(".tq-head")) one(".tq-head").append(button); else one("#content > h1")?.after(button);
+      }
       button.addEventListener("click", toggle);
       show();
       plan();
