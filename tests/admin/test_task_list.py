@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import pagination
 from taskqueue.admin.filters import written_slice
+from taskqueue.engine.rollups import roll_up
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, ids_on, text_of
@@ -201,17 +202,17 @@ def test_the_tabs_keep_the_other_filters_and_tell_no_numbers_that_are_not_the_li
     ]
 
 
-def test_the_bars_of_the_day_lead_to_their_tasks_and_are_one_stop_of_the_tab_key(viewer, failed, queued):
-    page = viewer.get(LIST, {"status": "failed"})
+def test_the_bars_of_the_day_lead_to_their_tasks_and_are_one_stop_of_the_tab_key(viewer, failed, succeeded):
+    advance(minutes=4)
+    roll_up()
+    page = viewer.get(LIST, {"status": "failed"}).content.decode()
 
-    bars = re.findall(
-        r'<a href="([^"]*created_at__gte[^"]*)" tabindex="(-?\d)" aria-label="([^"]+)"', page.content.decode()
-    )
+    assert "2 tasks ended in 24 hours, 1 failed" in page
+    bars = re.findall(r'<a href="([^"]*ended=[^"]*)" tabindex="(-?\d)" aria-label="([^"]+)"', page)
     assert len(bars) == 96
     assert [stop for _address, stop, _words in bars] == ["-1"] * 95 + ["0"]
-    found = [unescape(address) for address, _stop, words in bars if "1 failed" in words]
-    assert found
-    assert ids_on(viewer.get(LIST + found[0])) == [str(failed.pk)]
+    [found] = [unescape(address) for address, _stop, words in bars if "2 tasks ended, 1 failed" in words]
+    assert ids_on(viewer.get(LIST + found)) == [str(failed.pk)]
 
 
 def test_a_slice_of_time_is_shown_and_can_be_left(viewer, queued):

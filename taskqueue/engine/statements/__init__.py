@@ -63,7 +63,7 @@ from taskqueue.engine.statements.families import (
     UNTOLD,
 )
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
-from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, NEXT_OPERATION, SLICES, STATUS_COUNTS
+from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, NEXT_OPERATION, STATUS_COUNTS
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
 from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
 from taskqueue.engine.statements.recording import (
@@ -174,7 +174,6 @@ __all__ = [
     "ROUTED",
     "SEND",
     "SET_WAITING",
-    "SLICES",
     "START",
     "STATUS_COUNTS",
     "STEP_FIGURES",

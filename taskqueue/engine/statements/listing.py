@@ -30,22 +30,6 @@ WITH RECURSIVE types(name, number) AS (
 SELECT name FROM types
 """
 
-# Ids begin with their time, so a slice of time is a range of ids.
-SLICES: Final = """
-SELECT slice.number, (
-    SELECT count(*) FROM (
-        SELECT FROM taskqueue_task task WHERE task.id >= slice.low AND task.id < slice.high LIMIT %(limit)s::int
-    ) AS counted
-), (
-    SELECT count(*) FROM (
-        SELECT FROM taskqueue_task task
-        WHERE task.status = 'failed' AND task.id >= slice.low AND task.id < slice.high LIMIT %(limit)s::int
-    ) AS counted
-)
-FROM unnest(%(lows)s::uuid[], %(highs)s::uuid[]) WITH ORDINALITY AS slice(low, high, number)
-ORDER BY slice.number
-"""
-
 # Together with what a batch does, in its transaction: a second one finds the row locked, and passes over it.
 NEXT_OPERATION: Final = """
 SELECT id FROM taskqueue_operation

@@ -210,7 +210,20 @@
     dialog.showModal();
   }
 
+  /* Of a row of bars one is a stop of the tab key; arrows go from bar to bar. */
+  function rove(event) {
+    const strip = event.target.closest?.("[data-roving]");
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!strip || !by) return false;
+    const bars = all("a", strip), next = bars[bars.indexOf(event.target.closest("a")) + by];
+    if (!next) return true;
+    for (const bar of bars) bar.setAttribute("tabindex", bar === next ? "0" : "-1");
+    next.focus();
+    return true;
+  }
+
   document.addEventListener("keydown", (event) => {
+    if (rove(event)) { event.preventDefault(); return; }
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [contenteditable], dialog")) return;
     if (event.key !== "?" && kept("tq-keys", "on") !== "on") return;
     if (after === "g") { after = ""; if (PLACES[event.key]) { event.preventDefault(); go(PLACES[event.key]); } return; }
