@@ -17,7 +17,8 @@ from tests.engine.pipelines import calls, interrupted, one_step
 pytestmark = pytest.mark.django_db
 
 
-def test_short_tasks_are_claimed_several_at_once():
+def test_short_tasks_are_claimed_several_at_once(monkeypatch):
+    monkeypatch.setattr(drains, "SHORT", 60.0)
     for number in range(20):
         one_step.enqueue(number)
     waiting = []
