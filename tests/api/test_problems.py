@@ -21,6 +21,8 @@ NEVER_AT_A_DOOR = {
     errors.Drift,
     errors.EventDoesNotFit,
     errors.GatherFailed,
+    errors.NotForAll,
+    errors.OperationEnded,
     errors.TooDeep,
     errors.TooManyBranches,
     errors.OutputChanged,
