@@ -18,6 +18,8 @@
     ├── NotCancellable
     ├── AlreadyPaused
     ├── NotPaused
+    ├── NotPermitted            a deed that the caller has no right to
+    ├── InvalidToken            a token that does not exist, has expired or was revoked
     ├── OutputChanged           a recorded output no longer fits the code
     ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
@@ -186,6 +188,18 @@ class NotPaused(TaskqueueError):
     """The pipeline is not paused."""
 
     code = "pipeline-not-paused"
+
+
+class NotPermitted(TaskqueueError):
+    """The caller has no right to do this with this pipeline."""
+
+    code = "not-permitted"
+
+
+class InvalidToken(TaskqueueError):
+    """The token is not valid."""
+
+    code = "invalid-token"
 
 
 class OutputChanged(TaskqueueError):

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import transaction
 
 from taskqueue.admin import formats
-from taskqueue.engine import control, limits, queries
+from taskqueue.engine import deeds, limits, queries
+from taskqueue.engine.deeds import Doer
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
 from taskqueue.models import RateUse, Task
 
@@ -41,12 +43,7 @@ def retry(task_id: UUID, *, user: int, from_step: str | None = None) -> Task:
     Raises:
         TaskNotFound, UnknownStep, NotRetryable
     """
-    with transaction.atomic():
-        before = queries.find(task_id).status
-        task = control.retry(task_id, from_step=from_step)
-        what = f"Retried from step {from_step}" if from_step is not None else "Retried"
-        record(task, user=user, message=f"{what}; it was {before}.")
-    return task
+    return deeds.retry(task_id, doer=Doer(user), from_step=from_step)
 
 
 def cancel(task_id: UUID, *, user: int) -> Task:
@@ -55,11 +52,7 @@ def cancel(task_id: UUID, *, user: int) -> Task:
     Raises:
         TaskNotFound, NotCancellable
     """
-    with transaction.atomic():
-        before = queries.find(task_id).status
-        task = control.cancel(task_id)
-        record(task, user=user, message=f"Cancelled; it was {before}.")
-    return task
+    return deeds.cancel(task_id, doer=Doer(user))
 
 
 def rerun(task_id: UUID, *, user: int) -> Task:
@@ -68,11 +61,7 @@ def rerun(task_id: UUID, *, user: int) -> Task:
     Raises:
         TaskNotFound, UnknownPipeline, InvalidPayload
     """
-    with transaction.atomic():
-        task = control.rerun(task_id)
-        record(queries.find(task_id), user=user, message=f"Reran as {task.pk}.")
-        record(task, user=user, message=f"Made as a rerun of {task_id}.", flag=ADDITION)
-    return task
+    return deeds.rerun(task_id, doer=Doer(user))
 
 
 def release_hold(use: RateUse, *, user: int) -> bool:
@@ -85,9 +74,14 @@ def release_hold(use: RateUse, *, user: int) -> bool:
     return done
 
 
-def record(task: Task, *, user: int, message: str, flag: int = CHANGE) -> None:
-    """Write down who did what to a task."""
-    LogEntry.objects.log_actions(user, [task], flag, message, single_object=True)
+def permitted(verb: Verb, deed: Deed, rights: Rights) -> Verb:
+    """The verb, for tasks with which the user may do this; others raise NotPermitted."""
+
+    def do(task_id: UUID) -> Task:
+        rights.require(deed, queries.pipeline_of(task_id))
+        return verb(task_id)
+
+    return do
 
 
 def for_each(task_ids: Iterable[UUID], verb: Verb) -> Tally:

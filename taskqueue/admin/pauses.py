@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from taskqueue.engine import control
+from taskqueue.engine import deeds
+from taskqueue.engine.deeds import Doer
 from taskqueue.errors import TaskqueueError, UnknownPipeline
 from taskqueue.models import Pipeline
 
@@ -45,27 +44,20 @@ class Pauses:
         if not reason:
             return self.refuse(request, object_id, "Say why, for those who ask why their tasks wait.")
         sentence = "The pipeline is paused. Tasks that run stop after the step that they are in."
-        return self.do(request, object_id, f"Paused: {reason}", sentence, reason=reason)
+        return self.do(request, object_id, sentence, reason=reason)
 
     def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let it go on."""
-        return self.do(request, object_id, "Resumed.", "The pipeline goes on.", reason=None)
+        return self.do(request, object_id, "The pipeline goes on.", reason=None)
 
-    def do(
-        self, request: HttpRequest, object_id: str, entry: str, sentence: str, *, reason: str | None
-    ) -> HttpResponse:
+    def do(self, request: HttpRequest, object_id: str, sentence: str, *, reason: str | None) -> HttpResponse:
         """Do one of them, write down who did it, and show the pipeline."""
         if not request.user.has_perm(NEEDS):
             raise PermissionDenied
         name = unquote(object_id)
+        doer = Doer(request.user.pk, request.user.get_username())
         try:
-            with transaction.atomic():
-                pipeline = (
-                    control.resume_pipeline(name)
-                    if reason is None
-                    else control.pause_pipeline(name, reason=reason, by=request.user.get_username())
-                )
-                LogEntry.objects.log_actions(request.user.pk or 0, [pipeline], CHANGE, entry, single_object=True)
+            pipeline = deeds.resume(name, doer=doer) if reason is None else deeds.pause(name, reason=reason, doer=doer)
         except UnknownPipeline as error:
             self.message_user(request, error.detail, messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_changelist"))

@@ -19,8 +19,9 @@ from taskqueue.admin import columns, formats
 from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_rows import StepRow, rows_of
-from taskqueue.engine import queries
+from taskqueue.engine import queries, sights
 from taskqueue.engine.reasons import Holder
+from taskqueue.engine.rights import Rights
 from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import PipelineStep, Task
@@ -90,8 +91,12 @@ class TaskPage:
         return sum(row.status == StepStatus.SUCCEEDED for row in self.rows)
 
 
-def page_of(task_id: UUID) -> TaskPage:
-    """Read a task's page; seven queries, and those that tell why it waits.
+def page_of(task_id: UUID, rights: Rights) -> TaskPage:
+    """Read a task's page; eight queries, and those that tell why it waits.
+
+    Args:
+        task_id: the task.
+        rights: of the viewer, who sees so much of payload, results and steps.
 
     Raises:
         TaskNotFound
@@ -102,7 +107,9 @@ def page_of(task_id: UUID) -> TaskPage:
     now: datetime = task.seen_at
     known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
     attempts = queries.attempts_of(task)
-    rows = rows_of(task, recorded=queries.steps_of(task), attempts=attempts, known=known, now=now)
+    recorded = queries.steps_of(task)
+    sights.cover_rows(task, recorded, attempts, rights.sight(task.pipeline_id))
+    rows = rows_of(task, recorded=recorded, attempts=attempts, known=known, now=now)
     done = sum(row.status == StepStatus.SUCCEEDED for row in rows)
     return TaskPage(
         task=task,

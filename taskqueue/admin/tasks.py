@@ -21,7 +21,9 @@ from taskqueue.admin.facts import deeds_of, facts_of
 from taskqueue.admin.pagination import CappedChangeList
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.task_page import TaskPage, page_of
-from taskqueue.errors import TaskNotFound, TaskqueueError
+from taskqueue.engine import rights
+from taskqueue.engine.rights import Deed
+from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
 
 
@@ -61,34 +63,39 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         """Whether the user may cancel tasks."""
         return self.rights(request).cancel
 
-    def rights(self, request: HttpRequest) -> Rights:
-        """What the user may do to tasks; nothing to those that they may not see."""
+    def rights(self, request: HttpRequest, *, pipeline: str | None = None) -> Rights:
+        """What the user may do to tasks, of this pipeline or in general; nothing to those that they may not see."""
         if not self.has_view_permission(request):
             return Rights()
-        return Rights(
-            retry=request.user.has_perm("taskqueue.retry_task"),
-            cancel=request.user.has_perm("taskqueue.cancel_task"),
-            rerun=request.user.has_perm("taskqueue.add_task"),
+        known = rights.Rights(request.user)
+        retry, cancel, rerun = (
+            known.may(deed, pipeline) if pipeline is not None else request.user.has_perm(rights.NEEDS[deed])
+            for deed in (Deed.RETRY, Deed.CANCEL, Deed.RUN)
         )
+        return Rights(retry=retry, cancel=cancel, rerun=rerun)
 
     @admin.action(description="Retry selected tasks", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         """Retry each; finished steps are kept."""
-        self.intervene(request, queryset, verb=interventions.retry, done="retried")
+        self.intervene(request, queryset, deed=Deed.RETRY, verb=interventions.retry, done="retried")
 
     @admin.action(description="Cancel selected tasks", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         """Cancel each."""
-        self.intervene(request, queryset, verb=interventions.cancel, done="cancelled")
+        self.intervene(request, queryset, deed=Deed.CANCEL, verb=interventions.cancel, done="cancelled")
 
-    def intervene(self, request: HttpRequest, queryset: QuerySet[Task], *, verb: Any, done: str) -> None:
+    def intervene(self, request: HttpRequest, queryset: QuerySet[Task], *, deed: Deed, verb: Any, done: str) -> None:
         """Do something to each of the selected tasks, and give an exact account."""
         chosen = list(queryset.order_by("-id").values_list("pk", flat=True)[: interventions.LIMIT + 1])
         if len(chosen) > interventions.LIMIT:
             sentence = f"Nothing was {done}: select at most {interventions.LIMIT} tasks at a time."
             self.message_user(request, sentence, messages.ERROR)
             return
-        tally = interventions.for_each(chosen, partial(verb, user=request.user.pk))
+        known = rights.Rights(request.user)
+        known.know_all()
+        tally = interventions.for_each(
+            chosen, interventions.permitted(partial(verb, user=request.user.pk), deed, known)
+        )
         level = messages.WARNING if tally.refused else messages.SUCCESS
         self.message_user(request, tally.sentence(done), level)
 
@@ -111,28 +118,33 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
             raise PermissionDenied
         from_step = request.POST.get("from_step", "").replace("\0", "") or None
         sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
-        return self.answer(request, object_id, partial(interventions.retry, from_step=from_step), "retry", sentence)
+        verb = partial(interventions.retry, from_step=from_step)
+        return self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task."""
         if not self.rights(request).cancel:
             raise PermissionDenied
-        return self.answer(request, object_id, interventions.cancel, "cancel", "The task is cancelled.")
+        return self.answer(request, object_id, interventions.cancel, Deed.CANCEL, "cancel", "The task is cancelled.")
 
     def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Make a new task from the same payload, and go to its page."""
         if not self.rights(request).rerun:
             raise PermissionDenied
-        return self.answer(
-            request, object_id, interventions.rerun, "rerun", "This is a new task from the same payload."
-        )
+        sentence = "This is a new task from the same payload."
+        return self.answer(request, object_id, interventions.rerun, Deed.RUN, "rerun", sentence)
 
-    def answer(self, request: HttpRequest, object_id: str, verb: Any, infinitive: str, sentence: str) -> HttpResponse:
+    def answer(
+        self, request: HttpRequest, object_id: str, verb: Any, deed: Deed, infinitive: str, sentence: str
+    ) -> HttpResponse:
         """Do something to one task and show it, or say why it could not be done."""
+        allowed = interventions.permitted(partial(verb, user=request.user.pk), deed, rights.Rights(request.user))
         try:
-            task = verb(UUID(object_id), user=request.user.pk)
+            task = allowed(UUID(object_id))
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
+        except NotPermitted as error:
+            raise PermissionDenied(error.detail) from error
         except TaskqueueError as error:
             why = interventions.reason(UUID(object_id), error)
             self.message_user(request, f"Cannot {infinitive}: {why}", messages.ERROR)
@@ -149,7 +161,7 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         try:
-            page = page_of(UUID(object_id))
+            page = page_of(UUID(object_id), rights.Rights(request.user))
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
         request.current_app = self.admin_site.name
@@ -158,7 +170,7 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
             "title": f"{page.task.pipeline_id} {page.task.key}".strip(),
             "opts": self.opts,
             "media": self.media,
-            **shown(page, self.rights(request)),
+            **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/taskqueue/task/change_form.html", context)
@@ -169,15 +181,15 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
 
 
-def shown(page: TaskPage, rights: Rights) -> dict[str, Any]:
+def shown(page: TaskPage, may: Rights) -> dict[str, Any]:
     """What the template of a task's page needs."""
     return {
         "page": page,
         "status_badge": markup.badge(page.task.status),
         "facts": facts_of(page),
         "history": deeds_of(page.history, page.now),
-        "buttons": buttons_of(page, rights),
-        "may_retry": rights.retry,
+        "buttons": buttons_of(page, may),
+        "may_retry": may.retry,
         "again": markup.icon("again"),
     }
 

@@ -27,6 +27,7 @@ from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Entry, Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
 from taskqueue.engine.recalling import checked_key, recall, step_failure_in
+from taskqueue.engine.sights import secrets_at
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
 from taskqueue.engine.turns import Turns
 from taskqueue.errors import StepFailed, WrongPlace
@@ -115,7 +116,8 @@ class Execution:
                 return Failed(
                     step_failed.step, step_failed.error_type, step_failed.message, code=fingerprint(definition)
                 )
-            failed = describe(error, elapsed=timedelta(seconds=time.monotonic() - began))
+            elapsed = timedelta(seconds=time.monotonic() - began)
+            failed = describe(error, elapsed=elapsed, secrets=secrets_at(self.lease))
             wait = judge(error, definition.retry, failures=self.lease.failures + 1)
             if wait is not None:
                 return TryAgain(failed, wait)
@@ -328,6 +330,7 @@ class Execution:
             key=call.key,
             name=call.step.name,
             arguments=self.arguments.get(call.key),
+            secrets=secrets_at(self.lease, call.step, self.arguments.get(call.key)),
         )
         self.turns.heed(call.step, call.key, failed.arguments, error)
         failures = (call.entry.failures if call.entry else 0) + 1

@@ -1,5 +1,6 @@
 """The rows: everything that is true about pipelines, tasks and workers is here and nowhere else."""
 
+from taskqueue.models.access import PipelineRight, Token
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
@@ -14,6 +15,7 @@ __all__ = [
     "Gate",
     "IdempotencyKey",
     "Pipeline",
+    "PipelineRight",
     "PipelineStep",
     "Rate",
     "RateUse",
@@ -22,6 +24,7 @@ __all__ = [
     "Step",
     "StepSlot",
     "Task",
+    "Token",
     "Trigger",
     "Wait",
     "Worker",

@@ -219,7 +219,11 @@ class Task(models.Model):
     """Whether `enqueue` found this task, which stands in for the one that was asked for; not stored."""
 
     class Meta:
-        permissions = [("retry_task", "Can retry task"), ("cancel_task", "Can cancel task")]
+        permissions = [
+            ("retry_task", "Can retry task"),
+            ("cancel_task", "Can cancel task"),
+            ("view_task_payload", "Can view payload and result of task"),
+        ]
         constraints = [
             models.CheckConstraint(name="taskqueue_task_status_known", condition=Q(status__in=list(TaskStatus))),
             models.CheckConstraint(
