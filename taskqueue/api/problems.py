@@ -38,7 +38,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     if (challenge := getattr(error, "auth_header", None)) is not None:
         response["WWW-Authenticate"] = challenge
     if isinstance(error, exceptions.Throttled):
-        response["Retry-After"] = str(error.wait)
+        response["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]  # the stubs leave it out
     return response
 
 

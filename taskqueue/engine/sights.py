@@ -47,7 +47,8 @@ def withhold(task: Task, steps: Iterable[Step]) -> None:
 def mask(task: Task, steps: list[Step], attempts: list[Attempt]) -> None:
     """Mask what is marked as secret, and the same texts wherever else they come up in this task."""
     payload, result = schemas_of(task.pipeline_id)
-    values = [(task, "payload", (payload,)), (task, "result", (result,))]
+    values: list[tuple[Task | Step, str, list[Schema]]]
+    values = [(task, "payload", [payload]), (task, "result", [result])]
     for step in steps:
         given, made = step_schemas(step.name)
         values += [(step, "input", given), (step, "output", made)]
@@ -91,7 +92,7 @@ def step_schemas(name: str) -> tuple[list[Schema], list[Schema]]:
     steps = [step for step in registry.steps() if step.name == name]
     pipelines = [registry.get(name)] if name in registry.names() else []
     given = [*(step.arguments.schema for step in steps), *(known.payload.schema for known in pipelines)]
-    made = [*(step.result.schema for step in steps), *(known.result.schema for known in pipelines)]
+    made: list[Schema] = [*(step.result.schema for step in steps), *(known.result.schema for known in pipelines)]
     return given, made
 
 
