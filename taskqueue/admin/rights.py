@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from taskqueue.admin.readonly import ModelAdmin
+from taskqueue.admin.readonly import ChangeableAdmin
 from taskqueue.engine.rights import Deed
 from taskqueue.models import PipelineRight
 
 
 @admin.register(PipelineRight)
-class PipelineRightAdmin(ModelAdmin[PipelineRight]):
+class PipelineRightAdmin(ChangeableAdmin[PipelineRight]):
     """Who may act on a pipeline's tasks, once not everybody may. What is changed here is in the history, as always."""
 
     list_display = ("pipeline", "shown_who", *Deed)
@@ -20,9 +22,6 @@ class PipelineRightAdmin(ModelAdmin[PipelineRight]):
     ordering = ("pipeline_id", "pk")
     search_fields = ("pipeline_id__startswith",)
     search_help_text = "Finds pipelines whose names begin with what you type."
-    list_per_page = 50
-    show_full_result_count = False
-    sortable_by = ()
     raw_id_fields = ("user",)
     fieldsets = (
         (
@@ -37,8 +36,13 @@ class PipelineRightAdmin(ModelAdmin[PipelineRight]):
         ),
     )
 
-    class Media:
-        css = {"all": ["taskqueue/admin.css"]}
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """People name each other here; the code does not."""
+        return request.user.has_perm("taskqueue.add_pipelineright")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """The last one to go opens the pipeline again."""
+        return request.user.has_perm("taskqueue.delete_pipelineright")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRight]:
         """With those who are named."""

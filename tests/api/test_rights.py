@@ -46,7 +46,7 @@ def in_admin(dana) -> Client:
     return client
 
 
-def named(pipeline: str = "shop/order", *, user: User | None = None, **held: bool) -> PipelineRight:
+def named(pipeline: Any = "shop/order", *, user: User | None = None, **held: Any) -> PipelineRight:
     """Name somebody for a pipeline; without a user somebody else."""
     mirror_pipelines()
     who: Any = {"user": user} if user else {"group": Group.objects.get_or_create(name="others")[0]}
@@ -82,7 +82,7 @@ def test_once_somebody_is_named_others_may_not(by_token, failed, deed, path):
 
 @pytest.mark.parametrize(("deed", "path"), ACTS)
 def test_who_is_named_for_a_deed_may_do_it(dana, by_token, failed, deed, path):
-    named(user=dana, **dict.fromkeys([str(deed)], True))
+    named(user=dana, **{deed.value: True})
 
     assert act(by_token, path, task_for(deed, failed)).status_code in {200, 202}
 
