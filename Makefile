@@ -51,7 +51,7 @@ schema: .venv/run.stamp
 lock: .venv/bin/python
 	@$(PIP) 'uv>=0.9'
 	$(PYTHON) -c '$(BUILD_NEEDS)' | $(LOCK) --upgrade pyproject.toml - --output-file requirements.lock
-	$(PYTHON) -c '$(BUILD_NEEDS)' | $(LOCK) --upgrade --extra embedded --extra test pyproject.toml - \
+	{ $(PYTHON) -c '$(BUILD_NEEDS)'; echo editables; } | $(LOCK) --upgrade --extra embedded --extra test pyproject.toml - \
 		--constraint requirements.lock --output-file requirements-dev.lock
 
 audit: .venv/bin/python

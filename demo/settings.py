@@ -27,7 +27,8 @@ def secret_key() -> str:
         return key or fixed
     raise ImproperlyConfigured(
         "SECRET_KEY is not set, or is the one that everybody can read, and DEBUG is off. "
-        "Set SECRET_KEY to a long random text (python -c 'import secrets; print(secrets.token_urlsafe(50))'), the same for web and workers."
+        "Set SECRET_KEY to a long random text "
+        "(python -c 'import secrets; print(secrets.token_urlsafe(50))'), the same for web and workers."
     )
 
 
