@@ -22,8 +22,6 @@ def cover(task: Task, sight: Sight) -> None:
         attempts = [attempt for step in task.recorded_steps for attempt in step.failed_attempts]  # type: ignore[attr-defined]
         attempts += task.other_attempts  # type: ignore[attr-defined]  # attached by queries.whole, like the steps
         cover_rows(task, task.recorded_steps, attempts, sight)  # type: ignore[attr-defined]
-        for wait in task.known_waits:  # type: ignore[attr-defined]  # the same
-            wait.match = MASK if sight == Sight.WITHHELD else wait.match
 
 
 def cover_rows(task: Task, steps: Iterable[Step], attempts: Iterable[Attempt], sight: Sight) -> None:

@@ -13,6 +13,7 @@ from django.test import Client
 from pydantic import BaseModel, Field, SecretStr
 
 from taskqueue import Permanent, Rate, Retry, RetryAfter, gather, pipeline, step
+from taskqueue.engine import control
 from taskqueue.models import Attempt, RateUse, Skip, Task
 from taskqueue.testing import work
 from tests.registries import own_registry
@@ -135,6 +136,36 @@ def test_errors_are_written_down_without_the_secrets_that_were_given(sign_in, fa
     assert PASSWORD not in written + caplog.text
     assert CARD not in written + caplog.text
     assert "**********" in written
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_drift_is_written_down_without_them(strict):
+    given = ["first-password"]
+
+    @step
+    def use(password: SecretStr) -> None: ...
+
+    @step(retry=Retry.never())
+    def fail() -> None:
+        if given[0].startswith("first"):
+            raise Permanent("later")
+
+    @pipeline("secrets/drifting", strict=strict)
+    def drifting(number: int) -> None:
+        use(SecretStr(given[0]))
+        fail()
+
+    task = drifting.enqueue(1)
+    work()
+    given[0] = "second-password"
+    control.retry(task.pk)
+    work()
+
+    row = Task.objects.get(pk=task.pk)
+    written = json.dumps([row.error, row.drift])
+    assert row.drift is not None
+    assert row.drift[0]["kind"] == "arguments" if not strict else row.status == "failed"
+    assert "-password" not in written
 
 
 def test_why_a_rate_is_held_is_written_down_without_them(sign_in):
