@@ -35,7 +35,7 @@ def test_makes_a_token_copies_its_secret_and_revokes_it(
     expect(page.locator("body")).not_to_contain_text(secret)
     page.locator("#result_list tbody input[type=checkbox]").check()
     page.get_by_label("Action:").select_option("revoke_selected")
-    page.get_by_role("button", name="Run", exact=False).first.click()
+    page.get_by_role("button", name="Go").click()
 
     expect(page.locator(".messagelist")).to_contain_text("1 token revoked.")
     shoot(page, "token-list")
