@@ -21,7 +21,7 @@ SHORTEST: Final = 6
 MARKS: Final = ("secret", "writeOnly")
 BRANCHES: Final = ("anyOf", "oneOf", "allOf")
 DEEPEST: Final = 100
-QUOTED_INPUT: Final = re.compile(r"input_value=.*?, input_type=", re.DOTALL)
+QUOTED_INPUT: Final = re.compile(r"input_value=.{0,500}?, input_type=", re.DOTALL)
 """What pydantic quotes of a value that does not fit, shortened in the middle so that no search would find it."""
 
 Schema = Mapping[str, Any]
