@@ -20,6 +20,10 @@
     ├── NotPaused
     ├── NotPermitted            a deed that the caller has no right to
     ├── InvalidToken            a token that does not exist, has expired or was revoked
+    ├── NotForAll               a verb for many tasks that are all of them, or none
+    ├── OperationEnded
+    ├── WorkerNotFound
+    ├── NotDrainable
     ├── OutputChanged           a recorded output no longer fits the code
     ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
@@ -200,6 +204,33 @@ class InvalidToken(TaskqueueError):
     """The token is not valid."""
 
     code = "invalid-token"
+
+
+class NotForAll(TaskqueueError):
+    """This cannot be done to these tasks together."""
+
+    code = "not-for-all"
+
+
+class OperationEnded(TaskqueueError):
+    """The operation has ended already."""
+
+    code = "operation-ended"
+
+
+class WorkerNotFound(TaskqueueError):
+    """No worker has this id."""
+
+    code = "worker-not-found"
+
+    def __init__(self, worker_id: int) -> None:
+        super().__init__(f"There is no worker {worker_id}.")
+
+
+class NotDrainable(TaskqueueError):
+    """The worker cannot be drained or resumed now."""
+
+    code = "worker-not-drainable"
 
 
 class OutputChanged(TaskqueueError):

@@ -1,21 +1,21 @@
-"""What people do to tasks: one call of the engine, one line in the audit log, in one transaction; and what to tell."""
+"""What people do to tasks, each by a deed of the engine on their record; and what to tell of it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.db import transaction
+from django.http import HttpRequest
 
 from taskqueue.admin import formats
-from taskqueue.engine import deeds, limits, queries
+from taskqueue.engine import control, deeds, queries
 from taskqueue.engine.deeds import Doer
 from taskqueue.engine.rights import Deed, Rights
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
-from taskqueue.models import RateUse, Task
+from taskqueue.models import Task
 
 LIMIT = 200
 """Tasks that one request may change."""
@@ -46,32 +46,27 @@ def retry(task_id: UUID, *, user: int, from_step: str | None = None) -> Task:
     return deeds.retry(task_id, doer=Doer(user), from_step=from_step)
 
 
-def cancel(task_id: UUID, *, user: int) -> Task:
+def cancel(task_id: UUID, *, user: int, reason: str = "") -> Task:
     """End a task that has not ended, on the record of a user.
 
     Raises:
         TaskNotFound, NotCancellable
     """
-    return deeds.cancel(task_id, doer=Doer(user))
+    return deeds.cancel(task_id, doer=Doer(user), reason=reason)
 
 
-def rerun(task_id: UUID, *, user: int) -> Task:
-    """Make a new task from an old one's payload, on the record of a user.
+def rerun(task_id: UUID, *, user: int, payload: Any = control.SAME) -> Task:
+    """Make a new task from an old one's payload, or from another one in its place, on the record of a user.
 
     Raises:
         TaskNotFound, UnknownPipeline, InvalidPayload
     """
-    return deeds.rerun(task_id, doer=Doer(user))
+    return deeds.rerun(task_id, doer=Doer(user), payload=payload)
 
 
-def release_hold(use: RateUse, *, user: int) -> bool:
-    """Let a rate's users pass again, on the record of a user. False when it is not held any more."""
-    with transaction.atomic():
-        done = limits.release_hold(use.rate_id, use.key)
-        if done:
-            what = f"Released the hold of {use.key}." if use.key else "Released the hold."
-            LogEntry.objects.log_actions(user, [use.rate], CHANGE, what, single_object=True)
-    return done
+def doer_of(request: HttpRequest) -> Doer:
+    """Who does it, for the record."""
+    return Doer(request.user.pk, request.user.get_username())
 
 
 def permitted(verb: Verb, deed: Deed, rights: Rights) -> Verb:

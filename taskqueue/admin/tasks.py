@@ -16,10 +16,13 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from taskqueue.admin import columns, filters, interventions, markup, searches
-from taskqueue.admin.buttons import Rights, buttons_of
+from taskqueue.admin.bulk import BulkActions
+from taskqueue.admin.buttons import Rights, buttons_of, neighbours_of, why_no_retry_from
+from taskqueue.admin.exports import Exports
 from taskqueue.admin.facts import deeds_of, facts_of
-from taskqueue.admin.pagination import CappedChangeList
 from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.task_doors import TaskDoors
+from taskqueue.admin.task_list import TaskChangeList
 from taskqueue.admin.task_page import TaskPage, page_of
 from taskqueue.engine import rights
 from taskqueue.engine.rights import Deed
@@ -28,32 +31,36 @@ from taskqueue.models import Task
 
 
 @admin.register(Task)
-class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
+class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAdmin[Task]):
     """Tasks, newest first."""
 
     list_display = (
-        "shown_status", "shown_task", "shown_steps", "shown_tries", "shown_wait", "shown_length", "shown_creation",
+        "shown_status", "shown_task", "shown_steps", "shown_attempt", "shown_wait", "shown_length", "shown_creation",
+        "shown_worker",
     )  # fmt: skip
     list_display_links = ("shown_task",)
-    list_filter = (filters.StatusFilter, filters.PipelineFilter, filters.CreatedFilter, filters.RetriedFilter)
+    list_filter = (
+        filters.StatusFilter, filters.SliceFilter, filters.EndedFilter, filters.PipelineFilter, filters.CreatedFilter,
+        filters.ErrorFilter, filters.LabelFilter, filters.RetriedFilter,
+    )  # fmt: skip
     ordering = ("-id",)
     search_fields = ("id", "key")
     search_help_text = searches.HELP
-    actions = ("retry_selected", "cancel_selected")
+    actions = ("retry_selected", "cancel_selected", "rerun_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """What the list shows."""
         return columns.listed()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list with a cap."""
-        return CappedChangeList
+        """The list by ids."""
+        return TaskChangeList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        """Find by the beginning of id or key."""
-        return (queryset.filter(searches.found_by(search_term)) if search_term.strip() else queryset), False
+        """The list's selection has understood the term already."""
+        return queryset, False
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether the user may retry tasks."""
@@ -62,6 +69,10 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Whether the user may cancel tasks."""
         return self.rights(request).cancel
+
+    def has_rerun_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may make new tasks."""
+        return self.rights(request).rerun
 
     def rights(self, request: HttpRequest, *, pipeline: str | None = None) -> Rights:
         """What the user may do to tasks, of this pipeline or in general; nothing to those that they may not see."""
@@ -73,31 +84,6 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
             for deed in (Deed.RETRY, Deed.CANCEL, Deed.RUN)
         )
         return Rights(retry=retry, cancel=cancel, rerun=rerun)
-
-    @admin.action(description="Retry selected tasks", permissions=["retry"])
-    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        """Retry each; finished steps are kept."""
-        self.intervene(request, queryset, deed=Deed.RETRY, verb=interventions.retry, done="retried")
-
-    @admin.action(description="Cancel selected tasks", permissions=["cancel"])
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        """Cancel each."""
-        self.intervene(request, queryset, deed=Deed.CANCEL, verb=interventions.cancel, done="cancelled")
-
-    def intervene(self, request: HttpRequest, queryset: QuerySet[Task], *, deed: Deed, verb: Any, done: str) -> None:
-        """Do something to each of the selected tasks, and give an exact account."""
-        chosen = list(queryset.order_by("-id").values_list("pk", flat=True)[: interventions.LIMIT + 1])
-        if len(chosen) > interventions.LIMIT:
-            sentence = f"Nothing was {done}: select at most {interventions.LIMIT} tasks at a time."
-            self.message_user(request, sentence, messages.ERROR)
-            return
-        known = rights.Rights(request.user)
-        known.know_all()
-        tally = interventions.for_each(
-            chosen, interventions.permitted(partial(verb, user=request.user.pk), deed, known)
-        )
-        level = messages.WARNING if tally.refused else messages.SUCCESS
-        self.message_user(request, tally.sentence(done), level)
 
     def get_urls(self) -> list[URLPattern]:
         """The buttons' addresses, before the stock ones, which would take them for ids."""
@@ -122,10 +108,11 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         return self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Cancel a task."""
+        """Cancel a task, for a reason if the form has one."""
         if not self.rights(request).cancel:
             raise PermissionDenied
-        return self.answer(request, object_id, interventions.cancel, Deed.CANCEL, "cancel", "The task is cancelled.")
+        verb = partial(interventions.cancel, reason=request.POST.get("reason", "").strip()[:300])
+        return self.answer(request, object_id, verb, Deed.CANCEL, "cancel", "The task is cancelled.")
 
     def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Make a new task from the same payload, and go to its page."""
@@ -161,7 +148,8 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         try:
-            page = page_of(UUID(object_id), rights.Rights(request.user))
+            show_all = request.GET.get("steps") == "all"
+            page = page_of(UUID(object_id), rights.Rights(request.user), show_all=show_all)
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
         request.current_app = self.admin_site.name
@@ -171,6 +159,7 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
             "opts": self.opts,
             "media": self.media,
             **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),
+            "show_all": show_all,
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/taskqueue/task/change_form.html", context)
@@ -189,7 +178,10 @@ def shown(page: TaskPage, may: Rights) -> dict[str, Any]:
         "facts": facts_of(page),
         "history": deeds_of(page.history, page.now),
         "buttons": buttons_of(page, may),
+        "neighbours": neighbours_of(page),
         "may_retry": may.retry,
+        "may_cancel": may.cancel,
+        "why_no_retry": why_no_retry_from(page.task),
         "again": markup.icon("again"),
     }
 

@@ -6,7 +6,9 @@ user, as in DEBUG on one's own machine, leaves no entry: an entry needs somebody
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +16,11 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.db import transaction
 from django.db.models import Model
 
-from taskqueue.engine import control, events, queries
+from taskqueue.engine import clock, control, draining, events, limits, operations, queries
 from taskqueue.engine.intake import Options, enqueue
-from taskqueue.models import Event, Pipeline, Task
+from taskqueue.engine.selections import Selection
+from taskqueue.models import Event, Operation, Pipeline, Rate, Schedule, Task, Worker
+from taskqueue.states import OperationVerb
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,34 @@ class Doer:
             LogEntry.objects.log_actions(self.user, [row], flag, f"{message}{by}", single_object=True)
 
 
-def submit(pipeline: str, payload: object, *, options: Options, doer: Doer) -> Task:
-    """Make a task. Only a forced one is a deed worth a record: the others are what tasks are for.
+def submit(pipeline: str, payload: object, *, options: Options, doer: Doer, said: str = "") -> Task:
+    """Make a task. Only a forced one, or one of which something is said, is a deed worth a record.
 
     Raises:
         UnknownPipeline, InvalidPayload, Unstorable, TooLarge
     """
-    if not options.force:
+    if options.force:
+        said = f"{said} {'Forced, with key ' + options.key if options.key else 'Forced'}.".strip()
+    if not said:
         return enqueue(pipeline, payload, options=options)
     with transaction.atomic():
         task = enqueue(pipeline, payload, options=options)
-        doer.record(task, f"Forced, with key {options.key}." if options.key else "Forced.", flag=ADDITION)
+        if not task.duplicate:
+            doer.record(task, said, flag=ADDITION)
+    return task
+
+
+def run_now(schedule: Schedule, *, doer: Doer) -> Task:
+    """Make a task as a schedule's next tick would.
+
+    Raises:
+        UnknownPipeline, InvalidPayload, TooLarge
+    """
+    with transaction.atomic():
+        task = clock.run_now(schedule.pipeline_id)
+        if not task.duplicate:
+            doer.record(schedule, f"Ran now as {task.pk}.")
+            doer.record(task, "Made by hand from its schedule.", flag=ADDITION)
     return task
 
 
@@ -82,16 +103,17 @@ def cancel(task_id: UUID, *, doer: Doer, reason: str = "") -> Task:
     return task
 
 
-def rerun(task_id: UUID, *, doer: Doer) -> Task:
-    """Make a new task from an old one's payload; both are told of the other.
+def rerun(task_id: UUID, *, doer: Doer, payload: Any = control.SAME) -> Task:
+    """Make a new task from an old one's payload, or from another one in its place; both are told of the other.
 
     Raises:
-        TaskNotFound, UnknownPipeline, InvalidPayload
+        TaskNotFound, UnknownPipeline, InvalidPayload, Unstorable, TooLarge
     """
     with transaction.atomic():
-        task = control.rerun(task_id)
-        doer.record(queries.find(task_id), f"Reran as {task.pk}.")
-        doer.record(task, f"Made as a rerun of {task_id}.", flag=ADDITION)
+        task = control.rerun(task_id, payload=payload)
+        how = "" if payload is control.SAME else " with an edited payload"
+        doer.record(queries.find(task_id), f"Reran{how} as {task.pk}.")
+        doer.record(task, f"Made as a rerun of {task_id}{how}.", flag=ADDITION)
     return task
 
 
@@ -119,7 +141,7 @@ def resume(name: str, *, doer: Doer) -> Pipeline:
     return pipeline
 
 
-def send(name: str, data: object, *, doer: Doer, external_id: str = "") -> Event:
+def send(name: str, data: object, *, doer: Doer, external_id: str = "", said: str = "Sent.") -> Event:
     """Send an event; it is routed when this has committed. One that was sent before leaves no second entry.
 
     Raises:
@@ -128,5 +150,99 @@ def send(name: str, data: object, *, doer: Doer, external_id: str = "") -> Event
     with transaction.atomic():
         event = events.send(name, data, external_id=external_id)
         if not event.duplicate:
-            doer.record(event, "Sent.", flag=ADDITION)
+            doer.record(event, said, flag=ADDITION)
     return event
+
+
+def drain(worker_id: int, *, doer: Doer) -> Worker:
+    """Let a worker end its task and take no other one.
+
+    Raises:
+        WorkerNotFound, NotDrainable
+    """
+    with transaction.atomic():
+        worker = draining.drain_worker(worker_id)
+        doer.record(worker, "Drained.")
+    return worker
+
+
+def undrain(worker_id: int, *, doer: Doer) -> Worker:
+    """Let a draining worker take tasks again.
+
+    Raises:
+        WorkerNotFound, NotDrainable
+    """
+    with transaction.atomic():
+        worker = draining.resume_worker(worker_id)
+        doer.record(worker, "Resumed.")
+    return worker
+
+
+def hold(rate: Rate, key: str, *, delay: timedelta, reason: str, length: str, doer: Doer) -> None:
+    """Let nobody who needs a rate pass for so long; `length` says it in words.
+
+    Raises:
+        InvalidLimit
+    """
+    with transaction.atomic():
+        limits.hold(rate.pk, key, delay=delay, reason=reason)
+        doer.record(rate, f"Held{' ' + key if key else ''} for {length}: {reason}")
+
+
+def lift(rate: Rate, key: str, *, doer: Doer) -> bool:
+    """Let a rate's users pass again. False when it is not held."""
+    with transaction.atomic():
+        done = limits.release_hold(rate.pk, key)
+        if done:
+            doer.record(rate, f"Released the hold of {key}." if key else "Released the hold.")
+    return done
+
+
+def change_places(pipeline: Pipeline, values: dict[str, int | None], *, said: str, doer: Doer) -> None:
+    """Change how many tasks and steps of a pipeline there may be at a time; what is said names the values.
+
+    Raises:
+        InvalidLimit
+    """
+    with transaction.atomic():
+        limits.change_gate(pipeline.pk, values)
+        doer.record(pipeline, said)
+
+
+def change_starts(pipeline: Pipeline, rate: str, values: dict[str, Any], *, said: str, doer: Doer) -> None:
+    """Change the rate of a pipeline's starts; what is said names the values.
+
+    Raises:
+        InvalidLimit
+    """
+    with transaction.atomic():
+        limits.change_rate(rate, **values)
+        doer.record(pipeline, said)
+
+
+def operate(
+    selection: Selection, *, verb: OperationVerb, query: str, said: Callable[[int], str], reason: str, doer: Doer
+) -> Operation:
+    """Have a verb done to all tasks that are selected now; `said` says which, of an estimate of how many.
+
+    Raises:
+        NotForAll
+    """
+    with transaction.atomic():
+        operation = operations.plan(selection, verb=verb, query=query, reason=reason, user=doer.user, by=doer.name)
+        sentence = said(operation.estimate)
+        doer.record(operation, f"{sentence} Reason: {reason}" if reason else sentence, flag=ADDITION)
+    return operation
+
+
+def abort(operation_id: UUID, *, doer: Doer) -> Operation:
+    """Do no further batch of an operation.
+
+    Raises:
+        OperationEnded
+    """
+    with transaction.atomic():
+        operation = operations.abort(operation_id, by=doer.name)
+        tasks = "1 task" if operation.processed == 1 else f"{operation.processed:,} tasks"
+        doer.record(operation, f"Aborted after {tasks}.")
+    return operation

@@ -63,6 +63,7 @@ def describe(
     name: str = "",
     arguments: str | None = None,
     secrets: Sequence[str] = (),
+    logs: str | None = None,
 ) -> FailedTry:
     """A failed try as it is written down, without these secrets. Never raises, whatever the error's own methods do."""
     return FailedTry(
@@ -74,6 +75,7 @@ def describe(
         traceback=masks.hidden(traceback_of(error), secrets),
         elapsed=elapsed,
         arguments=arguments,
+        logs=logs,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from taskqueue import codec, masks
@@ -24,25 +24,32 @@ def cover(task: Task, sight: Sight) -> None:
         cover_rows(task, task.recorded_steps, attempts, sight)  # type: ignore[attr-defined]
 
 
-def cover_rows(task: Task, steps: Iterable[Step], attempts: Iterable[Attempt], sight: Sight) -> None:
+def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], sight: Sight) -> None:
     """The same for a task, its steps and its attempts, however they were read."""
     if sight == Sight.WITHHELD:
-        withhold(task, steps)
+        withhold(task, steps, attempts)
     elif sight == Sight.MASKED:
-        mask(task, list(steps), list(attempts))
+        mask(task, steps, attempts)
 
 
-def withhold(task: Task, steps: Iterable[Step]) -> None:
-    """Leave nothing of what the task was given and made."""
+def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
+    """Leave nothing of what the task was given and made, and of what was logged on the way."""
     task.payload = MASK
     task.result = None if task.result is None else MASK
     task.drift = [note | {"recorded": MASK, "now": note["now"] and MASK} for note in task.drift or []] or None
     for step in steps:
         step.input = None if step.input is None else MASK
         step.output = None if step.output is None else MASK
+    for row in (*steps, *attempts):
+        row.logs = unsaid(row.logs)
 
 
-def mask(task: Task, steps: list[Step], attempts: list[Attempt]) -> None:
+def unsaid(kept: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A log of which can be seen when something was said, and nothing else."""
+    return kept and {**kept, "lines": [[*line[:-1], MASK] for line in kept["lines"]]}
+
+
+def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
     """Mask what is marked as secret, and the same texts wherever else they come up in this task."""
     payload, result = schemas_of(task.pipeline_id)
     values: list[tuple[Task | Step, str, list[Schema]]]
@@ -66,11 +73,25 @@ def mask(task: Task, steps: list[Step], attempts: list[Attempt]) -> None:
             setattr(row, name, masks.hidden(getattr(row, name), secrets))
 
 
-def said_in(task: Task, steps: list[Step], attempts: list[Attempt]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+def said_in(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> Iterator[tuple[Any, tuple[str, ...]]]:
     """Where a secret may come up again: what errors, notes and drift say."""
     yield task, ("error", "drift", "progress_note", "cancel_reason")
-    yield from ((step, ("error",)) for step in steps)
-    yield from ((attempt, ("error_message", "traceback")) for attempt in attempts)
+    yield from ((step, ("error", "logs")) for step in steps)
+    yield from ((attempt, ("error_message", "traceback", "logs")) for attempt in attempts)
+
+
+def is_whole(task: Task, sight: Sight) -> bool:
+    """Whether a viewer sees all of a task's payload."""
+    if sight == Sight.MASKED:
+        return bool(masks.masked(task.payload, schemas_of(task.pipeline_id)[0]) == task.payload)
+    return sight == Sight.WHOLE
+
+
+def has_marks(task: Task, steps: Iterable[Step]) -> bool:
+    """Whether anything that this task or these steps were given or made may be secret."""
+    named = (step_schemas(name) for name in {step.name for step in steps})
+    schemas = [*schemas_of(task.pipeline_id), *(schema for given, made in named for schema in (*given, *made))]
+    return any(map(masks.marks_secrets, schemas))
 
 
 def schemas_of(pipeline: str) -> tuple[Schema, Schema]:

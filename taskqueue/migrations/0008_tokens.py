@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         ("auth", "0012_alter_user_first_name_max_length"),
-        ("taskqueue", "0003_flow_control"),
+        ("taskqueue", "0007_drain"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
