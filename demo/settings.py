@@ -20,14 +20,14 @@ DEBUG: bool = env.bool("DEBUG", default=not DATABASE_URL)
 
 
 def secret_key() -> str:
-    """The environment's SECRET_KEY; in DEBUG a fixed one will do."""
-    key: str = env.str("SECRET_KEY", default="")
-    if key:
-        return key
-    if DEBUG:
-        return "development-only-key-that-protects-nothing-outside-this-machine"
+    """The environment's SECRET_KEY; in DEBUG a fixed one will do, and nowhere else: everybody can read it here."""
+    fixed = "development-only-key-that-protects-nothing-outside-this-machine"
+    key: str = env.str("SECRET_KEY", default=fixed if DEBUG else "")
+    if DEBUG or key not in {"", fixed}:
+        return key or fixed
     raise ImproperlyConfigured(
-        "SECRET_KEY is not set, and DEBUG is off. Set SECRET_KEY to a long random text "
+        "SECRET_KEY is not set, or is the one that everybody can read, and DEBUG is off. "
+        "Set SECRET_KEY to a long random text "
         "(python -c 'import secrets; print(secrets.token_urlsafe(50))'), the same for web and workers."
     )
 
@@ -72,6 +72,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "taskqueue.admin.live.LiveRegions",
+    "demo.policy.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -171,6 +172,11 @@ CSRF_COOKIE_SECURE = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^api/health/"]
 SECURE_HSTS_SECONDS: int = env.int("HSTS_SECONDS", default=3600 if HTTPS else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.bool("HSTS_WHOLE_DOMAIN", default=False)
+# Whether the sub-domains speak HTTPS too is for the domain's owner to know, who says so by HSTS_WHOLE_DOMAIN.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
 # Only behind a proxy that always sets this header itself: otherwise a caller could forge it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
 

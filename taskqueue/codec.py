@@ -6,7 +6,8 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from hashlib import sha256
 from itertools import islice
 from types import GenericAlias
@@ -14,6 +15,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
 
+from taskqueue import masks
 from taskqueue.errors import DefinitionError, Fault, InvalidPayload, TooLarge, Unstorable
 
 DEEPEST = 200
@@ -125,6 +127,8 @@ class Result:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.adapter = adapter_for(function, hints_of(function).get("return", Any))
         self.schema = schema_for(function, self.adapter.json_schema)
+        self.has_secrets = masks.marks_secrets(self.schema)
+        masks.refuse_unmarked(function, self.adapter.core_schema)
 
     def write(self, value: object, *, what: str) -> str:
         """Check a returned value and write it as JSON.
@@ -134,7 +138,9 @@ class Result:
             Unstorable: it fits, but cannot be stored.
         """
         checked = self.adapter.validate_python(value)
-        return dump(lambda: self.adapter.dump_python(checked, **AS_JSON, warnings="error"), what=what)
+        return dump(
+            partial(self.adapter.dump_python, checked, **AGAIN, warnings="error"), reveal=self.has_secrets, what=what
+        )
 
     def read(self, text: str) -> Any:
         """Read what `write` wrote, as the annotated types.
@@ -155,6 +161,7 @@ class Arguments:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.signature = inspect.signature(function)
         self.model = model_of(function, self.signature)
+        masks.refuse_unmarked(function, self.model.__pydantic_core_schema__)
         kinds = {parameter.kind for parameter in self.signature.parameters.values()}
         self.names = list(self.signature.parameters) if kinds <= PLAIN else None
         """The parameters of a function that has none but plain ones."""
@@ -168,7 +175,7 @@ class Arguments:
             Unstorable: one cannot be stored.
         """
         checked = self.model.model_validate(self._by_name(args, kwargs))
-        return dump(lambda: checked.model_dump(**AS_JSON, warnings="none"), what=what)
+        return dump(partial(checked.model_dump, **AGAIN, warnings="none"), reveal=self.has_secrets, what=what)
 
     def read(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read what `write` wrote as the arguments of a call.
@@ -181,6 +188,19 @@ class Arguments:
         for name in self.signature.parameters:
             bound.arguments[name] = getattr(model, field_name(name))
         return bound.args, bound.kwargs
+
+    @cached_property
+    def schema(self) -> Mapping[str, Any]:
+        """The JSON schema of the arguments. What has none is written all the same, and taken for secret as a whole."""
+        try:
+            return self.model.model_json_schema()
+        except PydanticUserError:
+            return masks.ALL_SECRET
+
+    @cached_property
+    def has_secrets(self) -> bool:
+        """Whether any may be secret."""
+        return masks.marks_secrets(self.schema)
 
     def are_equal(self, left: str, right: str) -> bool:
         """Whether two written calls are equal as values of the annotated types: a set is written in any order."""
@@ -213,6 +233,8 @@ class Payload:
         self.whole = len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)
         self.model: type[BaseModel] = kinds[0] if self.whole else model_of(function, self.signature)  # type: ignore[assignment]
         self.schema = schema_for(function, self.model.model_json_schema)
+        self.has_secrets = masks.marks_secrets(self.schema)
+        masks.refuse_unmarked(function, self.model.__pydantic_core_schema__)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Write the arguments of a typed call as the payload's JSON.
@@ -234,11 +256,11 @@ class Payload:
         """
         try:
             model = self.model.model_validate(value)
-            text = dump(lambda: model.model_dump(**AS_JSON, warnings="error"), what="payload")
+            text = dump(partial(model.model_dump, **AGAIN, warnings="error"), reveal=self.has_secrets, what="payload")
             # What a worker could not read again is refused here, where the caller hears of it.
             self.model.model_validate_json(text)
         except ValidationError as error:
-            faults = faults_of(error)
+            faults = masks.hidden_faults(faults_of(error), value, self.schema)
             raise InvalidPayload(f"The payload has {len(faults)} fault{'s' * (len(faults) > 1)}.", faults) from error
         return text
 
@@ -272,18 +294,20 @@ class Payload:
         return examples
 
 
-AS_JSON: dict[str, Any] = {"mode": "json", "by_alias": True, "round_trip": True}
+AGAIN: dict[str, Any] = {"by_alias": True, "round_trip": True}
 """How values are dumped: under the names by which they are read again, and without computed fields."""
 
 
-def dump(dumping: Callable[[], object], *, what: str) -> str:
-    """Write what pydantic dumps as JSON.
+def dump(dumping: Callable[..., object], *, reveal: bool, what: str) -> str:
+    """Write what pydantic dumps as JSON; with `reveal` secrets as they are, for the step that needs them.
 
     Raises:
         Unstorable: it, or a part of it, has no JSON form.
     """
     try:
-        plain = dumping()
+        plain = dumping(mode="json")
+        if reveal:
+            plain = masks.revealed(plain, dumping(mode="python"))
     except ValueError as error:
         raise Unstorable(f"The {what} cannot be stored as JSON: {error}.", [Fault("", str(error))]) from error
     return write(plain, what=what)
@@ -351,18 +375,12 @@ def schema_for(function: Callable[..., Any], make: Callable[[], dict[str, Any]])
     """The JSON schema of what is stored of a function and read again.
 
     Raises:
-        DefinitionError: it would not be the same when it is read again.
+        DefinitionError: there is none.
     """
     try:
-        schema = make()
+        return make()
     except PydanticUserError as error:
         raise unfit(function, error) from error
-    if '"writeOnly": true' in json.dumps(schema, default=str):
-        raise DefinitionError(
-            f"{function.__qualname__} has an annotation that holds a secret, which would be stored as asterisks.",
-            hint="Pass the name of the secret, and look it up in the step that needs it.",
-        )
-    return schema
 
 
 def unfit(function: Callable[..., Any], error: PydanticUserError) -> DefinitionError:

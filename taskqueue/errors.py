@@ -18,6 +18,8 @@
     ├── NotCancellable
     ├── AlreadyPaused
     ├── NotPaused
+    ├── NotPermitted            a deed that the caller has no right to
+    ├── InvalidToken            a token that does not exist, has expired or was revoked
     ├── NotForAll               a verb for many tasks that are all of them, or none
     ├── OperationEnded
     ├── WorkerNotFound
@@ -190,6 +192,18 @@ class NotPaused(TaskqueueError):
     """The pipeline is not paused."""
 
     code = "pipeline-not-paused"
+
+
+class NotPermitted(TaskqueueError):
+    """The caller has no right to do this with this pipeline."""
+
+    code = "not-permitted"
+
+
+class InvalidToken(TaskqueueError):
+    """The token is not valid."""
+
+    code = "invalid-token"
 
 
 class NotForAll(TaskqueueError):

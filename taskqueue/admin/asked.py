@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from django.utils.dateparse import parse_datetime
 
 from taskqueue import codec
 from taskqueue.admin import searches
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.engine.selections import Selection
 from taskqueue.states import TaskStatus
 
@@ -42,8 +43,8 @@ class Asked:
     fault: str = ""
 
 
-def asked_of(parameters: Mapping[str, str], *, may_see_payload: bool) -> Asked:
-    """Read the parameters of an address.
+def asked_of(parameters: Mapping[str, str], rights: Rights) -> Asked:
+    """Read the parameters of an address, and search only in payloads that its reader may see.
 
     Raises:
         IncorrectLookupParameters: a filter has a value that it cannot have.
@@ -64,10 +65,11 @@ def asked_of(parameters: Mapping[str, str], *, may_see_payload: bool) -> Asked:
         has_failed_try=answer_of(given.get("retried", "")),
     )
     try:
-        search = searches.read(given.get("q", "").strip(), may_see_payload=may_see_payload)
+        search = searches.read(given.get("q", "").strip(), may_see_payload=rights.has(Deed.VIEW_PAYLOAD))
     except searches.Unfit as unfit:
         return Asked(filtered, str(unfit))
-    return Asked(with_search(filtered, search))
+    closed = rights.closed_to(Deed.VIEW_PAYLOAD) if search.payload else ()
+    return Asked(replace(with_search(filtered, search), closed=tuple(sorted(closed))))
 
 
 def with_search(filtered: Selection, search: searches.Search) -> Selection:

@@ -16,7 +16,8 @@ from taskqueue.admin.asked import PARAMETERS
 from taskqueue.admin.previews import DONE
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
-from taskqueue.engine.operations import ELIGIBLE
+from taskqueue.engine.operations import ELIGIBLE, NEEDS
+from taskqueue.engine.rights import Rights
 from taskqueue.models import Task
 from taskqueue.states import OperationVerb
 
@@ -54,7 +55,10 @@ class BulkActions(ReadOnlyAdmin[Task]):
             sentence = f"Nothing was {DONE[verb]}: select at most {interventions.LIMIT} tasks at a time."
             self.message_user(request, sentence, messages.ERROR)
             return None
-        tally = interventions.for_each(sorted(chosen, reverse=True), partial(deed, user=request.user.pk))
+        rights = Rights(request.user)
+        rights.know_all()
+        allowed = interventions.permitted(partial(deed, user=request.user.pk), NEEDS[verb], rights)
+        tally = interventions.for_each(sorted(chosen, reverse=True), allowed)
         self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
         return None
 

@@ -57,8 +57,9 @@ def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
         buttons.append(replace(cancel, asks="ask-cancel"))
     if rights.rerun:
         buttons.append(button(task, "rerun", "copy", ABOUT_RERUN, is_enabled=True))
-        edit = button(task, "edit", "pencil", ABOUT_EDIT, is_enabled=True)
-        buttons.append(replace(edit, label="Edit and rerun", is_link=True))
+        if page.shows_payload:
+            edit = button(task, "edit", "pencil", ABOUT_EDIT, is_enabled=True)
+            buttons.append(replace(edit, label="Edit and rerun", is_link=True))
     return buttons
 
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import ADDITION, LogEntry
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from taskqueue.engine import events
+from taskqueue.admin.interventions import doer_of
+from taskqueue.engine import deeds
+from taskqueue.engine.deeds import Doer
 from taskqueue.errors import InvalidEvent, TaskqueueError, Unstorable
 from taskqueue.models import Event, Trigger
 
@@ -73,7 +74,7 @@ class EventSending:
         if request.method not in {"GET", "HEAD", "POST"}:
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         form = EventForm(request.POST) if request.method == "POST" else EventForm(initial=initial_of(request))
-        if form.is_valid() and (event := sent(form, user=request.user.pk or 0)) is not None:
+        if form.is_valid() and (event := sent(form, doer=doer_of(request))) is not None:
             self.message_user(request, *account_of(event))
             return HttpResponseRedirect(reverse("admin:taskqueue_event_change", args=[event.pk]))
         request.current_app = self.admin_site.name
@@ -93,14 +94,11 @@ def initial_of(request: HttpRequest) -> dict[str, str]:
     return {"name": request.GET["name"][:200]} if "name" in request.GET else {}
 
 
-def sent(form: EventForm, *, user: int) -> Event | None:
+def sent(form: EventForm, *, doer: Doer) -> Event | None:
     """Send it, on the record of a user; None when it was refused, and the form then says why."""
     values = form.cleaned_data
     try:
-        with transaction.atomic():
-            event = events.send(values["name"], values["content"], external_id=values["id"])
-            if not event.duplicate:
-                LogEntry.objects.log_actions(user, [event], ADDITION, "Sent by form.", single_object=True)
+        event = deeds.send(values["name"], values["content"], doer=doer, external_id=values["id"], said="Sent by form.")
     except InvalidEvent as error:
         for fault in error.errors:
             name = fault.pointer.strip("/")

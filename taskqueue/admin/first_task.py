@@ -6,16 +6,16 @@ Only a project knows which of its pipelines is harmless, so without `TASKQUEUE["
 from __future__ import annotations
 
 from django.contrib import messages
-from django.contrib.admin.models import ADDITION
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from taskqueue.admin import interventions
+from taskqueue.admin.interventions import doer_of
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
-from taskqueue.engine.intake import enqueue
+from taskqueue.engine import deeds
+from taskqueue.engine.intake import Options
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.errors import TaskqueueError
 from taskqueue.models import Pipeline
 
@@ -23,7 +23,7 @@ from taskqueue.models import Pipeline
 def offered_to(request: HttpRequest) -> Pipeline | None:
     """The pipeline, if there is one with an example payload and the user may send it a task."""
     name = settings().FIRST_TASK
-    if not name or name not in registry.names() or not request.user.has_perm("taskqueue.add_task"):
+    if not name or name not in registry.names() or not Rights(request.user).may(Deed.RUN, name):
         return None
     return Pipeline.objects.filter(pk=name, payload_example__isnull=False).first()
 
@@ -34,9 +34,13 @@ def send(request: HttpRequest) -> HttpResponse:
     if pipeline is None:
         raise PermissionDenied
     try:
-        with transaction.atomic():
-            task = enqueue(pipeline.name, pipeline.payload_example)
-            interventions.record(task, user=request.user.pk or 0, message="Sent from the overview.", flag=ADDITION)
+        task = deeds.submit(
+            pipeline.name,
+            pipeline.payload_example,
+            options=Options(),
+            doer=doer_of(request),
+            said="Sent from the overview.",
+        )
     except TaskqueueError as error:
         messages.error(request, f"The example could not be sent: {error.detail}")
         return HttpResponseRedirect(reverse("admin:index"))

@@ -7,19 +7,19 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from taskqueue.admin import formats, interventions
+from taskqueue.admin import formats
 from taskqueue.admin.budgets import Budget, budget_of
+from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.submission_form import seconds_in
-from taskqueue.engine import limits
+from taskqueue.engine import deeds, limits
+from taskqueue.engine.deeds import Doer
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import Rate, RateUse
 
@@ -73,7 +73,7 @@ class Holds:
         if rate is None:
             return self.gone(request, object_id)
         form = HoldForm(rate, request.POST)
-        if form.is_valid() and held(rate, form, user=request.user.pk or 0):
+        if form.is_valid() and held(rate, form, doer=doer_of(request)):
             self.message_user(request, "The rate is held. Steps and starts that need it wait.", messages.SUCCESS)
             return HttpResponseRedirect(page_of(rate))
         request.method = "GET"  # the page as it is, with what was typed into this one of its forms
@@ -85,8 +85,7 @@ class Holds:
         if rate is None:
             return self.gone(request, object_id)
         key = request.POST.get("key", "").replace("\0", "")
-        use = RateUse(rate=rate, key=key)
-        if interventions.release_hold(use, user=request.user.pk or 0):
+        if deeds.lift(rate, key, doer=doer_of(request)):
             self.message_user(request, "The hold is lifted.", messages.SUCCESS)
         else:
             self.message_user(request, "It is not held.", messages.WARNING)
@@ -114,16 +113,13 @@ class Holds:
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]  # the same
 
 
-def held(rate: Rate, form: HoldForm, *, user: int) -> bool:
+def held(rate: Rate, form: HoldForm, *, doer: Doer) -> bool:
     """Hold it, on the record of a user. False when it was refused, and the form then says why."""
     values, key = form.cleaned_data, form.cleaned_data.get("key", "")
     delay = timedelta(seconds=values["delay"])
     try:
-        with transaction.atomic():
-            limits.hold(rate.pk, key, delay=delay, reason=values["reason"])
-            whose = f" {key}" if key else ""
-            said = f"Held{whose} for {formats.wait_length(values['delay'])}: {values['reason']}"
-            LogEntry.objects.log_actions(user, [rate], CHANGE, said, single_object=True)
+        length = formats.wait_length(values["delay"])
+        deeds.hold(rate, key, delay=delay, reason=values["reason"], length=length, doer=doer)
     except InvalidLimit as error:
         for fault in error.errors:
             name = fault.pointer.strip("/")

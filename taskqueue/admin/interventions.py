@@ -1,4 +1,4 @@
-"""What people do to tasks: one call of the engine, one line in the audit log, in one transaction; and what to tell."""
+"""What people do to tasks, each by a deed of the engine on their record; and what to tell of it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.db import transaction
+from django.http import HttpRequest
 
 from taskqueue.admin import formats
-from taskqueue.engine import clock, control, limits, queries
+from taskqueue.engine import control, deeds, queries
+from taskqueue.engine.deeds import Doer
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
-from taskqueue.models import RateUse, Schedule, Task
+from taskqueue.models import Task
 
 LIMIT = 200
 """Tasks that one request may change."""
@@ -42,12 +43,7 @@ def retry(task_id: UUID, *, user: int, from_step: str | None = None) -> Task:
     Raises:
         TaskNotFound, UnknownStep, NotRetryable
     """
-    with transaction.atomic():
-        before = queries.find(task_id).status
-        task = control.retry(task_id, from_step=from_step)
-        what = f"Retried from step {from_step}" if from_step is not None else "Retried"
-        record(task, user=user, message=f"{what}; it was {before}.")
-    return task
+    return deeds.retry(task_id, doer=Doer(user), from_step=from_step)
 
 
 def cancel(task_id: UUID, *, user: int, reason: str = "") -> Task:
@@ -56,12 +52,7 @@ def cancel(task_id: UUID, *, user: int, reason: str = "") -> Task:
     Raises:
         TaskNotFound, NotCancellable
     """
-    with transaction.atomic():
-        before = queries.find(task_id).status
-        task = control.cancel(task_id, reason=reason)
-        said = f" Reason: {task.cancel_reason}" if task.cancel_reason else ""
-        record(task, user=user, message=f"Cancelled; it was {before}.{said}")
-    return task
+    return deeds.cancel(task_id, doer=Doer(user), reason=reason)
 
 
 def rerun(task_id: UUID, *, user: int, payload: Any = control.SAME) -> Task:
@@ -70,41 +61,22 @@ def rerun(task_id: UUID, *, user: int, payload: Any = control.SAME) -> Task:
     Raises:
         TaskNotFound, UnknownPipeline, InvalidPayload
     """
-    with transaction.atomic():
-        task = control.rerun(task_id, payload=payload)
-        how = "" if payload is control.SAME else " with an edited payload"
-        record(queries.find(task_id), user=user, message=f"Reran{how} as {task.pk}.")
-        record(task, user=user, message=f"Made as a rerun of {task_id}{how}.", flag=ADDITION)
-    return task
+    return deeds.rerun(task_id, doer=Doer(user), payload=payload)
 
 
-def run_now(schedule: Schedule, *, user: int) -> Task:
-    """Make a task as a schedule's next tick would, on the record of a user.
-
-    Raises:
-        UnknownPipeline, InvalidPayload, TooLarge
-    """
-    with transaction.atomic():
-        task = clock.run_now(schedule.pipeline_id)
-        if not task.duplicate:
-            LogEntry.objects.log_actions(user, [schedule], CHANGE, f"Ran now as {task.pk}.", single_object=True)
-            record(task, user=user, message="Made by hand from its schedule.", flag=ADDITION)
-    return task
+def doer_of(request: HttpRequest) -> Doer:
+    """Who does it, for the record."""
+    return Doer(request.user.pk, request.user.get_username())
 
 
-def release_hold(use: RateUse, *, user: int) -> bool:
-    """Let a rate's users pass again, on the record of a user. False when it is not held any more."""
-    with transaction.atomic():
-        done = limits.release_hold(use.rate_id, use.key)
-        if done:
-            what = f"Released the hold of {use.key}." if use.key else "Released the hold."
-            LogEntry.objects.log_actions(user, [use.rate], CHANGE, what, single_object=True)
-    return done
+def permitted(verb: Verb, deed: Deed, rights: Rights) -> Verb:
+    """The verb, for tasks with which the user may do this; others raise NotPermitted."""
 
+    def do(task_id: UUID) -> Task:
+        rights.require(deed, queries.pipeline_of(task_id))
+        return verb(task_id)
 
-def record(task: Task, *, user: int, message: str, flag: int = CHANGE) -> None:
-    """Write down who did what to a task."""
-    LogEntry.objects.log_actions(user, [task], flag, message, single_object=True)
+    return do
 
 
 def for_each(task_ids: Iterable[UUID], verb: Verb) -> Tally:

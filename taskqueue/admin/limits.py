@@ -18,7 +18,7 @@ from taskqueue.admin import formats, interventions, markup
 from taskqueue.admin.budgets import Budget, budget_of
 from taskqueue.admin.holds import Holds
 from taskqueue.admin.readonly import ChangeableAdmin, ReadOnlyAdmin
-from taskqueue.engine import limits, queries
+from taskqueue.engine import deeds, limits, queries
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import Gate, Rate, RateUse
 
@@ -207,9 +207,8 @@ class RateUseAdmin(ReadOnlyAdmin[RateUse]):
     @admin.action(description="Release the hold of selected rates", permissions=["release"])
     def release_holds(self, request: HttpRequest, queryset: QuerySet[RateUse]) -> None:
         """Let their users pass again."""
-        user: Any = request.user.pk
         chosen = queryset.filter(held_until__gt=Now()).order_by("pk")[: interventions.LIMIT]
-        done = sum(interventions.release_hold(use, user=user) for use in chosen)
+        done = sum(deeds.lift(use.rate, use.key, doer=interventions.doer_of(request)) for use in chosen)
         sentence = f"{formats.count_of(done, 'hold')} released." if done else "None of them is held."
         self.message_user(request, sentence, messages.SUCCESS if done else messages.WARNING)
 

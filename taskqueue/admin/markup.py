@@ -69,6 +69,11 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
     )
 
 
+def dated(word: str, when: datetime, now: datetime) -> SafeString:
+    """A word and its time: `revoked 3d ago`."""
+    return format_html("{} {}", word, moment(when, now))
+
+
 def preformatted(value: object) -> SafeString:
     """A JSON value laid out for reading."""
     return format_html('<pre class="tq-code" tabindex="0">{}</pre>', formats.excerpt(value).text)

@@ -38,6 +38,7 @@ PLACES: Final = (
     Place("Schedules", "calendar", "taskqueue.schedule"),
     Place("Rates", "gauge", "taskqueue.rate"),
     Place("Operations", "stack", "taskqueue.operation"),
+    Place("Tokens", "ring", "taskqueue.token"),
     Place("Audit", "book", "admin.logentry"),
 )
 

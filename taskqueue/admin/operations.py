@@ -6,10 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -21,21 +19,15 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from taskqueue.admin import formats, markup, previews
 from taskqueue.admin.asked import asked_of
-from taskqueue.admin.exports import SEES_PAYLOADS
+from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
-from taskqueue.engine import operations, selections
+from taskqueue.engine import deeds, operations, selections
+from taskqueue.engine.rights import NEEDS, VIEW, Rights
 from taskqueue.engine.selections import Selection
 from taskqueue.errors import NotForAll, OperationEnded
 from taskqueue.models import Operation
 from taskqueue.states import OperationVerb
-
-RIGHTS = {
-    OperationVerb.RETRY: "taskqueue.retry_task",
-    OperationVerb.CANCEL: "taskqueue.cancel_task",
-    OperationVerb.RERUN: "taskqueue.add_task",
-}
-SEES_TASKS = "taskqueue.view_task"
 
 
 class Unmeant(Exception):
@@ -123,18 +115,15 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
 
     def start(self, request: HttpRequest, verb: OperationVerb, selection: Selection, reason: str) -> HttpResponse:
         """Start it, with one entry in the audit log."""
-        with transaction.atomic():
-            operation = operations.plan(
-                selection,
-                verb=verb,
-                query=request.GET.urlencode(),
-                reason=reason,
-                user=request.user.pk or 0,
-                by=request.user.get_username(),
-            )
-            said = f"{verb.capitalize()} {previews.about(operation.estimate)}: {words_of(operation.query)}."
-            said = f"{said} Reason: {reason}" if reason else said
-            LogEntry.objects.log_actions(request.user.pk or 0, [operation], ADDITION, said, single_object=True)
+        query = request.GET.urlencode()
+        operation = deeds.operate(
+            selection,
+            verb=verb,
+            query=query,
+            said=lambda estimate: f"{verb.capitalize()} {previews.about(estimate)}: {words_of(query)}.",
+            reason=reason,
+            doer=doer_of(request),
+        )
         return HttpResponseRedirect(reverse("admin:taskqueue_operation_change", args=[operation.pk]))
 
     def abort_view(self, request: HttpRequest, operation_id: Any) -> HttpResponse:
@@ -145,14 +134,12 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         if not may(request, OperationVerb(operation.verb)):
             raise PermissionDenied
         try:
-            with transaction.atomic():
-                operation = operations.abort(operation.pk, by=request.user.get_username())
-                said = f"Aborted after {formats.count_of(operation.processed, 'task')}."
-                LogEntry.objects.log_actions(request.user.pk or 0, [operation], CHANGE, said, single_object=True)
+            operation = deeds.abort(operation.pk, doer=doer_of(request))
         except OperationEnded as error:
             self.message_user(request, error.detail, messages.WARNING)
         else:
-            self.message_user(request, f"The operation is aborted. {said}", messages.SUCCESS)
+            done = formats.count_of(operation.processed, "task")
+            self.message_user(request, f"The operation is aborted. Aborted after {done}.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:taskqueue_operation_change", args=[operation_id]))
 
     def change_view(
@@ -187,7 +174,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
 
 def may(request: HttpRequest, verb: OperationVerb) -> bool:
     """Whether the user may do this to tasks; nothing to those that they may not see."""
-    return request.user.has_perms([SEES_TASKS, RIGHTS[verb]])
+    return request.user.has_perms([VIEW, NEEDS[operations.NEEDS[verb]]])
 
 
 def meant(request: HttpRequest, verb: OperationVerb) -> Selection:
@@ -197,7 +184,7 @@ def meant(request: HttpRequest, verb: OperationVerb) -> Selection:
         Unmeant
     """
     try:
-        asked = asked_of(request.GET.dict(), may_see_payload=request.user.has_perm(SEES_PAYLOADS))
+        asked = asked_of(request.GET.dict(), Rights(request.user))
         if asked.fault:
             raise Unmeant(asked.fault)
         return operations.eligible(verb, asked.selection)

@@ -6,16 +6,15 @@ from functools import partial
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from taskqueue.engine import control
+from taskqueue.admin.interventions import doer_of
+from taskqueue.engine import deeds
 from taskqueue.errors import TaskqueueError, UnknownPipeline
 from taskqueue.models import Pipeline
 
@@ -34,14 +33,14 @@ class Pauses:
 
     def get_urls(self) -> list[URLPattern]:
         """Both before the stock ones, which would take them for names."""
-        deeds = {"pause": self.pause_view, "resume": self.resume_view}
+        views = {"pause": self.pause_view, "resume": self.resume_view}
         ours = [
             path(
                 f"<path:object_id>/{noun}/",
                 self.admin_site.admin_view(require_POST(view)),
                 name=f"taskqueue_pipeline_{noun}",
             )
-            for noun, view in deeds.items()
+            for noun, view in views.items()
         ]
         return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
 
@@ -54,7 +53,7 @@ class Pauses:
         if not reason:
             return self.ask(request, object_id, was_asked=given is not None)
         sentence = "The pipeline is paused. Tasks that run stop after the step that they are in."
-        return self.do(request, object_id, f"Paused: {reason}", sentence, reason=reason)
+        return self.do(request, object_id, sentence, reason=reason)
 
     def ask(self, request: HttpRequest, object_id: str, *, was_asked: bool) -> HttpResponse:
         """Ask why, for those who ask why their tasks wait."""
@@ -76,24 +75,19 @@ class Pauses:
 
     def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let it go on."""
-        return self.do(request, object_id, "Resumed.", "The pipeline goes on.", reason=None)
+        return self.do(request, object_id, "The pipeline goes on.", reason=None)
 
-    def do(
-        self, request: HttpRequest, object_id: str, entry: str, sentence: str, *, reason: str | None
-    ) -> HttpResponse:
+    def do(self, request: HttpRequest, object_id: str, sentence: str, *, reason: str | None) -> HttpResponse:
         """Do one of them, write down who did it, and show the pipeline, or the list if that was in view."""
         if not request.user.has_perm(NEEDS):
             raise PermissionDenied
-        name = unquote(object_id)
+        name, doer = unquote(object_id), doer_of(request)
         back = LIST() if request.GET.get("back") == "list" else reverse(PAGE, args=[object_id])
         try:
-            with transaction.atomic():
-                pipeline = (
-                    control.resume_pipeline(name)
-                    if reason is None
-                    else control.pause_pipeline(name, reason=reason, by=request.user.get_username())
-                )
-                LogEntry.objects.log_actions(request.user.pk or 0, [pipeline], CHANGE, entry, single_object=True)
+            if reason is None:
+                deeds.resume(name, doer=doer)
+            else:
+                deeds.pause(name, reason=reason, doer=doer)
         except UnknownPipeline as error:
             self.message_user(request, error.detail, messages.WARNING)
             return HttpResponseRedirect(LIST())

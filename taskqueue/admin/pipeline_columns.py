@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats
 from taskqueue.admin.budgets import budget_of
 from taskqueue.admin.pipeline_figures import capped, day_of, figures_of, share_of
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.models import Gate, Pipeline, RateUse
 
 PAUSE, RUN = "taskqueue.pause_pipeline", "taskqueue.add_task"
@@ -31,9 +32,9 @@ class PipelineChangeList(ChangeList):
         found = figures_of(row.pk for row in rows)
         rates = {gate.rate_id for row in rows if (gate := gate_of(row)) and gate.rate_id and not gate.rate_is_keyed}
         uses = {use.rate_id: use for use in RateUse.objects.filter(rate__in=rates, key="")}
-        may_pause = request.user.has_perm(PAUSE)
+        may_pause, closed = request.user.has_perm(PAUSE), Rights(request.user).closed_to(Deed.RUN)
         for row in rows:
-            row.figures, row.may_pause = found[row.pk], may_pause
+            row.figures, row.may_pause, row.is_closed = found[row.pk], may_pause, row.pk in closed
             gate = gate_of(row)
             row.use = uses.get(gate.rate_id or "") if gate is not None else None
         self.result_list = rows
@@ -106,8 +107,10 @@ class PipelineColumns:
         return f"{formats.duration(found.median)} / {formats.duration(found.longest)}"
 
     @admin.display(description="Actions")
-    def shown_deeds(self, pipeline: Pipeline) -> SafeString:
+    def shown_deeds(self, pipeline: Any) -> SafeString | str:
         """The way to the form that submits a task."""
+        if pipeline.is_closed:
+            return ""
         address = reverse("admin:taskqueue_pipeline_submit", args=[quote(pipeline.pk)])
         return format_html(
             '<a class="tq-button" href="{}" aria-label="Submit a task of {}">Submit</a>', address, pipeline

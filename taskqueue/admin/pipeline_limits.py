@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from taskqueue.admin import formats
+from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.limits import NUMBERS, GateForm, RateForm
-from taskqueue.engine import limits
+from taskqueue.engine import deeds, limits
+from taskqueue.engine.deeds import Doer
 from taskqueue.models import Gate, Pipeline, Rate
 
 CHANGE_GATE, CHANGE_RATE = "taskqueue.change_gate", "taskqueue.change_rate"
@@ -93,22 +93,21 @@ class PipelineLimits:
         elif not form.is_valid():
             return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
         elif form.changed_data:
-            with transaction.atomic():
-                written(form)
-                pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id))
-                LogEntry.objects.log_actions(
-                    request.user.pk or 0, [pipeline], CHANGE, sentence_of(form), single_object=True
-                )
+            pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id))
+            written(pipeline, form, doer=doer_of(request))
             self.message_user(request, "The limits are changed. They hold from the next start on.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))
 
 
-def written(form: PlacesForm | StartsForm) -> None:
-    """Let the engine write it."""
+def written(pipeline: Pipeline, form: PlacesForm | StartsForm, *, doer: Doer) -> None:
+    """Let the engine write it, on the record of a user."""
+    said = sentence_of(form)
     if isinstance(form, PlacesForm):
-        limits.change_gate(form.instance.pk, {name: form.cleaned_data[name] for name in limits.GATE_FIELDS})
+        values = {name: form.cleaned_data[name] for name in limits.GATE_FIELDS}
+        deeds.change_places(pipeline, values, said=said, doer=doer)
     else:
-        limits.change_rate(form.instance.pk, **{name: form.cleaned_data[name] for name in NUMBERS})
+        values = {name: form.cleaned_data[name] for name in NUMBERS}
+        deeds.change_starts(pipeline, form.instance.pk, values, said=said, doer=doer)
 
 
 def sentence_of(form: PlacesForm | StartsForm) -> str:

@@ -23,6 +23,7 @@ from taskqueue.admin.pipeline_limits import CHANGE_GATE, CHANGE_RATE, PipelineLi
 from taskqueue.admin.pipeline_page import PipelinePage, page_of
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.submissions import Submissions
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.models import Pipeline, Rate
 
 
@@ -100,7 +101,7 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
         "switch": switch_of(pipeline, may_pause=may_pause),
         "pause": pause_of(pipeline),
         "may_pause": may_pause,
-        "may_run": user.has_perm(RUN),
+        "may_run": Rights(user).may(Deed.RUN, pipeline.name),
         "graph": step_graph.drawn(page.nodes),
         "rate_says": says_of(page.gate.rate) if page.gate is not None and page.gate.rate is not None else "",
         "retry": formats.waits(pipeline.retry),

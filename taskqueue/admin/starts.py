@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import BooleanField, Case, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import JSONObject, Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -18,6 +18,8 @@ from django.views.decorators.http import require_POST
 from taskqueue.admin import formats, interventions, markup
 from taskqueue.admin.filters import KnownChoices, PipelineFilter
 from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.engine import deeds
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.errors import TaskqueueError
 from taskqueue.models import Schedule, Skip, Task
 from taskqueue.states import SkipKind
@@ -83,7 +85,10 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
         """Schedules with the task of their last tick, and the database's present moment."""
         of_tick = Task.objects.filter(pipeline=OuterRef("pipeline"), cron_at=OuterRef("last_at"))
         last = of_tick.values(told=JSONObject(id="id", status="status"))[:1]
-        return Schedule.objects.select_related("pipeline").annotate(seen_at=Now(), last_task=Subquery(last))
+        closed = Rights(request.user).closed_to(Deed.RUN)
+        is_closed = Case(When(pipeline__in=closed, then=True), default=False, output_field=BooleanField())
+        schedules = Schedule.objects.select_related("pipeline")
+        return schedules.annotate(seen_at=Now(), last_task=Subquery(last), is_closed=is_closed)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; the button only for those who may submit tasks."""
@@ -103,8 +108,10 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
         if schedule is None:
             self.message_user(request, f"No clock starts {unquote(object_id)}.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))
+        if not Rights(request.user).may(Deed.RUN, schedule.pipeline_id):
+            raise PermissionDenied
         try:
-            task = interventions.run_now(schedule, user=request.user.pk or 0)
+            task = deeds.run_now(schedule, doer=interventions.doer_of(request))
         except TaskqueueError as error:
             self.message_user(request, f"No task was made: {error.detail}", messages.ERROR)
             return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))
@@ -148,8 +155,10 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
         return format_html('<a href="{}">{}</a>', address, markup.badge(schedule.last_task["status"]))
 
     @admin.display(description="Actions")
-    def shown_deeds(self, schedule: Schedule) -> SafeString:
+    def shown_deeds(self, schedule: Any) -> SafeString | str:
         """The button; it sends the list's form to where a task is made."""
+        if schedule.is_closed:
+            return ""
         return format_html(
             '<button type="submit" class="tq-button" formmethod="post" formaction="{}" aria-label="Run {} now"'
             ' title="Makes a task as the next tick would. The clock goes on as before.">Run now</button>',

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.models import ADDITION
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -14,15 +13,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from taskqueue.admin import interventions
+from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.submission_form import SubmissionForm
 from taskqueue.definitions import PipelineDefinition, registry
-from taskqueue.engine.intake import Options, enqueue
+from taskqueue.engine import deeds
+from taskqueue.engine.deeds import Doer
+from taskqueue.engine.intake import Options
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.errors import InvalidOptions, InvalidPayload, TaskqueueError, UnknownPipeline, Unstorable
 from taskqueue.models import Pipeline, Task
-
-NEEDS = "taskqueue.add_task"
-"""As `POST /api/tasks` does."""
 
 
 class Submissions:
@@ -41,7 +40,7 @@ class Submissions:
 
     def submit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The form, and what it sends."""
-        if not request.user.has_perm(NEEDS):
+        if not Rights(request.user).may(Deed.RUN, unquote(object_id)):
             raise PermissionDenied
         if request.method not in {"GET", "HEAD", "POST"}:
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
@@ -54,7 +53,7 @@ class Submissions:
         form = SubmissionForm(
             payload.json_schema(), payload.example(), request.POST if request.method == "POST" else None
         )
-        if form.is_valid() and (task := submitted(definition, form, user=request.user.pk or 0)) is not None:
+        if form.is_valid() and (task := submitted(definition, form, doer=doer_of(request))) is not None:
             self.message_user(request, *account_of(task))
             return HttpResponseRedirect(reverse("admin:taskqueue_task_change", args=[task.pk]))
         return self.show_form(request, definition, form)
@@ -75,7 +74,7 @@ class Submissions:
         return TemplateResponse(request, "admin/taskqueue/pipeline/submit.html", context)
 
 
-def submitted(definition: PipelineDefinition, form: SubmissionForm, *, user: int) -> Task | None:
+def submitted(definition: PipelineDefinition, form: SubmissionForm, *, doer: Doer) -> Task | None:
     """Hand the task in, on the record of a user; None when it was refused, and the form then says why."""
     values = form.cleaned_data
     try:
@@ -87,9 +86,7 @@ def submitted(definition: PipelineDefinition, form: SubmissionForm, *, user: int
                 run_at=starting_time(values),
                 labels=values["labels"],
             )
-            task = enqueue(definition.name, form.payload(), options=options)
-            if not task.duplicate:
-                interventions.record(task, user=user, message="Submitted by form.", flag=ADDITION)
+            task = deeds.submit(definition.name, form.payload(), options=options, doer=doer, said="Submitted by form.")
     except (InvalidPayload, Unstorable) as error:
         form.tell(error.errors)
     except InvalidOptions as error:

@@ -12,10 +12,11 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
-from taskqueue.admin import formats, interventions
+from taskqueue.admin import covered, formats, interventions
 from taskqueue.admin.rerun_form import RerunForm
 from taskqueue.admin.step_reads import text_of
-from taskqueue.engine import queries
+from taskqueue.engine import queries, sights
+from taskqueue.engine.rights import Rights, Sight
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Step, Task
 
@@ -45,7 +46,7 @@ class TaskDoors:
         """A payload, a result, or a step's input, output or log, as a file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        text = stored(object_id, what)
+        text = stored(object_id, what, Rights(request.user))
         if text is None:
             return HttpResponseNotFound("There is nothing of that name.")
         return HttpResponse(
@@ -63,6 +64,10 @@ class TaskDoors:
         except (ValueError, TaskNotFound):
             missing: HttpResponse = self.not_found(request, object_id)
             return missing
+        if not self.rights(request, pipeline=task.pipeline_id).rerun:
+            raise PermissionDenied(f"You may not run tasks of pipeline {task.pipeline_id!r}.")
+        if not sights.is_whole(task, Rights(request.user).sight(task.pipeline_id)):
+            raise PermissionDenied("You may not see the whole payload, so you cannot edit it.")
         form = RerunForm(task, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and "check" not in request.POST:
             copy = form.attempt(partial(self.rerun_with, task, request))
@@ -92,17 +97,21 @@ class TaskDoors:
         return TemplateResponse(request, "admin/taskqueue/task/rerun.html", context)
 
 
-def stored(object_id: str, what: str) -> str | None:
-    """The JSON text that is stored under a name; None when there is none."""
+def stored(object_id: str, what: str, rights: Rights) -> str | None:
+    """The JSON text that is stored under a name, as its viewer may see it; None when there is none."""
+    column, _, row = what.partition("-")
+    is_of_step = column in {"input", "output", "logs"} and row.isdecimal() and len(row) <= 18
+    if what not in {"payload", "result"} and not is_of_step:
+        return None
     try:
         task_id = UUID(object_id)
-    except ValueError:
+        sight = rights.sight(queries.pipeline_of(task_id))
+    except (ValueError, TaskNotFound):
         return None
-    column, _, row = what.partition("-")
+    if sight != Sight.WHOLE:
+        return covered.stored(task_id, what, sight)
     if what in {"payload", "result"}:
         tasks = Task.objects.filter(pk=task_id)
         return tasks.annotate(text=text_of(what)).values_list("text", flat=True).first()
-    if column not in {"input", "output", "logs"} or not row.isdecimal() or len(row) > 18:
-        return None
     steps = Step.objects.filter(task=task_id, pk=int(row))
     return steps.annotate(text=text_of(column)).values_list("text", flat=True).first()

@@ -17,10 +17,9 @@ from taskqueue.admin import columns, pagination, searches, strip, tabs
 from taskqueue.admin.asked import Asked, asked_of
 from taskqueue.admin.pagination import CappedPaginator
 from taskqueue.engine import selections
+from taskqueue.engine.rights import Rights
 from taskqueue.engine.selections import Selection
 from taskqueue.models import Task
-
-SEES_PAYLOADS = "taskqueue.view_task_payload"
 
 
 class IdPaginator(CappedPaginator):
@@ -74,7 +73,7 @@ class TaskChangeList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """What is asked for."""
-        self.asked = asked_of(request.GET, may_see_payload=request.user.has_perm(SEES_PAYLOADS))
+        self.asked = asked_of(request.GET, Rights(request.user))
         tasks = super().get_queryset(request, exclude_parameters)
         if self.asked.fault:
             return tasks.none()

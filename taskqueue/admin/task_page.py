@@ -16,12 +16,13 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import columns, formats, step_reads
+from taskqueue.admin import columns, covered, formats, step_reads
 from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_rows import Record, StepRow, rows_of
 from taskqueue.admin.timeline import Timeline, timeline_of
 from taskqueue.engine.reasons import Holder
+from taskqueue.engine.rights import Rights
 from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import PipelineStep, Task
@@ -86,6 +87,8 @@ class TaskPage:
     next_run_at: datetime | None
     percent: int | None
     payload: Excerpt
+    shows_payload: bool
+    """Whether nothing of it is masked, so that it can be edited."""
     result: Excerpt | None
     drift: list[DriftRow] = field(default_factory=list)
     reruns: list[UUID] = field(default_factory=list)
@@ -122,11 +125,12 @@ class TaskPage:
         return older
 
 
-def page_of(task_id: UUID, *, show_all: bool = False) -> TaskPage:
+def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPage:
     """Read a task's page; a fixed number of queries, and those that tell why it waits.
 
     Args:
         task_id: the task.
+        rights: of the viewer, who sees so much of payload, results, steps and what they logged.
         show_all: more of its steps than those that matter, if there are many.
 
     Raises:
@@ -135,6 +139,7 @@ def page_of(task_id: UUID, *, show_all: bool = False) -> TaskPage:
     task = read(task_id)
     now: datetime = task.seen_at
     record = record_of(task, now, show_all=show_all)
+    shows_payload = covered.cover(record, rights.sight(task.pipeline_id))
     rows = rows_of(record)
     done = sum(status == StepStatus.SUCCEEDED for _row, status in record.outline.steps)
     return TaskPage(
@@ -153,6 +158,7 @@ def page_of(task_id: UUID, *, show_all: bool = False) -> TaskPage:
         next_run_at=None if task.status in (*ENDED, TaskStatus.RUNNING) else task.due_at,
         percent=None if task.progress is None else round(task.progress * 100),
         payload=excerpt_of(task, "payload"),
+        shows_payload=shows_payload,
         result=excerpt_of(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
         drift=drift_of(task),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),

@@ -24,7 +24,9 @@ from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.task_doors import TaskDoors
 from taskqueue.admin.task_list import TaskChangeList
 from taskqueue.admin.task_page import TaskPage, page_of
-from taskqueue.errors import TaskNotFound, TaskqueueError
+from taskqueue.engine import rights
+from taskqueue.engine.rights import Deed
+from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
 
 
@@ -72,15 +74,16 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         """Whether the user may make new tasks."""
         return self.rights(request).rerun
 
-    def rights(self, request: HttpRequest) -> Rights:
-        """What the user may do to tasks; nothing to those that they may not see."""
+    def rights(self, request: HttpRequest, *, pipeline: str | None = None) -> Rights:
+        """What the user may do to tasks, of this pipeline or in general; nothing to those that they may not see."""
         if not self.has_view_permission(request):
             return Rights()
-        return Rights(
-            retry=request.user.has_perm("taskqueue.retry_task"),
-            cancel=request.user.has_perm("taskqueue.cancel_task"),
-            rerun=request.user.has_perm("taskqueue.add_task"),
+        known = rights.Rights(request.user)
+        retry, cancel, rerun = (
+            known.may(deed, pipeline) if pipeline is not None else request.user.has_perm(rights.NEEDS[deed])
+            for deed in (Deed.RETRY, Deed.CANCEL, Deed.RUN)
         )
+        return Rights(retry=retry, cancel=cancel, rerun=rerun)
 
     def get_urls(self) -> list[URLPattern]:
         """The buttons' addresses, before the stock ones, which would take them for ids."""
@@ -101,29 +104,34 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
             raise PermissionDenied
         from_step = request.POST.get("from_step", "").replace("\0", "") or None
         sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
-        return self.answer(request, object_id, partial(interventions.retry, from_step=from_step), "retry", sentence)
+        verb = partial(interventions.retry, from_step=from_step)
+        return self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task, for a reason if the form has one."""
         if not self.rights(request).cancel:
             raise PermissionDenied
         verb = partial(interventions.cancel, reason=request.POST.get("reason", "").strip()[:300])
-        return self.answer(request, object_id, verb, "cancel", "The task is cancelled.")
+        return self.answer(request, object_id, verb, Deed.CANCEL, "cancel", "The task is cancelled.")
 
     def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Make a new task from the same payload, and go to its page."""
         if not self.rights(request).rerun:
             raise PermissionDenied
-        return self.answer(
-            request, object_id, interventions.rerun, "rerun", "This is a new task from the same payload."
-        )
+        sentence = "This is a new task from the same payload."
+        return self.answer(request, object_id, interventions.rerun, Deed.RUN, "rerun", sentence)
 
-    def answer(self, request: HttpRequest, object_id: str, verb: Any, infinitive: str, sentence: str) -> HttpResponse:
+    def answer(
+        self, request: HttpRequest, object_id: str, verb: Any, deed: Deed, infinitive: str, sentence: str
+    ) -> HttpResponse:
         """Do something to one task and show it, or say why it could not be done."""
+        allowed = interventions.permitted(partial(verb, user=request.user.pk), deed, rights.Rights(request.user))
         try:
-            task = verb(UUID(object_id), user=request.user.pk)
+            task = allowed(UUID(object_id))
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
+        except NotPermitted as error:
+            raise PermissionDenied(error.detail) from error
         except TaskqueueError as error:
             why = interventions.reason(UUID(object_id), error)
             self.message_user(request, f"Cannot {infinitive}: {why}", messages.ERROR)
@@ -141,7 +149,7 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
             return HttpResponseNotAllowed(["GET", "HEAD"])
         try:
             show_all = request.GET.get("steps") == "all"
-            page = page_of(UUID(object_id), show_all=show_all)
+            page = page_of(UUID(object_id), rights.Rights(request.user), show_all=show_all)
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
         request.current_app = self.admin_site.name
@@ -150,7 +158,7 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
             "title": f"{page.task.pipeline_id} {page.task.key}".strip(),
             "opts": self.opts,
             "media": self.media,
-            **shown(page, self.rights(request)),
+            **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),
             "show_all": show_all,
             **(extra_context or {}),
         }
@@ -162,17 +170,17 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
 
 
-def shown(page: TaskPage, rights: Rights) -> dict[str, Any]:
+def shown(page: TaskPage, may: Rights) -> dict[str, Any]:
     """What the template of a task's page needs."""
     return {
         "page": page,
         "status_badge": markup.badge(page.task.status),
         "facts": facts_of(page),
         "history": deeds_of(page.history, page.now),
-        "buttons": buttons_of(page, rights),
+        "buttons": buttons_of(page, may),
         "neighbours": neighbours_of(page),
-        "may_retry": rights.retry,
-        "may_cancel": rights.cancel,
+        "may_retry": may.retry,
+        "may_cancel": may.cancel,
         "why_no_retry": why_no_retry_from(page.task),
         "again": markup.icon("again"),
     }

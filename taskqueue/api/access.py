@@ -1,14 +1,23 @@
-"""Who may call: a logged-in staff user with the permission for the deed; in DEBUG also anyone on this machine."""
+"""Who may call: a token or a logged-in staff user with the permission for the deed; in DEBUG anyone on this machine."""
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.http.request import split_domain_port
-from rest_framework.authentication import SessionAuthentication
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.permissions import BasePermission
+from rest_framework.throttling import BaseThrottle
+
+from taskqueue.api.problems import TokenRefused
+from taskqueue.engine import tokens
+from taskqueue.engine.deeds import Doer
+from taskqueue.engine.rights import Rights
+from taskqueue.errors import InvalidToken
+from taskqueue.models import Token
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -23,10 +32,60 @@ class Access(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether this request may go on."""
-        if is_open_to(request):
+        if is_unchecked(request):
             return True
         needs = getattr(view, "needs", {}).get("GET" if request.method == "HEAD" else request.method, ())
-        return is_staff(request.user) and bool(request.user.has_perms(needs))
+        may_enter = isinstance(request.auth, Token) or is_staff(request.user)
+        return may_enter and bool(request.user.has_perms(needs))
+
+
+class BearerToken(BaseAuthentication):
+    """`Authorization: Bearer …`. No CSRF token is asked for: a browser never sends this by itself."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Token] | None:
+        """The token's user and the token; None without one, so that a session may do.
+
+        Raises:
+            TokenRefused: what came is no valid token. A session beside it does not count then.
+        """
+        secret = secret_of(request)
+        if secret is None:
+            return None
+        try:
+            token = tokens.find(secret)
+        except InvalidToken as error:
+            raise TokenRefused(error.detail) from error
+        return token.user, token
+
+    def authenticate_header(self, request: Request) -> str:
+        """A challenge, so that a request without any login is answered 401 and one without permission 403."""
+        fault = "" if secret_of(request) is None else ', error="invalid_token"'
+        return f'Bearer realm="taskqueue"{fault}'
+
+
+def secret_of(request: Request) -> str | None:
+    """What the request brings as a bearer token; None if it brings nothing of the kind."""
+    scheme, _space, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+class TokenRate(BaseThrottle):
+    """Lets a token make as many requests as it may, over all processes."""
+
+    def __init__(self) -> None:
+        self.seconds: int | None = None
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        """Whether there is room for this one."""
+        if not isinstance(request.auth, Token):
+            return True
+        wait = tokens.wait_of(request.auth)
+        self.seconds = math.ceil(wait.total_seconds())
+        return not wait
+
+    def wait(self) -> int | None:
+        """In how many seconds there is."""
+        return self.seconds
 
 
 class StaffSession(SessionAuthentication):
@@ -35,6 +94,22 @@ class StaffSession(SessionAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """A challenge, so that a request without a login is answered 401 and one without permission 403."""
         return 'Session realm="admin"'
+
+
+def rights_of(request: Request) -> Rights:
+    """What the caller may do with pipelines."""
+    return Rights(None if is_unchecked(request) else request.user)
+
+
+def doer_of(request: Request) -> Doer:
+    """Who calls, for the record."""
+    token = request.auth.name if isinstance(request.auth, Token) else ""
+    return Doer(request.user.pk, request.user.get_username() or "somebody on this machine", token)
+
+
+def is_unchecked(request: Request) -> bool:
+    """Whether nothing is asked of this caller. In DEBUG too a token is held to its rights."""
+    return request.auth is None and is_open_to(request)
 
 
 def is_staff(user: Any) -> bool:

@@ -11,8 +11,12 @@ SETTINGS: Final[dict[str, Any]] = {
         "Durable multi-step tasks: submit one, watch it, retry it.\n\n"
         "Times are RFC 3339 in UTC, ids are UUIDv7, bodies are JSON, and nothing ends in a slash. Every refusal is "
         "`application/problem+json` (RFC 9457); programs compare its `code`, which never changes.\n\n"
-        "Callers are logged-in staff users of the admin, with its session cookie and its CSRF token in the header "
-        "`X-CSRFToken`. While `DEBUG` is on, callers on the same machine need no login."
+        "Callers bring a token (`Authorization: Bearer …`), or are logged-in staff users of the admin, with its "
+        "session cookie and its CSRF token in the header `X-CSRFToken`. While `DEBUG` is on, callers on the same "
+        "machine need neither. What a caller may do is a matter of Django's permissions: `view_task` to look, "
+        "`add_task` to submit and rerun, `retry_task`, `cancel_task`, `view_pipeline`, `pause_pipeline`, `view_event`, "
+        "`add_event`; and of a pipeline's own rights, where somebody is named for it. Without `view_task_payload` "
+        "fields that are marked as secret are masked."
     ),
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,

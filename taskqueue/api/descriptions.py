@@ -15,18 +15,19 @@ from taskqueue.engine.intake import KEY_MAX_LENGTH
 
 REFUSALS: Final = {
     400: "The request could not be read.",
-    401: "Not logged in.",
-    403: "Logged in without the permission for this, or without a CSRF token.",
+    401: "Neither a valid token nor a login.",
+    403: "The permission for this is missing, or the pipeline names others; or a login came without a CSRF token.",
     404: "There is no such thing.",
     406: "The answer would not be in an accepted media type.",
     409: "It is in the wrong state for this.",
     413: "The body or the payload is too large.",
     415: "The body is not application/json.",
     422: "The body was read, and does not fit.",
+    429: "The token has made all the requests that it may for now. `Retry-After` tells the seconds to wait.",
     503: "The database does not answer, or what was asked for is missing.",
 }
-READING: Final = (400, 401, 403, 404, 406, 503)
-WRITING: Final = (400, 401, 403, 404, 406, 413, 415, 422, 503)
+READING: Final = (400, 401, 403, 404, 406, 429, 503)
+WRITING: Final = (400, 401, 403, 404, 406, 413, 415, 422, 429, 503)
 
 
 def answers(statuses: tuple[int, ...], given: dict[int, OpenApiResponse]) -> dict[Any, Any]:

@@ -17,9 +17,10 @@ from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNeg
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from taskqueue.api.access import Access, StaffSession
+from taskqueue.api.access import Access, BearerToken, StaffSession, TokenRate
 from taskqueue.api.parsing import StrictJson
 from taskqueue.api.problems import MEDIA_TYPE, MalformedRequest, NotFound, handle
 from taskqueue.errors import TaskqueueError
@@ -52,12 +53,12 @@ class JsonOnly(DefaultContentNegotiation):
 class Door(APIView):
     """An endpoint."""
 
-    authentication_classes: Sequence[type[BaseAuthentication]] = (StaffSession,)
+    authentication_classes: Sequence[type[BaseAuthentication]] = (BearerToken, StaffSession)
     permission_classes: Sequence[type[BasePermission]] = (Access,)
     parser_classes = (StrictJson,)
     renderer_classes: Sequence[type[BaseRenderer]] = (JSONRenderer,)
     content_negotiation_class: type[BaseContentNegotiation] = JsonOnly
-    throttle_classes = ()
+    throttle_classes: Sequence[type[BaseThrottle]] = (TokenRate,)
     versioning_class = None
     metadata_class = None
     http_method_names = ["get", "post", "head"]
@@ -85,6 +86,7 @@ class Nowhere(Door):
     """Every address that is no door."""
 
     permission_classes = ()
+    throttle_classes = ()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Say so, whatever the method."""

@@ -12,13 +12,14 @@ from rest_framework.response import Response
 
 from taskqueue import errors
 from taskqueue.api import event_descriptions as descriptions
+from taskqueue.api.access import doer_of
 from taskqueue.api.doors import Door, described
 from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
 from taskqueue.api.listing import page_of_events
 from taskqueue.api.parameters import EventQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import EventSubmission
-from taskqueue.engine import events
+from taskqueue.engine import deeds, events
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
@@ -32,7 +33,7 @@ class Events(Door):
     def post(self, request: Request) -> Response:
         """Send an event."""
         asked = fitted(EventSubmission, request.data)
-        sent = events.send(asked.name, asked.data, external_id=asked.id or "")
+        sent = deeds.send(asked.name, asked.data, external_id=asked.id or "", doer=doer_of(request))
         found = events.find(sent.pk)
         found.duplicate = sent.duplicate
         place = reverse("taskqueue:event", args=[sent.pk])

@@ -7,12 +7,13 @@ from rest_framework.response import Response
 
 from taskqueue import errors
 from taskqueue.api import descriptions
+from taskqueue.api.access import doer_of
 from taskqueue.api.doors import Door, described
 from taskqueue.api.parsing import fitted
 from taskqueue.api.problems import PipelineNotFound
 from taskqueue.api.requests import NoBody, PauseRequest
 from taskqueue.api.serializers import PipelineDetail, PipelineList
-from taskqueue.engine import control, queries, skips
+from taskqueue.engine import deeds, queries, skips
 
 
 class Pipelines(Door):
@@ -50,8 +51,7 @@ class PipelinePauses(Door):
     def post(self, request: Request, name: str) -> Response:
         """Let none of its tasks start or go on."""
         asked = fitted(PauseRequest, request.data)
-        by = request.user.get_username() or "somebody on this machine"
-        control.pause_pipeline(possible(name), reason=asked.reason, by=by)
+        deeds.pause(possible(name), reason=asked.reason, doer=doer_of(request))
         return described_pipeline(name)
 
     @described({"exclude": True})
@@ -70,7 +70,7 @@ class PipelineResumption(Door):
     def post(self, request: Request, name: str) -> Response:
         """Let its tasks start and go on."""
         fitted(NoBody, request.data)
-        control.resume_pipeline(possible(name))
+        deeds.resume(possible(name), doer=doer_of(request))
         return described_pipeline(name)
 
     @described({"exclude": True})

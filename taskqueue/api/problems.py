@@ -37,6 +37,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     response = problem(known, status=statuses[type(known)], pointer=pointers.get(type(known), ""))
     if (challenge := getattr(error, "auth_header", None)) is not None:
         response["WWW-Authenticate"] = challenge
+    if isinstance(error, exceptions.Throttled):
+        response["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]  # the stubs leave it out
     return response
 
 
@@ -124,6 +126,16 @@ class LoginRequired(TaskqueueError):
     code = "login-required"
 
 
+class TokenRefused(exceptions.AuthenticationFailed):
+    """What stops the authentication of a request whose token is not valid."""
+
+
+class TooManyRequests(TaskqueueError):
+    """The token has made all the requests that it may for now."""
+
+    code = "too-many-requests"
+
+
 class NotAllowed(TaskqueueError):
     """You are not allowed to do this."""
 
@@ -183,7 +195,9 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     MalformedRequest: 400,
     InvalidQuery: 400,
     LoginRequired: 401,
+    errors.InvalidToken: 401,
     NotAllowed: 403,
+    errors.NotPermitted: 403,
     NotFound: 404,
     PipelineNotFound: 404,
     errors.TaskNotFound: 404,
@@ -207,6 +221,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.InvalidEvent: 422,
     errors.Unstorable: 422,
     errors.UnknownStep: 422,
+    TooManyRequests: 429,
     Unforeseen: 500,
     DatabaseUnavailable: 503,
     NotReady: 503,
@@ -230,7 +245,9 @@ A door may say otherwise in its `pointers`.
 
 TRANSLATIONS: Final[dict[type[Exception], type[TaskqueueError]]] = {
     exceptions.NotAuthenticated: LoginRequired,
+    TokenRefused: errors.InvalidToken,
     exceptions.AuthenticationFailed: LoginRequired,
+    exceptions.Throttled: TooManyRequests,
     exceptions.PermissionDenied: NotAllowed,
     PermissionDenied: NotAllowed,
     exceptions.NotFound: NotFound,

@@ -159,8 +159,8 @@ class StepRecord(serializers.Serializer[Any]):
     name = serializers.CharField()
     status = serializers.ChoiceField(choices=choices_of(StepStatus))
     failures = serializers.IntegerField(help_text="Failed tries since the last retry by request.")
-    input = serializers.JSONField()
-    output = serializers.JSONField()
+    input = serializers.JSONField(help_text="As the payload: masked for callers who may not see it.")
+    output = serializers.JSONField(help_text="The same.")
     error = StepError(allow_null=True)
     started_at = Time()
     finished_at = Time()
@@ -221,8 +221,8 @@ class DriftRecord(serializers.Serializer[Any]):
 class TaskDetail(TaskSummary):
     """Everything about a task."""
 
-    payload = serializers.JSONField()
-    result = serializers.JSONField()
+    payload = serializers.JSONField(help_text="Secrets, or all of it, as asterisks for callers who may not see it.")
+    result = serializers.JSONField(help_text="The same.")
     worker = WorkerRecord(allow_null=True, help_text="The worker that has it, or had it last.")
     steps = StepRecord(many=True, source="recorded_steps", help_text="In the order in which they were first recorded.")
     attempts = AttemptRecord(

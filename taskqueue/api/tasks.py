@@ -9,14 +9,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue.api import descriptions
+from taskqueue.api.access import doer_of, rights_of
 from taskqueue.api.doors import Door, described
 from taskqueue.api.listing import page_of
 from taskqueue.api.parameters import TaskQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import Submission
 from taskqueue.api.serializers import ExplanationRecord, SubmittedTask, TaskDetail, TaskPage
-from taskqueue.engine import queries
-from taskqueue.engine.intake import enqueue
+from taskqueue.engine import deeds, queries, sights
+from taskqueue.engine.rights import Deed
 from taskqueue.engine.why import why
 from taskqueue.models import Task
 
@@ -31,7 +32,8 @@ class Tasks(Door):
         """Make a task."""
         submission = fitted(Submission, request.data)
         options = submission.options(request.headers.get("Idempotency-Key"))
-        task = enqueue(submission.pipeline, submission.payload, options=options)
+        rights_of(request).require(Deed.RUN, submission.pipeline)
+        task = deeds.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
         return submitted(task)
 
     @described(descriptions.LIST_TASKS)
@@ -49,7 +51,9 @@ class TaskPlace(Door):
     @described(descriptions.GET_TASK)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Everything about it."""
-        return Response(TaskDetail(queries.whole(task_id)).data)
+        task = queries.whole(task_id)
+        sights.cover(task, rights_of(request).sight(task.pipeline_id))
+        return Response(TaskDetail(task).data)
 
 
 class TaskReasons(Door):

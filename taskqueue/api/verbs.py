@@ -13,13 +13,15 @@ from rest_framework.response import Response
 
 from taskqueue import errors
 from taskqueue.api import descriptions
+from taskqueue.api.access import doer_of, rights_of
 from taskqueue.api.doors import Door, described
 from taskqueue.api.parameters import StatusQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
 from taskqueue.api.serializers import TaskProgress, TaskSummary
 from taskqueue.api.tasks import submitted
-from taskqueue.engine import control, queries
+from taskqueue.engine import deeds, queries
+from taskqueue.engine.rights import Deed
 
 FIRST_LOOK = 0.02
 SLOWEST_LOOK = 0.5
@@ -65,7 +67,8 @@ class TaskRetries(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Queue it again."""
         asked = fitted(RetryRequest, request.data)
-        return Response(TaskSummary(control.retry(task_id, from_step=asked.from_step)).data)
+        rights_of(request).require(Deed.RETRY, queries.pipeline_of(task_id))
+        return Response(TaskSummary(deeds.retry(task_id, doer=doer_of(request), from_step=asked.from_step)).data)
 
 
 class TaskCancellation(Door):
@@ -77,7 +80,8 @@ class TaskCancellation(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """End it."""
         asked = fitted(CancelRequest, request.data)
-        return Response(TaskSummary(control.cancel(task_id, reason=asked.reason)).data)
+        rights_of(request).require(Deed.CANCEL, queries.pipeline_of(task_id))
+        return Response(TaskSummary(deeds.cancel(task_id, doer=doer_of(request), reason=asked.reason)).data)
 
 
 class TaskReruns(Door):
@@ -91,4 +95,5 @@ class TaskReruns(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Make a new task from the same payload."""
         fitted(NoBody, request.data)
-        return submitted(control.rerun(task_id))
+        rights_of(request).require(Deed.RUN, queries.pipeline_of(task_id))
+        return submitted(deeds.rerun(task_id, doer=doer_of(request)))

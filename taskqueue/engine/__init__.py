@@ -16,6 +16,10 @@ A map, in the order in which a task lives through it:
     settlement   an outcome is written and the next task claimed, in one commit
     chores       sweeps that nobody calls for
     control      what people ask for: retry, cancel, rerun
+    deeds        the same with who asked for it, written down in one transaction
+    rights       what one caller may do with a pipeline's tasks
+    sights       a task's values as its viewer may see them
+    tokens       with which programs call: made, found, counted, revoked
     schedules    when the clock starts which pipeline
     clock        its ticks become tasks
     replay       what the present code would make of the tasks under way

@@ -11,6 +11,7 @@ from asgiref.sync import async_to_sync
 from taskqueue.definitions import StepDefinition, registry
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.outcomes import Failed, Outcome, Succeeded, Suspended, TryAgain
+from taskqueue.engine.sights import secrets_at
 from taskqueue.errors import StepFailed
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def run(execution: Execution) -> Outcome:
         return Failed(failed.step, failed.error_type, failed.message)
     except AUTHOR_ERRORS as error:
         # The code has no such step, or its arguments no longer fit: another worker may have the code that has.
-        described = describe(error, elapsed=timedelta(seconds=time.monotonic() - began))
+        elapsed = timedelta(seconds=time.monotonic() - began)
+        described = describe(error, elapsed=elapsed, secrets=secrets_at(lease))
         wait = judge(error, registry.get(lease.pipeline).retry, failures=lease.failures + 1)
         if wait is not None:
             return TryAgain(described, wait)

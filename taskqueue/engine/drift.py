@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from taskqueue import codec, context
+from taskqueue import codec, context, masks
 from taskqueue.codec import Arguments
 from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint
 from taskqueue.engine import statements
 from taskqueue.engine.journal import Entry, Journal
 from taskqueue.engine.outcomes import Failed, Outcome, Succeeded
+from taskqueue.engine.sights import secrets_at
 from taskqueue.errors import Drift as DriftError
 from taskqueue.states import DriftKind, StepStatus
 
@@ -96,7 +97,9 @@ class Drift:
         self.met[key] = call
         if not self.is_strict or self.is_same(key):
             return None
-        return self.failure(key, difference(key, self.recorded_input(key), call.written))
+        return self.failure(
+            key, difference(key, self.shown(key, self.recorded_input(key)), self.shown(key, call.written))
+        )
 
     def is_same(self, key: str) -> bool:
         """Whether the arguments are the same ones after all, written in another order."""
@@ -131,11 +134,13 @@ class Drift:
             self.read_inputs([*self.met, *unused])
         found = list(self.of_version())
         found += [
-            note_of(DriftKind.ARGUMENTS, key, self.recorded_input(key), call.written)
+            note_of(DriftKind.ARGUMENTS, key, self.shown(key, self.recorded_input(key)), self.shown(key, call.written))
             for key, call in self.met.items()
             if not self.is_same(key)
         ]
-        return found + [note_of(DriftKind.UNUSED, key, self.recorded_input(key), None) for key in unused]
+        return found + [
+            note_of(DriftKind.UNUSED, key, self.shown(key, self.recorded_input(key)), None) for key in unused
+        ]
 
     def of_version(self) -> Iterable[dict[str, str | None]]:
         """Whether the task's version is one that the code no longer has."""
@@ -151,6 +156,14 @@ class Drift:
     def recorded_input(self, key: str) -> str:
         """The recorded arguments of a key."""
         return (self.inputs or {}).get(key) or "null"
+
+    def shown(self, key: str, written: str) -> str:
+        """Arguments as they may be written into an error or a note: without their secrets."""
+        takes = self.met[key].arguments if key in self.met else None
+        if takes is not None and takes.has_secrets:
+            written = codec.write(masks.masked(codec.read(written), takes.schema))
+        shown: str = masks.hidden(written, secrets_at(self.journal.lease))
+        return shown
 
     def read_inputs(self, keys: list[str] | None) -> None:
         """Read what the task's steps were called with, or these of them."""

@@ -29,6 +29,7 @@ from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
 from taskqueue.engine.recalling import checked_key, recall, step_failure_in
+from taskqueue.engine.sights import secrets_at
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
 from taskqueue.engine.turns import Turns
 from taskqueue.errors import StepFailed, WrongPlace
@@ -94,7 +95,8 @@ class Execution:
                 return Failed(
                     step_failed.step, step_failed.error_type, step_failed.message, code=fingerprint(definition)
                 )
-            failed = describe(error, elapsed=timedelta(seconds=time.monotonic() - began))
+            elapsed = timedelta(seconds=time.monotonic() - began)
+            failed = describe(error, elapsed=elapsed, secrets=secrets_at(self.lease))
             wait = judge(error, definition.retry, failures=self.lease.failures + 1)
             if wait is not None:
                 return TryAgain(failed, wait)
@@ -294,22 +296,28 @@ class Execution:
             arguments=self.arguments[call.key],
             output=output,
             elapsed=call.elapsed,
-            logs=call.lines.written(),
+            logs=call.lines.written(self._secrets(call) if call.lines.kept else ()),
         )
         if recorded is None:
             raise self._suspend(PutBack())
         # PostgreSQL orders the keys of objects its own way, and a body that iterates must see the same order each time.
         return recalled if recorded == output else call.step.result.read(recorded)
 
+    def _secrets(self, call: Call) -> list[str]:
+        """What must not be kept of what a step says: the secrets that it and its task were given."""
+        return secrets_at(self.lease, call.step, self.arguments.get(call.key))
+
     def _failure(self, call: Call, error: BaseException) -> BaseException:
         """What the body shall see of a failed try: StepFailed if it was the last one, else the pause until the next."""
+        secrets = self._secrets(call)
         failed = describe(
             error,
             elapsed=call.elapsed,
             key=call.key,
             name=call.step.name,
             arguments=self.arguments.get(call.key),
-            logs=call.lines.written(),
+            secrets=secrets,
+            logs=call.lines.written(secrets),
         )
         self.turns.heed(call.step, call.key, failed.arguments, error)
         failures = (call.entry.failures if call.entry else 0) + 1

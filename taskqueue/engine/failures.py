@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 import traceback
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
 import taskqueue
+from taskqueue import masks
 from taskqueue.codec import printable
 from taskqueue.engine.outcomes import FailedTry
 from taskqueue.errors import (
@@ -60,16 +62,17 @@ def describe(
     key: str = "",
     name: str = "",
     arguments: str | None = None,
+    secrets: Sequence[str] = (),
     logs: str | None = None,
 ) -> FailedTry:
-    """A failed try as it is written down. Never raises, whatever the error's own methods do."""
+    """A failed try as it is written down, without these secrets. Never raises, whatever the error's own methods do."""
     return FailedTry(
         key=key,
         name=name,
         outcome=AttemptOutcome.TIMED_OUT if isinstance(error, StepTimedOut) else AttemptOutcome.FAILED,
         error_type=printable(type(error).__qualname__)[:200],
-        message=message_of(error),
-        traceback=traceback_of(error),
+        message=masks.hidden(message_of(error), secrets),
+        traceback=masks.hidden(traceback_of(error), secrets),
         elapsed=elapsed,
         arguments=arguments,
         logs=logs,

@@ -10,11 +10,12 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Final
 
-from taskqueue import codec
+from taskqueue import codec, masks
 from taskqueue.conf import settings
 
 HEART: Final = "taskqueue-heart"
@@ -62,11 +63,12 @@ class Lines:
             self.size -= len(kept.popleft()[-1].encode())
             self.dropped += 1
 
-    def written(self) -> str | None:
-        """What is stored, as JSON; None when nothing was said."""
+    def written(self, secrets: Sequence[str] = ()) -> str | None:
+        """What is stored, as JSON and without these secrets; None when nothing was said."""
         if self.kept is None:
             return None
-        return codec.write({"dropped": self.dropped, "lines": [list(line) for line in self.kept]}, what="log")
+        lines = masks.hidden([list(line) for line in self.kept], secrets)
+        return codec.write({"dropped": self.dropped, "lines": lines}, what="log")
 
 
 speaking: ContextVar[Lines | None] = ContextVar("taskqueue_speaking", default=None)

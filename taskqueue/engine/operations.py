@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, OperationalError, transaction
@@ -20,10 +21,19 @@ from django.db.models.functions import Coalesce, Now
 from taskqueue import codec
 from taskqueue.engine import control, selections, statements
 from taskqueue.engine.patience import is_busy
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.engine.selections import Selection
 from taskqueue.engine.wakeups import ring_on_commit
-from taskqueue.errors import NotCancellable, NotForAll, NotRetryable, OperationEnded, TaskNotFound, TaskqueueError
-from taskqueue.models import Operation
+from taskqueue.errors import (
+    NotCancellable,
+    NotForAll,
+    NotPermitted,
+    NotRetryable,
+    OperationEnded,
+    TaskNotFound,
+    TaskqueueError,
+)
+from taskqueue.models import Operation, Task
 from taskqueue.states import LIVE, OperationStatus, OperationVerb, TaskStatus
 
 BATCH = 50
@@ -47,6 +57,13 @@ ELIGIBLE: dict[OperationVerb, tuple[TaskStatus, ...]] = {
     OperationVerb.CANCEL: LIVE,
 }
 """In which statuses a task can be done; in any, if a verb is not named here."""
+
+NEEDS: dict[OperationVerb, Deed] = {
+    OperationVerb.RETRY: Deed.RETRY,
+    OperationVerb.CANCEL: Deed.CANCEL,
+    OperationVerb.RERUN: Deed.RUN,
+}
+"""What whoever started it has to have a right to, for the pipeline of each task."""
 
 
 @dataclass
@@ -81,7 +98,7 @@ def eligible(verb: OperationVerb, selection: Selection) -> Selection:
     return narrowed
 
 
-def plan(selection: Selection, *, verb: OperationVerb, query: str, reason: str, user: int, by: str) -> Operation:
+def plan(selection: Selection, *, verb: OperationVerb, query: str, reason: str, user: Any, by: str) -> Operation:
     """Have a verb done to all tasks that are selected now.
 
     Raises:
@@ -162,12 +179,17 @@ def next_tasks(operation: Operation) -> tuple[list[UUID], UUID]:
 
 
 def done(operation: Operation, tasks: list[UUID]) -> Tally:
-    """Call the verb for these tasks, as many as there is time for; each succeeds or is refused by itself."""
+    """Call the verb for these tasks, as many as there is time for; each succeeds or is refused by itself.
+
+    It is done with the rights that whoever started it has now.
+    """
     tally, deadline = Tally(), time.monotonic() + LONGEST
+    require = permission_for(operation, tasks)
     for task_id in tasks:
         if tally.processed and time.monotonic() >= deadline:
             break
         try:
+            require(task_id)
             with transaction.atomic():
                 DEEDS[OperationVerb(operation.verb)](task_id, operation)
         except (NotRetryable, NotCancellable, TaskNotFound) as moved_on:
@@ -185,6 +207,21 @@ def done(operation: Operation, tasks: list[UUID]) -> Tally:
         else:
             tally.changed += 1
     return tally
+
+
+def permission_for(operation: Operation, tasks: list[UUID]) -> Callable[[UUID], None]:
+    """What raises NotPermitted for a task with which the operation's user may not do this any more."""
+    rights, deed = Rights(operation.user), NEEDS[OperationVerb(operation.verb)]
+    rights.know_all()
+    pipelines = dict(Task.objects.filter(pk__in=tasks).values_list("pk", "pipeline_id"))
+
+    def require(task_id: UUID) -> None:
+        if operation.user is None:  # to Rights that would be one to whom everything is open
+            raise NotPermitted("The account that started it is gone.")
+        if task_id in pipelines:
+            rights.require(deed, pipelines[task_id])
+
+    return require
 
 
 def record(operation: Operation, tally: Tally, position: UUID) -> None:

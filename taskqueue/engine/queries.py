@@ -174,6 +174,18 @@ def attempts_of(task: Task) -> list[Attempt]:
     return list(Attempt.objects.filter(task=task).select_related("worker").order_by("pk"))
 
 
+def pipeline_of(task_id: UUID) -> str:
+    """The name of a task's pipeline; one query on its key.
+
+    Raises:
+        TaskNotFound
+    """
+    name = Task.objects.filter(pk=task_id, branch="").values_list("pipeline_id", flat=True).first()
+    if name is None:
+        raise TaskNotFound(task_id)
+    return name
+
+
 def has_ended(task_id: UUID) -> bool:
     """Whether a task holds still; one query on its key.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from taskqueue import codec
+from taskqueue import codec, masks
 from taskqueue.definitions import StepDefinition, registry
 from taskqueue.engine import statements
 from taskqueue.engine.journal import Journal
 from taskqueue.engine.mirror import mirror_rate
 from taskqueue.engine.outcomes import HeldBack, PutBack
+from taskqueue.engine.sights import secrets_at
 from taskqueue.errors import RetryAfter
 
 BRIEF = timedelta(milliseconds=20)
@@ -88,7 +89,8 @@ def hold(journal: Journal, request: Request, error: RetryAfter) -> None:
     """Let nobody pass before the time that a step has asked for."""
     journal.mend_connection()
     values = {"rate": request.step.rate_name, "use": use_of(journal, request)}
-    reason = codec.printable(f"{request.step.name}: {error}")[:300]
+    secrets = secrets_at(journal.lease, request.step, request.arguments)
+    reason = codec.printable(masks.hidden(f"{request.step.name}: {error}", secrets))[:300]
     journal.write(statements.HOLD_RATE, {**values, "delay": error.delay, "reason": reason})
 
 

@@ -58,6 +58,7 @@ class Selection:
         has_failed_try: with a failed try, or without any.
         worker: last held by a worker on this host, or by the worker of this number.
         payload: paths into the payload, each with the values that it may have there.
+        closed: not of these pipelines, into whose payloads whoever asks may not look.
     """
 
     statuses: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class Selection:
     has_failed_try: bool | None = None
     worker: str = ""
     payload: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    closed: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -157,6 +159,11 @@ class Selection:
             condition &= failed_try() if self.has_failed_try else ~failed_try()
         if self.worker:
             condition &= held_by(self.worker)
+        return condition & self.in_payloads()
+
+    def in_payloads(self) -> Q:
+        """What it asks of payloads, and of which pipelines that may not be asked."""
+        condition = ~Q(pipeline__in=self.closed) if self.closed else Q()
         for path, values in self.payload:
             condition &= holding(path, values)
         return condition
@@ -191,7 +198,7 @@ def restored(name: str, value: Any) -> Any:
             return tuple((path, tuple(values)) for path, values in value)
         case "labels":
             return tuple((label, text) for label, text in value)
-        case "statuses":
+        case "statuses" | "closed":
             return tuple(value)
     return value
 

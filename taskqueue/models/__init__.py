@@ -1,5 +1,6 @@
 """The rows: everything that is true about pipelines, tasks and workers is here and nowhere else."""
 
+from taskqueue.models.access import PipelineRight, Token
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
@@ -18,6 +19,7 @@ __all__ = [
     "IdempotencyKey",
     "Operation",
     "Pipeline",
+    "PipelineRight",
     "PipelineStep",
     "Rate",
     "RateUse",
@@ -28,6 +30,7 @@ __all__ = [
     "Step",
     "StepSlot",
     "Task",
+    "Token",
     "Trigger",
     "Wait",
     "Worker",

@@ -32,7 +32,7 @@ def entries(response) -> dict[str, tuple[bool, str]]:
 def test_everything_that_a_user_may_see_is_one_click_away(admin):
     assert list(entries(admin.get(LIST))) == [
         "Overview", "Tasks", "Failures", "Pipelines", "Workers", "Events", "Schedules", "Rates", "Operations",
-        "Audit",
+        "Tokens", "Audit",
     ]  # fmt: skip
 
 

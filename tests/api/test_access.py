@@ -7,7 +7,12 @@ import json
 import pytest
 from django.test import Client
 
+from taskqueue.api.access import Access
+from taskqueue.api.doors import Nowhere
+from taskqueue.api.health import Live, Readiness
+from taskqueue.api.pages import SchemaPlace
 from taskqueue.models import Task
+from taskqueue.urls import urlpatterns
 from tests.api.conftest import Api, enqueue_order, problem_of
 
 DOORS = [
@@ -154,3 +159,14 @@ def test_the_schema_needs_a_staff_login(stranger, caller_with):
 def test_the_pages_send_strangers_to_the_login(stranger, caller_with, path):
     assert stranger.get(path)["Location"] == f"/admin/login/?next={path}"
     assert caller_with().get(path).status_code == 200
+
+
+def test_no_door_but_those_of_health_is_open_by_itself():
+    """Whoever adds an endpoint says what it needs, or finds it closed."""
+    doors = [pattern.callback.view_class for pattern in urlpatterns if hasattr(pattern.callback, "view_class")]
+    unguarded = {door for door in doors if Access not in door.permission_classes}
+    needless = {door for door in doors if Access in door.permission_classes and not door.needs}
+
+    assert len(doors) > 15
+    assert unguarded == {Live, Readiness, Nowhere}
+    assert needless == {SchemaPlace}  # it tells what the code can do, to anybody who may log in or has a token

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Secret
 
 from taskqueue import Retry, pipeline, step
 from taskqueue.definitions import registry
@@ -45,7 +45,7 @@ def to_a_callable() -> Callable[[], int]:
 
 class Login(BaseModel):
     user: str
-    password: SecretStr
+    pin: Secret[int]
 
 
 def to_a_secret() -> Login:
@@ -70,7 +70,7 @@ class Shop:
         (to_a_row, "annotation that cannot be stored as JSON", "of a Django model pass the primary key"),
         (to_a_callable, "annotation that cannot be stored as JSON", "Use plain types"),
         (of_what_is_not_there, "name 'Order' is not defined", "outside `if TYPE_CHECKING`"),
-        (to_a_secret, "holds a secret", "look it up in the step that needs it"),
+        (to_a_secret, "would be stored as asterisks", "Use SecretStr"),
     ],
 )
 def test_a_step_that_cannot_work_is_refused_with_a_hint(function: Any, says: str, hint: str):
@@ -128,7 +128,7 @@ def of_a_login(login: Login) -> None: ...
         (with_stars, r"takes \*args or \*\*kwargs"),
         (with_keywords, r"takes \*args or \*\*kwargs"),
         (of_a_row, "cannot be stored as JSON"),
-        (of_a_login, "holds a secret"),
+        (of_a_login, "would be stored as asterisks"),
         (Shop, "is not a function"),
         (many, "is a generator"),
     ],

@@ -84,4 +84,44 @@ def test_the_image_copies_files_that_exist_and_runs_without_root():
     sources = [word for line in dockerfile_lines("COPY") for word in line.split()[:-1]]
 
     assert [source for source in sources if not (ROOT / source).exists()] == []
-    assert dockerfile_lines("USER") == ["app"]
+    assert dockerfile_lines("USER") == ["10001:10001"]
+
+
+@pytest.mark.parametrize("name", ["migrate", "web", "worker"])
+def test_a_container_of_ours_can_write_nowhere_and_has_no_capabilities(services, name):
+    service = services[name]
+
+    assert service["read_only"] is True
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - the container's own
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "volumes", "cap_add", "user"} & set(service)
+
+
+def test_only_the_web_server_is_reachable_and_from_this_machine_alone(services):
+    assert [name for name, service in services.items() if "ports" in service] == ["web"]
+    assert all(port.startswith("127.0.0.1:") for port in services["web"]["ports"])
+
+
+@pytest.mark.parametrize("variable", ["SECRET_KEY", "POSTGRES_PASSWORD"])
+def test_no_secret_has_a_default(variable):
+    text = (ROOT / "docker-compose.yml").read_text()
+
+    assert re.findall(rf"\$\{{{variable}(..)", text)
+    assert set(re.findall(rf"\$\{{{variable}(..)", text)) == {":?"}
+
+
+def test_the_image_installs_what_is_locked_and_nothing_else():
+    locked, ours = [line for line in dockerfile_lines("RUN") if "pip install" in line]
+
+    assert "--require-hashes --requirement /build/requirements.lock" in locked
+    assert "--no-deps --no-build-isolation" in ours
+
+
+def test_the_image_holds_no_secret_and_no_file_of_a_developers():
+    text = (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().split()
+
+    assert "ENV SECRET_KEY" not in text
+    assert "ARG" not in [line.split()[0] for line in text.splitlines() if line.strip()]
+    assert {".env", ".git"} <= set(ignored)

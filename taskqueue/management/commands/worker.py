@@ -41,7 +41,7 @@ class Command(BaseCommand):
         if refusal := startup.wrong_broker():
             raise CommandError(refusal)
         if missing := startup.await_database(self._say):
-            raise CommandError(f"The database lacks migrations of {' and '.join(missing)}: run manage.py migrate.")
+            raise CommandError(f"The database lacks migrations of {', '.join(missing)}: run manage.py migrate.")
         self._say(
             f"Worker: {processes} {'process' if processes == 1 else 'processes'} on {_database()}, "
             f"for {_pipelines()}. Stop with Ctrl-C."

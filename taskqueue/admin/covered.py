@@ -1,0 +1,89 @@
+"""What a task's page has read, as its viewer may see it: whole, with its secrets masked, or not at all."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from taskqueue.admin.step_rows import Record
+from taskqueue.engine import queries, sights
+from taskqueue.engine.rights import Sight
+from taskqueue.masks import MASK
+from taskqueue.models import Task
+
+
+def cover(record: Record, sight: Sight) -> bool:
+    """Change what was read to what may be seen of it. Whether all of the payload is seen.
+
+    A value of which only the beginning was read cannot be searched for secrets: the whole of a payload and a result is
+    read again, and of a step's nothing is shown.
+    """
+    task: Any = record.task
+    if sight == Sight.WHOLE or (sight == Sight.MASKED and not sights.has_marks(task, record.steps)):
+        return True
+    task.payload, task.result = values_of(task) if sight == Sight.MASKED else (MASK, task.result_text and MASK)
+    is_whole = sights.is_whole(task, sight)
+    for step in record.steps:
+        step.input, step.output, step.logs = text_in(step, "input"), text_in(step, "output"), step.log  # type: ignore[attr-defined]
+    for attempt in record.attempts:
+        details = record.details.get(attempt.pk, {"traceback": "", "logs": None})
+        attempt.error_message, attempt.traceback = attempt.message, details["traceback"]  # type: ignore[attr-defined]
+        attempt.logs = details["logs"]
+    sights.cover_rows(task, record.steps, record.attempts, sight)
+    write(task, "payload", "result")
+    for step in record.steps:
+        write(step, "input", "output")
+        step.log = step.logs  # type: ignore[attr-defined]  # annotated
+    for attempt in record.attempts:
+        attempt.message = attempt.error_message  # type: ignore[attr-defined]  # annotated
+        if attempt.pk in record.details:
+            record.details[attempt.pk].update(traceback=attempt.traceback, logs=attempt.logs)
+    return is_whole
+
+
+def values_of(task: Any) -> Any:
+    """Payload and result; read again if they are too long for the page."""
+    if was_read(task, "payload") and was_read(task, "result"):
+        return json.loads(task.payload_text), json.loads(task.result_text or "null")
+    return Task.objects.values_list("payload", "result").get(pk=task.pk)
+
+
+def was_read(row: Any, what: str) -> bool:
+    """Whether all of a value was read."""
+    text = getattr(row, f"{what}_text")
+    return text is None or len(text.encode()) >= getattr(row, f"{what}_size")
+
+
+def text_in(row: Any, what: str) -> Any:
+    """A value that was read as text; a mask in the place of one that was not read to its end."""
+    text = getattr(row, f"{what}_text")
+    if text is None:
+        return None
+    return json.loads(text) if was_read(row, what) else MASK
+
+
+def write(row: Any, *names: str) -> None:
+    """Put values back to where the page reads their texts, with their lengths."""
+    for name in names:
+        if getattr(row, f"{name}_text") is not None:
+            text = json.dumps(getattr(row, name), ensure_ascii=False)
+            setattr(row, f"{name}_text", text)
+            setattr(row, f"{name}_size", len(text.encode()))
+
+
+def stored(task_id: UUID, what: str, sight: Sight) -> str | None:
+    """The JSON text of what is stored under a name, as its viewer may see it; None when there is none.
+
+    Raises:
+        TaskNotFound
+    """
+    task = queries.find(task_id)
+    column, _, row = what.partition("-")
+    steps = queries.steps_of(task)
+    sights.cover_rows(task, steps, [], sight)
+    if what in {"payload", "result"}:
+        found = getattr(task, what)
+    else:
+        found = next((getattr(step, column) for step in steps if str(step.pk) == row), None)
+    return None if found is None else json.dumps(found, ensure_ascii=False)

@@ -1,0 +1,117 @@
+"""Rights: what one caller may do with a pipeline's tasks. The API and the admin both ask here, and only here.
+
+A deed needs its model permission. Once somebody is named for a pipeline, it also needs to be named for that deed there.
+A superuser is never shut out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from django.db.models import Q
+
+from taskqueue.errors import NotPermitted
+from taskqueue.models import PipelineRight
+
+
+class Deed(StrEnum):
+    """What can be restricted for a pipeline; each is a column of `PipelineRight`."""
+
+    RUN = "run"
+    VIEW_PAYLOAD = "view_payload"
+    RETRY = "retry"
+    CANCEL = "cancel"
+
+
+NEEDS: Final = {
+    Deed.RUN: "taskqueue.add_task",
+    Deed.VIEW_PAYLOAD: "taskqueue.view_task_payload",
+    Deed.RETRY: "taskqueue.retry_task",
+    Deed.CANCEL: "taskqueue.cancel_task",
+}
+"""The model permission for each deed."""
+
+WORDS: Final = {
+    Deed.RUN: "run tasks",
+    Deed.VIEW_PAYLOAD: "view payloads",
+    Deed.RETRY: "retry tasks",
+    Deed.CANCEL: "cancel tasks",
+}
+VIEW: Final = "taskqueue.view_task"
+
+
+class Sight(StrEnum):
+    """How much of a task's values a caller sees."""
+
+    WHOLE = "whole"
+    MASKED = "masked"
+    """All but what is marked as secret."""
+    WITHHELD = "withheld"
+    """None of them: the pipeline's rights name others."""
+
+
+@dataclass
+class Rights:
+    """What one caller may do, for the length of one request: each pipeline is looked up once, or all at once.
+
+    Args:
+        user: the caller; None for one to whom everything is open.
+    """
+
+    user: Any
+    _named: dict[str, frozenset[Deed] | None] = field(default_factory=dict)
+    _all_known: bool = False
+
+    def may(self, deed: Deed, pipeline: str) -> bool:
+        """Whether the caller may do this with tasks of this pipeline."""
+        return self.has(deed) and self.is_named(deed, pipeline)
+
+    def has(self, deed: Deed) -> bool:
+        """Whether the caller may do this with tasks of any pipeline that is not closed to them."""
+        return self.user is None or bool(self.user.has_perm(NEEDS[deed]))
+
+    def require(self, deed: Deed, pipeline: str) -> None:
+        """Refuse a caller who may not.
+
+        Raises:
+            NotPermitted
+        """
+        if not self.may(deed, pipeline):
+            raise NotPermitted(f"You may not {WORDS[deed]} of pipeline {pipeline!r}.")
+
+    def sight(self, pipeline: str) -> Sight:
+        """How much the caller sees of the values of this pipeline's tasks."""
+        if self.may(Deed.VIEW_PAYLOAD, pipeline):
+            return Sight.WHOLE
+        return Sight.MASKED if self.is_named(Deed.VIEW_PAYLOAD, pipeline) else Sight.WITHHELD
+
+    def is_named(self, deed: Deed, pipeline: str) -> bool:
+        """Whether the pipeline is open to everybody, or names the caller for this."""
+        if self.user is None or self.user.is_superuser:
+            return True
+        if pipeline not in self._named and not self._all_known:
+            self._named[pipeline] = self._read(PipelineRight.objects.filter(pipeline=pipeline)).get(pipeline)
+        named = self._named.get(pipeline)
+        return named is None or deed in named
+
+    def closed_to(self, deed: Deed) -> set[str]:
+        """The pipelines that name others, and not the caller, for this."""
+        self.know_all()
+        return {name for name, named in self._named.items() if named is not None and deed not in named}
+
+    def know_all(self) -> None:
+        """Read the rights of every pipeline by one query, for lists."""
+        if not self._all_known and self.user is not None and not self.user.is_superuser:
+            self._named.update(self._read(PipelineRight.objects.all()))
+            self._all_known = True
+
+    def _read(self, rights: Any) -> dict[str, frozenset[Deed]]:
+        """What the caller is named for, by pipeline; a pipeline that names only others has an empty set."""
+        mine = Q(user=self.user.pk, user__isnull=False) | Q(group__in=self.user.groups.values("pk"))
+        found: defaultdict[str, frozenset[Deed]] = defaultdict(frozenset)
+        for name, is_mine, *held in rights.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Deed):
+            found[name] |= {deed for deed, holds in zip(Deed, held, strict=True) if is_mine and holds}
+        return dict(found)

@@ -1,0 +1,139 @@
+"""Sights: a task's values as its viewer may see them. Whole, with its secrets masked, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from taskqueue import codec, masks
+from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
+from taskqueue.engine.rights import Sight
+from taskqueue.errors import TaskqueueError
+from taskqueue.masks import MASK, Schema
+from taskqueue.models import Attempt, Pipeline, Step, Task
+
+if TYPE_CHECKING:
+    from taskqueue.engine.claims import Lease
+
+
+def cover(task: Task, sight: Sight) -> None:
+    """Change a task that was read by `queries.whole` to what its viewer may see. It must not be saved afterwards."""
+    if sight != Sight.WHOLE:
+        attempts = [attempt for step in task.recorded_steps for attempt in step.failed_attempts]  # type: ignore[attr-defined]
+        attempts += task.other_attempts  # type: ignore[attr-defined]  # attached by queries.whole, like the steps
+        cover_rows(task, task.recorded_steps, attempts, sight)  # type: ignore[attr-defined]
+
+
+def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], sight: Sight) -> None:
+    """The same for a task, its steps and its attempts, however they were read."""
+    if sight == Sight.WITHHELD:
+        withhold(task, steps, attempts)
+    elif sight == Sight.MASKED:
+        mask(task, steps, attempts)
+
+
+def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
+    """Leave nothing of what the task was given and made, and of what was logged on the way."""
+    task.payload = MASK
+    task.result = None if task.result is None else MASK
+    task.drift = [note | {"recorded": MASK, "now": note["now"] and MASK} for note in task.drift or []] or None
+    for step in steps:
+        step.input = None if step.input is None else MASK
+        step.output = None if step.output is None else MASK
+    for row in (*steps, *attempts):
+        row.logs = unsaid(row.logs)
+
+
+def unsaid(kept: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A log of which can be seen when something was said, and nothing else."""
+    return kept and {**kept, "lines": [[*line[:-1], MASK] for line in kept["lines"]]}
+
+
+def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
+    """Mask what is marked as secret, and the same texts wherever else they come up in this task."""
+    payload, result = schemas_of(task.pipeline_id)
+    values: list[tuple[Task | Step, str, list[Schema]]]
+    values = [(task, "payload", [payload]), (task, "result", [result])]
+    for step in steps:
+        given, made = step_schemas(step.name)
+        values += [(step, "input", given), (step, "output", made)]
+    secrets = [
+        secret
+        for row, name, schemas in values
+        for schema in schemas
+        for secret in masks.secrets_in(getattr(row, name), schema)
+    ]
+    for row, name, schemas in values:
+        value = getattr(row, name)
+        for schema in schemas:
+            value = masks.masked(value, schema)
+        setattr(row, name, masks.hidden(value, secrets))
+    for row, names in said_in(task, steps, attempts):
+        for name in names:
+            setattr(row, name, masks.hidden(getattr(row, name), secrets))
+
+
+def said_in(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Where a secret may come up again: what errors, notes and drift say."""
+    yield task, ("error", "drift", "progress_note", "cancel_reason")
+    yield from ((step, ("error", "logs")) for step in steps)
+    yield from ((attempt, ("error_message", "traceback", "logs")) for attempt in attempts)
+
+
+def is_whole(task: Task, sight: Sight) -> bool:
+    """Whether a viewer sees all of a task's payload."""
+    if sight == Sight.MASKED:
+        return bool(masks.masked(task.payload, schemas_of(task.pipeline_id)[0]) == task.payload)
+    return sight == Sight.WHOLE
+
+
+def has_marks(task: Task, steps: Iterable[Step]) -> bool:
+    """Whether anything that this task or these steps were given or made may be secret."""
+    named = (step_schemas(name) for name in {step.name for step in steps})
+    schemas = [*schemas_of(task.pipeline_id), *(schema for given, made in named for schema in (*given, *made))]
+    return any(map(masks.marks_secrets, schemas))
+
+
+def schemas_of(pipeline: str) -> tuple[Schema, Schema]:
+    """The schemas of a pipeline's payload and result: the code's, or what was mirrored of code that is gone."""
+    if pipeline in registry.names():
+        definition = registry.get(pipeline)
+        return definition.payload.schema, definition.result.schema
+    mirrored = Pipeline.objects.filter(pk=pipeline).values_list("payload_schema", "result_schema").first()
+    return mirrored or (masks.ALL_SECRET, masks.ALL_SECRET)
+
+
+def step_schemas(name: str) -> tuple[list[Schema], list[Schema]]:
+    """The schemas of what a step of this name may have been given and returned, that of a child pipeline too.
+
+    Steps of different pipelines may have one name: what any of them marks is secret.
+    """
+    steps = [step for step in registry.steps() if step.name == name]
+    pipelines = [registry.get(name)] if name in registry.names() else []
+    given = [*(step.arguments.schema for step in steps), *(known.payload.schema for known in pipelines)]
+    made: list[Schema] = [*(step.result.schema for step in steps), *(known.result.schema for known in pipelines)]
+    return given, made
+
+
+def secrets_at(lease: Lease, step: StepDefinition | None = None, arguments: str | None = None) -> list[str]:
+    """The secrets that a failed try may have told of: those that its task and its step were given. Never raises."""
+    try:
+        return [
+            *secrets_of(definition_of(lease), lease.payload),
+            *(secrets_of(step, arguments) if step is not None and arguments is not None else ()),
+        ]
+    except (TaskqueueError, ValueError):
+        return []  # this code does not know the pipeline or the step: nothing of it has run
+
+
+def definition_of(lease: Lease) -> PipelineDefinition | StepDefinition:
+    """What a lease executes."""
+    if lease.branch:
+        return registry.step(lease.branch)
+    return registry.get(lease.pipeline).body_for(lease.version)
+
+
+def secrets_of(definition: PipelineDefinition | StepDefinition, given: str) -> list[str]:
+    """The secrets in what a pipeline or a step was given, as JSON."""
+    takes = definition.payload if isinstance(definition, PipelineDefinition) else definition.arguments
+    return masks.secrets_in(codec.read(given), takes.schema) if takes.has_secrets else []

@@ -1,0 +1,175 @@
+"""Masks: what a JSON schema marks as secret is found in a value, and hidden wherever its text comes up.
+
+A field is secret when its schema says `"secret": true` (`Field(json_schema_extra={"secret": True})`) or
+`"writeOnly": true`, which is what pydantic says of `SecretStr` and its like.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import SecretBytes, SecretStr
+
+from taskqueue.errors import DefinitionError, Fault
+
+MASK: Final = "**********"
+SHORTEST: Final = 6
+"""A shorter secret is masked where it is marked, and nowhere else: it would be found in every other word."""
+MARKS: Final = ("secret", "writeOnly")
+BRANCHES: Final = ("anyOf", "oneOf", "allOf")
+DEEPEST: Final = 100
+QUOTED_INPUT: Final = re.compile(r"input_value=.{0,500}?, input_type=", re.DOTALL)
+"""What pydantic quotes of a value that does not fit, shortened in the middle so that no search would find it."""
+
+Schema = Mapping[str, Any]
+ALL_SECRET: Final[Schema] = {"secret": True}
+"""For what has no schema: where it cannot be told what is secret, everything is."""
+
+
+def refuse_unmarked(function: Callable[..., Any], core_schema: object) -> None:
+    """Refuse `Secret[…]`, whose JSON schema does not tell that it is one.
+
+    Raises:
+        DefinitionError
+    """
+    if "function _serialize_secret at " in repr(core_schema):
+        raise DefinitionError(
+            f"{function.__qualname__} has an annotation Secret[…], which would be stored as asterisks.",
+            hint='Use SecretStr, or mark a plain field: Field(json_schema_extra={"secret": True}).',
+        )
+
+
+def revealed(plain: Any, dumped: Any) -> Any:
+    """A JSON value with what pydantic has masked in it put back, from the same value dumped as Python objects.
+
+    Both have one shape and one order, sets included, since both were made of the same objects.
+    """
+    if isinstance(dumped, SecretStr):
+        return dumped.get_secret_value()
+    if isinstance(dumped, SecretBytes):
+        return dumped.get_secret_value().decode()
+    if isinstance(plain, dict) and isinstance(dumped, Mapping):
+        pairs = zip(plain.items(), dumped.values(), strict=True)
+        return {name: revealed(item, other) for (name, item), other in pairs}
+    if isinstance(plain, list) and isinstance(dumped, Collection) and not isinstance(dumped, str | bytes):
+        return [revealed(item, other) for item, other in zip(plain, dumped, strict=True)]
+    return plain
+
+
+def marks_secrets(schema: Any) -> bool:
+    """Whether a schema marks anything as secret."""
+    if isinstance(schema, Mapping):
+        return is_secret(schema) or any(map(marks_secrets, schema.values()))
+    return isinstance(schema, list) and any(map(marks_secrets, schema))
+
+
+def is_secret(schema: Schema) -> bool:
+    """Whether a schema marks its whole value as secret."""
+    return any(schema.get(mark) is True for mark in MARKS)
+
+
+def masked(value: Any, schema: Schema) -> Any:
+    """The value with a mask in the place of each secret."""
+    return replaced(value, schema, schema, lambda _secret: MASK)
+
+
+def secrets_in(value: Any, schema: Schema) -> list[str]:
+    """The texts of a value's secrets that are long enough to be looked for elsewhere."""
+    found: list[Any] = []
+    replaced(value, schema, schema, found.append)
+    return [text for secret in found for text in texts_in(secret) if len(text) >= SHORTEST and text != MASK]
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text within a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from texts_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts_in(item)
+
+
+def hidden(value: Any, secrets: Iterable[str]) -> Any:
+    """The value with these secrets masked in all its texts; names of members too."""
+    longest_first = sorted(set(secrets), key=len, reverse=True)
+    if not longest_first:
+        return value
+    # An error or a diff may quote a secret as Python or JSON writes it.
+    forms = [form for secret in longest_first for form in dict.fromkeys((secret, repr(secret)[1:-1], written(secret)))]
+    return everywhere(value, re.compile("|".join(map(re.escape, forms))))
+
+
+def hidden_faults(faults: list[Fault], value: Any, schema: Schema) -> list[Fault]:
+    """What is wrong with a value, without its secrets: a validator of the author's may quote them."""
+    secrets = secrets_in(value, schema)
+    return [Fault(fault.pointer, hidden(fault.detail, secrets)) for fault in faults]
+
+
+def written(text: str) -> str:
+    """A text as JSON writes it, without its quotes."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def everywhere(value: Any, pattern: re.Pattern[str]) -> Any:
+    """The value with what the pattern finds masked."""
+    if isinstance(value, str):
+        return pattern.sub(MASK, QUOTED_INPUT.sub(f"input_value={MASK}, input_type=", value))
+    if isinstance(value, dict):
+        return {pattern.sub(MASK, name): everywhere(item, pattern) for name, item in value.items()}
+    return [everywhere(item, pattern) for item in value] if isinstance(value, list) else value
+
+
+def replaced(value: Any, schema: Schema, root: Schema, put: Callable[[Any], Any], depth: int = 0) -> Any:
+    """The value with each secret replaced. Where several schemas may apply, what any of them marks is secret."""
+    if value is None or depth > DEEPEST:
+        return value
+    if is_secret(schema):
+        return put(value)
+    for other in also_schemas(schema, root):
+        value = replaced(value, other, root, put, depth + 1)
+    if isinstance(value, dict):
+        return {name: replaced(item, member(schema, name), root, put, depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [replaced(item, element(schema, index), root, put, depth + 1) for index, item in enumerate(value)]
+    return value
+
+
+def also_schemas(schema: Schema, root: Schema) -> Iterator[Schema]:
+    """The other schemas that may describe the same value."""
+    if isinstance(reference := schema.get("$ref"), str):
+        yield definition_at(root, reference)
+    for name in BRANCHES:
+        yield from filter(as_schema, schema.get(name, ()))
+
+
+def definition_at(root: Schema, reference: str) -> Schema:
+    """What a reference within the schema leads to."""
+    found: Any = root
+    for part in reference.removeprefix("#/").split("/"):
+        found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def member(schema: Schema, name: str) -> Schema:
+    """The schema of a member of an object."""
+    properties = schema.get("properties", {})
+    if name in properties:
+        return as_schema(properties[name])
+    return as_schema(schema.get("additionalProperties"))
+
+
+def element(schema: Schema, index: int) -> Schema:
+    """The schema of an element of a list."""
+    first = schema.get("prefixItems", ())
+    return as_schema(first[index] if index < len(first) else schema.get("items"))
+
+
+def as_schema(found: Any) -> Schema:
+    """A schema; what says nothing of its value, such as `true`, is an empty one."""
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,271 @@
+"""Rights of one pipeline: whoever is named for it may act on its tasks, and nobody else; alike in API and admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission, User
+from django.db import IntegrityError, transaction
+from django.test import Client
+
+from taskqueue.engine import control, tokens
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.rights import Deed, Rights, Sight
+from taskqueue.models import Event, Pipeline, PipelineRight, Task
+from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.api.test_access import BODY
+
+EVERYTHING = ("view_task", "view_task_payload", "add_task", "retry_task", "cancel_task")
+DEEDS = {
+    Deed.RUN: ("/api/tasks", "/api/tasks/{id}/rerun"),
+    Deed.RETRY: ("/api/tasks/{id}/retry",),
+    Deed.CANCEL: ("/api/tasks/{id}/cancel",),
+}
+ACTS = [(deed, path) for deed, paths in DEEDS.items() for path in paths]
+
+
+@pytest.fixture
+def dana(db: None) -> User:
+    """A member of staff with every permission for tasks."""
+    user = User.objects.create_user("dana", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=EVERYTHING))
+    return user
+
+
+@pytest.fixture
+def by_token(dana) -> Api:
+    return Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(dana, name='ci')[1]}")
+
+
+@pytest.fixture
+def in_admin(dana) -> Client:
+    client = Client()
+    client.force_login(dana)
+    return client
+
+
+def named(pipeline: Any = "shop/order", *, user: User | None = None, **held: Any) -> PipelineRight:
+    """Name somebody for a pipeline; without a user somebody else."""
+    mirror_pipelines()
+    who: Any = {"user": user} if user else {"group": Group.objects.get_or_create(name="others")[0]}
+    return PipelineRight.objects.create(pipeline_id=pipeline, **who, **held)
+
+
+def act(api: Api, path: str, task: Task) -> Any:
+    return api.post(path.format(id=task.pk), BODY if path == "/api/tasks" else None)
+
+
+def task_for(deed: Deed, failed: Task) -> Task:
+    return enqueue_order("A") if deed == Deed.CANCEL else failed
+
+
+@pytest.mark.parametrize(("deed", "path"), ACTS)
+def test_without_any_right_a_pipeline_is_open_to_who_has_the_permission(by_token, failed, deed, path):
+    assert act(by_token, path, task_for(deed, failed)).status_code in {200, 202}
+
+
+@pytest.mark.parametrize(("deed", "path"), ACTS)
+def test_once_somebody_is_named_others_may_not(by_token, failed, deed, path):
+    task = task_for(deed, failed)
+    named(run=True)
+    before = Task.objects.count()
+
+    response = act(by_token, path, task)
+
+    assert problem_of(response) == (403, "not-permitted", [])
+    assert "'shop/order'" in response.json()["detail"]
+    assert Task.objects.count() == before
+    assert Task.objects.get(pk=task.pk).status == task.status
+
+
+@pytest.mark.parametrize(("deed", "path"), ACTS)
+def test_who_is_named_for_a_deed_may_do_it(dana, by_token, failed, deed, path):
+    named(user=dana, **{deed.value: True})
+
+    assert act(by_token, path, task_for(deed, failed)).status_code in {200, 202}
+
+
+@pytest.mark.parametrize(("deed", "path"), ACTS)
+def test_who_is_named_for_the_other_deeds_may_not(dana, by_token, failed, deed, path):
+    named(user=dana, **{other.value: other != deed for other in Deed})
+
+    assert act(by_token, path, task_for(deed, failed)).status_code == 403
+
+
+def test_a_group_is_named_for_all_its_members(dana, by_token, queued):
+    named(cancel=True)
+    assert act(by_token, "/api/tasks/{id}/cancel", queued).status_code == 403
+
+    dana.groups.add(Group.objects.get(name="others"))
+
+    assert act(by_token, "/api/tasks/{id}/cancel", queued).status_code == 200
+
+
+def test_a_right_does_not_stand_in_for_the_permission(dana, by_token, queued):
+    dana.user_permissions.remove(Permission.objects.get(codename="cancel_task"))
+    named(user=dana, cancel=True)
+
+    assert act(by_token, "/api/tasks/{id}/cancel", queued).status_code == 403
+
+
+def test_the_rights_of_one_pipeline_are_not_those_of_another(by_token, queued):
+    named("anything", cancel=True)
+
+    assert act(by_token, "/api/tasks/{id}/cancel", queued).status_code == 200
+
+
+def test_a_superuser_is_never_shut_out(dana, by_token, queued):
+    named()
+    User.objects.filter(pk=dana.pk).update(is_superuser=True)
+
+    assert act(by_token, "/api/tasks/{id}/cancel", queued).status_code == 200
+
+
+def test_in_debug_on_this_machine_nobody_is_asked(api, queued):
+    named()
+
+    assert act(api, "/api/tasks/{id}/cancel", queued).status_code == 200
+
+
+@pytest.mark.parametrize(("noun", "deed"), [("retry", Deed.RETRY), ("cancel", Deed.CANCEL), ("rerun", Deed.RUN)])
+def test_the_admin_refuses_and_allows_alike(dana, in_admin, failed, noun, deed):
+    task = task_for(deed, failed)
+    right = named(user=dana, **{other.value: other != deed for other in Deed})
+    address = f"/admin/taskqueue/task/{task.pk}/{noun}/"
+
+    assert in_admin.post(address).status_code == 403
+    assert f'action="{address}"' not in in_admin.get(f"/admin/taskqueue/task/{task.pk}/change/").content.decode()
+
+    PipelineRight.objects.filter(pk=right.pk).update(**{deed.value: True})
+
+    assert f'action="{address}"' in in_admin.get(f"/admin/taskqueue/task/{task.pk}/change/").content.decode()
+    assert in_admin.post(address).status_code == 302
+    assert LogEntry.objects.count() > 0
+
+
+def test_in_bulk_the_admin_says_which_it_may_not(in_admin, queued):
+    named()
+    form = {"action": "cancel_selected", "_selected_action": [str(queued.pk)]}
+
+    response = in_admin.post("/admin/taskqueue/task/", form, follow=True)
+
+    said = "1 task not cancelled: You may not cancel tasks of pipeline &#x27;shop/order&#x27;."
+    assert said in response.content.decode()
+    assert Task.objects.get().status == "queued"
+
+
+def test_a_payload_is_withheld_from_those_who_are_not_named(dana, by_token, in_admin, succeeded):
+    right = named(user=dana)
+    place, page = f"/api/tasks/{succeeded.pk}", f"/admin/taskqueue/task/{succeeded.pk}/change/"
+
+    task = by_token.get(place).json()
+
+    assert task["payload"] == task["result"] == task["steps"][0]["input"] == task["steps"][0]["output"] == "**********"
+    assert "charged succeeded" not in in_admin.get(page).content.decode()
+
+    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+
+    assert by_token.get(place).json()["payload"]["number"] == "succeeded"
+    assert "charged succeeded" in in_admin.get(page).content.decode()
+
+
+def test_lists_and_status_hold_nothing_that_could_be_withheld(by_token, succeeded):
+    named()
+
+    assert "charged succeeded" not in by_token.get("/api/tasks").content.decode()
+    assert "charged succeeded" not in by_token.get(f"/api/tasks/{succeeded.pk}/status").content.decode()
+
+
+def test_what_an_event_starts_or_cancels_is_not_asked_for_its_rights(dana, queued):
+    """An event says what happened; who may say it is one permission, whatever listens."""
+    dana.user_permissions.add(Permission.objects.get(codename="add_event"))
+    api = Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(dana, name='ci')[1]}")
+    named()
+
+    assert api.post("/api/events", {"name": "order/paid"}).status_code == 202
+    assert Event.objects.count() == 1
+
+
+def test_one_query_tells_the_rights_of_every_pipeline(dana, django_assert_num_queries):
+    mirror_pipelines()
+    for pipeline in Pipeline.objects.all():
+        named(pipeline.pk, user=dana, run=True)
+    rights = Rights(User.objects.get(pk=dana.pk))
+    rights.user.get_all_permissions()
+
+    with django_assert_num_queries(1):
+        assert "shop/order" in rights.closed_to(Deed.CANCEL)
+        assert rights.may(Deed.RUN, "shop/order")
+        assert not rights.may(Deed.CANCEL, "shop/order")
+        assert rights.may(Deed.CANCEL, "unknown")
+        assert rights.sight("shop/order") == Sight.WITHHELD
+
+
+def test_a_right_belongs_to_one_user_or_one_group(dana):
+    mirror_pipelines()
+    group = Group.objects.create(name="g")
+    for who in ({}, {"user": dana, "group": group}):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            PipelineRight.objects.create(pipeline_id="shop/order", **who)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/api/tasks/{failed}/retry", None, "Retried; it was failed."),
+        ("/api/tasks/{failed}/retry", {"from_step": "ship"}, "Retried from step ship; it was failed."),
+        ("/api/tasks/{queued}/cancel", {"reason": "Not today"}, "Cancelled; it was queued. Reason: Not today"),
+        ("/api/tasks/{failed}/rerun", None, "Reran as {copy}."),
+        ("/api/pipelines/shop/order/pause", {"reason": "Audit"}, "Paused: Audit"),
+        ("/api/events", {"name": "order/paid"}, "Sent."),
+        ("/api/tasks", BODY | {"key": "A1", "force": True}, "Forced, with key A1."),
+    ],
+)
+def test_each_deed_is_written_down_with_who_did_it(dana, failed, queued, path, body, said):
+    User.objects.filter(pk=dana.pk).update(is_superuser=True)
+    mirror_pipelines()
+    secret = tokens.issue(dana, name="ci")[1]
+    place = path.format(failed=failed.pk, queued=queued.pk)
+
+    assert Api(HTTP_AUTHORIZATION=f"Bearer {secret}").post(place, body).status_code in {200, 202}
+
+    entry = LogEntry.objects.order_by("pk")[0]
+    copy = Task.objects.filter(rerun_of=failed).first()
+    assert entry.user == dana
+    assert entry.get_change_message() == said.format(copy=copy and copy.pk) + " By token ci."
+    assert entry.get_edited_object() is not None
+
+
+def test_the_end_of_a_pause_is_written_down_by_session_without_a_token(dana, in_admin):
+    mirror_pipelines()
+    User.objects.filter(pk=dana.pk).update(is_superuser=True)
+    control.pause_pipeline("shop/order", reason="Audit", by="dana")
+
+    assert in_admin.post("/api/pipelines/shop/order/resume", content_type="application/json").status_code == 200
+
+    assert [entry.get_change_message() for entry in LogEntry.objects.all()] == ["Resumed."]
+
+
+def test_a_deed_that_was_refused_is_not_written_down(by_token, succeeded):
+    assert act(by_token, "/api/tasks/{id}/cancel", succeeded).status_code == 409
+    assert not LogEntry.objects.exists()
+
+
+def test_an_event_that_was_sent_before_is_written_down_once(dana):
+    User.objects.filter(pk=dana.pk).update(is_superuser=True)
+    api = Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(dana, name='ci')[1]}")
+
+    assert [api.post("/api/events", {"name": "order/paid", "id": "1"}).status_code for _ in range(2)] == [202, 200]
+    assert LogEntry.objects.count() == 1
+
+
+def test_an_ordinary_submission_is_not_written_down(by_token):
+    assert by_token.post("/api/tasks", BODY).status_code == 202
+    assert not LogEntry.objects.exists()
+
+
+def test_a_caller_without_a_user_leaves_no_entry(api, queued):
+    assert act(api, "/api/tasks/{id}/cancel", queued).status_code == 200
+    assert not LogEntry.objects.exists()

@@ -1,0 +1,225 @@
+"""Bearer tokens: who has a valid one calls as its user, and who has not is told why."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Now
+from django.test import Client
+
+from taskqueue.engine import tokens
+from taskqueue.models import Task, Token
+from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.api.test_access import BODY, DOORS, call
+
+UNUSED_SECRET = "tq_" + "x" * 43
+
+
+@pytest.fixture
+def robot(db: None) -> User:
+    """A user without a login and without access to the admin."""
+    return User.objects.create_user("robot", is_staff=False)
+
+
+def allow(user: User, *codenames: str) -> None:
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
+
+
+def caller(secret: str, **extra: Any) -> Api:
+    return Api(HTTP_AUTHORIZATION=f"Bearer {secret}", **extra)
+
+
+def issued(user: User, **options: Any) -> str:
+    return tokens.issue(user, name="nightly", **options)[1]
+
+
+@pytest.mark.parametrize(("method", "path", "permission"), DOORS)
+def test_a_token_may_do_what_its_user_may(robot, failed, method, path, permission):
+    task = enqueue_order("A") if "cancel" in path else failed
+    allow(robot, permission, "view_task")
+
+    assert call(caller(issued(robot)), method, path, task).status_code in {200, 202}
+
+
+@pytest.mark.parametrize(("method", "path", "permission"), DOORS)
+def test_a_token_may_not_do_what_its_user_may_not(robot, queued, method, path, permission):
+    assert problem_of(call(caller(issued(robot)), method, path, queued)) == (403, "not-allowed", [])
+
+
+def test_a_token_needs_no_csrf_token(robot):
+    allow(robot, "add_task")
+
+    assert caller(issued(robot), enforce_csrf_checks=True).post("/api/tasks", BODY).status_code == 202
+
+
+def test_without_any_login_a_bearer_token_is_asked_for(stranger):
+    response = stranger.get("/api/tasks")
+
+    assert problem_of(response) == (401, "login-required", [])
+    assert response["WWW-Authenticate"] == 'Bearer realm="taskqueue"'
+
+
+@pytest.mark.parametrize("secret", ["", "nonsense", "tq_", UNUSED_SECRET, "\xff\xfe", "a b", "x" * 10_000])
+def test_a_token_that_does_not_exist_is_refused(robot, secret):
+    response = caller(secret).get("/api/tasks")
+
+    assert problem_of(response) == (401, "invalid-token", [])
+    assert response.json()["detail"] == "There is no such token."
+    assert response["WWW-Authenticate"] == 'Bearer realm="taskqueue", error="invalid_token"'
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"expires_at": Now()}, "has expired"),
+        ({"revoked_at": Now()}, "has been revoked"),
+    ],
+)
+def test_a_token_that_has_expired_or_was_revoked_is_refused(robot, change, said):
+    allow(robot, "view_task")
+    secret = issued(robot, expires_in=timedelta(days=1))
+    assert caller(secret).get("/api/tasks").status_code == 200
+
+    Token.objects.update(**change)
+    response = caller(secret).get("/api/tasks")
+
+    assert problem_of(response) == (401, "invalid-token", [])
+    assert said in response.json()["detail"]
+
+
+def test_the_token_of_a_user_who_is_no_longer_active_is_refused(robot):
+    secret = issued(robot)
+    User.objects.filter(pk=robot.pk).update(is_active=False)
+
+    assert problem_of(caller(secret).get("/api/tasks")) == (401, "invalid-token", [])
+
+
+def test_a_session_does_not_stand_in_for_a_token_that_is_not_valid(admin_client):
+    response = admin_client.get("/api/tasks", headers={"Authorization": f"Bearer {UNUSED_SECRET}"})
+
+    assert response.status_code == 401
+
+
+def test_another_scheme_is_not_for_us(admin_client):
+    assert admin_client.get("/api/tasks", headers={"Authorization": "Basic eA=="}).status_code == 200
+
+
+def test_the_scheme_is_read_in_any_case(robot):
+    allow(robot, "view_task")
+
+    assert Api(HTTP_AUTHORIZATION=f"bearer {issued(robot)}").get("/api/tasks").status_code == 200
+
+
+def test_in_debug_a_token_is_held_to_its_rights(robot, settings):
+    settings.DEBUG = True
+
+    assert caller(issued(robot), SERVER_NAME="localhost").get("/api/tasks").status_code == 403
+
+
+def test_of_a_secret_only_its_digest_and_its_beginning_are_kept(robot):
+    token, secret = tokens.issue(robot, name="nightly")
+
+    kept = Token.objects.filter(pk=token.pk).values().get()
+
+    assert len(secret) == 46
+    assert kept["digest"] == hashlib.sha256(secret.encode()).hexdigest()
+    assert kept["prefix"] == secret[:9]
+    assert secret not in str(kept)
+
+
+def test_a_token_is_found_by_one_query_on_an_index(robot, django_assert_num_queries):
+    secret = issued(robot)
+    tokens.find(secret)
+
+    with django_assert_num_queries(1):
+        tokens.find(secret)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # which is cheaper while the table is as good as empty
+    assert "taskqueue_token_digest" in Token.objects.filter(digest=tokens.digest_of(secret)).explain()
+
+
+def test_when_it_was_last_used_is_written_at_most_once_a_minute(robot):
+    secret = issued(robot)
+    tokens.find(secret)
+    first = Token.objects.get().last_used_at
+
+    tokens.find(secret)
+    assert first is not None
+    assert Token.objects.get().last_used_at == first
+
+    Token.objects.update(last_used_at=F("last_used_at") - timedelta(seconds=61))
+    tokens.find(secret)
+    assert Token.objects.get().last_used_at > first - timedelta(seconds=1)
+
+
+def test_health_needs_no_token_and_heeds_none(db):
+    assert caller("nonsense").get("/api/health/live").status_code == 200
+
+
+def test_a_command_makes_a_token_for_scripts(robot, capsys):
+    allow(robot, "view_task")
+
+    call_command("token", "create", "nightly", "--user", "robot", "--expires", "90d", "--per-minute", "60")
+
+    secret = capsys.readouterr().out.strip()
+    token = Token.objects.get()
+    assert caller(secret).get("/api/tasks").status_code == 200
+    assert (token.name, token.per_minute) == ("nightly", 60)
+    assert token.expires_at is not None
+    assert timedelta(days=89) < token.expires_at - token.created_at <= timedelta(days=91)
+
+
+def test_a_command_lists_and_revokes_tokens(robot, capsys):
+    token, secret = tokens.issue(robot, name="nightly")
+
+    call_command("token", "list")
+    listed = capsys.readouterr().out
+    call_command("token", "revoke", str(token.pk))
+
+    assert "nightly" in listed
+    assert secret[:9] in listed
+    assert secret not in listed
+    assert problem_of(caller(secret).get("/api/tasks")) == (401, "invalid-token", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("create", "nightly", "--user", "nobody"), "no user 'nobody'"),
+        (("create", "nightly", "--user", "robot", "--expires", "soon"), "90d, 12h or never"),
+        (("create", "nightly", "--user", "robot", "--expires", "99999999d"), "90d, 12h or never"),
+        (("create", "nightly", "--user", "robot", "--per-minute", "0"), "1 or more"),
+        (("create", "", "--user", "robot"), "1 to 100 characters"),
+        (("revoke", "999"), "no token 999 that could be revoked"),
+    ],
+)
+def test_the_command_says_what_is_wrong(robot, words, said):
+    with pytest.raises(CommandError, match=said):
+        call_command("token", *words)
+    assert not Token.objects.exists()
+
+
+def test_a_secret_is_in_no_log(robot, caplog):
+    caplog.set_level("DEBUG")
+    secret = issued(robot)
+
+    caller(secret).get("/api/tasks")
+    caller(UNUSED_SECRET).get("/api/tasks")
+
+    assert secret not in caplog.text
+    assert UNUSED_SECRET not in caplog.text
+
+
+def test_a_token_serves_a_client_that_has_cookies_of_others(robot, admin_client: Client):
+    """A browser's session must not add to what a token may do."""
+    response = admin_client.get("/api/tasks", headers={"Authorization": f"Bearer {issued(robot)}"})
+
+    assert response.status_code == 403
+    assert not Task.objects.exists()

@@ -1,0 +1,155 @@
+"""Masks: what a schema marks as secret, and the same text wherever it comes up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, SecretBytes, SecretStr, ValidationError
+
+from taskqueue import masks
+from taskqueue.codec import Arguments, Payload, Result
+from taskqueue.masks import MASK
+
+
+class Card(BaseModel):
+    number: str = Field(json_schema_extra={"secret": True})
+    holder: str = "Dana"
+    next: Card | None = None
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+    key: SecretBytes = SecretBytes(b"key-of-bytes")
+    pin: int = Field(default=1234, json_schema_extra={"secret": True})
+    cards: list[Card] = []
+    by_name: dict[str, SecretStr] = {}
+    pair: tuple[str, SecretStr] | None = None
+    either: Card | int = 0
+    whole: Card | None = Field(default=None, json_schema_extra={"secret": True})
+
+
+def sign_in(login: Login) -> Login:
+    return login
+
+
+def store(user: str, password: SecretStr, *rest: SecretStr) -> dict[str, SecretStr]:
+    return {user: password}
+
+
+VALUE: dict[str, Any] = {
+    "user": "dana",
+    "password": "hunter2-hunter2",
+    "key": "key-of-bytes",
+    "pin": 1234,
+    "cards": [{"number": "4111-1111", "holder": "Dana", "next": {"number": "4222-2222", "holder": "x", "next": None}}],
+    "by_name": {"a": "secret-of-a"},
+    "pair": ["open", "secret-of-pair"],
+    "either": {"number": "4333-3333", "holder": "y", "next": None},
+    "whole": {"number": "4444-4444", "holder": "hidden with it", "next": None},
+}
+SCHEMA = Login.model_json_schema()
+
+
+def test_each_marked_field_is_masked_and_nothing_else():
+    assert masks.masked(VALUE, SCHEMA) == {
+        "user": "dana",
+        "password": MASK,
+        "key": MASK,
+        "pin": MASK,
+        "cards": [{"number": MASK, "holder": "Dana", "next": {"number": MASK, "holder": "x", "next": None}}],
+        "by_name": {"a": MASK},
+        "pair": ["open", MASK],
+        "either": {"number": MASK, "holder": "y", "next": None},
+        "whole": MASK,
+    }
+
+
+def test_a_secret_reaches_the_payload_the_arguments_and_the_result_as_it_is():
+    payload, arguments, result = Payload(sign_in), Arguments(store), Result(store)
+
+    assert '"hunter2-hunter2"' in payload.check(VALUE)
+    [login], _ = payload.unpack(payload.check(VALUE))
+    assert login.password.get_secret_value() == "hunter2-hunter2"
+    assert login.key.get_secret_value() == b"key-of-bytes"
+    assert payload.check(login) == payload.check(VALUE)
+
+    text = arguments.write(("dana", SecretStr("one-secret"), SecretStr("two-secret")), {}, what="x")
+    (_user, password, *rest), _ = arguments.read(text)
+    assert [password.get_secret_value(), rest[0].get_secret_value()] == ["one-secret", "two-secret"]
+
+    assert result.read(result.write({"a": SecretStr("kept")}, what="x"))["a"].get_secret_value() == "kept"
+
+
+@given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=4))
+def test_any_text_survives_as_a_secret(password, others):
+    arguments = Arguments(store)
+    if "\0" in "".join([password, *others]) or any("\ud800" <= c <= "\udfff" for c in "".join([password, *others])):
+        return
+
+    text = arguments.write(("u", SecretStr(password), *map(SecretStr, others)), {}, what="x")
+
+    (_user, *found), _ = arguments.read(text)
+    assert [secret.get_secret_value() for secret in found] == [password, *others]
+
+
+def test_the_texts_of_all_secrets_are_found():
+    found = masks.secrets_in(VALUE, SCHEMA)
+
+    assert {"hunter2-hunter2", "key-of-bytes", "4111-1111", "4222-2222", "secret-of-a", "4444-4444"} <= set(found)
+    assert "dana" not in found
+
+
+def test_a_short_secret_is_not_looked_for_elsewhere():
+    assert masks.secrets_in({"number": "12345"}, Card.model_json_schema()) == []
+    assert masks.masked({"number": "12345"}, Card.model_json_schema()) == {"number": MASK}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no such card: 4111-1111!", f"no such card: {MASK}!"),
+        ("nothing to hide", "nothing to hide"),
+        ("input_value={'number': '41...1', input_type=dict]", f"input_value={MASK}, input_type=dict]"),
+    ],
+)
+def test_a_secret_is_hidden_in_text(text, said):
+    assert masks.hidden(text, ["4111-1111"]) == said
+
+
+@pytest.mark.parametrize("secret", ['quote"quote', "back\\slash", "line\nline", "it's mine", "a.b*c(d", "köder-köder"])
+def test_a_secret_is_hidden_however_it_is_quoted(secret):
+    said = masks.hidden([repr(secret), masks.written(secret), {secret: secret}, str([secret])], [secret])
+
+    assert secret not in str(said)
+    assert repr(secret)[1:-1] not in str(said)
+
+
+def test_of_two_secrets_the_longer_one_goes_first():
+    assert masks.hidden("abcdefgh", ["abcdef", "abcdefgh"]) == MASK
+
+
+def test_what_pydantic_quotes_of_a_value_is_hidden_too():
+    with pytest.raises(ValidationError) as refused:
+        Card.model_validate({"holder": "x", "numbr": "4111-1111" * 20})
+
+    assert "4111" not in masks.hidden(str(refused.value), ["4111-1111" * 20])
+
+
+def test_without_secrets_nothing_is_changed():
+    value = {"a": ["x", 1, None, 2.5, True]}
+
+    assert masks.hidden(value, []) is value
+    assert masks.masked(value, {"type": "object"}) == value
+
+
+@pytest.mark.parametrize("schema", [{}, {"properties": {"a": True}}, {"$ref": "#/nowhere"}, {"items": False}])
+def test_any_schema_is_read(schema):
+    assert masks.masked({"a": [1]}, schema) == {"a": [1]}
+
+
+def test_what_has_no_schema_is_secret_as_a_whole():
+    assert masks.masked({"a": [1]}, masks.ALL_SECRET) == MASK
