@@ -15,6 +15,7 @@ A map, in the order in which a task lives through it:
     outcomes     the closed set of ways in which an execution can end
     settlement   an outcome is written and the next task claimed, in one commit
     chores       sweeps that nobody calls for
+    retention    what ended long ago is pruned
     control      what people ask for: retry, cancel, rerun
     schedules    when the clock starts which pipeline
     clock        its ticks become tasks

@@ -17,6 +17,7 @@ from taskqueue.engine.clock import take_ticks
 from taskqueue.engine.deadlines import cancel_overdue
 from taskqueue.engine.echoes import tell_untold
 from taskqueue.engine.patience import PATIENCE, is_busy
+from taskqueue.engine.retention import prune_some
 from taskqueue.engine.routing import route_unrouted
 from taskqueue.engine.slots import grant_all
 
@@ -66,5 +67,6 @@ CHORES: tuple[Callable[[], int], ...] = (
     route_unrouted,
     cancel_overdue,
     tell_untold,
+    prune_some,
 )
 """Each returns how many tasks it has made ready."""

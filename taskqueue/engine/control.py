@@ -190,9 +190,10 @@ def rerun(task_id: UUID) -> Task:
         TaskNotFound, UnknownPipeline
         InvalidPayload: the pipeline has changed since, and the payload no longer fits.
     """
-    task = find(task_id)
-    options = Options(priority=task.priority, labels=task.labels)
-    return enqueue(task.pipeline_id, task.payload, options=options, origin=Origin(rerun_of=task.pk))
+    with transaction.atomic():
+        task = locked(task_id)  # or it may be pruned before the new one can point at it
+        options = Options(priority=task.priority, labels=task.labels)
+        return enqueue(task.pipeline_id, task.payload, options=options, origin=Origin(rerun_of=task.pk))
 
 
 def locked(task_id: UUID) -> Task:

@@ -4,6 +4,7 @@ from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
 from taskqueue.models.pipeline import Pipeline, PipelineStep
+from taskqueue.models.pruning import Pruning
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
 from taskqueue.models.worker import Worker
@@ -15,6 +16,7 @@ __all__ = [
     "IdempotencyKey",
     "Pipeline",
     "PipelineStep",
+    "Pruning",
     "Rate",
     "RateUse",
     "Schedule",

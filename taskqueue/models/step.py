@@ -82,7 +82,13 @@ class Attempt(models.Model):
     error_message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
     worker = models.ForeignKey(
-        Worker, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+        Worker,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     lease = models.IntegerField()
     started_at = models.DateTimeField()
