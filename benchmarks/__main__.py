@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - Django must be set up first
 from django.db import connection  # noqa: E402
 
-from benchmarks import claims, floors, measures  # noqa: E402
+from benchmarks import claims, floors, measures, prune  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,12 @@ ROWS = [
         claims.claims_beside_held_back,
         "≤ 1.5",
     ),
+    Row(
+        "drain while history is pruned: by the workers, by `manage.py prune`; rows pruned meanwhile",
+        "times without (2), rows/s (2)",
+        prune.drains_beside_pruning,
+        "≥ 0.9 (first)",
+    ),
 ]
 
 
@@ -78,8 +84,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="parts of the names of the measures to take; all of them by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file too")
     parser.add_argument("--ended", type=int, default=claims.ENDED, metavar="N", help="ended tasks beside claims")
+    parser.add_argument("--size", type=int, default=prune.SIZE, metavar="N", help="rows of the history to be pruned")
     arguments = parser.parse_args()
-    claims.ENDED = arguments.ended
+    claims.ENDED, prune.SIZE = arguments.ended, arguments.size
     call_command("migrate", verbosity=0)
     chosen = [row for row in ROWS if not arguments.names or any(name in row.name for name in arguments.names)]
     print(machine(), end="\n\n")

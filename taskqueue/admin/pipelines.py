@@ -15,7 +15,8 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, markup
 from taskqueue.admin.pauses import Pauses
 from taskqueue.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
-from taskqueue.models import Pipeline, PipelineStep
+from taskqueue.engine import retention
+from taskqueue.models import Pipeline, PipelineStep, Pruning
 
 
 class StepInline(ReadOnlyInline[PipelineStep, Pipeline]):
@@ -62,13 +63,13 @@ class PipelineAdmin(Pauses, ReadOnlyAdmin[Pipeline]):
     search_help_text = "Finds names that begin with what you type."
     inlines = (StepInline,)
     fieldsets = (
-        (None, {"fields": ("shown_state", "description", "shown_tasks", "shown_retry")}),
+        (None, {"fields": ("shown_state", "description", "shown_tasks", "shown_retry", "shown_history")}),
         ("Example and dates", {"fields": ("shown_example", "shown_times")}),
         ("Payload schema", {"fields": ("shown_payload_schema",), "classes": ("collapse",)}),
         ("Result schema", {"fields": ("shown_result_schema",), "classes": ("collapse",)}),
     )
     readonly_fields = (
-        "shown_state", "description", "shown_tasks", "shown_retry", "shown_example", "shown_times",
+        "shown_state", "description", "shown_tasks", "shown_retry", "shown_history", "shown_example", "shown_times",
         "shown_payload_schema", "shown_result_schema",
     )  # fmt: skip
 
@@ -106,6 +107,13 @@ class PipelineAdmin(Pauses, ReadOnlyAdmin[Pipeline]):
     def shown_retry(self, pipeline: Pipeline) -> str:
         """The body's waits in words."""
         return formats.waits(pipeline.retry)
+
+    @admin.display(description="History")
+    def shown_history(self, pipeline: Pipeline) -> str:
+        """How long ended tasks are kept, and how many have gone."""
+        keep = retention.kept_for(pipeline.keep, for_ever=pipeline.keep_for_ever)
+        pruning = Pruning.objects.filter(pk=pipeline.pk).first() or Pruning()
+        return formats.history(keep, pruning.total, pruning.pruned_at)
 
     @admin.display(description="Example payload")
     def shown_example(self, pipeline: Pipeline) -> SafeString:

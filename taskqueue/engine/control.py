@@ -124,7 +124,7 @@ def cancel(task_id: UUID, *, reason: str = "") -> Task:
     """
     with transaction.atomic():
         mine = Task.objects.filter(pk=task_id, branch="").exists()
-        won = cancel_tree([task_id], reason=codec.printable(reason)) if mine else []
+        won = cancel_tree([task_id], reason=codec.printable(reason)[:300]) if mine else []
         if won:
             ring_on_commit()  # it may have held a place
     task = find(task_id)
@@ -145,7 +145,11 @@ def pause_pipeline(name: str, *, reason: str, by: str) -> Pipeline:
         UnknownPipeline
         AlreadyPaused: somebody was faster; the message says who and why.
     """
-    values = {"paused_at": Now(), "paused_by": by[:150], "pause_reason": reason[:300]}
+    values = {
+        "paused_at": Now(),
+        "paused_by": codec.printable(by)[:150],
+        "pause_reason": codec.printable(reason)[:300],
+    }
     won = Pipeline.objects.filter(pk=name, paused_at=None).update(**values)
     pipeline = pipeline_of(name)
     if not won:

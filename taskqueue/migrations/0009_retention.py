@@ -1,8 +1,9 @@
 """Retention: how long pipelines keep their history, and how far it has been pruned."""
 
+import uuid
+
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import uuid
 from django.db import migrations, models
 
 

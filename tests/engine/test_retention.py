@@ -341,7 +341,8 @@ def history(number, *, pipeline="engine/one-step", days=31, steps=1):
                 INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at,
                     lease, failures, progress_note, created_at, started_at, finished_at)
                 SELECT (lpad(to_hex((extract(epoch FROM past) * 1000)::bigint), 12, '0')
-                    || substr(replace(gen_random_uuid()::text, '-', ''), 13))::uuid, %(pipeline)s, 'succeeded', '', '{}', 0, '{}', past, past, 1, 0, '',
+                    || substr(replace(gen_random_uuid()::text, '-', ''), 13))::uuid,
+                    %(pipeline)s, 'succeeded', '', '{}', 0, '{}', past, past, 1, 0, '',
                     past, past, past
                 FROM generate_series(1, %(number)s), (SELECT now() - make_interval(days => %(days)s) AS past) AS p
                 RETURNING id, finished_at
@@ -387,7 +388,7 @@ def test_it_rests_for_an_hour_when_nothing_is_left():
     row = Pruning.objects.get(name="engine/one-step")
     assert row.total == 120
     assert row.pruned_at is not None
-    assert Pruning.objects.filter(due_at__gt=Now() + timedelta(minutes=50)).count() == Pruning.objects.count() - 1
+    Pruning.objects.filter(name=TURN).update(due_at=Now())
     retention.prune_some()
     assert Pruning.objects.filter(due_at__gt=Now() + timedelta(minutes=50)).count() == Pruning.objects.count()
 

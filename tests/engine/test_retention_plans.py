@@ -12,7 +12,7 @@ from taskqueue.engine import statements
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import IdempotencyKey, Task
 from taskqueue.models.pruning import BEGINNING
-from tests.engine import pipelines  # noqa: F401 - registers them
+from tests.engine import pipelines
 from tests.engine.test_plans import explain, walked
 from tests.engine.test_retention import history
 
@@ -22,10 +22,10 @@ KEEP = timedelta(days=30)
 VALUES = {"pipeline": "engine/one-step", "keep": KEEP, "after": BEGINNING}
 EVENTS = """
 INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, received_at, routed_at)
-SELECT (lpad(to_hex(number), 12, '0') || '00007000a0000000000000000000'::text)::uuid, 'retention/e', '{}', '', '',
+SELECT (lpad(to_hex(number), 12, '0') || '70008000000000000000')::uuid, 'retention/e', '{}', '', '',
     now() - interval '40 days', now() - interval '40 days'
 FROM generate_series(1, 20000) AS number
-""".replace("'00007000a0000000000000000000'", "'70008000000000000000'")
+"""
 SKIPS = """
 INSERT INTO taskqueue_skip (pipeline_id, kind, reason, key, created_at)
 SELECT pipeline, 'misfire', 'late', '', now() - interval '40 days'
@@ -48,7 +48,9 @@ def _long_history(request):
 
 
 def most_read(tree, table):
-    return max((node["Actual Rows"] * node["Actual Loops"] for node in tree if node.get("Relation Name") == table))
+    return max(
+        (node["Actual Rows"] * node["Actual Loops"] for node in tree if node.get("Relation Name") == table), default=0
+    )
 
 
 @pytest.mark.parametrize("statement", [statements.PRUNE_TASKS, statements.COUNT_PRUNABLE])
@@ -85,14 +87,23 @@ def test_skipped_requests_are_found_by_index():
 
 
 def test_expired_keys_are_found_by_index():
-    tasks = Task.objects.filter(pipeline="engine/one-step").values_list("pk", flat=True)[:5000]
+    task = Task.objects.filter(pipeline="engine/one-step")[0]
     IdempotencyKey.objects.bulk_create(
-        IdempotencyKey(pipeline_id="engine/one-step", key=str(task), task_id=task, expires_at=Now()) for task in tasks
+        IdempotencyKey(
+            pipeline_id="engine/one-step",
+            key=str(number),
+            task=task,
+            expires_at=Now() - timedelta(hours=2) + timedelta(minutes=number),
+        )
+        for number in range(20_000)
     )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE taskqueue_idempotencykey")
 
     tree = explain(statements.PRUNE_KEYS, {})
 
     assert "taskqueue_key_expiry" in {node.get("Index Name") for node in tree}
+    assert most_read(tree, "taskqueue_idempotencykey") <= 100
 
 
 def test_a_worker_is_deleted_without_a_walk_through_the_tasks():

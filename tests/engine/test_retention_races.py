@@ -48,7 +48,7 @@ def test_two_who_prune_at_once_take_different_tasks():
 def test_two_who_prune_everything_prune_each_task_once():
     history(1200)
 
-    counted = at_once(*[lambda: sum(batch.tasks for batch in retention.prune_all(NAME, KEEP))] * 2)
+    counted = at_once(2, lambda: sum(batch.tasks for batch in retention.prune_all(NAME, KEEP)))
 
     assert sum(counted) == 1200
     assert not Task.objects.exists()

@@ -1,4 +1,4 @@
-"""Statements that delete history: each a bounded number of rows that it finds by an index, without waiting for locks."""
+"""Statements that delete history: each a bounded number of rows, found by an index, without waiting for locks."""
 
 from __future__ import annotations
 
@@ -49,17 +49,25 @@ WHERE NOT EXISTS (SELECT FROM taskqueue_pruning WHERE taskqueue_pruning.name = e
 ON CONFLICT DO NOTHING
 """
 
-# Numbers that the planner can see.
-LOOKED_AT: Final = 1000
+LOOKED_AT: Final = 200
 PRUNED_AT_ONCE: Final = 100
 
-# The oldest first. The range, which is one name, is written so that only the index of pipelines has the order.
+# The oldest first, by one probe each, so that no plan reads more whatever the statistics say. The range, which is one
+# name, is written so that only the index of pipelines has the order.
 LOOKED: Final = """
-looked AS MATERIALIZED (
-    SELECT id, created_at, finished_at FROM taskqueue_task
-    WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > %(after)s::uuid
-    ORDER BY pipeline_id DESC, id LIMIT 1000
-)
+walked AS (
+    (
+        SELECT id, created_at, finished_at FROM taskqueue_task
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > %(after)s::uuid
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    )
+    UNION ALL
+    SELECT following.id, following.created_at, following.finished_at FROM walked CROSS JOIN LATERAL (
+        SELECT id, created_at, finished_at FROM taskqueue_task
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > walked.id
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    ) AS following
+), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200)
 """
 
 # Nobody needs it: its end has been told, no key stands for it, nothing unfinished is above or below it. One for which
@@ -86,14 +94,14 @@ LAST_LOOKED: Final = """
 """
 ALL_LOOKED: Final = """
 (
-    SELECT count(*) < 1000 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM looked
+    SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM looked
 )
 """
 
 # A task goes with all that is its own, and others no longer point at it. So many at once that their steps stay within
 # bounds too, but at least one. Foreign keys are checked at the commit.
 PRUNE_TASKS: Final = f"""
-WITH {LOOKED}, free AS MATERIALIZED (
+WITH RECURSIVE {LOOKED}, free AS MATERIALIZED (
     SELECT task.id,
         (SELECT count(*) FROM (SELECT FROM taskqueue_step WHERE task_id = task.id LIMIT 2000) AS own) AS weight
     FROM taskqueue_task task
@@ -148,7 +156,7 @@ FROM (
 """
 
 COUNT_PRUNABLE: Final = f"""
-WITH {LOOKED}
+WITH RECURSIVE {LOOKED}
 SELECT (
     SELECT count(*) FROM taskqueue_task task
     WHERE task.id = ANY (ARRAY(
@@ -158,15 +166,24 @@ SELECT (
 """
 
 PRUNE_SKIPS: Final = """
+WITH RECURSIVE walked AS (
+    (
+        SELECT id, created_at FROM taskqueue_skip
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    )
+    UNION ALL
+    SELECT following.id, following.created_at FROM walked CROSS JOIN LATERAL (
+        SELECT id, created_at FROM taskqueue_skip
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > walked.id
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    ) AS following
+    WHERE walked.created_at < statement_timestamp() - %(keep)s::interval
+)
 DELETE FROM taskqueue_skip WHERE id = ANY (ARRAY(
-    SELECT id FROM taskqueue_skip WHERE id = ANY (ARRAY(
-        SELECT id FROM (
-            SELECT id, created_at FROM taskqueue_skip
-            WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text
-            ORDER BY pipeline_id DESC, id LIMIT 1000
-        ) AS oldest
-        WHERE created_at < statement_timestamp() - %(keep)s::interval
-    ))
+    SELECT id FROM taskqueue_skip
+    WHERE id = ANY (ARRAY(SELECT id FROM walked LIMIT 200))
+        AND created_at < statement_timestamp() - %(keep)s::interval
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1
@@ -184,7 +201,7 @@ CROSS JOIN LATERAL (
 # A task may wait at any time for what came since it was made; and what is still there of a task keeps its events.
 PRUNE_EVENTS: Final = """
 WITH looked AS MATERIALIZED (
-    SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 1000
+    SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 200
 ), doomed AS MATERIALIZED (
     SELECT event.id FROM taskqueue_event event
     WHERE event.id = ANY (ARRAY(SELECT id FROM looked))
@@ -202,7 +219,7 @@ WITH looked AS MATERIALIZED (
 )
 SELECT 0, (SELECT count(*) FROM gone), (SELECT id FROM looked ORDER BY id DESC LIMIT 1),
     (
-        SELECT count(*) < 1000 OR coalesce(max(received_at) >= statement_timestamp() - %(keep)s::interval, true)
+        SELECT count(*) < 200 OR coalesce(max(received_at) >= statement_timestamp() - %(keep)s::interval, true)
         FROM looked
     )
 """
@@ -211,7 +228,7 @@ PRUNE_KEYS: Final = """
 DELETE FROM taskqueue_idempotencykey WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_idempotencykey
     WHERE expires_at < statement_timestamp() - interval '1 hour'
-    ORDER BY expires_at LIMIT 1000
+    ORDER BY expires_at LIMIT 200
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1
