@@ -124,7 +124,7 @@ def cancel(task_id: UUID, *, reason: str = "") -> Task:
     """
     with transaction.atomic():
         mine = Task.objects.filter(pk=task_id, branch="").exists()
-        won = cancel_tree([task_id], reason=codec.printable(reason)[:300]) if mine else []
+        won = cancel_tree([task_id], reason=codec.printable(reason)) if mine else []
         if won:
             ring_on_commit()  # it may have held a place
     task = find(task_id)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.models import Task
 
 hold = settings(
     max_examples=40,
@@ -134,3 +135,15 @@ def test_anything_in_the_form_of_a_pause(admin, noun):
         assert response.status_code < 500
 
     send()
+
+
+@pytest.mark.parametrize("payload", [{"colour": "<b>"}, [], "text", 5, None])
+def test_a_payload_that_no_longer_fits_is_shown_and_a_rerun_says_why_not(admin, failed, payload):
+    Task.objects.filter(pk=failed.pk).update(payload=payload)
+
+    page = f"/admin/taskqueue/task/{failed.pk}/change/"
+    assert admin.get(page).status_code == 200
+    said = admin.post(f"/admin/taskqueue/task/{failed.pk}/rerun/", follow=True)
+    assert said.status_code == 200
+    assert "fault" in said.content.decode()
+    assert Task.objects.count() == 1

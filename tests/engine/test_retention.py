@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from taskqueue import Singleton, emit, pipeline, wait_for
-from taskqueue.engine import control, retention
+from taskqueue.engine import control, queries, retention
 from taskqueue.engine.events import send
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import (
@@ -302,7 +302,7 @@ def test_ended_workers_go_and_their_kept_tasks_are_still_shown():
     prune()
 
     assert list(Worker.objects.all()) == [alive]
-    found = control.find(task.pk)
+    found = queries.find(task.pk)
     assert found.worker is None
     assert found.worker_id is not None
 
