@@ -182,3 +182,10 @@ def test_the_use_of_a_rate_is_shown_and_a_hold_can_be_released(changer, looker):
 def test_the_lists_need_a_fixed_number_of_queries(address, admin, django_assert_num_queries):
     with django_assert_num_queries(4):  # session, user, count, rows
         admin.get(address)
+
+
+def test_a_gate_is_found_by_the_beginning_of_its_pipelines_name(admin):
+    found = text_of(admin.get("/admin/taskqueue/gate/?q=demo/t"))
+
+    assert "demo/task" in found
+    assert "demo/publish" not in found

@@ -8,7 +8,7 @@ from taskqueue.models import Task
 from taskqueue.testing import work
 from tests.api.conftest import problem_of
 
-OLD = [{"colour": "red"}, {"number": "", "quantity": 0}, [], "text", 5, None, {"number": {"a": [1]}}]
+OLD = [{"colour": "red"}, {"number": "", "quantity": 0}, [], "text", 5, {"number": {"a": [1]}}]
 
 
 @pytest.fixture(params=OLD, ids=str)

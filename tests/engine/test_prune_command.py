@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Pipeline, Pruning, Task
-from tests.engine.test_retention import history
+from tests.engine.histories import history
 
 pytestmark = pytest.mark.django_db
 
@@ -17,9 +17,10 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _history():
     mirror_pipelines()
+    Pipeline.objects.create(name="history/for-ever", keep_for_ever=True)
     history(130, steps=2)
     history(20, days=3)
-    history(40, pipeline="retention/for-ever")
+    history(40, pipeline="history/for-ever")
 
 
 def prune(*args):
@@ -37,7 +38,7 @@ def test_it_prunes_what_each_pipeline_no_longer_keeps():
     said = prune()
 
     assert "engine/one-step: 130 tasks" in said
-    assert "retention/for-ever: kept for ever" in said
+    assert "history/for-ever: kept for ever" in said
     assert "130 tasks pruned" in said
     assert Task.objects.count() == 60
     assert Pruning.objects.get(pk="engine/one-step").total == 130
@@ -49,7 +50,7 @@ def test_another_age_holds_for_all_but_those_that_are_kept_for_ever():
 
 
 def test_one_that_is_kept_for_ever_is_pruned_when_it_is_named():
-    assert "40 tasks pruned" in prune("--older-than", "30d", "--pipeline", "retention/for-ever")
+    assert "40 tasks pruned" in prune("--older-than", "30d", "--pipeline", "history/for-ever")
     assert Task.objects.count() == 150
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
-from django.db.models import F
 from django.db.models.functions import Now
 
 from taskqueue import Singleton, emit, pipeline, wait_for
-from taskqueue.engine import control, queries, retention
+from taskqueue.engine import control, queries
 from taskqueue.engine.events import send
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import (
@@ -18,17 +16,16 @@ from taskqueue.models import (
     Event,
     IdempotencyKey,
     Pipeline,
-    Pruning,
     Skip,
     Step,
     Task,
     Wait,
     Worker,
 )
-from taskqueue.models.pruning import OTHERS, TURN
 from taskqueue.states import SkipKind
 from taskqueue.testing import advance, work
 from tests.engine import pipelines
+from tests.engine.histories import prune
 
 pytestmark = pytest.mark.django_db
 
@@ -76,14 +73,6 @@ def only(tenant: str) -> str:
 def _mirrored():
     mirror_pipelines()
     pipelines.calls.clear()
-
-
-def prune():
-    """Everything that is due now, whatever the pace."""
-    Pruning.objects.update(due_at=Now())
-    while Pruning.objects.exclude(name=TURN).filter(due_at__lte=Now()).exists():
-        Pruning.objects.filter(name=TURN).update(due_at=Now())
-        retention.prune_some()
 
 
 def ended(which=pipelines.three_steps, *args, **options):
@@ -330,87 +319,3 @@ def test_what_is_passed_over_does_not_hold_up_what_is_behind_it():
     left = set(Task.objects.values_list("pk", flat=True))
     assert left == {row.pk for row in rows}
     assert behind.pk not in left
-
-
-def history(number, *, pipeline="engine/one-step", days=31, steps=1):
-    """So many tasks that ended so long ago, each with some steps."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH tasks AS (
-                INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at,
-                    lease, failures, progress_note, created_at, started_at, finished_at)
-                SELECT (lpad(to_hex((extract(epoch FROM past) * 1000)::bigint), 12, '0')
-                    || substr(replace(gen_random_uuid()::text, '-', ''), 13))::uuid,
-                    %(pipeline)s, 'succeeded', '', '{}', 0, '{}', past, past, 1, 0, '',
-                    past, past, past
-                FROM generate_series(1, %(number)s), (SELECT now() - make_interval(days => %(days)s) AS past) AS p
-                RETURNING id, finished_at
-            )
-            INSERT INTO taskqueue_step (task_id, key, name, kind, status, failures, input_hash, started_at, finished_at)
-            SELECT id, 'one#' || step, 'one', 'step', 'succeeded', 0, '', finished_at, finished_at
-            FROM tasks, generate_series(1, %(steps)s) step
-            """,
-            {"number": number, "pipeline": pipeline, "days": days, "steps": steps},
-        )
-
-
-def test_a_batch_is_bounded_and_the_pace_holds_over_all(settings):
-    settings.TASKQUEUE = {"PRUNE_PER_SECOND": 100}
-    history(450)
-    Pruning.objects.filter(name="engine/one-step").update(due_at=Now())
-    Pruning.objects.filter(name=TURN).update(due_at=Now())
-
-    retention.prune_some()
-
-    assert Task.objects.count() == 350
-    retention.prune_some()
-    assert Task.objects.count() == 350  # a hundred a second
-    Pruning.objects.filter(name=TURN).update(due_at=F("due_at") - timedelta(seconds=1))
-    retention.prune_some()
-    assert Task.objects.count() == 250
-
-
-def test_few_tasks_of_many_steps_make_a_batch():
-    history(10, steps=1500)
-
-    batch = retention.prune_batch("engine/one-step", timedelta(days=30))
-
-    assert batch.tasks == 2
-    assert not batch.is_last
-
-
-def test_it_rests_for_an_hour_when_nothing_is_left():
-    history(120)
-    prune()
-
-    assert not Task.objects.exists()
-    row = Pruning.objects.get(name="engine/one-step")
-    assert row.total == 120
-    assert row.pruned_at is not None
-    Pruning.objects.filter(name=TURN).update(due_at=Now())
-    retention.prune_some()
-    assert Pruning.objects.filter(due_at__gt=Now() + timedelta(minutes=50)).count() == Pruning.objects.count()
-
-
-def test_a_pipeline_without_code_has_its_turn_too():
-    Pipeline.objects.create(name="retention/gone")
-    history(5, pipeline="retention/gone")
-    Pruning.objects.filter(name__in=[TURN, OTHERS]).update(due_at=Now())
-    retention.prune_some()
-    assert Pruning.objects.filter(name="retention/gone").exists()
-
-    prune()
-
-    assert not Task.objects.exists()
-
-
-def test_counting_changes_nothing_and_says_what_pruning_does():
-    history(2500)
-    history(10, days=3)
-
-    counted = sum(batch.tasks for batch in retention.count_all("engine/one-step", timedelta(days=30)))
-
-    assert Task.objects.count() == 2510
-    assert counted == sum(batch.tasks for batch in retention.prune_all("engine/one-step", timedelta(days=30)))
-    assert Task.objects.count() == 10

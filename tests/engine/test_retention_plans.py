@@ -13,8 +13,8 @@ from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import IdempotencyKey, Task
 from taskqueue.models.pruning import BEGINNING
 from tests.engine import pipelines
+from tests.engine.histories import history
 from tests.engine.test_plans import explain, walked
-from tests.engine.test_retention import history
 
 pytestmark = pytest.mark.django_db
 

@@ -14,9 +14,9 @@ from taskqueue.errors import TaskNotFound
 from taskqueue.models import Pruning, Step, Task
 from taskqueue.models.pruning import TURN
 from tests.engine import pipelines  # noqa: F401 - registers them
+from tests.engine.histories import history
 from tests.engine.test_event_races import Held
 from tests.engine.test_races import at_once
-from tests.engine.test_retention import history
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
