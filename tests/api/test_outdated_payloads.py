@@ -31,7 +31,7 @@ def test_it_fails_for_a_reason_that_is_told_and_can_be_retried(api, outdated):
     assert "Order" in found["error"]["message"]
     assert api.get(f"/api/tasks/{task.pk}/status").json()["error"]["message"]
     assert api.get("/api/tasks").status_code == 200
-    assert api.post(f"/api/tasks/{task.pk}/retry").status_code == 202
+    assert api.post(f"/api/tasks/{task.pk}/retry").status_code == 200
 
 
 def test_a_rerun_points_at_what_no_longer_fits(api, outdated):
@@ -39,5 +39,5 @@ def test_a_rerun_points_at_what_no_longer_fits(api, outdated):
 
     status, code, pointers = problem_of(api.post(f"/api/tasks/{task.pk}/rerun"))
 
-    assert (status, code) == (422, "invalid-payload")
+    assert (status, code) == (409, "invalid-payload")
     assert all(pointer.startswith("/payload") for pointer in pointers)
