@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Max, Min
 
 from benchmarks.pipelines import five_steps, one_step
-from benchmarks.processes import ENVIRONMENT, ROOT, wait_for, workers
+from benchmarks.processes import started, wait_for, workers
 from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.models import Step, Task
+from taskqueue.models import Task
 
 SIZE = 1_000_000
 """Rows of the history: a task and five steps are six."""
 DRAINED = 2_000
-ALONE = 5
-"""Drains without pruning, of which the median counts."""
+ROUNDS = 5
 
 HISTORY = """
 WITH past AS (SELECT now() - interval '31 days' AS at), tasks AS (
@@ -37,33 +37,57 @@ INSERT INTO taskqueue_step (task_id, key, name, kind, status, failures, input, i
 SELECT tasks.id, 'nothing#' || call, 'nothing', 'step', 'succeeded', 0, '{"number": 1}', '', '1', past.at, past.at
 FROM tasks, past, generate_series(1, 5) AS call
 """
-OURS_IS_DUE = "UPDATE taskqueue_pruning SET due_at = now() WHERE name IN ('', %(pipeline)s)"
+DUE = "UPDATE taskqueue_pruning SET due_at = now() WHERE name IN ('', %(pipeline)s)"
+NOT_DUE = "UPDATE taskqueue_pruning SET due_at = now() + interval '1 day'"
+PRUNE = [sys.executable, "manage.py", "prune", "--pipeline", five_steps.definition.name]
 
 
 def drains_beside_pruning() -> tuple[float, float, float, float]:
-    """Drained tasks per second as a share of those without pruning: beside the workers' own pruning and beside
-    `manage.py prune`; then how many rows a second each of the two pruned meanwhile.
+    """What share of its pace the queue keeps, and how many rows a second are pruned meanwhile: first by the workers
+    themselves, then by `manage.py prune`, which goes as fast as it can.
+
+    Each drain is compared with one without pruning right before it, for the machine may have other things to do.
     """
     mirror_pipelines()
-    pipeline = five_steps.definition.name
+    execute(HISTORY, pipeline=five_steps.definition.name, number=SIZE // 6)
+    execute("ANALYZE taskqueue_task, taskqueue_step")
     with workers():
-        alone = statistics.median(drained() for _ in range(ALONE))
-        execute(HISTORY, pipeline=pipeline, number=SIZE // 6)
-        execute("ANALYZE taskqueue_task, taskqueue_step")
-        began, rows = time.monotonic(), left(pipeline)
-        execute(OURS_IS_DUE, pipeline=pipeline)
-        own = statistics.median(drained() for _ in range(ALONE))
-        own_rows = (rows - left(pipeline)) / (time.monotonic() - began)
-        execute("UPDATE taskqueue_pruning SET due_at = now() + interval '1 day'")
-        began, rows = time.monotonic(), left(pipeline)
-        command = [sys.executable, "manage.py", "prune", "--pipeline", pipeline]
-        rates = []
-        with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT) as pruning:
-            while pruning.poll() is None:
-                rates.append(drained())
-        by_hand_rows = rows / (time.monotonic() - began)
-        assert left(pipeline) == 0
-    return own / alone, statistics.median(rates) / alone, own_rows, by_hand_rows
+        own, own_rows = shares(by_the_workers)
+        by_hand, by_hand_rows = shares(by_hand_once)
+    return own, by_hand, own_rows, by_hand_rows
+
+
+def shares(pruning: Callable[[], AbstractContextManager[None]]) -> tuple[float, float]:
+    """The median share, and the rows pruned per second of the drains beside it."""
+    found, seconds, rows = [], 0.0, 0
+    for _ in range(ROUNDS):
+        alone = drained()
+        before, began = left(), time.monotonic()
+        if not before:
+            break
+        with pruning():
+            found.append(drained() / alone)
+        seconds += time.monotonic() - began
+        rows += before - left()
+    assert found, "Nothing was left to be pruned: take a larger SIZE."
+    return statistics.median(found), rows / seconds
+
+
+@contextmanager
+def by_the_workers() -> Iterator[None]:
+    """The workers prune, as they do in between."""
+    execute(DUE, pipeline=five_steps.definition.name)
+    yield
+    execute(NOT_DUE)
+
+
+@contextmanager
+def by_hand_once() -> Iterator[None]:
+    """The command, until it is stopped."""
+    before = left()
+    with started(*PRUNE):
+        wait_for(lambda: left() < before)
+        yield
 
 
 def drained() -> float:
@@ -77,10 +101,9 @@ def drained() -> float:
     return DRAINED / took.total_seconds()
 
 
-def left(pipeline: str) -> int:
+def left() -> int:
     """Rows of the history that are still there."""
-    tasks = Task.objects.filter(pipeline=pipeline)
-    return tasks.count() + Step.objects.filter(task__pipeline=pipeline).count()
+    return 6 * Task.objects.filter(pipeline=five_steps.definition.name).count()
 
 
 def execute(statement: str, **values: str | int) -> None:
