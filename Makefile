@@ -4,24 +4,30 @@ PORT = 8000
 ARGS =
 PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
 PYTHON = .venv/bin/python
+# Several processes, each with a database of its own; files stay together.
+SPREAD = --numprocesses auto --maxprocesses 4 --dist loadfile
 PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test check format schema bench clean
+.PHONY: help run test pictures check format schema bench clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
-	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'"
+	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'; SPREAD= uses one process"
 	@echo "make check             format, lint, types, imports, migrations, API schema"
 	@echo "make format            put the code into its format"
 	@echo "make schema            write openapi.yaml anew from the code"
 	@echo "make bench [ARGS=...]  measure"
+	@echo "make pictures          take the screenshots in docs/images anew"
 	@echo "make clean             remove what these commands made here; data is kept"
 
 run: .venv/run.stamp
 	@DEBUG=true exec $(PYTHON) manage.py quickstart --port "$(PORT)"
 
 test: .venv/test.stamp
-	DEBUG=true $(PYTHON) -m pytest $(ARGS)
+	DEBUG=true $(PYTHON) -m pytest $(SPREAD) $(ARGS)
+
+pictures: .venv/test.stamp
+	DEBUG=true $(PYTHON) -m pytest tests/browser/pictures.py
 
 check: .venv/test.stamp
 	$(PYTHON) -m ruff format --check .

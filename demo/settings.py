@@ -55,7 +55,7 @@ if DEBUG:
     ALLOWED_HOSTS += ["localhost", ".localhost", "127.0.0.1", "[::1]"]
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "taskqueue.dashboard.DashboardConfig",  # django.contrib.admin with the overview as its first page
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -71,6 +71,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "taskqueue.admin.live.LiveRegions",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -137,7 +138,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 
-TASKQUEUE: dict[str, Any] = {}
+TASKQUEUE: dict[str, Any] = {"FIRST_TASK": "demo/task"}
 
 WORKERS: int = env.int("WORKERS", default=2)
 # Retries, attempts, timeouts and schedules are taskqueue's own: what django-q2 has of them must never act first.

@@ -6,9 +6,6 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-admin.site.site_header = admin.site.site_title = "taskqueue"
-admin.site.index_title = "Everything that can be seen and changed here"
-
 urlpatterns = [
     # Browsers ask for it here on pages that name no icon, such as the login.
     path("favicon.ico", lambda _request: HttpResponseRedirect(static("taskqueue/icon.svg"))),

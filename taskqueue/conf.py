@@ -38,12 +38,20 @@ class Settings:
     """Most steps beside each other in one `gather` or `each`."""
     DEPTH_MAX: int = 10
     """Most parents that a child task may have above it."""
+    STEP_LOG_LINES: int = 100
+    """How many of the last lines that a try of a step logs are kept with it; none turns it off."""
+    STEP_LOG_MAX_BYTES: int = 16 * 1024
+    """Most bytes of such lines."""
     WATCHDOG: timedelta = timedelta(seconds=10)
     """How long claimable work may lie beside idle workers before their pool is started anew."""
     RETENTION: timedelta | None = timedelta(days=30)
     """How long ended tasks are kept where their pipeline does not say; None for ever. Events too."""
     PRUNE_PER_SECOND: int = 500
     """So many ended tasks a second are pruned at most, over all workers."""
+    FIRST_TASK: str = ""
+    """The pipeline whose example payload an empty overview offers to send; empty for none."""
+    DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
+    """How long one question of a page of the admin may take before the page asks for a narrower one."""
 
 
 @cache

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from logging import Logger
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -103,6 +104,11 @@ class CurrentTask(Protocol):
     @property
     def cancelled(self) -> bool:
         """Whether the task was cancelled while this step runs; known within about a second. A long step may look."""
+        ...
+
+    @property
+    def logger(self) -> Logger:
+        """A logger that is heard from INFO on; what a step says to it is kept with its try, as with any other."""
         ...
 
     def progress(self, fraction: float, note: str = "") -> None:

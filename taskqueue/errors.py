@@ -18,6 +18,10 @@
     ├── NotCancellable
     ├── AlreadyPaused
     ├── NotPaused
+    ├── NotForAll               a verb for many tasks that are all of them, or none
+    ├── OperationEnded
+    ├── WorkerNotFound
+    ├── NotDrainable
     ├── OutputChanged           a recorded output no longer fits the code
     ├── Drift                   record and code disagree, and the pipeline is strict
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
@@ -186,6 +190,33 @@ class NotPaused(TaskqueueError):
     """The pipeline is not paused."""
 
     code = "pipeline-not-paused"
+
+
+class NotForAll(TaskqueueError):
+    """This cannot be done to these tasks together."""
+
+    code = "not-for-all"
+
+
+class OperationEnded(TaskqueueError):
+    """The operation has ended already."""
+
+    code = "operation-ended"
+
+
+class WorkerNotFound(TaskqueueError):
+    """No worker has this id."""
+
+    code = "worker-not-found"
+
+    def __init__(self, worker_id: int) -> None:
+        super().__init__(f"There is no worker {worker_id}.")
+
+
+class NotDrainable(TaskqueueError):
+    """The worker cannot be drained or resumed now."""
+
+    code = "worker-not-drainable"
 
 
 class OutputChanged(TaskqueueError):

@@ -11,10 +11,14 @@ CLOCK_SLACK = timedelta(minutes=5)
 """By how much the clocks of machines that make ids are trusted to agree."""
 
 
+def uuid_at(moment: datetime) -> UUID:
+    """The smallest id of this moment, by the clock of whoever makes ids."""
+    return UUID(int=max(int(moment.timestamp() * 1000), 0) << 80)
+
+
 def earliest_at(moment: datetime) -> UUID:
     """The smallest id that may have been made at this moment; a range of ids is read from their index."""
-    milliseconds = max(int((moment - CLOCK_SLACK).timestamp() * 1000), 0)
-    return UUID(int=milliseconds << 80)
+    return uuid_at(moment - CLOCK_SLACK)
 
 
 def latest_at(moment: datetime) -> UUID:

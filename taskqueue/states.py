@@ -87,6 +87,25 @@ class DriftKind(StrEnum):
     """The body ended without asking for a recorded step."""
 
 
+class OperationVerb(StrEnum):
+    """What is done to many tasks at once."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    RERUN = "rerun"
+
+
+class OperationStatus(StrEnum):
+    """Where an operation stands."""
+
+    PLANNED = "planned"
+    """No worker has begun it yet."""
+    RUNNING = "running"
+    ABORTED = "aborted"
+    """A person ended it between two batches."""
+    DONE = "done"
+
+
 class AttemptOutcome(StrEnum):
     """How a try that did not succeed ended."""
 

@@ -1,5 +1,6 @@
 """The admin: where people watch tasks, understand them, and retry or cancel them. Importing it registers its pages."""
 
-from taskqueue.admin import events, limits, pipelines, starts, tasks, workers
+from taskqueue.admin import audit, events, limits, operations, pipelines, starts, tasks, workers
+from taskqueue.admin.object_tasks import TasksOfObject
 
-__all__ = ["events", "limits", "pipelines", "starts", "tasks", "workers"]
+__all__ = ["TasksOfObject", "audit", "events", "limits", "operations", "pipelines", "starts", "tasks", "workers"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -31,6 +32,8 @@ class Button:
         noun: the end of its address.
         label: what it says.
         title: its consequence, or why it is disabled.
+        asks: the id of the form that it opens, if it does not act at once.
+        is_link: it leads to a page of its own.
     """
 
     noun: str
@@ -39,6 +42,8 @@ class Button:
     is_enabled: bool
     address: str
     icon: SafeString
+    asks: str = ""
+    is_link: bool = False
 
 
 def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
@@ -48,10 +53,31 @@ def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
     if rights.retry:
         buttons.append(button(task, "retry", "again", about_retry(page), is_enabled=task.status in RETRYABLE))
     if rights.cancel:
-        buttons.append(button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended))
+        cancel = button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended)
+        buttons.append(replace(cancel, asks="ask-cancel"))
     if rights.rerun:
         buttons.append(button(task, "rerun", "copy", ABOUT_RERUN, is_enabled=True))
+        edit = button(task, "edit", "pencil", ABOUT_EDIT, is_enabled=True)
+        buttons.append(replace(edit, label="Edit and rerun", is_link=True))
     return buttons
+
+
+def neighbours_of(page: TaskPage) -> list[Button]:
+    """The ways to the tasks made after and before this one."""
+    return [neighbour(page.newer, "newer", "left"), neighbour(page.older, "older", "right")]
+
+
+def neighbour(task_id: UUID | None, word: str, icon: str) -> Button:
+    """One of them."""
+    return Button(
+        noun=word,
+        label=f"{word.capitalize()} task",
+        title=f"The next {word} task" if task_id else f"There is no {word} task.",
+        is_enabled=task_id is not None,
+        address=reverse("admin:taskqueue_task_change", args=[task_id]) if task_id else "",
+        icon=markup.icon(icon),
+        is_link=True,
+    )
 
 
 def button(task: Task, noun: str, icon: str, title: str, *, is_enabled: bool) -> Button:
@@ -87,4 +113,10 @@ def about_cancel(task: Task) -> str:
     return "Ends the task; it can be retried later."
 
 
+def why_no_retry_from(task: Task) -> str:
+    """Why there is no retry from a step; empty when there is."""
+    return "" if task.has_ended else f"The task is {task.status}: it has not ended."
+
+
+ABOUT_EDIT = "Makes a new task from a payload that you change; it is checked by the pipeline's model first."
 ABOUT_RERUN = "Makes a new task from the same payload, priority and labels; nothing is kept from this one."

@@ -6,15 +6,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import Case, CharField, OuterRef, QuerySet, Subquery, Value, When
-from django.db.models.functions import JSONObject, Left, Now
+from django.db.models import Case, CharField, IntegerField, OuterRef, QuerySet, Subquery, Value, When
+from django.db.models.functions import Coalesce, JSONObject, Left, Now
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, markup
+from taskqueue.admin import formats, markup, segments
 from taskqueue.engine import queries
-from taskqueue.models import Attempt, Task
-from taskqueue.states import ON_A_TIMER, TaskStatus
+from taskqueue.models import Attempt, Step, Task
+from taskqueue.states import ENDED, ON_A_TIMER, StepStatus, TaskStatus
 
 if TYPE_CHECKING:
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         steps_done: int
         steps_known: int
         tries: int
+        most_failures: int
+        pending: dict[str, Any] | None
         seen_at: datetime
         last_failure: dict[str, Any] | None
 
@@ -32,12 +34,22 @@ if TYPE_CHECKING:
 
 
 def listed() -> QuerySet[Task]:
-    """The engine's listing, with the database's present moment and what the last failed try of a retrying task said."""
+    """The engine's listing, with what else a row shows: the step that is not over, and the last failed try."""
     failures = Attempt.objects.filter(task=OuterRef("pk")).order_by("-pk")
     message = Left("error_message", formats.LINE_LENGTH, output_field=CharField())
     last = Subquery(failures.values(said=JSONObject(type="error_type", message=message))[:1])
-    return queries.listing().annotate(
-        seen_at=Now(), last_failure=Case(When(status=TaskStatus.RETRYING, then=last), default=Value(None))
+    steps = Step.objects.filter(task=OuterRef("pk"))
+    pending = steps.exclude(status=StepStatus.SUCCEEDED).order_by("pk")
+    most = Subquery(steps.order_by("-failures").values("failures")[:1], output_field=IntegerField())
+    return (
+        queries.listing()
+        .select_related("worker")
+        .annotate(
+            seen_at=Now(),
+            last_failure=Case(When(status=TaskStatus.RETRYING, then=last), default=Value(None)),
+            pending=Subquery(pending.values(step=JSONObject(key="key", status="status", failures="failures"))[:1]),
+            most_failures=Coalesce(most, 0),
+        )
     )
 
 
@@ -66,16 +78,22 @@ class TaskColumns:
         )
 
     @admin.display(description="Steps")
-    def shown_steps(self, task: ListedTask) -> str:
-        """Steps done of those known."""
-        return steps_share(task.steps_done, task.steps_known)
+    def shown_steps(self, task: ListedTask) -> SafeString:
+        """A bar with a piece for each step; under it how many are done, and which one it is in."""
+        return format_html(
+            '{}<span class="tq-share">{} <span class="tq-quiet">{}</span></span>',
+            segments.bar_of(task.steps_done, task.steps_known, present=present_state(task)),
+            steps_share(task.steps_done, task.steps_known),
+            present_step(task),
+        )
 
-    @admin.display(description="Failed tries")
-    def shown_tries(self, task: ListedTask) -> SafeString:
-        """How many tries failed."""
-        if not task.tries:
-            return format_html('<span class="tq-quiet">{}</span>', 0)
-        return format_html('<span class="tq-tries">{}</span>', task.tries)
+    @admin.display(description="Attempt")
+    def shown_attempt(self, task: ListedTask) -> SafeString:
+        """Which try of its step it is at; of an ended task the most that a step took."""
+        number = attempt_of(task)
+        said = f"{formats.count_of(task.tries, 'failed try', 'failed tries')} in all"
+        kind = "tq-tries" if number > 1 else "tq-quiet"
+        return format_html('<span class="{}" title="{}">{}</span>', kind, said, number or formats.NOTHING)
 
     @admin.display(description="Waited")
     def shown_wait(self, task: ListedTask) -> str:
@@ -91,6 +109,41 @@ class TaskColumns:
     def shown_creation(self, task: ListedTask) -> SafeString:
         """When it was made."""
         return markup.moment(task.created_at, task.seen_at)
+
+    @admin.display(description="Worker")
+    def shown_worker(self, task: ListedTask) -> str:
+        """The process that runs it."""
+        if task.status != TaskStatus.RUNNING or task.worker is None:
+            return formats.NOTHING
+        return f"{task.worker.host}:{task.worker.pid}"
+
+
+def present_step(task: ListedTask) -> str:
+    """The step that a task is in, waits in or failed in; empty when none is known."""
+    if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
+        return task.worker.step
+    if task.status == TaskStatus.SUCCEEDED or task.pending is None:
+        return ""
+    return str(task.pending["key"])
+
+
+def present_state(task: ListedTask) -> str:
+    """In which state its present piece of the bar is drawn; empty for none."""
+    if task.status in {TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.FAILED}:
+        return task.status
+    return TaskStatus.WAITING.value if task.status == TaskStatus.WAITING else ""
+
+
+def attempt_of(task: ListedTask) -> int:
+    """The number of the present try; none before the first start."""
+    if task.started_at is None:
+        return 0
+    if task.status in ENDED:
+        return max(task.most_failures + (task.status != TaskStatus.FAILED), task.failures, 1)
+    if task.pending is None:
+        return task.failures + 1
+    is_in_it = task.status != TaskStatus.RUNNING or present_step(task) in {"", task.pending["key"]}
+    return int(task.pending["failures"]) + 1 if is_in_it else 1
 
 
 def shown_error(error: dict[str, Any] | None) -> SafeString | str:

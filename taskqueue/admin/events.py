@@ -1,43 +1,75 @@
-"""Events in the admin: what came, and what came of it, to read."""
+"""Events in the admin: what came, and what came of it; and one can be sent."""
 
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
+from taskqueue.admin.event_form import NEEDS, EventSending
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.engine import events, queries
-from taskqueue.models import Event, Skip
+from taskqueue.engine.selections import HEX
+from taskqueue.models import Event, Skip, Task, Wait
 
+LISTED = 3
+"""In the list, so many of each."""
 SHOWN = 50
 """On the page of an event that reached thousands, so many of each."""
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin[Event]):
+class EventAdmin(EventSending, ReadOnlyAdmin[Event]):
     """Events, newest first."""
 
     list_display = ("name", "shown_id", "shown_time", "shown_routing", "started_count", "ended_count", "shown_skips")
+    change_form_template = "admin/taskqueue/event/change_form.html"
     ordering = ("-id",)
-    search_fields = ("name__startswith",)
-    search_help_text = "Finds names that begin with what you type."
+    search_fields = ("name",)
+    search_help_text = "Finds names and ids that begin with what you type, and the sender's id as a whole."
     fields = readonly_fields = (
-        "name", "shown_id", "external_id", "shown_source", "shown_received", "shown_data", "shown_started",
+        "name", "shown_whole_id", "external_id", "shown_source", "shown_received", "shown_data", "shown_started",
         "shown_ended", "shown_cancelled", "shown_reasons",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        """Events with the numbers of what came of them, and the database's present moment."""
+        """Events with the numbers of what came of them and the first of it, and the database's present moment."""
         skips = Skip.objects.filter(event=OuterRef("pk"))
-        return queries.with_effects(Event.objects.annotate(seen_at=Now(), has_skips=Exists(skips)))
+        started = Task.objects.filter(event=OuterRef("pk")).order_by("pk").values("pk")[:LISTED]
+        ended = Wait.objects.filter(resolved_by=OuterRef("pk")).order_by("pk").values("task")[:LISTED]
+        return queries.with_effects(
+            Event.objects.annotate(
+                seen_at=Now(),
+                has_skips=Exists(skips),
+                first_started=ArraySubquery(started),
+                first_ended=ArraySubquery(ended),
+            )
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
+    ) -> tuple[QuerySet[Event], bool]:
+        """By the beginning of name or id, or by the sender's id."""
+        term = search_term.strip().replace("\0", "")
+        return (queryset.filter(found_by(term)) if term else queryset), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, with the way to send one."""
+        return super().changelist_view(request, {"may_send": request.user.has_perm(NEEDS), **(extra_context or {})})
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The page, with the way to send another one."""
+        context["may_send"] = request.user.has_perm(NEEDS)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
         """The event with what came of it."""
@@ -51,6 +83,11 @@ class EventAdmin(ReadOnlyAdmin[Event]):
         """The end of its id; the whole of it in the title."""
         return format_html('<span class="tq-id" title="{}">{}</span>', event.pk, formats.id_tail(event.pk))
 
+    @admin.display(description="Id")
+    def shown_whole_id(self, event: Event) -> SafeString:
+        """All of it."""
+        return format_html('<span class="tq-whole-id">{}</span>', event.pk)
+
     @admin.display(description="Received")
     def shown_time(self, event: Any) -> SafeString:
         """When it came."""
@@ -62,16 +99,14 @@ class EventAdmin(ReadOnlyAdmin[Event]):
         return markup.moment(event.routed_at, event.seen_at) if event.routed_at else "not yet"
 
     @admin.display(description="Tasks started")
-    def started_count(self, event: Any) -> int:
-        """How many it started."""
-        count: int = event.tasks_started
-        return count
+    def started_count(self, event: Any) -> SafeString | str:
+        """How many it started, and the ways to the first of them."""
+        return counted(event.tasks_started, event.first_started)
 
     @admin.display(description="Waits ended")
-    def ended_count(self, event: Any) -> int:
-        """How many waits it ended, and tasks it cancelled."""
-        count: int = event.waits_resolved
-        return count
+    def ended_count(self, event: Any) -> SafeString | str:
+        """How many waits it ended, and tasks it cancelled, and the ways to the first of them."""
+        return counted(event.waits_resolved, event.first_ended)
 
     @admin.display(description="Skipped")
     def shown_skips(self, event: Any) -> str:
@@ -113,6 +148,23 @@ class EventAdmin(ReadOnlyAdmin[Event]):
     def shown_reasons(self, event: Any) -> SafeString | str:
         """The pipelines and why."""
         return listed([(skip.pipeline_id, skip.reason) for skip in event.skipped])
+
+
+def found_by(term: str) -> Q:
+    """The events that a search term means. Each part has an index."""
+    found = Q(name__startswith=term) | (Q(unique_id=term) & ~Q(unique_id=""))
+    begin = term.replace("-", "").lower()
+    if HEX.fullmatch(begin):
+        found |= Q(id__gte=UUID(begin.ljust(32, "0")), id__lte=UUID(begin.ljust(32, "f")))
+    return found
+
+
+def counted(number: int, first: list[Any]) -> SafeString | str:
+    """A number, and the ways to the first of them."""
+    if not number:
+        return format_html('<span class="tq-quiet">{}</span>', 0)
+    links = format_html_join(" ", "{}", ((link_to(task),) for task in first))
+    return format_html('{} <span class="tq-under">{}{}</span>', number, links, " …" if number > len(first) else "")
 
 
 def link_to(task: Any) -> SafeString:

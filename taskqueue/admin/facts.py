@@ -13,6 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
+from taskqueue.admin.step_rows import StepRow
 from taskqueue.admin.task_page import TaskPage
 from taskqueue.engine import queries
 from taskqueue.models import Task
@@ -45,6 +46,8 @@ def facts_of(page: TaskPage) -> list[Fact]:
 def identity(task: Task) -> Iterator[Fact]:
     """What it is called."""
     yield Fact("Id", format_html('<span class="tq-whole-id">{}</span>', task.pk), is_wide=True)
+    if task.subject:
+        yield Fact("About", task.subject, is_wide=True)
     if task.labels:
         yield Fact("Labels", labels(task.labels), is_wide=True)
     if task.priority:
@@ -61,14 +64,18 @@ def times(page: TaskPage) -> Iterator[Fact]:
         yield Fact("Retried by hand", markup.moment(task.retried_at, now))
     if task.finished_at:
         yield Fact("Ended", markup.moment(task.finished_at, now))
+    if task.cancel_reason:
+        yield Fact("Cancelled because", task.cancel_reason, is_wide=True)
     if page.next_run_at and task.status != TaskStatus.QUEUED:
         yield Fact("Next run", markup.moment(page.next_run_at, now))
     yield Fact("Waited", page.waited)
-    yield Fact("Took", page.took)
+    yield Fact("Ran for", page.took)
 
 
 def doing(page: TaskPage) -> Iterator[Fact]:
     """How far it is, and in whose hands."""
+    if (row := page.current) is not None:
+        yield Fact("Attempt", attempt(row))
     yield Fact("Steps done", page.steps)
     yield Fact("Failed tries", page.failed_tries)
     if page.percent is not None and not page.task.has_ended:
@@ -85,8 +92,19 @@ def code(task: Task) -> Iterator[Fact]:
         yield Fact("Code", f"began on {task.code_began}, ended on {task.code_ended}")
 
 
+def attempt(row: StepRow) -> SafeString:
+    """Which try the step that matters is in, of how many."""
+    of = f" of {max(row.most_tries, row.tries)}" if row.most_tries is not None else ""
+    return format_html('<span title="{}">{}{}</span>', row.title, max(row.tries, 1), of)
+
+
 def relatives(page: TaskPage) -> Iterator[Fact]:
     """The tasks that it was made from and that were made from it."""
+    if page.task.parent_id is not None:
+        what = "Parallel step of" if page.task.branch else "Child of"
+        yield Fact(what, format_html("{}, step {}", links([page.task.parent_id]), page.task.parent_key), is_wide=True)
+    if page.children:
+        yield Fact("Child tasks", links(page.children), is_wide=True)
     if page.task.rerun_of_id is not None:
         yield Fact("Rerun of", links([page.task.rerun_of_id]))
     if page.reruns:

@@ -1,24 +1,26 @@
-"""The filters of the task list. Each one owns its URL parameter and refuses values that it does not know."""
+"""The filters of the task list. Each owns its parameter and offers its values; `asked` says what they mean."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.db.models import Exists, OuterRef, QuerySet
-from django.db.models.functions import Now
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from taskqueue.ids import earliest_at
-from taskqueue.models import Attempt, Pipeline, Task
+from taskqueue.admin import asked, formats
+from taskqueue.engine import statements
+from taskqueue.models import Pipeline, Task
 from taskqueue.states import TaskStatus
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
+    from django.contrib.admin.views.main import ChangeList
+
+ERRORS_OFFERED = 20
 
 
 class KnownChoices(admin.SimpleListFilter):
@@ -36,28 +38,33 @@ class KnownChoices(admin.SimpleListFilter):
         return value
 
 
+class KnownOfTasks(KnownChoices):
+    """One of the task list, whose selection knows what is asked for."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        """The same."""
+        self.chosen()
+        return queryset
+
+
 class StatusFilter(admin.SimpleListFilter):
-    """By status; several are joined with commas in the URL."""
+    """By status; several are joined with commas in the address. The tabs above the list show it."""
 
     title = "status"
     parameter_name = "status"
+    template = "admin/taskqueue/task/no_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """All statuses, in the order in which a task may pass through them."""
         return [(status.value, status.value.capitalize()) for status in TaskStatus]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        """Tasks in one of the statuses asked for."""
-        if not (value := self.value()):
-            return queryset
-        asked = value.split(",")
-        if not set(asked) <= set(TaskStatus):
-            raise IncorrectLookupParameters
-        return queryset.filter(status__in=asked)
+        """The same."""
+        return queryset
 
 
 class PipelineFilter(KnownChoices):
-    """By pipeline."""
+    """By pipeline: tasks, skips or schedules."""
 
     title = "pipeline"
     parameter_name = "pipeline"
@@ -66,41 +73,24 @@ class PipelineFilter(KnownChoices):
         """All pipelines that ever were."""
         return [(name, name) for name in Pipeline.objects.order_by("name").values_list("name", flat=True)]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        """Tasks of that pipeline."""
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of that pipeline."""
         name = self.chosen()
         return queryset if name is None else queryset.filter(pipeline=name)
 
 
-class CreatedFilter(KnownChoices):
+class CreatedFilter(KnownOfTasks):
     """By age."""
 
     title = "created"
     parameter_name = "created"
-    AGES = {
-        "15m": ("Last 15 minutes", timedelta(minutes=15)),
-        "1h": ("Last hour", timedelta(hours=1)),
-        "6h": ("Last 6 hours", timedelta(hours=6)),
-        "24h": ("Last 24 hours", timedelta(hours=24)),
-        "7d": ("Last 7 days", timedelta(days=7)),
-    }
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterator[tuple[str, str]]:
         """From a quarter of an hour to a week."""
-        return ((value, label) for value, (label, _age) in self.AGES.items())
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        """Tasks not older than that."""
-        value = self.chosen()
-        if value is None:
-            return queryset
-        age = self.AGES[value][1]
-        # Ids carry the clock of the machine that made them; created_at is the database's and has the last word.
-        since = datetime.fromtimestamp(time.time(), UTC) - age
-        return queryset.filter(id__gte=earliest_at(since), created_at__gte=Now() - age)
+        return ((value, label) for value, (label, _age) in asked.AGES.items())
 
 
-class RetriedFilter(KnownChoices):
+class RetriedFilter(KnownOfTasks):
     """By whether a try failed."""
 
     title = "failed tries"
@@ -110,10 +100,115 @@ class RetriedFilter(KnownChoices):
         """With and without."""
         return [("yes", "Has been retried"), ("no", "No failed try")]
 
+
+class ErrorFilter(admin.SimpleListFilter):
+    """By the type of an error; one that is not offered can be named in the address."""
+
+    title = "error type"
+    parameter_name = "error"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        """The first types by name, and the one that is asked for."""
+        names = [name for (name,) in statements.fetch(statements.ERROR_TYPES, {"limit": ERRORS_OFFERED})]
+        chosen = request.GET.get(self.parameter_name, "")
+        return [(name, name) for name in [*names, *([chosen] if chosen and chosen not in names else [])]]
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        """Tasks that have failed tries, or have none."""
-        value = self.chosen()
-        if value is None:
-            return queryset
-        failed_try = Exists(Attempt.objects.filter(task=OuterRef("pk")))
-        return queryset.filter(failed_try if value == "yes" else ~failed_try)
+        """The same."""
+        return queryset
+
+
+class OwnFilter(admin.ListFilter):
+    """A filter whose values are not a list of choices."""
+
+    parameters: tuple[str, ...] = ()
+
+    def __init__(
+        self, request: HttpRequest, params: dict[str, Any], model: type[Task], model_admin: ModelAdmin[Any]
+    ) -> None:
+        super().__init__(request, params, model, model_admin)
+        for name in self.parameters:
+            if name in params:
+                self.used_parameters[name] = params.pop(name)[-1]
+
+    def expected_parameters(self) -> list[str | None]:
+        """Its own."""
+        return list(self.parameters)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        """The same."""
+        return queryset
+
+
+class LabelFilter(OwnFilter):
+    """By a label with its value, typed in."""
+
+    title = "label"
+    template = "admin/taskqueue/task/label_filter.html"
+    parameters = ("label",)
+
+    def has_output(self) -> bool:
+        """Always."""
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """What its form needs: the value, and the rest of the address."""
+        value = self.used_parameters.get("label", "")
+        others = [(name, text) for name, text in changelist.params.items() if name != "label"]
+        yield {"value": value, "others": others, "without": changelist.get_query_string(remove=["label"])}
+
+
+class EndedFilter(OwnFilter):
+    """By a slice of time in which tasks ended, as the bars of charts lead to; shown when there is one."""
+
+    title = "ended"
+    parameters = ("ended",)
+
+    def has_output(self) -> bool:
+        """When there is one."""
+        return bool(self.used_parameters)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
+        """The same, unless it names no slice at all."""
+        if self.used_parameters.get("ended") == "":
+            raise IncorrectLookupParameters
+        return queryset
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """All, and the one that is chosen."""
+        without = changelist.get_query_string(remove=["ended"])
+        yield {"selected": False, "query_string": without, "display": "All"}
+        if chosen := asked.slice_of(str(self.used_parameters.get("ended", ""))):
+            words = "{:%b %d, %H:%M} to {:%b %d, %H:%M} UTC".format(*chosen)
+            yield {"selected": True, "query_string": changelist.get_query_string(), "display": words}
+
+
+def written_slice(start: datetime, end: datetime) -> str:
+    """A slice of time as its filter takes it."""
+    return "..".join(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for moment in (start, end))
+
+
+class SliceFilter(OwnFilter):
+    """By a slice of time, as the bars above the list lead to; shown when there is one."""
+
+    title = "time"
+    parameters = asked.SLICE
+
+    def has_output(self) -> bool:
+        """When there is one."""
+        return bool(self.used_parameters)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """All, and the one that is chosen."""
+        yield {
+            "selected": False,
+            "query_string": changelist.get_query_string(remove=list(self.parameters)),
+            "display": "All",
+        }
+        begin, end = (asked.moment_of(str(self.used_parameters.get(name, ""))) for name in self.parameters)
+        words = [f"from {formats.exact(begin)}" if begin else "", f"before {formats.exact(end)}" if end else ""]
+        yield {
+            "selected": True,
+            "query_string": changelist.get_query_string(),
+            "display": " ".join(filter(None, words)),
+        }

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from django.utils.safestring import SafeString
+
+from taskqueue.admin.json_text import coloured
 
 NOTHING = "\N{EN DASH}"
 SHOWN_BYTES = 64 * 1024
@@ -117,11 +121,23 @@ class Excerpt:
         text: the JSON, indented.
         size: of the whole, in bytes.
         is_cut: whether the text is only its beginning.
+        address: where all of it can be had.
     """
 
     text: str
     size: int
     is_cut: bool
+    address: str = ""
+
+    @property
+    def shown(self) -> int:
+        """How many bytes the text has."""
+        return len(self.text.encode())
+
+    @property
+    def markup(self) -> SafeString:
+        """The text in colours."""
+        return coloured(self.text)
 
 
 def excerpt(value: Any) -> Excerpt:
@@ -131,3 +147,10 @@ def excerpt(value: Any) -> Excerpt:
     if len(encoded) <= SHOWN_BYTES:
         return Excerpt(whole, len(encoded), is_cut=False)
     return Excerpt(encoded[:SHOWN_BYTES].decode(errors="ignore"), len(encoded), is_cut=True)
+
+
+def excerpt_of(beginning: str, size: int, *, address: str = "") -> Excerpt:
+    """JSON text of which the database gave the beginning: laid out if that is all of it."""
+    if len(beginning.encode()) < size:
+        return Excerpt(beginning, size, is_cut=True, address=address)
+    return replace(excerpt(json.loads(beginning)), address=address)

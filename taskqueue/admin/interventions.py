@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.db import transaction
 
 from taskqueue.admin import formats
-from taskqueue.engine import control, limits, queries
+from taskqueue.engine import clock, control, limits, queries
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
-from taskqueue.models import RateUse, Task
+from taskqueue.models import RateUse, Schedule, Task
 
 LIMIT = 200
 """Tasks that one request may change."""
@@ -49,7 +50,7 @@ def retry(task_id: UUID, *, user: int, from_step: str | None = None) -> Task:
     return task
 
 
-def cancel(task_id: UUID, *, user: int) -> Task:
+def cancel(task_id: UUID, *, user: int, reason: str = "") -> Task:
     """End a task that has not ended, on the record of a user.
 
     Raises:
@@ -57,21 +58,37 @@ def cancel(task_id: UUID, *, user: int) -> Task:
     """
     with transaction.atomic():
         before = queries.find(task_id).status
-        task = control.cancel(task_id)
-        record(task, user=user, message=f"Cancelled; it was {before}.")
+        task = control.cancel(task_id, reason=reason)
+        said = f" Reason: {task.cancel_reason}" if task.cancel_reason else ""
+        record(task, user=user, message=f"Cancelled; it was {before}.{said}")
     return task
 
 
-def rerun(task_id: UUID, *, user: int) -> Task:
-    """Make a new task from an old one's payload, on the record of a user.
+def rerun(task_id: UUID, *, user: int, payload: Any = control.SAME) -> Task:
+    """Make a new task from an old one's payload, or from another one in its place, on the record of a user.
 
     Raises:
         TaskNotFound, UnknownPipeline, InvalidPayload
     """
     with transaction.atomic():
-        task = control.rerun(task_id)
-        record(queries.find(task_id), user=user, message=f"Reran as {task.pk}.")
-        record(task, user=user, message=f"Made as a rerun of {task_id}.", flag=ADDITION)
+        task = control.rerun(task_id, payload=payload)
+        how = "" if payload is control.SAME else " with an edited payload"
+        record(queries.find(task_id), user=user, message=f"Reran{how} as {task.pk}.")
+        record(task, user=user, message=f"Made as a rerun of {task_id}{how}.", flag=ADDITION)
+    return task
+
+
+def run_now(schedule: Schedule, *, user: int) -> Task:
+    """Make a task as a schedule's next tick would, on the record of a user.
+
+    Raises:
+        UnknownPipeline, InvalidPayload, TooLarge
+    """
+    with transaction.atomic():
+        task = clock.run_now(schedule.pipeline_id)
+        if not task.duplicate:
+            LogEntry.objects.log_actions(user, [schedule], CHANGE, f"Ran now as {task.pk}.", single_object=True)
+            record(task, user=user, message="Made by hand from its schedule.", flag=ADDITION)
     return task
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import reverse
@@ -15,6 +15,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, interventions, markup
+from taskqueue.admin.budgets import Budget, budget_of
+from taskqueue.admin.holds import Holds
 from taskqueue.admin.readonly import ChangeableAdmin, ReadOnlyAdmin
 from taskqueue.engine import limits, queries
 from taskqueue.errors import InvalidLimit
@@ -127,17 +129,31 @@ class GateAdmin(ChangeableAdmin[Gate]):
 
 
 @admin.register(Rate)
-class RateAdmin(ChangeableAdmin[Rate]):
+class RateAdmin(Holds, ChangeableAdmin[Rate]):
     """Rates by name."""
 
     form = RateForm
-    list_display = ("name", "shown_effective", "shown_declared", "shown_uses")
+    list_display = ("name", "shown_effective", "shown_declared", "shown_left", "shown_uses")
+    change_form_template = "admin/taskqueue/rate/change_form.html"
     list_display_links = ("name",)
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = "Finds names that begin with what you type."
     fields = ("name", "shown_declared", "count", "per", "burst", "key", "shown_change", "shown_uses")
     readonly_fields = ("name", "shown_declared", "key", "shown_change", "shown_uses")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Rate]:
+        """Rates with the use of those that have no key, and the database's present moment."""
+        whole = Prefetch("uses", RateUse.objects.filter(key=""), to_attr="whole_uses")
+        return Rate.objects.annotate(seen_at=Now()).prefetch_related(whole)
+
+    @admin.display(description="Left")
+    def shown_left(self, rate: Any) -> SafeString | str:
+        """What is left of it, and until when it is held; of a rate with a key each value has its own."""
+        if rate.key:
+            return f"for each {rate.key}"
+        budget = budget_of(rate, next(iter(rate.whole_uses), None), rate.seen_at)
+        return format_html("{}{}", budget.shown, held_until(budget))
 
     def save_model(self, request: HttpRequest, obj: Rate, form: Any, change: Any) -> None:
         """Let the engine write it, and ask anew what waits for it."""
@@ -169,7 +185,7 @@ class RateAdmin(ChangeableAdmin[Rate]):
 class RateUseAdmin(ReadOnlyAdmin[RateUse]):
     """How much of each rate is used, for each value of its key."""
 
-    list_display = ("shown_rate", "key", "admitted", "shown_last", "shown_next", "shown_hold")
+    list_display = ("shown_rate", "key", "shown_left", "admitted", "shown_last", "shown_next", "shown_hold")
     list_display_links = None
     ordering = ("rate_id", "key")
     search_fields = ("rate__name__startswith",)
@@ -203,6 +219,11 @@ class RateUseAdmin(ReadOnlyAdmin[RateUse]):
         address = reverse("admin:taskqueue_rate_change", args=[use.rate_id])
         return format_html('<a href="{}">{}</a>', address, use.rate_id)
 
+    @admin.display(description="Left")
+    def shown_left(self, use: Any) -> SafeString:
+        """What is left of its period."""
+        return budget_of(use.rate, use, use.seen_at).shown
+
     @admin.display(description="Last")
     def shown_last(self, use: Any) -> SafeString:
         """When the last one passed."""
@@ -224,6 +245,17 @@ class RateUseAdmin(ReadOnlyAdmin[RateUse]):
         return format_html(
             '{}<span class="tq-under">{}</span>', markup.moment(use.held_until, use.seen_at), use.hold_reason
         )
+
+
+def held_until(budget: Budget) -> SafeString | str:
+    """Until when nobody passes, and why; nothing when it is not held."""
+    if budget.held_until is None:
+        return ""
+    return format_html(
+        '<span class="tq-under tq-held">held until {}: {}</span>',
+        markup.moment(budget.held_until, budget.now),
+        budget.hold_reason,
+    )
 
 
 def in_words(most: int | None, per_key: int | None = None) -> str:

@@ -24,10 +24,16 @@ ICONS = {
     "lost": "question",
     # of steps that have not run
     "pending": "dash",
+    # of operations
+    "planned": "clock",
+    "done": "check",
+    "aborted": "slash",
     # of workers
     "live": "check",
     "silent": "question",
     "ended": "slash",
+    "draining": "stop",
+    "drained": "pause",
 }
 """The icon of each status. A status is never told by colour alone: it has a word and a shape too."""
 
@@ -56,7 +62,10 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
     if when is None:
         return format_html("{}", formats.NOTHING)
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), formats.exact(when), formats.relative(when, now)
+        '<time datetime="{}" data-age title="{}">{}</time>',
+        when.isoformat(),
+        formats.exact(when),
+        formats.relative(when, now),
     )
 
 

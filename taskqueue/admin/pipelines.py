@@ -1,136 +1,128 @@
-"""Pipelines in the admin: what the deployed code defines, to read."""
+"""Pipelines in the admin: what the deployed code defines and how it does; they are paused and limited from here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
-from django.contrib import admin
-from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, markup
+from taskqueue.admin import formats, step_graph
+from taskqueue.admin.limits import rate_in_words
 from taskqueue.admin.pauses import Pauses
-from taskqueue.admin.readonly import ReadOnlyAdmin, ReadOnlyInline
-from taskqueue.engine import retention
-from taskqueue.models import Pipeline, PipelineStep, Pruning
-
-
-class StepInline(ReadOnlyInline[PipelineStep, Pipeline]):
-    """The steps that a pipeline is known to call."""
-
-    model = PipelineStep
-    verbose_name_plural = "steps, in the order in which the body names them"
-    fields = readonly_fields = ("shown_name", "shown_retry", "shown_timeout", "shown_atomicity")
-    ordering = ("position", "pk")
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may see the pipeline: its steps are a part of it."""
-        return request.user.has_perm("taskqueue.view_pipeline")
-
-    @admin.display(description="Step")
-    def shown_name(self, step: PipelineStep) -> str:
-        """Its name."""
-        return step.name
-
-    @admin.display(description="Retries")
-    def shown_retry(self, step: PipelineStep) -> str:
-        """Its waits in words."""
-        return formats.waits(step.retry)
-
-    @admin.display(description="Timeout")
-    def shown_timeout(self, step: PipelineStep) -> str:
-        """How long one try may take."""
-        return "none" if step.timeout is None else formats.wait_length(step.timeout.total_seconds())
-
-    @admin.display(description="Atomic")
-    def shown_atomicity(self, step: PipelineStep) -> str:
-        """Whether its ORM writes and its checkpoint commit together."""
-        return "yes" if step.atomic else "no"
+from taskqueue.admin.pipeline_columns import PAUSE, RUN, PipelineChangeList, PipelineColumns, pause_of, switch_of
+from taskqueue.admin.pipeline_limits import CHANGE_GATE, CHANGE_RATE, PipelineLimits, PlacesForm, StartsForm
+from taskqueue.admin.pipeline_page import PipelinePage, page_of
+from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.submissions import Submissions
+from taskqueue.models import Pipeline, Rate
 
 
 @admin.register(Pipeline)
-class PipelineAdmin(Pauses, ReadOnlyAdmin[Pipeline]):
+class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOnlyAdmin[Pipeline]):
     """Pipelines by name."""
 
-    list_display = ("name", "shown_state", "shown_description", "shown_step_count", "shown_tasks")
-    change_form_template = "admin/taskqueue/pipeline/change_form.html"
+    list_display = (
+        "shown_name", "shown_accepting", "shown_concurrency", "shown_throttle", "shown_queued", "shown_day",
+        "shown_lengths", "shown_deeds",
+    )  # fmt: skip
+    list_display_links = ("shown_name",)
     ordering = ("name",)
     search_fields = ("name__startswith",)
     search_help_text = "Finds names that begin with what you type."
-    inlines = (StepInline,)
-    fieldsets = (
-        (None, {"fields": ("shown_state", "description", "shown_tasks", "shown_retry", "shown_history")}),
-        ("Example and dates", {"fields": ("shown_example", "shown_times")}),
-        ("Payload schema", {"fields": ("shown_payload_schema",), "classes": ("collapse",)}),
-        ("Result schema", {"fields": ("shown_result_schema",), "classes": ("collapse",)}),
-    )
-    readonly_fields = (
-        "shown_state", "description", "shown_tasks", "shown_retry", "shown_history", "shown_example", "shown_times",
-        "shown_payload_schema", "shown_result_schema",
-    )  # fmt: skip
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The columns; the button only for those who may submit."""
+        may_run = request.user.has_perm(RUN)
+        return self.list_display if may_run else [name for name in self.list_display if name != "shown_deeds"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
-        """Pipelines with the number of their known steps."""
-        return Pipeline.objects.annotate(step_count=Count("known_steps"))
-
-    @admin.display(description="State")
-    def shown_state(self, pipeline: Pipeline) -> str:
-        """Whether its tasks start, and if not, who has paused it and why."""
-        if pipeline.paused_at is None:
-            return "active"
+        """Pipelines with their limits and the database's present moment, without what only their pages show."""
         return (
-            f"paused by {pipeline.paused_by or 'somebody'} {formats.exact(pipeline.paused_at)}: {pipeline.pause_reason}"
+            Pipeline.objects.select_related("gate__rate")
+            .defer("payload_schema", "payload_example", "result_schema", "policies", "retry")
+            .annotate(seen_at=Now())
         )
 
-    @admin.display(description="Description")
-    def shown_description(self, pipeline: Pipeline) -> str:
-        """The first line of it."""
-        return formats.first_line(pipeline.description)
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """The list with figures."""
+        return PipelineChangeList
 
-    @admin.display(description="Known steps")
-    def shown_step_count(self, pipeline: Any) -> int:
-        """How many steps its body names."""
-        count: int = pipeline.step_count
-        return count
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A pipeline's page."""
+        if request.method == "POST":
+            raise PermissionDenied  # the code alone defines it
+        if request.method not in {"GET", "HEAD"}:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        return self.show_page(request, object_id)
 
-    @admin.display(description="Tasks")
-    def shown_tasks(self, pipeline: Pipeline) -> SafeString:
-        """The way to its tasks."""
-        address = reverse("admin:taskqueue_task_changelist") + "?" + urlencode({"pipeline": pipeline.name})
-        return format_html('<a href="{}">See its tasks</a>', address)
+    def show_page(
+        self, request: HttpRequest, object_id: str, *, forms: Mapping[Any, Any] | None = None
+    ) -> HttpResponse:
+        """The page, with forms that were sent and could not be taken."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        name = unquote(object_id)
+        page = None if "\x00" in name else page_of(name)
+        if page is None:
+            self.message_user(request, f"There is no pipeline {name}.", messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_changelist"))
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": name,
+            "opts": self.opts,
+            "media": self.media,
+            **shown(page, request.user),
+            **forms_of(page, request.user),
+            **(forms or {}),
+        }
+        return TemplateResponse(request, "admin/taskqueue/pipeline/change_form.html", context)
 
-    @admin.display(description="Retries of the body")
-    def shown_retry(self, pipeline: Pipeline) -> str:
-        """The body's waits in words."""
-        return formats.waits(pipeline.retry)
 
-    @admin.display(description="History")
-    def shown_history(self, pipeline: Pipeline) -> str:
-        """How long ended tasks are kept, and how many have gone."""
-        keep = retention.kept_for(pipeline.keep, for_ever=pipeline.keep_for_ever)
-        pruning = Pruning.objects.filter(pk=pipeline.pk).first() or Pruning()
-        return formats.history(keep, pruning.total, pruning.pruned_at)
+def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
+    """What the template of a pipeline's page needs."""
+    pipeline = page.pipeline
+    may_pause = user.has_perm(PAUSE)
+    return {
+        "page": page,
+        "pipeline": pipeline,
+        "switch": switch_of(pipeline, may_pause=may_pause),
+        "pause": pause_of(pipeline),
+        "may_pause": may_pause,
+        "may_run": user.has_perm(RUN),
+        "graph": step_graph.drawn(page.nodes),
+        "rate_says": says_of(page.gate.rate) if page.gate is not None and page.gate.rate is not None else "",
+        "retry": formats.waits(pipeline.retry),
+        "documents": [
+            ("Example payload", formats.excerpt(pipeline.payload_example)),
+            ("Payload schema", formats.excerpt(pipeline.payload_schema)),
+            ("Result schema", formats.excerpt(pipeline.result_schema)),
+            ("Policies in the code", formats.excerpt(pipeline.policies)),
+        ],
+        "registered": formats.exact(pipeline.registered_at),
+        "updated": formats.exact(pipeline.updated_at),
+    }
 
-    @admin.display(description="Example payload")
-    def shown_example(self, pipeline: Pipeline) -> SafeString:
-        """A payload to try."""
-        return markup.preformatted(pipeline.payload_example)
 
-    @admin.display(description="Seen in the code")
-    def shown_times(self, pipeline: Pipeline) -> str:
-        """Since when it is known, and when the code last told of it."""
-        return f"first {formats.exact(pipeline.registered_at)}, last {formats.exact(pipeline.updated_at)}"
+def says_of(rate: Rate) -> str:
+    """What the code says of a rate."""
+    return rate_in_words(rate.declared_count, rate.declared_per.total_seconds(), rate.declared_burst)
 
-    @admin.display(description="Payload schema")
-    def shown_payload_schema(self, pipeline: Pipeline) -> SafeString:
-        """What a payload must look like."""
-        return markup.preformatted(pipeline.payload_schema)
 
-    @admin.display(description="Result schema")
-    def shown_result_schema(self, pipeline: Pipeline) -> SafeString:
-        """What a result looks like."""
-        return markup.preformatted(pipeline.result_schema)
+def forms_of(page: PipelinePage, user: Any) -> dict[str, Any]:
+    """The forms that change limits, for those who may."""
+    gate = page.gate
+    places = PlacesForm(instance=gate) if gate is not None and user.has_perm(CHANGE_GATE) else None
+    starts = StartsForm(instance=gate.rate) if gate is not None and gate.rate and user.has_perm(CHANGE_RATE) else None
+    return {"places": places, "starts": starts}

@@ -12,7 +12,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from taskqueue.admin.pagination import CappedPaginator
 
 if TYPE_CHECKING:
-    from django.contrib.admin import ModelAdmin, TabularInline
+    from django.contrib.admin import ModelAdmin as ModelAdmin
+    from django.contrib.admin import TabularInline as TabularInline
     from django.db.models import QuerySet
 else:
 
@@ -55,7 +56,9 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Of the columns only where a capped list goes on: other look-ups may scan the table, or not parse."""
-        own = {"id__lt", *(getattr(choice, "parameter_name", None) for choice in self.list_filter)}
+        own: set[str | None] = {"id__lt"}
+        for choice in self.list_filter:
+            own |= {getattr(choice, "parameter_name", None), *getattr(choice, "parameters", ())}
         columns = {"pk", *(field.name for field in self.model._meta.get_fields())}
         return lookup in own or lookup.partition("__")[0] not in columns
 
@@ -105,6 +108,11 @@ class ChangeableAdmin(ModelAdmin[Row]):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """The code would make them again."""
         return False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list under its own name."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Row | None:
         """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""

@@ -1,22 +1,28 @@
-"""What started nothing and what the clock starts next, in the admin: to read."""
+"""What started nothing and what the clock starts next, in the admin; the next can be started now."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
-from django.db.models import QuerySet
-from django.db.models.functions import Now
-from django.http import HttpRequest
-from django.urls import reverse
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.functions import JSONObject, Now
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
-from taskqueue.admin import formats, markup
+from taskqueue.admin import formats, interventions, markup
 from taskqueue.admin.filters import KnownChoices, PipelineFilter
 from taskqueue.admin.readonly import ReadOnlyAdmin
-from taskqueue.models import Schedule, Skip
+from taskqueue.errors import TaskqueueError
+from taskqueue.models import Schedule, Skip, Task
 from taskqueue.states import SkipKind
+
+RUN = "taskqueue.add_task"
 
 
 class KindFilter(KnownChoices):
@@ -66,14 +72,62 @@ class SkipAdmin(ReadOnlyAdmin[Skip]):
 class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
     """Pipelines that the clock starts, the next one first."""
 
-    list_display = ("pipeline_id", "expression", "timezone", "misfire", "shown_next", "shown_last")
+    list_display = (
+        "shown_pipeline", "shown_expression", "misfire", "shown_next", "shown_last", "shown_result", "shown_deeds",
+    )  # fmt: skip
     list_display_links = None
     list_filter = (PipelineFilter,)
     ordering = ("next_at", "pk")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
-        """Schedules with the database's present moment."""
-        return Schedule.objects.annotate(seen_at=Now())
+        """Schedules with the task of their last tick, and the database's present moment."""
+        of_tick = Task.objects.filter(pipeline=OuterRef("pipeline"), cron_at=OuterRef("last_at"))
+        last = of_tick.values(told=JSONObject(id="id", status="status"))[:1]
+        return Schedule.objects.select_related("pipeline").annotate(seen_at=Now(), last_task=Subquery(last))
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """The columns; the button only for those who may submit tasks."""
+        may_run = request.user.has_perm(RUN)
+        return self.list_display if may_run else [name for name in self.list_display if name != "shown_deeds"]
+
+    def get_urls(self) -> list[URLPattern]:
+        """The button's address before the stock ones, which would take it for a name."""
+        view = self.admin_site.admin_view(require_POST(self.run_view))
+        return [path("<path:object_id>/run/", view, name="taskqueue_schedule_run"), *super().get_urls()]
+
+    def run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Make a task as the next tick would, on the record of a user; the clock goes on as it would have."""
+        if not request.user.has_perm(RUN):
+            raise PermissionDenied
+        schedule = Schedule.objects.filter(pk=unquote(object_id).replace("\0", "")).first()
+        if schedule is None:
+            self.message_user(request, f"No clock starts {unquote(object_id)}.", messages.WARNING)
+            return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))
+        try:
+            task = interventions.run_now(schedule, user=request.user.pk or 0)
+        except TaskqueueError as error:
+            self.message_user(request, f"No task was made: {error.detail}", messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))
+        sentence = "No new task was made: this one stands in for it." if task.duplicate else "The task is made."
+        self.message_user(request, sentence, messages.WARNING if task.duplicate else messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:taskqueue_task_change", args=[task.pk]))
+
+    @admin.display(description="Pipeline")
+    def shown_pipeline(self, schedule: Schedule) -> SafeString:
+        """The way to it; under it that it is paused, for then its ticks are skipped."""
+        address = reverse("admin:taskqueue_pipeline_change", args=[quote(schedule.pipeline_id)])
+        paused = SafeString('<span class="tq-under">paused: its ticks are skipped</span>')
+        return format_html(
+            '<a class="tq-name" href="{}">{}</a>{}',
+            address,
+            schedule.pipeline_id,
+            paused if schedule.pipeline.paused_at else "",
+        )
+
+    @admin.display(description="Clock")
+    def shown_expression(self, schedule: Schedule) -> SafeString:
+        """Its expression and time zone."""
+        return format_html('<code>{}</code><span class="tq-under">{}</span>', schedule.expression, schedule.timezone)
 
     @admin.display(description="Next tick")
     def shown_next(self, schedule: Any) -> SafeString:
@@ -84,3 +138,21 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
     def shown_last(self, schedule: Any) -> SafeString:
         """When it was started last."""
         return markup.moment(schedule.last_at, schedule.seen_at)
+
+    @admin.display(description="Last result")
+    def shown_result(self, schedule: Any) -> SafeString | str:
+        """How the task of the last tick stands."""
+        if schedule.last_task is None:
+            return formats.NOTHING
+        address = reverse("admin:taskqueue_task_change", args=[schedule.last_task["id"]])
+        return format_html('<a href="{}">{}</a>', address, markup.badge(schedule.last_task["status"]))
+
+    @admin.display(description="Actions")
+    def shown_deeds(self, schedule: Schedule) -> SafeString:
+        """The button; it sends the list's form to where a task is made."""
+        return format_html(
+            '<button type="submit" class="tq-button" formmethod="post" formaction="{}" aria-label="Run {} now"'
+            ' title="Makes a task as the next tick would. The clock goes on as before.">Run now</button>',
+            reverse("admin:taskqueue_schedule_run", args=[quote(schedule.pk)]),
+            schedule.pk,
+        )

@@ -3,67 +3,71 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
 from taskqueue.admin.formats import Excerpt
+from taskqueue.admin.step_reads import Outline
+from taskqueue.admin.tries import FailedTry, Log, log_of
+from taskqueue.admin.waterfall import Bar
 from taskqueue.models import Attempt, PipelineStep, Step, Task
-from taskqueue.states import StepStatus, TaskStatus
+from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 BODY = "Body of the pipeline"
 PENDING = "pending"
-
-
-@dataclass(frozen=True)
-class FailedTry:
-    """One failed try of a step."""
-
-    attempt: Attempt
-    now: datetime
-
-    @property
-    def badge(self) -> SafeString:
-        """How it ended."""
-        return markup.badge(self.attempt.outcome)
-
-    @property
-    def moment(self) -> SafeString:
-        """When it began."""
-        return markup.moment(self.attempt.started_at, self.now)
-
-    @property
-    def took(self) -> str:
-        """How long it went on."""
-        return formats.duration(formats.between(self.attempt.started_at, self.attempt.finished_at))
+KINDS = {
+    StepKind.BRANCH: "parallel",
+    StepKind.CHILD: "child task",
+    StepKind.SLEEP: "sleep",
+    StepKind.WAIT: "event",
+    StepKind.EMIT: "sent",
+}
+"""What a row is when it is not a plain step."""
+HOLLOW = (StepKind.SLEEP, StepKind.WAIT, StepKind.CHILD)
+"""What holds no worker while it goes on."""
 
 
 @dataclass(kw_only=True)
 class StepRow:
-    """One line of the list of steps, and what it opens to.
+    """One line of the waterfall, and what it opens to.
 
     Attributes:
         key: the step's key; empty for the body.
         status: a step's status, or `running`, or `pending` when it has no record.
         label: the word for the status where it is not the status itself.
+        log: what the try that succeeded has logged.
+        most_tries: how many its policy allows, where that is known.
         kept: finished steps that a retry from here would keep; None when one cannot retry from here.
         forgotten: recorded steps after this one that it would forget.
+        unfinished: recorded steps before this one that it would forget too, because they did not succeed.
     """
 
     key: str
     status: str
     label: str = ""
-    took: str = formats.NOTHING
+    kind: str = StepKind.STEP
+    bars: list[Bar] = field(default_factory=list)
     input: Excerpt | None = None
     output: Excerpt | None = None
-    error: dict[str, str] | None = None
+    log: Log | None = None
     attempts: list[FailedTry] = field(default_factory=list)
+    child: Task | None = None
+    most_tries: int | None = None
     kept: int | None = None
     forgotten: int = 0
+    unfinished: int = 0
     anchor: str = ""
+    is_recorded: bool = False
+    heading: str = ""
+    """Stands above the first of several that ran beside each other."""
+    track: SafeString | None = None
+    group_track: SafeString | None = None
 
     @property
     def title(self) -> str:
@@ -76,9 +80,29 @@ class StepRow:
         return markup.badge(self.status, label=self.label)
 
     @property
+    def kind_word(self) -> str:
+        """What it is, if not a plain step."""
+        return KINDS.get(StepKind(self.kind), "")
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether it runs beside others, so that it is indented."""
+        return self.kind == StepKind.BRANCH
+
+    @property
+    def took(self) -> str:
+        """From its first start to its end, waits between tries included."""
+        return formats.duration(self.bars[-1].end - self.bars[0].start) if self.bars else formats.NOTHING
+
+    @property
     def tries(self) -> int:
         """Tries so far, the present one included."""
         return len(self.attempts) + (self.status in (StepStatus.SUCCEEDED, TaskStatus.RUNNING))
+
+    @property
+    def last(self) -> FailedTry | None:
+        """The last failed try."""
+        return self.attempts[-1] if self.attempts else None
 
     @property
     def is_open(self) -> bool:
@@ -91,75 +115,148 @@ class StepRow:
         return self.status == PENDING and not self.attempts
 
     @property
+    def child_address(self) -> str:
+        """The page of the task that does it."""
+        return reverse("admin:taskqueue_task_change", args=[self.child.pk]) if self.child is not None else ""
+
+    @property
     def consequence(self) -> str:
         """What a retry from here does to what is recorded."""
-        kept = f"keeps the {formats.count_of(self.kept, 'earlier output')}" if self.kept else "keeps no earlier output"
-        if not self.forgotten:
-            return f"{kept} and runs this step again"
-        later = formats.count_of(self.forgotten, "step")
-        return f"{kept}, runs this step again, and forgets the {later} recorded after it"
+        kept = f"Keeps the {formats.count_of(self.kept, 'earlier step output')}" if self.kept else "Keeps no output"
+        after = f" and the {self.forgotten:,} after it" if self.forgotten else ""
+        before = f" {self.unfinished:,} before it that did not succeed too." if self.unfinished else ""
+        return f"{kept}, runs {self.key}{after} again.{before}"
 
 
-def rows_of(
-    task: Task, *, recorded: Sequence[Step], attempts: Iterable[Attempt], known: Iterable[PipelineStep], now: datetime
-) -> list[StepRow]:
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What was read of a task's steps, from which its rows are made."""
+
+    task: Task
+    now: datetime
+    outline: Outline
+    steps: Sequence[Step]
+    attempts: Sequence[Attempt]
+    details: Mapping[int, dict[str, Any]]
+    known: Sequence[PipelineStep]
+
+    @property
+    def until(self) -> datetime:
+        """How far what is still open has come."""
+        return self.task.finished_at or self.now
+
+    def tries(self) -> defaultdict[str, list[FailedTry]]:
+        """The failed tries by step; those of a parallel step that is under way belong to its row here."""
+        keys = {step.child_id: step.key for step in self.steps if step.child_id is not None}
+        tries: defaultdict[str, list[FailedTry]] = defaultdict(list)
+        for attempt in self.attempts:
+            key = attempt.step_key if attempt.task_id == self.task.pk else keys.get(attempt.task_id, "")
+            tries[key].append(FailedTry(attempt, self.now, self.details.get(attempt.pk)))
+        return tries
+
+
+def rows_of(record: Record) -> list[StepRow]:
     """All rows, in the order in which things happened, then what is still to come in the order of the code."""
-    tries: defaultdict[str, list[FailedTry]] = defaultdict(list)
-    for attempt in attempts:
-        tries[attempt.step_key].append(FailedTry(attempt, now))
-    rows = [recorded_row(step, tries.pop(step.key, [])) for step in recorded]
-    allow_retries(rows, task)
+    task, tries = record.task, record.tries()
+    rows = [recorded_row(record, step, tries.pop(step.key, [])) for step in record.steps]
     body = [body_row(task, tries.pop(""))] if "" in tries else []
-    mark_running(rows, task, tries, now)
+    place_recorded(rows, record)
+    recorded = len(rows)
+    mark_running(rows, record, tries)
     seen = {row.key for row in rows}
-    called = {step.name for step in recorded} | seen
+    called = {step.name for step in record.steps} | seen
     rows += [unrecorded_row(key, task, missed) for key, missed in tries.items() if key not in seen]
     called |= set(tries)
-    rows += [unrecorded_row(step.name, task, []) for step in known if step.name not in called]
+    if record.outline.has_all:  # else one that is not shown would seem to be still to come
+        rows += [unrecorded_row(step.name, task, []) for step in record.known if step.name not in called]
     rows += body
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows[recorded:], start=len(record.outline.steps) + 1):
         row.anchor = f"step-{number}"
+    note_policies(rows, record)
     return rows
 
 
-def recorded_row(step: Step, attempts: list[FailedTry]) -> StepRow:
+def recorded_row(record: Record, step: Any, attempts: list[FailedTry]) -> StepRow:
     """A step with a record."""
     succeeded = step.status == StepStatus.SUCCEEDED
-    return StepRow(
+    row = StepRow(
         key=step.key,
         status=step.status,
-        took=formats.duration(formats.between(step.started_at, step.finished_at)),
-        input=formats.excerpt(step.input) if step.input is not None else None,
-        output=formats.excerpt(step.output) if succeeded else None,
-        error=step.error,
+        kind=step.kind,
+        is_recorded=True,
+        input=None if step.input_text is None else excerpt_of(step, "input"),
+        output=excerpt_of(step, "output") if succeeded and step.output_text is not None else None,
+        log=log_of(step.log),
         attempts=attempts,
+        child=step.child if step.kind == StepKind.CHILD else None,
+        bars=[attempt.bar for attempt in attempts],
     )
+    if step.kind == StepKind.BRANCH and step.child is not None and step.status == StepStatus.WAITING:
+        show_branch(row, record, step)
+    elif succeeded or step.status == StepStatus.WAITING or step.kind in HOLLOW:
+        row.bars.append(last_bar(row, record, step))
+    return row
 
 
-def allow_retries(rows: Sequence[StepRow], task: Task) -> None:
-    """On the rows of an ended task, write what a retry from each would keep and forget."""
-    if not task.has_ended:
-        return
-    kept = 0
-    for index, row in enumerate(rows):
-        row.kept = kept
-        row.forgotten = len(rows) - index - 1
-        kept += row.status == StepStatus.SUCCEEDED
+def excerpt_of(step: Any, what: str) -> Excerpt:
+    """The beginning of a step's input or output."""
+    address = reverse("admin:taskqueue_task_download", args=[step.task_id, f"{what}-{step.pk}"])
+    return formats.excerpt_of(getattr(step, f"{what}_text"), getattr(step, f"{what}_size"), address=address)
 
 
-def mark_running(rows: list[StepRow], task: Task, tries: dict[str, list[FailedTry]], now: datetime) -> None:
+def last_bar(row: StepRow, record: Record, step: Step) -> Bar:
+    """The try that succeeded, or the wait that goes on or is over."""
+    is_open = step.status == StepStatus.WAITING
+    end = max(record.until, step.started_at) if is_open else step.finished_at
+    is_hollow = step.kind in HOLLOW or is_open
+    word = row.kind_word.capitalize() if step.kind in HOLLOW else f"Try {len(row.attempts) + 1}"
+    look = TaskStatus.WAITING if step.kind in HOLLOW and step.status == StepStatus.SUCCEEDED else step.status
+    return Bar(look=look, start=step.started_at, end=end, what=f"{word}, {step.status}", is_hollow=is_hollow)
+
+
+def show_branch(row: StepRow, record: Record, step: Step) -> None:
+    """A parallel step that is under way stands where its own task stands."""
+    branch = step.child
+    assert branch is not None  # noqa: S101 - asked by the caller
+    row.status = branch.status if branch.status not in ENDED else step.status
+    worker = branch.worker
+    start, is_hollow = (row.bars[-1].end if row.bars else step.started_at), True
+    if branch.status == TaskStatus.RUNNING and worker is not None and worker.task_id == branch.pk:
+        start, is_hollow = worker.step_started_at or branch.started_at or start, False
+    if branch.status != TaskStatus.RETRYING:
+        what = f"Try {len(row.attempts) + 1}, {row.status}"
+        end = max(record.until, start)
+        row.bars.append(Bar(look=row.status, start=start, end=end, what=what, is_hollow=is_hollow))
+
+
+def place_recorded(rows: Sequence[StepRow], record: Record) -> None:
+    """Number the rows as they are recorded; of an ended task, write what a retry from each would keep and forget."""
+    places = {row: number for number, (row, _status) in enumerate(record.outline.steps, start=1)}
+    kept = record.outline.kept_before
+    for row, step in zip(rows, record.steps, strict=True):
+        place = places[step.pk]
+        row.anchor = f"step-{place}"
+        if record.task.has_ended:
+            row.kept, row.forgotten, row.unfinished = kept[step.pk], len(places) - place, place - 1 - kept[step.pk]
+
+
+def mark_running(rows: list[StepRow], record: Record, tries: dict[str, list[FailedTry]]) -> None:
     """Mark the step that the task's worker says it is in; add it when it has no record yet."""
-    worker = task.worker
+    task, worker = record.task, record.task.worker
     if task.status != TaskStatus.RUNNING or worker is None or worker.task_id != task.pk or not worker.step:
         return
     row = next((row for row in rows if row.key == worker.step), None)
     if row is None:
-        row = StepRow(key=worker.step, status=TaskStatus.RUNNING, attempts=tries.pop(worker.step, []))
+        missed = tries.pop(worker.step, [])
+        row = StepRow(key=worker.step, status=TaskStatus.RUNNING, attempts=missed, bars=[each.bar for each in missed])
         rows.append(row)
     elif row.status == StepStatus.SUCCEEDED:
         return  # its checkpoint is newer than the worker's last word
     row.status = TaskStatus.RUNNING
-    row.took = formats.duration(formats.between(worker.step_started_at, now))
+    start = worker.step_started_at or record.now
+    what = f"Try {len(row.attempts) + 1}, running"
+    row.bars = [each.bar for each in row.attempts]
+    row.bars.append(Bar(look=TaskStatus.RUNNING, start=start, end=max(record.now, start), what=what))
 
 
 def body_row(task: Task, attempts: list[FailedTry]) -> StepRow:
@@ -167,7 +264,7 @@ def body_row(task: Task, attempts: list[FailedTry]) -> StepRow:
     failed_in_body = task.status == TaskStatus.FAILED and not (task.error or {}).get("step")
     status = StepStatus.FAILED if failed_in_body else StepStatus.RETRYING if is_retrying(task, attempts) else PENDING
     label = "" if status != PENDING else "Tried again"
-    return StepRow(key="", status=status, label=label, attempts=attempts)
+    return StepRow(key="", status=status, label=label, attempts=attempts, bars=[each.bar for each in attempts])
 
 
 def is_retrying(task: Task, attempts: list[FailedTry]) -> bool:
@@ -186,5 +283,16 @@ def unrecorded_row(key: str, task: Task, attempts: list[FailedTry]) -> StepRow:
             label = "Not yet"
     failed = task.status == TaskStatus.FAILED and (task.error or {}).get("step") == key
     return StepRow(
-        key=key, status=StepStatus.FAILED if failed else PENDING, label="" if failed else label, attempts=attempts
+        key=key,
+        status=StepStatus.FAILED if failed else PENDING,
+        label="" if failed else label,
+        attempts=attempts,
+        bars=[each.bar for each in attempts],
     )
+
+
+def note_policies(rows: Iterable[StepRow], record: Record) -> None:
+    """How many tries each row has at most, by the name that its key begins with."""
+    most = {step.name: len(step.retry) + 1 for step in record.known}
+    for row in rows:
+        row.most_tries = most.get(row.key.partition("#")[0])

@@ -10,16 +10,17 @@ from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.db.models import Subquery
 from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import columns, formats
+from taskqueue.admin import columns, formats, step_reads
 from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
-from taskqueue.admin.step_rows import StepRow, rows_of
-from taskqueue.engine import queries
+from taskqueue.admin.step_rows import Record, StepRow, rows_of
+from taskqueue.admin.timeline import Timeline, timeline_of
 from taskqueue.engine.reasons import Holder
 from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
@@ -27,6 +28,7 @@ from taskqueue.models import PipelineStep, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus
 
 RERUNS_SHOWN = 10
+CHILDREN_SHOWN = 20
 HISTORY_SHOWN = 50
 
 
@@ -70,6 +72,11 @@ class TaskPage:
     task: Task
     now: datetime
     rows: list[StepRow]
+    steps_kept: int
+    """How many finished steps a retry would keep."""
+    recorded: int
+    """How many steps are recorded; more than there are rows when not all are shown."""
+    timeline: Timeline
     trouble: Trouble | None
     reasons: list[ShownReason]
     waited: str
@@ -82,45 +89,118 @@ class TaskPage:
     result: Excerpt | None
     drift: list[DriftRow] = field(default_factory=list)
     reruns: list[UUID] = field(default_factory=list)
+    children: list[UUID] = field(default_factory=list)
     history: list[LogEntry] = field(default_factory=list)
 
     @property
-    def steps_kept(self) -> int:
-        """How many finished steps a retry would keep."""
-        return sum(row.status == StepStatus.SUCCEEDED for row in self.rows)
+    def every(self) -> int | None:
+        """How many seconds after the last look it may have changed; None once it has ended."""
+        if self.task.has_ended:
+            return None
+        return 2 if self.task.status == TaskStatus.RUNNING else 5
+
+    @property
+    def steps_shown(self) -> int:
+        """How many of the recorded steps are shown."""
+        return sum(row.is_recorded for row in self.rows)
+
+    @property
+    def current(self) -> StepRow | None:
+        """The row that failed, is tried again, or runs."""
+        return next((row for row in self.rows if row.is_open or row.status == TaskStatus.RUNNING), None)
+
+    @property
+    def newer(self) -> UUID | None:
+        """The task that was made next."""
+        newer: UUID | None = self.task.newer  # type: ignore[attr-defined]  # annotated
+        return newer
+
+    @property
+    def older(self) -> UUID | None:
+        """The task that was made before it."""
+        older: UUID | None = self.task.older  # type: ignore[attr-defined]  # annotated
+        return older
 
 
-def page_of(task_id: UUID) -> TaskPage:
-    """Read a task's page; seven queries, and those that tell why it waits.
+def page_of(task_id: UUID, *, show_all: bool = False) -> TaskPage:
+    """Read a task's page; a fixed number of queries, and those that tell why it waits.
+
+    Args:
+        task_id: the task.
+        show_all: more of its steps than those that matter, if there are many.
 
     Raises:
         TaskNotFound
     """
-    task = Task.objects.select_related("worker").annotate(seen_at=Now()).filter(pk=task_id).first()
-    if task is None:
-        raise TaskNotFound(task_id)
+    task = read(task_id)
     now: datetime = task.seen_at
-    known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
-    attempts = queries.attempts_of(task)
-    rows = rows_of(task, recorded=queries.steps_of(task), attempts=attempts, known=known, now=now)
-    done = sum(row.status == StepStatus.SUCCEEDED for row in rows)
+    record = record_of(task, now, show_all=show_all)
+    rows = rows_of(record)
+    done = sum(status == StepStatus.SUCCEEDED for _row, status in record.outline.steps)
     return TaskPage(
         task=task,
         now=now,
         rows=rows,
+        steps_kept=done,
+        recorded=len(record.outline.steps),
+        timeline=timeline_of(task, rows, now),
         trouble=trouble_of(task, rows),
         reasons=reasons_of(task),
         waited=columns.waited(task, now),
         took=columns.took(task, now),
-        steps=columns.steps_share(done, len(known)),
-        failed_tries=len(attempts),
+        steps=columns.steps_share(done, len(record.known)),
+        failed_tries=len(record.attempts),
         next_run_at=None if task.status in (*ENDED, TaskStatus.RUNNING) else task.due_at,
         percent=None if task.progress is None else round(task.progress * 100),
-        payload=formats.excerpt(task.payload),
-        result=formats.excerpt(task.result) if task.status == TaskStatus.SUCCEEDED else None,
+        payload=excerpt_of(task, "payload"),
+        result=excerpt_of(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
         drift=drift_of(task),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
+        children=list(task.children.filter(branch="").order_by("pk").values_list("pk", flat=True)[:CHILDREN_SHOWN]),
         history=history_of(task_id),
+    )
+
+
+def read(task_id: UUID) -> Any:
+    """A task with the beginnings of payload and result, the present moment, and its neighbours in time.
+
+    Raises:
+        TaskNotFound
+    """
+    others = Task.objects.filter(branch="").values("pk")
+    task = (
+        Task.objects.select_related("worker")
+        .defer("payload", "result")
+        .annotate(
+            seen_at=Now(),
+            newer=Subquery(others.filter(pk__gt=task_id).order_by("pk")[:1]),
+            older=Subquery(others.filter(pk__lt=task_id).order_by("-pk")[:1]),
+            **{f"{what}_text": step_reads.beginning_of(what, formats.SHOWN_BYTES) for what in ("payload", "result")},
+            **{f"{what}_size": step_reads.size_of(what) for what in ("payload", "result")},
+        )
+        .filter(pk=task_id)
+        .first()
+    )
+    if task is None:
+        raise TaskNotFound(task_id)
+    return task
+
+
+def record_of(task: Task, now: datetime, *, show_all: bool) -> Record:
+    """What is recorded of its steps."""
+    known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
+    outline = step_reads.outline_of(task, show_all=show_all)
+    steps = step_reads.steps_of(outline.shown)
+    attempts = step_reads.tries_of(task, outline, steps)
+    details = step_reads.details_of(attempts)
+    return Record(task=task, now=now, outline=outline, steps=steps, attempts=attempts, details=details, known=known)
+
+
+def excerpt_of(task: Any, what: str) -> Excerpt:
+    """The beginning of its payload or result."""
+    address = reverse("admin:taskqueue_task_download", args=[task.pk, what])
+    return formats.excerpt_of(
+        getattr(task, f"{what}_text") or "null", getattr(task, f"{what}_size") or 4, address=address
     )
 
 
@@ -135,11 +215,11 @@ def trouble_of(task: Task, rows: Iterable[StepRow]) -> Trouble | None:
     """Why a task failed, or why it is retrying: the last failed try."""
     if task.error is not None:
         return trouble(task.error, step=task.error.get("step") or "", rows=rows, is_final=True)
-    failed = [(row.key, row.attempts[-1].attempt) for row in rows if row.attempts]
+    failed = [(row.key, row.last) for row in rows if row.last is not None]
     if task.status != TaskStatus.RETRYING or not failed:
         return None
-    key, last = max(failed, key=lambda pair: pair[1].pk)
-    return trouble({"type": last.error_type, "message": last.error_message}, step=key, rows=rows, is_final=False)
+    key, last = max(failed, key=lambda pair: pair[1].attempt.pk)
+    return trouble({"type": last.attempt.error_type, "message": last.message}, step=key, rows=rows, is_final=False)
 
 
 def trouble(error: dict[str, Any], *, step: str, rows: Iterable[StepRow], is_final: bool) -> Trouble:

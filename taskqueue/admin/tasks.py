@@ -16,42 +16,49 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from taskqueue.admin import columns, filters, interventions, markup, searches
-from taskqueue.admin.buttons import Rights, buttons_of
+from taskqueue.admin.bulk import BulkActions
+from taskqueue.admin.buttons import Rights, buttons_of, neighbours_of, why_no_retry_from
+from taskqueue.admin.exports import Exports
 from taskqueue.admin.facts import deeds_of, facts_of
-from taskqueue.admin.pagination import CappedChangeList
 from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.task_doors import TaskDoors
+from taskqueue.admin.task_list import TaskChangeList
 from taskqueue.admin.task_page import TaskPage, page_of
 from taskqueue.errors import TaskNotFound, TaskqueueError
 from taskqueue.models import Task
 
 
 @admin.register(Task)
-class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
+class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAdmin[Task]):
     """Tasks, newest first."""
 
     list_display = (
-        "shown_status", "shown_task", "shown_steps", "shown_tries", "shown_wait", "shown_length", "shown_creation",
+        "shown_status", "shown_task", "shown_steps", "shown_attempt", "shown_wait", "shown_length", "shown_creation",
+        "shown_worker",
     )  # fmt: skip
     list_display_links = ("shown_task",)
-    list_filter = (filters.StatusFilter, filters.PipelineFilter, filters.CreatedFilter, filters.RetriedFilter)
+    list_filter = (
+        filters.StatusFilter, filters.SliceFilter, filters.EndedFilter, filters.PipelineFilter, filters.CreatedFilter,
+        filters.ErrorFilter, filters.LabelFilter, filters.RetriedFilter,
+    )  # fmt: skip
     ordering = ("-id",)
     search_fields = ("id", "key")
     search_help_text = searches.HELP
-    actions = ("retry_selected", "cancel_selected")
+    actions = ("retry_selected", "cancel_selected", "rerun_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """What the list shows."""
         return columns.listed()
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list with a cap."""
-        return CappedChangeList
+        """The list by ids."""
+        return TaskChangeList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Task], search_term: str
     ) -> tuple[QuerySet[Task], bool]:
-        """Find by the beginning of id or key."""
-        return (queryset.filter(searches.found_by(search_term)) if search_term.strip() else queryset), False
+        """The list's selection has understood the term already."""
+        return queryset, False
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
         """Whether the user may retry tasks."""
@@ -60,6 +67,10 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Whether the user may cancel tasks."""
         return self.rights(request).cancel
+
+    def has_rerun_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may make new tasks."""
+        return self.rights(request).rerun
 
     def rights(self, request: HttpRequest) -> Rights:
         """What the user may do to tasks; nothing to those that they may not see."""
@@ -70,27 +81,6 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
             cancel=request.user.has_perm("taskqueue.cancel_task"),
             rerun=request.user.has_perm("taskqueue.add_task"),
         )
-
-    @admin.action(description="Retry selected tasks", permissions=["retry"])
-    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        """Retry each; finished steps are kept."""
-        self.intervene(request, queryset, verb=interventions.retry, done="retried")
-
-    @admin.action(description="Cancel selected tasks", permissions=["cancel"])
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
-        """Cancel each."""
-        self.intervene(request, queryset, verb=interventions.cancel, done="cancelled")
-
-    def intervene(self, request: HttpRequest, queryset: QuerySet[Task], *, verb: Any, done: str) -> None:
-        """Do something to each of the selected tasks, and give an exact account."""
-        chosen = list(queryset.order_by("-id").values_list("pk", flat=True)[: interventions.LIMIT + 1])
-        if len(chosen) > interventions.LIMIT:
-            sentence = f"Nothing was {done}: select at most {interventions.LIMIT} tasks at a time."
-            self.message_user(request, sentence, messages.ERROR)
-            return
-        tally = interventions.for_each(chosen, partial(verb, user=request.user.pk))
-        level = messages.WARNING if tally.refused else messages.SUCCESS
-        self.message_user(request, tally.sentence(done), level)
 
     def get_urls(self) -> list[URLPattern]:
         """The buttons' addresses, before the stock ones, which would take them for ids."""
@@ -114,10 +104,11 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         return self.answer(request, object_id, partial(interventions.retry, from_step=from_step), "retry", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Cancel a task."""
+        """Cancel a task, for a reason if the form has one."""
         if not self.rights(request).cancel:
             raise PermissionDenied
-        return self.answer(request, object_id, interventions.cancel, "cancel", "The task is cancelled.")
+        verb = partial(interventions.cancel, reason=request.POST.get("reason", "").strip()[:300])
+        return self.answer(request, object_id, verb, "cancel", "The task is cancelled.")
 
     def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Make a new task from the same payload, and go to its page."""
@@ -149,7 +140,8 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         try:
-            page = page_of(UUID(object_id))
+            show_all = request.GET.get("steps") == "all"
+            page = page_of(UUID(object_id), show_all=show_all)
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
         request.current_app = self.admin_site.name
@@ -159,6 +151,7 @@ class TaskAdmin(columns.TaskColumns, ReadOnlyAdmin[Task]):
             "opts": self.opts,
             "media": self.media,
             **shown(page, self.rights(request)),
+            "show_all": show_all,
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/taskqueue/task/change_form.html", context)
@@ -177,7 +170,10 @@ def shown(page: TaskPage, rights: Rights) -> dict[str, Any]:
         "facts": facts_of(page),
         "history": deeds_of(page.history, page.now),
         "buttons": buttons_of(page, rights),
+        "neighbours": neighbours_of(page),
         "may_retry": rights.retry,
+        "may_cancel": rights.cancel,
+        "why_no_retry": why_no_retry_from(page.task),
         "again": markup.icon("again"),
     }
 

@@ -194,6 +194,8 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.NotCancellable: 409,
     errors.AlreadyPaused: 409,
     errors.NotPaused: 409,
+    errors.WorkerNotFound: 404,
+    errors.NotDrainable: 409,
     BodyTooLarge: 413,
     errors.TooLarge: 413,
     UnsupportedMediaType: 415,

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from asgiref.sync import sync_to_async
+from django.db.models import Model
 
 from taskqueue.authoring.children import call_child, deferred
 from taskqueue.authoring.ends import TaskEnded
@@ -26,7 +27,7 @@ from taskqueue.definitions import (
     check_starts,
     registry,
 )
-from taskqueue.engine.intake import Options, insert
+from taskqueue.engine.intake import Options, insert, subject_of
 from taskqueue.errors import DefinitionError, Fault, InvalidOptions, WrongPlace
 from taskqueue.models import Task
 from taskqueue.policies import Retry
@@ -136,11 +137,13 @@ class Pipeline(Generic[P, R]):
         priority: int = 0,
         run_at: datetime | None = None,
         labels: Mapping[str, str] | None = None,
+        subject: Model | None = None,
         timeout: timedelta | None = None,
     ) -> BoundPipeline[P, R]:
         """The pipeline with options for one task; see `engine.intake.Options` for what they mean.
 
         Args:
+            subject: a saved object that the task is about; its admin page can show the task (see `TasksOfObject`).
             timeout: of a call in a body: how long it waits for the child, which is cancelled then.
 
         Raises:
@@ -149,7 +152,8 @@ class Pipeline(Generic[P, R]):
         if timeout is not None and not timedelta(0) < timeout <= LONGEST:
             fault = Fault("/timeout", f"The timeout is a timedelta above nothing, of at most {LONGEST.days:,} days.")
             raise InvalidOptions(f"The task's options are not valid: {fault.detail}", [fault])
-        options = Options(key=key, force=force, priority=priority, run_at=run_at, labels=labels or {})
+        about = subject_of(subject) if subject is not None else ""
+        options = Options(key=key, force=force, priority=priority, run_at=run_at, labels=labels or {}, subject=about)
         return BoundPipeline(self.definition, options, timeout)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:

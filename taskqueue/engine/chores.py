@@ -16,8 +16,10 @@ from taskqueue.engine.claims import known_code
 from taskqueue.engine.clock import take_ticks
 from taskqueue.engine.deadlines import cancel_overdue
 from taskqueue.engine.echoes import tell_untold
+from taskqueue.engine.operations import work_off
 from taskqueue.engine.patience import PATIENCE, is_busy
 from taskqueue.engine.retention import prune_some
+from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.routing import route_unrouted
 from taskqueue.engine.slots import grant_all
 
@@ -68,5 +70,19 @@ CHORES: tuple[Callable[[], int], ...] = (
     cancel_overdue,
     tell_untold,
     prune_some,
+    work_off,
 )
 """Each returns how many tasks it has made ready."""
+
+
+def do_at_leisure() -> None:
+    """Do what may wait for a few seconds, and is done by doorbells alone: no worker is kept from its tasks by it.
+
+    Raises:
+        django.db.OperationalError, django.db.InterfaceError: the database is away.
+    """
+    for chore in AT_LEISURE:
+        done(chore)
+
+
+AT_LEISURE: tuple[Callable[[], int], ...] = (roll_up,)

@@ -18,7 +18,8 @@ from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine import statements
 from taskqueue.engine.failures import AUTHOR_ERRORS
 from taskqueue.engine.intake import Origin, insert
-from taskqueue.models import Schedule, Skip
+from taskqueue.errors import Fault, InvalidPayload, TaskqueueError
+from taskqueue.models import Schedule, Skip, Task
 from taskqueue.policies import Cron
 from taskqueue.states import SkipKind, TaskStatus
 
@@ -109,6 +110,24 @@ def start(definition: PipelineDefinition, tick: datetime) -> bool:
         return False
     task = insert(definition, payload, origin=Origin(cron_at=tick))
     return task.status == TaskStatus.QUEUED and not task.duplicate
+
+
+def run_now(pipeline: str) -> Task:
+    """Make the task that a tick would make, without one: the clock goes on as it would have.
+
+    Raises:
+        UnknownPipeline, TooLarge
+        InvalidPayload: the defaults of its parameters do not fit.
+    """
+    definition = registry.get(pipeline)
+    try:
+        payload = payload_of(definition)
+    except TaskqueueError:
+        raise
+    except AUTHOR_ERRORS as error:
+        detail = f"The defaults of its parameters do not fit: {printable(str(error))}"
+        raise InvalidPayload(detail, [Fault("", detail)]) from error
+    return insert(definition, payload)
 
 
 def payload_of(definition: PipelineDefinition) -> str:

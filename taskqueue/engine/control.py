@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -33,6 +33,8 @@ from taskqueue.states import ENDED, StepStatus, TaskStatus
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
+SAME: Final = object()
+"""Says that a rerun takes the payload of the task."""
 RETRYABLE = (TaskStatus.FAILED, TaskStatus.CANCELLED)
 
 
@@ -187,17 +189,22 @@ def pipeline_of(name: str) -> Pipeline:
     return pipeline
 
 
-def rerun(task_id: UUID) -> Task:
+def rerun(task_id: UUID, *, payload: Any = SAME) -> Task:
     """Make a new task of the same pipeline from the same payload, priority and labels, without the key.
+
+    Args:
+        task_id: the task.
+        payload: what the pipeline's model accepts, in place of the task's own.
 
     Raises:
         TaskNotFound, UnknownPipeline
-        InvalidPayload: the pipeline has changed since, and the payload no longer fits.
+        InvalidPayload, Unstorable, TooLarge: the payload does not fit, maybe because the pipeline has changed since.
     """
     with transaction.atomic():
         task = locked(task_id)  # or it may be pruned before the new one can point at it
-        options = Options(priority=task.priority, labels=task.labels)
-        return enqueue(task.pipeline_id, task.payload, options=options, origin=Origin(rerun_of=task.pk))
+        options = Options(priority=task.priority, labels=task.labels, subject=task.subject)
+        payload = task.payload if payload is SAME else payload
+        return enqueue(task.pipeline_id, payload, options=options, origin=Origin(rerun_of=task.pk))
 
 
 def locked(task_id: UUID) -> Task:

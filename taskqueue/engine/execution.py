@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,12 +20,13 @@ from django.db import InterfaceError, OperationalError, transaction
 from taskqueue import codec, context
 from taskqueue.conf import settings
 from taskqueue.definitions import NAME_MAX_LENGTH, PipelineDefinition, StepDefinition, fingerprint, registry
-from taskqueue.engine import branches, family
+from taskqueue.engine import branches, family, logs
 from taskqueue.engine.activity import Activity
+from taskqueue.engine.calls import Call, Recalled
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
-from taskqueue.engine.journal import Entry, Journal, recalled_failure
+from taskqueue.engine.journal import Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
 from taskqueue.engine.recalling import checked_key, recall, step_failure_in
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
@@ -41,6 +43,7 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     """
     execution = Execution(Journal.load(lease), activity, stopping)
     activity.begin_task(lease)
+    logs.listen()
     try:
         outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
     finally:
@@ -49,30 +52,6 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     # A body that swallows the unwinding with a bare `except:` does not get past it.
     execution.journal.check()
     return execution.drift.judge(execution.suspended or outcome, asked=execution.keys)
-
-
-@dataclass(frozen=True)
-class Recalled:
-    """A step that was finished before."""
-
-    value: Any
-
-
-@dataclass
-class Call:
-    """A step that is about to be called."""
-
-    step: StepDefinition
-    key: str
-    entry: Entry | None
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def elapsed(self) -> timedelta:
-        """How long ago it began."""
-        return timedelta(seconds=time.monotonic() - self.began)
 
 
 class Execution:
@@ -263,7 +242,8 @@ class Execution:
         token = context.current_step.set(call.key)
         self.activity.begin_step(call.key, call.step, failures=call.entry.failures if call.entry else 0)
         try:
-            yield
+            with call.lines:
+                yield
         finally:
             self.activity.end_step()
             context.current_step.reset(token)
@@ -314,6 +294,7 @@ class Execution:
             arguments=self.arguments[call.key],
             output=output,
             elapsed=call.elapsed,
+            logs=call.lines.written(),
         )
         if recorded is None:
             raise self._suspend(PutBack())
@@ -328,6 +309,7 @@ class Execution:
             key=call.key,
             name=call.step.name,
             arguments=self.arguments.get(call.key),
+            logs=call.lines.written(),
         )
         self.turns.heed(call.step, call.key, failed.arguments, error)
         failures = (call.entry.failures if call.entry else 0) + 1
@@ -387,6 +369,11 @@ class Execution:
     def cancelled(self) -> bool:
         """Whether the heart has found the lease gone."""
         return self.activity.lost is self.lease
+
+    @property
+    def logger(self) -> logging.Logger:
+        """One for authors' words."""
+        return logs.AUTHORS
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress; the heartbeat writes the latest of it."""

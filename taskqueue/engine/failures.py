@@ -60,6 +60,7 @@ def describe(
     key: str = "",
     name: str = "",
     arguments: str | None = None,
+    logs: str | None = None,
 ) -> FailedTry:
     """A failed try as it is written down. Never raises, whatever the error's own methods do."""
     return FailedTry(
@@ -71,6 +72,7 @@ def describe(
         traceback=traceback_of(error),
         elapsed=elapsed,
         arguments=arguments,
+        logs=logs,
     )
 
 

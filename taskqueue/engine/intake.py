@@ -24,6 +24,8 @@ from taskqueue.models import Task
 from taskqueue.models.task import PRIORITY_LIMIT
 
 if TYPE_CHECKING:
+    from django.db.models import Model
+
     from taskqueue.definitions import PipelineDefinition
 
 KEY_MAX_LENGTH = 200
@@ -31,6 +33,7 @@ LABELS_MAX = 20
 LAST_YEAR = 9000
 """Python has no times after 9999, and a time zone or a priority may move a time on."""
 LABEL_MAX_LENGTH = 200
+SUBJECT_MAX_LENGTH = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ class Options:
         priority: seconds by which it goes before tasks of the same age, from -600 to 600.
         run_at: when it may start, an aware datetime; None or a past one for now.
         labels: short texts by which it can be found again.
+        subject: the object that it is about, as `subject_of` writes it; empty for none.
 
     Raises:
         InvalidOptions: with a pointer for each fault.
@@ -53,10 +57,11 @@ class Options:
     priority: int = 0
     run_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    subject: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what the row could not hold, with one sentence for each fault."""
-        faults = [*key_faults(self.key), *label_faults(self.labels)]
+        faults = [*key_faults(self.key), *label_faults(self.labels), *subject_faults(self.subject)]
         if not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
             faults.append(Fault("/priority", f"The priority is a number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}."))
         if self.run_at is not None and self.run_at.utcoffset() is None:
@@ -85,6 +90,28 @@ def label_faults(labels: Mapping[str, str]) -> list[Fault]:
         if max(len(name), len(value)) > LABEL_MAX_LENGTH:
             faults.append(Fault(pointer, f"A label's name and value have at most {LABEL_MAX_LENGTH} characters."))
     return faults
+
+
+def subject_faults(subject: str) -> list[Fault]:
+    """What is wrong with the name of an object."""
+    faults = list(codec.text_faults(subject, "/subject"))
+    if len(subject) > SUBJECT_MAX_LENGTH:
+        faults.append(Fault("/subject", f"An object's model and key have at most {SUBJECT_MAX_LENGTH} characters."))
+    return faults
+
+
+def subject_of(thing: Model) -> str:
+    """A saved object as tasks name it: its model and its key.
+
+    Raises:
+        InvalidOptions: it was not saved yet, so it has no key.
+    """
+    if thing.pk is None:
+        fault = Fault("/subject", f"Save the {thing._meta.verbose_name} before it becomes the subject of a task.")
+        raise InvalidOptions(fault.detail, [fault])
+    # Of a proxy the model that it stands for: the object is the same one.
+    model = thing._meta.concrete_model or type(thing)
+    return f"{model._meta.label_lower}:{thing.pk}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +180,7 @@ def insert(
         "priority": options.priority,
         "run_at": options.run_at,
         "labels": codec.write(dict(options.labels), what="labels"),
+        "subject": options.subject,
         **vars(origin),
         **start_of(definition, payload, options),
         **({"echo": True} if origin.parent is not None else {}),
@@ -175,7 +203,7 @@ def insert(
 def enqueue_unknown(pipeline: str, data: object, *, origin: Origin) -> None:
     """Make a task of a pipeline that only other processes' code knows: they check the payload when it starts."""
     values: dict[str, Any] = {
-        **dict.fromkeys(("group", "version", "merge_key", "solo_key", "key"), ""),
+        **dict.fromkeys(("group", "version", "merge_key", "solo_key", "key", "subject"), ""),
         **dict.fromkeys(("start_within", "finish_within", "cancel_grace", "run_at", "window")),
         "id": uuid7(),
         "pipeline": pipeline,
@@ -230,6 +258,7 @@ def new_task(values: dict[str, Any], options: Options, made: tuple[Any, ...]) ->
         due_at=due_at,
         sort_at=sort_at,
         group=values["group"],
+        subject=options.subject,
         version=values["version"],
         rerun_of_id=values["rerun_of"],
         parent_id=values["parent"],

@@ -88,6 +88,7 @@ class Journal:
         output: str,
         elapsed: timedelta,
         kind: StepKind = StepKind.STEP,
+        logs: str | None = None,
     ) -> str | None:
         """Record that a step succeeded.
 
@@ -96,7 +97,7 @@ class Journal:
         """
         input_hash = codec.fingerprint_of(arguments)
         values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output}
-        rows = self.write(statements.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed})
+        rows = self.write(statements.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed, "logs": logs})
         if not rows:
             return None
         recorded: str
@@ -219,6 +220,7 @@ def failed_try(failed: FailedTry, *, step_status: StepStatus) -> dict[str, Any]:
         "error_message": failed.message,
         "traceback": failed.traceback,
         "elapsed": failed.elapsed,
+        "logs": failed.logs,
     }
 
 

@@ -9,12 +9,14 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Least, Now
 
-from taskqueue import policies
+from taskqueue import codec, policies
 from taskqueue.engine import slots, statements
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import Fault, InvalidLimit
 from taskqueue.models import Gate, Rate, RateUse
 
+KEY_MAX_LENGTH = 200
+LONGEST_HOLD = timedelta(days=3650)
 GATE_FIELDS = {
     "tasks": "declared_tasks",
     "tasks_per_key": "declared_tasks_per_key",
@@ -88,6 +90,48 @@ def check_rate(rate: Rate, *, count: int | None, per: timedelta | None, burst: i
         )
     except ValueError as error:
         raise InvalidLimit(str(error), [Fault("", str(error))]) from error
+
+
+def hold(name: str, key: str, *, delay: timedelta, reason: str) -> None:
+    """Let nobody pass for so long, as RetryAfter does; a hold of before is replaced.
+
+    Args:
+        name: the rate.
+        key: the value of its key; empty for a rate without one.
+        delay: from now on.
+        reason: for those who ask why their tasks wait.
+
+    Raises:
+        InvalidLimit
+    """
+    with transaction.atomic():
+        rate = locked(name)
+        check_hold(rate, key, delay, reason)
+        held = {"held_until": Now() + delay, "hold_reason": codec.printable(reason)[:300]}
+        RateUse.objects.update_or_create(
+            rate=rate, key=key, defaults=held, create_defaults={**held, "arrival_at": Now()}
+        )
+
+
+def check_hold(rate: Rate, key: str, delay: timedelta, reason: str) -> None:
+    """See that a hold holds somebody, for some time and a reason.
+
+    Raises:
+        InvalidLimit
+    """
+    faults = []
+    if bool(key) != bool(rate.key):
+        sentence = f"The rate is kept for each value of {rate.key}: say for which." if rate.key else "It has no key."
+        faults.append(Fault("/key", sentence))
+    faults += [Fault("/key", fault.detail) for fault in codec.text_faults(key, "/key")]
+    if len(key) > KEY_MAX_LENGTH:
+        faults.append(Fault("/key", f"A key has at most {KEY_MAX_LENGTH} characters."))
+    if not timedelta(0) < delay <= LONGEST_HOLD:
+        faults.append(Fault("/delay", f"A hold lasts from a moment to {LONGEST_HOLD.days:,} days."))
+    if not reason.strip():
+        faults.append(Fault("/reason", "Say why, for those who ask why their tasks wait."))
+    if faults:
+        raise InvalidLimit(faults[0].detail, faults)
 
 
 def release_hold(name: str, key: str) -> bool:

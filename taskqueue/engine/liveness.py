@@ -33,10 +33,14 @@ LOOK_EVERY = 0.25
 
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
-INSERT INTO taskqueue_worker (host, pid, cluster, version, pipelines, started_at, beat_at, end_reason, step)
+INSERT INTO taskqueue_worker (
+    host, pid, cluster, version, pipelines, started_at, beat_at, end_reason, step, draining_at
+)
 VALUES (
     %(host)s, %(pid)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
-    statement_timestamp(), statement_timestamp(), '', ''
+    statement_timestamp(), statement_timestamp(), '', '',
+    -- Who drains goes on draining as a new worker.
+    (SELECT draining_at FROM taskqueue_worker WHERE id = %(former)s::int)
 )
 RETURNING id
 """
@@ -186,6 +190,7 @@ class Heart:
             "cluster": self.cluster,
             "version": running_version(),
             "pipelines": json.dumps(registry.names()),
+            "former": self.worker,
         }
         with connection.transaction():
             row = connection.execute(REGISTER, who).fetchone()

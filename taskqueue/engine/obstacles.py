@@ -23,7 +23,8 @@ class Obstacles:
     """What was read at once.
 
     Attributes:
-        workers: live workers; `knowing` of them know the pipeline, and `busy` have a task.
+        workers: live workers; `knowing` of them know the pipeline and take tasks, `draining` know it and take none any
+            more, and `busy` have a task.
         taken: places that are taken, counted up to the limit; `taken_by_key` those of the task's key.
         booked_at: how far the rate of its pipeline's starts is used up.
         now: the database's time.
@@ -32,6 +33,7 @@ class Obstacles:
     task: Task
     workers: int
     knowing: int
+    draining: int
     busy: int
     taken: int
     taken_by_key: int
@@ -81,7 +83,11 @@ class Obstacles:
     def no_worker(self) -> Reason:
         """Nobody can run it."""
         name = self.task.pipeline_id
-        if self.workers == 0:
+        if self.draining:
+            who = "The one live worker" if self.draining == 1 else f"All {self.draining} live workers"
+            knows, drains = ("knows", "drains") if self.draining == 1 else ("know", "drain")
+            sentence = f"{who} that {knows} pipeline {name} {drains}. Resume one, or start another."
+        elif self.workers == 0:
             sentence = "No worker is alive. Start one: manage.py worker."
         else:
             who = (

@@ -26,6 +26,8 @@ class FailedTry:
     elapsed: timedelta
     arguments: str | None = None
     """The step's arguments as JSON; None when they could not be written."""
+    logs: str | None = None
+    """What it logged, as JSON; None when it said nothing."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskqueue", "0003_flow_control"),
+        ("taskqueue", "0007_drain"),
     ]
 
     operations = [

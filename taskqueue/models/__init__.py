@@ -3,8 +3,10 @@
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
+from taskqueue.models.operation import Operation
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.pruning import Pruning
+from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
 from taskqueue.models.worker import Worker
@@ -12,13 +14,17 @@ from taskqueue.models.worker import Worker
 __all__ = [
     "Attempt",
     "Event",
+    "FailureGroup",
     "Gate",
     "IdempotencyKey",
+    "Operation",
     "Pipeline",
     "PipelineStep",
     "Pruning",
     "Rate",
     "RateUse",
+    "Rollup",
+    "RollupMark",
     "Schedule",
     "Skip",
     "Step",

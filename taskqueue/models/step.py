@@ -28,6 +28,7 @@ class Step(models.Model):
     input_hash = models.CharField(max_length=32)
     output = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="The last failed try: type and message.")
+    logs = models.JSONField(null=True, blank=True, help_text="What the try that succeeded logged.")
     until = models.DateTimeField(null=True, blank=True, help_text="When a waiting one is over by itself.")
     child = models.ForeignKey(
         Task,
@@ -81,6 +82,7 @@ class Attempt(models.Model):
     error_type = models.CharField(max_length=200)
     error_message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
+    logs = models.JSONField(null=True, blank=True, help_text="What it logged.")
     worker = models.ForeignKey(
         Worker,
         on_delete=models.DO_NOTHING,
@@ -100,6 +102,12 @@ class Attempt(models.Model):
             models.CheckConstraint(
                 name="taskqueue_attempt_outcome_known", condition=Q(outcome__in=list(AttemptOutcome))
             ),
+        ]
+        indexes = [
+            # rollups: the failed tries of a minute
+            models.Index(fields=["finished_at"], name="taskqueue_attempt_by_end"),
+            # statements.ERROR_TYPES: which there are. Written only when a try fails.
+            models.Index(fields=["error_type"], name="taskqueue_attempt_by_error"),
         ]
 
     def __str__(self) -> str:

@@ -41,6 +41,13 @@ class Task(models.Model):
     status = models.CharField(max_length=16, choices=[(status.value, status.value) for status in TaskStatus])
     key = models.CharField(max_length=200, blank=True, default="", help_text="The caller's idempotency key.")
     labels = models.JSONField(default=dict, blank=True)
+    subject = models.CharField(
+        max_length=200,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="The object that it is about: its model and its key.",
+    )
     priority = models.SmallIntegerField(default=0, help_text="Seconds by which it goes before tasks of the same age.")
 
     payload = models.JSONField()
@@ -227,7 +234,11 @@ class Task(models.Model):
     """Whether `enqueue` found this task, which stands in for the one that was asked for; not stored."""
 
     class Meta:
-        permissions = [("retry_task", "Can retry task"), ("cancel_task", "Can cancel task")]
+        permissions = [
+            ("retry_task", "Can retry task"),
+            ("cancel_task", "Can cancel task"),
+            ("view_task_payload", "Can view payload and result of task"),
+        ]
         constraints = [
             models.CheckConstraint(name="taskqueue_task_status_known", condition=Q(status__in=list(TaskStatus))),
             models.CheckConstraint(
@@ -300,8 +311,13 @@ class Task(models.Model):
             # queries.listing: newest first, by status or pipeline.
             models.Index(fields=["status", "-id"], name="taskqueue_task_by_status"),
             models.Index(fields=["pipeline", "-id"], name="taskqueue_task_by_pipeline"),
+            # rollups, the tasks that ended in a slice of time, and pruning. Written once a task, at its end, and in
+            # order: the new entry goes to the last page.
+            models.Index("finished_at", name="taskqueue_task_by_end", condition=Q(finished_at__isnull=False)),
             # pruning, and the list of a task's reruns
             models.Index("rerun_of", name="taskqueue_task_reruns", condition=Q(rerun_of__isnull=False)),
+            # an object's own page: its tasks, newest first
+            models.Index(fields=["subject", "-id"], name="taskqueue_task_by_subject", condition=~Q(subject="")),
             # search by the beginning of a key
             models.Index(
                 fields=["key"], opclasses=["varchar_pattern_ops"], name="taskqueue_task_by_key", condition=~Q(key="")

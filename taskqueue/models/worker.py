@@ -22,6 +22,9 @@ class Worker(models.Model):
     pipelines = models.JSONField(
         default=list, db_default=[], blank=True, help_text="The pipelines that its code knows."
     )
+    draining_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it ends what it has in hand and takes nothing new."
+    )
     task_id = models.UUIDField(null=True, blank=True, help_text="The task in its hands, as of the last look.")
     step = models.CharField(max_length=200, blank=True, default="")
     step_started_at = models.DateTimeField(null=True, blank=True)

@@ -18,7 +18,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from taskqueue.engine import duty, wakeups
+from taskqueue.engine import chores, duty, wakeups
 from taskqueue.workers import wakeup
 from taskqueue.workers.listener import Listener
 from taskqueue.workers.sharing import STOP, Board
@@ -35,6 +35,8 @@ SHORTEST_PAUSE = 0.004
 """A burst of rings is answered by one look."""
 RECONNECT_AFTER = 0.5
 AWAY = (db.OperationalError, db.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+LEISURE = 5.0
+"""Seconds between two looks at what may wait."""
 A_YEAR = 365 * 24 * 3600
 
 CLAIM_MESSAGES = """
@@ -69,6 +71,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         self._board: Board | None = None
         self._pause = 0.0
         self._looked_at = 0.0
+        self._tidied_at = 0.0
 
     def dequeue(self) -> Iterator[Message]:
         """Wait until there may be something to do, and yield what to give to the workers. Never raises.
@@ -85,6 +88,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
             if hasty:
                 yield None, self._wakeup
             yield from self._look(rung=rung, woken=hasty)
+            self._tidy()
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
             self._recover_from(error)
         else:
@@ -129,6 +133,12 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         # Nobody has counted what is claimable. One worker is on its way to it, and the rest are told at the next look.
         if due.claimable and not woken:
             yield from [(None, self._wakeup)] * self._room()
+
+    def _tidy(self) -> None:
+        """Do what may wait, after the workers have been rung."""
+        if time.monotonic() - self._tidied_at >= LEISURE:
+            self._tidied_at = time.monotonic()
+            chores.do_at_leisure()
 
     def _claim_messages(self) -> list[Message]:
         with self._database().cursor() as cursor:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
 from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
+from taskqueue.admin import navigation
+from taskqueue.engine.figures import Pills
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import work
 
@@ -25,6 +28,19 @@ def client_of(name: str, *codenames: str) -> Client:
 @pytest.fixture(autouse=True)
 def _database(db):
     """Every page reads rows."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept():
+    """What one test has seen is not what the next one sees."""
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def _numbers_of_the_navigation(request, monkeypatch):
+    """The navigation's one query is counted where it is tested, not on every page."""
+    if "test_navigation" not in request.node.nodeid:
+        monkeypatch.setattr(navigation, "pills", lambda: Pills(0, 0, 1))
 
 
 @pytest.fixture

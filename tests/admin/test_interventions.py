@@ -91,10 +91,9 @@ def test_a_step_offers_a_retry_from_there_with_its_consequence(operator, failed)
     text = text_of(operator.get(page_of(failed)))
 
     assert (
-        "Retry from “simulate-processing” keeps no earlier output, runs this step again, and forgets the 2 steps"
-        in text
+        "Retry from “simulate-processing” Keeps no output, runs simulate-processing and the 2 after it again." in text
     )
-    assert "Retry from “simulate-api-call” keeps the 2 earlier outputs and runs this step again" in text
+    assert "Retry from “simulate-api-call” Keeps the 2 earlier step outputs, runs simulate-api-call again." in text
 
 
 def test_retrying_from_a_step_forgets_it_and_what_came_after(operator, failed):
@@ -214,7 +213,37 @@ def test_an_action_is_refused_to_those_without_its_right(viewer, failed):
 def test_one_request_changes_a_bounded_number_of_tasks(operator, monkeypatch, failed, retrying):
     monkeypatch.setattr(interventions, "LIMIT", 1)
 
-    response = act(operator, "cancel_selected", failed, retrying, select_across="1")
+    response = act(operator, "cancel_selected", failed, retrying)
 
     assert messages_of(response) == ["Nothing was cancelled: select at most 1 tasks at a time."]
     assert reload(retrying).status == "retrying"
+
+
+def test_rerunning_several_makes_as_many_new_tasks(operator, failed, succeeded):
+    response = act(operator, "rerun_selected", failed, succeeded)
+
+    assert messages_of(response) == ["2 tasks rerun."]
+    assert set(Task.objects.filter(rerun_of__isnull=False).values_list("rerun_of", flat=True)) == {
+        failed.pk,
+        succeeded.pk,
+    }
+
+
+def test_a_ticked_task_that_has_left_the_filter_is_accounted_for(operator, failed, retrying):
+    control.retry(failed.pk)
+
+    response = operator.post(
+        f"{LIST}?status=failed", {"action": "retry_selected", "_selected_action": [str(failed.pk), "x"]}, follow=True
+    )
+
+    assert messages_of(response) == ["1 task not retried: the task is now queued."]
+
+
+def test_all_that_match_are_looked_at_before_anything_is_done_to_them(operator, failed):
+    response = operator.post(
+        f"{LIST}?status=failed&p=1",
+        {"action": "retry_selected", "_selected_action": [str(failed.pk)], "select_across": "1"},
+    )
+
+    assert response.url == "/admin/taskqueue/operation/new/retry/?status=failed"
+    assert reload(failed).status == "failed"

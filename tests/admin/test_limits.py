@@ -135,7 +135,7 @@ def test_a_changed_rate_frees_who_waits_at_once(changer):
     work()
     assert {Task.objects.get(pk=task.pk).status for task in tasks} == {"succeeded"}
     assert LogEntry.objects.get().object_id == "adm-api"
-    assert "1,000 in 1s, 10 at once 1 in 1h See how much is used" in text_of(changer.get(RATES))
+    assert "1,000 in 1s, 10 at once 1 in 1h 1,000 of 1,000 in 1s See how much is used" in text_of(changer.get(RATES))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,9 @@ def test_the_use_of_a_rate_is_shown_and_a_hold_can_be_released(changer, looker):
     waiting = rated.enqueue(2)
     work()
     text = text_of(looker.get(USES))
-    assert "adm-api - 1 just now in 2h in 1h asks: too many requests" in text.replace("\N{EN DASH}", "-")
+    assert "adm-api - 0 of 1 in 1h, next in 2h 1 just now in 2h in 1h asks: too many requests" in text.replace(
+        "\N{EN DASH}", "-"
+    )
     use = RateUse.objects.get()
     form = {"action": "release_holds", "_selected_action": [str(use.pk)]}
     looker.post(USES, form)
@@ -178,9 +180,9 @@ def test_the_use_of_a_rate_is_shown_and_a_hold_can_be_released(changer, looker):
     assert messages_of(changer.post(USES, form, follow=True)) == ["None of them is held."]
 
 
-@pytest.mark.parametrize("address", [GATES, RATES, USES])
-def test_the_lists_need_a_fixed_number_of_queries(address, admin, django_assert_num_queries):
-    with django_assert_num_queries(4):  # session, user, count, rows
+@pytest.mark.parametrize(("address", "number"), [(GATES, 4), (RATES, 5), (USES, 4)])
+def test_the_lists_need_a_fixed_number_of_queries(address, number, admin, django_assert_num_queries):
+    with django_assert_num_queries(number):  # session, user, count, rows; of rates their use
         admin.get(address)
 
 
@@ -189,3 +191,86 @@ def test_a_gate_is_found_by_the_beginning_of_its_pipelines_name(admin):
 
     assert "demo/task" in found
     assert "demo/publish" not in found
+
+
+@step(rate=Rate(5, per=timedelta(minutes=1), name="adm-keyed", key="{tenant}"))
+def asks_for(tenant: str) -> str:
+    return tenant
+
+
+@pipeline("adm/keyed")
+def keyed(tenant: str) -> str:
+    return asks_for(tenant)
+
+
+def test_a_rate_is_held_for_a_reason_and_lifted_on_the_record(changer):
+    RateUse.objects.all().delete()
+
+    response = changer.post(
+        f"{RATES}adm-api/hold/", {"hold-delay": "2h", "hold-reason": "they <b>migrate</b>"}, follow=True
+    )
+
+    assert messages_of(response) == ["The rate is held. Steps and starts that need it wait."]
+    assert "<b>migrate</b>" not in response.content.decode()
+    assert "0 of 1 in 1h, next in 1h" in text_of(changer.get(RATES)).replace("1 of 1", "0 of 1")
+    task = rated.enqueue(1)
+    work()
+    assert Task.objects.get(pk=task.pk).status == "waiting"
+
+    lifted = changer.post(f"{RATES}adm-api/lift/", {"key": ""}, follow=True)
+    assert messages_of(lifted) == ["The hold is lifted."]
+    work()
+    assert Task.objects.get(pk=task.pk).status == "succeeded"
+    assert messages_of(changer.post(f"{RATES}adm-api/lift/", {"key": ""}, follow=True)) == ["It is not held."]
+    said = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
+    assert said == ["Held for 2h: they <b>migrate</b>", "Released the hold."]
+
+
+def test_one_key_of_a_rate_is_held_and_another_one_passes(changer):
+    keyed.enqueue("a")
+    work()
+    address = f"{RATES}adm-keyed/hold/"
+    assert "say for which" in text_of(changer.post(address, {"hold-delay": "5m", "hold-reason": "x", "hold-key": ""}))
+
+    changer.post(address, {"hold-delay": "5m", "hold-reason": "x", "hold-key": "b"})
+    held, free = keyed.enqueue("b"), keyed.enqueue("c")
+    work()
+
+    assert (Task.objects.get(pk=held.pk).status, Task.objects.get(pk=free.pk).status) == ("waiting", "succeeded")
+    text = text_of(changer.get(f"{RATES}adm-keyed/change/"))
+    assert "b 0 of 5 in 1m, next in" in text
+    assert "a 4 of 5 in 1m" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"hold-delay": "soon"}, "Write seconds, or a length such as 15m or 2h 30m"),
+        ({"hold-delay": "0"}, "A hold lasts from a moment to 3,650 days."),
+        ({"hold-delay": "9999999999"}, "up to 3,650 days."),
+        ({"hold-reason": " "}, "This field is required."),
+    ],
+)
+def test_a_hold_that_makes_no_sense_is_refused_beside_its_field(changer, values, said):
+    RateUse.objects.all().delete()
+
+    response = changer.post(f"{RATES}adm-api/hold/", {"hold-delay": "5m", "hold-reason": "x", **values})
+
+    assert said in text_of(response)
+    assert not RateUse.objects.exists()
+
+
+def test_only_who_may_change_rates_holds_them(looker, changer):
+    assert looker.post(f"{RATES}adm-api/hold/", {"hold-delay": "5m", "hold-reason": "x"}).status_code == 403
+    assert looker.post(f"{RATES}adm-api/lift/").status_code == 403
+    assert "Hold the rate" not in text_of(looker.get(RATE))
+    assert messages_of(changer.post(f"{RATES}none/hold/", follow=True)) == ["There is no rate none."]
+
+
+def test_empty_lists_say_what_to_do(looker):
+    RateRow.objects.all().delete()
+    Gate.objects.all().delete()
+
+    assert "No rate is declared." in text_of(looker.get(RATES))
+    assert "No rate has been used yet." in text_of(looker.get(USES))
+    assert "No pipeline is known yet." in text_of(looker.get(GATES))

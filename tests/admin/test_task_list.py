@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import pagination
-from taskqueue.models import Task
-from taskqueue.testing import advance, work
+from taskqueue.admin.filters import written_slice
+from taskqueue.engine.rollups import roll_up
+from taskqueue.models import Task, Worker
+from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, ids_on, text_of
 
 
@@ -45,7 +50,7 @@ def test_newest_come_first_with_what_an_operator_wants_to_know(viewer, failed, q
     assert ids_on(response) == [str(queued.pk), str(failed.pk)]
     text = text_of(response)
     assert "Queued demo/task" in text
-    assert "Permanent simulated failure in simulate-api-call, as the request asked 2/5 1" in text
+    assert "Permanent simulated failure in simulate-api-call, as the request asked 2/5 simulate-api-call 1" in text
 
 
 def test_a_retrying_task_tells_its_last_error_and_when_it_goes_on(viewer, retrying):
@@ -56,13 +61,15 @@ def test_a_retrying_task_tells_its_last_error_and_when_it_goes_on(viewer, retryi
 
 
 def test_the_number_of_queries_does_not_depend_on_the_number_of_tasks(admin, django_assert_num_queries, failed):
-    with django_assert_num_queries(5):  # session, user, pipelines of the filter, count, tasks
+    # session, user, three around the time allowed, pipelines and errors of the filters, count, ids, tasks, the numbers
+    # of the tabs, the present moment, the bars
+    with django_assert_num_queries(13):
         admin.get(LIST)
     for number in range(12):
         demo_task.using(key=f"key-{number}").enqueue(DemoRequest(label="more", delay_seconds=0))
     work()
 
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(13):
         admin.get(LIST)
 
 
@@ -72,7 +79,7 @@ def test_the_list_reads_neither_payloads_nor_results(admin, succeeded):
     ) as queries:
         admin.get(LIST)
 
-    [listing] = [query["sql"] for query in queries if 'ORDER BY "taskqueue_task"."id" DESC' in query["sql"]]
+    [listing] = [query["sql"] for query in queries if '"steps_done"' in query["sql"]]
     assert '"taskqueue_task"."payload"' not in listing
     assert '"taskqueue_task"."result"' not in listing
 
@@ -109,6 +116,15 @@ def test_the_filter_by_age_goes_by_the_time_of_making(viewer, queued):
         {"pipeline": "\0"},
         {"created": "1y"},
         {"retried": "maybe"},
+        {"label": "tenant"},
+        {"id__lt": "nonsense"},
+        {"created_at__gte": "yesterday"},
+        {"created_at__lt": "0001-01-01T00:00:00Z"},
+        {"error": "\0"},
+        {"ended": "yesterday"},
+        {"ended": ""},
+        {"ended": "2026-01-01..2026-01-02"},
+        {"ended": "2026-05-04T10:00Z..2026-05-04T10:00Z"},
         {"x": "y"},
     ],
 )
@@ -133,6 +149,155 @@ def test_the_rule_of_the_search_is_stated(viewer, queued):
     assert "Finds ids and keys that begin with what you type" in text_of(viewer.get(LIST))
 
 
+def test_the_filter_of_a_status_may_name_several(viewer, failed, queued):
+    response = viewer.get(LIST, {"status": "queued,failed"})
+
+    assert ids_on(response) == [str(queued.pk), str(failed.pk)]
+    current = [tab.status for tab in response.context["cl"].tabs() if tab.is_current]
+    assert current == ["queued", "failed"]
+
+
+def test_a_label_narrows_the_list(viewer, queued):
+    labelled = demo_task.using(labels={"tenant": "acme"}).enqueue(DemoRequest(label="labelled"))
+
+    assert ids_on(viewer.get(LIST, {"label": "tenant=acme"})) == [str(labelled.pk)]
+    assert ids_on(viewer.get(LIST, {"label": "tenant:acme"})) == [str(labelled.pk)]
+    assert ids_on(viewer.get(LIST, {"label": "tenant=other"})) == []
+
+
+def test_the_types_of_errors_are_offered_and_narrow_the_list(viewer, failed, retrying):
+    response = viewer.get(LIST, {"error": "ConnectionError"})
+
+    assert ids_on(response) == [str(retrying.pk)]
+    [offered] = [spec for spec in response.context["cl"].filter_specs if spec.title == "error type"]
+    assert [name for name, _label in offered.lookup_choices] == ["ConnectionError", "Permanent"]
+    assert ids_on(viewer.get(LIST, {"error": "NoSuch"})) == []
+
+
+def test_the_tabs_count_each_status_and_put_the_empty_ones_last(viewer, failed, queued):
+    tabs = viewer.get(LIST).context["cl"].tabs()
+
+    assert [(tab.label, tab.count) for tab in tabs[:3]] == [("All", "2"), ("Queued", "1"), ("Failed", "1")]
+    assert {tab.count for tab in tabs[3:]} == {"0"}
+    assert [tab.is_zero for tab in tabs] == [False] * 3 + [True] * 6
+
+
+def test_the_tabs_count_no_further_than_they_show(viewer, monkeypatch):
+    monkeypatch.setattr("taskqueue.admin.tabs.MOST", 2)
+    for _ in range(4):
+        demo_task.enqueue(DemoRequest(label="many"))
+
+    tabs = viewer.get(LIST).context["cl"].tabs()
+
+    assert [(tab.label, tab.count) for tab in tabs[:2]] == [("All", "2+"), ("Queued", "2+")]
+
+
+def test_the_tabs_keep_the_other_filters_and_tell_no_numbers_that_are_not_the_lists(viewer, failed, queued):
+    tabs = viewer.get(LIST, {"pipeline": "demo/task", "q": "0"}).context["cl"].tabs()
+
+    assert {tab.count for tab in tabs} == {""}
+    assert [tab.address for tab in tabs[:2]] == [
+        "?pipeline=demo%2Ftask&q=0",
+        "?pipeline=demo%2Ftask&q=0&status=scheduled",
+    ]
+
+
+def test_the_bars_of_the_day_lead_to_their_tasks_and_are_one_stop_of_the_tab_key(viewer, failed, succeeded):
+    advance(minutes=4)
+    roll_up()
+    page = viewer.get(LIST, {"status": "failed"}).content.decode()
+
+    assert "2 tasks ended in 24 hours, 1 failed" in page
+    bars = re.findall(r'<a href="([^"]*ended=[^"]*)" tabindex="(-?\d)" aria-label="([^"]+)"', page)
+    assert len(bars) == 96
+    assert [stop for _address, stop, _words in bars] == ["-1"] * 95 + ["0"]
+    [found] = [unescape(address) for address, _stop, words in bars if "2 tasks ended, 1 failed" in words]
+    assert ids_on(viewer.get(LIST + found)) == [str(failed.pk)]
+
+
+def test_a_slice_of_time_is_shown_and_can_be_left(viewer, queued):
+    advance(minutes=30)
+    slice_of = {"created_at__gte": f"{queued.created_at - timedelta(minutes=31):%Y-%m-%dT%H:%M:%SZ}"}
+
+    response = viewer.get(LIST, {**slice_of, "created_at__lt": f"{queued.created_at:%Y-%m-%dT%H:%M:%SZ}"})
+
+    assert ids_on(response) == [str(queued.pk)]
+    assert "By time All from 20" in text_of(response)
+    assert ids_on(viewer.get(LIST, {"created_at__gte": f"{queued.created_at:%Y-%m-%dT%H:%M:%SZ}"})) == []
+
+
+def test_the_list_shows_what_ended_in_a_slice_of_time(viewer, failed, queued):
+    ended = failed.finished_at
+    during = written_slice(ended - timedelta(minutes=5), ended + timedelta(minutes=5))
+    before = written_slice(ended - timedelta(minutes=15), ended - timedelta(minutes=5))
+
+    response = viewer.get(LIST, {"ended": during})
+
+    assert ids_on(response) == [str(failed.pk)]
+    assert "By ended All" in text_of(response)
+    assert ids_on(viewer.get(LIST, {"ended": during, "status": "failed,cancelled"})) == [str(failed.pk)]
+    assert ids_on(viewer.get(LIST, {"ended": before})) == []
+
+
+def test_what_is_hostile_is_shown_and_does_nothing(viewer, failed):
+    hostile = '"><script>alert(1)</script>'
+    Task.objects.filter(pk=failed.pk).update(
+        key=hostile[:50], error={"type": hostile, "message": hostile}, labels={hostile: hostile}
+    )
+
+    for question in (
+        {},
+        {"label": f"{hostile}={hostile}"},
+        {"error": hostile},
+        {"q": hostile},
+        {"q": f"errors:{hostile}"},
+    ):
+        assert "<script>alert" not in viewer.get(LIST, question).content.decode()
+
+
+def test_a_running_task_shows_its_step_and_its_worker(viewer, queued):
+    with InProcessWorker() as worker:
+        Task.objects.filter(pk=queued.pk).update(
+            status="running", worker=worker.row, started_at=Now(), admitted_at=Now(), lease=1
+        )
+        Worker.objects.filter(pk=worker.row.pk).update(task_id=queued.pk, step="simulate-processing")
+
+        text = text_of(viewer.get(LIST))
+
+    assert "0/5 simulate-processing 1" in text
+    assert f"{worker.row.host}:{worker.row.pid}" in text
+
+
+def test_the_attempt_is_told_in_amber_from_the_second_on(viewer, retrying):
+    assert '<span class="tq-tries" title="1 failed try in all">2</span>' in viewer.get(LIST).content.decode()
+
+
+def test_a_question_that_takes_too_long_gets_a_kind_answer(viewer, queued, monkeypatch):
+    def slow(_selection):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(10)")
+
+    monkeypatch.setattr("taskqueue.engine.selections.floor_of", slow)
+    with override_settings(TASKQUEUE={"DASHBOARD_TIMEOUT": timedelta(milliseconds=50)}):
+        response = viewer.get(LIST, {"status": "failed"})
+
+    assert response.status_code == 503
+    assert "Narrow the time range" in text_of(response)
+    assert "?status=failed&amp;created=1h" in response.content.decode()
+
+
+def test_the_list_goes_on_below_a_search_that_ended(viewer, monkeypatch):
+    monkeypatch.setattr("taskqueue.engine.selections.SEARCHED", 2)
+    tasks = [demo_task.using(labels={"a": "b"}).enqueue(DemoRequest(label="many")) for _ in range(5)]
+
+    response = viewer.get(LIST, {"label": "a=b"})
+
+    assert ids_on(response) == [str(task.pk) for task in (tasks[4], tasks[3])]
+    assert "2 tasks among the newest 2 that were searched Search older tasks" in text_of(response)
+    deeper = response.context["cl"].deeper_query
+    assert ids_on(viewer.get(LIST + deeper)) == [str(task.pk) for task in (tasks[2], tasks[1])]
+
+
 def test_a_capped_list_says_so_and_leads_on_to_older_tasks(viewer, monkeypatch):
     monkeypatch.setattr(pagination, "CAP", 100)
     tasks = [demo_task.enqueue(DemoRequest(label="many")) for _ in range(103)]
@@ -154,7 +319,7 @@ def test_a_scheduled_task_tells_when_it_runs_and_has_not_waited(viewer):
     demo_task.using(run_at=run_at).enqueue(DemoRequest(label="later"))
 
     assert "Scheduled in 2h demo/task" in text_of(viewer.get(LIST))
-    assert "0/5 0 \N{EN DASH} \N{EN DASH}" in text_of(viewer.get(LIST))
+    assert "0/5 \N{EN DASH} \N{EN DASH} \N{EN DASH}" in text_of(viewer.get(LIST))
 
 
 def test_tasks_of_a_pipeline_whose_code_is_gone_are_shown(viewer, queued, pipeline_without_code):

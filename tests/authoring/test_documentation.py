@@ -57,5 +57,5 @@ def test_every_public_name_is_explained():
 
 
 def test_every_option_of_using_is_explained():
-    for option in ("key", "force", "priority", "run_at", "labels"):
+    for option in ("key", "force", "priority", "run_at", "labels", "subject"):
         assert f"| `{option}` |" in PAGE.read_text()

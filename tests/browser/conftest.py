@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client, override_settings
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 # Playwright's sync API keeps an event loop in the test's thread, and Django would refuse the database there.
@@ -20,6 +20,7 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = "addEventListener('securitypolicyviolation', event => console.error(`CSP: ${event.violatedDirective}`))"
 PATIENCE = 15_000
+expect.set_options(timeout=PATIENCE)
 OPERATOR = ("view_task", "view_pipeline", "view_worker", "retry_task", "cancel_task", "add_task")
 
 
@@ -88,6 +89,16 @@ def sign_in(context: BrowserContext, base_url: str, name: str, *codenames: str) 
     """Sign in a member of staff with these rights, by cookie."""
     user = User.objects.create_user(name, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
+    enter(context, base_url, user)
+
+
+def sign_in_admin(context: BrowserContext, base_url: str, name: str) -> None:
+    """Sign in somebody who may do everything."""
+    enter(context, base_url, User.objects.create_user(name, is_staff=True, is_superuser=True))
+
+
+def enter(context: BrowserContext, base_url: str, user: User) -> None:
+    """Give the browser a user's session."""
     client = Client()
     client.force_login(user)
     cookie = client.cookies[settings.SESSION_COOKIE_NAME]

@@ -29,15 +29,18 @@ def failed(transactional_db: None) -> Task:
 
 def test_finds_a_failed_task_reads_why_retries_it_from_a_step_and_sees_it_go_on(operator: Page, failed):
     operator.goto(LIST)
-    operator.get_by_role("link", name="Failed", exact=True).click()
+    operator.locator(".tq-tab", has_text="Failed").click()
     rows = operator.locator("#result_list tbody tr")
     expect(rows).to_have_count(1)
     expect(rows.first).to_contain_text("Permanent simulated failure in simulate-api-call")
 
     rows.first.get_by_role("link").click()
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
+    expect(operator.locator(".tq-own", has_text="fail_if_asked")).to_be_visible()
+    expect(operator.locator("pre", has_text="Traceback (most recent call last)")).to_be_hidden()
+    operator.get_by_text("Whole traceback").click()
     expect(operator.locator("pre", has_text="Traceback (most recent call last)")).to_be_visible()
-    expect(operator.get_by_text("keeps the 2 earlier outputs and runs this step again")).to_be_visible()
+    expect(operator.get_by_text("Keeps the 2 earlier step outputs, runs simulate-api-call again.")).to_be_visible()
 
     operator.get_by_role("button", name="Retry from “simulate-api-call”").click()
     expect(operator.locator(".messagelist")).to_contain_text("The task is queued again, from step simulate-api-call.")
@@ -47,20 +50,25 @@ def test_finds_a_failed_task_reads_why_retries_it_from_a_step_and_sees_it_go_on(
     work()
     operator.reload()
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
-    expect(operator.locator("#step-3 .tq-attempt")).to_have_count(2)
+    expect(operator.locator("#step-3 .tq-tries-table tbody tr")).to_have_count(2)
 
 
 def test_cancels_a_queued_task_and_learns_when_another_has_moved_on(operator: Page, transactional_db):
     unwanted = enqueue("unwanted")
     operator.goto(f"{LIST}{unwanted.pk}/change/")
     operator.get_by_role("button", name="Cancel").click()
+    operator.get_by_label("Reason").fill("ordered twice")
+    operator.get_by_role("button", name="Cancel the task").click()
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Cancelled")
     expect(operator.get_by_role("button", name="Cancel")).to_be_disabled()
+    expect(operator.locator(".tq-history")).to_contain_text("olga Cancelled; it was queued. Reason: ordered twice")
+    expect(operator.locator(".tq-facts")).to_contain_text("ordered twice")
 
     quick = enqueue("quick")
     operator.goto(f"{LIST}{quick.pk}/change/")
     work()
     operator.get_by_role("button", name="Cancel").click()
+    operator.get_by_role("button", name="Cancel the task").click()
     expect(operator.locator(".messagelist")).to_contain_text("Cannot cancel: the task is now succeeded.")
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Succeeded")
 
@@ -91,6 +99,37 @@ def test_a_viewer_without_rights_sees_no_buttons_and_is_refused(viewer: Page, ba
     assert Task.objects.get(pk=failed.pk).status == "failed"
 
 
+def test_edits_the_payload_of_a_failed_task_makes_a_mistake_corrects_it_and_runs_it(operator: Page, failed):
+    operator.goto(f"{LIST}{failed.pk}/change/")
+    operator.get_by_role("link", name="Edit and rerun").click()
+    payload = operator.get_by_label("New payload")
+    payload.fill('{"label": "mended", "delay_seconds": "soon"}')
+    operator.get_by_role("button", name="Make the new task").click()
+
+    expect(operator.get_by_role("alert")).to_contain_text("/delay_seconds Input should be a valid number")
+    expect(payload).to_have_value('{"label": "mended", "delay_seconds": "soon"}')
+
+    payload.fill('{"label": "mended", "delay_seconds": 0}')
+    operator.get_by_role("button", name="Check only").click()
+    expect(operator.get_by_role("status")).to_contain_text("accepts this payload")
+    operator.get_by_role("button", name="Make the new task").click()
+    expect(operator.locator(".messagelist")).to_contain_text("This is a new task from the edited payload.")
+    expect(operator.locator(".tq-facts")).to_contain_text("Rerun of")
+
+    work()
+    operator.reload()
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Succeeded")
+
+
+def test_reads_what_a_step_logged_and_which_code_failed(operator: Page, failed):
+    operator.goto(f"{LIST}{failed.pk}/change/#step-1")
+
+    expect(operator.locator("#step-3")).to_have_attribute("open", "")
+    expect(operator.locator("#step-3 .tq-track .tq-bar")).to_have_count(1)
+    operator.locator("#step-1 summary").first.press("Enter")
+    expect(operator.locator("#step-1")).to_have_attribute("open", "")
+
+
 @pytest.fixture
 def without_script(browser: Browser, base_url: str, operator: Page) -> Iterator[Page]:
     """The operator's session in a browser that runs no script."""
@@ -116,7 +155,8 @@ def test_every_page_fits_its_window_without_a_complaint(operator: Page, failed, 
     operator.set_viewport_size({"width": width, "height": 900})
     operator.emulate_media(color_scheme=scheme)
     for address in (
-        LIST, f"{LIST}?status=cancelled", f"{LIST}{failed.pk}/change/", "/admin/taskqueue/pipeline/",
+        LIST, f"{LIST}?status=cancelled", f"{LIST}{failed.pk}/change/", f"{LIST}{failed.pk}/edit/",
+        "/admin/taskqueue/pipeline/",
         "/admin/taskqueue/pipeline/demo_2Ftask/change/", "/admin/taskqueue/worker/",
     ):  # fmt: skip
         operator.goto(address)

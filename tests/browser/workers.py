@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from django.db import connections
@@ -10,14 +11,19 @@ from taskqueue import testing
 
 
 def work() -> None:
-    """Execute everything that is due, in a thread of its own: the test's has the event loop of the browser's driver."""
+    """Execute everything that is due."""
+    beside(testing.work)
+
+
+def beside(deed: Callable[[], object]) -> None:
+    """Do something in a thread of its own: the test's has the event loop of the browser's driver."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(work_alone).result(timeout=60)
+        thread.submit(alone, deed).result(timeout=60)
 
 
-def work_alone() -> None:
+def alone(deed: Callable[[], object]) -> None:
     """The same on a connection of the thread's own, closed at the end so that the test database can be dropped."""
     try:
-        testing.work()
+        deed()
     finally:
         connections.close_all()

@@ -16,7 +16,7 @@ from django_q.models import Task as Message
 from django_q.tasks import async_task
 
 from taskqueue.engine.wakeups import ring
-from taskqueue.models import Task
+from taskqueue.models import RollupMark, Task
 from taskqueue.workers.doorbell import FIRST_PAUSE, LONGEST_PAUSE, Doorbell, Rhythm
 from taskqueue.workers.listener import listens
 from taskqueue.workers.sharing import Board
@@ -260,3 +260,16 @@ def test_a_backlog_of_one_pipeline_keeps_every_worker_of_the_pool_at_work(start)
     times = Task.objects.aggregate(first=Min("started_at"), last=Max("finished_at"))
     at_work = 25 * 0.6 / (times["last"] - times["first"]).total_seconds()
     assert at_work > 3.5
+
+
+def test_a_doorbell_rolls_up_what_has_passed_but_not_at_every_look(doorbell):
+    list(doorbell.dequeue())
+    first = RollupMark.objects.get().rolled_until
+    RollupMark.objects.update(rolled_until=first - timedelta(minutes=5), closed_until=first - timedelta(minutes=5))
+
+    list(doorbell.dequeue())
+    assert RollupMark.objects.get().rolled_until < first
+
+    doorbell._tidied_at = 0.0
+    list(doorbell.dequeue())
+    assert RollupMark.objects.get().rolled_until >= first

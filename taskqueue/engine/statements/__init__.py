@@ -11,7 +11,9 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     gates        what holds a pipeline's starts back, and what it lets through
     claiming     the next tasks, and whether there are any
     explaining   why a task is not running
+    samples      how pipelines and their steps do
     recording    what a task has done
+    listing      what the list of tasks shows, and what is to be done to many
     drifting     what its steps were called with
     tending      what doorbells and hearts do
     pruning      what ended long ago is deleted
@@ -62,6 +64,7 @@ from taskqueue.engine.statements.families import (
     UNTOLD,
 )
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
+from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, NEXT_OPERATION, STATUS_COUNTS
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
 from taskqueue.engine.statements.pruning import (
     ADD_PRUNINGS,
@@ -93,6 +96,7 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
+from taskqueue.engine.statements.samples import CODE_SEEN, COUNTED_MOST, FIGURES, RECENT_TASKS, STEP_FIGURES
 from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
 from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE
 from taskqueue.engine.statements.tending import (
@@ -114,6 +118,7 @@ __all__ = [
     "BEAT",
     "BE_CHILD",
     "BOOKED",
+    "BOUND_READS",
     "BRANCHES_AT_WORK",
     "CANCELLED_BY",
     "CANCEL_ALL",
@@ -121,7 +126,9 @@ __all__ = [
     "CLAIM",
     "CLOSE_OVERDUE",
     "CLOSE_WAITS",
+    "CODE_SEEN",
     "COUNTED",
+    "COUNTED_MOST",
     "COUNT_PRUNABLE",
     "COUNT_PRUNED",
     "CROWDED",
@@ -130,7 +137,9 @@ __all__ = [
     "DUE_FOR_PRUNING",
     "EMIT",
     "ENQUEUE",
+    "ERROR_TYPES",
     "FAIL_BODY",
+    "FIGURES",
     "FINISH",
     "FORGET_TIMES",
     "FORSAKEN",
@@ -161,6 +170,7 @@ __all__ = [
     "MAKE_BRANCHES",
     "MOVE_ATTEMPTS",
     "NEXT",
+    "NEXT_OPERATION",
     "NEXT_SCHEDULE",
     "OBSTACLES",
     "OLDEST_UNFINISHED",
@@ -179,6 +189,7 @@ __all__ = [
     "PRUNE_WORKERS",
     "PUT_BACK",
     "QUEUE",
+    "RECENT_TASKS",
     "RECORD_FAILED_STEP",
     "RECORD_PAUSE",
     "RECOVER",
@@ -196,6 +207,8 @@ __all__ = [
     "SEND",
     "SET_WAITING",
     "START",
+    "STATUS_COUNTS",
+    "STEP_FIGURES",
     "STILL_HELD",
     "STOPPED",
     "TAKE_SLOT",

@@ -21,18 +21,22 @@ HEADS: Final = f"""
 # the gate is named: it has to be locked first, in a statement of its own.
 # The numbers, and the ids as an array, are for the planner: it takes a limit that it does not know for a tenth of the
 # table, and would walk all of it to find the claimed ones again.
+# A worker that drains takes nothing: asked here, so that it holds from the very next claim on.
 # A task that was claimed before comes alone or first: if it kills its worker, the others were lost once at the most.
 NEXT: Final = f"""
-{HEADS}, door AS MATERIALIZED (
+{HEADS}, drained AS MATERIALIZED (
+    SELECT FROM taskqueue_worker WHERE id = %(claimant)s::int AND draining_at IS NOT NULL
+), door AS MATERIALIZED (
     SELECT openings.name FROM openings
     WHERE openings.sort_at < coalesce((SELECT min(heads.sort_at) FROM heads), 'infinity')
+        AND NOT EXISTS (SELECT FROM drained)
     ORDER BY openings.sort_at LIMIT 1
 ), head AS MATERIALIZED (
     SELECT id, sort_at, fingerprint, gated, stepped FROM (
         SELECT ready.id, ready.sort_at, best.fingerprint, best.gated, best.stepped
         FROM (
             SELECT heads.lane, heads.fingerprint, heads.gated, heads.stepped FROM heads
-            WHERE NOT EXISTS (SELECT FROM door) ORDER BY heads.sort_at
+            WHERE NOT EXISTS (SELECT FROM door) AND NOT EXISTS (SELECT FROM drained) ORDER BY heads.sort_at
         ) AS best
         CROSS JOIN LATERAL (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue

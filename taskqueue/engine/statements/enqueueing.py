@@ -24,7 +24,7 @@ WITH pipeline AS (
     SELECT greatest(%(run_at)s::timestamptz, statement_timestamp() + %(delay)s::interval) AS at
 )
 INSERT INTO taskqueue_task (
-    id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at,
+    id, pipeline_id, status, key, labels, subject, priority, payload, due_at, sort_at,
     lease, failures, progress_note, rerun_of_id, created_at,
     "group", version, start_by, finish_within, cancel_grace, echo, merge_key, solo_key, cron_at, event_id,
     parent_id, parent_key, branch, branch_limit, depth, shares_place
@@ -33,7 +33,7 @@ SELECT
     %(id)s::uuid, %(pipeline)s::text, CASE
         WHEN %(held)s::boolean THEN 'waiting' WHEN due.at > statement_timestamp() THEN 'scheduled' ELSE 'queued'
     END,
-    %(key)s::text, %(labels)s::jsonb, %(priority)s::smallint, %(payload)s::jsonb,
+    %(key)s::text, %(labels)s::jsonb, %(subject)s::text, %(priority)s::smallint, %(payload)s::jsonb,
     CASE WHEN NOT %(held)s::boolean THEN due.at END,
     CASE WHEN NOT %(held)s::boolean THEN due.at - make_interval(secs => %(priority)s::smallint) END,
     0, 0, '', %(rerun_of)s::uuid, statement_timestamp(),

@@ -169,6 +169,10 @@ SET status = CASE WHEN ended.status = 'succeeded' THEN 'succeeded' ELSE 'failed'
         )
     END,
     child_id = CASE WHEN ended.branch = '' THEN step.child_id END, until = NULL,
+    logs = (
+        SELECT done.logs FROM taskqueue_step done
+        WHERE ended.branch <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
+    ),
     started_at = CASE WHEN ended.branch = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at) END,
     finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
 FROM taskqueue_task ended
@@ -179,15 +183,16 @@ RETURNING step.id
 
 MOVE_ATTEMPTS: Final = """
 INSERT INTO taskqueue_attempt (
-    task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at, finished_at
+    task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
+    finished_at
 )
 SELECT ended.parent_id, ended.parent_key,
     (
         SELECT coalesce(max(number), 0) FROM taskqueue_attempt
         WHERE task_id = ended.parent_id AND step_key = ended.parent_key
     ) + row_number() OVER (ORDER BY tried.id),
-    tried.outcome, tried.error_type, tried.error_message, tried.traceback, tried.worker_id, tried.lease,
-    tried.started_at, tried.finished_at
+    tried.outcome, tried.error_type, tried.error_message, tried.traceback, tried.logs, tried.worker_id,
+    tried.lease, tried.started_at, tried.finished_at
 FROM taskqueue_task ended JOIN taskqueue_attempt tried ON tried.task_id = ended.id
 WHERE ended.id = %(task)s::uuid
 """

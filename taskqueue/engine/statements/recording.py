@@ -16,16 +16,17 @@ held AS (
 CHECKPOINT: Final = f"""
 WITH {HELD}
 INSERT INTO taskqueue_step AS known (
-    task_id, key, name, kind, status, failures, input, input_hash, output, started_at, finished_at
+    task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
 )
 SELECT
     held.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb, %(input_hash)s::text,
-    %(output)s::jsonb,
+    %(output)s::jsonb, %(logs)s::jsonb,
     statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
 FROM held
 ON CONFLICT (task_id, key) DO UPDATE
 SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
-    error = NULL, until = NULL, started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at
+    logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
+    finished_at = EXCLUDED.finished_at
 WHERE known.status <> 'succeeded'
 RETURNING output::text, (
     -- Running tasks stop after the step that they are in when their pipeline is paused.
@@ -57,15 +58,15 @@ FAILED_TRY: Final = f"""
     SELECT id FROM held WHERE %(key)s::text = '' OR EXISTS (SELECT FROM step)
 ), attempt AS (
     INSERT INTO taskqueue_attempt (
-        task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
+        task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
         finished_at
     )
     SELECT
         held.id, %(key)s::text,
         (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
          WHERE task_id = held.id AND step_key = %(key)s::text),
-        %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(worker)s::int,
-        %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
+        %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(logs)s::jsonb,
+        %(worker)s::int, %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
     FROM written JOIN held USING (id)
 )
 """

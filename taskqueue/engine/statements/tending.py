@@ -36,6 +36,8 @@ SELECT
         OR EXISTS (SELECT FROM walked)
         OR coalesce((SELECT due_at <= statement_timestamp() FROM taskqueue_pruning WHERE name = ''), false)
         OR coalesce((SELECT true FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1), false)
+        -- What a person wants done to many tasks.
+        OR coalesce((SELECT true FROM taskqueue_operation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)
     ),
     ARRAY(
         -- Ended while it claimed: nobody else looks after what it holds.

@@ -1,0 +1,43 @@
+"""`manage.py seed`: a long history, to see how the dashboard looks and how fast it is with a million tasks."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from demo.seeding import STEPS, seed
+
+HELP = """Fills the database with tasks of some made-up pipelines (seed/…), as a month of work would leave them: all
+statuses, failed tries, labels and keys. No code knows these pipelines, so no worker touches their tasks."""
+
+
+class Command(BaseCommand):
+    """Seed."""
+
+    help = HELP
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare the sizes."""
+        parser.add_argument("--tasks", type=int, default=10_000, metavar="N", help="how many tasks (10000)")
+        parser.add_argument("--steps", type=int, default=5, metavar="N", help=f"steps of each, 1 to {len(STEPS)} (5)")
+        parser.add_argument("--force", action="store_true", help="also where DEBUG is off")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Seed, and tell how far it is."""
+        if not settings.DEBUG and not options["force"]:
+            raise CommandError(
+                "seed fills the database with made-up tasks, and DEBUG is off: this may be the database of a service. "
+                "Add --force if you mean it."
+            )
+        if not 1 <= options["steps"] <= len(STEPS):
+            raise CommandError(f"--steps must be from 1 to {len(STEPS)}.")
+        if options["tasks"] < 1:
+            raise CommandError("--tasks must be at least 1.")
+        began = time.monotonic()
+        for made in seed(tasks=options["tasks"], steps=options["steps"]):
+            self.stdout.write(f"{made:,} tasks")
+        self.stdout.write(self.style.SUCCESS(f"Seeded in {time.monotonic() - began:.1f} s."))

@@ -1,0 +1,176 @@
+"""Seeding: a history of many tasks, as months of work would leave it, made by the database itself.
+
+The pipelines begin with `seed/` and no code knows them, so no worker touches what is queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection, transaction
+
+from taskqueue.models import Pipeline, PipelineStep, Worker
+
+PREFIX = "seed/"
+PIPELINES = ("order-fulfilment", "invoice-pdf", "image-resize", "crm-sync", "webhook-delivery", "nightly-report")
+STEPS = ("fetch", "check", "render", "charge-card", "upload", "notify", "record", "clean-up")
+CHUNK = 50_000
+DAYS = 30
+
+# Numbers count from the oldest task. Days grow busier towards now, each has its wave, and what is not over is among the
+# last two of a hundred. An id begins with its time, as those of the service do.
+MADE = """
+CREATE TEMPORARY TABLE sown (
+    id uuid, status text, started_at timestamptz, worker_id int, dice int, reached int
+) ON COMMIT DROP
+"""
+
+TASKS = """
+WITH thrown AS MATERIALIZED (
+    SELECT number, random() AS dice, random() AS other,
+        now() - interval '1 second' - interval '1 day' * (
+            %(days)s * (1 - number::float / %(total)s) ^ 2
+            + 0.1 * (1 + sin(number::float * 60 / %(total)s)) * (1 - number::float / %(total)s)
+        ) AS made_at
+    FROM generate_series(%(first)s::int, %(last)s::int) AS number
+), dealt AS (
+    SELECT thrown.*, (%(pipelines)s::text[])[1 + floor(sqrt(random()) * 6)::int %% 6] AS pipeline,
+        CASE
+            WHEN number > %(total)s * 0.98 AND dice < 0.55
+                THEN (ARRAY['queued', 'queued', 'scheduled', 'waiting', 'retrying', 'queued'])[1 + number %% 6]
+            WHEN number > %(total)s - 20 AND dice > 0.8 THEN 'running'
+            WHEN other < 0.035 THEN 'failed'
+            WHEN other < 0.047 THEN 'cancelled'
+            ELSE 'succeeded'
+        END AS status
+    FROM thrown
+), timed AS (
+    SELECT dealt.*, gen_random_uuid() AS chance,
+        CASE WHEN status NOT IN ('queued', 'scheduled') THEN made_at + interval '1 second' * (0.02 + dice ^ 2 * 9)
+            END AS started_at,
+        CASE WHEN status IN ('succeeded', 'failed', 'cancelled')
+            THEN made_at + interval '1 second' * (0.5 + dice ^ 2 * 9 + (dice * 7) ^ 3) END AS finished_at,
+        CASE status
+            WHEN 'scheduled' THEN now() + interval '1 hour' * (1 + dice * 40)
+            WHEN 'retrying' THEN now() + interval '1 minute' * (1 + dice * 90)
+            WHEN 'waiting' THEN now() + interval '1 day' * (1 + dice)
+            ELSE made_at
+        END AS due_at,
+        1 + number %% 5 AS kind,
+        CASE status WHEN 'succeeded' THEN %(steps)s::int ELSE least(%(steps)s::int, 1 + number %% 4) END AS reached
+    FROM dealt
+), made AS (
+    INSERT INTO taskqueue_task (
+        id, pipeline_id, status, key, labels, priority, payload, result, error, due_at, sort_at, lease, failures,
+        progress_note, created_at, started_at, finished_at, worker_id
+    )
+    SELECT
+        (lpad(to_hex((extract(epoch FROM made_at) * 1000)::bigint), 12, '0') || '7' || substr(chance::text, 16, 3)
+            || substr(chance::text, 20, 4) || substr(chance::text, 25))::uuid,
+        pipeline, status, CASE WHEN number %% 3 = 0 THEN '' ELSE 'order:' || number END,
+        jsonb_build_object('tenant', (ARRAY['acme', 'globex', 'initech', 'umbrella'])[1 + number %% 4]), 0,
+        jsonb_build_object(
+            'order', jsonb_build_object('id', number, 'total', round((dice * 900)::numeric, 2)),
+            'customer', md5(number::text)
+        ),
+        CASE WHEN status = 'succeeded' THEN jsonb_build_object('ok', true, 'bytes', (dice * 90000)::int) END,
+        CASE WHEN status = 'failed' THEN jsonb_build_object(
+            'type', (%(errors)s::text[])[kind], 'step', (%(names)s::text[])[reached],
+            'message', (%(messages)s::text[])[kind]
+        ) END,
+        due_at, due_at, 1, 0, '', made_at, started_at, finished_at,
+        CASE WHEN started_at IS NOT NULL THEN (%(workers)s::int[])[1 + number %% 4] END
+    FROM timed ORDER BY number
+    RETURNING id, status, started_at, worker_id, key, payload
+)
+INSERT INTO sown
+SELECT made.id, made.status, made.started_at, made.worker_id, timed.number, timed.reached
+FROM made JOIN timed ON timed.number = (made.payload #>> '{order,id}')::int
+WHERE made.started_at IS NOT NULL
+"""
+
+STEPS_OF = """
+INSERT INTO taskqueue_step (
+    task_id, key, name, kind, status, failures, input, input_hash, output, error, started_at, finished_at
+)
+SELECT sown.id, named.name, named.name, 'step', named.status,
+    CASE WHEN named.status = 'succeeded' THEN 0 ELSE 1 + dice %% 3 END, jsonb_build_array(dice), md5(dice::text),
+    CASE WHEN named.status = 'succeeded' THEN jsonb_build_object('rows', dice %% 1000) END,
+    CASE WHEN named.status <> 'succeeded' THEN jsonb_build_object(
+        'type', (%(errors)s::text[])[1 + dice %% 5], 'message', (%(messages)s::text[])[1 + dice %% 5]) END,
+    sown.started_at + interval '120 milliseconds' * (number - 1), sown.started_at + interval '120 milliseconds' * number
+FROM sown CROSS JOIN LATERAL generate_series(1, sown.reached) AS number CROSS JOIN LATERAL (
+    SELECT (%(names)s::text[])[number] AS name,
+        CASE WHEN number = sown.reached AND sown.status IN ('failed', 'retrying') THEN sown.status ELSE 'succeeded' END
+            AS status
+) AS named
+WHERE number < sown.reached OR sown.status IN ('succeeded', 'failed', 'retrying')
+"""
+
+ATTEMPTS_OF = """
+INSERT INTO taskqueue_attempt (
+    task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at, finished_at
+)
+SELECT sown.id, (%(names)s::text[])[sown.reached], number, 'failed', (%(errors)s::text[])[1 + dice %% 5],
+    (%(messages)s::text[])[1 + dice %% 5], 'Traceback (most recent call last): …', sown.worker_id, 1,
+    sown.started_at, sown.started_at + interval '80 milliseconds' * number
+FROM sown CROSS JOIN LATERAL generate_series(1, 1 + dice %% 3) AS number
+WHERE sown.status IN ('failed', 'retrying') OR sown.status = 'succeeded' AND dice %% 25 = 0
+"""
+
+ERRORS = {
+    "ConnectionError": "hooks.acme.example refused the connection",
+    "CardDeclined": "Your card has insufficient funds (code=51)",
+    "MemoryError": "wkhtmltopdf exceeded 512 MiB",
+    "TimeoutError": "No answer within 30 s",
+    "ValidationError": "1 validation error for Order: total must not be negative",
+}
+
+
+def seed(*, tasks: int, steps: int) -> Iterator[int]:
+    """Make so many tasks of so many steps each; after each chunk, how many there are."""
+    values: dict[str, Any] = {
+        "total": tasks,
+        "days": DAYS,
+        "steps": steps,
+        "workers": ready_workers(),
+        "names": list(STEPS[:steps]),
+        "pipelines": ready_pipelines(steps),
+        "errors": list(ERRORS),
+        "messages": list(ERRORS.values()),
+    }
+    for first in range(1, tasks + 1, CHUNK):
+        last = min(first + CHUNK - 1, tasks)
+        sow({**values, "first": first, "last": last})
+        yield last
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE taskqueue_task, taskqueue_step, taskqueue_attempt")
+
+
+def sow(values: dict[str, Any]) -> None:
+    """One chunk: its tasks, then their steps and failed tries."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(MADE)
+        for statement in (TASKS, STEPS_OF, ATTEMPTS_OF):
+            cursor.execute(statement, values)
+        cursor.execute("DROP TABLE sown")  # a transaction around this one may go on
+
+
+def ready_pipelines(steps: int) -> list[str]:
+    """The pipelines, with their known steps."""
+    names = [PREFIX + name for name in PIPELINES]
+    for name in names:
+        pipeline, _made = Pipeline.objects.get_or_create(name=name, defaults={"description": "Seeded for development."})
+        for position, step in enumerate(STEPS[:steps]):
+            PipelineStep.objects.get_or_create(pipeline=pipeline, name=step, defaults={"position": position})
+    return names
+
+
+def ready_workers() -> list[int]:
+    """Four workers, which ended long ago."""
+    workers = [
+        Worker(host=f"seed-{number}", pid=100 + number, cluster="seed", version="seed", end_reason="seeded")
+        for number in range(4)
+    ]
+    return [worker.pk for worker in Worker.objects.bulk_create(workers)]

@@ -1,0 +1,114 @@
+"""What the task list lets people do to many tasks: to ticked rows at once, to all that match by an operation."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+
+from taskqueue.admin import exports, interventions
+from taskqueue.admin.asked import PARAMETERS
+from taskqueue.admin.previews import DONE
+from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.timeouts import bounded
+from taskqueue.engine.operations import ELIGIBLE
+from taskqueue.models import Task
+from taskqueue.states import OperationVerb
+
+ACROSS = "select_across"
+TICKED = "_selected_action"
+
+
+class BulkActions(ReadOnlyAdmin[Task]):
+    """The actions of `TaskAdmin`, and what its list says around its rows."""
+
+    rights: Any
+
+    @admin.action(description="Retry selected tasks", permissions=["retry"])
+    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+        """Retry each; finished steps are kept."""
+        return self.intervene(request, interventions.retry, OperationVerb.RETRY)
+
+    @admin.action(description="Cancel selected tasks", permissions=["cancel"])
+    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+        """Cancel each."""
+        return self.intervene(request, interventions.cancel, OperationVerb.CANCEL)
+
+    @admin.action(description="Rerun selected tasks", permissions=["rerun"])
+    def rerun_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+        """Make a new task of each."""
+        return self.intervene(request, interventions.rerun, OperationVerb.RERUN)
+
+    def intervene(self, request: HttpRequest, deed: Any, verb: OperationVerb) -> HttpResponse | None:
+        """Do something to each of the ticked tasks, and give an exact account; of all that match make a preview."""
+        if request.POST.get(ACROSS) == "1":
+            return HttpResponseRedirect(preview_of(verb, request))
+        # What was ticked is what is meant, also if it has left the filter since.
+        chosen = [identifier for text in request.POST.getlist(TICKED) if (identifier := read_id(text))]
+        if len(chosen) > interventions.LIMIT:
+            sentence = f"Nothing was {DONE[verb]}: select at most {interventions.LIMIT} tasks at a time."
+            self.message_user(request, sentence, messages.ERROR)
+            return None
+        tally = interventions.for_each(sorted(chosen, reverse=True), partial(deed, user=request.user.pk))
+        self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
+        return None
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Task], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
+        """The stock one, which would stumble over what is no id."""
+        sent = request.POST.copy()
+        sent.setlist(TICKED, [text for text in sent.getlist(TICKED) if read_id(text)])
+        request.POST = sent  # type: ignore[assignment]  # a copy differs only in that it may be changed
+        answer: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
+        return answer
+
+    @bounded
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, with the ways to its export and to operations on all that it shows."""
+        rights = self.rights(request)
+        query = query_of(request)
+        context = {
+            "filter_query": query,
+            "verbs": [
+                {"label": verb.capitalize(), "address": reverse("admin:taskqueue_operation_new", args=[verb.value])}
+                for verb in OperationVerb
+                if getattr(rights, verb) and applies(verb, request)
+            ],
+            "exports": exports.ways(),
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, context)
+
+
+def read_id(text: str) -> UUID | None:
+    """The id that a tick box sends."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def query_of(request: HttpRequest) -> str:
+    """What narrows the list, as the end of an address; empty when nothing does."""
+    query = request.GET.copy()
+    for name in list(query):
+        if name not in PARAMETERS or not query[name]:
+            del query[name]
+    return query.urlencode()
+
+
+def applies(verb: OperationVerb, request: HttpRequest) -> bool:
+    """Whether the verb can be done in one of the statuses of the list."""
+    asked = set(filter(None, request.GET.get("status", "").split(",")))
+    return not asked or not asked.isdisjoint(ELIGIBLE.get(verb, asked))
+
+
+def preview_of(verb: OperationVerb, request: HttpRequest) -> str:
+    """Where an operation on all that the list shows is looked at before it is started."""
+    return f"{reverse('admin:taskqueue_operation_new', args=[verb.value])}?{query_of(request)}"

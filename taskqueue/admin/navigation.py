@@ -1,0 +1,122 @@
+"""The navigation beside every page: where one can go, and what needs a look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from django.apps import apps
+from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import markup
+from taskqueue.engine.figures import Pills, pills
+
+CAP: Final = 999
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere to go: a model's list, and which part of it."""
+
+    name: str
+    icon: str
+    model: str
+    query: str = ""
+
+
+PLACES: Final = (
+    Place("Overview", "grid", "taskqueue.task"),
+    Place("Tasks", "list", "taskqueue.task"),
+    Place("Failures", "cross", "taskqueue.task", "status=failed"),
+    Place("Pipelines", "flow", "taskqueue.pipeline"),
+    Place("Workers", "server", "taskqueue.worker"),
+    Place("Events", "bolt", "taskqueue.event"),
+    Place("Schedules", "calendar", "taskqueue.schedule"),
+    Place("Rates", "gauge", "taskqueue.rate"),
+    Place("Operations", "stack", "taskqueue.operation"),
+    Place("Audit", "book", "admin.logentry"),
+)
+
+
+@dataclass(frozen=True)
+class Pill:
+    """A number beside an entry, what it means, and whether that is bad."""
+
+    text: str
+    title: str
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A link."""
+
+    name: str
+    address: str
+    icon: SafeString
+    is_current: bool
+    pill: Pill | None
+
+
+def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
+    """Where a user may go; one query for the numbers if it is anywhere."""
+    places = [place for place in PLACES if is_open(place, request, site)]
+    if not places:
+        return []
+    shown = dict(pills_of(pills()))
+    here = request.get_full_path()
+    entries = [(place, address_of(place, site)) for place in places]
+    current = current_of([address for _place, address in entries], here)
+    return [
+        Entry(place.name, address, markup.icon(place.icon), address == current, shown.get(place.name))
+        for place, address in entries
+    ]
+
+
+def is_open(place: Place, request: HttpRequest, site: AdminSite) -> bool:
+    """Whether there is such a page, and the user may see it."""
+    label, name = place.model.split(".")
+    if name not in apps.all_models[label]:
+        return False
+    model = apps.get_model(label, name)
+    return site.is_registered(model) and request.user.has_perm(f"{label}.view_{name}")
+
+
+def address_of(place: Place, site: AdminSite) -> str:
+    """Where it leads."""
+    if place.name == "Overview":
+        return reverse("admin:index", current_app=site.name)
+    address = reverse(f"admin:{place.model.replace('.', '_')}_changelist", current_app=site.name)
+    return f"{address}?{place.query}" if place.query else address
+
+
+def current_of(addresses: list[str], here: str) -> str:
+    """Of several addresses the one that leads to this page, or to what it is a part of; the longest that does."""
+    path = here.partition("?")[0]
+    overview = addresses[0]
+    fitting = [
+        address
+        for address in addresses
+        if (here.startswith(address) if "?" in address else path.startswith(address))
+        and (address != overview or path == overview)
+    ]
+    return max(fitting, key=len, default="")
+
+
+def pills_of(numbers: Pills) -> Iterator[tuple[str, Pill]]:
+    """What the numbers are worth saying."""
+    if numbers.failed_today:
+        yield "Failures", Pill(capped(numbers.failed_today), "failed today (UTC)", "bad")
+    if numbers.paused:
+        yield "Pipelines", Pill(f"{capped(numbers.paused)} paused", "pipelines that somebody has paused", "poor")
+    tone = "" if numbers.live_workers else "bad"
+    yield "Workers", Pill(f"{capped(numbers.live_workers)} live", "worker processes that beat", tone)
+
+
+def capped(number: int) -> str:
+    """A number that stays short."""
+    return str(number) if number <= CAP else f"{CAP}+"

@@ -1,0 +1,68 @@
+"""An object's own page in the admin shows the tasks that are about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Model
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import columns, markup
+from taskqueue.admin.readonly import ModelAdmin, Row
+from taskqueue.engine.intake import subject_of
+from taskqueue.models import Task
+
+SHOWN = 20
+FIELD = "tasks_of_object"
+
+
+class TasksOfObject(ModelAdmin[Row]):
+    """Put before `ModelAdmin`: the page of each object gets a section with its tasks, newest first.
+
+    The tasks are those that were made with `pipeline.using(subject=the_object).enqueue(…)`. Who may not view tasks
+    does not see the section.
+    """
+
+    class Media:
+        css = {"all": ["taskqueue/admin.css"]}
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        """With the tasks, for those who may see them."""
+        fields = super().get_readonly_fields(request, obj)
+        may_see = obj is not None and request.user.has_perm("taskqueue.view_task")
+        return (*fields, FIELD) if may_see else tuple(fields)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """With a section of their own below the others."""
+        sections = [(name, {**options, "fields": without(FIELD, options["fields"])})
+                    for name, options in super().get_fieldsets(request, obj)]  # fmt: skip
+        if FIELD in self.get_readonly_fields(request, obj):
+            sections.append(("Tasks", {"fields": (FIELD,), "classes": ("tq-object-tasks",)}))
+        return sections
+
+    @admin.display(description="Tasks")
+    def tasks_of_object(self, thing: Model) -> SafeString:
+        """Its tasks; one query by an index."""
+        tasks = Task.objects.filter(subject=subject_of(thing)).annotate(seen_at=Now()).order_by("-pk")
+        found = list(tasks.defer("payload", "result")[: SHOWN + 1])
+        rows = [
+            {
+                "task": task,
+                "badge": markup.badge(task.status),
+                "took": columns.took(task, task.seen_at),
+                "created": markup.moment(task.created_at, task.seen_at),
+                "error": columns.shown_error(task.error),
+            }
+            for task in found[:SHOWN]
+        ]
+        return render_to_string("taskqueue/object_tasks.html", {"rows": rows, "has_more": len(found) > SHOWN})
+
+
+def without(name: str, fields: Sequence[Any]) -> list[Any]:
+    """The fields without one of them."""
+    return [field for field in fields if field != name]

@@ -1,0 +1,177 @@
+"""The overview: how the tasks of the last hours went, what needs attention, and what works on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.contrib.admin import AdminSite
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
+from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
+from taskqueue.admin.filters import written_slice
+from taskqueue.admin.overview_data import OverviewData, data_of, tag_of
+from taskqueue.admin.tiles import tasks_at
+from taskqueue.engine import figures
+from taskqueue.engine.figures import RANGES, Figures, Range, Stretch
+from taskqueue.engine.patience import ran_out_of_time
+
+USUAL: Final = "6h"
+LIVE: Final = "X-TQ-Live"
+"""The header of a page that refreshes itself."""
+PERCENTILES: Final = (("p50", 0.5, "blue"), ("p95", 0.95, "violet"), ("p99", 0.99, "grey"))
+
+
+def is_for(request: HttpRequest) -> bool:
+    """Whether a user may see it at all."""
+    return request.user.has_perm("taskqueue.view_task")
+
+
+def page(request: HttpRequest, site: AdminSite, extra: dict[str, Any]) -> HttpResponse:
+    """The page. One that refreshes itself and has seen all there is gets an empty answer."""
+    range_ = RANGES.get(request.GET.get("range", USUAL), RANGES[USUAL])
+    try:
+        data = data_of(range_)
+    except OperationalError as error:
+        if not ran_out_of_time(error):
+            raise
+        return rendered(request, site, range_, {"took_too_long": True})
+    tag = tag_of(request, data) if LIVE in request.headers else ""
+    if tag and request.headers.get("If-None-Match") == tag:
+        return HttpResponseNotModified(headers={"ETag": tag})
+    response = rendered(request, site, range_, {**content(request, data), **extra})
+    if tag:
+        response["ETag"] = tag
+    return response
+
+
+def rendered(request: HttpRequest, site: AdminSite, range_: Range, content: dict[str, Any]) -> TemplateResponse:
+    """The page with this content."""
+    request.current_app = site.name
+    context = {
+        **site.each_context(request),
+        "title": "Overview",
+        "range": range_,
+        "ranges": list(RANGES.values()),
+        **content,
+    }
+    return TemplateResponse(request, "taskqueue/overview.html", context)
+
+
+def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
+    """What the template needs, as far as the user may see it."""
+    shown = data.figures
+    sees_workers = request.user.has_perm("taskqueue.view_worker")
+    workers = overview_tables.workers(data) if sees_workers else []
+    standing = figures.standing_in_all(data.standing.values())
+    return {
+        "figures": shown,
+        "is_empty": data.is_empty,
+        "first_pipeline": first_task.offered_to(request) if data.is_empty else None,
+        "tiles": tiles.tiles_of(shown, standing, workers if sees_workers else None),
+        "outcomes": outcomes(shown),
+        "slices": [Slice.of(bar) for bar in reversed(shown.bars) if bar.ended],
+        "latency": latency(shown),
+        "troubles": [Group.of(each, shown) for each in data.troubles],
+        "lost": overview_tables.lost(data.lost),
+        "sees_workers": sees_workers,
+        "workers": workers[: overview_tables.WORKERS_SHOWN],
+        "workers_left_out": max(len(workers) - overview_tables.WORKERS_SHOWN, 0),
+        "sees_pipelines": request.user.has_perm("taskqueue.view_pipeline"),
+        "pipelines": overview_tables.pipelines(data),
+        "failures": overview_tables.recent_failures(data),
+        "all_failures": tasks_at(status="failed"),
+    }
+
+
+def outcomes(shown: Figures) -> SafeString:
+    """How the tasks ended, over time."""
+    bars = [
+        Bar(
+            bar.start,
+            (
+                Part("green", bar.succeeded - bar.recovered),
+                Part("amber", bar.recovered),
+                Part("red", bar.failed),
+                Part("grey", bar.cancelled),
+            ),
+            sentence_of(bar),
+            tasks_at(ended=written_slice(bar.start, bar.end)),
+        )
+        for bar in shown.bars
+    ]
+    total = shown.total
+    label = (
+        f"How tasks ended in the last {shown.range.words}: {total.succeeded:,} succeeded, {total.recovered:,} of them "
+        f"after failed tries, {total.failed:,} failed, {total.cancelled:,} were cancelled."
+    )
+    return stacked_bars(bars, label=label, until=shown.until)
+
+
+def sentence_of(bar: Stretch) -> str:
+    """What a bar says when it is pointed at."""
+    parts = [f"{bar.succeeded:,} succeeded"]
+    if bar.recovered:
+        parts.append(f"{bar.recovered:,} of them after failed tries")
+    parts += [f"{bar.failed:,} failed"] if bar.failed else []
+    parts += [f"{bar.cancelled:,} cancelled"] if bar.cancelled else []
+    return f"{bar.start:%b %d, %H:%M} to {bar.end:%H:%M} UTC: {', '.join(parts)}"
+
+
+def latency(shown: Figures) -> SafeString:
+    """How long the tasks took, over time."""
+    series = [Line(hue, name, seconds(shown.bars, share)) for name, share, hue in PERCENTILES]
+    told = ", ".join(f"{name} {formats.duration(shown.total.took(share))}" for name, share, _hue in PERCENTILES)
+    label = f"How long tasks took in the last {shown.range.words}: {told}."
+    return lines(series, label=label, start=shown.start, until=shown.until)
+
+
+def seconds(bars: Sequence[Stretch], share: float) -> list[float | None]:
+    """A percentile of each bar."""
+    return [None if (took := bar.took(share)) is None else took.total_seconds() for bar in bars]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A row of the table that stands for both charts."""
+
+    begin: str
+    address: str
+    stretch: Stretch
+    took: tuple[str, ...]
+
+    @classmethod
+    def of(cls, bar: Stretch) -> Slice:
+        """From a bar."""
+        took = tuple(formats.duration(bar.took(share)) for _name, share, _hue in PERCENTILES)
+        address = tasks_at(ended=written_slice(bar.start, bar.end))
+        return cls(f"{bar.start:%b %d, %H:%M}", address, bar, took)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tasks that failed alike, and the ways to all of them and to the last."""
+
+    trouble: figures.Trouble
+    message: str
+    seen: SafeString
+    address: str
+    last_address: str
+
+    @classmethod
+    def of(cls, trouble: figures.Trouble, shown: Figures) -> Group:
+        """From what the rollups say."""
+        period = written_slice(shown.start, shown.until)
+        return cls(
+            trouble,
+            formats.first_line(trouble.last_message),
+            markup.moment(trouble.last_at, shown.now),
+            tasks_at(status="failed", pipeline=trouble.pipeline, ended=period),
+            reverse("admin:taskqueue_task_change", args=[trouble.last_task]),
+        )

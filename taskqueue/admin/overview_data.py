@@ -1,0 +1,100 @@
+"""What the overview is made of: read once in two seconds, whoever looks, and how it is told whether it has changed.
+
+Kept are numbers and rows, never HTML: what a user may see and do is decided anew for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.core.cache import cache
+from django.http import HttpRequest
+
+from taskqueue.engine import figures
+from taskqueue.engine.figures import Figures, PipelineDay, Range, Standing, Trouble
+from taskqueue.engine.recovery import SILENCE
+from taskqueue.models import Pipeline, Task, Worker
+from taskqueue.states import TaskStatus
+
+KEPT_FOR: Final = 2
+"""Seconds; ten who look cost as much as one."""
+
+GROUPS_SHOWN: Final = 6
+LOST_SHOWN: Final = 5
+PIPELINES_SHOWN: Final = 10
+FAILURES_SHOWN: Final = 6
+READ_AT_MOST: Final = 500
+
+
+@dataclass(frozen=True)
+class OverviewData:
+    """All of it."""
+
+    figures: Figures
+    standing: dict[str, Standing]
+    troubles: list[Trouble]
+    lost: list[tuple[str, timedelta]]
+    workers: list[Worker]
+    days: list[PipelineDay]
+    paused: dict[str, datetime | None]
+    """All known pipelines, and since when they are paused."""
+    failures: list[Task]
+    is_empty: bool
+    """Whether there has never been a task, as far as anybody knows."""
+
+
+def data_of(range_: Range) -> OverviewData:
+    """The data of a range.
+
+    Raises:
+        django.db.OperationalError: reading takes too long.
+    """
+    key = f"taskqueue:overview:{range_.name}"
+    kept = cache.get(key)
+    if isinstance(kept, OverviewData):
+        return kept
+    with figures.time_limit():
+        data = read(range_)
+    cache.set(key, data, KEPT_FOR)
+    return data
+
+
+def read(range_: Range) -> OverviewData:
+    """The same from the database: a fixed number of queries, none of which counts tasks."""
+    shown = figures.figures(range_)
+    standing = figures.standing()
+    failed = Task.objects.filter(status=TaskStatus.FAILED, branch="").only("pipeline", "key", "error", "finished_at")
+    failures = list(failed.order_by("-id")[:FAILURES_SHOWN])
+    alive = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("beat_at", "-pk")
+    return OverviewData(
+        figures=shown,
+        standing=standing,
+        troubles=figures.troubles(shown, most=GROUPS_SHOWN),
+        lost=figures.lost(shown, most=LOST_SHOWN),
+        workers=list(alive[:READ_AT_MOST]),
+        days=figures.busiest(shown, most=PIPELINES_SHOWN),
+        paused=dict(Pipeline.objects.order_by("name").values_list("name", "paused_at")[:READ_AT_MOST]),
+        failures=failures,
+        is_empty=not failures and not shown.total.ended and not standing and not Task.objects.exists(),
+    )
+
+
+def tag_of(request: HttpRequest, data: OverviewData) -> str:
+    """What changes when something changes that is worth telling this user. Ages alone do not; they do each minute."""
+    shown = data.figures
+    facts = (
+        request.user.pk,
+        sorted(request.user.get_all_permissions()),
+        shown.range.name,
+        shown.rolled_until,
+        shown.is_stale,
+        sorted((name, each.number) for name, each in data.standing.items()),
+        [(worker.pk, worker.beat_at > shown.now - SILENCE, worker.task_id, worker.step) for worker in data.workers],
+        sorted(data.paused.items(), key=lambda pair: pair[0]),
+        [task.pk for task in data.failures],
+        figures.pills(),
+    )
+    return f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"'

@@ -1,0 +1,171 @@
+"""The tables of the overview: workers, pipelines, recent failures, and time lost to limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import formats, markup
+from taskqueue.admin.charts import Bar, Part, microbars
+from taskqueue.admin.overview_data import PIPELINES_SHOWN, OverviewData
+from taskqueue.engine import figures
+from taskqueue.engine.figures import Standing
+from taskqueue.engine.recovery import SILENCE
+from taskqueue.models import Task, Worker
+
+WORKERS_SHOWN: Final = 8
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A worker process that has not ended."""
+
+    worker: Worker
+    is_live: bool
+    is_behind: bool
+    """Whether it runs another version than most recently started one."""
+    badge: SafeString
+    beat: SafeString
+    task_address: str
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has a task in its hands."""
+        return self.worker.task_id is not None
+
+
+def workers(data: OverviewData) -> list[WorkerRow]:
+    """Those that have not ended, the silent ones first."""
+    newest = max(data.workers, key=lambda worker: worker.started_at).version if data.workers else ""
+    rows = [worker_row(worker, newest, data.figures.now) for worker in data.workers]
+    return sorted(rows, key=lambda row: (row.is_live, row.worker.host, row.worker.pid))
+
+
+def worker_row(worker: Worker, newest: str, now: datetime) -> WorkerRow:
+    """One of them."""
+    is_live = worker.beat_at > now - SILENCE
+    return WorkerRow(
+        worker=worker,
+        is_live=is_live,
+        is_behind=worker.version != newest,
+        badge=markup.badge("live" if is_live else "silent"),
+        beat=markup.moment(worker.beat_at, now),
+        task_address=reverse("admin:taskqueue_task_change", args=[worker.task_id]) if worker.task_id else "",
+    )
+
+
+@dataclass(frozen=True)
+class PipelineRow:
+    """A pipeline with its last day."""
+
+    name: str
+    address: str
+    is_paused: bool
+    bars: SafeString
+    success: str
+    tone: str
+    counts: str
+    waiting: str
+
+
+def pipelines(data: OverviewData) -> list[PipelineRow]:
+    """The busiest of the last day, filled up with others that are known."""
+    days = {day.pipeline: day for day in data.days}
+    quiet = sorted(data.paused.keys() - days.keys(), key=lambda name: (name not in data.standing, name))
+    return [
+        pipeline_row(name, days.get(name), data.standing.get(name), is_paused=data.paused.get(name) is not None)
+        for name in [*days, *quiet][:PIPELINES_SHOWN]
+    ]
+
+
+def pipeline_row(
+    name: str, day: figures.PipelineDay | None, standing: Standing | None, *, is_paused: bool
+) -> PipelineRow:
+    """One of them."""
+    success = None if day is None else day.success_share
+    return PipelineRow(
+        name=name,
+        address=reverse("admin:taskqueue_pipeline_change", args=[name]),
+        is_paused=is_paused,
+        bars="" if day is None else day_of(day),  # type: ignore[arg-type]  # nothing is safe too
+        success=formats.NOTHING if success is None else percent(success),
+        tone="bad" if success is not None and success < 0.98 else "",
+        counts="no task ended" if day is None else f"{day.succeeded + day.failed + day.cancelled:,} ended",
+        waiting="" if standing is None else f"{standing.number:,}{'+' if standing.is_capped else ''} waiting",
+    )
+
+
+def percent(share: float) -> str:
+    """A share that is a hundred percent only when nothing is missing."""
+    return "100%" if share == 1 else f"{min(100 * share, 99.9):.1f}%"
+
+
+def day_of(day: figures.PipelineDay) -> SafeString:
+    """A pipeline's day in small bars."""
+    bars = [Bar(bar.start, (Part("green", bar.succeeded), Part("red", bar.failed)), "") for bar in day.bars]
+    return microbars(bars, label=f"The last 24 hours: {day.succeeded:,} succeeded, {day.failed:,} failed")
+
+
+@dataclass(frozen=True)
+class FailureRow:
+    """A task that failed."""
+
+    task: Task
+    address: str
+    id_tail: str
+    error_type: str
+    message: str
+    step: str
+    ended: SafeString
+
+
+def recent_failures(data: OverviewData) -> list[FailureRow]:
+    """Of the tasks made last those that failed."""
+    return [failure_row(task, data.figures.now) for task in data.failures]
+
+
+def failure_row(task: Task, now: datetime) -> FailureRow:
+    """One of them."""
+    error = task.error or {}
+    return FailureRow(
+        task=task,
+        address=reverse("admin:taskqueue_task_change", args=[task.pk]),
+        id_tail=formats.id_tail(task.pk),
+        error_type=error.get("type", ""),
+        message=formats.first_line(error.get("message", "")),
+        step=error.get("step") or formats.NOTHING,
+        ended=markup.moment(task.finished_at, now),
+    )
+
+
+@dataclass(frozen=True)
+class LostRow:
+    """How long a pipeline's tasks waited for limits, all together."""
+
+    name: str
+    address: str
+    length: str
+    value: int
+    most: int
+
+
+def lost(found: Sequence[tuple[str, timedelta]]) -> list[LostRow]:
+    """One row each, with the longest as the measure of all."""
+    most = max((round(length.total_seconds()) for _name, length in found), default=1)
+    waiting = f"{reverse('admin:taskqueue_task_changelist')}?"
+    return [
+        LostRow(
+            name,
+            waiting + urlencode({"pipeline": name, "status": "queued,waiting"}, safe=","),
+            formats.duration(length),
+            round(length.total_seconds()),
+            most,
+        )
+        for name, length in found
+    ]

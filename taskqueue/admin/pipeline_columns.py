@@ -1,0 +1,174 @@
+"""The columns of the list of pipelines, and what its page reads for all rows at once."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote
+from django.contrib.admin.views.main import ChangeList
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from taskqueue.admin import formats
+from taskqueue.admin.budgets import budget_of
+from taskqueue.admin.pipeline_figures import capped, day_of, figures_of, share_of
+from taskqueue.models import Gate, Pipeline, RateUse
+
+PAUSE, RUN = "taskqueue.pause_pipeline", "taskqueue.add_task"
+
+
+class PipelineChangeList(ChangeList):
+    """A page of pipelines, each with its figures and with what its user may do."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, then the figures and the budgets of all its rows: two more queries."""
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        found = figures_of(row.pk for row in rows)
+        rates = {gate.rate_id for row in rows if (gate := gate_of(row)) and gate.rate_id and not gate.rate_is_keyed}
+        uses = {use.rate_id: use for use in RateUse.objects.filter(rate__in=rates, key="")}
+        may_pause = request.user.has_perm(PAUSE)
+        for row in rows:
+            row.figures, row.may_pause = found[row.pk], may_pause
+            gate = gate_of(row)
+            row.use = uses.get(gate.rate_id or "") if gate is not None else None
+        self.result_list = rows
+
+
+class PipelineColumns:
+    """Methods for `list_display`."""
+
+    @admin.display(description="Pipeline")
+    def shown_name(self, pipeline: Pipeline) -> SafeString:
+        """Its name, and the first line of what it says of itself."""
+        return format_html(
+            '<span class="tq-name">{}</span><span class="tq-said-of">{}</span>',
+            pipeline.name,
+            formats.first_line(pipeline.description),
+        )
+
+    @admin.display(description="Accepting")
+    def shown_accepting(self, pipeline: Any) -> SafeString:
+        """The switch, and who has turned it off, and why."""
+        return format_html(
+            '{}<span class="tq-under">{}</span>',
+            switch_of(pipeline, may_pause=pipeline.may_pause, back="list"),
+            pause_of(pipeline),
+        )
+
+    @admin.display(description="Tasks at a time")
+    def shown_concurrency(self, pipeline: Any) -> SafeString | str:
+        """How many hold a place, of how many."""
+        return places_of(pipeline, pipeline.figures.held)
+
+    @admin.display(description="Starts")
+    def shown_throttle(self, pipeline: Any) -> SafeString | str:
+        """What is left of the rate of its starts."""
+        gate = gate_of(pipeline)
+        if gate is None or gate.rate is None:
+            return format_html('<span class="tq-quiet">{}</span>', "no limit")
+        if gate.rate_is_keyed:
+            return format_html('<a href="{}">for each {}</a>', address_of_uses(gate.rate_id or ""), gate.rate.key)
+        return budget_of(gate.rate, pipeline.use, pipeline.seen_at).shown
+
+    @admin.display(description="Queued")
+    def shown_queued(self, pipeline: Any) -> SafeString:
+        """How many wait for a worker."""
+        number = pipeline.figures.queued
+        address = tasks_of(pipeline.name, status="queued")
+        return format_html('<a class="{}" href="{}">{}</a>', "" if number else "tq-quiet", address, capped(number))
+
+    @admin.display(description="Last 24 hours")
+    def shown_day(self, pipeline: Any) -> SafeString:
+        """How many were made, and what share succeeded."""
+        found = pipeline.figures
+        share = share_of(found.succeeded, found.failed)
+        return format_html(
+            '{}<a class="tq-under{}" href="{}">{}</a>',
+            format_html('<span class="tq-share{}">{}</span>', " tq-is-bad" if found.failed else "", share)
+            if share
+            else "",
+            "" if share else " tq-alone",
+            tasks_of(pipeline.name, created="24h"),
+            day_of(found),
+        )
+
+    @admin.display(description="p50 / p95")
+    def shown_lengths(self, pipeline: Any) -> str:
+        """How long those that succeeded took."""
+        found = pipeline.figures
+        if found.median is None:
+            return formats.NOTHING
+        return f"{formats.duration(found.median)} / {formats.duration(found.longest)}"
+
+    @admin.display(description="Actions")
+    def shown_deeds(self, pipeline: Pipeline) -> SafeString:
+        """The way to the form that submits a task."""
+        address = reverse("admin:taskqueue_pipeline_submit", args=[quote(pipeline.pk)])
+        return format_html(
+            '<a class="tq-button" href="{}" aria-label="Submit a task of {}">Submit</a>', address, pipeline
+        )
+
+
+def switch_of(pipeline: Pipeline, *, may_pause: bool, back: str = "") -> SafeString:
+    """Whether it accepts tasks, as a switch: it sends the form around it to where the pipeline is paused or resumed."""
+    accepts = pipeline.paused_at is None
+    verb = "pause" if accepts else "resume"
+    address = reverse(f"admin:taskqueue_pipeline_{verb}", args=[quote(pipeline.pk)]) + (f"?back={back}" if back else "")
+    return format_html(
+        '<button type="submit" role="switch" aria-checked="{}" class="tq-switch" formaction="{}" formmethod="post"'
+        ' aria-label="{} accepts tasks" title="{}"{}><span>{}</span></button>',
+        "true" if accepts else "false",
+        address,
+        pipeline.name,
+        "" if may_pause else "You may not pause pipelines.",
+        "" if may_pause else SafeString(" disabled"),
+        "On" if accepts else "Paused",
+    )
+
+
+def pause_of(pipeline: Pipeline) -> str:
+    """Who has paused it, and why; empty when nobody has."""
+    if pipeline.paused_at is None:
+        return ""
+    return f"paused by {pipeline.paused_by or 'somebody'}: {pipeline.pause_reason}"
+
+
+def places_of(pipeline: Pipeline, held: int) -> SafeString:
+    """Places held of places there are."""
+    gate = gate_of(pipeline)
+    most = None if gate is None else gate.tasks or gate.declared_tasks
+    by_key = None if gate is None else gate.tasks_per_key or gate.declared_tasks_per_key
+    each = format_html('<span class="tq-under">{} for each {}</span>', by_key, gate.key) if gate and by_key else ""
+    if most is None:
+        return format_html('<span class="tq-quiet">{}, no limit</span>{}', capped(held), each)
+    return format_html(
+        '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="Places taken"></progress>'
+        " {} of {}</span>{}",
+        " tq-is-full" if held >= most else "",
+        most,
+        min(held, most),
+        capped(held),
+        f"{most:,}",
+        each,
+    )
+
+
+def gate_of(pipeline: Pipeline) -> Gate | None:
+    """The limits of a pipeline; one whose code is gone may have none."""
+    gate: Any = getattr(pipeline, "gate", None)
+    return gate if isinstance(gate, Gate) else None
+
+
+def tasks_of(name: str, **filters: str) -> str:
+    """The address of its tasks."""
+    return reverse("admin:taskqueue_task_changelist") + "?" + urlencode({"pipeline": name, **filters})
+
+
+def address_of_uses(rate: str) -> str:
+    """The address of a rate's use, key by key."""
+    return reverse("admin:taskqueue_rateuse_changelist") + "?" + urlencode({"q": rate})

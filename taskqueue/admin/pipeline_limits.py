@@ -1,0 +1,127 @@
+"""The limits of a pipeline on its own page: to see what holds, and to change it at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_POST
+
+from taskqueue.admin import formats
+from taskqueue.admin.limits import NUMBERS, GateForm, RateForm
+from taskqueue.engine import limits
+from taskqueue.models import Gate, Pipeline, Rate
+
+CHANGE_GATE, CHANGE_RATE = "taskqueue.change_gate", "taskqueue.change_rate"
+
+
+class PlacesForm(GateForm):
+    """How many tasks and steps at a time."""
+
+    prefix = "places"
+
+    class Meta:
+        model = Gate
+        fields = tuple(limits.GATE_FIELDS)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, declared in limits.GATE_FIELDS.items():
+            most = getattr(self.instance, declared)
+            self.fields[name].widget.attrs["placeholder"] = "no limit" if most is None else f"{most:,}"
+
+
+class StartsForm(RateForm):
+    """How many starts in a period."""
+
+    prefix = "starts"
+
+    class Meta:
+        model = Rate
+        fields = NUMBERS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in NUMBERS:
+            self.fields[name].widget.attrs["placeholder"] = str(getattr(self.instance, f"declared_{name}"))
+
+
+class PipelineLimits:
+    """The addresses to which the forms of a pipeline's page are sent, for `PipelineAdmin`."""
+
+    admin_site: Any
+    message_user: Any
+    show_page: Any
+
+    def get_urls(self) -> list[URLPattern]:
+        """Both before the stock ones, which would take them for names."""
+        views = {"places": self.places_view, "starts": self.starts_view}
+        ours = [
+            path(
+                f"<path:object_id>/{noun}/",
+                self.admin_site.admin_view(require_POST(view)),
+                name=f"taskqueue_pipeline_{noun}",
+            )
+            for noun, view in views.items()
+        ]
+        return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
+
+    def places_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Change how many tasks and steps there may be at a time."""
+        if not request.user.has_perm(CHANGE_GATE):
+            raise PermissionDenied
+        gate = Gate.objects.filter(pk=unquote(object_id)).first()
+        return self.changed(request, object_id, None if gate is None else PlacesForm(request.POST, instance=gate))
+
+    def starts_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Change the rate of its starts."""
+        if not request.user.has_perm(CHANGE_RATE):
+            raise PermissionDenied
+        gate = Gate.objects.select_related("rate").filter(pk=unquote(object_id), rate__isnull=False).first()
+        return self.changed(request, object_id, None if gate is None else StartsForm(request.POST, instance=gate.rate))
+
+    def changed(self, request: HttpRequest, object_id: str, form: PlacesForm | StartsForm | None) -> HttpResponse:
+        """Write what the form says, on the record of a user; or show the page with what is wrong."""
+        if form is None:
+            self.message_user(request, "This pipeline has no such limit.", messages.WARNING)
+        elif not form.is_valid():
+            return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
+        elif form.changed_data:
+            with transaction.atomic():
+                written(form)
+                pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id))
+                LogEntry.objects.log_actions(
+                    request.user.pk or 0, [pipeline], CHANGE, sentence_of(form), single_object=True
+                )
+            self.message_user(request, "The limits are changed. They hold from the next start on.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))
+
+
+def written(form: PlacesForm | StartsForm) -> None:
+    """Let the engine write it."""
+    if isinstance(form, PlacesForm):
+        limits.change_gate(form.instance.pk, {name: form.cleaned_data[name] for name in limits.GATE_FIELDS})
+    else:
+        limits.change_rate(form.instance.pk, **{name: form.cleaned_data[name] for name in NUMBERS})
+
+
+def sentence_of(form: PlacesForm | StartsForm) -> str:
+    """What was changed, from what to what."""
+    changes = [
+        f"{name.replace('_', ' ')} from {shown(form.initial.get(name))} to {shown(form.cleaned_data[name])}"
+        for name in form.changed_data
+    ]
+    return f"Changed {', '.join(changes)}."
+
+
+def shown(value: Any) -> str:
+    """A limit in words; none is what the code says."""
+    if value is None:
+        return "the code's"
+    return formats.wait_length(value.total_seconds()) if hasattr(value, "total_seconds") else f"{value:,}"

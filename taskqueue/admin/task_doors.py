@@ -1,0 +1,108 @@
+"""What leads from a task's page: downloads of what is too long for it, and the form of a rerun with a new payload."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseNotFound, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.views.decorators.http import require_GET, require_http_methods
+
+from taskqueue.admin import formats, interventions
+from taskqueue.admin.rerun_form import RerunForm
+from taskqueue.admin.step_reads import text_of
+from taskqueue.engine import queries
+from taskqueue.errors import TaskNotFound
+from taskqueue.models import Step, Task
+
+
+class TaskDoors:
+    """Views of `TaskAdmin` beside its page."""
+
+    def get_urls(self: Any) -> list[URLPattern]:
+        """Their addresses, before the stock ones, which would take them for ids."""
+        wrap = self.admin_site.admin_view
+        ours = [
+            path(
+                "<path:object_id>/download/<slug:what>/",
+                wrap(require_GET(self.download_view)),
+                name="taskqueue_task_download",
+            ),
+            path(
+                "<path:object_id>/edit/",
+                wrap(require_http_methods(["GET", "HEAD", "POST"])(self.edit_view)),
+                name="taskqueue_task_edit",
+            ),
+        ]
+        urls: list[URLPattern] = ours + super().get_urls()  # type: ignore[misc]  # a ModelAdmin's
+        return urls
+
+    def download_view(self: Any, request: HttpRequest, object_id: str, what: str) -> HttpResponse:
+        """A payload, a result, or a step's input, output or log, as a file."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        text = stored(object_id, what)
+        if text is None:
+            return HttpResponseNotFound("There is nothing of that name.")
+        return HttpResponse(
+            text,
+            content_type="application/json",
+            headers={"Content-Disposition": f'attachment; filename="task-{object_id}-{what}.json"'},
+        )
+
+    def edit_view(self: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The form for a rerun with another payload; on a mistake it comes back with everything that was typed."""
+        if not self.rights(request).rerun:
+            raise PermissionDenied
+        try:
+            task = queries.find(UUID(object_id))
+        except (ValueError, TaskNotFound):
+            missing: HttpResponse = self.not_found(request, object_id)
+            return missing
+        form = RerunForm(task, request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid() and "check" not in request.POST:
+            copy = form.attempt(partial(self.rerun_with, task, request))
+            if copy is not None:
+                self.message_user(request, "This is a new task from the edited payload.")
+                return HttpResponseRedirect(reverse("admin:taskqueue_task_change", args=[copy.pk]))
+        page: HttpResponse = self.edit_page(request, task, form)
+        return page
+
+    def rerun_with(self, task: Task, request: HttpRequest, payload: Any) -> Task:
+        """Make the new task, on the record of the user."""
+        return interventions.rerun(task.pk, user=request.user.pk or 0, payload=payload)
+
+    def edit_page(self: Any, request: HttpRequest, task: Task, form: RerunForm) -> HttpResponse:
+        """The form's page."""
+        request.current_app = self.admin_site.name
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Edit and rerun {task.pipeline_id} {task.key}".strip(),
+            "opts": self.opts,
+            "media": self.media,
+            "task": task,
+            "original": formats.excerpt(task.payload),
+            "form": form,
+            "is_checked": request.method == "POST" and not form.faults,
+        }
+        return TemplateResponse(request, "admin/taskqueue/task/rerun.html", context)
+
+
+def stored(object_id: str, what: str) -> str | None:
+    """The JSON text that is stored under a name; None when there is none."""
+    try:
+        task_id = UUID(object_id)
+    except ValueError:
+        return None
+    column, _, row = what.partition("-")
+    if what in {"payload", "result"}:
+        tasks = Task.objects.filter(pk=task_id)
+        return tasks.annotate(text=text_of(what)).values_list("text", flat=True).first()
+    if column not in {"input", "output", "logs"} or not row.isdecimal() or len(row) > 18:
+        return None
+    steps = Step.objects.filter(task=task_id, pk=int(row))
+    return steps.annotate(text=text_of(column)).values_list("text", flat=True).first()

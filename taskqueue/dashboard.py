@@ -1,0 +1,55 @@
+"""The overview and the navigation, for projects that let taskqueue's admin site stand where Django's own does.
+
+    INSTALLED_APPS = ["taskqueue.dashboard.DashboardConfig", ...]   # instead of "django.contrib.admin"
+
+With plain `django.contrib.admin` every page of taskqueue is there too, but for these two. The pages are imported when
+they are called for: Django makes its site before it looks for the apps' `admin` modules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.admin.apps import AdminConfig
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, URLResolver, path
+from django.utils.functional import SimpleLazyObject
+from django.views.decorators.http import require_POST
+
+
+class Dashboard(AdminSite):
+    """Django's admin site with the overview as its first page."""
+
+    site_header = site_title = "taskqueue"
+    app_index_template = "taskqueue/app_index.html"
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """What every page needs; the navigation is read when a page shows it."""
+        from taskqueue.admin import navigation
+
+        entries = SimpleLazyObject(lambda: navigation.entries_for(request, self))
+        return {**super().each_context(request), "taskqueue_nav": entries}
+
+    def index(  # type: ignore[override]  # it may answer that nothing has changed
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The overview; the list of apps for those who may not see tasks."""
+        from taskqueue.admin import overview
+
+        if not overview.is_for(request):
+            return super().index(request, extra_context)
+        return overview.page(request, self, extra_context or {})
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        """Before the stock ones, the last of which takes every address."""
+        from taskqueue.admin import first_task
+
+        send = self.admin_view(require_POST(first_task.send))
+        return [path("taskqueue/first-task/", send, name="taskqueue_first_task"), *super().get_urls()]
+
+
+class DashboardConfig(AdminConfig):
+    """Django's admin, with `Dashboard` as its site."""
+
+    default_site = "taskqueue.dashboard.Dashboard"

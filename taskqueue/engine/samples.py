@@ -1,0 +1,90 @@
+"""Figures: how pipelines and their steps do, from a bounded number of their newest tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from taskqueue.engine import statements
+
+COUNTED_MOST = statements.COUNTED_MOST
+RECENT_TASKS = statements.RECENT_TASKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineFigures:
+    """How a pipeline does.
+
+    Attributes:
+        held: places that its tasks hold, counted up to one more than COUNTED_MOST.
+        queued: tasks that wait for a worker, counted likewise.
+        succeeded, failed, made: of the tasks made in the last 24 hours.
+        is_cut: whether there were more, and only the newest RECENT_TASKS were looked at.
+        median, longest: how long half and 95 of 100 of those that succeeded took at the most.
+    """
+
+    name: str
+    held: int = 0
+    queued: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    made: int = 0
+    is_cut: bool = False
+    median: timedelta | None = None
+    longest: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFigures:
+    """How a step did in the pipeline's newest tasks.
+
+    Attributes:
+        retries: failed tries.
+        median: how long half of those that succeeded took at the most.
+        tasks: of how many tasks.
+    """
+
+    name: str
+    kind: str
+    succeeded: int = 0
+    failed: int = 0
+    retries: int = 0
+    median: timedelta | None = None
+    tasks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeSeen:
+    """Code that ran in the newest tasks.
+
+    Attributes:
+        tasks: how many began or ended on it.
+        seen_at: when the last of them was made.
+    """
+
+    fingerprint: str
+    version: str
+    tasks: int
+    seen_at: datetime
+
+
+def figures_of(names: Iterable[str]) -> dict[str, PipelineFigures]:
+    """The figures of several pipelines, by name; one query."""
+    rows = statements.fetch(statements.FIGURES, {"names": list(names)})
+    fields = ("name", "held", "queued", "succeeded", "failed", "made", "is_cut", "median", "longest")
+    return {row[0]: PipelineFigures(**dict(zip(fields, row, strict=True))) for row in rows}
+
+
+def steps_of(pipeline: str) -> list[StepFigures]:
+    """The steps that the newest tasks recorded, in the order in which they did."""
+    fields = ("name", "kind", "succeeded", "failed", "retries", "median", "tasks")
+    rows = statements.fetch(statements.STEP_FIGURES, {"pipeline": pipeline})
+    return [StepFigures(**dict(zip(fields, row, strict=True))) for row in rows]
+
+
+def code_of(pipeline: str) -> list[CodeSeen]:
+    """The code that the newest tasks ran on, the last one first."""
+    fields = ("fingerprint", "version", "tasks", "seen_at")
+    rows = statements.fetch(statements.CODE_SEEN, {"pipeline": pipeline})
+    return [CodeSeen(**dict(zip(fields, row, strict=True))) for row in rows]

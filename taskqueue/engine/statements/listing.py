@@ -1,0 +1,42 @@
+"""What the list of tasks shows around its rows; each part bounded, whatever the tables hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Up to the limit of each status, by its index. An array of one and the status in the order leave the planner no other:
+# it would walk the table by the primary key to find a rare one.
+STATUS_COUNTS: Final = """
+SELECT known.status, (
+    SELECT count(*) FROM (
+        SELECT FROM taskqueue_task task WHERE task.status = ANY (ARRAY[known.status]) AND task.branch = ''
+        ORDER BY task.status, task.id DESC LIMIT %(limit)s::int
+    ) AS counted
+)
+FROM unnest(%(statuses)s::text[]) AS known(status)
+"""
+
+# From one type to the next in the index, however many tries there are of each.
+ERROR_TYPES: Final = """
+WITH RECURSIVE types(name, number) AS (
+    (SELECT error_type, 1 FROM taskqueue_attempt ORDER BY error_type LIMIT 1)
+    UNION ALL
+    SELECT next.error_type, types.number + 1
+    FROM types CROSS JOIN LATERAL (
+        SELECT error_type FROM taskqueue_attempt WHERE error_type > types.name ORDER BY error_type LIMIT 1
+    ) AS next
+    WHERE types.number < %(limit)s::int
+)
+SELECT name FROM types
+"""
+
+# Together with what a batch does, in its transaction: a second one finds the row locked, and passes over it.
+NEXT_OPERATION: Final = """
+SELECT id FROM taskqueue_operation
+WHERE finished_at IS NULL
+ORDER BY id LIMIT 1
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# For the rest of a transaction.
+BOUND_READS: Final = "SELECT set_config('statement_timeout', %(milliseconds)s::text, true)"

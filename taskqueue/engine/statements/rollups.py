@@ -1,0 +1,308 @@
+"""Statements that roll up what ended, minute by minute, and look at what stands in the queues."""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+from taskqueue.policies.histograms import BUCKETS, PER_OCTAVE
+
+SETTLE: Final = "interval '2 seconds'"
+"""So long a statement that has begun may take until its lock on the table is to be seen."""
+
+UNSEEN: Final = "interval '10 minutes'"
+"""How old a transaction is taken to be whose beginning this role may not see."""
+
+# The lock on the mark lets one at a time in; who finds it taken leaves it to the other. A time of end is that of the
+# statement that writes it, and whoever has written may not have committed: nothing is closed that lies after the
+# beginning of the oldest transaction that writes to the tables. Read before the rows are, in a statement of its own.
+LOCK_MARK: Final = f"""
+WITH writers AS (
+    SELECT min(coalesce(activity.xact_start, statement_timestamp() - {UNSEEN})) AS since
+    FROM pg_locks held LEFT JOIN pg_stat_activity activity ON activity.pid = held.pid
+    WHERE held.locktype = 'relation'
+        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND held.relation IN ('taskqueue_task'::regclass, 'taskqueue_attempt'::regclass)
+        AND held.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+        AND held.pid IS DISTINCT FROM pg_backend_pid()
+), times AS (
+    SELECT date_bin('1 minute', statement_timestamp() - {SETTLE}, 'epoch') AS past,
+        date_bin('1 minute', least(statement_timestamp() - {SETTLE}, (SELECT since FROM writers)), 'epoch') AS settled
+)
+SELECT mark.closed_until, mark.rolled_until, times.past, times.settled
+FROM taskqueue_rollupmark mark CROSS JOIN times
+WHERE mark.rolled_until < times.past OR mark.closed_until < least(times.settled, times.past)
+FOR NO KEY UPDATE OF mark SKIP LOCKED
+"""
+
+FIRST_END: Final = """
+SELECT date_bin('1 minute', least(
+    (SELECT finished_at FROM taskqueue_task WHERE finished_at >= %(since)s::timestamptz ORDER BY finished_at LIMIT 1),
+    (SELECT finished_at FROM taskqueue_attempt WHERE finished_at >= %(since)s::timestamptz ORDER BY finished_at LIMIT 1)
+), 'epoch')
+"""
+
+MAKE_MARK: Final = """
+INSERT INTO taskqueue_rollupmark (id, closed_until, rolled_until)
+SELECT 1, begin.at, begin.at FROM (
+    SELECT date_bin('1 minute', statement_timestamp() - %(kept)s::interval, 'epoch') AS at
+) AS begin
+WHERE NOT EXISTS (SELECT FROM taskqueue_rollupmark)
+ON CONFLICT DO NOTHING
+"""
+
+MOVE_MARK: Final = """
+UPDATE taskqueue_rollupmark SET closed_until = %(closed)s::timestamptz, rolled_until = %(rolled)s::timestamptz
+"""
+
+
+def bucket(length: LiteralString) -> LiteralString:
+    """The bucket of an interval, as `histograms.bucket_of` tells it; null of null."""
+    milliseconds: LiteralString = f"greatest(extract(epoch FROM {length})::float * 1000, 1)"
+    scale: LiteralString = str(PER_OCTAVE)
+    last: LiteralString = str(BUCKETS - 1)
+    return f"least(floor(ln({milliseconds}) / ln(2::float) * {scale})::int, {last})"
+
+
+def counted(name: LiteralString) -> LiteralString:
+    """One histogram for each minute and pipeline, and for each minute of all: `{name}_histogram`."""
+    return f"""
+    {name}_count AS (
+        SELECT at, coalesce(pipeline, '') AS pipeline, {name} AS place, count(*)::int AS number
+        FROM ended WHERE {name} IS NOT NULL GROUP BY GROUPING SETS ((at, pipeline, {name}), (at, {name}))
+    ), {name}_histogram AS (
+        SELECT reach.at, reach.pipeline, array_agg(coalesce(found.number, 0) ORDER BY place) AS counts
+        FROM (SELECT at, pipeline, max(place) AS last FROM {name}_count GROUP BY at, pipeline) AS reach
+        CROSS JOIN LATERAL generate_series(0, reach.last) AS place
+        LEFT JOIN {name}_count found USING (at, pipeline, place)
+        GROUP BY reach.at, reach.pipeline
+    )
+    """
+
+
+WITHIN: Final = "finished_at >= %(start)s::timestamptz AND finished_at < %(until)s::timestamptz"
+
+# Written over what is there already, so that it makes no difference how often a minute is rolled up. What was sampled
+# stays: it cannot be counted again.
+ROLL_MINUTES: Final = f"""
+WITH ended AS MATERIALIZED (
+    SELECT date_bin('1 minute', finished_at, 'epoch') AS at, pipeline_id AS pipeline, status,
+        CASE WHEN status <> 'cancelled' THEN {bucket("(finished_at - started_at)")} END AS ran,
+        {bucket("(started_at - created_at)")} AS waited,
+        -- A try that failed is followed by another claim.
+        lease > 1 AND (
+            SELECT true FROM taskqueue_attempt failed WHERE failed.task_id = task.id LIMIT 1
+        ) IS NOT NULL AS tried
+    FROM taskqueue_task task WHERE {WITHIN} AND branch = ''
+), outcome AS (
+    SELECT at, coalesce(pipeline, '') AS pipeline,
+        count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
+        count(*) FILTER (WHERE status = 'succeeded' AND tried) AS recovered,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) FILTER (WHERE status = 'cancelled') AS cancelled
+    FROM ended GROUP BY GROUPING SETS ((at, pipeline), (at))
+), failure AS MATERIALIZED (
+    SELECT date_bin('1 minute', attempt.finished_at, 'epoch') AS at, task.pipeline_id AS pipeline
+    FROM taskqueue_attempt attempt JOIN taskqueue_task task ON task.id = attempt.task_id
+    WHERE attempt.finished_at >= %(start)s::timestamptz AND attempt.finished_at < %(until)s::timestamptz
+), tries AS (
+    SELECT at, coalesce(pipeline, '') AS pipeline, count(*) AS number
+    FROM failure GROUP BY GROUPING SETS ((at, pipeline), (at))
+), {counted("ran")}, {counted("waited")}, place AS (
+    SELECT at, pipeline FROM outcome UNION SELECT at, pipeline FROM tries
+    UNION SELECT at, pipeline FROM taskqueue_rollup
+    WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
+)
+INSERT INTO taskqueue_rollup (
+    span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, ran, waited, lost_seconds
+)
+SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(failed, 0), coalesce(cancelled, 0),
+    coalesce(tries.number, 0), coalesce(ran_histogram.counts, '{{}}'), coalesce(waited_histogram.counts, '{{}}'), 0
+FROM place
+LEFT JOIN outcome USING (at, pipeline) LEFT JOIN tries USING (at, pipeline)
+LEFT JOIN ran_histogram USING (at, pipeline) LEFT JOIN waited_histogram USING (at, pipeline)
+ON CONFLICT (span, pipeline, at) DO UPDATE SET
+    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, failed = EXCLUDED.failed,
+    cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries, ran = EXCLUDED.ran, waited = EXCLUDED.waited
+"""
+
+FORGET_FAILURES: Final = """
+DELETE FROM taskqueue_failuregroup
+WHERE span = %(span)s::int AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
+"""
+
+GROUP_FAILURES: Final = f"""
+INSERT INTO taskqueue_failuregroup (span, at, pipeline, error_type, step, number, last_message, last_at, last_task)
+SELECT 1, at, pipeline, error_type, step, count(*), (array_agg(message ORDER BY finished_at DESC, id))[1],
+    max(finished_at), (array_agg(id ORDER BY finished_at DESC, id))[1]
+FROM (
+    SELECT date_bin('1 minute', task.finished_at, 'epoch') AS at, task.pipeline_id AS pipeline, task.id,
+        task.finished_at, left(coalesce(task.error ->> 'type', ''), 200) AS error_type,
+        left(coalesce(task.error ->> 'message', ''), 500) AS message,
+        left(coalesce(
+            (SELECT step.name FROM taskqueue_step step
+             WHERE step.task_id = task.id AND step.key = task.error ->> 'step'),
+            split_part(task.error ->> 'step', '#', 1), ''
+        ), 200) AS step
+    FROM taskqueue_task task WHERE task.{WITHIN} AND task.status = 'failed' AND task.branch = ''
+) AS failure
+GROUP BY at, pipeline, error_type, step
+"""
+
+QUARTER_FAILURES: Final = """
+INSERT INTO taskqueue_failuregroup (span, at, pipeline, error_type, step, number, last_message, last_at, last_task)
+SELECT 15, date_bin('15 minutes', at, 'epoch'), pipeline, error_type, step, sum(number),
+    (array_agg(last_message ORDER BY last_at DESC, last_task))[1], max(last_at),
+    (array_agg(last_task ORDER BY last_at DESC, last_task))[1]
+FROM taskqueue_failuregroup
+WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
+GROUP BY 2, pipeline, error_type, step
+"""
+
+
+def summed(name: LiteralString) -> LiteralString:
+    """The sum of the histograms of a quarter's minutes: `{name}_sum`."""
+    return f"""
+    {name}_sum AS (
+        SELECT at, pipeline, array_agg(number ORDER BY place) AS counts FROM (
+            SELECT minute.quarter AS at, minute.pipeline, place, sum(number)::int AS number
+            FROM minute CROSS JOIN LATERAL unnest(minute.{name}) WITH ORDINALITY AS found (number, place)
+            GROUP BY 1, 2, 3
+        ) AS places GROUP BY at, pipeline
+    )
+    """
+
+
+ROLL_QUARTERS: Final = f"""
+WITH minute AS MATERIALIZED (
+    SELECT *, date_bin('15 minutes', at, 'epoch') AS quarter FROM taskqueue_rollup
+    WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
+), outcome AS (
+    SELECT quarter AS at, pipeline, sum(succeeded) AS succeeded, sum(recovered) AS recovered, sum(failed) AS failed,
+        sum(cancelled) AS cancelled, sum(failed_tries) AS failed_tries, sum(lost_seconds) AS lost_seconds,
+        max(queued) AS queued, max(oldest_seconds) AS oldest_seconds
+    FROM minute GROUP BY quarter, pipeline
+), {summed("ran")}, {summed("waited")}
+INSERT INTO taskqueue_rollup (
+    span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, lost_seconds, queued, oldest_seconds,
+    ran, waited
+)
+SELECT 15, outcome.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{}}')
+FROM outcome LEFT JOIN ran_sum USING (at, pipeline) LEFT JOIN waited_sum USING (at, pipeline)
+ON CONFLICT (span, pipeline, at) DO UPDATE SET
+    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, failed = EXCLUDED.failed,
+    cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries, lost_seconds = EXCLUDED.lost_seconds,
+    queued = EXCLUDED.queued, oldest_seconds = EXCLUDED.oldest_seconds, ran = EXCLUDED.ran, waited = EXCLUDED.waited
+"""
+
+PRUNE: Final = """
+WITH passed AS (
+    DELETE FROM taskqueue_failuregroup WHERE span = %(span)s::int AND at < %(before)s::timestamptz
+)
+DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::timestamptz
+"""
+
+# --- what stands in the queues now -----------------------------------------------------------------------------------
+
+# The planner is told the number: it takes a limit that it does not know for a tenth of the table.
+STANDING_MOST: Final = 1_000
+
+# Until the end of the transaction. What is read up to a cap comes from its index in order, also when the statistics are
+# older than the queue, and all of it seems so little that it could as well be sorted.
+IN_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+
+# One probe for each queue of each pipeline, counted up to the cap. The oldest of those that have no group is at the
+# head, but for its priority.
+STANDING: Final = f"""
+standing AS MATERIALIZED (
+    SELECT pipeline.name AS pipeline, going.number AS going, fresh.number AS fresh, grouped.number AS grouped,
+        least(going.oldest, fresh.oldest, grouped.oldest) AS oldest
+    FROM taskqueue_pipeline pipeline
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, min(due_at) AS oldest FROM (
+            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.lane = pipeline.name
+            ORDER BY queue.sort_at, queue.id LIMIT {STANDING_MOST}
+        ) AS rows
+    ) AS going
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, min(due_at) AS oldest FROM (
+            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.lane = (pipeline.name || '+') COLLATE "C"
+            ORDER BY queue.sort_at, queue.id LIMIT {STANDING_MOST}
+        ) AS rows
+    ) AS fresh
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS number, min(due_at) AS oldest FROM (
+            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.group_lane = pipeline.name
+            ORDER BY queue."group", queue.sort_at, queue.id LIMIT {STANDING_MOST}
+        ) AS rows
+    ) AS grouped
+)
+"""
+
+STANDING_NOW: Final = f"""
+WITH {STANDING}
+SELECT pipeline, (going + fresh + grouped)::int,
+    greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float,
+    going >= {STANDING_MOST} OR fresh >= {STANDING_MOST} OR grouped >= {STANDING_MOST}
+FROM standing WHERE going + fresh + grouped > 0
+"""
+
+# Held back: before a gate that is full, in all or for the task's key; for a free place of a step; and for a rate, of
+# which the next timers are read.
+HELD_BACK: Final = f"""
+gate AS MATERIALIZED (
+    SELECT standing.pipeline, standing.fresh + standing.grouped AS number,
+        coalesce(gate.tasks, gate.declared_tasks) AS most,
+        coalesce(gate.tasks_per_key, gate.declared_tasks_per_key) AS most_per_key
+    FROM standing JOIN taskqueue_gate gate ON gate.pipeline_id = standing.pipeline
+    WHERE standing.fresh + standing.grouped > 0
+), held_back AS (
+    SELECT gate.pipeline, CASE
+        WHEN gate.most <= (
+            SELECT count(*) FROM (
+                SELECT FROM taskqueue_task place WHERE place.held = gate.pipeline LIMIT gate.most
+            ) AS places
+        ) THEN gate.number
+        ELSE (
+            SELECT count(*) FROM (
+                SELECT queue."group" FROM taskqueue_task queue WHERE queue.group_lane = gate.pipeline
+                ORDER BY queue."group", queue.sort_at, queue.id LIMIT {STANDING_MOST}
+            ) AS waiting
+            WHERE gate.most_per_key <= (
+                SELECT count(*) FROM (
+                    SELECT FROM taskqueue_task place
+                    WHERE place.held = gate.pipeline AND place."group" = waiting."group" LIMIT gate.most_per_key
+                ) AS places
+            )
+        )
+    END AS number FROM gate
+    UNION ALL
+    SELECT at_step.pipeline, count(*) FROM (
+        SELECT task.step_lane AS pipeline FROM taskqueue_task task WHERE task.step_lane IS NOT NULL
+        ORDER BY task.step_lane, task.id LIMIT {STANDING_MOST}
+    ) AS at_step GROUP BY at_step.pipeline
+    UNION ALL
+    SELECT booked.pipeline, count(*) FROM (
+        SELECT task.pipeline_id AS pipeline, task.waits_at FROM taskqueue_task task WHERE task.timer_at IS NOT NULL
+        ORDER BY task.timer_at LIMIT {STANDING_MOST}
+    ) AS booked WHERE booked.waits_at <> '' GROUP BY booked.pipeline
+)
+"""
+
+SAMPLE: Final = f"""
+WITH {STANDING}, {HELD_BACK}, sample AS (
+    SELECT pipeline, (going + fresh + grouped)::int AS queued, 0 AS held,
+        greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::int AS oldest
+    FROM standing WHERE going + fresh + grouped > 0
+    UNION ALL
+    SELECT pipeline, 0, number, NULL FROM held_back WHERE number > 0
+)
+INSERT INTO taskqueue_rollup AS known (
+    span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, ran, waited, lost_seconds, queued,
+    oldest_seconds
+)
+SELECT 1, %(at)s::timestamptz, coalesce(pipeline, ''), 0, 0, 0, 0, 0, '{{}}', '{{}}', coalesce(sum(held), 0) * 60,
+    coalesce(sum(queued), 0), max(oldest)
+FROM sample GROUP BY GROUPING SETS ((pipeline), ())
+ON CONFLICT (span, pipeline, at) DO UPDATE
+SET lost_seconds = EXCLUDED.lost_seconds, queued = EXCLUDED.queued, oldest_seconds = EXCLUDED.oldest_seconds
+"""

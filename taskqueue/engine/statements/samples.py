@@ -1,0 +1,93 @@
+"""Statements that tell how pipelines do. Each reads a bounded number of rows by an index, whatever the tables hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+COUNTED_MOST: Final = 1_000
+"""More of anything than these are shown as "1,000+"."""
+RECENT_TASKS: Final = 500
+RECENT_STEPS: Final = 20_000
+
+# From a name on and in an order, and only then its own: one index gives that, and no more rows are read than the limit
+# says. The planner takes another way only while the table is so small that reading all of it costs no more.
+FIGURES: Final = f"""
+SELECT known.name, (
+    SELECT count(*) FROM (
+        SELECT place.held FROM taskqueue_task place WHERE place.held >= known.name
+        ORDER BY place.held, place."group" LIMIT {COUNTED_MOST + 1}
+    ) AS places WHERE held = known.name
+), least({COUNTED_MOST + 1}, (
+    SELECT count(*) FROM (
+        SELECT going.lane FROM taskqueue_task going WHERE going.lane >= known.name
+        ORDER BY going.lane, going.sort_at, going.id LIMIT {COUNTED_MOST + 1}
+    ) AS queue WHERE lane = known.name
+) + (
+    SELECT count(*) FROM (
+        SELECT fresh.lane FROM taskqueue_task fresh WHERE fresh.lane >= known.name || '+'
+        ORDER BY fresh.lane, fresh.sort_at, fresh.id LIMIT {COUNTED_MOST + 1}
+    ) AS queue WHERE lane = known.name || '+'
+) + (
+    SELECT count(*) FROM (
+        SELECT kept.group_lane FROM taskqueue_task kept WHERE kept.group_lane >= known.name
+        ORDER BY kept.group_lane, kept."group", kept.sort_at, kept.id LIMIT {COUNTED_MOST + 1}
+    ) AS queue WHERE group_lane = known.name
+))::int, sample.*
+FROM (SELECT name COLLATE "C" AS name FROM unnest(%(names)s::text[]) AS name) AS known
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
+        count(*) FILTER (WHERE status = 'failed') AS failed,
+        count(*) AS made,
+        count(*) >= {RECENT_TASKS} AS is_cut,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at)
+            FILTER (WHERE status = 'succeeded') AS median,
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY finished_at - started_at)
+            FILTER (WHERE status = 'succeeded') AS longest
+    FROM (
+        SELECT task.pipeline_id, task.status, task.branch, task.created_at, task.started_at, task.finished_at
+        FROM taskqueue_task task WHERE task.pipeline_id >= known.name
+        ORDER BY task.pipeline_id, task.id DESC LIMIT {RECENT_TASKS}
+    ) AS newest
+    WHERE pipeline_id = known.name AND branch = '' AND created_at > statement_timestamp() - interval '24 hours'
+) AS sample
+"""
+
+# The newest tasks of a pipeline; those that run a step beside others count with their parent.
+NEWEST: Final = f"""
+newest AS MATERIALIZED (
+    SELECT id, created_at, version, code_began, code_ended FROM (
+        SELECT task.id, task.pipeline_id, task.created_at, task.version, task.code_began, task.code_ended, task.branch
+        FROM taskqueue_task task WHERE task.pipeline_id >= %(pipeline)s::text COLLATE "C"
+        ORDER BY task.pipeline_id, task.id DESC LIMIT {4 * RECENT_TASKS}
+    ) AS from_pipeline
+    WHERE pipeline_id = %(pipeline)s::text AND branch = '' ORDER BY id DESC LIMIT {RECENT_TASKS}
+)
+"""
+
+STEP_FIGURES: Final = f"""
+WITH {NEWEST}, seen AS MATERIALIZED (
+    SELECT step.* FROM newest CROSS JOIN LATERAL (
+        SELECT own.name, own.kind, own.status, own.failures, own.finished_at - own.started_at AS took,
+            row_number() OVER (ORDER BY own.id) AS place
+        FROM (
+            SELECT step.id, step.name, step.kind, step.status, step.failures, step.started_at, step.finished_at
+            FROM taskqueue_step step WHERE step.task_id = newest.id ORDER BY step.task_id, step.key LIMIT 200
+        ) AS own
+    ) AS step LIMIT {RECENT_STEPS}
+)
+SELECT name, min(kind), count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
+    sum(failures)::int, percentile_cont(0.5) WITHIN GROUP (ORDER BY took) FILTER (WHERE status = 'succeeded'),
+    (SELECT count(*) FROM newest)
+FROM seen GROUP BY name ORDER BY avg(place), name
+"""
+
+CODE_SEEN: Final = f"""
+WITH {NEWEST}
+SELECT code, max(version), count(*), max(created_at)
+FROM (
+    SELECT unnest(ARRAY[code_began] || CASE WHEN code_ended NOT IN ('', code_began) THEN ARRAY[code_ended] END) AS code,
+        version, created_at
+    FROM newest
+) AS each_code
+WHERE code <> '' GROUP BY code ORDER BY max(created_at) DESC LIMIT 10
+"""

@@ -1,0 +1,98 @@
+"""Rollups: what the tasks of each minute came to, kept small so that nobody has to count tasks to draw a chart."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+MINUTE = 1
+QUARTER = 15
+ALL_PIPELINES = ""
+"""The pipeline of a row that stands for all of them together; no pipeline has this name."""
+
+
+def histogram() -> ArrayField[list[int], list[int]]:
+    """Counts by `policies.histograms` bucket, without the empty ones at the end."""
+    return ArrayField(models.IntegerField(), default=list, blank=True)
+
+
+class Rollup(models.Model):
+    """One span of time of one pipeline. The engine alone writes here (`engine/rollups.py`).
+
+    A task is counted where its end lies. Histograms add up, place by place, over pipelines and over time; percentiles
+    are read from the sum.
+    """
+
+    span = models.PositiveSmallIntegerField(help_text="Its length in minutes.")
+    at = models.DateTimeField(help_text="Its beginning.")
+    pipeline = models.CharField(max_length=200, blank=True, db_collation="C", help_text="Empty: all of them together.")
+    succeeded = models.IntegerField(default=0)
+    recovered = models.IntegerField(default=0, help_text="Of those that succeeded, the ones that had failed tries.")
+    failed = models.IntegerField(default=0)
+    cancelled = models.IntegerField(default=0)
+    failed_tries = models.IntegerField(default=0, help_text="Tries of steps and bodies that did not succeed.")
+    ran = histogram()
+    waited = histogram()
+    lost_seconds = models.IntegerField(default=0, help_text="Task seconds spent waiting for limits and rates; sampled.")
+    queued = models.IntegerField(null=True, blank=True, help_text="How many were ready at once; sampled.")
+    oldest_seconds = models.IntegerField(null=True, blank=True, help_text="How long the oldest had waited; sampled.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["span", "pipeline", "at"], name="taskqueue_rollup_once"),
+            models.CheckConstraint(name="taskqueue_rollup_span_known", condition=Q(span__in=[MINUTE, QUARTER])),
+        ]
+        indexes = [
+            # rolling up and pruning: all pipelines of a time
+            models.Index(fields=["span", "at"], name="taskqueue_rollup_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        """The pipeline and the time."""
+        return f"{self.pipeline or 'all'} {self.at:%Y-%m-%d %H:%M}"
+
+
+class FailureGroup(models.Model):
+    """The tasks of one span of time that failed with the same type of error in the same step of the same pipeline."""
+
+    span = models.PositiveSmallIntegerField()
+    at = models.DateTimeField()
+    pipeline = models.CharField(max_length=200, db_collation="C")
+    error_type = models.CharField(max_length=200, blank=True)
+    step = models.CharField(max_length=200, blank=True, help_text="Its name, not its key: one for all of a fan-out.")
+    number = models.IntegerField()
+    last_message = models.CharField(max_length=500, blank=True)
+    last_at = models.DateTimeField()
+    last_task = models.UUIDField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["span", "at", "pipeline", "error_type", "step"], name="taskqueue_failuregroup_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """What failed where."""
+        return f"{self.error_type} in {self.pipeline} {self.step}".strip()
+
+
+class RollupMark(models.Model):
+    """How far the rollups go: one row, and the lock under which they are written."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    closed_until = models.DateTimeField(help_text="Nothing before it can change any more.")
+    rolled_until = models.DateTimeField(help_text="From there on nothing has been counted yet.")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="taskqueue_rollupmark_alone", condition=Q(id=1)),
+            models.CheckConstraint(
+                name="taskqueue_rollupmark_in_order", condition=Q(closed_until__lte=models.F("rolled_until"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Until when everything is counted."""
+        return f"{self.rolled_until:%Y-%m-%d %H:%M}"

@@ -1,0 +1,148 @@
+"""Charts, read as the XML that they are."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from xml.etree import ElementTree
+
+import pytest
+
+from taskqueue.admin.charts import (
+    LEFT,
+    ROOM,
+    TOP,
+    Bar,
+    Line,
+    Part,
+    count_top,
+    lines,
+    microbars,
+    path_of,
+    seconds_label,
+    sparkline,
+    stacked_bars,
+    time_top,
+)
+
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def drawn(svg: str) -> ElementTree.Element:
+    """A chart's tree. It is well-formed, and has no style that a strict policy would refuse."""
+    assert "style=" not in svg
+    return ElementTree.fromstring(svg)  # noqa: S314 - our own
+
+
+def percent(text: str) -> float:
+    assert text.endswith("%")
+    return float(text[:-1])
+
+
+def bars(*values: tuple[int, int]) -> list[Bar]:
+    return [
+        Bar(NOON + place * HOUR, (Part("green", good), Part("red", bad)), f"bar {place}", f"/list?bar={place}&x=<1>")
+        for place, (good, bad) in enumerate(values)
+    ]
+
+
+def test_each_bar_is_a_link_with_its_parts_stacked_from_the_ground():
+    chart = drawn(stacked_bars(bars((60, 40), (0, 0), (25, 0)), label="How they ended", until=NOON + 3 * HOUR))
+
+    links = chart.findall("a")
+    assert [link.get("href") for link in links] == [f"/list?bar={place}&x=<1>" for place in range(3)]
+    assert [link.findtext("title") for link in links] == ["bar 0", "bar 1", "bar 2"]
+    green, red = [rect for rect in links[0].findall("rect") if rect.get("class") != "tq-hit"]
+    assert percent(green.get("height", "")) == pytest.approx(0.6 * ROOM, abs=0.02)
+    assert percent(green.get("y", "")) == pytest.approx(TOP + 0.4 * ROOM, abs=0.02)
+    assert percent(red.get("y", "")) == pytest.approx(TOP, abs=0.02)
+    assert len(links[1].findall("rect")) == 1  # nothing to see, and still to be pointed at
+
+
+def test_a_chart_of_links_is_no_stop_of_the_tab_key():
+    chart = drawn(stacked_bars(bars((1, 1), (2, 2)), label="How they ended", until=NOON + 2 * HOUR))
+
+    assert (chart.get("role"), chart.get("aria-label")) == ("group", "How they ended")
+    assert {link.get("tabindex") for link in chart.findall("a")} == {"-1"}
+
+
+def test_the_axes_say_how_many_and_when():
+    chart = drawn(stacked_bars(bars(*[(90, 0)] * 6), label="x", until=NOON + 6 * HOUR))
+
+    labels = [text.text for text in chart.findall("text")]
+    assert labels[:5] == ["0", "25", "50", "75", "100"]
+    assert labels[5:] == ["12:00", "13:00", "14:00", "15:00", "16:00", "17:00"]
+    places = [percent(text.get("x", "")) for text in chart.findall("text")[5:]]
+    assert places[0] == LEFT
+    assert all(0 <= place < 100 for place in places)
+
+
+def test_days_are_named_where_hours_would_say_nothing():
+    chart = drawn(lines([], label="x", start=NOON, until=NOON + timedelta(days=7)))
+
+    assert [text.text for text in chart.findall("text")][-3:] == ["Fri 06", "Sun 08", "Tue 10"]
+
+
+def test_nothing_at_all_is_still_a_chart():
+    assert drawn(stacked_bars(bars((0, 0)), label="x", until=NOON + HOUR)).findall("a")
+    assert drawn(stacked_bars([], label="x", until=NOON)).get("role") == "group"
+    assert drawn(sparkline([], hue="blue", label="x")).get("role") == "img"
+    assert drawn(lines([Line("blue", "p50", [None, None])], label="x", start=NOON, until=NOON + HOUR)) is not None
+    assert drawn(microbars([], label="x")).findall("rect") == []
+
+
+def test_a_sparkline_is_as_high_as_its_highest_value():
+    chart = drawn(sparkline([0, 5, None, 10], hue="blue", label="Most at once: 10"))
+
+    line = chart.find("polyline")
+    assert line is not None
+    assert line.get("points") == "0,28 33.33,15 66.67,28 100,2"
+    assert chart.get("aria-label") == "Most at once: 10"
+
+
+def test_a_gap_in_a_line_stays_a_gap():
+    assert path_of([10, None, 5, 10], 10) == "M6.25,0 L12.5,0 M56.25,50 L62.5,50 L87.5,0"
+
+
+def test_lines_are_told_by_name_and_hue():
+    series = [Line("blue", "p50", [1.0, 2.0]), Line("grey", "p99", [3.0, 4.0])]
+    chart = drawn(lines(series, label="How long tasks took", start=NOON, until=NOON + HOUR))
+
+    assert [path.findtext("title") for path in chart.findall("svg/path")] == ["p50", "p99"]
+    assert [path.get("class") for path in chart.findall("svg/path")] == [
+        "tq-stroke tq-hue-blue",
+        "tq-stroke tq-hue-grey",
+    ]
+    assert [text.text for text in chart.findall("text")][:5] == ["0s", "1s", "2s", "3s", "4s"]
+
+
+def test_what_is_hostile_stays_text():
+    label = '"><script>x</script>'
+    hostile = [Bar(NOON, (Part("green", 1),), label, 'javascript:"')]
+
+    assert "<script>" not in stacked_bars(hostile, label=label, until=NOON + HOUR)
+    assert drawn(microbars(hostile, label=label)).get("aria-label") == label
+
+
+@pytest.mark.parametrize(
+    ("value", "top"),
+    [(0, 4), (1, 4), (4, 4), (5, 8), (9, 20), (23, 40), (41, 80), (81, 100), (101, 200), (700, 800), (4001, 8000)],
+)
+def test_axes_of_counts_have_whole_numbers(value, top):
+    assert count_top(value) == top
+
+
+@pytest.mark.parametrize(
+    ("seconds", "top"),
+    [(0, 0.004), (0.03, 0.04), (0.9, 2), (3, 4), (50, 60), (100, 120), (429, 480), (5000, 7200), (90_000, 172_800)],
+)
+def test_axes_of_durations_have_steps_of_the_clock(seconds, top):
+    assert time_top(seconds) == pytest.approx(top)
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(0, "0s"), (0.25, "250ms"), (1.5, "1.5s"), (90, "90s"), (150, "2.5m"), (7200, "2h"), (172_800, "2d")],
+)
+def test_durations_on_an_axis_are_short(value, label):
+    assert seconds_label(value) == label

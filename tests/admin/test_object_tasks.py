@@ -1,0 +1,120 @@
+"""The tasks of an object on its own page."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
+from django.urls import path
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.admin import TasksOfObject
+from taskqueue.engine import control
+from taskqueue.engine.intake import Options
+from taskqueue.errors import InvalidOptions
+from taskqueue.models import Task
+from tests.admin.conftest import client_of
+from tests.admin.pages import page_of, text_of
+
+site = admin.AdminSite("objects")
+
+
+@admin.register(Group, site=site)
+class GroupAdmin(TasksOfObject[Group], admin.ModelAdmin):  # type: ignore[type-arg]  # as projects write it
+    exclude = ("permissions",)
+
+
+@admin.register(User, site=site)
+class UserAdmin(TasksOfObject[User], admin.ModelAdmin):  # type: ignore[type-arg]  # as projects write it
+    fieldsets = [("Who", {"fields": ["username"]})]
+
+
+urlpatterns = [path("objects/", site.urls), path("admin/", admin.site.urls)]
+
+
+@pytest.fixture(autouse=True)
+def _urls(settings):
+    settings.ROOT_URLCONF = __name__
+
+
+@pytest.fixture
+def group() -> Group:
+    return Group.objects.create(name="buyers")
+
+
+def about(thing, label: str = "x") -> Task:
+    return demo_task.using(subject=thing).enqueue(DemoRequest(label=label, delay_seconds=0))
+
+
+def test_an_objects_page_shows_its_own_tasks_newest_first(admin, group):
+    first, second, _other = about(group), about(group), about(Group.objects.create(name="sellers"))
+
+    response = admin.get(f"/objects/auth/group/{group.pk}/change/")
+
+    body = response.content.decode()
+    assert body.index(page_of(second)) < body.index(page_of(first))
+    assert body.count("demo/task") == 2
+    assert "Queued" in text_of(response)
+    assert "taskqueue/admin.css" in body
+
+
+def test_it_stands_in_a_section_of_its_own_below_the_declared_ones(admin, group):
+    user = User.objects.get(username="ada")
+    about(user)
+
+    text = text_of(admin.get(f"/objects/auth/user/{user.pk}/change/"))
+
+    assert text.index("Who") < text.index("demo/task")
+    assert text.count("demo/task") == 1
+
+
+def test_an_object_without_tasks_says_so_and_a_new_one_has_no_section(admin, group):
+    assert "No task was made for it." in text_of(admin.get(f"/objects/auth/group/{group.pk}/change/"))
+    assert "No task" not in text_of(admin.get("/objects/auth/group/add/"))
+
+
+def test_who_may_not_view_tasks_does_not_see_them(group):
+    about(group)
+    clerk = client_of("clara")
+    User.objects.get(username="clara").user_permissions.add(*Permission.objects.filter(content_type__app_label="auth"))
+
+    response = clerk.get(f"/objects/auth/group/{group.pk}/change/")
+
+    assert response.status_code == 200
+    assert "demo/task" not in text_of(response)
+
+
+def test_the_number_of_queries_does_not_depend_on_the_tasks(admin, group, django_assert_num_queries):
+    for number in range(25):
+        about(group, str(number))
+    admin.get(f"/objects/auth/group/{group.pk}/change/")  # which looks for the content type, once per process
+
+    with django_assert_num_queries(4):  # session, user, group, tasks
+        response = admin.get(f"/objects/auth/group/{group.pk}/change/")
+
+    assert "The 20 newest are shown." in text_of(response)
+
+
+def test_an_index_finds_them(group):
+    tasks = Task.objects.filter(subject=f"auth.group:{group.pk}").order_by("-pk")[:21]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = tasks.explain()
+
+    assert "taskqueue_task_by_subject" in plan
+    assert "Sort" not in plan
+
+
+def test_a_rerun_is_about_the_same_object(group):
+    task = about(group)
+
+    assert control.rerun(task.pk).subject == f"auth.group:{group.pk}"
+
+
+def test_an_object_that_was_not_saved_cannot_be_a_subject():
+    with pytest.raises(InvalidOptions, match="Save the group"):
+        demo_task.using(subject=Group(name="nobody"))
+    for subject in ("x" * 201, "a\0b"):
+        with pytest.raises(InvalidOptions):
+            Options(subject=subject)

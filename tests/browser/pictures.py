@@ -1,0 +1,36 @@
+"""Takes the pictures of the README and of docs/: `make pictures`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.browser.conftest import sign_in_admin
+from tests.browser.screens import screens, tell_stories
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+
+
+@pytest.fixture(params=["light", "dark"])
+def browser_context_args(request: pytest.FixtureRequest, base_url: str) -> dict[str, object]:
+    """Which theme."""
+    return {"base_url": base_url, "color_scheme": request.param, "viewport": {"width": 1440, "height": 900}}
+
+
+@pytest.mark.timeout(300)
+def test_pictures_are_taken(
+    page: Page,
+    context: BrowserContext,
+    base_url: str,
+    transactional_db: None,
+    browser_context_args: dict[str, object],
+) -> None:
+    sign_in_admin(context, base_url, "ada")
+    tell_stories()
+    for name, address in screens():
+        page.goto(address)
+        page.screenshot(
+            path=IMAGES / f"{name.replace(' ', '-')}-{browser_context_args['color_scheme']}.png", full_page=True
+        )

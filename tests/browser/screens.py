@@ -1,0 +1,90 @@
+"""Every screen of the dashboard, with something on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from django.contrib.auth.models import User
+
+from demo.pipelines import DemoRequest, demo_task
+from demo.publishing import PublishRequest, publish
+from taskqueue import testing
+from taskqueue.engine import control, events, operations
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.rollups import roll_up
+from taskqueue.engine.selections import Selection
+from taskqueue.models import Event, Operation, Task
+from taskqueue.states import OperationVerb
+from taskqueue.testing import advance
+from tests.browser.workers import beside, work
+
+STORIES: dict[str, dict[str, object]] = {
+    "fine": {},
+    "unsteady": {"failures_before_success": 1},
+    "broken": {"simulate_failure": True},
+    "hopeless": {"failures_before_success": 9},
+}
+
+
+def tell_stories() -> None:
+    """Tasks in every status, an hour of history, events, a paused pipeline, an operation that has ended."""
+    mirror_pipelines()
+    for _ in range(3):
+        for label, story in STORIES.items():
+            enqueue(label, story)
+        work()
+        advance(minutes=7)
+    work()
+    doomed = enqueue("unwanted", {})
+    control.cancel(doomed.pk, reason="It was ordered twice.")
+    publish.enqueue(PublishRequest(title="On waiting", pages=3))
+    work()
+    advance(minutes=2)
+    work()
+    beside(roll_up)
+    demo_task.using(run_at=datetime(2040, 1, 1, tzinfo=UTC)).enqueue(DemoRequest(label="later"))
+    demo_task.using(key="order-7", labels={"tenant": "acme"}, priority=300).enqueue(DemoRequest(label="order"))
+    events.send("demo/approved", {"title": "On nothing", "by": "dana"})
+    control.pause_pipeline("demo/print", reason="The printer is being mended.", by="dana")
+    beside(retry_what_failed)
+
+
+def retry_what_failed() -> None:
+    """An operation over all failed tasks, which fail again."""
+    user = User.objects.get()
+    operations.plan(
+        Selection(statuses=("failed",)),
+        verb=OperationVerb.RETRY,
+        query="status=failed",
+        reason="The service is back.",
+        user=user.pk,
+        by=user.get_username(),
+    )
+    testing.work()
+
+
+def enqueue(label: str, story: dict[str, object]) -> Task:
+    """A task of the demo that tells one."""
+    request = DemoRequest(label=label, delay_seconds=0, **story)  # type: ignore[arg-type]  # its own fields
+    return demo_task.using(labels={"tenant": "acme"}).enqueue(request)
+
+
+def screens() -> Iterator[tuple[str, str]]:
+    """The name and the address of each."""
+    yield "overview", "/admin/?range=1h"
+    for name in ("task", "pipeline", "worker", "event", "schedule", "rate", "skip", "operation"):
+        yield f"{name}s", f"/admin/taskqueue/{name}/"
+    yield "audit", "/admin/admin/logentry/"
+    yield "failed tasks", "/admin/taskqueue/task/?status=failed"
+    yield "nothing found", "/admin/taskqueue/task/?q=nothing-like-it"
+    for status in ("failed", "waiting", "succeeded", "scheduled"):
+        task = Task.objects.filter(status=status, parent=None).latest("pk")
+        yield f"{status} task", f"/admin/taskqueue/task/{task.pk}/change/"
+    failed = Task.objects.filter(status="failed").latest("pk")
+    yield "rerun", f"/admin/taskqueue/task/{failed.pk}/edit/"
+    yield "pipeline", "/admin/taskqueue/pipeline/demo_2Ftask/change/"
+    yield "submit", "/admin/taskqueue/pipeline/demo_2Ftask/submit/"
+    yield "event", f"/admin/taskqueue/event/{Event.objects.latest('pk').pk}/change/"
+    yield "send an event", "/admin/taskqueue/event/send/"
+    yield "operation", f"/admin/taskqueue/operation/{Operation.objects.get().pk}/change/"

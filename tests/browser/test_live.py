@@ -1,0 +1,109 @@
+"""Pages that go on by themselves, and everything by keyboard."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.models import Task
+from tests.browser.workers import work
+
+LIST = "/admin/taskqueue/task/"
+
+
+def enqueue(label: str, **more: object) -> Task:
+    return demo_task.enqueue(DemoRequest(label=label, delay_seconds=0, **more))  # type: ignore[arg-type]  # its own fields
+
+
+def test_watches_a_task_finish_without_reloading(operator: Page, transactional_db):
+    task = enqueue("watched")
+    operator.goto(f"{LIST}{task.pk}/change/")
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Queued")
+    operator.evaluate("window.untouched = true")
+
+    work()
+
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Succeeded")
+    expect(operator.locator("button.tq-live")).to_have_text("Ended")
+    assert operator.evaluate("window.untouched")
+
+
+def test_a_step_that_is_open_stays_open_while_the_page_goes_on(operator: Page, transactional_db):
+    task = enqueue("broken", failures_before_success=9)
+    work()
+    operator.goto(f"{LIST}{task.pk}/change/")
+    step = operator.locator("details#step-1")
+    step.locator("summary.tq-line").click()
+    expect(step).to_have_attribute("open", "")
+
+    Task.objects.filter(pk=task.pk).update(labels={"tenant": "acme"})
+
+    expect(operator.locator(".tq-facts")).to_contain_text("acme")
+    expect(operator.locator("details#step-1")).to_have_attribute("open", "")
+
+
+def test_a_ticked_row_is_left_alone_and_a_new_one_comes_when_it_is_unticked(operator: Page, transactional_db):
+    enqueue("first")
+    operator.goto(LIST)
+    box = operator.locator("#result_list .action-select")
+    box.check()
+
+    with operator.expect_response(lambda answer: answer.request.headers.get("x-tq-live") == "1"):
+        enqueue("second")
+    expect(operator.locator("#result_list tbody tr")).to_have_count(1)
+
+    box.uncheck()
+    operator.mouse.move(0, 0)
+    expect(operator.locator("#result_list tbody tr")).to_have_count(2)
+
+
+def test_live_updates_are_paused_by_a_key_and_stay_so(operator: Page, transactional_db):
+    operator.goto(LIST)
+    button = operator.locator("button.tq-live")
+    expect(button).to_have_attribute("aria-pressed", "true")
+
+    operator.keyboard.press(".")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    operator.reload()
+    expect(operator.locator("button.tq-live")).to_have_attribute("aria-pressed", "false")
+
+
+def test_everything_by_keyboard(operator: Page, transactional_db):
+    older = enqueue("older")
+    newer = enqueue("newer")
+    operator.goto("/admin/")
+
+    operator.keyboard.press("g")
+    operator.keyboard.press("t")
+    operator.wait_for_url(f"**{LIST}")
+    expect(operator.locator("button.tq-live")).to_be_visible()
+    operator.keyboard.press("/")
+    expect(operator.locator("#searchbar")).to_be_focused()
+    operator.keyboard.press("Escape")
+    operator.locator("#searchbar").blur()
+    operator.keyboard.press("j")
+    operator.keyboard.press("x")
+    expect(operator.locator("#result_list tbody tr").first.locator(".action-select")).to_be_checked()
+    operator.keyboard.press("x")
+    operator.keyboard.press("Enter")
+    operator.wait_for_url(f"**{newer.pk}/change/")
+    operator.keyboard.press("]")
+    operator.wait_for_url(f"**{older.pk}/change/")
+    expect(operator.locator("button.tq-live")).to_be_visible()
+
+    operator.keyboard.press("?")
+    dialog = operator.get_by_role("dialog")
+    expect(dialog).to_contain_text("Live updates on or off")
+    dialog.get_by_role("checkbox").uncheck()
+    dialog.get_by_role("button", name="Close").click()
+    operator.keyboard.press("[")
+    operator.keyboard.press("?")
+    expect(operator.get_by_role("dialog")).to_be_visible()
+    assert str(older.pk) in operator.url
+
+
+def test_who_is_signed_out_is_told_so(operator: Page, transactional_db):
+    operator.goto(LIST)
+    operator.context.clear_cookies()
+
+    expect(operator.locator("button.tq-live")).to_have_text("Signed out")

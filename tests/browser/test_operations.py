@@ -1,0 +1,114 @@
+"""What an operator does to many tasks at once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.admin import previews
+from taskqueue.models import Operation, Task
+from tests.browser.workers import work
+
+LIST = "/admin/taskqueue/task/"
+
+
+@pytest.fixture
+def three_failed(transactional_db: None) -> None:
+    """Three tasks that failed, and one that did not."""
+    for number in range(3):
+        demo_task.enqueue(DemoRequest(label=f"broken {number}", delay_seconds=0, simulate_failure=True))
+    demo_task.enqueue(DemoRequest(label="fine", delay_seconds=0))
+    work()
+
+
+@pytest.mark.usefixtures("three_failed")
+def test_retries_a_filtered_set_and_watches_it_being_done(operator: Page, monkeypatch):
+    monkeypatch.setattr(previews, "MANY", 2)
+    operator.goto(LIST)
+    operator.get_by_role("link", name=re.compile("^Failed")).click()
+    operator.get_by_role("link", name="Retry all that match…").click()
+
+    expect(operator.locator("h1")).to_have_text("Retry 3 tasks")
+    operator.get_by_label("Reason").fill("the API is back")
+    operator.get_by_label("Type retry to confirm").fill("rerun")
+    operator.get_by_role("button", name="Retry 3 tasks").click()
+    expect(operator.locator(".errorlist")).to_contain_text("Type retry to confirm that you mean 3 tasks.")
+
+    operator.get_by_label("Type retry to confirm").fill("retry")
+    operator.get_by_role("button", name="Retry 3 tasks").click()
+    expect(operator.locator(".tq-progress")).to_contain_text("0 of 3 tasks done")
+    work()
+    operator.reload()
+    expect(operator.locator(".tq-progress .tq-badge")).to_have_text("Done")
+    expect(operator.locator(".tq-progress")).to_contain_text("3 of 3 tasks done, 3 changed")
+    expect(operator.get_by_text("the API is back")).to_be_visible()
+
+
+@pytest.mark.usefixtures("three_failed")
+def test_aborts_an_operation_before_it_is_done(operator: Page):
+    operator.goto(f"{LIST}?status=failed")
+    operator.get_by_role("link", name="Retry all that match…").click()
+    operator.get_by_role("button", name="Retry 3 tasks").click()
+    operator.get_by_role("button", name="Abort").click()
+
+    expect(operator.locator(".messagelist")).to_contain_text("The operation is aborted. Aborted after 0 tasks.")
+    expect(operator.get_by_role("button", name="Abort")).to_have_count(0)
+    work()
+    assert Task.objects.filter(status="failed").count() == 3
+    assert Operation.objects.get().status == "aborted"
+
+
+@pytest.mark.usefixtures("three_failed")
+@pytest.mark.parametrize("width", [390, 1000, 1440])
+def test_the_actions_wait_until_a_row_is_ticked(operator: Page, width):
+    operator.set_viewport_size({"width": width, "height": 900})
+    operator.goto(LIST)
+    actions = operator.locator("#changelist-form .actions")
+    expect(actions).to_be_hidden()
+
+    operator.locator(".action-select").first.check()
+
+    expect(actions).to_be_visible()
+
+
+@pytest.mark.usefixtures("three_failed")
+def test_selects_all_that_match_on_all_pages_and_is_led_to_the_preview(operator: Page, monkeypatch):
+    monkeypatch.setattr("taskqueue.admin.readonly.ReadOnlyAdmin.list_per_page", 2)
+    operator.goto(f"{LIST}?status=failed")
+    operator.locator("#action-toggle").check()
+    operator.get_by_role("button", name="Select all 3 tasks").click()
+    operator.get_by_label("Action:").select_option("retry_selected")
+    operator.get_by_role("button", name="Go").click()
+
+    expect(operator.locator("h1")).to_have_text("Retry 3 tasks")
+
+
+@pytest.mark.usefixtures("three_failed")
+def test_misspells_a_qualifier_and_corrects_it(operator: Page):
+    operator.goto(f"{LIST}?status=failed")
+    operator.get_by_role("textbox", name="Search").fill("eror:Permanent")
+    operator.keyboard.press("Enter")
+    expect(operator.get_by_role("alert")).to_contain_text("There is no qualifier eror:. Did you mean error:?")
+
+    operator.get_by_role("textbox", name="Search").fill("error:Permanent")
+    operator.keyboard.press("Enter")
+
+    expect(operator.locator("#result_list tbody tr")).to_have_count(3)
+
+
+@pytest.mark.usefixtures("three_failed")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_every_page_of_operations_fits_its_window(operator: Page, width, scheme):
+    operator.set_viewport_size({"width": width, "height": 900})
+    operator.emulate_media(color_scheme=scheme)
+    operator.goto(f"{LIST}?status=failed")
+    operator.get_by_role("link", name="Retry all that match…").click()
+    assert operator.evaluate("document.documentElement.scrollWidth") <= width
+    operator.get_by_role("button", name="Retry 3 tasks").click()
+    assert operator.evaluate("document.documentElement.scrollWidth") <= width
+    operator.goto("/admin/taskqueue/operation/")
+    assert operator.evaluate("document.documentElement.scrollWidth") <= width

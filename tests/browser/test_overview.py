@@ -1,0 +1,92 @@
+"""What an operator does in the morning."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.core.cache import cache
+from playwright.sync_api import Page, expect
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.engine.rollups import roll_up
+from taskqueue.models import Task
+from taskqueue.testing import advance
+from tests.browser.workers import work
+
+HOME = "/admin/"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept():
+    """What one test has seen is not what the next one sees."""
+    cache.clear()
+
+
+@pytest.fixture
+def morning(transactional_db: None) -> None:
+    """A night in which two tasks failed and one did not."""
+    for number in range(2):
+        demo_task.using(key=f"bad-{number}").enqueue(
+            DemoRequest(label="broken", delay_seconds=0, simulate_failure=True)
+        )
+    demo_task.enqueue(DemoRequest(label="fine", delay_seconds=0))
+    work()
+    advance(minutes=10)
+    roll_up()
+
+
+def test_sees_what_failed_and_goes_to_the_tasks_and_to_the_last_of_them(operator: Page, morning):
+    operator.goto(HOME)
+    attention = operator.get_by_role("region", name="Needs attention")
+    expect(attention).to_contain_text("Permanent in demo/task")
+
+    attention.get_by_role("link", name="2", exact=True).click()
+    expect(operator.locator("#result_list tbody tr")).to_have_count(2)
+    expect(operator.get_by_role("link", name="Tasks", exact=True).first).to_be_visible()
+
+    operator.go_back()
+    attention.get_by_role("link", name="simulated failure").click()
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
+
+
+def test_points_at_a_bar_and_sees_the_tasks_of_its_time(operator: Page, morning):
+    operator.goto(HOME)
+    bar = operator.locator(".tq-chart a", has=operator.locator("rect.tq-hue-red"))
+    expect(bar.locator("title")).to_contain_text("1 succeeded, 2 failed")
+
+    bar.click()
+
+    expect(operator.locator("#result_list tbody tr")).to_have_count(3)
+    expect(operator.locator("#changelist-filter")).to_contain_text("UTC")
+
+
+def test_does_the_same_by_keyboard(operator: Page, morning):
+    operator.goto(HOME)
+    operator.get_by_text("Both charts as a table").focus()
+    operator.keyboard.press("Enter")
+    operator.keyboard.press("Tab")  # the table, which can be scrolled
+    operator.keyboard.press("Tab")
+    operator.keyboard.press("Enter")
+
+    expect(operator.locator("#result_list tbody tr")).to_have_count(3)
+
+
+def test_finds_the_way_to_everything_on_a_phone(operator: Page, morning):
+    operator.set_viewport_size({"width": 390, "height": 844})
+    operator.goto(HOME)
+
+    assert operator.evaluate("document.documentElement.scrollWidth") == 390
+    operator.get_by_role("navigation", name="Sidebar").get_by_role("link", name="Workers").click()
+    expect(operator).to_have_url(re.compile(r"/admin/taskqueue/worker/$"))
+    expect(operator.locator(".tq-nav [aria-current=page]")).to_contain_text("Workers")
+
+
+def test_begins_with_a_telling_task(operator: Page, transactional_db):
+    operator.goto(HOME)
+    expect(operator.get_by_role("heading", name="There are no tasks yet")).to_be_visible()
+
+    operator.get_by_role("button", name="Send a telling task").click()
+
+    expect(operator.locator(".tq-head .tq-badge")).to_have_text("Queued")
+    assert Task.objects.count() == 1

@@ -1,0 +1,130 @@
+"""What an operator does with pipelines."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.models import Task
+from tests.browser.conftest import sign_in
+from tests.browser.workers import work
+
+PIPELINES = "/admin/taskqueue/pipeline/"
+RIGHTS = ("view_task", "view_pipeline", "pause_pipeline", "add_task", "view_gate", "change_gate")
+
+
+@pytest.fixture
+def keeper(page: Page, context: BrowserContext, base_url: str, transactional_db: None) -> Page:
+    """A page before which somebody sits who looks after pipelines."""
+    mirror_pipelines()
+    sign_in(context, base_url, "dana", *RIGHTS)
+    return page
+
+
+def test_submits_a_task_by_form_with_a_mistake_and_corrects_it(keeper: Page):
+    keeper.goto(PIPELINES)
+    keeper.get_by_role("link", name="Submit a task of demo/task").click()
+    keeper.get_by_label("Label", exact=True).fill("by hand")
+    keeper.get_by_label("Delay seconds").fill("soon")
+    keeper.get_by_text("Key, priority, time and labels").click()
+    keeper.get_by_label("Labels").fill("tenant = acme")
+    keeper.get_by_role("button", name="Submit the task").click()
+
+    expect(keeper.get_by_role("alert")).to_contain_text("Nothing was submitted.")
+    wrong = keeper.locator(".tq-wrong")
+    expect(wrong).to_have_count(1)
+    expect(wrong).to_contain_text("Input should be a valid number, unable to parse string as a number")
+    expect(keeper.get_by_label("Delay seconds")).to_have_value("soon")
+    expect(keeper.get_by_label("Label", exact=True)).to_have_value("by hand")
+    expect(keeper.get_by_label("Labels")).to_have_value("tenant = acme")
+
+    keeper.get_by_label("Delay seconds").fill("0")
+    keeper.get_by_label("Failures before success").fill("0")
+    keeper.get_by_role("button", name="Submit the task").click()
+
+    expect(keeper.locator(".messagelist")).to_contain_text("The task is submitted.")
+    expect(keeper.locator(".tq-head .tq-badge")).to_have_text("Queued")
+    expect(keeper.locator(".tq-history")).to_contain_text("dana Submitted by form.")
+    work()
+    assert Task.objects.values_list("status", "labels").get() == ("succeeded", {"tenant": "acme"})
+
+
+def test_pauses_a_pipeline_sees_why_its_tasks_wait_and_resumes_it(keeper: Page):
+    task = demo_task.enqueue(DemoRequest(label="waits", delay_seconds=0))
+    keeper.goto(PIPELINES)
+    switch = keeper.get_by_role("switch", name="demo/task accepts tasks")
+    expect(switch).to_be_checked()
+    switch.click()
+    keeper.get_by_label("Reason").fill("they migrate the database")
+    keeper.get_by_role("button", name="Pause").click()
+
+    expect(switch).not_to_be_checked()
+    expect(keeper.locator("#result_list")).to_contain_text("paused by dana: they migrate the database")
+    work()
+    keeper.goto(f"/admin/taskqueue/task/{task.pk}/change/")
+    expect(keeper.get_by_text("Pipeline demo/task was paused by dana")).to_be_visible()
+    assert Task.objects.get().status == "queued"
+
+    keeper.goto(f"{PIPELINES}demo_2Ftask/change/")
+    keeper.get_by_role("switch").click()
+    expect(keeper.locator(".messagelist")).to_contain_text("The pipeline goes on.")
+    expect(keeper.locator(".tq-history").last).to_contain_text("Paused: they migrate the database")
+    work()
+    assert Task.objects.get().status == "succeeded"
+
+
+def test_a_switch_that_is_turned_shifts_no_column(keeper: Page):
+    def columns() -> list[float]:
+        boxes = [head.bounding_box() for head in keeper.locator("#result_list thead th").all()]
+        return [box["x"] for box in boxes if box is not None]
+
+    keeper.set_viewport_size({"width": 1440, "height": 900})
+    keeper.goto(PIPELINES)
+    before = columns()
+    keeper.get_by_role("switch", name="demo/task accepts tasks").click()
+    keeper.get_by_label("Reason").fill(
+        "a reason that is so long that it would widen any column that gave way to it " * 2
+    )
+    keeper.get_by_role("button", name="Pause").click()
+    expect(keeper.get_by_role("switch", name="demo/task accepts tasks")).not_to_be_checked()
+
+    assert columns() == before
+
+
+def test_changes_a_limit_in_place(keeper: Page):
+    keeper.goto(f"{PIPELINES}demo_2Ftask/change/")
+    keeper.get_by_label("Tasks", exact=True).fill("0")
+    keeper.get_by_role("button", name="Change the limits").click()
+    expect(keeper.locator(".tq-wrong")).to_contain_text("A limit is 1 to 100,000; to stop all, pause.")
+
+    keeper.get_by_label("Tasks", exact=True).fill("3")
+    keeper.get_by_role("button", name="Change the limits").click()
+
+    expect(keeper.locator(".tq-facts").first).to_contain_text("0 of 3")
+    expect(keeper.locator(".tq-history").last).to_contain_text("dana Changed tasks from the code's to 3.")
+
+
+PAGES = (
+    PIPELINES, f"{PIPELINES}?q=zzz", f"{PIPELINES}demo_2Ftask/change/", f"{PIPELINES}demo_2Ftask/submit/",
+    "/admin/taskqueue/event/", "/admin/taskqueue/event/send/", "/admin/taskqueue/worker/",
+    "/admin/taskqueue/schedule/", "/admin/taskqueue/rate/", "/admin/taskqueue/rateuse/", "/admin/taskqueue/gate/",
+)  # fmt: skip
+ALL_RIGHTS = (
+    *RIGHTS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule", "view_rate", "change_rate",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_every_page_fits_its_window_without_a_complaint(page, context, base_url, transactional_db, width, scheme):
+    mirror_pipelines()
+    sign_in(context, base_url, "ada", *ALL_RIGHTS)
+    demo_task.enqueue(DemoRequest(label="fine", delay_seconds=0))
+    work()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    for address in PAGES:
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, address

@@ -1,0 +1,237 @@
+"""What a step logs is kept with the try that logged it, in the write that records the try."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from taskqueue import Permanent, Retry, current_task, gather, pipeline, step
+from taskqueue.engine import logs
+from taskqueue.models import Attempt, Step, Task
+from taskqueue.testing import InProcessWorker, advance, work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+logger = logging.getLogger("shop.warehouse")
+SOON = Retry.fixed(timedelta(seconds=10), retries=1)
+
+
+@pytest.fixture(autouse=True)
+def _told_from_info_on(caplog):
+    caplog.set_level(logging.INFO)
+
+
+@step(retry=SOON)
+def pack(number: int) -> int:
+    logger.info("packing %s on try %s", number, current_task().attempt)
+    logger.debug("not loud enough")
+    if current_task().attempt == 1:
+        logger.error("the box is torn\nin two")
+        raise ConnectionError("torn")
+    return number
+
+
+@step
+def silent(number: int) -> int:
+    return number
+
+
+@pipeline("logs/pack")
+def packing(number: int) -> int:
+    logger.info("between the steps, so nobody's")
+    return silent(pack(number))
+
+
+def said(kept) -> list[tuple[str, str, str]]:
+    """Level, logger and text of each line that was kept."""
+    return [(level, name, text) for _at, level, name, text in kept["lines"]]
+
+
+def test_each_try_keeps_its_own_lines():
+    task = packing.enqueue(7)
+    work()
+    advance(minutes=1)
+    work()
+
+    failed = Attempt.objects.get(task=task)
+    assert said(failed.logs) == [
+        ("INFO", "shop.warehouse", "packing 7 on try 1"),
+        ("ERROR", "shop.warehouse", "the box is torn\nin two"),
+    ]
+    assert failed.logs["dropped"] == 0
+    assert all(at >= 0 for at, *_rest in failed.logs["lines"])
+    assert said(Step.objects.get(task=task, key="pack").logs) == [("INFO", "shop.warehouse", "packing 7 on try 2")]
+
+
+def test_a_step_that_says_nothing_stores_nothing():
+    task = packing.enqueue(7)
+    work()
+    advance(minutes=1)
+    work()
+
+    assert Step.objects.get(task=task, key="silent").logs is None
+
+
+def test_keeping_lines_costs_no_statement():
+    def statements() -> int:
+        packing.enqueue(7)
+        with InProcessWorker() as worker:
+            connection.force_debug_cursor = True
+            before = len(connection.queries_log)
+            worker.work()
+            connection.force_debug_cursor = False
+            return len(connection.queries_log) - before
+
+    with_lines = statements()
+    logger.setLevel(logging.CRITICAL)
+    try:
+        assert statements() == with_lines
+    finally:
+        logger.setLevel(logging.NOTSET)
+
+
+@step
+def talkative(lines: int, length: int) -> None:
+    for number in range(lines):
+        logger.info("%s %s", number, "x" * length)
+
+
+@pipeline("logs/talk")
+def talking(lines: int, length: int) -> None:
+    talkative(lines, length)
+
+
+@pytest.mark.parametrize(("lines", "length", "kept"), [(250, 1, 100), (30, 1000, 16), (2, 100_000, 2)])
+def test_only_the_last_lines_are_kept_and_the_rest_is_counted(lines, length, kept):
+    task = talking.enqueue(lines, length)
+    work()
+
+    stored = Step.objects.get(task=task).logs
+    assert (len(stored["lines"]), stored["dropped"]) == (kept, lines - kept)
+    assert stored["lines"][-1][-1].startswith(f"{lines - 1} ")
+    assert len("".join(text for *_rest, text in stored["lines"])) <= 16 * 1024
+
+
+def test_the_setting_turns_it_off(settings):
+    settings.TASKQUEUE = {"STEP_LOG_LINES": 0}
+
+    task = talking.enqueue(3, 1)
+    work()
+
+    assert Step.objects.get(task=task).logs is None
+
+
+def test_async_steps_beside_each_other_keep_their_own_lines():
+    @step
+    async def whisper(name: str) -> None:
+        for number in range(3):
+            logger.info("%s %s", name, number)
+            await asyncio.sleep(0)
+
+    @pipeline("logs/async")
+    async def body() -> None:
+        await asyncio.gather(whisper("a"), whisper("b"))
+
+    task = body.enqueue()
+    work()
+
+    for key, name in (("whisper", "a"), ("whisper#2", "b")):
+        kept = Step.objects.get(task=task, key=key).logs
+        assert [text for *_rest, text in kept["lines"]] == [f"{name} {number}" for number in range(3)]
+
+
+def test_threads_that_a_step_starts_speak_for_it():
+    @step
+    def hire() -> None:
+        thread = threading.Thread(target=logger.info, args=("from a thread",))
+        thread.start()
+        thread.join()
+
+    @step
+    async def hire_async() -> None:
+        await asyncio.to_thread(logger.info, "from an async step's thread")
+
+    @pipeline("logs/thread")
+    async def body() -> None:
+        await hire.aio()
+        await hire_async()
+
+    task = body.enqueue()
+    work()
+
+    texts = {row.key: [line[-1] for line in row.logs["lines"]] for row in Step.objects.filter(task=task)}
+    assert texts == {"hire": ["from a thread"], "hire-async": ["from an async step's thread"]}
+
+
+@step
+def stamp(number: int) -> int:
+    logger.info("stamping %s", number)
+    return number
+
+
+@step
+def tear(number: int) -> int:
+    logger.info("tearing %s", number)
+    raise Permanent("torn")
+
+
+@pipeline("logs/gather")
+def gathering() -> None:
+    gather(stamp.defer(1), tear.defer(2), errors="collect")
+
+
+def test_parallel_steps_hand_their_lines_to_the_task_that_waits_for_them():
+    task = gathering.enqueue()
+    work()
+
+    assert Task.objects.get(pk=task.pk).status == "succeeded"
+    assert said(Step.objects.get(task=task, key="stamp").logs) == [("INFO", "shop.warehouse", "stamping 1")]
+    assert said(Attempt.objects.get(task=task, step_key="tear").logs) == [("INFO", "shop.warehouse", "tearing 2")]
+
+
+@step
+def careless() -> None:
+    logger.info("no number: %d", "x")
+    logger.info("a NUL \0 and half a pair \ud800")
+    try:
+        {}["inner"]
+    except KeyError:
+        logger.exception("with its traceback")
+
+
+@pipeline("logs/careless")
+def careless_pipeline() -> None:
+    careless()
+
+
+def test_what_cannot_be_formatted_or_stored_harms_nobody(monkeypatch):
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    task = careless_pipeline.enqueue()
+    with InProcessWorker() as worker:
+        # Those of the tests themselves cannot format it either, and say so by failing.
+        for handler in [each for each in logging.getLogger().handlers if each is not logs.KEEPER]:
+            monkeypatch.setattr(handler, "handleError", lambda _record: None)
+        worker.work()
+
+    texts = [text for *_rest, text in Step.objects.get(task=task).logs["lines"]]
+    assert texts[0] == "a NUL \N{SYMBOL FOR NULL} and half a pair ?"
+    assert texts[1].startswith("with its traceback\nTraceback")
+    assert "KeyError: 'inner'" in texts[1]
+
+
+def test_whoever_heard_a_line_before_hears_it_once_and_so_does_the_last_resort(monkeypatch, caplog):
+    heard: list[str] = []
+    monkeypatch.setattr(logging.lastResort, "handle", lambda record: heard.append(record.getMessage()))
+    record = logging.LogRecord("shop.lonely", logging.WARNING, __file__, 1, "alone", None, None)
+
+    logs.KEEPER.emit(record)
+    assert heard == []  # the tests' own handler hears it
+
+    monkeypatch.setattr(logging.getLogger("shop.lonely"), "propagate", False)
+    logs.KEEPER.emit(record)
+    assert heard == ["alone"]

@@ -1,0 +1,110 @@
+"""A worker that drains ends what it has in hand and takes nothing new, until it is told to go on."""
+
+from __future__ import annotations
+
+import pytest
+from django.db.models.functions import Now
+
+from taskqueue import Limit, pipeline
+from taskqueue.engine import draining, liveness
+from taskqueue.engine.claims import Claimant, claim
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.why import why
+from taskqueue.errors import NotDrainable, WorkerNotFound
+from taskqueue.models import Task, Worker
+from taskqueue.testing import InProcessWorker
+from tests.engine import pipelines
+from tests.engine.pipelines import interrupted, one_step
+from tests.engine.test_races import at_once
+
+
+@pipeline("draining/limited", concurrency=Limit(1))
+def limited(number: int) -> int:
+    return number
+
+
+def statuses() -> set[str]:
+    return set(Task.objects.values_list("status", flat=True))
+
+
+@pytest.mark.django_db
+def test_a_draining_worker_takes_nothing_and_another_one_does():
+    one_step.enqueue(1)
+    limited.enqueue(2)
+    with InProcessWorker() as tired, InProcessWorker() as fresh:
+        draining.drain_worker(tired.worker)
+
+        assert tired.work() == []
+        assert statuses() == {"queued"}
+        assert len(fresh.work()) == 2
+
+
+@pytest.mark.django_db
+def test_it_ends_the_task_in_its_hands_with_all_its_steps(monkeypatch):
+    interrupted.enqueue()
+    one_step.enqueue(1)
+    with InProcessWorker() as worker:
+        monkeypatch.setattr(pipelines, "intruder", lambda: str(draining.drain_worker(worker.worker)))
+        worker.work()
+
+        assert list(Task.objects.order_by("pk").values_list("status", flat=True)) == ["succeeded", "queued"]
+        draining.resume_worker(worker.worker)
+        worker.work()
+    assert statuses() == {"succeeded"}
+
+
+@pytest.mark.django_db
+def test_who_cannot_be_drained_is_told_why():
+    with InProcessWorker() as worker:
+        with pytest.raises(NotDrainable, match="does not drain"):
+            draining.resume_worker(worker.worker)
+        draining.drain_worker(worker.worker)
+        with pytest.raises(NotDrainable, match="drains already"):
+            draining.drain_worker(worker.worker)
+    with pytest.raises(NotDrainable, match="has ended"):
+        draining.drain_worker(worker.worker)
+    with pytest.raises(NotDrainable, match="has ended"):
+        draining.resume_worker(worker.worker)
+    with pytest.raises(WorkerNotFound):
+        draining.drain_worker(0)
+
+
+@pytest.mark.django_db
+def test_a_task_says_that_the_workers_who_know_it_drain():
+    mirror_pipelines()
+    task = one_step.enqueue(1)
+    with InProcessWorker() as worker:
+        draining.drain_worker(worker.worker)
+
+        (first, *_rest) = why(task.pk).reasons
+
+    assert first.code == "no_worker"
+    assert first.sentence == (
+        "The one live worker that knows pipeline engine/one-step drains. Resume one, or start another."
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_who_drain_it_at_once_one_wins():
+    with InProcessWorker() as worker:
+        results = at_once(4, lambda: draining.drain_worker(worker.worker))
+
+    assert sum(isinstance(result, Worker) for result in results) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_taken_for_dead_that_goes_on_as_a_new_one_still_drains():
+    heart = liveness.Heart("test")
+    heart.start()
+    try:
+        first = heart.worker
+        draining.drain_worker(first)
+        heart.renew()
+
+        assert heart.worker != first
+        assert Worker.objects.get(pk=heart.worker).draining_at is not None
+        one_step.enqueue(1)
+        assert claim(Claimant(heart.worker)) == []
+    finally:
+        heart.stop()
+    assert Worker.objects.filter(ended_at__lte=Now()).count() == 2

@@ -1,0 +1,112 @@
+"""Rolling up reads what ended in its minutes, and the queues up to a cap, whatever else the tables hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from taskqueue.engine import figures, rollups
+from taskqueue.engine.statements import fetch
+from taskqueue.engine.statements import rollups as statements
+from taskqueue.models import Gate, Rollup, Task
+from taskqueue.testing import InProcessWorker
+from tests.engine.backlogs import ENDED, QUEUED, RUNNING, insert
+from tests.engine.test_plans import nodes, plan, walked
+
+pytestmark = pytest.mark.django_db
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+# Spread over a day, so that a minute has fourteen of them.
+SPREAD = """
+UPDATE taskqueue_task SET finished_at = '2026-01-01 00:00Z'::timestamptz + interval '1 day' * random()
+WHERE finished_at IS NOT NULL
+"""
+
+
+@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+def full(request):
+    """A day of history, a long backlog, keys, and a gate that is full."""
+    with InProcessWorker() as worker:
+        insert(ENDED, "engine/one-step", 20_000, worker=worker.row.pk)
+        insert(QUEUED, "engine/one-step", 5_000)
+        insert(QUEUED, "engine/three-steps", 3_000, keys=100)
+        insert(RUNNING, "engine/three-steps", 2_000, keys=100, worker=worker.row.pk)
+        Gate.objects.update_or_create(pipeline_id="engine/three-steps", defaults={"tasks": 10, "tasks_per_key": 1})
+        with connection.cursor() as cursor:
+            cursor.execute(SPREAD)
+            if request.param:
+                cursor.execute("ANALYZE taskqueue_task")
+        yield
+
+
+def tasks_read(tree):
+    """How many rows of the task table a plan reads, at the most in one node."""
+    return max(
+        (node["Actual Rows"] * node["Actual Loops"] for node in tree if node.get("Relation Name") == "taskqueue_task"),
+        default=0,
+    )
+
+
+MINUTE = {"start": NOON, "until": NOON + timedelta(minutes=1)}
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "most"),
+    [
+        (statements.ROLL_MINUTES, MINUTE, 60),
+        (statements.GROUP_FAILURES, MINUTE, 60),
+        (statements.FIRST_END, {"since": NOON}, 2),
+        (statements.STANDING_NOW, {}, 3_000),
+        (statements.SAMPLE, {"at": NOON}, 3_000),
+    ],
+    ids=["minutes", "failures", "first end", "standing", "sample"],
+)
+def test_no_statement_reads_more_than_it_needs(full, statement, values, most):
+    if statement in {statements.STANDING_NOW, statements.SAMPLE}:
+        fetch(statements.IN_ORDER, {})
+    tree = list(nodes(plan(statement, values)[0]["Plan"]))
+
+    assert walked(tree) == []
+    assert tasks_read(tree) <= most
+
+
+def test_what_stands_in_the_queues_is_counted_to_the_cap(full):
+    standing = figures.standing()
+
+    assert standing["engine/one-step"].number == 1_000
+    assert standing["engine/one-step"].is_capped
+    assert standing["engine/three-steps"].number == 1_000
+    assert standing["engine/three-steps"].oldest is not None
+    assert timedelta(minutes=59) < standing["engine/three-steps"].oldest < timedelta(minutes=62)
+
+
+def test_what_a_full_gate_holds_back_is_time_lost_to_limits(full):
+    rollups.sample(NOON)
+
+    lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "lost_seconds"))
+    assert lost == {"engine/three-steps": 60_000, "engine/one-step": 0, "": 60_000}  # a thousand tasks, for a minute
+
+
+def test_of_a_full_key_only_its_own_tasks_are_held_back():
+    with InProcessWorker() as worker:
+        insert(RUNNING, "engine/three-steps", 1, keys=2, worker=worker.row.pk)
+        insert(QUEUED, "engine/three-steps", 10, keys=2)
+        Gate.objects.update_or_create(pipeline_id="engine/three-steps", defaults={"tasks": None, "tasks_per_key": 1})
+
+        rollups.sample(NOON)
+
+    assert Rollup.objects.get(span=1, pipeline="engine/three-steps").lost_seconds == 5 * 60
+
+
+def test_a_step_that_waits_for_its_place_or_its_rate_loses_time():
+    insert(QUEUED, "engine/three-steps", 3)
+    Task.objects.update(status="waiting", waits_at="step limit", due_at=None, sort_at=None)
+    insert(QUEUED, "engine/one-step", 2)
+    Task.objects.filter(status="queued").update(status="waiting", waits_at="some-api")
+
+    rollups.sample(NOON)
+
+    lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "lost_seconds"))
+    assert lost == {"engine/three-steps": 180, "engine/one-step": 120, "": 300}

@@ -1,0 +1,63 @@
+"""The command that fills a database for development."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import override_settings
+
+from taskqueue.models import Attempt, PipelineStep, Step, Task
+from taskqueue.states import TaskStatus
+from taskqueue.testing import work
+
+pytestmark = pytest.mark.django_db
+
+
+def seed(**options: object) -> str:
+    said = StringIO()
+    call_command("seed", stdout=said, **options)
+    return said.getvalue()
+
+
+@override_settings(DEBUG=True)
+def test_it_makes_tasks_in_all_statuses_with_steps_and_tries(monkeypatch):
+    monkeypatch.setattr("demo.seeding.CHUNK", 700)
+
+    said = seed(tasks=2000, steps=3)
+
+    assert "2,000 tasks" in said
+    assert Task.objects.count() == 2000
+    statuses = set(Task.objects.values_list("status", flat=True))
+    assert statuses >= set(TaskStatus) - {TaskStatus.RUNNING}
+    ids = list(Task.objects.order_by("created_at").values_list("pk", flat=True))
+    assert [task.version for task in ids[:3]] == [7, 7, 7]
+    assert sorted(ids, key=lambda each: each.int >> 80) == ids
+    assert Step.objects.filter(task__status="succeeded").count() == 3 * Task.objects.filter(status="succeeded").count()
+    assert Attempt.objects.filter(task__status="failed").values("task").distinct().count() == (
+        Task.objects.filter(status="failed").count()
+    )
+    assert PipelineStep.objects.filter(pipeline__name="seed/crm-sync").count() == 3
+
+
+@override_settings(DEBUG=True)
+def test_no_worker_touches_what_it_made():
+    seed(tasks=200, steps=2)
+
+    work()
+
+    assert Task.objects.filter(status="queued").exists()
+
+
+def test_it_needs_to_be_forced_where_debug_is_off():
+    with pytest.raises(CommandError, match="DEBUG is off: this may be the database of a service"):
+        seed(tasks=10)
+    assert "Seeded" in seed(tasks=10, force=True)
+
+
+@override_settings(DEBUG=True)
+@pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 9}, {"tasks": 0}])
+def test_it_says_what_it_cannot_make(options):
+    with pytest.raises(CommandError, match="must be"):
+        seed(**options)
