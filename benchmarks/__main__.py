@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - Django must be set up first
 from django.db import connection  # noqa: E402
 
-from benchmarks import claims, dashboard, floors, measures  # noqa: E402
+from benchmarks import claims, dashboard, floors, measures, prune  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,12 @@ ROWS = [
         claims.claims_beside_held_back,
         "≤ 1.5",
     ),
+    Row(
+        "drain while history is pruned: by the workers, by `manage.py prune`; rows pruned meanwhile",
+        "times without (2), rows/s (2)",
+        prune.drains_beside_pruning,
+        "≥ 0.9 (first)",
+    ),
     Row("dashboard beside 1M tasks", "ms slowest page, median", dashboard.page_milliseconds, "≤ 300 (slowest)"),
 ]
 
@@ -79,10 +85,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="parts of the names of the measures to take; all of them by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file too")
     parser.add_argument("--ended", type=int, default=claims.ENDED, metavar="N", help="ended tasks beside claims")
+    parser.add_argument("--history", type=int, default=prune.SIZE, metavar="N", help="rows of the history to be pruned")
     parser.add_argument("--size", type=int, default=dashboard.SIZE, metavar="N", help="tasks beside the dashboard")
     arguments = parser.parse_args()
-    dashboard.SIZE = arguments.size
-    claims.ENDED = arguments.ended
+    claims.ENDED, dashboard.SIZE, prune.SIZE = arguments.ended, arguments.size, arguments.history
     call_command("migrate", verbosity=0)
     chosen = [row for row in ROWS if not arguments.names or any(name in row.name for name in arguments.names)]
     print(machine(), end="\n\n")

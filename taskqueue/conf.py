@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import Any, get_type_hints
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 MEBIBYTE = 1024 * 1024
+SHORTEST_RETENTION = timedelta(minutes=1)
+"""Who asked for a task has at least so long to see its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,10 @@ class Settings:
     """Most bytes of such lines."""
     WATCHDOG: timedelta = timedelta(seconds=10)
     """How long claimable work may lie beside idle workers before their pool is started anew."""
+    RETENTION: timedelta | None = timedelta(days=30)
+    """How long ended tasks are kept where their pipeline does not say; None for ever. Events too."""
+    PRUNE_PER_SECOND: int = 500
+    """So many ended tasks a second are pruned at most, over all workers."""
     FIRST_TASK: str = ""
     """The pipeline whose example payload an empty overview offers to send; empty for none."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
@@ -56,13 +62,23 @@ def settings() -> Settings:
         ImproperlyConfigured: TASKQUEUE holds an entry that does not exist, or one of the wrong type.
     """
     given: dict[str, object] = getattr(django_settings, "TASKQUEUE", {})
-    kinds = {field.name: type(field.default) for field in fields(Settings)}
+    kinds = get_type_hints(Settings)
     for name, value in given.items():
         if name not in kinds:
             raise ImproperlyConfigured(f"TASKQUEUE has no setting {name!r}. It knows: {', '.join(kinds)}.")
         if not isinstance(value, kinds[name]):
-            raise ImproperlyConfigured(f"TASKQUEUE[{name!r}] must be a {kinds[name].__name__}, not {value!r}.")
-    return Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value
+            raise ImproperlyConfigured(f"TASKQUEUE[{name!r}] must be a {spelt(kinds[name])}, not {value!r}.")
+    chosen = Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value
+    if chosen.RETENTION is not None and chosen.RETENTION < SHORTEST_RETENTION:
+        raise ImproperlyConfigured(f"TASKQUEUE['RETENTION'] must be at least {SHORTEST_RETENTION}, or None for ever.")
+    if chosen.PRUNE_PER_SECOND < 1:
+        raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
+    return chosen
+
+
+def spelt(kind: object) -> str:
+    """A type as people write it."""
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("datetime.", "")
 
 
 def forget_settings(*, setting: str, **_signal: Any) -> None:

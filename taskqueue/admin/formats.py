@@ -89,6 +89,14 @@ def wait_length(seconds: float) -> str:
     return " ".join(parts)
 
 
+def history(keep: timedelta | None, pruned: int, last: datetime | None) -> str:
+    """How long ended tasks are kept, and how many have been pruned since."""
+    kept = "kept for ever" if keep is None else f"kept for {wait_length(keep.total_seconds())} after their end"
+    if last is None:
+        return f"Ended tasks are {kept}. None has been pruned yet."
+    return f"Ended tasks are {kept}. Pruned: {pruned:,} in all, the last {exact(last)}."
+
+
 def count_of(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun: `1 task`, `2 tasks`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"

@@ -68,7 +68,7 @@ class GateAdmin(ChangeableAdmin[Gate]):
     list_display = ("pipeline", "shown_tasks", "shown_steps", "shown_key")
     list_display_links = ("pipeline",)
     ordering = ("pk",)
-    search_fields = ("pk__startswith",)
+    search_fields = ("pipeline__name__startswith",)
     search_help_text = "Finds pipelines whose names begin with what you type."
     fields = (
         "shown_held", ("tasks", "shown_declared_tasks"), ("tasks_per_key", "shown_declared_tasks_per_key"),

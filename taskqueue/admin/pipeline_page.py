@@ -21,8 +21,8 @@ from taskqueue.admin.facts import Deed, Fact, deeds_of
 from taskqueue.admin.pipeline_columns import address_of_uses, gate_of, places_of, tasks_of
 from taskqueue.admin.pipeline_figures import PipelineFigures, capped, day_of, figures_of, share_of
 from taskqueue.admin.step_graph import Node, nodes_of
-from taskqueue.engine import samples
-from taskqueue.models import Gate, Pipeline, PipelineStep, RateUse, Schedule
+from taskqueue.engine import retention, samples
+from taskqueue.models import Gate, Pipeline, PipelineStep, Pruning, RateUse, Schedule
 from taskqueue.policies import Cron
 
 HISTORY_SHOWN = 30
@@ -71,6 +71,7 @@ class PipelinePage:
 
     Attributes:
         sampled: of how many newest tasks the steps tell.
+        kept: how long its ended tasks are kept, and how many have gone.
     """
 
     pipeline: Pipeline
@@ -83,6 +84,7 @@ class PipelinePage:
     code: list[CodeRow]
     schedule: Schedule | None
     ticks: list[SafeString]
+    kept: str
     history: list[Deed]
 
     @property
@@ -132,7 +134,7 @@ class PipelinePage:
 
 
 def page_of(name: str) -> PipelinePage | None:
-    """Read a pipeline's page; eight queries. None when there is no such pipeline."""
+    """Read a pipeline's page; nine queries. None when there is no such pipeline."""
     known_steps = Prefetch("known_steps", PipelineStep.objects.order_by("position", "pk"))
     found: Any = (
         Pipeline.objects.select_related("gate__rate", "schedule")
@@ -156,6 +158,7 @@ def page_of(name: str) -> PipelinePage | None:
         code=code_rows(found, found.seen_at),
         schedule=schedule,
         ticks=[] if schedule is None else ticks_of(schedule, found.seen_at),
+        kept=kept_of(found),
         history=deeds_of(history_of(name), found.seen_at),
     )
 
@@ -200,6 +203,13 @@ def ticks_of(schedule: Schedule, now: datetime) -> list[SafeString]:
         format_html("{}, on {}", markup.moment(tick, now), f"{tick.astimezone(zone):%A %d %B at %H:%M} {zone.key}")
         for tick in ticks
     ]
+
+
+def kept_of(pipeline: Pipeline) -> str:
+    """How long its ended tasks are kept, and how many have gone."""
+    keep = retention.kept_for(pipeline.keep, for_ever=pipeline.keep_for_ever)
+    pruning = Pruning.objects.filter(pk=pipeline.pk).first() or Pruning()
+    return formats.history(keep, pruning.total, pruning.pruned_at)
 
 
 def history_of(name: str) -> list[LogEntry]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from taskqueue.admin.pagination import CappedPaginator
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as ModelAdmin
     from django.contrib.admin import TabularInline as TabularInline
+    from django.db.models import QuerySet
 else:
 
     class Subscriptable:
@@ -63,6 +65,14 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Row | None:
         """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
         return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Row], *args: Any) -> HttpResponse | None:
+        """Do what was chosen. What stands for a row in the form may be no key at all."""
+        try:
+            return super().response_action(request, queryset, *args)
+        except ValidationError:
+            self.message_user(request, "There are no such rows; nothing was done.", messages.WARNING)
+            return HttpResponseRedirect(request.get_full_path())
 
     paginator = CappedPaginator
     show_full_result_count = False

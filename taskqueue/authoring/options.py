@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, TypeVar
 
+from taskqueue.conf import SHORTEST_RETENTION
 from taskqueue.definitions import Policies, check_version
 from taskqueue.errors import DefinitionError
 from taskqueue.policies import Batch, CancelOn, Cron, Debounce, Limit, On, Rate, Singleton
@@ -46,6 +47,8 @@ class PipelineOptions(TypedDict, total=False):
     """A task that has not ended so long after its start is cancelled."""
     cancel_grace: timedelta
     """How long after a cancel a worker may go on with the step that it is in before its process is ended."""
+    keep: timedelta | None
+    """How long its ended tasks are kept; None for ever. As the setting RETENTION says, when it is not given."""
     strict: bool
     """Fail a task whose record and code disagree, instead of noting the drift."""
     announce: bool
@@ -77,6 +80,8 @@ def policies_of(name: str, options: PipelineOptions) -> Policies:
             start_within=span(what, "start_within", options.get("start_within")),
             finish_within=span(what, "finish_within", options.get("finish_within")),
             cancel_grace=span(what, "cancel_grace", options.get("cancel_grace"), least=timedelta(0)),
+            keep=retention(what, options.get("keep")),
+            keep_for_ever="keep" in options and options["keep"] is None,
             strict=bool(options.get("strict", False)),
             announce=bool(options.get("announce", False)),
         )
@@ -128,6 +133,15 @@ def clock(what: str, options: PipelineOptions) -> Cron | None:
             raise DefinitionError(f"{what} has a timezone or misfire and no cron.", hint='Add cron="0 3 * * *".')
         return None
     return Cron(options["cron"], timezone=options.get("timezone", "UTC"), misfire=options.get("misfire", "once"))
+
+
+def retention(what: str, value: object) -> timedelta | None:
+    """How long ended tasks are kept."""
+    if value is not None and (not isinstance(value, timedelta) or value < SHORTEST_RETENTION or value.days > 36_500):
+        raise DefinitionError(
+            f"{what} has keep={value!r}.", hint=f"Give it a timedelta of at least {SHORTEST_RETENTION}, or None."
+        )
+    return value
 
 
 def listed(value: object) -> list[Any]:

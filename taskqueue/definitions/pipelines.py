@@ -30,6 +30,8 @@ class Policies:
     start_within: timedelta | None = None
     finish_within: timedelta | None = None
     cancel_grace: timedelta | None = None
+    keep: timedelta | None = None
+    keep_for_ever: bool = False
     strict: bool = False
     announce: bool = False
 

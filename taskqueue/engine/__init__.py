@@ -15,6 +15,7 @@ A map, in the order in which a task lives through it:
     outcomes     the closed set of ways in which an execution can end
     settlement   an outcome is written and the next task claimed, in one commit
     chores       sweeps that nobody calls for
+    retention    what ended long ago is pruned
     control      what people ask for: retry, cancel, rerun
     deeds        the same with who asked for it, written down in one transaction
     rights       what one caller may do with a pipeline's tasks

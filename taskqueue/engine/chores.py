@@ -18,6 +18,7 @@ from taskqueue.engine.deadlines import cancel_overdue
 from taskqueue.engine.echoes import tell_untold
 from taskqueue.engine.operations import work_off
 from taskqueue.engine.patience import PATIENCE, is_busy
+from taskqueue.engine.retention import prune_some
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.routing import route_unrouted
 from taskqueue.engine.slots import grant_all
@@ -68,6 +69,7 @@ CHORES: tuple[Callable[[], int], ...] = (
     route_unrouted,
     cancel_overdue,
     tell_untold,
+    prune_some,
     work_off,
 )
 """Each returns how many tasks it has made ready."""

@@ -147,7 +147,11 @@ def pause_pipeline(name: str, *, reason: str, by: str) -> Pipeline:
         UnknownPipeline
         AlreadyPaused: somebody was faster; the message says who and why.
     """
-    values = {"paused_at": Now(), "paused_by": by[:150], "pause_reason": reason[:300]}
+    values = {
+        "paused_at": Now(),
+        "paused_by": codec.printable(by)[:150],
+        "pause_reason": codec.printable(reason)[:300],
+    }
     won = Pipeline.objects.filter(pk=name, paused_at=None).update(**values)
     pipeline = pipeline_of(name)
     if not won:
@@ -196,10 +200,11 @@ def rerun(task_id: UUID, *, payload: Any = SAME) -> Task:
         TaskNotFound, UnknownPipeline
         InvalidPayload, Unstorable, TooLarge: the payload does not fit, maybe because the pipeline has changed since.
     """
-    task = find(task_id)
-    options = Options(priority=task.priority, labels=task.labels, subject=task.subject)
-    payload = task.payload if payload is SAME else payload
-    return enqueue(task.pipeline_id, payload, options=options, origin=Origin(rerun_of=task.pk))
+    with transaction.atomic():
+        task = locked(task_id)  # or it may be pruned before the new one can point at it
+        options = Options(priority=task.priority, labels=task.labels, subject=task.subject)
+        payload = task.payload if payload is SAME else payload
+        return enqueue(task.pipeline_id, payload, options=options, origin=Origin(rerun_of=task.pk))
 
 
 def locked(task_id: UUID) -> Task:

@@ -24,7 +24,8 @@ class Duty:
         next_due_in: until the next task on a timer falls due, zero when it has; None when there is none.
         dead: workers that have died and still have a row.
         changed: whether something was queued just now.
-        chores: whether a deadline has passed, an end or an event has to be told, or a task waits for a step's turn.
+        chores: whether a deadline has passed, an end or an event has to be told, a task waits for a step's turn, or
+            history is due to be pruned.
     """
 
     claimable: int

@@ -82,17 +82,16 @@ def describe(
 def message_of(error: BaseException) -> str:
     """What the error says of itself."""
     try:
-        text = str(error)
-    except Exception as broken:  # noqa: BLE001 - the author's __str__ may raise anything
-        text = f"(its message could not be read: {type(broken).__name__})"
-    return printable(text)[:TEXT_MAX]
+        return printable(str(error))[:TEXT_MAX]
+    except AUTHOR_ERRORS as broken:  # the author's __str__ may raise anything
+        return printable(f"(its message could not be read: {type(broken).__name__})")[:TEXT_MAX]
 
 
 def traceback_of(error: BaseException) -> str:
     """The traceback from the author's first frame on; of a very long one the end."""
     try:
         lines = traceback.format_exception(type(error), error, author_frames(error.__traceback__))
-    except Exception:  # noqa: BLE001 - the author's __str__ may raise anything
+    except AUTHOR_ERRORS:  # the same
         lines = traceback.format_tb(error.__traceback__)
     return printable("".join(lines))[-TEXT_MAX:]
 

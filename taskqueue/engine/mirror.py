@@ -11,6 +11,7 @@ from django.db import router, transaction
 from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
+from taskqueue.engine.retention import add_prunings
 from taskqueue.engine.schedules import mirror_schedule
 from taskqueue.models import Gate, Pipeline, PipelineStep, Task, Trigger
 from taskqueue.models import Rate as RateRow
@@ -27,6 +28,7 @@ def mirror_pipelines() -> None:
         with transaction.atomic():
             mirror_pipeline(definition)
     mirror_step_rates()
+    add_prunings()
 
 
 def mirror_step_rates() -> None:
@@ -58,6 +60,8 @@ def mirror_pipeline(definition: PipelineDefinition) -> None:
             "fingerprint": fingerprint(definition),
             "announces": definition.policies.announce,
             "has_handlers": bool(definition.handlers),
+            "keep": definition.policies.keep,
+            "keep_for_ever": definition.policies.keep_for_ever,
             "updated_at": Now(),
         },
     )

@@ -6,6 +6,7 @@ from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
 from taskqueue.models.operation import Operation
 from taskqueue.models.pipeline import Pipeline, PipelineStep
+from taskqueue.models.pruning import Pruning
 from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
@@ -21,6 +22,7 @@ __all__ = [
     "Pipeline",
     "PipelineRight",
     "PipelineStep",
+    "Pruning",
     "Rate",
     "RateUse",
     "Rollup",

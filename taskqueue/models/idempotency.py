@@ -20,6 +20,8 @@ class IdempotencyKey(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["pipeline", "key"], name="taskqueue_idempotencykey_once"),
         ]
+        # pruning: those that have expired
+        indexes = [models.Index(fields=["expires_at"], name="taskqueue_key_expiry")]
 
     def __str__(self) -> str:
         """The key."""

@@ -30,6 +30,10 @@ class Pipeline(models.Model):
     has_handlers = models.BooleanField(
         default=False, db_default=False, help_text="Whether on_failure or on_cancel runs after its tasks."
     )
+    keep = models.DurationField(
+        null=True, blank=True, help_text="How long its ended tasks are kept, if the code says so."
+    )
+    keep_for_ever = models.BooleanField(default=False, db_default=False, help_text="Whether they are never pruned.")
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_by = models.CharField(max_length=150, blank=True, default="", db_default="")
     pause_reason = models.CharField(max_length=300, blank=True, default="", db_default="")

@@ -84,7 +84,13 @@ class Attempt(models.Model):
     traceback = models.TextField(blank=True)
     logs = models.JSONField(null=True, blank=True, help_text="What it logged.")
     worker = models.ForeignKey(
-        Worker, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
+        Worker,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     lease = models.IntegerField()
     started_at = models.DateTimeField()

@@ -107,8 +107,16 @@ class Task(models.Model):
         db_persist=True,
         help_text="When it becomes ready by itself; null while nothing of that kind is ahead.",
     )
+    # Without a constraint: a worker is pruned before the tasks that are kept for longer, and to find those would be a
+    # walk through all of them. Statements keep the row for as long as a task is running under it.
     worker = models.ForeignKey(
-        Worker, on_delete=models.PROTECT, null=True, blank=True, related_name="tasks", db_index=False
+        Worker,
+        on_delete=models.DO_NOTHING,
+        null=True,
+        blank=True,
+        related_name="tasks",
+        db_index=False,
+        db_constraint=False,
     )
     lease = models.IntegerField(default=0, help_text="Raised at every claim; older leases write nothing.")
     failures = models.SmallIntegerField(default=0, help_text="Failed tries of the body itself, between its steps.")

@@ -186,6 +186,13 @@ def test_the_lists_need_a_fixed_number_of_queries(address, number, admin, django
         admin.get(address)
 
 
+def test_a_gate_is_found_by_the_beginning_of_its_pipelines_name(admin):
+    found = text_of(admin.get("/admin/taskqueue/gate/?q=demo/t"))
+
+    assert "demo/task" in found
+    assert "demo/publish" not in found
+
+
 @step(rate=Rate(5, per=timedelta(minutes=1), name="adm-keyed", key="{tenant}"))
 def asks_for(tenant: str) -> str:
     return tenant

@@ -12,7 +12,7 @@ from demo.pipelines import DemoRequest, demo_task
 from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import control
 from taskqueue.engine.mirror import mirror_pipeline
-from taskqueue.models import Gate, Pipeline, Schedule, Task, Worker
+from taskqueue.models import Gate, Pipeline, Pruning, Schedule, Task, Worker
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import Cron
 from taskqueue.testing import work
@@ -71,6 +71,17 @@ def test_a_pipeline_shows_its_steps_policies_and_example(viewer):
     assert "5 retries, after 5m, 30m, 2h, 6h, 15h 25m" in text
     assert re.search(r'"failures_before_success" ?: 1', text)
     assert "DemoRequest" in text
+
+
+def test_a_pipeline_says_how_long_its_history_is_kept_and_how_much_has_gone(viewer):
+    assert "kept for 30d after their end. None has been pruned yet." in text_of(viewer.get(DEMO))
+
+    Pipeline.objects.filter(pk="demo/task").update(keep=timedelta(hours=36))
+    Pruning.objects.update_or_create(pk="demo/task", defaults={"total": 12_345, "pruned_at": Now()})
+    assert "kept for 1d 12h after their end. Pruned: 12,345 in all, the last 20" in text_of(viewer.get(DEMO))
+
+    Pipeline.objects.filter(pk="demo/task").update(keep_for_ever=True)
+    assert "kept for ever" in text_of(viewer.get(DEMO))
 
 
 def test_a_pipeline_leads_to_its_tasks(viewer, queued):

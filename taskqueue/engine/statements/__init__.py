@@ -16,6 +16,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     listing      what the list of tasks shows, and what is to be done to many
     drifting     what its steps were called with
     tending      what doorbells and hearts do
+    pruning      what ended long ago is deleted
     running      how a statement is run
 """
 
@@ -65,6 +66,23 @@ from taskqueue.engine.statements.families import (
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
 from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, NEXT_OPERATION, STATUS_COUNTS
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
+from taskqueue.engine.statements.pruning import (
+    ADD_PRUNINGS,
+    COUNT_PRUNABLE,
+    COUNT_PRUNED,
+    DUE_FOR_PRUNING,
+    GIVE_TURN,
+    LOOKED_AT,
+    OLDEST_UNFINISHED,
+    PRUNE_EVENTS,
+    PRUNE_KEYS,
+    PRUNE_SKIPS,
+    PRUNE_TASKS,
+    PRUNE_WORKERS,
+    PRUNED_AT_ONCE,
+    REMEMBER_PRUNED,
+    TAKE_TURN,
+)
 from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
 from taskqueue.engine.statements.recording import (
     CHECKPOINT,
@@ -94,6 +112,7 @@ from taskqueue.engine.statements.tending import (
 )
 
 __all__ = [
+    "ADD_PRUNINGS",
     "ADD_TO_BATCH",
     "ADMIT",
     "BEAT",
@@ -110,9 +129,12 @@ __all__ = [
     "CODE_SEEN",
     "COUNTED",
     "COUNTED_MOST",
+    "COUNT_PRUNABLE",
+    "COUNT_PRUNED",
     "CROWDED",
     "DEBOUNCE",
     "DISSOLVE",
+    "DUE_FOR_PRUNING",
     "EMIT",
     "ENQUEUE",
     "ERROR_TYPES",
@@ -123,6 +145,7 @@ __all__ = [
     "FORSAKEN",
     "FREE_ID",
     "FREE_SLOT",
+    "GIVE_TURN",
     "GRANT_SLOTS",
     "HELD",
     "HOLD",
@@ -141,6 +164,7 @@ __all__ = [
     "LOCK_PARENT",
     "LOCK_UNTOLD",
     "LOOK",
+    "LOOKED_AT",
     "LOOK_BACK",
     "LOOK_BACK_FOR",
     "MAKE_BRANCHES",
@@ -149,6 +173,7 @@ __all__ = [
     "NEXT_OPERATION",
     "NEXT_SCHEDULE",
     "OBSTACLES",
+    "OLDEST_UNFINISHED",
     "OPEN_FIELDS",
     "OVERDUE",
     "PASS",
@@ -156,6 +181,12 @@ __all__ = [
     "PROMISE",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
+    "PRUNED_AT_ONCE",
+    "PRUNE_EVENTS",
+    "PRUNE_KEYS",
+    "PRUNE_SKIPS",
+    "PRUNE_TASKS",
+    "PRUNE_WORKERS",
     "PUT_BACK",
     "QUEUE",
     "RECENT_TASKS",
@@ -165,6 +196,7 @@ __all__ = [
     "REFUSE_CHILD",
     "REGISTER_WAIT",
     "RELEASE",
+    "REMEMBER_PRUNED",
     "REPORT_PROGRESS",
     "RESERVE",
     "RESOLVE",
@@ -180,6 +212,7 @@ __all__ = [
     "STILL_HELD",
     "STOPPED",
     "TAKE_SLOT",
+    "TAKE_TURN",
     "TOLD",
     "TRY_AGAIN",
     "UNROUTED",

@@ -27,13 +27,14 @@ SELECT
     ),
     (
         -- Deadlines that have passed, ends that have not been told, events that have not been routed, keys that have
-        -- not been looked at, and tasks that wait for a step's turn.
+        -- not been looked at, tasks that wait for a step's turn, and history that is due to be pruned.
         coalesce(
             (SELECT deadline_at <= statement_timestamp() FROM taskqueue_task
              WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1), false)
         OR coalesce((SELECT true FROM taskqueue_task WHERE echo_at IS NOT NULL ORDER BY echo_at LIMIT 1), false)
         OR coalesce((SELECT true FROM taskqueue_event WHERE routed_at IS NULL ORDER BY id LIMIT 1), false)
         OR EXISTS (SELECT FROM walked)
+        OR coalesce((SELECT due_at <= statement_timestamp() FROM taskqueue_pruning WHERE name = ''), false)
         OR coalesce((SELECT true FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1), false)
         -- What a person wants done to many tasks.
         OR coalesce((SELECT true FROM taskqueue_operation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)

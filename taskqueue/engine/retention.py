@@ -1,0 +1,150 @@
+"""Retention: what ended long ago is pruned, a little at a time, so that the queue keeps its pace.
+
+The sweep goes round: through each pipeline's tasks from the oldest on, then rests. What somebody still needs is passed
+over until the next round. Each batch is one short transaction that waits for no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from taskqueue.conf import settings
+from taskqueue.engine import statements
+from taskqueue.models.pruning import BEGINNING, OTHERS
+
+REST: Final = timedelta(hours=1)
+"""Between the end of a round and the next one."""
+BATCHES_AT_ONCE: Final = 5
+"""A sweep is called about once a second; it must not keep its caller from ringing for long."""
+LEAST_COST: Final = 10
+"""So many tasks' worth of time a batch takes in which nothing was to be pruned."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one transaction has pruned.
+
+    Attributes:
+        tasks: how many tasks.
+        rows: how many rows, those of the tasks included.
+        after: how far it has looked.
+        is_last: whether nothing that is old enough lies behind.
+    """
+
+    tasks: int
+    rows: int
+    after: UUID
+    is_last: bool
+
+
+def prune_some() -> int:
+    """Prune a few batches, if it is time; no task is made ready by it."""
+    for _ in range(BATCHES_AT_ONCE):
+        with transaction.atomic():
+            if not statements.fetch(statements.TAKE_TURN, {}):
+                break
+            cost = prune_next()
+            seconds = None if cost is None else cost / settings().PRUNE_PER_SECOND
+            statements.fetch(statements.GIVE_TURN, {"seconds": seconds})
+    return 0
+
+
+def prune_next() -> int | None:
+    """Prune one batch of whatever is next; what it cost, or None when nothing is due."""
+    rows = statements.fetch(statements.DUE_FOR_PRUNING, {})
+    if not rows:
+        return None
+    ((name, after, keep, for_ever),) = rows
+    if name == OTHERS:
+        add_prunings()
+        batch = prune_others(after)
+    elif (keep := kept_for(keep, for_ever=for_ever)) is None:
+        batch = Batch(0, 0, BEGINNING, is_last=True)
+    else:
+        batch = prune_batch(name, keep, after)
+    values = {"after": BEGINNING if batch.is_last else batch.after, "rest": REST if batch.is_last else timedelta(0)}
+    statements.fetch(statements.REMEMBER_PRUNED, {**values, "name": name, "tasks": batch.tasks})
+    return max(batch.rows if name == OTHERS else batch.tasks, LEAST_COST)
+
+
+def add_prunings() -> None:
+    """See that every pipeline has its turns. They begin after a rest: whoever has just started has more to do."""
+    statements.fetch(statements.ADD_PRUNINGS, {"rest": REST})
+
+
+def kept_for(keep: timedelta | None, *, for_ever: bool) -> timedelta | None:
+    """How long ended tasks are kept: as the pipeline says, else as the setting says; None for ever."""
+    return None if for_ever else settings().RETENTION if keep is None else keep
+
+
+def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batch:
+    """In a transaction: prune the oldest of a pipeline's ended tasks, and the requests that made none.
+
+    Args:
+        pipeline: the pipeline's name.
+        keep: those that ended so long ago.
+        after: begin behind this task.
+    """
+    values = {"pipeline": pipeline, "keep": keep, "after": after}
+    skips = len(statements.fetch(statements.PRUNE_SKIPS, values))
+    ((tasks, rows, last, is_last),) = statements.fetch(statements.PRUNE_TASKS, values)
+    return Batch(tasks, rows + skips, last or after, is_last and skips < statements.LOOKED_AT)
+
+
+def prune_others(after: UUID = BEGINNING) -> Batch:
+    """In a transaction: prune keys that have expired, and events and workers that are older than the setting says."""
+    keys = len(statements.fetch(statements.PRUNE_KEYS, {}))
+    keep = settings().RETENTION
+    if keep is None:
+        return Batch(0, keys, BEGINNING, is_last=keys < statements.LOOKED_AT)
+    workers = len(statements.fetch(statements.PRUNE_WORKERS, {"keep": keep}))
+    ((oldest,),) = statements.fetch(statements.OLDEST_UNFINISHED, {})
+    values = {"after": after, "keep": keep, "oldest": oldest, "window": settings().IDEMPOTENCY_WINDOW}
+    ((_none, events, last, events_are_done),) = statements.fetch(statements.PRUNE_EVENTS, values)
+    done = events_are_done and keys < statements.LOOKED_AT and workers < statements.PRUNED_AT_ONCE
+    return Batch(0, keys + workers + events, last or after, is_last=done)
+
+
+def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
+    """Prune all ended tasks of a pipeline that are older than that, a batch at a time, as fast as it goes."""
+    after = BEGINNING
+    while True:
+        with transaction.atomic():
+            batch = prune_batch(pipeline, keep, after)
+            if batch.tasks:
+                statements.fetch(statements.COUNT_PRUNED, {"name": pipeline, "tasks": batch.tasks})
+        yield batch
+        if batch.is_last:
+            return
+        after = batch.after
+
+
+def prune_all_others() -> Iterator[Batch]:
+    """The same for what belongs to no pipeline."""
+    after = BEGINNING
+    while True:
+        with transaction.atomic():
+            batch = prune_others(after)
+        yield batch
+        if batch.is_last:
+            return
+        after = batch.after
+
+
+def count_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
+    """What `prune_all` would prune of tasks, without pruning anything."""
+    after = BEGINNING
+    while True:
+        ((tasks, rows, last, is_last),) = statements.fetch(
+            statements.COUNT_PRUNABLE, {"pipeline": pipeline, "keep": keep, "after": after}
+        )
+        yield Batch(tasks, rows, last or after, is_last)
+        if is_last:
+            return
+        after = last
