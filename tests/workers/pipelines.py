@@ -8,9 +8,24 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from django.db import connection
 from pydantic import BaseModel
 
-from taskqueue import Batch, Limit, Rate, Retry, StepTimedOut, current_task, each, pipeline, step
+from taskqueue import (
+    Batch,
+    Limit,
+    Rate,
+    Retry,
+    StepTimedOut,
+    current_task,
+    each,
+    emit,
+    pipeline,
+    sleep,
+    step,
+    wait_for,
+)
+from taskqueue import gather as gather_all
 
 PATIENCE = 60.0
 
@@ -175,3 +190,48 @@ def nap_in_three_places(seconds: float) -> float:
 def nap_for(tenant: str, seconds: float) -> float:
     """A step that takes a while, of one task of each tenant."""
     return nap(seconds)
+
+
+@step.atomic
+def mark(name: str) -> str:
+    """Leave a row in a table of the test's own."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO tests_mark (name) VALUES (%s)", [name])
+    return name
+
+
+@step(retry=Retry.fixed(timedelta(milliseconds=5), retries=1))
+def stumble(name: str) -> str:
+    """Fail the first time."""
+    if current_task().attempt == 1:
+        raise ConnectionError(name)
+    return name
+
+
+@pipeline("tests/child")
+def grow(name: str) -> str:
+    """A child of one step."""
+    return mark(f"{name} child")
+
+
+@pipeline("tests/life")
+def live(walk: Walk, name: str) -> str:
+    """Everything that a task can do, in little time."""
+    stride(walk, 1)
+    mark(name)
+    stumble(name)
+    sleep("rest", timedelta(milliseconds=5))
+    gather_all(mark.defer(f"{name} left"), mark.defer(f"{name} right"))
+    grow(name)
+    emit("tests/grown", {"name": name})
+    wait_for("tests/grown", match={"name": name}, timeout=timedelta(minutes=1))
+    stride(walk, 2)
+    return name
+
+
+@pipeline("tests/long-wait")
+def wait_long(name: str) -> bool:
+    """Wait for what does not come, with a child that waits too."""
+    if name.endswith(" child"):
+        return wait_for("tests/never", match={"name": name}, timeout=timedelta(hours=1)) is None
+    return wait_long(f"{name} child")
