@@ -200,6 +200,20 @@ def mark(name: str) -> str:
     return name
 
 
+@step.atomic
+def mark_slowly(walk: Walk) -> int:
+    """Leave a row, and wait at the gate with the transaction open."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO tests_mark (name) VALUES ('slowly')")
+    return stride.definition.function(walk, 1)
+
+
+@pipeline("tests/mark-slowly")
+def mark_slowly_and_go_on(walk: Walk) -> int:
+    """One slow atomic step, and another step."""
+    return mark_slowly(walk) + stride(walk, 2)
+
+
 @step(retry=Retry.fixed(timedelta(milliseconds=5), retries=1))
 def stumble(name: str) -> str:
     """Fail the first time."""
