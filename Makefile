@@ -6,7 +6,7 @@ PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
 PYTHON = .venv/bin/python
 PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test check format schema bench clean
+.PHONY: help run test check format schema bench drill clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
@@ -15,6 +15,7 @@ help:
 	@echo "make format            put the code into its format"
 	@echo "make schema            write openapi.yaml anew from the code"
 	@echo "make bench [ARGS=...]  measure"
+	@echo "make drill [ARGS=...]  10,000 tasks while workers are killed and the database is restarted"
 	@echo "make clean             remove what these commands made here; data is kept"
 
 run: .venv/run.stamp
@@ -42,6 +43,9 @@ schema: .venv/run.stamp
 
 bench: .venv/run.stamp
 	$(PYTHON) -m benchmarks $(ARGS)
+
+drill: .venv/test.stamp
+	$(PYTHON) -m tests.drills $(ARGS)
 
 clean:
 	rm -rf .venv build dist staticfiles test-results

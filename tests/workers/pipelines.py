@@ -249,3 +249,9 @@ def wait_long(name: str) -> bool:
     if name.endswith(" child"):
         return wait_for("tests/never", match={"name": name}, timeout=timedelta(hours=1)) is None
     return wait_long(f"{name} child")
+
+
+@pipeline("tests/marks")
+def mark_twice(name: str) -> str:
+    """Two rows, in atomic steps."""
+    return mark(f"{name} a") + mark(f"{name} b")

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,24 +81,11 @@ class Mortals:
 
 
 @pytest.fixture
-def mortals(transactional_db: None, tmp_path: Path) -> Iterator[Mortals]:
+def mortals(marks: Callable[[], list[str]], tmp_path: Path) -> Iterator[Mortals]:
     mirror_pipelines()
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE tests_mark (name text)")
     started = Mortals(tmp_path / "mortals.log")
-    try:
-        yield started
-    finally:
-        started.close()
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TABLE tests_mark")
-
-
-def marks() -> list[str]:
-    """What the atomic steps have left."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT name FROM tests_mark ORDER BY name")
-        return [name for (name,) in cursor.fetchall()]
+    yield started
+    started.close()
 
 
 def assert_nothing_is_left() -> None:
@@ -110,7 +97,7 @@ def assert_nothing_is_left() -> None:
     assert not Worker.objects.filter(ended_at=None).exists()
 
 
-def test_a_life_is_the_same_wherever_its_worker_dies(mortals, tmp_path):
+def test_a_life_is_the_same_wherever_its_worker_dies(mortals, marks, tmp_path):
     def notes_of(key: str) -> str:
         return str(tmp_path / key.replace(" ", "-"))
 
