@@ -1,7 +1,9 @@
 """Pipelines for worker tests: each step notes in a file that it was run, and by which process."""
 
+import ctypes
 import itertools
 import os
+import signal
 import time
 from collections import deque
 from contextlib import suppress
@@ -255,3 +257,22 @@ def wait_long(name: str) -> bool:
 def mark_twice(name: str) -> str:
     """Two rows, in atomic steps."""
     return mark(f"{name} a") + mark(f"{name} b")
+
+
+@step
+def die(how: str) -> str:
+    """End the process, without a word to anybody."""
+    match how:
+        case "exit":
+            os._exit(3)
+        case "segfault":
+            ctypes.string_at(0)
+        case "out of memory":
+            os.kill(os.getpid(), signal.SIGKILL)  # what the kernel does then
+    return how
+
+
+@pipeline("tests/poison")
+def be_poison(how: str) -> str:
+    """A step that no worker survives."""
+    return die(how)
