@@ -148,3 +148,26 @@ def test_a_proxy_that_falls_silent_and_cuts_costs_nothing(scene: Scene):
 
     scene.all_end_right(within=60)
     assert before < TASKS
+
+
+FAIL_NOW_AND_THEN = """
+CREATE FUNCTION fail_now_and_then() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF random() < 0.02 THEN RAISE EXCEPTION 'an error for the test' USING ERRCODE = '{code}'; END IF;
+RETURN NEW; END $$;
+CREATE TRIGGER fail_now_and_then BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fail_now_and_then();
+"""
+
+
+@pytest.mark.parametrize("table", ["taskqueue_step", "taskqueue_task"])
+@pytest.mark.parametrize("name", ["serialization_failure", "deadlock_detected", "lock_not_available", "disk_full"])
+def test_they_end_right_though_statements_fail_now_and_then(scene: Scene, name: str, table: str):
+    scene.wait_until_at_work()
+
+    scene.server.do(FAIL_NOW_AND_THEN.format(code=name, table=table))
+    try:
+        eventually(lambda: len(scene.lines("an error for the test")) >= 2, within=60, otherwise=scene.told)
+    finally:
+        scene.server.do("DROP FUNCTION fail_now_and_then CASCADE")
+
+    scene.all_end_right(within=60)
+    assert not scene.lines("Traceback"), scene.command.said()
