@@ -60,15 +60,11 @@ def assert_crash_safe(
 
     Args:
         pipeline: the pipeline, or one with options.
-        args: what it is enqueued with.
+        args: what it is enqueued with; `kwargs` by name.
         events: as for `run_inline`.
         effects: called at the end of each run: what the run has done, wherever it did it, as something that can be
             compared. The numbers of rows of the project's models are compared anyway.
         reset: called before each run, to put back what is outside of the database.
-        kwargs: the same as `args`, by name.
-
-    Returns:
-        What was tried.
 
     Raises:
         NotCrashSafe: a step ran twice and the effects show it, or a crash changed the result or the record.

@@ -52,7 +52,7 @@ class Fate:
         self.database = connections["default"]
         self.fetch, self.commit = statements.fetch, self.database.commit
         statements.fetch = self._fetch
-        self.database.commit = self._commit
+        self.database.commit = self._commit  # type: ignore[method-assign]
 
     def _fetch(self, statement: Any, parameters: Any) -> Any:
         """A statement of the engine, which is a commit when it is not in a transaction."""
@@ -164,7 +164,7 @@ def be_a_worker(order: dict[str, Any], writing: int) -> None:
 
 def serve() -> None:
     """Fork a process for each order, and tell how it ended and what it had committed, or was about to."""
-    duty.SETTLING = timedelta(0)  # type: ignore[misc]  # the database may have started a moment ago
+    vars(duty)["SETTLING"] = timedelta(0)  # the database may have started a moment ago
     for line in sys.stdin:
         connections.close_all()
         reading, writing = os.pipe()
