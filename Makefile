@@ -13,7 +13,7 @@ LOCK = $(PYTHON) -m uv pip compile --quiet --no-config --universal --python-vers
 	--no-header --no-annotate --extra service
 BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-.PHONY: help run test pictures check format schema lock audit bench clean
+.PHONY: help run test pictures check format schema lock audit bench drill clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
@@ -26,6 +26,7 @@ help:
 	@echo "make audit             ask for known vulnerabilities of what is locked (needs the internet)"
 	@echo "make bench [ARGS=...]  measure"
 	@echo "make pictures          take the screenshots in docs/images anew"
+	@echo "make drill [ARGS=...]  10,000 tasks while workers are killed and the database is restarted"
 	@echo "make clean             remove what these commands made here; data is kept"
 
 run: .venv/run.stamp
@@ -67,6 +68,9 @@ audit: .venv/bin/python
 
 bench: .venv/run.stamp
 	$(PYTHON) -m benchmarks $(ARGS)
+
+drill: .venv/test.stamp
+	$(PYTHON) -m tests.drills $(ARGS)
 
 clean:
 	rm -rf .venv build dist staticfiles test-results

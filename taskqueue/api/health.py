@@ -50,6 +50,8 @@ def counted_workers(needed: int) -> int:
     try:
         if pending := pending_migrations():
             raise missing("/migrations", f"Not applied: {', '.join(pending)}. Run manage.py migrate.")
+        if is_read_only():
+            raise missing("/database", "The database is read-only: no task can be taken in or executed.")
         found = live_workers().count()
     except Error as error:
         raise missing("/database", "The database does not answer.") from error
@@ -63,6 +65,13 @@ def pending_migrations() -> list[str]:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _backwards in plan]
+
+
+def is_read_only() -> bool:
+    """Whether the database takes nothing in: a standby, or one that was set so."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only') = 'on'")
+        return bool(cursor.fetchone()[0])
 
 
 def missing(pointer: str, detail: str) -> NotReady:

@@ -128,6 +128,7 @@ class Execution:
             f"Step {call.key!r} was called inside a database transaction of the pipeline's body, which would hold back "
             "its checkpoint. Begin transactions inside steps."
         )
+        self.journal.watch_connection()
         recorded = False
         try:
             # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
@@ -141,8 +142,10 @@ class Execution:
                     value = self._checkpoint(call, value)
                     recorded = True
         except AUTHOR_ERRORS as error:
-            if recorded and isinstance(error, OperationalError | InterfaceError):
-                # The commit was not answered, so nobody knows whether it was done: not a failed try.
+            lost = recorded or (step.atomic and self.journal.has_lost_connection())
+            if lost and isinstance(error, OperationalError | InterfaceError):
+                # The commit was not answered, so nobody knows whether it was done; or it was not even asked for, as the
+                # database went away under the author's statements. Not a failed try.
                 raise self.journal.lose(error) from error
             raise self._failure(call, error) from error
         finally:

@@ -62,6 +62,7 @@ class Journal:
     is_paused: bool = False
     """Whether people had paused the pipeline at the last checkpoint."""
     used_at: float = field(default_factory=time.monotonic)
+    _watched: object = None
 
     def __post_init__(self) -> None:
         """See how things stand before author code runs."""
@@ -170,6 +171,16 @@ class Journal:
             # Else Django would keep the connection until the end of a block that nobody ends.
             self.django.in_atomic_block = False
             self.django.close()
+
+    def watch_connection(self) -> None:
+        """Note which connection author code is about to use."""
+        self._watched = self.django.connection
+
+    def has_lost_connection(self) -> bool:
+        """Whether that one was lost since; Django may have opened another in its place."""
+        if self.in_transaction or self._watched is None:
+            return False
+        return self.django.connection is not self._watched or self._transaction_status() == TransactionStatus.UNKNOWN
 
     def _has_dead_connection(self) -> bool:
         """Whether the connection is known to be broken, or has long been idle and is found to be."""

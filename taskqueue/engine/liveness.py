@@ -227,9 +227,14 @@ def private_connection() -> psycopg.Connection[Any]:
     wrapper.connect()
     connection: psycopg.Connection[Any] = wrapper.connection
     connection.execute("SET lock_timeout = '1s'")
-    if not connection.info.host.startswith("/"):
-        connection.execute(GONE_AFTER_TEN_SECONDS)
+    have_it_dropped(connection)
     return connection
+
+
+def have_it_dropped(connection: psycopg.Connection[Any]) -> None:
+    """Let the server drop a connection, with the locks and the open transaction on it, when this machine is gone."""
+    if connection.info.host and not connection.info.host.startswith("/"):
+        connection.execute(GONE_AFTER_TEN_SECONDS)
 
 
 def live_workers() -> QuerySet[Worker]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from taskqueue.testing.clock import advance
+    from taskqueue.testing.crashes import CrashReport, NotCrashSafe, assert_crash_safe
     from taskqueue.testing.enqueued import assert_enqueued, assert_not_enqueued
     from taskqueue.testing.fakes import Fake, fake
     from taskqueue.testing.inline import run_inline
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from taskqueue.testing.workers import InProcessWorker, work
 
 __all__ = [
+    "CrashReport",
     "Fake",
     "InProcessWorker",
+    "NotCrashSafe",
     "Run",
     "RunError",
     "RunFailed",
     "advance",
+    "assert_crash_safe",
     "assert_enqueued",
     "assert_not_enqueued",
     "fake",
@@ -33,6 +37,7 @@ __all__ = [
 
 MODULES = {
     "clock": ("advance",),
+    "crashes": ("CrashReport", "NotCrashSafe", "assert_crash_safe"),
     "enqueued": ("assert_enqueued", "assert_not_enqueued"),
     "fakes": ("Fake", "fake"),
     "inline": ("run_inline",),

@@ -101,6 +101,14 @@ def run(pipeline: Any, /, *args: Any, events: Iterable[Given] = (), **kwargs: An
 run_inline = cast("RunsInline", run)
 
 
+class Works(Protocol):
+    """A worker, or several who take turns."""
+
+    def work(self) -> object:
+        """Execute everything that is due."""
+        ...
+
+
 @dataclass
 class Play:
     """A task on its way to its end."""
@@ -110,7 +118,7 @@ class Play:
     given: list[Given]
     slept: timedelta = field(default_factory=timedelta)
 
-    def to_the_end(self, worker: InProcessWorker) -> Run[Any]:
+    def to_the_end(self, worker: Works) -> Run[Any]:
         """Work, and let happen what the task waits for, until it has ended or nothing more can happen."""
         for _ in range(MOST_PAUSES):
             worker.work()

@@ -37,6 +37,7 @@ RECONNECT_AFTER = 0.5
 AWAY = (db.OperationalError, db.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 LEISURE = 5.0
 """Seconds between two looks at what may wait."""
+FULL = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.DiskFull)
 A_YEAR = 365 * 24 * 3600
 
 CLAIM_MESSAGES = """
@@ -222,7 +223,9 @@ class Outage:
         line = " ".join(str(error).split())
         if line == self._last:
             return
-        if isinstance(error, AWAY):
+        if isinstance(error.__cause__, FULL):
+            logger.error("The database takes nothing in; asking again every second: %s", line)
+        elif isinstance(error, AWAY):
             logger.error("The database does not answer; asking again every second: %s", line)
         else:
             logger.error("Looking for work failed; trying again every second: %s", line, exc_info=error)

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from django import db
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.migrations.executor import MigrationExecutor
 from django_q.brokers import get_broker
 from django_q.conf import Conf
 from django_q.conf import logger as django_q_logger
 
+from taskqueue.engine.liveness import have_it_dropped
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.workers.doorbell import Doorbell
 from taskqueue.workers.sharing import STOP
 
 ASK_EVERY = 1.0
 APPS = ("taskqueue", "django_q")
+
+LOST_AFTER_TEN_SECONDS: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""What libpq is told of a connection, unless the project's settings say otherwise. Without meaning for a socket."""
 
 
 def size_pool(processes: int | None) -> int:
@@ -52,12 +64,27 @@ def persist_connections() -> None:
 
     A connection for each message would cost workers two thirds of their speed, and a psycopg pool is shared with
     forked children, which then read each other's answers.
+
+    Either end notices within ten seconds or so that the other one is gone: a worker whose server is gone would wait
+    for its answer for ever, and a server whose worker is gone would keep its locks.
     """
     for alias in db.connections:
         database: dict[str, Any] = db.connections[alias].settings_dict
         database["CONN_MAX_AGE"] = None
         database["CONN_HEALTH_CHECKS"] = True
-        database.get("OPTIONS", {}).pop("pool", None)
+        if db.connections[alias].vendor != "postgresql":
+            continue
+        options = database.setdefault("OPTIONS", {})
+        options.pop("pool", None)
+        for name, value in LOST_AFTER_TEN_SECONDS.items():
+            options.setdefault(name, value)
+    connection_created.connect(look_after, dispatch_uid="taskqueue.workers")
+
+
+def look_after(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
+    """Tell the server of a new connection when to give it up."""
+    if connection.vendor == "postgresql":
+        have_it_dropped(connection.connection)
 
 
 def unmigrated_apps() -> list[str]:

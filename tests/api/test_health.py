@@ -54,6 +54,16 @@ def test_a_database_that_does_not_answer_is_named(stranger):
     assert "refused" not in response.json()["detail"]
 
 
+def test_a_database_that_takes_nothing_in_is_named(stranger):
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL transaction_read_only = on")
+
+    response = stranger.get("/api/health/ready")
+
+    assert problem_of(response) == (503, "not-ready", ["/database"])
+    assert "read-only" in response.json()["detail"]
+
+
 @pytest.mark.parametrize("workers", ["-1", "all", "10001"])
 def test_a_number_of_workers_that_does_not_fit_is_refused(stranger, workers):
     assert problem_of(stranger.get("/api/health/ready", workers=workers)) == (400, "invalid-query", ["/workers"])

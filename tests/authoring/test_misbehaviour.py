@@ -243,6 +243,29 @@ def test_a_connection_that_died_under_a_long_step_does_not_cost_its_result(calls
     assert calls == ["long"]
 
 
+def test_a_connection_that_dies_under_an_atomic_step_is_no_failed_try_of_it(calls):
+    @step.atomic(retry=Retry.never())
+    def unlucky() -> int:
+        calls.append("unlucky")
+        Group.objects.create(name=f"{len(calls)}")
+        if len(calls) == 1:
+            cut_connection()
+        return Group.objects.count()
+
+    @pipeline("disorder/unlucky")
+    def body() -> int:
+        return unlucky()
+
+    task = body.enqueue()
+    with pytest.raises(DatabaseLost):
+        work()
+    work()
+
+    assert reload(task).result == 1
+    assert calls == ["unlucky", "unlucky"]
+    assert [attempt.outcome for attempt in Attempt.objects.filter(task=task)] == ["lost"]
+
+
 def test_a_step_that_closes_its_connection_is_only_a_step():
     @step
     def close() -> int:

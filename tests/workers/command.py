@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from django.db import connection
@@ -45,7 +45,13 @@ class WorkerCommand:
     """One `manage.py worker`, in a session of its own."""
 
     def __init__(
-        self, folder: Path, *, processes: int = 2, environment: Mapping[str, str] | None = None, **settings: object
+        self,
+        folder: Path,
+        *,
+        processes: int = 2,
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+        **settings: object,
     ) -> None:
         self.log = folder / f"worker-{len(list(folder.glob('worker-*')))}.log"
         env = {
@@ -58,7 +64,7 @@ class WorkerCommand:
         }
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "worker", "--processes", str(processes)],
+                [*within, sys.executable, "manage.py", "worker", "--processes", str(processes)],
                 cwd=ROOT,
                 env=env,
                 stdout=output,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from taskqueue.engine.mirror import mirror_pipelines
 from tests.workers import pipelines  # noqa: F401 - registers them in this process too
@@ -30,3 +31,19 @@ def start(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Work
     yield start_one
     for command in started:
         command.kill_all()
+
+
+@pytest.fixture
+def marks(transactional_db: None) -> Iterator[Callable[[], list[str]]]:
+    """The table in which atomic steps leave their rows, and what is in it."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE tests_mark (name text)")
+
+    def read() -> list[str]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM tests_mark ORDER BY name")
+            return [name for (name,) in cursor.fetchall()]
+
+    yield read
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE tests_mark")

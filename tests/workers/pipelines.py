@@ -1,16 +1,33 @@
 """Pipelines for worker tests: each step notes in a file that it was run, and by which process."""
 
+import ctypes
 import itertools
 import os
+import signal
 import time
 from collections import deque
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
+from django.db import connection
 from pydantic import BaseModel
 
-from taskqueue import Batch, Limit, Rate, Retry, StepTimedOut, current_task, each, pipeline, step
+from taskqueue import (
+    Batch,
+    Limit,
+    Rate,
+    Retry,
+    StepTimedOut,
+    current_task,
+    each,
+    emit,
+    pipeline,
+    sleep,
+    step,
+    wait_for,
+)
+from taskqueue import gather as gather_all
 
 PATIENCE = 60.0
 
@@ -175,3 +192,87 @@ def nap_in_three_places(seconds: float) -> float:
 def nap_for(tenant: str, seconds: float) -> float:
     """A step that takes a while, of one task of each tenant."""
     return nap(seconds)
+
+
+@step.atomic
+def mark(name: str) -> str:
+    """Leave a row in a table of the test's own."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO tests_mark (name) VALUES (%s)", [name])
+    return name
+
+
+@step.atomic
+def mark_slowly(walk: Walk) -> int:
+    """Leave a row, and wait at the gate with the transaction open."""
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO tests_mark (name) VALUES ('slowly')")
+    return stride.definition.function(walk, 1)
+
+
+@pipeline("tests/mark-slowly")
+def mark_slowly_and_go_on(walk: Walk) -> int:
+    """One slow atomic step, and another step."""
+    return mark_slowly(walk) + stride(walk, 2)
+
+
+@step(retry=Retry.fixed(timedelta(milliseconds=5), retries=1))
+def stumble(name: str) -> str:
+    """Fail the first time."""
+    if current_task().attempt == 1:
+        raise ConnectionError(name)
+    return name
+
+
+@pipeline("tests/child")
+def grow(name: str) -> str:
+    """A child of one step."""
+    return mark(f"{name} child")
+
+
+@pipeline("tests/life")
+def live(walk: Walk, name: str) -> str:
+    """Everything that a task can do, in little time."""
+    stride(walk, 1)
+    mark(name)
+    stumble(name)
+    sleep("rest", timedelta(milliseconds=5))
+    gather_all(mark.defer(f"{name} left"), mark.defer(f"{name} right"))
+    grow(name)
+    emit("tests/grown", {"name": name})
+    wait_for("tests/grown", match={"name": name}, timeout=timedelta(minutes=1))
+    stride(walk, 2)
+    return name
+
+
+@pipeline("tests/long-wait")
+def wait_long(name: str) -> bool:
+    """Wait for what does not come, with a child that waits too."""
+    if name.endswith(" child"):
+        return wait_for("tests/never", match={"name": name}, timeout=timedelta(hours=1)) is None
+    return wait_long(f"{name} child")
+
+
+@pipeline("tests/marks")
+def mark_twice(name: str) -> str:
+    """Two rows, in atomic steps."""
+    return mark(f"{name} a") + mark(f"{name} b")
+
+
+@step
+def die(how: str) -> str:
+    """End the process, without a word to anybody."""
+    match how:
+        case "exit":
+            os._exit(3)
+        case "segfault":
+            ctypes.string_at(0)
+        case "out of memory":
+            os.kill(os.getpid(), signal.SIGKILL)  # what the kernel does then
+    return how
+
+
+@pipeline("tests/poison")
+def be_poison(how: str) -> str:
+    """A step that no worker survives."""
+    return die(how)

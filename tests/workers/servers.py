@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg
@@ -15,22 +15,31 @@ from tests.house.processes import eventually, free_port, open_directory
 
 
 class Server:
-    """One data directory, served on one port."""
+    """One data directory, served on one port.
 
-    def __init__(self, layout: Layout) -> None:
+    Args:
+        layout: the directory.
+        host: the address to listen at.
+        settings: of PostgreSQL, as "name=value".
+    """
+
+    def __init__(self, layout: Layout, *, host: str = "127.0.0.1", settings: Sequence[str] = ()) -> None:
+        self._host = host
+        self._settings = settings
         self._layout = layout
         self._owner = find_owner(layout)
         self._binaries = find_binaries(self._owner)
-        self._port = free_port()
-        self.url = f"postgres://{SUPERUSER}@127.0.0.1:{self._port}/postgres"
+        self.port = free_port()
+        self.url = f"postgres://{SUPERUSER}@{host}:{self.port}/postgres"
         with layout.root.joinpath("lock").open("w") as lock:
             prepare_cluster(layout, owner=self._owner, binaries=self._binaries, start_lock=lock.fileno())
-        (layout.pgdata / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+        (layout.pgdata / "pg_hba.conf").write_text("host all all 0.0.0.0/0 trust\n")
         self._process = self.start()
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the server, and wait until it answers."""
-        options = ("listen_addresses=127.0.0.1", f"port={self._port}", "unix_socket_directories=")
+        own = (f"listen_addresses={self._host}", f"port={self.port}", "unix_socket_directories=")
+        options = (*own, *self._settings)
         self._process = subprocess.Popen(
             [self._binaries.path("postgres"), "-D", str(self._layout.pgdata)]
             + [part for option in options for part in ("-c", option)],
@@ -50,12 +59,23 @@ class Server:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(30)
 
+    def stop_fast(self) -> None:
+        """Stop as for an upgrade: sessions are ended, and everything is written down."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(60)
+
     def answers(self) -> bool:
         """Whether it takes connections."""
         with suppress(psycopg.OperationalError):
             psycopg.connect(self.url).close()
             return True
         return False
+
+    def do(self, statement: str) -> None:
+        """Run a statement, also when the database takes no writes."""
+        writing = "-c default_transaction_read_only=off"
+        with psycopg.connect(self.url, autocommit=True, options=writing) as session:
+            session.execute(statement.encode())
 
     def ask(self, question: str) -> list[tuple[object, ...]]:
         """The rows of a query."""
@@ -64,10 +84,10 @@ class Server:
 
 
 @contextmanager
-def own_server() -> Iterator[Server]:
+def own_server(*, host: str = "127.0.0.1", settings: Sequence[str] = ()) -> Iterator[Server]:
     """A server that ends with the test."""
     with open_directory() as folder:
-        server = Server(Layout(folder))
+        server = Server(Layout(folder), host=host, settings=settings)
         try:
             yield server
         finally:

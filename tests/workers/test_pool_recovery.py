@@ -8,6 +8,7 @@ import pytest
 from django.db import connection, connections
 from django.db.models.functions import Now
 
+from taskqueue.engine import intake
 from taskqueue.models import Worker
 from tests.house.processes import eventually
 from tests.workers.command import enqueue_walk, finished
@@ -68,6 +69,28 @@ def test_a_stopped_worker_that_goes_on_after_its_task_was_finished_elsewhere_wri
     assert finished(task)
     assert list(task.steps.order_by("id").values()) == steps
     assert notes.count("begin")[4] == 2, "once for each of the two tasks"
+
+
+def test_a_stopped_worker_in_an_atomic_step_leaves_no_second_effect(start, notes, marks):
+    command = start()
+    task = intake.enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
+    eventually(lambda: notes.begun(1), within=10, otherwise=command.said)
+    sleeper = notes.begun(1)[0]
+    os.kill(sleeper, signal.SIGSTOP)
+    Worker.objects.filter(pid=sleeper).update(beat_at=Now() - timedelta(minutes=1))
+    notes.open_gate()
+    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    steps = list(task.steps.order_by("id").values())
+
+    os.kill(sleeper, signal.SIGCONT)
+
+    eventually(lambda: notes.count("end")[1] == 2, within=5, otherwise=command.said)
+    eventually(lambda: Worker.objects.filter(ended_at=None, pid=sleeper).exists(), within=10, otherwise=command.said)
+    assert command.stop() == 0, command.said()
+    assert marks() == ["slowly"]
+    assert list(task.steps.order_by("id").values()) == steps
+    assert [attempt.outcome for attempt in task.attempts.all()] == ["lost"]
+    assert not command.family()
 
 
 def test_a_whole_command_is_killed_and_another_loses_nothing(start, notes):

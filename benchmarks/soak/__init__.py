@@ -1,0 +1,1 @@
+"""The soak: `python -m benchmarks.soak --minutes 30`."""

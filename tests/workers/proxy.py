@@ -1,0 +1,108 @@
+"""A TCP proxy between workers and their database, which can cut, fall silent and refuse."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+LONGEST_WAIT = 0.05
+
+
+class Proxy:
+    """Passes everything on, until it is told to do otherwise.
+
+    Attributes:
+        port: where it listens.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._silent, self._spoken = threading.Event(), threading.Event()
+        self._refusing = False
+        self._closed = False
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._ended: list[tuple[socket.socket, socket.socket]] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._accept)
+
+    def cut(self) -> None:
+        """End all connections, as a router does that was started anew."""
+        pairs, self._pairs = self._pairs, []
+        for each in (side for pair in pairs for side in pair):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._ended += pairs
+
+    def fall_silent(self) -> None:
+        """Keep all connections, and pass nothing on in any of them."""
+        self._silent.set()
+
+    def refuse(self) -> None:
+        """End all connections, and each new one at once."""
+        self._refusing = True
+        self.cut()
+
+    def go_on(self) -> None:
+        """Be a proxy again. What was held back in the silence is passed on."""
+        self._refusing = False
+        self._silent.clear()
+
+    def close(self) -> None:
+        """End it."""
+        self._closed = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self.cut()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+        for each in (side for pair in self._ended for side in pair):
+            each.close()
+
+    def _start(self, target: Callable[..., None], *sides: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=sides, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._refusing:
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                client.close()
+                continue
+            self._pairs.append((client, server))
+            for one, other in ((client, server), (server, client)):
+                self._start(self._pass_on, one, other)
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        """Everything that comes from one side goes to the other."""
+        with suppress(OSError):
+            while data := one.recv(65_536):
+                while self._silent.is_set() and not self._closed:
+                    self._spoken.wait(LONGEST_WAIT)
+                other.sendall(data)
+        for each in (one, other):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxied(target: int) -> Iterator[Proxy]:
+    """A proxy that ends with the test."""
+    proxy = Proxy(target)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

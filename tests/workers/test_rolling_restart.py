@@ -1,0 +1,44 @@
+"""Two worker commands are replaced one after the other while tasks fall due all the time."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from django.db import transaction
+from django.db.models import F, Max
+
+from taskqueue.engine import intake
+from taskqueue.models import Attempt, Task
+from tests.house.processes import eventually
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
+TASKS = 400
+EVERY = timedelta(milliseconds=50)
+
+
+def test_a_rolling_restart_under_load_fails_no_task_and_shows_no_pause_of_a_second(start):
+    old = [start(), start()]
+    first = datetime.now(UTC) + timedelta(seconds=3)
+    with transaction.atomic():
+        for number in range(TASKS):
+            due = intake.Options(run_at=first + number * EVERY)
+            intake.enqueue("tests/nap", {"seconds": 0.01}, options=due)
+    eventually(lambda: Task.objects.filter(status="succeeded").count() > 20, within=30, otherwise=old[0].said)
+
+    for command in old:
+        start()
+        began = time.monotonic()
+        assert command.stop() == 0, command.said()
+        assert time.monotonic() - began < 5
+    assert Task.objects.exclude(status="succeeded").exists(), "it was under load until the end"
+
+    eventually(lambda: not Task.objects.exclude(status="succeeded").exists(), within=60, otherwise=old[0].said)
+    assert not Attempt.objects.exists()
+    starts = list(Task.objects.order_by("started_at").values_list("started_at", flat=True))
+    assert max(later - earlier for earlier, later in pairwise(starts)) < timedelta(seconds=1)
+    latest = Task.objects.aggregate(wait=Max(F("started_at") - F("due_at")))["wait"]
+    assert latest < timedelta(seconds=2)
