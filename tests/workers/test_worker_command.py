@@ -47,7 +47,10 @@ def test_without_migrations_it_says_what_to_do(run):
         finally:
             cursor.execute("DROP DATABASE worker_test_empty")
 
-    assert "The database lacks migrations of auth, contenttypes, django_q, taskqueue: run manage.py migrate." in command.said()
+    assert (
+        "The database lacks migrations of auth, contenttypes, django_q, taskqueue: run manage.py migrate."
+        in command.said()
+    )
     assert "Traceback" not in command.said()
 
 
