@@ -37,7 +37,7 @@ def test_a_dry_run_counts_and_deletes_nothing():
 def test_it_prunes_what_each_pipeline_no_longer_keeps():
     said = prune()
 
-    assert "engine/one-step: 130 tasks" in said
+    assert "engine/one-step: 130 tasks that ended more than 30 days ago pruned, 390 rows" in said
     assert "history/for-ever: kept for ever" in said
     assert "130 tasks pruned" in said
     assert Task.objects.count() == 60

@@ -200,9 +200,13 @@ CROSS JOIN LATERAL (
 
 # A task may wait at any time for what came since it was made; and what is still there of a task keeps its events.
 PRUNE_EVENTS: Final = """
-WITH looked AS MATERIALIZED (
-    SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 200
-), doomed AS MATERIALIZED (
+WITH RECURSIVE walked AS (
+    (SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 1)
+    UNION ALL
+    SELECT following.id, following.received_at FROM walked CROSS JOIN LATERAL (
+        SELECT id, received_at FROM taskqueue_event WHERE id > walked.id ORDER BY id LIMIT 1
+    ) AS following
+), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
     SELECT event.id FROM taskqueue_event event
     WHERE event.id = ANY (ARRAY(SELECT id FROM looked))
         AND greatest(event.received_at, event.routed_at) < statement_timestamp() - %(keep)s::interval

@@ -72,7 +72,7 @@ class Command(BaseCommand):
                 self.stderr.write(f"{pipeline}: {tasks:,} tasks so far, {tasks / (told - began):,.0f} a second")
         if tasks or rows:
             what = "would be pruned" if dry else f"pruned, {rows:,} rows in {time.monotonic() - began:.1f} s"
-            self.stdout.write(f"{pipeline}: {tasks:,} tasks that ended more than {keep} ago {what}")
+            self.stdout.write(f"{pipeline}: {tasks:,} tasks that ended more than {in_words(keep)} ago {what}")
         return tasks
 
 
@@ -95,3 +95,9 @@ def span(text: str) -> timedelta:
     if length < SHORTEST_RETENTION:
         raise argparse.ArgumentTypeError(f"give at least {SHORTEST_RETENTION}")
     return length
+
+
+def in_words(length: timedelta) -> str:
+    """A length of time, in whole days if it is."""
+    days, rest = divmod(length, timedelta(days=1))
+    return str(length) if rest else f"{days:,} day{'s' * (days != 1)}"
