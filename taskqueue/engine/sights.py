@@ -40,7 +40,8 @@ def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> 
     for step in steps:
         step.input = None if step.input is None else MASK
         step.output = None if step.output is None else MASK
-    for row in (*steps, *attempts):
+    rows: list[Step | Attempt] = [*steps, *attempts]
+    for row in rows:
         row.logs = unsaid(row.logs)
 
 
