@@ -76,6 +76,7 @@ def test_what_the_project_signed_is_never_unpickled_whatever_its_salt():
         signing.b64_encode(pickle.dumps(Bomb())).decode() + ":1sS:x",
         "",
     ],
+    ids=["of another salt", "unsigned", "with a wrong signature", "empty"],
 )
 def test_what_nobody_signed_is_not_unpickled(forged):
     with pytest.raises(BadSignature):
