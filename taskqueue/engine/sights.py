@@ -40,9 +40,10 @@ def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> 
     for step in steps:
         step.input = None if step.input is None else MASK
         step.output = None if step.output is None else MASK
-    rows: list[Step | Attempt] = [*steps, *attempts]
-    for row in rows:
-        row.logs = unsaid(row.logs)
+    for step in steps:
+        step.logs = unsaid(step.logs)
+    for attempt in attempts:
+        attempt.logs = unsaid(attempt.logs)
 
 
 def unsaid(kept: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -28,6 +28,8 @@ NEVER_AT_A_DOOR = {
     errors.OutputChanged,
     errors.Drift,  # never raised: the type of a task's error
     errors.InvalidLimit,  # in the admin alone
+    errors.NotForAll,  # the same
+    errors.OperationEnded,  # the same
     errors.StepFailed,
     errors.StepTimedOut,
 }
