@@ -98,17 +98,18 @@ def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batc
 
 
 def prune_others(after: UUID = BEGINNING) -> Batch:
-    """In a transaction: prune keys that have expired, and events and workers that are older than the setting says."""
+    """In a transaction: prune keys that have expired; events, workers and operations older than the setting says."""
     keys = len(statements.fetch(statements.PRUNE_KEYS, {}))
     keep = settings().RETENTION
     if keep is None:
         return Batch(0, keys, BEGINNING, is_last=keys < statements.LOOKED_AT)
     workers = len(statements.fetch(statements.PRUNE_WORKERS, {"keep": keep}))
+    operations = len(statements.fetch(statements.PRUNE_OPERATIONS, {"keep": keep}))
     ((oldest,),) = statements.fetch(statements.OLDEST_UNFINISHED, {})
     values = {"after": after, "keep": keep, "oldest": oldest, "window": settings().IDEMPOTENCY_WINDOW}
     ((_none, events, last, events_are_done),) = statements.fetch(statements.PRUNE_EVENTS, values)
-    done = events_are_done and keys < statements.LOOKED_AT and workers < statements.PRUNED_AT_ONCE
-    return Batch(0, keys + workers + events, last or after, is_last=done)
+    done = events_are_done and keys < statements.LOOKED_AT and max(workers, operations) < statements.PRUNED_AT_ONCE
+    return Batch(0, keys + workers + operations + events, last or after, is_last=done)
 
 
 def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:

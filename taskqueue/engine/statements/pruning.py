@@ -70,10 +70,11 @@ walked AS (
 ), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200)
 """
 
-# Nobody needs it: its end has been told, no key stands for it, nothing unfinished is above or below it. One for which
-# very many requests were skipped waits until those have been pruned by themselves.
+# Nobody needs it: its end has been told and counted, no key stands for it, nothing unfinished is above or below it. One
+# for which very many requests were skipped waits until those have been pruned by themselves.
 PRUNABLE: Final = """
 task.finished_at < statement_timestamp() - %(keep)s::interval AND NOT task.echo
+AND task.finished_at < coalesce((SELECT closed_until FROM taskqueue_rollupmark), 'infinity')
 AND NOT EXISTS (
     SELECT FROM taskqueue_task above WHERE above.id = task.parent_id AND above.finished_at IS NULL
 )
@@ -245,6 +246,17 @@ DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
     WHERE worker.ended_at < statement_timestamp() - %(keep)s::interval
         AND NOT EXISTS (SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running')
     ORDER BY worker.id LIMIT 100
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+
+# There are no more of them than people have started: the oldest first.
+PRUNE_OPERATIONS: Final = """
+DELETE FROM taskqueue_operation WHERE id = ANY (ARRAY(
+    SELECT id FROM taskqueue_operation
+    WHERE finished_at < statement_timestamp() - %(keep)s::interval
+    ORDER BY id LIMIT 100
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1
