@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.db import router, transaction
 from django.db.models.functions import Now
@@ -17,16 +18,26 @@ from taskqueue.models import Gate, Pipeline, PipelineStep, Task, Trigger
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import Limit, On, Rate, Retry, is_event_name
 
+MANNER: Final = 1
+"""How things are written. Raised when that changes, so that all are written anew."""
+
 
 def mirror_pipelines() -> None:
     """Write what this process's code defines. A pipeline whose code is gone keeps its row: its tasks are still there.
 
     Two processes may do this at once, with the same code or during a deploy with different code: each pipeline is one
-    transaction, and the last one stands.
+    transaction, and the last one stands. What stands already is not written again.
     """
+    told = dict(Pipeline.objects.values_list("name", "mirrored"))
+    unchanged = []
     for definition in registry.all():
+        if told.get(definition.name) == digest_of(facts_about(definition), definition.known_steps()):
+            unchanged.append(definition.name)
+            continue
         with transaction.atomic():
             mirror_pipeline(definition)
+    if unchanged:
+        Pipeline.objects.filter(name__in=unchanged).update(updated_at=Now())
     mirror_step_rates()
     add_prunings()
 
@@ -47,31 +58,41 @@ def mirror_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = ()
 
 def mirror_pipeline(definition: PipelineDefinition) -> None:
     """Write one pipeline and its steps."""
+    facts, steps = facts_about(definition), definition.known_steps()
     pipeline, _created = Pipeline.objects.update_or_create(
-        name=definition.name,
-        defaults={
-            "description": definition.description,
-            "payload_schema": definition.payload.json_schema(),
-            "payload_example": definition.payload.example(),
-            "result_schema": definition.result.json_schema(),
-            "retry": waits_of(definition.retry),
-            "policies": described(definition.policies),
-            "version": definition.policies.version,
-            "fingerprint": fingerprint(definition),
-            "announces": definition.policies.announce,
-            "has_handlers": bool(definition.handlers),
-            "keep": definition.policies.keep,
-            "keep_for_ever": definition.policies.keep_for_ever,
-            "updated_at": Now(),
-        },
+        name=definition.name, defaults={**facts, "mirrored": digest_of(facts, steps), "updated_at": Now()}
     )
     mirror_limits(definition, pipeline)
     mirror_schedule(definition)
     mirror_triggers(definition, pipeline)
-    steps = definition.known_steps()
     for position, step in enumerate(steps):
         PipelineStep.objects.update_or_create(pipeline=pipeline, name=step.name, defaults=facts_of(step, position))
     pipeline.known_steps.exclude(name__in=[step.name for step in steps]).delete()
+
+
+def facts_about(definition: PipelineDefinition) -> dict[str, Any]:
+    """A pipeline's row. Limits, schedule and triggers follow from its policies."""
+    return {
+        "description": definition.description,
+        "payload_schema": definition.payload.json_schema(),
+        "payload_example": definition.payload.example(),
+        "result_schema": definition.result.json_schema(),
+        "retry": waits_of(definition.retry),
+        "policies": described(definition.policies),
+        "version": definition.policies.version,
+        "fingerprint": fingerprint(definition),
+        "announces": definition.policies.announce,
+        "has_handlers": bool(definition.handlers),
+        "keep": definition.policies.keep,
+        "keep_for_ever": definition.policies.keep_for_ever,
+    }
+
+
+def digest_of(facts: Mapping[str, Any], steps: Sequence[StepDefinition]) -> str:
+    """A digest of all that is written of a pipeline, and of how this version writes it."""
+    known = [(step.name, facts_of(step, position)) for position, step in enumerate(steps)]
+    words = json.dumps([MANNER, facts, known], default=plain, sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()
 
 
 def mirror_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:

@@ -34,6 +34,9 @@ class Pipeline(models.Model):
         null=True, blank=True, help_text="How long its ended tasks are kept, if the code says so."
     )
     keep_for_ever = models.BooleanField(default=False, db_default=False, help_text="Whether they are never pruned.")
+    mirrored = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="A digest of all that the code last said of it."
+    )
     paused_at = models.DateTimeField(null=True, blank=True)
     paused_by = models.CharField(max_length=150, blank=True, default="", db_default="")
     pause_reason = models.CharField(max_length=300, blank=True, default="", db_default="")

@@ -90,3 +90,21 @@ def test_a_pipeline_whose_code_is_gone_keeps_its_row():
     mirror_pipelines()
 
     assert Pipeline.objects.filter(name="mirror/gone").exists()
+
+
+def test_what_stands_is_not_written_again_and_what_changed_is(django_assert_max_num_queries):
+    mirror_pipelines()
+
+    with django_assert_max_num_queries(20):  # however many pipelines there are
+        mirror_pipelines()
+
+    @pipeline("mirror/newcomer")
+    def newcomer(order: Order) -> None:
+        """Comes later."""
+
+    mirror_pipelines()
+    assert Pipeline.objects.get(name="mirror/newcomer").description == "Comes later."
+
+    newcomer.definition.policies.__dict__["version"] = "2"
+    mirror_pipelines()
+    assert Pipeline.objects.get(name="mirror/newcomer").version == "2"
