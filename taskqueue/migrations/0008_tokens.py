@@ -15,16 +15,6 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.AlterModelOptions(
-            name="task",
-            options={
-                "permissions": [
-                    ("retry_task", "Can retry task"),
-                    ("cancel_task", "Can cancel task"),
-                    ("view_task_payload", "Can view payload and result of task"),
-                ]
-            },
-        ),
         migrations.CreateModel(
             name="PipelineRight",
             fields=[

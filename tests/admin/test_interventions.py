@@ -82,7 +82,10 @@ def test_retrying_keeps_the_finished_steps_and_is_written_down(operator, failed)
     assert response.redirect_chain == [(page_of(failed), 302)]
     assert messages_of(response) == ["The task is queued again."]
     assert reload(failed).status == "queued"
-    assert list(Step.objects.values_list("key", flat=True)) == ["simulate-processing", "simulate-delay"]
+    assert list(Step.objects.order_by("pk").values_list("key", flat=True)) == [
+        "simulate-processing",
+        "simulate-delay",
+    ]
     assert log() == [("olga", str(failed.pk), "Retried; it was failed.")]
     assert "olga Retried; it was failed. just now" in text_of(response)
 

@@ -29,7 +29,7 @@ def small_batches(monkeypatch):
 
 
 def plan(selection: Selection, verb: OperationVerb, *, reason: str = "the bank is back") -> Operation:
-    user, _made = User.objects.get_or_create(username="olga")
+    user, _made = User.objects.get_or_create(username="olga", is_superuser=True)
     return operations.plan(selection, verb=verb, query="?", reason=reason, user=user.pk, by="olga")
 
 

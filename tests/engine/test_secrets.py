@@ -118,8 +118,8 @@ def test_who_may_not_see_payloads_sees_no_secret_anywhere(sign_in, fail):
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_an_export_has_none_for_who_may_not_see_payloads(sign_in, form):
     run(sign_in, "charge")
-    response = staff("view_task").get(f"/admin/taskqueue/task/export/{form}/")
-    text = b"".join(response).decode()
+    response: Any = staff("view_task").get(f"/admin/taskqueue/task/export/{form}/")
+    text = b"".join(response.streaming_content).decode()
 
     assert "Permanent" in text
     assert PASSWORD not in text
