@@ -76,14 +76,15 @@ class PipelineLimits:
         """Change how many tasks and steps there may be at a time."""
         if not request.user.has_perm(CHANGE_GATE):
             raise PermissionDenied
-        gate = Gate.objects.filter(pk=unquote(object_id)).first()
+        gate = Gate.objects.filter(pk=unquote(object_id).replace("\0", "")).first()
         return self.changed(request, object_id, None if gate is None else PlacesForm(request.POST, instance=gate))
 
     def starts_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Change the rate of its starts."""
         if not request.user.has_perm(CHANGE_RATE):
             raise PermissionDenied
-        gate = Gate.objects.select_related("rate").filter(pk=unquote(object_id), rate__isnull=False).first()
+        name = unquote(object_id).replace("\0", "")
+        gate = Gate.objects.select_related("rate").filter(pk=name, rate__isnull=False).first()
         return self.changed(request, object_id, None if gate is None else StartsForm(request.POST, instance=gate.rate))
 
     def changed(self, request: HttpRequest, object_id: str, form: PlacesForm | StartsForm | None) -> HttpResponse:
@@ -93,8 +94,17 @@ class PipelineLimits:
         elif not form.is_valid():
             return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
         elif form.changed_data:
+<<<<<<< HEAD
             pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id))
             written(pipeline, form, doer=doer_of(request))
+=======
+            with transaction.atomic():
+                written(form)
+                pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id).replace("\0", ""))
+                LogEntry.objects.log_actions(
+                    request.user.pk or 0, [pipeline], CHANGE, sentence_of(form), single_object=True
+                )
+>>>>>>> 0bd3c482decc2702757f08c34212690da39b2707
             self.message_user(request, "The limits are changed. They hold from the next start on.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))
 
