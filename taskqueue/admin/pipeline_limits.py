@@ -94,17 +94,8 @@ class PipelineLimits:
         elif not form.is_valid():
             return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
         elif form.changed_data:
-<<<<<<< HEAD
-            pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id))
+            pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id).replace("\0", ""))
             written(pipeline, form, doer=doer_of(request))
-=======
-            with transaction.atomic():
-                written(form)
-                pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id).replace("\0", ""))
-                LogEntry.objects.log_actions(
-                    request.user.pk or 0, [pipeline], CHANGE, sentence_of(form), single_object=True
-                )
->>>>>>> 0bd3c482decc2702757f08c34212690da39b2707
             self.message_user(request, "The limits are changed. They hold from the next start on.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))
 

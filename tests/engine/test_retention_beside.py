@@ -88,11 +88,7 @@ def test_a_task_stays_until_its_end_has_been_counted():
     task = loud.enqueue()
     work()
     advance(minutes=6)
-<<<<<<< HEAD
-    ended_at = Task.objects.get().finished_at
-=======
     ended_at = Task.objects.get(pk=task.pk).finished_at
->>>>>>> 0bd3c482decc2702757f08c34212690da39b2707
     assert ended_at is not None
     RollupMark.objects.update_or_create(
         pk=1, defaults={"closed_until": ended_at - timedelta(minutes=1), "rolled_until": ended_at}
