@@ -20,7 +20,7 @@ class PipelineRightAdmin(ChangeableAdmin[PipelineRight]):
     list_display = ("pipeline", "shown_who", *Deed)
     list_select_related = ("user", "group")
     ordering = ("pipeline_id", "pk")
-    search_fields = ("pipeline_id__startswith",)
+    search_fields = ("pipeline__name__startswith",)
     search_help_text = "Finds pipelines whose names begin with what you type."
     raw_id_fields = ("user",)
     fieldsets = (

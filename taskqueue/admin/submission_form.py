@@ -92,7 +92,7 @@ class SubmissionForm(forms.Form):
     def clean_priority(self) -> int:
         """A whole number; the engine has its bounds."""
         text = self.cleaned_data["priority"].strip() or "0"
-        if not WHOLE.fullmatch(text):
+        if not WHOLE.fullmatch(text) or len(text) >= 1000:
             raise ValidationError("The priority is a whole number.")
         return int(text)
 

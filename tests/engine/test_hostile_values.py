@@ -117,14 +117,16 @@ def cyclic():
     return loop
 
 
-UNFIT: Any = {"name": Odd()}
-
-
 def deep(levels):
     value: Any = 0
     for _ in range(levels):
         value = {"in": [value]}
     return value
+
+
+def ill_made():
+    fields: dict[str, Any] = {"name": Odd()}
+    return Model.model_construct(**fields)
 
 
 ODD = [
@@ -134,7 +136,7 @@ ODD = [
     lambda: -math.inf, lambda: 10**5000, lambda: -(10**4000), lambda: cyclic(), lambda: deep(90), lambda: deep(150),
     lambda: deep(5000), lambda: datetime.max.replace(tzinfo=UTC), lambda: datetime.min.replace(tzinfo=UTC),
     lambda: date.max, lambda: timedelta.max, lambda: UUID(int=0), lambda: Model(name="\x00"),
-    lambda: Model.model_construct(**UNFIT),
+    lambda: ill_made(),
     lambda: [Odd()] * 100, lambda: sys, lambda: NotImplemented, lambda: ..., lambda: ValueError("\x00"),
     lambda: {"a": {"b": [1, Odd()]}}, lambda: memoryview(b"a"), lambda: range(3), lambda: "\ud800\udc00",
     lambda: 5e-324,
