@@ -6,7 +6,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from taskqueue.admin.live import HEADER, LiveRegions, regions_of
+from taskqueue.live import HEADER, LiveRegions, regions_of
 from taskqueue.models import Task
 
 LIST = "/admin/taskqueue/worker/"
