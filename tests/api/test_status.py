@@ -57,7 +57,10 @@ def test_the_end_of_the_task_ends_the_wait_and_no_transaction_is_held(api):
 
     def cancel() -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'")
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE state = 'idle in transaction' AND datname = current_database()"
+            )
             in_transaction.append(cursor.fetchone()[0])
         control.cancel(task.pk)
         connection.close()

@@ -93,7 +93,8 @@ def wait_until_somebody_waits_for_a_lock() -> None:
     with connection.cursor() as cursor:
         for _ in range(2000):
             cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pg_sleep(0.01) IS NOT NULL"
+                "SELECT count(*) FROM pg_stat_activity "
+                "WHERE wait_event_type = 'Lock' AND datname = current_database() AND pg_sleep(0.01) IS NOT NULL"
             )
             if cursor.fetchone()[0]:
                 return
