@@ -9,7 +9,7 @@ from demo.settings import *  # noqa: F403
 # A worker starts in half the time without the faces, and these tests start many.
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_q", "taskqueue", "tests.workers"]
 ROOT_URLCONF = "tests.workers.settings"
-MIDDLEWARE: list[str] = []
+MIDDLEWARE = []
 urlpatterns: list[object] = []
 DATABASES = {"default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER_TEST_DATABASE"]}}
 TASKQUEUE = {
