@@ -107,8 +107,10 @@ def test_every_page_of_operations_fits_its_window(operator: Page, width, scheme)
     operator.emulate_media(color_scheme=scheme)
     operator.goto(f"{LIST}?status=failed")
     operator.get_by_role("link", name="Retry all that match…").click()
+    expect(operator.locator("h1")).to_have_text("Retry 3 tasks")
     assert operator.evaluate("document.documentElement.scrollWidth") <= width
     operator.get_by_role("button", name="Retry 3 tasks").click()
+    expect(operator.locator(".tq-progress")).to_be_visible()
     assert operator.evaluate("document.documentElement.scrollWidth") <= width
     operator.goto("/admin/taskqueue/operation/")
     assert operator.evaluate("document.documentElement.scrollWidth") <= width

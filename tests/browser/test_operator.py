@@ -122,8 +122,9 @@ def test_edits_the_payload_of_a_failed_task_makes_a_mistake_corrects_it_and_runs
 
 
 def test_reads_what_a_step_logged_and_which_code_failed(operator: Page, failed):
-    operator.goto(f"{LIST}{failed.pk}/change/#step-1")
+    operator.goto(f"{LIST}{failed.pk}/change/#step-2")
 
+    expect(operator.locator("#step-2")).to_have_attribute("open", "")  # as the address asks
     expect(operator.locator("#step-3")).to_have_attribute("open", "")
     expect(operator.locator("#step-3 .tq-track .tq-bar")).to_have_count(1)
     operator.locator("#step-1 summary").first.press("Enter")
