@@ -14,10 +14,11 @@ from django.db.models.functions import Now
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
 from taskqueue.engine.retention import add_prunings
 from taskqueue.engine.schedules import mirror_schedule
-from taskqueue.models import Gate, Pipeline, PipelineStep, Task, Trigger
+from taskqueue.models import Gate, Pipeline, PipelineStep, Schedule, Task, Trigger
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import Limit, On, Rate, Retry, is_event_name
 
+DECLARED: Final = ("key", "declared_count", "declared_per", "declared_burst")
 MANNER: Final = 1
 """How things are written. Raised when that changes, so that all are written anew."""
 
@@ -29,9 +30,12 @@ def mirror_pipelines() -> None:
     transaction, and the last one stands. What stands already is not written again.
     """
     told = dict(Pipeline.objects.values_list("name", "mirrored"))
+    gated = set(Gate.objects.values_list("pipeline_id", flat=True))
+    clocked = set(Schedule.objects.values_list("pipeline_id", flat=True))
     unchanged = []
     for definition in registry.all():
-        if told.get(definition.name) == digest_of(facts_about(definition), definition.known_steps()):
+        is_whole = definition.name in gated and (definition.policies.cron is None or definition.name in clocked)
+        if is_whole and told[definition.name] == digest_of(facts_about(definition), definition.known_steps()):
             unchanged.append(definition.name)
             continue
         with transaction.atomic():
@@ -44,9 +48,11 @@ def mirror_pipelines() -> None:
 
 def mirror_step_rates() -> None:
     """Write the rates that steps declare, whether or not a pipeline is known to call them."""
+    told = {row[0]: row[1:] for row in RateRow.objects.values_list("name", *DECLARED)}
     for step in registry.steps():
-        if isinstance(step.rate, Rate):
-            mirror_rate(step.rate_name, step.rate)
+        rate = step.rate
+        if isinstance(rate, Rate) and told.get(step.rate_name) != (rate.key, rate.count, rate.per, rate.burst):
+            mirror_rate(step.rate_name, rate)
 
 
 def mirror_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = (), **_signal: object) -> None:
