@@ -16,6 +16,7 @@ from taskqueue.admin.asked import PARAMETERS
 from taskqueue.admin.previews import DONE
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
+from taskqueue.engine import deeds
 from taskqueue.engine.operations import ELIGIBLE, NEEDS
 from taskqueue.engine.rights import Rights
 from taskqueue.models import Task
@@ -33,17 +34,17 @@ class BulkActions(ReadOnlyAdmin[Task]):
     @admin.action(description="Retry selected tasks", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Retry each; finished steps are kept."""
-        return self.intervene(request, interventions.retry, OperationVerb.RETRY)
+        return self.intervene(request, deeds.retry, OperationVerb.RETRY)
 
     @admin.action(description="Cancel selected tasks", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Cancel each."""
-        return self.intervene(request, interventions.cancel, OperationVerb.CANCEL)
+        return self.intervene(request, deeds.cancel, OperationVerb.CANCEL)
 
     @admin.action(description="Rerun selected tasks", permissions=["rerun"])
     def rerun_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Make a new task of each."""
-        return self.intervene(request, interventions.rerun, OperationVerb.RERUN)
+        return self.intervene(request, deeds.rerun, OperationVerb.RERUN)
 
     def intervene(self, request: HttpRequest, deed: Any, verb: OperationVerb) -> HttpResponse | None:
         """Do something to each of the ticked tasks, and give an exact account; of all that match make a preview."""
@@ -57,7 +58,7 @@ class BulkActions(ReadOnlyAdmin[Task]):
             return None
         rights = Rights(request.user)
         rights.know_all()
-        allowed = interventions.permitted(partial(deed, user=request.user.pk), NEEDS[verb], rights)
+        allowed = interventions.permitted(partial(deed, doer=interventions.doer_of(request)), NEEDS[verb], rights)
         tally = interventions.for_each(sorted(chosen, reverse=True), allowed)
         self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
         return None

@@ -9,11 +9,11 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_POST
+from django.urls import URLPattern, reverse
 
 from taskqueue.admin import formats
 from taskqueue.admin.interventions import doer_of
+from taskqueue.admin.pages import posted_to
 from taskqueue.engine import deeds
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker
@@ -32,14 +32,7 @@ class Drains:
     def get_urls(self) -> list[URLPattern]:
         """Both before the stock ones, which would take them for ids."""
         views = {"drain": self.drain_view, "resume": self.resume_view}
-        ours = [
-            path(
-                f"<int:worker_id>/{noun}/",
-                self.admin_site.admin_view(require_POST(view)),
-                name=f"taskqueue_worker_{noun}",
-            )
-            for noun, view in views.items()
-        ]
+        ours = posted_to(self, "worker", views, place="<int:worker_id>")
         return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
 
     def drain_view(self, request: HttpRequest, worker_id: int) -> HttpResponse:

@@ -10,10 +10,10 @@ from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from taskqueue.admin.interventions import doer_of
+from taskqueue.admin.pages import framed
 from taskqueue.engine import deeds
 from taskqueue.engine.deeds import Doer
 from taskqueue.errors import InvalidEvent, TaskqueueError, Unstorable
@@ -77,16 +77,11 @@ class EventSending:
         if form.is_valid() and (event := sent(form, doer=doer_of(request))) is not None:
             self.message_user(request, *account_of(event))
             return HttpResponseRedirect(reverse("admin:taskqueue_event_change", args=[event.pk]))
-        request.current_app = self.admin_site.name
         context = {
-            **self.admin_site.each_context(request),
-            "title": "Send an event",
-            "opts": self.opts,
-            "media": self.media,
             "form": form,
             "names": Trigger.objects.order_by("event").values_list("event", flat=True).distinct()[:NAMES_SHOWN],
         }
-        return TemplateResponse(request, "admin/taskqueue/event/send.html", context)
+        return framed(self, request, "event/send.html", "Send an event", context)
 
 
 def initial_of(request: HttpRequest) -> dict[str, str]:

@@ -11,12 +11,12 @@ from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_POST
+from django.urls import URLPattern, reverse
 
 from taskqueue.admin import formats
 from taskqueue.admin.budgets import Budget, budget_of
 from taskqueue.admin.interventions import doer_of
+from taskqueue.admin.pages import named, posted_to
 from taskqueue.admin.submission_form import seconds_in
 from taskqueue.engine import deeds, limits
 from taskqueue.engine.deeds import Doer
@@ -57,14 +57,7 @@ class Holds:
     def get_urls(self) -> list[URLPattern]:
         """Both before the stock ones, which would take them for names."""
         views = {"hold": self.hold_view, "lift": self.lift_view}
-        ours = [
-            path(
-                f"<path:object_id>/{noun}/",
-                self.admin_site.admin_view(require_POST(view)),
-                name=f"taskqueue_rate_{noun}",
-            )
-            for noun, view in views.items()
-        ]
+        ours = posted_to(self, "rate", views)
         return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
 
     def hold_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -95,7 +88,7 @@ class Holds:
         """The rate, for those who may change it."""
         if not request.user.has_perm(NEEDS):
             raise PermissionDenied
-        return Rate.objects.filter(pk=unquote(object_id).replace("\0", "")).first()
+        return Rate.objects.filter(pk=named(object_id)).first()
 
     def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say that there is no such rate, on the list."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
 
 from taskqueue.admin import formats
-from taskqueue.engine import control, deeds, queries
+from taskqueue.engine import queries
 from taskqueue.engine.deeds import Doer
 from taskqueue.engine.rights import Deed, Rights
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
@@ -35,33 +34,6 @@ class Tally:
         parts = [f"{formats.count_of(self.done, 'task')} {done}."] if self.done or not self.refused else []
         parts += [f"{formats.count_of(number, 'task')} not {done}: {why}" for why, number in self.refused.most_common()]
         return " ".join(parts)
-
-
-def retry(task_id: UUID, *, user: int, from_step: str | None = None) -> Task:
-    """Queue an ended task again, on the record of a user.
-
-    Raises:
-        TaskNotFound, UnknownStep, NotRetryable
-    """
-    return deeds.retry(task_id, doer=Doer(user), from_step=from_step)
-
-
-def cancel(task_id: UUID, *, user: int, reason: str = "") -> Task:
-    """End a task that has not ended, on the record of a user.
-
-    Raises:
-        TaskNotFound, NotCancellable
-    """
-    return deeds.cancel(task_id, doer=Doer(user), reason=reason)
-
-
-def rerun(task_id: UUID, *, user: int, payload: Any = control.SAME) -> Task:
-    """Make a new task from an old one's payload, or from another one in its place, on the record of a user.
-
-    Raises:
-        TaskNotFound, UnknownPipeline, InvalidPayload
-    """
-    return deeds.rerun(task_id, doer=Doer(user), payload=payload)
 
 
 def doer_of(request: HttpRequest) -> Doer:

@@ -11,15 +11,15 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods
 
 from taskqueue.admin import formats, markup, previews
 from taskqueue.admin.asked import asked_of
 from taskqueue.admin.interventions import doer_of
+from taskqueue.admin.pages import framed, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
 from taskqueue.engine import deeds, operations, selections
@@ -89,7 +89,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
                 view(require_http_methods(["GET", "HEAD", "POST"])(self.new_view)),
                 name="taskqueue_operation_new",
             ),
-            path("<uuid:operation_id>/abort/", view(require_POST(self.abort_view)), name="taskqueue_operation_abort"),
+            *posted_to(self, "operation", {"abort": self.abort_view}, place="<uuid:operation_id>"),
             *super().get_urls(),
         ]
 
@@ -167,9 +167,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
 
     def answer(self, request: HttpRequest, template: str, title: str, context: dict[str, Any]) -> HttpResponse:
         """A page of this admin."""
-        request.current_app = self.admin_site.name
-        shared = {**self.admin_site.each_context(request), "title": title, "opts": self.opts, "media": self.media}
-        return TemplateResponse(request, f"admin/taskqueue/operation/{template}", {**shared, **context})
+        return framed(self, request, f"operation/{template}", title, context)
 
 
 def may(request: HttpRequest, verb: OperationVerb) -> bool:

@@ -9,11 +9,10 @@ from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_POST
+from django.urls import URLPattern, reverse
 
 from taskqueue.admin.interventions import doer_of
+from taskqueue.admin.pages import framed, named, posted_to
 from taskqueue.engine import deeds
 from taskqueue.errors import TaskqueueError, UnknownPipeline
 from taskqueue.models import Pipeline
@@ -34,14 +33,7 @@ class Pauses:
     def get_urls(self) -> list[URLPattern]:
         """Both before the stock ones, which would take them for names."""
         views = {"pause": self.pause_view, "resume": self.resume_view}
-        ours = [
-            path(
-                f"<path:object_id>/{noun}/",
-                self.admin_site.admin_view(require_POST(view)),
-                name=f"taskqueue_pipeline_{noun}",
-            )
-            for noun, view in views.items()
-        ]
+        ours = posted_to(self, "pipeline", views)
         return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
 
     def pause_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -57,21 +49,16 @@ class Pauses:
 
     def ask(self, request: HttpRequest, object_id: str, *, was_asked: bool) -> HttpResponse:
         """Ask why, for those who ask why their tasks wait."""
-        pipeline = Pipeline.objects.filter(pk=unquote(object_id).replace("\0", "")).only("name").first()
+        pipeline = Pipeline.objects.filter(pk=named(object_id)).only("name").first()
         if pipeline is None:
             self.message_user(request, f"There is no pipeline {unquote(object_id)}.", messages.WARNING)
             return HttpResponseRedirect(LIST())
-        request.current_app = self.admin_site.name
         context = {
-            **self.admin_site.each_context(request),
-            "title": f"Pause {pipeline.name}",
-            "opts": self.opts,
-            "media": self.media,
             "pipeline": pipeline,
             "was_asked": was_asked,
             "back": LIST() if request.GET.get("back") == "list" else page_of(pipeline),
         }
-        return TemplateResponse(request, "admin/taskqueue/pipeline/pause.html", context)
+        return framed(self, request, "pipeline/pause.html", f"Pause {pipeline.name}", context)
 
     def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let it go on."""
@@ -81,7 +68,7 @@ class Pauses:
         """Do one of them, write down who did it, and show the pipeline, or the list if that was in view."""
         if not request.user.has_perm(NEEDS):
             raise PermissionDenied
-        name, doer = unquote(object_id), doer_of(request)
+        name, doer = named(object_id), doer_of(request)
         back = LIST() if request.GET.get("back") == "list" else reverse(PAGE, args=[object_id])
         try:
             if reason is None:

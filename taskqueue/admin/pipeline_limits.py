@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_POST
+from django.urls import URLPattern, reverse
 
 from taskqueue.admin import formats
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.limits import NUMBERS, GateForm, RateForm
+from taskqueue.admin.pages import named, posted_to
 from taskqueue.engine import deeds, limits
 from taskqueue.engine.deeds import Doer
 from taskqueue.models import Gate, Pipeline, Rate
@@ -62,28 +61,21 @@ class PipelineLimits:
     def get_urls(self) -> list[URLPattern]:
         """Both before the stock ones, which would take them for names."""
         views = {"places": self.places_view, "starts": self.starts_view}
-        ours = [
-            path(
-                f"<path:object_id>/{noun}/",
-                self.admin_site.admin_view(require_POST(view)),
-                name=f"taskqueue_pipeline_{noun}",
-            )
-            for noun, view in views.items()
-        ]
+        ours = posted_to(self, "pipeline", views)
         return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
 
     def places_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Change how many tasks and steps there may be at a time."""
         if not request.user.has_perm(CHANGE_GATE):
             raise PermissionDenied
-        gate = Gate.objects.filter(pk=unquote(object_id).replace("\0", "")).first()
+        gate = Gate.objects.filter(pk=named(object_id)).first()
         return self.changed(request, object_id, None if gate is None else PlacesForm(request.POST, instance=gate))
 
     def starts_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Change the rate of its starts."""
         if not request.user.has_perm(CHANGE_RATE):
             raise PermissionDenied
-        name = unquote(object_id).replace("\0", "")
+        name = named(object_id)
         gate = Gate.objects.select_related("rate").filter(pk=name, rate__isnull=False).first()
         return self.changed(request, object_id, None if gate is None else StartsForm(request.POST, instance=gate.rate))
 
@@ -94,7 +86,7 @@ class PipelineLimits:
         elif not form.is_valid():
             return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
         elif form.changed_data:
-            pipeline = Pipeline.objects.only("pk").get(pk=unquote(object_id).replace("\0", ""))
+            pipeline = Pipeline.objects.only("pk").get(pk=named(object_id))
             written(pipeline, form, doer=doer_of(request))
             self.message_user(request, "The limits are changed. They hold from the next start on.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))

@@ -12,11 +12,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from taskqueue.admin import formats, step_graph
 from taskqueue.admin.limits import rate_in_words
+from taskqueue.admin.pages import framed
 from taskqueue.admin.pauses import Pauses
 from taskqueue.admin.pipeline_columns import PAUSE, RUN, PipelineChangeList, PipelineColumns, pause_of, switch_of
 from taskqueue.admin.pipeline_limits import CHANGE_GATE, CHANGE_RATE, PipelineLimits, PlacesForm, StartsForm
@@ -78,17 +78,8 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
         if page is None:
             self.message_user(request, f"There is no pipeline {name}.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_changelist"))
-        request.current_app = self.admin_site.name
-        context = {
-            **self.admin_site.each_context(request),
-            "title": name,
-            "opts": self.opts,
-            "media": self.media,
-            **shown(page, request.user),
-            **forms_of(page, request.user),
-            **(forms or {}),
-        }
-        return TemplateResponse(request, "admin/taskqueue/pipeline/change_form.html", context)
+        context = {**shown(page, request.user), **forms_of(page, request.user), **(forms or {})}
+        return framed(self, request, "pipeline/change_form.html", name, context)
 
 
 def shown(page: PipelinePage, user: Any) -> dict[str, Any]:

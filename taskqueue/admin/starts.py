@@ -10,13 +10,13 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import BooleanField, Case, OuterRef, QuerySet, Subquery, When
 from django.db.models.functions import JSONObject, Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST
 
 from taskqueue.admin import formats, interventions, markup
 from taskqueue.admin.filters import KnownChoices, PipelineFilter
+from taskqueue.admin.pages import named, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.engine import deeds
 from taskqueue.engine.rights import Deed, Rights
@@ -97,14 +97,13 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
 
     def get_urls(self) -> list[URLPattern]:
         """The button's address before the stock ones, which would take it for a name."""
-        view = self.admin_site.admin_view(require_POST(self.run_view))
-        return [path("<path:object_id>/run/", view, name="taskqueue_schedule_run"), *super().get_urls()]
+        return [*posted_to(self, "schedule", {"run": self.run_view}), *super().get_urls()]
 
     def run_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Make a task as the next tick would, on the record of a user; the clock goes on as it would have."""
         if not request.user.has_perm(RUN):
             raise PermissionDenied
-        schedule = Schedule.objects.filter(pk=unquote(object_id).replace("\0", "")).first()
+        schedule = Schedule.objects.filter(pk=named(object_id)).first()
         if schedule is None:
             self.message_user(request, f"No clock starts {unquote(object_id)}.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))

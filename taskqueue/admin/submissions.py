@@ -10,10 +10,10 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from taskqueue.admin.interventions import doer_of
+from taskqueue.admin.pages import framed
 from taskqueue.admin.submission_form import SubmissionForm
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine import deeds
@@ -60,18 +60,13 @@ class Submissions:
 
     def show_form(self, request: HttpRequest, definition: PipelineDefinition, form: SubmissionForm) -> HttpResponse:
         """The page, with everything that was typed."""
-        request.current_app = self.admin_site.name
         context = {
-            **self.admin_site.each_context(request),
-            "title": f"Submit a task of {definition.name}",
-            "opts": self.opts,
-            "media": self.media,
             "pipeline": definition.name,
             "paused": Pipeline.objects.filter(pk=definition.name, paused_at__isnull=False).first(),
             "description": definition.description,
             "form": form,
         }
-        return TemplateResponse(request, "admin/taskqueue/pipeline/submit.html", context)
+        return framed(self, request, "pipeline/submit.html", f"Submit a task of {definition.name}", context)
 
 
 def submitted(definition: PipelineDefinition, form: SubmissionForm, *, doer: Doer) -> Task | None:

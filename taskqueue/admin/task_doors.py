@@ -8,14 +8,15 @@ from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotFound, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
-from taskqueue.admin import covered, formats, interventions
+from taskqueue.admin import covered, formats
+from taskqueue.admin.interventions import doer_of
+from taskqueue.admin.pages import framed
 from taskqueue.admin.rerun_form import RerunForm
 from taskqueue.admin.step_reads import text_of
-from taskqueue.engine import queries, sights
+from taskqueue.engine import deeds, queries, sights
 from taskqueue.engine.rights import Rights, Sight
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Step, Task
@@ -79,22 +80,18 @@ class TaskDoors:
 
     def rerun_with(self, task: Task, request: HttpRequest, payload: Any) -> Task:
         """Make the new task, on the record of the user."""
-        return interventions.rerun(task.pk, user=request.user.pk or 0, payload=payload)
+        return deeds.rerun(task.pk, doer=doer_of(request), payload=payload)
 
     def edit_page(self: Any, request: HttpRequest, task: Task, form: RerunForm) -> HttpResponse:
         """The form's page."""
-        request.current_app = self.admin_site.name
+        title = f"Edit and rerun {task.pipeline_id} {task.key}".strip()
         context = {
-            **self.admin_site.each_context(request),
-            "title": f"Edit and rerun {task.pipeline_id} {task.key}".strip(),
-            "opts": self.opts,
-            "media": self.media,
             "task": task,
             "original": formats.excerpt(task.payload),
             "form": form,
             "is_checked": request.method == "POST" and not form.faults,
         }
-        return TemplateResponse(request, "admin/taskqueue/task/rerun.html", context)
+        return framed(self, request, "task/rerun.html", title, context)
 
 
 def stored(object_id: str, what: str, rights: Rights) -> str | None:

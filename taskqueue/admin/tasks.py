@@ -11,20 +11,19 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_POST
+from django.urls import URLPattern, reverse
 
 from taskqueue.admin import columns, filters, interventions, markup, searches
 from taskqueue.admin.bulk import BulkActions
 from taskqueue.admin.buttons import Rights, buttons_of, neighbours_of, why_no_retry_from
 from taskqueue.admin.exports import Exports
 from taskqueue.admin.facts import deeds_of, facts_of
+from taskqueue.admin.pages import framed, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.task_doors import TaskDoors
 from taskqueue.admin.task_list import TaskChangeList
 from taskqueue.admin.task_page import TaskPage, page_of
-from taskqueue.engine import rights
+from taskqueue.engine import deeds, rights
 from taskqueue.engine.rights import Deed
 from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
@@ -88,14 +87,7 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
     def get_urls(self) -> list[URLPattern]:
         """The buttons' addresses, before the stock ones, which would take them for ids."""
         nouns = {"retry": self.retry_view, "cancel": self.cancel_view, "rerun": self.rerun_view}
-        ours = [
-            path(
-                f"<path:object_id>/{noun}/",
-                self.admin_site.admin_view(require_POST(view)),
-                name=f"taskqueue_task_{noun}",
-            )
-            for noun, view in nouns.items()
-        ]
+        ours = posted_to(self, "task", nouns)
         return ours + super().get_urls()
 
     def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -104,14 +96,14 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
             raise PermissionDenied
         from_step = request.POST.get("from_step", "").replace("\0", "") or None
         sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
-        verb = partial(interventions.retry, from_step=from_step)
+        verb = partial(deeds.retry, from_step=from_step)
         return self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task, for a reason if the form has one."""
         if not self.rights(request).cancel:
             raise PermissionDenied
-        verb = partial(interventions.cancel, reason=request.POST.get("reason", "").strip()[:300])
+        verb = partial(deeds.cancel, reason=request.POST.get("reason", "").strip()[:300])
         return self.answer(request, object_id, verb, Deed.CANCEL, "cancel", "The task is cancelled.")
 
     def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -119,13 +111,15 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         if not self.rights(request).rerun:
             raise PermissionDenied
         sentence = "This is a new task from the same payload."
-        return self.answer(request, object_id, interventions.rerun, Deed.RUN, "rerun", sentence)
+        return self.answer(request, object_id, deeds.rerun, Deed.RUN, "rerun", sentence)
 
     def answer(
         self, request: HttpRequest, object_id: str, verb: Any, deed: Deed, infinitive: str, sentence: str
     ) -> HttpResponse:
         """Do something to one task and show it, or say why it could not be done."""
-        allowed = interventions.permitted(partial(verb, user=request.user.pk), deed, rights.Rights(request.user))
+        allowed = interventions.permitted(
+            partial(verb, doer=interventions.doer_of(request)), deed, rights.Rights(request.user)
+        )
         try:
             task = allowed(UUID(object_id))
         except (ValueError, TaskNotFound):
@@ -152,17 +146,13 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
             page = page_of(UUID(object_id), rights.Rights(request.user), show_all=show_all)
         except (ValueError, TaskNotFound):
             return self.not_found(request, object_id)
-        request.current_app = self.admin_site.name
+        title = f"{page.task.pipeline_id} {page.task.key}".strip()
         context = {
-            **self.admin_site.each_context(request),
-            "title": f"{page.task.pipeline_id} {page.task.key}".strip(),
-            "opts": self.opts,
-            "media": self.media,
             **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),
             "show_all": show_all,
             **(extra_context or {}),
         }
-        return TemplateResponse(request, "admin/taskqueue/task/change_form.html", context)
+        return framed(self, request, "task/change_form.html", title, context)
 
     def not_found(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say that there is no such task, on the list."""

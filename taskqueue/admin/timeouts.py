@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
 from taskqueue.admin.asked import AGES
+from taskqueue.admin.pages import framed
 from taskqueue.conf import settings
 from taskqueue.engine.patience import bound_reads, ran_out_of_time
 
@@ -48,12 +49,5 @@ def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
         for name in ("p", "created_at__gte", "created_at__lt"):
             query.pop(name, None)
         narrower.append((label, query.urlencode()))
-    context = {
-        **admin.admin_site.each_context(request),
-        "title": "Too broad",
-        "opts": admin.opts,
-        "seconds": settings().DASHBOARD_TIMEOUT.total_seconds(),
-        "narrower": narrower,
-    }
-    request.current_app = admin.admin_site.name
-    return TemplateResponse(request, "admin/taskqueue/too_broad.html", context, status=503)
+    context = {"seconds": settings().DASHBOARD_TIMEOUT.total_seconds(), "narrower": narrower}
+    return framed(admin, request, "too_broad.html", "Too broad", context, status=503)

@@ -13,11 +13,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, interventions, markup
+from taskqueue.admin.pages import framed
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.engine import tokens
 from taskqueue.models import Token
@@ -78,7 +78,6 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
         "shown_use",
     )
     actions = ("revoke_selected",)
-    add_form_template = "admin/taskqueue/token/add_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
         """Tokens with the database's present moment."""
@@ -98,17 +97,14 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
             raise PermissionDenied
         form = TokenForm(request.POST if request.method == "POST" else None, maker=request.user)
         token, secret = self.issue(request, form) if form.is_bound and form.is_valid() else (None, "")
+        title = "Add token" if token is None else f"Token {token.name}"
         context = {
-            **self.admin_site.each_context(request),
-            "title": "Add token" if token is None else f"Token {token.name}",
-            "opts": self.opts,
-            "media": self.media,
             "form": form,
             "token": token,
             "secret": secret,
             "list_address": reverse("admin:taskqueue_token_changelist"),
         }
-        response = TemplateResponse(request, self.add_form_template, context)
+        response = framed(self, request, "token/add_form.html", title, context)
         response["Cache-Control"] = "no-store"
         return response
 
