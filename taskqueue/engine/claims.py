@@ -150,8 +150,7 @@ def array(texts: Iterable[str]) -> str:
 
 COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "branch", "depth", "echo", "group",
-    "gated", "steps_limited", "cron_at", "parent", "parent_key",
-    "cancel_grace",
+    "gated", "steps_limited", "cron_at", "parent", "parent_key", "cancel_grace",
 )  # fmt: skip
 """What a claim returns, as the lease calls it, before the place in the queue and the gate's name."""
 

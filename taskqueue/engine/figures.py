@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from taskqueue.engine.patience import bound_reads
 from taskqueue.engine.recovery import SILENCE
 from taskqueue.engine.statements import fetch
 from taskqueue.engine.statements import figures as statements
@@ -19,7 +20,7 @@ from taskqueue.models import Rollup
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import merged, percentile
 
-TIME_LIMIT: Final = "3s"
+TIME_LIMIT: Final = timedelta(seconds=3)
 """So long a statement of a page may take."""
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -136,7 +137,7 @@ def time_limit() -> Iterator[None]:
         django.db.OperationalError: one would have (`patience.ran_out_of_time`).
     """
     with transaction.atomic():
-        fetch(statements.TIME_LIMIT, {"most": TIME_LIMIT})
+        bound_reads(TIME_LIMIT)
         fetch(IN_ORDER, {})
         yield
 

@@ -31,6 +31,9 @@ logger = logging.getLogger("taskqueue.workers")
 MARGIN: Final = timedelta(seconds=5)
 """How much later the process is ended from C when its heart cannot do it, because a call holds the interpreter."""
 
+PATIENCE: Final = "1s"
+"""So long it waits for a lock on the task's row."""
+
 EXIT_CODE: Final = 70
 
 
@@ -68,7 +71,7 @@ class HardEnd:
         logger.error("Step %r of task %s does not end: worker %s ends with it.", doing.step, lease.task, lease.worker)
         try:
             with transaction.atomic():
-                statements.fetch("SELECT set_config('lock_timeout', '1s', true)", {})
+                statements.fetch(statements.BOUND_LOCKS, {"patience": PATIENCE})
                 write(stack)
         except Error as error:
             logger.warning("What step %r did could not be written: %s", doing.step, error)

@@ -11,11 +11,11 @@ from django.db.models.functions import Least, Now
 
 from taskqueue import codec, policies
 from taskqueue.engine import slots, statements
+from taskqueue.engine.intake import key_faults
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import Fault, InvalidLimit
 from taskqueue.models import Gate, Rate, RateUse
 
-KEY_MAX_LENGTH = 200
 LONGEST_HOLD = timedelta(days=3650)
 GATE_FIELDS = {
     "tasks": "declared_tasks",
@@ -123,9 +123,7 @@ def check_hold(rate: Rate, key: str, delay: timedelta, reason: str) -> None:
     if bool(key) != bool(rate.key):
         sentence = f"The rate is kept for each value of {rate.key}: say for which." if rate.key else "It has no key."
         faults.append(Fault("/key", sentence))
-    faults += [Fault("/key", fault.detail) for fault in codec.text_faults(key, "/key")]
-    if len(key) > KEY_MAX_LENGTH:
-        faults.append(Fault("/key", f"A key has at most {KEY_MAX_LENGTH} characters."))
+    faults += key_faults(key)
     if not timedelta(0) < delay <= LONGEST_HOLD:
         faults.append(Fault("/delay", f"A hold lasts from a moment to {LONGEST_HOLD.days:,} days."))
     if not reason.strip():

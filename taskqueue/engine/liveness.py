@@ -22,6 +22,7 @@ from taskqueue.engine import statements
 from taskqueue.engine.activity import Activity, Doing
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.hard_ends import HardEnd, arm
+from taskqueue.engine.logs import HEART
 from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, recover
 from taskqueue.engine.stacks import forget_own_file
 from taskqueue.engine.wakeups import CHANNEL
@@ -74,7 +75,7 @@ class Heart:
         self._returning: list[Lease] = []
         self._guard = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._live, name="taskqueue-heart", daemon=True)
+        self._thread = threading.Thread(target=self._live, name=HEART, daemon=True)
 
     def start(self) -> None:
         """Register this process and begin to beat.

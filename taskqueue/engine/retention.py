@@ -6,7 +6,7 @@ over until the next round. Each batch is one short transaction that waits for no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -114,38 +114,40 @@ def prune_others(after: UUID = BEGINNING) -> Batch:
 
 def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
     """Prune all ended tasks of a pipeline that are older than that, a batch at a time, as fast as it goes."""
-    after = BEGINNING
-    while True:
+
+    def prune(after: UUID) -> Batch:
         with transaction.atomic():
             batch = prune_batch(pipeline, keep, after)
             if batch.tasks:
                 statements.fetch(statements.COUNT_PRUNED, {"name": pipeline, "tasks": batch.tasks})
-        yield batch
-        if batch.is_last:
-            return
-        after = batch.after
+        return batch
+
+    return until_the_last(prune)
 
 
 def prune_all_others() -> Iterator[Batch]:
     """The same for what belongs to no pipeline."""
-    after = BEGINNING
-    while True:
-        with transaction.atomic():
-            batch = prune_others(after)
-        yield batch
-        if batch.is_last:
-            return
-        after = batch.after
+    return until_the_last(transaction.atomic(prune_others))
 
 
 def count_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
     """What `prune_all` would prune of tasks, without pruning anything."""
-    after = BEGINNING
-    while True:
+
+    def count(after: UUID) -> Batch:
         ((tasks, rows, last, is_last),) = statements.fetch(
             statements.COUNT_PRUNABLE, {"pipeline": pipeline, "keep": keep, "after": after}
         )
-        yield Batch(tasks, rows, last or after, is_last)
-        if is_last:
+        return Batch(tasks, rows, last or after, is_last)
+
+    return until_the_last(count)
+
+
+def until_the_last(do: Callable[[UUID], Batch]) -> Iterator[Batch]:
+    """Batch after batch, each behind the one before."""
+    after = BEGINNING
+    while True:
+        batch = do(after)
+        yield batch
+        if batch.is_last:
             return
-        after = last
+        after = batch.after

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Exists, F, Lookup, OuterRef, Q
 from django.db.models.functions import Now
 
+from taskqueue.engine import statements
 from taskqueue.ids import earliest_at, latest_at
 from taskqueue.models import Attempt, Pipeline, Task, Worker
 from taskqueue.states import TaskStatus
@@ -313,7 +313,6 @@ def newest() -> UUID | None:
 
 def database_now() -> datetime:
     """The database's present moment."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        ((now,),) = cursor.fetchall()
-    return now  # type: ignore[no-any-return]  # a cursor's rows have no types
+    now: datetime
+    ((now,),) = statements.fetch(statements.MOMENT, {})
+    return now

@@ -40,7 +40,6 @@ def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> 
     for step in steps:
         step.input = None if step.input is None else MASK
         step.output = None if step.output is None else MASK
-    for step in steps:
         step.logs = unsaid(step.logs)
     for attempt in attempts:
         attempt.logs = unsaid(attempt.logs)

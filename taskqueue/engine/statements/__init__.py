@@ -64,7 +64,7 @@ from taskqueue.engine.statements.families import (
     UNTOLD,
 )
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
-from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, NEXT_OPERATION, STATUS_COUNTS
+from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, MOMENT, NEXT_OPERATION, STATUS_COUNTS
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
 from taskqueue.engine.statements.pruning import (
     ADD_PRUNINGS,
@@ -102,6 +102,7 @@ from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, T
 from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE
 from taskqueue.engine.statements.tending import (
     BEAT,
+    BOUND_LOCKS,
     LOOK,
     PATIENCE,
     PROMOTE,
@@ -119,6 +120,7 @@ __all__ = [
     "BEAT",
     "BE_CHILD",
     "BOOKED",
+    "BOUND_LOCKS",
     "BOUND_READS",
     "BRANCHES_AT_WORK",
     "CANCELLED_BY",
@@ -169,6 +171,7 @@ __all__ = [
     "LOOK_BACK",
     "LOOK_BACK_FOR",
     "MAKE_BRANCHES",
+    "MOMENT",
     "MOVE_ATTEMPTS",
     "NEXT",
     "NEXT_OPERATION",

@@ -6,9 +6,6 @@ from typing import Final
 
 NOW: Final = "SELECT statement_timestamp(), (SELECT rolled_until FROM taskqueue_rollupmark)"
 
-# Until the end of the transaction.
-TIME_LIMIT: Final = "SELECT set_config('statement_timeout', %(most)s::text, true)"
-
 TROUBLES: Final = """
 SELECT error_type, pipeline, step, sum(number)::int, (array_agg(last_message ORDER BY last_at DESC))[1], max(last_at),
     (array_agg(last_task ORDER BY last_at DESC))[1]

@@ -38,5 +38,7 @@ ORDER BY id LIMIT 1
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
+MOMENT: Final = "SELECT statement_timestamp()"
+
 # For the rest of a transaction.
 BOUND_READS: Final = "SELECT set_config('statement_timeout', %(milliseconds)s::text, true)"

@@ -155,6 +155,9 @@ FROM held WHERE task.id = held.id
 # wake-up may be lost, so it need not wait for the disk.
 RING: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"
 
+# For the rest of a transaction.
+BOUND_LOCKS: Final = "SELECT set_config('lock_timeout', %(patience)s::text, true)"
+
 # The former value, and the new one from here on.
 PATIENCE: Final = """
 SELECT former.value FROM (SELECT current_setting('lock_timeout') AS value OFFSET 0) AS former
