@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from taskqueue import live
 from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
 from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
 from taskqueue.admin.filters import written_slice
@@ -23,8 +24,6 @@ from taskqueue.engine.figures import RANGES, Figures, Range, Stretch
 from taskqueue.engine.patience import ran_out_of_time
 
 USUAL: Final = "6h"
-LIVE: Final = "X-TQ-Live"
-"""The header of a page that refreshes itself."""
 PERCENTILES: Final = (("p50", 0.5, "blue"), ("p95", 0.95, "violet"), ("p99", 0.99, "grey"))
 
 
@@ -42,7 +41,7 @@ def page(request: HttpRequest, site: AdminSite, extra: dict[str, Any]) -> HttpRe
         if not ran_out_of_time(error):
             raise
         return rendered(request, site, range_, {"took_too_long": True})
-    tag = tag_of(request, data) if LIVE in request.headers else ""
+    tag = tag_of(request, data) if live.HEADER in request.headers else ""
     if tag and request.headers.get("If-None-Match") == tag:
         return HttpResponseNotModified(headers={"ETag": tag})
     response = rendered(request, site, range_, {**content(request, data), **extra})
