@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -158,15 +158,30 @@ class LabelFilter(OwnFilter):
         yield {"value": value, "others": others, "without": changelist.get_query_string(remove=["label"])}
 
 
-class EndedFilter(OwnFilter):
-    """By a slice of time in which tasks ended, as the bars of charts lead to; shown when there is one."""
-
-    title = "ended"
-    parameters = ("ended",)
+class ShownWhenUsed(OwnFilter):
+    """One that offers nothing but to leave it, shown when the address has it."""
 
     def has_output(self) -> bool:
         """When there is one."""
         return bool(self.used_parameters)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """All, and the one that is chosen."""
+        without = changelist.get_query_string(remove=list(self.parameters))
+        yield {"selected": False, "query_string": without, "display": "All"}
+        if words := self.words(lambda name: str(self.used_parameters.get(name, ""))):
+            yield {"selected": True, "query_string": changelist.get_query_string(), "display": words}
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """What is chosen, of the values of its parameters; empty for nothing."""
+        raise NotImplementedError
+
+
+class EndedFilter(ShownWhenUsed):
+    """By a slice of time in which tasks ended, as the bars of charts lead to."""
+
+    title = "ended"
+    parameters = ("ended",)
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         """The same, unless it names no slice at all."""
@@ -174,41 +189,25 @@ class EndedFilter(OwnFilter):
             raise IncorrectLookupParameters
         return queryset
 
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """All, and the one that is chosen."""
-        without = changelist.get_query_string(remove=["ended"])
-        yield {"selected": False, "query_string": without, "display": "All"}
-        if chosen := asked.slice_of(str(self.used_parameters.get("ended", ""))):
-            words = "{:%b %d, %H:%M} to {:%b %d, %H:%M} UTC".format(*chosen)
-            yield {"selected": True, "query_string": changelist.get_query_string(), "display": words}
+    def words(self, value: Callable[[str], str]) -> str:
+        """Both ends."""
+        chosen = asked.slice_of(value("ended"))
+        return "{:%b %d, %H:%M} to {:%b %d, %H:%M} UTC".format(*chosen) if chosen else ""
+
+
+class SliceFilter(ShownWhenUsed):
+    """By a slice of time in which tasks were made."""
+
+    title = "time"
+    parameters = asked.SLICE
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """The ends that it has."""
+        begin, end = (asked.moment_of(value(name)) for name in self.parameters)
+        words = [f"from {formats.exact(begin)}" if begin else "", f"before {formats.exact(end)}" if end else ""]
+        return " ".join(filter(None, words))
 
 
 def written_slice(start: datetime, end: datetime) -> str:
     """A slice of time as its filter takes it."""
     return "..".join(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for moment in (start, end))
-
-
-class SliceFilter(OwnFilter):
-    """By a slice of time, as the bars above the list lead to; shown when there is one."""
-
-    title = "time"
-    parameters = asked.SLICE
-
-    def has_output(self) -> bool:
-        """When there is one."""
-        return bool(self.used_parameters)
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """All, and the one that is chosen."""
-        yield {
-            "selected": False,
-            "query_string": changelist.get_query_string(remove=list(self.parameters)),
-            "display": "All",
-        }
-        begin, end = (asked.moment_of(str(self.used_parameters.get(name, ""))) for name in self.parameters)
-        words = [f"from {formats.exact(begin)}" if begin else "", f"before {formats.exact(end)}" if end else ""]
-        yield {
-            "selected": True,
-            "query_string": changelist.get_query_string(),
-            "display": " ".join(filter(None, words)),
-        }

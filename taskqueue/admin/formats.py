@@ -97,6 +97,11 @@ def history(keep: timedelta | None, pruned: int, last: datetime | None) -> str:
     return f"Ended tasks are {kept}. Pruned: {pruned:,} in all, the last {exact(last)}."
 
 
+def capped(number: int, most: int) -> str:
+    """A number of rows that were counted up to one more than `most`."""
+    return f"{most:,}+" if number > most else f"{number:,}"
+
+
 def count_of(number: int, noun: str, plural: str = "") -> str:
     """A number with its noun: `1 task`, `2 tasks`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import markup
+from taskqueue.admin.formats import capped
 from taskqueue.engine.figures import Pills, pills
 
 CAP: Final = 999
@@ -111,13 +112,8 @@ def current_of(addresses: list[str], here: str) -> str:
 def pills_of(numbers: Pills) -> Iterator[tuple[str, Pill]]:
     """What the numbers are worth saying."""
     if numbers.failed_today:
-        yield "Failures", Pill(capped(numbers.failed_today), "failed today (UTC)", "bad")
+        yield "Failures", Pill(capped(numbers.failed_today, CAP), "failed today (UTC)", "bad")
     if numbers.paused:
-        yield "Pipelines", Pill(f"{capped(numbers.paused)} paused", "pipelines that somebody has paused", "poor")
+        yield "Pipelines", Pill(f"{capped(numbers.paused, CAP)} paused", "pipelines that somebody has paused", "poor")
     tone = "" if numbers.live_workers else "bad"
-    yield "Workers", Pill(f"{capped(numbers.live_workers)} live", "worker processes that beat", tone)
-
-
-def capped(number: int) -> str:
-    """A number that stays short."""
-    return str(number) if number <= CAP else f"{CAP}+"
+    yield "Workers", Pill(f"{capped(numbers.live_workers, CAP)} live", "worker processes that beat", tone)

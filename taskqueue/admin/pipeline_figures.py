@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from taskqueue.admin import formats
 from taskqueue.engine import samples
 from taskqueue.engine.samples import PipelineFigures
 
@@ -18,8 +19,8 @@ def figures_of(names: Iterable[str]) -> dict[str, PipelineFigures]:
 
 
 def capped(number: int) -> str:
-    """A count as people read it, which says when it was not counted to its end."""
-    return f"{samples.COUNTED_MOST:,}+" if number > samples.COUNTED_MOST else f"{number:,}"
+    """A number of what was counted up to a limit."""
+    return formats.capped(number, samples.COUNTED_MOST)
 
 
 def share_of(succeeded: int, failed: int) -> str:
@@ -32,8 +33,6 @@ def day_of(found: PipelineFigures) -> str:
     """The last 24 hours in words."""
     if not found.made:
         return "no tasks"
-    number = (
-        f"newest {found.made:,} tasks" if found.is_cut else "1 task" if found.made == 1 else f"{found.made:,} tasks"
-    )
+    number = f"{'newest ' if found.is_cut else ''}{formats.count_of(found.made, 'task')}"
     failed = f", {found.failed:,} failed" if found.failed else ""
     return f"{number}{failed}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import markup
+from taskqueue.admin import formats, markup
 from taskqueue.engine import statements
 from taskqueue.states import TaskStatus
 
@@ -67,4 +67,4 @@ def shown(count: int | None) -> str:
     """A number as a tab says it."""
     if count is None:
         return ""
-    return f"{MOST}+" if count > MOST else str(count)
+    return formats.capped(count, MOST)
