@@ -179,7 +179,7 @@
     row = Math.max(0, Math.min(found.length - 1, (here >= 0 ? here : row) + by));
     one("th a, td a", found[row])?.focus();
   }
-  function tick_row() {
+  function tickRow() {
     const box = document.activeElement?.closest("tr") && one(".action-select", document.activeElement.closest("tr"));
     box?.click();
   }
@@ -188,7 +188,7 @@
     ".": () => source() && toggle(),
     "[": () => one("a[data-newer]")?.click(),
     "]": () => one("a[data-older]")?.click(),
-    j: () => move(1), k: () => move(-1), x: tick_row, "?": help,
+    j: () => move(1), k: () => move(-1), x: tickRow, "?": help,
   };
 
   function help() {
