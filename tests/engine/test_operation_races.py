@@ -256,11 +256,8 @@ def test_a_crash_in_a_batch_undoes_the_whole_of_it_and_nothing_is_repeated(monke
     assert figures(operation) == ("done", 7, 7, 0, 0)
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("small_batches")
-def test_two_at_once_never_do_one_batch_twice(monkeypatch):
-    seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+def held_up(monkeypatch):
+    """Each retry says that somebody is in it, and goes on when it may: two events."""
     retry, in_it, go_on = control.retry, threading.Event(), threading.Event()
 
     def slow(task_id):
@@ -269,6 +266,15 @@ def test_two_at_once_never_do_one_batch_twice(monkeypatch):
         return retry(task_id)
 
     monkeypatch.setattr(control, "retry", slow)
+    return in_it, go_on
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("small_batches")
+def test_two_at_once_never_do_one_batch_twice(monkeypatch):
+    seven_failed()
+    operation = plan(Selection(statuses=("failed",)), RETRY)
+    in_it, go_on = held_up(monkeypatch)
     thread, answers = in_another_thread(operations.do_batch)
     assert in_it.wait(20)
 
@@ -308,14 +314,7 @@ def test_many_at_once_do_each_task_once(monkeypatch):
 def test_an_abort_waits_for_the_batch_and_no_other_follows(monkeypatch):
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
-    retry, in_it, go_on = control.retry, threading.Event(), threading.Event()
-
-    def slow(task_id):
-        in_it.set()
-        assert go_on.wait(20)
-        return retry(task_id)
-
-    monkeypatch.setattr(control, "retry", slow)
+    in_it, go_on = held_up(monkeypatch)
     batch, _answers = in_another_thread(operations.do_batch)
     assert in_it.wait(20)
     abort, aborted = in_another_thread(lambda: operations.abort(operation.pk, by="dana").status)
