@@ -15,6 +15,7 @@ from taskqueue.models import Schedule, Skip, Task
 from taskqueue.testing import work
 from tests.admin.conftest import client_of
 from tests.admin.pages import messages_of, page_of, text_of
+from tests.registries import own_registry
 
 SKIPS = "/admin/taskqueue/skip/"
 SCHEDULES = "/admin/taskqueue/schedule/"
@@ -70,9 +71,17 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, skips, django_assert_nu
             admin.get(address)
 
 
-@pipeline("adm/nightly", cron="0 3 * * *")
-def nightly(count: int = 3) -> int:
-    return count
+@pytest.fixture
+def nightly():
+    """A pipeline that a clock starts, forgotten afterwards: in tests that set the time forward it would start."""
+    with own_registry():
+
+        @pipeline("adm/nightly", cron="0 3 * * *")
+        def nightly(count: int = 3) -> int:
+            return count
+
+        mirror_pipeline(nightly.definition)
+        yield nightly
 
 
 @pytest.fixture
@@ -80,8 +89,7 @@ def runner():
     return client_of("rose", "view_schedule", "view_task", "add_task")
 
 
-def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner):
-    mirror_pipeline(nightly.definition)
+def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner, nightly):
     before = Schedule.objects.values().get(pk="adm/nightly")
 
     response = runner.post(f"{SCHEDULES}adm_2Fnightly/run/", follow=True)
@@ -95,8 +103,7 @@ def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner):
     assert said == {("adm/nightly", f"Ran now as {task.pk}."), (str(task.pk), "Made by hand from its schedule.")}
 
 
-def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer):
-    mirror_pipeline(nightly.definition)
+def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer, nightly):
     Schedule.objects.filter(pk="adm/nightly").update(next_at=Now() - timedelta(days=1))
     clock.take_ticks()
     work()
@@ -107,8 +114,7 @@ def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer):
     assert "Succeeded" in text_of(response)
 
 
-def test_only_who_may_submit_tasks_runs_a_schedule(viewer, runner, pipeline_without_code):
-    mirror_pipeline(nightly.definition)
+def test_only_who_may_submit_tasks_runs_a_schedule(viewer, runner, nightly, pipeline_without_code):
     Schedule.objects.create(
         pipeline=pipeline_without_code, expression="0 3 * * *", timezone="UTC", misfire="once", next_at=Now()
     )

@@ -48,6 +48,21 @@ def insert(statement: str, pipeline: str, number: int, *, keys: int = 0, worker:
         cursor.execute(statement.replace("<columns>", COLUMNS), values)
 
 
+def forget_statistics() -> None:
+    """Let no plan of this transaction rest on what other tests left: as if nobody had counted yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT pg_clear_relation_stats('public', relname) FROM pg_class
+            WHERE relname LIKE 'taskqueue%%' AND relkind IN ('r', 'i')
+            """
+        )
+        cursor.execute(
+            "SELECT pg_clear_attribute_stats(schemaname, tablename, attname, inherited) FROM pg_stats"
+            " WHERE tablename LIKE 'taskqueue%%'"
+        )
+
+
 def explain_for_all_values(statement: str, parameters: Mapping[str, Any]) -> Any:
     """What a statement does by the plan that PostgreSQL makes for all values alike, as for those it has often run."""
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))

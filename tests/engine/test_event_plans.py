@@ -16,6 +16,7 @@ from taskqueue.ids import earliest_at
 from taskqueue.models import Task
 from taskqueue.policies import match_digest
 from taskqueue.testing import work
+from tests.engine.backlogs import forget_statistics
 from tests.engine.test_plans import explain, walked
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +61,7 @@ def touched(tree, relation):
 @pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
 def task(request):
     """One that waits, among 20,000 open waits for the name and after 20,000 events since it was made."""
+    forget_statistics()
     task = waits.enqueue(-7)
     work()
     with connection.cursor() as cursor:

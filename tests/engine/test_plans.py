@@ -12,6 +12,7 @@ from taskqueue.engine import statements
 from taskqueue.engine.claims import Claimant
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
 from taskqueue.testing import InProcessWorker
+from tests.engine.backlogs import forget_statistics
 
 pytestmark = pytest.mark.django_db
 
@@ -33,6 +34,7 @@ FROM generate_series(1, 5000), unnest(ARRAY['engine/one-step', 'engine/unknown-h
 @pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
 def worker(request):
     """A table of ended tasks and of a backlog, half of it of a pipeline that nobody here knows."""
+    forget_statistics()
     with InProcessWorker() as worker:
         with connection.cursor() as cursor:
             cursor.execute(

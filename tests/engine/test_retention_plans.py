@@ -6,13 +6,13 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
-from django.db.models.functions import Now
 
 from taskqueue.engine import statements
 from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.models import IdempotencyKey, Task
+from taskqueue.models import Task
 from taskqueue.models.pruning import BEGINNING
 from tests.engine import pipelines
+from tests.engine.backlogs import forget_statistics
 from tests.engine.histories import history
 from tests.engine.test_plans import explain, walked
 
@@ -32,10 +32,17 @@ SELECT pipeline, 'misfire', 'late', '', now() - interval '40 days'
 FROM generate_series(1, 10000), unnest(ARRAY['engine/one-step', 'engine/three-steps']) AS pipeline
 """
 
+KEYS = """
+INSERT INTO taskqueue_idempotencykey (pipeline_id, key, task_id, expires_at)
+SELECT 'engine/one-step', number, %s, now() - interval '2 hours' + number * interval '1 minute'
+FROM generate_series(1, 20000) AS number
+"""
+
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["with statistics", "without statistics"])
 def _long_history(request):
     """Old tasks of two pipelines, young ones, events and skipped requests."""
+    forget_statistics()
     mirror_pipelines()
     history(10_000)
     history(10_000, pipeline="engine/three-steps")
@@ -88,16 +95,8 @@ def test_skipped_requests_are_found_by_index():
 
 def test_expired_keys_are_found_by_index():
     task = Task.objects.filter(pipeline="engine/one-step")[0]
-    IdempotencyKey.objects.bulk_create(
-        IdempotencyKey(
-            pipeline_id="engine/one-step",
-            key=str(number),
-            task=task,
-            expires_at=Now() - timedelta(hours=2) + timedelta(minutes=number),
-        )
-        for number in range(20_000)
-    )
     with connection.cursor() as cursor:
+        cursor.execute(KEYS, [task.pk])
         cursor.execute("ANALYZE taskqueue_idempotencykey")
 
     tree = explain(statements.PRUNE_KEYS, {})

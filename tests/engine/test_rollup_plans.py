@@ -12,7 +12,7 @@ from taskqueue.engine.statements import fetch
 from taskqueue.engine.statements import rollups as statements
 from taskqueue.models import Gate, Rollup, Task
 from taskqueue.testing import InProcessWorker
-from tests.engine.backlogs import ENDED, QUEUED, RUNNING, insert
+from tests.engine.backlogs import ENDED, QUEUED, RUNNING, forget_statistics, insert
 from tests.engine.test_plans import nodes, plan, walked
 
 pytestmark = pytest.mark.django_db
@@ -28,6 +28,7 @@ WHERE finished_at IS NOT NULL
 @pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
 def full(request):
     """A day of history, a long backlog, keys, and a gate that is full."""
+    forget_statistics()
     with InProcessWorker() as worker:
         insert(ENDED, "engine/one-step", 20_000, worker=worker.row.pk)
         insert(QUEUED, "engine/one-step", 5_000)

@@ -11,6 +11,7 @@ from taskqueue.engine import statements
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.ids import uuid7
 from tests.engine import pipelines, shared_starts  # noqa: F401 - registers them
+from tests.engine.backlogs import forget_statistics
 from tests.engine.test_plans import HISTORY, explain, walked
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +50,7 @@ VALUES = {
 @pytest.fixture(autouse=True, params=[True, False], ids=["with statistics", "without statistics"])
 def _full_table(request):
     """Ended tasks, and many that wait."""
+    forget_statistics()
     mirror_pipelines()
     with connection.cursor() as cursor:
         cursor.execute(HISTORY, [None])
