@@ -31,6 +31,7 @@ ICONS = {
     # of workers
     "live": "check",
     "silent": "question",
+    "cannot_claim": "cross",
     "ended": "slash",
     "draining": "stop",
     "drained": "pause",

@@ -115,5 +115,9 @@ def pills_of(numbers: Pills) -> Iterator[tuple[str, Pill]]:
         yield "Failures", Pill(capped(numbers.failed_today, CAP), "failed today (UTC)", "bad")
     if numbers.paused:
         yield "Pipelines", Pill(f"{capped(numbers.paused, CAP)} paused", "pipelines that somebody has paused", "poor")
+    if numbers.unable_workers:
+        text = f"{capped(numbers.unable_workers, CAP)} unable"
+        yield "Workers", Pill(text, "worker processes that cannot claim tasks", "bad")
+        return
     tone = "" if numbers.live_workers else "bad"
     yield "Workers", Pill(f"{capped(numbers.live_workers, CAP)} live", "worker processes that beat", tone)

@@ -92,7 +92,10 @@ def tag_of(request: HttpRequest, data: OverviewData) -> str:
         shown.rolled_until,
         shown.is_stale,
         sorted((name, each.number) for name, each in data.standing.items()),
-        [(worker.pk, worker.beat_at > shown.now - SILENCE, worker.task_id, worker.step) for worker in data.workers],
+        [
+            (worker.pk, worker.beat_at > shown.now - SILENCE, worker.cannot_claim, worker.task_id, worker.step)
+            for worker in data.workers
+        ],
         sorted(data.paused.items(), key=lambda pair: pair[0]),
         [task.pk for task in data.failures],
         figures.pills(),

@@ -28,6 +28,8 @@ class WorkerRow:
 
     worker: Worker
     is_live: bool
+    is_able: bool
+    """Whether it lives and its claims do not fail."""
     is_behind: bool
     """Whether it runs another version than most recently started one."""
     badge: SafeString
@@ -41,20 +43,22 @@ class WorkerRow:
 
 
 def workers(data: OverviewData) -> list[WorkerRow]:
-    """Those that have not ended, the silent ones first."""
+    """Those that have not ended, those first that are silent or cannot claim."""
     newest = max(data.workers, key=lambda worker: worker.started_at).version if data.workers else ""
     rows = [worker_row(worker, newest, data.figures.now) for worker in data.workers]
-    return sorted(rows, key=lambda row: (row.is_live, row.worker.host, row.worker.pid))
+    return sorted(rows, key=lambda row: (row.is_able, row.worker.host, row.worker.pid))
 
 
 def worker_row(worker: Worker, newest: str, now: datetime) -> WorkerRow:
     """One of them."""
     is_live = worker.beat_at > now - SILENCE
+    state = "silent" if not is_live else "cannot_claim" if worker.cannot_claim else "live"
     return WorkerRow(
         worker=worker,
         is_live=is_live,
+        is_able=state == "live",
         is_behind=worker.version != newest,
-        badge=markup.badge("live" if is_live else "silent"),
+        badge=markup.badge(state),
         beat=markup.moment(worker.beat_at, now),
         task_address=reverse("admin:taskqueue_task_change", args=[worker.task_id]) if worker.task_id else "",
     )

@@ -123,8 +123,9 @@ def live_workers(workers: Sequence[WorkerRow]) -> Tile:
     """How many of the workers that have not ended are alive, and how many of those are at work."""
     live = [row for row in workers if row.is_live]
     busy = sum(row.is_busy for row in live)
-    tone = "bad" if not live else "poor" if len(live) < len(workers) else ""
-    note = f"{busy} of {len(live)} busy" if live else "nothing is executed"
+    unable = sum(not row.is_able for row in live)
+    tone = "bad" if unable == len(live) else "poor" if len(live) - unable < len(workers) else ""
+    note = f"{unable} cannot claim" if unable else f"{busy} of {len(live)} busy" if live else "nothing is executed"
     unit = f"of {len(workers)}" if workers else ""
     address = reverse("admin:taskqueue_worker_changelist")
     return Tile("Workers", str(len(live)), unit, note, address, tone=tone, meter=Meter(busy, max(len(live), 1)))

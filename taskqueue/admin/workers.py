@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Case, Count, F, QuerySet, Value, When
+from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.urls import reverse
@@ -25,7 +25,7 @@ from taskqueue.engine.recovery import SILENCE
 from taskqueue.models import Worker
 
 version_here = cache(running_version)
-LIVE, SILENT, ENDED, DRAINING, DRAINED = "live", "silent", "ended", "draining", "drained"
+LIVE, SILENT, UNABLE, ENDED, DRAINING, DRAINED = "live", "silent", "cannot_claim", "ended", "draining", "drained"
 HISTORY_SHOWN = 30
 
 
@@ -67,6 +67,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         state = Case(
             When(ended_at__isnull=False, then=Value(ENDED)),
             When(beat_at__lte=Now() - SILENCE, then=Value(SILENT)),
+            When(~Q(cannot_claim=""), then=Value(UNABLE)),
             When(draining_at__isnull=False, task_id__isnull=False, then=Value(DRAINING)),
             When(draining_at__isnull=False, then=Value(DRAINED)),
             default=Value(LIVE),
@@ -101,8 +102,8 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
 
     @admin.display(description="State")
     def shown_state(self, worker: Any) -> SafeString:
-        """Live, draining, silent or ended; since when it drains, or why it ended."""
-        note: Any = worker.end_reason
+        """Live, draining, silent, unable to claim, or ended; since when it drains, why it cannot, or why it ended."""
+        note: Any = worker.end_reason or (worker.cannot_claim if worker.state == UNABLE else "")
         if worker.state in {DRAINING, DRAINED}:
             note = format_html("asked {}", markup.moment(worker.draining_at, worker.seen_at))
         badge = markup.badge(worker.state)

@@ -12,7 +12,7 @@ from taskqueue.api.doors import Door, described
 from taskqueue.api.health_serializers import Alive, Ready
 from taskqueue.api.parameters import ReadyQuery
 from taskqueue.api.problems import NotReady
-from taskqueue.engine.liveness import live_workers
+from taskqueue.engine.liveness import live_workers, unable_workers
 from taskqueue.errors import Fault
 
 
@@ -38,11 +38,12 @@ class Readiness(Door):
     def get(self, request: Request) -> Response:
         """Ready with a reachable database whose migrations are applied. Tasks can be taken in without any worker."""
         query: ReadyQuery = ReadyQuery.of(request.query_params)
-        return Response(Ready({"status": "ready", "workers": counted_workers(query.workers)}).data)
+        able, unable = counted_workers(query.workers)
+        return Response(Ready({"status": "ready", "workers": able, "unable": unable}).data)
 
 
-def counted_workers(needed: int) -> int:
-    """How many workers live.
+def counted_workers(needed: int) -> tuple[int, int]:
+    """How many workers live and can claim, and how many live and cannot.
 
     Raises:
         NotReady: naming what is missing.
@@ -52,12 +53,15 @@ def counted_workers(needed: int) -> int:
             raise missing("/migrations", f"Not applied: {', '.join(pending)}. Run manage.py migrate.")
         if is_read_only():
             raise missing("/database", "The database is read-only: no task can be taken in or executed.")
-        found = live_workers().count()
+        unable = unable_workers().count()
+        able = live_workers().count() - unable
     except Error as error:
         raise missing("/database", "The database does not answer.") from error
-    if found < needed:
-        raise missing("/workers", f"{found} live, {needed} needed. Start manage.py worker.")
-    return found
+    if able < needed:
+        remedy = "See why under Workers in the admin." if unable else "Start manage.py worker."
+        others = f" and {unable} that cannot claim" if unable else ""
+        raise missing("/workers", f"{able} live{others}, {needed} needed. {remedy}")
+    return able, unable
 
 
 def pending_migrations() -> list[str]:

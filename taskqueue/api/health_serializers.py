@@ -17,4 +17,5 @@ class Ready(serializers.Serializer[Any]):
     """The service can take tasks."""
 
     status = serializers.CharField(help_text="`ready`.")
-    workers = serializers.IntegerField(help_text="Live worker processes.")
+    workers = serializers.IntegerField(help_text="Live worker processes that can claim.")
+    unable = serializers.IntegerField(help_text="Live worker processes whose claims fail.")

@@ -20,6 +20,8 @@ class Doing:
     step: str = ""
     definition: StepDefinition | None = None
     failures: int = 0
+    asks: bool = False
+    """Whether it waits for the answer of a claim that it made with empty hands."""
     since: float = field(default_factory=time.monotonic)
 
 
@@ -35,6 +37,10 @@ class Activity:
     """Claimed and not begun. The worker takes from the left; its heart takes all away when they have to wait."""
     arm: Callable[[timedelta | None], None] = lambda _timeout: None
     """Called in the working thread when a step with a timeout begins, and with None when it has ended."""
+
+    def ask(self) -> None:
+        """The worker asks for a task."""
+        self.doing = Doing(asks=True)
 
     def begin_task(self, lease: Lease) -> None:
         """The worker has claimed a task."""

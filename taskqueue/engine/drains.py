@@ -84,9 +84,12 @@ def first_claim(member: Member, stopping: Stopping) -> list[Lease]:
     if stopping():
         return []
     claimant = Claimant(member.worker)
-    if leases := claim(claimant):
-        return leases
-    return claim(claimant) if duty.attend(limit=1).changed else []
+    member.activity.ask()
+    leases = claim(claimant)
+    if not leases and duty.attend(limit=1).changed:
+        leases = claim(claimant)
+    member.activity.rest()
+    return leases
 
 
 def next_of(ahead: deque[Lease]) -> Lease | None:

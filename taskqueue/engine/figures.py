@@ -273,6 +273,8 @@ class Pills:
     failed_today: int
     paused: int
     live_workers: int
+    unable_workers: int
+    """Live, and their claims fail."""
 
 
 def pills() -> Pills:

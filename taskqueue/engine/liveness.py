@@ -29,17 +29,21 @@ from taskqueue.engine.wakeups import CHANNEL
 from taskqueue.models import Worker
 
 BEAT_EVERY = 5.0
+CLAIM_PATIENCE = 5.0
+"""Seconds after which a claim that has not been answered is told as one that cannot be."""
+UNANSWERED = "PostgreSQL has not answered its claim for five seconds. Is a table locked?"
+REASON_LENGTH = 300
 LOOK_EVERY = 0.25
 """How often the thread looks what the worker does; a step shorter than this is never written."""
 
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
 INSERT INTO taskqueue_worker (
-    host, pid, cluster, version, pipelines, started_at, beat_at, end_reason, step, draining_at
+    host, pid, cluster, version, pipelines, started_at, beat_at, end_reason, step, cannot_claim, draining_at
 )
 VALUES (
     %(host)s, %(pid)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
-    statement_timestamp(), statement_timestamp(), '', '',
+    statement_timestamp(), statement_timestamp(), '', '', %(cannot_claim)s,
     -- Who drains goes on draining as a new worker.
     (SELECT draining_at FROM taskqueue_worker WHERE id = %(former)s::int)
 )
@@ -61,12 +65,15 @@ class Heart:
     Attributes:
         worker: the id of this process's row. It changes when others have taken the worker for dead.
         activity: what the working thread says that it does.
+        cannot_claim: why this worker's last claims have failed one after the other, for its row; "" when they have not.
     """
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self.worker = 0
         self.activity = Activity()
+        self.cannot_claim = ""
+        self._told = ""
         self._connection: psycopg.Connection[Any] | None = None
         self._beaten = 0.0
         self._seen = self._written = Doing()
@@ -136,7 +143,8 @@ class Heart:
             if self._execute(statements.STILL_HELD, doing.lease.fence) == 0:
                 self.activity.lost = doing.lease
         lasting = doing is former and doing is not self._written
-        if lasting or time.monotonic() - self._beaten >= BEAT_EVERY:
+        is_news = self._told != self._hindrance(doing)
+        if lasting or is_news or time.monotonic() - self._beaten >= BEAT_EVERY:
             self._beat(doing)
         # What may have to wait for the lock on a task's row comes last, and not for long.
         with suppress(psycopg.errors.LockNotAvailable):
@@ -146,16 +154,26 @@ class Heart:
 
     def _beat(self, doing: Doing) -> None:
         """Write the row; if others have ended it, this process goes on as a new worker. The fence does the rest."""
+        told = self._hindrance(doing)
         values = {
             "worker": self.worker,
             "task": doing.lease.task if doing.lease else None,
             "step": doing.step,
             "elapsed": timedelta(seconds=time.monotonic() - doing.since),
+            "cannot_claim": told,
         }
         if self._execute(statements.BEAT, values) == 0:
             self._register()
+        else:
+            self._told = told
         self._beaten = time.monotonic()
         self._written = doing
+
+    def _hindrance(self, doing: Doing) -> str:
+        """Why it cannot claim."""
+        if doing.asks and time.monotonic() - doing.since > CLAIM_PATIENCE:
+            return UNANSWERED
+        return self.cannot_claim[:REASON_LENGTH]
 
     def _give_up_what_waits(self) -> None:
         """The task in hand takes long: let others have those that were claimed behind it."""
@@ -185,6 +203,7 @@ class Heart:
         """Insert this process's row and take its lock in one transaction: nobody sees the row without the lock."""
         self._disconnect()
         self._connection = connection = private_connection()
+        told = self.cannot_claim[:REASON_LENGTH]
         who = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -192,12 +211,14 @@ class Heart:
             "version": running_version(),
             "pipelines": json.dumps(registry.names()),
             "former": self.worker,
+            "cannot_claim": told,
         }
         with connection.transaction():
             row = connection.execute(REGISTER, who).fetchone()
             assert row is not None  # noqa: S101 - INSERT … RETURNING
             self.worker = row[0]
             self._locked = self._take_lock()
+        self._told = told
         self._beaten = time.monotonic()
 
     def _take_lock(self) -> bool:
@@ -222,12 +243,13 @@ class Heart:
 def private_connection() -> psycopg.Connection[Any]:
     """A new connection with Django's parameters, shared with nothing, in autocommit.
 
-    The server drops it ten seconds after this machine is gone, and waits no longer than a second for a lock.
+    The server drops it ten seconds after this machine is gone, waits no longer than a second for a lock, and gives up a
+    statement that takes ten.
     """
     wrapper = connections.create_connection("default")
     wrapper.connect()
     connection: psycopg.Connection[Any] = wrapper.connection
-    connection.execute("SET lock_timeout = '1s'")
+    connection.execute("SELECT set_config('lock_timeout', '1s', false), set_config('statement_timeout', '10s', false)")
     have_it_dropped(connection)
     return connection
 
@@ -241,6 +263,11 @@ def have_it_dropped(connection: psycopg.Connection[Any]) -> None:
 def live_workers() -> QuerySet[Worker]:
     """Workers that have not ended and beat."""
     return Worker.objects.filter(ended_at=None, beat_at__gt=Now() - SILENCE)
+
+
+def unable_workers() -> QuerySet[Worker]:
+    """Live workers that cannot claim."""
+    return live_workers().exclude(cannot_claim="")
 
 
 def running_version() -> str:

@@ -54,6 +54,10 @@ class Operation(models.Model):
         indexes = [
             # statements.LOOK and operations.advance: what is to be worked off, the oldest first.
             models.Index(fields=["id"], name="taskqueue_operation_open", condition=Q(finished_at__isnull=True)),
+            # statements.PRUNE_OPERATIONS
+            models.Index(
+                fields=["finished_at"], name="taskqueue_operation_ended", condition=Q(finished_at__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

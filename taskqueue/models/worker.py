@@ -29,6 +29,10 @@ class Worker(models.Model):
     step = models.CharField(max_length=200, blank=True, default="")
     step_started_at = models.DateTimeField(null=True, blank=True)
 
+    cannot_claim = models.CharField(
+        max_length=300, blank=True, default="", db_default="", help_text="Why its last claims have failed."
+    )
+
     class Meta:
         indexes = [
             # statements.DEAD_WORKERS and liveness.live_workers

@@ -37,6 +37,9 @@ RECONNECT_AFTER = 0.5
 AWAY = (db.OperationalError, db.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 LEISURE = 5.0
 """Seconds between two looks at what may wait."""
+PATIENCE = "10s"
+"""How long any statement of the doorbell's process may take; each reads or writes a bounded number of rows."""
+IMPATIENCE = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
 FULL = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.DiskFull)
 A_YEAR = 365 * 24 * 3600
 
@@ -92,6 +95,9 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
             self._tidy()
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
             self._recover_from(error)
+            # It answers, but not to this: a worker that tries for itself succeeds, or tells on its row why it cannot.
+            if not isinstance(error, AWAY) or isinstance(error.__cause__, IMPATIENCE):
+                yield from [(None, self._wakeup)] * min(self._room(), 1)
         else:
             self._outage.is_over()
 
@@ -188,6 +194,12 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
             except (db.Error, psycopg.Error):
                 logger.debug("A broken connection did not close cleanly", exc_info=True)
         STOP.wait(RECONNECT_AFTER)
+
+
+def bound_statements(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
+    """Let a new connection of the doorbell's process give up a statement that takes too long, as behind a lock."""
+    if connection.vendor == "postgresql":
+        connection.connection.execute(f"SET statement_timeout = '{PATIENCE}'")
 
 
 class Rhythm:

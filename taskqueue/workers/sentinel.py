@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from django import db
+from django.db.backends.signals import connection_created
 from django_q import cluster as django_q
 from django_q.conf import Conf
 from django_q.signals import post_execute_in_worker, pre_execute
@@ -23,7 +24,7 @@ from django_q.status import Stat
 from taskqueue.conf import settings
 from taskqueue.engine import wakeups
 from taskqueue.workers import wakeup
-from taskqueue.workers.doorbell import Doorbell
+from taskqueue.workers.doorbell import Doorbell, bound_statements
 from taskqueue.workers.orphans import die_with
 from taskqueue.workers.sharing import LOOK_EVERY, STOP, Board, Flag
 
@@ -239,6 +240,7 @@ def serve(board: Board, slot: int, *queues: Any) -> None:
 
 def push(board: Board, task_queue: Any, stop: Flag, doorbell: Doorbell) -> None:
     """Be the process that waits at the doorbell and feeds the workers."""
+    connection_created.connect(bound_statements, dispatch_uid="taskqueue.workers.push")
     doorbell.feed(task_queue, board)
     django_q.pusher(task_queue, stop, doorbell)
 

@@ -21,6 +21,7 @@ logger = logging.getLogger("taskqueue.workers")
 
 DATABASE_ERRORS = (db.Error, psycopg.Error, DatabaseLost)
 TRY_AGAIN_AFTER = 0.5
+LONGEST_PAUSE = 4.0
 
 
 def answer() -> None:
@@ -31,20 +32,33 @@ def answer() -> None:
     """
     # django-q2 arms an alarm for its own timeout; a step's timeout is the engine's affair.
     signal.alarm(0)
+    pause = 0.0
+    while not could_drain() and not STOP.wait(pause):
+        pause = min(max(pause * 2, TRY_AGAIN_AFTER), LONGEST_PAUSE)
+
+
+def could_drain() -> bool:
+    """Drain once. If that fails, say so, let go of what this worker may hold, and return False."""
     try:
-        heart = keeper.heart()
         drain(
-            heart,
+            keeper.heart(),
             budget=settings().DRAIN_BUDGET,
             stopping=STOP.is_set,
             settled=log_execution,
         )
     except DATABASE_ERRORS as error:
-        keeper.doubt()
-        logger.warning("A worker lost the database, and lets go of what it had: %s", " ".join(str(error).split()))
-    except BaseException:  # whatever author code raises, it must not pass for the end of the worker
-        keeper.doubt()
-        logger.exception("A worker could not go on with its task, and lets go of it")
+        line = " ".join(str(error).split()) or type(error).__name__
+        if keeper.is_news(line):
+            logger.warning("A worker lost the database, and lets go of what it had: %s", line)
+    except BaseException as error:  # whatever author code raises, it must not pass for the end of the worker
+        line = f"{type(error).__name__}: {error}"
+        if keeper.is_news(line):
+            logger.exception("A worker could not go on with its task, and lets go of it")
+    else:
+        keeper.is_well()
+        return True
+    keeper.doubt(line)
+    return False
 
 
 def log_execution(lease: Lease, outcome: Outcome, took: timedelta) -> None:
@@ -60,6 +74,7 @@ class HeartKeeper:
         self._heart: Heart | None = None
         self._pid = 0
         self._in_doubt = False
+        self._last = ""
 
     def heart(self) -> Heart:
         """The beating heart; begins to beat at the first call in a process.
@@ -76,12 +91,28 @@ class HeartKeeper:
             self._in_doubt = False
         return self._heart
 
-    def doubt(self) -> None:
+    def is_news(self, line: str) -> bool:
+        """Whether the drain before this one did not fail for the same reason."""
+        return line != self._last
+
+    def is_well(self) -> None:
+        """A drain has succeeded."""
+        if self._last and self._heart is not None:
+            self._heart.cannot_claim = ""
+        self._last = ""
+
+    def doubt(self, line: str) -> None:
         """It is unknown whether this worker still holds a task: give that back, as soon as the database lets us.
 
         Nobody else would. The heart holds on to the worker's row by itself, and no wake-up comes for a task that passes
-        for running.
+        for running. One failure may be the database's restart; of the second in a row the worker's row tells.
+
+        Args:
+            line: why the drain failed.
         """
+        if self._last and self._heart is not None:
+            self._heart.cannot_claim = line
+        self._last = line
         self._in_doubt = True
         while not STOP.is_set():
             try:

@@ -40,7 +40,7 @@ def _nothing_kept():
 def _numbers_of_the_navigation(request, monkeypatch):
     """The navigation's one query is counted where it is tested, not on every page."""
     if "test_navigation" not in request.node.nodeid:
-        monkeypatch.setattr(navigation, "pills", lambda: Pills(0, 0, 1))
+        monkeypatch.setattr(navigation, "pills", lambda: Pills(0, 0, 1, 0))
 
 
 @pytest.fixture

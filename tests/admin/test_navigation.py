@@ -12,7 +12,7 @@ from django.test import RequestFactory
 
 from taskqueue.admin import navigation
 from taskqueue.engine import figures
-from taskqueue.models import Pipeline, Rollup
+from taskqueue.models import Pipeline, Rollup, Worker
 from taskqueue.testing import InProcessWorker
 from tests.admin.conftest import client_of
 from tests.admin.pages import text_of
@@ -92,6 +92,14 @@ def test_nothing_is_counted_that_is_well(admin):
         shown = entries(admin.get(LIST))
 
     assert (shown["Failures"][1], shown["Pipelines"][1], shown["Workers"][1]) == ("", "", "1 live")
+
+
+def test_workers_that_cannot_claim_are_counted_before_those_that_can(admin):
+    with InProcessWorker(), InProcessWorker() as unable:
+        Worker.objects.filter(pk=unable.worker).update(cannot_claim="permission denied")
+        shown = entries(admin.get(LIST))
+
+    assert shown["Workers"][1] == "1 unable"
 
 
 def test_its_numbers_cost_one_query(admin, django_assert_num_queries):

@@ -214,6 +214,17 @@ def test_workers_are_told_with_what_they_do_and_who_is_silent(onlooker, queued):
     assert "Live simulate-delay" in text
 
 
+def test_a_worker_that_cannot_claim_is_told_with_its_reason(onlooker):
+    with InProcessWorker() as able, InProcessWorker() as unable:
+        Worker.objects.filter(pk=able.worker).update(host="able")
+        Worker.objects.filter(pk=unable.worker).update(host="unable", cannot_claim="permission denied")
+        text = text_of(onlooker.get(HOME))
+
+    assert "Workers 2 of 2 1 cannot claim" in text
+    assert "Cannot claim permission denied idle" in text
+    assert text.index("unable:") < text.index(" able:")
+
+
 def test_a_card_is_for_those_who_may_see_what_is_on_it(viewer):
     client = client_of("tim", "view_task")
 

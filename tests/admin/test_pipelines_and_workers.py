@@ -113,6 +113,16 @@ def test_workers_are_live_silent_or_ended(viewer, queued):
     assert text.index("pluto") < text.index("mars") < text.index("vulcan")
 
 
+def test_a_worker_that_cannot_claim_says_why(viewer):
+    register(host="mars", cannot_claim="permission denied for table taskqueue_task")
+    register(host="pluto", cannot_claim="of old", ended_at=Now(), end_reason="stopped")
+
+    text = text_of(viewer.get(WORKERS))
+
+    assert "Cannot claim permission denied for table taskqueue_task mars:7" in text
+    assert "Ended stopped pluto:7" in text
+
+
 def test_the_list_shows_how_each_pipeline_does(viewer, failed):
     demo_task.enqueue(DemoRequest(label="queued", delay_seconds=0))
     limited.enqueue(1)

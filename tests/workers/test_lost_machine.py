@@ -3,55 +3,88 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.house.processes import eventually
-from tests.workers.command import WorkerCommand
+from tests.workers.command import Notes, WorkerCommand
 from tests.workers.machines import another_machine
-from tests.workers.servers import own_server
+from tests.workers.proxy import proxied
+from tests.workers.servers import Server, own_server
 from tests.workers.test_database_restart import manage
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 UNIQUE = "CREATE TABLE tests_mark (name text UNIQUE)"
+STATUS = "SELECT status FROM taskqueue_task"
+OUTCOMES = "SELECT outcome FROM taskqueue_attempt"
+ALIVE = "SELECT count(*) FROM taskqueue_worker WHERE ended_at IS NULL"
+SUCCEEDED, LOST = [("succeeded",)], [("lost",)]
+
+
+@contextmanager
+def at_work(
+    server: Server, notes: Notes, path: Path, *, far: str, pipeline: str, step: int, within: Sequence[str] = ()
+) -> Iterator[tuple[WorkerCommand, WorkerCommand]]:
+    """A command far away in the middle of a task's step, and one here with nothing to do.
+
+    Args:
+        far: the database's address for the one far away.
+        within: put before its command.
+    """
+    environment = {"DATABASE_URL": server.url, "DEBUG": "true", "WORKER_TEST_DATABASE": "postgres"}
+    manage("migrate", environment=environment)
+    server.do(UNIQUE)
+    lost = WorkerCommand(path, environment={**environment, "DATABASE_URL": far}, within=tuple(within))
+    here = None
+    try:
+        enqueue = f"taskqueue.engine.intake.enqueue({pipeline!r}, {{'notes': {str(notes.path)!r}, 'wait_in': {step}}})"
+        manage("shell", "-c", f"import taskqueue.engine.intake; {enqueue}", environment=environment)
+        eventually(lambda: bool(notes.begun(step)), within=30, otherwise=lost.said)
+        here = WorkerCommand(path, environment=environment)
+        eventually(lambda: server.ask("SELECT count(*) FROM taskqueue_worker") == [(4,)], within=30)
+        yield lost, here
+        eventually(lambda: server.ask(ALIVE) == [(4,)], within=20, otherwise=lost.said)
+        assert server.ask(STATUS) == SUCCEEDED
+        assert server.ask(OUTCOMES) == LOST
+        assert lost.stop() == 0, lost.said()
+    finally:
+        lost.kill_all()
+        if here is not None:
+            here.kill_all()
 
 
 @pytest.mark.parametrize(("pipeline", "step"), [("tests/walk", 3), ("tests/mark-slowly", 1)], ids=["plain", "atomic"])
 def test_its_tasks_go_on_elsewhere_within_fifteen_seconds(notes, tmp_path, pipeline, step):
     with another_machine() as machine, own_server(host="0.0.0.0") as server:  # noqa: S104 - for the test's length
-        environment = {"DATABASE_URL": server.url, "DEBUG": "true", "WORKER_TEST_DATABASE": "postgres"}
-        far = {**environment, "DATABASE_URL": server.url.replace("0.0.0.0", machine.host)}  # noqa: S104
-        manage("migrate", environment=environment)
-        server.do(UNIQUE)
-        lost = WorkerCommand(tmp_path, environment=far, within=machine.within)
-        here = None
-        try:
-            payload = {"notes": str(notes.path), "wait_in": step}
-            enqueue = f"taskqueue.engine.intake.enqueue({pipeline!r}, {payload!r})"
-            manage("shell", "-c", f"import taskqueue.engine.intake; {enqueue}", environment=environment)
-            eventually(lambda: notes.begun(step), within=30, otherwise=lost.said)
-            here = WorkerCommand(tmp_path, environment=environment)
-            eventually(lambda: server.ask("SELECT count(*) FROM taskqueue_worker") == [(4,)], within=30)
-
+        far = server.url.replace("0.0.0.0", machine.host)  # noqa: S104
+        there = at_work(server, notes, tmp_path, far=far, pipeline=pipeline, step=step, within=machine.within)
+        with there as (lost, here):
             machine.unplug()
             lost_at = time.monotonic()
             notes.open_gate()
-            succeeded = [("succeeded",)]
-            status = "SELECT status FROM taskqueue_task"
-            eventually(lambda: server.ask(status) == succeeded, within=30, otherwise=here.said)
+            eventually(lambda: server.ask(STATUS) == SUCCEEDED, within=30, otherwise=here.said)
             took = time.monotonic() - lost_at
             machine.plug_in()
             eventually(lambda: "lets go of what it had" in lost.said(), within=30, otherwise=lost.said)
 
             assert took < 15
-            assert server.ask("SELECT outcome FROM taskqueue_attempt") == [("lost",)]
             assert server.ask("SELECT count(*) FROM tests_mark") == [(1 if step == 1 else 0,)]
-            alive = "SELECT count(*) FROM taskqueue_worker WHERE ended_at IS NULL"
-            eventually(lambda: server.ask(alive) == [(4,)], within=20, otherwise=lost.said)
-            assert server.ask(status) == succeeded
-            assert lost.stop() == 0, lost.said()
-        finally:
-            lost.kill_all()
-            if here is not None:
-                here.kill_all()
+
+
+def test_behind_a_proxy_that_keeps_its_connections_alive_it_takes_the_silence_of_its_beat(notes, tmp_path):
+    with own_server() as server, proxied(server.port) as proxy:
+        far = f"postgres://postgres@127.0.0.1:{proxy.port}/postgres"
+        with at_work(server, notes, tmp_path, far=far, pipeline="tests/walk", step=3) as (_lost, here):
+            proxy.fall_silent()
+            silent_at = time.monotonic()
+            eventually(lambda: server.ask(OUTCOMES) == LOST, within=50, otherwise=here.said)
+            took = time.monotonic() - silent_at
+            notes.open_gate()
+            eventually(lambda: server.ask(STATUS) == SUCCEEDED, within=10, otherwise=here.said)
+            proxy.go_on()
+
+            assert 20 < took < 40

@@ -48,5 +48,7 @@ SELECT coalesce((
 ), 0)::int,
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
 (SELECT count(*) FROM taskqueue_worker
- WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval)::int
+ WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval)::int,
+(SELECT count(*) FROM taskqueue_worker
+ WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval AND cannot_claim <> '')::int
 """

@@ -256,7 +256,7 @@ PRUNE_OPERATIONS: Final = """
 DELETE FROM taskqueue_operation WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_operation
     WHERE finished_at < statement_timestamp() - %(keep)s::interval
-    ORDER BY id LIMIT 100
+    ORDER BY finished_at LIMIT 100
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1

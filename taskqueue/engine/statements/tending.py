@@ -135,7 +135,7 @@ RETURNING task.id, task.status
 BEAT: Final = """
 UPDATE taskqueue_worker
 SET beat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
-    step_started_at = statement_timestamp() - %(elapsed)s::interval
+    step_started_at = statement_timestamp() - %(elapsed)s::interval, cannot_claim = %(cannot_claim)s::text
 WHERE id = %(worker)s::int AND ended_at IS NULL
 """
 

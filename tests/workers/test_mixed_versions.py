@@ -1,0 +1,70 @@
+"""A deploy: the next release's migrations are applied while the workers of this one execute tasks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.apps import apps
+from django.db import connection, transaction
+
+from taskqueue.engine import intake
+from taskqueue.models import Attempt, Task
+from tests.house.processes import eventually
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
+TASKS = 300
+EVERY = timedelta(milliseconds=20)
+LIVES = 20
+"""Tasks with parallel steps, a wait, an event, a child and a timer."""
+
+
+def tables() -> list[str]:
+    return [model._meta.db_table for model in apps.get_app_config("taskqueue").get_models()]
+
+
+def do(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '5s'")
+        cursor.execute(statement)
+
+
+def add_a_column_to(table: str) -> None:
+    """As an additive migration does; not twice in the life of the test's database."""
+    do(f"ALTER TABLE {table} ADD COLUMN tests_later integer DEFAULT 7 NOT NULL")
+
+
+def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, marks):
+    old = start()
+    first = datetime.now(UTC) + timedelta(seconds=2)
+    with transaction.atomic():
+        for number in range(TASKS):
+            due = intake.Options(run_at=first + number * EVERY)
+            intake.enqueue("tests/nap", {"seconds": 0.01}, options=due)
+        for number in range(LIVES):
+            due = intake.Options(run_at=first + number * 10 * EVERY)
+            payload = {"walk": {"notes": str(notes.path)}, "name": str(number)}
+            intake.enqueue("tests/life", payload, options=due)
+    done = Task.objects.filter(pipeline="tests/nap", status="succeeded")
+    lives = Task.objects.filter(pipeline="tests/life", status="succeeded", parent=None)
+    eventually(lambda: done.count() > 20, within=30, otherwise=old.said)
+
+    try:
+        for table in tables():
+            add_a_column_to(table)
+        assert done.count() < TASKS, "it was under load until the end"
+        new = start()
+
+        eventually(lambda: (done.count(), lives.count()) == (TASKS, LIVES), within=60, otherwise=old.said)
+        intake.enqueue("tests/nap", {"seconds": 0})
+        eventually(lambda: done.count() == TASKS + 1, within=10, otherwise=old.said)
+    finally:
+        for table in tables():
+            do(f"ALTER TABLE {table} DROP COLUMN IF EXISTS tests_later")
+
+    assert Attempt.objects.exclude(step_key="stumble").count() == 0
+    assert len(marks()) == LIVES * 4
+    for command in (old, new):
+        assert command.stop() == 0, command.said()
+        assert "lost the database" not in command.said()

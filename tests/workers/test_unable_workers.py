@@ -1,0 +1,56 @@
+"""Workers live and cannot claim: they say so where people look, and go on by themselves."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connection
+
+from taskqueue.engine import intake, wakeups
+from taskqueue.engine.liveness import UNANSWERED, live_workers, private_connection, unable_workers
+from taskqueue.models import Task, Worker
+from tests.house.processes import eventually
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+
+
+def do(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def reasons() -> list[str]:
+    """Why workers that live cannot claim."""
+    return list(unable_workers().values_list("cannot_claim", flat=True))
+
+
+def test_a_claim_that_fails_is_told_once_in_the_log_and_all_the_time_on_the_workers_rows(start):
+    command = start(processes=1)
+    do("ALTER TABLE taskqueue_task RENAME COLUMN sort_at TO sorted_at")
+    try:
+        eventually(lambda: any("sort_at" in reason for reason in reasons()), within=20, otherwise=command.said)
+        failed = Worker.objects.count()
+        eventually(lambda: Worker.objects.count() > failed, within=20, otherwise=command.said)
+    finally:
+        do("ALTER TABLE taskqueue_task RENAME COLUMN sorted_at TO sort_at")
+
+    eventually(lambda: not unable_workers() and live_workers().count() == 1, within=20, otherwise=command.said)
+    task = intake.enqueue("tests/nap", {"seconds": 0})
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", within=20, otherwise=command.said)
+    said = command.said()
+    assert said.count("Looking for work failed") == 1
+    assert said.count("A worker lost the database") == 1
+    assert command.stop() == 0, said
+
+
+def test_a_claim_that_waits_for_a_locked_table_is_told_while_it_waits(start):
+    command = start(processes=1)
+    other = private_connection()
+    with other.transaction():
+        other.execute("LOCK TABLE taskqueue_task")
+        wakeups.ring()
+        eventually(lambda: reasons() == [UNANSWERED], within=20, otherwise=command.said)
+    other.close()
+
+    eventually(lambda: reasons() == [], within=10, otherwise=command.said)
+    assert Worker.objects.count() == 1
+    assert command.stop() == 0, command.said()
