@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
-from taskqueue.admin.charts import Bar, Part, microbars
 from taskqueue.admin.overview_data import PIPELINES_SHOWN, OverviewData
+from taskqueue.admin.pipeline_figures import bars_of
 from taskqueue.engine import figures
 from taskqueue.engine.figures import Standing
 from taskqueue.engine.recovery import SILENCE
@@ -97,7 +97,7 @@ def pipeline_row(
         name=name,
         address=reverse("admin:taskqueue_pipeline_change", args=[name]),
         is_paused=is_paused,
-        bars="" if day is None else day_of(day),  # type: ignore[arg-type]  # nothing is safe too
+        bars=SafeString("") if day is None else bars_of(day.bars, day.succeeded, day.failed),
         success=formats.NOTHING if success is None else percent(success),
         tone="bad" if success is not None and success < 0.98 else "",
         counts="no task ended" if day is None else f"{day.succeeded + day.failed + day.cancelled:,} ended",
@@ -108,12 +108,6 @@ def pipeline_row(
 def percent(share: float) -> str:
     """A share that is a hundred percent only when nothing is missing."""
     return "100%" if share == 1 else f"{min(100 * share, 99.9):.1f}%"
-
-
-def day_of(day: figures.PipelineDay) -> SafeString:
-    """A pipeline's day in small bars."""
-    bars = [Bar(bar.start, (Part("green", bar.succeeded), Part("red", bar.failed)), "") for bar in day.bars]
-    return microbars(bars, label=f"The last 24 hours: {day.succeeded:,} succeeded, {day.failed:,} failed")
 
 
 @dataclass(frozen=True)

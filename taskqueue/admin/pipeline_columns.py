@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats
 from taskqueue.admin.budgets import budget_of
-from taskqueue.admin.pipeline_figures import capped, day_of, figures_of, share_of
+from taskqueue.admin.pipeline_figures import capped, figures_of
 from taskqueue.engine.rights import Deed, Rights
 from taskqueue.models import Gate, Pipeline, RateUse
 
@@ -26,7 +26,7 @@ class PipelineChangeList(ChangeList):
     """A page of pipelines, each with its figures and with what its user may do."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page, then the figures and the budgets of all its rows: two more queries."""
+        """Read the page, then the figures and the budgets of all its rows: four more queries."""
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
         found = figures_of(row.pk for row in rows)
@@ -64,7 +64,7 @@ class PipelineColumns:
     @admin.display(description="Tasks at a time")
     def shown_concurrency(self, pipeline: Any) -> SafeString | str:
         """How many hold a place, of how many."""
-        return places_of(pipeline, pipeline.figures.held)
+        return places_of(pipeline, pipeline.figures.load.held)
 
     @admin.display(description="Starts")
     def shown_throttle(self, pipeline: Any) -> SafeString | str:
@@ -79,32 +79,30 @@ class PipelineColumns:
     @admin.display(description="Queued")
     def shown_queued(self, pipeline: Any) -> SafeString:
         """How many wait for a worker."""
-        number = pipeline.figures.queued
+        number = pipeline.figures.load.queued
         address = tasks_of(pipeline.name, status="queued")
         return format_html('<a class="{}" href="{}">{}</a>', "" if number else "tq-quiet", address, capped(number))
 
     @admin.display(description="Last 24 hours")
     def shown_day(self, pipeline: Any) -> SafeString:
-        """How many were made, and what share succeeded."""
+        """When how many ended, what share succeeded, and how many in all."""
         found = pipeline.figures
-        share = share_of(found.succeeded, found.failed)
+        address = tasks_of(pipeline.name, ended=found.slice)
+        if not found.day.total.ended:
+            return format_html('<a class="tq-under tq-alone" href="{}">{}</a>', address, found.words)
         return format_html(
-            '{}<a class="tq-under{}" href="{}">{}</a>',
-            format_html('<span class="tq-share{}">{}</span>', " tq-is-bad" if found.failed else "", share)
-            if share
-            else "",
-            "" if share else " tq-alone",
-            tasks_of(pipeline.name, created="24h"),
-            day_of(found),
+            '{}<span class="tq-share{}">{}</span><a class="tq-under" href="{}">{}</a>',
+            found.bars,
+            " tq-is-bad" if found.day.total.failed else "",
+            found.share,
+            address,
+            found.words,
         )
 
     @admin.display(description="p50 / p95")
     def shown_lengths(self, pipeline: Any) -> str:
-        """How long those that succeeded took."""
-        found = pipeline.figures
-        if found.median is None:
-            return formats.NOTHING
-        return f"{formats.duration(found.median)} / {formats.duration(found.longest)}"
+        """How long those that ended took."""
+        return str(pipeline.figures.lengths)
 
     @admin.display(description="Actions")
     def shown_deeds(self, pipeline: Any) -> SafeString | str:

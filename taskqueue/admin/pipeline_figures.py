@@ -2,20 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats
-from taskqueue.engine import samples
-from taskqueue.engine.samples import PipelineFigures
+from taskqueue.admin.charts import Bar, Part, microbars
+from taskqueue.admin.filters import written_slice
+from taskqueue.engine import figures, samples
+from taskqueue.engine.figures import Day, Stretch
+from taskqueue.engine.samples import Load
 
-__all__ = ["PipelineFigures", "capped", "day_of", "figures_of", "share_of"]
+
+@dataclass(frozen=True)
+class PipelineFigures:
+    """What a pipeline has in hand, and how its last day was."""
+
+    load: Load
+    day: Day
+
+    @property
+    def lengths(self) -> str:
+        """How long half, and 95 of 100, of those that ended took at the most."""
+        total = self.day.total
+        if not total.decided:
+            return formats.NOTHING
+        return f"{formats.duration(total.took(0.5))} / {formats.duration(total.took(0.95))}"
+
+    @property
+    def share(self) -> str:
+        """The share of those that succeeded."""
+        return share_of(self.day.total.succeeded, self.day.total.failed)
+
+    @property
+    def words(self) -> str:
+        """How many tasks have ended in the last day, and how."""
+        total = self.day.total
+        if not total.ended:
+            return "no task ended"
+        failed = f", {total.failed:,} failed" if total.failed else ""
+        cancelled = f", {total.cancelled:,} cancelled" if total.cancelled else ""
+        return f"{total.ended:,} ended{failed}{cancelled}"
+
+    @property
+    def slice(self) -> str:
+        """The last day, as the list of tasks is asked for it."""
+        return written_slice(self.day.total.start, self.day.total.end)
+
+    @property
+    def bars(self) -> SafeString:
+        """The last day in small bars."""
+        return bars_of(self.day.bars, self.day.total.succeeded, self.day.total.failed)
 
 
 def figures_of(names: Iterable[str]) -> dict[str, PipelineFigures]:
-    """The figures of each of these pipelines; one query, whose cost does not grow with the number of tasks."""
+    """The figures of each of these pipelines; three queries, whose cost does not grow with the number of tasks."""
     known = list(names)
-    found = samples.figures_of(known) if known else {}
-    return {name: found.get(name, PipelineFigures(name=name)) for name in known}
+    loads = samples.loads_of(known)
+    return {name: PipelineFigures(loads.get(name, Load()), day) for name, day in figures.days_of(known).items()}
+
+
+def bars_of(bars: Sequence[Stretch], succeeded: int, failed: int) -> SafeString:
+    """A day in small bars, of which so many tasks in all succeeded and failed."""
+    drawn = [Bar(bar.start, (Part("green", bar.succeeded), Part("red", bar.failed)), "") for bar in bars]
+    return microbars(drawn, label=f"The last 24 hours: {succeeded:,} succeeded, {failed:,} failed")
 
 
 def capped(number: int) -> str:
@@ -27,12 +78,3 @@ def share_of(succeeded: int, failed: int) -> str:
     """The share of those that succeeded among those that ended by themselves; rounded down, for 99.9 is not all."""
     ended = succeeded + failed
     return "" if not ended else f"{succeeded * 100 // ended}%"
-
-
-def day_of(found: PipelineFigures) -> str:
-    """The last 24 hours in words."""
-    if not found.made:
-        return "no tasks"
-    number = f"{'newest ' if found.is_cut else ''}{formats.count_of(found.made, 'task')}"
-    failed = f", {found.failed:,} failed" if found.failed else ""
-    return f"{number}{failed}"

@@ -19,7 +19,7 @@ from taskqueue.admin import formats, markup
 from taskqueue.admin.budgets import Budget, budget_of
 from taskqueue.admin.facts import Deed, Fact, deeds_of
 from taskqueue.admin.pipeline_columns import address_of_uses, gate_of, places_of, tasks_of
-from taskqueue.admin.pipeline_figures import PipelineFigures, capped, day_of, figures_of, share_of
+from taskqueue.admin.pipeline_figures import PipelineFigures, capped, figures_of
 from taskqueue.admin.step_graph import Node, nodes_of
 from taskqueue.engine import retention, samples
 from taskqueue.models import Gate, Pipeline, PipelineStep, Pruning, RateUse, Schedule
@@ -98,12 +98,12 @@ class PipelinePage:
         found = self.figures
         name = self.pipeline.name
         return [
-            Fact("Tasks at a time", places_of(self.pipeline, found.held)),
+            Fact("Tasks at a time", places_of(self.pipeline, found.load.held)),
             Fact("Starts", self.starts),
-            Fact("Queued", link(tasks_of(name, status="queued"), capped(found.queued))),
-            Fact("Last 24 hours", link(tasks_of(name, created="24h"), day_of(found))),
-            Fact("Succeeded", share_of(found.succeeded, found.failed) or formats.NOTHING),
-            Fact("p50 / p95", f"{formats.duration(found.median)} / {formats.duration(found.longest)}"),
+            Fact("Queued", link(tasks_of(name, status="queued"), capped(found.load.queued))),
+            Fact("Last 24 hours", link(tasks_of(name, ended=found.slice), found.words)),
+            Fact("Succeeded", found.share or formats.NOTHING),
+            Fact("p50 / p95", found.lengths),
             Fact("All of them", link(tasks_of(name), "See its tasks")),
         ]
 
@@ -134,7 +134,7 @@ class PipelinePage:
 
 
 def page_of(name: str) -> PipelinePage | None:
-    """Read a pipeline's page; nine queries. None when there is no such pipeline."""
+    """Read a pipeline's page; eleven queries. None when there is no such pipeline."""
     known_steps = Prefetch("known_steps", PipelineStep.objects.order_by("position", "pk"))
     found: Any = (
         Pipeline.objects.select_related("gate__rate", "schedule")

@@ -37,6 +37,7 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
     )  # fmt: skip
     list_display_links = ("shown_name",)
     ordering = ("name",)
+    list_per_page = 50
     search_fields = ("name__startswith",)
     search_help_text = "Finds names that begin with what you type."
 

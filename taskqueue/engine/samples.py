@@ -1,4 +1,4 @@
-"""Figures: how pipelines and their steps do, from a bounded number of their newest tasks."""
+"""Samples: what pipelines have in hand, and how their steps do, from a bounded number of tasks."""
 
 from __future__ import annotations
 
@@ -13,26 +13,16 @@ RECENT_TASKS = statements.RECENT_TASKS
 
 
 @dataclass(frozen=True, kw_only=True)
-class PipelineFigures:
-    """How a pipeline does.
+class Load:
+    """What a pipeline has in hand.
 
     Attributes:
         held: places that its tasks hold, counted up to one more than COUNTED_MOST.
         queued: tasks that wait for a worker, counted likewise.
-        succeeded, failed, made: of the tasks made in the last 24 hours.
-        is_cut: whether there were more, and only the newest RECENT_TASKS were looked at.
-        median, longest: how long half and 95 of 100 of those that succeeded took at the most.
     """
 
-    name: str
     held: int = 0
     queued: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    made: int = 0
-    is_cut: bool = False
-    median: timedelta | None = None
-    longest: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +59,10 @@ class CodeSeen:
     seen_at: datetime
 
 
-def figures_of(names: Iterable[str]) -> dict[str, PipelineFigures]:
-    """The figures of several pipelines, by name; one query."""
-    rows = statements.fetch(statements.FIGURES, {"names": list(names)})
-    fields = ("name", "held", "queued", "succeeded", "failed", "made", "is_cut", "median", "longest")
-    return {row[0]: PipelineFigures(**dict(zip(fields, row, strict=True))) for row in rows}
+def loads_of(names: Iterable[str]) -> dict[str, Load]:
+    """What each of several pipelines has in hand, by name; one query."""
+    rows = statements.fetch(statements.LOADS, {"names": list(names)})
+    return {name: Load(held=held, queued=queued) for name, held, queued in rows}
 
 
 def steps_of(pipeline: str) -> list[StepFigures]:

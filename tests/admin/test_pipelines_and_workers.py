@@ -12,10 +12,11 @@ from demo.pipelines import DemoRequest, demo_task
 from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import control
 from taskqueue.engine.mirror import mirror_pipeline
+from taskqueue.engine.rollups import roll_up
 from taskqueue.models import Gate, Pipeline, Pruning, Schedule, Task, Worker
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import Cron
-from taskqueue.testing import work
+from taskqueue.testing import advance, work
 from tests.admin.conftest import client_of
 from tests.admin.pages import messages_of, page_of, text_of
 
@@ -92,7 +93,7 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, django_assert_num_queri
     for number in range(5):
         register(pid=number)
     limited.enqueue(1)
-    for address, number in ((PIPELINES, 6), (WORKERS, 5)):  # session, user, count, rows; figures, budgets; commands
+    for address, number in ((PIPELINES, 8), (WORKERS, 5)):  # session, user, count, rows; figures: 3, budgets; commands
         with django_assert_num_queries(number):
             admin.get(address)
 
@@ -129,12 +130,18 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
     work()
     limited.enqueue(2)
     RateRow.objects.filter(pk="boards/limited").update(count=30)
+    advance(minutes=2)
+    roll_up()
 
-    text = text_of(viewer.get(PIPELINES))
+    response = viewer.get(PIPELINES)
 
-    assert "boards/limited Two at a time, sixty a minute. On 0 of 2 29 of 30 in 1m 1 100% 2 tasks" in text
+    text = text_of(response)
+    assert "boards/limited Two at a time, sixty a minute. On 0 of 2 30 of 30 in 1m 1 100% 1 ended" in text
     assert "demo/task Five steps" in text
-    assert "On 0 of 10 no limit 0 50% 2 tasks, 1 failed" in text
+    assert "On 0 of 10 no limit 0 50% 2 ended, 1 failed" in text
+    assert 'aria-label="The last 24 hours: 1 succeeded, 1 failed"' in response.content.decode()
+    [address] = re.findall(r'href="([^"]+)">2 ended', response.content.decode())
+    assert page_of(failed) in viewer.get(address.replace("&amp;", "&")).content.decode()
 
 
 def test_a_pipeline_at_its_limit_and_a_paused_one_stand_out(viewer, queued):

@@ -97,7 +97,7 @@ from taskqueue.engine.statements.recording import (
     alone,
 )
 from taskqueue.engine.statements.running import fetch
-from taskqueue.engine.statements.samples import CODE_SEEN, COUNTED_MOST, FIGURES, RECENT_TASKS, STEP_FIGURES
+from taskqueue.engine.statements.samples import CODE_SEEN, COUNTED_MOST, LOADS, RECENT_TASKS, STEP_FIGURES
 from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
 from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE
 from taskqueue.engine.statements.tending import (
@@ -142,7 +142,6 @@ __all__ = [
     "ENQUEUE",
     "ERROR_TYPES",
     "FAIL_BODY",
-    "FIGURES",
     "FINISH",
     "FORGET_TIMES",
     "FORSAKEN",
@@ -155,6 +154,7 @@ __all__ = [
     "HOLDERS",
     "HOLD_BACK",
     "HOLD_RATE",
+    "LOADS",
     "LOAD_INPUTS",
     "LOAD_JOURNAL",
     "LOCK_EVENT",

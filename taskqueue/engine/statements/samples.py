@@ -11,7 +11,7 @@ RECENT_STEPS: Final = 20_000
 
 # From a name on and in an order, and only then its own: one index gives that, and no more rows are read than the limit
 # says. The planner takes another way only while the table is so small that reading all of it costs no more.
-FIGURES: Final = f"""
+LOADS: Final = f"""
 SELECT known.name, (
     SELECT count(*) FROM (
         SELECT place.held FROM taskqueue_task place WHERE place.held >= known.name
@@ -32,24 +32,8 @@ SELECT known.name, (
         SELECT kept.group_lane FROM taskqueue_task kept WHERE kept.group_lane >= known.name
         ORDER BY kept.group_lane, kept."group", kept.sort_at, kept.id LIMIT {COUNTED_MOST + 1}
     ) AS queue WHERE group_lane = known.name
-))::int, sample.*
+))::int
 FROM (SELECT name COLLATE "C" AS name FROM unnest(%(names)s::text[]) AS name) AS known
-CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
-        count(*) FILTER (WHERE status = 'failed') AS failed,
-        count(*) AS made,
-        count(*) >= {RECENT_TASKS} AS is_cut,
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at)
-            FILTER (WHERE status = 'succeeded') AS median,
-        percentile_cont(0.95) WITHIN GROUP (ORDER BY finished_at - started_at)
-            FILTER (WHERE status = 'succeeded') AS longest
-    FROM (
-        SELECT task.pipeline_id, task.status, task.branch, task.created_at, task.started_at, task.finished_at
-        FROM taskqueue_task task WHERE task.pipeline_id >= known.name
-        ORDER BY task.pipeline_id, task.id DESC LIMIT {RECENT_TASKS}
-    ) AS newest
-    WHERE pipeline_id = known.name AND branch = '' AND created_at > statement_timestamp() - interval '24 hours'
-) AS sample
 """
 
 # The newest tasks of a pipeline; those that run a step beside others count with their parent.

@@ -1,0 +1,69 @@
+"""What all tests share: after a test that commits, the tables are soon as they were before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from django.core.management.sql import emit_post_migrate_signal
+from django.db import connection, transaction
+from django.db.backends.postgresql.operations import DatabaseOperations
+
+KEPT = {"django_content_type", "auth_permission"}
+"""What comes from the models alone, and no test changes."""
+UNCHECKED = "SET LOCAL session_replication_role = replica"
+"""In whatever order rows come and go."""
+COPIED = """
+SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns
+WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
+"""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_flush() -> Iterator[None]:
+    """Delete rows, which are few, and put back those that were there, instead of truncating and mirroring all anew."""
+    copy = Copy(emit_post_migrate_signal)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", deletes)
+        patch.setattr("django.core.management.commands.flush.emit_post_migrate_signal", copy.bring_back)
+        yield
+
+
+def deletes(operations: DatabaseOperations, _style: Any, tables: Sequence[str], **_options: Any) -> list[str]:
+    """One statement that empties the tables."""
+    each = [f"DELETE FROM {operations.quote_name(table)}" for table in sorted(set(tables) - KEPT)]
+    return ["; ".join([UNCHECKED, *each])] if each else []
+
+
+class Copy:
+    """The rows that are there before any test: those that mirror the pipelines of all test modules.
+
+    Args:
+        make: writes them.
+    """
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+        self._inserts: list[str] = []
+
+    def bring_back(self, *arguments: Any, **options: Any) -> None:
+        """Write the rows, and from the second time on copy them."""
+        if not self._inserts:
+            self._make(*arguments, **options)
+            self._take()
+            return
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("; ".join([UNCHECKED, *self._inserts]))
+
+    def _take(self) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("DROP SCHEMA IF EXISTS tests_copy CASCADE; CREATE SCHEMA tests_copy")
+            for table in set(connection.introspection.django_table_names(only_existing=True)) - KEPT:
+                cursor.execute(COPIED, [table])
+                columns = cursor.fetchone()[0]
+                cursor.execute(f"CREATE TABLE tests_copy.{table} AS SELECT {columns} FROM public.{table}")
+                if cursor.rowcount:
+                    self._inserts.append(
+                        f"INSERT INTO public.{table} ({columns}) SELECT {columns} FROM tests_copy.{table}"
+                    )
