@@ -16,7 +16,7 @@ from tests.admin.test_hostile_input import any_text, hold
 
 FORM = "application/x-www-form-urlencoded"
 TASKS, PIPELINE = "/admin/taskqueue/task/", "/admin/taskqueue/pipeline/demo_2Ftask/"
-hard = settings(hold, max_examples=40)
+hard = settings(hold, max_examples=25)
 
 any_search = st.tuples(
     st.sampled_from(["", "id:", "key:", "error:", "payload.", "payload.a:", "label:", "step:", "worker:", "x:", ":"]),
@@ -163,7 +163,7 @@ ENDINGS = [
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_anything_in_the_place_of_a_row_of_the_other_addresses(admin, failed, ending):
-    @settings(hold, max_examples=20)
+    @settings(hold, max_examples=12)
     @given(any_text)
     def ask(part):
         way = "/admin/taskqueue/" + ending.format(quote(part, safe="", errors="surrogatepass"))

@@ -32,6 +32,10 @@ SELECT pipeline, 'misfire', 'late', '', now() - interval '40 days'
 FROM generate_series(1, 10000), unnest(ARRAY['engine/one-step', 'engine/three-steps']) AS pipeline
 """
 
+WAITS = """
+INSERT INTO taskqueue_wait (task_id, step_key, position, event, match, fields, digest, created_at, outcome)
+SELECT id, 'w', 0, 'retention/e', '{}', '', md5(id::text), now(), 'timeout' FROM taskqueue_task
+"""
 KEYS = """
 INSERT INTO taskqueue_idempotencykey (pipeline_id, key, task_id, expires_at)
 SELECT 'engine/one-step', number, %s, now() - interval '2 hours' + number * interval '1 minute'
@@ -41,7 +45,7 @@ FROM generate_series(1, 20000) AS number
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["with statistics", "without statistics"])
 def _long_history(request):
-    """Old tasks of two pipelines, young ones, events and skipped requests."""
+    """Old tasks of two pipelines, young ones, the waits of all, events and skipped requests."""
     forget_statistics()
     mirror_pipelines()
     history(10_000)
@@ -50,8 +54,9 @@ def _long_history(request):
     with connection.cursor() as cursor:
         cursor.execute(EVENTS)
         cursor.execute(SKIPS)
+        cursor.execute(WAITS)
         if request.param:
-            cursor.execute("ANALYZE taskqueue_task, taskqueue_step, taskqueue_event, taskqueue_skip")
+            cursor.execute("ANALYZE taskqueue_task, taskqueue_step, taskqueue_event, taskqueue_skip, taskqueue_wait")
 
 
 def most_read(tree, table):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from django.db import connection
@@ -119,7 +120,8 @@ class WorkerCommand:
     def kill_all(self) -> None:
         """Leave nothing behind, and nothing for anyone to clean up after."""
         for pid in self.family():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
 
