@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client, override_settings
@@ -35,6 +36,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "has been retried": lambda: f"{LIST}?retried=yes",
     "a task": lambda: reverse("admin:taskqueue_task_change", args=[middle_task().pk]),
     "overview": lambda: reverse("admin:index"),
+    "pipelines": lambda: reverse("admin:taskqueue_pipeline_changelist"),
+    "a pipeline": lambda: reverse("admin:taskqueue_pipeline_change", args=[quote("seed/crm-sync")]),
     "preview of a retry": lambda: f"{reverse('admin:taskqueue_operation_new', args=['retry'])}?status=failed",
 }
 

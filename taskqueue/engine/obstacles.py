@@ -24,7 +24,7 @@ class Obstacles:
 
     Attributes:
         workers: live workers; `knowing` of them know the pipeline and take tasks, `draining` know it and take none any
-            more, and `busy` have a task.
+            more, `unable` know it and fail to claim, and `busy` have a task.
         taken: places that are taken, counted up to the limit; `taken_by_key` those of the task's key.
         booked_at: how far the rate of its pipeline's starts is used up.
         now: the database's time.
@@ -34,6 +34,7 @@ class Obstacles:
     workers: int
     knowing: int
     draining: int
+    unable: int
     busy: int
     taken: int
     taken_by_key: int
@@ -83,7 +84,11 @@ class Obstacles:
     def no_worker(self) -> Reason:
         """Nobody can run it."""
         name = self.task.pipeline_id
-        if self.draining:
+        if self.unable:
+            who = "The one live worker" if self.unable == 1 else f"All {self.unable} live workers"
+            knows = "knows" if self.unable == 1 else "know"
+            sentence = f"{who} that {knows} pipeline {name} cannot claim tasks. The list of workers says why."
+        elif self.draining:
             who = "The one live worker" if self.draining == 1 else f"All {self.draining} live workers"
             knows, drains = ("knows", "drains") if self.draining == 1 else ("know", "drain")
             sentence = f"{who} that {knows} pipeline {name} {drains}. Resume one, or start another."

@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page
 from tests.browser.conftest import sign_in_admin
 from tests.browser.screens import screens, tell_stories
 
-SHOWN = ("overview", "tasks", "failed task", "waiting task", "pipelines", "pipeline", "submit", "operation")
+LEFT_OUT = {"failed tasks", "nothing found", "scheduled task", "new token"}
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 
 
@@ -30,7 +30,7 @@ def test_pictures_are_taken(
 ) -> None:
     sign_in_admin(context, base_url, "ada")
     tell_stories()
-    for name, address in (screen for screen in screens() if screen[0] in SHOWN):
+    for name, address in (screen for screen in screens() if screen[0] not in LEFT_OUT):
         page.goto(address)
         page.screenshot(
             path=IMAGES / f"{name.replace(' ', '-')}-{browser_context_args['color_scheme']}.png", full_page=True

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
+from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue import testing
-from taskqueue.engine import control, events, operations
+from taskqueue.definitions import registry
+from taskqueue.engine import control, events, operations, tokens
+from taskqueue.engine.liveness import running_version
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.selections import Selection
-from taskqueue.models import Event, Operation, Task
+from taskqueue.models import Event, Operation, PipelineRight, Task, Worker
 from taskqueue.states import OperationVerb
 from taskqueue.testing import advance
 from tests.browser.workers import beside, work
@@ -48,6 +51,23 @@ def tell_stories() -> None:
     events.send("demo/approved", {"title": "On nothing", "by": "dana"})
     control.pause_pipeline("demo/print", reason="The printer is being mended.", by="dana")
     beside(retry_what_failed)
+    beside(show_access_and_workers)
+
+
+def show_access_and_workers() -> None:
+    """A token that soon expires, a right, and workers: one at work, one that cannot claim, one that is silent."""
+    tokens.issue(User.objects.get(), name="billing service", expires_in=timedelta(days=3), per_minute=600)
+    PipelineRight.objects.create(pipeline_id="demo/publish", group=Group.objects.create(name="editors"), retry=True)
+    task = Task.objects.filter(status="waiting").latest("pk")
+    for number, facts in enumerate(
+        (
+            {"task_id": task.pk, "step": "print-pages", "step_started_at": Now() - timedelta(seconds=42)},
+            {"cannot_claim": "permission denied for table taskqueue_task"},
+            {"beat_at": Now() - timedelta(minutes=4)},
+        )
+    ):
+        who = {"host": f"worker-{number}", "pid": 4711, "cluster": str(number), "version": running_version()}
+        Worker.objects.create(**who, **facts, pipelines=registry.names())
 
 
 def retry_what_failed() -> None:
@@ -73,8 +93,9 @@ def enqueue(label: str, story: dict[str, object]) -> Task:
 def screens() -> Iterator[tuple[str, str]]:
     """The name and the address of each."""
     yield "overview", "/admin/?range=1h"
-    for name in ("task", "pipeline", "worker", "event", "schedule", "rate", "skip", "operation"):
+    for name in ("task", "pipeline", "worker", "event", "schedule", "rate", "skip", "operation", "token"):
         yield f"{name}s", f"/admin/taskqueue/{name}/"
+    yield "rights", "/admin/taskqueue/pipelineright/"
     yield "audit", "/admin/admin/logentry/"
     yield "failed tasks", "/admin/taskqueue/task/?status=failed"
     yield "nothing found", "/admin/taskqueue/task/?q=nothing-like-it"
@@ -87,4 +108,7 @@ def screens() -> Iterator[tuple[str, str]]:
     yield "submit", "/admin/taskqueue/pipeline/demo_2Ftask/submit/"
     yield "event", f"/admin/taskqueue/event/{Event.objects.latest('pk').pk}/change/"
     yield "send an event", "/admin/taskqueue/event/send/"
+    yield "new token", "/admin/taskqueue/token/add/"
+    yield "worker", f"/admin/taskqueue/worker/{Worker.objects.get(host='worker-1').pk}/change/"
+    yield "preview", "/admin/taskqueue/operation/new/retry/?status=failed"
     yield "operation", f"/admin/taskqueue/operation/{Operation.objects.get().pk}/change/"

@@ -287,6 +287,20 @@ def test_when_no_live_worker_knows_the_pipeline_it_says_so(worker):
         assert reasons(task)[0].sentence.startswith("None of 2 live workers knows pipeline engine/one-step.")
 
 
+def test_when_those_who_know_the_pipeline_cannot_claim_it_says_so(worker):
+    mirror.mirror_pipelines()
+    task = one_step.enqueue(1)
+    worker.row.cannot_claim = "permission denied"
+    worker.row.save()
+
+    assert codes(task) == [Code.NO_WORKER, Code.TURN]
+    assert reasons(task)[0].sentence == (
+        "The one live worker that knows pipeline engine/one-step cannot claim tasks. The list of workers says why."
+    )
+    with InProcessWorker():
+        assert codes(task) == [Code.TURN]
+
+
 def test_a_waiting_task_also_says_that_nobody_could_go_on_with_it():
     task = one_step.enqueue(1)
     waiting(task, "nap", "sleep")

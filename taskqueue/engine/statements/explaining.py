@@ -25,6 +25,7 @@ ORDER BY place.held, place."group"
 OBSTACLES: Final = f"""
 WITH live AS MATERIALIZED (
     SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS knows, worker.draining_at IS NOT NULL AS drains,
+        worker.cannot_claim <> '' AS fails,
         coalesce((
         SELECT true FROM taskqueue_task task
         WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
@@ -34,8 +35,9 @@ WITH live AS MATERIALIZED (
     WHERE worker.ended_at IS NULL AND worker.beat_at > statement_timestamp() - %(silence)s::interval
 )
 SELECT
-    (SELECT count(*) FROM live), (SELECT count(*) FROM live WHERE knows AND NOT drains),
-    (SELECT count(*) FROM live WHERE knows AND drains), (SELECT count(*) FROM live WHERE is_busy),
+    (SELECT count(*) FROM live), (SELECT count(*) FROM live WHERE knows AND NOT drains AND NOT fails),
+    (SELECT count(*) FROM live WHERE knows AND drains),
+    (SELECT count(*) FROM live WHERE knows AND NOT drains AND fails), (SELECT count(*) FROM live WHERE is_busy),
     CASE WHEN %(most)s::int IS NOT NULL THEN (
         SELECT count(*) FROM ({IN_ALL}) AS places WHERE held = %(pipeline)s::text
     ) ELSE 0 END,
