@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import Group, User
 from django.db.models.functions import Now
@@ -59,13 +60,12 @@ def show_access_and_workers() -> None:
     tokens.issue(User.objects.get(), name="billing service", expires_in=timedelta(days=3), per_minute=600)
     PipelineRight.objects.create(pipeline_id="demo/publish", group=Group.objects.create(name="editors"), retry=True)
     task = Task.objects.filter(status="waiting").latest("pk")
-    for number, facts in enumerate(
-        (
-            {"task_id": task.pk, "step": "print-pages", "step_started_at": Now() - timedelta(seconds=42)},
-            {"cannot_claim": "permission denied for table taskqueue_task"},
-            {"beat_at": Now() - timedelta(minutes=4)},
-        )
-    ):
+    states: list[dict[str, Any]] = [
+        {"task_id": task.pk, "step": "print-pages", "step_started_at": Now() - timedelta(seconds=42)},
+        {"cannot_claim": "permission denied for table taskqueue_task"},
+        {"beat_at": Now() - timedelta(minutes=4)},
+    ]
+    for number, facts in enumerate(states):
         who = {"host": f"worker-{number}", "pid": 4711, "cluster": str(number), "version": running_version()}
         Worker.objects.create(**who, **facts, pipelines=registry.names())
 
