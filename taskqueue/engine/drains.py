@@ -85,11 +85,12 @@ def first_claim(member: Member, stopping: Stopping) -> list[Lease]:
         return []
     claimant = Claimant(member.worker)
     member.activity.ask()
-    leases = claim(claimant)
-    if not leases and duty.attend(limit=1).changed:
-        leases = claim(claimant)
-    member.activity.rest()
-    return leases
+    try:
+        if leases := claim(claimant):
+            return leases
+        return claim(claimant) if duty.attend(limit=1).changed else []
+    finally:
+        member.activity.rest()  # a claim that failed is not one that waits for its answer
 
 
 def next_of(ahead: deque[Lease]) -> Lease | None:

@@ -169,8 +169,7 @@ def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str,
     ((now, rolled_until),) = fetch(statements.NOW, {})
     until = ceiling(rolled_until or now, bar)
     rows: dict[str, list[Any]] = {name: [] for name in names}
-    found = Rollup.objects.filter(span=QUARTER, pipeline__in=rows, at__gte=until - DAY, at__lt=until)
-    for row in found.order_by("at").values_list("pipeline", "at", *COUNTED, *SAMPLED, "ran", "waited", named=True):
+    for row in rollups(QUARTER, until - DAY, until, *rows):
         rows[row.pipeline].append(row)
     days = {}
     for name, own in rows.items():
@@ -180,10 +179,10 @@ def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str,
     return days
 
 
-def rollups(span: int, start: datetime, until: datetime, pipeline: str) -> list[Any]:
-    """The rows of a pipeline, or of all together; one query by their index."""
-    found = Rollup.objects.filter(span=span, pipeline=pipeline, at__gte=start, at__lt=until)
-    return list(found.order_by("at").values_list("at", *COUNTED, *SAMPLED, "ran", "waited", named=True))
+def rollups(span: int, start: datetime, until: datetime, *pipelines: str) -> list[Any]:
+    """The rows of pipelines, or of all together; one query by their index."""
+    found = Rollup.objects.filter(span=span, pipeline__in=pipelines, at__gte=start, at__lt=until)
+    return list(found.order_by("at").values_list("pipeline", "at", *COUNTED, *SAMPLED, "ran", "waited", named=True))
 
 
 def cut(rows: Iterable[Any], start: datetime, bar: timedelta, *, count: int) -> list[Stretch]:

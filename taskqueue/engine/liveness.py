@@ -203,7 +203,7 @@ class Heart:
         """Insert this process's row and take its lock in one transaction: nobody sees the row without the lock."""
         self._disconnect()
         self._connection = connection = private_connection()
-        told = self.cannot_claim[:REASON_LENGTH]
+        told = self._hindrance(self.activity.doing)
         who = {
             "host": socket.gethostname(),
             "pid": os.getpid(),

@@ -84,14 +84,13 @@ class Obstacles:
     def no_worker(self) -> Reason:
         """Nobody can run it."""
         name = self.task.pipeline_id
-        if self.unable:
-            who = "The one live worker" if self.unable == 1 else f"All {self.unable} live workers"
-            knows = "knows" if self.unable == 1 else "know"
-            sentence = f"{who} that {knows} pipeline {name} cannot claim tasks. The list of workers says why."
-        elif self.draining:
-            who = "The one live worker" if self.draining == 1 else f"All {self.draining} live workers"
-            knows, drains = ("knows", "drains") if self.draining == 1 else ("know", "drain")
-            sentence = f"{who} that {knows} pipeline {name} {drains}. Resume one, or start another."
+        if idle := self.unable or self.draining:
+            who = "The one live worker that knows" if idle == 1 else f"All {idle} live workers that know"
+            drains = "drains" if idle == 1 else "drain"
+            remedy = f"{drains}. Resume one, or start another."
+            if self.unable:
+                remedy = "cannot claim tasks. The list of workers says why."
+            sentence = f"{who} pipeline {name} {remedy}"
         elif self.workers == 0:
             sentence = "No worker is alive. Start one: manage.py worker."
         else:

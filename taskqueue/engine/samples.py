@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from taskqueue.engine import statements
 
 COUNTED_MOST = statements.COUNTED_MOST
-RECENT_TASKS = statements.RECENT_TASKS
 
 
 @dataclass(frozen=True, kw_only=True)

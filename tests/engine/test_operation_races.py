@@ -269,14 +269,20 @@ def held_up(monkeypatch):
     return in_it, go_on
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("small_batches")
-def test_two_at_once_never_do_one_batch_twice(monkeypatch):
+def batch_held_up(monkeypatch):
+    """An operation in the middle of its first batch: it, what lets it go on, its thread and the answers."""
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
     in_it, go_on = held_up(monkeypatch)
     thread, answers = in_another_thread(operations.do_batch)
     assert in_it.wait(20)
+    return operation, go_on, thread, answers
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("small_batches")
+def test_two_at_once_never_do_one_batch_twice(monkeypatch):
+    operation, go_on, thread, answers = batch_held_up(monkeypatch)
 
     assert operations.do_batch() is None  # passed over: somebody is at it
 
@@ -312,11 +318,7 @@ def test_many_at_once_do_each_task_once(monkeypatch):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("small_batches")
 def test_an_abort_waits_for_the_batch_and_no_other_follows(monkeypatch):
-    seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
-    in_it, go_on = held_up(monkeypatch)
-    batch, _answers = in_another_thread(operations.do_batch)
-    assert in_it.wait(20)
+    operation, go_on, batch, _answers = batch_held_up(monkeypatch)
     abort, aborted = in_another_thread(lambda: operations.abort(operation.pk, by="dana").status)
     go_on.set()
     batch.join(20)

@@ -8,8 +8,9 @@ from django.db import connection
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine import samples, statements
 from taskqueue.models import Task
-from taskqueue.testing import InProcessWorker, work
-from tests.engine.backlogs import ENDED, QUEUED, explain_for_all_values, forget_statistics, insert
+from taskqueue.testing import work
+from tests.engine.backlogs import QUEUED, explain_for_all_values, forget_statistics, insert
+from tests.engine.histories import history
 from tests.engine.pipelines import one_step
 from tests.engine.test_plans import nodes, walked
 
@@ -60,25 +61,16 @@ def test_code_is_told_with_the_tasks_that_ran_on_it():
     assert list(found.values()) == [2]
 
 
-STEPS = """
-INSERT INTO taskqueue_step (task_id, key, name, kind, status, failures, input_hash, output, started_at, finished_at)
-SELECT id, 'add', 'add', 'step', 'succeeded', 0, '', '1', now(), now() FROM taskqueue_task WHERE status = 'succeeded'
-"""
-
-
 @pytest.fixture
 def full():
     """A pipeline with a long past and a long queue, beside another one with few tasks."""
     forget_statistics()
     demo("alone")
     one_step.enqueue(1)
-    with InProcessWorker() as worker:
-        insert(ENDED, "engine/one-step", 20_000, worker=worker.worker)
-        insert(QUEUED, "engine/one-step", 5_000)
-        with connection.cursor() as cursor:
-            cursor.execute(STEPS)
-            cursor.execute("ANALYZE taskqueue_task, taskqueue_step")
-        yield
+    history(20_000)
+    insert(QUEUED, "engine/one-step", 5_000)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE taskqueue_task, taskqueue_step")
 
 
 def test_a_long_past_is_not_walked(full):

@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.apps import apps
-from django.db import connection, transaction
+from django.db import transaction
 
 from taskqueue.engine import intake
 from taskqueue.models import Attempt, Task
 from tests.house.processes import eventually
+from tests.workers.schemas import change
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -22,17 +23,6 @@ LIVES = 20
 
 def tables() -> list[str]:
     return [model._meta.db_table for model in apps.get_app_config("taskqueue").get_models()]
-
-
-def do(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '5s'")
-        cursor.execute(statement)
-
-
-def add_a_column_to(table: str) -> None:
-    """As an additive migration does; not twice in the life of the test's database."""
-    do(f"ALTER TABLE {table} ADD COLUMN tests_later integer DEFAULT 7 NOT NULL")
 
 
 def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, marks):
@@ -52,7 +42,7 @@ def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, mark
 
     try:
         for table in tables():
-            add_a_column_to(table)
+            change(f"ALTER TABLE {table} ADD COLUMN tests_later integer DEFAULT 7 NOT NULL")
         assert done.count() < TASKS, "it was under load until the end"
         new = start()
 
@@ -61,7 +51,7 @@ def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, mark
         eventually(lambda: done.count() == TASKS + 1, within=10, otherwise=old.said)
     finally:
         for table in tables():
-            do(f"ALTER TABLE {table} DROP COLUMN IF EXISTS tests_later")
+            change(f"ALTER TABLE {table} DROP COLUMN IF EXISTS tests_later")
 
     assert Attempt.objects.exclude(step_key="stumble").count() == 0
     assert len(marks()) == LIVES * 4

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
 
 from taskqueue.engine import intake, wakeups
 from taskqueue.engine.liveness import UNANSWERED, live_workers, private_connection, unable_workers
 from taskqueue.models import Task, Worker
 from tests.house.processes import eventually
+from tests.workers.schemas import change
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
-
-
-def do(statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
 
 
 def reasons() -> list[str]:
@@ -25,13 +20,13 @@ def reasons() -> list[str]:
 
 def test_a_claim_that_fails_is_told_in_few_lines_of_the_log_and_all_the_time_on_the_workers_rows(start):
     command = start(processes=1)
-    do("ALTER TABLE taskqueue_task RENAME COLUMN sort_at TO sorted_at")
+    change("ALTER TABLE taskqueue_task RENAME COLUMN sort_at TO sorted_at")
     try:
         eventually(lambda: any("sort_at" in reason for reason in reasons()), within=20, otherwise=command.said)
         failed = Worker.objects.count()
         eventually(lambda: Worker.objects.count() > failed, within=20, otherwise=command.said)
     finally:
-        do("ALTER TABLE taskqueue_task RENAME COLUMN sorted_at TO sort_at")
+        change("ALTER TABLE taskqueue_task RENAME COLUMN sorted_at TO sort_at")
 
     eventually(lambda: not unable_workers() and live_workers().count() == 1, within=20, otherwise=command.said)
     task = intake.enqueue("tests/nap", {"seconds": 0})

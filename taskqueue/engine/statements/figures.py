@@ -47,8 +47,6 @@ SELECT coalesce((
     WHERE span = 15 AND pipeline = '' AND at >= date_trunc('day', statement_timestamp(), 'UTC')
 ), 0)::int,
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
-(SELECT count(*) FROM taskqueue_worker
- WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval)::int,
-(SELECT count(*) FROM taskqueue_worker
- WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval AND cannot_claim <> '')::int
+count(*)::int, (count(*) FILTER (WHERE cannot_claim <> ''))::int
+FROM taskqueue_worker WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval
 """
