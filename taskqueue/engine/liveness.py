@@ -136,7 +136,7 @@ class Heart:
         else:
             self._connection.pgconn.consume_input()  # raises when the server has closed the connection
         if not self._locked:
-            self._locked = self._take_lock()
+            self._locked = self._take_lock(self.worker)
         doing, former, self._seen = self.activity.doing, self._seen, self.activity.doing
         if doing.lease is not None and doing.lease is former.lease:
             self._give_up_what_waits()
@@ -216,15 +216,17 @@ class Heart:
         with connection.transaction():
             row = connection.execute(REGISTER, who).fetchone()
             assert row is not None  # noqa: S101 - INSERT … RETURNING
-            self.worker = row[0]
-            self._locked = self._take_lock()
+            worker: int = row[0]
+            locked = self._take_lock(worker)
+        # Only now: the working thread claims under this id, and until the commit nobody would know whom it names.
+        self.worker, self._locked = worker, locked
         self._told = told
         self._beaten = time.monotonic()
 
-    def _take_lock(self) -> bool:
-        """Take this worker's lock. Not to be had while the server still holds a session whose connection was cut."""
+    def _take_lock(self, worker: int) -> bool:
+        """Take a worker's lock. Not to be had while the server still holds a session whose connection was cut."""
         assert self._connection is not None  # noqa: S101 - both callers have just made sure of it
-        row = self._connection.execute(LOCK, {"space": LOCK_SPACE, "worker": self.worker}).fetchone()
+        row = self._connection.execute(LOCK, {"space": LOCK_SPACE, "worker": worker}).fetchone()
         return row is not None and bool(row[0])
 
     def _execute(self, statement: LiteralString, values: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 
+import psycopg
 import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -18,6 +19,7 @@ from taskqueue.engine.liveness import Heart, live_workers
 from taskqueue.models import Task, Worker
 from tests.engine.leases import take
 from tests.engine.pipelines import one, one_step
+from tests.workers.schemas import change
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,6 +109,30 @@ def test_a_worker_that_others_took_for_dead_goes_on_as_a_new_one(heart):
     eventually(lambda: heart.worker != before)
 
     assert live_workers().get().pk == heart.worker
+
+
+@pytest.fixture
+def no_row_is_committed():
+    """A worker's row can be inserted, and its commit fails."""
+    change(
+        """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused at its commit'; END $$;
+        CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON taskqueue_worker
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+        """
+    )
+    yield
+    change("DROP FUNCTION refuse CASCADE")
+
+
+def test_nobody_claims_under_a_worker_that_was_not_committed(no_row_is_committed):
+    heart = Heart("a-cluster")
+
+    with pytest.raises(psycopg.Error, match="refused at its commit"):
+        heart.start()
+    heart.stop()
+
+    assert heart.worker == 0
 
 
 def test_renewing_gives_back_what_the_worker_held(heart):
