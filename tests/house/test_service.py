@@ -91,7 +91,8 @@ def test_the_commands_of_the_compose_file_make_a_service_that_is_ready(environme
         running(command_of("web", port=port), env=environment, log=tmp_path / "web.log") as web,
         running(command_of("worker"), env=environment, log=tmp_path / "worker.log") as worker,
     ):
-        eventually(lambda: answer_of(f"{site}/api/health/ready") == 200, within=30, otherwise=logs(tmp_path))
+        ready = f"{site}/api/health/ready?workers=1"
+        eventually(lambda: answer_of(ready) == 200, within=60, otherwise=logs(tmp_path))
         assert answer_of(f"{site}/api/health/live") == 200
         assert answer_of(f"{site}/api/tasks") in {401, 403}
         for process in (web, worker):
