@@ -24,6 +24,11 @@ class Doing:
     """Whether it waits for the answer of a claim that it made with empty hands."""
     since: float = field(default_factory=time.monotonic)
 
+    @property
+    def timeout(self) -> timedelta | None:
+        """How long the step may take."""
+        return self.definition.timeout if self.definition else None
+
 
 @dataclass
 class Activity:
@@ -35,8 +40,10 @@ class Activity:
     """A lease in hand that the heart has found gone: its task was cancelled, or is somebody else's."""
     ahead: deque[Lease] = field(default_factory=deque)
     """Claimed and not begun. The worker takes from the left; its heart takes all away when they have to wait."""
-    arm: Callable[[timedelta | None], None] = lambda _timeout: None
-    """Called in the working thread when a step with a timeout begins, and with None when it has ended."""
+    steps: dict[str, Doing] = field(default_factory=dict)
+    """The steps that it is inside of, by their keys: an async body may have several under way."""
+    arm: Callable[[timedelta | None], None] = lambda _left: None
+    """Told how long the step whose timeout comes first may still take, whenever that changes; None: none has one."""
 
     def ask(self) -> None:
         """The worker asks for a task."""
@@ -48,16 +55,24 @@ class Activity:
 
     def begin_step(self, step: str, definition: StepDefinition, *, failures: int) -> None:
         """The worker is inside a step of its task, which has failed so often before."""
-        self.doing = Doing(self.doing.lease, step, definition, failures)
+        self.steps[step] = self.doing = Doing(self.doing.lease, step, definition, failures)
         if definition.timeout is not None:
-            self.arm(definition.timeout)
+            self._arm()
 
-    def end_step(self) -> None:
-        """The worker is between steps."""
-        ended, self.doing = self.doing, Doing(self.doing.lease)
-        if ended.definition is not None and ended.definition.timeout is not None:
-            self.arm(None)
+    def end_step(self, step: str) -> None:
+        """The worker has left this step, and is between steps or inside of those that it began beside it."""
+        ended = self.steps.pop(step)
+        others = list(self.steps.values())
+        self.doing = others[-1] if others else Doing(ended.lease)
+        if ended.timeout is not None:
+            self._arm()
 
     def rest(self) -> None:
         """The worker holds no task."""
         self.doing = Doing()
+
+    def _arm(self) -> None:
+        """Have the earliest timeout watched."""
+        now = time.monotonic()
+        ends = [each.since + each.timeout.total_seconds() for each in list(self.steps.values()) if each.timeout]
+        self.arm(timedelta(seconds=min(ends) - now) if ends else None)

@@ -250,7 +250,7 @@ class Execution:
             with call.lines:
                 yield
         finally:
-            self.activity.end_step()
+            self.activity.end_step(call.key)
             context.current_step.reset(token)
 
     def _write_arguments(self, call: Call) -> None:

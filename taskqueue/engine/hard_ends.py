@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from django.db import Error, transaction
@@ -49,24 +50,24 @@ class HardEnd:
         self._end = end
         self._lost: tuple[Lease, float] | None = None
 
-    def look(self, doing: Doing) -> None:
+    def look(self) -> None:
         """End the process if the time of what it does is over. In the thread of the heart."""
-        lease, step = doing.lease, doing.definition
-        if lease is None or step is None:
-            return
-        elapsed = time.monotonic() - doing.since
-        if step.timeout is not None and elapsed > (step.timeout + settings().HARD_TIMEOUT_GRACE).total_seconds():
-            self._stop(doing, lease, lambda stack: self._write_timeout(lease, doing, step, stack))
-        elif self._activity.lost is lease and lease.cancel_grace is not None:
-            if self._lost is None or self._lost[0] is not lease:
-                self._lost = (lease, time.monotonic())
-            if time.monotonic() - self._lost[1] >= lease.cancel_grace.total_seconds():
-                self._stop(doing, lease, lambda stack: self._write_stopped(lease, doing, stack))
+        for doing in list(self._activity.steps.values()):
+            lease, step = doing.lease, doing.definition
+            if lease is None or step is None:
+                continue
+            if is_overdue(doing):
+                self._stop(doing, lease, partial(self._write_timeout, lease, doing, step))
+            elif self._activity.lost is lease and lease.cancel_grace is not None:
+                if self._lost is None or self._lost[0] is not lease:
+                    self._lost = (lease, time.monotonic())
+                if time.monotonic() - self._lost[1] >= lease.cancel_grace.total_seconds():
+                    self._stop(doing, lease, partial(self._write_stopped, lease, doing))
 
     def _stop(self, doing: Doing, lease: Lease, write: Callable[[str], None]) -> None:
         """Write where the step stands, and end. A database that is away now finds the task by its dead worker."""
         stack = stack_of_the_author(all_threads=doing.definition is not None and doing.definition.is_async)
-        if self._activity.doing is not doing:
+        if self._activity.steps.get(doing.step) is not doing:
             return  # it has come to its end just now
         logger.error("Step %r of task %s does not end: worker %s ends with it.", doing.step, lease.task, lease.worker)
         try:
@@ -104,19 +105,24 @@ def forced(failed: FailedTry, stack: str) -> FailedTry:
     return replace(failed, message=message, traceback=stack)
 
 
+def is_overdue(doing: Doing) -> bool:
+    """Whether its timeout, and the grace to heed it, are over."""
+    return doing.timeout is not None and elapsed_of(doing) > doing.timeout + settings().HARD_TIMEOUT_GRACE
+
+
 def elapsed_of(doing: Doing) -> timedelta:
     """How long it lasts."""
     return timedelta(seconds=time.monotonic() - doing.since)
 
 
-def arm(timeout: timedelta | None) -> None:
-    """Have this process ended from C when a step goes on long after its timeout; None: the step has ended.
+def arm(left: timedelta | None) -> None:
+    """Have this process ended from C when a step goes on long after its timeout, which comes after what is left.
 
     The heart comes first if it can run. It cannot while a call into C holds the interpreter; then faulthandler writes
-    the stack, and whoever recovers the worker finds it.
+    the stack, and whoever recovers the worker finds it. None: there is nothing to watch.
     """
-    if timeout is None:
+    if left is None:
         faulthandler.cancel_dump_traceback_later()
         return
-    seconds = (timeout + settings().HARD_TIMEOUT_GRACE + MARGIN).total_seconds()
-    faulthandler.dump_traceback_later(seconds, exit=True, file=own_file())
+    seconds = max(left + settings().HARD_TIMEOUT_GRACE, timedelta()) + MARGIN
+    faulthandler.dump_traceback_later(seconds.total_seconds(), exit=True, file=own_file())

@@ -150,7 +150,7 @@ class Heart:
         with suppress(psycopg.errors.LockNotAvailable):
             self._put_back()
             self._report_progress()
-        self._hard_end.look(doing)
+        self._hard_end.look()
 
     def _beat(self, doing: Doing) -> None:
         """Write the row; if others have ended it, this process goes on as a new worker. The fence does the rest."""

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group
 from taskqueue import Permanent, Retry, StepFailed, current_task, pipeline, step
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import work
+from taskqueue.testing.workers import InProcessWorker
 from tests.authoring.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -125,6 +126,51 @@ def test_a_pause_travels_through_a_task_group(calls):
 
     assert finish(body.enqueue()).result == "mended"
     assert [attempt.step_key for attempt in Attempt.objects.all()] == ["fragile"]
+
+
+def test_the_timeout_of_each_step_under_way_is_watched_until_that_step_has_ended():
+    watched: list[tuple[str, float | None]] = []
+    worker = InProcessWorker()
+    worker.activity.arm = lambda left: watched.append((moment[-1], left and round(left.total_seconds() / 60)))
+    moment = ["begins"]
+
+    async def held(name: str, gate: asyncio.Event, opens: asyncio.Event | None) -> None:
+        moment.append(f"{name} is inside")
+        await gate.wait()
+        moment.append(f"{name} ends")
+        if opens is not None:
+            asyncio.get_running_loop().call_later(0.01, opens.set)
+
+    @step(timeout=timedelta(minutes=50))
+    async def long(gate: int) -> None:
+        await held("long", gates[gate], None)
+
+    @step(timeout=timedelta(minutes=20))
+    async def short(gate: int) -> None:
+        await held("short", gates[gate], gates[0])
+
+    @step
+    async def unbounded(gate: int) -> None:
+        await held("unbounded", gates[gate], gates[1])
+
+    gates: list[asyncio.Event] = []
+
+    @pipeline("async/watched")
+    async def body() -> None:
+        gates[:] = [asyncio.Event(), asyncio.Event(), asyncio.Event()]
+        gates[2].set()
+        await asyncio.gather(long(0), short(1), unbounded(2))
+
+    task = body.enqueue()
+    worker.work()
+
+    assert reload(task).status == "succeeded"
+    assert watched == [
+        ("begins", 50),
+        ("long is inside", 20),
+        ("short ends", 50),
+        ("long ends", None),
+    ]
 
 
 async def as_coroutine(awaitable):

@@ -1,5 +1,6 @@
 """Pipelines for worker tests: each step notes in a file that it was run, and by which process."""
 
+import asyncio
 import ctypes
 import itertools
 import os
@@ -87,6 +88,24 @@ def deaf(how: str) -> str:
 def do_not_listen(how: str) -> str:
     """One step that never ends by itself."""
     return deaf(how)
+
+
+@step(timeout=timedelta(seconds=0.5), retry=Retry.fixed(timedelta(hours=1), retries=2))
+async def hold_the_loop() -> None:
+    """Wait without awaiting, so that no timeout of the event loop can reach it."""
+    await asyncio.sleep(0.1)
+    time.sleep(PATIENCE)
+
+
+@step(timeout=timedelta(seconds=0.5))
+async def pass_by() -> None:
+    """Be done at once."""
+
+
+@pipeline("tests/deaf-beside")
+async def hold_the_loop_beside_another() -> None:
+    """Two steps at once, of which one does not end."""
+    await asyncio.gather(hold_the_loop(), pass_by())
 
 
 @step

@@ -48,6 +48,19 @@ def test_a_call_into_c_that_lets_nothing_else_run_is_ended_too(start):
     assert Task.objects.get(pk=task.pk).status in ("queued", "running")
 
 
+def test_a_step_that_holds_the_event_loop_is_ended_after_another_beside_it_was_done(start):
+    command = start(processes=1, hard_timeout_grace=0.5)
+    pid = command.workers()[0]
+    task = intake.enqueue("tests/deaf-beside", {})
+
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "retrying", within=20, otherwise=command.said)
+    eventually(lambda: command.workers() not in ([], [pid]), within=20, otherwise=command.said)
+
+    attempt = Attempt.objects.get(task=task.pk)
+    assert (attempt.step_key, attempt.outcome) == ("hold-the-loop", "timed_out")
+    assert "in hold_the_loop\n" in attempt.traceback
+
+
 def test_a_step_of_a_cancelled_task_is_ended_after_the_grace(start):
     command = start(processes=1)
     pid = command.workers()[0]
