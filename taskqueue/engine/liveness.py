@@ -33,6 +33,8 @@ CLAIM_PATIENCE = 5.0
 """Seconds after which a claim that has not been answered is told as one that cannot be."""
 UNANSWERED = "PostgreSQL has not answered its claim for five seconds. Is a table locked?"
 REASON_LENGTH = 300
+LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
+"""A statement that waited too long for somebody else's lock; the session that said so is sound."""
 LOOK_EVERY = 0.25
 """How often the thread looks what the worker does; a step shorter than this is never written."""
 
@@ -126,6 +128,8 @@ class Heart:
                     return
                 try:
                     self._look()
+                except LOCKED:
+                    continue  # the database is there: to let go of this worker's own lock would be to play dead
                 except (psycopg.Error, Error):
                     self._disconnect()
 
@@ -138,16 +142,17 @@ class Heart:
         if not self._locked:
             self._locked = self._take_lock(self.worker)
         doing, former, self._seen = self.activity.doing, self._seen, self.activity.doing
-        if doing.lease is not None and doing.lease is former.lease:
+        lasts_long = doing.lease is not None and doing.lease is former.lease
+        if lasts_long:
             self._give_up_what_waits()
-            if self._execute(statements.STILL_HELD, doing.lease.fence) == 0:
-                self.activity.lost = doing.lease
         lasting = doing is former and doing is not self._written
         is_news = self._told != self._hindrance(doing)
         if lasting or is_news or time.monotonic() - self._beaten >= BEAT_EVERY:
             self._beat(doing)
-        # What may have to wait for the lock on a task's row comes last, and not for long.
-        with suppress(psycopg.errors.LockNotAvailable):
+        # What may have to wait for a lock on a task or on their table comes last, and not for long.
+        with suppress(*LOCKED):
+            if lasts_long:
+                self._ask_whether_it_is_held(doing)
             self._put_back()
             self._report_progress()
         self._hard_end.look()
@@ -174,6 +179,11 @@ class Heart:
         if doing.asks and time.monotonic() - doing.since > CLAIM_PATIENCE:
             return UNANSWERED
         return self.cannot_claim[:REASON_LENGTH]
+
+    def _ask_whether_it_is_held(self, doing: Doing) -> None:
+        """Notice that the task in hand was cancelled, or is somebody else's."""
+        if doing.lease is not None and self._execute(statements.STILL_HELD, doing.lease.fence) == 0:
+            self.activity.lost = doing.lease
 
     def _give_up_what_waits(self) -> None:
         """The task in hand takes long: let others have those that were claimed behind it."""

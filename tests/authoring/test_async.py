@@ -16,7 +16,8 @@ from tests.authoring.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ONCE_MORE = Retry.fixed(timedelta(minutes=1), retries=1)
+MINUTE = timedelta(minutes=1)
+ONCE_MORE = Retry.fixed(MINUTE, retries=1)
 
 
 def test_an_async_pipeline_awaits_async_steps_and_keeps_their_results(calls):
@@ -129,9 +130,9 @@ def test_a_pause_travels_through_a_task_group(calls):
 
 
 def test_the_timeout_of_each_step_under_way_is_watched_until_that_step_has_ended():
-    watched: list[tuple[str, float | None]] = []
+    watched: list[tuple[str, int | None]] = []
     worker = InProcessWorker()
-    worker.activity.arm = lambda left: watched.append((moment[-1], left and round(left.total_seconds() / 60)))
+    worker.activity.arm = lambda left: watched.append((moment[-1], None if left is None else round(left / MINUTE)))
     moment = ["begins"]
 
     async def held(name: str, gate: asyncio.Event, opens: asyncio.Event | None) -> None:

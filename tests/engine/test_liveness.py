@@ -15,7 +15,7 @@ from taskqueue.engine import control, duty
 from taskqueue.engine.claims import Claimant, claim
 from taskqueue.engine.execution import Execution
 from taskqueue.engine.journal import Journal
-from taskqueue.engine.liveness import Heart, live_workers
+from taskqueue.engine.liveness import Heart, live_workers, private_connection
 from taskqueue.models import Task, Worker
 from tests.engine.leases import take
 from tests.engine.pipelines import one, one_step
@@ -99,6 +99,53 @@ def test_a_worker_whose_connection_was_cut_keeps_its_row_and_takes_its_lock_agai
 
     eventually(lambda: duty.look(1).dead == ())
     assert (heart.worker, Worker.objects.get().ended_at) == (before, None)
+
+
+def holder_of_the_lock(worker: int) -> int:
+    """The session that holds a worker's lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", [worker])
+        return cursor.fetchone()[0]
+
+
+def test_a_worker_goes_on_beating_and_keeps_its_lock_while_the_table_of_tasks_is_locked(heart):
+    one_step.enqueue(1)
+    heart.activity.begin_task(take(heart.worker))
+    eventually(lambda: Worker.objects.get().task_id is not None)
+    holder = holder_of_the_lock(heart.worker)
+    other = private_connection()
+
+    with other.transaction():
+        other.execute("LOCK TABLE taskqueue_task")
+        for news in ("first", "second", "third"):
+            heart.cannot_claim = news
+            eventually(Worker.objects.filter(cannot_claim=news).exists)
+    other.close()
+
+    assert holder_of_the_lock(heart.worker) == holder
+    heart.activity.rest()
+
+
+def test_a_worker_whose_own_row_is_locked_keeps_its_lock_and_beats_when_it_can(heart):
+    eventually(lambda: heart.activity.doing is heart._written)
+    holder = holder_of_the_lock(heart.worker)
+
+    with transaction.atomic():
+        Worker.objects.select_for_update().get()
+        heart.cannot_claim = "locked"
+        eventually(lambda: waits_for_a_lock(holder))
+        eventually(lambda: not waits_for_a_lock(holder))
+    eventually(lambda: Worker.objects.get().cannot_claim == "locked")
+
+    assert holder_of_the_lock(heart.worker) == holder
+
+
+def waits_for_a_lock(session: int) -> bool:
+    """Whether a session waits for another one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s", [session])
+        row = cursor.fetchone()
+    return row is not None and bool(row[0])
 
 
 def test_a_worker_that_others_took_for_dead_goes_on_as_a_new_one(heart):
