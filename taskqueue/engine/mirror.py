@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from django.db import router, transaction
 from django.db.models.functions import Now
@@ -21,6 +21,8 @@ from taskqueue.policies import Limit, On, Rate, Retry, is_event_name
 DECLARED: Final = ("key", "declared_count", "declared_per", "declared_burst")
 MANNER: Final = 1
 """How things are written. Raised when that changes, so that all are written anew."""
+
+Row = TypeVar("Row", Pipeline, RateRow)
 
 
 def mirror_pipelines() -> None:
@@ -65,9 +67,7 @@ def mirror_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = ()
 def mirror_pipeline(definition: PipelineDefinition) -> None:
     """Write one pipeline and its steps."""
     facts, steps = facts_about(definition), definition.known_steps()
-    pipeline, _created = Pipeline.objects.update_or_create(
-        name=definition.name, defaults={**facts, "mirrored": digest_of(facts, steps), "updated_at": Now()}
-    )
+    pipeline = put(Pipeline, definition.name, {**facts, "mirrored": digest_of(facts, steps), "updated_at": Now()})
     mirror_limits(definition, pipeline)
     mirror_schedule(definition)
     mirror_triggers(definition, pipeline)
@@ -140,16 +140,25 @@ def most_of(limits: Sequence[Limit], *, keyed: bool) -> int | None:
 
 def mirror_rate(name: str, rate: Rate) -> RateRow:
     """Write what the code says of a rate; what people changed stays."""
-    row, _created = RateRow.objects.update_or_create(
-        name=name,
-        defaults={
-            "key": rate.key,
-            "declared_count": rate.count,
-            "declared_per": rate.per,
-            "declared_burst": rate.burst,
-            "updated_at": Now(),
-        },
-    )
+    declared = {
+        "key": rate.key,
+        "declared_count": rate.count,
+        "declared_per": rate.per,
+        "declared_burst": rate.burst,
+        "updated_at": Now(),
+    }
+    return put(RateRow, name, declared)
+
+
+def put(model: type[Row], name: str, values: dict[str, Any]) -> Row:
+    """Update or insert a row that others refer to.
+
+    Not `update_or_create`: its `FOR UPDATE` keeps those waiting who commit a reference to the row, and they may hold
+    the gate that this transaction asks for next.
+    """
+    row, created = model.objects.get_or_create(defaults=values, name=name)
+    if not created:
+        model.objects.filter(name=name).update(**values)
     return row
 
 

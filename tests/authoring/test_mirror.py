@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from pydantic import BaseModel, Field
 
-from taskqueue import Retry, pipeline, step
+from taskqueue import Rate, Retry, pipeline, step
+from taskqueue.engine.liveness import private_connection
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Pipeline, PipelineStep
+from taskqueue.models import Rate as Row
 
 pytestmark = pytest.mark.django_db
 
@@ -108,3 +112,26 @@ def test_what_stands_is_not_written_again_and_what_changed_is(django_assert_max_
     newcomer.definition.policies.__dict__["version"] = "2"
     mirror_pipelines()
     assert Pipeline.objects.get(name="mirror/newcomer").version == "2"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_refers_to_a_pipeline_or_a_rate_need_not_wait_until_it_is_mirrored():
+    @step(rate=Rate(5, per=timedelta(seconds=1), name="mirror-calls"))
+    def call() -> None:
+        """Something rated."""
+
+    @pipeline("mirror/referred", throttle=Rate(5, per=timedelta(seconds=1), name="mirror-starts"))
+    def refer() -> None:
+        call()
+
+    mirror_pipelines()
+    Pipeline.objects.filter(name="mirror/referred").update(mirrored="as written by other code")
+    Row.objects.update(declared_count=4)
+
+    with closing(private_connection()) as other, transaction.atomic():
+        mirror_pipelines()
+        pipelines = other.execute("SELECT name FROM taskqueue_pipeline FOR KEY SHARE NOWAIT").fetchall()
+        rates = other.execute("SELECT name FROM taskqueue_rate FOR KEY SHARE NOWAIT").fetchall()
+        assert ("mirror/referred",) in pipelines
+        assert {("mirror-calls",), ("mirror-starts",)} <= set(rates)
+    assert set(Row.objects.filter(name__startswith="mirror-").values_list("declared_count", flat=True)) == {5}

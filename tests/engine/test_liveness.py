@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from fractions import Fraction
 
 import psycopg
@@ -113,14 +114,12 @@ def test_a_worker_goes_on_beating_and_keeps_its_lock_while_the_table_of_tasks_is
     heart.activity.begin_task(take(heart.worker))
     eventually(lambda: Worker.objects.get().task_id is not None)
     holder = holder_of_the_lock(heart.worker)
-    other = private_connection()
 
-    with other.transaction():
+    with closing(private_connection()) as other, other.transaction():
         other.execute("LOCK TABLE taskqueue_task")
         for news in ("first", "second", "third"):
             heart.cannot_claim = news
             eventually(Worker.objects.filter(cannot_claim=news).exists)
-    other.close()
 
     assert holder_of_the_lock(heart.worker) == holder
     heart.activity.rest()
