@@ -131,12 +131,13 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
 
     def _look(self, *, rung: bool, woken: bool) -> Iterator[Message]:
         messages = self._claim_messages()
+        # Before anything else that can fail: they are locked for as long as django-q2's `retry`.
+        yield from messages
         due = duty.attend(Conf.WORKERS)
         self._looked_at = time.monotonic()
         self._pause = self._rhythm.pause(rung=rung, claimable=due.claimable, next_due_in=due.next_due_in)
         if messages:
             self._pause = 0.0
-        yield from messages
         # Nobody has counted what is claimable. One worker is on its way to it, and the rest are told at the next look.
         if due.claimable and not woken:
             yield from [(None, self._wakeup)] * self._room()

@@ -23,6 +23,7 @@ from taskqueue.workers.sharing import Board
 from tests.house.processes import eventually
 from tests.workers.command import enqueue_walk, finished
 from tests.workers.pipelines import take_a_nap
+from tests.workers.schemas import change
 
 
 @pytest.fixture
@@ -177,6 +178,18 @@ def test_an_ordinary_message_joins_the_callers_transaction(transactional_db):
         transaction.set_rollback(True)
 
     assert not OrmQ.objects.exists()
+
+
+def test_an_ordinary_message_is_passed_on_also_when_the_look_after_it_fails(doorbell):
+    list(doorbell.dequeue())
+    async_task("operator.add", 1, 2)
+    change("ALTER TABLE taskqueue_task RENAME COLUMN sort_at TO sorted_at")
+    try:
+        passed_on = [number for number, _package in doorbell.dequeue() if number is not None]
+    finally:
+        change("ALTER TABLE taskqueue_task RENAME COLUMN sorted_at TO sort_at")
+
+    assert passed_on == [OrmQ.objects.get().pk]
 
 
 @pytest.mark.process
