@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -37,6 +38,8 @@ LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 """A statement that waited too long for somebody else's lock; the session that said so is sound."""
 LOOK_EVERY = 0.25
 """How often the thread looks what the worker does; a step shorter than this is never written."""
+
+logger = logging.getLogger("taskqueue.workers")
 
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
@@ -131,6 +134,9 @@ class Heart:
                 except LOCKED:
                     continue  # the database is there: to let go of this worker's own lock would be to play dead
                 except (psycopg.Error, Error):
+                    self._disconnect()
+                except Exception:  # a heart that stops would leave a worker that works on under a dead row
+                    logger.exception("The heart of worker %s missed a beat", self.worker)
                     self._disconnect()
 
     def _look(self) -> None:

@@ -13,6 +13,7 @@ from django import db
 from taskqueue.conf import settings
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.drains import drain
+from taskqueue.engine.failures import message_of
 from taskqueue.engine.liveness import Heart
 from taskqueue.engine.outcomes import DatabaseLost, Outcome
 from taskqueue.workers.sharing import STOP
@@ -51,7 +52,7 @@ def could_drain() -> bool:
         if keeper.is_news(line):
             logger.warning("A worker lost the database, and lets go of what it had: %s", line)
     except BaseException as error:  # whatever author code raises, it must not pass for the end of the worker
-        line = f"{type(error).__name__}: {error}"
+        line = f"{type(error).__name__}: {message_of(error)}"
         if keeper.is_news(line):
             logger.exception("A worker could not go on with its task, and lets go of it")
     else:

@@ -108,6 +108,22 @@ async def hold_the_loop_beside_another() -> None:
     await asyncio.gather(hold_the_loop(), pass_by())
 
 
+class Unheard(BaseException):
+    """Not an error of the kind that fails a step."""
+
+
+@step
+def break_out() -> None:
+    """Raise what passes every `except Exception`, with a text that PostgreSQL cannot keep."""
+    raise Unheard("a \0 and a \ud800")
+
+
+@pipeline("tests/break-out")
+def break_out_always() -> None:
+    """A step that never comes back."""
+    break_out()
+
+
 @step
 def plod(seconds: float) -> bool:
     """Take a while; whether the task was cancelled by then."""

@@ -50,3 +50,17 @@ def test_a_claim_that_waits_for_a_locked_table_is_told_while_it_waits(start):
     eventually(lambda: reasons() == [], within=10, otherwise=command.said)
     assert Worker.objects.count() == 1
     assert command.stop() == 0, command.said()
+
+
+def test_what_breaks_out_of_a_step_is_told_whatever_its_text_and_the_worker_goes_on(start):
+    command = start(processes=1)
+    pid = command.workers()[0]
+    broken = intake.enqueue("tests/break-out", {})
+
+    eventually(lambda: Task.objects.get(pk=broken.pk).status == "failed", within=60, otherwise=command.said)
+    task = intake.enqueue("tests/nap", {"seconds": 0})
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", within=20, otherwise=command.said)
+
+    assert Worker.objects.filter(cannot_claim__startswith="Unheard: a ␀ and a ?").exists()
+    assert command.workers() == [pid]
+    assert "missed a beat" not in command.said()
