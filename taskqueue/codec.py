@@ -6,7 +6,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from hashlib import sha256
 from itertools import islice
@@ -121,13 +121,13 @@ def printable(text: str) -> str:
     return text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
 
 
-class Result:
+class Result(masks.Described):
     """What a function returns: checked against its annotation, written, read again with its types."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.adapter = adapter_for(function, hints_of(function).get("return", Any))
-        self.schema = schema_for(function, self.adapter.json_schema)
-        self.has_secrets = masks.marks_secrets(self.schema)
+        self.make_schema = self.adapter.json_schema
+        self.schema = schema_for(function, self.make_schema)
         masks.refuse_unmarked(function, self.adapter.core_schema)
 
     def write(self, value: object, *, what: str) -> str:
@@ -150,17 +150,18 @@ class Result:
         """
         return self.adapter.validate_json(text)
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> masks.Schema:
         """The JSON schema of the result."""
         return self.schema
 
 
-class Arguments:
+class Arguments(masks.Described):
     """The parameters of a function as one model: a call's arguments are checked against it and written as JSON."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.signature = inspect.signature(function)
         self.model = model_of(function, self.signature)
+        self.make_schema = self.model.model_json_schema
         masks.refuse_unmarked(function, self.model.__pydantic_core_schema__)
         kinds = {parameter.kind for parameter in self.signature.parameters.values()}
         self.names = list(self.signature.parameters) if kinds <= PLAIN else None
@@ -190,17 +191,12 @@ class Arguments:
         return bound.args, bound.kwargs
 
     @cached_property
-    def schema(self) -> Mapping[str, Any]:
+    def schema(self) -> masks.Schema:
         """The JSON schema of the arguments. What has none is written all the same, and taken for secret as a whole."""
         try:
-            return self.model.model_json_schema()
+            return self.make_schema()
         except PydanticUserError:
             return masks.ALL_SECRET
-
-    @cached_property
-    def has_secrets(self) -> bool:
-        """Whether any may be secret."""
-        return masks.marks_secrets(self.schema)
 
     def are_equal(self, left: str, right: str) -> bool:
         """Whether two written calls are equal as values of the annotated types: a set is written in any order."""
@@ -218,7 +214,7 @@ class Arguments:
         return dict(bound.arguments)
 
 
-class Payload:
+class Payload(masks.Described):
     """The request that a pipeline takes: its sole model parameter as it is, else a model made from its signature."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -232,8 +228,8 @@ class Payload:
         kinds = [hints.get(name) for name in self.signature.parameters]
         self.whole = len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)
         self.model: type[BaseModel] = kinds[0] if self.whole else model_of(function, self.signature)  # type: ignore[assignment]
-        self.schema = schema_for(function, self.model.model_json_schema)
-        self.has_secrets = masks.marks_secrets(self.schema)
+        self.make_schema = self.model.model_json_schema
+        self.schema = schema_for(function, self.make_schema)
         masks.refuse_unmarked(function, self.model.__pydantic_core_schema__)
 
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
@@ -260,7 +256,7 @@ class Payload:
             # What a worker could not read again is refused here, where the caller hears of it.
             self.model.model_validate_json(text)
         except ValidationError as error:
-            faults = masks.hidden_faults(faults_of(error), value, self.schema)
+            faults = masks.hidden_faults(faults_of(error), value, self.marks)
             raise InvalidPayload(f"The payload has {len(faults)} fault{'s' * (len(faults) > 1)}.", faults) from error
         return text
 
@@ -276,7 +272,7 @@ class Payload:
             bound.arguments[name] = model if self.whole else getattr(model, field_name(name))
         return bound.args, bound.kwargs
 
-    def json_schema(self) -> dict[str, Any]:
+    def json_schema(self) -> masks.Schema:
         """The JSON schema of the payload."""
         return self.schema
 

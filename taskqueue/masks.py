@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 
-from pydantic import SecretBytes, SecretStr
+from pydantic import PydanticUserError, SecretBytes, SecretStr
 
 from taskqueue.errors import DefinitionError, Fault
 
@@ -20,13 +21,43 @@ SHORTEST: Final = 6
 """A shorter secret is masked where it is marked, and nowhere else: it would be found in every other word."""
 MARKS: Final = ("secret", "writeOnly")
 BRANCHES: Final = ("anyOf", "oneOf", "allOf")
-DEEPEST: Final = 100
+DEEPEST: Final = 200
+"""Pydantic reads JSON that is nested no deeper; what is found further down is taken for secret as a whole."""
 QUOTED_INPUT: Final = re.compile(r"input_value=.{0,500}?, input_type=", re.DOTALL)
 """What pydantic quotes of a value that does not fit, shortened in the middle so that no search would find it."""
 
 Schema = Mapping[str, Any]
+Place = tuple[Schema, Schema]
+"""A schema, and the root within which its references lead on."""
+
 ALL_SECRET: Final[Schema] = {"secret": True}
 """For what has no schema: where it cannot be told what is secret, everything is."""
+
+
+class Described:
+    """What has a JSON schema, which tells what is secret in it."""
+
+    make_schema: Callable[..., Schema]
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The schema."""
+        return self.make_schema()
+
+    @cached_property
+    def has_secrets(self) -> bool:
+        """Whether anything may be secret."""
+        return marks_secrets(self.schema)
+
+    @cached_property
+    def marks(self) -> tuple[Schema, ...]:
+        """What to look for secrets by: each name of a field, as it is read, as it is written, and its own."""
+        if not self.has_secrets:
+            return ()
+        try:
+            return self.schema, self.make_schema(mode="serialization"), self.make_schema(by_alias=False)
+        except PydanticUserError:
+            return (ALL_SECRET,)
 
 
 def refuse_unmarked(function: Callable[..., Any], core_schema: object) -> None:
@@ -71,28 +102,29 @@ def is_secret(schema: Schema) -> bool:
     return any(schema.get(mark) is True for mark in MARKS)
 
 
-def masked(value: Any, schema: Schema) -> Any:
-    """The value with a mask in the place of each secret."""
-    return replaced(value, schema, schema, lambda _secret: MASK)
+def masked(value: Any, *schemas: Schema) -> Any:
+    """The value with a mask in the place of each secret: of what any of these schemas marks, for each may be meant."""
+    return replaced(value, schemas, lambda _secret: MASK)
 
 
-def secrets_in(value: Any, schema: Schema) -> list[str]:
+def secrets_in(value: Any, *schemas: Schema) -> list[str]:
     """The texts of a value's secrets that are long enough to be looked for elsewhere."""
     found: list[Any] = []
-    replaced(value, schema, schema, found.append)
+    replaced(value, schemas, found.append)
     return [text for secret in found for text in texts_in(secret) if len(text) >= SHORTEST and text != MASK]
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Every text within a value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from texts_in(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from texts_in(item)
+    """Every text within a value, however deep."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
 
 
 def hidden(value: Any, secrets: Iterable[str]) -> Any:
@@ -105,9 +137,9 @@ def hidden(value: Any, secrets: Iterable[str]) -> Any:
     return everywhere(value, re.compile("|".join(map(re.escape, forms))))
 
 
-def hidden_faults(faults: list[Fault], value: Any, schema: Schema) -> list[Fault]:
+def hidden_faults(faults: list[Fault], value: Any, schemas: Iterable[Schema]) -> list[Fault]:
     """What is wrong with a value, without its secrets: a validator of the author's may quote them."""
-    secrets = secrets_in(value, schema)
+    secrets = secrets_in(value, *schemas)
     return [Fault(fault.pointer, hidden(fault.detail, secrets)) for fault in faults]
 
 
@@ -125,19 +157,42 @@ def everywhere(value: Any, pattern: re.Pattern[str]) -> Any:
     return [everywhere(item, pattern) for item in value] if isinstance(value, list) else value
 
 
-def replaced(value: Any, schema: Schema, root: Schema, put: Callable[[Any], Any], depth: int = 0) -> Any:
-    """The value with each secret replaced. Where several schemas may apply, what any of them marks is secret."""
-    if value is None or depth > DEEPEST:
+def replaced(value: Any, schemas: Iterable[Schema], put: Callable[[Any], Any]) -> Any:
+    """The value with each secret replaced; itself when no schema marks any."""
+    marked = [(schema, schema) for schema in schemas if marks_secrets(schema)]
+    return walked(value, marked, put) if marked else value
+
+
+def walked(value: Any, places: Iterable[Place], put: Callable[[Any], Any], depth: int = 0) -> Any:
+    """The same for a value and all the schemas that may describe it: it is walked through once, however many."""
+    places = all_places(places)
+    if value is None or not places:
         return value
-    if is_secret(schema):
+    if depth > DEEPEST or any(is_secret(schema) for schema, _root in places):
         return put(value)
-    for other in also_schemas(schema, root):
-        value = replaced(value, other, root, put, depth + 1)
     if isinstance(value, dict):
-        return {name: replaced(item, member(schema, name), root, put, depth + 1) for name, item in value.items()}
+        return {name: walked(item, inner(places, member, name), put, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
-        return [replaced(item, element(schema, index), root, put, depth + 1) for index, item in enumerate(value)]
+        return [walked(item, inner(places, element, index), put, depth + 1) for index, item in enumerate(value)]
     return value
+
+
+def all_places(places: Iterable[Place]) -> list[Place]:
+    """These schemas and the others that may describe the same value, each once."""
+    found: dict[tuple[int, int], Place] = {}
+    waiting = list(places)
+    while waiting:
+        schema, root = place = waiting.pop()
+        if (id(schema), id(root)) not in found:
+            found[id(schema), id(root)] = place
+            waiting += ((other, root) for other in also_schemas(schema, root))
+    return list(found.values())
+
+
+def inner(places: Iterable[Place], part: Callable[[Schema, Any], Iterable[Any]], at: Any) -> Iterator[Place]:
+    """The schemas of a part of the value; those that say nothing of it, such as `true`, are left out."""
+    for schema, root in places:
+        yield from ((found, root) for found in part(schema, at) if isinstance(found, Mapping))
 
 
 def also_schemas(schema: Schema, root: Schema) -> Iterator[Schema]:
@@ -145,7 +200,7 @@ def also_schemas(schema: Schema, root: Schema) -> Iterator[Schema]:
     if isinstance(reference := schema.get("$ref"), str):
         yield definition_at(root, reference)
     for name in BRANCHES:
-        yield from filter(as_schema, schema.get(name, ()))
+        yield from (found for found in schema.get(name, ()) if isinstance(found, Mapping))
 
 
 def definition_at(root: Schema, reference: str) -> Schema:
@@ -156,20 +211,14 @@ def definition_at(root: Schema, reference: str) -> Schema:
     return found if isinstance(found, Mapping) else {}
 
 
-def member(schema: Schema, name: str) -> Schema:
-    """The schema of a member of an object."""
+def member(schema: Schema, name: str) -> Iterator[Any]:
+    """The schemas of a member of an object. Patterns are not compared: any of them may be meant."""
+    yield from schema.get("patternProperties", {}).values()
     properties = schema.get("properties", {})
-    if name in properties:
-        return as_schema(properties[name])
-    return as_schema(schema.get("additionalProperties"))
+    yield properties[name] if name in properties else schema.get("additionalProperties")
 
 
-def element(schema: Schema, index: int) -> Schema:
+def element(schema: Schema, index: int) -> Iterator[Any]:
     """The schema of an element of a list."""
     first = schema.get("prefixItems", ())
-    return as_schema(first[index] if index < len(first) else schema.get("items"))
-
-
-def as_schema(found: Any) -> Schema:
-    """A schema; what says nothing of its value, such as `true`, is an empty one."""
-    return found if isinstance(found, Mapping) else {}
+    yield first[index] if index < len(first) else schema.get("items")

@@ -161,7 +161,7 @@ class Drift:
         """Arguments as they may be written into an error or a note: without their secrets."""
         takes = self.met[key].arguments if key in self.met else None
         if takes is not None and takes.has_secrets:
-            written = codec.write(masks.masked(codec.read(written), takes.schema))
+            written = codec.write(masks.masked(codec.read(written), *takes.marks))
         shown: str = masks.hidden(written, secrets_at(self.journal.lease))
         return shown
 

@@ -15,6 +15,9 @@ from taskqueue.models import Attempt, Pipeline, Step, Task
 if TYPE_CHECKING:
     from taskqueue.engine.claims import Lease
 
+Schemas = tuple[Sequence[Schema], Sequence[Schema]]
+"""What tells the secrets of something that was given, and of what came of it."""
+
 
 def cover(task: Task, sight: Sight) -> None:
     """Change a task that was read by `queries.whole` to what its viewer may see. It must not be saved afterwards."""
@@ -53,22 +56,14 @@ def unsaid(kept: dict[str, Any] | None) -> dict[str, Any] | None:
 def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
     """Mask what is marked as secret, and the same texts wherever else they come up in this task."""
     payload, result = schemas_of(task.pipeline_id)
-    values: list[tuple[Task | Step, str, list[Schema]]]
-    values = [(task, "payload", [payload]), (task, "result", [result])]
+    values: list[tuple[Task | Step, str, Sequence[Schema]]]
+    values = [(task, "payload", payload), (task, "result", result)]
     for step in steps:
         given, made = step_schemas(step.name)
         values += [(step, "input", given), (step, "output", made)]
-    secrets = [
-        secret
-        for row, name, schemas in values
-        for schema in schemas
-        for secret in masks.secrets_in(getattr(row, name), schema)
-    ]
+    secrets = [secret for row, name, schemas in values for secret in masks.secrets_in(getattr(row, name), *schemas)]
     for row, name, schemas in values:
-        value = getattr(row, name)
-        for schema in schemas:
-            value = masks.masked(value, schema)
-        setattr(row, name, masks.hidden(value, secrets))
+        setattr(row, name, masks.hidden(masks.masked(getattr(row, name), *schemas), secrets))
     for row, names in said_in(task, steps, attempts):
         for name in names:
             setattr(row, name, masks.hidden(getattr(row, name), secrets))
@@ -84,36 +79,37 @@ def said_in(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> I
 def is_whole(task: Task, sight: Sight) -> bool:
     """Whether a viewer sees all of a task's payload."""
     if sight == Sight.MASKED:
-        return bool(masks.masked(task.payload, schemas_of(task.pipeline_id)[0]) == task.payload)
+        return bool(masks.masked(task.payload, *schemas_of(task.pipeline_id)[0]) == task.payload)
     return sight == Sight.WHOLE
 
 
 def has_marks(task: Task, steps: Iterable[Step]) -> bool:
     """Whether anything that this task or these steps were given or made may be secret."""
     named = (step_schemas(name) for name in {step.name for step in steps})
-    schemas = [*schemas_of(task.pipeline_id), *(schema for given, made in named for schema in (*given, *made))]
+    schemas = [schema for given, made in (schemas_of(task.pipeline_id), *named) for schema in (*given, *made)]
     return any(map(masks.marks_secrets, schemas))
 
 
-def schemas_of(pipeline: str) -> tuple[Schema, Schema]:
+def schemas_of(pipeline: str) -> Schemas:
     """The schemas of a pipeline's payload and result: the code's, or what was mirrored of code that is gone."""
-    if pipeline in registry.names():
+    if pipeline in registry.by_name():
         definition = registry.get(pipeline)
-        return definition.payload.schema, definition.result.schema
+        return definition.payload.marks, definition.result.marks
     mirrored = Pipeline.objects.filter(pk=pipeline).values_list("payload_schema", "result_schema").first()
-    return mirrored or (masks.ALL_SECRET, masks.ALL_SECRET)
+    payload, result = mirrored or (masks.ALL_SECRET, masks.ALL_SECRET)
+    return [payload], [result]
 
 
-def step_schemas(name: str) -> tuple[list[Schema], list[Schema]]:
+def step_schemas(name: str) -> Schemas:
     """The schemas of what a step of this name may have been given and returned, that of a child pipeline too.
 
     Steps of different pipelines may have one name: what any of them marks is secret.
     """
     steps = [step for step in registry.steps() if step.name == name]
-    pipelines = [registry.get(name)] if name in registry.names() else []
-    given = [*(step.arguments.schema for step in steps), *(known.payload.schema for known in pipelines)]
-    made: list[Schema] = [*(step.result.schema for step in steps), *(known.result.schema for known in pipelines)]
-    return given, made
+    pipelines = [registry.get(name)] if name in registry.by_name() else []
+    given = [*(step.arguments for step in steps), *(known.payload for known in pipelines)]
+    made = [*(step.result for step in steps), *(known.result for known in pipelines)]
+    return [schema for each in given for schema in each.marks], [schema for each in made for schema in each.marks]
 
 
 def secrets_at(lease: Lease, step: StepDefinition | None = None, arguments: str | None = None) -> list[str]:
@@ -137,4 +133,4 @@ def definition_of(lease: Lease) -> PipelineDefinition | StepDefinition:
 def secrets_of(definition: PipelineDefinition | StepDefinition, given: str) -> list[str]:
     """The secrets in what a pipeline or a step was given, as JSON."""
     takes = definition.payload if isinstance(definition, PipelineDefinition) else definition.arguments
-    return masks.secrets_in(codec.read(given), takes.schema) if takes.has_secrets else []
+    return masks.secrets_in(codec.read(given), *takes.marks) if takes.has_secrets else []

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, SecretBytes, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, SecretBytes, SecretStr, StringConstraints, ValidationError
 
 from taskqueue import masks
 from taskqueue.codec import Arguments, Payload, Result
+from taskqueue.errors import InvalidPayload
 from taskqueue.masks import MASK
 
 
@@ -153,3 +156,142 @@ def test_any_schema_is_read(schema):
 
 def test_what_has_no_schema_is_secret_as_a_whole():
     assert masks.masked({"a": [1]}, masks.ALL_SECRET) == MASK
+
+
+class Vault(BaseModel):
+    by_code: dict[Annotated[str, StringConstraints(pattern="^[a-z]+$")], SecretStr]
+
+
+def test_members_that_are_named_by_a_pattern_are_masked():
+    schema = Vault.model_json_schema()
+
+    assert "patternProperties" in str(schema)
+    assert masks.masked({"by_code": {"ab": "secret-of-ab"}}, schema) == {"by_code": {"ab": MASK}}
+
+
+def refused(text: str) -> str:
+    if text == "refused-card":
+        raise ValueError(f"{text} is no card")
+    return text
+
+
+class Purse(BaseModel, populate_by_name=True):
+    card: Annotated[str, AfterValidator(refused)] = Field(
+        default="",
+        validation_alias="card_in",
+        serialization_alias="card_out",
+        json_schema_extra={"secret": True},
+    )
+
+
+class Holder(BaseModel, populate_by_name=True):
+    purse: Purse = Field(alias="purseGiven")
+
+
+def hold(holder: Holder) -> Holder:
+    return holder
+
+
+def test_a_secret_is_masked_under_each_name_that_its_field_has():
+    for value in (
+        {"purseGiven": {"card_in": "4111-1111"}},
+        {"purseGiven": {"card_out": "4111-1111"}},
+        {"purse": {"card": "4111-1111"}},
+    ):
+        for described in (Payload(hold), Result(hold)):
+            assert "4111" not in str(masks.masked(value, *described.marks)), value
+    assert "4111" not in str(masks.masked({"holder": {"purseGiven": {"card_out": "4111"}}}, *Arguments(hold).marks))
+
+
+def test_a_refused_payload_is_told_without_a_secret_that_was_given_by_another_name():
+    with pytest.raises(InvalidPayload) as caught:
+        Payload(hold).check({"purse": {"card": "refused-card"}})
+
+    assert MASK in caught.value.errors[0].detail
+    assert "refused-card" not in str([caught.value.errors, str(caught.value)])
+
+
+class Fork(BaseModel):
+    kind: Literal["fork"] = "fork"
+    next: Annotated[Fork | Spoon, Field(discriminator="kind")] | None = None
+    number: str = Field(default="", json_schema_extra={"secret": True})
+
+
+class Spoon(BaseModel):
+    kind: Literal["spoon"] = "spoon"
+    next: Annotated[Fork | Spoon, Field(discriminator="kind")] | None = None
+
+
+class Plain(BaseModel):
+    next: Plain | None = None
+
+
+def set_table(first: Fork, guests: int) -> None: ...
+
+
+def clear_table(first: Plain, guests: int) -> None: ...
+
+
+def nested(deep: int, inmost: Any, **given: str) -> Any:
+    value = inmost
+    for _level in range(deep):
+        value = {"next": value, **given}
+    return value
+
+
+def test_a_secret_is_masked_however_deep_it_is():
+    masked = masks.masked(nested(150, {"number": "4111-1111"}), Card.model_json_schema())
+
+    assert masked == nested(150, {"number": MASK})
+
+
+def test_deeper_than_any_value_that_is_stored_everything_is_secret():
+    deep = nested(900, {"size": "4111-1111"})
+
+    assert masks.masked(deep, Card.model_json_schema()) == nested(201, MASK)
+    assert masks.secrets_in(deep, Card.model_json_schema()) == ["4111-1111"]
+
+
+def calls_in_masks(function: Callable[[], object]) -> int:
+    """How many functions of the module a function calls on its way."""
+    number = 0
+
+    def note(frame: Any, event: str, _argument: Any) -> None:
+        nonlocal number
+        number += event == "call" and frame.f_code.co_filename == masks.__file__
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return number
+
+
+def calls_refusing(body: Any, deep: int) -> int:
+    """The same of a pipeline that refuses a payload that is nested so deep."""
+    payload = Payload(body)
+
+    def refuse() -> None:
+        with pytest.raises(InvalidPayload):
+            payload.check({"first": nested(deep, None, kind="fork"), "guests": "none"})
+
+    refuse()  # the schemas are made once
+    return calls_in_masks(refuse)
+
+
+def test_a_value_is_walked_through_once_however_many_schemas_may_describe_it():
+    schema = Fork.model_json_schema()
+
+    def calls_to(deep: int) -> int:
+        return calls_in_masks(lambda: masks.masked(nested(deep, {"number": "x"}), schema))
+
+    assert calls_to(12) < calls_to(6) * 3
+
+
+def test_the_cost_of_a_refused_payload_grows_with_its_depth_and_no_faster():
+    assert calls_refusing(set_table, 12) < calls_refusing(set_table, 6) * 3
+
+
+def test_without_any_secret_a_refused_payload_is_not_walked_through():
+    assert calls_refusing(clear_table, 12) == calls_refusing(clear_table, 3)
