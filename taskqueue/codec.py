@@ -232,6 +232,13 @@ class Payload(masks.Described):
         self.schema = schema_for(function, self.make_schema)
         masks.refuse_unmarked(function, self.model.__pydantic_core_schema__)
 
+    def hold(self, name: str, other: Payload) -> None:
+        """Describe the field that holds another pipeline's payload as that one is, if it has secrets."""
+        if other.has_secrets:
+            own, self.has_secrets = self.schema, True
+            self.schema = masks.holding(own, name, other.schema)
+            self.marks = tuple(masks.holding(own, name, schema) for schema in other.marks)
+
     def pack(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """Write the arguments of a typed call as the payload's JSON.
 

@@ -195,6 +195,14 @@ def inner(places: Iterable[Place], part: Callable[[Schema, Any], Iterable[Any]],
         yield from ((found, root) for found in part(schema, at) if isinstance(found, Mapping))
 
 
+def holding(schema: Schema, name: str, other: Schema) -> Schema:
+    """The schema of an object of which one member, or its absence, is described by another whole schema."""
+    whole = {key: value for key, value in other.items() if key != "$defs"}
+    member = {"anyOf": [whole, {"type": "null"}], "default": None}
+    definitions = {**schema.get("$defs", {}), **other.get("$defs", {})}
+    return {**schema, "$defs": definitions, "properties": {**schema["properties"], name: member}}
+
+
 def also_schemas(schema: Schema, root: Schema) -> Iterator[Schema]:
     """The other schemas that may describe the same value."""
     if isinstance(reference := schema.get("$ref"), str):

@@ -16,7 +16,7 @@ class TaskEnded(BaseModel):
     task: UUID
     pipeline: str
     payload: Any = None
-    """As JSON; None when it is too large to be passed on."""
+    """As JSON; None when it is too large to be passed on. Its secrets are as they were given."""
     error: dict[str, Any] | None = None
     """Of a failed task: type, message and step."""
     reason: str = ""

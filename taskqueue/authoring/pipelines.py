@@ -20,6 +20,7 @@ from taskqueue.authoring.versions import keep
 from taskqueue.codec import Payload, Result
 from taskqueue.context import current, current_step
 from taskqueue.definitions import (
+    HANDLERS,
     PIPELINE_NAME,
     PipelineDefinition,
     check_function,
@@ -111,20 +112,21 @@ class Pipeline(Generic[P, R]):
         Raises:
             DefinitionError: it does not take one TaskEnded.
         """
-        return self._handle("failed", "on-failure", function)
+        return self._handle("failed", function)
 
     def on_cancel(self, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
         """The same after each task that was cancelled."""
-        return self._handle("cancelled", "on-cancel", function)
+        return self._handle("cancelled", function)
 
-    def _handle(self, ending: str, suffix: str, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
-        """Define a handler."""
-        definition = define(function, name=f"{self.definition.name}.{suffix}", retry=Retry(), options={})
+    def _handle(self, ending: str, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
+        """Define a handler. What is secret in the payload of the task that has ended is secret in its own, too."""
+        definition = define(function, name=f"{self.definition.name}.{HANDLERS[ending]}", retry=Retry(), options={})
         if definition.payload.model is not TaskEnded:
             raise DefinitionError(
                 f"{function.__qualname__} handles the end of {self.definition.name!r} and takes something else.",
                 hint="Give it one parameter: def handler(ended: TaskEnded).",
             )
+        definition.payload.hold("payload", self.definition.payload)
         registry.add(definition)
         self.definition.handlers[ending] = definition
         return Pipeline(definition)

@@ -11,12 +11,13 @@ from taskqueue.definitions.checks import (
     check_version,
 )
 from taskqueue.definitions.fingerprints import fingerprint
-from taskqueue.definitions.pipelines import PipelineDefinition, Policies
+from taskqueue.definitions.pipelines import HANDLERS, PipelineDefinition, Policies, handled_by
 from taskqueue.definitions.registry import Registry, place_of, registry
 from taskqueue.definitions.starts import check_starts
 from taskqueue.definitions.steps import StepDefinition, stand_ins, steps_named_in
 
 __all__ = [
+    "HANDLERS",
     "KEY_MAX_LENGTH",
     "NAME_MAX_LENGTH",
     "PIPELINE_NAME",
@@ -31,6 +32,7 @@ __all__ = [
     "check_timeout",
     "check_version",
     "fingerprint",
+    "handled_by",
     "place_of",
     "registry",
     "stand_ins",

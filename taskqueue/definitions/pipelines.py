@@ -6,11 +6,20 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from taskqueue.codec import Payload, Result
 from taskqueue.definitions.steps import StepDefinition, steps_named_in
 from taskqueue.policies import Batch, CancelOn, Cron, Debounce, KeyTemplate, Limit, On, Rate, Retry, Singleton
+
+HANDLERS: Final = {"failed": "on-failure", "cancelled": "on-cancel"}
+"""By the end that they handle: what the names of handlers have behind that of their pipeline."""
+
+
+def handled_by(pipeline: str) -> str:
+    """The name of the pipeline whose tasks' ends one of this name handles; empty if it is no handler."""
+    name, _dot, suffix = pipeline.rpartition(".")
+    return name if suffix in HANDLERS.values() else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """Rights: what one caller may do with a pipeline's tasks. The API and the admin both ask here, and only here.
 
 A deed needs its model permission. Once somebody is named for a pipeline, it also needs to be named for that deed there.
-A superuser is never shut out.
+A superuser is never shut out. What handles the ends of a pipeline's tasks is that pipeline's: who is not named there is
+not named for it either.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from django.db.models import Q
 
+from taskqueue.definitions import HANDLERS, handled_by, registry
 from taskqueue.errors import NotPermitted
 from taskqueue.models import PipelineRight
 
@@ -92,15 +94,17 @@ class Rights:
         """Whether the pipeline is open to everybody, or names the caller for this."""
         if self.user is None or self.user.is_superuser:
             return True
-        if pipeline not in self._named and not self._all_known:
-            self._named[pipeline] = self._read(PipelineRight.objects.filter(pipeline=pipeline)).get(pipeline)
-        named = self._named.get(pipeline)
-        return named is None or deed in named
+        line = line_of(pipeline)
+        if not self._all_known and not self._named.keys() >= set(line):
+            self._named |= dict.fromkeys(line) | self._read(PipelineRight.objects.filter(pipeline__in=line))
+        return all(named is None or deed in named for named in map(self._named.get, line))
 
     def closed_to(self, deed: Deed) -> set[str]:
         """The pipelines that name others, and not the caller, for this."""
         self.know_all()
-        return {name for name, named in self._named.items() if named is not None and deed not in named}
+        closed = {name for name, named in self._named.items() if named is not None and deed not in named}
+        handlers = {f"{name}.{suffix}" for name in closed for suffix in HANDLERS.values()}
+        return closed | handlers | {name for name in registry.by_name() if not closed.isdisjoint(line_of(name))}
 
     def know_all(self) -> None:
         """Read the rights of every pipeline by one query, for lists."""
@@ -115,3 +119,11 @@ class Rights:
         for name, is_mine, *held in rights.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Deed):
             found[name] |= {deed for deed, holds in zip(Deed, held, strict=True) if is_mine and holds}
         return dict(found)
+
+
+def line_of(pipeline: str) -> list[str]:
+    """The pipeline, and if it handles the ends of another one's tasks that one too, and so on."""
+    line = [pipeline]
+    while name := handled_by(line[-1]):
+        line.append(name)
+    return line

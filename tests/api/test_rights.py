@@ -171,6 +171,39 @@ def test_a_payload_is_withheld_from_those_who_are_not_named(dana, by_token, in_a
     assert "charged succeeded" in in_admin.get(page).content.decode()
 
 
+@pytest.mark.parametrize("ending", ["on-failure", "on-cancel", "on-failure.on-cancel"])
+def test_what_handles_the_ends_of_a_closed_pipeline_is_closed_with_it(dana, ending):
+    name = f"shop/order.{ending}"
+    assert Rights(dana).sight(name) == Sight.WHOLE
+    right = named()
+
+    for deed in Deed:
+        assert not Rights(dana).may(deed, name)
+    assert Rights(dana).sight(name) == Sight.WITHHELD
+
+    PipelineRight.objects.filter(pk=right.pk).update(group=None, user=dana, view_payload=True, cancel=True)
+
+    assert Rights(dana).sight(name) == Sight.WHOLE
+    assert Rights(dana).may(Deed.CANCEL, name)
+    assert not Rights(dana).may(Deed.RETRY, name)
+
+
+def test_what_handles_the_ends_of_an_open_pipeline_can_be_closed_for_itself(dana):
+    mirror_pipelines()
+    Pipeline.objects.create(name="shop/order.on-failure")
+    named("shop/order.on-failure")
+
+    assert Rights(dana).sight("shop/order.on-failure") == Sight.WITHHELD
+    assert Rights(dana).sight("shop/order") == Sight.WHOLE
+
+
+def test_a_list_of_what_is_closed_names_what_handles_its_ends(dana):
+    named()
+
+    closed = Rights(dana).closed_to(Deed.VIEW_PAYLOAD)
+    assert closed == {"shop/order", "shop/order.on-failure", "shop/order.on-cancel"}
+
+
 def test_lists_and_status_hold_nothing_that_could_be_withheld(by_token, succeeded):
     named()
 

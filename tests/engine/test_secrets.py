@@ -13,7 +13,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from pydantic import BaseModel, Field, SecretStr
 
-from taskqueue import Permanent, Rate, Retry, RetryAfter, gather, pipeline, step
+from taskqueue import Permanent, Rate, Retry, RetryAfter, TaskEnded, gather, pipeline, step
 from taskqueue.engine import control
 from taskqueue.models import Attempt, RateUse, Skip, Step, Task
 from taskqueue.testing import work
@@ -35,6 +35,12 @@ FAILURES: dict[str, Callable[[str], Exception]] = {
     "charge": lambda card: Permanent(f"declined: {card}"),
     "busy": lambda card: RetryAfter(timedelta(minutes=1), f"busy with {card}"),
 }
+
+
+def alarm(ended: TaskEnded) -> None:
+    """Handle a failure, and fail."""
+    seen.append(ended.payload["password"])
+    raise Permanent(f"{ended.payload['password']} and {ended.payload['card']} did not work")
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +75,7 @@ def sign_in(db: None) -> Iterator[Any]:
                 gather(keep.defer(login.password))
             return {"user": login.user, "said": charge(login.card, login.fail)}
 
+        sign_in.on_failure(alarm)
         yield sign_in
 
 
@@ -113,6 +120,28 @@ def test_who_may_not_see_payloads_sees_no_secret_anywhere(sign_in, fail):
         page = viewer.get(place).content.decode()
         assert PASSWORD not in page, place
         assert CARD not in page, place
+
+
+def test_the_task_that_handles_an_end_keeps_its_secrets_as_well(sign_in):
+    run(sign_in, "charge")
+    work()
+    handling = Task.objects.get(pipeline="secrets/sign-in.on-failure")
+    assert (seen[-1], handling.payload["payload"]["password"]) == (PASSWORD, PASSWORD)
+
+    written = json.dumps([handling.error, *Attempt.objects.values_list("error_message", "traceback")])
+    assert "********** and ********** did not work" in written
+    assert PASSWORD not in written
+    assert CARD not in written
+
+    viewer = staff("view_task", "add_task", "view_pipeline")
+    for place in places_of(handling):
+        page = viewer.get(place).content.decode()
+        assert PASSWORD not in page, place
+        assert CARD not in page, place
+    shown = viewer.get(f"/api/tasks/{handling.pk}").json()["payload"]
+    assert shown["payload"] == {"user": "dana", "password": "**********", "card": "**********", "fail": "charge"}
+    assert shown["error"]["message"] == "declined: **********"
+    assert viewer.get("/admin/taskqueue/pipeline/secrets/sign-in.on-failure/submit/").status_code == 200
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
