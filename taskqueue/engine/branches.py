@@ -30,7 +30,8 @@ def run(execution: Execution) -> Outcome:
     except AUTHOR_ERRORS as error:
         # The code has no such step, or its arguments no longer fit: another worker may have the code that has.
         elapsed = timedelta(seconds=time.monotonic() - began)
-        described = describe(error, elapsed=elapsed, secrets=secrets_at(lease))
+        execution.journal.mend_connection()
+        described = describe(error, elapsed=elapsed, secrets=secrets_at(execution.journal))
         wait = judge(error, registry.get(lease.pipeline).retry, failures=lease.failures + 1)
         if wait is not None:
             return TryAgain(described, wait)

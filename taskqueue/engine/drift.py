@@ -162,7 +162,7 @@ class Drift:
         takes = self.met[key].arguments if key in self.met else None
         if takes is not None and takes.has_secrets:
             written = codec.write(masks.masked(codec.read(written), *takes.marks))
-        shown: str = masks.hidden(written, secrets_at(self.journal.lease))
+        shown: str = masks.hidden(written, secrets_at(self.journal))
         return shown
 
     def read_inputs(self, keys: list[str] | None) -> None:

@@ -17,7 +17,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import InterfaceError, OperationalError, transaction
 
-from taskqueue import codec, context
+from taskqueue import codec, context, masks
 from taskqueue.conf import settings
 from taskqueue.definitions import NAME_MAX_LENGTH, PipelineDefinition, StepDefinition, fingerprint, registry
 from taskqueue.engine import branches, family, logs
@@ -92,11 +92,11 @@ class Execution:
         # An async body may cancel itself; that must not take its worker along.
         except (*AUTHOR_ERRORS, asyncio.CancelledError) as error:
             if (step_failed := step_failure_in(error)) is not None:
-                return Failed(
-                    step_failed.step, step_failed.error_type, step_failed.message, code=fingerprint(definition)
-                )
+                # A child has its own secrets, and what it was given of this task's may not be among them.
+                message = masks.hidden(step_failed.message, secrets_at(self.journal))
+                return Failed(step_failed.step, step_failed.error_type, message, code=fingerprint(definition))
             elapsed = timedelta(seconds=time.monotonic() - began)
-            failed = describe(error, elapsed=elapsed, secrets=secrets_at(self.lease))
+            failed = describe(error, elapsed=elapsed, secrets=secrets_at(self.journal))
             wait = judge(error, definition.retry, failures=self.lease.failures + 1)
             if wait is not None:
                 return TryAgain(failed, wait)
@@ -308,10 +308,12 @@ class Execution:
 
     def _secrets(self, call: Call) -> list[str]:
         """What must not be kept of what a step says: the secrets that it and its task were given."""
-        return secrets_at(self.lease, call.step, self.arguments.get(call.key))
+        return secrets_at(self.journal, call.step, self.arguments.get(call.key))
 
     def _failure(self, call: Call, error: BaseException) -> BaseException:
         """What the body shall see of a failed try: StepFailed if it was the last one, else the pause until the next."""
+        if self.lease.branch:
+            self.journal.mend_connection()  # the secrets may have to be read
         secrets = self._secrets(call)
         failed = describe(
             error,

@@ -89,7 +89,7 @@ def hold(journal: Journal, request: Request, error: RetryAfter) -> None:
     """Let nobody pass before the time that a step has asked for."""
     journal.mend_connection()
     values = {"rate": request.step.rate_name, "use": use_of(journal, request)}
-    secrets = secrets_at(journal.lease, request.step, request.arguments)
+    secrets = secrets_at(journal, request.step, request.arguments)
     reason = codec.printable(masks.hidden(f"{request.step.name}: {error}", secrets))[:300]
     journal.write(statements.HOLD_RATE, {**values, "delay": error.delay, "reason": reason})
 

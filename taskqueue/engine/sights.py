@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskqueue import codec, masks
 from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
+from taskqueue.engine import statements
 from taskqueue.engine.rights import Sight
 from taskqueue.errors import TaskqueueError
 from taskqueue.masks import MASK, Schema
@@ -14,6 +15,7 @@ from taskqueue.models import Attempt, Pipeline, Step, Task
 
 if TYPE_CHECKING:
     from taskqueue.engine.claims import Lease
+    from taskqueue.engine.journal import Journal
 
 Schemas = tuple[Sequence[Schema], Sequence[Schema]]
 """What tells the secrets of something that was given, and of what came of it."""
@@ -112,12 +114,20 @@ def step_schemas(name: str) -> Schemas:
     return [schema for each in given for schema in each.marks], [schema for each in made for schema in each.marks]
 
 
-def secrets_at(lease: Lease, step: StepDefinition | None = None, arguments: str | None = None) -> list[str]:
-    """The secrets that a failed try may have told of: those that its task and its step were given. Never raises."""
+def secrets_at(journal: Journal, step: StepDefinition | None = None, arguments: str | None = None) -> list[str]:
+    """The secrets that a try may have told of: those that its task and its step were given.
+
+    Of a branch those of the task that asked for it too: one query, if that has any.
+
+    Raises:
+        DatabaseLost
+    """
+    lease = journal.lease
     try:
         return [
             *secrets_of(definition_of(lease), lease.payload),
             *(secrets_of(step, arguments) if step is not None and arguments is not None else ()),
+            *(secrets_of_parent(journal) if lease.branch else ()),
         ]
     except (TaskqueueError, ValueError):
         return []  # this code does not know the pipeline or the step: nothing of it has run
@@ -128,6 +138,16 @@ def definition_of(lease: Lease) -> PipelineDefinition | StepDefinition:
     if lease.branch:
         return registry.step(lease.branch)
     return registry.get(lease.pipeline).body_for(lease.version)
+
+
+def secrets_of_parent(journal: Journal) -> list[str]:
+    """The secrets in the payload of the task whose step a branch runs."""
+    lease = journal.lease
+    definition = registry.get(lease.pipeline).body_for(lease.version)
+    if not definition.payload.has_secrets:
+        return []
+    rows = journal.write(statements.LOAD_PARENT, {"parent": lease.parent})
+    return [secret for (payload,) in rows for secret in secrets_of(definition, payload)]
 
 
 def secrets_of(definition: PipelineDefinition | StepDefinition, given: str) -> list[str]:

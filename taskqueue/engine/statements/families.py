@@ -181,6 +181,11 @@ WHERE ended.id = %(task)s::uuid AND step.task_id = ended.parent_id AND step.key 
 RETURNING step.id
 """
 
+# What the task was given whose step this is.
+LOAD_PARENT: Final = """
+SELECT payload::text FROM taskqueue_task WHERE id = %(parent)s::uuid
+"""
+
 MOVE_ATTEMPTS: Final = """
 INSERT INTO taskqueue_attempt (
     task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
