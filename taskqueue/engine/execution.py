@@ -28,7 +28,7 @@ from taskqueue.engine.drift import Drift
 from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
 from taskqueue.engine.journal import Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
-from taskqueue.engine.recalling import checked_key, recall, step_failure_in
+from taskqueue.engine.recalling import checked_key, recall, step_failure_in, under_way_elsewhere
 from taskqueue.engine.sights import secrets_at
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
 from taskqueue.engine.turns import Turns
@@ -193,6 +193,8 @@ class Execution:
             return Recalled(recall(step, key, entry))
         if entry is not None and entry.status == StepStatus.FAILED:
             raise recalled_failure(key, entry)
+        if (under_way := under_way_elsewhere(key, self.journal.entries)) is not None:
+            raise self._suspend(under_way)
         if self.stopping() or self.journal.is_paused:
             raise self._suspend(PutBack())
         return Call(step, key, entry, args, kwargs)
@@ -210,7 +212,7 @@ class Execution:
         entries = [self.journal.entries.get(each.key) for each in asked]
         if (drifted := self.drift.of_pauses(asked)) is not None:
             raise self._suspend(drifted)
-        if any(entry is None or entry.status == StepStatus.WAITING for entry in entries):
+        if any(entry is None or entry.is_to_be_called or entry.status == StepStatus.WAITING for entry in entries):
             family.check_depth(self.lease, asked)
             raise self._suspend(Paused(tuple(asked)))
         return [

@@ -46,6 +46,11 @@ class Entry:
         """Whether it is a step that its rate gave a time."""
         return self.status == StepStatus.WAITING and self.kind == StepKind.STEP
 
+    @property
+    def is_to_be_called(self) -> bool:
+        """Whether it is a plain step that shall be called again: a try has failed, or its rate gave it a time."""
+        return self.kind == StepKind.STEP and self.status in (StepStatus.RETRYING, StepStatus.WAITING)
+
 
 @dataclass
 class Journal:

@@ -9,8 +9,10 @@ from taskqueue.engine.statements.recording import HELD
 # Held until the transaction ends: neither recovery, nor a cancel, nor whoever resolves what it waits for can slip in.
 HOLD: Final = f"WITH {HELD} SELECT id FROM held"
 
+# A plain step that is to be called again may have become a pause in the code of now: it is one from here on. For what
+# the statement returns something may have to be made; a pause that was there already has it.
 RECORD_PAUSE: Final = """
-INSERT INTO taskqueue_step (
+INSERT INTO taskqueue_step AS known (
     task_id, key, name, kind, status, failures, input, input_hash, until, child_id, started_at, finished_at
 )
 SELECT
@@ -21,7 +23,11 @@ FROM unnest(
     %(untils)s::timestamptz[], %(delays)s::interval[]
 ) WITH ORDINALITY AS pause (key, name, kind, input, input_hash, until, delay, position)
 ORDER BY pause.position
-ON CONFLICT (task_id, key) DO NOTHING
+ON CONFLICT (task_id, key) DO UPDATE
+SET name = EXCLUDED.name, kind = EXCLUDED.kind, status = 'waiting', input = EXCLUDED.input,
+    input_hash = EXCLUDED.input_hash, error = NULL, until = EXCLUDED.until, started_at = EXCLUDED.started_at,
+    finished_at = EXCLUDED.finished_at
+WHERE known.kind = 'step' AND known.status IN ('retrying', 'waiting')
 RETURNING key
 """
 
