@@ -79,9 +79,15 @@ def take_up(journal: Journal, request: Request) -> timedelta | None:
 
 
 def start(journal: Journal, rate: str, *, is_keyed: bool) -> timedelta | None:
-    """Let a task begin whose gate has given it a time; None when it has to stand before the gate again."""
+    """Let a task begin whose gate has given it a time; None when it has to wait for another one.
+
+    A child under its parent's place did not come through the gate: it is given its time here.
+    """
     use = journal.lease.group if is_keyed else ""
-    rows = journal.write(statements.START, {"rate": rate, "use": use, "brief": BRIEF})
+    values = {"rate": rate, "use": use, "brief": BRIEF}
+    rows = journal.write(statements.START, values)
+    if rows and rows[0][2]:
+        rows = journal.write(statements.START_CHILD, values)
     return max(rows[0][0] - rows[0][1], SOON) if rows else None
 
 

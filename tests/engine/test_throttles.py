@@ -7,11 +7,12 @@ from itertools import pairwise
 
 import pytest
 
-from taskqueue import Rate, RetryAfter, pipeline, step
-from taskqueue.engine import control
+from taskqueue import Rate, RetryAfter, gather, pipeline, step
+from taskqueue.engine import control, limits
 from taskqueue.engine.queries import status_of
 from taskqueue.models import RateUse, Task
-from taskqueue.testing import advance, work
+from taskqueue.testing import InProcessWorker, advance, work
+from tests.engine.leases import take
 from tests.engine.test_rates import now, reload, waits
 
 pytestmark = pytest.mark.django_db
@@ -199,3 +200,69 @@ def test_a_task_retried_by_a_person_starts_under_the_throttle_again():
     assert reload(task).status == "succeeded"
     assert reload(other).due_at > now()
     run_out()
+
+
+@pipeline("throttles/crawl", throttle=Rate(4, per=SECONDS))
+def crawl(number: int) -> int:
+    return done(number) + sum(gather(*(crawl.defer(0) for _ in range(number))))
+
+
+@pipeline("throttles/crawl-alone", concurrency=1, throttle=Rate(2, per=SECONDS, burst=2))
+def crawl_alone(number: int) -> int:
+    return done(number) + sum(gather(*(crawl_alone.defer(0) for _ in range(number))))
+
+
+@pytest.mark.parametrize(("recursive", "most"), [(crawl, 4), (crawl_alone, 3)])
+@pytest.mark.parametrize("seconds", [2.5, 26])
+def test_children_that_count_under_their_parents_place_start_by_the_rate_all_the_same(recursive, most, seconds):
+    task, others = recursive.enqueue(9), [recursive.enqueue(0) for _ in range(3)]
+    work()
+
+    run_out(seconds, rounds=200)
+
+    assert reload(task).result == 9
+    assert {reload(other).result for other in others} == {0}
+    started = list(Task.objects.values_list("started_at", flat=True))
+    assert len(started) == 13
+    assert most_in_a_window(started, SECONDS) <= most
+
+
+def spaces(waiting):
+    """The time between two that follow each other."""
+    return [later - earlier for earlier, later in pairwise(waiting.values_list("due_at", flat=True))]
+
+
+@pytest.mark.parametrize("recursive", [crawl, crawl_alone])
+def test_each_of_them_has_a_time_of_its_own_and_asks_for_another_when_the_rate_is_changed(recursive):
+    task = recursive.enqueue(5)
+    work()
+    below = Task.objects.filter(parent=task)
+    waiting = below.filter(status="waiting").order_by("due_at")
+    gap = SECONDS / recursive.definition.policies.throttle.count
+    before = spaces(waiting)
+    assert before == [gap] * len(before)
+    assert len(before) >= 2
+
+    limits.change_rate(recursive.definition.throttle_name, count=1, per=timedelta(minutes=1), burst=1)
+    work()
+
+    # The next one may come at once by the new numbers.
+    assert spaces(waiting) == [timedelta(minutes=1)] * (len(before) - 1)
+    assert below.filter(admitted_at=None).count() == 0
+    run_out(60)
+    assert reload(task).status == "succeeded"
+    assert RateUse.objects.get().admitted == 6
+
+
+def test_a_child_that_lost_its_worker_before_its_start_was_counted_is_counted_once():
+    task = crawl.enqueue(1)
+    with InProcessWorker() as worker:
+        worker.work(budget=timedelta(0))
+        child = Task.objects.get(parent=task)
+        take(worker.row.pk)
+        worker.die()
+
+    run_out()
+
+    assert RateUse.objects.get().admitted == 2
+    assert reload(child).lease > 1

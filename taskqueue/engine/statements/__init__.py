@@ -85,7 +85,7 @@ from taskqueue.engine.statements.pruning import (
     REMEMBER_PRUNED,
     TAKE_TURN,
 )
-from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START
+from taskqueue.engine.statements.rates import FORGET_TIMES, HOLD_BACK, HOLD_RATE, PASS, RESERVE, START, START_CHILD
 from taskqueue.engine.statements.recording import (
     CHECKPOINT,
     FAIL_BODY,
@@ -214,6 +214,7 @@ __all__ = [
     "SEND",
     "SET_WAITING",
     "START",
+    "START_CHILD",
     "STATUS_COUNTS",
     "STEP_FIGURES",
     "STILL_HELD",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from taskqueue.engine.statements.rates import UNBOOKED
+
 # How many of each step's branches are begun and not over, without those that are held until another one ends.
 BRANCHES_AT_WORK: Final = """
 SELECT branch, count(*) FROM taskqueue_task
@@ -39,8 +41,8 @@ FROM made JOIN taskqueue_task parent ON parent.id = %(task)s::uuid
 """
 
 # The child's step names it; below a task of the same limit it counts under that one's place, or both would wait for
-# each other.
-BE_CHILD: Final = """
+# each other. What limits the rate of starts holds for it too: it asks for a time when it is claimed.
+BE_CHILD: Final = f"""
 WITH RECURSIVE above AS (
     SELECT id, parent_id, pipeline_id, "group" FROM taskqueue_task WHERE id = %(task)s::uuid
     UNION ALL
@@ -50,7 +52,11 @@ WITH RECURSIVE above AS (
 ), step AS (
     UPDATE taskqueue_step SET child_id = %(child)s::uuid WHERE task_id = %(task)s::uuid AND key = %(key)s::text
 )
-UPDATE taskqueue_task child SET shares_place = true, admitted_at = statement_timestamp()
+UPDATE taskqueue_task child SET shares_place = true, admitted_at = statement_timestamp(), waits_at = CASE
+    WHEN EXISTS (
+        SELECT FROM taskqueue_gate gate WHERE gate.pipeline_id = child.pipeline_id AND gate.rate_id IS NOT NULL
+    ) THEN {UNBOOKED} ELSE ''
+END
 WHERE child.id = %(child)s::uuid AND EXISTS (
     SELECT FROM above WHERE above.pipeline_id = child.pipeline_id AND above."group" = child."group"
 )

@@ -30,10 +30,10 @@ greatest(
 # Who passes now, or so soon that the worker waits for it, counts from that moment on.
 NOW: Final = "statement_timestamp() + %(brief)s::interval"
 
-# One upsert on the rate's row. A time that lies ahead is recorded in the same statement, so that nobody pays twice for
-# one try. In READ COMMITTED the second of two waits for the first, and calculates with what it has written.
-RESERVE: Final = f"""
-WITH {HELD}, {SPACING}, given AS (
+# One upsert on the rate's row. In READ COMMITTED the second of two waits for the first, and calculates with what it has
+# written.
+GIVE: Final = f"""
+given AS (
     INSERT INTO taskqueue_rateuse AS used (rate_id, key, arrival_at, passes_at, admitted, admitted_at, hold_reason)
     SELECT %(rate)s::text, %(use)s::text, statement_timestamp() + gap, statement_timestamp() + gap, 1,
         statement_timestamp(), ''
@@ -47,7 +47,12 @@ WITH {HELD}, {SPACING}, given AS (
         admitted_at = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
             THEN greatest({GIVEN} - (SELECT slack FROM spacing), statement_timestamp()) ELSE used.admitted_at END
     RETURNING used.arrival_at - (SELECT gap + slack FROM spacing) AS allowed_at
-), waiting AS (
+)
+"""
+
+# A time that lies ahead is recorded in the same statement, so that nobody pays twice for one try.
+RESERVE: Final = f"""
+WITH {HELD}, {SPACING}, {GIVE}, waiting AS (
     INSERT INTO taskqueue_step AS known (
         task_id, key, name, kind, status, failures, input, input_hash, until, started_at, finished_at
     )
@@ -93,20 +98,27 @@ UNION ALL
 SELECT later.until, statement_timestamp() FROM later
 """
 
+# Where a child under its parent's place waits that has not been given a time for its start. No rate is called so.
+UNBOOKED: Final = "'+'"
+
 # For a start that its gate has let through: the same. One that comes too late for its time stands before its gate
-# again, as old as it is. Neither has started.
+# again, as old as it is. Neither has started. A child that has its parent's place never came through the gate and must
+# not wait before it, where only its parent's end could make room: it keeps the place and is given another time.
 START: Final = f"""
 WITH {HELD}, {SPACING}, booked AS MATERIALIZED (
-    SELECT task.id FROM taskqueue_task task JOIN held USING (id) WHERE task.waits_at = %(rate)s::text
+    SELECT task.id, task.shares_place FROM taskqueue_task task JOIN held USING (id)
+    WHERE task.waits_at = %(rate)s::text
 ), turn AS MATERIALIZED (
-    SELECT used.id, spacing.gap, used.passes_at,
+    SELECT used.id, spacing.gap, used.passes_at, booked.shares_place,
         greatest(statement_timestamp(), used.passes_at - spacing.slack, used.held_until) AS allowed_at
     FROM taskqueue_rateuse used CROSS JOIN spacing CROSS JOIN booked
     WHERE used.rate_id = %(rate)s::text AND used.key = %(use)s::text
     FOR NO KEY UPDATE OF used
 ), passed AS (
     UPDATE taskqueue_rateuse used
+    -- Others were counted by their gate, when it gave them their time.
     SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, admitted_at = turn.allowed_at,
+        admitted = used.admitted + CASE WHEN turn.shares_place THEN 1 ELSE 0 END,
         arrival_at = greatest(used.arrival_at, turn.passes_at + turn.gap, turn.allowed_at + turn.gap)
     FROM turn
     WHERE used.id = turn.id AND turn.allowed_at <= {NOW}
@@ -126,16 +138,41 @@ WITH {HELD}, {SPACING}, booked AS MATERIALIZED (
 ), returned AS (
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.in_time THEN 'waiting' ELSE 'queued' END,
-        waits_at = CASE WHEN later.in_time THEN task.waits_at ELSE '' END,
-        admitted_at = CASE WHEN later.in_time THEN task.admitted_at END, finish_by = NULL,
+        waits_at = CASE
+            WHEN later.in_time THEN task.waits_at WHEN task.shares_place THEN {UNBOOKED} ELSE ''
+        END,
+        admitted_at = CASE WHEN later.in_time OR task.shares_place THEN task.admitted_at END, finish_by = NULL,
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
         due_at = later.due_at, sort_at = later.due_at - make_interval(secs => task.priority)
     FROM later
     WHERE task.id = later.id
     RETURNING task.id
 )
-SELECT coalesce((SELECT allowed_at FROM passed), statement_timestamp()), statement_timestamp()
+SELECT coalesce((SELECT allowed_at FROM passed), statement_timestamp()), statement_timestamp(), EXISTS (
+    SELECT FROM taskqueue_task task WHERE task.id = held.id AND task.waits_at = {UNBOOKED}
+)
 FROM held WHERE NOT EXISTS (SELECT FROM returned)
+"""
+
+# For a child that nobody has given a time for its start: it is given one as a step is, and keeps its place meanwhile.
+START_CHILD: Final = f"""
+WITH {HELD}, {SPACING}, {GIVE}, turn AS MATERIALIZED (
+    SELECT held.id, greatest(given.allowed_at, statement_timestamp()) AS allowed_at
+    FROM held LEFT JOIN given ON true
+), started AS (
+    UPDATE taskqueue_task task
+    SET waits_at = '', started_at = CASE WHEN task.retried_at IS NULL THEN turn.allowed_at ELSE task.started_at END
+    FROM turn
+    WHERE task.id = turn.id AND turn.allowed_at <= {NOW}
+), later AS (
+    UPDATE taskqueue_task task
+    SET status = 'waiting', waits_at = %(rate)s::text, finish_by = NULL,
+        started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
+        due_at = turn.allowed_at, sort_at = turn.allowed_at - make_interval(secs => task.priority)
+    FROM turn
+    WHERE task.id = turn.id AND turn.allowed_at > {NOW}
+)
+SELECT turn.allowed_at, statement_timestamp() FROM turn WHERE turn.allowed_at <= {NOW}
 """
 
 # In the middle of a step: the longest hold counts.
@@ -180,9 +217,9 @@ WHERE task.id = held.id
 RETURNING task.id
 """
 
-# When a rate was changed. A start gives its place back and stands before its gate again, as old as it is; a step that
-# has its time recorded is queued, and asks whether it may pass now.
-FORGET_TIMES: Final = """
+# When a rate was changed. A start gives its place back and stands before its gate again, as old as it is. A child that
+# has its parent's place, and a step that has its time recorded, are queued and ask anew.
+FORGET_TIMES: Final = f"""
 WITH waiting AS MATERIALIZED (
     SELECT task.id, EXISTS (
         SELECT FROM taskqueue_step step
@@ -201,7 +238,9 @@ WITH waiting AS MATERIALIZED (
     FROM waiting JOIN taskqueue_task task USING (id)
 )
 UPDATE taskqueue_task task
-SET status = 'queued', waits_at = '', admitted_at = CASE WHEN asked.at_step THEN task.admitted_at END,
+SET status = 'queued',
+    waits_at = CASE WHEN task.shares_place AND NOT asked.at_step THEN {UNBOOKED} ELSE '' END,
+    admitted_at = CASE WHEN task.shares_place OR asked.at_step THEN task.admitted_at END,
     due_at = asked.due_at, sort_at = asked.due_at - make_interval(secs => task.priority)
 FROM asked
 WHERE task.id = asked.id
