@@ -191,7 +191,7 @@ def insert(
         # The task and what may cancel it are one: who dies between the two must not leave half of it.
         make_task = transaction.atomic(make_task)
     if starting.is_shared(values):
-        return starting.join_or_make(definition.policies, values, make_task)
+        return starting.join_or_make(definition, values, make_task)
     while True:
         if (task := make_task()) is not None:
             return task

@@ -17,13 +17,14 @@ from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.engine import statements
 from taskqueue.engine.cancelling import cancel_all
+from taskqueue.engine.waits import renew_cancels
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import Fault, InvalidOptions, NotRetryable
 from taskqueue.models import IdempotencyKey, Skip, Task
 from taskqueue.states import SkipKind
 
 if TYPE_CHECKING:
-    from taskqueue.definitions import PipelineDefinition, Policies
+    from taskqueue.definitions import PipelineDefinition
     from taskqueue.engine.intake import Options, Origin
     from taskqueue.policies import KeyTemplate
 
@@ -37,11 +38,11 @@ REASONS = {
 SOLO_ONCE = "taskqueue_task_solo_once"
 
 
-def join_or_make(policies: Policies, values: dict[str, Any], make: Callable[[], Task | None]) -> Task:
+def join_or_make(definition: PipelineDefinition, values: dict[str, Any], make: Callable[[], Task | None]) -> Task:
     """Let a task that is there stand in for a request, if the pipeline wants it so; else make one.
 
     Args:
-        policies: the pipeline's.
+        definition: the pipeline.
         values: the parameters of ENQUEUE.
         make: tries to insert the task; None when somebody else was faster.
     """
@@ -49,7 +50,7 @@ def join_or_make(policies: Policies, values: dict[str, Any], make: Callable[[], 
         if values["key"] and (holder := promise(values)) is not None:
             return stand_in(holder, SkipKind.DUPLICATE, values)
         while True:
-            if (joined := join(policies, values)) is not None:
+            if (joined := join(definition, values)) is not None:
                 task, kind = joined
                 IdempotencyKey.objects.filter(pipeline=values["pipeline"], key=values["key"]).update(task=task)
                 return stand_in(task, kind, values)
@@ -70,8 +71,9 @@ def promise(values: dict[str, Any]) -> Task | None:
     return None
 
 
-def join(policies: Policies, values: dict[str, Any]) -> tuple[Task, SkipKind] | None:
+def join(definition: PipelineDefinition, values: dict[str, Any]) -> tuple[Task, SkipKind] | None:
     """The task that stands in for a request, and why; None when a new one has to be made."""
+    policies = definition.policies
     if policies.singleton is not None and policies.singleton.mode == "cancel":
         replace(values)
         return None
@@ -80,6 +82,8 @@ def join(policies: Policies, values: dict[str, Any]) -> tuple[Task, SkipKind] | 
         return (under_way[0], SkipKind.SINGLETON) if under_way else None
     if policies.debounce is not None:
         rows = statements.fetch(statements.DEBOUNCE, {**values, "longest": policies.debounce.longest})
+        if rows and policies.cancel_on:
+            renew_cancels(definition, rows[0][0], values["payload"], codec.read(values["labels"]))
     elif policies.batch is not None:
         most = {"size": policies.batch.size, "most_bytes": settings().PAYLOAD_MAX_BYTES}
         rows = statements.fetch(statements.ADD_TO_BATCH, {**values, **most})

@@ -109,6 +109,16 @@ def register_cancels(definition: PipelineDefinition, task: UUID, payload: str, l
         )
 
 
+def renew_cancels(definition: PipelineDefinition, task: UUID, payload: str, labels: Mapping[str, str]) -> None:
+    """Register them anew for a payload that takes the place of the former one.
+
+    In the transaction that has changed the task's row: who routes an event of these names locks the row before it looks
+    for the waits again, so it finds either the former ones and the former payload, or the new ones and the new payload.
+    """
+    Wait.objects.filter(task=task, step_key="").delete()
+    register_cancels(definition, task, payload, labels)
+
+
 def begin_anew(task: UUID, forgotten: QuerySet[Step, Any]) -> None:
     """When an ended task goes on: forget the waits of the steps with these keys, and let events cancel it again."""
     Wait.objects.filter(task=task, step_key__in=forgotten).delete()

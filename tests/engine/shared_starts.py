@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from taskqueue import Batch, Debounce, Limit, Retry, Singleton, pipeline, step, wait_for
+from taskqueue import Batch, CancelOn, Debounce, Limit, Retry, Singleton, pipeline, step, wait_for
 
 MINUTE = timedelta(minutes=1)
 
@@ -27,6 +27,18 @@ def newest(tenant: str, number: int = 0) -> int:
 @pipeline("starts/quiet", debounce=Debounce(MINUTE, key="{tenant}", longest=timedelta(minutes=3)))
 def quiet(tenant: str, number: int = 0) -> int:
     return total([number])
+
+
+@pipeline(
+    "starts/quiet-order",
+    debounce=Debounce(MINUTE, key="{user}"),
+    cancel_on=[
+        CancelOn("starts/order-cancelled", match={"order": "{order}"}),
+        CancelOn("starts/shop-closed", match={"shop": "{shop}"}),
+    ],
+)
+def quiet_order(user: str, order: int) -> int:
+    return total([order])
 
 
 @pipeline("starts/gather", batch=Batch(3, wait=MINUTE))

@@ -19,6 +19,7 @@ from taskqueue.engine.routing import route
 from taskqueue.models import Event, Step, Task, Wait
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.leases import take
+from tests.engine.shared_starts import quiet_order
 from tests.engine.test_races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,6 +123,54 @@ def test_an_event_that_its_sender_could_not_route_is_routed_by_the_next_look():
 
     assert result_of(task) == GO
     assert Event.objects.get().routed_at is not None
+
+
+def elsewhere(deed):
+    """Do something on another thread, which has to wait for a lock."""
+    pool = ThreadPoolExecutor(1)
+
+    def done():
+        try:
+            return deed()
+        finally:
+            connection.close()
+
+    future = pool.submit(done)
+    until_somebody_waits_for_a_lock()
+    return future
+
+
+def cancelling():
+    """An event that cancels order 1, which nobody has routed."""
+    with transaction.atomic():
+        event = send("starts/order-cancelled", {"order": 1})
+        connection.run_on_commit.clear()
+    return event.pk
+
+
+def test_an_event_that_meets_a_debounced_task_in_the_middle_of_a_change_does_not_cancel_what_it_becomes():
+    task, event = quiet_order.using(labels={"shop": "s"}).enqueue("ada", 1), cancelling()
+    change = Held(lambda: quiet_order.using(labels={"shop": "s"}).enqueue("ada", 2))
+
+    router = elsewhere(lambda: route(event))
+    assert change.end().pk == task.pk
+    assert router.result(timeout=20) is True
+
+    task.refresh_from_db()
+    assert (task.status, task.payload["order"]) == ("scheduled", 2)
+
+
+def test_a_request_that_meets_the_cancelling_of_a_debounced_task_makes_the_next_one():
+    task, event = quiet_order.using(labels={"shop": "s"}).enqueue("ada", 1), cancelling()
+    router = Held(lambda: route(event))
+
+    request = elsewhere(lambda: quiet_order.using(labels={"shop": "s"}).enqueue("ada", 2))
+    assert router.end() is True
+    second = request.result(timeout=20)
+
+    task.refresh_from_db()
+    assert (task.status, second.status, second.duplicate) == ("cancelled", "scheduled", False)
+    assert Wait.objects.filter(outcome="").count() == Wait.objects.filter(task=second).count() == 2
 
 
 def test_two_events_for_one_wait_count_once():

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskqueue import Batch, Debounce, pipeline
-from taskqueue.engine import control, intake
+from taskqueue.engine import control, events, intake, routing
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.errors import DefinitionError, InvalidOptions, NotRetryable
 from taskqueue.models import IdempotencyKey, Pipeline, Skip, Task, Wait
@@ -15,7 +15,7 @@ from taskqueue.states import SkipKind
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.leases import take
 from tests.engine.pipelines import one_step, three_steps
-from tests.engine.shared_starts import gather, gather_by_tenant, newest, newest_family, only, quiet
+from tests.engine.shared_starts import gather, gather_by_tenant, newest, newest_family, only, quiet, quiet_order
 
 pytestmark = pytest.mark.django_db
 
@@ -131,6 +131,27 @@ def test_a_debounced_task_waits_no_longer_than_its_longest():
     assert len(work()) == 1
 
     assert not quiet.enqueue("a", 9).duplicate
+
+
+def test_a_debounced_task_is_about_what_its_last_request_is_about():
+    first, second = Pipeline(name="first"), Pipeline(name="second")
+    quiet.using(subject=first).enqueue("a", 1)
+    quiet.using(subject=second).enqueue("a", 2)
+
+    assert Task.objects.get().subject == intake.subject_of(second)
+
+
+def test_a_debounced_task_is_cancelled_by_what_cancels_its_last_request():
+    task = quiet_order.using(labels={"shop": "old"}).enqueue("ada", 1)
+    quiet_order.using(labels={"shop": "new"}).enqueue("ada", 2)
+
+    for event, data in [("order-cancelled", {"order": 1}), ("shop-closed", {"shop": "old"})]:
+        routing.route(events.send(f"starts/{event}", data).pk)
+    assert Task.objects.get().status == "scheduled"
+    assert Wait.objects.filter(task=task, outcome="").count() == 2
+
+    routing.route(events.send("starts/order-cancelled", {"order": 2}).pk)
+    assert Task.objects.get().status == "cancelled"
 
 
 def test_keys_of_a_debounce_wait_for_themselves_and_a_running_task_is_not_joined():

@@ -29,6 +29,7 @@ VALUES = {
     "solo_key": "=77",
     "payload": '{"numbers": [2]}',
     "labels": "{}",
+    "subject": "",
     "priority": 0,
     "key": "",
     "group": "",

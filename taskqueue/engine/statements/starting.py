@@ -23,7 +23,8 @@ greatest(
 # A task that has become due is no longer `merging`: whoever waited for its row then finds nothing to join.
 DEBOUNCE: Final = f"""
 UPDATE taskqueue_task task
-SET payload = %(payload)s::jsonb, labels = %(labels)s::jsonb, priority = %(priority)s::smallint,
+SET payload = %(payload)s::jsonb, labels = %(labels)s::jsonb, subject = %(subject)s::text,
+    priority = %(priority)s::smallint,
     key = coalesce(nullif(%(key)s::text, ''), task.key), "group" = %(group)s::text, version = %(version)s::text,
     due_at = {QUIET_AT}, sort_at = {QUIET_AT} - make_interval(secs => %(priority)s::smallint),
     start_by = {QUIET_AT} + %(start_within)s::interval, finish_within = %(finish_within)s::interval,
