@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -166,15 +167,18 @@ def do_batch() -> int | None:
 
 
 def next_tasks(operation: Operation) -> tuple[list[UUID], UUID]:
-    """The tasks of the next batch, and up to where all have been done with it."""
+    """The tasks of the next batch, and up to where all have been done with it.
+
+    Ids carry the clocks of the machines that make them. What is made after the start, a rerun say, may have one that is
+    smaller than the newest at the start; the database's own time tells it apart.
+    """
     selection = Selection.from_json(operation.selection)
+    between = partial(selections.between, selection, operation.position, made_by=operation.created_at)
     end = operation.until
     if selection.is_searched:
-        looked_at = selections.between(
-            selection, operation.position, operation.until, limit=LOOKED_THROUGH, searched=False
-        )
+        looked_at = between(end, limit=LOOKED_THROUGH, searched=False)
         end = looked_at[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first() or end
-    tasks = list(selections.between(selection, operation.position, end, limit=BATCH))
+    tasks = list(between(end, limit=BATCH))
     return tasks, tasks[-1] if len(tasks) == BATCH else end
 
 

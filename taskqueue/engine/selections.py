@@ -268,10 +268,11 @@ def ids_of(
 
 
 def between(
-    selection: Selection, after: UUID, until: UUID, *, limit: int, searched: bool = True
+    selection: Selection, after: UUID, until: UUID, *, made_by: datetime, limit: int, searched: bool = True
 ) -> QuerySet[Any, UUID]:
-    """The ids of those made after one task and until another, oldest first."""
-    return merged(selection, Q(id__gt=after, id__lte=until), limit=limit, searched=searched, oldest_first=True)
+    """The ids after one and until another, oldest first, of those that the database had by this moment."""
+    bounds = Q(id__gt=after, id__lte=until, created_at__lte=made_by)
+    return merged(selection, bounds, limit=limit, searched=searched, oldest_first=True)
 
 
 def merged(

@@ -220,9 +220,8 @@ def test_a_batch_goes_on_where_the_last_one_ended_without_reading_what_was_befor
     ids = list(selections.ids_of(Selection(statuses=("failed",)), limit=300))
     oldest_first = ids[::-1]
 
-    used, rows = read_of(
-        selections.between(Selection(statuses=("failed",)), oldest_first[199], oldest_first[-1], limit=50)
-    )
+    bounds, now = (oldest_first[199], oldest_first[-1]), selections.database_now()
+    used, rows = read_of(selections.between(Selection(statuses=("failed",)), *bounds, made_by=now, limit=50))
 
     assert used <= {"taskqueue_task_by_status", "taskqueue_task_pkey"}
     assert rows <= 100

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -123,6 +125,36 @@ def test_tasks_made_after_its_start_are_left_alone():
 
     assert statuses() == ["cancelled"] * 4 + ["queued"]
     assert figures(operation) == ("done", 4, 4, 0, 0)
+
+
+@pytest.fixture
+def fast_clock(monkeypatch):
+    """Ids are made by a machine whose clock is an hour ahead of the database's, until this is undone."""
+    ahead = time.time_ns() + 3600 * 1_000_000_000
+    monkeypatch.setattr(time, "time_ns", itertools.count(ahead, 1_000_000).__next__)
+    return monkeypatch
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("verb", [RERUN, CANCEL, RETRY])
+@pytest.mark.parametrize("selection", [{}, {"labels": (("tenant", "a"),)}], ids=["by index", "searched"])
+def test_the_databases_clock_tells_what_was_made_after_its_start(fast_clock, verb, selection):
+    make = declined_pipeline.using(labels={"tenant": "a"}).enqueue
+    before = [make(), make()]
+    if verb == RETRY:
+        work()
+    operation = plan(Selection(pipeline="engine/declined", **selection), verb)
+    fast_clock.undo()  # it goes on on another machine
+    later = make()
+    if verb == RETRY:
+        control.cancel(later.pk)
+
+    while operations.do_batch() is not None:
+        pass
+
+    assert figures(operation) == ("done", len(before), len(before), 0, 0)
+    assert Task.objects.filter(rerun_of__isnull=False).count() == (len(before) if verb == RERUN else 0)
+    assert Task.objects.get(pk=later.pk).status == ("cancelled" if verb == RETRY else "queued")
 
 
 @pytest.mark.django_db
