@@ -7,6 +7,7 @@ from typing import Any, LiteralString, assert_never
 from django.db import transaction
 
 from taskqueue import codec
+from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Claimant, Lease, admit, claim, claim_through, lock_gate
 from taskqueue.engine.echoes import tell_now
@@ -29,6 +30,8 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list
         hold_back(lease, outcome)
         return claim(claimant) if claimant is not None else []
     statement, values = writing(outcome)
+    if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
+        statement = statements.deaf(statement)
     values.update(lease.fence)
     if lease.echo:
         # Told before the next claim: it may be what that one finds.
@@ -44,6 +47,12 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list
     rows = statements.fetch(statements.and_claim(statement), {**values, **claimant.parameters})
     leases, gate = claimant.taken(rows)
     return leases if gate is None else claim_through(gate, claimant)
+
+
+def can_be_cancelled_by_events(lease: Lease) -> bool:
+    """Whether its pipeline says so, for those of its tasks that are no branches."""
+    definition = registry.by_name().get(lease.pipeline)
+    return definition is not None and bool(definition.policies.cancel_on) and not lease.branch
 
 
 def settle_before_gate(

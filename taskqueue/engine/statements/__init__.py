@@ -96,6 +96,7 @@ from taskqueue.engine.statements.recording import (
     RECORD_FAILED_STEP,
     TRY_AGAIN,
     alone,
+    deaf,
 )
 from taskqueue.engine.statements.running import fetch
 from taskqueue.engine.statements.samples import CODE_SEEN, COUNTED_MOST, LOADS, RECENT_TASKS, STEP_FIGURES
@@ -230,5 +231,6 @@ __all__ = [
     "WALK_ON",
     "alone",
     "and_claim",
+    "deaf",
     "fetch",
 ]

@@ -128,8 +128,8 @@ ORDER BY task.id
 FOR NO KEY UPDATE
 """
 
-# What follows comes after the locks, so that it sees what their last holders did. Ended tasks left their waits open:
-# each is met once.
+# What follows comes after the locks, so that it sees what their last holders did. Of ended tasks few left waits open:
+# those whose code has changed since, or that killed their workers. Each is met once.
 CLOSE_WAITS: Final = """
 UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
 WHERE task_id = ANY (%(tasks)s::uuid[]) AND outcome = ''

@@ -130,3 +130,14 @@ FROM taskqueue_step WHERE task_id = %(task)s::uuid
 def alone(settling: LiteralString) -> LiteralString:
     """A settling statement by itself."""
     return f"WITH {settling} SELECT FROM settled"
+
+
+def deaf(settling: LiteralString) -> LiteralString:
+    """A settling statement that ends a task, and closes what it still listens for, as what would have cancelled it.
+
+    Else an event would meet all that ever listened for it.
+    """
+    return f"""{settling}, deaf AS (
+        UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
+        WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
+    )"""
