@@ -1,4 +1,4 @@
-"""Chores: what has to be done although nobody calls, besides timers and dead workers.
+"""Chores: what has to be done although nobody calls, besides dead workers.
 
 Each is a sweep that several processes may do at once, and that finds nothing to do a second time.
 """
@@ -17,13 +17,16 @@ from taskqueue.engine.clock import take_ticks
 from taskqueue.engine.deadlines import cancel_overdue
 from taskqueue.engine.echoes import tell_untold
 from taskqueue.engine.operations import work_off
-from taskqueue.engine.patience import PATIENCE, is_busy
+from taskqueue.engine.patience import PATIENCE, is_busy, ran_out_of_time
 from taskqueue.engine.retention import prune_some
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.routing import route_unrouted
 from taskqueue.engine.slots import grant_all
 
 logger = logging.getLogger("taskqueue.engine")
+
+PROMOTIONS_AT_ONCE = 20
+"""A million timers that fall due together must not keep a doorbell from ringing; it is back in a moment."""
 
 
 def do_chores() -> int:
@@ -49,7 +52,9 @@ def done(chore: Callable[[], int]) -> int:
         with transaction.atomic() if connection.in_atomic_block else nullcontext():
             return chore()
     except (OperationalError, InterfaceError) as error:
-        if not is_busy(error):
+        if ran_out_of_time(error):
+            logger.exception("The sweep %s took too long; it is tried again at the next look", chore.__name__)
+        elif not is_busy(error):
             raise
         return 0
     except Exception:
@@ -62,17 +67,30 @@ def walk_on() -> int:
     return sum(has_room for (has_room,) in statements.fetch(statements.WALK_ON, {**known_code(), "passed": []}))
 
 
+def promote() -> int:
+    """Queue what has fallen due; how many tasks."""
+    queued = 0
+    for _ in range(PROMOTIONS_AT_ONCE):
+        promoted = len(statements.fetch(statements.PROMOTE, {}))
+        queued += promoted
+        if promoted < statements.PROMOTED_AT_ONCE:
+            break
+    return queued
+
+
 CHORES: tuple[Callable[[], int], ...] = (
+    cancel_overdue,
+    promote,
     walk_on,
     take_ticks,
     grant_all,
     route_unrouted,
-    cancel_overdue,
     tell_untold,
     prune_some,
     work_off,
 )
-"""Each returns how many tasks it has made ready."""
+"""Each returns how many tasks it has made ready. What is short and has its time comes first; what is too late to start
+goes before it is taken for due."""
 
 
 def do_at_leisure() -> None:

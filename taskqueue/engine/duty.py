@@ -10,9 +10,6 @@ from taskqueue.engine.chores import do_chores
 from taskqueue.engine.claims import known_code
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE, recover
 
-PROMOTIONS_AT_ONCE = 20
-"""A million timers that fall due together must not keep a doorbell from ringing; it is back in a moment."""
-
 
 @dataclass(frozen=True)
 class Duty:
@@ -42,11 +39,6 @@ def attend(limit: int) -> Duty:
         return duty
     queued = sum(recover(worker, reason="its process ended or fell silent") for worker in duty.dead)
     queued += do_chores()
-    for _ in range(PROMOTIONS_AT_ONCE):
-        promoted = len(statements.fetch(statements.PROMOTE, {}))
-        queued += promoted
-        if promoted < statements.PROMOTED_AT_ONCE:
-            break
     return replace(look(limit), changed=queued > 0)
 
 

@@ -17,7 +17,7 @@ from taskqueue.definitions import registry
 from taskqueue.engine import control, statements
 from taskqueue.engine.failures import message_of
 from taskqueue.engine.intake import Origin, enqueue_unknown, insert
-from taskqueue.engine.patience import is_busy
+from taskqueue.engine.patience import is_busy, ran_out_of_time
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.engine.waits import NAME_SPACE, arrival
 from taskqueue.engine.wakeups import ring_on_commit
@@ -57,7 +57,9 @@ def route_unrouted() -> int:
             try:
                 routed += route(event)
             except (OperationalError, InterfaceError) as error:
-                if not is_busy(error):
+                if ran_out_of_time(error):
+                    logger.exception("Event %s takes too long to route; it is tried again at the next look", event)
+                elif not is_busy(error):
                     raise
             except Exception:
                 logger.exception("Event %s cannot be routed; it is tried again at the next look", event)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-from django.db import OperationalError, connection
+from datetime import UTC, datetime, timedelta
 
-from taskqueue.engine import chores
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from taskqueue.engine import chores, duty
+from taskqueue.engine.events import send
 from taskqueue.engine.patience import PATIENCE
+from taskqueue.models import Task
+from taskqueue.testing import advance
+from tests.engine.pipelines import one_step
+from tests.engine.test_event_races import Held
 
 pytestmark = pytest.mark.django_db
 
@@ -27,11 +34,55 @@ def test_a_sweep_that_fails_is_logged_and_the_others_are_done(monkeypatch, caplo
     assert "one bad row" in caplog.text
 
 
+def too_slow() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = '10ms'")
+        cursor.execute("SELECT pg_sleep(60)")
+    return 1
+
+
+def test_a_sweep_that_takes_too_long_is_logged_and_the_others_are_done(monkeypatch, caplog):
+    monkeypatch.setattr(chores, "CHORES", (too_slow, lambda: 3))
+
+    assert chores.do_chores() == 3
+    assert "too_slow took too long" in caplog.text
+
+
 def test_a_database_that_is_away_is_not_taken_for_a_bad_row(monkeypatch):
     monkeypatch.setattr(chores, "CHORES", (away,))
 
     with pytest.raises(OperationalError):
         chores.do_chores()
+
+
+@pytest.fixture
+def hasty():
+    """Statements take no longer than in a doorbell's process, only much less."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '100ms'")
+        yield
+        cursor.execute("RESET statement_timeout")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("hasty")
+def test_a_sweep_that_takes_too_long_keeps_no_timer_from_ringing(caplog):
+    task = one_step.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(1)
+    advance(hours=2)
+    with transaction.atomic():
+        send("chores/came", {})
+        connection.run_on_commit.clear()
+
+    def lock():
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE taskqueue_trigger IN ACCESS EXCLUSIVE MODE")
+
+    holder = Held(lock)
+    duty.attend(1)
+    holder.end()
+
+    assert Task.objects.get(pk=task.pk).status == "queued"
+    assert "takes too long to route" in caplog.text
 
 
 def test_a_sweep_does_not_wait_for_long_and_leaves_the_connection_as_it_was(monkeypatch):
