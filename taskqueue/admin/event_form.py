@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
@@ -14,6 +13,7 @@ from django.urls import URLPattern, path, reverse
 
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed
+from taskqueue.admin.typed_json import read
 from taskqueue.engine import deeds
 from taskqueue.engine.deeds import Doer
 from taskqueue.errors import InvalidEvent, TaskqueueError, Unstorable
@@ -49,9 +49,9 @@ class EventForm(forms.Form):
     def clean_content(self) -> Any:
         """JSON; the engine says whether it will do."""
         try:
-            return json.loads(self.cleaned_data["content"].strip() or "{}")
+            return read(self.cleaned_data["content"].strip() or "{}")
         except ValueError as error:
-            raise ValidationError(f"This is not JSON: {error}") from error
+            raise ValidationError(str(error)) from error
 
 
 class EventSending:

@@ -6,12 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from taskqueue.admin.typed_json import read
 from taskqueue.definitions import registry
 from taskqueue.errors import Fault, Faulty, TaskqueueError
 from taskqueue.models import Task
-
-LONGEST = 4 * 1024 * 1024
-"""Characters; what a payload may have is for the engine to say."""
 
 
 class RerunForm:
@@ -53,34 +51,3 @@ class RerunForm:
 def layout(payload: Any) -> str:
     """JSON for editing."""
     return json.dumps(payload, indent=2, ensure_ascii=False)
-
-
-def read(text: str) -> Any:
-    """A payload from JSON text.
-
-    Raises:
-        ValueError: it is no JSON, in words that say where.
-    """
-    if len(text) > LONGEST:
-        raise ValueError(f"The text has more than {LONGEST:,} characters.")
-    try:
-        return json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"This is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from error
-    except RecursionError as error:
-        raise ValueError("This is nested too deeply.") from error
-
-
-def refuse_constant(name: str) -> Any:
-    """NaN and infinities, which Python would take and JSON has not."""
-    raise ValueError(f"This is not JSON: {name} is no JSON number.")
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; of two values with one name the first would be lost."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"The name “{name}” stands twice in one object.")
-        found[name] = value
-    return found

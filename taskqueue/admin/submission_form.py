@@ -20,6 +20,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 
 from taskqueue.admin.payload_schema import MISSING, Entry, Kind, groups_of
+from taskqueue.admin.typed_json import read
 from taskqueue.errors import Fault
 from taskqueue.models.task import PRIORITY_LIMIT
 
@@ -137,7 +138,7 @@ class SubmissionForm(forms.Form):
                 try:
                     values[name] = value_of(entry, values[name])
                 except ValueError as error:
-                    self.add_error(name, f"This is not JSON: {error}")
+                    self.add_error(name, str(error))
         return values
 
     def payload(self) -> Any:
@@ -253,7 +254,7 @@ def value_of(entry: Entry, typed: Any) -> Any:
     """What was typed as a JSON value, or as it is when it is none of its kind.
 
     Raises:
-        ValueError: it ought to be JSON and is not.
+        ValueError: it ought to be JSON and is not; in words for people.
     """
     if entry.kind is Kind.SWITCH:
         return bool(typed)
@@ -264,7 +265,7 @@ def value_of(entry: Entry, typed: Any) -> Any:
         return entry.blank
     if entry.kind is Kind.CHOICE:
         return entry.choices[text]
-    return json.loads(text) if entry.kind is Kind.JSON else simple(entry.kind, text.strip())
+    return read(text) if entry.kind is Kind.JSON else simple(entry.kind, text.strip())
 
 
 def simple(kind: Kind, text: str) -> Any:

@@ -13,7 +13,7 @@ from django.http import UnreadablePostError
 from pydantic import BaseModel, ValidationError
 from rest_framework.parsers import BaseParser
 
-from taskqueue import codec
+from taskqueue import codec, nesting
 from taskqueue.api.problems import BodyTooLarge, InvalidBody, MalformedBody, MalformedRequest, UnstorableBody
 from taskqueue.conf import settings
 
@@ -21,7 +21,6 @@ ESCAPED: Final = 3
 """How much longer a text may get when it is written with \\u escapes instead of UTF-8."""
 ENVELOPE_BYTES: Final = 64 * 1024
 """Room for what stands around the payload: key, labels and the like at their largest."""
-DEEPEST: Final = 100
 Model = TypeVar("Model", bound=BaseModel)
 SUSPECT = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
@@ -40,8 +39,8 @@ class StrictJson(BaseParser):
         """
         raw = within_limit(stream)
         value = decoded(raw)
-        if depth_of(value) > DEEPEST:
-            raise MalformedBody(f"The body is nested more than {DEEPEST} levels deep.")
+        if nesting.is_too_deep(value):
+            raise MalformedBody(f"The body is nested more than {nesting.DEEPEST} levels deep.")
         if SUSPECT.search(raw) and (faults := list(codec.faults_in(value))[:20]):
             raise UnstorableBody(f"The body cannot be stored: {faults[0].detail}.", faults)
         return value
@@ -85,7 +84,7 @@ def decoded(raw: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise MalformedBody(f"{error.msg}, at line {error.lineno}, column {error.colno}.") from error
     except RecursionError as error:
-        raise MalformedBody(f"The body is nested more than {DEEPEST} levels deep.") from error
+        raise MalformedBody(f"The body is nested more than {nesting.DEEPEST} levels deep.") from error
     except ValueError as error:
         # What is left is Python's own limit for the digits of an integer.
         raise MalformedBody("The body holds a number with too many digits.") from error
@@ -111,12 +110,3 @@ def without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         (repeated, _times), *_rest = Counter(name for name, _value in pairs).most_common(1)
         raise MalformedBody(f"The name {repeated[:200]!r} occurs twice in one object.")
     return found
-
-
-def depth_of(value: Any) -> int:
-    """How deeply arrays and objects are nested; stops looking once it is too deep."""
-    depth, level = 0, [value]
-    while depth <= DEEPEST and (level := [item for item in level if isinstance(item, dict | list)]):
-        depth += 1
-        level = [item for holder in level for item in (holder.values() if isinstance(holder, dict) else holder)]
-    return depth

@@ -144,7 +144,7 @@ def test_the_same_id_again_is_told_and_sends_nothing(sender, event):
         ({"name": ""}, "name", "An event's name has 1 to 200 printable characters and no spaces."),
         ({"name": "two words"}, "name", "An event's name has 1 to 200 printable characters and no spaces."),
         ({"content": "[1]"}, "content", "An event's data is a JSON object."),
-        ({"content": '{"a": NaN}'}, "content", "/a nan is not a JSON number"),
+        ({"content": '{"a": NaN}'}, "content", "This is not JSON: NaN is no JSON number."),
         ({"id": "i" * 201}, "id", "An id has at most 200 characters."),
         ({"content": '{"a": "' + "x" * 600_000 + '"}'}, "content", "The event's data"),
     ],
@@ -155,6 +155,15 @@ def test_what_is_no_event_is_refused_beside_its_field(sender, values, field, sai
     form = response.context["form"]
     assert list(form.errors) == [field]
     assert form.errors[field][0].startswith(said)
+    assert not Event.objects.exists()
+
+
+@pytest.mark.parametrize("levels", [101, 5_000])
+def test_data_that_is_nested_too_deeply_is_refused_beside_its_field(sender, levels):
+    for content in ('{"a":' * levels + "1" + "}" * levels, "[" * levels + "]" * levels):
+        form = sender.post(SEND, {"name": "paid", "content": content}).context["form"]
+
+        assert form.errors == {"content": ["This is nested too deeply: more than 100 levels."]}
     assert not Event.objects.exists()
 
 

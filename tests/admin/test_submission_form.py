@@ -242,6 +242,14 @@ def test_faults_deep_inside_are_told_at_the_field_that_holds_them(submitter):
     }
 
 
+@pytest.mark.parametrize("levels", [101, 5_000])
+def test_json_that_is_nested_too_deeply_is_refused_beside_its_field(submitter, levels):
+    for text in ('{"a":' * levels + "1" + "}" * levels, "[" * levels + "]" * levels):
+        errors = submitter.post(ALL, {**TYPED, "payload/either": text}).context["form"].errors
+
+        assert errors["payload/either"] == ["This is nested too deeply: more than 100 levels."]
+
+
 def test_parameters_lists_and_nothing_have_forms_too():
     assert payload_of(by_parameters, {"payload/first": "1", "payload/second": ""}) == {"first": 1, "second": ""}
     assert payload_of(by_parameters, {"payload/first": ""}) == {"second": ""}
