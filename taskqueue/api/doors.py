@@ -77,6 +77,14 @@ class Door(APIView):
         if request.method == "POST" and "HTTP_TRANSFER_ENCODING" in request.META:
             raise MalformedRequest("Send the body with a Content-Length: one in chunks is not read.")
 
+    def check_permissions(self, request: Request) -> None:
+        """Count the request first: one that is not permitted costs its token as much as another."""
+        super().check_throttles(request)
+        super().check_permissions(request)
+
+    def check_throttles(self, request: Request) -> None:
+        """Nothing: it was counted before anybody asked what it may."""
+
     def get_exception_handler(self) -> Any:
         """Ours, in whatever project."""
         return handle

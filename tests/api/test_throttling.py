@@ -116,3 +116,19 @@ def test_requests_at_the_same_moment_count_one_after_the_other():
 
     assert waits.count(timedelta(0)) == 2
     assert all(wait <= timedelta(seconds=5) for wait in waits)
+
+
+@pytest.mark.django_db
+def test_a_request_that_is_not_permitted_counts_like_any_other():
+    api = caller(per_minute=12)
+
+    answers = [api.get("/api/events").status_code for _ in range(3)]
+
+    assert answers == [403, 403, 429]
+
+
+@pytest.mark.django_db
+def test_a_request_counts_once():
+    api = caller(per_minute=12)
+
+    assert [api.post("/api/tasks", {}).status_code, *statuses(api, 2)] == [403, 200, 429]
