@@ -104,7 +104,8 @@ MADE: Final = OpenApiResponse(serializers.SubmittedTask, description="The task w
 FOUND: Final = OpenApiResponse(
     serializers.SubmittedTask,
     description="This task was there already and stands in for the one that was asked for (`duplicate` is true): by "
-    "its key, or because its pipeline has one at a time or gathers requests.",
+    "its key, or because its pipeline has one at a time or gathers requests. Its labels, error, note and origin are "
+    "left out for callers without `view_task`.",
 )
 CHANGED: Final = OpenApiResponse(serializers.TaskSummary, description="The task as it is now.")
 

@@ -33,7 +33,11 @@ SEND_EVENT: Final[dict[str, Any]] = {
         tuple(status for status in WRITING if status != 404),
         {
             202: OpenApiResponse(serializers.SentEvent, description="It was sent."),
-            200: OpenApiResponse(serializers.SentEvent, description="Its id stands for this event already."),
+            200: OpenApiResponse(
+                serializers.SentEvent,
+                description="Its id stands for this event already. What it said and what came of it is left out for "
+                "callers without `view_event`.",
+            ),
         },
     ),
 }

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from taskqueue import errors
 from taskqueue.api import event_descriptions as descriptions
-from taskqueue.api.access import doer_of
+from taskqueue.api.access import doer_of, may
 from taskqueue.api.doors import Door, described
 from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
 from taskqueue.api.listing import page_of_events
@@ -34,7 +34,8 @@ class Events(Door):
         """Send an event."""
         asked = fitted(EventSubmission, request.data)
         sent = deeds.send(asked.name, asked.data, external_id=asked.id or "", doer=doer_of(request))
-        found = events.find(sent.pk)
+        is_told = not sent.duplicate or may(request, "taskqueue.view_event")
+        found = events.find(sent.pk) if is_told else events.untold(sent)
         found.duplicate = sent.duplicate
         place = reverse("taskqueue:event", args=[sent.pk])
         return Response(SentEvent(found).data, status=200 if sent.duplicate else 202, headers={"Location": place})

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from taskqueue import errors
 from taskqueue.api import descriptions
-from taskqueue.api.access import doer_of
+from taskqueue.api.access import doer_of, may
 from taskqueue.api.doors import Door, described
 from taskqueue.api.parsing import fitted
 from taskqueue.api.problems import PipelineNotFound
@@ -35,7 +35,7 @@ class PipelinePlace(Door):
     @described(descriptions.GET_PIPELINE)
     def get(self, request: Request, name: str) -> Response:
         """What it takes, does and returns."""
-        return described_pipeline(name)
+        return described_pipeline(request, name)
 
 
 class PipelinePauses(Door):
@@ -52,12 +52,12 @@ class PipelinePauses(Door):
         """Let none of its tasks start or go on."""
         asked = fitted(PauseRequest, request.data)
         deeds.pause(possible(name), reason=asked.reason, doer=doer_of(request))
-        return described_pipeline(name)
+        return described_pipeline(request, name)
 
     @described({"exclude": True})
     def get(self, request: Request, name: str) -> Response:
         """A pipeline whose own name ends so."""
-        return described_pipeline(f"{name}/pause")
+        return described_pipeline(request, f"{name}/pause")
 
 
 class PipelineResumption(Door):
@@ -71,12 +71,12 @@ class PipelineResumption(Door):
         """Let its tasks start and go on."""
         fitted(NoBody, request.data)
         deeds.resume(possible(name), doer=doer_of(request))
-        return described_pipeline(name)
+        return described_pipeline(request, name)
 
     @described({"exclude": True})
     def get(self, request: Request, name: str) -> Response:
         """A pipeline whose own name ends so."""
-        return described_pipeline(f"{name}/resume")
+        return described_pipeline(request, f"{name}/resume")
 
 
 def possible(name: str) -> str:
@@ -90,8 +90,8 @@ def possible(name: str) -> str:
     return name
 
 
-def described_pipeline(name: str) -> Response:
-    """The answer that tells everything about a pipeline.
+def described_pipeline(request: Request, name: str) -> Response:
+    """The answer that tells everything about a pipeline, as far as the caller may see it.
 
     Raises:
         PipelineNotFound
@@ -99,5 +99,6 @@ def described_pipeline(name: str) -> Response:
     pipeline = None if "\x00" in name else queries.pipelines().select_related("schedule").filter(pk=name).first()
     if pipeline is None:
         raise PipelineNotFound(f"No pipeline is called {name!r}.")
-    pipeline.latest_skips = skips.of_pipeline(pipeline)  # type: ignore[attr-defined]  # for its serializer
+    sees_skips = may(request, "taskqueue.view_skip")
+    pipeline.latest_skips = skips.of_pipeline(pipeline) if sees_skips else []  # type: ignore[attr-defined]  # for its serializer
     return Response(PipelineDetail(pipeline).data)

@@ -371,7 +371,9 @@ class PipelineDetail(PipelineRecord):
 
     schedule = serializers.SerializerMethodField(help_text="When the clock starts it; null if it does not.")
     skips = SkipRecord(
-        many=True, source="latest_skips", help_text="The latest requests that made no task, newest first."
+        many=True,
+        source="latest_skips",
+        help_text="The latest requests that made no task, newest first; none for callers without `view_skip`.",
     )
 
     @extend_schema_field(ScheduleRecord(allow_null=True))

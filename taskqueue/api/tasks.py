@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue.api import descriptions
-from taskqueue.api.access import doer_of, rights_of
+from taskqueue.api.access import doer_of, may, rights_of
 from taskqueue.api.doors import Door, described
 from taskqueue.api.listing import page_of
 from taskqueue.api.parameters import TaskQuery
@@ -34,6 +34,8 @@ class Tasks(Door):
         options = submission.options(request.headers.get("Idempotency-Key"))
         rights_of(request).require(Deed.RUN, submission.pipeline)
         task = deeds.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
+        if task.duplicate and not may(request, "taskqueue.view_task"):
+            sights.cover_stand_in(task, key=options.key)
         return submitted(task)
 
     @described(descriptions.LIST_TASKS)

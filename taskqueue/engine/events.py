@@ -103,6 +103,15 @@ def find(event: UUID) -> Event:
     return found
 
 
+def untold(event: Event) -> Any:
+    """An event for somebody who knows its sender's id and may not see it: that it is there, and since when."""
+    bare: Any = Event(
+        id=event.pk, external_id=event.external_id, received_at=event.received_at, routed_at=event.routed_at
+    )
+    bare.started_tasks, bare.ended_waits, bare.cancelled_tasks, bare.skipped = [], [], [], []
+    return bare
+
+
 def tell_effects(found: Any, *, most: int) -> None:
     """Attach to an event what came of it, of each kind so many."""
     event = found.pk

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from taskqueue import CancelOn, Permanent, Retry, pipeline, step, wait_for
+from taskqueue import CancelOn, Permanent, Retry, Singleton, pipeline, step, wait_for
 
 broken: Counter[str] = Counter()
 """How many more times a step of this name shall fail; emptied before each test."""
@@ -60,3 +60,8 @@ def anything(value: Any) -> Any:
 def approved(number: str) -> Any:
     """Waits for an approval."""
     return wait_for("order/approved", match={"number": number}, timeout=timedelta(days=1))
+
+
+@pipeline("one/at-a-time", singleton=Singleton())
+def alone() -> None:
+    """Has one task under way."""
