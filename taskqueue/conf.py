@@ -24,6 +24,8 @@ class Settings:
     """How long a key keeps pointing at the task that was first made with it."""
     PAYLOAD_MAX_BYTES: int = MEBIBYTE // 2
     """Largest payload, as JSON."""
+    BATCH_MAX_BYTES: int = 8 * MEBIBYTE
+    """Largest body of a request for many tasks at once, as it is sent."""
     STEP_OUTPUT_MAX_BYTES: int = 4 * MEBIBYTE
     """Largest output of one step, and largest arguments to one, as JSON."""
     TASK_OUTPUT_MAX_BYTES: int = 32 * MEBIBYTE

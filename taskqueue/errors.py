@@ -9,6 +9,7 @@
     ├── InvalidLimit            │
     ├── Unstorable              ┘
     ├── TooLarge
+    ├── BatchRefused            several requests of which one or more cannot be met: holds the error of each
     ├── InvalidEvent            carries `errors` too
     ├── EventNotFound
     ├── EventDoesNotFit
@@ -132,6 +133,19 @@ class TooLarge(TaskqueueError):
         self.size = size
         self.limit = limit
         super().__init__(f"{what} is {size:,} bytes; the limit is {limit:,} (setting {setting}).")
+
+
+class BatchRefused(TaskqueueError):
+    """Some tasks of a batch were refused, so none was made."""
+
+    code = "batch-refused"
+
+    def __init__(self, refusals: Sequence[tuple[int, TaskqueueError]], *, of: int) -> None:
+        self.refusals = refusals
+        """The place of each in the batch, and why it was refused."""
+        place, first = refusals[0]
+        refused = f"Of {of:,} tasks {len(refusals):,} were refused, so none was made."
+        super().__init__(f"{refused} The first is at {place}: {first.detail}")
 
 
 class TaskNotFound(TaskqueueError):

@@ -9,7 +9,7 @@ from taskqueue.api.events import EventPlace, Events
 from taskqueue.api.health import Live, Readiness
 from taskqueue.api.pages import SchemaPlace, redoc, swagger
 from taskqueue.api.pipelines import PipelinePauses, PipelinePlace, PipelineResumption, Pipelines
-from taskqueue.api.tasks import TaskPlace, TaskReasons, Tasks
+from taskqueue.api.tasks import TaskBatches, TaskPlace, TaskReasons, Tasks
 from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskStatusPlace
 
 register_converter(AnyCaseUUIDConverter, "id")
@@ -17,6 +17,7 @@ register_converter(AnyCaseUUIDConverter, "id")
 app_name = "taskqueue"
 urlpatterns: list[URLPattern] = [
     path("tasks", Tasks.as_view(), name="tasks"),
+    path("tasks/batch", TaskBatches.as_view(), name="task-batches"),
     path("tasks/<id:task_id>", TaskPlace.as_view(), name="task"),
     path("tasks/<id:task_id>/status", TaskStatusPlace.as_view(), name="task-status"),
     path("tasks/<id:task_id>/why", TaskReasons.as_view(), name="task-why"),

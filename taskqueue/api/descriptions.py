@@ -119,6 +119,24 @@ CREATE_TASK: Final[dict[str, Any]] = {
     "request": {"application/json": {"$ref": "#/components/schemas/TaskSubmission"}},
     "responses": answers((400, 401, 403, 406, 413, 415, 422, 503), {202: MADE, 200: FOUND}),
 }
+CREATE_TASKS: Final[dict[str, Any]] = {
+    "operation_id": "createTasks",
+    "summary": "Make many tasks, or none",
+    "description": "Each of up to 1,000 is as for one task, and all are checked before any is made: what is wrong with "
+    "one refuses all, with the status and code of the first and a pointer to each fault. They are stored in one "
+    "transaction, so that workers see all of them or none. The same key twice makes one task; the second answer then "
+    "has `duplicate`. Without a key for each, a batch that is sent again makes its tasks again.",
+    "tags": ["tasks"],
+    "request": {"application/json": {"$ref": "#/components/schemas/TaskBatch"}},
+    "responses": answers(
+        tuple(status for status in WRITING if status != 404),
+        {
+            202: OpenApiResponse(
+                serializers.SubmittedBatch, description="They are stored: in the order of the request, a task for each."
+            )
+        },
+    ),
+}
 LIST_TASKS: Final[dict[str, Any]] = {
     "operation_id": "listTasks",
     "summary": "List tasks, newest first",

@@ -29,6 +29,7 @@ class StrictJson(BaseParser):
     """Reads JSON as RFC 8259 and I-JSON (RFC 7493) have it: UTF-8, finite numbers, no name twice in one object."""
 
     media_type = "application/json"
+    setting = "PAYLOAD_MAX_BYTES"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         """Read the body.
@@ -37,13 +38,27 @@ class StrictJson(BaseParser):
             BodyTooLarge, MalformedBody
             UnstorableBody: with a pointer to each text that PostgreSQL would refuse.
         """
-        raw = within_limit(stream)
+        raw = within(stream, self.limit(), setting=self.setting)
         value = decoded(raw)
         if nesting.is_too_deep(value):
             raise MalformedBody(f"The body is nested more than {nesting.DEEPEST} levels deep.")
         if SUSPECT.search(raw) and (faults := list(codec.faults_in(value))[:20]):
             raise UnstorableBody(f"The body cannot be stored: {faults[0].detail}.", faults)
         return value
+
+    def limit(self) -> int:
+        """The bytes that a body may have: those of the largest payload, however it is written."""
+        return ESCAPED * settings().PAYLOAD_MAX_BYTES + ENVELOPE_BYTES
+
+
+class BatchJson(StrictJson):
+    """The same for a batch of tasks, which takes more at once; never less than one of them may have."""
+
+    setting = "BATCH_MAX_BYTES"
+
+    def limit(self) -> int:
+        """The bytes that a body may have."""
+        return max(super().limit(), settings().BATCH_MAX_BYTES)
 
 
 def fitted(model: type[Model], body: Any) -> Model:
@@ -61,15 +76,14 @@ def fitted(model: type[Model], body: Any) -> Model:
         ) from error
 
 
-def within_limit(stream: Any) -> bytes:
+def within(stream: Any, limit: int, *, setting: str) -> bytes:
     """The body's bytes, of which no more than the limit are ever held."""
-    limit = ESCAPED * settings().PAYLOAD_MAX_BYTES + ENVELOPE_BYTES
     try:
         raw: bytes = stream.read(limit + 1)
     except UnreadablePostError as error:
         raise MalformedRequest("The body ended before its Content-Length.") from error
     if len(raw) > limit:
-        raise BodyTooLarge(f"The request body is larger than {limit:,} bytes (see the setting PAYLOAD_MAX_BYTES).")
+        raise BodyTooLarge(f"The request body is larger than {limit:,} bytes (see the setting {setting}).")
     return raw
 
 

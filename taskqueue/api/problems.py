@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.conf import settings
@@ -19,6 +19,8 @@ from taskqueue import codec, errors
 from taskqueue.errors import Fault, Faulty, TaskqueueError
 
 MEDIA_TYPE: Final = "application/problem+json"
+FAULTS_TOLD: Final = 1_000
+"""A body can hold more of them than it is worth to answer."""
 
 
 def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
@@ -34,7 +36,9 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     set_rollback()
     statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "statuses", {})}
     pointers: Mapping[type[TaskqueueError], str] = {**POINTERS, **getattr(view, "pointers", {})}
-    response = problem(known, status=statuses[type(known)], pointer=pointers.get(type(known), ""))
+    # A batch is refused as the first of its tasks would have been by itself.
+    kind = known.refusals[0][1] if isinstance(known, errors.BatchRefused) else known
+    response = problem(kind, status=statuses[type(kind)], detail=known.detail, faults=faults_of(known, pointers))
     if (challenge := getattr(error, "auth_header", None)) is not None:
         response["WWW-Authenticate"] = challenge
     if isinstance(error, exceptions.Throttled):
@@ -42,21 +46,33 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
     return response
 
 
-def problem(error: TaskqueueError, *, status: int, pointer: str = "") -> HttpResponse:
-    """The response that tells an error, which lies at this place of the request.
+def faults_of(error: TaskqueueError, pointers: Mapping[type[TaskqueueError], str]) -> list[Fault]:
+    """What is wrong in which place of the request, as far as that can be told."""
+    if isinstance(error, errors.BatchRefused):
+        return [
+            Fault(f"/tasks/{place}{fault.pointer}", fault.detail)
+            for place, refusal in error.refusals
+            for fault in faults_of(refusal, pointers) or [Fault("", refusal.detail)]
+        ]
+    pointer = pointers.get(type(error), "")
+    faults = error.errors if isinstance(error, Faulty) else [Fault("", error.detail)] if pointer else []
+    return [Fault(pointer + fault.pointer, fault.detail) for fault in faults]
+
+
+def problem(error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[Fault] = ()) -> HttpResponse:
+    """The response that tells an error, with these faults of the request; its own words, or this detail.
 
     Text is made printable: a message may quote what the caller sent.
     """
-    faults = error.errors if isinstance(error, Faulty) else [Fault("", error.detail)] if pointer else []
     body = {
         "type": f"urn:taskqueue:problem:{error.code}",
         "title": error.title(),
         "status": status,
-        "detail": codec.printable(error.detail),
+        "detail": codec.printable(detail or error.detail),
         "code": error.code,
         "errors": [
-            {"pointer": codec.printable(pointer + fault.pointer), "detail": codec.printable(fault.detail)}
-            for fault in faults
+            {"pointer": codec.printable(fault.pointer), "detail": codec.printable(fault.detail)}
+            for fault in faults[:FAULTS_TOLD]
         ],
     }
     return HttpResponse(json.dumps(body, ensure_ascii=False), status=status, content_type=MEDIA_TYPE)
@@ -65,7 +81,7 @@ def problem(error: TaskqueueError, *, status: int, pointer: str = "") -> HttpRes
 def translated(error: Exception) -> TaskqueueError | None:
     """The error in taskqueue's words; None if it is no answer to a caller."""
     if isinstance(error, TaskqueueError):
-        return error if type(error) in STATUSES else None
+        return error if type(error) in STATUSES or isinstance(error, errors.BatchRefused) else None
     for kind, words in TRANSLATIONS.items():
         if isinstance(error, kind):
             said = str(error) if isinstance(error, exceptions.APIException | PermissionDenied) else ""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from taskqueue.engine.batches import BATCH_MOST
 from taskqueue.engine.events import ID_MAX_LENGTH
 from taskqueue.engine.intake import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.errors import Fault, InvalidOptions
@@ -108,9 +109,15 @@ def chosen_key(key: str | None, header: str | None) -> str | None:
     return header
 
 
-def bad_key(detail: str) -> InvalidOptions:
+def bad_key(detail: str, *, pointer: str = "/key") -> InvalidOptions:
     """The refusal of a key."""
-    return InvalidOptions(detail, [Fault("/key", detail)])
+    return InvalidOptions(detail, [Fault(pointer, detail)])
+
+
+class Batch(Body):
+    """Many tasks to be made, or none of them."""
+
+    tasks: list[Submission] = Field(min_length=1, max_length=BATCH_MOST)
 
 
 class RetryRequest(Body):

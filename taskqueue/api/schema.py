@@ -14,6 +14,7 @@ from drf_spectacular.settings import patched_settings
 from taskqueue.api.contract import SETTINGS
 from taskqueue.api.requests import Submission
 from taskqueue.definitions import PipelineDefinition, registry
+from taskqueue.engine.batches import BATCH_MOST
 
 PREFIX = "#/components/schemas/"
 generating = Lock()
@@ -50,13 +51,33 @@ def offer_pipelines(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
         mapping[definition.name] = f"{PREFIX}{name}Submission"
         examples[definition.name] = {"value": {"pipeline": definition.name, "payload": definition.payload.example()}}
     components["TaskSubmission"] = union_of(mapping)
+    components["TaskBatch"] = batch_of(f"{PREFIX}TaskSubmission")
     for path in result["paths"].values():
         post = path.get("post", {})
         if post.get("operationId") == "createTask":
-            post["requestBody"]["required"] = True
-            post["requestBody"]["content"]["application/json"]["examples"] = examples
+            require_body(post, examples)
+        elif post.get("operationId") == "createTasks":
+            require_body(post, {"tasks": {"value": {"tasks": [each["value"] for each in examples.values()]}}})
     result["components"]["schemas"] = dict(sorted(components.items()))
     return result
+
+
+def require_body(operation: dict[str, Any], examples: dict[str, Any]) -> None:
+    """Say of an operation that it needs its body, and how that may look."""
+    operation["requestBody"]["required"] = True
+    operation["requestBody"]["content"]["application/json"]["examples"] = examples
+
+
+def batch_of(reference: str) -> dict[str, Any]:
+    """Many of these in one request."""
+    tasks = {"type": "array", "items": {"$ref": reference}, "minItems": 1, "maxItems": BATCH_MOST}
+    return {
+        "type": "object",
+        "description": "Many tasks to be made, or none of them.",
+        "properties": {"tasks": tasks},
+        "required": ["tasks"],
+        "additionalProperties": False,
+    }
 
 
 def union_of(mapping: dict[str, str]) -> dict[str, Any]:

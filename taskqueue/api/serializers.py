@@ -107,6 +107,12 @@ class SubmittedTask(TaskSummary):
     )
 
 
+class SubmittedBatch(serializers.Serializer[Any]):
+    """The tasks that a batch made or found, in the order in which they were asked for."""
+
+    tasks = SubmittedTask(many=True)
+
+
 class ListedTask(TaskSummary):
     """A task in the list."""
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.db import transaction
 from django.urls import reverse
+from django.utils.decorators import method_decorator
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,10 +15,12 @@ from taskqueue.api.access import doer_of, may, rights_of
 from taskqueue.api.doors import Door, described
 from taskqueue.api.listing import page_of
 from taskqueue.api.parameters import TaskQuery
-from taskqueue.api.parsing import fitted
-from taskqueue.api.requests import Submission
+from taskqueue.api.parsing import BatchJson, fitted
+from taskqueue.api.requests import Batch, Submission, bad_key
 from taskqueue.api.serializers import ExplanationRecord, SubmittedTask, TaskDetail, TaskPage
 from taskqueue.engine import deeds, queries, sights
+from taskqueue.engine.batches import Request as Wanted
+from taskqueue.engine.batches import each_of
 from taskqueue.engine.rights import Deed
 from taskqueue.engine.why import why
 from taskqueue.models import Task
@@ -34,9 +38,7 @@ class Tasks(Door):
         options = submission.options(request.headers.get("Idempotency-Key"))
         rights_of(request).require(Deed.RUN, submission.pipeline)
         task = deeds.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
-        if task.duplicate and not may(request, "taskqueue.view_task"):
-            sights.cover_stand_in(task, key=options.key)
-        return submitted(task)
+        return submitted(told_to(request, task, key=options.key))
 
     @described(descriptions.LIST_TASKS)
     def get(self, request: Request) -> Response:
@@ -67,6 +69,36 @@ class TaskReasons(Door):
     def get(self, request: Request, task_id: UUID) -> Response:
         """The reasons."""
         return Response(ExplanationRecord(why(task_id)).data)
+
+
+@method_decorator(transaction.non_atomic_requests, name="dispatch")
+class TaskBatches(Door):
+    """Many tasks at once, or none. Not in a transaction of the project's: the batch's own may have to be done anew."""
+
+    needs = {"POST": ("taskqueue.add_task",)}
+    parser_classes = (BatchJson,)
+
+    @described(descriptions.CREATE_TASKS)
+    def post(self, request: Request) -> Response:
+        """Make all of them."""
+        asked = fitted(Batch, request.data).tasks
+        if "Idempotency-Key" in request.headers:
+            raise bad_key("A batch has no key of its own: give its tasks theirs.", pointer="")
+        rights = rights_of(request)
+        rights.know_all()
+        each_of(asked, lambda each: rights.require(Deed.RUN, each.pipeline))
+        wanted = each_of(asked, lambda each: Wanted(each.pipeline, each.payload, each.options(header=None)))
+        tasks = deeds.submit_many(wanted, doer=doer_of(request))
+        for each, task in zip(wanted, tasks, strict=True):
+            told_to(request, task, key=each.options.key)
+        return Response({"tasks": [ANSWER.to_representation(task) for task in tasks]}, status=202)
+
+
+def told_to(request: Request, task: Task, *, key: str) -> Task:
+    """The task of a request with this key, as its caller may see it; one that was there may be somebody else's."""
+    if task.duplicate and not may(request, "taskqueue.view_task"):
+        sights.cover_stand_in(task, key=key)
+    return task
 
 
 ANSWER = SubmittedTask()

@@ -6,7 +6,7 @@ user, as in DEBUG on one's own machine, leaves no entry: an entry needs somebody
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,8 +16,10 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.db import transaction
 from django.db.models import Model
 
-from taskqueue.engine import clock, control, draining, events, limits, operations, queries
+from taskqueue.engine import batches, clock, control, draining, events, limits, operations, queries
+from taskqueue.engine.batches import Request
 from taskqueue.engine.intake import Options, enqueue
+from taskqueue.engine.patience import done_in_spite_of_deadlocks
 from taskqueue.engine.selections import Selection
 from taskqueue.models import Event, Operation, Pipeline, Rate, Schedule, Task, Worker
 from taskqueue.states import OperationVerb
@@ -51,7 +53,7 @@ def submit(pipeline: str, payload: object, *, options: Options, doer: Doer, said
         UnknownPipeline, InvalidPayload, Unstorable, TooLarge
     """
     if options.force:
-        said = f"{said} {'Forced, with key ' + options.key if options.key else 'Forced'}.".strip()
+        said = f"{said} {forced(options)}".strip()
     if not said:
         return enqueue(pipeline, payload, options=options)
     with transaction.atomic():
@@ -59,6 +61,33 @@ def submit(pipeline: str, payload: object, *, options: Options, doer: Doer, said
         if not task.duplicate:
             doer.record(task, said, flag=ADDITION)
     return task
+
+
+def submit_many(requests: Sequence[Request], *, doer: Doer) -> list[Task]:
+    """Make a task of each request in one transaction, or none of them; forced ones are recorded.
+
+    Returns:
+        The tasks in the order of the requests, each as `submit` returns it.
+
+    Raises:
+        BatchRefused: with the error of each request that cannot be met.
+    """
+    prepared = batches.prepare(requests)
+
+    def make_all() -> list[Task]:
+        with transaction.atomic():
+            tasks = [each.make() for each in prepared]
+            for request, task in zip(requests, tasks, strict=True):
+                if request.options.force and not task.duplicate:
+                    doer.record(task, forced(request.options), flag=ADDITION)
+        return tasks
+
+    return done_in_spite_of_deadlocks(make_all)
+
+
+def forced(options: Options) -> str:
+    """What is recorded of a forced task."""
+    return f"Forced, with key {options.key}." if options.key else "Forced."
 
 
 def run_now(schedule: Schedule, *, doer: Doer) -> Task:

@@ -168,9 +168,18 @@ def insert(
     definition: PipelineDefinition, payload: str, *, options: Options = DEFAULT, origin: Origin = CALLER
 ) -> Task:
     """Make a task whose payload has been checked and written by the pipeline's own model; else as `enqueue`."""
+    return insert_values(definition, values_of(definition, payload, options, origin), options)
+
+
+def values_of(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
+    """The parameters of ENQUEUE for a task.
+
+    Raises:
+        InvalidOptions, TooLarge: there can be no such task.
+    """
     limits = settings()
     codec.within(payload, limit=limits.PAYLOAD_MAX_BYTES, what="The payload", setting="PAYLOAD_MAX_BYTES")
-    values: dict[str, Any] = {
+    return {
         "id": uuid7(),
         "pipeline": definition.name,
         "payload": payload,
@@ -186,6 +195,10 @@ def insert(
         **({"echo": True} if origin.parent is not None else {}),
         **starting.sharing(definition, payload, options, origin),
     }
+
+
+def insert_values(definition: PipelineDefinition, values: dict[str, Any], options: Options) -> Task:
+    """Make the task of these parameters, or find the one that stands in for it. They are used up by it."""
     make_task = partial(make, definition, values, options)
     if definition.policies.cancel_on:
         # The task and what may cancel it are one: who dies between the two must not leave half of it.

@@ -1,21 +1,40 @@
-"""Patience: how long a sweep waits for what others hold, and a reader for an answer."""
+"""Patience: how long a sweep waits for what others hold, and a reader for an answer; and who tries again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Final, TypeVar
 
-from django.db import Error
+from django.db import Error, OperationalError, connection
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 
 from taskqueue.engine import statements
 
+Result = TypeVar("Result")
 PATIENCE = "200ms"
 """So long a sweep waits for a lock that somebody else holds."""
+MOST_DEADLOCKS: Final = 5
+"""Each takes a second to be found, and lets somebody else go on; so many others at once are more than chance."""
 
 
 def is_busy(error: Error) -> bool:
     """Whether a statement failed only because of a lock: one that was held for longer than that, or a deadlock."""
     return isinstance(error.__cause__, LockNotAvailable | DeadlockDetected)
+
+
+def done_in_spite_of_deadlocks(do: Callable[[], Result]) -> Result:
+    """Do a whole transaction, and once more when it was the victim of a deadlock: the other one has gone on by then.
+
+    In a transaction of the caller's it is done once: what went before cannot be done anew.
+    """
+    for _ in range(MOST_DEADLOCKS):
+        try:
+            return do()
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected) or connection.in_atomic_block:
+                raise
+    return do()
 
 
 def bound_reads(longest: timedelta) -> None:

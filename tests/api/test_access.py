@@ -18,6 +18,7 @@ from tests.api.conftest import Api, enqueue_order, problem_of
 DOORS = [
     ("GET", "/api/tasks", "view_task"),
     ("POST", "/api/tasks", "add_task"),
+    ("POST", "/api/tasks/batch", "add_task"),
     ("GET", "/api/tasks/{id}", "view_task"),
     ("GET", "/api/tasks/{id}/status", "view_task"),
     ("POST", "/api/tasks/{id}/retry", "retry_task"),
@@ -30,7 +31,11 @@ DOORS = [
 ]
 PERMISSIONS = {permission for _method, _path, permission in DOORS}
 BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
-BODIES: dict[str, object] = {"/api/tasks": BODY, "/api/events": {"name": "order/paid"}}
+BODIES: dict[str, object] = {
+    "/api/tasks": BODY,
+    "/api/tasks/batch": {"tasks": [BODY]},
+    "/api/events": {"name": "order/paid"},
+}
 
 
 def call(caller: Api, method: str, path: str, task: Task):

@@ -17,6 +17,7 @@ NEVER_AT_A_DOOR = {
     errors.TaskqueueError,
     errors.Faulty,
     errors.DefinitionError,
+    errors.BatchRefused,  # told as the first of its refusals
     errors.WrongPlace,
     errors.Drift,
     errors.EventDoesNotFit,

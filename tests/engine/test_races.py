@@ -88,15 +88,16 @@ def test_callers_wait_for_the_first_ones_commit_and_take_its_place_when_it_rolls
     assert Task.objects.get().payload == {"number": 2}
 
 
-def wait_until_somebody_waits_for_a_lock() -> None:
-    """Return when a backend of this database is blocked by another."""
+def wait_until_somebody_waits_for_a_lock(number: int = 1) -> None:
+    """Return when so many backends of this database are blocked by another."""
     with connection.cursor() as cursor:
         for _ in range(2000):
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction would see the same again
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity "
                 "WHERE wait_event_type = 'Lock' AND datname = current_database() AND pg_sleep(0.01) IS NOT NULL"
             )
-            if cursor.fetchone()[0]:
+            if cursor.fetchone()[0] >= number:
                 return
     raise AssertionError("nobody waited")
 
