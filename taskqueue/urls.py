@@ -1,18 +1,23 @@
-"""Every endpoint of the API. A project mounts them with `path("api/", include("taskqueue.urls"))`."""
+"""Every endpoint of the API. A project mounts them with `path("api/", include("taskqueue.urls"))`; and `metrics`."""
 
 from __future__ import annotations
 
 from django.urls import URLPattern, path, re_path, register_converter
 
+from taskqueue import metrics as readings
 from taskqueue.api.doors import AnyCaseUUIDConverter, Nowhere
 from taskqueue.api.events import EventPlace, Events
 from taskqueue.api.health import Live, Readiness
+from taskqueue.api.metrics import Metrics
 from taskqueue.api.pages import SchemaPlace, redoc, swagger
 from taskqueue.api.pipelines import PipelinePauses, PipelinePlace, PipelineResumption, Pipelines
 from taskqueue.api.tasks import TaskBatches, TaskPlace, TaskReasons, Tasks
 from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskStatusPlace
 
 register_converter(AnyCaseUUIDConverter, "id")
+
+metrics = Metrics.as_view(exposition=readings.exposition)
+"""Where Prometheus asks: outside the API, for it is no JSON. A project mounts it with `path("metrics", metrics)`."""
 
 app_name = "taskqueue"
 urlpatterns: list[URLPattern] = [

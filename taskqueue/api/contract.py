@@ -37,6 +37,7 @@ SETTINGS: Final[dict[str, Any]] = {
         {"name": "tasks", "description": "Make tasks, find them, watch them, act on them."},
         {"name": "pipelines", "description": "What the deployed code can do."},
         {"name": "events", "description": "Say what has happened: it starts tasks, and ends their waits."},
+        {"name": "metrics", "description": "For Prometheus."},
         {"name": "health", "description": "For supervisors and load balancers; needs no login."},
     ],
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 
@@ -30,7 +32,7 @@ READING: Final = (400, 401, 403, 404, 406, 429, 503)
 WRITING: Final = (400, 401, 403, 404, 406, 413, 415, 422, 429, 503)
 
 
-def answers(statuses: tuple[int, ...], given: dict[int, OpenApiResponse]) -> dict[Any, Any]:
+def answers(statuses: tuple[int, ...], given: Mapping[Any, OpenApiResponse]) -> dict[Any, Any]:
     """A door's answers: those of success, and a problem for each of these statuses."""
     problems = {
         (status, MEDIA_TYPE): OpenApiResponse(serializers.Problem, description=REFUSALS[status]) for status in statuses
@@ -252,6 +254,16 @@ RESUME_PIPELINE: Final[dict[str, Any]] = {
     "request": body_of(NoBody),
     "responses": answers(
         (*WRITING, 409), {200: OpenApiResponse(serializers.PipelineDetail, description="It goes on.")}
+    ),
+}
+READ_METRICS: Final[dict[str, Any]] = {
+    "operation_id": "readMetrics",
+    "summary": "Metrics for Prometheus",
+    "description": "In the text format of Prometheus, from the database at the moment of asking: every web process "
+    "gives the same answer.",
+    "tags": ["metrics"],
+    "responses": answers(
+        (401, 403, 429, 503), {(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, description="The metrics.")}
     ),
 }
 HEALTH_LIVE: Final[dict[str, Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ TIME_LIMIT: Final = timedelta(seconds=3)
 """So long a statement of a page may take."""
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
+HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 HALF_AN_HOUR: Final = timedelta(minutes=30)
 
@@ -177,6 +179,38 @@ def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str,
         total.add(own)
         days[name] = Day(total, cut(own, until - DAY, bar, count=round(DAY / bar)))
     return days
+
+
+@dataclass(frozen=True)
+class Hours:
+    """The last hour that is rolled up.
+
+    Attributes:
+        behind: how long ago it ended; None when nothing was ever rolled up.
+    """
+
+    start: datetime
+    until: datetime
+    behind: timedelta | None
+    by_pipeline: dict[str, Stretch]
+
+    def of(self, pipeline: str) -> Stretch:
+        """That of a pipeline, in which nothing may have ended."""
+        return self.by_pipeline.get(pipeline) or Stretch(self.start, self.until)
+
+
+def last_hours() -> Hours:
+    """The same of every pipeline; two queries, none of which looks at the tasks."""
+    ((now, rolled_until),) = fetch(statements.NOW, {})
+    until = rolled_until or now
+    found: Any = Rollup.objects.filter(span=MINUTE, at__gte=until - HOUR, at__lt=until).order_by("at")
+    rows: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in found.values_list("pipeline", *COUNTED, *SAMPLED, "ran", "waited", named=True):
+        rows[row.pipeline].append(row)
+    hours = {name: Stretch(until - HOUR, until) for name in rows}
+    for name, own in rows.items():
+        hours[name].add(own)
+    return Hours(until - HOUR, until, None if rolled_until is None else now - rolled_until, hours)
 
 
 def rollups(span: int, start: datetime, until: datetime, *pipelines: str) -> list[Any]:

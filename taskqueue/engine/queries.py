@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, F, OuterRef, Prefetch, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce, Now
 
 from taskqueue.engine import skips
 from taskqueue.engine.why import explained_tasks, pending_of, waiting_for
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, Step, StepSlot, Task, Wait
+from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, RateUse, Step, StepSlot, Task, Wait
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 
@@ -196,6 +196,12 @@ def has_ended(task_id: UUID) -> bool:
     if status is None:
         raise TaskNotFound(task_id)
     return status in ENDED
+
+
+def uses_of_rates() -> list[RateUse]:
+    """What each rate without a key has let through, and whether it `is_held` now; one query."""
+    uses = RateUse.objects.filter(rate__key="", key="").order_by("rate")
+    return list(uses.annotate(is_held=Coalesce(Q(held_until__gt=Now()), Value(value=False))))
 
 
 @dataclass(frozen=True)

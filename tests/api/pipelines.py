@@ -65,3 +65,9 @@ def approved(number: str) -> Any:
 @pipeline("one/at-a-time", singleton=Singleton())
 def alone() -> None:
     """Has one task under way."""
+
+
+@pipeline("one/place", concurrency=1)
+def gated(number: int) -> Any:
+    """Holds its only place while it waits."""
+    return wait_for("gated/go", match={"number": number}, timeout=timedelta(days=1))

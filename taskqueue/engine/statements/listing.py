@@ -16,6 +16,22 @@ SELECT known.status, (
 FROM unnest(%(statuses)s::text[]) AS known(status)
 """
 
+# How many of them there are of each pipeline. Of each status so many of the newest are read, and what runs a step
+# beside others is passed over: it counts with its parent. The number is told to the planner.
+CENSUS_MOST: Final = 10_000
+CENSUS: Final = f"""
+SELECT known.status, counted.pipeline, counted.number, counted.rows
+FROM unnest(%(statuses)s::text[]) AS known(status)
+CROSS JOIN LATERAL (
+    SELECT newest.pipeline_id AS pipeline, (count(*) FILTER (WHERE newest.branch = ''))::int AS number,
+        count(*)::int AS rows
+    FROM (
+        SELECT task.pipeline_id, task.branch FROM taskqueue_task task WHERE task.status = ANY (ARRAY[known.status])
+        ORDER BY task.status, task.id DESC LIMIT {CENSUS_MOST}
+    ) AS newest GROUP BY newest.pipeline_id
+) AS counted
+"""
+
 # From one type to the next in the index, however many tries there are of each.
 ERROR_TYPES: Final = """
 WITH RECURSIVE types(name, number) AS (

@@ -255,7 +255,7 @@ gate AS MATERIALIZED (
         coalesce(gate.tasks_per_key, gate.declared_tasks_per_key) AS most_per_key
     FROM standing JOIN taskqueue_gate gate ON gate.pipeline_id = standing.pipeline
     WHERE standing.fresh + standing.grouped > 0
-), held_back AS (
+), held_at_gate AS (
     SELECT gate.pipeline, CASE
         WHEN gate.most <= (
             SELECT count(*) FROM (
@@ -275,6 +275,8 @@ gate AS MATERIALIZED (
             )
         )
     END AS number FROM gate
+), held_back AS (
+    SELECT pipeline, number FROM held_at_gate
     UNION ALL
     SELECT at_step.pipeline, count(*) FROM (
         SELECT task.step_lane AS pipeline FROM taskqueue_task task WHERE task.step_lane IS NOT NULL
@@ -286,6 +288,19 @@ gate AS MATERIALIZED (
         ORDER BY task.timer_at LIMIT {STANDING_MOST}
     ) AS booked WHERE booked.waits_at <> '' GROUP BY booked.pipeline
 )
+"""
+
+# Of every pipeline, for metrics. What stands before a full gate, and what is paused, is ready and cannot be claimed.
+READY_NOW: Final = f"""
+WITH {STANDING}, {HELD_BACK}, held AS (SELECT pipeline, sum(number)::int AS number FROM held_back GROUP BY pipeline)
+SELECT pipeline.name, pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
+        greatest(going + fresh + grouped - coalesce(held_at_gate.number, 0), 0) ELSE 0
+    END::int, coalesce(held.number, 0), greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float
+FROM taskqueue_pipeline pipeline
+JOIN standing ON standing.pipeline = pipeline.name
+LEFT JOIN held_at_gate ON held_at_gate.pipeline = pipeline.name
+LEFT JOIN held ON held.pipeline = pipeline.name
+ORDER BY pipeline.name
 """
 
 SAMPLE: Final = f"""

@@ -1,0 +1,194 @@
+"""GET /metrics: what Prometheus reads is what the database holds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.db.models import F
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from prometheus_client.parser import text_string_to_metric_families
+
+from taskqueue.engine import control, figures, rollups, tokens
+from taskqueue.engine.liveness import private_connection
+from taskqueue.models import Pipeline, Rate, RateUse, Task, Worker
+from taskqueue.testing import InProcessWorker, advance, work
+from tests.api import pipelines
+from tests.api.conftest import Api, enqueue_order, problem_of
+
+OUTCOMES = ("succeeded", "failed", "cancelled")
+
+
+def read(api: Api) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Each sample by its name and labels."""
+    response = api.get("/metrics")
+    assert (response.status_code, response["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    families = text_string_to_metric_families(response.content.decode())
+    samples = [sample for family in families for sample in family.samples]
+    found = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+    assert len(found) == len(samples)
+    return found
+
+
+def of(samples: Any, metric: str, **labels: str) -> float:
+    value: float = samples[f"taskqueue_{metric}", frozenset(labels.items())]
+    return value
+
+
+def test_an_empty_database_has_metrics_of_nothing(db, settings):
+    settings.DEBUG = True
+    Pipeline.objects.all().delete()
+
+    samples = read(Api(SERVER_NAME="localhost"))
+
+    assert of(samples, "live_workers") == 0
+    assert of(samples, "rollups_behind_seconds") == 0
+    assert not [name for name, labels in samples if dict(labels).get("pipeline")]
+
+
+def test_unfinished_tasks_are_told_by_pipeline_and_status(api):
+    for number in range(3):
+        enqueue_order(f"A{number}")
+    enqueue_order("later", run_at=datetime.now(UTC) + timedelta(days=1))
+    pipelines.approved.enqueue("A1")
+    work()
+    for number in range(2):
+        enqueue_order(f"B{number}")
+
+    samples = read(api)
+
+    for pipeline, status in (("shop/order", "queued"), ("shop/order", "scheduled"), ("approvals/wait", "waiting")):
+        held = Task.objects.filter(pipeline=pipeline, status=status).count()
+        assert of(samples, "tasks", pipeline=pipeline, status=status) == held > 0
+    assert of(samples, "tasks", pipeline="anything", status="running") == 0
+    assert of(samples, "tasks_capped", status="queued") == 0
+    assert not [labels for name, labels in samples if dict(labels).get("status") == "succeeded"]
+
+
+def test_what_could_run_is_told_with_what_keeps_it(api):
+    for number in range(3):
+        enqueue_order(f"A{number}")
+    pipelines.anything.enqueue(1)
+    Task.objects.update(due_at=Now() - timedelta(minutes=5), sort_at=Now() - timedelta(minutes=5))
+    control.pause_pipeline("anything", reason="x", by="dana")
+
+    samples = read(api)
+
+    assert of(samples, "claimable_tasks", pipeline="shop/order") == 3
+    assert of(samples, "claimable_tasks", pipeline="anything") == 0
+    assert of(samples, "pipeline_paused", pipeline="anything") == 1
+    assert of(samples, "oldest_queued_seconds", pipeline="shop/order") == pytest.approx(300, abs=30)
+    assert of(samples, "oldest_queued_seconds", pipeline="approvals/wait") == 0
+
+
+def test_tasks_before_a_full_gate_are_held_back(api):
+    pipelines.gated.enqueue(1)
+    work()
+    for number in range(2):
+        pipelines.gated.enqueue(number)
+
+    samples = read(api)
+
+    assert of(samples, "held_back_tasks", pipeline="one/place") == 2
+    assert of(samples, "claimable_tasks", pipeline="one/place") == 0
+
+
+def test_live_workers_are_counted_and_those_that_cannot_claim(api):
+    with InProcessWorker() as worker:
+        Worker.objects.create(host="a", pid=1, cluster="c", version="1", pipelines=[], cannot_claim="no")
+        Worker.objects.create(host="b", pid=2, cluster="c", version="1", pipelines=[], ended_at=Now())
+
+        samples = read(api)
+
+        assert worker.row.ended_at is None
+    assert (of(samples, "live_workers"), of(samples, "unable_workers")) == (2, 1)
+
+
+def test_what_ended_in_the_last_hour_is_told_as_the_rollups_have_it(api):
+    for number in range(6):
+        enqueue_order(f"A{number}")
+    pipelines.broken["ship"] = 2
+    work()
+    Task.objects.update(started_at=F("finished_at") - timedelta(milliseconds=100))
+    advance(minutes=3)
+    while rollups.roll_further():
+        pass
+
+    samples = read(api)
+
+    told = {outcome: of(samples, "last_hour_tasks", pipeline="shop/order", outcome=outcome) for outcome in OUTCOMES}
+    assert told == {"succeeded": 4, "failed": 2, "cancelled": 0}
+    assert of(samples, "last_hour_failed_tries", pipeline="shop/order") == 2
+    assert of(samples, "last_hour_run_seconds_gcount", pipeline="shop/order") == 6
+    buckets = sorted(
+        (float(dict(labels)["le"]), value)
+        for (name, labels), value in samples.items()
+        if name.endswith("run_seconds_bucket")
+    )
+    assert [value for _le, value in buckets] == sorted(value for _le, value in buckets)
+    assert (buckets[0], buckets[-1]) == ((0.004, 0), (float("inf"), 6))
+    assert dict(buckets)[0.064] == 0
+    assert dict(buckets)[0.128] == 6
+    assert 0 <= of(samples, "rollups_behind_seconds") < 120
+
+
+def test_what_a_rate_has_let_through_is_counted(api):
+    rate = Rate.objects.create(name="api", declared_count=1, declared_per="0:01:00", declared_burst=1)
+    RateUse.objects.create(rate=rate, arrival_at=Now(), admitted=7)
+    held = Rate.objects.create(name="held", declared_count=1, declared_per="0:01:00", declared_burst=1)
+    RateUse.objects.create(rate=held, arrival_at=Now(), held_until=Now() + timedelta(minutes=1))
+
+    samples = read(api)
+
+    assert (of(samples, "rate_admitted_total", rate="api"), of(samples, "rate_held", rate="api")) == (7, 0)
+    assert of(samples, "rate_held", rate="held") == 1
+
+
+def test_reading_takes_as_many_queries_for_many_as_for_few(api):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            read(api)
+        return len(captured)
+
+    few = queries()
+    for number in range(20):
+        enqueue_order(f"A{number}")
+        Pipeline.objects.create(name=f"many/{number}", payload_schema={}, result_schema={}, retry=[])
+
+    assert queries() == few == 10
+
+
+def test_it_needs_the_right_to_see_tasks(caller_with, stranger):
+    assert problem_of(stranger.get("/metrics")) == (401, "login-required", [])
+    assert problem_of(caller_with("view_pipeline").get("/metrics")) == (403, "not-allowed", [])
+
+
+def test_a_scraper_brings_a_token(db):
+    user = User.objects.create_user("prometheus")
+    user.user_permissions.set(Permission.objects.filter(codename="view_task"))
+    scraper = Api(
+        HTTP_AUTHORIZATION=f"Bearer {tokens.issue(user, name='scraper')[1]}",
+        HTTP_ACCEPT="application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.7",
+    )
+
+    assert of(read(scraper), "live_workers") == 0
+
+
+def test_a_database_that_takes_too_long_is_not_waited_for(api, monkeypatch):
+    monkeypatch.setattr(figures, "TIME_LIMIT", timedelta(milliseconds=50))
+    with private_connection() as other:
+        other.autocommit = False
+        other.execute("LOCK TABLE taskqueue_rollup IN ACCESS EXCLUSIVE MODE")
+
+        refused = api.get("/metrics")
+
+        other.rollback()
+    assert problem_of(refused) == (503, "database-unavailable", [])
+
+
+def test_only_reading_is_possible(api):
+    assert problem_of(api.post("/metrics", {})) == (405, "method-not-allowed", [])
