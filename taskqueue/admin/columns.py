@@ -59,10 +59,11 @@ class TaskColumns:
     @admin.display(description="Status")
     def shown_status(self, task: ListedTask) -> SafeString:
         """The badge; under it when a task on a timer goes on."""
-        if task.status not in ON_A_TIMER:
+        if task.status not in ON_A_TIMER or task.due_at is None:
             return markup.badge(task.status)
+        verb = "retries" if task.status == TaskStatus.RETRYING else "runs"
         return format_html(
-            '{}<span class="tq-under">{}</span>', markup.badge(task.status), markup.moment(task.due_at, task.seen_at)
+            '{}<span class="tq-under">{}</span>', markup.badge(task.status), markup.due(verb, task.due_at, task.seen_at)
         )
 
     @admin.display(description="Task")

@@ -55,6 +55,11 @@ def relative(moment: datetime, now: datetime) -> str:
     return f"in {text}" if seconds > 0 else f"{text} ago"
 
 
+def due(verb: str, moment: datetime, now: datetime) -> str:
+    """What happens at a moment, as seen from now: `runs in 13m`; once it has come, `due now`."""
+    return f"{verb} {relative(moment, now)}" if int((moment - now).total_seconds()) > 0 else "due now"
+
+
 def largest_unit(seconds: int) -> str:
     """A number of seconds in the largest unit that it fills."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):

@@ -70,6 +70,17 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
     )
 
 
+def due(verb: str, when: datetime, now: datetime) -> SafeString:
+    """What happens at a time, which live pages go on to count down: `retries in 4s`, `due now`."""
+    return format_html(
+        '<time datetime="{}" data-age data-due="{}" title="{}">{}</time>',
+        when.isoformat(),
+        verb,
+        formats.exact(when),
+        formats.due(verb, when, now),
+    )
+
+
 def dated(word: str, when: datetime, now: datetime) -> SafeString:
     """A word and its time: `revoked 3d ago`."""
     return format_html("{} {}", word, moment(when, now))

@@ -57,6 +57,13 @@ def test_a_moment_is_told_from_now_in_its_largest_unit(seconds, said):
     assert formats.relative(NOW + timedelta(seconds=seconds), NOW) == said
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(540, "runs in 9m"), (1, "runs in 1s"), (0.9, "due now"), (0, "due now"), (-60, "due now")]
+)
+def test_what_is_to_come_is_due_once_its_time_has_come(seconds, said):
+    assert formats.due("runs", NOW + timedelta(seconds=seconds), NOW) == said
+
+
 def test_the_exact_moment_is_in_utc_whatever_zone_it_comes_in():
     there = NOW.astimezone(timezone(timedelta(hours=-8)))
 

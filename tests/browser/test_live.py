@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
@@ -100,6 +102,40 @@ def test_everything_by_keyboard(operator: Page, transactional_db):
     operator.keyboard.press("?")
     expect(operator.get_by_role("dialog")).to_be_visible()
     assert str(older.pk) in operator.url
+
+
+MARKS = """offsets => document.body.append(...offsets.map(([seconds, due]) => {
+    const time = document.createElement("time");
+    time.dateTime = new Date(Date.now() + seconds * 1000).toISOString();
+    time.dataset.age = "";
+    if (due) time.dataset.due = due;
+    time.className = "mark";
+    return time;
+}))"""
+
+
+def test_times_go_on_in_every_unit_though_nothing_else_has_changed(operator: Page, transactional_db):
+    operator.goto(LIST)
+    operator.wait_for_event("response", lambda answer: answer.status == 304)
+
+    operator.evaluate(
+        MARKS,
+        [[-30, ""], [-150, ""], [-7300, ""], [-200_000, ""], [150, ""], [7300, ""], [200_000, ""], [150, "runs"]]
+        + [[-150, "retries"]],
+    )
+
+    said = [
+        re.compile(r"^[34]\ds ago$"),
+        "2m ago",
+        "2h ago",
+        "2d ago",
+        "in 2m",
+        "in 2h",
+        "in 2d",
+        "runs in 2m",
+        "due now",
+    ]
+    expect(operator.locator("time.mark")).to_have_text(said)
 
 
 def test_who_is_signed_out_is_told_so(operator: Page, transactional_db):

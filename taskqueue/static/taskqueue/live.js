@@ -15,7 +15,7 @@
   /* --- live ------------------------------------------------------------------------------------------------------ */
 
   const LONGEST = 60;
-  let timer, failures = 0, tag = null, button = null, news = null;
+  let timer, failures = 0, ahead = 0, tag = null, button = null, news = null;
   const isOn = () => kept("tq-live", "on") === "on";
   const source = () => one("[data-live]") || one("[data-region][data-ended='false']") || one("#changelist");
   const every = () => Number(source()?.dataset.every || 5);
@@ -33,10 +33,12 @@
       if (answer.type === "opaqueredirect" || answer.status === 403) { say("Signed out"); return; }
       if (answer.status !== 304 && !answer.ok) throw new Error(String(answer.status));
       failures = 0;
+      setClock(answer.headers.get("Date"));
       if (answer.status !== 304) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         if (exchange(page)) tag = answer.headers.get("ETag");
       }
+      age();
       tell();
       if (!source()) { say("Ended"); return; }
       say("Live");
@@ -46,6 +48,12 @@
       say("Reconnecting…");
       plan(Math.min(LONGEST, every() * 2 ** failures));
     }
+  }
+
+  /* Ages are counted by the server's clock, which is told to the second. */
+  function setClock(date) {
+    const off = Date.parse(date) - Date.now();
+    ahead = Math.abs(off) > 2000 ? off : 0;
   }
 
   /* True when every region shows what the server has: a busy one stays as it is until a later answer. */
@@ -84,7 +92,7 @@
     const added = keysOf(next).filter((key) => !known.has(key)).length;
     news?.remove();
     news = make("button", { type: "button", class: "tq-news" }, added ? `${added} new — show` : "The order has changed — show");
-    news.addEventListener("click", () => { swap(region, next); news.remove(); });
+    news.addEventListener("click", () => { swap(region, next); news.remove(); age(); });
     region.before(news);
   }
 
@@ -103,7 +111,6 @@
     region.replaceWith(fresh);
     if (path) one(path, fresh)?.focus({ preventScroll: true });
     news?.remove();
-    age();
   }
 
   /* New failures are said aloud; nothing else is. */
@@ -116,12 +123,28 @@
   }
   const voice = make("div", { class: "visually-hidden", "aria-live": "polite" }, "");
 
-  /* Relative times go on between answers. */
+  /* Relative times go on at every answer, also at one that says that nothing has changed. */
+  const UNITS = [["d", 86400], ["h", 3600], ["m", 60], ["s", 1]];
   function age() {
     for (const time of all("time[datetime][data-age]")) {
-      const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
-      if (seconds >= 0 && seconds < 60) time.textContent = seconds < 2 ? "just now" : `${Math.floor(seconds)}s ago`;
+      const seconds = Math.trunc((Date.parse(time.dateTime) - Date.now() - ahead) / 1000);
+      const said = time.dataset.due ? due(time.dataset.due, seconds) : relative(seconds);
+      if (time.textContent !== said && !isSelected(time)) time.textContent = said;
     }
+  }
+
+  /* The words of formats.relative and formats.due. */
+  function relative(seconds) {
+    if (!seconds) return "just now";
+    const length = Math.abs(seconds), [unit, size] = UNITS.find((each) => length >= each[1]);
+    const text = `${Math.floor(length / size)}${unit}`;
+    return seconds > 0 ? `in ${text}` : `${text} ago`;
+  }
+  const due = (verb, seconds) => (seconds > 0 ? `${verb} ${relative(seconds)}` : "due now");
+
+  function isSelected(element) {
+    const selection = getSelection();
+    return selection && !selection.isCollapsed && selection.containsNode(element, true);
   }
 
   function toggle() {
