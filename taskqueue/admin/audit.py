@@ -24,6 +24,7 @@ DEEDS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 class AuditAdmin(ReadOnlyAdmin[LogEntry]):
     """Log entries, newest first."""
 
+    change_list_template = "admin/taskqueue/logentry/change_list.html"
     list_display = ("shown_time", "user", "shown_deed", "content_type", "shown_object", "shown_message")
     list_display_links = None
     list_select_related = ("user", "content_type")

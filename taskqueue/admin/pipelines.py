@@ -79,7 +79,8 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
         if page is None:
             self.message_user(request, f"There is no pipeline {name}.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_changelist"))
-        context = {**shown(page, request.user), **forms_of(page, request.user), **(forms or {})}
+        is_live = not forms  # else its address is the form's, which answers no GET
+        context = {**shown(page, request.user), **forms_of(page, request.user), **(forms or {}), "is_live": is_live}
         return framed(self, request, "pipeline/change_form.html", name, context)
 
 

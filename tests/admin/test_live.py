@@ -6,8 +6,11 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
+from taskqueue.engine import operations
+from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.live import HEADER, LiveRegions, regions_of
-from taskqueue.models import Task
+from taskqueue.models import Operation, Task
+from tests.admin.pages import text_of
 
 LIST = "/admin/taskqueue/worker/"
 
@@ -26,6 +29,44 @@ def test_a_live_request_gets_the_regions_and_not_the_frame(viewer):
     assert int(answer.headers["Content-Length"]) == len(answer.content)
     assert 'data-region="workers"' in answer.content.decode()
     assert "<script" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("taskqueue/operation", "Nothing has been done to many tasks at once yet."),
+        ("taskqueue/token", "There is no token yet, so no program can call the API."),
+        ("taskqueue/pipelineright", "Nobody is named: whoever has a permission has it for every pipeline."),
+        ("admin/logentry", "Nobody has done anything here yet."),
+    ],
+)
+def test_each_list_is_live_and_says_why_it_is_empty(admin, place, said):
+    whole, answer = admin.get(f"/admin/{place}/"), live(admin, f"/admin/{place}/")
+
+    assert "taskqueue/live.js" in whole.content.decode()
+    assert said in text_of(whole)
+    assert said in text_of(answer)
+
+
+def test_a_pipeline_goes_on_but_not_under_a_form_that_was_refused(admin):
+    mirror_pipelines()
+    page = "/admin/taskqueue/pipeline/demo_2Ftask/"
+
+    refused = admin.post(f"{page}places/", {"places-tasks": "0"})
+
+    assert 'id="content-main" data-live data-every="5"' in admin.get(f"{page}change/").content.decode()
+    assert "tq-wrong" in refused.content.decode()
+    assert "data-live" not in refused.content.decode()
+
+
+def test_the_end_of_an_operation_is_in_a_region(admin, failed):
+    admin.post("/admin/taskqueue/operation/new/retry/?status=failed")
+    page = f"/admin/taskqueue/operation/{Operation.objects.get().pk}/change/"
+    assert "Ended \N{EN DASH} Filter" in text_of(live(admin, page))
+
+    operations.work_off()
+
+    assert "Ended just now Filter" in text_of(live(admin, page))
 
 
 def test_what_has_not_changed_is_not_sent_again(viewer, failed):

@@ -121,6 +121,7 @@ def test_the_audit_tells_who_did_what_and_changes_nothing(admin, operator, faile
 
     text = text_of(admin.get("/admin/admin/logentry/"))
 
+    assert "Home \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} Audit" in text
     assert re.search(r"olga changed Task queue \| task demo/task \S+ Retried; it was failed\.", text)
     assert admin.get("/admin/admin/logentry/add/").status_code == 403
     assert operator.get("/admin/admin/logentry/").status_code == 403

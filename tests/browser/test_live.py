@@ -118,13 +118,10 @@ def test_times_go_on_in_every_unit_though_nothing_else_has_changed(operator: Pag
     operator.goto(LIST)
     operator.wait_for_event("response", lambda answer: answer.status == 304)
 
-    operator.evaluate(
-        MARKS,
-        [[-30, ""], [-150, ""], [-7300, ""], [-200_000, ""], [150, ""], [7300, ""], [200_000, ""], [150, "runs"]]
-        + [[-150, "retries"]],
-    )
+    marks = [[-30, ""], [-150, ""], [-7300, ""], [-200_000, ""], [150, ""], [7300, ""], [200_000, ""]]
+    operator.evaluate(MARKS, [*marks, [150, "runs"], [-150, "retries"]])
 
-    said = [
+    said: list[str | re.Pattern[str]] = [
         re.compile(r"^[34]\ds ago$"),
         "2m ago",
         "2h ago",

@@ -48,6 +48,20 @@ def test_retries_a_filtered_set_and_watches_it_being_done(operator: Page, monkey
 
 
 @pytest.mark.usefixtures("three_failed")
+def test_the_progress_of_operations_moves_in_their_list(operator: Page):
+    operator.goto(f"{LIST}?status=failed")
+    operator.get_by_role("link", name="Retry all that match…").click()
+    operator.get_by_role("button", name="Retry 3 tasks").click()
+    operator.goto("/admin/taskqueue/operation/")
+    expect(operator.locator("#result_list")).to_contain_text("0 of 3 tasks done")
+
+    work()
+
+    expect(operator.locator("#result_list")).to_contain_text("3 of 3 tasks done, 3 changed")
+    expect(operator.locator("button.tq-live")).to_have_text("Live")
+
+
+@pytest.mark.usefixtures("three_failed")
 def test_aborts_an_operation_before_it_is_done(operator: Page):
     operator.goto(f"{LIST}?status=failed")
     operator.get_by_role("link", name="Retry all that match…").click()

@@ -51,6 +51,20 @@ def test_submits_a_task_by_form_with_a_mistake_and_corrects_it(keeper: Page):
     assert Task.objects.values_list("status", "labels").get() == ("succeeded", {"tenant": "acme"})
 
 
+def test_a_pipelines_page_goes_on_beside_a_limit_that_is_being_typed(keeper: Page):
+    keeper.goto(f"{PIPELINES}demo_2Ftask/change/")
+    limit = keeper.get_by_label("Tasks", exact=True)
+    limit.fill("7")
+    limit.blur()
+    keeper.get_by_role("switch").focus()
+
+    demo_task.enqueue(DemoRequest(label="new", delay_seconds=0))
+
+    expect(keeper.locator(".tq-facts").first).to_contain_text("Queued 1", use_inner_text=True)
+    expect(limit).to_have_value("7")
+    expect(keeper.get_by_role("switch")).to_be_focused()
+
+
 def test_pauses_a_pipeline_sees_why_its_tasks_wait_and_resumes_it(keeper: Page):
     task = demo_task.enqueue(DemoRequest(label="waits", delay_seconds=0))
     keeper.goto(PIPELINES)

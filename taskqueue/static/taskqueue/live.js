@@ -17,7 +17,7 @@
   const LONGEST = 60;
   let timer, failures = 0, ahead = 0, tag = null, button = null, news = null;
   const isOn = () => kept("tq-live", "on") === "on";
-  const source = () => one("[data-live]") || one("[data-region][data-ended='false']") || one("#changelist");
+  const source = () => one("[data-live]") || one("[data-region][data-ended='false']") || one("#changelist:has([data-region])");
   const every = () => Number(source()?.dataset.every || 5);
   const say = (text) => { if (button) { button.textContent = text; button.title = `Live updates every ${every()} s. Key: .`; } };
 
@@ -101,7 +101,7 @@
     const closed = new Set(all("details:not([open])[id]", region).map((each) => each.id));
     const known = new Set(all("[data-key]", region).map((row) => row.dataset.key));
     const focused = region.contains(document.activeElement) ? document.activeElement : null;
-    const path = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.getAttribute("href") && `a[href="${CSS.escape(focused.getAttribute("href"))}"]`);
+    const path = focused && pathOf(focused);
     const fresh = document.importNode(next, true);
     for (const each of all("details[id]", fresh)) {
       if (open.has(each.id)) each.open = true;
@@ -111,6 +111,13 @@
     region.replaceWith(fresh);
     if (path) one(path, fresh)?.focus({ preventScroll: true });
     news?.remove();
+  }
+
+  /* How an element is found again in a region that was exchanged. */
+  function pathOf(element) {
+    if (element.id) return `#${CSS.escape(element.id)}`;
+    const name = ["href", "formaction"].find((each) => element.getAttribute(each));
+    return name && `[${name}="${CSS.escape(element.getAttribute(name))}"]`;
   }
 
   /* New failures are said aloud; nothing else is. */
@@ -163,9 +170,7 @@
     if (source()) {
       button = one("button.tq-live") || make("button", { type: "button", class: "tq-button tq-live" }, "Live");
       button.hidden = false;
-      if (!button.isConnected) {
-        if (one(".tq-head")) one(".tq-head").append(button); else one("#content > h1")?.after(button);
-      }
+      if (!button.isConnected) one(".tq-head")?.append(button);
       button.addEventListener("click", toggle);
       show();
       plan();
