@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, markup
+from taskqueue.admin import formats, markup, previews
 from taskqueue.admin.step_rows import StepRow
 from taskqueue.admin.task_page import TaskPage
-from taskqueue.engine import queries
-from taskqueue.models import Task
-from taskqueue.states import TaskStatus
+from taskqueue.engine import operations, queries
+from taskqueue.engine.rights import NEEDS
+from taskqueue.models import Operation, Task
+from taskqueue.states import OperationVerb, TaskStatus
 
 
 @dataclass(frozen=True)
@@ -133,3 +135,30 @@ def deeds_of(history: list[LogEntry], now: datetime) -> list[Deed]:
         Deed(entry.user.get_username(), entry.get_change_message(), markup.moment(entry.action_time, now))
         for entry in history
     ]
+
+
+def shared_deeds_of(found: Iterable[tuple[datetime, Operation]], now: datetime, request: HttpRequest) -> list[Deed]:
+    """Who started each, what it did, and why; with the way to it for those who may go there."""
+    return [
+        Deed(operation.started_by or "Somebody", said_of(operation, request), markup.moment(moment, now))
+        for moment, operation in found
+    ]
+
+
+def said_of(operation: Operation, request: HttpRequest) -> SafeString:
+    """What it did, to how many, and why."""
+    verb = OperationVerb(operation.verb)
+    sentence = f"{previews.DONE[verb].capitalize()} {previews.about(operation.estimate)}, this one among them."
+    link = format_html(
+        '<a href="{}">{}</a>', reverse("admin:taskqueue_operation_change", args=[operation.pk]), sentence
+    )
+    return format_html(
+        "{}{}",
+        link if may_see(request, verb) else sentence,
+        f" Reason: {operation.reason}." if operation.reason else "",
+    )
+
+
+def may_see(request: HttpRequest, verb: OperationVerb) -> bool:
+    """Whether the user may look at the operation, by the right to all or the one to do the same."""
+    return any(map(request.user.has_perm, ("taskqueue.view_operation", NEEDS[operations.NEEDS[verb]])))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from taskqueue.admin import interventions
-from taskqueue.engine import control
-from taskqueue.models import Attempt, Step, Task
-from taskqueue.testing import work
+from taskqueue.engine import control, operations
+from taskqueue.engine.operations import NOWHERE
+from taskqueue.models import Attempt, Operation, Step, Task
+from taskqueue.testing import advance, work
 from tests.admin.conftest import client_of
 from tests.admin.pages import LIST, button_of, messages_of, page_of, text_of
 
@@ -250,3 +256,76 @@ def test_all_that_match_are_looked_at_before_anything_is_done_to_them(operator, 
 
     assert response.url == "/admin/taskqueue/operation/new/retry/?status=failed"
     assert reload(failed).status == "failed"
+
+
+def operate(client: Client, verb: str, **sent: str) -> Operation:
+    """An operation over what failed or is queued, from its start to its end."""
+    client.post(f"/admin/taskqueue/operation/new/{verb}/?pipeline=demo%2Ftask", sent)
+    operations.work_off()
+    return Operation.objects.latest("pk")
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("retry", "olga Retried 1 task, this one among them. Reason: the bank is back. just now"),
+        ("cancel", "olga Cancelled 1 task, this one among them. Reason: the bank is back. just now"),
+    ],
+)
+def test_a_task_tells_of_the_operation_that_it_was_a_part_of(viewer, operator, failed, verb, said):
+    if verb == "cancel":
+        control.retry(failed.pk)
+    operation = operate(operator, verb, reason="the bank is back")
+    address = f"/admin/taskqueue/operation/{operation.pk}/change/"
+
+    page, looked_at = operator.get(page_of(failed)), viewer.get(page_of(failed))
+
+    assert said in text_of(page)
+    assert f'<a href="{address}">' in page.content.decode()
+    assert said in text_of(looked_at)
+    assert address not in looked_at.content.decode()
+
+
+def test_a_rerun_tells_of_the_operation_that_made_it(operator, failed):
+    operate(operator, "rerun")
+
+    rerun = Task.objects.get(rerun_of=failed)
+
+    assert "olga Rerun 1 task, this one among them. just now" in text_of(operator.get(page_of(rerun)))
+
+
+def test_what_was_done_by_hand_is_not_told_of_an_operation_too(operator, failed):
+    operate(operator, "retry")
+    work()
+    Operation.objects.update(finished_at=Now() + timedelta(hours=1))
+    advance(minutes=1)
+
+    operator.post(button_of(failed, "retry"))
+
+    text = text_of(operator.get(page_of(failed)))
+    assert "olga Retried; it was failed. just now" in text
+    assert "this one among them" not in text
+
+
+def test_an_operation_on_other_tasks_is_not_told(operator, failed):
+    operation = operate(operator, "retry")
+    for other in ({"position": NOWHERE}, {"until": NOWHERE}, {"selection": {"pipeline": "demo/publish"}}):
+        before = {name: getattr(operation, name) for name in other}
+        Operation.objects.update(**other)
+        text = text_of(operator.get(page_of(failed)))
+        assert "It was retried by nobody who was logged in or had a token, or by an operation" in text
+        Operation.objects.update(**before)
+    assert "this one among them" in text_of(operator.get(page_of(failed)))
+
+
+def test_to_find_them_takes_one_query_however_many_there_are(operator, failed, django_assert_num_queries):
+    operate(operator, "retry")
+    with CaptureQueriesContext(connection) as one:
+        operator.get(page_of(failed))
+    number = len(one)
+    assert sum('FROM "taskqueue_operation"' in query["sql"] for query in one) == 1
+    for _ in range(5):
+        operate(operator, "retry")
+
+    with django_assert_num_queries(number):
+        operator.get(page_of(failed))
