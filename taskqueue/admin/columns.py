@@ -12,9 +12,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup, segments
+from taskqueue.admin.tries import attempt_number
 from taskqueue.engine import queries
 from taskqueue.models import Attempt, Step, Task
-from taskqueue.states import ENDED, ON_A_TIMER, StepStatus, TaskStatus
+from taskqueue.states import ON_A_TIMER, StepStatus, TaskStatus
 
 if TYPE_CHECKING:
 
@@ -136,15 +137,15 @@ def present_state(task: ListedTask) -> str:
 
 
 def attempt_of(task: ListedTask) -> int:
-    """The number of the present try; none before the first start."""
+    """The number of the present attempt since its last retry by a person; none before the first start."""
     if task.started_at is None:
         return 0
-    if task.status in ENDED:
-        return max(task.most_failures + (task.status != TaskStatus.FAILED), task.failures, 1)
-    if task.pending is None:
-        return task.failures + 1
-    is_in_it = task.status != TaskStatus.RUNNING or present_step(task) in {"", task.pending["key"]}
-    return int(task.pending["failures"]) + 1 if is_in_it else 1
+    if task.status in {TaskStatus.SUCCEEDED, TaskStatus.CANCELLED}:
+        return max(task.most_failures + 1, task.failures)
+    pending = task.pending or {"key": "", "failures": task.failures, "status": task.status}
+    if task.status == TaskStatus.RUNNING and present_step(task) not in {"", pending["key"]}:
+        return 1  # of a step that has no record yet
+    return attempt_number(pending["failures"], pending["status"])
 
 
 def shown_error(error: dict[str, Any] | None) -> SafeString | str:

@@ -95,9 +95,9 @@ def code(task: Task) -> Iterator[Fact]:
 
 
 def attempt(row: StepRow) -> SafeString:
-    """Which try the step that matters is in, of how many."""
-    of = f" of {max(row.most_tries, row.tries)}" if row.most_tries is not None else ""
-    return format_html('<span title="{}">{}{}</span>', row.title, max(row.tries, 1), of)
+    """Which attempt the step that matters is at since its last retry by a person, of how many."""
+    of = f" of {max(row.most_tries, row.attempt)}" if row.most_tries is not None else ""
+    return format_html('<span title="{}">{}{}</span>', row.title, row.attempt, of)
 
 
 def relatives(page: TaskPage) -> Iterator[Fact]:

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, markup
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_reads import Outline
-from taskqueue.admin.tries import FailedTry, Log, log_of
+from taskqueue.admin.tries import FailedTry, Log, attempt_number, log_of
 from taskqueue.admin.waterfall import Bar
 from taskqueue.models import Attempt, PipelineStep, Step, Task
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
@@ -41,6 +41,7 @@ class StepRow:
         key: the step's key; empty for the body.
         status: a step's status, or `running`, or `pending` when it has no record.
         label: the word for the status where it is not the status itself.
+        failures: failed attempts since the last retry by a person, as its policy counts them.
         log: what the try that succeeded has logged.
         most_tries: how many its policy allows, where that is known.
         kept: finished steps that a retry from here would keep; None when one cannot retry from here.
@@ -52,6 +53,7 @@ class StepRow:
     status: str
     label: str = ""
     kind: str = StepKind.STEP
+    failures: int = 0
     bars: list[Bar] = field(default_factory=list)
     input: Excerpt | None = None
     output: Excerpt | None = None
@@ -98,6 +100,11 @@ class StepRow:
     def tries(self) -> int:
         """Tries so far, the present one included."""
         return len(self.attempts) + (self.status in (StepStatus.SUCCEEDED, TaskStatus.RUNNING))
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt since the last retry by a person it is at."""
+        return attempt_number(self.failures, self.status)
 
     @property
     def last(self) -> FailedTry | None:
@@ -183,6 +190,7 @@ def recorded_row(record: Record, step: Any, attempts: list[FailedTry]) -> StepRo
         key=step.key,
         status=step.status,
         kind=step.kind,
+        failures=step.failures,
         is_recorded=True,
         input=None if step.input_text is None else excerpt_of(step, "input"),
         output=excerpt_of(step, "output") if succeeded and step.output_text is not None else None,
@@ -264,7 +272,8 @@ def body_row(task: Task, attempts: list[FailedTry]) -> StepRow:
     failed_in_body = task.status == TaskStatus.FAILED and not (task.error or {}).get("step")
     status = StepStatus.FAILED if failed_in_body else StepStatus.RETRYING if is_retrying(task, attempts) else PENDING
     label = "" if status != PENDING else "Tried again"
-    return StepRow(key="", status=status, label=label, attempts=attempts, bars=[each.bar for each in attempts])
+    bars = [each.bar for each in attempts]
+    return StepRow(key="", status=status, label=label, failures=task.failures, attempts=attempts, bars=bars)
 
 
 def is_retrying(task: Task, attempts: list[FailedTry]) -> bool:

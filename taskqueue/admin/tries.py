@@ -12,6 +12,17 @@ from taskqueue.admin import formats, markup
 from taskqueue.admin.frames import Run, runs_of
 from taskqueue.admin.waterfall import Bar
 from taskqueue.models import Attempt
+from taskqueue.states import StepStatus
+
+
+def attempt_number(failures: int, status: str) -> int:
+    """Which attempt a step or body is at: the one that goes on or comes next; of one that has failed the last.
+
+    Args:
+        failures: failed attempts since the last retry by a person, as its policy counts them.
+        status: its own.
+    """
+    return max(failures + (status != StepStatus.FAILED), 1)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,41 @@ def test_a_retrying_task_says_why_and_when_it_goes_on(viewer, retrying):
     assert ("Not yet", "return-result") in badges(response)
 
 
+def attempt_on(page) -> str:
+    """What a task's page says of the attempt, and how many there were in all."""
+    shown = re.search(r"Attempt (\d+ of \d+) ", text_of(page))
+    return shown.group(1) if shown else ""
+
+
+def attempt_in(task_list) -> str:
+    """What the list of one task says of it."""
+    shown = re.search(r'class="field-shown_attempt"><span [^>]*>(\d+)<', task_list.content.decode())
+    return shown.group(1) if shown else ""
+
+
+def test_list_and_page_count_the_attempts_since_the_last_retry(viewer):
+    task = demo_task.enqueue(DemoRequest(label="hopeless", delay_seconds=0, failures_before_success=9))
+    seen = []
+    for _ in range(5):
+        work()
+        seen.append((attempt_in(viewer.get(LIST)), attempt_on(viewer.get(page_of(task)))))
+        advance(hours=1)
+    assert seen == [("2", "2 of 5"), ("3", "3 of 5"), ("4", "4 of 5"), ("5", "5 of 5"), ("5", "5 of 5")]
+    assert Task.objects.get().status == "failed"
+
+    control.retry(task.pk)
+    work()
+
+    assert (attempt_in(viewer.get(LIST)), attempt_on(viewer.get(page_of(task)))) == ("2", "2 of 5")
+    assert "demonstrate-retry \N{MULTIPLICATION SIGN}6" in text_of(viewer.get(page_of(task)))
+
+
+def test_list_and_page_agree_on_a_step_that_failed_at_once_after_one_that_was_retried(viewer, failed):
+    Step.objects.filter(key="simulate-delay").update(failures=3)
+
+    assert (attempt_in(viewer.get(LIST)), attempt_on(viewer.get(page_of(failed)))) == ("1", "1 of 5")
+
+
 def test_a_succeeded_task_shows_inputs_outputs_result_and_failed_tries(viewer, retrying):
     for _ in range(3):
         advance(minutes=1)
