@@ -85,7 +85,7 @@ class TaskColumns:
         return format_html(
             '{}<span class="tq-share">{} <span class="tq-quiet">{}</span></span>',
             segments.bar_of(task.steps_done, task.steps_known, present=present_state(task)),
-            steps_share(task.steps_done, task.steps_known),
+            steps_share(task, task.steps_done, task.steps_known),
             present_step(task),
         )
 
@@ -129,7 +129,7 @@ def present_step(task: ListedTask) -> str:
     return str(task.pending["key"])
 
 
-def present_state(task: ListedTask) -> str:
+def present_state(task: Task) -> str:
     """In which state its present piece of the bar is drawn; empty for none."""
     if task.status in {TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.FAILED}:
         return task.status
@@ -159,9 +159,9 @@ def shown_error(error: dict[str, Any] | None) -> SafeString | str:
     )
 
 
-def steps_share(done: int, known: int) -> str:
-    """Steps done of those known, such as `3/5`; a task may call more than are known."""
-    return f"{done}/{max(known, done)}"
+def steps_share(task: Task, done: int, known: int) -> str:
+    """Steps done of those that the bar draws, such as `3/5`; a task may call more than are known."""
+    return f"{done}/{segments.all_of(done, known, present=present_state(task))}"
 
 
 def waited(task: Task, now: datetime) -> str:

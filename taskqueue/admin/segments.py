@@ -21,9 +21,14 @@ def bar_of(done: int, known: int, *, present: str) -> SafeString:
     return format_html('<svg class="tq-pieces" aria-hidden="true" focusable="false" height="6">{}</svg>', pieces)
 
 
+def all_of(done: int, known: int, *, present: str) -> int:
+    """How many steps there are: those that are known, or those that are done and the one that it is in, if more."""
+    return max(known, done + bool(present))
+
+
 def layout(done: int, known: int, *, present: str) -> Iterator[tuple[str, float, float]]:
     """Each piece with its kind, its left end and its width, in percent of the whole."""
-    known = max(known, done + bool(present), 1)
+    known = max(all_of(done, known, present=present), 1)
     if known > MOST:
         share = 100 * done / known
         yield "done", 0.0, share

@@ -18,7 +18,7 @@ from taskqueue.admin.filters import written_slice
 from taskqueue.engine.rollups import roll_up
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.admin.pages import LIST, ids_on, text_of
+from tests.admin.pages import LIST, ids_on, page_of, text_of
 
 
 def test_nobody_in_particular_is_asked_to_sign_in(client):
@@ -282,6 +282,13 @@ def test_a_running_task_shows_its_step_and_its_worker(viewer, queued):
 
     assert "0/5 simulate-processing 1" in text
     assert f"{worker.row.host}:{worker.row.pid}" in text
+
+
+def test_a_task_that_goes_on_after_the_known_steps_has_more_ahead(viewer, succeeded):
+    assert "5/5" in text_of(viewer.get(LIST))
+    Task.objects.update(status="waiting", result=None, finished_at=None, due_at=None, sort_at=None)
+    assert "5/6" in text_of(viewer.get(LIST))
+    assert "Steps done 5/6" in text_of(viewer.get(page_of(succeeded)))
 
 
 def test_the_attempt_is_told_in_amber_from_the_second_on(viewer, retrying):
