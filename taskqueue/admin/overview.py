@@ -166,11 +166,12 @@ class Group:
     @classmethod
     def of(cls, trouble: figures.Trouble, shown: Figures) -> Group:
         """From what the rollups say."""
+        error = {"error": trouble.error_type} if trouble.error_type else {}
         period = written_slice(shown.start, shown.until)
         return cls(
             trouble,
             formats.first_line(trouble.last_message),
             markup.moment(trouble.last_at, shown.now),
-            tasks_at(status="failed", pipeline=trouble.pipeline, ended=period),
+            tasks_at(status="failed", pipeline=trouble.pipeline, **error, ended=period),
             reverse("admin:taskqueue_task_change", args=[trouble.last_task]),
         )

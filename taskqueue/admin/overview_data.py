@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.core.cache import cache
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from taskqueue.engine import figures
@@ -66,8 +67,7 @@ def read(range_: Range) -> OverviewData:
     """The same from the database: a fixed number of queries, none of which counts tasks."""
     shown = figures.figures(range_)
     standing = figures.standing()
-    failed = Task.objects.filter(status=TaskStatus.FAILED, branch="").only("pipeline", "key", "error", "finished_at")
-    failures = list(failed.order_by("-id")[:FAILURES_SHOWN])
+    failures = list(recent_failures()[:FAILURES_SHOWN])
     alive = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("beat_at", "-pk")
     return OverviewData(
         figures=shown,
@@ -80,6 +80,12 @@ def read(range_: Range) -> OverviewData:
         failures=failures,
         is_empty=not failures and not shown.total.ended and not standing and not Task.objects.exists(),
     )
+
+
+def recent_failures() -> QuerySet[Task]:
+    """The failed tasks, those first that failed last."""
+    failed = Task.objects.filter(status=TaskStatus.FAILED, branch="")
+    return failed.only("pipeline", "key", "error", "finished_at").order_by("-finished_at", "-pk")
 
 
 def tag_of(request: HttpRequest, data: OverviewData) -> str:
@@ -97,7 +103,7 @@ def tag_of(request: HttpRequest, data: OverviewData) -> str:
             for worker in data.workers
         ],
         sorted(data.paused.items(), key=lambda pair: pair[0]),
-        [task.pk for task in data.failures],
+        [(task.pk, task.finished_at) for task in data.failures],
         figures.pills(),
     )
     return f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"'

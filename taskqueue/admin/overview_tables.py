@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
 from taskqueue.admin.overview_data import PIPELINES_SHOWN, OverviewData
-from taskqueue.admin.pipeline_figures import bars_of
+from taskqueue.admin.pipeline_figures import bars_of, share_of, tone_of
 from taskqueue.engine import figures
 from taskqueue.engine.figures import Standing
 from taskqueue.engine.recovery import SILENCE
@@ -92,22 +92,16 @@ def pipeline_row(
     name: str, day: figures.PipelineDay | None, standing: Standing | None, *, is_paused: bool
 ) -> PipelineRow:
     """One of them."""
-    success = None if day is None else day.success_share
     return PipelineRow(
         name=name,
         address=reverse("admin:taskqueue_pipeline_change", args=[name]),
         is_paused=is_paused,
         bars=SafeString("") if day is None else bars_of(day.bars, day.succeeded, day.failed),
-        success=formats.NOTHING if success is None else percent(success),
-        tone="bad" if success is not None and success < 0.98 else "",
+        success=(day is not None and share_of(day.succeeded, day.failed)) or formats.NOTHING,
+        tone="" if day is None else tone_of(day.succeeded, day.failed),
         counts="no task ended" if day is None else f"{day.succeeded + day.failed + day.cancelled:,} ended",
         waiting="" if standing is None else f"{standing.number:,}{'+' if standing.is_capped else ''} waiting",
     )
-
-
-def percent(share: float) -> str:
-    """A share that is a hundred percent only when nothing is missing."""
-    return "100%" if share == 1 else f"{min(100 * share, 99.9):.1f}%"
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,7 @@ class FailureRow:
 
 
 def recent_failures(data: OverviewData) -> list[FailureRow]:
-    """Of the tasks made last those that failed."""
+    """The tasks that failed last."""
     return [failure_row(task, data.figures.now) for task in data.failures]
 
 

@@ -93,7 +93,7 @@ class PipelineColumns:
         return format_html(
             '{}<span class="tq-share{}">{}</span><a class="tq-under" href="{}">{}</a>',
             found.bars,
-            " tq-is-bad" if found.day.total.failed else "",
+            " tq-is-bad" if found.tone else "",
             found.share,
             address,
             found.words,

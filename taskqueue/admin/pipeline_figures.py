@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from django.utils.safestring import SafeString
 
@@ -13,6 +14,9 @@ from taskqueue.admin.filters import written_slice
 from taskqueue.engine import figures, samples
 from taskqueue.engine.figures import Day, Stretch
 from taskqueue.engine.samples import Load
+
+TOO_MANY_FAIL: Final = 0.02
+"""Above it the share of failed tasks is told in red."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class PipelineFigures:
     def share(self) -> str:
         """The share of those that succeeded."""
         return share_of(self.day.total.succeeded, self.day.total.failed)
+
+    @property
+    def tone(self) -> str:
+        """Whether that is too small."""
+        return tone_of(self.day.total.succeeded, self.day.total.failed)
 
     @property
     def words(self) -> str:
@@ -75,6 +84,13 @@ def capped(number: int) -> str:
 
 
 def share_of(succeeded: int, failed: int) -> str:
-    """The share of those that succeeded among those that ended by themselves; rounded down, for 99.9 is not all."""
+    """The share of those that succeeded among those that ended by themselves; whole only when none failed."""
     ended = succeeded + failed
-    return "" if not ended else f"{succeeded * 100 // ended}%"
+    if not ended:
+        return ""
+    return "100%" if not failed else f"{min(100 * succeeded / ended, 99.9):.1f}%"
+
+
+def tone_of(succeeded: int, failed: int) -> str:
+    """`bad` when too many of those that ended by themselves failed."""
+    return "bad" if failed > TOO_MANY_FAIL * (succeeded + failed) else ""

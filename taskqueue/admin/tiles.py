@@ -15,9 +15,9 @@ from taskqueue.admin import formats
 from taskqueue.admin.charts import sparkline
 from taskqueue.admin.filters import written_slice
 from taskqueue.admin.overview_tables import WorkerRow
+from taskqueue.admin.pipeline_figures import TOO_MANY_FAIL
 from taskqueue.engine.figures import Figures, Standing, Stretch
 
-TOO_MANY_FAIL: Final = 0.02
 LONG_WAIT: Final = timedelta(minutes=5)
 MINUTE: Final = timedelta(minutes=1)
 
@@ -120,11 +120,11 @@ def latency(shown: Figures) -> Tile:
 
 
 def live_workers(workers: Sequence[WorkerRow]) -> Tile:
-    """How many of the workers that have not ended are alive, and how many of those are at work."""
-    live = [row for row in workers if row.is_live]
+    """How many of the workers that have not ended live and can claim, and how many of those are at work."""
+    live = [row for row in workers if row.is_able]
     busy = sum(row.is_busy for row in live)
-    unable = sum(not row.is_able for row in live)
-    tone = "bad" if unable == len(live) else "poor" if len(live) - unable < len(workers) else ""
+    unable = sum(row.is_live and not row.is_able for row in workers)
+    tone = "bad" if not live else "poor" if len(live) < len(workers) else ""
     note = f"{unable} cannot claim" if unable else f"{busy} of {len(live)} busy" if live else "nothing is executed"
     unit = f"of {len(workers)}" if workers else ""
     address = reverse("admin:taskqueue_worker_changelist")

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.cache import cache
 from django.db import OperationalError, connection
+from django.db.models.functions import Now
 from django.test import override_settings
 from psycopg.errors import QueryCanceled
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin import overview_tables
+from taskqueue.admin import pipeline_figures
+from taskqueue.admin.overview_data import FAILURES_SHOWN, recent_failures
 from taskqueue.engine import figures
+from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rollups import roll_up
 from taskqueue.models import Pipeline, Rollup, RollupMark, Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.conftest import client_of
-from tests.admin.pages import text_of
+from tests.admin.pages import ids_on, text_of
+from tests.engine.backlogs import ENDED, forget_statistics, insert
+from tests.engine.test_plans import explain, walked
 
 HOME = "/admin/"
 RIGHTS = ("view_task", "view_pipeline", "view_worker", "view_event", "view_schedule", "view_rate")
@@ -220,7 +226,7 @@ def test_a_worker_that_cannot_claim_is_told_with_its_reason(onlooker):
         Worker.objects.filter(pk=unable.worker).update(host="unable", cannot_claim="permission denied")
         text = text_of(onlooker.get(HOME))
 
-    assert "Workers 2 of 2 1 cannot claim" in text
+    assert "Workers 1 of 2 1 cannot claim" in text
     assert "Cannot claim permission denied idle" in text
     assert text.index("unable:") < text.index(" able:")
 
@@ -305,6 +311,71 @@ def test_that_nobody_counts_is_told(onlooker):
     assert "Nothing has been counted since" in text_of(onlooker.get(HOME))
 
 
-@pytest.mark.parametrize(("share", "told"), [(1.0, "100%"), (0.99999, "99.9%"), (0.984, "98.4%"), (0.0, "0.0%")])
-def test_success_is_whole_only_when_nothing_failed(share, told):
-    assert overview_tables.percent(share) == told
+@pytest.mark.parametrize(
+    ("succeeded", "failed", "told", "tone"),
+    [
+        (3, 0, "100%", ""),
+        (99_999, 1, "99.9%", ""),
+        (98, 2, "98.0%", ""),
+        (2, 1, "66.7%", "bad"),
+        (0, 3, "0.0%", "bad"),
+        (0, 0, "", ""),
+    ],
+)
+def test_success_is_whole_only_when_nothing_failed_and_red_when_too_much_did(succeeded, failed, told, tone):
+    assert (pipeline_figures.share_of(succeeded, failed), pipeline_figures.tone_of(succeeded, failed)) == (told, tone)
+
+
+def test_a_pipeline_has_one_success_rate_on_every_page(onlooker):
+    three_tasks()
+
+    pages = [HOME, "/admin/taskqueue/pipeline/", "/admin/taskqueue/pipeline/demo_2Ftask/change/"]
+    assert [re.findall(r"33(?:\.\d)?%", text_of(onlooker.get(page)))[0] for page in pages] == ["33.3%"] * 3
+
+
+def test_what_needs_attention_leads_to_the_tasks_that_it_counts(onlooker):
+    three_tasks()
+    other = demo_task.enqueue(DemoRequest(label="x"))
+    Task.objects.filter(pk=other.pk).update(
+        status="failed", finished_at=Now() - timedelta(minutes=5), error={"type": "KeyError", "message": "", "step": ""}
+    )
+
+    page = onlooker.get(HOME).content.decode()
+
+    [group] = re.findall(r'<a class="tq-number" href="([^"]+)" title="See 2 failed tasks">', page)
+    tasks = onlooker.get(unescape(group))
+    assert "2 tasks" in text_of(tasks)
+    assert str(other.pk) not in ids_on(tasks)
+
+
+def test_what_failed_last_comes_first(onlooker):
+    made_first, made_last = (demo_task.enqueue(DemoRequest(label="x")) for _ in range(2))
+    for task, minutes in ((made_first, 1), (made_last, 9)):
+        error = {"type": f"Failed{minutes}", "message": "", "step": ""}
+        Task.objects.filter(pk=task.pk).update(
+            status="failed", finished_at=Now() - timedelta(minutes=minutes), error=error
+        )
+
+    assert re.findall(r"<b>(Failed\d)</b>", onlooker.get(HOME).content.decode()) == ["Failed1", "Failed9"]
+
+
+@pytest.mark.parametrize("has_statistics", [True, False])
+def test_to_find_them_reads_failed_tasks_alone(has_statistics):
+    forget_statistics()
+    with InProcessWorker() as worker:
+        mirror_pipelines()
+        insert(ENDED, "demo/task", 20_000, worker=worker.row.pk)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE taskqueue_task SET status = 'failed', error = '{}' WHERE id IN "
+                "(SELECT id FROM taskqueue_task ORDER BY random() LIMIT 2000)"
+            )
+            cursor.execute("UPDATE taskqueue_task SET finished_at = now() - random() * interval '1 day'")
+            if has_statistics:
+                cursor.execute("ANALYZE taskqueue_task")
+        tree = explain(*recent_failures()[:FAILURES_SHOWN].query.sql_with_params())
+
+    assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
+    assert not walked(tree)
+    if has_statistics:  # else it takes them for so few that it sorts them
+        assert max(node["Actual Rows"] for node in tree) <= FAILURES_SHOWN + 1

@@ -138,7 +138,7 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
     text = text_of(response)
     assert "boards/limited Two at a time, sixty a minute. On 0 of 2 30 of 30 in 1m 1 100% 1 ended" in text
     assert "demo/task Five steps" in text
-    assert "On 0 of 10 no limit 0 50% 2 ended, 1 failed" in text
+    assert "On 0 of 10 no limit 0 50.0% 2 ended, 1 failed" in text
     assert 'aria-label="The last 24 hours: 1 succeeded, 1 failed"' in response.content.decode()
     [address] = re.findall(r'href="([^"]+)">2 ended', response.content.decode())
     assert page_of(failed) in viewer.get(address.replace("&amp;", "&")).content.decode()
@@ -199,8 +199,8 @@ def test_a_page_draws_the_steps_of_the_last_tasks(viewer, failed, succeeded, dja
 
     text = text_of(response)
     assert "of the last 2 tasks" in text
-    assert "simulate-api-call 50%" in text
-    assert "simulate-api-call: 50%" in text
+    assert "simulate-api-call 50.0%" in text
+    assert "simulate-api-call: 50.0%" in text
     assert "deployed 2 tasks, the last one made just now" in text
 
 
