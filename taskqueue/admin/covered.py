@@ -8,13 +8,23 @@ from uuid import UUID
 
 from taskqueue.admin.step_rows import Record
 from taskqueue.engine import queries, sights
-from taskqueue.engine.rights import Sight
+from taskqueue.engine.rights import Rights, Sight
 from taskqueue.masks import MASK
 from taskqueue.models import Task
 
 
-def cover(record: Record, sight: Sight) -> bool:
-    """Change what was read to what may be seen of it. Whether all of the payload is seen.
+def cover(record: Record, rights: Rights) -> bool:
+    """Change what was read to what may be seen of it. Whether all of the payload is seen."""
+    is_whole = cover_task(record, rights.sight(record.task.pipeline_id))
+    for step in record.steps:
+        if sights.is_closed(step, rights):
+            step.input = step.output = MASK
+            write(step, "input", "output")
+    return is_whole
+
+
+def cover_task(record: Record, sight: Sight) -> bool:
+    """The same by what may be seen of the task itself.
 
     A value of which only the beginning was read cannot be searched for secrets: the whole of a payload and a result is
     read again, and of a step's nothing is shown.
@@ -72,16 +82,20 @@ def write(row: Any, *names: str) -> None:
             setattr(row, f"{name}_size", len(text.encode()))
 
 
-def stored(task_id: UUID, what: str, sight: Sight) -> str | None:
+def stored(task_id: UUID, what: str, rights: Rights) -> str | None:
     """The JSON text of what is stored under a name, as its viewer may see it; None when there is none.
 
     Raises:
         TaskNotFound
     """
     task = queries.find(task_id)
+    sight = rights.sight(task.pipeline_id)
     column, _, row = what.partition("-")
     steps = queries.steps_of(task)
     sights.cover_rows(task, steps, [], sight)
+    for step in steps:
+        if sights.is_closed(step, rights):
+            sights.close(step)
     if what in {"payload", "result"}:
         found = getattr(task, what)
     else:

@@ -103,8 +103,9 @@ def attempt(row: StepRow) -> SafeString:
 def relatives(page: TaskPage) -> Iterator[Fact]:
     """The tasks that it was made from and that were made from it."""
     if page.task.parent_id is not None:
-        what = "Parallel step of" if page.task.branch else "Child of"
-        yield Fact(what, format_html("{}, step {}", links([page.task.parent_id]), page.task.parent_key), is_wide=True)
+        yield Fact(
+            "Child of", format_html("{}, step {}", links([page.task.parent_id]), page.task.parent_key), is_wide=True
+        )
     if page.children:
         yield Fact("Child tasks", links(page.children), is_wide=True)
     if page.task.rerun_of_id is not None:

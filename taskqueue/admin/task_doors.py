@@ -105,10 +105,16 @@ def stored(object_id: str, what: str, rights: Rights) -> str | None:
         sight = rights.sight(queries.pipeline_of(task_id))
     except (ValueError, TaskNotFound):
         return None
-    if sight != Sight.WHOLE:
-        return covered.stored(task_id, what, sight)
+    if sight != Sight.WHOLE or (is_of_step and has_closed_step(task_id, int(row), rights)):
+        return covered.stored(task_id, what, rights)
     if what in {"payload", "result"}:
         tasks = Task.objects.filter(pk=task_id)
         return tasks.annotate(text=text_of(what)).values_list("text", flat=True).first()
     steps = Step.objects.filter(task=task_id, pk=int(row))
     return steps.annotate(text=text_of(column)).values_list("text", flat=True).first()
+
+
+def has_closed_step(task_id: UUID, row: int, rights: Rights) -> bool:
+    """Whether a step of a task is a child of a pipeline that is closed to the viewer."""
+    step = Step.objects.filter(task=task_id, pk=row).only("kind", "name").first()
+    return step is not None and sights.is_closed(step, rights)

@@ -142,7 +142,7 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
     now: datetime = task.seen_at
     history = history_of(task_id)
     record = record_of(task, now, show_all=show_all)
-    shows_payload = covered.cover(record, rights.sight(task.pipeline_id))
+    shows_payload = covered.cover(record, rights)
     rows = rows_of(record)
     done = sum(status == StepStatus.SUCCEEDED for _row, status in record.outline.steps)
     return TaskPage(
@@ -188,7 +188,7 @@ def read(task_id: UUID) -> Any:
             **{f"{what}_text": step_reads.beginning_of(what, formats.SHOWN_BYTES) for what in ("payload", "result")},
             **{f"{what}_size": step_reads.size_of(what) for what in ("payload", "result")},
         )
-        .filter(pk=task_id)
+        .filter(pk=task_id, branch="")
         .first()
     )
     if task is None:

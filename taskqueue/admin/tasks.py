@@ -23,7 +23,7 @@ from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.task_doors import TaskDoors
 from taskqueue.admin.task_list import TaskChangeList
 from taskqueue.admin.task_page import TaskPage, page_of
-from taskqueue.engine import deeds, rights
+from taskqueue.engine import deeds, queries, rights
 from taskqueue.engine.rights import Deed
 from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
@@ -144,8 +144,11 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         try:
             show_all = request.GET.get("steps") == "all"
             page = page_of(UUID(object_id), rights.Rights(request.user), show_all=show_all)
-        except (ValueError, TaskNotFound):
+        except ValueError:
             return self.not_found(request, object_id)
+        except TaskNotFound:
+            asker = queries.asker_of(UUID(object_id))
+            return self.not_found(request, object_id) if asker is None else HttpResponseRedirect(address_of(asker))
         title = f"{page.task.pipeline_id} {page.task.key}".strip()
         context = {
             **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),

@@ -186,6 +186,11 @@ def pipeline_of(task_id: UUID) -> str:
     return name
 
 
+def asker_of(branch: UUID) -> UUID | None:
+    """The task whose step a branch runs; None when it is no branch."""
+    return Task.objects.filter(pk=branch).exclude(branch="").values_list("parent", flat=True).first()
+
+
 def has_ended(task_id: UUID) -> bool:
     """Whether a task holds still; one query on its key.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from taskqueue import codec, masks
 from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
 from taskqueue.engine import statements
-from taskqueue.engine.rights import Sight
+from taskqueue.engine.rights import Rights, Sight
 from taskqueue.errors import TaskqueueError
 from taskqueue.masks import MASK, Schema
 from taskqueue.models import Attempt, Pipeline, Step, Task
+from taskqueue.states import StepKind
 
 if TYPE_CHECKING:
     from taskqueue.engine.claims import Lease
@@ -20,13 +21,31 @@ if TYPE_CHECKING:
 Schemas = tuple[Sequence[Schema], Sequence[Schema]]
 """What tells the secrets of something that was given, and of what came of it."""
 
+UNKNOWN: Final[Sequence[Schema]] = (masks.ALL_SECRET,)
+CALLED: Final = (StepKind.STEP, StepKind.BRANCH)
+"""What is given arguments by a body. What is said of sleeps and events is there to be looked at."""
 
-def cover(task: Task, sight: Sight) -> None:
+
+def cover(task: Task, rights: Rights) -> None:
     """Change a task that was read by `queries.whole` to what its viewer may see. It must not be saved afterwards."""
-    if sight != Sight.WHOLE:
-        attempts = [attempt for step in task.recorded_steps for attempt in step.failed_attempts]  # type: ignore[attr-defined]
-        attempts += task.other_attempts  # type: ignore[attr-defined]  # attached by queries.whole, like the steps
-        cover_rows(task, task.recorded_steps, attempts, sight)  # type: ignore[attr-defined]
+    steps = task.recorded_steps  # type: ignore[attr-defined]  # attached by queries.whole
+    attempts = [attempt for step in steps for attempt in step.failed_attempts]
+    attempts += task.other_attempts  # type: ignore[attr-defined]  # the same
+    cover_rows(task, steps, attempts, rights.sight(task.pipeline_id))
+    for step in steps:
+        if is_closed(step, rights):
+            close(step)
+
+
+def is_closed(step: Step, rights: Rights) -> bool:
+    """Whether a step is a child whose pipeline's rights name others."""
+    return step.kind == StepKind.CHILD and rights.sight(step.name) == Sight.WITHHELD
+
+
+def close(step: Step) -> None:
+    """Leave nothing of what a step was given and returned."""
+    step.input = None if step.input is None else MASK
+    step.output = None if step.output is None else MASK
 
 
 def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], sight: Sight) -> None:
@@ -48,8 +67,7 @@ def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> 
     task.result = None if task.result is None else MASK
     task.drift = [note | {"recorded": MASK, "now": note["now"] and MASK} for note in task.drift or []] or None
     for step in steps:
-        step.input = None if step.input is None else MASK
-        step.output = None if step.output is None else MASK
+        close(step)
         step.logs = unsaid(step.logs)
     for attempt in attempts:
         attempt.logs = unsaid(attempt.logs)
@@ -65,10 +83,16 @@ def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None
     payload, result = schemas_of(task.pipeline_id)
     values: list[tuple[Task | Step, str, Sequence[Schema]]]
     values = [(task, "payload", payload), (task, "result", result)]
+    known = schemas_of_steps(steps)
     for step in steps:
-        given, made = step_schemas(step.name)
+        given, made = known[step.kind, step.name]
         values += [(step, "input", given), (step, "output", made)]
-    secrets = [secret for row, name, schemas in values for secret in masks.secrets_in(getattr(row, name), *schemas)]
+    secrets = [
+        secret
+        for row, name, schemas in values
+        if schemas is not UNKNOWN
+        for secret in masks.secrets_in(getattr(row, name), *schemas)
+    ]
     for row, name, schemas in values:
         setattr(row, name, masks.hidden(masks.masked(getattr(row, name), *schemas), secrets))
     for row, names in said_in(task, steps, attempts):
@@ -92,8 +116,8 @@ def is_whole(task: Task, sight: Sight) -> bool:
 
 def has_marks(task: Task, steps: Iterable[Step]) -> bool:
     """Whether anything that this task or these steps were given or made may be secret."""
-    named = (step_schemas(name) for name in {step.name for step in steps})
-    schemas = [schema for given, made in (schemas_of(task.pipeline_id), *named) for schema in (*given, *made)]
+    found = (schemas_of(task.pipeline_id), *schemas_of_steps(steps).values())
+    schemas = [schema for given, made in found for schema in (*given, *made)]
     return any(map(masks.marks_secrets, schemas))
 
 
@@ -107,15 +131,25 @@ def schemas_of(pipeline: str) -> Schemas:
     return [payload], [result]
 
 
-def step_schemas(name: str) -> Schemas:
-    """The schemas of what a step of this name may have been given and returned, that of a child pipeline too.
+def schemas_of_steps(steps: Iterable[Step]) -> dict[tuple[str, str], Schemas]:
+    """The schemas of what steps were given and returned, by their kinds and names."""
+    return {(kind, name): step_schemas(kind, name) for kind, name in {(step.kind, step.name) for step in steps}}
 
-    Steps of different pipelines may have one name: what any of them marks is secret.
+
+def step_schemas(kind: str, name: str) -> Schemas:
+    """The schemas of what a step may have been given and returned.
+
+    Steps of different pipelines may have one name: what any of them marks is secret. Of a step that this code does not
+    know everything is, at its place: if its texts were looked for elsewhere, little would be left to read.
     """
+    if kind == StepKind.CHILD:
+        return schemas_of(name)
+    if kind not in CALLED:
+        return (), ()
     steps = [step for step in registry.steps() if step.name == name]
-    pipelines = [registry.get(name)] if name in registry.by_name() else []
-    given = [*(step.arguments for step in steps), *(known.payload for known in pipelines)]
-    made = [*(step.result for step in steps), *(known.result for known in pipelines)]
+    if not steps:
+        return UNKNOWN, UNKNOWN
+    given, made = ([step.arguments for step in steps], [step.result for step in steps])
     return [schema for each in given for schema in each.marks], [schema for each in made for schema in each.marks]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +11,16 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import IntegrityError, transaction
 from django.test import Client
 
+from taskqueue import pipeline as define
 from taskqueue.engine import control, tokens
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rights import Deed, Rights, Sight
-from taskqueue.models import Event, Pipeline, PipelineRight, Task
+from taskqueue.models import Event, Pipeline, PipelineRight, Step, Task
+from taskqueue.testing import work
 from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.api.pipelines import Order, order
 from tests.api.test_access import BODY
+from tests.registries import own_registry
 
 EVERYTHING = ("view_task", "view_task_payload", "add_task", "retry_task", "cancel_task")
 DEEDS = {
@@ -202,6 +207,45 @@ def test_a_list_of_what_is_closed_names_what_handles_its_ends(dana):
 
     closed = Rights(dana).closed_to(Deed.VIEW_PAYLOAD)
     assert closed == {"shop/order", "shop/order.on-failure", "shop/order.on-cancel"}
+
+
+@pytest.fixture
+def passed_on(db: None) -> Iterator[Task]:
+    """A task of an open pipeline that calls shop/order as a child."""
+    with own_registry():
+
+        @define("shop/desk")
+        def desk(number: str) -> str:
+            order(Order(number=number))
+            return "done"
+
+        task = desk.enqueue("a-closed-number")
+        work()
+        work()
+        yield Task.objects.get(pk=task.pk)
+
+
+def test_what_a_child_of_a_closed_pipeline_was_given_and_made_is_withheld_in_its_parent(
+    dana, by_token, in_admin, passed_on
+):
+    right = named(user=dana)
+    (child,) = Step.objects.filter(task=passed_on)
+    page = f"/admin/taskqueue/task/{passed_on.pk}"
+    places = [f"{page}/download/{what}-{child.pk}/" for what in ("input", "output")]
+    assert passed_on.status == "succeeded"
+
+    shown = by_token.get(f"/api/tasks/{passed_on.pk}").json()
+
+    assert shown["payload"] == {"number": "a-closed-number"}
+    assert shown["steps"][0]["input"] == shown["steps"][0]["output"] == "**********"
+    assert "charged a-closed-number" not in in_admin.get(f"{page}/change/").content.decode()
+    assert [in_admin.get(place).json() for place in places] == ["**********", "**********"]
+
+    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+
+    assert by_token.get(f"/api/tasks/{passed_on.pk}").json()["steps"][0]["input"]["number"] == "a-closed-number"
+    assert "charged a-closed-number" in in_admin.get(f"{page}/change/").content.decode()
+    assert in_admin.get(places[0]).json()["number"] == "a-closed-number"
 
 
 def test_lists_and_status_hold_nothing_that_could_be_withheld(by_token, succeeded):

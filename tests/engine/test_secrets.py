@@ -14,7 +14,6 @@ from django.test import Client
 from pydantic import BaseModel, Field, SecretStr
 
 from taskqueue import Permanent, Rate, Retry, RetryAfter, TaskEnded, gather, pipeline, step
-from taskqueue.definitions import registry
 from taskqueue.engine import control
 from taskqueue.models import Attempt, RateUse, Skip, Step, Task
 from taskqueue.testing import work
@@ -220,62 +219,6 @@ def test_errors_are_written_down_without_the_secrets_that_were_given(sign_in, fa
     assert PASSWORD not in written
     assert CARD not in written
     assert "**********" in written
-
-
-@step(name="bill", retry=Retry.never())
-def bill(card: str, fail: str) -> str:
-    logger.warning("billing %s", card)
-    if fail:
-        raise RetryAfter(timedelta(minutes=1), f"declined: {card}")
-    return "billed"
-
-
-@step(name="bill-later", retry=Retry.never())
-async def bill_later(card: str, fail: str) -> str:
-    return bill.definition.function(card, fail)
-
-
-@step.atomic(name="bill-at-once", retry=Retry.never())
-def bill_at_once(card: str, fail: str) -> str:
-    return bill.definition.function(card, fail)
-
-
-@pytest.mark.parametrize("chosen", [bill, bill_later, bill_at_once])
-@pytest.mark.parametrize("fail", ["", "yes"])
-def test_a_parallel_step_is_written_down_without_the_secrets_of_the_task_that_asks_for_it(chosen, fail):
-    registry.add_step(chosen.definition)
-
-    @pipeline("secrets/beside")
-    def beside(login: Login) -> Any:
-        return gather(chosen.defer(login.card, fail))
-
-    task = beside.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
-    work()
-
-    task.refresh_from_db()
-    assert task.status == ("failed" if fail else "succeeded")
-    attempts = Attempt.objects.values_list("error_message", "traceback", "logs")
-    written = json.dumps([task.error, *attempts, *Step.objects.values_list("error", "logs")])
-    assert "billing **********" in written
-    assert ("declined: **********" in written) == bool(fail)
-    assert CARD not in written
-
-
-def test_what_a_child_says_of_its_end_is_written_down_without_the_secrets_of_its_parent():
-    @pipeline("secrets/child", retry=Retry.never())
-    def child(card: str) -> None:
-        raise ValueError(f"no such card: {card}")
-
-    @pipeline("secrets/parent")
-    def parent(login: Login) -> None:
-        child(login.card)
-
-    task = parent.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
-    work()
-    work()
-
-    task.refresh_from_db()
-    assert "no such card: **********" in task.error["message"]
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -1,0 +1,156 @@
+"""Secrets that go on from a task to others: to parallel steps, to children, and to steps whose code is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from taskqueue import Retry, RetryAfter, gather, pipeline, step
+from taskqueue.definitions import registry
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.models import Attempt, Step, Task
+from taskqueue.testing import work
+from tests.engine.test_secrets import CARD, PASSWORD, Login, logger, staff
+from tests.registries import own_registry
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(db: None) -> Iterator[None]:
+    with own_registry():
+        yield
+
+
+@step(name="bill", retry=Retry.never())
+def bill(card: str, fail: str) -> str:
+    logger.warning("billing %s", card)
+    if fail:
+        raise RetryAfter(timedelta(minutes=1), f"declined: {card}")
+    return "billed"
+
+
+@step(name="bill-later", retry=Retry.never())
+async def bill_later(card: str, fail: str) -> str:
+    return bill.definition.function(card, fail)
+
+
+@step.atomic(name="bill-at-once", retry=Retry.never())
+def bill_at_once(card: str, fail: str) -> str:
+    return bill.definition.function(card, fail)
+
+
+@pytest.mark.parametrize("chosen", [bill, bill_later, bill_at_once])
+@pytest.mark.parametrize("fail", ["", "yes"])
+def test_a_parallel_step_is_written_down_without_the_secrets_of_the_task_that_asks_for_it(chosen, fail):
+    registry.add_step(chosen.definition)
+
+    @pipeline("secrets/beside")
+    def beside(login: Login) -> Any:
+        return gather(chosen.defer(login.card, fail))
+
+    task = beside.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
+    work()
+
+    task.refresh_from_db()
+    assert task.status == ("failed" if fail else "succeeded")
+    attempts = Attempt.objects.values_list("error_message", "traceback", "logs")
+    written = json.dumps([task.error, *attempts, *Step.objects.values_list("error", "logs")])
+    assert "billing **********" in written
+    assert ("declined: **********" in written) == bool(fail)
+    assert CARD not in written
+
+
+def test_what_a_child_says_of_its_end_is_written_down_without_the_secrets_of_its_parent():
+    @pipeline("secrets/child", retry=Retry.never())
+    def child(card: str) -> None:
+        raise ValueError(f"no such card: {card}")
+
+    @pipeline("secrets/parent")
+    def parent(login: Login) -> None:
+        child(login.card)
+
+    task = parent.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
+    work()
+    work()
+
+    task.refresh_from_db()
+    assert "no such card: **********" in task.error["message"]
+
+
+def test_steps_whose_code_is_gone_are_masked_as_a_whole_for_who_may_not_see_payloads():
+    @step
+    def rename(order: str) -> str:
+        return f"order {order}"
+
+    @step
+    def send(order: str) -> str:
+        return f"sent {order}"
+
+    @pipeline("secrets/gone")
+    def gone(order: str) -> str:
+        gather(rename.defer(order))
+        return send(rename(order))
+
+    task = gone.enqueue("A-1234567")
+    work()
+    del registry._steps[rename.definition.place]
+    viewer, reader = staff("view_task"), staff("view_task", "view_task_payload")
+    page, place = f"/admin/taskqueue/task/{task.pk}/change/", f"/api/tasks/{task.pk}"
+
+    by_key = {each["key"]: each for each in viewer.get(place).json()["steps"]}
+    assert by_key["rename"]["input"] == by_key["rename"]["output"] == "**********"
+    assert by_key["rename#2"]["input"] == by_key["rename#2"]["output"] == "**********"
+    assert by_key["send"]["input"] == {"order": "order A-1234567"}
+    assert viewer.get(place).json()["payload"] == {"order": "A-1234567"}
+    assert viewer.get(page).status_code == 200
+
+    by_key = {each["key"]: each for each in reader.get(place).json()["steps"]}
+    assert by_key["rename"]["input"] == {"order": "A-1234567"}
+    assert "order A-1234567" in reader.get(page).content.decode()
+
+
+def test_children_whose_code_is_gone_are_masked_by_their_mirrored_schema():
+    @pipeline("secrets/inner")
+    def inner(login: Login) -> str:
+        return login.user
+
+    @pipeline("secrets/outer")
+    def outer(user: str) -> str:
+        return inner(Login(user=user, password=SecretStr(PASSWORD)))
+
+    mirror_pipelines()
+    task = outer.enqueue("dana")
+    work()
+    work()
+    del registry._pipelines["secrets/inner"]
+
+    (shown,) = staff("view_task").get(f"/api/tasks/{task.pk}").json()["steps"]
+
+    assert shown["input"] == {"user": "dana", "password": "**********", "card": "**********", "fail": ""}
+    assert shown["output"] == "dana"
+
+
+def test_the_page_of_a_parallel_step_is_that_of_its_task():
+    viewer = staff("view_task")
+    answers: list[Any] = []
+
+    @step
+    def tell(word: SecretStr) -> None:
+        branch = Task.objects.get(branch__gt="", status="running")
+        answers.append(viewer.get(f"/admin/taskqueue/task/{branch.pk}/change/"))
+
+    @pipeline("secrets/telling")
+    def telling(login: Login) -> None:
+        gather(tell.defer(login.password))
+
+    task = telling.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
+    work()
+
+    (answer,) = answers
+    assert PASSWORD not in answer.content.decode()
+    assert (answer.status_code, answer["Location"]) == (302, f"/admin/taskqueue/task/{task.pk}/change/")
+    assert viewer.get(answer["Location"]).status_code == 200
