@@ -10,7 +10,7 @@ from taskqueue.admin.step_rows import Record
 from taskqueue.engine import queries, sights
 from taskqueue.engine.rights import Rights, Sight
 from taskqueue.masks import MASK
-from taskqueue.models import Task
+from taskqueue.models import Step, Task
 
 
 def cover(record: Record, rights: Rights) -> bool:
@@ -20,6 +20,10 @@ def cover(record: Record, rights: Rights) -> bool:
         if sights.is_closed(step, rights):
             step.input = step.output = MASK
             write(step, "input", "output")
+    if drift := record.task.drift:
+        steps = Step.objects.filter(task=record.task, key__in=[note["key"] for note in drift])
+        closed = {step.key for step in steps.only("kind", "name", "key") if sights.is_closed(step, rights)}
+        record.task.drift = sights.without(drift, closed)
     return is_whole
 
 
@@ -93,9 +97,7 @@ def stored(task_id: UUID, what: str, rights: Rights) -> str | None:
     column, _, row = what.partition("-")
     steps = queries.steps_of(task)
     sights.cover_rows(task, steps, [], sight)
-    for step in steps:
-        if sights.is_closed(step, rights):
-            sights.close(step)
+    sights.close_children(task, steps, rights)
     if what in {"payload", "result"}:
         found = getattr(task, what)
     else:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from taskqueue import codec, context, masks
 from taskqueue.codec import Arguments
-from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint
+from taskqueue.definitions import PipelineDefinition, StepDefinition, fingerprint, registry
 from taskqueue.engine import statements
 from taskqueue.engine.journal import Entry, Journal
 from taskqueue.engine.outcomes import Failed, Outcome, Succeeded
@@ -24,9 +22,6 @@ SHOWN: Final = 2_000
 
 NOTED: Final = 100
 """Disagreements that are kept of a task."""
-
-COMPARED: Final = 20_000
-"""Characters of each side that a message's diff is made of."""
 
 UNWRITTEN: Final = ("", codec.fingerprint_of(""))
 """What stands for arguments that could not be written."""
@@ -41,6 +36,8 @@ class Call(NamedTuple):
     """The arguments as JSON."""
     arguments: Arguments | None
     """The step's, by which they can be compared as values; None for a pause."""
+    marks: Sequence[masks.Schema]
+    """What tells the secrets in them."""
 
 
 @dataclass
@@ -80,7 +77,7 @@ class Drift:
             written = step.arguments.write(args, kwargs, what="arguments")
         except Exception:  # noqa: BLE001 - validators are author code; a recalled step needs no arguments
             return None
-        return self.compare(key, entry, Call(written, step.arguments))
+        return self.compare(key, entry, Call(written, step.arguments, step.arguments.marks))
 
     def of_pauses(self, pauses: Sequence[context.Pause]) -> Failed | None:
         """The same for what a body waits for, or has waited for."""
@@ -88,7 +85,7 @@ class Drift:
             entry = self.journal.entries.get(each.key)
             if entry is None or entry.is_to_be_called:
                 continue
-            if (failed := self.compare(each.key, entry, Call(each.input, None))) is not None:
+            if (failed := self.compare(each.key, entry, call_of(each))) is not None:
                 return failed
         return None
 
@@ -99,9 +96,7 @@ class Drift:
         self.met[key] = call
         if not self.is_strict or self.is_same(key):
             return None
-        return self.failure(
-            key, difference(key, self.shown(key, self.recorded_input(key)), self.shown(key, call.written))
-        )
+        return self.failure(key, DriftKind.ARGUMENTS)
 
     def is_same(self, key: str) -> bool:
         """Whether the arguments are the same ones after all, written in another order."""
@@ -126,7 +121,7 @@ class Drift:
         drift = codec.write(notes[:NOTED])
         broken = next((note for note in notes if note["kind"] != DriftKind.VERSION), None)
         if self.is_strict and broken is not None and isinstance(outcome, Succeeded):
-            return replace(self.failure(broken["key"] or "", explained(broken)), drift=drift)
+            return replace(self.failure(broken["key"] or "", broken["kind"] or ""), drift=drift)
         return replace(outcome, drift=drift)
 
     def notes(self, unused: Iterable[str]) -> list[dict[str, str | None]]:
@@ -150,20 +145,19 @@ class Drift:
         if self.definition is not None and began_on != self.definition.policies.version:
             yield note_of(DriftKind.VERSION, "", began_on, self.definition.policies.version)
 
-    def failure(self, key: str, message: str) -> Failed:
+    def failure(self, key: str, kind: str) -> Failed:
         """How a strict pipeline's task fails."""
         code = fingerprint(self.definition) if self.definition is not None else ""
-        return Failed(key, DriftError.__name__, codec.printable(message), code=code)
+        return Failed(key, DriftError.__name__, codec.printable(explained(key, kind)), code=code)
 
     def recorded_input(self, key: str) -> str:
         """The recorded arguments of a key."""
         return (self.inputs or {}).get(key) or "null"
 
     def shown(self, key: str, written: str) -> str:
-        """Arguments as they may be written into an error or a note: without their secrets."""
-        takes = self.met[key].arguments if key in self.met else None
-        if takes is not None and takes.has_secrets:
-            written = codec.write(masks.masked(codec.read(written), *takes.marks))
+        """Arguments as they may be noted: without their secrets."""
+        if key in self.met and (marks := self.met[key].marks):
+            written = codec.write(masks.masked(codec.read(written), *marks))
         shown: str = masks.hidden(written, secrets_at(self.journal))
         return shown
 
@@ -174,33 +168,25 @@ class Drift:
             self.inputs = dict(rows)
 
 
+def call_of(pause: context.Pause) -> Call:
+    """What a pause is met with; one that has a step or another pipeline do something is given what that one takes."""
+    marks: Sequence[masks.Schema] = ()
+    if (offspring := pause.offspring) is not None:
+        takes = registry.step(offspring.branch).arguments if offspring.branch else None
+        marks = (takes or registry.get(offspring.pipeline).payload).marks
+    return Call(pause.input, None, marks)
+
+
 def note_of(kind: DriftKind, key: str, recorded: str, now: str | None) -> dict[str, str | None]:
     """A disagreement as it is kept."""
     return {"key": key, "kind": kind, "recorded": recorded[:SHOWN], "now": None if now is None else now[:SHOWN]}
 
 
-def explained(note: dict[str, str | None]) -> str:
-    """A disagreement that is found when the body has ended, as a sentence."""
-    key, recorded = note["key"] or "", note["recorded"] or ""
-    if note["kind"] == DriftKind.ARGUMENTS:
-        return difference(key, recorded, note["now"] or "")
-    return f"The body has ended and never asked for the recorded step {key!r}, which was called with {recorded}"
-
-
-def difference(key: str, recorded: str, now: str) -> str:
-    """The arguments of a call then and now, for people."""
-    lines = difflib.unified_diff(pretty(recorded), pretty(now), "recorded", "now", lineterm="")
-    return "\n".join(
-        [f"Step {key!r} is recorded with other arguments than it is called with now:", *islice(lines, 200)]
-    )
-
-
-def pretty(text: str) -> list[str]:
-    """JSON in lines, with its keys in order."""
-    try:
-        return json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False)[:COMPARED].splitlines()
-    except ValueError:  # it was shortened
-        return text.splitlines()
+def explained(key: str, kind: str) -> str:
+    """A disagreement as a sentence. Without the arguments: whoever may not see them sees the task's error."""
+    if kind == DriftKind.ARGUMENTS:
+        return f"Step {key!r} is recorded with other arguments than it is called with now."
+    return f"The body has ended and never asked for the recorded step {key!r}."
 
 
 def alike(left: Any, right: Any) -> bool:

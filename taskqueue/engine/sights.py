@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from taskqueue import codec, masks
@@ -32,9 +32,15 @@ def cover(task: Task, rights: Rights) -> None:
     attempts = [attempt for step in steps for attempt in step.failed_attempts]
     attempts += task.other_attempts  # type: ignore[attr-defined]  # the same
     cover_rows(task, steps, attempts, rights.sight(task.pipeline_id))
-    for step in steps:
-        if is_closed(step, rights):
-            close(step)
+    close_children(task, steps, rights)
+
+
+def close_children(task: Task, steps: Iterable[Step], rights: Rights) -> None:
+    """Leave nothing of what children of closed pipelines were given and made, nor of what drift says of them."""
+    closed = [step for step in steps if is_closed(step, rights)]
+    for step in closed:
+        close(step)
+    task.drift = without(task.drift, {step.key for step in closed})
 
 
 def is_closed(step: Step, rights: Rights) -> bool:
@@ -65,12 +71,19 @@ def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> 
     """Leave nothing of what the task was given and made, and of what was logged on the way."""
     task.payload = MASK
     task.result = None if task.result is None else MASK
-    task.drift = [note | {"recorded": MASK, "now": note["now"] and MASK} for note in task.drift or []] or None
+    task.drift = without(task.drift, {note["key"] for note in task.drift or []})
     for step in steps:
         close(step)
         step.logs = unsaid(step.logs)
     for attempt in attempts:
         attempt.logs = unsaid(attempt.logs)
+
+
+def without(drift: list[dict[str, Any]] | None, keys: Collection[str]) -> list[dict[str, Any]] | None:
+    """Notes of drift that leave open in what the calls of these keys differ."""
+    return drift and [
+        {**note, "recorded": MASK, "now": note["now"] and MASK} if note["key"] in keys else note for note in drift
+    ]
 
 
 def unsaid(kept: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -95,6 +108,8 @@ def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None
     ]
     for row, name, schemas in values:
         setattr(row, name, masks.hidden(masks.masked(getattr(row, name), *schemas), secrets))
+    told = {step.key for step in steps if known[step.kind, step.name][0] is not UNKNOWN}
+    task.drift = without(task.drift, {note["key"] for note in task.drift or []} - told - {""})
     for row, names in said_in(task, steps, attempts):
         for name in names:
             setattr(row, name, masks.hidden(getattr(row, name), secrets))

@@ -233,12 +233,16 @@ def test_what_a_child_of_a_closed_pipeline_was_given_and_made_is_withheld_in_its
     page = f"/admin/taskqueue/task/{passed_on.pk}"
     places = [f"{page}/download/{what}-{child.pk}/" for what in ("input", "output")]
     assert passed_on.status == "succeeded"
+    note = {"key": child.key, "kind": "arguments", "recorded": '{"number":"a-drifted-number"}', "now": "{}"}
+    Task.objects.filter(pk=passed_on.pk).update(drift=[note, {**note, "key": "", "kind": "version", "recorded": "1"}])
 
     shown = by_token.get(f"/api/tasks/{passed_on.pk}").json()
 
     assert shown["payload"] == {"number": "a-closed-number"}
     assert shown["steps"][0]["input"] == shown["steps"][0]["output"] == "**********"
-    assert "charged a-closed-number" not in in_admin.get(f"{page}/change/").content.decode()
+    assert [note["recorded"] for note in shown["drift"]] == ["**********", "1"]
+    for text in ("charged a-closed-number", "a-drifted-number"):
+        assert text not in in_admin.get(f"{page}/change/").content.decode()
     assert [in_admin.get(place).json() for place in places] == ["**********", "**********"]
 
     PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from taskqueue import Retry, RetryAfter, gather, pipeline, step
+from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step
 from taskqueue.definitions import registry
+from taskqueue.engine import control
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
@@ -154,3 +155,45 @@ def test_the_page_of_a_parallel_step_is_that_of_its_task():
     assert PASSWORD not in answer.content.decode()
     assert (answer.status_code, answer["Location"]) == (302, f"/admin/taskqueue/task/{task.pk}/change/")
     assert viewer.get(answer["Location"]).status_code == 200
+
+
+def test_drift_of_children_and_of_steps_that_are_gone_shows_no_secret():
+    given = ["first-password"]
+
+    @step
+    def forgotten(word: SecretStr) -> None: ...
+
+    @step(retry=Retry.never())
+    def fail() -> None:
+        if given[0].startswith("first"):
+            raise Permanent("later")
+
+    @pipeline("secrets/inner")
+    def inner(password: SecretStr) -> None: ...
+
+    @pipeline("secrets/outer")
+    def outer() -> None:
+        inner(SecretStr(given[0]))
+        if given[0].startswith("first"):
+            forgotten(SecretStr("a-gone-password"))
+        fail()
+
+    task = outer.enqueue()
+    work()
+    work()
+    given[0] = "second-password"
+    control.retry(task.pk)
+    work()
+    del registry._steps[forgotten.definition.place]
+    task.refresh_from_db()
+    assert [(note["key"], note["kind"]) for note in task.drift or []] == [
+        ("secrets/inner", "arguments"),
+        ("forgotten", "unused"),
+    ]
+
+    assert "first-password" not in json.dumps(task.drift)
+    assert "second-password" not in json.dumps(task.drift)
+    viewer, reader = staff("view_task"), staff("view_task", "view_task_payload")
+    for place in (f"/api/tasks/{task.pk}", f"/admin/taskqueue/task/{task.pk}/change/"):
+        assert "-password" not in viewer.get(place).content.decode()
+        assert "a-gone-password" in reader.get(place).content.decode()
