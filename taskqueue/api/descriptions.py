@@ -9,7 +9,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 
-from taskqueue.api import health_serializers, serializers
+from taskqueue.api import health_serializers, pipeline_serializers, serializers
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
 from taskqueue.api.requests import CancelRequest, NoBody, PauseRequest, RetryRequest
@@ -211,10 +211,11 @@ RERUN_TASK: Final[dict[str, Any]] = {
 LIST_PIPELINES: Final[dict[str, Any]] = {
     "operation_id": "listPipelines",
     "summary": "List the pipelines",
-    "description": "All that deployed code has defined, those included whose code is gone but whose tasks are not.",
+    "description": "All that deployed code has defined, those included whose code is gone but whose tasks are not; each "
+    "with its figures.",
     "tags": ["pipelines"],
     "responses": answers(
-        (401, 403, 406, 503), {200: OpenApiResponse(serializers.PipelineList, description="The pipelines.")}
+        (401, 403, 406, 503), {200: OpenApiResponse(pipeline_serializers.PipelineList, description="The pipelines.")}
     ),
 }
 PIPELINE_NAME: Final = OpenApiParameter(
@@ -227,11 +228,12 @@ GET_PIPELINE: Final[dict[str, Any]] = {
     "operation_id": "getPipeline",
     "summary": "What a pipeline takes, does and returns",
     "description": "The JSON schemas of its payload and result, the steps that it is known to call, when the "
-    "clock starts it, and the latest requests that made no task.",
+    "clock starts it, how many tasks it has in hand, how its last day was, and the latest requests that made no task.",
     "tags": ["pipelines"],
     "parameters": [PIPELINE_NAME],
     "responses": answers(
-        (401, 403, 404, 406, 503), {200: OpenApiResponse(serializers.PipelineDetail, description="The pipeline.")}
+        (401, 403, 404, 406, 503),
+        {200: OpenApiResponse(pipeline_serializers.PipelineDetail, description="The pipeline.")},
     ),
 }
 PAUSE_PIPELINE: Final[dict[str, Any]] = {
@@ -242,7 +244,7 @@ PAUSE_PIPELINE: Final[dict[str, Any]] = {
     "parameters": [PIPELINE_NAME],
     "request": body_of(PauseRequest),
     "responses": answers(
-        (*WRITING, 409), {200: OpenApiResponse(serializers.PipelineDetail, description="It is paused.")}
+        (*WRITING, 409), {200: OpenApiResponse(pipeline_serializers.PipelineDetail, description="It is paused.")}
     ),
 }
 RESUME_PIPELINE: Final[dict[str, Any]] = {
@@ -253,7 +255,7 @@ RESUME_PIPELINE: Final[dict[str, Any]] = {
     "parameters": [PIPELINE_NAME],
     "request": body_of(NoBody),
     "responses": answers(
-        (*WRITING, 409), {200: OpenApiResponse(serializers.PipelineDetail, description="It goes on.")}
+        (*WRITING, 409), {200: OpenApiResponse(pipeline_serializers.PipelineDetail, description="It goes on.")}
     ),
 }
 READ_METRICS: Final[dict[str, Any]] = {

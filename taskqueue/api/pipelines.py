@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -10,10 +12,12 @@ from taskqueue.api import descriptions
 from taskqueue.api.access import doer_of, may
 from taskqueue.api.doors import Door, described
 from taskqueue.api.parsing import fitted
+from taskqueue.api.pipeline_serializers import PipelineDetail, PipelineList
 from taskqueue.api.problems import PipelineNotFound
 from taskqueue.api.requests import NoBody, PauseRequest
-from taskqueue.api.serializers import PipelineDetail, PipelineList
 from taskqueue.engine import deeds, queries, skips
+from taskqueue.engine.pipeline_figures import figures_of
+from taskqueue.models import Pipeline
 
 
 class Pipelines(Door):
@@ -24,7 +28,7 @@ class Pipelines(Door):
     @described(descriptions.LIST_PIPELINES)
     def get(self, request: Request) -> Response:
         """List them."""
-        return Response(PipelineList({"pipelines": queries.pipelines()}).data)
+        return Response(PipelineList({"pipelines": with_figures(queries.pipelines())}).data)
 
 
 class PipelinePlace(Door):
@@ -101,4 +105,13 @@ def described_pipeline(request: Request, name: str) -> Response:
         raise PipelineNotFound(f"No pipeline is called {name!r}.")
     sees_skips = may(request, "taskqueue.view_skip")
     pipeline.latest_skips = skips.of_pipeline(pipeline) if sees_skips else []  # type: ignore[attr-defined]  # for its serializer
-    return Response(PipelineDetail(pipeline).data)
+    return Response(PipelineDetail(with_figures([pipeline])[0]).data)
+
+
+def with_figures(pipelines: Iterable[Pipeline]) -> list[Pipeline]:
+    """Pipelines that tell how they do."""
+    found = list(pipelines)
+    figures = figures_of(pipeline.name for pipeline in found)
+    for pipeline in found:
+        pipeline.figures = figures[pipeline.name]  # type: ignore[attr-defined]  # for their serializer
+    return found

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime, timedelta
 
-from tests.api.conftest import problem_of
+import pytest
+from django.db.models import F
+
+from taskqueue.engine import rollups
+from taskqueue.models import Task
+from taskqueue.testing import advance, work
+from tests.api import pipelines
+from tests.api.conftest import enqueue_order, problem_of
 
 
 def test_pipelines_are_listed_by_name_before_they_ever_ran(api):
@@ -34,7 +41,53 @@ def test_a_pipeline_that_does_not_exist_is_not_found(api, name):
     assert problem_of(api.get(f"/api/pipelines/{name}")) == (404, "unknown-pipeline", [])
 
 
-@pytest.mark.parametrize(("path", "queries"), [("/api/pipelines", 2), ("/api/pipelines/demo/task", 3)])
+@pytest.mark.parametrize(("path", "queries"), [("/api/pipelines", 9), ("/api/pipelines/demo/task", 10)])
 def test_a_few_queries_tell_all_pipelines_or_everything_about_one(api, django_assert_num_queries, path, queries):
     with django_assert_num_queries(queries):
         api.get(path)
+
+
+def in_hand(api, path="/api/pipelines/shop/order"):
+    figures = api.get(path).json()["figures"]
+    return {status: figures[status] for status in ("scheduled", "queued", "running", "waiting", "retrying")}
+
+
+def test_a_pipeline_tells_what_it_has_in_hand(api):
+    pipelines.approved.enqueue("A1")
+    work()
+    for number in range(3):
+        enqueue_order(f"A{number}")
+    enqueue_order("later", run_at=datetime.now(UTC) + timedelta(days=1))
+
+    nothing = dict.fromkeys(("scheduled", "queued", "running", "waiting", "retrying"), 0)
+    assert in_hand(api) == {**nothing, "queued": 3, "scheduled": 1}
+    assert in_hand(api, "/api/pipelines/approvals/wait") == {**nothing, "waiting": 1}
+
+
+def test_a_pipeline_tells_how_its_last_day_was(api):
+    for number in range(4):
+        enqueue_order(f"A{number}")
+    pipelines.broken["ship"] = 1
+    work()
+    Task.objects.update(started_at=F("finished_at") - timedelta(seconds=10))
+    advance(minutes=3)
+    while rollups.roll_further():
+        pass
+
+    day = api.get("/api/pipelines/shop/order").json()["figures"]["last_day"]
+
+    assert (day["succeeded"], day["failed"], day["cancelled"]) == (3, 1, 0)
+    assert day["p50_seconds"] == pytest.approx(10, rel=0.2)
+    assert day["p95_seconds"] == pytest.approx(10, rel=0.2)
+
+
+def test_the_list_tells_the_figures_of_each(api):
+    enqueue_order("A1")
+
+    listed = {pipeline["name"]: pipeline["figures"] for pipeline in api.get("/api/pipelines").json()["pipelines"]}
+
+    assert (listed["shop/order"]["queued"], listed["anything"]["queued"]) == (1, 0)
+    assert listed["anything"]["capped"] == []
+    assert listed["anything"]["last_day"] == {
+        "succeeded": 0, "failed": 0, "cancelled": 0, "p50_seconds": None, "p95_seconds": None,
+    }  # fmt: skip
