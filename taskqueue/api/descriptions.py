@@ -26,16 +26,22 @@ REFUSALS: Final = {
     415: "The body is not application/json.",
     422: "The body was read, and does not fit.",
     429: "The token has made all the requests that it may for now. `Retry-After` tells the seconds to wait.",
+    500: "An error that nobody foresaw; it has been recorded.",
     503: "The database does not answer, or what was asked for is missing.",
 }
-READING: Final = (400, 401, 403, 404, 406, 429, 503)
-WRITING: Final = (400, 401, 403, 404, 406, 413, 415, 422, 429, 503)
+READING: Final = (400, 401, 403, 404, 406, 503)
+WRITING: Final = (400, 401, 403, 404, 406, 413, 415, 422, 503)
 
 
 def answers(statuses: tuple[int, ...], given: Mapping[Any, OpenApiResponse]) -> dict[Any, Any]:
-    """A door's answers: those of success, and a problem for each of these statuses."""
+    """A door's answers: those of success, and a problem for each of these statuses.
+
+    Whoever asks who calls counts the calls of a token too, so 429 goes with 401; 500 goes with everything.
+    """
+    told = {*statuses, 500, *({429} if 401 in statuses else ())}
     problems = {
-        (status, MEDIA_TYPE): OpenApiResponse(serializers.Problem, description=REFUSALS[status]) for status in statuses
+        (status, MEDIA_TYPE): OpenApiResponse(serializers.Problem, description=REFUSALS[status])
+        for status in sorted(told)
     }
     return {**given, **problems}
 
@@ -211,8 +217,8 @@ RERUN_TASK: Final[dict[str, Any]] = {
 LIST_PIPELINES: Final[dict[str, Any]] = {
     "operation_id": "listPipelines",
     "summary": "List the pipelines",
-    "description": "All that deployed code has defined, those included whose code is gone but whose tasks are not; each "
-    "with its figures.",
+    "description": "All that deployed code has defined, those included whose code is gone and whose tasks are not. "
+    "Each with its figures.",
     "tags": ["pipelines"],
     "responses": answers(
         (401, 403, 406, 503), {200: OpenApiResponse(pipeline_serializers.PipelineList, description="The pipelines.")}
@@ -265,7 +271,7 @@ READ_METRICS: Final[dict[str, Any]] = {
     "gives the same answer.",
     "tags": ["metrics"],
     "responses": answers(
-        (401, 403, 429, 503), {(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, description="The metrics.")}
+        (401, 403, 503), {(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, description="The metrics.")}
     ),
 }
 HEALTH_LIVE: Final[dict[str, Any]] = {

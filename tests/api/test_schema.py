@@ -87,6 +87,15 @@ def test_every_refusal_is_described_as_a_problem(schema):
                     assert int(status) in STATUSES.values()
 
 
+def test_every_door_that_counts_calls_says_what_one_too_many_is_answered(schema):
+    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+    counted = {operation["operationId"] for operation in operations if "401" in operation["responses"]}
+
+    assert {operation["operationId"] for operation in operations if "429" in operation["responses"]} == counted
+    assert {operation["operationId"] for operation in operations} - counted == {"isLive", "isReady"}
+    assert all("500" in operation["responses"] for operation in operations)
+
+
 def test_every_operation_and_answer_is_described(schema):
     operations = [operation for path in schema["paths"].values() for operation in path.values()]
 
