@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import columns, covered, formats, operated, step_reads
+from taskqueue.admin import columns, covered, formats, step_reads
 from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_rows import Record, StepRow, rows_of
@@ -25,7 +25,7 @@ from taskqueue.engine.reasons import Holder
 from taskqueue.engine.rights import Rights
 from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Operation, PipelineStep, Task
+from taskqueue.models import PipelineStep, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus
 
 RERUNS_SHOWN = 10
@@ -91,8 +91,6 @@ class TaskPage:
     """Whether nothing of it is masked, so that it can be edited."""
     result: Excerpt | None
     drift: list[DriftRow] = field(default_factory=list)
-    operations: list[tuple[datetime, Operation]] = field(default_factory=list)
-    """What was done to it together with others, and when."""
     reruns: list[UUID] = field(default_factory=list)
     children: list[UUID] = field(default_factory=list)
     history: list[LogEntry] = field(default_factory=list)
@@ -140,7 +138,6 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
     """
     task = read(task_id)
     now: datetime = task.seen_at
-    history = history_of(task_id)
     record = record_of(task, now, show_all=show_all)
     shows_payload = covered.cover(record, rights)
     rows = rows_of(record)
@@ -164,10 +161,9 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
         shows_payload=shows_payload,
         result=excerpt_of(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
         drift=drift_of(task),
-        operations=operated.operations_on(task, history),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
         children=list(task.children.filter(branch="").order_by("pk").values_list("pk", flat=True)[:CHILDREN_SHOWN]),
-        history=history,
+        history=history_of(task_id),
     )
 
 

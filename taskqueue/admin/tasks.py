@@ -18,6 +18,7 @@ from taskqueue.admin.bulk import BulkActions
 from taskqueue.admin.buttons import Rights, buttons_of, neighbours_of, why_no_retry_from
 from taskqueue.admin.exports import Exports
 from taskqueue.admin.facts import deeds_of, facts_of, shared_deeds_of
+from taskqueue.admin.operated import operations_on
 from taskqueue.admin.pages import framed, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.task_doors import TaskDoors
@@ -152,7 +153,7 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         title = f"{page.task.pipeline_id} {page.task.key}".strip()
         context = {
             **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),
-            "operated": shared_deeds_of(page.operations, page.now, request),
+            "operated": shared_deeds_of(operations_on(page.task, page.history), page.now, request),
             "show_all": show_all,
             **(extra_context or {}),
         }
