@@ -47,7 +47,7 @@ def facts_of(page: TaskPage) -> list[Fact]:
 
 def identity(task: Task) -> Iterator[Fact]:
     """What it is called."""
-    yield Fact("Id", format_html('<span class="tq-whole-id">{}</span>', task.pk), is_wide=True)
+    yield Fact("Id", format_html('<span class="tq-whole-id">{}</span> {}', task.pk, markup.copy(task.pk)), is_wide=True)
     if task.subject:
         yield Fact("About", task.subject, is_wide=True)
     if task.labels:

@@ -86,6 +86,13 @@ def dated(word: str, when: datetime, now: datetime) -> SafeString:
     return format_html("{} {}", word, moment(when, now))
 
 
+def copy(text: object) -> SafeString:
+    """A button that copies a text, where the browser can."""
+    return format_html(
+        '<button type="button" class="tq-copy" data-copy="{}" aria-label="Copy {}">Copy</button>', text, text
+    )
+
+
 def preformatted(value: object) -> SafeString:
     """A JSON value laid out for reading."""
     return format_html('<pre class="tq-code" tabindex="0">{}</pre>', formats.excerpt(value).text)

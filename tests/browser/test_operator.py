@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.models import Task
+from taskqueue.models import Step, Task
 from tests.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
@@ -162,3 +163,28 @@ def test_every_page_fits_its_window_without_a_complaint(operator: Page, failed, 
     ):  # fmt: skip
         operator.goto(address)
         assert operator.evaluate("document.documentElement.scrollWidth") <= width, address
+
+
+def test_copies_an_id_and_an_output(operator: Page, context: BrowserContext, base_url: str, failed: Task):
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=base_url)
+    operator.goto(f"/admin/taskqueue/task/{failed.pk}/change/")
+
+    button = operator.get_by_role("button", name=f"Copy {failed.pk}")
+    button.focus()
+    operator.keyboard.press("Enter")
+    expect(button).to_have_text("Copied")
+    assert operator.evaluate("navigator.clipboard.readText()") == str(failed.pk)
+    expect(operator.locator("[aria-live=polite]")).to_have_text("Copied")
+
+    operator.locator("#step-1 > summary").click()
+    operator.locator("#step-1-output").get_by_role("button", name="Copy this JSON").click()
+    expect(operator.locator("#step-1-output .tq-copy")).to_have_text("Copied")
+    assert json.loads(operator.evaluate("navigator.clipboard.readText()")) == Step.objects.earliest("pk").output
+
+
+def test_where_nothing_can_be_copied_no_button_offers_it(operator: Page, failed: Task):
+    operator.add_init_script("Object.defineProperty(Navigator.prototype, 'clipboard', {get: () => undefined})")
+    operator.goto(f"/admin/taskqueue/task/{failed.pk}/change/")
+
+    expect(operator.locator(".tq-copy").first).to_be_attached()
+    expect(operator.locator(".tq-copy").first).to_be_hidden()

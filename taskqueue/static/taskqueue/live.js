@@ -180,6 +180,20 @@
     addEventListener("hashchange", openTarget);
   }
 
+  /* A button copies what its data-copy says, or else the text that it stands beside. Without a clipboard there is none. */
+  async function copy(button) {
+    await navigator.clipboard.writeText(button.dataset.copy || one("pre", button.parentElement).textContent);
+    button.textContent = voice.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  }
+  if (navigator.clipboard) {
+    document.documentElement.classList.add("tq-can-copy");
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-copy]");
+      if (button) copy(button).catch(() => { button.textContent = "Not copied"; });
+    });
+  }
+
   /* #step-2 opens and shows what it names. */
   function openTarget() {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
