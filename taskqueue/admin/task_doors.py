@@ -50,11 +50,10 @@ class TaskDoors:
         text = stored(object_id, what, Rights(request.user))
         if text is None:
             return HttpResponseNotFound("There is nothing of that name.")
-        return HttpResponse(
-            text,
-            content_type="application/json",
-            headers={"Content-Disposition": f'attachment; filename="task-{object_id}-{what}.json"'},
-        )
+        # Not as the address writes the id, which may have signs in it that no header can hold.
+        name = f"task-{UUID(object_id)}-{what}.json"
+        disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return HttpResponse(text, content_type="application/json", headers=disposition)
 
     def edit_view(self: Any, request: HttpRequest, object_id: str) -> HttpResponse:
         """The form for a rerun with another payload; on a mistake it comes back with everything that was typed."""

@@ -151,6 +151,17 @@ def test_a_large_output_is_cut_with_a_way_to_all_of_it(viewer, ended):
     assert viewer.get(address).content.decode().endswith('END"')
 
 
+@pytest.mark.parametrize("written", ["{id}%0D", "%0A{id}", "{{{id}}}", "{ID}", "urn:uuid:{id}"])
+def test_a_download_is_named_by_the_id_however_the_address_writes_it(viewer, ended, written):
+    # Without its leading zero there is room for a sign that the number is read without.
+    names = {"id": ended.pk.hex.removeprefix("0"), "ID": str(ended.pk).upper()}
+    response = viewer.get(f"/admin/taskqueue/task/{written.format(**names)}/download/payload/")
+
+    assert response.status_code in {200, 404}
+    if response.status_code == 200:
+        assert response["Content-Disposition"] == f'attachment; filename="task-{ended.pk}-payload.json"'
+
+
 def test_a_download_needs_the_right_to_view_and_gives_nothing_else(viewer, stranger, client, ended, queued):
     step = Step.objects.get(task=ended, key="validate")
 
