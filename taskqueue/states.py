@@ -122,6 +122,9 @@ class AttemptOutcome(StrEnum):
 ENDED: Final = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED)
 """A task in one of these holds still until a person asks for more."""
 
+TOLD_AS: Final = {TaskStatus.SUCCEEDED: "completed", TaskStatus.FAILED: "failed", TaskStatus.CANCELLED: "cancelled"}
+"""What the name of the event that tells an end has behind that of the pipeline."""
+
 ON_A_TIMER: Final = (TaskStatus.SCHEDULED, TaskStatus.WAITING, TaskStatus.RETRYING)
 """A task in one of these becomes queued when its time comes."""
 

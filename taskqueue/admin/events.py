@@ -17,7 +17,8 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, markup
 from taskqueue.admin.event_form import NEEDS, EventSending
 from taskqueue.admin.readonly import ReadOnlyAdmin
-from taskqueue.engine import events, queries
+from taskqueue.engine import events, queries, sights
+from taskqueue.engine.rights import Rights
 from taskqueue.engine.selections import HEX
 from taskqueue.models import Event, Skip, Task, Wait
 
@@ -76,6 +77,7 @@ class EventAdmin(EventSending, ReadOnlyAdmin[Event]):
         found: Any = super().get_object(request, object_id, from_field)
         if found is not None:
             events.tell_effects(found, most=SHOWN)
+            sights.cover_event(found, Rights(request.user))
         return found  # type: ignore[no-any-return]
 
     @admin.display(description="Id")

@@ -12,14 +12,14 @@ from rest_framework.response import Response
 
 from taskqueue import errors
 from taskqueue.api import event_descriptions as descriptions
-from taskqueue.api.access import doer_of, may
+from taskqueue.api.access import doer_of, may, rights_of
 from taskqueue.api.doors import Door, described
 from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
 from taskqueue.api.listing import page_of_events
 from taskqueue.api.parameters import EventQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import EventSubmission
-from taskqueue.engine import deeds, events
+from taskqueue.engine import deeds, events, sights
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
@@ -44,7 +44,11 @@ class Events(Door):
     def get(self, request: Request) -> Response:
         """List events."""
         query: EventQuery = EventQuery.of(request.query_params)
-        return Response(EventPage(page_of_events(query)).data)
+        page, rights = page_of_events(query), rights_of(request)
+        rights.know_all()
+        for event in page.rows:
+            sights.cover_event(event, rights)
+        return Response(EventPage(page).data)
 
 
 class EventPlace(Door):
@@ -55,4 +59,6 @@ class EventPlace(Door):
     @described(descriptions.GET_EVENT)
     def get(self, request: Request, event_id: UUID) -> Response:
         """What it said and what came of it."""
-        return Response(EventDetail(events.find(event_id)).data)
+        event = events.find(event_id)
+        sights.cover_event(event, rights_of(request))
+        return Response(EventDetail(event).data)

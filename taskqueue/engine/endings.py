@@ -6,14 +6,12 @@ from typing import Any
 
 from taskqueue import codec
 from taskqueue.definitions import PipelineDefinition, registry
-from taskqueue.engine import statements
+from taskqueue.engine import sights, statements
 from taskqueue.engine.intake import Options, insert
 from taskqueue.errors import TooLarge, UnknownPipeline
 from taskqueue.ids import uuid7
 from taskqueue.models import Task
-from taskqueue.states import TaskStatus
-
-EVENTS = {TaskStatus.SUCCEEDED: "completed", TaskStatus.FAILED: "failed", TaskStatus.CANCELLED: "cancelled"}
+from taskqueue.states import TOLD_AS, TaskStatus
 
 
 def follow(task: Task) -> None:
@@ -25,7 +23,7 @@ def follow(task: Task) -> None:
     handler = definition.handlers.get(task.status)
     if handler is not None:
         handle(handler, task)
-    name = f"{definition.name}.{EVENTS[TaskStatus(task.status)]}"
+    name = f"{definition.name}.{TOLD_AS[TaskStatus(task.status)]}"
     if definition.policies.announce or registry.mentions(name):
         announce(name, task)
 
@@ -41,7 +39,8 @@ def handle(handler: PipelineDefinition, task: Task) -> None:
 
 
 def announce(name: str, task: Task) -> None:
-    """Write the event that says so; a sweep routes it."""
+    """Write the event that says so, without secrets: it is there to be looked at. A sweep routes it."""
+    task = sights.without_secrets(task)
     data: dict[str, Any] = {"task": str(task.pk), "pipeline": task.pipeline_id, "payload": task.payload}
     data["labels"] = task.labels
     if task.status == TaskStatus.SUCCEEDED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from taskqueue import codec, masks
@@ -11,8 +12,8 @@ from taskqueue.engine import statements
 from taskqueue.engine.rights import Rights, Sight
 from taskqueue.errors import TaskqueueError
 from taskqueue.masks import MASK, Schema
-from taskqueue.models import Attempt, Pipeline, Step, Task
-from taskqueue.states import StepKind
+from taskqueue.models import Attempt, Event, Pipeline, Step, Task
+from taskqueue.states import TOLD_AS, StepKind
 
 if TYPE_CHECKING:
     from taskqueue.engine.claims import Lease
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 Schemas = tuple[Sequence[Schema], Sequence[Schema]]
 """What tells the secrets of something that was given, and of what came of it."""
 
+TOLD: Final = ("payload", "result", "error")
+"""Of what a task was given and made, what the event of its end says."""
 UNKNOWN: Final[Sequence[Schema]] = (masks.ALL_SECRET,)
 CALLED: Final = (StepKind.STEP, StepKind.BRANCH)
 """What is given arguments by a body. What is said of sleeps and events is there to be looked at."""
@@ -65,6 +68,24 @@ def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], s
 def cover_stand_in(task: Task, *, key: str) -> None:
     """Change a task that stands in for a request with this key to what somebody may know who sees no tasks."""
     task.key, task.labels, task.error, task.progress_note, task.rerun_of_id = key, {}, None, "", None
+
+
+def without_secrets(task: Task) -> Task:
+    """A copy of a task, to be told of, in which its secrets are masked for everybody."""
+    told = copy(task)
+    mask(told, [], [])
+    return told
+
+
+def cover_event(event: Event, rights: Rights) -> None:
+    """Change an event that tells the end of a task to what its viewer may see of that task. It must not be saved."""
+    pipeline, _dot, ending = event.name.rpartition(".")
+    data = event.data
+    if ending not in TOLD_AS.values() or not isinstance(data, dict) or data.get("pipeline") != pipeline:
+        return
+    told = Task(pipeline_id=pipeline, **{name: data.get(name) for name in TOLD})
+    cover_rows(told, [], [], rights.sight(pipeline))
+    event.data = {**data, **{name: getattr(told, name) for name in TOLD if name in data}}
 
 
 def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:

@@ -252,6 +252,23 @@ def test_what_a_child_of_a_closed_pipeline_was_given_and_made_is_withheld_in_its
     assert in_admin.get(places[0]).json()["number"] == "a-closed-number"
 
 
+def test_the_event_of_an_end_tells_nothing_of_a_closed_pipelines_task(dana, by_token, in_admin):
+    dana.user_permissions.add(Permission.objects.get(codename="view_event"))
+    right = named(user=dana)
+    told = {"task": "1", "pipeline": "shop/order", "payload": {"number": "A-77777"}, "result": "made of A-77777"}
+    event = Event.objects.create(name="shop/order.completed", data=told)
+    page = f"/admin/taskqueue/event/{event.pk}/change/"
+
+    for shown in (by_token.get("/api/events").json()["events"][0], by_token.get(f"/api/events/{event.pk}").json()):
+        assert shown["data"] == {**told, "payload": "**********", "result": "**********"}
+    assert "A-77777" not in in_admin.get(page).content.decode()
+
+    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+
+    assert by_token.get(f"/api/events/{event.pk}").json()["data"] == told
+    assert "A-77777" in in_admin.get(page).content.decode()
+
+
 def test_lists_and_status_hold_nothing_that_could_be_withheld(by_token, succeeded):
     named()
 

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 
-from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step
+from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step, wait_for
 from taskqueue.definitions import registry
 from taskqueue.engine import control
 from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.models import Attempt, Step, Task
+from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
 from tests.engine.test_secrets import CARD, PASSWORD, Login, logger, staff
 from tests.registries import own_registry
@@ -197,3 +198,60 @@ def test_drift_of_children_and_of_steps_that_are_gone_shows_no_secret():
     for place in (f"/api/tasks/{task.pk}", f"/admin/taskqueue/task/{task.pk}/change/"):
         assert "-password" not in viewer.get(place).content.decode()
         assert "a-gone-password" in reader.get(place).content.decode()
+
+
+def bank(word: str, *, announce: bool = True) -> Any:
+    """A pipeline that tells of its ends, and repeats a secret in its result."""
+
+    @pipeline("secrets/bank", announce=announce, retry=Retry.never())
+    def deposit(login: Login) -> dict[str, str]:
+        if login.fail:
+            raise Permanent(f"declined: {login.card}")
+        return {"user": login.user, "said": f"{word} {login.card}"}
+
+    return deposit
+
+
+@pytest.mark.parametrize("fail", ["", "yes"])
+def test_the_event_of_an_end_is_written_without_secrets(fail):
+    @pipeline("secrets/listens", on=["secrets/bank.completed", "secrets/bank.failed"])
+    def listens(task: str, pipeline: str, payload: Any, labels: Any, result: Any = None, error: Any = None) -> Any:
+        return [payload, result, error]
+
+    @pipeline("secrets/waits")
+    def waits() -> Any:
+        return wait_for("secrets/bank.failed" if fail else "secrets/bank.completed", timeout=timedelta(hours=1))
+
+    mirror_pipelines()
+    waiting = waits.enqueue()
+    work()
+    bank("took").enqueue(Login(user="dana", password=SecretStr(PASSWORD), fail=fail))
+    work()
+    work()
+
+    event = Event.objects.get()
+    assert event.data["payload"] == {"user": "dana", "password": "**********", "card": "**********", "fail": fail}
+    waiting.refresh_from_db()
+    told = Task.objects.get(pipeline="secrets/listens")
+    assert waiting.status == told.status == "succeeded"
+    for written in map(json.dumps, (event.data, waiting.result, told.payload, told.result)):
+        assert ("declined: **********" if fail else "took **********") in written
+        assert PASSWORD not in written
+        assert CARD not in written
+
+
+def test_an_event_that_was_written_before_shows_no_secret_of_the_task_that_ended():
+    bank("took", announce=False)
+    mirror_pipelines()
+    payload = {"user": "dana", "password": PASSWORD, "card": CARD, "fail": ""}
+    told = {"task": str(uuid4()), "pipeline": "secrets/bank", "payload": payload, "labels": {}}
+    event = Event.objects.create(name="secrets/bank.completed", data={**told, "result": {"said": f"took {CARD}"}})
+    viewer, reader = staff("view_event"), staff("view_event", "view_task_payload")
+
+    for place in ("/api/events", f"/api/events/{event.pk}", f"/admin/taskqueue/event/{event.pk}/change/"):
+        assert "took **********" in viewer.get(place).content.decode(), place
+        assert PASSWORD not in viewer.get(place).content.decode(), place
+        assert CARD not in viewer.get(place).content.decode(), place
+        assert PASSWORD in reader.get(place).content.decode(), place
+    somebodys = Event.objects.create(name="secrets/else.completed", data=told)
+    assert viewer.get(f"/api/events/{somebodys.pk}").json()["data"] == told
