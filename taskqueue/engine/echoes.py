@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, transaction
 
+from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.endings import follow
@@ -78,7 +79,8 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
 
 def tell_parent(task: UUID, parent: UUID, *, branch: str) -> None:
     """Write into the parent's record what came of its step, and let the parent go on if that was the last one."""
-    resolved = statements.fetch(statements.RESOLVE_PARENT, {"task": task})
+    limit = settings().TASK_OUTPUT_MAX_BYTES
+    resolved = statements.fetch(statements.RESOLVE_PARENT, {"task": task, "limit": limit})
     ready = False
     if branch:
         statements.fetch(statements.MOVE_ATTEMPTS, {"task": task})

@@ -193,7 +193,7 @@ class Execution:
             return Recalled(recall(step, key, entry))
         if entry is not None and entry.status == StepStatus.FAILED:
             raise recalled_failure(key, entry)
-        if (under_way := under_way_elsewhere(key, self.journal.entries)) is not None:
+        if (under_way := under_way_elsewhere(key, self.journal)) is not None:
             raise self._suspend(under_way)
         if self.stopping() or self.journal.is_paused:
             raise self._suspend(PutBack())
@@ -214,7 +214,8 @@ class Execution:
             raise self._suspend(drifted)
         if any(entry is None or entry.is_to_be_called or entry.status == StepStatus.WAITING for entry in entries):
             family.check_depth(self.lease, asked)
-            raise self._suspend(Paused(tuple(asked)))
+            self.journal.check_room(asked)
+            raise self._suspend(Paused(tuple(asked), self.journal.output_bytes))
         return [
             context.Recorded(each.key, entry.output, entry.error)
             for each, entry in zip(asked, entries, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, LiteralString
@@ -13,6 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from taskqueue import codec
+from taskqueue.conf import settings
+from taskqueue.context import Pause
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.events import route_now
@@ -156,6 +158,20 @@ class Journal:
         """
         if self.lost is not None:
             raise self.lost
+
+    def check_room(self, pauses: Sequence[Pause]) -> None:
+        """See that the outputs do not pass their limit before one more event is added to them.
+
+        What an event brings is known only when it has come, and it is small beside the limit.
+
+        Raises:
+            TooLarge: they do, by the events that came so far.
+        """
+        limit = settings().TASK_OUTPUT_MAX_BYTES
+        for pause in pauses:
+            if pause.awaited:
+                what = f"The sum of this task's outputs before step {pause.key!r}"
+                codec.within("", used=self.output_bytes, limit=limit, what=what, setting="TASK_OUTPUT_MAX_BYTES")
 
     def refuse_open_transaction(self, complaint: str) -> None:
         """See that author code holds no transaction open: a checkpoint in it would not be committed.

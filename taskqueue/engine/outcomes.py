@@ -71,6 +71,8 @@ class Paused:
     """The body waits for times, events or other tasks; it goes on when none of them is open any more."""
 
     pauses: tuple[Pause, ...]
+    output_bytes: int = 0
+    """The sum of the task's outputs so far."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ def pause(lease: Lease, paused: Paused) -> None:
             waits.register(lease, each)
         family.make(lease, [each for each in paused.pauses if each.key in new])
         keys = [each.key for each in paused.pauses]
-        statements.fetch(statements.SET_WAITING, {"task": lease.task, "keys": keys})
+        values = {"task": lease.task, "keys": keys, "output_bytes": paused.output_bytes}
+        statements.fetch(statements.SET_WAITING, values)
         family.forget(lease.task)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from taskqueue.context import Pause
 from taskqueue.definitions import KEY_MAX_LENGTH, StepDefinition
-from taskqueue.engine.journal import Entry
+from taskqueue.engine.journal import Entry, Journal
 from taskqueue.engine.outcomes import Paused
 from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
 from taskqueue.states import StepKind, StepStatus
@@ -34,7 +33,7 @@ def recall(step: StepDefinition, key: str, entry: Entry) -> Any:
         raise OutputChanged(f"The recorded output of step {key!r} no longer fits its annotation: {error}") from error
 
 
-def under_way_elsewhere(key: str, entries: Mapping[str, Entry]) -> Paused | None:
+def under_way_elsewhere(key: str, journal: Journal) -> Paused | None:
     """What a plain call has to wait for when the body made it a parallel one before; None when it can be made.
 
     The other open ones are kept too: the body may call them next, and a second call of what runs already would have its
@@ -42,12 +41,13 @@ def under_way_elsewhere(key: str, entries: Mapping[str, Entry]) -> Paused | None
     """
     found = {
         each: entry.kind
-        for each, entry in entries.items()
+        for each, entry in journal.entries.items()
         if entry.status == StepStatus.WAITING and entry.kind in (StepKind.BRANCH, StepKind.CHILD)
     }
     if key not in found:
         return None
-    return Paused(tuple(Pause(kind=StepKind(kind), name=each, key=each) for each, kind in found.items()))
+    pauses = tuple(Pause(kind=StepKind(kind), name=each, key=each) for each, kind in found.items())
+    return Paused(pauses, journal.output_bytes)
 
 
 def checked_key(key: str) -> str:

@@ -129,6 +129,9 @@ class Task(models.Model):
         db_default="",
         help_text="The rate or limit that a waiting task waits for, if any.",
     )
+    output_bytes = models.BigIntegerField(
+        default=0, db_default=0, help_text="The sum of its steps' outputs, kept while it waits for other tasks."
+    )
     step_lane = models.GeneratedField(
         expression=Case(When(~Q(waits_at=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline"))),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),

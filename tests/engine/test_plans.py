@@ -7,10 +7,12 @@ import json
 import psycopg
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from taskqueue.engine import statements
 from taskqueue.engine.claims import Claimant
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import forget_statistics
 
@@ -107,3 +109,26 @@ def test_promoting_reads_only_what_is_due(worker):
 
     assert "taskqueue_task_timer" in {node.get("Index Name") for node in tree}
     assert not walked(tree)
+
+
+STEPS = """
+INSERT INTO taskqueue_step (task_id, key, name, kind, status, failures, input_hash, started_at, finished_at)
+SELECT %s, 'step ' || number, 'step', 'branch', 'waiting', 0, '', now(), now() FROM generate_series(1, 5000) AS number
+"""
+
+
+def test_the_end_of_a_branch_reads_no_more_than_its_own_step_of_its_parents(worker):
+    pipeline = {"pipeline_id": "engine/one-step", "payload": {}}
+    parent = Task.objects.create(**pipeline, status="waiting")
+    made = {"parent": parent, "parent_key": "step 7", "branch": "step", "result": 1}
+    branch = Task.objects.create(**pipeline, **made, status="succeeded", finished_at=Now())
+    with connection.cursor() as cursor:
+        cursor.execute(STEPS, [parent.pk])
+    Step.objects.filter(task=parent, key="step 7").update(child=branch)
+
+    tree = explain(statements.RESOLVE_PARENT, {"task": branch.pk, "limit": 1_000_000})
+
+    assert not walked(tree)
+    read = [node for node in tree if node.get("Relation Name") in {"taskqueue_task", "taskqueue_step"}]
+    assert max(node["Actual Rows"] * node["Actual Loops"] for node in read) == 1
+    assert Step.objects.get(task=parent, key="step 7").output == 1

@@ -155,36 +155,57 @@ SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND echo_at IS NOT NULL 
 """
 LOCK_FREE_UNTOLD: Final = f"{LOCK_UNTOLD} SKIP LOCKED"
 
-# Under the locks of the parent and of the task that has ended.
+# Under the locks of the parent and of the task that has ended. The parent's outputs are counted in its row: to sum them
+# up at the end of each of ten thousand branches would be to read a hundred million steps. The count begins anew at each
+# pause, so that it cannot go astray. The sentence is that of `errors.TooLarge`.
 RESOLVE_PARENT: Final = """
-UPDATE taskqueue_step step
-SET status = CASE WHEN ended.status = 'succeeded' THEN 'succeeded' ELSE 'failed' END,
-    output = CASE WHEN ended.status = 'succeeded' THEN ended.result END,
-    error = CASE
-        WHEN ended.status = 'succeeded' THEN NULL
-        WHEN ended.branch <> '' AND ended.error IS NOT NULL THEN jsonb_build_object(
-            'type', ended.error ->> 'type', 'message', ended.error ->> 'message'
-        )
-        WHEN ended.status = 'cancelled' THEN jsonb_build_object(
-            'type', 'ChildCancelled',
-            'message', format('Child task %%s was cancelled. %%s', ended.id, ended.cancel_reason)
-        )
-        ELSE jsonb_build_object(
-            'type', ended.error ->> 'type',
-            'message', format('Child task %%s failed: %%s', ended.id, ended.error ->> 'message')
-        )
-    END,
-    child_id = CASE WHEN ended.branch = '' THEN step.child_id END, until = NULL,
-    logs = (
-        SELECT done.logs FROM taskqueue_step done
-        WHERE ended.branch <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
-    ),
-    started_at = CASE WHEN ended.branch = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at) END,
-    finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
-FROM taskqueue_task ended
-WHERE ended.id = %(task)s::uuid AND step.task_id = ended.parent_id AND step.key = ended.parent_key
-    AND step.child_id = ended.id AND step.status = 'waiting'
-RETURNING step.id
+WITH told AS MATERIALIZED (
+    SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
+    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = task.parent_id
+    WHERE task.id = %(task)s::uuid
+), resolved AS (
+    UPDATE taskqueue_step step
+    SET status = CASE WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint
+            THEN 'succeeded' ELSE 'failed' END,
+        output = CASE WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint THEN ended.result END,
+        error = CASE
+            WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint THEN NULL
+            WHEN ended.status = 'succeeded' THEN jsonb_build_object('type', 'TooLarge', 'message', format(
+                'The sum of this task''s outputs, with that of step ''%%s'', is %%s bytes; the limit is %%s '
+                    '(setting TASK_OUTPUT_MAX_BYTES).',
+                step.key, to_char(used + bytes, 'FM999,999,999,999,999'),
+                to_char(%(limit)s::bigint, 'FM999,999,999,999,999')
+            ))
+            WHEN ended.branch <> '' AND ended.error IS NOT NULL THEN jsonb_build_object(
+                'type', ended.error ->> 'type', 'message', ended.error ->> 'message'
+            )
+            WHEN ended.status = 'cancelled' THEN jsonb_build_object(
+                'type', 'ChildCancelled',
+                'message', format('Child task %%s was cancelled. %%s', ended.id, ended.cancel_reason)
+            )
+            ELSE jsonb_build_object(
+                'type', ended.error ->> 'type',
+                'message', format('Child task %%s failed: %%s', ended.id, ended.error ->> 'message')
+            )
+        END,
+        child_id = CASE WHEN ended.branch = '' THEN step.child_id END, until = NULL,
+        logs = (
+            SELECT done.logs FROM taskqueue_step done
+            WHERE ended.branch <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
+        ),
+        started_at = CASE
+            WHEN ended.branch = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
+        END,
+        finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
+    FROM taskqueue_task ended JOIN told USING (id)
+    WHERE ended.id = %(task)s::uuid AND step.task_id = ended.parent_id AND step.key = ended.parent_key
+        AND step.child_id = ended.id AND step.status = 'waiting'
+    RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN told.bytes END AS added
+), counted AS (
+    UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
+    FROM resolved WHERE parent.id = resolved.task_id AND resolved.added IS NOT NULL
+)
+SELECT id FROM resolved
 """
 
 # What the task was given whose step this is.

@@ -48,6 +48,7 @@ WITH forgotten AS (
 )
 UPDATE taskqueue_task task
 SET status = CASE WHEN open.is_over THEN 'queued' ELSE 'waiting' END, waits_at = '',
+    output_bytes = %(output_bytes)s::bigint,
     due_at = CASE WHEN open.is_over THEN statement_timestamp() ELSE open.until END,
     sort_at = CASE WHEN open.is_over THEN statement_timestamp() ELSE open.until END
         - make_interval(secs => task.priority)
