@@ -10,6 +10,8 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue import Rate, Retry, RetryAfter, pipeline, step
+from taskqueue.engine import control
+from taskqueue.engine.outcomes import PutBack
 from taskqueue.engine.queries import status_of
 from taskqueue.models import Attempt, RateUse, Step, Task
 from taskqueue.models import Rate as RateRow
@@ -224,6 +226,28 @@ def test_retry_after_holds_the_rate_for_all_who_use_it():
     advance(seconds=60)
     work()
     assert {reload(task).status for task in (told, other)} == {"succeeded"}
+
+
+@step(rate="test/minutely", retry=Retry.never())
+def told_too_late() -> None:
+    control.cancel(Task.objects.get(pipeline="rates/told-too-late").pk)
+    raise RetryAfter(timedelta(hours=1), "429")
+
+
+@pipeline("rates/told-too-late")
+def told_late() -> None:
+    told_too_late()
+
+
+def test_a_worker_that_lost_its_lease_holds_nobody():
+    told_late.enqueue()
+    assert work() == [PutBack()]
+
+    assert RateUse.objects.get().held_until is None
+    task = one_shares.enqueue(2)
+    advance(minutes=1)
+    work()
+    assert reload(task).status == "succeeded"
 
 
 def test_retry_after_that_holds_nobody_else():

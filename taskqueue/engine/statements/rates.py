@@ -176,10 +176,11 @@ SELECT turn.allowed_at, statement_timestamp() FROM turn WHERE turn.allowed_at <=
 """
 
 # In the middle of a step: the longest hold counts.
-HOLD_RATE: Final = """
+HOLD_RATE: Final = f"""
+WITH {HELD}
 INSERT INTO taskqueue_rateuse AS used (rate_id, key, arrival_at, admitted, held_until, hold_reason)
 SELECT rate.name, %(use)s::text, statement_timestamp(), 0, statement_timestamp() + %(delay)s::interval, %(reason)s::text
-FROM taskqueue_rate rate WHERE rate.name = %(rate)s::text
+FROM taskqueue_rate rate CROSS JOIN held WHERE rate.name = %(rate)s::text
 ON CONFLICT (rate_id, key) DO UPDATE
 SET held_until = EXCLUDED.held_until, hold_reason = EXCLUDED.hold_reason
 WHERE used.held_until IS NULL OR used.held_until < EXCLUDED.held_until
