@@ -74,6 +74,10 @@ class SkipKind(StrEnum):
     """A tick of the clock came while the pipeline was paused."""
     INVALID = "invalid"
     """An event's data does not fit the pipeline's payload."""
+    DEFERRED = "deferred"
+    """The process that routed the event does not know the pipeline: the next one that does makes the task."""
+    UNKNOWN = "unknown"
+    """For days no process did."""
 
 
 class DriftKind(StrEnum):

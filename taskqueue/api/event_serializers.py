@@ -45,7 +45,9 @@ class EventDetail(EventSummary):
     cancelled = serializers.ListField(
         child=serializers.UUIDField(), source="cancelled_tasks", help_text="The tasks that it cancelled."
     )
-    skips = SkipRecord(many=True, source="skipped", help_text="The pipelines that it did not start, and why.")
+    skips = SkipRecord(
+        many=True, source="skipped", help_text="The pipelines that it did not start, or not yet (`deferred`), and why."
+    )
 
 
 class SentEvent(EventDetail):

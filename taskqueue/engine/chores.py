@@ -20,7 +20,7 @@ from taskqueue.engine.operations import work_off
 from taskqueue.engine.patience import PATIENCE, is_busy, ran_out_of_time
 from taskqueue.engine.retention import prune_some
 from taskqueue.engine.rollups import roll_up
-from taskqueue.engine.routing import route_unrouted
+from taskqueue.engine.routing import route_unrouted, start_deferred
 from taskqueue.engine.slots import grant_all
 
 logger = logging.getLogger("taskqueue.engine")
@@ -85,6 +85,7 @@ CHORES: tuple[Callable[[], int], ...] = (
     take_ticks,
     grant_all,
     route_unrouted,
+    start_deferred,
     tell_untold,
     prune_some,
     work_off,

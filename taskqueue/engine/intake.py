@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -211,25 +211,6 @@ def insert_values(definition: PipelineDefinition, values: dict[str, Any], option
         if (task := starting.taken(values)) is not None:
             return task
         # The key's window ended, or its task was pruned, between the two statements: there is room for ours now.
-
-
-def enqueue_unknown(pipeline: str, data: object, *, origin: Origin) -> None:
-    """Make a task of a pipeline that only other processes' code knows: they check the payload when it starts."""
-    values: dict[str, Any] = {
-        **dict.fromkeys(("group", "version", "merge_key", "solo_key", "key", "subject"), ""),
-        **dict.fromkeys(("start_within", "finish_within", "cancel_grace", "run_at", "window")),
-        "id": uuid7(),
-        "pipeline": pipeline,
-        "payload": codec.write(data, what="data of the event"),
-        "force": False,
-        "echo": True,
-        "priority": 0,
-        "labels": "{}",
-        "delay": timedelta(0),
-        **vars(origin),
-    }
-    statements.fetch(statements.ENQUEUE, values)
-    ring_on_commit()
 
 
 def make(definition: PipelineDefinition, values: dict[str, Any], options: Options) -> Task | None:

@@ -20,6 +20,8 @@ from taskqueue.models.pruning import BEGINNING, OTHERS
 
 REST: Final = timedelta(hours=1)
 """Between the end of a round and the next one."""
+DEFERRED_FOR: Final = 7
+"""Days. So long may every worker of a service be away, and what events start there is not lost."""
 BATCHES_AT_ONCE: Final = 5
 """A sweep is called about once a second; it must not keep its caller from ringing for long."""
 LEAST_COST: Final = 10
@@ -100,16 +102,18 @@ def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batc
 def prune_others(after: UUID = BEGINNING) -> Batch:
     """In a transaction: prune keys that have expired; events, workers and operations older than the setting says."""
     keys = len(statements.fetch(statements.PRUNE_KEYS, {}))
+    starts = len(statements.fetch(statements.GIVE_UP_STARTS, {"days": DEFERRED_FOR}))
+    few = max(keys, starts) < statements.LOOKED_AT
     keep = settings().RETENTION
     if keep is None:
-        return Batch(0, keys, BEGINNING, is_last=keys < statements.LOOKED_AT)
+        return Batch(0, keys + starts, BEGINNING, is_last=few)
     workers = len(statements.fetch(statements.PRUNE_WORKERS, {"keep": keep}))
     operations = len(statements.fetch(statements.PRUNE_OPERATIONS, {"keep": keep}))
     ((oldest,),) = statements.fetch(statements.OLDEST_UNFINISHED, {})
     values = {"after": after, "keep": keep, "oldest": oldest, "window": settings().IDEMPOTENCY_WINDOW}
     ((_none, events, last, events_are_done),) = statements.fetch(statements.PRUNE_EVENTS, values)
-    done = events_are_done and keys < statements.LOOKED_AT and max(workers, operations) < statements.PRUNED_AT_ONCE
-    return Batch(0, keys + workers + operations + events, last or after, is_last=done)
+    done = events_are_done and few and max(workers, operations) < statements.PRUNED_AT_ONCE
+    return Batch(0, keys + starts + workers + operations + events, last or after, is_last=done)
 
 
 def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:

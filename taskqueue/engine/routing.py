@@ -1,13 +1,15 @@
 """Routing: an event reaches those who listen for it, once: open waits, tasks that it cancels, pipelines that it starts.
 
-One transaction per event. Whoever dies in the middle has done nothing, and the next sweep begins anew.
+One transaction per event. Whoever dies in the middle has done nothing, and the next sweep begins anew. What it starts
+and this process does not know is written down in that transaction, for one that does.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -15,9 +17,11 @@ from django.db import InterfaceError, OperationalError, transaction
 from taskqueue import codec
 from taskqueue.definitions import registry
 from taskqueue.engine import control, statements
+from taskqueue.engine.claims import known_code
 from taskqueue.engine.failures import message_of
-from taskqueue.engine.intake import Origin, enqueue_unknown, insert
+from taskqueue.engine.intake import Origin, insert
 from taskqueue.engine.patience import is_busy, ran_out_of_time
+from taskqueue.engine.retention import DEFERRED_FOR
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.engine.waits import NAME_SPACE, arrival
 from taskqueue.engine.wakeups import ring_on_commit
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("taskqueue.engine")
 FIRST = UUID(int=0)
+AT_ONCE = 500
+"""So many of a kind in one look: others have their turn, and the next look goes on."""
 
 
 def route(event: UUID) -> bool:
@@ -50,21 +56,31 @@ def route(event: UUID) -> bool:
 
 
 def route_unrouted() -> int:
-    """Route what nobody has routed yet; how many events. One that cannot be routed is logged, and passed over."""
-    routed, after = 0, FIRST
-    while rows := statements.fetch(statements.UNROUTED, {"after": after}):
-        for (event,) in rows:
+    """Route what nobody has routed yet; how many events."""
+    return for_each(statements.UNROUTED, {}, route, first=FIRST)
+
+
+def for_each(
+    statement: LiteralString, values: Mapping[str, Any], deed: Callable[[Any], bool], *, first: UUID | int
+) -> int:
+    """Do it for what a statement finds, page by page; for how many it was done.
+
+    What fails is logged and passed over.
+    """
+    done, after = 0, first
+    while done < AT_ONCE and (rows := statements.fetch(statement, {**values, "after": after})):
+        for (one,) in rows:
             try:
-                routed += route(event)
+                done += deed(one)
             except (OperationalError, InterfaceError) as error:
                 if ran_out_of_time(error):
-                    logger.exception("Event %s takes too long to route; it is tried again at the next look", event)
+                    logger.exception("%s %s takes too long; it is tried again at the next look", deed.__name__, one)
                 elif not is_busy(error):
                     raise
             except Exception:
-                logger.exception("Event %s cannot be routed; it is tried again at the next look", event)
+                logger.exception("%s %s fails; it is tried again at the next look", deed.__name__, one)
         after = rows[-1][0]
-    return routed
+    return done
 
 
 def resolve_waits(event: UUID, name: str, data: str, received_at: str) -> None:
@@ -102,8 +118,7 @@ def start(event: UUID, pipeline: str, data: Any) -> None:
     """Make the task that an event starts; if its data does not fit, that is written down instead."""
     origin = Origin(event=event)
     if pipeline not in registry.names():
-        # Another service's code knows it; its worker checks the payload.
-        enqueue_unknown(pipeline, data, origin=origin)
+        defer(event, pipeline)
         return
     definition = registry.get(pipeline)
     try:
@@ -114,6 +129,37 @@ def start(event: UUID, pipeline: str, data: Any) -> None:
         reason = codec.printable(f"{error.detail} {faults}" if isinstance(error, InvalidPayload) else error.detail)
         kind = SkipKind.INVALID
         Skip.objects.create(pipeline_id=pipeline, kind=kind, reason=reason.strip()[:500], event_id=event)
+
+
+def defer(event: UUID, pipeline: str) -> None:
+    """Leave a start to a process that knows the pipeline: only its code has the payload's shape and the policies.
+
+    It may be another service's, or, during a deploy, one that is still to come. Which of them it will be nobody knows;
+    the row waits for whichever looks next.
+    """
+    reason = (
+        f"The process that routed it does not know the pipeline {pipeline}. A worker that does starts it, if one comes "
+        f"within {DEFERRED_FOR} days."
+    )
+    Skip.objects.create(pipeline_id=pipeline, kind=SkipKind.DEFERRED, reason=reason, event_id=event)
+
+
+def start_deferred() -> int:
+    """Start what others have left to processes that know it, as if its events came just now; how many."""
+    return for_each(statements.DEFERRED, known_code(), start_one_deferred, first=0)
+
+
+def start_one_deferred(skip: int) -> bool:
+    """Start one of them, once; False when somebody else does, or has done so."""
+    with transaction.atomic():
+        rows = statements.fetch(statements.LOCK_DEFERRED, {"skip": skip})
+        if not rows:
+            return False
+        event, pipeline, data = rows[0]
+        start(event, pipeline, codec.read(data))
+        Skip.objects.filter(pk=skip).delete()
+        ring_on_commit()
+    return True
 
 
 def payload_for(definition: PipelineDefinition, data: Any) -> str:

@@ -150,6 +150,10 @@ class Skip(models.Model):
             models.Index(fields=["pipeline", "-id"], name="taskqueue_skip_by_pipeline"),
             models.Index(fields=["task"], name="taskqueue_skip_by_task", condition=Q(task__isnull=False)),
             models.Index(fields=["event"], name="taskqueue_skip_by_event", condition=Q(event__isnull=False)),
+            # statements.DEFERRED, LOOK and GIVE_UP_STARTS
+            models.Index(
+                fields=["pipeline", "id"], name="taskqueue_skip_deferred", condition=Q(kind=SkipKind.DEFERRED)
+            ),
         ]
 
     def __str__(self) -> str:

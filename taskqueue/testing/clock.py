@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import F, Model
 
-from taskqueue.models import Attempt, Event, IdempotencyKey, RateUse, Schedule, Step, Task, Wait
+from taskqueue.models import Attempt, Event, IdempotencyKey, RateUse, Schedule, Skip, Step, Task, Wait
 
 
 def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
@@ -49,6 +49,7 @@ MOVED = {
     Wait: ("until", "created_at", "resolved_at"),
     Event: ("received_at", "routed_at"),
     RateUse: ("arrival_at", "passes_at", "admitted_at", "held_until"),
+    Skip: ("created_at",),
     Schedule: ("next_at", "last_at"),
     Attempt: ("started_at", "finished_at"),
     IdempotencyKey: ("expires_at",),

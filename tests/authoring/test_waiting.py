@@ -259,7 +259,7 @@ def test_the_same_id_within_a_day_is_the_same_event_and_later_another():
     assert Event.objects.filter(external_id="e-1").count() == 2
 
 
-def test_an_event_of_a_pipeline_that_only_others_know_starts_it_unchecked():
+def test_an_event_of_a_pipeline_that_only_others_know_is_left_to_them():
     @pipeline("wait/elsewhere")
     def elsewhere(order: int) -> int:
         return order
@@ -270,9 +270,13 @@ def test_an_event_of_a_pipeline_that_only_others_know_starts_it_unchecked():
     del registry._pipelines["wait/elsewhere"]
     send("wait/elsewhere.requested", {"order": 1, "more": True})
     work()
+    assert not Task.objects.exists()
+
+    registry.add(elsewhere.definition)
+    work()
 
     task = Task.objects.get()
-    assert (task.status, task.payload) == ("queued", {"order": 1, "more": True})
+    assert (task.result, task.payload) == (1, {"order": 1})
 
 
 def test_a_failing_step_after_a_wait_does_not_wait_again(calls):

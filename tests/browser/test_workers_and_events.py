@@ -40,24 +40,27 @@ def test_drains_a_worker_and_lets_it_go_on(keeper: Page):
 
 
 def test_sends_an_event_with_a_mistake_corrects_it_and_sees_what_it_started(keeper: Page):
-    # Of a pipeline that only other processes' code knows: any process can route to it.
+    # Of a pipeline that only other processes' code knows, which makes the task when it looks.
     Trigger.objects.create(pipeline=Pipeline.objects.create(name="far/away"), event="order/paid")
+    demo, _made = Pipeline.objects.get_or_create(name="demo/task")
+    Trigger.objects.create(pipeline=demo, event="order/paid", position=9)
     keeper.goto(f"{ADMIN}/event/")
     keeper.get_by_role("link", name="Send an event").click()
     keeper.get_by_label("Name").fill("order/paid")
-    keeper.get_by_label("Data").fill("{order: 7}")
+    keeper.get_by_label("Data").fill("{label: 7}")
     keeper.get_by_role("button", name="Send the event").click()
     expect(keeper.locator(".tq-wrong")).to_contain_text("This is not JSON")
 
-    keeper.get_by_label("Data").fill('{"order": 7}')
+    keeper.get_by_label("Data").fill('{"label": "seven"}')
     keeper.get_by_role("button", name="Send the event").click()
 
     expect(keeper.locator(".messagelist")).to_contain_text("The event is sent.")
+    expect(keeper.locator(".field-shown_reasons")).to_contain_text("does not know the pipeline far/away")
     started = Task.objects.get()
     link = keeper.locator(".field-shown_started").get_by_role("link")
     expect(link).to_contain_text(str(started.pk)[-6:])
     link.click()
-    expect(keeper.locator(".tq-head")).to_contain_text("far/away")
+    expect(keeper.locator(".tq-head")).to_contain_text("demo/task")
 
 
 def test_runs_a_schedule_now_from_the_list(keeper: Page):

@@ -191,4 +191,36 @@ WHERE wait.task_id = step.task_id AND wait.step_key = %(key)s::text AND wait.out
 
 ROUTED: Final = "UPDATE taskqueue_event SET routed_at = statement_timestamp() WHERE id = %(event)s::uuid"
 
+# Of each pipeline that this process's code knows the oldest, by one probe each. The range, which is one name, is
+# written so that only the index of deferred starts has the order.
+DEFERRED: Final = """
+SELECT deferred.id
+FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
+    WITH RECURSIVE walked AS (
+        (
+            SELECT id FROM taskqueue_skip
+            WHERE kind = 'deferred' AND id > %(after)s::bigint
+                AND pipeline_id >= known.name COLLATE "C" AND pipeline_id <= known.name COLLATE "C"
+            ORDER BY pipeline_id, id LIMIT 1
+        )
+        UNION ALL
+        SELECT following.id FROM walked CROSS JOIN LATERAL (
+            SELECT id FROM taskqueue_skip
+            WHERE kind = 'deferred' AND id > walked.id
+                AND pipeline_id >= known.name COLLATE "C" AND pipeline_id <= known.name COLLATE "C"
+            ORDER BY pipeline_id, id LIMIT 1
+        ) AS following
+    )
+    SELECT id FROM walked LIMIT 50
+) AS deferred
+ORDER BY deferred.id LIMIT 50
+"""
+
+LOCK_DEFERRED: Final = """
+SELECT skip.event_id, skip.pipeline_id, event.data::text
+FROM taskqueue_skip skip JOIN taskqueue_event event ON event.id = skip.event_id
+WHERE skip.id = %(skip)s::bigint AND skip.kind = 'deferred'
+FOR UPDATE OF skip SKIP LOCKED
+"""
+
 UNROUTED: Final = "SELECT id FROM taskqueue_event WHERE routed_at IS NULL AND id > %(after)s::uuid ORDER BY id LIMIT 50"

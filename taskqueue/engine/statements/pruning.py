@@ -184,7 +184,43 @@ WITH RECURSIVE walked AS (
 DELETE FROM taskqueue_skip WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_skip
     WHERE id = ANY (ARRAY(SELECT id FROM walked LIMIT 200))
-        AND created_at < statement_timestamp() - %(keep)s::interval
+        AND created_at < statement_timestamp() - %(keep)s::interval AND kind <> 'deferred'
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+
+# The oldest of each pipeline, by one probe each: its code is gone.
+GIVE_UP_STARTS: Final = """
+UPDATE taskqueue_skip
+SET kind = 'unknown', reason = format(
+    'For %%s days no worker knew the pipeline %%s. Has it been removed?', %(days)s::int, left(pipeline_id, 200)
+)
+WHERE id = ANY (ARRAY(
+    SELECT id FROM taskqueue_skip
+    WHERE id = ANY (ARRAY(
+        SELECT oldest.id FROM taskqueue_pipeline pipeline CROSS JOIN LATERAL (
+            WITH RECURSIVE walked AS (
+                (
+                    SELECT id, created_at FROM taskqueue_skip
+                    WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
+                    ORDER BY pipeline_id, id LIMIT 1
+                )
+                UNION ALL
+                SELECT following.id, following.created_at FROM walked CROSS JOIN LATERAL (
+                    SELECT id, created_at FROM taskqueue_skip
+                    WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
+                        AND id > walked.id
+                    ORDER BY pipeline_id, id LIMIT 1
+                ) AS following
+                WHERE walked.created_at < statement_timestamp() - make_interval(days => %(days)s::int)
+            )
+            SELECT id FROM walked
+            WHERE created_at < statement_timestamp() - make_interval(days => %(days)s::int)
+            LIMIT 200
+        ) AS oldest
+        LIMIT 200
+    )) AND kind = 'deferred'
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1

@@ -36,6 +36,15 @@ SELECT
         OR EXISTS (SELECT FROM walked)
         OR coalesce((SELECT due_at <= statement_timestamp() FROM taskqueue_pruning WHERE name = ''), false)
         OR coalesce((SELECT true FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1), false)
+        -- What events start and the processes that routed them did not know, but this one does.
+        OR EXISTS (
+            SELECT FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
+                SELECT FROM taskqueue_skip
+                WHERE kind = 'deferred'
+                    AND pipeline_id >= known.name COLLATE "C" AND pipeline_id <= known.name COLLATE "C"
+                ORDER BY pipeline_id, id LIMIT 1
+            ) AS deferred
+        )
         -- What a person wants done to many tasks.
         OR coalesce((SELECT true FROM taskqueue_operation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)
     ),
