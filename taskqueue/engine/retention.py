@@ -16,7 +16,7 @@ from django.db import transaction
 
 from taskqueue.conf import settings
 from taskqueue.engine import statements
-from taskqueue.models.pruning import BEGINNING, OTHERS
+from taskqueue.models.pruning import BEGINNING, OTHERS, USES
 
 REST: Final = timedelta(hours=1)
 """Between the end of a round and the next one."""
@@ -66,13 +66,15 @@ def prune_next() -> int | None:
     if name == OTHERS:
         add_prunings()
         batch = prune_others(after)
+    elif name == USES:
+        batch = prune_uses(after)
     elif (keep := kept_for(keep, for_ever=for_ever)) is None:
         batch = Batch(0, 0, BEGINNING, is_last=True)
     else:
         batch = prune_batch(name, keep, after)
     values = {"after": BEGINNING if batch.is_last else batch.after, "rest": REST if batch.is_last else timedelta(0)}
     statements.fetch(statements.REMEMBER_PRUNED, {**values, "name": name, "tasks": batch.tasks})
-    return max(batch.rows if name == OTHERS else batch.tasks, LEAST_COST)
+    return max(batch.rows if name in {OTHERS, USES} else batch.tasks, LEAST_COST)
 
 
 def add_prunings() -> None:
@@ -116,6 +118,12 @@ def prune_others(after: UUID = BEGINNING) -> Batch:
     return Batch(0, keys + starts + workers + operations + events, last or after, is_last=done)
 
 
+def prune_uses(after: UUID = BEGINNING) -> Batch:
+    """In a transaction: prune records of rates, for values of their keys that nobody has used for a day."""
+    ((rows, last, is_last),) = statements.fetch(statements.PRUNE_USES, {"after": after.int})
+    return Batch(0, rows, UUID(int=last) if last else after, is_last=is_last)
+
+
 def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
     """Prune all ended tasks of a pipeline that are older than that, a batch at a time, as fast as it goes."""
 
@@ -131,7 +139,8 @@ def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
 
 def prune_all_others() -> Iterator[Batch]:
     """The same for what belongs to no pipeline."""
-    return until_the_last(transaction.atomic(prune_others))
+    yield from until_the_last(transaction.atomic(prune_others))
+    yield from until_the_last(transaction.atomic(prune_uses))
 
 
 def count_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:

@@ -119,7 +119,10 @@ class Rate(models.Model):
 
 
 class RateUse(models.Model):
-    """How far a rate is used up, for one value of its key: its theoretical arrival time (GCRA)."""
+    """How far a rate is used up, for one value of its key: its theoretical arrival time (GCRA).
+
+    Without a row all of it is left, and so it is with one whose times are long over: such a row is pruned.
+    """
 
     rate = models.ForeignKey(Rate, on_delete=models.CASCADE, related_name="uses", db_index=False)
     key = models.CharField(max_length=200, blank=True, default="", db_collation="C")

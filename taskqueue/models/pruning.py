@@ -12,6 +12,8 @@ TURN: Final = ""
 """The row that is the lock of whoever prunes; its time keeps the pace over all workers."""
 OTHERS: Final = "+"
 """What belongs to no pipeline: events, keys, workers. No name has it in it."""
+USES: Final = "+uses"
+"""Records of how far rates are used up, one for each value of a key."""
 BEGINNING: Final = UUID(int=0)
 
 

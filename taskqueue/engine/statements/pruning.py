@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from taskqueue.engine.statements.gates import GAP
+
 # Whoever holds the row is the one that prunes; its time moves on with what has been pruned, over all workers.
 TAKE_TURN: Final = """
 SELECT name FROM taskqueue_pruning WHERE name = '' AND due_at <= statement_timestamp()
@@ -44,7 +46,7 @@ ON CONFLICT (name) DO UPDATE SET total = pruning.total + EXCLUDED.total, pruned_
 ADD_PRUNINGS: Final = """
 INSERT INTO taskqueue_pruning (name, after, due_at, total)
 SELECT name, '00000000-0000-0000-0000-000000000000', statement_timestamp() + %(rest)s::interval, 0
-FROM (SELECT name FROM taskqueue_pipeline UNION ALL VALUES (''), ('+')) AS every (name)
+FROM (SELECT name FROM taskqueue_pipeline UNION ALL VALUES (''), ('+'), ('+uses')) AS every (name)
 WHERE NOT EXISTS (SELECT FROM taskqueue_pruning WHERE taskqueue_pruning.name = every.name)
 ON CONFLICT DO NOTHING
 """
@@ -296,4 +298,35 @@ DELETE FROM taskqueue_operation WHERE id = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1
+"""
+
+# Without a record a key's rate is as unused as one whose times are long over: also the one until which its burst was
+# used up by a hold. A start that has a time needs its record, however late it is. In the order of the primary key: an
+# index of the times would be written at every call.
+PRUNE_USES: Final = f"""
+WITH RECURSIVE walked AS (
+    (SELECT id FROM taskqueue_rateuse WHERE id > %(after)s::bigint ORDER BY id LIMIT 1)
+    UNION ALL
+    SELECT following.id FROM walked CROSS JOIN LATERAL (
+        SELECT id FROM taskqueue_rateuse WHERE id > walked.id ORDER BY id LIMIT 1
+    ) AS following
+), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
+    SELECT used.id
+    FROM taskqueue_rateuse used JOIN taskqueue_rate rate ON rate.name = used.rate_id
+    WHERE used.id = ANY (ARRAY(SELECT id FROM looked)) AND used.key <> ''
+        AND greatest(
+            used.arrival_at, used.passes_at,
+            used.held_until + {GAP} * (coalesce(rate.burst, rate.declared_burst) - 1)
+        ) < statement_timestamp() - interval '1 day'
+        AND NOT EXISTS (
+            SELECT FROM taskqueue_gate gate
+            JOIN taskqueue_task task ON task.held = gate.pipeline_id AND task."group" = used.key
+            WHERE gate.rate_id = used.rate_id
+            OFFSET 0
+        )
+    FOR UPDATE OF used SKIP LOCKED
+), gone AS (
+    DELETE FROM taskqueue_rateuse WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone), (SELECT max(id) FROM looked), (SELECT count(*) < 200 FROM looked)
 """

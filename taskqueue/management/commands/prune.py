@@ -27,9 +27,9 @@ class Command(BaseCommand):
 
     help = (
         "Deletes the tasks that ended longer ago than their pipelines keep them, with all that is their own, in small "
-        "transactions; then events, idempotency keys, workers and operations. Unfinished tasks and what they need are "
-        "never touched. Workers do the same by themselves, at a slower pace; this command is for a long history. It "
-        "can run beside them, be stopped at any time, and go on where it was."
+        "transactions; then events, idempotency keys, workers, operations and what is known of rates. Unfinished tasks "
+        "and what they need are never touched. Workers do the same by themselves, at a slower pace; this command is "
+        "for a long history. It can run beside them, be stopped at any time, and go on where it was."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ class Command(BaseCommand):
         except Error as error:
             raise CommandError(f"The database does not answer as it should: {error}", returncode=TROUBLE) from error
         tasks = f"{total:,} task{'s' * (total != 1)}"
-        others = f", and {rows:,} events, keys, workers and operations" if rows else ""
+        others = f", and {rows:,} events, keys, workers, operations and records of rates" if rows else ""
         self.stdout.write(f"{tasks} would be pruned." if dry else f"{tasks} pruned{others}.")
 
     def prune(self, pipeline: str, keep: timedelta, *, dry: bool) -> int:
