@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +15,22 @@ from taskqueue.masks import MASK
 from taskqueue.models import Step, Task
 
 
-def cover(record: Record, rights: Rights) -> bool:
-    """Change what was read to what may be seen of it. Whether all of the payload is seen."""
-    is_whole = cover_task(record, rights.sight(record.task.pipeline_id))
+@dataclass(frozen=True)
+class Covered:
+    """What was covered of a page.
+
+    Attributes:
+        is_whole: whether all of the payload is seen.
+        secrets: the texts that must not be shown elsewhere on the page either.
+    """
+
+    is_whole: bool
+    secrets: Sequence[str] = ()
+
+
+def cover(record: Record, rights: Rights) -> Covered:
+    """Change what was read to what may be seen of it."""
+    found = cover_task(record, rights.sight(record.task.pipeline_id))
     for step in record.steps:
         if sights.is_closed(step, rights):
             step.input = step.output = MASK
@@ -24,10 +39,10 @@ def cover(record: Record, rights: Rights) -> bool:
         steps = Step.objects.filter(task=record.task, key__in=[note["key"] for note in drift])
         closed = {step.key for step in steps.only("kind", "name", "key") if sights.is_closed(step, rights)}
         record.task.drift = sights.without(drift, closed)
-    return is_whole
+    return found
 
 
-def cover_task(record: Record, sight: Sight) -> bool:
+def cover_task(record: Record, sight: Sight) -> Covered:
     """The same by what may be seen of the task itself.
 
     A value of which only the beginning was read cannot be searched for secrets: the whole of a payload and a result is
@@ -35,7 +50,7 @@ def cover_task(record: Record, sight: Sight) -> bool:
     """
     task: Any = record.task
     if sight == Sight.WHOLE or (sight == Sight.MASKED and not sights.has_marks(task, record.steps)):
-        return True
+        return Covered(is_whole=True)
     task.payload, task.result = values_of(task) if sight == Sight.MASKED else (MASK, task.result_text and MASK)
     is_whole = sights.is_whole(task, sight)
     for step in record.steps:
@@ -44,7 +59,7 @@ def cover_task(record: Record, sight: Sight) -> bool:
         details = record.details.get(attempt.pk, {"traceback": "", "logs": None})
         attempt.error_message, attempt.traceback = attempt.message, details["traceback"]  # type: ignore[attr-defined]
         attempt.logs = details["logs"]
-    sights.cover_rows(task, record.steps, record.attempts, sight)
+    secrets = sights.cover_rows(task, record.steps, record.attempts, sight)
     write(task, "payload", "result")
     for step in record.steps:
         write(step, "input", "output")
@@ -53,7 +68,7 @@ def cover_task(record: Record, sight: Sight) -> bool:
         attempt.message = attempt.error_message  # type: ignore[attr-defined]  # annotated
         if attempt.pk in record.details:
             record.details[attempt.pk].update(traceback=attempt.traceback, logs=attempt.logs)
-    return is_whole
+    return Covered(is_whole, secrets)
 
 
 def values_of(task: Any) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
 from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -16,14 +17,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
-from taskqueue.admin import formats, markup, previews
+from taskqueue.admin import formats, markup, previews, searches
 from taskqueue.admin.asked import asked_of
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
 from taskqueue.engine import deeds, operations, selections
-from taskqueue.engine.rights import NEEDS, VIEW, Rights
+from taskqueue.engine.rights import NEEDS, VIEW, Deed, Rights
 from taskqueue.engine.selections import Selection
 from taskqueue.errors import NotForAll, OperationEnded
 from taskqueue.models import Operation
@@ -43,8 +44,13 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
     ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Operation]:
-        """All, with the database's present moment."""
-        return Operation.objects.annotate(seen_at=Now())
+        """All, with the database's present moment, and whether what they look for in payloads is for the user.
+
+        That may be of any pipeline, so it is for those to whom none is closed.
+        """
+        rights = Rights(request.user)
+        sees = rights.has(Deed.VIEW_PAYLOAD) and not rights.closed_to(Deed.VIEW_PAYLOAD)
+        return Operation.objects.annotate(seen_at=Now(), shows_payloads=Value(sees))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Those who may look at operations, and those who may start one."""
@@ -65,8 +71,11 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         return f"{operation.verb.capitalize()} {previews.about(operation.estimate)}"
 
     @admin.display(description="Filter")
-    def shown_filter(self, operation: Operation) -> SafeString:
+    def shown_filter(self, operation: Any) -> SafeString | str:
         """The way to the list from which it was started."""
+        covered = covered_words_of(operation.query)
+        if not operation.shows_payloads and covered != words_of(operation.query):
+            return covered
         address = f"{reverse('admin:taskqueue_task_changelist')}?{operation.query}"
         return format_html('<a href="{}">{}</a>', address, words_of(operation.query))
 
@@ -120,7 +129,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
             selection,
             verb=verb,
             query=query,
-            said=lambda estimate: f"{verb.capitalize()} {previews.about(estimate)}: {words_of(query)}.",
+            said=lambda estimate: f"{verb.capitalize()} {previews.about(estimate)}: {covered_words_of(query)}.",
             reason=reason,
             doer=doer_of(request),
         )
@@ -200,4 +209,14 @@ def list_address(request: HttpRequest) -> str:
 
 def words_of(query: str) -> str:
     """A filter for people: `status failed, pipeline demo/task`."""
-    return ", ".join(f"{'search' if name == 'q' else name} {value}" for name, value in parse_qsl(query)) or "all tasks"
+    return worded(parse_qsl(query))
+
+
+def covered_words_of(query: str) -> str:
+    """The same without what is looked for in payloads."""
+    return worded((name, searches.covered(value) if name == "q" else value) for name, value in parse_qsl(query))
+
+
+def worded(filters: Iterable[tuple[str, str]]) -> str:
+    """Filters in words."""
+    return ", ".join(f"{'search' if name == 'q' else name} {value}" for name, value in filters) or "all tasks"

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from taskqueue import codec
+from taskqueue.masks import MASK
 from taskqueue.models import Pipeline
 
 PLACEHOLDER = "Beginning of an id or key, or error: pipeline: worker: label: payload.a.b:"
@@ -70,6 +71,19 @@ def read(term: str, *, may_see_payload: bool) -> Search:
         raise Unfit("You may not see payloads, so you cannot search in them.")
     search.begins = " ".join(plain)
     return search
+
+
+def covered(term: str) -> str:
+    """A search term with a mask in the place of each value that it looks for in payloads."""
+    return WORD.sub(lambda word: covered_word(word[0]), term)
+
+
+def covered_word(word: str) -> str:
+    """One word of it."""
+    qualified = QUALIFIED.fullmatch(word)
+    if qualified is None or qualified[1].lower() != "payload":
+        return word
+    return f"{qualified[1]}{qualified[2]}:{MASK}"
 
 
 def is_qualifier(name: str, path: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from taskqueue import masks
 from taskqueue.admin import columns, covered, formats, step_reads
 from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
@@ -139,7 +140,7 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
     task = read(task_id)
     now: datetime = task.seen_at
     record = record_of(task, now, show_all=show_all)
-    shows_payload = covered.cover(record, rights)
+    seen = covered.cover(record, rights)
     rows = rows_of(record)
     done = sum(status == StepStatus.SUCCEEDED for _row, status in record.outline.steps)
     return TaskPage(
@@ -150,7 +151,7 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
         recorded=len(record.outline.steps),
         timeline=timeline_of(task, rows, now),
         trouble=trouble_of(task, rows),
-        reasons=reasons_of(task),
+        reasons=reasons_of(task, seen.secrets),
         waited=columns.waited(task, now),
         took=columns.took(task, now),
         steps=columns.steps_share(task, done, len(record.known)),
@@ -158,12 +159,12 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
         next_run_at=None if task.status in (*ENDED, TaskStatus.RUNNING) else task.due_at,
         percent=None if task.progress is None else round(task.progress * 100),
         payload=excerpt_of(task, "payload"),
-        shows_payload=shows_payload,
+        shows_payload=seen.is_whole,
         result=excerpt_of(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
         drift=drift_of(task),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
         children=list(task.children.filter(branch="").order_by("pk").values_list("pk", flat=True)[:CHILDREN_SHOWN]),
-        history=history_of(task_id),
+        history=history_of(task_id, seen.secrets),
     )
 
 
@@ -210,11 +211,14 @@ def excerpt_of(task: Any, what: str) -> Excerpt:
     )
 
 
-def reasons_of(task: Task) -> list[ShownReason]:
-    """Why a task that has neither ended nor runs is waiting."""
+def reasons_of(task: Task, secrets: Sequence[str]) -> list[ShownReason]:
+    """Why a task that has neither ended nor runs is waiting, without these secrets."""
     if task.status in (*ENDED, TaskStatus.RUNNING):
         return []
-    return [ShownReason(sentence=reason.sentence, holders=list(reason.holders)) for reason in why(task.pk).reasons]
+    return [
+        ShownReason(sentence=masks.hidden(reason.sentence, secrets), holders=list(reason.holders))
+        for reason in why(task.pk).reasons
+    ]
 
 
 def trouble_of(task: Task, rows: Iterable[StepRow]) -> Trouble | None:
@@ -240,8 +244,11 @@ def trouble(error: dict[str, Any], *, step: str, rows: Iterable[StepRow], is_fin
     )
 
 
-def history_of(task_id: UUID) -> list[LogEntry]:
-    """Who did what to a task, newest first."""
+def history_of(task_id: UUID, secrets: Sequence[str]) -> list[LogEntry]:
+    """Who did what to a task, newest first, without these secrets."""
     content_type = ContentType.objects.get_for_model(Task)
     entries = LogEntry.objects.filter(content_type=content_type, object_id=str(task_id)).select_related("user")
-    return list(entries.order_by("-action_time", "-pk")[:HISTORY_SHOWN])
+    shown = list(entries.order_by("-action_time", "-pk")[:HISTORY_SHOWN])
+    for entry in shown:
+        entry.change_message = masks.hidden(entry.change_message, secrets)
+    return shown

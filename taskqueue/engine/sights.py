@@ -57,12 +57,13 @@ def close(step: Step) -> None:
     step.output = None if step.output is None else MASK
 
 
-def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], sight: Sight) -> None:
-    """The same for a task, its steps and its attempts, however they were read."""
+def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], sight: Sight) -> list[str]:
+    """The same for a task, its steps and its attempts, however they were read; the secrets that were looked for."""
+    if sight == Sight.MASKED:
+        return mask(task, steps, attempts)
     if sight == Sight.WITHHELD:
         withhold(task, steps, attempts)
-    elif sight == Sight.MASKED:
-        mask(task, steps, attempts)
+    return []
 
 
 def cover_stand_in(task: Task, *, key: str) -> None:
@@ -112,8 +113,8 @@ def unsaid(kept: dict[str, Any] | None) -> dict[str, Any] | None:
     return kept and {**kept, "lines": [[*line[:-1], MASK] for line in kept["lines"]]}
 
 
-def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
-    """Mask what is marked as secret, and the same texts wherever else they come up in this task."""
+def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[str]:
+    """Mask what is marked as secret, and the same texts wherever else they come up in this task; these texts."""
     payload, result = schemas_of(task.pipeline_id)
     values: list[tuple[Task | Step, str, Sequence[Schema]]]
     values = [(task, "payload", payload), (task, "result", result)]
@@ -134,6 +135,7 @@ def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None
     for row, names in said_in(task, steps, attempts):
         for name in names:
             setattr(row, name, masks.hidden(getattr(row, name), secrets))
+    return secrets
 
 
 def said_in(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> Iterator[tuple[Any, tuple[str, ...]]]:

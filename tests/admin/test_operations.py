@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
 from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import previews
 from taskqueue.engine import operations, selections
-from taskqueue.models import Operation, Task
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.models import Operation, PipelineRight, Task
+from taskqueue.states import OperationVerb
 from taskqueue.testing import work
 from tests.admin.conftest import client_of
 from tests.admin.pages import LIST, messages_of, text_of
@@ -226,3 +229,35 @@ def test_the_list_takes_as_many_queries_for_one_as_for_many(admin, operator, fai
         operator.post(new("retry"))
     with django_assert_num_queries(4):
         admin.get(OPERATIONS)
+
+
+def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
+    query = "q=payload.number%3A41111111+error%3AStep+Payload.a.b%3A%22two+words%22"
+    finder = client_of("finn", "view_task", "retry_task", "view_task_payload", "view_operation")
+    other = client_of("otto", "view_task", "view_operation")
+    selection = selections.Selection(statuses=("failed",))
+    operation = operations.plan(selection, verb=OperationVerb.RETRY, query=query, reason="", user=None, by="finn")
+    pages = (OPERATIONS, f"{OPERATIONS}{operation.pk}/change/")
+
+    for page in pages:
+        shown = other.get(page).content.decode()
+        assert "search payload.number:********** error:Step Payload.a.b:**********" in shown, page
+        assert "41111111" not in shown, page
+        assert "two words" not in shown.replace("+", " "), page
+        assert "41111111" in finder.get(page).content.decode(), page
+
+    mirror_pipelines()
+    group = Group.objects.create(name="others")
+    PipelineRight.objects.create(pipeline_id="demo/task", group=group)
+    assert "41111111" not in finder.get(pages[0]).content.decode()
+
+
+def test_the_record_of_an_operation_does_not_tell_what_was_looked_for_in_payloads(failed):
+    finder = client_of("finn", "view_task", "retry_task", "view_task_payload")
+    number = failed.payload["label"]
+
+    start(finder, query=f"status=failed&q=payload.label:{number}")
+
+    (entry,) = LogEntry.objects.all()
+    assert "search payload.label:**********" in entry.get_change_message()
+    assert number not in entry.get_change_message()

@@ -9,11 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import User
 from pydantic import SecretStr
 
 from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step, wait_for
 from taskqueue.definitions import registry
-from taskqueue.engine import control
+from taskqueue.engine import control, deeds
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
@@ -255,3 +256,31 @@ def test_an_event_that_was_written_before_shows_no_secret_of_the_task_that_ended
         assert PASSWORD in reader.get(place).content.decode(), place
     somebodys = Event.objects.create(name="secrets/else.completed", data=told)
     assert viewer.get(f"/api/events/{somebodys.pk}").json()["data"] == told
+
+
+def test_why_a_task_waits_and_what_was_done_to_it_show_no_secret_on_its_page():
+    @step
+    def look_up(user: str) -> Login:
+        return Login(user=user, password=SecretStr(PASSWORD))
+
+    @step(name="pay", retry=Retry.fixed(timedelta(minutes=1), retries=1))
+    def pay(card: str) -> None:
+        raise ConnectionError(f"no answer for {card}")
+
+    @pipeline("secrets/looks-up")
+    def looks_up(user: str) -> None:
+        pay(look_up(user).card)
+
+    task = looks_up.enqueue("dana")
+    work()
+    page = f"/admin/taskqueue/task/{task.pk}/change/"
+    viewer = staff("view_task")
+    waiting = viewer.get(page).content.decode()
+    doer = User.objects.create_superuser("sam")
+    deeds.cancel(task.pk, reason=f"{CARD} is blocked", doer=deeds.Doer(doer.pk))
+    cancelled = viewer.get(page).content.decode()
+
+    assert "Last error: ConnectionError: no answer for **********" in waiting
+    assert CARD not in waiting
+    assert "Reason: ********** is blocked" in cancelled
+    assert CARD not in cancelled
