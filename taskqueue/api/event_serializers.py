@@ -29,7 +29,9 @@ class EventSummary(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     name = serializers.CharField()
     external_id = serializers.CharField(allow_blank=True, help_text="The sender's own id; empty without one.")
-    data = serializers.JSONField()  # type: ignore[assignment]  # DRF takes declared fields out of the class again
+    data = serializers.JSONField(  # type: ignore[assignment]  # DRF takes declared fields out of the class again
+        help_text="Of a task's end without its secrets; payload and result are masked for those who may not see them."
+    )
     source = serializers.UUIDField(  # type: ignore[assignment]  # the same
         source="source_id", allow_null=True, help_text="The task that sent it."
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import DataError, connection
 from pydantic import SecretStr
 
 from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step, wait_for
@@ -65,6 +67,27 @@ def test_a_parallel_step_is_written_down_without_the_secrets_of_the_task_that_as
     assert "billing **********" in written
     assert ("declined: **********" in written) == bool(fail)
     assert CARD not in written
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_parallel_step_that_leaves_a_broken_transaction_is_written_down_without_them_as_well():
+    @step(retry=Retry.never())
+    def spoil(card: str) -> None:
+        with connection.cursor() as cursor, suppress(DataError):
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT 1 / 0")
+        raise Permanent(f"spoilt by {card}")
+
+    @pipeline("secrets/spoilt")
+    def spoilt(login: Login) -> Any:
+        return gather(spoil.defer(login.card))
+
+    task = spoilt.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
+    work()
+
+    task.refresh_from_db()
+    assert (task.status, task.error and task.error["message"]) == ("failed", "spoilt by **********")
+    assert Attempt.objects.get().error_message == "spoilt by **********"
 
 
 def test_what_a_child_says_of_its_end_is_written_down_without_the_secrets_of_its_parent():
