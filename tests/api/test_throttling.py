@@ -115,7 +115,8 @@ def test_requests_at_the_same_moment_count_one_after_the_other():
         waits = list(pool.map(ask, range(16)))
 
     assert waits.count(timedelta(0)) == 2
-    assert all(wait <= timedelta(seconds=5) for wait in waits)
+    # The next place is five seconds away; who began before the last one passed waits that much longer.
+    assert all(wait <= timedelta(seconds=6) for wait in waits)
 
 
 @pytest.mark.django_db
