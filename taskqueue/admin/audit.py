@@ -43,7 +43,7 @@ class AuditAdmin(ReadOnlyAdmin[LogEntry]):
         """When it was done."""
         return markup.moment(entry.action_time, entry.seen_at)
 
-    @admin.display(description="Deed")
+    @admin.display(description="Action")
     def shown_deed(self, entry: LogEntry) -> str:
         """What kind of deed it was."""
         return DEEDS.get(entry.action_flag, formats.NOTHING)

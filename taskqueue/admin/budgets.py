@@ -44,7 +44,7 @@ class Budget:
             self.count,
             self.left,
             f"{self.left:,} of {self.count:,}",
-            f"in {formats.wait_length(self.per.total_seconds())}",
+            f"per {formats.wait_length(self.per.total_seconds())}",
             format_html(", next {}", markup.moment(self.next_at, self.now)) if late else "",
         )
 

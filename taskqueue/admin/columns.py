@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def listed() -> QuerySet[Task]:
-    """The engine's listing, with what else a row shows: the step that is not over, and the last failed try."""
+    """The engine's listing, with what else a row shows: the step that is not over, and the last failed attempt."""
     failures = Attempt.objects.filter(task=OuterRef("pk")).order_by("-pk")
     message = Left("error_message", formats.LINE_LENGTH, output_field=CharField())
     last = Subquery(failures.values(said=JSONObject(type="error_type", message=message))[:1])
@@ -91,9 +91,9 @@ class TaskColumns:
 
     @admin.display(description="Attempt")
     def shown_attempt(self, task: ListedTask) -> SafeString:
-        """Which try of its step it is at; of an ended task the most that a step took."""
+        """Which attempt of its step it is at; of an ended task the most that a step took."""
         number = attempt_of(task)
-        said = f"{formats.count_of(task.tries, 'failed try', 'failed tries')} in all"
+        said = f"{formats.count_of(task.tries, 'failed attempt')} in all"
         kind = "tq-tries" if number > 1 else "tq-quiet"
         return format_html('<span class="{}" title="{}">{}</span>', kind, said, number or formats.NOTHING)
 

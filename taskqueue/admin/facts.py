@@ -79,7 +79,7 @@ def doing(page: TaskPage) -> Iterator[Fact]:
     if (row := page.current) is not None:
         yield Fact("Attempt", attempt(row))
     yield Fact("Steps done", page.steps)
-    yield Fact("Failed tries", page.failed_tries)
+    yield Fact("Failed attempts", page.failed_tries)
     if page.percent is not None and not page.task.has_ended:
         yield Fact("Progress", progress(page.percent, page.task.progress_note))
     if page.task.worker is not None:

@@ -91,14 +91,14 @@ class CreatedFilter(KnownOfTasks):
 
 
 class RetriedFilter(KnownOfTasks):
-    """By whether a try failed."""
+    """By whether an attempt failed."""
 
-    title = "failed tries"
+    title = "failed attempts"
     parameter_name = "retried"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """With and without."""
-        return [("yes", "Has been retried"), ("no", "No failed try")]
+        return [("yes", "Has been retried"), ("no", "No failed attempt")]
 
 
 class ErrorFilter(admin.SimpleListFilter):

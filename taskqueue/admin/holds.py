@@ -32,7 +32,7 @@ class HoldForm(forms.Form):
 
     prefix = "hold"
     key = forms.CharField(required=False, strip=False, help_text="The value of the rate's key.")
-    delay = forms.CharField(label="For", help_text="Such as 90, 15m or 2h 30m.")
+    delay = forms.CharField(label="For how long", help_text="Such as 90, 15m or 2h 30m.")
     reason = forms.CharField(max_length=300, help_text="Shown to everybody who asks why their tasks wait.")
 
     def __init__(self, rate: Rate, data: Any = None) -> None:

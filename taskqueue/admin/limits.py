@@ -159,7 +159,7 @@ class RateAdmin(Holds, ChangeableAdmin[Rate]):
         """Let the engine write it, and ask anew what waits for it."""
         limits.change_rate(obj.pk, **{name: form.cleaned_data[name] for name in NUMBERS})
 
-    @admin.display(description="Holds now")
+    @admin.display(description="In force")
     def shown_effective(self, rate: Rate) -> str:
         """A person's numbers, else the code's."""
         return rate_in_words(rate.effective.count, rate.effective.per.total_seconds(), rate.effective.burst)
@@ -267,4 +267,4 @@ def in_words(most: int | None, per_key: int | None = None) -> str:
 def rate_in_words(count: int, seconds: float, burst: int) -> str:
     """A rate in words."""
     several = f", {burst:,} at once" if burst > 1 else ""
-    return f"{count:,} in {formats.wait_length(seconds)}{several}"
+    return f"{count:,} per {formats.wait_length(seconds)}{several}"

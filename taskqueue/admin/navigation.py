@@ -39,7 +39,7 @@ PLACES: Final = (
     Place("Schedules", "calendar", "taskqueue.schedule"),
     Place("Rates", "gauge", "taskqueue.rate"),
     Place("Operations", "stack", "taskqueue.operation"),
-    Place("Tokens", "ring", "taskqueue.token"),
+    Place("Tokens", "key", "taskqueue.token"),
     Place("Audit", "book", "admin.logentry"),
 )
 
@@ -85,7 +85,7 @@ def is_open(place: Place, request: HttpRequest, site: AdminSite) -> bool:
     if name not in apps.all_models[label]:
         return False
     model = apps.get_model(label, name)
-    return site.is_registered(model) and request.user.has_perm(f"{label}.view_{name}")
+    return site.is_registered(model) and site.get_model_admin(model).has_view_permission(request)
 
 
 def address_of(place: Place, site: AdminSite) -> str:
@@ -116,7 +116,7 @@ def pills_of(numbers: Pills) -> Iterator[tuple[str, Pill]]:
     if numbers.paused:
         yield "Pipelines", Pill(f"{capped(numbers.paused, CAP)} paused", "pipelines that somebody has paused", "poor")
     if numbers.unable_workers:
-        text = f"{capped(numbers.unable_workers, CAP)} unable"
+        text = f"{capped(numbers.unable_workers, CAP)} cannot claim"
         yield "Workers", Pill(text, "worker processes that cannot claim tasks", "bad")
         return
     tone = "" if numbers.live_workers else "bad"

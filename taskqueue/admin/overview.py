@@ -108,7 +108,7 @@ def outcomes(shown: Figures) -> SafeString:
     total = shown.total
     label = (
         f"How tasks ended in the last {shown.range.words}: {total.succeeded:,} succeeded, {total.recovered:,} of them "
-        f"after failed tries, {total.failed:,} failed, {total.cancelled:,} were cancelled."
+        f"after failed attempts, {total.failed:,} failed, {total.cancelled:,} were cancelled."
     )
     return stacked_bars(bars, label=label, until=shown.until)
 
@@ -117,7 +117,7 @@ def sentence_of(bar: Stretch) -> str:
     """What a bar says when it is pointed at."""
     parts = [f"{bar.succeeded:,} succeeded"]
     if bar.recovered:
-        parts.append(f"{bar.recovered:,} of them after failed tries")
+        parts.append(f"{bar.recovered:,} of them after failed attempts")
     parts += [f"{bar.failed:,} failed"] if bar.failed else []
     parts += [f"{bar.cancelled:,} cancelled"] if bar.cancelled else []
     return f"{bar.start:%b %d, %H:%M} to {bar.end:%H:%M} UTC: {', '.join(parts)}"

@@ -66,7 +66,7 @@ class PipelineColumns:
         """How many hold a place, of how many."""
         return places_of(pipeline, pipeline.figures.load.held)
 
-    @admin.display(description="Starts")
+    @admin.display(description="Start rate")
     def shown_throttle(self, pipeline: Any) -> SafeString | str:
         """What is left of the rate of its starts."""
         gate = gate_of(pipeline)

@@ -99,7 +99,7 @@ class PipelinePage:
         name = self.pipeline.name
         return [
             Fact("Tasks at a time", places_of(self.pipeline, found.load.held)),
-            Fact("Starts", self.starts),
+            Fact("Start rate", self.starts),
             Fact("Queued", link(tasks_of(name, status="queued"), capped(found.load.queued))),
             Fact("Last 24 hours", link(tasks_of(name, ended=found.slice), found.words)),
             Fact("Succeeded", found.share or formats.NOTHING),

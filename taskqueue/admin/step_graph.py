@@ -64,7 +64,7 @@ class Node:
 
     @property
     def retries(self) -> int:
-        """Failed tries."""
+        """Failed attempts."""
         return self.figures.retries if self.figures is not None else 0
 
     @property
@@ -72,7 +72,7 @@ class Node:
         """All of it on one line."""
         if self.figures is None:
             return "in none of the recent tasks"
-        retries = formats.count_of(self.retries, "failed try", "failed tries") if self.retries else ""
+        retries = formats.count_of(self.retries, "failed attempt") if self.retries else ""
         return ", ".join(filter(None, [self.kind, self.share, self.median, retries]))
 
     @property

@@ -217,7 +217,7 @@ def last_bar(row: StepRow, record: Record, step: Step) -> Bar:
     is_open = step.status == StepStatus.WAITING
     end = max(record.until, step.started_at) if is_open else step.finished_at
     is_hollow = step.kind in HOLLOW or is_open
-    word = row.kind_word.capitalize() if step.kind in HOLLOW else f"Try {len(row.attempts) + 1}"
+    word = row.kind_word.capitalize() if step.kind in HOLLOW else f"Attempt {len(row.attempts) + 1}"
     look = TaskStatus.WAITING if step.kind in HOLLOW and step.status == StepStatus.SUCCEEDED else step.status
     return Bar(look=look, start=step.started_at, end=end, what=f"{word}, {step.status}", is_hollow=is_hollow)
 
@@ -232,7 +232,7 @@ def show_branch(row: StepRow, record: Record, step: Step) -> None:
     if branch.status == TaskStatus.RUNNING and worker is not None and worker.task_id == branch.pk:
         start, is_hollow = worker.step_started_at or branch.started_at or start, False
     if branch.status != TaskStatus.RETRYING:
-        what = f"Try {len(row.attempts) + 1}, {row.status}"
+        what = f"Attempt {len(row.attempts) + 1}, {row.status}"
         end = max(record.until, start)
         row.bars.append(Bar(look=row.status, start=start, end=end, what=what, is_hollow=is_hollow))
 
@@ -262,7 +262,7 @@ def mark_running(rows: list[StepRow], record: Record, tries: dict[str, list[Fail
         return  # its checkpoint is newer than the worker's last word
     row.status = TaskStatus.RUNNING
     start = worker.step_started_at or record.now
-    what = f"Try {len(row.attempts) + 1}, running"
+    what = f"Attempt {len(row.attempts) + 1}, running"
     row.bars = [each.bar for each in row.attempts]
     row.bars.append(Bar(look=TaskStatus.RUNNING, start=start, end=max(record.now, start), what=what))
 

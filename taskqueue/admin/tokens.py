@@ -162,7 +162,7 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
         """How many it may make."""
         return "no limit" if token.per_minute is None else f"{token.per_minute:,}"
 
-    @admin.display(description="Made")
+    @admin.display(description="Created")
     def shown_creation(self, token: Any) -> SafeString:
         """When it was made."""
         return markup.moment(token.created_at, token.seen_at)

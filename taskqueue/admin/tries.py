@@ -118,5 +118,5 @@ class FailedTry:
     def bar(self) -> Bar:
         """Its place in the waterfall."""
         outcome = self.attempt.outcome
-        what = f"Try {self.attempt.number}, {outcome.replace('_', ' ')}"
+        what = f"Attempt {self.attempt.number}, {outcome.replace('_', ' ')}"
         return Bar(look=outcome, start=self.attempt.started_at, end=self.attempt.finished_at, what=what)

@@ -114,7 +114,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         """Where it runs."""
         return f"{worker.host}:{worker.pid}"
 
-    @admin.display(description="Slots of its command")
+    @admin.display(description="Processes of its command")
     def shown_command(self, worker: Any) -> SafeString | str:
         """How many processes its command has, and how many of them are at work."""
         if worker.ended_at is not None:
@@ -135,7 +135,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
             '<span class="tq-tries" title="This page runs {}.">{}</span>', running_version(), worker.version
         )
 
-    @admin.display(description="Last beat")
+    @admin.display(description="Heartbeat")
     def shown_beat(self, worker: Any) -> SafeString:
         """When it was last heard of."""
         return markup.moment(worker.beat_at, worker.seen_at)
@@ -153,7 +153,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
             formats.id_tail(worker.task_id),
         )
 
-    @admin.display(description="For")
+    @admin.display(description="Running for")
     def shown_since(self, worker: Any) -> str:
         """How long it has been at it."""
         if worker.task_id is None or worker.ended_at is not None:

@@ -135,7 +135,7 @@ def test_a_changed_rate_frees_who_waits_at_once(changer):
     work()
     assert {Task.objects.get(pk=task.pk).status for task in tasks} == {"succeeded"}
     assert LogEntry.objects.get().object_id == "adm-api"
-    assert "1,000 in 1s, 10 at once 1 in 1h 1,000 of 1,000 in 1s See how much is used" in text_of(changer.get(RATES))
+    assert "1,000 per 1s, 10 at once 1 per 1h 1,000 of 1,000 per 1s See how much is used" in text_of(changer.get(RATES))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_the_use_of_a_rate_is_shown_and_a_hold_can_be_released(changer, looker):
     waiting = rated.enqueue(2)
     work()
     text = text_of(looker.get(USES))
-    assert "adm-api - 0 of 1 in 1h, next in 2h 1 just now in 2h in 1h asks: too many requests" in text.replace(
+    assert "adm-api - 0 of 1 per 1h, next in 2h 1 just now in 2h in 1h asks: too many requests" in text.replace(
         "\N{EN DASH}", "-"
     )
     use = RateUse.objects.get()
@@ -212,7 +212,7 @@ def test_a_rate_is_held_for_a_reason_and_lifted_on_the_record(changer):
 
     assert messages_of(response) == ["The rate is held. Steps and starts that need it wait."]
     assert "<b>migrate</b>" not in response.content.decode()
-    assert "0 of 1 in 1h, next in 1h" in text_of(changer.get(RATES)).replace("1 of 1", "0 of 1")
+    assert "0 of 1 per 1h, next in 1h" in text_of(changer.get(RATES)).replace("1 of 1", "0 of 1")
     task = rated.enqueue(1)
     work()
     assert Task.objects.get(pk=task.pk).status == "waiting"
@@ -238,8 +238,8 @@ def test_one_key_of_a_rate_is_held_and_another_one_passes(changer):
 
     assert (Task.objects.get(pk=held.pk).status, Task.objects.get(pk=free.pk).status) == ("waiting", "succeeded")
     text = text_of(changer.get(f"{RATES}adm-keyed/change/"))
-    assert "b 0 of 5 in 1m, next in" in text
-    assert "a 4 of 5 in 1m" in text
+    assert "b 0 of 5 per 1m, next in" in text
+    assert "a 4 of 5 per 1m" in text
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,12 @@ def test_what_a_user_may_not_see_is_not_there():
     assert list(entries(client.get("/admin/"))) == ["Overview", "Tasks", "Failures", "Workers"]
 
 
+def test_who_may_start_operations_finds_them():
+    client = client_of("carl", "view_task", "cancel_task")
+
+    assert list(entries(client.get("/admin/"))) == ["Overview", "Tasks", "Failures", "Operations"]
+
+
 def test_staff_without_rights_here_have_the_stock_sidebar(stranger):
     page = stranger.get("/admin/password_change/").content.decode()
 
@@ -99,7 +105,7 @@ def test_workers_that_cannot_claim_are_counted_before_those_that_can(admin):
         Worker.objects.filter(pk=unable.worker).update(cannot_claim="permission denied")
         shown = entries(admin.get(LIST))
 
-    assert shown["Workers"][1] == "1 unable"
+    assert shown["Workers"][1] == "1 cannot claim"
 
 
 def test_its_numbers_cost_one_query(admin, django_assert_num_queries):

@@ -136,7 +136,7 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
     response = viewer.get(PIPELINES)
 
     text = text_of(response)
-    assert "boards/limited Two at a time, sixty a minute. On 0 of 2 30 of 30 in 1m 1 100% 1 ended" in text
+    assert "boards/limited Two at a time, sixty a minute. On 0 of 2 30 of 30 per 1m 1 100% 1 ended" in text
     assert "demo/task Five steps" in text
     assert "On 0 of 10 no limit 0 50.0% 2 ended, 1 failed" in text
     assert 'aria-label="The last 24 hours: 1 succeeded, 1 failed"' in response.content.decode()

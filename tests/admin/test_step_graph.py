@@ -51,9 +51,9 @@ def test_a_step_says_how_it_does():
         figures=seen("call", succeeded=199, failed=1, retries=3, median=timedelta(milliseconds=453), tasks=200),
     )
 
-    assert node.line == "99.5%, 453ms, 3 failed tries"
+    assert node.line == "99.5%, 453ms, 3 failed attempts"
     assert Node(name="call").line == "in none of the recent tasks"
-    assert "call: 99.5%, 453ms, 3 failed tries" in "".join(tree_of([node]).itertext())
+    assert "call: 99.5%, 453ms, 3 failed attempts" in "".join(tree_of([node]).itertext())
 
 
 def test_a_name_is_text_and_never_markup():

@@ -54,7 +54,7 @@ def ended() -> Task:
 def test_what_a_try_logged_stands_with_it(viewer, ended):
     text = text_of(viewer.get(page_of(ended)))
 
-    assert "Log of the try that succeeded" in text
+    assert "Log of the attempt that succeeded" in text
     assert re.search(r"\+\d+ms WARNING shop.admin order -1 looks odd", text)
     assert re.search(r"Permanent card declined Log \+\d+ms WARNING shop.admin the bank answered 51", text)
 

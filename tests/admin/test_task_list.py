@@ -292,7 +292,7 @@ def test_a_task_that_goes_on_after_the_known_steps_has_more_ahead(viewer, succee
 
 
 def test_the_attempt_is_told_in_amber_from_the_second_on(viewer, retrying):
-    assert '<span class="tq-tries" title="1 failed try in all">2</span>' in viewer.get(LIST).content.decode()
+    assert '<span class="tq-tries" title="1 failed attempt in all">2</span>' in viewer.get(LIST).content.decode()
 
 
 def test_a_question_that_takes_too_long_gets_a_kind_answer(viewer, queued, monkeypatch):

@@ -57,6 +57,8 @@ def test_a_ticked_row_is_left_alone_and_a_new_one_comes_when_it_is_unticked(oper
     box.uncheck()
     operator.mouse.move(0, 0)
     expect(operator.locator("#result_list tbody tr")).to_have_count(2)
+    expect(operator.locator("#result_list tbody tr.tq-new")).to_have_count(1)
+    expect(operator.locator("#result_list tbody tr").first).to_have_class("tq-new")
 
 
 def test_live_updates_are_paused_by_a_key_and_stay_so(operator: Page, transactional_db):

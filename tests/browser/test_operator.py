@@ -30,6 +30,7 @@ def failed(transactional_db: None) -> Task:
 
 def test_finds_a_failed_task_reads_why_retries_it_from_a_step_and_sees_it_go_on(operator: Page, failed):
     operator.goto(LIST)
+    expect(operator.locator(".tq-tab.tq-is-all .tq-count")).to_be_visible()
     operator.locator(".tq-tab", has_text="Failed").click()
     rows = operator.locator("#result_list tbody tr")
     expect(rows).to_have_count(1)

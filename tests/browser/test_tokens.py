@@ -33,6 +33,7 @@ def test_makes_a_token_copies_its_secret_and_revokes_it(
     page.get_by_role("link", name="All tokens").click()
     expect(page.locator("#result_list")).to_contain_text("nightly-import")
     expect(page.locator("body")).not_to_contain_text(secret)
+    expect(page.locator(".actions")).to_be_hidden()
     page.locator("#result_list tbody input[type=checkbox]").check()
     page.get_by_label("Action:").select_option("revoke_selected")
     page.get_by_role("button", name="Go").click()

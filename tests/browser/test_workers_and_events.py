@@ -81,7 +81,7 @@ def test_runs_a_schedule_now_from_the_list(keeper: Page):
 def test_holds_a_rate_for_a_reason_and_lifts_the_hold(keeper: Page):
     Rate.objects.create(name="api", declared_count=5, declared_per=timedelta(minutes=1), declared_burst=1)
     keeper.goto(f"{ADMIN}/rate/api/change/")
-    keeper.get_by_label("For").fill("1h")
+    keeper.get_by_label("For how long").fill("1h")
     keeper.get_by_label("Reason").fill("they are down")
     keeper.get_by_role("button", name="Hold the rate").click()
 

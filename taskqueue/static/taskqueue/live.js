@@ -80,7 +80,9 @@
     return selected || typing || one(".action-select:checked", region) || one("dialog[open]", region);
   }
 
-  const keysOf = (region) => all("tbody tr, [data-key]", region).map((row) => row.dataset.key || one("a[href]", row)?.getAttribute("href"));
+  const rowsOf = (region) => all("tbody tr, [data-key]", region);
+  const keyOf = (row) => row.dataset.key || one("a[href]", row)?.getAttribute("href");
+  const keysOf = (region) => rowsOf(region).map(keyOf);
 
   function isUnderThePointer(region, next) {
     if (!region.matches(":hover") || !one("tbody", region)) return false;
@@ -99,7 +101,7 @@
   function swap(region, next) {
     const open = new Set(all("details[open][id]", region).map((each) => each.id));
     const closed = new Set(all("details:not([open])[id]", region).map((each) => each.id));
-    const known = new Set(all("[data-key]", region).map((row) => row.dataset.key));
+    const known = new Set(keysOf(region));
     const focused = region.contains(document.activeElement) ? document.activeElement : null;
     const path = focused && pathOf(focused);
     const fresh = document.importNode(next, true);
@@ -107,7 +109,7 @@
       if (open.has(each.id)) each.open = true;
       if (closed.has(each.id)) each.open = false;
     }
-    for (const row of all("[data-key]", fresh)) if (known.size && !known.has(row.dataset.key)) row.classList.add("tq-new");
+    for (const row of rowsOf(fresh)) if (known.size && !known.has(keyOf(row))) row.classList.add("tq-new");
     region.replaceWith(fresh);
     if (path) one(path, fresh)?.focus({ preventScroll: true });
     news?.remove();
