@@ -13,12 +13,13 @@ from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue import testing
 from taskqueue.definitions import registry
-from taskqueue.engine import control, events, operations, tokens
+from taskqueue.engine import control, deeds, events, tokens
+from taskqueue.engine.deeds import Doer
 from taskqueue.engine.liveness import running_version
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.selections import Selection
-from taskqueue.models import Event, Operation, PipelineRight, Task, Worker
+from taskqueue.models import Event, Operation, PipelineRight, Schedule, Task, Worker
 from taskqueue.states import OperationVerb
 from taskqueue.testing import advance
 from tests.browser.workers import beside, work
@@ -32,7 +33,7 @@ STORIES: dict[str, dict[str, object]] = {
 
 
 def tell_stories() -> None:
-    """Tasks in every status, an hour of history, events, a paused pipeline, an operation that has ended."""
+    """Tasks in every status, an hour of history, a clock, a skip, a paused pipeline, an operation at its end."""
     mirror_pipelines()
     for _ in range(3):
         for label, story in STORIES.items():
@@ -48,16 +49,33 @@ def tell_stories() -> None:
     work()
     beside(roll_up)
     demo_task.using(run_at=datetime(2040, 1, 1, tzinfo=UTC)).enqueue(DemoRequest(label="later"))
-    demo_task.using(key="order-7", labels={"tenant": "acme"}, priority=300).enqueue(DemoRequest(label="order"))
+    for _ in range(2):  # the second one finds the first
+        demo_task.using(key="order-7", labels={"tenant": "acme"}, priority=300).enqueue(DemoRequest(label="order"))
+    schedule_a_pipeline()
     events.send("demo/approved", {"title": "On nothing", "by": "dana"})
-    control.pause_pipeline("demo/print", reason="The printer is being mended.", by="dana")
+    dana = User.objects.create_user("dana")
+    deeds.pause("demo/print", reason="The printer is being mended.", doer=Doer(dana.pk, "dana"))
     beside(retry_what_failed)
     beside(show_access_and_workers)
 
 
+def viewer() -> User:
+    """Whoever looks at the screens."""
+    return User.objects.earliest("pk")
+
+
+def schedule_a_pipeline() -> None:
+    """A clock as `cron=` would make it; the demo has none, for it would make tasks in every test."""
+    clock = {"expression": "0 3 * * *", "timezone": "Europe/Berlin", "misfire": "once"}
+    now = datetime.now(UTC)
+    Schedule.objects.create(
+        pipeline_id="demo/publish", **clock, next_at=now + timedelta(hours=8), last_at=now - timedelta(hours=16)
+    )
+
+
 def show_access_and_workers() -> None:
     """A token that soon expires, a right, and workers: one at work, one that cannot claim, one that is silent."""
-    tokens.issue(User.objects.get(), name="billing service", expires_in=timedelta(days=3), per_minute=600)
+    tokens.issue(viewer(), name="billing service", expires_in=timedelta(days=3), per_minute=600)
     PipelineRight.objects.create(pipeline_id="demo/publish", group=Group.objects.create(name="editors"), retry=True)
     task = Task.objects.filter(status="waiting").latest("pk")
     states: list[dict[str, Any]] = [
@@ -71,15 +89,14 @@ def show_access_and_workers() -> None:
 
 
 def retry_what_failed() -> None:
-    """An operation over all failed tasks, which fail again."""
-    user = User.objects.get()
-    operations.plan(
-        Selection(statuses=("failed",)),
+    """An operation over the failed tasks of the demo, which fail again."""
+    deeds.operate(
+        Selection(statuses=("failed",), pipeline="demo/task"),
         verb=OperationVerb.RETRY,
-        query="status=failed",
+        query="status=failed&pipeline=demo%2Ftask",
+        said=lambda estimate: f"Retry {estimate} tasks: status failed, pipeline demo/task.",
         reason="The service is back.",
-        user=user.pk,
-        by=user.get_username(),
+        doer=Doer(viewer().pk, viewer().get_username()),
     )
     testing.work()
 
