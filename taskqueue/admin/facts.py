@@ -156,7 +156,7 @@ def said_of(operation: Operation, request: HttpRequest) -> SafeString:
     return format_html(
         "{}{}",
         link if may_see(request, verb) else sentence,
-        f" Reason: {operation.reason}." if operation.reason else "",
+        f" Reason: {operation.reason}" if operation.reason else "",
     )
 
 

@@ -268,8 +268,8 @@ def operate(client: Client, verb: str, **sent: str) -> Operation:
 @pytest.mark.parametrize(
     ("verb", "said"),
     [
-        ("retry", "olga Retried 1 task, this one among them. Reason: the bank is back. just now"),
-        ("cancel", "olga Cancelled 1 task, this one among them. Reason: the bank is back. just now"),
+        ("retry", "olga Retried 1 task, this one among them. Reason: the bank is back just now"),
+        ("cancel", "olga Cancelled 1 task, this one among them. Reason: the bank is back just now"),
     ],
 )
 def test_a_task_tells_of_the_operation_that_it_was_a_part_of(viewer, operator, failed, verb, said):
