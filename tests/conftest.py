@@ -9,6 +9,11 @@ import pytest
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connection, transaction
 from django.db.backends.postgresql.operations import DatabaseOperations
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is, and how busy with something else, is not what these tests are about.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 KEPT = {"django_content_type", "auth_permission"}
 """What comes from the models alone, and no test changes."""
