@@ -22,10 +22,10 @@ SECRETS: Final = re.compile(rb"<input type=\"hidden\" name=\"csrfmiddlewaretoken
 
 
 class LiveRegions:
-    """Middleware. Filters, page and rights are those of the page itself, and so is what it costs to make: less is sent.
+    """Middleware. Filters, page and rights are those of the page itself, and so is the cost of making it: less is sent.
 
-    The tag is of what is shown, but for how long ago things were: that, the browser counts on by itself. A page that has
-    a cheaper tag of its own answers before it is made, as the overview does.
+    The tag is of what is shown, but for how long ago things were: that, the browser counts on by itself. A page with a
+    cheaper tag of its own answers before it is made, as the overview does.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
