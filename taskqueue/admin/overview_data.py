@@ -84,7 +84,7 @@ def read(range_: Range) -> OverviewData:
 
 def recent_failures() -> QuerySet[Task]:
     """The failed tasks, those first that failed last."""
-    failed = Task.objects.filter(status=TaskStatus.FAILED, branch="")
+    failed = Task.objects.filter(error__isnull=False, status=TaskStatus.FAILED, branch="")
     return failed.only("pipeline", "key", "error", "finished_at").order_by("-finished_at", "-pk")
 
 

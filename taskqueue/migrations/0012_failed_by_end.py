@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
     operations = [
         AddIndexConcurrently(
             model_name="task",
-            index=models.Index(condition=Q(status="failed"), fields=["finished_at"], name="taskqueue_task_failed"),
+            index=models.Index(condition=Q(error__isnull=False), fields=["finished_at"], name="taskqueue_task_failed"),
         ),
     ]

@@ -317,8 +317,8 @@ class Task(models.Model):
             # rollups, the tasks that ended in a slice of time, and pruning. Written once a task, at its end, and in
             # order: the new entry goes to the last page.
             models.Index("finished_at", name="taskqueue_task_by_end", condition=Q(finished_at__isnull=False)),
-            # the overview: what failed last. Written when a task fails.
-            models.Index(fields=["finished_at"], name="taskqueue_task_failed", condition=Q(status=TaskStatus.FAILED)),
+            # the overview: what failed last. Written when a task fails; of no use to the list of failed tasks by id.
+            models.Index(fields=["finished_at"], name="taskqueue_task_failed", condition=Q(error__isnull=False)),
             # pruning, and the list of a task's reruns
             models.Index("rerun_of", name="taskqueue_task_reruns", condition=Q(rerun_of__isnull=False)),
             # an object's own page: its tasks, newest first
