@@ -131,47 +131,36 @@ def test_a_pause_travels_through_a_task_group(calls):
 
 def test_the_timeout_of_each_step_under_way_is_watched_until_that_step_has_ended():
     watched: list[tuple[str, int | None]] = []
+    moments = ["begins"]
     worker = InProcessWorker()
-    worker.activity.arm = lambda left: watched.append((moment[-1], None if left is None else round(left / MINUTE)))
-    moment = ["begins"]
+    worker.activity.arm = lambda left: watched.append((moments[-1], None if left is None else round(left / MINUTE)))
 
-    async def held(name: str, gate: asyncio.Event, opens: asyncio.Event | None) -> None:
-        moment.append(f"{name} is inside")
-        await gate.wait()
-        moment.append(f"{name} ends")
-        if opens is not None:
-            asyncio.get_running_loop().call_later(0.01, opens.set)
+    async def pass_time(name: str, naps: int) -> None:
+        moments.append(f"{name} is inside")
+        await asyncio.sleep(naps * 0.05)
+        moments.append(f"{name} ends")
 
-    @step(timeout=timedelta(minutes=50))
-    async def long(gate: int) -> None:
-        await held("long", gates[gate], None)
+    @step(timeout=50 * MINUTE)
+    async def long() -> None:
+        await pass_time("long", 4)
 
-    @step(timeout=timedelta(minutes=20))
-    async def short(gate: int) -> None:
-        await held("short", gates[gate], gates[0])
+    @step(timeout=20 * MINUTE)
+    async def short() -> None:
+        await pass_time("short", 2)
 
     @step
-    async def unbounded(gate: int) -> None:
-        await held("unbounded", gates[gate], gates[1])
-
-    gates: list[asyncio.Event] = []
+    async def unbounded() -> None:
+        await pass_time("unbounded", 1)
 
     @pipeline("async/watched")
     async def body() -> None:
-        gates[:] = [asyncio.Event(), asyncio.Event(), asyncio.Event()]
-        gates[2].set()
-        await asyncio.gather(long(0), short(1), unbounded(2))
+        await asyncio.gather(long(), short(), unbounded())
 
     task = body.enqueue()
     worker.work()
 
     assert reload(task).status == "succeeded"
-    assert watched == [
-        ("begins", 50),
-        ("long is inside", 20),
-        ("short ends", 50),
-        ("long ends", None),
-    ]
+    assert watched == [("begins", 50), ("long is inside", 20), ("short ends", 50), ("long ends", None)]
 
 
 async def as_coroutine(awaitable):

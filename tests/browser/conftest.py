@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that drive a browser come last: its driver's event loop stays in the main thread until the session ends."""
     for item in filter(drives_browser, items):
         item.add_marker("browser")
-    items.sort(key=drives_browser)
+    # The longest of them first, lest one process be left alone with it at the end.
+    items.sort(key=lambda item: (drives_browser(item), drives_browser(item) and "test_every_screen" not in item.nodeid))
 
 
 def drives_browser(item: pytest.Item) -> bool:
