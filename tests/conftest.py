@@ -25,6 +25,19 @@ WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
 """
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files whose tests wait for processes between those that compute; those that drive a browser stay last.
+
+    Else all that share a machine would compute together first, and wait together afterwards.
+    """
+    last = {item.path for item in items if item.get_closest_marker("browser")}
+    waiting = {item.path for item in items if item.get_closest_marker("process")} - last
+    computing = {item.path for item in items} - last - waiting
+    places = {path: number / len(group) for group in (waiting, computing) for number, path in enumerate(sorted(group))}
+    items.sort(key=lambda item: places.get(item.path, 1))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _quick_flush() -> Iterator[None]:
     """Delete rows, which are few, and put back those that were there, instead of truncating and mirroring all anew."""
