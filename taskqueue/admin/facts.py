@@ -14,10 +14,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup, previews
+from taskqueue.admin.operations import may
 from taskqueue.admin.step_rows import StepRow
 from taskqueue.admin.task_page import TaskPage
-from taskqueue.engine import operations, queries
-from taskqueue.engine.rights import NEEDS
+from taskqueue.engine import queries
 from taskqueue.models import Operation, Task
 from taskqueue.states import OperationVerb, TaskStatus
 
@@ -162,4 +162,4 @@ def said_of(operation: Operation, request: HttpRequest) -> SafeString:
 
 def may_see(request: HttpRequest, verb: OperationVerb) -> bool:
     """Whether the user may look at the operation, by the right to all or the one to do the same."""
-    return any(map(request.user.has_perm, ("taskqueue.view_operation", NEEDS[operations.NEEDS[verb]])))
+    return request.user.has_perm("taskqueue.view_operation") or may(request, verb)

@@ -153,7 +153,10 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         title = f"{page.task.pipeline_id} {page.task.key}".strip()
         context = {
             **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),
-            "operated": shared_deeds_of(operations_on(page.task, page.history), page.now, request),
+            "history": [
+                *deeds_of(page.history, page.now),
+                *shared_deeds_of(operations_on(page.task, page.history), page.now, request),
+            ],
             "show_all": show_all,
             **(extra_context or {}),
         }
@@ -171,7 +174,6 @@ def shown(page: TaskPage, may: Rights) -> dict[str, Any]:
         "page": page,
         "status_badge": markup.badge(page.task.status),
         "facts": facts_of(page),
-        "history": deeds_of(page.history, page.now),
         "buttons": buttons_of(page, may),
         "neighbours": neighbours_of(page),
         "may_retry": may.retry,

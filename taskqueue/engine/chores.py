@@ -5,7 +5,6 @@ Each is a sweep that several processes may do at once, and that finds nothing to
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
@@ -17,13 +16,11 @@ from taskqueue.engine.clock import take_ticks
 from taskqueue.engine.deadlines import cancel_overdue
 from taskqueue.engine.echoes import tell_untold
 from taskqueue.engine.operations import work_off
-from taskqueue.engine.patience import PATIENCE, is_busy, ran_out_of_time
+from taskqueue.engine.patience import PATIENCE, attempted
 from taskqueue.engine.retention import prune_some
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.routing import route_unrouted, start_deferred
 from taskqueue.engine.slots import grant_all
-
-logger = logging.getLogger("taskqueue.engine")
 
 PROMOTIONS_AT_ONCE = 20
 """A million timers that fall due together must not keep a doorbell from ringing; it is back in a moment."""
@@ -48,18 +45,12 @@ def do_chores() -> int:
 
 def done(chore: Callable[[], int]) -> int:
     """Do one of them; none was made ready by one that failed."""
-    try:
+
+    def do() -> int:
         with transaction.atomic() if connection.in_atomic_block else nullcontext():
             return chore()
-    except (OperationalError, InterfaceError) as error:
-        if ran_out_of_time(error):
-            logger.exception("The sweep %s took too long; it is tried again at the next look", chore.__name__)
-        elif not is_busy(error):
-            raise
-        return 0
-    except Exception:
-        logger.exception("The sweep %s failed; it is tried again at the next look", chore.__name__)
-        return 0
+
+    return attempted(do, f"The sweep {chore.__name__}", slow="took too long", broken="failed")
 
 
 def walk_on() -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from taskqueue.engine.patience import bound_reads
 from taskqueue.engine.recovery import SILENCE
@@ -203,9 +204,8 @@ def last_hours() -> Hours:
     """The same of every pipeline; two queries, none of which looks at the tasks."""
     ((now, rolled_until),) = fetch(statements.NOW, {})
     until = rolled_until or now
-    found: Any = Rollup.objects.filter(span=MINUTE, at__gte=until - HOUR, at__lt=until).order_by("at")
     rows: defaultdict[str, list[Any]] = defaultdict(list)
-    for row in found.values_list("pipeline", *COUNTED, *SAMPLED, "ran", "waited", named=True):
+    for row in told(Rollup.objects.filter(span=MINUTE, at__gte=until - HOUR, at__lt=until)):
         rows[row.pipeline].append(row)
     hours = {name: Stretch(until - HOUR, until) for name in rows}
     for name, own in rows.items():
@@ -215,7 +215,11 @@ def last_hours() -> Hours:
 
 def rollups(span: int, start: datetime, until: datetime, *pipelines: str) -> list[Any]:
     """The rows of pipelines, or of all together; one query by their index."""
-    found = Rollup.objects.filter(span=span, pipeline__in=pipelines, at__gte=start, at__lt=until)
+    return told(Rollup.objects.filter(span=span, pipeline__in=pipelines, at__gte=start, at__lt=until))
+
+
+def told(found: QuerySet[Rollup]) -> list[Any]:
+    """What rollups tell, in the order of their times."""
     return list(found.order_by("at").values_list("pipeline", "at", *COUNTED, *SAMPLED, "ran", "waited", named=True))
 
 

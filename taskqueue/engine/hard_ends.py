@@ -58,11 +58,16 @@ class HardEnd:
                 continue
             if is_overdue(doing):
                 self._stop(doing, lease, partial(self._write_timeout, lease, doing, step))
-            elif self._activity.lost is lease and lease.cancel_grace is not None:
-                if self._lost is None or self._lost[0] is not lease:
-                    self._lost = (lease, time.monotonic())
-                if time.monotonic() - self._lost[1] >= lease.cancel_grace.total_seconds():
-                    self._stop(doing, lease, partial(self._write_stopped, lease, doing))
+            elif self._outlasts_its_grace(lease):
+                self._stop(doing, lease, partial(self._write_stopped, lease, doing))
+
+    def _outlasts_its_grace(self, lease: Lease) -> bool:
+        """Whether its task was cancelled, and the grace to heed that is over."""
+        if self._activity.lost is not lease or lease.cancel_grace is None:
+            return False
+        if self._lost is None or self._lost[0] is not lease:
+            self._lost = (lease, time.monotonic())
+        return time.monotonic() - self._lost[1] >= lease.cancel_grace.total_seconds()
 
     def _stop(self, doing: Doing, lease: Lease, write: Callable[[str], None]) -> None:
         """Write where the step stands, and end. A database that is away now finds the task by its dead worker."""

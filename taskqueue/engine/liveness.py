@@ -148,8 +148,8 @@ class Heart:
         if not self._locked:
             self._locked = self._take_lock(self.worker)
         doing, former, self._seen = self.activity.doing, self._seen, self.activity.doing
-        lasts_long = doing.lease is not None and doing.lease is former.lease
-        if lasts_long:
+        lasting_lease = doing.lease if doing.lease is former.lease else None
+        if lasting_lease is not None:
             self._give_up_what_waits()
         lasting = doing is former and doing is not self._written
         is_news = self._told != self._hindrance(doing)
@@ -157,8 +157,8 @@ class Heart:
             self._beat(doing)
         # What may have to wait for a lock on a task or on their table comes last, and not for long.
         with suppress(*LOCKED):
-            if lasts_long:
-                self._ask_whether_it_is_held(doing)
+            if lasting_lease is not None:
+                self._ask_whether_it_is_held(lasting_lease)
             self._put_back()
             self._report_progress()
         self._hard_end.look()
@@ -186,10 +186,10 @@ class Heart:
             return UNANSWERED
         return self.cannot_claim[:REASON_LENGTH]
 
-    def _ask_whether_it_is_held(self, doing: Doing) -> None:
+    def _ask_whether_it_is_held(self, lease: Lease) -> None:
         """Notice that the task in hand was cancelled, or is somebody else's."""
-        if doing.lease is not None and self._execute(statements.STILL_HELD, doing.lease.fence) == 0:
-            self.activity.lost = doing.lease
+        if self._execute(statements.STILL_HELD, lease.fence) == 0:
+            self.activity.lost = lease
 
     def _give_up_what_waits(self) -> None:
         """The task in hand takes long: let others have those that were claimed behind it."""

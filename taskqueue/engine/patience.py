@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, TypeVar
 
-from django.db import Error, OperationalError, connection
+from django.db import Error, InterfaceError, OperationalError, connection
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 
 from taskqueue.engine import statements
+
+logger = logging.getLogger("taskqueue.engine")
 
 Result = TypeVar("Result")
 PATIENCE = "200ms"
@@ -21,6 +24,30 @@ MOST_DEADLOCKS: Final = 5
 def is_busy(error: Error) -> bool:
     """Whether a statement failed only because of a lock: one that was held for longer than that, or a deadlock."""
     return isinstance(error.__cause__, LockNotAvailable | DeadlockDetected)
+
+
+def attempted(do: Callable[[], int], deed: str, *, slow: str = "takes too long", broken: str = "fails") -> int:
+    """What it returns; 0 when it failed. Then it is left for the next look, and logged unless it met only a lock.
+
+    Args:
+        do: one part of a sweep, whose failure must not keep the others from being done.
+        deed: how the log shall call it.
+        slow: what the log says of it when a statement ran out of time.
+        broken: what it says when it failed in any other way.
+
+    Raises:
+        django.db.OperationalError, django.db.InterfaceError: the database is away.
+    """
+    try:
+        return do()
+    except (OperationalError, InterfaceError) as error:
+        if ran_out_of_time(error):
+            logger.exception("%s %s; it is tried again at the next look", deed, slow)
+        elif not is_busy(error):
+            raise
+    except Exception:
+        logger.exception("%s %s; it is tried again at the next look", deed, broken)
+    return 0
 
 
 def done_in_spite_of_deadlocks(do: Callable[[], Result]) -> Result:

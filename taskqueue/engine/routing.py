@@ -6,13 +6,13 @@ and this process does not know is written down in that transaction, for one that
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from taskqueue import codec
 from taskqueue.definitions import registry
@@ -20,7 +20,7 @@ from taskqueue.engine import control, statements
 from taskqueue.engine.claims import known_code
 from taskqueue.engine.failures import message_of
 from taskqueue.engine.intake import Origin, insert
-from taskqueue.engine.patience import is_busy, ran_out_of_time
+from taskqueue.engine.patience import attempted
 from taskqueue.engine.retention import DEFERRED_FOR
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.engine.waits import NAME_SPACE, arrival
@@ -33,7 +33,6 @@ from taskqueue.states import SkipKind
 if TYPE_CHECKING:
     from taskqueue.definitions import PipelineDefinition
 
-logger = logging.getLogger("taskqueue.engine")
 FIRST = UUID(int=0)
 AT_ONCE = 500
 """So many of a kind in one look: others have their turn, and the next look goes on."""
@@ -70,15 +69,7 @@ def for_each(
     done, after = 0, first
     while done < AT_ONCE and (rows := statements.fetch(statement, {**values, "after": after})):
         for (one,) in rows:
-            try:
-                done += deed(one)
-            except (OperationalError, InterfaceError) as error:
-                if ran_out_of_time(error):
-                    logger.exception("%s %s takes too long; it is tried again at the next look", deed.__name__, one)
-                elif not is_busy(error):
-                    raise
-            except Exception:
-                logger.exception("%s %s fails; it is tried again at the next look", deed.__name__, one)
+            done += attempted(partial(deed, one), f"{deed.__name__} {one}")
         after = rows[-1][0]
     return done
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db.models import F
 from django.test import Client
 
+from taskqueue.engine import rollups
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
-from taskqueue.testing import work
+from taskqueue.testing import advance, work
 from tests.api import pipelines
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "errors"}
@@ -87,6 +90,14 @@ def failed(db: None) -> Task:
     pipelines.broken["ship"] = 1
     work()
     return Task.objects.get(pk=task.pk)
+
+
+def roll_up_ended(*, took: timedelta) -> None:
+    """Let each task have taken so long, and have all that has ended counted."""
+    Task.objects.update(started_at=F("finished_at") - took)
+    advance(minutes=3)
+    while rollups.roll_further():
+        pass
 
 
 def enqueue_order(number: str, **options: Any) -> Task:

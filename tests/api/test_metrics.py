@@ -8,17 +8,16 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
-from django.db.models import F
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskqueue.engine import control, figures, rollups, tokens
+from taskqueue.engine import control, figures, tokens
 from taskqueue.engine.liveness import private_connection
 from taskqueue.models import Pipeline, Rate, RateUse, Task, Worker
-from taskqueue.testing import InProcessWorker, advance, work
+from taskqueue.testing import InProcessWorker, work
 from tests.api import pipelines
-from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.api.conftest import Api, enqueue_order, problem_of, roll_up_ended
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
 
@@ -113,10 +112,7 @@ def test_what_ended_in_the_last_hour_is_told_as_the_rollups_have_it(api):
         enqueue_order(f"A{number}")
     pipelines.broken["ship"] = 2
     work()
-    Task.objects.update(started_at=F("finished_at") - timedelta(milliseconds=100))
-    advance(minutes=3)
-    while rollups.roll_further():
-        pass
+    roll_up_ended(took=timedelta(milliseconds=100))
 
     samples = read(api)
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db.models import F
 
-from taskqueue.engine import rollups
-from taskqueue.models import Task
-from taskqueue.testing import advance, work
+from taskqueue.testing import work
 from tests.api import pipelines
-from tests.api.conftest import enqueue_order, problem_of
+from tests.api.conftest import enqueue_order, problem_of, roll_up_ended
 
 
 def test_pipelines_are_listed_by_name_before_they_ever_ran(api):
@@ -69,10 +66,7 @@ def test_a_pipeline_tells_how_its_last_day_was(api):
         enqueue_order(f"A{number}")
     pipelines.broken["ship"] = 1
     work()
-    Task.objects.update(started_at=F("finished_at") - timedelta(seconds=10))
-    advance(minutes=3)
-    while rollups.roll_further():
-        pass
+    roll_up_ended(took=timedelta(seconds=10))
 
     day = api.get("/api/pipelines/shop/order").json()["figures"]["last_day"]
 

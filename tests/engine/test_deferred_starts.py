@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from taskqueue import Batch, CancelOn, Debounce, Singleton, pipeline, wait_for
-from taskqueue.engine import duty, events, routing, statements
+from taskqueue.engine import duty, events, statements
 from taskqueue.engine.events import send
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
@@ -19,6 +19,7 @@ from taskqueue.models import Event, Pipeline, Skip, Task, Trigger, Wait
 from taskqueue.testing import advance, work
 from tests.engine.backlogs import forget_statistics
 from tests.engine.test_event_plans import touched
+from tests.engine.test_event_races import die_after
 from tests.engine.test_plans import code, explain
 from tests.engine.test_races import at_once
 from tests.registries import own_registry
@@ -172,13 +173,7 @@ def test_several_who_look_at_once_start_it_once():
 
 def test_whoever_dies_in_the_middle_has_started_nothing_twice(monkeypatch):
     send_elsewhere("deferred/begin")
-    original = routing.start
-
-    def die(*facts):
-        original(*facts)
-        raise SystemExit
-
-    monkeypatch.setattr(routing, "start", die)
+    die_after(monkeypatch, "start")
     with pytest.raises(SystemExit):
         start_deferred()
     assert (Task.objects.count(), kinds()) == (0, ["deferred"])

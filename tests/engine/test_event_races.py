@@ -283,19 +283,24 @@ def short() -> list[object]:
     return [came, came]
 
 
+def die_after(monkeypatch, name):
+    """Let whoever routes die when this function has done its part."""
+    original = getattr(routing, name)
+
+    def die(*facts):
+        original(*facts)
+        raise SystemExit
+
+    monkeypatch.setattr(routing, name, die)
+
+
 def test_a_router_that_dies_in_the_middle_has_started_nothing_twice(monkeypatch):
     waiting = waits.enqueue()
     work()
     with transaction.atomic():
         event = send("races/go", GO)
         connection.run_on_commit.clear()
-    original = routing.start_pipelines
-
-    def die(*facts):
-        original(*facts)
-        raise SystemExit
-
-    monkeypatch.setattr(routing, "start_pipelines", die)
+    die_after(monkeypatch, "start_pipelines")
     with pytest.raises(SystemExit):
         route(event.pk)
     assert (Task.objects.get(pk=waiting.pk).status, Event.objects.get().routed_at) == ("waiting", None)

@@ -103,9 +103,13 @@ def test_a_worker_whose_connection_was_cut_keeps_its_row_and_takes_its_lock_agai
 
 
 def holder_of_the_lock(worker: int) -> int:
-    """The session that holds a worker's lock."""
+    """The session that holds a worker's lock. Other tests may have workers of this number in databases of their own."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", [worker])
+        cursor.execute(
+            "SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database "
+            "WHERE datname = current_database() AND locktype = 'advisory' AND objid = %s AND granted",
+            [worker],
+        )
         return cursor.fetchone()[0]
 
 
