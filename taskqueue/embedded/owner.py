@@ -5,6 +5,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,13 +102,19 @@ def make_directory(path: Path, *, mode: int, owner: Owner | None = None) -> None
         return
     if not path.parent.exists():
         make_directory(path.parent, mode=0o755 if os.geteuid() == 0 else 0o700)
-    try:
-        path.mkdir(mode=0o700)
-    except FileExistsError:
-        return  # Another process made it in the meantime, in the same way.
+    # Several processes may start at once. Under its name the directory appears with its owner and mode already set:
+    # a process that met it before would refuse it as one that the database's user cannot enter.
+    made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     if owner is not None and owner.is_another:
-        os.chown(path, owner.uid, owner.gid)
-    path.chmod(mode)  # whatever the umask says
+        os.chown(made, owner.uid, owner.gid)
+    made.chmod(mode)  # whatever the umask says
+    try:
+        made.rename(path)
+    except OSError:
+        made.rmdir()
+        if not path.is_dir():
+            raise
+        # Another process made it in the meantime, in the same way, and has put something into it.
 
 
 def make_private_directory(path: Path, *, owner: Owner) -> None:
