@@ -13,12 +13,13 @@ LOCK = $(PYTHON) -m uv pip compile --quiet --no-config --universal --python-vers
 	--no-header --no-annotate --extra service
 BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-.PHONY: help run test pictures check format schema lock audit bench drill clean
+.PHONY: help run test test-all pictures check format schema lock audit bench drill clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
 	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'; SPREAD= uses one process"
 	@echo "                       LOCKED=yes with any of these: exactly the packages of requirements-dev.lock"
+	@echo "make test-all          make test, and then the tests that take long"
 	@echo "make check             format, lint, types, imports, migrations, API schema"
 	@echo "make format            put the code into its format"
 	@echo "make schema            write openapi.yaml anew from the code"
@@ -33,7 +34,10 @@ run: .venv/run.stamp
 	@DEBUG=true exec $(PYTHON) manage.py quickstart --port "$(PORT)"
 
 test: .venv/test.stamp
-	DEBUG=true $(PYTHON) -m pytest $(SPREAD) $(ARGS)
+	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m "not slow" $(ARGS)
+
+test-all: test
+	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m slow $(ARGS)
 
 pictures: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest tests/browser/pictures.py

@@ -9,6 +9,7 @@ import pytest
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connection, transaction
 from django.db.backends.postgresql.operations import DatabaseOperations
+from django.test import override_settings
 from hypothesis import HealthCheck, settings
 
 # How fast a machine is, and how busy with something else, is not what these tests are about.
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     computing = {item.path for item in items} - last - waiting
     places = {path: number / len(group) for group in (waiting, computing) for number, path in enumerate(sorted(group))}
     items.sort(key=lambda item: places.get(item.path, 1))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_passwords() -> Iterator[None]:
+    """A password takes a third of a second to hash as it is hashed outside tests."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

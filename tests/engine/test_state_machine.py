@@ -251,6 +251,7 @@ def known() -> list[UUID]:
     return list(Task.objects.order_by("pk").values_list("pk", flat=True))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.django_db
 def test_the_promises_hold_whatever_happens():

@@ -69,11 +69,11 @@ def test_work_that_waits_for_a_commit_does_no_harm(run_inline, fake_step, django
     assert callbacks
 
 
-def test_the_plugin_loads_without_django():
+def test_the_plugin_loads_without_django(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     command = [sys.executable, "-m", "pytest", "-p", "taskqueue.testing.plugin", "-p", "no:django", "-c", os.devnull]
     looked = subprocess.run(
-        [*command, "--fixtures", "--rootdir", "/", "-q"],
+        [*command, "--fixtures", "--rootdir", "/", "-q", str(tmp_path)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

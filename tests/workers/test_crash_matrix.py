@@ -97,6 +97,7 @@ def assert_nothing_is_left() -> None:
     assert not Worker.objects.filter(ended_at=None).exists()
 
 
+@pytest.mark.slow
 def test_a_life_is_the_same_wherever_its_worker_dies(mortals, marks, tmp_path):
     def notes_of(key: str) -> str:
         return str(tmp_path / key.replace(" ", "-"))

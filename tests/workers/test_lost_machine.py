@@ -16,7 +16,7 @@ from tests.workers.proxy import proxied
 from tests.workers.servers import Server, own_server
 from tests.workers.test_database_restart import manage
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(180)]
 
 UNIQUE = "CREATE TABLE tests_mark (name text UNIQUE)"
 STATUS = "SELECT status FROM taskqueue_task"

@@ -13,7 +13,7 @@ from taskqueue.models import Attempt, Task
 from tests.house.processes import eventually
 from tests.workers.schemas import change
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(180)]
 
 TASKS = 300
 EVERY = timedelta(milliseconds=20)

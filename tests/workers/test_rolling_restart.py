@@ -14,7 +14,7 @@ from taskqueue.engine import intake
 from taskqueue.models import Attempt, Task
 from tests.house.processes import eventually
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(180)]
 
 TASKS = 400
 EVERY = timedelta(milliseconds=50)
