@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from taskqueue import pipeline, step
 from tests.authoring import shop
 from tests.authoring.shop import ship
+
+pytestmark = pytest.mark.smoke  # its ground is Python's own byte code
 
 
 @step
