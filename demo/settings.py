@@ -10,7 +10,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from taskqueue.api import contract
+from taskqueue.defaults import APPS
 
 env = environ.Env()
 
@@ -61,18 +61,12 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django.contrib.postgres",
-    "rest_framework",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-    "django_q",
-    "taskqueue",
+    *APPS,
     "demo",
 ]
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "taskqueue.live.LiveRegions",
     "demo.policy.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -81,6 +75,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "taskqueue.live.LiveRegions",
 ]
 
 ROOT_URLCONF = "demo.urls"
@@ -101,13 +96,12 @@ TEMPLATES = [
     },
 ]
 
-# Connections stay open and are checked before use: workers lose two thirds of their speed without.
+# Connections stay open; taskqueue has each one checked before its use.
 DATABASES = {
     "default": {
         **database(),
         "ATOMIC_REQUESTS": False,
         "CONN_MAX_AGE": None,
-        "CONN_HEALTH_CHECKS": True,
     },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -143,27 +137,8 @@ WHITENOISE_AUTOREFRESH = DEBUG
 TASKQUEUE: dict[str, Any] = {"FIRST_TASK": "demo/task"}
 
 WORKERS: int = env.int("WORKERS", default=2)
-# Retries, attempts, timeouts and schedules are taskqueue's own: what django-q2 has of them must never act first.
-Q_CLUSTER = {
-    "name": "taskqueue",
-    "orm": "default",
-    "broker_class": "taskqueue.workers.doorbell.Doorbell",
-    "workers": WORKERS,
-    "queue_limit": WORKERS,
-    "recycle": 5000,
-    "timeout": 86400,
-    "retry": 90000,
-    "max_attempts": 1,
-    "ack_failures": True,
-    "catch_up": False,
-    "save_limit": 1000,
-    "guard_cycle": 0.5,
-    "poll": 1,
-    "log_level": "WARNING",
-}
-
-# With these `manage.py spectacular` writes openapi.yaml; taskqueue's own endpoints need no settings.
-SPECTACULAR_SETTINGS = contract.SETTINGS
+# The rest comes from taskqueue.defaults.
+Q_CLUSTER = {"workers": WORKERS}
 
 # HTTPS=false is for a service behind plain HTTP, such as docker compose on one machine.
 HTTPS: bool = env.bool("HTTPS", default=not DEBUG)

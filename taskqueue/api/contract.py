@@ -28,7 +28,6 @@ SETTINGS: Final[dict[str, Any]] = {
         "ProblemCode": "taskqueue.api.problems.CODES",
         "ReasonCode": "taskqueue.engine.reasons.Code",
     },
-    "PREPROCESSING_HOOKS": ["taskqueue.api.schema.only_ours"],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "taskqueue.api.schema.offer_pipelines",

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.urls.converters import UUIDConverter
+from django.utils import translation
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import BaseAuthentication
@@ -70,6 +73,16 @@ class Door(APIView):
     """Where this door's statuses differ from those of `problems.STATUSES`."""
     pointers: ClassVar[Mapping[type[TaskqueueError], str]] = {}
     """Where its places in the request differ from those of `problems.POINTERS`."""
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:  # the stubs have a type of their own for it
+        """Keep it out of a project's own schema; `schema.OurEndpoints` finds it all the same."""
+        return super().as_view(**{"schema": None, **initkwargs})
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer in English whatever the project's language: the contract's words are, and programs read them."""
+        with translation.override("en"):
+            return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuse a body of unknown length, which Django takes for none: what it asked for would be done differently."""

@@ -8,8 +8,9 @@ from threading import Lock
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.settings import patched_settings
+from rest_framework.views import APIView
 
 from taskqueue.api.contract import SETTINGS
 from taskqueue.api.requests import Submission
@@ -30,14 +31,25 @@ def schema_with(_pipelines: tuple[str, ...]) -> dict[str, Any]:
     """The schema, made once for as long as the pipelines are the same ones."""
     # drf-spectacular's settings are patched for the whole process: never by two threads at once.
     with generating, patched_settings(SETTINGS):
-        generator = SchemaGenerator()  # type: ignore[no-untyped-call]  # drf-spectacular's
+        generator = OurSchema()  # type: ignore[no-untyped-call]  # drf-spectacular's
         schema: dict[str, Any] = generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
         return schema
 
 
-def only_ours(endpoints: list[Any], **_context: Any) -> list[Any]:
-    """Of a project's endpoints those of taskqueue."""
-    return [endpoint for endpoint in endpoints if endpoint[3].cls.__module__.startswith("taskqueue.api.")]
+class OurEndpoints(EndpointEnumerator):
+    """Of a project's endpoints those of taskqueue, which are in no other schema."""
+
+    def should_include_endpoint(self, path: str, callback: Any) -> bool:
+        """Whether it is one of ours."""
+        return issubclass(getattr(callback, "cls", object), APIView) and callback.cls.__module__.startswith(
+            "taskqueue.api."
+        )
+
+
+class OurSchema(SchemaGenerator):
+    """Makes the schema of taskqueue's endpoints."""
+
+    endpoint_inspector_cls = OurEndpoints
 
 
 def offer_pipelines(result: dict[str, Any], **_context: Any) -> dict[str, Any]:

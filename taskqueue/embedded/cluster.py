@@ -87,6 +87,6 @@ def check_version(layout: Layout, binaries: Binaries) -> None:
     if made_by != ours:
         raise ImproperlyConfigured(
             f"The database in {layout.root} was made by PostgreSQL {made_by}, and the one installed is {ours}. "
-            f"Install the version of taskqueue[embedded] that made it and move the data with pg_dump; or delete "
-            f"{layout.root} to start afresh without the data; or set DATABASE_URL."
+            "Install the version of django-durable-taskqueue[embedded] that made it and move the data with pg_dump; or "
+            f"delete {layout.root} to start afresh without the data; or set DATABASE_URL."
         )

@@ -291,6 +291,6 @@ def unable_workers() -> QuerySet[Worker]:
 def running_version() -> str:
     """The installed version of taskqueue."""
     try:
-        return version("taskqueue")
+        return version("django-durable-taskqueue")
     except PackageNotFoundError:
         return "unpackaged"

@@ -1,4 +1,4 @@
-"""A system check that warns of settings which break workers, each with its remedy."""
+"""A system check of the settings that workers depend on, each message with its remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name for it
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004 - Django's name for it
+from django_q.conf import Conf
+
+from taskqueue import defaults
 
 DOORBELL = "taskqueue.workers.doorbell.Doorbell"
 LONGEST_GUARD_CYCLE = 1.0
@@ -17,10 +20,22 @@ DEFAULT_SAVE_LIMIT = 250
 
 
 def check_cluster_settings(**_kwargs: Any) -> list[CheckMessage]:
-    """Warnings about Q_CLUSTER and DATABASES, as far as workers depend on them."""
+    """Messages about Q_CLUSTER and DATABASES, as far as workers depend on them."""
     conf: dict[str, Any] = getattr(settings, "Q_CLUSTER", {})
     database: dict[str, Any] = settings.DATABASES.get("default", {})
-    return [*_broker(conf), *_delivery(conf), *_pool(conf), *_results(conf), *_connections(database)]
+    return [*_completed(conf), *_broker(conf), *_delivery(conf), *_pool(conf), *_results(conf), *_connections(database)]
+
+
+def _completed(conf: dict[str, Any]) -> Iterator[CheckMessage]:
+    if defaults.Q_CLUSTER.keys() & conf.keys() - Conf.conf.keys():
+        yield Error(
+            "django-q2 read Q_CLUSTER before taskqueue had completed it.",
+            hint=(
+                'Put "taskqueue" before "django_q" in INSTALLED_APPS, and import nothing of django_q in the settings, '
+                "or in an app's __init__.py or apps.py. Or set Q_CLUSTER = taskqueue.defaults.Q_CLUSTER."
+            ),
+            id="taskqueue.E012",
+        )
 
 
 def _broker(conf: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -107,18 +122,12 @@ def _connections(database: dict[str, Any]) -> Iterator[CheckMessage]:
         yield Warning(
             "The default database uses psycopg's pool, which forked processes share and corrupt.",
             hint=(
-                'Remove "pool" from OPTIONS and set CONN_MAX_AGE to None. `manage.py worker` does without the pool in '
+                'Remove "pool" from OPTIONS. `manage.py worker` does without the pool in '
                 "any case; `manage.py qcluster` and preloading web servers do not."
             ),
             id="taskqueue.W012",
         )
-    if database.get("CONN_MAX_AGE", 0) == 0:
-        yield Warning(
-            "The default database opens a new connection for each request and each django-q2 message.",
-            hint='Set CONN_MAX_AGE to None and CONN_HEALTH_CHECKS to True in DATABASES["default"].',
-            id="taskqueue.W013",
-        )
-    elif not database.get("CONN_HEALTH_CHECKS"):
+    if database.get("CONN_MAX_AGE", 0) != 0 and not database.get("CONN_HEALTH_CHECKS"):
         yield Warning(
             "Connections that the database has closed are used again, and fail.",
             hint='Set CONN_HEALTH_CHECKS to True in DATABASES["default"].',

@@ -10,7 +10,7 @@ from django import db
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.migrations.executor import MigrationExecutor
-from django_q.brokers import get_broker
+from django.utils.module_loading import import_string
 from django_q.conf import Conf
 from django_q.conf import logger as django_q_logger
 
@@ -49,12 +49,19 @@ def quieten() -> None:
 
 
 def wrong_broker() -> str:
-    """The sentence that refuses a broker on which no task would ever start; "" if all is well."""
-    broker = get_broker()
-    if isinstance(broker, Doorbell):
+    """The sentence that refuses a broker on which no task would ever start; "" if all is well.
+
+    The broker is not made: that of a project without the setting asks for a package that may not be installed.
+    """
+    given = Conf.BROKER_CLASS or ""
+    try:
+        broker = import_string(given)
+    except ImportError:
+        broker = None
+    if isinstance(broker, type) and issubclass(broker, Doorbell):
         return ""
     return (
-        f"Q_CLUSTER makes django-q2 use {type(broker).__name__}, which cannot tell when a task is due. "
+        f"Q_CLUSTER makes django-q2 use {given or 'a broker of its own'}, which cannot tell when a task is due. "
         f'Set Q_CLUSTER["broker_class"] to "{Doorbell.__module__}.{Doorbell.__qualname__}".'
     )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from taskqueue import pipeline, step
 from tests.authoring import shop
 from tests.authoring.shop import ship
+
+pytestmark = pytest.mark.smoke  # its ground is Python's own byte code
 
 
 @step
@@ -108,3 +112,12 @@ def test_those_that_other_functions_call_are_not_seen():
         return helper()
 
     assert known(body) == []
+
+
+def test_in_one_order_whatever_order_python_compiles_them_in():
+    @pipeline("known/places")
+    def body() -> int:
+        chosen = [ship() for _ in range(pick())]
+        return pack() if refund() else len(chosen)
+
+    assert known(body) == ["ship", "pick", "pack", "refund"]

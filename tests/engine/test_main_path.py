@@ -11,7 +11,7 @@ from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine import pipelines
 from tests.engine.pipelines import calls, compensating, declined_pipeline, overloaded_pipeline, three_steps
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.smoke]
 
 
 def reload(task: Task) -> Task:

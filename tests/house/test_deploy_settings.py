@@ -53,6 +53,7 @@ def read(*names: str, **environment: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.smoke
 def test_a_deployment_passes_djangos_own_checks():
     done = python("manage.py", "check", "--deploy", "--fail-level", "WARNING", **DEPLOYED)
 

@@ -77,6 +77,7 @@ def test_a_database_that_does_not_answer_is_said_to_in_a_sentence(environment):
     assert "The database does not answer" in refusal(environment, port=str(free_port()))
 
 
+@pytest.mark.smoke
 def test_it_greets_serves_and_stops_without_leaving_a_process(environment, data_directory, tmp_path):
     port = free_port()
     site = f"http://127.0.0.1:{port}"

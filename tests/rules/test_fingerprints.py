@@ -14,6 +14,8 @@ from taskqueue import pipeline, step
 from taskqueue.definitions import fingerprint, registry
 from taskqueue.definitions.fingerprints import strip, written
 
+pytestmark = pytest.mark.smoke  # its ground is Python's own syntax tree
+
 BODY = """
 def body(order: str, amount: int = 1) -> str:
     receipt = charge(order)

@@ -5,9 +5,14 @@ from datetime import timedelta
 
 from demo import settings as demo
 from demo.settings import *  # noqa: F403
+from taskqueue.defaults import Q_CLUSTER as DEFAULTS
 
 # A worker starts in half the time without the faces, and these tests start many.
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "django_q", "taskqueue", "tests.workers"]
+INSTALLED_APPS = [
+    "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.postgres", "taskqueue", "django_q",
+    "tests.workers",
+]  # fmt: skip
+SILENCED_SYSTEM_CHECKS = ["taskqueue.E010"]
 ROOT_URLCONF = "tests.workers.settings"
 MIDDLEWARE = []
 urlpatterns: list[object] = []
@@ -21,5 +26,5 @@ TASKQUEUE = {
 Q_CLUSTER = {
     **demo.Q_CLUSTER,
     "recycle": int(os.environ.get("WORKER_TEST_RECYCLE", "5000")),
-    "broker_class": os.environ.get("WORKER_TEST_BROKER", demo.Q_CLUSTER["broker_class"]),
+    "broker_class": os.environ.get("WORKER_TEST_BROKER", DEFAULTS["broker_class"]),
 }

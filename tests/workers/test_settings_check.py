@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from django_q.conf import Conf
 
+from taskqueue import defaults
+from taskqueue.workers import startup
 from taskqueue.workers.settings_check import check_cluster_settings
 
 GOOD_DATABASE = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
@@ -52,12 +55,51 @@ def test_a_cluster_setting_that_harms_is_named(warnings, cluster, expected):
     ("database", "expected"),
     [
         ({"OPTIONS": {"pool": True}}, "taskqueue.W012"),
-        ({"CONN_MAX_AGE": 0}, "taskqueue.W013"),
         ({"CONN_HEALTH_CHECKS": False}, "taskqueue.W014"),
     ],
 )
 def test_a_database_setting_that_harms_is_named(warnings, database, expected):
     assert warnings(database=database) == [expected]
+
+
+def test_a_connection_for_each_request_is_no_mistake(warnings):
+    assert warnings(database={"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}) == []
+
+
+def test_options_that_django_q2_read_too_early_are_an_error(monkeypatch):
+    monkeypatch.setattr(Conf, "conf", {"name": "shop"})
+
+    [error] = check_cluster_settings()
+
+    assert (error.id, error.is_serious()) == ("taskqueue.E012", True)
+    assert '"taskqueue" before "django_q"' in str(error.hint)
+
+
+@pytest.mark.parametrize("broker", [None, "", "no.such.Broker", "django_q.brokers.orm.ORM"])
+def test_a_worker_refuses_a_broker_that_cannot_wake_it_without_making_one(monkeypatch, broker):
+    """Made, django-q2's own default would ask for Redis."""
+    monkeypatch.setattr(Conf, "BROKER_CLASS", broker)
+
+    assert f"use {broker or 'a broker of its own'}, which" in startup.wrong_broker()
+
+
+def test_what_a_project_sets_stays_and_the_rest_is_filled_in(settings, monkeypatch):
+    settings.Q_CLUSTER = {"name": "shop", "workers": 7, "poll": 9}
+    monkeypatch.setitem(settings.DATABASES, "default", {"CONN_MAX_AGE": None})
+
+    defaults.complete_settings()
+
+    assert settings.Q_CLUSTER == {**defaults.Q_CLUSTER, "name": "shop", "workers": 7, "poll": 9}
+    assert settings.DATABASES["default"] == {"CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    assert check_cluster_settings() == []
+
+
+def test_a_project_keeps_the_broker_that_it_chose_and_is_warned(settings):
+    settings.Q_CLUSTER = {"redis": {"host": "127.0.0.1"}}
+
+    defaults.complete_settings()
+
+    assert [str(message.id) for message in check_cluster_settings()] == ["taskqueue.W001", "taskqueue.W002"]
 
 
 def test_each_warning_has_a_remedy(settings):

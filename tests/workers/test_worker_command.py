@@ -25,6 +25,7 @@ def run(db, tmp_path):
         command.kill_all()
 
 
+@pytest.mark.smoke
 def test_one_line_at_the_start_and_one_at_the_end(start):
     command = start(processes=1)
 
@@ -54,6 +55,7 @@ def test_without_migrations_it_says_what_to_do(run):
     assert "Traceback" not in command.said()
 
 
+@pytest.mark.smoke
 def test_without_a_database_it_waits_and_stops_when_told(run):
     command = run(environment={"DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none", "DEBUG": "true"})
 

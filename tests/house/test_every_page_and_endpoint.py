@@ -1,0 +1,75 @@
+"""One page of each kind and one call of each endpoint: what a Python or a Django that is too new breaks first."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.urls import reverse
+
+from demo.pipelines import DemoRequest, demo_task
+from demo.publishing import PublishRequest, publish
+from taskqueue.api.schema import current_schema
+from taskqueue.engine import events
+from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.models import Task
+from taskqueue.testing import InProcessWorker, work
+
+pytestmark = [pytest.mark.smoke, pytest.mark.django_db]
+
+BODIES = {
+    "createTask": {"pipeline": "demo/task", "payload": {"label": "one"}},
+    "createTasks": {"tasks": [{"pipeline": "demo/task", "payload": {"label": "many"}}]},
+    "sendEvent": {"name": "demo/approved", "data": {}},
+    "pausePipeline": {"reason": "smoke"},
+}
+
+
+@pytest.fixture
+def tasks() -> list[Task]:
+    """One that has succeeded, one that has failed, one that waits, and one that is queued."""
+    mirror_pipelines()
+    request = DemoRequest(label="fine", delay_seconds=0)
+    made = [
+        demo_task.enqueue(request),
+        demo_task.enqueue(request.model_copy(update={"simulate_failure": True})),
+        publish.enqueue(PublishRequest(title="On smoke", pages=1)),
+    ]
+    work()
+    return [*Task.objects.filter(pk__in=[task.pk for task in made]), demo_task.enqueue(request)]
+
+
+def test_every_page_of_the_admin_is_shown(admin_client, tasks):
+    assert {"succeeded", "failed", "waiting", "queued"} <= {task.status for task in tasks}
+    ours = {model: site for model, site in admin.site._registry.items() if model._meta.app_label == "taskqueue"}
+    pages = [
+        "/admin/",
+        "/admin/taskqueue/",
+        *(reverse("admin:taskqueue_task_change", args=[task.pk]) for task in tasks),
+    ]
+    with InProcessWorker():
+        for model in ours:
+            place = f"admin:taskqueue_{model._meta.model_name}"
+            pages.append(reverse(f"{place}_changelist"))
+            if row := model._default_manager.first():
+                pages.append(reverse(f"{place}_change", args=[row.pk]))
+        shown = {page: admin_client.get(page).status_code for page in pages}
+
+    assert {page: status for page, status in shown.items() if status != 200} == {}
+    assert len(shown) >= 15
+
+
+def test_every_endpoint_answers_as_its_contract_says(admin_client, tasks):
+    values = {"task_id": tasks[0].pk, "name": "demo/task", "event_id": events.send("demo/approved", {}).pk}
+    answers = {}
+    for path, operations in current_schema()["paths"].items():
+        for method in operations.keys() & {"get", "post", "patch", "put", "delete"}:
+            operation = operations[method]
+            body = b"" if method == "get" else json.dumps(BODIES.get(operation["operationId"], {})).encode()
+            response: Any = admin_client.generic(method.upper(), path.format(**values), body, "application/json")
+            if str(response.status_code) not in operation["responses"] or response.status_code == 404:
+                answers[method, path] = response.status_code, response.content[:300]
+
+    assert answers == {}
