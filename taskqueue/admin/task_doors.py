@@ -86,7 +86,7 @@ class TaskDoors:
         title = f"Edit and rerun {task.pipeline_id} {task.key}".strip()
         context = {
             "task": task,
-            "original": formats.excerpt(form.original),
+            "shown_original": formats.excerpt(form.original),
             "form": form,
             "repetition": repeats.of_rerun(task),
             "is_checked": request.method == "POST" and not form.faults,
