@@ -27,8 +27,10 @@ class TaskqueueConfig(AppConfig):
         """Import each installed app's `pipelines` module, and mirror what they define after each migrate."""
         from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
         from taskqueue.engine.mirror import mirror_after_migrate
+        from taskqueue.workers.queue_lists import hide_queue_lists
         from taskqueue.workers.signing import use_own_key
 
         use_own_key()
+        hide_queue_lists()
         autodiscover_modules("pipelines")
         post_migrate.connect(mirror_after_migrate, sender=self)

@@ -31,7 +31,6 @@ def write(value: object, *, what: str = "value") -> str:
     """Write a JSON-able value as the JSON text that is stored.
 
     Args:
-        value: dicts, lists, strings, numbers, booleans and None, nested.
         what: the name of the value in error messages.
 
     Raises:
@@ -265,6 +264,8 @@ class Payload(masks.Described):
         except ValidationError as error:
             faults = masks.hidden_faults(faults_of(error), value, self.marks)
             raise InvalidPayload(f"The payload has {len(faults)} fault{'s' * (len(faults) > 1)}.", faults) from error
+        if self.has_secrets:
+            masks.refuse_masks(read(text), *self.marks)
         return text
 
     def unpack(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:

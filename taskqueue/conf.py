@@ -52,6 +52,8 @@ class Settings:
     """So many ended tasks a second are pruned at most, over all workers."""
     FIRST_TASK: str = ""
     """The pipeline whose example payload an empty overview offers to send; empty for none."""
+    DJANGO_Q_ADMIN: bool = False
+    """Whether the admin lists django-q2's own messages as well."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
     """How long one question of a page of the admin may take before the page asks for a narrower one."""
 

@@ -2,8 +2,9 @@
 
     INSTALLED_APPS = ["taskqueue.dashboard.DashboardConfig", ...]   # instead of "django.contrib.admin"
 
-With plain `django.contrib.admin` every page of taskqueue is there too, but for these two. The pages are imported when
-they are called for: Django makes its site before it looks for the apps' `admin` modules.
+With plain `django.contrib.admin`, or a site of one's own, every page of taskqueue is there too, the overview at
+`taskqueue/overview/`; only its navigation is this site's. The pages are imported when they are called for: Django makes
+its site before it looks for the apps' `admin` modules.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.apps import AdminConfig
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, URLResolver, path
 from django.utils.functional import SimpleLazyObject
-from django.views.decorators.http import require_POST
 
 
 class Dashboard(AdminSite):
     """Django's admin site with the overview as its first page."""
 
     site_header = site_title = "taskqueue"
+    index_is_overview = True
+    """Whether the overview is the first page. If not, Django's own stays, and `taskqueue/overview/` is a click away."""
     app_index_template = "taskqueue/app_index.html"
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
@@ -37,16 +38,9 @@ class Dashboard(AdminSite):
         """The overview; the list of apps for those who may not see tasks."""
         from taskqueue.admin import overview
 
-        if not overview.is_for(request):
+        if not self.index_is_overview or not overview.is_for(request):
             return super().index(request, extra_context)
         return overview.page(request, self, extra_context or {})
-
-    def get_urls(self) -> list[URLPattern | URLResolver]:
-        """Before the stock ones, the last of which takes every address."""
-        from taskqueue.admin import first_task
-
-        send = self.admin_view(require_POST(first_task.send))
-        return [path("taskqueue/first-task/", send, name="taskqueue_first_task"), *super().get_urls()]
 
 
 class DashboardConfig(AdminConfig):

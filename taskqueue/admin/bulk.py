@@ -11,9 +11,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from taskqueue.admin import exports, interventions
+from taskqueue.admin import exports, formats, interventions, repeats
 from taskqueue.admin.asked import PARAMETERS
-from taskqueue.admin.previews import DONE
+from taskqueue.admin.confirmations import CONFIRMED
+from taskqueue.admin.pages import framed
+from taskqueue.admin.previews import CONSEQUENCES, DONE
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
 from taskqueue.engine import deeds
@@ -56,12 +58,34 @@ class BulkActions(ReadOnlyAdmin[Task]):
             sentence = f"Nothing was {DONE[verb]}: select at most {interventions.LIMIT} tasks at a time."
             self.message_user(request, sentence, messages.ERROR)
             return None
+        if (asking := self.confirmed(request, verb, chosen)) is not None:
+            return asking
         rights = Rights(request.user)
         rights.know_all()
         allowed = interventions.permitted(partial(deed, doer=interventions.doer_of(request)), NEEDS[verb], rights)
         tally = interventions.for_each(sorted(chosen, reverse=True), allowed)
         self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
         return None
+
+    def confirmed(self, request: HttpRequest, verb: OperationVerb, chosen: list[UUID]) -> HttpResponse | None:
+        """The page that names what runs again; None when it was seen, or no more than one step does."""
+        if verb == OperationVerb.CANCEL or CONFIRMED in request.POST:
+            return None
+        repetitions = repeats.of_tasks(verb, chosen)
+        calls = sum(repetition.calls for repetition in repetitions)
+        if not repetitions or (verb == OperationVerb.RETRY and calls <= 1):
+            return None
+        tasks = formats.count_of(sum(repetition.tasks for repetition in repetitions), "task")
+        context = {
+            "verb": verb,
+            "tasks": tasks,
+            "consequence": CONSEQUENCES[verb],
+            "repetitions": repetitions,
+            "chosen": chosen,
+            "action": request.POST.get("action", ""),
+            "here": request.get_full_path(),
+        }
+        return framed(self, request, "task/confirm_many.html", f"{verb.capitalize()} {tasks}", context)
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Task], *args: Any, **kwargs: Any

@@ -51,12 +51,13 @@ def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
     task = page.task
     buttons = []
     if rights.retry:
-        buttons.append(button(task, "retry", "again", about_retry(page), is_enabled=task.status in RETRYABLE))
+        retry = button(task, "retry", "again", about_retry(page), is_enabled=task.status in RETRYABLE)
+        buttons.append(replace(retry, is_link=retry.is_enabled and page.recorded - page.steps_kept > 1))
     if rights.cancel:
         cancel = button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended)
         buttons.append(replace(cancel, asks="ask-cancel"))
     if rights.rerun:
-        buttons.append(button(task, "rerun", "copy", ABOUT_RERUN, is_enabled=True))
+        buttons.append(replace(button(task, "rerun", "copy", ABOUT_RERUN, is_enabled=True), is_link=True))
         if page.shows_payload:
             edit = button(task, "edit", "pencil", ABOUT_EDIT, is_enabled=True)
             buttons.append(replace(edit, label="Edit and rerun", is_link=True))

@@ -122,11 +122,14 @@ class OwnFilter(admin.ListFilter):
     """A filter whose values are not a list of choices."""
 
     parameters: tuple[str, ...] = ()
+    parameter_name = ""
+    """Themes ask each filter for one."""
 
     def __init__(
         self, request: HttpRequest, params: dict[str, Any], model: type[Task], model_admin: ModelAdmin[Any]
     ) -> None:
         super().__init__(request, params, model, model_admin)
+        self.parameter_name = self.parameters[0] if self.parameters else ""
         for name in self.parameters:
             if name in params:
                 self.used_parameters[name] = params.pop(name)[-1]

@@ -30,7 +30,7 @@ class Place:
 
 
 PLACES: Final = (
-    Place("Overview", "grid", "taskqueue.task"),
+    Place("Overview", "grid", "taskqueue.overview"),
     Place("Tasks", "list", "taskqueue.task"),
     Place("Failures", "cross", "taskqueue.task", "status=failed"),
     Place("Pipelines", "flow", "taskqueue.pipeline"),
@@ -71,6 +71,8 @@ def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
         return []
     shown = dict(pills_of(pills()))
     here = request.get_full_path()
+    if request.path == reverse("admin:taskqueue_overview_changelist", current_app=site.name):
+        here = address_of(PLACES[0], site)
     entries = [(place, address_of(place, site)) for place in places]
     current = current_of([address for _place, address in entries], here)
     return [
@@ -90,7 +92,7 @@ def is_open(place: Place, request: HttpRequest, site: AdminSite) -> bool:
 
 def address_of(place: Place, site: AdminSite) -> str:
     """Where it leads."""
-    if place.name == "Overview":
+    if place.name == "Overview" and getattr(site, "index_is_overview", False):
         return reverse("admin:index", current_app=site.name)
     address = reverse(f"admin:{place.model.replace('.', '_')}_changelist", current_app=site.name)
     return f"{address}?{place.query}" if place.query else address

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from taskqueue import masks
+from taskqueue.admin.secret_fields import without_secrets
 from taskqueue.codec import escape
 
 LONG_TEXT: Final = 200
@@ -60,6 +62,7 @@ class Entry:
         choices: what it may be, by the words that are shown.
         initial: an example or the default; None when there is neither.
         blank: what stands for an empty field; MISSING when the value is left out then.
+        is_secret: it is typed unseen, and has no initial value.
     """
 
     path: tuple[str, ...]
@@ -70,6 +73,7 @@ class Entry:
     choices: Mapping[str, Any] = field(default_factory=dict)
     initial: Any = None
     blank: Any = None
+    is_secret: bool = False
 
     @property
     def pointer(self) -> str:
@@ -83,8 +87,9 @@ class Entry:
         bounds = [words.format(value, "" if value == 1 else "s") for words, value in given]
         limits = f"{', '.join(bounds)}." if bounds else ""
         needed = "Required." if self.is_required and self.path else ""
+        kept = "Secret. Leave empty for the default." if self.is_secret and not needed else "Secret." * self.is_secret
         said = self.schema.get("description", "")
-        return " ".join(filter(None, [needed, said, limits[:1].upper() + limits[1:]]))
+        return " ".join(filter(None, [needed, kept, said, limits[:1].upper() + limits[1:]]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +144,9 @@ class Reader:
 
     def group(self, path: tuple[str, ...], schema: Mapping[str, Any], given: object, *, is_required: bool) -> Group:
         """An object one level deep; what lies deeper is JSON."""
+        is_secret = self.is_secret(schema)
         entries = tuple(
-            self.entry((*path, name), inner, initial_of(name, inner, given), is_required=needed)
+            self.entry((*path, name), inner, initial_of(name, inner, given), is_required=needed, is_secret=is_secret)
             for name, plain, needed in properties_of(schema)
             for inner in [self.resolved(plain)]
         )
@@ -152,21 +158,32 @@ class Reader:
             entries=entries,
         )
 
-    def entry(self, path: tuple[str, ...], schema: Mapping[str, Any], given: object, *, is_required: bool) -> Entry:
+    def entry(
+        self,
+        path: tuple[str, ...],
+        schema: Mapping[str, Any],
+        given: object,
+        *,
+        is_required: bool,
+        is_secret: bool = False,
+    ) -> Entry:
         """One value."""
+        is_secret = is_secret or self.is_secret(schema)
+        given = None if is_secret else without_secrets(given, self.rooted(schema))
         core, is_nullable = self.without_null(schema)
         kind, choices = self.kind_of(core, given)
-        if kind is Kind.SWITCH and is_nullable:
+        if kind is Kind.SWITCH and (is_nullable or is_secret):
             kind, choices = Kind.CHOICE, {"yes": True, "no": False}
         return Entry(
             path=path,
             kind=kind,
             title=titled(path, {**core, **schema}),
-            schema={**core, **schema} if "anyOf" not in core else schema,
+            schema=self.shown({**core, **schema} if "anyOf" not in core else schema),
             is_required=is_required,
             choices=choices,
             initial=given,
-            blank=blank_of(schema, kind, is_required=is_required, is_nullable=is_nullable),
+            blank=blank_of(schema, Kind.JSON if is_secret else kind, is_required=is_required, is_nullable=is_nullable),
+            is_secret=is_secret,
         )
 
     def whole(self, schema: Mapping[str, Any], example: object) -> Entry:
@@ -175,11 +192,24 @@ class Reader:
             path=(),
             kind=Kind.JSON,
             title=schema.get("title", "Payload"),
-            schema=schema,
+            schema=self.shown(schema),
             is_required=True,
-            initial=example,
+            initial=without_secrets(example, self.rooted(schema)),
             blank=MISSING,
+            is_secret=self.is_secret(schema),
         )
+
+    def is_secret(self, schema: Mapping[str, Any]) -> bool:
+        """Whether the value is a secret as a whole, in one of the forms that it may have."""
+        return any(masks.is_secret(place) for place, _root in masks.all_places([(schema, self.rooted(schema))]))
+
+    def shown(self, schema: Mapping[str, Any]) -> Any:
+        """The schema for people; without values if it, or what it refers to, has secrets."""
+        return without_values(schema) if masks.marks_secrets(self.rooted(schema)) else schema
+
+    def rooted(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A part of the schema with the definitions that it refers to."""
+        return {**schema, "$defs": self.definitions}
 
     def kind_of(self, schema: Mapping[str, Any], given: object) -> tuple[Kind, dict[str, Any]]:
         """How to ask for a value, and what to choose from."""
@@ -243,6 +273,13 @@ def blank_of(schema: Mapping[str, Any], kind: Kind, *, is_required: bool, is_nul
     if kind in {Kind.TEXT, Kind.LINES} and (is_required or isinstance(schema.get("default"), str)):
         return ""
     return MISSING
+
+
+def without_values(schema: Any) -> Any:
+    """A schema without the values that it tells."""
+    if isinstance(schema, Mapping):
+        return {name: without_values(inner) for name, inner in schema.items() if name not in {"default", "examples"}}
+    return [without_values(inner) for inner in schema] if isinstance(schema, list) else schema
 
 
 def is_decimal(schema: Mapping[str, Any]) -> bool:

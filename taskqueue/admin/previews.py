@@ -17,12 +17,18 @@ MANY = 1_000
 LONGEST_REASON = 300
 
 CONSEQUENCES = {
-    OperationVerb.RETRY: "Queues each of them again and keeps the results of its finished steps.",
+    OperationVerb.RETRY: (
+        "Queues each of them again and keeps the results of its finished steps. What a step that is not atomic did "
+        "outside the database before it failed may happen a second time."
+    ),
     OperationVerb.CANCEL: (
         "Ends each of them, with its parallel steps and children; what a step in progress returns is not recorded. "
         "A cancelled task can be retried later."
     ),
-    OperationVerb.RERUN: "Makes a new task from the payload, priority and labels of each; nothing else is kept of it.",
+    OperationVerb.RERUN: (
+        "Makes a new task from the payload, priority and labels of each; nothing else is kept of it. Every step runs "
+        "again, and what those that are not atomic did outside the database may happen a second time."
+    ),
 }
 
 

@@ -127,6 +127,11 @@ class StepRow:
         return reverse("admin:taskqueue_task_change", args=[self.child.pk]) if self.child is not None else ""
 
     @property
+    def asks(self) -> bool:
+        """Whether a retry from here runs more than this step again, so that it is asked for."""
+        return self.forgotten + self.unfinished > 0
+
+    @property
     def consequence(self) -> str:
         """What a retry from here does to what is recorded."""
         kept = f"Keeps the {formats.count_of(self.kept, 'earlier step output')}" if self.kept else "Keeps no output"

@@ -230,10 +230,14 @@ def field_for(entry: Entry) -> forms.Field:
 def widget_for(entry: Entry) -> forms.Widget:
     """A line or a box; never a number box, which would throw away what is no number."""
     needed = {"aria-required": "true"} if entry.is_required else {}
+    unseen = " tq-unseen" if entry.is_secret else ""
     if entry.kind is Kind.JSON:
-        return forms.Textarea(attrs={"rows": 4, "class": "tq-json-box", "spellcheck": "false", **needed})
+        return forms.Textarea(attrs={"rows": 4, "class": f"tq-json-box{unseen}", "spellcheck": "false", **needed})
     if entry.kind is Kind.LINES:
-        return forms.Textarea(attrs={"rows": 4, **needed})
+        return forms.Textarea(attrs={"rows": 4, "class": unseen.strip(), "spellcheck": "false", **needed})
+    if entry.is_secret:
+        # What was typed comes back with its mistakes, as in every other field; no admin page is stored.
+        return forms.PasswordInput(render_value=True, attrs={"autocomplete": "new-password", **needed})
     if mode := INPUT_MODES.get(entry.kind):
         needed["inputmode"] = mode
     return forms.TextInput(attrs={"autocomplete": "off", **needed})

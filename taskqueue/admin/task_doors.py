@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotFound, HttpRes
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_http_methods
 
-from taskqueue.admin import covered, formats
+from taskqueue.admin import covered, formats, repeats
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed
 from taskqueue.admin.rerun_form import RerunForm
@@ -86,8 +86,9 @@ class TaskDoors:
         title = f"Edit and rerun {task.pipeline_id} {task.key}".strip()
         context = {
             "task": task,
-            "original": formats.excerpt(task.payload),
+            "shown_original": formats.excerpt(form.original),
             "form": form,
+            "repetition": repeats.of_rerun(task),
             "is_checked": request.method == "POST" and not form.faults,
         }
         return framed(self, request, "task/rerun.html", title, context)

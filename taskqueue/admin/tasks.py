@@ -16,6 +16,7 @@ from django.urls import URLPattern, reverse
 from taskqueue.admin import columns, filters, interventions, markup, searches
 from taskqueue.admin.bulk import BulkActions
 from taskqueue.admin.buttons import Rights, buttons_of, neighbours_of, why_no_retry_from
+from taskqueue.admin.confirmations import Confirmations
 from taskqueue.admin.exports import Exports
 from taskqueue.admin.facts import deeds_of, facts_of, shared_deeds_of
 from taskqueue.admin.operated import operations_on
@@ -31,7 +32,7 @@ from taskqueue.models import Task
 
 
 @admin.register(Task)
-class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAdmin[Task]):
+class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Exports, ReadOnlyAdmin[Task]):
     """Tasks, newest first."""
 
     list_display = (
@@ -86,19 +87,8 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         return Rights(retry=retry, cancel=cancel, rerun=rerun)
 
     def get_urls(self) -> list[URLPattern]:
-        """The buttons' addresses, before the stock ones, which would take them for ids."""
-        nouns = {"retry": self.retry_view, "cancel": self.cancel_view, "rerun": self.rerun_view}
-        ours = posted_to(self, "task", nouns)
-        return ours + super().get_urls()
-
-    def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Retry a task, from the step named in the form if there is one."""
-        if not self.rights(request).retry:
-            raise PermissionDenied
-        from_step = request.POST.get("from_step", "").replace("\0", "") or None
-        sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
-        verb = partial(deeds.retry, from_step=from_step)
-        return self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
+        """The button's address, before the stock ones, which would take it for an id."""
+        return posted_to(self, "task", {"cancel": self.cancel_view}) + super().get_urls()
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task, for a reason if the form has one."""
@@ -106,13 +96,6 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
             raise PermissionDenied
         verb = partial(deeds.cancel, reason=request.POST.get("reason", "").strip()[:300])
         return self.answer(request, object_id, verb, Deed.CANCEL, "cancel", "The task is cancelled.")
-
-    def rerun_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Make a new task from the same payload, and go to its page."""
-        if not self.rights(request).rerun:
-            raise PermissionDenied
-        sentence = "This is a new task from the same payload."
-        return self.answer(request, object_id, deeds.rerun, Deed.RUN, "rerun", sentence)
 
     def answer(
         self, request: HttpRequest, object_id: str, verb: Any, deed: Deed, infinitive: str, sentence: str

@@ -5,6 +5,7 @@ from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
 from taskqueue.models.operation import Operation
+from taskqueue.models.overview import Overview
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.pruning import Pruning
 from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
@@ -19,6 +20,7 @@ __all__ = [
     "Gate",
     "IdempotencyKey",
     "Operation",
+    "Overview",
     "Pipeline",
     "PipelineRight",
     "PipelineStep",

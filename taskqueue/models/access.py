@@ -72,6 +72,7 @@ class PipelineRight(models.Model):
     cancel = models.BooleanField(default=False, help_text="Cancel tasks.")
 
     class Meta:
+        verbose_name = "pipeline permission"
         constraints = [
             models.CheckConstraint(
                 name="taskqueue_right_of_one",

@@ -143,6 +143,7 @@ class Skip(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name = "skipped request"
         constraints = [
             models.CheckConstraint(name="taskqueue_skip_kind_known", condition=Q(kind__in=list(SkipKind))),
         ]

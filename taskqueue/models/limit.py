@@ -53,6 +53,7 @@ class Gate(models.Model):
     )
 
     class Meta:
+        verbose_name = "concurrency limit"
         constraints = [
             models.CheckConstraint(
                 name="taskqueue_gate_lets_one_pass",
@@ -136,6 +137,7 @@ class RateUse(models.Model):
     hold_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
 
     class Meta:
+        verbose_name = verbose_name_plural = "rate limit usage"
         constraints = [models.UniqueConstraint(fields=["rate", "key"], name="taskqueue_rateuse_once")]
 
     def __str__(self) -> str:

@@ -143,7 +143,7 @@ def test_a_payload_that_no_longer_fits_is_shown_and_a_rerun_says_why_not(admin, 
 
     page = f"/admin/taskqueue/task/{failed.pk}/change/"
     assert admin.get(page).status_code == 200
-    said = admin.post(f"/admin/taskqueue/task/{failed.pk}/rerun/", follow=True)
+    said = admin.post(f"/admin/taskqueue/task/{failed.pk}/rerun/", {"confirmed": "1"}, follow=True)
     assert said.status_code == 200
     assert "fault" in said.content.decode()
     assert Task.objects.count() == 1

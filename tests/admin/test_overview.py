@@ -263,7 +263,7 @@ def test_an_empty_overview_offers_a_telling_task_to_those_who_may_send_one(admin
     assert "There are no tasks yet" in text_of(onlooker.get(HOME))
     assert "Send a telling task" in text_of(admin.get(HOME))
 
-    response = admin.post("/admin/taskqueue/first-task/")
+    response = admin.post("/admin/taskqueue/overview/first-task/")
 
     task = Task.objects.get()
     assert task.pipeline_id == "demo/task"
@@ -274,10 +274,10 @@ def test_an_empty_overview_offers_a_telling_task_to_those_who_may_send_one(admin
 
 
 def test_a_telling_task_is_sent_by_post_and_by_right(admin, onlooker):
-    assert onlooker.post("/admin/taskqueue/first-task/").status_code == 403
-    assert admin.get("/admin/taskqueue/first-task/").status_code == 405
+    assert onlooker.post("/admin/taskqueue/overview/first-task/").status_code == 403
+    assert admin.get("/admin/taskqueue/overview/first-task/").status_code == 405
     with override_settings(TASKQUEUE={}):
-        assert admin.post("/admin/taskqueue/first-task/").status_code == 403
+        assert admin.post("/admin/taskqueue/overview/first-task/").status_code == 403
         assert "Send a telling task" not in text_of(admin.get(HOME))
     assert not Task.objects.exists()
 

@@ -42,7 +42,7 @@ def test_from_each_step_it_keeps_what_came_before_and_runs_the_rest_again(operat
     assert f"Retry from “{key}” {SAYS[key]}" in text
     before = dict(Step.objects.filter(task=declined).values_list("key", "pk"))
 
-    response = operator.post(button_of(declined, "retry"), {"from_step": key}, follow=True)
+    response = operator.post(button_of(declined, "retry"), {"from_step": key, "confirmed": "1"}, follow=True)
     assert messages_of(response) == [f"The task is queued again, from step {key}."]
     to_the_end()
 
@@ -57,7 +57,7 @@ def test_from_each_step_it_keeps_what_came_before_and_runs_the_rest_again(operat
 
 
 def test_the_old_child_stays_with_its_parent_beside_the_new_one(operator, declined):
-    operator.post(button_of(declined, "retry"), {"from_step": "admin/child"})
+    operator.post(button_of(declined, "retry"), {"from_step": "admin/child", "confirmed": "1"})
     to_the_end()
 
     old, new = Task.objects.filter(parent=declined, branch="").order_by("pk")
@@ -76,7 +76,7 @@ def test_an_earlier_step_that_failed_and_was_caught_runs_again_too_and_it_says_s
     assert (
         "Keeps the 1 earlier step output, runs send-receipt again. 1 before it that did not succeed too."
     ) in text_of(operator.get(page_of(task)))
-    operator.post(button_of(task, "retry"), {"from_step": "send-receipt"})
+    operator.post(button_of(task, "retry"), {"from_step": "send-receipt", "confirmed": "1"})
     work()
 
     assert shop.calls == ["charge-card", "send-receipt"]
@@ -89,7 +89,7 @@ def test_while_it_has_not_ended_the_button_stays_and_says_why_and_the_engine_ref
     body = operator.get(page_of(task)).content.decode()
     assert 'title="The task is waiting: it has not ended." disabled' in body
 
-    response = operator.post(button_of(task, "retry"), {"from_step": "validate"}, follow=True)
+    response = operator.post(button_of(task, "retry"), {"from_step": "validate", "confirmed": "1"}, follow=True)
     assert messages_of(response) == ["Cannot retry: the task is now waiting."]
     assert Step.objects.filter(task=task, key="validate").exists()
 
@@ -99,9 +99,9 @@ def test_who_may_not_retry_sees_no_such_button(viewer, declined):
 
 
 def test_of_two_who_retry_the_second_learns_that_it_has_moved_on(operator, declined):
-    operator.post(button_of(declined, "retry"), {"from_step": "charge-card"})
+    operator.post(button_of(declined, "retry"), {"from_step": "charge-card", "confirmed": "1"})
 
-    response = operator.post(button_of(declined, "retry"), {"from_step": "validate"}, follow=True)
+    response = operator.post(button_of(declined, "retry"), {"from_step": "validate", "confirmed": "1"}, follow=True)
 
     assert messages_of(response)[-1] == "Cannot retry: the task is now queued."
     assert Step.objects.filter(task=declined).count() == 5

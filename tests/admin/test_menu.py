@@ -1,0 +1,38 @@
+"""The menu has taskqueue's own lists, under the names that people have for them, and none of django-q2's."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin import AdminSite, site
+
+from taskqueue.workers import queue_lists
+from tests.admin.pages import text_of
+
+
+def test_django_q2_has_no_lists_in_the_menu(admin):
+    page = admin.get("/admin/taskqueue/task/")
+
+    assert "Django Q" not in text_of(page)
+    assert admin.get("/admin/django_q/success/").status_code == 404
+    assert not {model for model in site._registry if model._meta.app_label == "django_q"}
+
+
+def test_a_project_that_asks_for_them_keeps_them(settings, monkeypatch):
+    from django_q import admin as lists
+    from django_q.models import Success
+
+    settings.TASKQUEUE = {"DJANGO_Q_ADMIN": True}
+    site = AdminSite()
+    site.register(Success, lists.TaskAdmin)
+    monkeypatch.setattr(queue_lists, "site", site)
+    queue_lists.hide_queue_lists()
+    assert site.is_registered(Success)
+
+    settings.TASKQUEUE = {}
+    queue_lists.hide_queue_lists()
+    assert not site.is_registered(Success)
+
+
+@pytest.mark.parametrize("name", ["Concurrency limits", "Skipped requests", "Rate limit usage", "Pipeline permissions"])
+def test_lists_are_called_what_people_call_them(admin, name):
+    assert name in text_of(admin.get("/admin/taskqueue/"))

@@ -1,0 +1,69 @@
+"""Opens every page of the admin under the theme of the settings, and says as JSON what each is."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Generator, Iterator
+
+import django
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+WORDS = {
+    "task": ("Retry", "Cancel", "Rerun", "Edit and rerun"),
+    "pipeline": ("Submit a task",),
+    "event": ("Send another one",),
+    "worker": ("Drain",),
+}
+"""What the page of one row has to offer."""
+LINK = re.compile(r'href="(/admin/taskqueue/[a-z]+/[^"?#]+/change/)[?"]')
+MORE = (
+    "/admin/", "/admin/taskqueue/", "/admin/admin/logentry/", "/admin/taskqueue/task/?status=failed",
+    "/admin/taskqueue/task/?q=nothing", "/admin/taskqueue/pipeline/demo_2Ftask/submit/", "/admin/taskqueue/event/send/",
+    "/admin/taskqueue/token/add/", "/admin/taskqueue/pipelineright/add/",
+    "/admin/taskqueue/operation/new/retry/?status=failed",
+)  # fmt: skip
+
+
+def faults(client: Client) -> Iterator[str]:
+    """What is wrong with the pages."""
+    index = client.get("/admin/").content.decode()
+    lists = sorted(set(re.findall(r'href="(/admin/taskqueue/[a-z]+/)"', index)))
+    if "/admin/taskqueue/overview/" not in lists or len(lists) < 12:
+        yield f"the menu leads to {lists}"
+    for address in [*lists, *MORE]:
+        body = yield from opened(client, address)
+        model = address.split("/")[3] if address.count("/") > 3 else ""
+        for row in LINK.findall(body)[:1]:
+            page = yield from opened(client, row)
+            yield from (f"{row} has no {word}" for word in WORDS.get(model, ()) if not offers(page, word))
+            if model == "task":
+                for way in ("edit/", "retry/", "rerun/"):
+                    yield from opened(client, row.replace("change/", way))
+
+
+def opened(client: Client, address: str) -> Generator[str, None, str]:
+    """A page's source."""
+    try:
+        response = client.get(address)
+    except Exception as error:  # noqa: BLE001 - whatever a theme stumbles over
+        yield f"{address}: {type(error).__name__}: {error}"
+        return ""
+    if response.status_code != 200:
+        yield f"{address}: {response.status_code}"
+    return response.content.decode()
+
+
+def offers(page: str, word: str) -> bool:
+    """Whether a page has one of our buttons that says so."""
+    labels = re.findall(r'class="tq-button[^>]*>(.*?)</(?:button|a)>', page, re.DOTALL)
+    return word in {re.sub(r"<[^>]+>|\s+", " ", label).strip() for label in labels}
+
+
+if __name__ == "__main__":
+    django.setup()
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(get_user_model().objects.get(username="ada"))
+    json.dump(list(faults(client)), sys.stdout)

@@ -1,0 +1,14 @@
+"""The demo under a theme of the admin, as a project would have it: the theme first, Django's own admin site."""
+
+import os
+
+from demo import settings as demo
+from demo.settings import *  # noqa: F403
+
+THEME = os.environ["THEME"]
+INSTALLED_APPS = [
+    THEME,
+    "django.contrib.admin",
+    *(app for app in demo.INSTALLED_APPS if app != "taskqueue.dashboard.DashboardConfig"),
+]
+DATABASES = {"default": {**demo.DATABASES["default"], "NAME": os.environ["THEME_TEST_DATABASE"]}}
