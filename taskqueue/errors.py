@@ -27,6 +27,8 @@
     ├── NotDrainable
     ├── OutputChanged           a recorded output no longer fits the code
     ├── Drift                   record and code disagree, and the pipeline is strict
+    ├── TransactionBroken       what an atomic step has written cannot be committed
+    ├── InvalidResult           a step did its work, and what it returned was refused
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
     │   └── GatherFailed        several branches have ended, and some of them failed
     ├── TooManyBranches         more than BRANCHES_MAX in one gather or each
@@ -260,6 +262,18 @@ class Drift(TaskqueueError):
     """
 
     code = "drift"
+
+
+class TransactionBroken(TaskqueueError):
+    """The transaction of an atomic step cannot be committed."""
+
+    code = "transaction-broken"
+
+
+class InvalidResult(TaskqueueError):
+    """A step returned what does not fit its annotation."""
+
+    code = "invalid-result"
 
 
 class StepFailed(TaskqueueError):

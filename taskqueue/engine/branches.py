@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 
 from taskqueue.definitions import StepDefinition, registry
-from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
+from taskqueue.engine.failures import describe, is_of_the_author, judge
 from taskqueue.engine.outcomes import Failed, Outcome, Succeeded, Suspended, TryAgain
 from taskqueue.engine.sights import secrets_at
 from taskqueue.errors import StepFailed
@@ -27,10 +27,12 @@ def run(execution: Execution) -> Outcome:
         return pause.outcome
     except StepFailed as failed:
         return Failed(failed.step, failed.error_type, failed.message)
-    except AUTHOR_ERRORS as error:
+    except BaseException as error:
+        if not is_of_the_author(error):
+            raise
         # The code has no such step, or its arguments no longer fit: another worker may have the code that has.
         elapsed = timedelta(seconds=time.monotonic() - began)
-        execution.journal.mend_connection()
+        execution.journal.session.mend()
         described = describe(error, elapsed=elapsed, secrets=secrets_at(execution.journal))
         wait = judge(error, registry.get(lease.pipeline).retry, failures=lease.failures + 1)
         if wait is not None:

@@ -29,6 +29,8 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     began: float = field(default_factory=time.monotonic)
+    depth: int = 0
+    """How many atomic blocks were open when it was called."""
     lines: Lines = field(default_factory=Lines)
     """What it logs."""
 

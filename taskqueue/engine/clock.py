@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from taskqueue.codec import printable, within
+from taskqueue.codec import within
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine import statements
-from taskqueue.engine.failures import AUTHOR_ERRORS
+from taskqueue.engine.failures import is_of_the_author, message_of
 from taskqueue.engine.intake import Origin, insert
 from taskqueue.errors import Fault, InvalidPayload, TaskqueueError
 from taskqueue.models import Schedule, Skip, Task
@@ -105,8 +105,10 @@ def start(definition: PipelineDefinition, tick: datetime) -> bool:
     """Make the task of one tick; whether it is ready."""
     try:
         payload = payload_of(definition)
-    except AUTHOR_ERRORS as error:
-        note(definition.name, SkipKind.INVALID, f"The tick of {tick:%Y-%m-%d %H:%M} UTC: {printable(str(error))}")
+    except BaseException as error:
+        if not is_of_the_author(error):
+            raise
+        note(definition.name, SkipKind.INVALID, f"The tick of {tick:%Y-%m-%d %H:%M} UTC: {message_of(error)}")
         return False
     task = insert(definition, payload, origin=Origin(cron_at=tick))
     return task.status == TaskStatus.QUEUED and not task.duplicate
@@ -124,8 +126,10 @@ def run_now(pipeline: str) -> Task:
         payload = payload_of(definition)
     except TaskqueueError:
         raise
-    except AUTHOR_ERRORS as error:
-        detail = f"The defaults of its parameters do not fit: {printable(str(error))}"
+    except BaseException as error:
+        if not is_of_the_author(error):
+            raise
+        detail = f"The defaults of its parameters do not fit: {message_of(error)}"
         raise InvalidPayload(detail, [Fault("", detail)]) from error
     return insert(definition, payload)
 
@@ -134,7 +138,7 @@ def payload_of(definition: PipelineDefinition) -> str:
     """The defaults of its parameters. They were right when the code was imported, but may be made anew each time.
 
     Raises:
-        AUTHOR_ERRORS: they do not fit. The clocks of other pipelines must go on then.
+        BaseException: they do not fit. The clocks of other pipelines must go on then.
     """
     with transaction.atomic():
         payload = definition.payload.pack((), {})

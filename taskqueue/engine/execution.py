@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
+from datetime import timedelta
+from typing import Any, TypeGuard
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import Error, InterfaceError, OperationalError
 
 from taskqueue import codec, context, masks
 from taskqueue.conf import settings
@@ -24,12 +24,16 @@ from taskqueue.engine import branches, family, logs
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.calls import Call, Recalled
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.coroutines import alone, end_leftovers, is_cancelled_from_outside
 from taskqueue.engine.drift import Drift
-from taskqueue.engine.failures import AUTHOR_ERRORS, describe, judge
+from taskqueue.engine.failures import describe, is_of_the_author, judge
+from taskqueue.engine.forks import end_strays
 from taskqueue.engine.journal import Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
 from taskqueue.engine.recalling import checked_key, recall, step_failure_in, under_way_elsewhere
+from taskqueue.engine.results import checked
 from taskqueue.engine.sights import secrets_at
+from taskqueue.engine.task_handle import TaskHandle
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
 from taskqueue.engine.turns import Turns
 from taskqueue.errors import StepFailed, WrongPlace
@@ -45,24 +49,28 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     execution = Execution(Journal.load(lease), activity, stopping)
     activity.begin_task(lease)
     logs.listen()
+    session, alarm = execution.journal.session, signal.getitimer(signal.ITIMER_REAL)
     try:
-        outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
+        with session.watch():
+            outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
     finally:
+        end_strays(execution.pid)
+        if not any(alarm):
+            signal.setitimer(signal.ITIMER_REAL, 0)  # one that author code has left would ring in another's task
         activity.rest()
-        execution.journal.mend_connection()
+        session.mend()
     # A body that swallows the unwinding with a bare `except:` does not get past it.
     execution.journal.check()
     return execution.drift.judge(execution.suspended or outcome, asked=execution.keys)
 
 
-class Execution:
+class Execution(TaskHandle):
     """One worker's way through one task. It is the `RunningTask` that the authoring objects see."""
 
     def __init__(self, journal: Journal, activity: Activity, stopping: context.Stopping) -> None:
-        self.lease = journal.lease
-        self.journal = journal
-        self.activity = activity
+        super().__init__(journal, activity)
         self.stopping = stopping
+        self.pid = os.getpid()
         self.calls: Counter[str] = Counter()
         self.keys: set[str] = set()
         self.in_flight: set[asyncio.Future[None]] = set()
@@ -83,24 +91,36 @@ class Execution:
         body: Callable[..., Any] = async_to_sync(self._await_body) if definition.is_async else self._call_body
         try:
             args, kwargs = definition.payload.unpack(self.lease.payload)
-            result = definition.result.write(body(definition, args, kwargs), what="result")
+            value = body(definition, args, kwargs)
+            end_strays(self.pid)
+            result = definition.result.write(value, what="result")
             limit = settings().STEP_OUTPUT_MAX_BYTES
             result = codec.within(result, limit=limit, what="The result", setting="STEP_OUTPUT_MAX_BYTES")
+            self.journal.session.refuse_open_transaction(
+                "The pipeline's body began a database transaction and did not end it. Use transaction.atomic()."
+            )
             return Succeeded(result, fingerprint(definition))
         except Suspended as pause:
             return pause.outcome
-        # An async body may cancel itself; that must not take its worker along.
-        except (*AUTHOR_ERRORS, asyncio.CancelledError) as error:
-            if (step_failed := step_failure_in(error)) is not None:
-                # A child has its own secrets, and what it was given of this task's may not be among them.
-                message = masks.hidden(step_failed.message, secrets_at(self.journal))
-                return Failed(step_failed.step, step_failed.error_type, message, code=fingerprint(definition))
-            elapsed = timedelta(seconds=time.monotonic() - began)
-            failed = describe(error, elapsed=elapsed, secrets=secrets_at(self.journal))
-            wait = judge(error, definition.retry, failures=self.lease.failures + 1)
-            if wait is not None:
-                return TryAgain(failed, wait)
-            return Failed("", failed.error_type, failed.message, failed, fingerprint(definition))
+        except BaseException as error:
+            end_strays(self.pid)
+            if not is_of_the_author(error):
+                raise
+            return self._ended_by(error, definition, timedelta(seconds=time.monotonic() - began))
+
+    def _ended_by(self, error: BaseException, definition: PipelineDefinition, elapsed: timedelta) -> Failed | TryAgain:
+        """What an error that the body let pass makes of its task."""
+        self.journal.session.mend()
+        secrets = secrets_at(self.journal)
+        if (step_failed := step_failure_in(error)) is not None:
+            # A child has its own secrets, and what it was given of this task's may not be among them.
+            message = masks.hidden(step_failed.message, secrets)
+            return Failed(step_failed.step, step_failed.error_type, message, code=fingerprint(definition))
+        failed = describe(error, elapsed=elapsed, secrets=secrets)
+        wait = judge(error, definition.retry, failures=self.lease.failures + 1)
+        if wait is not None:
+            return TryAgain(failed, wait)
+        return Failed("", failed.error_type, failed.message, failed, fingerprint(definition))
 
     def _call_body(self, definition: PipelineDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a plain body."""
@@ -113,6 +133,7 @@ class Execution:
         finally:
             while self.in_flight:
                 await asyncio.wait(self.in_flight)
+            await end_leftovers()
 
     def call(self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Recall a plain step's result, or call it and record what it returned.
@@ -124,33 +145,59 @@ class Execution:
         call = self._begin(step, self._key(step.name, explicit_key), args, kwargs)
         if isinstance(call, Recalled):
             return call.value
-        self.journal.refuse_open_transaction(
+        session = self.journal.session
+        session.refuse_open_transaction(
             f"Step {call.key!r} was called inside a database transaction of the pipeline's body, which would hold back "
             "its checkpoint. Begin transactions inside steps."
         )
-        self.journal.watch_connection()
+        session.begin_step()
         recorded = False
         try:
-            # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
             with self._inside(call):
                 self._write_arguments(call)
                 if self.turns.concern(step):
                     time.sleep(self._take_turn(call))
-                with transaction.atomic() if step.atomic else nullcontext():
+                # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
+                with session.atomic() if step.atomic else nullcontext():
+                    call.depth = len(session.django.savepoint_ids)
                     with sync_alarm(call.key, step.timeout):
                         value = step.called(*args, **kwargs)
+                    end_strays(self.pid)
                     value = self._checkpoint(call, value)
                     recorded = True
-        except AUTHOR_ERRORS as error:
-            lost = recorded or (step.atomic and self.journal.has_lost_connection())
-            if lost and isinstance(error, OperationalError | InterfaceError):
-                # The commit was not answered, so nobody knows whether it was done; or it was not even asked for, as the
-                # database went away under the author's statements. Not a failed try.
-                raise self.journal.lose(error) from error
+                self._run_hooks(call)
+        except BaseException as error:
+            end_strays(self.pid)
+            if not is_of_the_author(error):
+                raise
+            if self._is_unanswered(error, recorded=recorded, atomic=step.atomic):
+                raise self.journal.lose(error, step=call.key) from error
             raise self._failure(call, error) from error
         finally:
             self.turns.leave(call.key)
         return value
+
+    def _is_unanswered(self, error: BaseException, *, recorded: bool, atomic: bool) -> TypeGuard[Error]:
+        """Whether nobody knows if the step's commit was done, or it was not even asked for, as the database went away
+        under the author's statements. Not a failed try."""
+        if not isinstance(error, OperationalError | InterfaceError):
+            return False
+        return recorded or (atomic and self.journal.session.was_cut())
+
+    def _run_hooks(self, call: Call) -> None:
+        """Call what an atomic step has left to `on_commit`, each by itself. The step is done, whatever they raise."""
+        session = self.journal.session
+        for hook in session.take_hooks():
+            try:
+                hook()
+            except BaseException as error:
+                end_strays(self.pid)
+                if not is_of_the_author(error):
+                    raise
+                secrets = self._secrets(call)
+                failed = describe(error, elapsed=call.elapsed, key=call.key, name=call.step.name, secrets=secrets)
+                self.journal.record_failed_hook(failed)
+            session.mend()
 
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -171,9 +218,13 @@ class Execution:
                 if self.turns.concern(step):
                     await asyncio.sleep(await sync_to_async(self._take_turn)(call))
                 async with async_alarm(call.key, call.step.timeout):
-                    value = await call.step.called(*call.args, **call.kwargs)
+                    value = await alone(call.step.called(*call.args, **call.kwargs))
+                end_strays(self.pid)
                 return await sync_to_async(self._checkpoint)(call, value)
-        except AUTHOR_ERRORS as error:
+        except BaseException as error:
+            end_strays(self.pid)
+            if not is_of_the_author(error) or is_cancelled_from_outside(error):
+                raise
             raise await sync_to_async(self._failure)(call, error) from error
         finally:
             if key in self.turns.taken:
@@ -279,23 +330,8 @@ class Execution:
 
     def _checkpoint(self, call: Call, value: Any) -> Any:
         """Record what a step returned, and return it as a later execution will recall it."""
-        if not call.step.atomic:
-            self.journal.refuse_open_transaction(
-                f"Step {call.key!r} began a database transaction and did not end it. Use transaction.atomic()."
-            )
-        limits = settings()
-        what = f"The output of step {call.key!r}"
-        output = call.step.result.write(value, what=f"output of step {call.key!r}")
-        # Read before it is recorded: what could not be read again is this try's failure, not the next execution's.
-        recalled = call.step.result.read(output)
-        codec.within(output, limit=limits.STEP_OUTPUT_MAX_BYTES, what=what, setting="STEP_OUTPUT_MAX_BYTES")
-        codec.within(
-            output,
-            used=self.journal.output_bytes,
-            limit=limits.TASK_OUTPUT_MAX_BYTES,
-            what=f"The sum of this task's outputs, with that of step {call.key!r},",
-            setting="TASK_OUTPUT_MAX_BYTES",
-        )
+        self._check_session(call)
+        output, recalled = checked(call.step, call.key, value, used=self.journal.output_bytes)
         recorded = self.journal.checkpoint(
             key=call.key,
             name=call.step.name,
@@ -309,6 +345,17 @@ class Execution:
         # PostgreSQL orders the keys of objects its own way, and a body that iterates must see the same order each time.
         return recalled if recorded == output else call.step.result.read(recorded)
 
+    def _check_session(self, call: Call) -> None:
+        """See that what comes next would be committed, on a session without what the step has set on it."""
+        session = self.journal.session
+        if call.step.atomic:
+            session.check_transaction(call.key, call.depth)
+            return
+        session.refuse_open_transaction(
+            f"Step {call.key!r} began a database transaction and did not end it. Use transaction.atomic()."
+        )
+        session.restore()
+
     def _secrets(self, call: Call) -> list[str]:
         """What must not be kept of what a step says: the secrets that it and its task were given."""
         return secrets_at(self.journal, call.step, self.arguments.get(call.key))
@@ -316,7 +363,7 @@ class Execution:
     def _failure(self, call: Call, error: BaseException) -> BaseException:
         """What the body shall see of a failed try: StepFailed if it was the last one, else the pause until the next."""
         if self.lease.branch:
-            self.journal.mend_connection()  # the secrets may have to be read
+            self.journal.session.mend()  # the secrets may have to be read
         secrets = self._secrets(call)
         failed = describe(
             error,
@@ -348,51 +395,3 @@ class Execution:
             self.suspended = self.suspended.beside(outcome)
         self.suspended = self.suspended or outcome
         return Suspended(self.suspended)
-
-    @property
-    def id(self) -> UUID:
-        """The task's id; in a branch that of the task whose step it is."""
-        return self.lease.parent if self.lease.branch and self.lease.parent else self.lease.task
-
-    @property
-    def pipeline(self) -> str:
-        """The name of its pipeline."""
-        return self.lease.pipeline
-
-    @property
-    def key(self) -> str:
-        """Its idempotency key."""
-        return self.lease.key
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Its labels."""
-        return self.lease.labels
-
-    @property
-    def attempt(self) -> int:
-        """Which try this is, of the step that asks or of the body."""
-        step = context.current_step.get()
-        entry = self.journal.entries.get(step) if step else None
-        return (entry.failures if entry else 0 if step else self.lease.failures) + 1
-
-    @property
-    def scheduled_for(self) -> datetime | None:
-        """The tick of the clock that it is for."""
-        return self.lease.cron_at
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the heart has found the lease gone."""
-        return self.activity.lost is self.lease
-
-    @property
-    def logger(self) -> logging.Logger:
-        """One for authors' words."""
-        return logs.AUTHORS
-
-    def progress(self, fraction: float, note: str = "") -> None:
-        """Report progress; the heartbeat writes the latest of it."""
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"Progress is a number from 0 to 1, not {fraction}.")
-        self.activity.progress = (self.lease, float(fraction), codec.printable(note)[:200])

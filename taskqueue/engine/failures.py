@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import traceback
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,7 +13,7 @@ from types import TracebackType
 import taskqueue
 from taskqueue import masks
 from taskqueue.codec import printable
-from taskqueue.engine.outcomes import FailedTry
+from taskqueue.engine.outcomes import FailedTry, Unwinding
 from taskqueue.errors import (
     EventDoesNotFit,
     Permanent,
@@ -21,22 +22,28 @@ from taskqueue.errors import (
     TooDeep,
     TooLarge,
     TooManyBranches,
+    Unstorable,
     WrongPlace,
 )
 from taskqueue.policies import Retry
 from taskqueue.states import AttemptOutcome
 
-AUTHOR_ERRORS = (Exception, SystemExit, BaseExceptionGroup)
-"""Whatever ends a try. A step that calls sys.exit() has failed; it must not take its worker along.
-
-A group is what an `asyncio.TaskGroup` makes of any of these, and of a pause.
-"""
-
-FINAL = (Permanent, TooLarge, TooManyBranches, TooDeep, WrongPlace, EventDoesNotFit)
+FINAL = (Permanent, TooLarge, Unstorable, TooManyBranches, TooDeep, WrongPlace, EventDoesNotFit)
 """Trying again cannot help."""
 
 HERE = str(Path(taskqueue.__file__).parent)
 TEXT_MAX = 32_000
+
+
+def is_of_the_author(error: BaseException) -> bool:
+    """Whether it ends a try, whatever its class: a step that calls sys.exit() or is cancelled has failed.
+
+    What unwinds the author's code for the engine does not; nor does Ctrl-C in a program that Python lets it end, as a
+    test run: a worker has a handler of its own, so there the author has raised it.
+    """
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        return False
+    return not isinstance(error, Unwinding)
 
 
 def judge(error: BaseException, retry: Retry, *, failures: int) -> timedelta | None:
@@ -83,7 +90,7 @@ def message_of(error: BaseException) -> str:
     """What the error says of itself."""
     try:
         return printable(str(error))[:TEXT_MAX]
-    except AUTHOR_ERRORS as broken:  # the author's __str__ may raise anything
+    except BaseException as broken:  # noqa: BLE001 - the author's __str__ may raise anything
         return printable(f"(its message could not be read: {type(broken).__name__})")[:TEXT_MAX]
 
 
@@ -91,7 +98,7 @@ def traceback_of(error: BaseException) -> str:
     """The traceback from the author's first frame on; of a very long one the end."""
     try:
         lines = traceback.format_exception(type(error), error, author_frames(error.__traceback__))
-    except AUTHOR_ERRORS:  # the same
+    except BaseException:  # noqa: BLE001 - the same
         lines = traceback.format_tb(error.__traceback__)
     return printable("".join(lines))[-TEXT_MAX:]
 

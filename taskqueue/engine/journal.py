@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final, LiteralString
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg.pq import TransactionStatus
+from django.db import Error
 
 from taskqueue import codec
 from taskqueue.conf import settings
@@ -20,14 +18,13 @@ from taskqueue.engine.claims import Lease
 from taskqueue.engine.events import route_now
 from taskqueue.engine.family import close_overdue
 from taskqueue.engine.outcomes import DatabaseLost, FailedTry
-from taskqueue.errors import StepFailed, WrongPlace
+from taskqueue.engine.sessions import Session
+from taskqueue.engine.troubles import is_refusal
+from taskqueue.errors import StepFailed
 from taskqueue.ids import uuid7
 from taskqueue.states import StepKind, StepStatus
 
-OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
-
-TRUSTED_IDLE: Final = 5.0
-"""Seconds without a statement after which a server or a proxy may have closed the connection under a long step."""
+HOOK_FAILED: Final = "The step is committed and is not repeated; a function that it gave to on_commit has failed:"
 
 
 @dataclass(frozen=True)
@@ -61,19 +58,11 @@ class Journal:
     lease: Lease
     entries: dict[str, Entry] = field(default_factory=dict)
     output_bytes: int = 0
-    django: BaseDatabaseWrapper = field(default_factory=lambda: connections[DEFAULT_DB_ALIAS])
-    """This thread's connection, looked up once: the proxy that Django offers costs as much as a short step."""
-    in_transaction: bool = field(init=False)
-    """Whether the execution began inside a transaction, as in tests."""
+    session: Session = field(default_factory=Session)
+    """This thread's connection, made before author code runs."""
     lost: DatabaseLost | None = None
     is_paused: bool = False
     """Whether people had paused the pipeline at the last checkpoint."""
-    used_at: float = field(default_factory=time.monotonic)
-    _watched: object = None
-
-    def __post_init__(self) -> None:
-        """See how things stand before author code runs."""
-        self.in_transaction = self.django.in_atomic_block
 
     @classmethod
     def load(cls, lease: Lease) -> Journal:
@@ -116,7 +105,7 @@ class Journal:
 
     def emit(self, key: str, event: str, data: str) -> bool:
         """Send an event and record that it was sent, as one. False when the lease is gone, and nothing was sent."""
-        self.refuse_open_transaction(
+        self.session.refuse_open_transaction(
             f"emit({event!r}) was called inside a database transaction of the pipeline's body, which would hold it "
             "back. Begin transactions inside steps."
         )
@@ -128,27 +117,40 @@ class Journal:
 
     def record_failed_step(self, failed: FailedTry, *, status: StepStatus) -> bool:
         """Record a failed try. False when the lease is gone, or the step has succeeded after all."""
-        self.mend_connection()
+        self.session.mend()
         written = self.write(statements.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
         if written and status == StepStatus.FAILED:
             self.entries[failed.key] = Entry(status, 0, "", None, step_error(failed))
         return bool(written)
 
-    def lose(self, error: Error) -> DatabaseLost:
+    def record_failed_hook(self, failed: FailedTry) -> None:
+        """Record that a function which a step gave to `on_commit` has failed."""
+        self.session.mend()
+        told = replace(failed, message=f"{HOOK_FAILED} {failed.message}")
+        self.write(statements.RECORD_FAILED_HOOK, failed_try(told, step_status=StepStatus.SUCCEEDED))
+
+    def lose(self, error: Error, *, step: str = "") -> DatabaseLost:
         """Note that the database was lost at a point where it is unknown what it has written."""
-        self.lost = DatabaseLost(str(error))
+        self.lost = DatabaseLost(error, step=step)
         return self.lost
 
     def write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run a fenced statement; a database error in it must not look like the author's."""
-        if self._has_dead_connection():
-            self.django.close()
+        """Run a fenced statement; a database that fails in it must not look like the author's error.
+
+        Raises:
+            DatabaseLost: it failed, and whether it has written is unknown.
+            django.db.Error: it has refused what it was to write, as it would each time.
+        """
+        if self.session.has_died():
+            self.session.django.close()
         try:
             return statements.fetch(statement, {**values, **self.lease.fence})
         except Error as error:
-            raise self.lose(error) from error
+            if is_refusal(error) or self.session.is_own_doing(error):
+                raise
+            raise self.lose(error, step=values.get("key", "")) from error
         finally:
-            self.used_at = time.monotonic()
+            self.session.used_at = time.monotonic()
 
     def check(self) -> None:
         """Whether the database was lost on the way; a body that swallowed that with a bare `except:` learns it again.
@@ -172,55 +174,6 @@ class Journal:
             if pause.awaited:
                 what = f"The sum of this task's outputs before step {pause.key!r}"
                 codec.within("", used=self.output_bytes, limit=limit, what=what, setting="TASK_OUTPUT_MAX_BYTES")
-
-    def refuse_open_transaction(self, complaint: str) -> None:
-        """See that author code holds no transaction open: a checkpoint in it would not be committed.
-
-        Raises:
-            WrongPlace: it does.
-        """
-        if self._has_open_transaction():
-            raise WrongPlace(complaint)
-
-    def mend_connection(self) -> None:
-        """Make the connection usable again after author code.
-
-        A timeout may have struck in the middle of a query, and a step may have left a transaction open: Django notices
-        neither, and our next statement would fail or never be committed.
-        """
-        if self._has_open_transaction() or self._has_dead_connection():
-            # Else Django would keep the connection until the end of a block that nobody ends.
-            self.django.in_atomic_block = False
-            self.django.close()
-
-    def watch_connection(self) -> None:
-        """Note which connection author code is about to use."""
-        self._watched = self.django.connection
-
-    def has_lost_connection(self) -> bool:
-        """Whether that one was lost since; Django may have opened another in its place."""
-        if self.in_transaction or self._watched is None:
-            return False
-        return self.django.connection is not self._watched or self._transaction_status() == TransactionStatus.UNKNOWN
-
-    def _has_dead_connection(self) -> bool:
-        """Whether the connection is known to be broken, or has long been idle and is found to be."""
-        if self.in_transaction or self.django.in_atomic_block or self.django.connection is None:
-            return False
-        if time.monotonic() - self.used_at < TRUSTED_IDLE:
-            return self._transaction_status() == TransactionStatus.UNKNOWN
-        return not self.django.is_usable()
-
-    def _has_open_transaction(self) -> bool:
-        """Whether a transaction is open that was not when this execution began."""
-        if self.in_transaction or self.django.connection is None:
-            return False
-        return self.django.in_atomic_block or not self.django.autocommit or self._transaction_status() in OPEN
-
-    def _transaction_status(self) -> int:
-        """What libpq knows of the connection, without asking the server."""
-        status: int = self.django.connection.pgconn.transaction_status
-        return status
 
 
 def read_entries(lease: Lease) -> dict[str, Entry]:

@@ -102,7 +102,11 @@ STEP_LIMIT = "step limit"
 Outcome = Succeeded | Failed | TryAgain | PutBack | Paused | HeldBack
 
 
-class Suspended(BaseException):
+class Unwinding(BaseException):
+    """The engine's own way out through author code, never an outcome of that code."""
+
+
+class Suspended(Unwinding):
     """Unwinds a pipeline's body at a step. Not an Exception, so that the author's handlers do not swallow it."""
 
     def __init__(self, outcome: TryAgain | PutBack | Paused | HeldBack | Failed) -> None:
@@ -110,5 +114,15 @@ class Suspended(BaseException):
         self.outcome = outcome
 
 
-class DatabaseLost(BaseException):
-    """The engine's own statement failed while author code was on the stack: not the author's error."""
+class DatabaseLost(Unwinding):
+    """The engine's own statement failed while author code was on the stack: not the author's error.
+
+    Attributes:
+        error: what the database, or the way to it, said.
+        step: the key of the step that it hit; empty between steps.
+    """
+
+    def __init__(self, error: Exception, *, step: str = "") -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.step = step

@@ -93,7 +93,7 @@ def start(journal: Journal, rate: str, *, is_keyed: bool) -> timedelta | None:
 
 def hold(journal: Journal, request: Request, error: RetryAfter) -> None:
     """Let nobody pass before the time that a step has asked for."""
-    journal.mend_connection()
+    journal.session.mend()
     values = {"rate": request.step.rate_name, "use": use_of(journal, request)}
     secrets = secrets_at(journal, request.step, request.arguments)
     reason = codec.printable(masks.hidden(f"{request.step.name}: {error}", secrets))[:300]

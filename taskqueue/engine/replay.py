@@ -137,6 +137,7 @@ def run(execution: Execution) -> Outcome:
 
     In a savepoint: a body that asks the database itself may leave an error behind.
     """
+    execution.journal.session.in_transaction = True
     with transaction.atomic():
         outcome = contextvars.Context().run(execution.run)
         transaction.set_rollback(True)

@@ -19,7 +19,7 @@ def take(journal: Journal, key: str) -> bool | None:
             # A statement after the one that waited for the lock: it sees what the last holder has taken.
             rows = statements.fetch(statements.TAKE_SLOT, {**values, **lease.fence})
     except Error as error:
-        raise journal.lose(error) from error
+        raise journal.lose(error, step=key) from error
     return rows[0][0] if rows else None
 
 
@@ -27,7 +27,7 @@ def free(journal: Journal, key: str) -> None:
     """Give a step's place back, and let those in who wait for one."""
     if journal.lost is not None:
         return
-    journal.mend_connection()
+    journal.session.mend()
     lease = journal.lease
     try:
         waited = statements.fetch(
@@ -37,7 +37,7 @@ def free(journal: Journal, key: str) -> None:
         if waited and grant(lease.pipeline):
             ring()
     except Error as error:
-        raise journal.lose(error) from error
+        raise journal.lose(error, step=key) from error
 
 
 def grant(pipeline: str) -> int:

@@ -160,7 +160,7 @@ def test_the_timeout_of_each_step_under_way_is_watched_until_that_step_has_ended
     worker.work()
 
     assert reload(task).status == "succeeded"
-    assert watched == [("begins", 50), ("long is inside", 20), ("short ends", 50), ("long ends", None)]
+    assert watched == [("begins", 50), ("begins", 20), ("short ends", 50), ("long ends", None)]
 
 
 async def as_coroutine(awaitable):

@@ -111,7 +111,7 @@ def test_a_result_of_the_wrong_type_is_a_failed_try_of_that_step_alone(calls):
     assert task.result == ["kept", 7]
     assert calls == ["before", "corrupt", "corrupt"]
     attempt = Attempt.objects.get()
-    assert (attempt.step_key, attempt.error_type) == ("corrupt", "ValidationError")
+    assert (attempt.step_key, attempt.error_type) == ("corrupt", "InvalidResult")
     assert "valid integer" in attempt.error_message
 
 
@@ -158,7 +158,7 @@ def test_a_result_that_cannot_be_kept_is_a_failed_try_and_leaves_nothing_recorde
 
     task = finish(body.enqueue())
 
-    assert task.result in {"Unstorable", "ValidationError"}
+    assert task.result in {"Unstorable", "InvalidResult"}
     assert Step.objects.get(task=task).status == "failed"
 
 

@@ -36,6 +36,22 @@ RETURNING output::text, (
 )
 """
 
+ATTEMPT: Final = """
+attempt AS (
+    INSERT INTO taskqueue_attempt (
+        task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
+        finished_at
+    )
+    SELECT
+        held.id, %(key)s::text,
+        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
+         WHERE task_id = held.id AND step_key = %(key)s::text),
+        %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(logs)s::jsonb,
+        %(worker)s::int, %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
+    FROM written JOIN held USING (id)
+)
+"""
+
 # A failed try: the step's row (none for the body itself, whose key is empty) and the attempt, under the same lock.
 FAILED_TRY: Final = f"""
 {HELD}, step AS (
@@ -56,22 +72,13 @@ FAILED_TRY: Final = f"""
 ), written AS (
     -- A step whose commit was answered with an error may have succeeded all the same: then nothing failed.
     SELECT id FROM held WHERE %(key)s::text = '' OR EXISTS (SELECT FROM step)
-), attempt AS (
-    INSERT INTO taskqueue_attempt (
-        task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
-        finished_at
-    )
-    SELECT
-        held.id, %(key)s::text,
-        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
-         WHERE task_id = held.id AND step_key = %(key)s::text),
-        %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(logs)s::jsonb,
-        %(worker)s::int, %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
-    FROM written JOIN held USING (id)
-)
+), {ATTEMPT}
 """
 
 RECORD_FAILED_STEP: Final = f"WITH {FAILED_TRY} SELECT id FROM written"
+
+# The attempt alone: its step has succeeded.
+RECORD_FAILED_HOOK: Final = f"WITH {HELD}, written AS (SELECT id FROM held), {ATTEMPT} SELECT id FROM written"
 
 TRY_AGAIN: Final = f"""
 {FAILED_TRY}, settled AS (
