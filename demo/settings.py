@@ -46,6 +46,8 @@ def database() -> dict[str, Any]:
         "ENGINE": "taskqueue.embedded",
         "NAME": "taskqueue",
         "EMBEDDED": {"data_dir": env.str("TASKQUEUE_DATA_DIR", default="")},
+        # No pooler can stand in between, so that taskqueue may prepare its statements in the web processes too.
+        "OPTIONS": {"prepare_threshold": 1_000_000_000},
     }
 
 
@@ -110,6 +112,9 @@ DATABASES = {
         "CONN_HEALTH_CHECKS": True,
     },
 }
+WORKER_DATABASE_URL: str = env.str("WORKER_DATABASE_URL", default="")
+if WORKER_DATABASE_URL:
+    DATABASES["worker"] = {**env.db_url("WORKER_DATABASE_URL"), "TEST": {"MIRROR": "default"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -140,7 +145,10 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 
-TASKQUEUE: dict[str, Any] = {"FIRST_TASK": "demo/task"}
+TASKQUEUE: dict[str, Any] = {
+    "FIRST_TASK": "demo/task",
+    "WORKER_DATABASE": "worker" if WORKER_DATABASE_URL else "",
+}
 
 WORKERS: int = env.int("WORKERS", default=2)
 # Retries, attempts, timeouts and schedules are taskqueue's own: what django-q2 has of them must never act first.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
+from django.core.signals import request_started
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
@@ -23,3 +26,12 @@ class TaskqueueConfig(AppConfig):
         use_own_key()
         autodiscover_modules("pipelines")
         post_migrate.connect(mirror_after_migrate, sender=self)
+        request_started.connect(serve_requests, dispatch_uid="taskqueue")
+
+
+def serve_requests(**_signal: Any) -> None:
+    """Know with the first request that this is a web process: before it no connection is open."""
+    from taskqueue.engine.sessions import use_web_sessions
+
+    request_started.disconnect(dispatch_uid="taskqueue")
+    use_web_sessions()
