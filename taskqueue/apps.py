@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.signals import request_started
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
@@ -29,9 +30,13 @@ class TaskqueueConfig(AppConfig):
         request_started.connect(serve_requests, dispatch_uid="taskqueue")
 
 
-def serve_requests(**_signal: Any) -> None:
-    """Know with the first request that this is a web process: before it no connection is open."""
-    from taskqueue.engine.sessions import use_web_sessions
+def serve_requests(*, sender: Any, **_signal: Any) -> None:
+    """Know with the first request that this is a web process, and of which kind: before it no connection is open."""
+    from taskqueue.api.status import task_status
+    from taskqueue.engine.sessions import close_all, use_web_sessions
 
-    request_started.disconnect(dispatch_uid="taskqueue")
     use_web_sessions()
+    if isinstance(sender, type) and issubclass(sender, ASGIHandler):
+        task_status.be_async()
+        request_finished.connect(close_all, dispatch_uid="taskqueue")
+    request_started.disconnect(dispatch_uid="taskqueue")

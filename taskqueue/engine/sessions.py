@@ -38,6 +38,13 @@ def use_web_sessions() -> None:
             options.setdefault(name, value)
 
 
+def close_all(**_signal: Any) -> None:
+    """Close this thread's connections, which under ASGI is the thread of one request, and would leave them behind."""
+    for each in connections.all(initialized_only=True):
+        if not each.in_atomic_block:
+            each.close()
+
+
 def name_sessions(role: str) -> None:
     """Let PostgreSQL show what this process's connections are for, from the next one on."""
     connections.settings[DEFAULT_DB_ALIAS]["OPTIONS"][NAME] = named(role)
@@ -76,6 +83,11 @@ def bare_connection() -> psycopg.Connection[Any]:
     connection: psycopg.Connection[Any] = wrapper.get_new_connection(wrapper.get_connection_params())
     connection.autocommit = True
     return connection
+
+
+def is_server_itself(connection: psycopg.Connection[Any]) -> bool:
+    """Whether no pooler stands in between: it would announce a process id of its own making."""
+    return pid_of(connection) == connection.info.backend_pid
 
 
 def is_shared(one: psycopg.Connection[Any], other: psycopg.Connection[Any]) -> bool:

@@ -49,19 +49,9 @@ def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
     with open_directory() as folder:
         (folder / "log").touch()
         (folder / "pgbouncer.ini").write_text(
-            f"""
-[databases]
-{name} = host={server["host"]} port={server["port"]} user={server["user"]}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = any
-pool_mode = {mode}
-default_pool_size = {servers}
-max_client_conn = 500
-logfile = {folder / "log"}
-"""
+            f"[databases]\n{name} = host={server['host']} port={server['port']} user={server['user']}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = {mode}\ndefault_pool_size = {servers}\nmax_client_conn = 500\nlogfile = {folder / 'log'}\n"
         )
         if owner.is_another:  # it refuses to run as root
             for path in (folder, folder / "log"):
@@ -73,14 +63,19 @@ logfile = {folder / "log"}
             extra_groups=[] if owner.is_another else None,
             start_new_session=True,
         )
-        direct = f"postgres:///{name}?host={server['host']}&port={server['port']}&user={server['user']}"
-        pooler = Pooler(f"postgres://anybody@127.0.0.1:{port}/{name}", direct, folder / "log")
+        pooler = Pooler(f"postgres://anybody@127.0.0.1:{port}/{name}", direct_url(), folder / "log")
         try:
             eventually(lambda: answers(pooler.url), within=15, otherwise=pooler.log.read_text)
             yield pooler
         finally:
             process.kill()
             process.wait()
+
+
+def direct_url() -> str:
+    """The test's database, for processes that take it from DATABASE_URL."""
+    server = find_address(read_settings(connection.settings_dict))
+    return f"postgres:///{connection.settings_dict['NAME']}?host={server['host']}&port={server['port']}&user={server['user']}"
 
 
 def answers(url: str) -> bool:
