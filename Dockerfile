@@ -3,7 +3,9 @@ FROM python:3.12-slim
 
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    DEBUG=false
+    DEBUG=false \
+    BIND=0.0.0.0:8000 \
+    ACCESS_LOG=-
 
 RUN useradd --system --uid 10001 --user-group --create-home --home-dir /app app
 WORKDIR /app
@@ -16,7 +18,7 @@ COPY taskqueue /build/taskqueue
 COPY templates /build/templates
 RUN pip install --no-cache-dir --no-deps --no-build-isolation /build
 
-COPY manage.py ./
+COPY manage.py gunicorn.conf.py ./
 COPY demo ./demo
 # collectstatic reads the settings, which want both of these; neither stays in the image.
 RUN SECRET_KEY=unused DATABASE_URL=postgres://unused python manage.py collectstatic --no-input
@@ -24,4 +26,4 @@ RUN SECRET_KEY=unused DATABASE_URL=postgres://unused python manage.py collectsta
 # A number, so that an orchestrator can see that it is not root. Nothing is written but below /tmp.
 USER 10001:10001
 EXPOSE 8000
-CMD ["gunicorn", "demo.wsgi:application", "--bind", "0.0.0.0:8000", "--workers", "2", "--threads", "8", "--no-control-socket", "--access-logfile", "-"]
+CMD ["gunicorn", "demo.wsgi"]

@@ -58,13 +58,12 @@ def workers() -> Iterator[None]:
 
 @contextmanager
 def web(*, debug: bool) -> Iterator[str]:
-    """The web server as the container file starts it, on a free port; its address."""
+    """The web server as gunicorn.conf.py has it, on a free port; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     gunicorn = str(Path(sys.executable).parent / "gunicorn")
-    options = ("--workers=2", "--threads=8", f"--bind=127.0.0.1:{port}", "--log-level=warning")
-    with started(gunicorn, "demo.wsgi:application", *options, BENCHMARKS_DEBUG=str(debug)):
+    with started(gunicorn, "demo.wsgi", PORT=str(port), BENCHMARKS_DEBUG=str(debug)):
         wait_for(lambda: answers(port))
         yield f"http://127.0.0.1:{port}"
 

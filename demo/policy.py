@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
@@ -17,12 +18,25 @@ STYLED_INLINE: Final = {404, 500}
 class ContentSecurityPolicy:
     """Middleware that adds the header to pages that have no policy of their own, as the API's documentation has."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
+    sync_capable = async_capable = True
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
         """The response with its policy."""
-        response = self.get_response(request)
-        if not (settings.DEBUG and response.status_code in STYLED_INLINE):
-            response.headers.setdefault(HEADER, POLICY)
-        return response
+        if iscoroutinefunction(self):
+            return self._answer_async(request)
+        return with_policy(self.get_response(request))
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponse:
+        return with_policy(await self.get_response(request))
+
+
+def with_policy(response: HttpResponse) -> HttpResponse:
+    """A response with the header."""
+    if not (settings.DEBUG and response.status_code in STYLED_INLINE):
+        response.headers.setdefault(HEADER, POLICY)
+    return response

@@ -46,6 +46,8 @@ def database() -> dict[str, Any]:
         "ENGINE": "taskqueue.embedded",
         "NAME": "taskqueue",
         "EMBEDDED": {"data_dir": env.str("TASKQUEUE_DATA_DIR", default="")},
+        # No pooler can stand in between, so that taskqueue may prepare its statements in the web processes too.
+        "OPTIONS": {"prepare_threshold": 1_000_000_000},
     }
 
 
@@ -68,7 +70,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "demo.policy.ContentSecurityPolicy",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "demo.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -80,6 +82,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "demo.urls"
 WSGI_APPLICATION = "demo.wsgi.application"
+ASGI_APPLICATION = "demo.asgi.application"
 
 TEMPLATES = [
     {
@@ -104,6 +107,9 @@ DATABASES = {
         "CONN_MAX_AGE": None,
     },
 }
+WORKER_DATABASE_URL: str = env.str("WORKER_DATABASE_URL", default="")
+if WORKER_DATABASE_URL:
+    DATABASES["worker"] = {**env.db_url("WORKER_DATABASE_URL"), "TEST": {"MIRROR": "default"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -134,7 +140,10 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 
-TASKQUEUE: dict[str, Any] = {"FIRST_TASK": "demo/task"}
+TASKQUEUE: dict[str, Any] = {
+    "FIRST_TASK": "demo/task",
+    "WORKER_DATABASE": "worker" if WORKER_DATABASE_URL else "",
+}
 
 WORKERS: int = env.int("WORKERS", default=2)
 # The rest comes from taskqueue.defaults.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.apps import AppConfig
+from django.core.handlers.asgi import ASGIHandler
+from django.core.signals import request_finished, request_started
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules
 
@@ -34,3 +36,16 @@ class TaskqueueConfig(AppConfig):
         hide_queue_lists()
         autodiscover_modules("pipelines")
         post_migrate.connect(mirror_after_migrate, sender=self)
+        request_started.connect(serve_requests, dispatch_uid="taskqueue")
+
+
+def serve_requests(*, sender: Any, **_signal: Any) -> None:
+    """Know with the first request that this is a web process, and of which kind: before it no connection is open."""
+    from taskqueue.api.status import task_status
+    from taskqueue.engine.sessions import close_all, use_web_sessions
+
+    use_web_sessions()
+    if isinstance(sender, type) and issubclass(sender, ASGIHandler):
+        task_status.be_async()
+        request_finished.connect(close_all, dispatch_uid="taskqueue")
+    request_started.disconnect(dispatch_uid="taskqueue")

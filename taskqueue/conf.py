@@ -46,6 +46,10 @@ class Settings:
     """Most bytes of such lines."""
     WATCHDOG: timedelta = timedelta(seconds=10)
     """How long claimable work may lie beside idle workers before their pool is started anew."""
+    STATUS_WAITERS: int = 4
+    """How many requests with `?wait=` a web process with threads holds at once, each in a thread."""
+    WORKER_DATABASE: str = ""
+    """The alias in DATABASES by which workers reach the default database; empty for the same way as everybody."""
     RETENTION: timedelta | None = timedelta(days=30)
     """How long ended tasks are kept where their pipeline does not say; None for ever. Events too."""
     PRUNE_PER_SECOND: int = 500

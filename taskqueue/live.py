@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
-from typing import Final
+from typing import Any, Final
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
@@ -28,21 +29,34 @@ class LiveRegions:
     cheaper tag of its own answers before it is made, as the overview does.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
+    sync_capable = async_capable = True
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
         """Answer; a page that was asked for as a live one is cut."""
-        response = self.get_response(request)
-        if (
-            request.headers.get(HEADER) is None
-            or request.method != "GET"
-            or response.status_code != 200
-            or not isinstance(response, HttpResponse)
-            or not response.headers.get("Content-Type", "").startswith("text/html")
-        ):
-            return response
-        return cut(request, response)
+        if iscoroutinefunction(self):
+            return self._answer_async(request)
+        return shown(request, self.get_response(request))
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        return shown(request, await self.get_response(request))
+
+
+def shown(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """The answer as the caller wants it."""
+    if (
+        request.headers.get(HEADER) is None
+        or request.method != "GET"
+        or response.status_code != 200
+        or not isinstance(response, HttpResponse)
+        or not response.headers.get("Content-Type", "").startswith("text/html")
+    ):
+        return response
+    return cut(request, response)
 
 
 def cut(request: HttpRequest, response: HttpResponse) -> HttpResponse:

@@ -11,8 +11,9 @@ from taskqueue.api.health import Live, Readiness
 from taskqueue.api.metrics import Metrics
 from taskqueue.api.pages import SchemaPlace, redoc, swagger
 from taskqueue.api.pipelines import PipelinePauses, PipelinePlace, PipelineResumption, Pipelines
+from taskqueue.api.status import task_status
 from taskqueue.api.tasks import TaskBatches, TaskPlace, TaskReasons, Tasks
-from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskStatusPlace
+from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries
 
 register_converter(AnyCaseUUIDConverter, "id")
 
@@ -24,7 +25,7 @@ urlpatterns: list[URLPattern] = [
     path("tasks", Tasks.as_view(), name="tasks"),
     path("tasks/batch", TaskBatches.as_view(), name="task-batches"),
     path("tasks/<id:task_id>", TaskPlace.as_view(), name="task"),
-    path("tasks/<id:task_id>/status", TaskStatusPlace.as_view(), name="task-status"),
+    path("tasks/<id:task_id>/status", task_status, name="task-status"),
     path("tasks/<id:task_id>/why", TaskReasons.as_view(), name="task-why"),
     path("tasks/<id:task_id>/retry", TaskRetries.as_view(), name="task-retry"),
     path("tasks/<id:task_id>/cancel", TaskCancellation.as_view(), name="task-cancel"),

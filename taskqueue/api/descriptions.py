@@ -108,6 +108,13 @@ LOCATION_OF_RERUN: Final = OpenApiParameter(
     description="The new task's address.",
     response=[202],
 )
+RETRY_AFTER: Final = OpenApiParameter(
+    "Retry-After",
+    {"type": "integer", "minimum": 1},
+    OpenApiParameter.HEADER,
+    description="Only when `wait` was asked for and could not be given: seconds after which to ask again.",
+    response=[200],
+)
 MADE: Final = OpenApiResponse(serializers.SubmittedTask, description="The task was made.")
 FOUND: Final = OpenApiResponse(
     serializers.SubmittedTask,
@@ -168,9 +175,10 @@ GET_TASK: Final[dict[str, Any]] = {
 GET_STATUS: Final[dict[str, Any]] = {
     "operation_id": "getTaskStatus",
     "summary": "Where a task stands",
-    "description": "With `wait` the answer comes as soon as the task has ended, or when the time is over.",
+    "description": "With `wait` the answer comes as soon as the task has ended, or when the time is over. A service "
+    "that holds as many requests as it can answers at once, with `waited` false and `Retry-After`.",
     "tags": ["tasks"],
-    "parameters": [TASK_ID, *query_of(StatusQuery)],
+    "parameters": [TASK_ID, *query_of(StatusQuery), RETRY_AFTER],
     "responses": answers(READING, {200: OpenApiResponse(serializers.TaskProgress, description="Where it stands.")}),
 }
 GET_WHY: Final[dict[str, Any]] = {

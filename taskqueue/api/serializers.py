@@ -262,6 +262,14 @@ class TaskProgress(serializers.Serializer[Any]):
     next_run_at = Time(allow_null=True, help_text="When it may start or go on.")
     waiting_for = serializers.CharField(allow_null=True, help_text="What has to happen before it goes on.")
     error = TaskError(allow_null=True)
+    waited = serializers.SerializerMethodField(
+        help_text="Whether this answer was held back for the task's end, as `wait` asked. False with a task that had "
+        "ended already, and when too many wait: then `Retry-After` says when to ask again."
+    )
+
+    def get_waited(self, _snapshot: Any) -> bool:
+        """As the view says."""
+        return bool(self.context.get("waited"))
 
 
 class Holder(serializers.Serializer[Any]):

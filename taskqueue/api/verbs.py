@@ -1,13 +1,9 @@
-"""What can be done to one task: wait for it, retry it, cancel it, run it anew."""
+"""What can be done to one task: retry it, cancel it, run it anew."""
 
 from __future__ import annotations
 
-import time
-from threading import BoundedSemaphore
 from uuid import UUID
 
-from django.db import transaction
-from django.utils.decorators import method_decorator
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,47 +11,12 @@ from taskqueue import errors
 from taskqueue.api import descriptions
 from taskqueue.api.access import doer_of, rights_of
 from taskqueue.api.doors import Door, described
-from taskqueue.api.parameters import StatusQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
-from taskqueue.api.serializers import TaskProgress, TaskSummary
+from taskqueue.api.serializers import TaskSummary
 from taskqueue.api.tasks import submitted
 from taskqueue.engine import deeds, queries
 from taskqueue.engine.rights import Deed
-
-FIRST_LOOK = 0.02
-SLOWEST_LOOK = 0.5
-MOST_WAITERS = 4
-"""Each one holds a thread of this process. Who comes later is answered at once, so that there are threads left."""
-
-waiters = BoundedSemaphore(MOST_WAITERS)
-
-
-@method_decorator(transaction.non_atomic_requests, name="dispatch")
-class TaskStatusPlace(Door):
-    """Where a task stands. Never in a transaction: a waiting one would hold back the database's clean-up."""
-
-    needs = {"GET": ("taskqueue.view_task",)}
-
-    @described(descriptions.GET_STATUS)
-    def get(self, request: Request, task_id: UUID) -> Response:
-        """Where it stands now, or at its end if that comes within the wait."""
-        query: StatusQuery = StatusQuery.of(request.query_params)
-        if query.wait and waiters.acquire(blocking=False):
-            try:
-                wait_for_end(task_id, seconds=query.wait)
-            finally:
-                waiters.release()
-        return Response(TaskProgress(queries.status_of(task_id)).data)
-
-
-def wait_for_end(task_id: UUID, *, seconds: float) -> None:
-    """Return when the task has ended or the time is over; it is looked at ever more slowly."""
-    deadline = time.monotonic() + seconds
-    pause = FIRST_LOOK
-    while (left := deadline - time.monotonic()) > 0 and not queries.has_ended(task_id):
-        time.sleep(min(pause, left))
-        pause = min(pause * 1.5, SLOWEST_LOOK)
 
 
 class TaskRetries(Door):

@@ -14,11 +14,11 @@ from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.context import Pause
 from taskqueue.engine import statements
+from taskqueue.engine.author_session import Session
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.events import route_now
 from taskqueue.engine.family import close_overdue
 from taskqueue.engine.outcomes import DatabaseLost, FailedTry
-from taskqueue.engine.sessions import Session
 from taskqueue.engine.troubles import is_refusal
 from taskqueue.errors import StepFailed
 from taskqueue.ids import uuid7

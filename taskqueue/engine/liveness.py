@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, LiteralString
 
 import psycopg
-from django.db import Error, connections
+from django.db import Error
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -25,10 +25,12 @@ from taskqueue.engine.claims import Lease
 from taskqueue.engine.hard_ends import HardEnd, arm
 from taskqueue.engine.logs import HEART
 from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, recover
+from taskqueue.engine.sessions import NAME, named, private_wrapper
 from taskqueue.engine.stacks import forget_own_file
 from taskqueue.engine.wakeups import CHANNEL
 from taskqueue.models import Worker
 
+ROLE = "heartbeat"
 BEAT_EVERY = 5.0
 CLAIM_PATIENCE = 5.0
 """Seconds after which a claim that has not been answered is told as one that cannot be."""
@@ -142,7 +144,7 @@ class Heart:
     def _look(self) -> None:
         """Notice a cut connection, write what the worker does if it has been at it since the last look, and beat."""
         if self._connection is None:
-            self._connection, self._locked, self._beaten = private_connection(), False, 0.0
+            self._connection, self._locked, self._beaten = private_connection(ROLE), False, 0.0
         else:
             self._connection.pgconn.consume_input()  # raises when the server has closed the connection
         if not self._locked:
@@ -218,7 +220,7 @@ class Heart:
     def _register(self) -> None:
         """Insert this process's row and take its lock in one transaction: nobody sees the row without the lock."""
         self._disconnect()
-        self._connection = connection = private_connection()
+        self._connection = connection = private_connection(ROLE)
         told = self._hindrance(self.activity.doing)
         who = {
             "host": socket.gethostname(),
@@ -258,13 +260,13 @@ class Heart:
             self._connection = None
 
 
-def private_connection() -> psycopg.Connection[Any]:
-    """A new connection with Django's parameters, shared with nothing, in autocommit.
+def private_connection(role: str = "private") -> psycopg.Connection[Any]:
+    """A new connection with Django's parameters, shared with nothing, in autocommit, shown by PostgreSQL in this role.
 
     The server drops it ten seconds after this machine is gone, waits no longer than a second for a lock, and gives up a
     statement that takes ten.
     """
-    wrapper = connections.create_connection("default")
+    wrapper = private_wrapper(**{NAME: named(role)})
     wrapper.connect()
     connection: psycopg.Connection[Any] = wrapper.connection
     connection.execute("SELECT set_config('lock_timeout', '1s', false), set_config('statement_timeout', '10s', false)")

@@ -1,6 +1,7 @@
 """The rows: everything that is true about pipelines, tasks and workers is here and nowhere else."""
 
 from taskqueue.models.access import PipelineRight, Token
+from taskqueue.models.end_watch import EndWatch
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
@@ -15,6 +16,7 @@ from taskqueue.models.worker import Worker
 
 __all__ = [
     "Attempt",
+    "EndWatch",
     "Event",
     "FailureGroup",
     "Gate",

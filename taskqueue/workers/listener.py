@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from taskqueue.engine import wakeups
+from taskqueue.engine.sessions import is_server_itself
 from taskqueue.workers.sharing import STOP
 
 SLICE = 0.25
@@ -79,9 +80,10 @@ class Listener:
 
 def listens(connection: psycopg.Connection[Any]) -> bool:
     """Start listening; whether notifications will really arrive on this connection."""
+    if not is_server_itself(connection):
+        return False
     try:
-        row = connection.execute("SELECT pg_backend_pid()").fetchone()
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(wakeups.CHANNEL)))
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.ObjectNotInPrerequisiteState):
         return False
-    return row is not None and row[0] == connection.info.backend_pid
+    return True

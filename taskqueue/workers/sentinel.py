@@ -23,6 +23,7 @@ from django_q.status import Stat
 
 from taskqueue.conf import settings
 from taskqueue.engine import wakeups
+from taskqueue.engine.sessions import name_sessions
 from taskqueue.workers import wakeup
 from taskqueue.workers.doorbell import Doorbell, bound_statements
 from taskqueue.workers.orphans import die_with
@@ -226,6 +227,7 @@ def serve(board: Board, slot: int, *queues: Any) -> None:
     def end(**_: Any) -> None:
         board.end(slot)
 
+    name_sessions("worker")
     pre_execute.connect(begin, weak=False)
     post_execute_in_worker.connect(end, weak=False)
     try:
@@ -240,6 +242,7 @@ def serve(board: Board, slot: int, *queues: Any) -> None:
 
 def push(board: Board, task_queue: Any, stop: Flag, doorbell: Doorbell) -> None:
     """Be the process that waits at the doorbell and feeds the workers."""
+    name_sessions("notifier")
     connection_created.connect(bound_statements, dispatch_uid="taskqueue.workers.push")
     doorbell.feed(task_queue, board)
     django_q.pusher(task_queue, stop, doorbell)

@@ -23,7 +23,8 @@ def check_cluster_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Messages about Q_CLUSTER and DATABASES, as far as workers depend on them."""
     conf: dict[str, Any] = getattr(settings, "Q_CLUSTER", {})
     database: dict[str, Any] = settings.DATABASES.get("default", {})
-    return [*_completed(conf), *_broker(conf), *_delivery(conf), *_pool(conf), *_results(conf), *_connections(database)]
+    found = [*_completed(conf), *_broker(conf), *_delivery(conf), *_pool(conf), *_results(conf)]
+    return [*found, *_connections(database), *_worker_database()]
 
 
 def _completed(conf: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -132,4 +133,14 @@ def _connections(database: dict[str, Any]) -> Iterator[CheckMessage]:
             "Connections that the database has closed are used again, and fail.",
             hint='Set CONN_HEALTH_CHECKS to True in DATABASES["default"].',
             id="taskqueue.W014",
+        )
+
+
+def _worker_database() -> Iterator[CheckMessage]:
+    alias = getattr(settings, "TASKQUEUE", {}).get("WORKER_DATABASE", "")
+    if alias and alias not in settings.DATABASES:
+        yield Error(
+            f'TASKQUEUE["WORKER_DATABASE"] is {alias!r}, and DATABASES has no such alias.',
+            hint=f"Add the PostgreSQL server's own address to DATABASES as {alias!r}, or leave the setting out.",
+            id="taskqueue.E020",
         )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+import psycopg
 from django import db
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -14,22 +15,25 @@ from django.utils.module_loading import import_string
 from django_q.conf import Conf
 from django_q.conf import logger as django_q_logger
 
+from taskqueue.conf import settings
+from taskqueue.engine import sessions
 from taskqueue.engine.liveness import have_it_dropped
 from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.sessions import LOST_AFTER_TEN_SECONDS
 from taskqueue.workers.doorbell import Doorbell
 from taskqueue.workers.sharing import STOP
 
 ASK_EVERY = 1.0
 APPS = ("taskqueue", "django_q")
 
-LOST_AFTER_TEN_SECONDS: Final = {
-    "connect_timeout": 5,
-    "keepalives_idle": 4,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-"""What libpq is told of a connection, unless the project's settings say otherwise. Without meaning for a socket."""
+PREPARE_OURS_ALONE: Final = 1_000_000_000
+"""Lets the engine prepare its statements. psycopg prepares none of Django's before it has run so often."""
+
+NEEDS_THE_SERVER: Final = (
+    "This is a pooler in transaction mode, and a worker needs the PostgreSQL server itself, for its locks and its "
+    "wake-ups: put the server's address into DATABASES and name it in "
+    'TASKQUEUE["WORKER_DATABASE"] (see docs/deploy.md).'
+)
 
 
 def size_pool(processes: int | None) -> int:
@@ -40,6 +44,20 @@ def size_pool(processes: int | None) -> int:
     # A wake-up that waits behind others in a longer queue is of no use to anyone.
     Conf.QUEUE_LIMIT = Conf.conf.get("queue_limit") or workers
     return workers
+
+
+def use_worker_database() -> None:
+    """Let this process and its children reach the default database where TASKQUEUE["WORKER_DATABASE"] says.
+
+    What steps do with the default database goes there too: for a worker it is the same database by another way.
+    """
+    if alias := settings().WORKER_DATABASE:
+        db.connections.close_all()
+        default = db.connections.settings[db.DEFAULT_DB_ALIAS]
+        own = {**default, **db.connections.settings[alias], "TEST": default["TEST"]}
+        default.clear()
+        default.update(own)
+        del db.connections[db.DEFAULT_DB_ALIAS]  # made for the former settings, it may be another backend
 
 
 def quieten() -> None:
@@ -83,8 +101,9 @@ def persist_connections() -> None:
             continue
         options = database.setdefault("OPTIONS", {})
         options.pop("pool", None)
-        for name, value in LOST_AFTER_TEN_SECONDS.items():
+        for name, value in {**LOST_AFTER_TEN_SECONDS, "prepare_threshold": PREPARE_OURS_ALONE}.items():
             options.setdefault(name, value)
+    sessions.name_sessions("supervisor")
     connection_created.connect(look_after, dispatch_uid="taskqueue.workers")
 
 
@@ -105,15 +124,15 @@ def unmigrated_apps() -> list[str]:
     return sorted({migration.app_label for migration, _ in executor.migration_plan(targets)})
 
 
-def await_database(say: Callable[[str], None]) -> list[str]:
-    """Wait until the database answers, then mirror the pipelines into it. The apps whose migrations are missing."""
+def await_database(say: Callable[[str], None]) -> str:
+    """Wait until the database answers, and mirror the pipelines into it. Why no worker can run on it; "" if one can."""
     said = ""
     while not STOP.is_set():
         try:
-            missing = unmigrated_apps()
-            if not missing:
-                mirror_pipelines()
-        except db.Error as error:
+            if refusal := unfit_database():
+                return refusal
+            mirror_pipelines()
+        except (db.Error, psycopg.Error) as error:
             db.connections.close_all()
             line = " ".join(str(error).split())
             if line != said:
@@ -121,5 +140,18 @@ def await_database(say: Callable[[str], None]) -> list[str]:
             said = line
             STOP.wait(ASK_EVERY)
         else:
-            return missing
-    return []
+            return ""
+    return ""
+
+
+def unfit_database() -> str:
+    """The sentence that refuses a database on which no worker can run; "" if all is well.
+
+    Raises:
+        django.db.Error, psycopg.Error: the database is away.
+    """
+    if sessions.is_taken_apart():
+        return NEEDS_THE_SERVER
+    if missing := unmigrated_apps():
+        return f"The database lacks migrations of {', '.join(missing)}: run manage.py migrate."
+    return ""

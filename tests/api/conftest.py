@@ -31,7 +31,7 @@ class Api:
     """A caller that speaks JSON."""
 
     def __init__(self, **extra: Any) -> None:
-        self.client = Client(**extra)
+        self.client = Client(**{"wsgi.multithread": True, **extra})
 
     def get(self, path: str, **query: Any) -> Any:
         return self.client.get(path, query)

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from threading import BoundedSemaphore
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import BoundedSemaphore, Semaphore
+from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
-from taskqueue.api import verbs
-from taskqueue.engine import control
+from taskqueue.api import status
+from taskqueue.engine import control, end_watch
+from taskqueue.engine.liveness import private_connection
 from taskqueue.ids import uuid7
-from taskqueue.models import Task
-from tests.api.conftest import enqueue_order, problem_of
+from taskqueue.models import EndWatch, Task
+from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.house.processes import eventually
 
+FULL = Semaphore(0)
 MEMBERS = {
     "id", "pipeline", "status", "current_step", "steps_done", "steps_known", "progress", "progress_note", "attempt",
-    "created_at", "started_at", "finished_at", "next_run_at", "waiting_for", "error",
+    "created_at", "started_at", "finished_at", "next_run_at", "waiting_for", "error", "waited",
 }  # fmt: skip
+
+
+@pytest.fixture
+def quick_watch(monkeypatch):
+    """No connection is left to the test's database when the test has ended."""
+    monkeypatch.setattr(end_watch, "LINGER", 0.01)
+    yield
+    eventually(lambda: end_watch.watch._thread is None, within=30)
+
+
+@pytest.fixture
+def announcements_alone(monkeypatch):
+    """Nothing else ends a wait."""
+    monkeypatch.setattr(end_watch, "SECOND_LOOK", 3600)
+    monkeypatch.setattr(end_watch, "LOOK_EVERY", 3600)
 
 
 def test_a_waiting_task_tells_what_it_waits_for(api, queued):
@@ -36,43 +57,81 @@ def test_an_ended_task_tells_how_it_ended(api, failed):
     assert body["error"] == {"type": "Permanent", "message": "ship is broken", "step": "ship"}
 
 
-def test_an_ended_task_is_not_waited_for(api, succeeded):
+def test_an_ended_task_is_not_waited_for(api, succeeded, monkeypatch):
+    monkeypatch.setattr(status, "watch", None)
+    response = api.get(f"/api/tasks/{succeeded.pk}/status", wait=60)
+
+    assert (response.json()["status"], response.json()["waited"]) == ("succeeded", False)
+    assert "Retry-After" not in response
+
+
+def test_when_the_wait_is_over_the_task_is_answered_as_it_is(api, queued, quick_watch):
     started = time.monotonic()
 
-    assert api.get(f"/api/tasks/{succeeded.pk}/status", wait=60).json()["status"] == "succeeded"
-    assert time.monotonic() - started < 5
+    body = api.get(f"/api/tasks/{queued.pk}/status", wait=1).json()
 
-
-def test_when_the_wait_is_over_the_task_is_answered_as_it_is(api, queued):
-    started = time.monotonic()
-
-    assert api.get(f"/api/tasks/{queued.pk}/status", wait=1).json()["status"] == "queued"
-    assert 0.9 < time.monotonic() - started < 5
+    assert (body["status"], body["waited"]) == ("queued", True)
+    assert time.monotonic() - started > 0.9
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_end_of_the_task_ends_the_wait_and_no_transaction_is_held(api):
+def test_the_end_of_the_task_ends_the_wait_and_no_transaction_is_held(api, quick_watch, announcements_alone):
     task = enqueue_order("A")
-    in_transaction = []
 
-    def cancel() -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE state = 'idle in transaction' AND datname = current_database()"
-            )
-            in_transaction.append(cursor.fetchone()[0])
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(hold, api, task)
+        eventually(EndWatch.objects.filter(pk=task.pk).exists, within=30)
+        in_transaction = sessions_in_transaction()
         control.cancel(task.pk)
+        body = waiting.result()
+
+    assert (body["status"], body["waited"], in_transaction) == ("cancelled", True, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_behind_a_pooler_that_swallows_announcements_those_who_wait_are_looked_after(api, quick_watch, monkeypatch):
+    monkeypatch.setattr(end_watch, "is_server_itself", lambda _connection: False)
+    task = enqueue_order("A")
+
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(hold, api, task)
+        eventually(lambda: task.pk in end_watch.watch._waiting, within=30)
+        control.cancel(task.pk)
+        body = waiting.result()
+
+    assert (body["status"], body["waited"]) == ("cancelled", True)
+    assert not EndWatch.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_end_of_a_task_for_which_nobody_waits_is_not_announced():
+    alone, awaited = enqueue_order("A"), enqueue_order("B")
+    EndWatch.objects.create(task=awaited, until=timezone.now())
+
+    with closing(private_connection()) as listener:
+        listener.execute(end_watch.LISTEN)
+        for task in (alone, awaited):
+            control.cancel(task.pk)
+        (notice,) = listener.notifies(timeout=30, stop_after=1)
+
+    assert notice.payload == str(awaited.pk)
+
+
+def hold(api: Api, task: Task) -> dict[str, Any]:
+    """The answer to somebody who waits in a thread of his own."""
+    try:
+        return api.get(f"/api/tasks/{task.pk}/status", wait=60).json()
+    finally:
         connection.close()
 
-    meanwhile = threading.Timer(0.5, cancel)
-    meanwhile.start()
-    started = time.monotonic()
-    body = api.get(f"/api/tasks/{task.pk}/status", wait=60).json()
-    meanwhile.join()
 
-    assert (body["status"], in_transaction) == ("cancelled", [0])
-    assert time.monotonic() - started < 10
+def sessions_in_transaction() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE state LIKE 'idle in transaction%' AND datname = current_database()"
+        )
+        return cursor.fetchone()[0]
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "soon", "nan"])
@@ -93,9 +152,30 @@ def test_two_queries_tell_the_status_and_one_more_what_it_waits_for(api, queued,
         api.get(f"/api/tasks/{queued.pk}/status")
 
 
-def test_when_too_many_wait_already_the_next_one_is_answered_at_once(api, queued, monkeypatch):
-    monkeypatch.setattr(verbs, "waiters", BoundedSemaphore(1))
-    verbs.waiters.acquire()
-    monkeypatch.setattr(verbs, "wait_for_end", lambda *_args, **_options: pytest.fail("it waited"))
+@pytest.mark.parametrize("server", ["without threads", "whose places are taken"])
+def test_who_cannot_be_held_is_told_so_and_when_to_ask_again(api, queued, monkeypatch, server):
+    monkeypatch.setattr(status, "watch", None)
+    monkeypatch.setattr(status, "waiters", lambda: BoundedSemaphore(1) if server == "without threads" else FULL)
+    if server == "without threads":
+        api.client.defaults["wsgi.multithread"] = False
 
-    assert api.get(f"/api/tasks/{queued.pk}/status", wait=30).status_code == 200
+    response = api.get(f"/api/tasks/{queued.pk}/status", wait=30)
+
+    assert (response.status_code, response.json()["waited"]) == (200, False)
+    assert int(response["Retry-After"]) > 0
+
+
+def test_who_asks_for_no_wait_is_not_told_when_to_ask_again(api, queued):
+    response = api.get(f"/api/tasks/{queued.pk}/status")
+
+    assert response.json()["waited"] is False
+    assert "Retry-After" not in response
+
+
+def test_each_process_holds_as_many_in_threads_as_the_setting_says(settings):
+    settings.TASKQUEUE = {"STATUS_WAITERS": 2}
+    status.waiters.cache_clear()
+    try:
+        assert [status.waiters().acquire(blocking=False) for _ in range(3)] == [True, True, False]
+    finally:
+        status.waiters.cache_clear()

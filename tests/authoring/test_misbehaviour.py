@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from taskqueue import Retry, StepFailed, pipeline, step
-from taskqueue.engine import sessions
+from taskqueue.engine import author_session
 from taskqueue.engine.outcomes import DatabaseLost
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
@@ -227,7 +227,7 @@ def test_a_body_that_catches_everything_does_not_go_on_after_the_database_was_lo
 
 
 def test_a_connection_that_died_under_a_long_step_does_not_cost_its_result(calls, monkeypatch):
-    monkeypatch.setattr(sessions, "TRUSTED_IDLE", 0.0)
+    monkeypatch.setattr(author_session, "TRUSTED_IDLE", 0.0)
 
     @step
     def long() -> int:

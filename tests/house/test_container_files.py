@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from django.core.management import get_commands
 from django.urls import resolve
 
+from taskqueue.api.parameters import LONGEST_WAIT
 from taskqueue.conf import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,25 @@ def test_a_service_runs_a_management_command_that_exists(services, name):
 
 def test_web_runs_what_the_image_runs_by_default(services):
     assert json.loads(dockerfile_lines("CMD")[0]) == services["web"]["command"]
+
+
+def test_everything_starts_the_web_server_by_the_same_words_and_its_file_says_the_rest():
+    """Readme, Procfile, compose file and image: threads and times are in gunicorn.conf.py alone."""
+    words = "gunicorn demo.wsgi"
+
+    assert " ".join(json.loads(dockerfile_lines("CMD")[0])) == words
+    assert f"web: exec python -m {words}\n" in (ROOT / "Procfile").read_text()
+    assert f"`{words}`" in (ROOT / "README.md").read_text()
+    assert "gunicorn.conf.py" in " ".join(dockerfile_lines("COPY"))
+    for name in ("Procfile", "Dockerfile", "docker-compose.yml", "README.md", "demo/supervision.py"):
+        assert not re.findall(r"--threads|--timeout|--workers[ =\"]", (ROOT / name).read_text()), name
+
+
+def test_the_web_server_outlasts_the_longest_wait_and_has_threads_left_beside_those_that_wait():
+    configuration = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
+
+    assert configuration["timeout"] > LONGEST_WAIT
+    assert configuration["threads"] >= 2 * Settings().STATUS_WAITERS
 
 
 def test_one_image_serves_all_and_each_reaps_its_orphans(services):

@@ -16,8 +16,9 @@ SILENCED_SYSTEM_CHECKS = ["taskqueue.E010"]
 ROOT_URLCONF = "tests.workers.settings"
 MIDDLEWARE = []
 urlpatterns: list[object] = []
-DATABASES = {"default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER_TEST_DATABASE"]}}
+DATABASES = {**demo.DATABASES, "default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER_TEST_DATABASE"]}}
 TASKQUEUE = {
+    "WORKER_DATABASE": demo.TASKQUEUE["WORKER_DATABASE"],
     "STOP_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_GRACE", "20"))),
     "DRAIN_BUDGET": timedelta(seconds=float(os.environ.get("WORKER_TEST_BUDGET", "2"))),
     "HARD_TIMEOUT_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_HARD_TIMEOUT_GRACE", "10"))),

@@ -102,6 +102,13 @@ def test_a_project_keeps_the_broker_that_it_chose_and_is_warned(settings):
     assert [str(message.id) for message in check_cluster_settings()] == ["taskqueue.W001", "taskqueue.W002"]
 
 
+@pytest.mark.parametrize(("alias", "expected"), [("default", []), ("nowhere", ["taskqueue.E020"])])
+def test_the_workers_database_is_one_that_there_is(settings, alias, expected):
+    settings.TASKQUEUE = {"WORKER_DATABASE": alias}
+
+    assert [message.id for message in check_cluster_settings()] == expected
+
+
 def test_each_warning_has_a_remedy(settings):
     settings.Q_CLUSTER = {"guard_cycle": 9, "sync": True, "recycle": 0, "daemonize_workers": False}
 

@@ -1,12 +1,13 @@
 """`manage.py worker` says what it does, and in a sentence why it cannot."""
 
 import signal
+import socket
 
 import pytest
 from django.db import connection
 
 from tests.house.processes import eventually, free_port
-from tests.workers.command import WorkerCommand
+from tests.workers.command import WorkerCommand, enqueue_walk
 
 pytestmark = pytest.mark.process
 
@@ -36,6 +37,37 @@ def test_one_line_at_the_start_and_one_at_the_end(start):
     assert ", for pipelines tests/" in first
     assert first.endswith("tests/walk. Stop with Ctrl-C.")
     assert last == "Worker stopped."
+
+
+def test_postgresql_shows_what_each_of_its_connections_is_for(start, notes):
+    command = start(processes=1)
+    enqueue_walk(notes)
+
+    eventually(lambda: {"worker", "heartbeat", "notifier"} <= roles(), within=10, otherwise=lambda: str(roles()))
+
+    (worker,) = command.workers()
+    assert f"taskqueue worker {socket.gethostname()[:30]}:{worker}" in names()
+
+
+def test_a_name_of_the_projects_own_stays(start):
+    start(processes=1, environment={"PGAPPNAME": "shop"})
+
+    assert names() == {"shop"}
+
+
+def names() -> set[str]:
+    """The names of all connections to this database but our own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT application_name FROM pg_stat_activity "
+            "WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return {name for (name,) in cursor.fetchall()}
+
+
+def roles() -> set[str]:
+    """What they are for, as their names say."""
+    return {name.split()[1] for name in names() if name.startswith("taskqueue ")}
 
 
 @pytest.mark.django_db(transaction=True)

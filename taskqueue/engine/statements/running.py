@@ -1,4 +1,4 @@
-"""How a statement is run: prepared, on Django's connection, in one round trip."""
+"""How a statement is run: on Django's connection, in one round trip, prepared where the project's settings allow it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 
 def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Run one prepared statement on Django's connection and return its rows.
+    """Run one statement on Django's connection and return its rows.
+
+    It is prepared unless `OPTIONS["prepare_threshold"]` is None, as it is by default: behind a pooler in transaction
+    mode the next statement may reach another server process, which does not know it. psycopg heeds that by itself.
 
     Raises:
         django.db.Error: as every Django cursor does.
@@ -20,9 +23,6 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     django.close_if_health_check_failed()
     django.ensure_connection()
     connection: psycopg.Connection[Any] = django.connection
-    if connection.prepare_threshold is None:
-        # Django turns prepared statements off, and psycopg then ignores `prepare`. So high, it concerns ours alone.
-        connection.prepare_threshold = 1_000_000_000
     began = time.perf_counter()
     with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)

@@ -36,12 +36,11 @@ class Command(BaseCommand):
         signals = cluster.Signals()
         signals.watch()
         startup.quieten()
+        startup.use_worker_database()
         startup.persist_connections()
         processes = startup.size_pool(options["processes"])
-        if refusal := startup.wrong_broker():
+        if refusal := startup.wrong_broker() or startup.await_database(self._say):
             raise CommandError(refusal)
-        if missing := startup.await_database(self._say):
-            raise CommandError(f"The database lacks migrations of {', '.join(missing)}: run manage.py migrate.")
         self._say(
             f"Worker: {processes} {'process' if processes == 1 else 'processes'} on {_database()}, "
             f"for {_pipelines()}. Stop with Ctrl-C."

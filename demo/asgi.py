@@ -1,0 +1,9 @@
+"""The demo project as an ASGI application, for uvicorn: any number of callers may wait for their tasks."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo.settings")
+
+application = get_asgi_application()
