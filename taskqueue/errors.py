@@ -9,6 +9,7 @@
     ├── InvalidLimit            │
     ├── Unstorable              ┘
     ├── TooLarge
+    ├── KeyReused               an idempotency key that stands for another request
     ├── BatchRefused            several requests of which one or more cannot be met: holds the error of each
     ├── InvalidEvent            carries `errors` too
     ├── EventNotFound
@@ -133,6 +134,17 @@ class TooLarge(TaskqueueError):
         self.size = size
         self.limit = limit
         super().__init__(f"{what} is {size:,} bytes; the limit is {limit:,} (setting {setting}).")
+
+
+class KeyReused(TaskqueueError):
+    """The key stands for a request with other content."""
+
+    code = "key-reused"
+
+    def __init__(self, detail: str, *, task: UUID | None = None) -> None:
+        self.task = task
+        """The task that the key stands for, if it stands for one."""
+        super().__init__(detail)
 
 
 class BatchRefused(TaskqueueError):

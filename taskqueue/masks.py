@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import PydanticUserError, SecretBytes, SecretStr
 
-from taskqueue.errors import DefinitionError, Fault
+from taskqueue.errors import DefinitionError, Fault, InvalidPayload
 
 MASK: Final = "**********"
 SHORTEST: Final = 6
@@ -25,6 +25,8 @@ DEEPEST: Final = 200
 """Pydantic reads JSON that is nested no deeper; what is found further down is taken for secret as a whole."""
 QUOTED_INPUT: Final = re.compile(r"input_value=.{0,500}?, input_type=", re.DOTALL)
 """What pydantic quotes of a value that does not fit, shortened in the middle so that no search would find it."""
+
+SECRET: Final = object()
 
 Schema = Mapping[str, Any]
 Place = tuple[Schema, Schema]
@@ -105,6 +107,36 @@ def is_secret(schema: Schema) -> bool:
 def masked(value: Any, *schemas: Schema) -> Any:
     """The value with a mask in the place of each secret: of what any of these schemas marks, for each may be meant."""
     return replaced(value, schemas, lambda _secret: MASK)
+
+
+def refuse_masks(value: Any, *schemas: Schema) -> None:
+    """Refuse a payload in which a secret's value is its mask: it was copied from what was shown.
+
+    Raises:
+        InvalidPayload: with a pointer for each.
+    """
+    found: list[str] = []
+    compare_with_marked(value, replaced(value, schemas, lambda _secret: SECRET), "", found)
+    if found:
+        sentence = "This is the mask of a secret, not its value."
+        raise InvalidPayload(
+            f"The payload has {len(found)} fault{'s' * (len(found) > 1)}.",
+            [Fault(pointer, sentence) for pointer in found],
+        )
+
+
+def compare_with_marked(value: Any, marked: Any, pointer: str, found: list[str]) -> None:
+    """Find the masks in a value, given the same value with SECRET in the place of each secret."""
+    if marked is SECRET:
+        if any(text == MASK for text in texts_in(value)):
+            found.append(pointer)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            place = name.replace("~", "~0").replace("/", "~1")
+            compare_with_marked(item, marked[name], f"{pointer}/{place}", found)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            compare_with_marked(item, marked[index], f"{pointer}/{index}", found)
 
 
 def secrets_in(value: Any, *schemas: Schema) -> list[str]:

@@ -16,7 +16,7 @@ from taskqueue.admin.pages import framed
 from taskqueue.admin.typed_json import read
 from taskqueue.engine import deeds
 from taskqueue.engine.deeds import Doer
-from taskqueue.errors import InvalidEvent, TaskqueueError, Unstorable
+from taskqueue.errors import InvalidEvent, KeyReused, TaskqueueError, Unstorable
 from taskqueue.models import Event, Trigger
 
 NEEDS = "taskqueue.add_event"
@@ -101,6 +101,8 @@ def sent(form: EventForm, *, doer: Doer) -> Event | None:
     except Unstorable as error:
         for fault in error.errors:
             form.add_error("content", f"{fault.pointer} {fault.detail}".strip())
+    except KeyReused as error:
+        form.add_error("id", error.detail)
     except TaskqueueError as error:
         form.add_error("content", error.detail)
     else:

@@ -76,7 +76,7 @@ def submit_many(requests: Sequence[Request], *, doer: Doer) -> list[Task]:
 
     def make_all() -> list[Task]:
         with transaction.atomic():
-            tasks = [each.make() for each in prepared]
+            tasks = batches.make_all(prepared)
             for request, task in zip(requests, tasks, strict=True):
                 if request.options.force and not task.duplicate:
                     doer.record(task, forced(request.options), flag=ADDITION)

@@ -13,10 +13,10 @@ from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.engine import statements
 from taskqueue.engine.routing import route
-from taskqueue.errors import EventNotFound, Fault, InvalidEvent
+from taskqueue.errors import EventNotFound, Fault, InvalidEvent, KeyReused
 from taskqueue.ids import uuid7
 from taskqueue.models import Event, Skip, Task, Wait
-from taskqueue.policies import EVENT_NAME_MAX, is_event_name
+from taskqueue.policies import EVENT_NAME_MAX, canonical, is_event_name
 
 logger = logging.getLogger("taskqueue.engine")
 ID_MAX_LENGTH: Final = 200
@@ -39,6 +39,7 @@ def send(name: str, data: object, *, external_id: str = "", source: UUID | None 
 
     Raises:
         InvalidEvent, TooLarge: nothing was written.
+        KeyReused: the id stands for an event of another name or with other data.
     """
     values: dict[str, Any] = {
         "id": uuid7(),
@@ -56,6 +57,8 @@ def send(name: str, data: object, *, external_id: str = "", source: UUID | None 
             transaction.on_commit(partial(route_now, event.pk), robust=True)
             return event
         if (earlier := Event.objects.filter(unique_id=external_id).first()) is not None:
+            if earlier.name != name or canonical(earlier.data) != canonical(data):
+                raise KeyReused(f"The id {external_id!r} stands for event {earlier.pk}, which says something else.")
             earlier.duplicate = True
             return earlier
 

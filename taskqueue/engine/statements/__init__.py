@@ -105,7 +105,14 @@ from taskqueue.engine.statements.recording import (
 from taskqueue.engine.statements.running import fetch
 from taskqueue.engine.statements.samples import CODE_SEEN, COUNTED_MOST, LOADS, RECENT_TASKS, STEP_FIGURES
 from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
-from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE
+from taskqueue.engine.statements.starting import (
+    ADD_TO_BATCH,
+    DEBOUNCE,
+    LOCK_SHARED,
+    NEXT_SCHEDULE,
+    PROMISE,
+    PROMISE_ALL,
+)
 from taskqueue.engine.statements.tending import (
     BEAT,
     BOUND_LOCKS,
@@ -175,6 +182,7 @@ __all__ = [
     "LOCK_LISTENERS",
     "LOCK_OVERDUE",
     "LOCK_PARENT",
+    "LOCK_SHARED",
     "LOCK_UNTOLD",
     "LOOK",
     "LOOKED_AT",
@@ -193,6 +201,7 @@ __all__ = [
     "PASS",
     "PATIENCE",
     "PROMISE",
+    "PROMISE_ALL",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
     "PRUNED_AT_ONCE",
