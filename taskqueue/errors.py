@@ -18,6 +18,7 @@
     ├── UnknownStep
     ├── NotRetryable
     ├── NotCancellable
+    ├── NotDelayed
     ├── AlreadyPaused
     ├── NotPaused
     ├── NotPermitted            a deed that the caller has no right to
@@ -206,6 +207,12 @@ class NotCancellable(TaskqueueError):
     """Only a task that has not ended can be cancelled."""
 
     code = "task-not-cancellable"
+
+
+class NotDelayed(TaskqueueError):
+    """Only a scheduled, retrying or sleeping task can be run now."""
+
+    code = "task-not-delayed"
 
 
 class AlreadyPaused(TaskqueueError):

@@ -97,6 +97,12 @@ class OperationVerb(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     RERUN = "rerun"
+    RUN_NOW = "run-now"
+
+    @property
+    def words(self) -> str:
+        """As people read it."""
+        return self.value.replace("-", " ")
 
 
 class OperationStatus(StrEnum):

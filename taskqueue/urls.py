@@ -12,7 +12,7 @@ from taskqueue.api.metrics import Metrics
 from taskqueue.api.pages import SchemaPlace, redoc, swagger
 from taskqueue.api.pipelines import PipelinePauses, PipelinePlace, PipelineResumption, Pipelines
 from taskqueue.api.tasks import TaskBatches, TaskPlace, TaskReasons, Tasks
-from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskStatusPlace
+from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskRunsNow, TaskStatusPlace
 
 register_converter(AnyCaseUUIDConverter, "id")
 
@@ -27,6 +27,7 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<id:task_id>/status", TaskStatusPlace.as_view(), name="task-status"),
     path("tasks/<id:task_id>/why", TaskReasons.as_view(), name="task-why"),
     path("tasks/<id:task_id>/retry", TaskRetries.as_view(), name="task-retry"),
+    path("tasks/<id:task_id>/run-now", TaskRunsNow.as_view(), name="task-run-now"),
     path("tasks/<id:task_id>/cancel", TaskCancellation.as_view(), name="task-cancel"),
     path("tasks/<id:task_id>/rerun", TaskReruns.as_view(), name="task-rerun"),
     path("pipelines", Pipelines.as_view(), name="pipelines"),

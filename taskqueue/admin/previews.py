@@ -23,10 +23,19 @@ CONSEQUENCES = {
         "A cancelled task can be retried later."
     ),
     OperationVerb.RERUN: "Makes a new task from the payload, priority and labels of each; nothing else is kept of it.",
+    OperationVerb.RUN_NOW: (
+        "Starts each of them that waits for a time, makes its next attempt, or ends its sleep. Limits and rates hold "
+        "as ever; one that waits for something else is passed over."
+    ),
 }
 
 
-DONE = {OperationVerb.RETRY: "retried", OperationVerb.CANCEL: "cancelled", OperationVerb.RERUN: "rerun"}
+DONE = {
+    OperationVerb.RETRY: "retried",
+    OperationVerb.CANCEL: "cancelled",
+    OperationVerb.RERUN: "rerun",
+    OperationVerb.RUN_NOW: "run now",
+}
 
 
 class Form:
@@ -51,8 +60,8 @@ class Form:
             faults.append("No task matches any more.")
         if self.is_large and not self.reason:
             faults.append("Say why: it is kept with the operation.")
-        if self.is_large and sent.get("confirmation", "").strip().lower() != self.verb:
-            faults.append(f"Type {self.verb} to confirm that you mean {about(self.estimate)}.")
+        if self.is_large and sent.get("confirmation", "").strip().lower() not in {self.verb, self.verb.words}:
+            faults.append(f"Type {self.verb.words} to confirm that you mean {about(self.estimate)}.")
         return faults
 
     @property
@@ -78,7 +87,7 @@ class Form:
     @property
     def label(self) -> str:
         """What the button says."""
-        return f"{self.verb.capitalize()} {self.about}"
+        return f"{self.verb.words.capitalize()} {self.about}"
 
 
 def about(estimate: int) -> str:

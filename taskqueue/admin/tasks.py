@@ -46,7 +46,7 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
     ordering = ("-id",)
     search_fields = ("id", "key")
     search_help_text = searches.HELP
-    actions = ("retry_selected", "cancel_selected", "rerun_selected")
+    actions = ("retry_selected", "run_now_selected", "cancel_selected", "rerun_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """What the list shows."""
@@ -66,6 +66,10 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         """Whether the user may retry tasks."""
         return self.rights(request).retry
 
+    def has_run_now_permission(self, request: HttpRequest) -> bool:
+        """The same, for tasks that wait for a time."""
+        return self.rights(request).run_now
+
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Whether the user may cancel tasks."""
         return self.rights(request).cancel
@@ -83,11 +87,16 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
             known.may(deed, pipeline) if pipeline is not None else request.user.has_perm(rights.NEEDS[deed])
             for deed in (Deed.RETRY, Deed.CANCEL, Deed.RUN)
         )
-        return Rights(retry=retry, cancel=cancel, rerun=rerun)
+        return Rights(retry=retry, run_now=retry, cancel=cancel, rerun=rerun)
 
     def get_urls(self) -> list[URLPattern]:
         """The buttons' addresses, before the stock ones, which would take them for ids."""
-        nouns = {"retry": self.retry_view, "cancel": self.cancel_view, "rerun": self.rerun_view}
+        nouns = {
+            "retry": self.retry_view,
+            "run_now": self.run_now_view,
+            "cancel": self.cancel_view,
+            "rerun": self.rerun_view,
+        }
         ours = posted_to(self, "task", nouns)
         return ours + super().get_urls()
 
@@ -99,6 +108,13 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
         sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
         verb = partial(deeds.retry, from_step=from_step)
         return self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
+
+    def run_now_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a delayed task go on at once."""
+        if not self.rights(request).run_now:
+            raise PermissionDenied
+        sentence = "The task is due now."
+        return self.answer(request, object_id, deeds.run_task_now, Deed.RETRY, "run it now", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task, for a reason if the form has one."""

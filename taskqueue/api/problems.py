@@ -219,6 +219,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     NotAcceptable: 406,
     errors.NotRetryable: 409,
     errors.NotCancellable: 409,
+    errors.NotDelayed: 409,
     errors.AlreadyPaused: 409,
     errors.NotPaused: 409,
     errors.WorkerNotFound: 404,

@@ -118,6 +118,19 @@ def retry(task_id: UUID, *, doer: Doer, from_step: str | None = None) -> Task:
     return task
 
 
+def run_task_now(task_id: UUID, *, doer: Doer) -> Task:
+    """Let a scheduled, retrying or sleeping task go on at once.
+
+    Raises:
+        TaskNotFound, NotDelayed
+    """
+    with transaction.atomic():
+        before = queries.find(task_id).status
+        task = control.run_now(task_id)
+        doer.record(task, f"Run now; it was {before}.")
+    return task
+
+
 def cancel(task_id: UUID, *, doer: Doer, reason: str = "") -> Task:
     """End a task that has not ended.
 
