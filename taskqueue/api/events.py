@@ -34,7 +34,9 @@ class Events(Door):
         """Send an event."""
         asked = fitted(EventSubmission, request.data)
         external_id = chosen_key(asked.id, request.headers.get("Idempotency-Key"), name="id") or ""
-        sent = deeds.send(asked.name, asked.data, external_id=external_id, doer=doer_of(request))
+        sent = deeds.send(
+            asked.name, asked.data, external_id=external_id, doer=doer_of(request), rights=rights_of(request)
+        )
         is_told = not sent.duplicate or may(request, "taskqueue.view_event")
         found = events.find(sent.pk) if is_told else events.untold(sent)
         found.duplicate = sent.duplicate

@@ -20,6 +20,7 @@ from taskqueue.engine import batches, clock, control, draining, events, limits, 
 from taskqueue.engine.batches import Request
 from taskqueue.engine.intake import Options, enqueue
 from taskqueue.engine.patience import done_in_spite_of_deadlocks
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.engine.selections import Selection
 from taskqueue.models import Event, Operation, Pipeline, Rate, Schedule, Task, Worker
 from taskqueue.states import OperationVerb
@@ -183,14 +184,17 @@ def resume(name: str, *, doer: Doer) -> Pipeline:
     return pipeline
 
 
-def send(name: str, data: object, *, doer: Doer, external_id: str = "", said: str = "Sent.") -> Event:
+def send(name: str, data: object, *, doer: Doer, rights: Rights, external_id: str = "", said: str = "Sent.") -> Event:
     """Send an event; it is routed when this has committed. One that was sent before leaves no second entry.
 
+    It starts and cancels only tasks of pipelines that are not closed to its sender at this moment, whoever routes it.
+
     Raises:
-        InvalidEvent, TooLarge
+        InvalidEvent, TooLarge, KeyReused
     """
+    closed = {deed.value: rights.closed_by_name(deed) for deed in (Deed.RUN, Deed.CANCEL)}
     with transaction.atomic():
-        event = events.send(name, data, external_id=external_id)
+        event = events.send(name, data, external_id=external_id, closed=closed)
         if not event.duplicate:
             doer.record(event, said, flag=ADDITION)
     return event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -21,11 +22,19 @@ from taskqueue.policies import EVENT_NAME_MAX, canonical, is_event_name
 logger = logging.getLogger("taskqueue.engine")
 ID_MAX_LENGTH: Final = 200
 
+NONE_CLOSED: Final[Mapping[str, Sequence[str]]] = {}
 MOST_TOLD: Final = 1_000
 """An event may end thousands of waits; so many of each kind are shown."""
 
 
-def send(name: str, data: object, *, external_id: str = "", source: UUID | None = None) -> Event:
+def send(
+    name: str,
+    data: object,
+    *,
+    external_id: str = "",
+    source: UUID | None = None,
+    closed: Mapping[str, Sequence[str]] = NONE_CLOSED,
+) -> Event:
     """Write an event in the caller's transaction; after its commit it is routed.
 
     Args:
@@ -33,6 +42,7 @@ def send(name: str, data: object, *, external_id: str = "", source: UUID | None 
         data: a JSON object.
         external_id: the sender's own id; the same one within 24 hours is the same event.
         source: the task that sends it.
+        closed: the pipelines of which its sender may run (`run`) or cancel (`cancel`) no tasks; it does not either.
 
     Returns:
         The event; with `duplicate` set it is the one that the id stands for already.
@@ -47,6 +57,7 @@ def send(name: str, data: object, *, external_id: str = "", source: UUID | None 
         "data": checked(name, data, external_id),
         "external_id": external_id,
         "source": source,
+        "closed": codec.write({deed: list(names) for deed, names in closed.items() if names}),
         "window": settings().IDEMPOTENCY_WINDOW,
     }
     while True:

@@ -24,6 +24,7 @@ from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
 from taskqueue.engine.statements.drifting import LOAD_INPUTS
 from taskqueue.engine.statements.enqueueing import ENQUEUE
 from taskqueue.engine.statements.events import (
+    CANCELLABLE,
     CANCELLED_BY,
     CLOSE_WAITS,
     DEFERRED,
@@ -136,6 +137,7 @@ __all__ = [
     "BOUND_LOCKS",
     "BOUND_READS",
     "BRANCHES_AT_WORK",
+    "CANCELLABLE",
     "CANCELLED_BY",
     "CANCEL_ALL",
     "CHECKPOINT",
