@@ -6,11 +6,12 @@ import time
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from demo.publishing import publish
 from demo.rates import DEMO_API
-from taskqueue import Permanent, Retry, current_task, pipeline, step
+from taskqueue import On, Permanent, Retry, current_task, pipeline, step
 
 __all__ = ["DemoRequest", "demo_task", "publish"]
 
@@ -25,10 +26,13 @@ class DemoRequest(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
+        populate_by_name=True,
+        # Other programs may write their own way: simulateFailure is simulate_failure.
+        alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(name, to_camel(name))),
         json_schema_extra={"examples": [{"label": "hello", "delay_seconds": 2, "failures_before_success": 1}]},
     )
 
-    label: str = Field(min_length=1, max_length=100, description="A word to recognise the task by.")
+    label: str = Field(default="demo", min_length=1, max_length=100, description="A word to recognise the task by.")
     delay_seconds: float = Field(default=2, ge=0, le=60, description="How long simulate-delay takes.")
     simulate_failure: bool = Field(default=False, description="Fail for good in the step that fail_at_step names.")
     fail_at_step: StepName = Field(default="simulate-api-call", description="Where simulate_failure strikes.")
@@ -38,6 +42,14 @@ class DemoRequest(BaseModel):
         le=10,
         description="How often demonstrate-retry fails before it succeeds; more than 4 is for good.",
     )
+
+    task_id: str = Field(
+        default="",
+        max_length=100,
+        description="The sender's own id. Of the events that start this pipeline one with the same id within 24 hours "
+        "starts nothing.",
+    )
+    force: bool = Field(default=False, exclude=True, description="Start one all the same; it is not kept.")
 
 
 class Processed(BaseModel):
@@ -63,7 +75,12 @@ class DemoResult(BaseModel):
     tries: int
 
 
-@pipeline("demo/task", concurrency=10)
+@pipeline(
+    "demo/task",
+    concurrency=10,
+    on=On("demo/task.requested", key="{taskId}{task_id}", force="force"),
+    announce=True,
+)
 def demo_task(request: DemoRequest) -> DemoResult:
     """Five steps: some work, a wait, a call to a service, a step that recovers from failures, and a result."""
     processed = simulate_processing(request)

@@ -15,7 +15,8 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, create_model
 
-from taskqueue import masks
+from taskqueue import examples, masks
+from taskqueue.digests import CheckedPayload, equal_as
 from taskqueue.errors import DefinitionError, Fault, InvalidPayload, TooLarge, Unstorable
 
 DEEPEST = 200
@@ -199,10 +200,7 @@ class Arguments(masks.Described):
 
     def are_equal(self, left: str, right: str) -> bool:
         """Whether two written calls are equal as values of the annotated types: a set is written in any order."""
-        try:
-            return self.model.model_validate_json(left) == self.model.model_validate_json(right)
-        except Exception:  # noqa: BLE001 - comparing runs the author's __eq__
-            return False
+        return equal_as(self.model, left, right)
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by the names of their parameters. Most calls give all of them by position: no need to bind."""
@@ -266,7 +264,13 @@ class Payload(masks.Described):
             raise InvalidPayload(f"The payload has {len(faults)} fault{'s' * (len(faults) > 1)}.", faults) from error
         if self.has_secrets:
             masks.refuse_masks(read(text), *self.marks)
-        return text
+        # Defaults are left out: one that is made by a factory is another one each time the request is repeated.
+        given = partial(model.model_dump, **AGAIN, exclude_unset=True, warnings="none")
+        return CheckedPayload(text, partial(dump, given, reveal=self.has_secrets, what="payload"))
+
+    def are_equal(self, left: str, right: str) -> bool:
+        """Whether two payloads are equal as values of the model: a set is written in any order."""
+        return equal_as(self.model, left, right)
 
     def unpack(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read a payload as the arguments of the pipeline's function.
@@ -285,17 +289,8 @@ class Payload(masks.Described):
         return self.schema
 
     def example(self) -> Any:
-        """The first example that the model gives of itself, else one made of its fields' examples and defaults."""
-        schema = self.json_schema()
-        if schema.get("examples"):
-            return schema["examples"][0]
-        examples = {}
-        for name, field in schema.get("properties", {}).items():
-            if field.get("examples"):
-                examples[name] = field["examples"][0]
-            elif "default" in field:
-                examples[name] = field["default"]
-        return examples
+        """A payload that the model accepts: its own example, else one made from its schema; None if none is found."""
+        return examples.first_that_passes(self.check, self.json_schema())
 
 
 AGAIN: dict[str, Any] = {"by_alias": True, "round_trip": True}

@@ -9,6 +9,7 @@
     ├── InvalidLimit            │
     ├── Unstorable              ┘
     ├── TooLarge
+    ├── KeyReused               an idempotency key that stands for another request
     ├── BatchRefused            several requests of which one or more cannot be met: holds the error of each
     ├── InvalidEvent            carries `errors` too
     ├── EventNotFound
@@ -17,6 +18,7 @@
     ├── UnknownStep
     ├── NotRetryable
     ├── NotCancellable
+    ├── NotDelayed
     ├── AlreadyPaused
     ├── NotPaused
     ├── NotPermitted            a deed that the caller has no right to
@@ -137,6 +139,17 @@ class TooLarge(TaskqueueError):
         super().__init__(f"{what} is {size:,} bytes; the limit is {limit:,} (setting {setting}).")
 
 
+class KeyReused(TaskqueueError):
+    """The key stands for a request with other content."""
+
+    code = "key-reused"
+
+    def __init__(self, detail: str, *, task: UUID | None = None) -> None:
+        self.task = task
+        """The task that the key stands for, if it stands for one."""
+        super().__init__(detail)
+
+
 class BatchRefused(TaskqueueError):
     """Some tasks of a batch were refused, so none was made."""
 
@@ -196,6 +209,12 @@ class NotCancellable(TaskqueueError):
     """Only a task that has not ended can be cancelled."""
 
     code = "task-not-cancellable"
+
+
+class NotDelayed(TaskqueueError):
+    """Only a scheduled, retrying or sleeping task can be run now."""
+
+    code = "task-not-delayed"
 
 
 class AlreadyPaused(TaskqueueError):

@@ -78,6 +78,8 @@ class SkipKind(StrEnum):
     """The process that routed the event does not know the pipeline: the next one that does makes the task."""
     UNKNOWN = "unknown"
     """For days no process did."""
+    NOT_PERMITTED = "not-permitted"
+    """The pipeline's rights are for others than the sender of the event."""
 
 
 class DriftKind(StrEnum):
@@ -97,6 +99,12 @@ class OperationVerb(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     RERUN = "rerun"
+    RUN_NOW = "run-now"
+
+    @property
+    def words(self) -> str:
+        """As people read it."""
+        return self.value.replace("-", " ")
 
 
 class OperationStatus(StrEnum):

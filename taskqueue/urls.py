@@ -13,7 +13,7 @@ from taskqueue.api.pages import SchemaPlace, redoc, swagger
 from taskqueue.api.pipelines import PipelinePauses, PipelinePlace, PipelineResumption, Pipelines
 from taskqueue.api.status import task_status
 from taskqueue.api.tasks import TaskBatches, TaskPlace, TaskReasons, Tasks
-from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries
+from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskRunsNow
 
 register_converter(AnyCaseUUIDConverter, "id")
 
@@ -28,6 +28,7 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<id:task_id>/status", task_status, name="task-status"),
     path("tasks/<id:task_id>/why", TaskReasons.as_view(), name="task-why"),
     path("tasks/<id:task_id>/retry", TaskRetries.as_view(), name="task-retry"),
+    path("tasks/<id:task_id>/run-now", TaskRunsNow.as_view(), name="task-run-now"),
     path("tasks/<id:task_id>/cancel", TaskCancellation.as_view(), name="task-cancel"),
     path("tasks/<id:task_id>/rerun", TaskReruns.as_view(), name="task-rerun"),
     path("pipelines", Pipelines.as_view(), name="pipelines"),

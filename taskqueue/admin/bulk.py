@@ -38,6 +38,11 @@ class BulkActions(ReadOnlyAdmin[Task]):
         """Retry each; finished steps are kept."""
         return self.intervene(request, deeds.retry, OperationVerb.RETRY)
 
+    @admin.action(description="Run selected tasks now", permissions=["run_now"])
+    def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
+        """Let each go on at once that waits for a time."""
+        return self.intervene(request, deeds.run_task_now, OperationVerb.RUN_NOW)
+
     @admin.action(description="Cancel selected tasks", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Cancel each."""
@@ -105,9 +110,12 @@ class BulkActions(ReadOnlyAdmin[Task]):
         context = {
             "filter_query": query,
             "verbs": [
-                {"label": verb.capitalize(), "address": reverse("admin:taskqueue_operation_new", args=[verb.value])}
+                {
+                    "label": verb.words.capitalize(),
+                    "address": reverse("admin:taskqueue_operation_new", args=[verb.value]),
+                }
                 for verb in OperationVerb
-                if getattr(rights, verb) and applies(verb, request)
+                if getattr(rights, verb.name.lower()) and applies(verb, request)
             ],
             "exports": exports.ways(),
             **(extra_context or {}),

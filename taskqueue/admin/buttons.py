@@ -11,8 +11,9 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, markup
 from taskqueue.admin.task_page import TaskPage
 from taskqueue.engine.control import RETRYABLE
+from taskqueue.engine.reasons import Code
 from taskqueue.models import Task
-from taskqueue.states import TaskStatus
+from taskqueue.states import ON_A_TIMER, TaskStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class Rights:
     """What a user may do to tasks."""
 
     retry: bool = False
+    run_now: bool = False
     cancel: bool = False
     rerun: bool = False
 
@@ -53,6 +55,9 @@ def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
     if rights.retry:
         retry = button(task, "retry", "again", about_retry(page), is_enabled=task.status in RETRYABLE)
         buttons.append(replace(retry, is_link=retry.is_enabled and page.recorded - page.steps_kept > 1))
+    if rights.run_now:
+        now = button(task, "run_now", "bolt", about_run_now(page), is_enabled=is_delayed(page))
+        buttons.append(replace(now, label="Run now"))
     if rights.cancel:
         cancel = button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended)
         buttons.append(replace(cancel, asks="ask-cancel"))
@@ -104,6 +109,27 @@ def about_retry(page: TaskPage) -> str:
     if status == TaskStatus.SUCCEEDED:
         return "The task has succeeded. Retry it from one of its steps, or rerun it."
     return f"The task is {status}: it has not ended."
+
+
+def is_delayed(page: TaskPage) -> bool:
+    """Whether the task waits for a time that can be brought forward."""
+    if page.task.status == TaskStatus.WAITING:
+        return any(reason.code in (Code.SLEEP, Code.BRANCHES) for reason in page.reasons)
+    return page.task.status in ON_A_TIMER
+
+
+def about_run_now(page: TaskPage) -> str:
+    """What running it now does, or why it cannot be done."""
+    status = TaskStatus(page.task.status)
+    if page.task.has_ended:
+        return f"The task is {status}: it has ended."
+    if not is_delayed(page):
+        return {
+            TaskStatus.WAITING: "The task waits for something else than a time.",
+            TaskStatus.RUNNING: "The task is running.",
+        }.get(status, f"The task is {status}: it is due already.")
+    what = {TaskStatus.SCHEDULED: "Starts the task", TaskStatus.RETRYING: "Makes the next attempt"}
+    return f"{what.get(status, 'Goes on')} now instead of at its time. Limits and rates hold as ever."
 
 
 def about_cancel(task: Task) -> str:

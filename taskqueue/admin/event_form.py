@@ -15,8 +15,8 @@ from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed
 from taskqueue.admin.typed_json import read
 from taskqueue.engine import deeds
-from taskqueue.engine.deeds import Doer
-from taskqueue.errors import InvalidEvent, TaskqueueError, Unstorable
+from taskqueue.engine.rights import Rights
+from taskqueue.errors import InvalidEvent, KeyReused, TaskqueueError, Unstorable
 from taskqueue.models import Event, Trigger
 
 NEEDS = "taskqueue.add_event"
@@ -74,7 +74,7 @@ class EventSending:
         if request.method not in {"GET", "HEAD", "POST"}:
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         form = EventForm(request.POST) if request.method == "POST" else EventForm(initial=initial_of(request))
-        if form.is_valid() and (event := sent(form, doer=doer_of(request))) is not None:
+        if form.is_valid() and (event := sent(form, request)) is not None:
             self.message_user(request, *account_of(event))
             return HttpResponseRedirect(reverse("admin:taskqueue_event_change", args=[event.pk]))
         context = {
@@ -89,11 +89,18 @@ def initial_of(request: HttpRequest) -> dict[str, str]:
     return {"name": request.GET["name"][:200]} if "name" in request.GET else {}
 
 
-def sent(form: EventForm, *, doer: Doer) -> Event | None:
+def sent(form: EventForm, request: HttpRequest) -> Event | None:
     """Send it, on the record of a user; None when it was refused, and the form then says why."""
     values = form.cleaned_data
     try:
-        event = deeds.send(values["name"], values["content"], doer=doer, external_id=values["id"], said="Sent by form.")
+        event = deeds.send(
+            values["name"],
+            values["content"],
+            doer=doer_of(request),
+            rights=Rights(request.user),
+            external_id=values["id"],
+            said="Sent by form.",
+        )
     except InvalidEvent as error:
         for fault in error.errors:
             name = fault.pointer.strip("/")
@@ -101,6 +108,8 @@ def sent(form: EventForm, *, doer: Doer) -> Event | None:
     except Unstorable as error:
         for fault in error.errors:
             form.add_error("content", f"{fault.pointer} {fault.detail}".strip())
+    except KeyReused as error:
+        form.add_error("id", error.detail)
     except TaskqueueError as error:
         form.add_error("content", error.detail)
     else:

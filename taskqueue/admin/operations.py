@@ -68,7 +68,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
     @admin.display(description="What")
     def shown_verb(self, operation: Operation) -> str:
         """The verb, and for how many."""
-        return f"{operation.verb.capitalize()} {previews.about(operation.estimate)}"
+        return f"{OperationVerb(operation.verb).words.capitalize()} {previews.about(operation.estimate)}"
 
     @admin.display(description="Filter")
     def shown_filter(self, operation: Any) -> SafeString | str:
@@ -120,7 +120,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         if form.is_valid:
             return self.start(request, wanted, selection, form.reason)
         context = {"form": form, "listed_at": list_address(request), "query": words_of(request.GET.urlencode())}
-        return self.answer(request, "new.html", f"{verb.capitalize()} {previews.about(form.estimate)}", context)
+        return self.answer(request, "new.html", f"{wanted.words.capitalize()} {previews.about(form.estimate)}", context)
 
     def start(self, request: HttpRequest, verb: OperationVerb, selection: Selection, reason: str) -> HttpResponse:
         """Start it, with one entry in the audit log."""
@@ -129,7 +129,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
             selection,
             verb=verb,
             query=query,
-            said=lambda estimate: f"{verb.capitalize()} {previews.about(estimate)}: {covered_words_of(query)}.",
+            said=lambda estimate: f"{verb.words.capitalize()} {previews.about(estimate)}: {covered_words_of(query)}.",
             reason=reason,
             doer=doer_of(request),
         )

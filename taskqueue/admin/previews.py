@@ -29,10 +29,19 @@ CONSEQUENCES = {
         "Makes a new task from the payload, priority and labels of each; nothing else is kept of it. Every step runs "
         "again, and what those that are not atomic did outside the database may happen a second time."
     ),
+    OperationVerb.RUN_NOW: (
+        "Starts each of them that waits for a time, makes its next attempt, or ends its sleep. Limits and rates hold "
+        "as ever; one that waits for something else is passed over."
+    ),
 }
 
 
-DONE = {OperationVerb.RETRY: "retried", OperationVerb.CANCEL: "cancelled", OperationVerb.RERUN: "rerun"}
+DONE = {
+    OperationVerb.RETRY: "retried",
+    OperationVerb.CANCEL: "cancelled",
+    OperationVerb.RERUN: "rerun",
+    OperationVerb.RUN_NOW: "run now",
+}
 
 
 class Form:
@@ -57,8 +66,8 @@ class Form:
             faults.append("No task matches any more.")
         if self.is_large and not self.reason:
             faults.append("Say why: it is kept with the operation.")
-        if self.is_large and sent.get("confirmation", "").strip().lower() != self.verb:
-            faults.append(f"Type {self.verb} to confirm that you mean {about(self.estimate)}.")
+        if self.is_large and sent.get("confirmation", "").strip().lower() not in {self.verb, self.verb.words}:
+            faults.append(f"Type {self.verb.words} to confirm that you mean {about(self.estimate)}.")
         return faults
 
     @property
@@ -84,7 +93,7 @@ class Form:
     @property
     def label(self) -> str:
         """What the button says."""
-        return f"{self.verb.capitalize()} {self.about}"
+        return f"{self.verb.words.capitalize()} {self.about}"
 
 
 def about(estimate: int) -> str:

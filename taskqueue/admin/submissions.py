@@ -20,7 +20,7 @@ from taskqueue.engine import deeds
 from taskqueue.engine.deeds import Doer
 from taskqueue.engine.intake import Options
 from taskqueue.engine.rights import Deed, Rights
-from taskqueue.errors import InvalidOptions, InvalidPayload, TaskqueueError, UnknownPipeline, Unstorable
+from taskqueue.errors import InvalidOptions, InvalidPayload, KeyReused, TaskqueueError, UnknownPipeline, Unstorable
 from taskqueue.models import Pipeline, Task
 
 
@@ -86,6 +86,8 @@ def submitted(definition: PipelineDefinition, form: SubmissionForm, *, doer: Doe
         form.tell(error.errors)
     except InvalidOptions as error:
         form.tell_of_options(error.errors)
+    except KeyReused as error:
+        form.add_error("key", error.detail)
     except TaskqueueError as error:
         form.add_error(None, error.detail)
     else:

@@ -22,7 +22,7 @@ from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_rows import Record, StepRow, rows_of
 from taskqueue.admin.timeline import Timeline, timeline_of
-from taskqueue.engine.reasons import Holder
+from taskqueue.engine.reasons import Code, Holder
 from taskqueue.engine.rights import Rights
 from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
@@ -51,6 +51,7 @@ class ShownReason:
 
     sentence: str
     holders: list[Holder]
+    code: Code
 
     @property
     def links(self) -> SafeString:
@@ -216,7 +217,7 @@ def reasons_of(task: Task, secrets: Sequence[str]) -> list[ShownReason]:
     if task.status in (*ENDED, TaskStatus.RUNNING):
         return []
     return [
-        ShownReason(sentence=masks.hidden(reason.sentence, secrets), holders=list(reason.holders))
+        ShownReason(sentence=masks.hidden(reason.sentence, secrets), holders=list(reason.holders), code=reason.code)
         for reason in why(task.pk).reasons
     ]
 

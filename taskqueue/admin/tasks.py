@@ -47,7 +47,7 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
     ordering = ("-id",)
     search_fields = ("id", "key")
     search_help_text = searches.HELP
-    actions = ("retry_selected", "cancel_selected", "rerun_selected")
+    actions = ("retry_selected", "run_now_selected", "cancel_selected", "rerun_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         """What the list shows."""
@@ -67,6 +67,10 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
         """Whether the user may retry tasks."""
         return self.rights(request).retry
 
+    def has_run_now_permission(self, request: HttpRequest) -> bool:
+        """The same, for tasks that wait for a time."""
+        return self.rights(request).run_now
+
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         """Whether the user may cancel tasks."""
         return self.rights(request).cancel
@@ -84,11 +88,19 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
             known.may(deed, pipeline) if pipeline is not None else request.user.has_perm(rights.NEEDS[deed])
             for deed in (Deed.RETRY, Deed.CANCEL, Deed.RUN)
         )
-        return Rights(retry=retry, cancel=cancel, rerun=rerun)
+        return Rights(retry=retry, run_now=retry, cancel=cancel, rerun=rerun)
 
     def get_urls(self) -> list[URLPattern]:
-        """The button's address, before the stock ones, which would take it for an id."""
-        return posted_to(self, "task", {"cancel": self.cancel_view}) + super().get_urls()
+        """The buttons' addresses, before the stock ones, which would take them for ids."""
+        nouns = {"run_now": self.run_now_view, "cancel": self.cancel_view}
+        return posted_to(self, "task", nouns) + super().get_urls()
+
+    def run_now_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Let a delayed task go on at once."""
+        if not self.rights(request).run_now:
+            raise PermissionDenied
+        sentence = "The task is due now."
+        return self.answer(request, object_id, deeds.run_task_now, Deed.RETRY, "run it now", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task, for a reason if the form has one."""

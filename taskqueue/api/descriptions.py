@@ -202,6 +202,17 @@ RETRY_TASK: Final[dict[str, Any]] = {
     "request": body_of(RetryRequest),
     "responses": answers((*WRITING, 409), {200: CHANGED}),
 }
+RUN_TASK_NOW: Final[dict[str, Any]] = {
+    "operation_id": "runTaskNow",
+    "summary": "Run a delayed task now",
+    "description": "A scheduled task starts, a retrying one makes its next attempt, a sleeping one goes on, without "
+    "waiting for its time. Limits, rates and pauses hold as for every due task, and no retry is used up. Refused with "
+    "409 for a task that is due already, has ended, or waits for an event or another task.",
+    "tags": ["tasks"],
+    "parameters": [TASK_ID],
+    "request": body_of(NoBody),
+    "responses": answers((*WRITING, 409), {200: CHANGED}),
+}
 CANCEL_TASK: Final[dict[str, Any]] = {
     "operation_id": "cancelTask",
     "summary": "Cancel a task that has not ended",

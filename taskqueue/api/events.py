@@ -18,7 +18,7 @@ from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
 from taskqueue.api.listing import page_of_events
 from taskqueue.api.parameters import EventQuery
 from taskqueue.api.parsing import fitted
-from taskqueue.api.requests import EventSubmission
+from taskqueue.api.requests import EventSubmission, chosen_key
 from taskqueue.engine import deeds, events, sights
 
 
@@ -27,13 +27,16 @@ class Events(Door):
     """All events. Not in a transaction: one is routed when it is committed, and the answer says what came of it."""
 
     needs = {"GET": ("taskqueue.view_event",), "POST": ("taskqueue.add_event",)}
-    pointers = {errors.TooLarge: "/data", errors.Unstorable: "/data"}
+    pointers = {errors.TooLarge: "/data", errors.Unstorable: "/data", errors.KeyReused: "/id"}
 
     @described(descriptions.SEND_EVENT)
     def post(self, request: Request) -> Response:
         """Send an event."""
         asked = fitted(EventSubmission, request.data)
-        sent = deeds.send(asked.name, asked.data, external_id=asked.id or "", doer=doer_of(request))
+        external_id = chosen_key(asked.id, request.headers.get("Idempotency-Key"), name="id") or ""
+        sent = deeds.send(
+            asked.name, asked.data, external_id=external_id, doer=doer_of(request), rights=rights_of(request)
+        )
         is_told = not sent.duplicate or may(request, "taskqueue.view_event")
         found = events.find(sent.pk) if is_told else events.untold(sent)
         found.duplicate = sent.duplicate

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
@@ -19,16 +18,14 @@ from taskqueue import codec, errors
 from taskqueue.errors import Fault, Faulty, TaskqueueError
 
 MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER: Final = 2
+"""Seconds after which a request that met no database may be sent again."""
 FAULTS_TOLD: Final = 1_000
 """A body can hold more of them than it is worth to answer."""
 
 
-def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
-    """Answer an error that left a door: the exception handler of every view here.
-
-    Returns:
-        The problem; None in DEBUG for an error that nobody foresaw, so that Django shows its page.
-    """
+def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Answer an error that left a door with its problem: the exception handler of every view here."""
     view, request = context["view"], context["request"]
     known = translated(error)
     if known is None:
@@ -43,6 +40,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse | None:
         response["WWW-Authenticate"] = challenge
     if isinstance(error, exceptions.Throttled):
         response["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]  # the stubs leave it out
+    elif response.status_code == 503:
+        response["Retry-After"] = str(RETRY_AFTER)
     return response
 
 
@@ -89,10 +88,8 @@ def translated(error: Exception) -> TaskqueueError | None:
     return None
 
 
-def unforeseen(error: Exception, request: Any) -> HttpResponse | None:
+def unforeseen(error: Exception, request: Any) -> HttpResponse:
     """An error of our own: recorded as Django records those that leave a view, and told without its details."""
-    if settings.DEBUG:
-        return None
     set_rollback()
     got_request_exception.send(sender=None, request=request)
     response = problem(Unforeseen(), status=500)
@@ -222,6 +219,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     NotAcceptable: 406,
     errors.NotRetryable: 409,
     errors.NotCancellable: 409,
+    errors.NotDelayed: 409,
     errors.AlreadyPaused: 409,
     errors.NotPaused: 409,
     errors.WorkerNotFound: 404,
@@ -234,6 +232,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.UnknownPipeline: 422,
     errors.InvalidPayload: 422,
     errors.InvalidOptions: 422,
+    errors.KeyReused: 422,
     errors.InvalidEvent: 422,
     errors.Unstorable: 422,
     errors.UnknownStep: 422,
@@ -252,6 +251,7 @@ POINTERS: Final[dict[type[TaskqueueError], str]] = {
     errors.InvalidPayload: "/payload",
     errors.Unstorable: "/payload",
     errors.TooLarge: "/payload",
+    errors.KeyReused: "/key",
     errors.UnknownStep: "/from_step",
 }
 """Where in a request body the engine's errors lie: the engine knows the payload, not the body around it.

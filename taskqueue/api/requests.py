@@ -17,6 +17,7 @@ from taskqueue.models.task import PRIORITY_LIMIT
 from taskqueue.policies import EVENT_NAME_MAX
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])+)" *')
 YEARS: Final = range(1970, 9000)
 """Further out a time cannot be calculated with: PostgreSQL and Python end at different years."""
 
@@ -98,15 +99,43 @@ class Submission(Body):
         )
 
 
-def chosen_key(key: str | None, header: str | None) -> str | None:
-    """The key that body and header agree on. The header counts as it stands, quotes included."""
+def chosen_key(key: str | None, header: str | None, *, name: str = "key") -> str | None:
+    """The key that body and header agree on.
+
+    Args:
+        key: the body's.
+        header: the request's Idempotency-Key: as it stands, or quoted as RFC 8941 has a string.
+        name: how the body calls it.
+
+    Raises:
+        InvalidOptions
+    """
     if header is None:
         return key
-    if key is not None and key != header:
-        raise bad_key("The key in the body and the header Idempotency-Key differ.")
     if not header or not header.isascii() or not header.isprintable():
-        raise bad_key("The header Idempotency-Key must hold printable ASCII characters; other keys fit in the body.")
-    return header
+        raise bad_key(
+            "The header Idempotency-Key must hold printable ASCII characters; other keys fit in the body.",
+            pointer=f"/{name}",
+        )
+    given = unquoted(header, pointer=f"/{name}")
+    if key is not None and key != given:
+        raise bad_key(f"The {name} in the body and the header Idempotency-Key differ.", pointer=f"/{name}")
+    return given
+
+
+def unquoted(header: str, *, pointer: str) -> str:
+    """The key in a header: the draft of Idempotency-Key has it quoted, many clients do not.
+
+    Raises:
+        InvalidOptions
+    """
+    if not header.startswith('"'):
+        return header
+    if (quoted := QUOTED.fullmatch(header)) is None:
+        raise bad_key(
+            "The header Idempotency-Key begins with a quotation mark and is no quoted text (RFC 8941).", pointer=pointer
+        )
+    return re.sub(r"\\(.)", r"\1", quoted[1])
 
 
 def bad_key(detail: str, *, pointer: str = "/key") -> InvalidOptions:

@@ -83,7 +83,11 @@ class TaskBatches(Door):
         """Make all of them."""
         asked = fitted(Batch, request.data).tasks
         if "Idempotency-Key" in request.headers:
-            raise bad_key("A batch has no key of its own: give its tasks theirs.", pointer="")
+            sentence = (
+                "The header Idempotency-Key stands for one task, and this is a batch. Give each task of the batch a "
+                "`key` of its own: then the batch can be sent again."
+            )
+            raise bad_key(sentence, pointer="")
         rights = rights_of(request)
         rights.know_all()
         each_of(asked, lambda each: rights.require(Deed.RUN, each.pipeline))

@@ -32,6 +32,19 @@ class TaskRetries(Door):
         return Response(TaskSummary(deeds.retry(task_id, doer=doer_of(request), from_step=asked.from_step)).data)
 
 
+class TaskRunsNow(Door):
+    """The end of a task's delay."""
+
+    needs = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
+
+    @described(descriptions.RUN_TASK_NOW)
+    def post(self, request: Request, task_id: UUID) -> Response:
+        """Let it go on at once."""
+        fitted(NoBody, request.data)
+        rights_of(request).require(Deed.RETRY, queries.pipeline_of(task_id))
+        return Response(TaskSummary(deeds.run_task_now(task_id, doer=doer_of(request))).data)
+
+
 class TaskCancellation(Door):
     """The cancellation of a task."""
 

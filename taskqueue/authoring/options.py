@@ -26,7 +26,7 @@ class PipelineOptions(TypedDict, total=False):
     throttle: Rate
     """So many starts of tasks in each period."""
     on: str | On | Sequence[str | On]
-    """Events that start it, besides `<name>.requested`."""
+    """Events that start it, besides `<name>.requested`; an `On` for that one takes its place."""
     cancel_on: str | CancelOn | Sequence[str | CancelOn]
     """Events that cancel its tasks."""
     cron: str

@@ -69,6 +69,7 @@ class BoundPipeline(Generic[P, R]):
 
         Raises:
             InvalidPayload, Unstorable, TooLarge: the arguments do not fit.
+            KeyReused: the key stands for a task that was made from other arguments; nothing was made.
             WrongPlace: called in a pipeline's body, where it would be repeated; a step may call it.
         """
         if current.get() is not None and not current_step.get():

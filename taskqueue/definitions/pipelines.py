@@ -10,7 +10,20 @@ from typing import Any, Final
 
 from taskqueue.codec import Payload, Result
 from taskqueue.definitions.steps import StepDefinition, steps_named_in
-from taskqueue.policies import Batch, CancelOn, Cron, Debounce, KeyTemplate, Limit, On, Rate, Retry, Singleton
+from taskqueue.policies import (
+    Batch,
+    CancelOn,
+    Cron,
+    Debounce,
+    KeyTemplate,
+    Limit,
+    On,
+    Rate,
+    Retry,
+    Singleton,
+    is_event_name,
+    matches,
+)
 
 HANDLERS: Final = {"failed": "on-failure", "cancelled": "on-cancel"}
 """By the end that they handle: what the names of handlers have behind that of their pipeline."""
@@ -82,6 +95,18 @@ class PipelineDefinition:
         """The name of the rate of its starts; one that was given no name has the pipeline's."""
         throttle = self.policies.throttle
         return "" if throttle is None else throttle.name or self.name
+
+    @property
+    def triggers(self) -> tuple[On, ...]:
+        """What starts it: `<name>.requested`, unless its author says how, and the events that it names."""
+        requested = f"{self.name}.requested"
+        named = self.policies.on
+        by_default = is_event_name(requested) and all(on.event != requested for on in named)
+        return (On(requested), *named) if by_default else named
+
+    def trigger_for(self, event: str, data: Any) -> On | None:
+        """The first of them that an event of this name and data fits."""
+        return next((on for on in self.triggers if on.event == event and matches(on.match, data)), None)
 
     def has_listeners(self, mentions: Callable[[str], bool]) -> bool:
         """Whether somebody has to be told of its tasks' ends: a handler, or who mentions one of its events."""

@@ -17,9 +17,11 @@ from taskqueue.engine.queries import find
 from taskqueue.engine.starting import one_of_singleton
 from taskqueue.engine.waits import begin_anew
 from taskqueue.engine.wakeups import ring_on_commit
+from taskqueue.engine.why import why
 from taskqueue.errors import (
     AlreadyPaused,
     NotCancellable,
+    NotDelayed,
     NotPaused,
     NotRetryable,
     TaskNotFound,
@@ -28,7 +30,7 @@ from taskqueue.errors import (
 )
 from taskqueue.models import Pipeline, Step, Task
 from taskqueue.models.task import queue_place
-from taskqueue.states import ENDED, StepStatus, TaskStatus
+from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -113,6 +115,60 @@ def forgotten(task: Task, from_step: str | None) -> QuerySet[Step]:
         known = ", ".join(steps.order_by("pk").values_list("key", flat=True)) or "none"
         raise UnknownStep(f"The task has recorded no step {from_step!r}. Recorded: {known}.")
     return steps.filter(pk__gte=first.pk) | steps.exclude(status=StepStatus.SUCCEEDED)
+
+
+def run_now(task_id: UUID) -> Task:
+    """Let a task that waits for a time go on at once: its start, its next attempt, or the end of its sleep is due now.
+
+    Limits, rates and pauses hold as for every task that is due. No attempt is added and no retry used up. The
+    dispatcher's own timer and a second caller wait for the row, and find the task queued.
+
+    Raises:
+        TaskNotFound
+        NotDelayed: it has ended, is due already, or waits for something else than a time.
+    """
+    with transaction.atomic():
+        task = locked(task_id)
+        if not (task.status in (TaskStatus.SCHEDULED, TaskStatus.RETRYING) or end_delays_within(task)):
+            raise NotDelayed(why_not_now(task))
+        if task.status != TaskStatus.WAITING or sleeps_of(task).exists():
+            Task.objects.filter(pk=task.pk).update(**DUE)
+        ring_on_commit()
+    return find(task_id)
+
+
+DUE: Final[dict[str, Any]] = {
+    "status": TaskStatus.QUEUED,
+    "waits_at": "",
+    "due_at": Now(),
+    "sort_at": queue_place(Now(), F("priority")),
+}
+"""What makes a delayed task a queued one."""
+
+
+def sleeps_of(task: Task) -> QuerySet[Step]:
+    """The sleeps that a task is in."""
+    return Step.objects.filter(task=task, kind=StepKind.SLEEP, status=StepStatus.WAITING)
+
+
+def end_delays_within(task: Task) -> bool:
+    """Let the sleeps of a waiting task end now, and its parallel steps be tried again; whether there were any."""
+    if task.status != TaskStatus.WAITING:
+        return False
+    ended = sleeps_of(task).update(until=Now())
+    hastened = Task.objects.filter(parent=task, status=TaskStatus.RETRYING).exclude(branch="").update(**DUE)
+    return bool(ended or hastened)
+
+
+def why_not_now(task: Task) -> str:
+    """Why a task cannot be run now, and what can be done instead."""
+    if task.status == TaskStatus.SUCCEEDED:
+        return "The task has succeeded. Rerun it as a new task."
+    if task.has_ended:
+        return f"The task is {task.status}: it has ended. Retry it instead."
+    if task.status == TaskStatus.WAITING:
+        return f"The task waits for something else than a time. {' '.join(r.sentence for r in why(task.pk).reasons)}"
+    return f"The task is {task.status}{'' if task.status == TaskStatus.RUNNING else ': it is due already'}."
 
 
 def cancel(task_id: UUID, *, reason: str = "") -> Task:

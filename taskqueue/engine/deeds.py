@@ -20,6 +20,7 @@ from taskqueue.engine import batches, clock, control, draining, events, limits, 
 from taskqueue.engine.batches import Request
 from taskqueue.engine.intake import Options, enqueue
 from taskqueue.engine.patience import done_in_spite_of_deadlocks
+from taskqueue.engine.rights import Deed, Rights
 from taskqueue.engine.selections import Selection
 from taskqueue.models import Event, Operation, Pipeline, Rate, Schedule, Task, Worker
 from taskqueue.states import OperationVerb
@@ -76,7 +77,7 @@ def submit_many(requests: Sequence[Request], *, doer: Doer) -> list[Task]:
 
     def make_all() -> list[Task]:
         with transaction.atomic():
-            tasks = [each.make() for each in prepared]
+            tasks = batches.make_all(prepared)
             for request, task in zip(requests, tasks, strict=True):
                 if request.options.force and not task.duplicate:
                     doer.record(task, forced(request.options), flag=ADDITION)
@@ -115,6 +116,19 @@ def retry(task_id: UUID, *, doer: Doer, from_step: str | None = None) -> Task:
         task = control.retry(task_id, from_step=from_step)
         what = f"Retried from step {from_step}" if from_step is not None else "Retried"
         doer.record(task, f"{what}; it was {before}.")
+    return task
+
+
+def run_task_now(task_id: UUID, *, doer: Doer) -> Task:
+    """Let a scheduled, retrying or sleeping task go on at once.
+
+    Raises:
+        TaskNotFound, NotDelayed
+    """
+    with transaction.atomic():
+        before = queries.find(task_id).status
+        task = control.run_now(task_id)
+        doer.record(task, f"Run now; it was {before}.")
     return task
 
 
@@ -170,14 +184,17 @@ def resume(name: str, *, doer: Doer) -> Pipeline:
     return pipeline
 
 
-def send(name: str, data: object, *, doer: Doer, external_id: str = "", said: str = "Sent.") -> Event:
+def send(name: str, data: object, *, doer: Doer, rights: Rights, external_id: str = "", said: str = "Sent.") -> Event:
     """Send an event; it is routed when this has committed. One that was sent before leaves no second entry.
 
+    It starts and cancels only tasks of pipelines that are not closed to its sender at this moment, whoever routes it.
+
     Raises:
-        InvalidEvent, TooLarge
+        InvalidEvent, TooLarge, KeyReused
     """
+    closed = {deed.value: rights.closed_by_name(deed) for deed in (Deed.RUN, Deed.CANCEL)}
     with transaction.atomic():
-        event = events.send(name, data, external_id=external_id)
+        event = events.send(name, data, external_id=external_id, closed=closed)
         if not event.duplicate:
             doer.record(event, said, flag=ADDITION)
     return event

@@ -49,5 +49,12 @@ def announce(name: str, task: Task) -> None:
         data["result"] = task.result
     else:
         data["error"] = task.error or {"type": "Cancelled", "message": task.cancel_reason, "step": None}
-    values = {"id": uuid7(), "name": name, "data": codec.write(data), "external_id": "", "source": task.pk}
+    values = {
+        "id": uuid7(),
+        "name": name,
+        "data": codec.write(data),
+        "external_id": "",
+        "source": task.pk,
+        "closed": "{}",
+    }
     statements.fetch(statements.SEND, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -13,19 +14,27 @@ from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.engine import statements
 from taskqueue.engine.routing import route
-from taskqueue.errors import EventNotFound, Fault, InvalidEvent
+from taskqueue.errors import EventNotFound, Fault, InvalidEvent, KeyReused
 from taskqueue.ids import uuid7
 from taskqueue.models import Event, Skip, Task, Wait
-from taskqueue.policies import EVENT_NAME_MAX, is_event_name
+from taskqueue.policies import EVENT_NAME_MAX, canonical, is_event_name
 
 logger = logging.getLogger("taskqueue.engine")
 ID_MAX_LENGTH: Final = 200
 
+NONE_CLOSED: Final[Mapping[str, Sequence[str]]] = {}
 MOST_TOLD: Final = 1_000
 """An event may end thousands of waits; so many of each kind are shown."""
 
 
-def send(name: str, data: object, *, external_id: str = "", source: UUID | None = None) -> Event:
+def send(
+    name: str,
+    data: object,
+    *,
+    external_id: str = "",
+    source: UUID | None = None,
+    closed: Mapping[str, Sequence[str]] = NONE_CLOSED,
+) -> Event:
     """Write an event in the caller's transaction; after its commit it is routed.
 
     Args:
@@ -33,12 +42,14 @@ def send(name: str, data: object, *, external_id: str = "", source: UUID | None 
         data: a JSON object.
         external_id: the sender's own id; the same one within 24 hours is the same event.
         source: the task that sends it.
+        closed: the pipelines of which its sender may run (`run`) or cancel (`cancel`) no tasks; it does not either.
 
     Returns:
         The event; with `duplicate` set it is the one that the id stands for already.
 
     Raises:
         InvalidEvent, TooLarge: nothing was written.
+        KeyReused: the id stands for an event of another name or with other data.
     """
     values: dict[str, Any] = {
         "id": uuid7(),
@@ -46,6 +57,7 @@ def send(name: str, data: object, *, external_id: str = "", source: UUID | None 
         "data": checked(name, data, external_id),
         "external_id": external_id,
         "source": source,
+        "closed": codec.write({deed: list(names) for deed, names in closed.items() if names}),
         "window": settings().IDEMPOTENCY_WINDOW,
     }
     while True:
@@ -56,6 +68,8 @@ def send(name: str, data: object, *, external_id: str = "", source: UUID | None 
             transaction.on_commit(partial(route_now, event.pk), robust=True)
             return event
         if (earlier := Event.objects.filter(unique_id=external_id).first()) is not None:
+            if earlier.name != name or canonical(earlier.data) != canonical(data):
+                raise KeyReused(f"The id {external_id!r} stands for event {earlier.pk}, which says something else.")
             earlier.duplicate = True
             return earlier
 

@@ -25,6 +25,7 @@ from taskqueue.engine.intake import Options, Origin, insert
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import TaskqueueError, TooDeep
 from taskqueue.ids import uuid7
+from taskqueue.models import IdempotencyKey
 
 
 def check_depth(lease: Lease, pauses: Sequence[Pause]) -> None:
@@ -81,10 +82,9 @@ def make_child(lease: Lease, pause: Pause) -> None:
     try:
         with transaction.atomic():
             definition = registry.get(offspring.pipeline)
+            if options.key and is_of_earlier_attempt(lease, definition.name, options.key):
+                options = replace(options, force=True)
             child = insert(definition, offspring.payload, options=options, origin=origin)
-            if child.duplicate and child.parent_id == lease.task and child.has_ended:
-                # Its key still stands for the one of an earlier try, which a person has retried.
-                child = insert(definition, offspring.payload, options=replace(options, force=True), origin=origin)
     except TaskqueueError as error:
         refuse(lease, pause, type(error).__qualname__, error.detail)
         return
@@ -93,6 +93,12 @@ def make_child(lease: Lease, pause: Pause) -> None:
         refuse(lease, pause, "DuplicateChild", reason)
         return
     statements.fetch(statements.BE_CHILD, {"task": lease.task, "key": pause.key, "child": child.pk})
+
+
+def is_of_earlier_attempt(lease: Lease, pipeline: str, key: str) -> bool:
+    """Whether a key still stands for the child of an earlier attempt, which a person has retried."""
+    held = IdempotencyKey.objects.filter(pipeline=pipeline, key=key)
+    return held.filter(task__parent=lease.task, task__finished_at__isnull=False).exists()
 
 
 def refuse(lease: Lease, pause: Pause, kind: str, message: str) -> None:

@@ -14,6 +14,7 @@ from django.db import transaction
 from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
+from taskqueue.digests import payload_digest
 from taskqueue.engine import starting, statements
 from taskqueue.engine.mirror import mirror_pipeline
 from taskqueue.engine.waits import register_cancels
@@ -159,6 +160,7 @@ def enqueue(pipeline: str, payload: object, *, options: Options = DEFAULT, origi
 
     Raises:
         UnknownPipeline, InvalidPayload, Unstorable, TooLarge: nothing was made.
+        KeyReused: the key stands for a task that was made from another payload.
     """
     definition = registry.get(pipeline)
     return insert(definition, definition.payload.check(payload), options=options, origin=origin)
@@ -184,6 +186,7 @@ def values_of(definition: PipelineDefinition, payload: str, options: Options, or
         "pipeline": definition.name,
         "payload": payload,
         "key": options.key,
+        "payload_digest": payload_digest(payload) if options.key else "",
         "force": options.force,
         "window": limits.IDEMPOTENCY_WINDOW,
         "priority": options.priority,
@@ -198,7 +201,11 @@ def values_of(definition: PipelineDefinition, payload: str, options: Options, or
 
 
 def insert_values(definition: PipelineDefinition, values: dict[str, Any], options: Options) -> Task:
-    """Make the task of these parameters, or find the one that stands in for it. They are used up by it."""
+    """Make the task of these parameters, or find the one that stands in for it. They are used up by it.
+
+    Raises:
+        KeyReused
+    """
     make_task = partial(make, definition, values, options)
     if definition.policies.cancel_on:
         # The task and what may cancel it are one: who dies between the two must not leave half of it.
@@ -208,7 +215,7 @@ def insert_values(definition: PipelineDefinition, values: dict[str, Any], option
     while True:
         if (task := make_task()) is not None:
             return task
-        if (task := starting.taken(values)) is not None:
+        if (task := starting.taken(definition, values)) is not None:
             return task
         # The key's window ended, or its task was pruned, between the two statements: there is room for ours now.
 

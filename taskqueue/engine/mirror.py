@@ -16,7 +16,7 @@ from taskqueue.engine.retention import add_prunings
 from taskqueue.engine.schedules import mirror_schedule
 from taskqueue.models import Gate, Pipeline, PipelineStep, Schedule, Task, Trigger
 from taskqueue.models import Rate as RateRow
-from taskqueue.policies import Limit, On, Rate, Retry, is_event_name
+from taskqueue.policies import Limit, Rate, Retry
 
 DECLARED: Final = ("key", "declared_count", "declared_per", "declared_burst")
 MANNER: Final = 1
@@ -124,13 +124,11 @@ def mirror_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
 
 def mirror_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
     """Write which events start it."""
-    requested = f"{definition.name}.requested"
-    listening = [*([On(requested)] if is_event_name(requested) else []), *definition.policies.on]
-    for position, on in enumerate(listening):
+    for position, on in enumerate(definition.triggers):
         Trigger.objects.update_or_create(
             pipeline=pipeline, position=position, defaults={"event": on.event, "match": dict(on.match)}
         )
-    Trigger.objects.filter(pipeline=pipeline, position__gte=len(listening)).delete()
+    Trigger.objects.filter(pipeline=pipeline, position__gte=len(definition.triggers)).delete()
 
 
 def most_of(limits: Sequence[Limit], *, keyed: bool) -> int | None:

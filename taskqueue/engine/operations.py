@@ -27,6 +27,7 @@ from taskqueue.engine.selections import Selection
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.errors import (
     NotCancellable,
+    NotDelayed,
     NotForAll,
     NotPermitted,
     NotRetryable,
@@ -35,7 +36,7 @@ from taskqueue.errors import (
     TaskqueueError,
 )
 from taskqueue.models import Operation, Task
-from taskqueue.states import LIVE, OperationStatus, OperationVerb, TaskStatus
+from taskqueue.states import LIVE, ON_A_TIMER, OperationStatus, OperationVerb, TaskStatus
 
 BATCH = 50
 """Tasks in one transaction. Who aborts, and whoever wants one of these tasks, waits for it."""
@@ -56,6 +57,7 @@ BUSY = "Somebody else held the task."
 ELIGIBLE: dict[OperationVerb, tuple[TaskStatus, ...]] = {
     OperationVerb.RETRY: control.RETRYABLE,
     OperationVerb.CANCEL: LIVE,
+    OperationVerb.RUN_NOW: ON_A_TIMER,
 }
 """In which statuses a task can be done; in any, if a verb is not named here."""
 
@@ -63,6 +65,7 @@ NEEDS: dict[OperationVerb, Deed] = {
     OperationVerb.RETRY: Deed.RETRY,
     OperationVerb.CANCEL: Deed.CANCEL,
     OperationVerb.RERUN: Deed.RUN,
+    OperationVerb.RUN_NOW: Deed.RETRY,
 }
 """What whoever started it has to have a right to, for the pipeline of each task."""
 
@@ -196,7 +199,7 @@ def done(operation: Operation, tasks: list[UUID]) -> Tally:
             require(task_id)
             with transaction.atomic():
                 DEEDS[OperationVerb(operation.verb)](task_id, operation)
-        except (NotRetryable, NotCancellable, TaskNotFound) as moved_on:
+        except (NotRetryable, NotCancellable, NotDelayed, TaskNotFound) as moved_on:
             tally.skipped += 1
             tally.refusals[moved_on.title()] += 1
         except TaskqueueError as refused:
@@ -254,4 +257,5 @@ DEEDS: dict[OperationVerb, Callable[[UUID, Operation], object]] = {
     OperationVerb.RETRY: lambda task_id, _operation: control.retry(task_id),
     OperationVerb.CANCEL: cancel,
     OperationVerb.RERUN: lambda task_id, _operation: control.rerun(task_id),
+    OperationVerb.RUN_NOW: lambda task_id, _operation: control.run_now(task_id),
 }

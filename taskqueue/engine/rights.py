@@ -8,6 +8,7 @@ not named for it either.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -106,6 +107,11 @@ class Rights:
         handlers = {f"{name}.{suffix}" for name in closed for suffix in HANDLERS.values()}
         return closed | handlers | {name for name in registry.by_name() if not closed.isdisjoint(line_of(name))}
 
+    def closed_by_name(self, deed: Deed) -> list[str]:
+        """The pipelines of whose own rows that is so; for `is_closed`, where the caller is no longer known."""
+        self.know_all()
+        return sorted(name for name, named in self._named.items() if named is not None and deed not in named)
+
     def know_all(self) -> None:
         """Read the rights of every pipeline by one query, for lists."""
         if not self._all_known and self.user is not None and not self.user.is_superuser:
@@ -119,6 +125,11 @@ class Rights:
         for name, is_mine, *held in rights.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Deed):
             found[name] |= {deed for deed, holds in zip(Deed, held, strict=True) if is_mine and holds}
         return dict(found)
+
+
+def is_closed(pipeline: str, closed: Collection[str]) -> bool:
+    """Whether a pipeline is one of these, or handles the ends of one of them."""
+    return bool(closed) and not set(closed).isdisjoint(line_of(pipeline))
 
 
 def line_of(pipeline: str) -> list[str]:

@@ -6,7 +6,8 @@ and this process does not know is written down in that transaction, for one that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -19,13 +20,14 @@ from taskqueue.definitions import registry
 from taskqueue.engine import control, statements
 from taskqueue.engine.claims import known_code
 from taskqueue.engine.failures import message_of
-from taskqueue.engine.intake import Origin, insert
+from taskqueue.engine.intake import Options, Origin, insert
 from taskqueue.engine.patience import attempted
 from taskqueue.engine.retention import DEFERRED_FOR
+from taskqueue.engine.rights import is_closed
 from taskqueue.engine.starting import payload_of_event
 from taskqueue.engine.waits import NAME_SPACE, arrival
 from taskqueue.engine.wakeups import ring_on_commit
-from taskqueue.errors import InvalidPayload, NotCancellable, TaskqueueError
+from taskqueue.errors import InvalidPayload, KeyReused, NotCancellable, TaskqueueError
 from taskqueue.models import Skip, Trigger
 from taskqueue.policies import digest_for, matches
 from taskqueue.states import SkipKind
@@ -44,11 +46,12 @@ def route(event: UUID) -> bool:
         rows = statements.fetch(statements.LOCK_EVENT, {"event": event})
         if not rows:
             return False
-        name, data, received_at = rows[0]
+        name, data, received_at, sender = rows[0]
+        closed = codec.read(sender)
         # A wait that is being registered is either seen below, or sees the event itself: see waits.register.
         statements.fetch(statements.LOCK_EVENT_NAME, {"space": NAME_SPACE, "name": name})
-        resolve_waits(event, name, data, received_at)
-        start_pipelines(event, name, codec.read(data))
+        resolve_waits(event, name, data, received_at, closed.get("cancel", ()))
+        start_pipelines(event, name, codec.read(data), closed.get("run", ()))
         statements.fetch(statements.ROUTED, {"event": event})
         ring_on_commit()
     return True
@@ -74,8 +77,8 @@ def for_each(
     return done
 
 
-def resolve_waits(event: UUID, name: str, data: str, received_at: str) -> None:
-    """Resolve the open waits that fit, and cancel the tasks that the event cancels."""
+def resolve_waits(event: UUID, name: str, data: str, received_at: str, closed: Collection[str]) -> None:
+    """Resolve the open waits that fit, and cancel what the event cancels, but for tasks of closed pipelines."""
     plain = codec.read(data)
     known = [fields for (fields,) in statements.fetch(statements.OPEN_FIELDS, {"name": name})]
     digests = {fields: digest for fields in known if (digest := digest_for(fields, plain)) is not None}
@@ -85,7 +88,8 @@ def resolve_waits(event: UUID, name: str, data: str, received_at: str) -> None:
         statements.fetch(statements.CLOSE_WAITS, {"tasks": ended})
     if len(ended) == len(listeners):
         return
-    came = {**sought, "event": event, "received_at": received_at}
+    spared = spare(event, sought, closed) if closed else []
+    came = {**sought, "event": event, "received_at": received_at, "spared": spared}
     for task in sorted({task for (task,) in statements.fetch(statements.CANCELLED_BY, came)}):
         # One that was made and has ended since the locks were taken is not there to be cancelled.
         with suppress(NotCancellable):
@@ -95,31 +99,53 @@ def resolve_waits(event: UUID, name: str, data: str, received_at: str) -> None:
     statements.fetch(statements.WAKE_ALL, {"tasks": resolved})
 
 
-def start_pipelines(event: UUID, name: str, data: Any) -> None:
-    """Start what listens for events of this name."""
+def spare(event: UUID, sought: Mapping[str, Any], closed: Collection[str]) -> list[UUID]:
+    """The tasks that the event would cancel and its sender may not; that they go on is written down."""
+    rows = statements.fetch(statements.CANCELLABLE, sought)
+    spared = [(task, pipeline) for task, pipeline in rows if is_closed(pipeline, closed)]
+    for pipeline, number in sorted(Counter(pipeline for _task, pipeline in spared).items()):
+        what = "1 task goes on" if number == 1 else f"{number:,} tasks go on"
+        reason = f"Its sender may not cancel tasks of pipeline {pipeline!r}: {what}."
+        skip(event, pipeline, SkipKind.NOT_PERMITTED, reason)
+    return [task for task, _pipeline in spared]
+
+
+def start_pipelines(event: UUID, name: str, data: Any, closed: Collection[str]) -> None:
+    """Start what listens for events of this name, but for closed pipelines."""
     listening = Trigger.objects.filter(event=name).order_by("pipeline", "position")
     started: set[str] = set()
     for trigger in listening:
         if trigger.pipeline_id not in started and matches(trigger.match, data):
             started.add(trigger.pipeline_id)
-            start(event, trigger.pipeline_id, data)
+            if is_closed(trigger.pipeline_id, closed):
+                reason = f"Its sender may not run tasks of pipeline {trigger.pipeline_id!r}."
+                skip(event, trigger.pipeline_id, SkipKind.NOT_PERMITTED, reason)
+            else:
+                start(event, name, trigger.pipeline_id, data)
 
 
-def start(event: UUID, pipeline: str, data: Any) -> None:
+def skip(event: UUID, pipeline: str, kind: SkipKind, reason: str, *, task: UUID | None = None) -> None:
+    """Write down that an event has not started a pipeline, or not cancelled tasks of it."""
+    Skip.objects.create(pipeline_id=pipeline, kind=kind, reason=reason[:500], event_id=event, task_id=task)
+
+
+def start(event: UUID, name: str, pipeline: str, data: Any) -> None:
     """Make the task that an event starts; if its data does not fit, that is written down instead."""
-    origin = Origin(event=event)
     if pipeline not in registry.names():
         defer(event, pipeline)
         return
     definition = registry.get(pipeline)
+    on = definition.trigger_for(name, data)
+    options = Options(key=on.key_for(data), force=on.is_forced_by(data)) if on is not None else Options()
     try:
         with transaction.atomic():
-            insert(definition, payload_for(definition, data), origin=origin)
+            insert(definition, payload_for(definition, data), options=options, origin=Origin(event=event))
+    except KeyReused as error:
+        skip(event, pipeline, SkipKind.DUPLICATE, error.detail, task=error.task)
     except TaskqueueError as error:
         faults = "; ".join(f"{fault.pointer} {fault.detail}" for fault in getattr(error, "errors", [])[:3])
         reason = codec.printable(f"{error.detail} {faults}" if isinstance(error, InvalidPayload) else error.detail)
-        kind = SkipKind.INVALID
-        Skip.objects.create(pipeline_id=pipeline, kind=kind, reason=reason.strip()[:500], event_id=event)
+        skip(event, pipeline, SkipKind.INVALID, reason.strip())
 
 
 def defer(event: UUID, pipeline: str) -> None:
@@ -132,7 +158,7 @@ def defer(event: UUID, pipeline: str) -> None:
         f"The process that routed it does not know the pipeline {pipeline}. A worker that does starts it, if one comes "
         f"within {DEFERRED_FOR} days."
     )
-    Skip.objects.create(pipeline_id=pipeline, kind=SkipKind.DEFERRED, reason=reason, event_id=event)
+    skip(event, pipeline, SkipKind.DEFERRED, reason)
 
 
 def start_deferred() -> int:
@@ -140,15 +166,15 @@ def start_deferred() -> int:
     return for_each(statements.DEFERRED, known_code(), start_one_deferred, first=0)
 
 
-def start_one_deferred(skip: int) -> bool:
+def start_one_deferred(deferred: int) -> bool:
     """Start one of them, once; False when somebody else does, or has done so."""
     with transaction.atomic():
-        rows = statements.fetch(statements.LOCK_DEFERRED, {"skip": skip})
+        rows = statements.fetch(statements.LOCK_DEFERRED, {"skip": deferred})
         if not rows:
             return False
-        event, pipeline, data = rows[0]
-        start(event, pipeline, codec.read(data))
-        Skip.objects.filter(pk=skip).delete()
+        event, pipeline, name, data = rows[0]
+        start(event, name, pipeline, codec.read(data))
+        Skip.objects.filter(pk=deferred).delete()
         ring_on_commit()
     return True
 

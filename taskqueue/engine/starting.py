@@ -19,7 +19,7 @@ from taskqueue.engine import statements
 from taskqueue.engine.cancelling import cancel_all
 from taskqueue.engine.waits import renew_cancels
 from taskqueue.engine.wakeups import ring_on_commit
-from taskqueue.errors import Fault, InvalidOptions, NotRetryable
+from taskqueue.errors import Fault, InvalidOptions, KeyReused, NotRetryable
 from taskqueue.models import IdempotencyKey, Skip, Task
 from taskqueue.states import SkipKind
 
@@ -47,7 +47,7 @@ def join_or_make(definition: PipelineDefinition, values: dict[str, Any], make: C
         make: tries to insert the task; None when somebody else was faster.
     """
     with transaction.atomic():
-        if values["key"] and (holder := promise(values)) is not None:
+        if values["key"] and (holder := promise(definition, values)) is not None:
             return stand_in(holder, SkipKind.DUPLICATE, values)
         while True:
             if (joined := join(definition, values)) is not None:
@@ -61,10 +61,10 @@ def join_or_make(definition: PipelineDefinition, values: dict[str, Any], make: C
             # Somebody has committed the one that we did not see yet.
 
 
-def promise(values: dict[str, Any]) -> Task | None:
+def promise(definition: PipelineDefinition, values: dict[str, Any]) -> Task | None:
     """Let the key stand for this request's task, whichever that will be; or the task that it stands for already."""
     while not statements.fetch(statements.PROMISE, values):
-        if (holder := holder_of(values)) is not None:
+        if (holder := holder_of(definition, values)) is not None:
             return holder
     # It is ours until the transaction ends, so ENQUEUE may write it once more.
     values["force"] = True
@@ -123,18 +123,45 @@ def stand_in(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
     return task
 
 
-def taken(values: Mapping[str, Any]) -> Task | None:
-    """The task that a request's key or its tick of the clock stands for already; that it does is written down."""
-    if values["key"] and (holder := holder_of(values)) is not None:
+def taken(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """The task that a request's key or its tick of the clock stands for already; that it does is written down.
+
+    Raises:
+        KeyReused
+    """
+    if values["key"] and (holder := holder_of(definition, values)) is not None:
         return stand_in(holder, SkipKind.DUPLICATE, values)
     tick = tick_of(values)
     return None if tick is None else stand_in(tick, SkipKind.MISFIRE, values)
 
 
-def holder_of(values: Mapping[str, Any]) -> Task | None:
-    """The task that a request's key stands for at present."""
-    held = {"idempotency_keys__pipeline": values["pipeline"], "idempotency_keys__key": values["key"]}
-    return Task.objects.filter(**held).first()
+def holder_of(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """The task that a request's key stands for at present.
+
+    Raises:
+        KeyReused: it was made from another payload.
+    """
+    keys = IdempotencyKey.objects.select_related("task")
+    held = keys.filter(pipeline=values["pipeline"], key=values["key"]).first()
+    if held is None:
+        return None
+    if held.payload_digest not in ("", values["payload_digest"]) and not is_payload_of(definition, held.task, values):
+        raise KeyReused(
+            f"The key {values['key']!r} stands for task {held.task_id}, which was made from another payload. Use "
+            "another key, or force a new task.",
+            task=held.task_id,
+        )
+    return held.task
+
+
+def is_payload_of(definition: PipelineDefinition, task: Task, values: Mapping[str, Any]) -> bool:
+    """Whether a request repeats a task's payload in other words: defaults written out, a set in another order.
+
+    A task that gathers requests has not the payload of one of them.
+    """
+    if values["merge_key"]:
+        return False
+    return definition.payload.are_equal(codec.write(task.payload), values["payload"])
 
 
 def tick_of(values: Mapping[str, Any]) -> Task | None:

@@ -36,6 +36,12 @@ class Event(models.Model):
     )
     received_at = models.DateTimeField(db_default=Now())
     routed_at = models.DateTimeField(null=True, blank=True, help_text="When it reached those who listened.")
+    closed = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="The pipelines of which its sender may run (`run`) or cancel (`cancel`) no tasks.",
+    )
 
     duplicate: bool = False
     """Whether `send` found this event by its sender's id instead of writing it; not stored."""

@@ -15,6 +15,9 @@ class IdempotencyKey(models.Model):
     key = models.CharField(max_length=200)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="idempotency_keys")
     expires_at = models.DateTimeField()
+    payload_digest = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="Of the payload that the key was used with."
+    )
 
     class Meta:
         constraints = [

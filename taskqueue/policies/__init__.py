@@ -7,7 +7,15 @@ cancels tasks · cron: starts by the clock · keys: templates of keys · matchin
 from taskqueue.policies.cron import Cron
 from taskqueue.policies.keys import KEY_MAX, Keyed, KeyTemplate
 from taskqueue.policies.limits import MOST_AT_A_TIME, Admission, Limit, Rate
-from taskqueue.policies.matching import MATCH_MAX, check_match, digest_for, match_digest, match_fields, matches
+from taskqueue.policies.matching import (
+    MATCH_MAX,
+    canonical,
+    check_match,
+    digest_for,
+    match_digest,
+    match_fields,
+    matches,
+)
 from taskqueue.policies.retry import JITTER, LONGEST_WAIT, MOST_RETRIES, Retry
 from taskqueue.policies.starts import EVENT_NAME_MAX, Batch, CancelOn, Debounce, On, Singleton, is_event_name
 
@@ -31,6 +39,7 @@ __all__ = [
     "Rate",
     "Retry",
     "Singleton",
+    "canonical",
     "check_match",
     "digest_for",
     "is_event_name",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from taskqueue.policies.bounds import check_time, check_whole
 from taskqueue.policies.keys import Keyed, KeyTemplate
 from taskqueue.policies.matching import check_match, check_paths
+from taskqueue.policies.paths import MISSING, lookup
 
 EVENT_NAME_MAX = 200
 """An event's name is no longer than this, in characters."""
@@ -95,17 +96,39 @@ class On:
     Attributes:
         event: its name.
         match: dotted paths in its data, and the JSON values that must be there; empty for any data. Read-only.
+        key: a template over its data for the task's idempotency key, such as "{order}"; without a value there is none.
+        force: a dotted path in its data; when `true` stands there, a new task is made although the key is taken.
     """
 
     event: str
     _: KW_ONLY
     match: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    key: str = ""
+    force: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what can never be right, where it is written."""
         _check_event(self.event)
         check_match(self.match)
+        if self.key:
+            KeyTemplate(self.key)
+        if self.force:
+            check_paths([self.force])
+            if not self.key:
+                raise ValueError(f"force={self.force!r} without a key has nothing to force; name a key too.")
         object.__setattr__(self, "match", MappingProxyType(deepcopy(dict(self.match))))
+
+    def key_for(self, data: Mapping[str, Any]) -> str:
+        """The idempotency key of the task that this data starts; empty for none."""
+        template = KeyTemplate(self.key) if self.key else None
+        # Text beside the fields is the same for all events: it does not make a key of data that has none of them.
+        if template is None or all(lookup(path, data) in (MISSING, None) for path in template.fields):
+            return ""
+        return template.render(data, {})
+
+    def is_forced_by(self, data: Mapping[str, Any]) -> bool:
+        """Whether this data asks for a new task although its key is taken."""
+        return bool(self.force) and lookup(self.force, data) is True
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -130,12 +131,21 @@ def test_an_event_is_sent_by_form_and_its_page_tells_what_came_of_it(sender, eve
 
 
 def test_the_same_id_again_is_told_and_sends_nothing(sender, event):
-    response = sender.post(SEND, {"name": "paid", "content": "{}", "id": "hook-1"}, follow=True)
+    content = json.dumps(event.data)
+
+    response = sender.post(SEND, {"name": "paid", "content": content, "id": "hook-1"}, follow=True)
 
     assert messages_of(response) == ["Nothing was sent: an event with this id came before, and this is it."]
     assert response.redirect_chain[-1][0] == place_of(event)
     assert Event.objects.count() == 1
     assert not LogEntry.objects.exists()
+
+
+def test_the_same_id_for_something_else_is_refused_beside_its_field(sender, event):
+    response = sender.post(SEND, {"name": "paid", "content": "{}", "id": "hook-1"})
+
+    assert "stands for event" in response.context["form"].errors["id"][0]
+    assert Event.objects.count() == 1
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from taskqueue.testing import advance, work
 from tests.admin.conftest import client_of
 from tests.admin.pages import LIST, button_of, messages_of, page_of, text_of
 
-NOUNS = ["retry", "cancel", "rerun"]
+NOUNS = ["retry", "run_now", "cancel", "rerun"]
 
 
 def reload(task: Task) -> Task:
@@ -130,6 +130,31 @@ def test_a_succeeded_task_can_be_retried_from_a_step_only(operator, succeeded):
 
     operator.post(button_of(succeeded, "retry"), {"from_step": "return-result", "confirmed": "1"})
     assert reload(succeeded).status == "queued"
+
+
+def test_running_a_retrying_task_now_queues_it_and_is_written_down(operator, retrying):
+    response = operator.post(button_of(retrying, "run_now"), follow=True)
+
+    assert messages_of(response) == ["The task is due now."]
+    assert reload(retrying).status == "queued"
+    assert log() == [("olga", str(retrying.pk), "Run now; it was retrying.")]
+
+
+def test_a_task_that_is_due_already_cannot_be_run_now(operator, queued):
+    assert 'title="The task is queued: it is due already." disabled' in operator.get(page_of(queued)).content.decode()
+
+    response = operator.post(button_of(queued, "run_now"), follow=True)
+
+    assert messages_of(response) == ["Cannot run it now: The task is queued: it is due already."]
+    assert log() == []
+
+
+def test_running_several_now_gives_an_exact_account(operator, failed, retrying):
+    response = act(operator, "run_now_selected", failed, retrying)
+
+    sentence = "The task is failed: it has ended. Retry it instead."
+    assert messages_of(response) == [f"1 task run now. 1 task not run now: {sentence}"]
+    assert reload(retrying).status == "queued"
 
 
 def test_cancelling_a_queued_task_ends_it_and_is_written_down(operator, queued):

@@ -40,9 +40,9 @@ def log() -> list[tuple[str, str]]:
     return [(entry.user.get_username(), entry.get_change_message()) for entry in entries]
 
 
-@pytest.mark.parametrize("verb", ["retry", "cancel", "rerun"])
+@pytest.mark.parametrize("verb", ["retry", "run-now", "cancel", "rerun"])
 def test_an_operation_needs_its_right(verb, client, viewer, stranger, failed):
-    query = "status=failed,queued"
+    query = "status=failed,queued,retrying"
 
     assert client.get(new(verb, query)).url.startswith("/admin/login/")
     for person in (viewer, stranger):
@@ -117,7 +117,19 @@ def test_what_makes_no_sense_is_refused_with_its_reason(operator, failed, verb, 
     assert not Operation.objects.exists()
 
 
-def test_there_are_three_verbs(operator):
+def test_all_that_wait_for_a_time_are_run_now(operator, failed, retrying):
+    page = text_of(operator.get(new("run-now", "status=retrying,waiting")))
+    assert "Run now 1 task" in page
+
+    operation = start(operator, "run-now", "status=retrying,waiting")
+    operations.work_off()
+
+    assert Task.objects.get(pk=retrying.pk).status == "queued"
+    assert "Run now 1 task" in text_of(operator.get(page_of(operation)))
+    assert log() == [("olga", "Run now 1 task: status retrying,waiting.")]
+
+
+def test_there_is_no_other_verb(operator):
     assert operator.get(new("delete")).status_code == 404
 
 

@@ -65,6 +65,27 @@ def test_a_key_finds_its_task_and_the_same_key_twice_makes_one(api):
     ]
 
 
+def test_keys_that_stand_for_other_payloads_refuse_the_batch_and_are_pointed_at(api):
+    enqueue_order("A1", key="known")
+
+    refused = api.post(BATCH, {"tasks": [order("A1", key="new"), order("A2", key="known"), order("A3", key="new")]})
+    known = api.post(BATCH, {"tasks": [order("A1", key="new"), order("A2", key="known"), order("A1", key="new")]})
+
+    assert problem_of(refused) == (422, "key-reused", ["/tasks/2/key"])
+    assert "task 0 of the batch" in refused.json()["detail"]
+    assert problem_of(known) == (422, "key-reused", ["/tasks/1/key"])
+    assert Task.objects.count() == 1
+
+
+def test_within_a_batch_force_may_use_a_key_again(api):
+    forced = order("A2", key="k", force=True)
+
+    tasks = api.post(BATCH, {"tasks": [order("A1", key="k"), forced, order("A2", key="k")]}).json()["tasks"]
+
+    assert [task["duplicate"] for task in tasks] == [False, False, True]
+    assert tasks[2]["id"] == tasks[1]["id"]
+
+
 def test_a_batch_that_is_sent_again_makes_nothing_again(api):
     body = {"tasks": [order(f"A{number}", key=f"k{number}") for number in range(20)]}
     first = api.post(BATCH, body).json()["tasks"]
@@ -145,6 +166,7 @@ def test_what_is_no_batch_is_refused(api, body, pointer):
 def test_a_key_for_all_of_them_is_refused_rather_than_overlooked(api):
     response = api.post(BATCH, {"tasks": [order("A1")]}, **{"Idempotency-Key": "k"})
 
+    assert "Give each task of the batch a `key` of its own" in response.json()["detail"]
     assert problem_of(response) == (422, "invalid-options", [""])
     assert not Task.objects.exists()
 
@@ -219,4 +241,4 @@ def test_a_thousand_take_one_transaction_one_wake_up_and_a_few_seconds(settings)
     said = [query["sql"] for query in queries]
     assert (said.count("BEGIN"), said.count("COMMIT")) == (1, 1)
     assert sum("pg_notify" in statement for statement in said) == 1
-    assert len(said) == 1003
+    assert len(said) == 1004

@@ -33,12 +33,29 @@ def test_a_sent_event_tells_what_it_started_and_what_it_did_not(settings):
 
 def test_the_same_id_is_the_same_event(api):
     first = api.post("/api/events", {"name": "a", "id": "e-1", "data": {"n": 1}})
-    again = api.post("/api/events", {"name": "a", "id": "e-1", "data": {"n": 2}})
+    again = api.post("/api/events", {"name": "a", "id": "e-1", "data": {"n": 1}})
 
     assert (first.status_code, again.status_code) == (202, 200)
     assert (first.json()["duplicate"], again.json()["duplicate"]) == (False, True)
     assert again.json()["id"] == first.json()["id"]
     assert Event.objects.count() == 1
+
+
+@pytest.mark.parametrize("other", [{"name": "b", "data": {"n": 1}}, {"name": "a", "data": {"n": 2}}])
+def test_an_id_with_other_content_is_refused(api, other):
+    api.post("/api/events", {"name": "a", "id": "e-1", "data": {"n": 1}})
+
+    assert problem_of(api.post("/api/events", {**other, "id": "e-1"})) == (422, "key-reused", ["/id"])
+    assert Event.objects.count() == 1
+
+
+@pytest.mark.parametrize("header", ["e-1", '"e-1"'])
+def test_the_idempotency_key_of_an_event_is_its_id(api, header):
+    first = api.post("/api/events", {"name": "a"}, **{"Idempotency-Key": header})
+
+    assert api.post("/api/events", {"name": "a", "id": "e-1"}).json()["id"] == first.json()["id"]
+    refused = api.post("/api/events", {"name": "a", "id": "e-2"}, **{"Idempotency-Key": header})
+    assert problem_of(refused) == (422, "invalid-options", ["/id"])
 
 
 def test_events_are_listed_newest_first_by_name_and_page(api):

@@ -237,7 +237,7 @@ def test_anything_in_a_path(api, place):
     ask()
 
 
-@pytest.mark.parametrize("verb", ["retry", "cancel", "rerun"])
+@pytest.mark.parametrize("verb", ["retry", "run-now", "cancel", "rerun"])
 def test_anything_in_the_path_of_a_verb(api, verb):
     @hold
     @given(any_text)

@@ -88,6 +88,17 @@ def test_errors_of_django_become_problems_without_their_details(api, error, expe
 
     assert problem_of(response) == expected
     assert str(error) not in response.json()["detail"]
+    assert response.headers.get("Retry-After") == ("2" if response.status_code == 503 else None)
+
+
+def test_an_error_of_our_own_is_a_problem_in_debug_too(api, caplog):
+    api.client.raise_request_exception = False
+
+    with connection.execute_wrapper(raising(ZeroDivisionError("secret"), table="taskqueue_task")):
+        response = api.get("/api/tasks/0192d5a0-0000-7000-8000-000000000000")
+
+    assert problem_of(response) == (500, "internal-error", [])
+    assert "ZeroDivisionError: secret" in caplog.text
 
 
 def test_an_error_of_our_own_is_recorded_and_its_details_are_kept(admin_client, caplog):

@@ -87,7 +87,25 @@ def test_the_header_means_the_same_as_the_key(api):
     assert (second.status_code, second.json()["id"]) == (200, first.json()["id"])
 
 
-@pytest.mark.parametrize("header", ["another", "", "grün", "tab\there", "x" * 201])
+@pytest.mark.parametrize(
+    ("header", "key"), [('"order-42"', "order-42"), (r'"a\"b\\c"', r'a"b\c'), ('in"side"', 'in"side"')]
+)
+def test_a_quoted_header_is_unquoted(api, header, key):
+    assert api.post("/api/tasks", ORDER, **{"Idempotency-Key": header}).json()["key"] == key
+
+
+def test_a_key_with_another_payload_is_refused_and_force_makes_a_new_task(api):
+    first = api.post("/api/tasks", {**ORDER, "key": "k"}).json()
+    other = {**ORDER, "payload": {"number": "A1", "quantity": 7}, "key": "k"}
+
+    refused = api.post("/api/tasks", other)
+
+    assert problem_of(refused) == (422, "key-reused", ["/key"])
+    assert first["id"] in refused.json()["detail"]
+    assert api.post("/api/tasks", {**other, "force": True}).status_code == 202
+
+
+@pytest.mark.parametrize("header", ["another", "", "grün", "tab\there", "x" * 201, '"', '"open', '""', '"a"b', r'"\n"'])
 def test_a_header_that_contradicts_the_key_or_is_no_key_is_refused(api, header):
     body = {**ORDER, "key": "order-42"} if header == "another" else ORDER
 

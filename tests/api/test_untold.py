@@ -10,10 +10,10 @@ from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Event, Task
 from taskqueue.testing import work
 from tests.api import pipelines
-from tests.api.conftest import enqueue_order
+from tests.api.conftest import enqueue_order, problem_of
 from tests.api.test_access import BODY
 
-GUESS = {"name": "anything", "id": "e-1"}
+AGAIN = {"name": "order/paid", "id": "e-1", "data": {"card": "4111"}}
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def told(answer: Any) -> dict[str, Any]:
 
 
 def test_who_may_only_send_learns_of_a_known_id_that_it_is_known(caller_with, sent):
-    answer = caller_with("add_event").post("/api/events", GUESS)
+    answer = caller_with("add_event").post("/api/events", AGAIN)
 
     body = told(answer)
     assert (body["id"], body["external_id"]) == (str(sent.pk), "e-1")
@@ -48,8 +48,16 @@ def test_who_may_only_send_learns_of_a_known_id_that_it_is_known(caller_with, se
     assert "4111" not in answer.content.decode()
 
 
+def test_a_guess_at_a_known_id_is_not_answered_with_what_it_said(caller_with, sent):
+    answer = caller_with("add_event").post("/api/events", {"name": "anything", "id": "e-1"})
+
+    assert problem_of(answer) == (422, "key-reused", ["/id"])
+    assert "4111" not in answer.content.decode()
+    assert "order/paid" not in answer.content.decode()
+
+
 def test_who_may_see_events_learns_all_of_a_known_one(caller_with, sent):
-    body = told(caller_with("add_event", "view_event").post("/api/events", GUESS))
+    body = told(caller_with("add_event", "view_event").post("/api/events", AGAIN))
 
     assert (body["name"], body["data"]) == ("order/paid", {"card": "4111"})
 

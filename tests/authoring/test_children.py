@@ -127,7 +127,7 @@ def test_children_and_steps_are_gathered_together():
 @pytest.mark.parametrize("way", ["key", "singleton"])
 def test_a_child_whose_place_is_taken_by_a_foreign_task_has_failed(way):
     charge = charging(singleton=Singleton()) if way == "singleton" else charging()
-    foreign = charge.using(key="taken").enqueue(7)
+    foreign = charge.using(key="taken").enqueue(1)
 
     @pipeline("children/taken")
     def taken() -> str:
@@ -141,6 +141,24 @@ def test_a_child_whose_place_is_taken_by_a_foreign_task_has_failed(way):
     work()
 
     assert reload(task).result.startswith(f"DuplicateChild Task {foreign.pk} ")
+
+
+def test_a_child_whose_key_stands_for_another_payload_has_failed():
+    charge = charging()
+    charge.using(key="taken").enqueue(7)
+
+    @pipeline("children/taken")
+    def taken() -> str:
+        try:
+            charge.using(key="taken")(1)
+        except StepFailed as failed:
+            return failed.error_type
+        return ""
+
+    task = taken.enqueue()
+    work()
+
+    assert reload(task).result == "KeyReused"
 
 
 def test_a_retry_makes_a_child_with_a_key_anew():

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
+from taskqueue import Singleton, pipeline
 from taskqueue.engine import deeds
 from taskqueue.engine.batches import Request
 from taskqueue.engine.deeds import Doer
 from taskqueue.engine.intake import Options
 from taskqueue.models import Task
 from tests.engine.pipelines import one_step
-from tests.engine.test_races import wait_until_somebody_waits_for_a_lock
+from tests.engine.test_races import at_once, wait_until_somebody_waits_for_a_lock
+from tests.registries import own_registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NOBODY = Doer(None)
+
+
+@pytest.fixture(autouse=True)
+def _deadlocks_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deeds, "done_in_spite_of_deadlocks", lambda do: do())
 
 
 def submit(*keys: str) -> list[Task]:
@@ -25,8 +33,13 @@ def submit(*keys: str) -> list[Task]:
     return deeds.submit_many(requests, doer=NOBODY)
 
 
-def meet(first: tuple[str, ...], second: tuple[str, ...]) -> list[Any]:
-    """Let two batches go on together after each has made its first task."""
+def submit_singletons(*tenants: str) -> list[Task]:
+    requests = [Request("races/one-each", {"tenant": tenant}, Options()) for tenant in tenants]
+    return deeds.submit_many(requests, doer=NOBODY)
+
+
+def meet(submit: Callable[..., list[Task]], first: tuple[str, ...], second: tuple[str, ...]) -> list[Any]:
+    """Let two batches go on together after each has come to what a third one holds."""
 
     def begin(keys: tuple[str, ...]) -> Any:
         try:
@@ -36,15 +49,40 @@ def meet(first: tuple[str, ...], second: tuple[str, ...]) -> list[Any]:
 
     with ThreadPoolExecutor(2) as pool:
         with transaction.atomic():
-            one_step.using(key="gate").enqueue(0)
+            submit("gate")
             running = [pool.submit(begin, keys) for keys in (first, second)]
             wait_until_somebody_waits_for_a_lock(2)
         return [each.result(timeout=60) for each in running]
 
 
 def test_two_batches_with_the_same_keys_in_opposite_order_both_come_through():
-    one, other = meet(("a", "gate", "b"), ("b", "gate", "a"))
+    one, other = meet(submit, ("a", "gate", "b"), ("b", "gate", "a"))
 
     assert {task.key: task.pk for task in one} == {task.key: task.pk for task in other}
+    assert [task.key for task in one] == ["a", "gate", "b"]
     assert Task.objects.count() == 3
     assert sum(not task.duplicate for task in [*one, *other]) == 2
+
+
+def test_two_batches_of_the_same_singletons_in_opposite_order_both_come_through():
+    with own_registry():
+
+        @pipeline("races/one-each", singleton=Singleton(key="{tenant}"))
+        def one_each(tenant: str) -> None: ...
+
+        one, other = meet(submit_singletons, ("a", "gate", "b"), ("b", "gate", "a"))
+
+    assert [task.pk for task in one] == [task.pk for task in reversed(other)]
+    assert Task.objects.count() == 3
+
+
+def test_many_batches_with_the_same_keys_in_every_order_all_come_through():
+    keys = [f"k{number}" for number in range(40)]
+    orders = iter([keys, keys[::-1], keys[20:] + keys[:20], keys[::2] + keys[1::2]] * 2)
+
+    batches = at_once(8, lambda: submit(*next(orders)))
+
+    assert {tuple(sorted(str(task.pk) for task in batch)) for batch in batches} == {
+        tuple(sorted(str(pk) for pk in Task.objects.values_list("pk", flat=True)))
+    }
+    assert Task.objects.count() == 40

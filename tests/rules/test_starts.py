@@ -123,6 +123,9 @@ def test_a_bound_match_can_be_checked_like_any_other():
         (lambda: Singleton(mode="replace"), 'mode is "skip" or "cancel"'),  # type: ignore[arg-type]
         (lambda: Singleton(key="tenant"), "has no field"),
         (lambda: On("a", match={"a,b": 1}), "holds a comma"),
+        (lambda: On("a", key="{a"), "unbalanced braces"),
+        (lambda: On("a", force="force"), "without a key"),
+        (lambda: On("a", key="{a}", force="a..b"), "an empty part"),
         (lambda: On("a", match={"a": object()}), "is not JSON"),
         (lambda: CancelOn("a", match={"a,b": "{a}"}), "holds a comma"),
         (lambda: CancelOn("a", match={"a": "order_id"}), "has no field"),
@@ -135,3 +138,19 @@ def test_a_policy_that_can_never_be_right_is_refused_where_it_is_written(make, s
 
 def test_a_debounce_may_wait_at_most_as_long_as_it_is_quiet():
     assert Debounce(SECOND, longest=SECOND).longest == SECOND
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [({"id": "a"}, "order-a"), ({"id": 7}, "order-7"), ({"id": None}, ""), ({}, ""), ({"other": 1}, "")],
+)
+def test_the_key_of_a_trigger_comes_from_the_data_and_is_none_without(data, key):
+    assert On("order/paid", key="order-{id}").key_for(data) == key
+
+
+@pytest.mark.parametrize(("data", "forced"), [({"force": True}, True), ({"force": "true"}, False), ({}, False)])
+def test_only_true_forces(data, forced):
+    on = On("order/paid", key="{id}", force="force")
+
+    assert on.is_forced_by(data) is forced
+    assert not On("order/paid", key="{id}").is_forced_by(data)

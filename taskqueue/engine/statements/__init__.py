@@ -24,6 +24,7 @@ from taskqueue.engine.statements.claiming import CLAIM, NEXT, and_claim
 from taskqueue.engine.statements.drifting import LOAD_INPUTS
 from taskqueue.engine.statements.enqueueing import ENQUEUE
 from taskqueue.engine.statements.events import (
+    CANCELLABLE,
     CANCELLED_BY,
     CLOSE_WAITS,
     DEFERRED,
@@ -106,7 +107,14 @@ from taskqueue.engine.statements.recording import (
 from taskqueue.engine.statements.running import fetch
 from taskqueue.engine.statements.samples import CODE_SEEN, COUNTED_MOST, LOADS, RECENT_TASKS, STEP_FIGURES
 from taskqueue.engine.statements.slots import CROWDED, FREE_SLOT, GRANT_SLOTS, TAKE_SLOT
-from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SCHEDULE, PROMISE
+from taskqueue.engine.statements.starting import (
+    ADD_TO_BATCH,
+    DEBOUNCE,
+    LOCK_SHARED,
+    NEXT_SCHEDULE,
+    PROMISE,
+    PROMISE_ALL,
+)
 from taskqueue.engine.statements.tending import (
     BEAT,
     BOUND_LOCKS,
@@ -130,6 +138,7 @@ __all__ = [
     "BOUND_LOCKS",
     "BOUND_READS",
     "BRANCHES_AT_WORK",
+    "CANCELLABLE",
     "CANCELLED_BY",
     "CANCEL_ALL",
     "CHECKPOINT",
@@ -176,6 +185,7 @@ __all__ = [
     "LOCK_LISTENERS",
     "LOCK_OVERDUE",
     "LOCK_PARENT",
+    "LOCK_SHARED",
     "LOCK_UNTOLD",
     "LOOK",
     "LOOKED_AT",
@@ -194,6 +204,7 @@ __all__ = [
     "PASS",
     "PATIENCE",
     "PROMISE",
+    "PROMISE_ALL",
     "PROMOTE",
     "PROMOTED_AT_ONCE",
     "PRUNED_AT_ONCE",

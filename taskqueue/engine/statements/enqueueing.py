@@ -14,10 +14,12 @@ WITH pipeline AS (
     RETURNING name
 ), promised AS (
     -- Of several callers with one key the first wins; the others wait for its commit and then insert nothing.
-    INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at)
-    SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval
+    INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
+    SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
+        %(payload_digest)s::text
     WHERE %(key)s::text <> ''
-    ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at
+    ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,
+        payload_digest = EXCLUDED.payload_digest
     WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
     RETURNING 1
 ), due AS (

@@ -14,10 +14,10 @@ WHERE unique_id = %(external_id)s::text AND unique_id <> ''
 """
 
 SEND: Final = """
-INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at)
+INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at, closed)
 VALUES (
     %(id)s::uuid, %(name)s::text, %(data)s::jsonb, %(external_id)s::text, %(external_id)s::text, %(source)s::uuid,
-    statement_timestamp()
+    statement_timestamp(), %(closed)s::jsonb
 )
 ON CONFLICT DO NOTHING
 RETURNING id
@@ -84,7 +84,7 @@ RETURNING id
 """
 
 LOCK_EVENT: Final = """
-SELECT name, data::text, received_at::text FROM taskqueue_event
+SELECT name, data::text, received_at::text, closed::text FROM taskqueue_event
 WHERE id = %(event)s::uuid AND routed_at IS NULL
 FOR NO KEY UPDATE SKIP LOCKED
 """
@@ -139,8 +139,15 @@ CANCELLED_BY: Final = f"""
 WITH {FITTING}
 UPDATE taskqueue_wait wait
 SET outcome = 'event', resolved_by_id = %(event)s::uuid, resolved_at = statement_timestamp()
-FROM fitting WHERE wait.id = fitting.id AND wait.step_key = ''
+FROM fitting WHERE wait.id = fitting.id AND wait.step_key = '' AND wait.task_id <> ALL (%(spared)s::uuid[])
 RETURNING wait.task_id
+"""
+
+# Of the listeners those that an event would cancel, by their pipelines.
+CANCELLABLE: Final = f"""
+WITH {FITTING}
+SELECT task.id, task.pipeline_id FROM taskqueue_task task
+WHERE task.id = ANY (ARRAY(SELECT task_id FROM fitting WHERE step_key = '')) AND task.finished_at IS NULL
 """
 
 # One wait of each task, and none of a task that has had the event. Of an event and the clock, and of two events, the
@@ -217,7 +224,7 @@ ORDER BY deferred.id LIMIT 50
 """
 
 LOCK_DEFERRED: Final = """
-SELECT skip.event_id, skip.pipeline_id, event.data::text
+SELECT skip.event_id, skip.pipeline_id, event.name, event.data::text
 FROM taskqueue_skip skip JOIN taskqueue_event event ON event.id = skip.event_id
 WHERE skip.id = %(skip)s::bigint AND skip.kind = 'deferred'
 FOR UPDATE OF skip SKIP LOCKED

@@ -6,11 +6,35 @@ from typing import Final
 
 # As ENQUEUE does it, before it is known which task the key will stand for. Callers with the same key wait here.
 PROMISE: Final = """
-INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at)
-VALUES (%(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval)
-ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at
+INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
+VALUES (
+    %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
+    %(payload_digest)s::text
+)
+ON CONFLICT (pipeline_id, key) DO UPDATE
+SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at, payload_digest = EXCLUDED.payload_digest
 WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
 RETURNING 1
+"""
+
+# The keys of a whole batch, in the order of the lists, which is the same for every batch. Each row is locked, also one
+# that stands for another task: of two batches with the same keys one waits at the first of them and holds none.
+PROMISE_ALL: Final = """
+INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
+SELECT pipeline, key, id, statement_timestamp() + %(window)s::interval, payload_digest
+FROM unnest(%(pipelines)s::text[], %(keys)s::text[], %(ids)s::uuid[], %(payload_digests)s::text[])
+    WITH ORDINALITY AS wanted (pipeline, key, id, payload_digest, position)
+ORDER BY position
+ON CONFLICT (pipeline_id, key) DO UPDATE
+SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at, payload_digest = EXCLUDED.payload_digest
+WHERE held.expires_at <= statement_timestamp()
+RETURNING task_id
+"""
+
+# Batches of a pipeline whose requests share tasks besides their keys (singletons, debounces): one after the other.
+LOCK_SHARED: Final = """
+SELECT pg_advisory_xact_lock(%(space)s::int, hashtext(pipeline))
+FROM unnest(%(pipelines)s::text[]) AS wanted (pipeline) ORDER BY hashtext(pipeline)
 """
 
 QUIET_AT: Final = """
