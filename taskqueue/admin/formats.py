@@ -78,7 +78,7 @@ def waits(seconds: Sequence[float]) -> str:
     if not seconds:
         return "no retries"
     lengths = ", ".join(wait_length(wait) for wait in seconds)
-    return f"1 retry, after {lengths}" if len(seconds) == 1 else f"{len(seconds)} retries, after {lengths}"
+    return f"up to 1 retry ({lengths})" if len(seconds) == 1 else f"up to {len(seconds)} retries ({lengths})"
 
 
 def wait_length(seconds: float) -> str:

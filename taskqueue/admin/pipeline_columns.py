@@ -52,31 +52,31 @@ class PipelineColumns:
             formats.first_line(pipeline.description),
         )
 
-    @admin.display(description="Accepting")
+    @admin.display(description="State")
     def shown_accepting(self, pipeline: Any) -> SafeString:
-        """The switch, and who has turned it off, and why."""
+        """The switch; under it who paused the pipeline, and why."""
         return format_html(
             '{}<span class="tq-under">{}</span>',
             switch_of(pipeline, may_pause=pipeline.may_pause, back="list"),
             pause_of(pipeline),
         )
 
-    @admin.display(description="Tasks at a time")
+    @admin.display(description="Concurrency")
     def shown_concurrency(self, pipeline: Any) -> SafeString | str:
         """How many hold a place, of how many."""
         return places_of(pipeline, pipeline.figures.load.held)
 
-    @admin.display(description="Start rate")
+    @admin.display(description="Throttle")
     def shown_throttle(self, pipeline: Any) -> SafeString | str:
         """What is left of the rate of its starts."""
         gate = gate_of(pipeline)
         if gate is None or gate.rate is None:
-            return format_html('<span class="tq-quiet">{}</span>', "no limit")
+            return format_html('<span class="tq-quiet">{}</span>', "none")
         if gate.rate_is_keyed:
-            return format_html('<a href="{}">for each {}</a>', address_of_uses(gate.rate_id or ""), gate.rate.key)
+            return format_html('<a href="{}">per {}</a>', address_of_uses(gate.rate_id or ""), gate.rate.key)
         return budget_of(gate.rate, pipeline.use, pipeline.seen_at).shown
 
-    @admin.display(description="Queued")
+    @admin.display(description="In queue")
     def shown_queued(self, pipeline: Any) -> SafeString:
         """How many wait for a worker."""
         number = pipeline.figures.load.queued
@@ -116,19 +116,19 @@ class PipelineColumns:
 
 
 def switch_of(pipeline: Pipeline, *, may_pause: bool, back: str = "") -> SafeString:
-    """Whether it accepts tasks, as a switch: it sends the form around it to where the pipeline is paused or resumed."""
-    accepts = pipeline.paused_at is None
-    verb = "pause" if accepts else "resume"
+    """Whether its tasks start, as a switch: it sends the form around it to where the pipeline is paused or resumed."""
+    runs = pipeline.paused_at is None
+    verb = "pause" if runs else "resume"
     address = reverse(f"admin:taskqueue_pipeline_{verb}", args=[quote(pipeline.pk)]) + (f"?back={back}" if back else "")
     return format_html(
         '<button type="submit" role="switch" aria-checked="{}" class="tq-switch" formaction="{}" formmethod="post"'
-        ' aria-label="{} accepts tasks" title="{}"{}><span>{}</span></button>',
-        "true" if accepts else "false",
+        ' aria-label="{} is running" title="{}"{}><span>{}</span></button>',
+        "true" if runs else "false",
         address,
         pipeline.name,
         "" if may_pause else "You may not pause pipelines.",
         "" if may_pause else SafeString(" disabled"),
-        "On" if accepts else "Paused",
+        "Running" if runs else "Paused",
     )
 
 
@@ -144,9 +144,9 @@ def places_of(pipeline: Pipeline, held: int) -> SafeString:
     gate = gate_of(pipeline)
     most = None if gate is None else gate.tasks or gate.declared_tasks
     by_key = None if gate is None else gate.tasks_per_key or gate.declared_tasks_per_key
-    each = format_html('<span class="tq-under">{} for each {}</span>', by_key, gate.key) if gate and by_key else ""
+    each = format_html('<span class="tq-under">{} per {}</span>', by_key, gate.key) if gate and by_key else ""
     if most is None:
-        return format_html('<span class="tq-quiet">{}, no limit</span>{}', capped(held), each)
+        return format_html('<span class="tq-quiet">{} running, unlimited</span>{}', capped(held), each)
     return format_html(
         '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="Places taken"></progress>'
         " {} of {}</span>{}",

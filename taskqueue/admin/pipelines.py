@@ -95,7 +95,7 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
         "pause": pause_of(pipeline),
         "may_pause": may_pause,
         "may_run": Rights(user).may(Deed.RUN, pipeline.name),
-        "graph": step_graph.drawn(page.nodes),
+        "stages": step_graph.stages_of(page.nodes),
         "rate_says": says_of(page.gate.rate) if page.gate is not None and page.gate.rate is not None else "",
         "retry": formats.waits(pipeline.retry),
         "documents": [
