@@ -93,7 +93,7 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, django_assert_num_queri
     for number in range(5):
         register(pid=number)
     limited.enqueue(1)
-    for address, number in ((PIPELINES, 8), (WORKERS, 5)):  # session, user, count, rows; figures: 3, budgets; commands
+    for address, number in ((PIPELINES, 8), (WORKERS, 5)):  # session, user, groups, rows; figures: 3, budgets; commands
         with django_assert_num_queries(number):
             admin.get(address)
 
@@ -138,7 +138,7 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
     text = text_of(response)
     assert "boards/limited Two at a time, sixty a minute. Running 0 of 2 30 of 30 per 1m 1 100% 1 ended" in text
     assert "demo/task Five steps" in text
-    assert "Running 0 of 10 none 0 50.0% 2 ended, 1 failed" in text
+    assert "Running 0 of 10 0 50.0% 2 ended, 1 failed" in text
     assert 'aria-label="The last 24 hours: 1 succeeded, 1 failed"' in response.content.decode()
     [address] = re.findall(r'href="([^"]+)">2 ended', response.content.decode())
     assert page_of(failed) in viewer.get(address.replace("&amp;", "&")).content.decode()
@@ -271,7 +271,7 @@ def test_without_pipelines_the_list_says_what_to_do(viewer):
     Pipeline.objects.all().delete()
 
     assert "No code defines a pipeline yet." in text_of(viewer.get(PIPELINES))
-    assert "No pipeline's name begins with “zzz”." in text_of(viewer.get(PIPELINES, {"q": "zzz"}))
+    assert "No pipeline matches “zzz”." in text_of(viewer.get(PIPELINES, {"q": "zzz"}))
 
 
 @pytest.fixture

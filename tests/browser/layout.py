@@ -22,6 +22,10 @@ FAULTS = """() => {
       if (!fits) faults.push(`clipped: ${svg.outerHTML.slice(0, 80)}`);
     }
   }
+  for (const list of document.querySelectorAll("#content :is(.results, .tq-tabs)")) {
+    const cut = list.scrollWidth - list.clientWidth;
+    if (cut > 1) faults.push(`cut by ${cut} px: ${list.className}`);
+  }
   const texts = document.createTreeWalker(document.querySelector("#content"), NodeFilter.SHOW_TEXT);
   for (let text; (text = texts.nextNode());) {
     const parent = text.parentElement;
