@@ -80,6 +80,8 @@ def with_search(filtered: Selection, search: searches.Search) -> Selection:
         "begins": search.begins,
         "errors": search.error,
         "pipelines": search.pipeline,
+        "step": search.step,
+        "key_part": search.key_part,
         "worker": search.worker,
         "labels": (*filtered.labels, *search.labels),
         "payload": tuple(search.payload),

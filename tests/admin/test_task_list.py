@@ -162,7 +162,7 @@ def test_search_finds_the_beginning_of_an_id_or_a_key(viewer, queued):
 
 
 def test_the_rule_of_the_search_is_stated(viewer, queued):
-    assert "Finds ids and keys that begin with what you type" in text_of(viewer.get(LIST))
+    assert "Search by ID or key prefix (case-sensitive)" in text_of(viewer.get(LIST))
 
 
 def test_the_filter_of_a_status_may_name_several(viewer, failed, queued):
