@@ -26,7 +26,8 @@ AGES = {
 }
 ZONED = re.compile(r"T.*(Z|[+-]\d\d:?\d\d)$")
 SLICE = ("created_at__gte", "created_at__lt")
-PARAMETERS = ("status", "pipeline", "created", "ended", "error", "label", "retried", *SLICE, "id__lt", "q")
+ENDED = ("ended_from", "ended_before")
+PARAMETERS = ("status", "pipeline", "created", "ended", "error", "label", "retried", *SLICE, *ENDED, "id__lt", "q")
 """All that narrow the list."""
 
 
@@ -59,7 +60,7 @@ def asked_of(parameters: Mapping[str, str], rights: Rights) -> Asked:
         made_from=moment_of(given.get(SLICE[0], "")),
         made_before=moment_of(given.get(SLICE[1], "")),
         below=id_of(given.get("id__lt", "")),
-        ended=slice_of(given.get("ended", "")),
+        ended=slice_of(given.get("ended", "")) or span_of(*(given.get(name, "") for name in ENDED)),
         error=given.get("error", ""),
         labels=labels_of(given.get("label", "")),
         has_failed_try=answer_of(given.get("retried", "")),
@@ -79,6 +80,8 @@ def with_search(filtered: Selection, search: searches.Search) -> Selection:
         "begins": search.begins,
         "errors": search.error,
         "pipelines": search.pipeline,
+        "step": search.step,
+        "key_part": search.key_part,
         "worker": search.worker,
         "labels": (*filtered.labels, *search.labels),
         "payload": tuple(search.payload),
@@ -123,6 +126,17 @@ def slice_of(text: str) -> tuple[datetime, datetime] | None:
     if first is None or last is None or first >= last or not all(ZONED.search(part) for part in (begin, end)):
         raise IncorrectLookupParameters
     return first, last
+
+
+def span_of(begin: str, end: str) -> tuple[datetime, datetime] | None:
+    """A slice of time as people choose it: either end may be open."""
+    first, last = moment_of(begin), moment_of(end)
+    if first is None and last is None:
+        return None
+    span = (first or datetime(2000, 1, 1, tzinfo=UTC), last or datetime(9000, 1, 1, tzinfo=UTC))
+    if span[0] >= span[1]:
+        raise IncorrectLookupParameters
+    return span
 
 
 def id_of(text: str) -> UUID | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,18 @@ if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
     from django.contrib.admin.views.main import ChangeList
 
+FILTER = "taskqueue/filter.html"
 ERRORS_OFFERED = 20
+LISTED = 12
+"""So many pipelines are listed; of more the name is typed."""
+NEAR = 8
+"""So many of those in view are offered then."""
 
 
 class KnownChoices(admin.SimpleListFilter):
     """A filter that takes the values it offers and no others."""
+
+    template = FILTER
 
     def chosen(self) -> str | None:
         """The value in the URL, or None.
@@ -64,10 +72,11 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class PipelineFilter(KnownChoices):
-    """By pipeline: tasks, skips or schedules."""
+    """By pipeline: tasks, skips or schedules. Of many pipelines the name is typed."""
 
     title = "pipeline"
     parameter_name = "pipeline"
+    template = "taskqueue/pipeline_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """All pipelines that ever were."""
@@ -78,16 +87,18 @@ class PipelineFilter(KnownChoices):
         name = self.chosen()
         return queryset if name is None else queryset.filter(pipeline=name)
 
-
-class CreatedFilter(KnownOfTasks):
-    """By age."""
-
-    title = "created"
-    parameter_name = "created"
-
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Iterator[tuple[str, str]]:
-        """From a quarter of an hour to a week."""
-        return ((value, label) for value, (label, _age) in asked.AGES.items())
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """What its form needs."""
+        names = [str(name) for name, _label in self.lookup_choices]
+        near = Counter(row.pipeline_id for row in changelist.result_list)
+        offered = names if len(names) <= LISTED else [name for name, _count in near.most_common(NEAR)]
+        yield {
+            "value": self.value() or "",
+            "names": names if len(names) > LISTED else [],
+            "offered": [(name, changelist.get_query_string({"pipeline": name}, ["p", "id__lt"])) for name in offered],
+            "others": others_of(changelist, "pipeline"),
+            "without": changelist.get_query_string(remove=["pipeline"]),
+        }
 
 
 class RetriedFilter(KnownOfTasks):
@@ -106,6 +117,7 @@ class ErrorFilter(admin.SimpleListFilter):
 
     title = "error type"
     parameter_name = "error"
+    template = FILTER
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """The first types by name, and the one that is asked for."""
@@ -134,6 +146,10 @@ class OwnFilter(admin.ListFilter):
             if name in params:
                 self.used_parameters[name] = params.pop(name)[-1]
 
+    def has_output(self) -> bool:
+        """Always."""
+        return True
+
     def expected_parameters(self) -> list[str | None]:
         """Its own."""
         return list(self.parameters)
@@ -150,41 +166,68 @@ class LabelFilter(OwnFilter):
     template = "admin/taskqueue/task/label_filter.html"
     parameters = ("label",)
 
-    def has_output(self) -> bool:
-        """Always."""
-        return True
-
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         """What its form needs: the value, and the rest of the address."""
-        value = self.used_parameters.get("label", "")
-        others = [(name, text) for name, text in changelist.params.items() if name != "label"]
-        yield {"value": value, "others": others, "without": changelist.get_query_string(remove=["label"])}
+        yield {
+            "value": self.used_parameters.get("label", ""),
+            "others": others_of(changelist, "label"),
+            "without": changelist.get_query_string(remove=["label"]),
+        }
 
 
-class ShownWhenUsed(OwnFilter):
-    """One that offers nothing but to leave it, shown when the address has it."""
+class TimeFilter(OwnFilter):
+    """By a time: one of the last hours or days, or from one moment to another."""
 
-    def has_output(self) -> bool:
-        """When there is one."""
-        return bool(self.used_parameters)
+    template = "taskqueue/time_filter.html"
+    bounds: tuple[str, str]
+    presets: Mapping[str, str] = {}
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """All, and the one that is chosen."""
-        without = changelist.get_query_string(remove=list(self.parameters))
-        yield {"selected": False, "query_string": without, "display": "All"}
-        if words := self.words(lambda name: str(self.used_parameters.get(name, ""))):
-            yield {"selected": True, "query_string": changelist.get_query_string(), "display": words}
+        """What its form needs."""
+        first = self.parameters[0]
+        chosen = self.used_parameters.get(first, "")
+        yield {
+            "words": self.words(lambda name: str(self.used_parameters.get(name, ""))),
+            "presets": [
+                (label, changelist.get_query_string({first: value}, [*self.bounds, "p", "id__lt"]), value == chosen)
+                for value, label in self.presets.items()
+            ],
+            "bounds": [(name, moment) for name, moment in zip(self.bounds, self.ends(), strict=True)],
+            "others": others_of(changelist, *self.parameters),
+            "without": changelist.get_query_string(remove=list(self.parameters)),
+        }
+
+    def ends(self) -> tuple[str, str]:
+        """Both ends as the inputs show them, in UTC."""
+        begin, end = (asked.moment_of(str(self.used_parameters.get(name, ""))) for name in self.bounds)
+        return written(begin), written(end)
 
     def words(self, value: Callable[[str], str]) -> str:
         """What is chosen, of the values of its parameters; empty for nothing."""
-        raise NotImplementedError
+        begin, end = (asked.moment_of(value(name)) for name in self.bounds)
+        words = [f"from {formats.minute(begin)}" if begin else "", f"before {formats.minute(end)}" if end else ""]
+        return " ".join(filter(None, words))
 
 
-class EndedFilter(ShownWhenUsed):
-    """By a slice of time in which tasks ended, as the bars of charts lead to."""
+class CreatedFilter(TimeFilter):
+    """By a time in which tasks were made."""
+
+    title = "created"
+    parameters = ("created", *asked.SLICE)
+    bounds = asked.SLICE
+    presets: Mapping[str, str] = {value: label for value, (label, _age) in asked.AGES.items()}
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """The age, and the ends."""
+        return ", ".join(filter(None, [self.presets.get(value("created"), ""), super().words(value)]))
+
+
+class EndedFilter(TimeFilter):
+    """By a time in which tasks ended, as the bars of charts lead to."""
 
     title = "ended"
-    parameters = ("ended",)
+    parameters = ("ended", *asked.ENDED)
+    bounds = asked.ENDED
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
         """The same, unless it names no slice at all."""
@@ -192,23 +235,27 @@ class EndedFilter(ShownWhenUsed):
             raise IncorrectLookupParameters
         return queryset
 
+    def ends(self) -> tuple[str, str]:
+        """Those of the slice, if there is one."""
+        chosen = asked.slice_of(str(self.used_parameters.get("ended", "")))
+        return (written(chosen[0]), written(chosen[1])) if chosen else super().ends()
+
     def words(self, value: Callable[[str], str]) -> str:
         """Both ends."""
         chosen = asked.slice_of(value("ended"))
-        return "{:%b %d, %H:%M} to {:%b %d, %H:%M} UTC".format(*chosen) if chosen else ""
+        if chosen is None:
+            return super().words(value)
+        return f"{formats.minute(chosen[0])} to {formats.minute(chosen[1])}"
 
 
-class SliceFilter(ShownWhenUsed):
-    """By a slice of time in which tasks were made."""
+def others_of(changelist: ChangeList, *names: str) -> list[tuple[str, str]]:
+    """The rest of the address, which a form keeps as hidden fields."""
+    return [(name, text) for name, text in changelist.params.items() if name not in {*names, "p", "id__lt"}]
 
-    title = "time"
-    parameters = asked.SLICE
 
-    def words(self, value: Callable[[str], str]) -> str:
-        """The ends that it has."""
-        begin, end = (asked.moment_of(value(name)) for name in self.parameters)
-        words = [f"from {formats.exact(begin)}" if begin else "", f"before {formats.exact(end)}" if end else ""]
-        return " ".join(filter(None, words))
+def written(moment: datetime | None) -> str:
+    """A moment as an input takes it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M}" if moment else ""
 
 
 def written_slice(start: datetime, end: datetime) -> str:

@@ -73,12 +73,17 @@ def exact(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
+def minute(moment: datetime) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{moment.astimezone(UTC):%b %d, %H:%M} UTC"
+
+
 def waits(seconds: Sequence[float]) -> str:
     """A retry policy in words."""
     if not seconds:
         return "no retries"
     lengths = ", ".join(wait_length(wait) for wait in seconds)
-    return f"1 retry, after {lengths}" if len(seconds) == 1 else f"{len(seconds)} retries, after {lengths}"
+    return f"up to 1 retry ({lengths})" if len(seconds) == 1 else f"up to {len(seconds)} retries ({lengths})"
 
 
 def wait_length(seconds: float) -> str:

@@ -44,7 +44,7 @@ class Pauses:
         reason = (given or "").replace("\0", "").strip()
         if not reason:
             return self.ask(request, object_id, was_asked=given is not None)
-        sentence = "The pipeline is paused. Tasks that run stop after the step that they are in."
+        sentence = "is paused. Running tasks stop after their current step."
         return self.do(request, object_id, sentence, reason=reason)
 
     def ask(self, request: HttpRequest, object_id: str, *, was_asked: bool) -> HttpResponse:
@@ -62,7 +62,7 @@ class Pauses:
 
     def resume_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Let it go on."""
-        return self.do(request, object_id, "The pipeline goes on.", reason=None)
+        return self.do(request, object_id, "is running again.", reason=None)
 
     def do(self, request: HttpRequest, object_id: str, sentence: str, *, reason: str | None) -> HttpResponse:
         """Do one of them, write down who did it, and show the pipeline, or the list if that was in view."""
@@ -81,7 +81,7 @@ class Pauses:
         except TaskqueueError as error:
             self.message_user(request, error.detail, messages.ERROR)
             return HttpResponseRedirect(back)
-        self.message_user(request, f"{name}: {sentence}" if back == LIST() else sentence, messages.SUCCESS)
+        self.message_user(request, f"Pipeline {name} {sentence}", messages.SUCCESS)
         return HttpResponseRedirect(back)
 
 

@@ -6,38 +6,56 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import InvalidPage, Paginator
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats
+from taskqueue.admin import formats, pipeline_filters
 from taskqueue.admin.budgets import budget_of
 from taskqueue.admin.pipeline_figures import capped, figures_of
 from taskqueue.engine.rights import Deed, Rights
 from taskqueue.models import Gate, Pipeline, RateUse
 
 PAUSE, RUN = "taskqueue.pause_pipeline", "taskqueue.add_task"
+SORTED_MOST = 1000
+"""So many pipelines are listed. Their figures are read before they are put in order."""
 
 
 class PipelineChangeList(ChangeList):
     """A page of pipelines, each with its figures and with what its user may do."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page, then the figures and the budgets of all its rows: four more queries."""
-        super().get_results(request)
-        rows: list[Any] = list(self.result_list)
-        found = figures_of(row.pk for row in rows)
+        """Read all of them with their figures, put them in order, and read the limits of those on the page."""
+        pipelines: list[Any] = list(self.queryset[:SORTED_MOST])
+        found = figures_of(row.pk for row in pipelines)
+        for row in pipelines:
+            row.figures = found[row.pk]
+        chosen = pipeline_filters.chosen(pipelines, self.params)
+        self.paginator = Paginator(chosen, self.list_per_page)
+        self.result_count = self.paginator.count
+        self.show_full_result_count = self.can_show_all = False
+        self.full_result_count, self.show_admin_actions = None, True
+        self.multi_page = self.result_count > self.list_per_page
+        try:
+            self.result_list = list(self.paginator.page(self.page_num if self.multi_page else 1).object_list)
+        except InvalidPage as error:
+            raise IncorrectLookupParameters from error
+        self.add_limits(request, self.result_list)
+
+    def add_limits(self, request: HttpRequest, rows: list[Any]) -> None:
+        """What is left of each throttle, and what the user may do: one more query."""
         rates = {gate.rate_id for row in rows if (gate := gate_of(row)) and gate.rate_id and not gate.rate_is_keyed}
         uses = {use.rate_id: use for use in RateUse.objects.filter(rate__in=rates, key="")}
         may_pause, closed = request.user.has_perm(PAUSE), Rights(request.user).closed_to(Deed.RUN)
         for row in rows:
-            row.figures, row.may_pause, row.is_closed = found[row.pk], may_pause, row.pk in closed
+            row.may_pause, row.is_closed = may_pause, row.pk in closed
             gate = gate_of(row)
             row.use = uses.get(gate.rate_id or "") if gate is not None else None
-        self.result_list = rows
 
 
 class PipelineColumns:
@@ -52,31 +70,21 @@ class PipelineColumns:
             formats.first_line(pipeline.description),
         )
 
-    @admin.display(description="Accepting")
+    @admin.display(description="State")
     def shown_accepting(self, pipeline: Any) -> SafeString:
-        """The switch, and who has turned it off, and why."""
+        """The switch; under it who paused the pipeline, and why."""
         return format_html(
             '{}<span class="tq-under">{}</span>',
             switch_of(pipeline, may_pause=pipeline.may_pause, back="list"),
             pause_of(pipeline),
         )
 
-    @admin.display(description="Tasks at a time")
-    def shown_concurrency(self, pipeline: Any) -> SafeString | str:
-        """How many hold a place, of how many."""
-        return places_of(pipeline, pipeline.figures.load.held)
+    @admin.display(description="Limits")
+    def shown_limits(self, pipeline: Any) -> SafeString:
+        """How many run, of how many; what is left of the throttle if it has one."""
+        return format_html("{}{}", places_of(pipeline, pipeline.figures.load.held), throttle_of(pipeline))
 
-    @admin.display(description="Start rate")
-    def shown_throttle(self, pipeline: Any) -> SafeString | str:
-        """What is left of the rate of its starts."""
-        gate = gate_of(pipeline)
-        if gate is None or gate.rate is None:
-            return format_html('<span class="tq-quiet">{}</span>', "no limit")
-        if gate.rate_is_keyed:
-            return format_html('<a href="{}">for each {}</a>', address_of_uses(gate.rate_id or ""), gate.rate.key)
-        return budget_of(gate.rate, pipeline.use, pipeline.seen_at).shown
-
-    @admin.display(description="Queued")
+    @admin.display(description="In queue")
     def shown_queued(self, pipeline: Any) -> SafeString:
         """How many wait for a worker."""
         number = pipeline.figures.load.queued
@@ -116,19 +124,19 @@ class PipelineColumns:
 
 
 def switch_of(pipeline: Pipeline, *, may_pause: bool, back: str = "") -> SafeString:
-    """Whether it accepts tasks, as a switch: it sends the form around it to where the pipeline is paused or resumed."""
-    accepts = pipeline.paused_at is None
-    verb = "pause" if accepts else "resume"
+    """Whether its tasks start, as a switch: it sends the form around it to where the pipeline is paused or resumed."""
+    runs = pipeline.paused_at is None
+    verb = "pause" if runs else "resume"
     address = reverse(f"admin:taskqueue_pipeline_{verb}", args=[quote(pipeline.pk)]) + (f"?back={back}" if back else "")
     return format_html(
         '<button type="submit" role="switch" aria-checked="{}" class="tq-switch" formaction="{}" formmethod="post"'
-        ' aria-label="{} accepts tasks" title="{}"{}><span>{}</span></button>',
-        "true" if accepts else "false",
+        ' aria-label="{} is running" title="{}"{}><span>{}</span></button>',
+        "true" if runs else "false",
         address,
         pipeline.name,
         "" if may_pause else "You may not pause pipelines.",
         "" if may_pause else SafeString(" disabled"),
-        "On" if accepts else "Paused",
+        "Running" if runs else "Paused",
     )
 
 
@@ -144,9 +152,9 @@ def places_of(pipeline: Pipeline, held: int) -> SafeString:
     gate = gate_of(pipeline)
     most = None if gate is None else gate.tasks or gate.declared_tasks
     by_key = None if gate is None else gate.tasks_per_key or gate.declared_tasks_per_key
-    each = format_html('<span class="tq-under">{} for each {}</span>', by_key, gate.key) if gate and by_key else ""
+    each = format_html('<span class="tq-under">{} per {}</span>', by_key, gate.key) if gate and by_key else ""
     if most is None:
-        return format_html('<span class="tq-quiet">{}, no limit</span>{}', capped(held), each)
+        return format_html('<span class="tq-quiet">{} running, unlimited</span>{}', capped(held), each)
     return format_html(
         '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="Places taken"></progress>'
         " {} of {}</span>{}",
@@ -157,6 +165,17 @@ def places_of(pipeline: Pipeline, held: int) -> SafeString:
         f"{most:,}",
         each,
     )
+
+
+def throttle_of(pipeline: Any) -> SafeString | str:
+    """What is left of the rate of its starts; nothing when they have none."""
+    gate = gate_of(pipeline)
+    if gate is None or gate.rate is None:
+        return ""
+    if gate.rate_is_keyed:
+        address = address_of_uses(gate.rate_id or "")
+        return format_html('<a class="tq-under tq-alone" href="{}">throttle per {}</a>', address, gate.rate.key)
+    return format_html('<div class="tq-throttle">{}</div>', budget_of(gate.rate, pipeline.use, pipeline.seen_at).shown)
 
 
 def gate_of(pipeline: Pipeline) -> Gate | None:

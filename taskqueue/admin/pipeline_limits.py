@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
@@ -24,6 +24,12 @@ class PlacesForm(GateForm):
     """How many tasks and steps at a time."""
 
     prefix = "places"
+    helps: ClassVar[dict[str, str]] = {
+        "tasks": "Tasks that have started and not ended. Empty: the limit in code.",
+        "tasks_per_key": "The same, for each value of the key.",
+        "steps": "Steps that execute right now. Empty: the limit in code.",
+        "steps_per_key": "The same, for each value of the key.",
+    }
 
     class Meta:
         model = Gate
@@ -33,7 +39,8 @@ class PlacesForm(GateForm):
         super().__init__(*args, **kwargs)
         for name, declared in limits.GATE_FIELDS.items():
             most = getattr(self.instance, declared)
-            self.fields[name].widget.attrs["placeholder"] = "no limit" if most is None else f"{most:,}"
+            self.fields[name].help_text = self.helps[name]
+            self.fields[name].widget.attrs["placeholder"] = "unlimited" if most is None else f"{most:,}"
 
 
 class StartsForm(RateForm):

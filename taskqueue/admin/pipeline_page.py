@@ -98,22 +98,22 @@ class PipelinePage:
         found = self.figures
         name = self.pipeline.name
         return [
-            Fact("Tasks at a time", places_of(self.pipeline, found.load.held)),
-            Fact("Start rate", self.starts),
-            Fact("Queued", link(tasks_of(name, status="queued"), capped(found.load.queued))),
+            Fact("Concurrency", places_of(self.pipeline, found.load.held)),
+            Fact("Throttle", self.starts),
+            Fact("In queue", link(tasks_of(name, status="queued"), capped(found.load.queued))),
             Fact("Last 24 hours", link(tasks_of(name, ended=found.slice), found.words)),
             Fact("Succeeded", found.share or formats.NOTHING),
             Fact("p50 / p95", found.lengths),
-            Fact("All of them", link(tasks_of(name), "See its tasks")),
+            Fact("Tasks", link(tasks_of(name), "All tasks")),
         ]
 
     @property
     def starts(self) -> SafeString | str:
         """What is left of the rate of its starts."""
         if self.gate is None or self.gate.rate is None:
-            return "no limit"
+            return "none"
         if self.budget is None:
-            return link(address_of_uses(self.gate.rate.pk), f"for each {self.gate.rate.key}")
+            return link(address_of_uses(self.gate.rate.pk), f"per {self.gate.rate.key}")
         return self.budget.shown
 
     @property
@@ -123,7 +123,7 @@ class PipelinePage:
         if gate is None:
             return {}
         return {
-            name: "no limit" if most is None else f"{most:,}"
+            name: "unlimited" if most is None else f"{most:,}"
             for name, most in (
                 ("tasks", gate.declared_tasks),
                 ("tasks_per_key", gate.declared_tasks_per_key),

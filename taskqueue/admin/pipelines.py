@@ -19,6 +19,7 @@ from taskqueue.admin.limits import rate_in_words
 from taskqueue.admin.pages import framed
 from taskqueue.admin.pauses import Pauses
 from taskqueue.admin.pipeline_columns import PAUSE, RUN, PipelineChangeList, PipelineColumns, pause_of, switch_of
+from taskqueue.admin.pipeline_filters import GroupFilter, OrderFilter, ShownFilter
 from taskqueue.admin.pipeline_limits import CHANGE_GATE, CHANGE_RATE, PipelineLimits, PlacesForm, StartsForm
 from taskqueue.admin.pipeline_page import PipelinePage, page_of
 from taskqueue.admin.readonly import ReadOnlyAdmin
@@ -32,14 +33,14 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
     """Pipelines by name."""
 
     list_display = (
-        "shown_name", "shown_accepting", "shown_concurrency", "shown_throttle", "shown_queued", "shown_day",
-        "shown_lengths", "shown_deeds",
+        "shown_name", "shown_accepting", "shown_limits", "shown_queued", "shown_day", "shown_lengths", "shown_deeds",
     )  # fmt: skip
     list_display_links = ("shown_name",)
     ordering = ("name",)
     list_per_page = 50
-    search_fields = ("name__startswith",)
-    search_help_text = "Finds names that begin with what you type."
+    list_filter = (GroupFilter, ShownFilter, OrderFilter)
+    search_fields = ("name__icontains",)
+    search_help_text = "Search by any part of the name."
 
     def get_list_display(self, request: HttpRequest) -> Any:
         """The columns; the button only for those who may submit."""
@@ -95,7 +96,7 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
         "pause": pause_of(pipeline),
         "may_pause": may_pause,
         "may_run": Rights(user).may(Deed.RUN, pipeline.name),
-        "graph": step_graph.drawn(page.nodes),
+        "stages": step_graph.stages_of(page.nodes),
         "rate_says": says_of(page.gate.rate) if page.gate is not None and page.gate.rate is not None else "",
         "retry": formats.waits(pipeline.retry),
         "documents": [

@@ -13,18 +13,18 @@ from taskqueue import codec
 from taskqueue.masks import MASK
 from taskqueue.models import Pipeline
 
-PLACEHOLDER = "Beginning of an id or key, or error: pipeline: worker: label: payload.a.b:"
+PLACEHOLDER = "ID or key, or error: pipeline: step: label: payload.field:"
 HELP = (
-    "Finds ids and keys that begin with what you type (capital and small letters differ in keys), and "
-    "error:Type, pipeline:name, worker:host, label:name=value, payload.field.field:value. "
-    'Quotes keep words together: error:"Bad Gateway".'
+    "Search by ID or key prefix (case-sensitive), or use key:part, error:Type, pipeline:name, step:name, worker:host, "
+    'label:name=value, payload.field.field:value. Quotes keep words together: error:"Bad Gateway".'
 )
-QUALIFIERS = ("error", "pipeline", "worker", "label", "payload")
+QUALIFIERS = ("error", "pipeline", "step", "key", "worker", "label", "payload")
+PLAIN = {"error": "error", "step": "step", "key": "key_part", "worker": "worker"}
+"""Those whose value is taken as it is, with the field of the search that takes it."""
 ELSEWHERE = {
     "status": "Choose a status in the tabs above the list.",
     "created": "Choose a time in the filters or in the bars.",
-    "key": "Type the beginning of the key itself, without a qualifier.",
-    "id": "Type the beginning of the id itself, without a qualifier.",
+    "id": "Type the beginning of the ID itself, without a qualifier.",
 }
 WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 QUALIFIED = re.compile(r"([A-Za-z_]+)((?:\.[^:\s\"]*)?):(.*)", re.DOTALL)
@@ -46,6 +46,8 @@ class Search:
     begins: str = ""
     error: str = ""
     pipeline: str = ""
+    step: str = ""
+    key_part: str = ""
     worker: str = ""
     labels: list[tuple[str, str]] = field(default_factory=list)
     payload: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
@@ -119,10 +121,8 @@ def take(search: Search, name: str, path: str, value: str, *, is_quoted: bool) -
             search.labels.append(label_of(value))
         case "pipeline":
             search.pipeline = pipeline_of(value)
-        case "error":
-            search.error = value
         case _:
-            search.worker = value
+            setattr(search, PLAIN[name], value)
 
 
 def path_of(path: str) -> str:

@@ -105,7 +105,7 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
             raise PermissionDenied
         schedule = Schedule.objects.filter(pk=named(object_id)).first()
         if schedule is None:
-            self.message_user(request, f"No clock starts {unquote(object_id)}.", messages.WARNING)
+            self.message_user(request, f"Pipeline {unquote(object_id)} has no schedule.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))
         if not Rights(request.user).may(Deed.RUN, schedule.pipeline_id):
             raise PermissionDenied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,7 @@ from django.utils.functional import cached_property
 from taskqueue.admin import columns, pagination, searches, strip, tabs
 from taskqueue.admin.asked import Asked, asked_of
 from taskqueue.admin.pagination import CappedPaginator
+from taskqueue.admin.suggestions import Suggestion, suggestions_for, unknown_qualifiers
 from taskqueue.engine import selections
 from taskqueue.engine.rights import Rights
 from taskqueue.engine.selections import Selection
@@ -68,12 +70,16 @@ class TaskChangeList(ChangeList):
     """
 
     asked: Asked
+    rights: Rights
+    suggestions: Sequence[Suggestion] = ()
+    """What a search that found nothing may have meant."""
     older_query = ""
     deeper_query = ""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """What is asked for."""
-        self.asked = asked_of(request.GET, Rights(request.user))
+        self.rights = Rights(request.user)
+        self.asked = asked_of(request.GET, self.rights)
         tasks = super().get_queryset(request, exclude_parameters)
         if self.asked.fault:
             return tasks.none()
@@ -90,6 +96,8 @@ class TaskChangeList(ChangeList):
         self.can_show_all = False
         self.multi_page = self.result_count > self.list_per_page
         self.result_list = self.rows()
+        if self.query and not self.result_count and not self.asked.fault:
+            self.suggestions = suggestions_for(self.query, self.rights)
         self.say_more(floor)
 
     def rows(self) -> list[Task]:
@@ -124,6 +132,28 @@ class TaskChangeList(ChangeList):
     def strip(self) -> strip.Strip:
         """The bars of the last day."""
         return strip.strip_of(selections.database_now(), self.get_query_string)
+
+    @property
+    def unknown(self) -> str:
+        """What was written like a qualifier and is none."""
+        return ", ".join(f"{name}:" for name in unknown_qualifiers(self.query))
+
+    @property
+    def qualifiers(self) -> str:
+        """Those that there are."""
+        return ", ".join(f"{name}:" for name in searches.QUALIFIERS)
+
+    def searches(self) -> list[str]:
+        """What the search box offers while somebody types: the qualifiers, and the values that the filters know."""
+        known = {
+            spec.title: [value for value, _label in getattr(spec, "lookup_choices", [])] for spec in self.filter_specs
+        }
+        return [
+            *(f"{name}:" for name in searches.QUALIFIERS if name != "payload"),
+            "payload.",
+            *(f"error:{name}" for name in known.get("error type", [])),
+            *(f"pipeline:{name}" for name in known.get("pipeline", [])),
+        ]
 
     @property
     def placeholder(self) -> str:

@@ -114,7 +114,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         """Where it runs."""
         return f"{worker.host}:{worker.pid}"
 
-    @admin.display(description="Processes of its command")
+    @admin.display(description="Pool")
     def shown_command(self, worker: Any) -> SafeString | str:
         """How many processes its command has, and how many of them are at work."""
         if worker.ended_at is not None:
@@ -140,7 +140,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         """When it was last heard of."""
         return markup.moment(worker.beat_at, worker.seen_at)
 
-    @admin.display(description="Does now")
+    @admin.display(description="Current step")
     def shown_doing(self, worker: Worker) -> SafeString | str:
         """The step and the task in its hands."""
         if worker.task_id is None or worker.ended_at is not None:

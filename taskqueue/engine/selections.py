@@ -20,8 +20,8 @@ from django.db.models.functions import Now
 
 from taskqueue.engine import statements
 from taskqueue.ids import earliest_at, latest_at
-from taskqueue.models import Attempt, Pipeline, Task, Worker
-from taskqueue.states import TaskStatus
+from taskqueue.models import Attempt, Pipeline, Step, Task, Worker
+from taskqueue.states import StepStatus, TaskStatus
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -56,6 +56,8 @@ class Selection:
         error: with a failed try, or a failure, of this type.
         errors: the same, of types that begin with this.
         has_failed_try: with a failed try, or without any.
+        step: whose step of this name failed, or is not over.
+        key_part: whose key contains each of these words, capital or small.
         worker: last held by a worker on this host, or by the worker of this number.
         payload: paths into the payload, each with the values that it may have there.
         closed: not of these pipelines, into whose payloads whoever asks may not look.
@@ -74,6 +76,8 @@ class Selection:
     error: str = ""
     errors: str = ""
     has_failed_try: bool | None = None
+    step: str = ""
+    key_part: str = ""
     worker: str = ""
     payload: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     closed: tuple[str, ...] = ()
@@ -86,7 +90,9 @@ class Selection:
     @property
     def is_searched(self) -> bool:
         """Whether it asks for something that no index answers."""
-        asked = (self.pipelines, self.labels, self.error, self.errors, self.worker, self.payload)
+        asked = (
+            self.pipelines, self.labels, self.error, self.errors, self.step, self.key_part, self.worker, self.payload,
+        )  # fmt: skip
         return any(asked) or self.has_failed_try is not None
 
     def frozen(self, now: datetime) -> Selection:
@@ -157,9 +163,11 @@ class Selection:
             condition &= Q(error__type__istartswith=self.errors) | failed_try(error_type__istartswith=self.errors)
         if self.has_failed_try is not None:
             condition &= failed_try() if self.has_failed_try else ~failed_try()
+        if self.step:
+            condition &= stopped_in(self.step)
         if self.worker:
             condition &= held_by(self.worker)
-        return condition & self.in_payloads()
+        return condition & with_words(self.key_part) & self.in_payloads()
 
     def in_payloads(self) -> Q:
         """What it asks of payloads, and of which pipelines that may not be asked."""
@@ -221,6 +229,20 @@ def ended_in(begin: datetime, end: datetime) -> Q:
 def failed_try(**condition: Any) -> Q:
     """With a failed try like that."""
     return Q(Exists(Attempt.objects.filter(task=OuterRef("pk"), **condition)))
+
+
+def stopped_in(step: str) -> Q:
+    """Whose step of this name failed, or is not over."""
+    unfinished = Step.objects.filter(task=OuterRef("pk"), name=step).exclude(status=StepStatus.SUCCEEDED)
+    return Q(error__step=step) | Q(Exists(unfinished))
+
+
+def with_words(text: str) -> Q:
+    """Whose key contains each of these words, capital or small."""
+    condition = Q()
+    for word in text.split():
+        condition &= Q(key__icontains=word)
+    return condition
 
 
 def held_by(worker: str) -> Q:

@@ -74,10 +74,10 @@ def test_the_exact_moment_is_in_utc_whatever_zone_it_comes_in():
     ("seconds", "said"),
     [
         ([], "no retries"),
-        ([1.5], "1 retry, after 1.5s"),
-        ([1, 2, 4, 8], "4 retries, after 1s, 2s, 4s, 8s"),
-        ([300, 1_800, 7_200, 21_600, 55_500], "5 retries, after 5m, 30m, 2h, 6h, 15h 25m"),
-        ([90_061], "1 retry, after 1d 1h 1m 1s"),
+        ([1.5], "up to 1 retry (1.5s)"),
+        ([1, 2, 4, 8], "up to 4 retries (1s, 2s, 4s, 8s)"),
+        ([300, 1_800, 7_200, 21_600, 55_500], "up to 5 retries (5m, 30m, 2h, 6h, 15h 25m)"),
+        ([90_061], "up to 1 retry (1d 1h 1m 1s)"),
     ],
 )
 def test_a_retry_policy_is_told_in_words(seconds, said):

@@ -63,7 +63,7 @@ def test_qualifiers_stand_beside_the_beginning_of_a_key():
         ("errors:Timeout", "There is no qualifier errors:. Did you mean error:?"),
         ("pipelin:demo", "Did you mean pipeline:?"),
         ("status:failed", "There is no qualifier status:. Choose a status in the tabs above the list."),
-        ("key:a", "Type the beginning of the key itself, without a qualifier."),
+        ("id:a", "Type the beginning of the ID itself, without a qualifier."),
         ("error:", "error: needs a value right after the colon."),
         ("error.a:b", "error: takes no path. Only payload has one"),
         ("payload:5", "payload needs the names of its fields"),
@@ -126,7 +126,7 @@ def test_a_search_stays_within_the_filters(viewer, failed, retrying):
 
 
 def test_the_rule_stands_in_the_box(viewer, queued):
-    assert 'placeholder="Beginning of an id or key, or error: pipeline: worker: label: payload.a.b:"' in (
+    assert 'placeholder="ID or key, or error: pipeline: step: label: payload.field:"' in (
         viewer.get(LIST).content.decode()
     )
 

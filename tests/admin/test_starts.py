@@ -122,7 +122,7 @@ def test_only_who_may_submit_tasks_runs_a_schedule(viewer, runner, nightly, pipe
     assert viewer.post(f"{SCHEDULES}adm_2Fnightly/run/").status_code == 403
     assert "Run now" not in text_of(viewer.get(SCHEDULES))
     assert "Run now" in text_of(runner.get(SCHEDULES))
-    assert messages_of(runner.post(f"{SCHEDULES}none/run/", follow=True)) == ["No clock starts none."]
+    assert messages_of(runner.post(f"{SCHEDULES}none/run/", follow=True)) == ["Pipeline none has no schedule."]
     gone = runner.post(f"{SCHEDULES}gone_2Faway/run/", follow=True)
     assert messages_of(gone)[0].startswith("No task was made: No pipeline is called 'gone/away'.")
     assert not Task.objects.exists()
@@ -130,6 +130,6 @@ def test_only_who_may_submit_tasks_runs_a_schedule(viewer, runner, nightly, pipe
 
 def test_empty_lists_say_what_to_do(viewer):
     Schedule.objects.all().delete()
-    assert "No clock starts a pipeline." in text_of(viewer.get(SCHEDULES))
+    assert "No pipeline has a schedule." in text_of(viewer.get(SCHEDULES))
     assert "No request has been skipped: each one made a task." in text_of(viewer.get(SKIPS))
     assert "No skipped request matches." in text_of(viewer.get(SKIPS, {"kind": "misfire"}))

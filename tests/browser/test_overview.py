@@ -58,7 +58,7 @@ def test_points_at_a_bar_and_sees_the_tasks_of_its_time(operator: Page, morning)
     bar.click()
 
     expect(operator.locator("#result_list tbody tr")).to_have_count(3)
-    expect(operator.locator("#changelist-filter")).to_contain_text("UTC")
+    expect(operator.locator(".tq-filter.tq-active")).to_contain_text("UTC")
 
 
 def test_does_the_same_by_keyboard(operator: Page, morning):

@@ -60,7 +60,7 @@ def test_a_pipelines_page_goes_on_beside_a_limit_that_is_being_typed(keeper: Pag
 
     demo_task.enqueue(DemoRequest(label="new", delay_seconds=0))
 
-    expect(keeper.locator(".tq-facts").first).to_contain_text("Queued 1", use_inner_text=True)
+    expect(keeper.locator(".tq-facts").first).to_contain_text("In queue 1", use_inner_text=True)
     expect(limit).to_have_value("7")
     expect(keeper.get_by_role("switch")).to_be_focused()
 
@@ -68,7 +68,7 @@ def test_a_pipelines_page_goes_on_beside_a_limit_that_is_being_typed(keeper: Pag
 def test_pauses_a_pipeline_sees_why_its_tasks_wait_and_resumes_it(keeper: Page):
     task = demo_task.enqueue(DemoRequest(label="waits", delay_seconds=0))
     keeper.goto(PIPELINES)
-    switch = keeper.get_by_role("switch", name="demo/task accepts tasks")
+    switch = keeper.get_by_role("switch", name="demo/task is running")
     expect(switch).to_be_checked()
     switch.click()
     keeper.get_by_label("Reason").fill("they migrate the database")
@@ -83,7 +83,7 @@ def test_pauses_a_pipeline_sees_why_its_tasks_wait_and_resumes_it(keeper: Page):
 
     keeper.goto(f"{PIPELINES}demo_2Ftask/change/")
     keeper.get_by_role("switch").click()
-    expect(keeper.locator(".messagelist")).to_contain_text("The pipeline goes on.")
+    expect(keeper.locator(".messagelist")).to_contain_text("Pipeline demo/task is running again.")
     expect(keeper.locator(".tq-history").last).to_contain_text("Paused: they migrate the database")
     work()
     assert Task.objects.get().status == "succeeded"
@@ -97,12 +97,12 @@ def test_a_switch_that_is_turned_shifts_no_column(keeper: Page):
     keeper.set_viewport_size({"width": 1440, "height": 900})
     keeper.goto(PIPELINES)
     before = columns()
-    keeper.get_by_role("switch", name="demo/task accepts tasks").click()
+    keeper.get_by_role("switch", name="demo/task is running").click()
     keeper.get_by_label("Reason").fill(
         "a reason that is so long that it would widen any column that gave way to it " * 2
     )
     keeper.get_by_role("button", name="Pause").click()
-    expect(keeper.get_by_role("switch", name="demo/task accepts tasks")).not_to_be_checked()
+    expect(keeper.get_by_role("switch", name="demo/task is running")).not_to_be_checked()
 
     assert columns() == before
 

@@ -68,7 +68,15 @@ from taskqueue.engine.statements.families import (
     UNTOLD,
 )
 from taskqueue.engine.statements.gates import ADMIT, LOCK_GATE, WALK_ON
-from taskqueue.engine.statements.listing import BOUND_READS, ERROR_TYPES, MOMENT, NEXT_OPERATION, STATUS_COUNTS
+from taskqueue.engine.statements.listing import (
+    BOUND_READS,
+    ERROR_TYPES,
+    LABELS_WITH,
+    MOMENT,
+    NEXT_OPERATION,
+    PATHS_WITH,
+    STATUS_COUNTS,
+)
 from taskqueue.engine.statements.pausing import CLOSE_OVERDUE, HOLD, RECORD_PAUSE, SET_WAITING, WAKE, WAKE_ALL
 from taskqueue.engine.statements.pruning import (
     ADD_PRUNINGS,
@@ -172,6 +180,7 @@ __all__ = [
     "HOLDERS",
     "HOLD_BACK",
     "HOLD_RATE",
+    "LABELS_WITH",
     "LOADS",
     "LOAD_INPUTS",
     "LOAD_JOURNAL",
@@ -202,6 +211,7 @@ __all__ = [
     "OPEN_FIELDS",
     "OVERDUE",
     "PASS",
+    "PATHS_WITH",
     "PATIENCE",
     "PROMISE",
     "PROMISE_ALL",

@@ -46,6 +46,36 @@ WITH RECURSIVE types(name, number) AS (
 SELECT name FROM types
 """
 
+# Where the newest tasks have a word: as name or value of a label, or at a path into their payloads, two names deep.
+# Payloads that are large are passed over before they are read, and those of pipelines that are closed to the reader.
+LABELS_WITH: Final = """
+SELECT DISTINCT label.key, label.value
+FROM (SELECT labels FROM taskqueue_task WHERE branch = '' ORDER BY id DESC LIMIT %(newest)s::int) AS task
+CROSS JOIN LATERAL jsonb_each_text(task.labels) AS label
+WHERE lower(label.value) = lower(%(word)s) OR lower(label.key) = lower(%(word)s)
+ORDER BY label.key, label.value LIMIT %(limit)s::int
+"""
+PATHS_WITH: Final = """
+SELECT DISTINCT found.path
+FROM (
+    SELECT payload, pg_column_size(payload) AS size, pipeline_id FROM taskqueue_task WHERE branch = ''
+    ORDER BY id DESC LIMIT %(newest)s::int
+) AS task
+CROSS JOIN LATERAL (
+    SELECT upper.key, upper.value
+    FROM jsonb_each(CASE jsonb_typeof(task.payload) WHEN 'object' THEN task.payload ELSE '{}'::jsonb END) AS upper
+) AS upper
+CROSS JOIN LATERAL (
+    SELECT upper.key AS path WHERE upper.value #>> '{}' = %(word)s
+    UNION ALL
+    SELECT upper.key || '.' || lower.key
+    FROM jsonb_each_text(CASE jsonb_typeof(upper.value) WHEN 'object' THEN upper.value ELSE '{}'::jsonb END) AS lower
+    WHERE lower.value = %(word)s
+) AS found
+WHERE task.size < 8192 AND NOT task.pipeline_id = ANY (%(closed)s::text[]) AND found.path !~ '[\\s":]'
+ORDER BY found.path LIMIT %(limit)s::int
+"""
+
 # Together with what a batch does, in its transaction: a second one finds the row locked, and passes over it.
 NEXT_OPERATION: Final = """
 SELECT id FROM taskqueue_operation

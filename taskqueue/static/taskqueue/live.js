@@ -196,6 +196,14 @@
     });
   }
 
+  /* A menu of the filters closes when something else is clicked, and by Escape. */
+  const closeMenus = (but = null) => all(".tq-filter details[open]").forEach((menu) => { if (menu !== but) menu.open = false; });
+  document.addEventListener("click", (event) => closeMenus(event.target.closest(".tq-filter details")));
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && one(".tq-filter details[open]");
+    if (menu) { closeMenus(); one("summary", menu).focus(); }
+  });
+
   /* #step-2 opens and shows what it names. */
   function openTarget() {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
