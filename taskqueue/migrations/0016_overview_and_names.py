@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("taskqueue", "0014_deferred_starts"),
+        ("taskqueue", "0015_end_watch"),
     ]
 
     operations = [

@@ -19,7 +19,7 @@ VERBS = ["retry", "cancel", "rerun", "run-now"]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("taskqueue", "0014_deferred_starts")]
+    dependencies = [("taskqueue", "0016_overview_and_names")]
 
     operations = [
         migrations.AddField(
