@@ -32,7 +32,7 @@ class OverviewAdmin(ReadOnlyAdmin[Overview]):
         return overview.is_for(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """The same."""
+        """As for the page."""
         return self.has_view_permission(request)
 
     def overview_view(self, request: HttpRequest) -> HttpResponse:

@@ -53,7 +53,7 @@ def test_every_page_of_the_admin_is_shown(admin_client, tasks):
         for model in ours:
             place = f"admin:taskqueue_{model._meta.model_name}"
             pages.append(reverse(f"{place}_changelist"))
-            if row := model._default_manager.first():
+            if not model._meta.proxy and (row := model._default_manager.first()):
                 pages.append(reverse(f"{place}_change", args=[row.pk]))
         shown = {page: admin_client.get(page).status_code for page in pages}
 
