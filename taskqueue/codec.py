@@ -383,10 +383,11 @@ def schema_for(function: Callable[..., Any], make: Callable[[], dict[str, Any]])
 
 
 def unfit(function: Callable[..., Any], error: PydanticUserError) -> DefinitionError:
-    """The error for an annotation that cannot be stored as JSON."""
+    """The error for an annotation that cannot be stored as JSON, without pydantic's advice on configuring a model."""
+    what = error.message.splitlines()[0].partition(". Set ")[0].rpartition("schema for ")[2].rstrip(".")
     return DefinitionError(
-        f"{function.__qualname__} has an annotation that cannot be stored as JSON: {error.message.splitlines()[0]}",
-        hint="Use plain types, dataclasses or pydantic models; of a Django model pass the primary key.",
+        f"{function.__qualname__} has an annotation that cannot be stored as JSON: {what}.",
+        hint="Use plain types, lists, dataclasses or pydantic models; of a Django model pass the primary key.",
     )
 
 

@@ -66,10 +66,12 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
         """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
         return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Row], *args: Any) -> HttpResponse | None:
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Row], *args: Any, **kwargs: Any
+    ) -> HttpResponse | None:
         """Do what was chosen. What stands for a row in the form may be no key at all."""
         try:
-            return super().response_action(request, queryset, *args)
+            return super().response_action(request, queryset, *args, **kwargs)
         except ValidationError:
             self.message_user(request, "There are no such rows; nothing was done.", messages.WARNING)
             return HttpResponseRedirect(request.get_full_path())

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from functools import cache
 from hashlib import sha256
+from tokenize import TokenError
 from typing import Any
 
 from taskqueue.definitions.pipelines import PipelineDefinition
@@ -34,7 +35,7 @@ def code_of(function: Callable[..., Any]) -> str:
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
+    except (OSError, TypeError, SyntaxError, TokenError):  # the last from Python 3.12 on, for what is no Python
         code = function.__code__
         return repr((code.co_code, code.co_names, [const for const in code.co_consts if isinstance(const, str | int)]))
     return written(strip(tree))

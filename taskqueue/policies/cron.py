@@ -20,6 +20,16 @@ FIELDS = {
     "month": "1-12 or JAN-DEC",
     "day of the week": "0-7 or SUN-SAT, also 5L and MON#2",
 }
+NAMED = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+"""The names that cron knows, but for @reboot, and what is kept in their place."""
 EXPRESSION_MAX = 200
 MOST_TICKS = 100_000
 MINUTE = timedelta(minutes=1)
@@ -39,7 +49,7 @@ class Cron:
 
     Attributes:
         expression: minute, hour, day of the month, month, day of the week. If neither day begins with a star, either is
-            enough.
+            enough. Or a name such as @daily, in whose place the five fields are kept.
         timezone: a name from the IANA database, such as Europe/Berlin.
         misfire: what happens to ticks that came while nothing ran: "skip" leaves out those that are older than the
             grace, "once" makes up for all by the newest, "all" runs each.
@@ -54,6 +64,7 @@ class Cron:
         """Refuse what can never be right, where it is written."""
         if self.misfire not in {"skip", "once", "all"}:
             raise ValueError(f'misfire is "skip", "once" or "all", not {self.misfire!r}.')
+        object.__setattr__(self, "expression", NAMED.get(self.expression, self.expression))
         _check_zone(self.timezone)
         _check_fields(self.expression)
         _check_fires(self.expression)
@@ -136,7 +147,8 @@ def _check_fields(expression: str) -> None:
     if len(parts) != len(FIELDS) or len(expression) > EXPRESSION_MAX:
         raise ValueError(
             f'The cron expression "{expression[:EXPRESSION_MAX]}" is not five fields in at most {EXPRESSION_MAX} '
-            "characters; write minute, hour, day of the month, month and day of the week, such as 0 3 * * *."
+            "characters; write minute, hour, day of the month, month and day of the week, such as 0 3 * * *, "
+            f"or one of {', '.join(NAMED)}."
         )
     for position, (name, takes) in enumerate(FIELDS.items()):
         alone = ["*"] * len(FIELDS)

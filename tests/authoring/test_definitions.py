@@ -43,6 +43,14 @@ def to_a_callable() -> Callable[[], int]:
     raise NotImplementedError
 
 
+def to_an_iterator() -> Iterator[int]:
+    return iter([1])
+
+
+def to_many_iterators() -> list[AsyncIterator[int]]:
+    return []
+
+
 class Login(BaseModel):
     user: str
     pin: Secret[int]
@@ -69,6 +77,8 @@ class Shop:
         (of_a_row, "annotation that cannot be stored as JSON", "of a Django model pass the primary key"),
         (to_a_row, "annotation that cannot be stored as JSON", "of a Django model pass the primary key"),
         (to_a_callable, "annotation that cannot be stored as JSON", "Use plain types"),
+        (to_an_iterator, "cannot be stored as JSON: collections.abc.Iterator[int]. Use plain types, lists", "lists"),
+        (to_many_iterators, "stored as JSON: collections.abc.AsyncIterator[int]. Use plain types, lists", "lists"),
         (of_what_is_not_there, "name 'Order' is not defined", "outside `if TYPE_CHECKING`"),
         (to_a_secret, "would be stored as asterisks", "Use SecretStr"),
     ],

@@ -214,7 +214,7 @@ def test_once_does_not_walk_through_years_of_minutes():
     ("expression", "says"),
     [
         ("", "not five fields"),
-        ("@daily", "not five fields"),
+        ("@reboot", "or one of @yearly"),
         ("* * * *", "not five fields"),
         ("0 * * * * *", "not five fields"),
         ("* * * * " + "1," * 100 + "1", "at most 200"),
@@ -232,6 +232,22 @@ def test_once_does_not_walk_through_years_of_minutes():
 def test_an_expression_that_can_never_be_right_is_refused_and_the_fault_is_named(expression, says):
     with pytest.raises(ValueError, match=says):
         Cron(expression)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+        ("@monthly", "0 0 1 * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@daily", "0 0 * * *"),
+        ("@midnight", "0 0 * * *"),
+        ("@hourly", "0 * * * *"),
+    ],
+)
+def test_a_name_that_cron_knows_stands_for_its_five_fields(name, fields):
+    assert Cron(name) == Cron(fields)
 
 
 @pytest.mark.parametrize("expression", ["0 0 L * *", "0 0 LW * *", "0 0 * * 5L", "0 0 * * mon#2", "0 0 * jan-mar 1-5"])

@@ -118,6 +118,15 @@ def test_it_is_the_same_in_every_version_of_python():
     )
 
 
+def test_code_whose_file_is_no_python_has_one_too(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("It isn't Python.\n")
+    space: dict[str, Any] = {"__name__": "prints"}
+    exec(compile("def body() -> int:\n    return 1", str(page), "exec"), space)  # noqa: S102 - our own example
+
+    assert fingerprint(pipeline("prints/page")(space["body"]).definition)
+
+
 def test_code_without_a_source_has_one_too():
     space: dict[str, Any] = {"pipeline": pipeline}
     exec("@pipeline('prints/blind')\ndef body() -> int:\n    return 1\n", space)  # noqa: S102 - our own example
