@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - Django must be set up first
 from django.db import connection  # noqa: E402
 
-from benchmarks import claims, dashboard, floors, measures, prune  # noqa: E402
+from benchmarks import claims, dashboard, floors, measures, prune, waiting  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ ROWS = [
     Row("enqueue() in process", "ms p50, p95", measures.enqueue_milliseconds, "≤ 1.5 (p50)", commits=1),
     Row("POST /api/tasks, 20 clients", "ms p50, p95", measures.open_post_milliseconds, "≤ 100 (p95)"),
     Row("the same, signed in by session", "ms p50, p95", measures.signed_in_post_milliseconds, "-"),
+    Row(
+        f"{waiting.WAITERS} callers wait: a task's end to its answer; an ordinary call beside them",
+        "ms p50, p95; times alone",
+        waiting.waiting_milliseconds,
+        "≤ 50 (p95), ≤ 1.5",
+    ),
     Row("kill -9 to running again", "s", measures.recovery_seconds, "≤ 2"),
     Row(
         "claims beside 1M ended and 100k held back by keys, a limit, a pause, a throttle",

@@ -57,13 +57,14 @@ def workers() -> Iterator[None]:
 
 
 @contextmanager
-def web(*, debug: bool) -> Iterator[str]:
-    """The web server as gunicorn.conf.py has it, on a free port; its address."""
+def web(*, debug: bool, asynchronous: bool = False) -> Iterator[str]:
+    """The web server as gunicorn.conf.py has it, or one process under ASGI, on a free port; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     gunicorn = str(Path(sys.executable).parent / "gunicorn")
-    with started(gunicorn, "demo.wsgi", PORT=str(port), BENCHMARKS_DEBUG=str(debug)):
+    command = ["demo.asgi", "--worker-class", "asgi", "--workers", "1"] if asynchronous else ["demo.wsgi"]
+    with started(gunicorn, *command, PORT=str(port), BENCHMARKS_DEBUG=str(debug)):
         wait_for(lambda: answers(port))
         yield f"http://127.0.0.1:{port}"
 

@@ -24,8 +24,8 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from taskqueue.api.access import Access, BearerToken, StaffSession, TokenRate
-from taskqueue.api.parsing import StrictJson
-from taskqueue.api.problems import MEDIA_TYPE, MalformedRequest, NotFound, handle
+from taskqueue.api.parsing import StrictJson, take_in_chunks
+from taskqueue.api.problems import MEDIA_TYPE, NotFound, handle
 from taskqueue.errors import TaskqueueError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -85,10 +85,10 @@ class Door(APIView):
             return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Refuse a body of unknown length, which Django takes for none: what it asked for would be done differently."""
+        """Take in a body without a length, which Django takes for none, once its caller is known to be allowed it."""
         super().initial(request, *args, **kwargs)
-        if request.method == "POST" and "HTTP_TRANSFER_ENCODING" in request.META:
-            raise MalformedRequest("Send the body with a Content-Length: one in chunks is not read.")
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            take_in_chunks(request._request, self.parser_classes[0]().limit())
 
     def check_permissions(self, request: Request) -> None:
         """Count the request first: one that is not permitted costs its token as much as another."""

@@ -9,7 +9,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import render
-from django.urls import reverse
+from django.urls import get_script_prefix, reverse
 from django.views.decorators.http import require_safe
 from drf_spectacular.renderers import (
     OpenApiJsonRenderer,
@@ -41,7 +41,10 @@ class SchemaPlace(Door):
     @described({"exclude": True})
     def get(self, request: Request) -> Response:
         """The schema of the code that runs."""
-        return Response(current_schema())
+        schema = current_schema()
+        if prefix := get_script_prefix().rstrip("/"):  # a proxy shows all of it below this path
+            schema = {**schema, "servers": [{"url": prefix}]}
+        return Response(schema)
 
 
 @require_safe

@@ -7,9 +7,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Any, Final, NoReturn, TypeVar
 
-from django.http import UnreadablePostError
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, UnreadablePostError
 from pydantic import BaseModel, ValidationError
 from rest_framework.parsers import BaseParser
 
@@ -74,6 +76,29 @@ def fitted(model: type[Model], body: Any) -> Model:
         raise InvalidBody(
             f"The request body does not fit: {faults[0].pointer or '/'}: {faults[0].detail}.", faults
         ) from error
+
+
+def take_in_chunks(request: HttpRequest, limit: int) -> None:
+    """Read a body that came in chunks, and no more of it than shows that it is too large; from here on it has a length.
+
+    Raises:
+        MalformedRequest: it is cut off, or the server does not tell where such a body ends.
+    """
+    if isinstance(request, ASGIRequest):
+        stream = request._stream  # all of the body, of which it knows no length
+    elif request.META.get("wsgi.input_terminated"):
+        stream = request.META["wsgi.input"]
+    else:
+        raise MalformedRequest("Send the body with a Content-Length: this server does not read one in chunks.")
+    body = BytesIO()
+    try:
+        while body.tell() <= limit and (chunk := stream.read(limit + 1 - body.tell())):
+            body.write(chunk)
+    except OSError as error:
+        raise MalformedRequest("The body in chunks was cut off.") from error
+    request.META["CONTENT_LENGTH"] = str(body.tell())
+    body.seek(0)
+    request._stream = body  # where Django's own reading begins
 
 
 def within(stream: Any, limit: int, *, setting: str) -> bytes:

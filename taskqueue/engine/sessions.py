@@ -10,6 +10,9 @@ from typing import Any, Final
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+
+from taskqueue.engine.silence import notice_silence
 
 LOST_AFTER_TEN_SECONDS: Final = {
     "connect_timeout": 5,
@@ -34,8 +37,9 @@ def use_web_sessions() -> None:
     """
     if connections[DEFAULT_DB_ALIAS].vendor == "postgresql":
         options = connections.settings[DEFAULT_DB_ALIAS]["OPTIONS"]
-        for name, value in {**LOST_AFTER_TEN_SECONDS, NAME: WEB}.items():
+        for name, value in {**LOST_AFTER_TEN_SECONDS, "connect_timeout": 3, NAME: WEB}.items():
             options.setdefault(name, value)
+        connection_created.connect(notice_silence, dispatch_uid="taskqueue.web")
 
 
 def close_all(**_signal: Any) -> None:

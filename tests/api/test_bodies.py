@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from io import BytesIO
 
 import pytest
 
+from taskqueue.api.parsing import StrictJson
 from taskqueue.models import Task
 from tests.api.conftest import problem_of
 
@@ -118,10 +120,56 @@ def test_who_accepts_json_gets_it(api, accept):
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 
-def test_a_body_in_chunks_is_refused_rather_than_taken_for_none(api, failed):
+def test_a_body_in_chunks_is_refused_rather_than_taken_for_none_where_the_server_does_not_tell_its_end(api, failed):
     response = api.client.generic(
         "POST", f"/api/tasks/{failed.pk}/retry", b"", "application/json", headers={"Transfer-Encoding": "chunked"}
     )
 
     assert problem_of(response) == (400, "malformed-request", [])
     assert Task.objects.get(pk=failed.pk).status == "failed"
+
+
+class Chunks(BytesIO):
+    """A body as a server hands it on that arrived in small chunks."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(min(size or 0, 7_000))
+
+
+class CutOff(BytesIO):
+    """One whose caller has gone."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise ConnectionResetError
+
+
+def sent_in_chunks(api, path: str, body: BytesIO):
+    how = {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    how["CONTENT_TYPE"] = "application/json"
+    return api.client.generic("POST", path, b"", **how)
+
+
+def test_a_body_in_chunks_is_read_like_any_other(api):
+    body = {"pipeline": "shop/order", "payload": {"number": "1"}, "labels": {"filler": "x" * 200}}
+    response = sent_in_chunks(api, "/api/tasks", Chunks(b" " * 100_000 + json.dumps(body).encode()))
+
+    assert response.status_code == 202, response.content
+    assert Task.objects.get().labels == body["labels"]
+
+
+def test_a_body_in_chunks_is_read_up_to_the_limit(api):
+    endless = Chunks(b" " * 20_000_000)
+
+    assert problem_of(sent_in_chunks(api, "/api/tasks", endless)) == (413, "too-large", [])
+    assert endless.tell() == StrictJson().limit() + 1
+
+
+def test_a_body_in_chunks_that_is_cut_off_is_no_body(api):
+    assert problem_of(sent_in_chunks(api, "/api/tasks", CutOff())) == (400, "malformed-request", [])
+
+
+def test_who_may_not_call_has_no_body_read(stranger):
+    unread = Chunks(b"{}")
+
+    assert sent_in_chunks(stranger, "/api/tasks", unread).status_code == 401
+    assert unread.tell() == 0

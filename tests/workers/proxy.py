@@ -17,7 +17,7 @@ class Proxy:
         port: where it listens.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | str) -> None:
         self._target = target
         self._silent, self._spoken = threading.Event(), threading.Event()
         self._refusing = False
@@ -45,6 +45,10 @@ class Proxy:
         """End all connections, and each new one at once."""
         self._refusing = True
         self.cut()
+
+    def refuse_new(self) -> None:
+        """Keep all connections, and end each new one at once."""
+        self._refusing = True
 
     def go_on(self) -> None:
         """Be a proxy again. What was held back in the silence is passed on."""
@@ -78,7 +82,7 @@ class Proxy:
                 client.close()
                 continue
             try:
-                server = socket.create_connection(("127.0.0.1", self._target))
+                server = reached(self._target)
             except OSError:
                 client.close()
                 continue
@@ -98,8 +102,17 @@ class Proxy:
                 each.shutdown(socket.SHUT_RDWR)
 
 
+def reached(target: int | str) -> socket.socket:
+    """A connection to a port of this machine, or to the socket at this path."""
+    if isinstance(target, int):
+        return socket.create_connection(("127.0.0.1", target))
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(target)
+    return server
+
+
 @contextmanager
-def proxied(target: int) -> Iterator[Proxy]:
+def proxied(target: int | str) -> Iterator[Proxy]:
     """A proxy that ends with the test."""
     proxy = Proxy(target)
     try:
