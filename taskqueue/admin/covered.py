@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from taskqueue import masks
 from taskqueue.admin.step_rows import Record
 from taskqueue.engine import queries, sights
 from taskqueue.engine.rights import Rights, Sight
@@ -30,7 +31,11 @@ class Covered:
 
 def cover(record: Record, rights: Rights) -> Covered:
     """Change what was read to what may be seen of it."""
-    found = cover_task(record, rights.sight(record.task.pipeline_id))
+    sight = rights.sight(record.task.pipeline_id)
+    found = cover_task(record, sight)
+    for report in record.reports.values():
+        said = masks.hidden(report.logs, found.secrets)
+        report.logs = sights.unsaid(said) if sight == Sight.WITHHELD else said
     for step in record.steps:
         if sights.is_closed(step, rights):
             step.input = step.output = MASK

@@ -10,11 +10,11 @@ from django.db.models import Case, CharField, F, Func, IntegerField, JSONField, 
 from django.db.models.functions import Cast, Left
 
 from taskqueue.admin import formats
-from taskqueue.models import Attempt, Step, Task
-from taskqueue.states import StepKind, StepStatus
+from taskqueue.models import Attempt, Step, StepReport, Task
+from taskqueue.states import StepKind, StepStatus, TaskStatus
 
 if TYPE_CHECKING:
-    pass
+    from uuid import UUID
 
 SHOWN_AT_ONCE = 200
 LAST_SHOWN = 50
@@ -128,6 +128,19 @@ def tries_of(task: Task, outline: Outline, steps: Sequence[Step]) -> list[Attemp
     tries = Attempt.objects.filter(whose).select_related("worker").annotate(message=message)
     newest = tries.defer("error_message", "traceback", "logs").order_by(NEWEST_FIRST)[:TRIES_SHOWN]
     return list(reversed(newest))
+
+
+def reports_of(task: Task, steps: Sequence[Step]) -> dict[UUID, StepReport]:
+    """What the steps that run now have said so far, by task; no query when none runs."""
+    branches = [step.child for step in steps if step.kind == StepKind.BRANCH and step.child is not None]
+    running = {each.pk: each for each in [task, *branches] if each.status == TaskStatus.RUNNING}
+    reports = StepReport.objects.filter(task_id__in=list(running)) if running else []
+    return {
+        report.task_id: report
+        for report in reports
+        # One that is of an earlier lease says nothing about this attempt.
+        if (running[report.task_id].worker_id, running[report.task_id].lease) == (report.worker_id, report.lease)
+    }
 
 
 def details_of(tries: Sequence[Attempt]) -> dict[int, dict[str, Any]]:

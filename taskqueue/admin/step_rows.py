@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
 from taskqueue.admin.formats import Excerpt
+from taskqueue.admin.frames import Run, runs_of
 from taskqueue.admin.step_reads import Outline
 from taskqueue.admin.tries import FailedTry, Log, attempt_number, log_of
 from taskqueue.admin.waterfall import Bar
-from taskqueue.models import Attempt, PipelineStep, Step, Task
+from taskqueue.models import Attempt, PipelineStep, Step, StepReport, Task
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 BODY = "Body of the pipeline"
@@ -31,6 +33,23 @@ KINDS = {
 """What a row is when it is not a plain step."""
 HOLLOW = (StepKind.SLEEP, StepKind.WAIT, StepKind.CHILD)
 """What holds no worker while it goes on."""
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What a step that runs has said, and where its code stands.
+
+    Attributes:
+        runs: its stack.
+        moment: when that was written.
+        percent: how far its task says that it is.
+    """
+
+    log: Log | None
+    runs: list[Run]
+    moment: SafeString
+    percent: int | None
+    note: str
 
 
 @dataclass(kw_only=True)
@@ -66,6 +85,8 @@ class StepRow:
     unfinished: int = 0
     anchor: str = ""
     is_recorded: bool = False
+    so_far: SoFar | None = None
+    """Of a step that runs now."""
     heading: str = ""
     """Stands above the first of several that ran beside each other."""
     track: SafeString | None = None
@@ -151,6 +172,8 @@ class Record:
     attempts: Sequence[Attempt]
     details: Mapping[int, dict[str, Any]]
     known: Sequence[PipelineStep]
+    reports: Mapping[UUID, StepReport] = field(default_factory=dict)
+    """By task, this one and its parallel steps: what the step that it is in has said so far."""
 
     @property
     def until(self) -> datetime:
@@ -236,6 +259,7 @@ def show_branch(row: StepRow, record: Record, step: Step) -> None:
     start, is_hollow = (row.bars[-1].end if row.bars else step.started_at), True
     if branch.status == TaskStatus.RUNNING and worker is not None and worker.task_id == branch.pk:
         start, is_hollow = worker.step_started_at or branch.started_at or start, False
+        row.so_far = so_far(branch, record)
     if branch.status != TaskStatus.RETRYING:
         what = f"Attempt {len(row.attempts) + 1}, {row.status}"
         end = max(record.until, start)
@@ -266,10 +290,21 @@ def mark_running(rows: list[StepRow], record: Record, tries: dict[str, list[Fail
     elif row.status == StepStatus.SUCCEEDED:
         return  # its checkpoint is newer than the worker's last word
     row.status = TaskStatus.RUNNING
+    row.so_far = so_far(task, record, row.key)
     start = worker.step_started_at or record.now
     what = f"Attempt {len(row.attempts) + 1}, running"
     row.bars = [each.bar for each in row.attempts]
     row.bars.append(Bar(look=TaskStatus.RUNNING, start=start, end=max(record.now, start), what=what))
+
+
+def so_far(task: Task, record: Record, key: str = "") -> SoFar | None:
+    """What the step that a task is in has said; None before its first report, and of one that is about another step."""
+    report = record.reports.get(task.pk)
+    if report is None or (key and report.step != key):
+        return None
+    percent = None if task.progress is None else round(task.progress * 100)
+    moment = markup.moment(report.reported_at, record.now)
+    return SoFar(log_of(report.logs), runs_of(report.stack), moment, percent, task.progress_note)
 
 
 def body_row(task: Task, attempts: list[FailedTry]) -> StepRow:

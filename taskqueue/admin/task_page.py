@@ -201,7 +201,17 @@ def record_of(task: Task, now: datetime, *, show_all: bool) -> Record:
     steps = step_reads.steps_of(outline.shown)
     attempts = step_reads.tries_of(task, outline, steps)
     details = step_reads.details_of(attempts)
-    return Record(task=task, now=now, outline=outline, steps=steps, attempts=attempts, details=details, known=known)
+    reports = step_reads.reports_of(task, steps)
+    return Record(
+        task=task,
+        now=now,
+        outline=outline,
+        steps=steps,
+        attempts=attempts,
+        details=details,
+        known=known,
+        reports=reports,
+    )
 
 
 def excerpt_of(task: Any, what: str) -> Excerpt:

@@ -25,6 +25,7 @@ A map, in the order in which a task lives through it:
     clock        its ticks become tasks
     replay       what the present code would make of the tasks under way
     liveness     worker rows, their locks and heartbeats
+    reports      what a step that lasts has logged so far, and where its code stands
     skips        the requests that made no task
     mirror       pipelines of the code, as rows
     queries      the read side, for the API and the admin

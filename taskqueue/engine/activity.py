@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.logs import Lines
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Activity:
     """Claimed and not begun. The worker takes from the left; its heart takes all away when they have to wait."""
     steps: dict[str, Doing] = field(default_factory=dict)
     """The steps that it is inside of, by their keys: an async body may have several under way."""
+    lines: dict[str, Lines] = field(default_factory=dict)
+    """What these have logged so far."""
     arm: Callable[[timedelta | None], None] = lambda _left: None
     """Told how long the step whose timeout comes first may still take, whenever that changes; None: none has one."""
 

@@ -300,10 +300,13 @@ class Execution(TaskHandle):
         """While author code of a step is on the stack."""
         token = context.current_step.set(call.key)
         self.activity.begin_step(call.key, call.step, failures=call.entry.failures if call.entry else 0)
+        call.lines.arguments = self.arguments.get(call.key)
+        self.activity.lines[call.key] = call.lines
         try:
             with call.lines:
                 yield
         finally:
+            self.activity.lines.pop(call.key, None)
             self.activity.end_step(call.key)
             context.current_step.reset(token)
 

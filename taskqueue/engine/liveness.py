@@ -25,6 +25,7 @@ from taskqueue.engine.claims import Lease
 from taskqueue.engine.hard_ends import HardEnd, arm
 from taskqueue.engine.logs import HEART
 from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, recover
+from taskqueue.engine.reports import Reporter
 from taskqueue.engine.sessions import NAME, named, private_wrapper
 from taskqueue.engine.stacks import forget_own_file
 from taskqueue.engine.wakeups import CHANNEL
@@ -86,6 +87,7 @@ class Heart:
         self._seen = self._written = Doing()
         self._locked = False
         self._hard_end = HardEnd(self.activity)
+        self._reporter = Reporter(self.activity)
         self._returning: list[Lease] = []
         self._guard = threading.Lock()
         self._stopped = threading.Event()
@@ -163,6 +165,8 @@ class Heart:
                 self._ask_whether_it_is_held(lasting_lease)
             self._put_back()
             self._report_progress()
+            if (report := self._reporter.news()) is not None:
+                self._execute(statements.REPORT_STEP, report)
         self._hard_end.look()
 
     def _beat(self, doing: Doing) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Final
@@ -27,7 +28,7 @@ LINE_MAX: Final = 4_000
 class Lines:
     """The last lines that one try of a step has logged. Entered around the author's function."""
 
-    __slots__ = ("began", "dropped", "kept", "size", "token")
+    __slots__ = ("arguments", "began", "dropped", "kept", "size", "token")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
@@ -35,6 +36,8 @@ class Lines:
         self.size = 0
         self.dropped = 0
         self.token: Token[Lines | None] | None = None
+        self.arguments: str | None = None
+        """Of the step, as JSON: what may be secret in what it says."""
 
     def __enter__(self) -> Lines:
         """Hear from here on, unless the setting turns it off."""
@@ -62,6 +65,11 @@ class Lines:
         while len(kept) > limits.STEP_LOG_LINES or (self.size > limits.STEP_LOG_MAX_BYTES and len(kept) > 1):
             self.size -= len(kept.popleft()[-1].encode())
             self.dropped += 1
+
+    def so_far(self, secrets: Sequence[str]) -> str | None:
+        """The same as `written`, for another thread than the one that logs."""
+        with KEEPER.lock or nullcontext():
+            return self.written(secrets)
 
     def written(self, secrets: Sequence[str] = ()) -> str | None:
         """What is stored, as JSON and without these secrets; None when nothing was said."""

@@ -19,7 +19,7 @@ VERBS = ["retry", "cancel", "rerun", "run-now"]
 
 
 class Migration(migrations.Migration):
-    dependencies = [("taskqueue", "0016_overview_and_names")]
+    dependencies = [("taskqueue", "0016_overview_and_reports")]
 
     operations = [
         migrations.AddField(

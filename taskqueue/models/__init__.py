@@ -12,7 +12,7 @@ from taskqueue.models.pruning import Pruning
 from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
-from taskqueue.models.worker import Worker
+from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
     "Attempt",
@@ -34,6 +34,7 @@ __all__ = [
     "Schedule",
     "Skip",
     "Step",
+    "StepReport",
     "StepSlot",
     "Task",
     "Token",

@@ -42,3 +42,22 @@ class Worker(models.Model):
     def __str__(self) -> str:
         """Where it runs."""
         return f"{self.host}:{self.pid}"
+
+
+class StepReport(models.Model):
+    """What the step that a worker is in has logged so far, and where its code stands; one row per worker."""
+
+    worker = models.OneToOneField(Worker, on_delete=models.CASCADE, primary_key=True, related_name="report")
+    task_id = models.UUIDField(help_text="The task in whose step it is.")
+    lease = models.IntegerField(help_text="Under which it holds the task.")
+    step = models.CharField(max_length=200, help_text="The step's key.")
+    logs = models.JSONField(null=True, blank=True)
+    stack = models.TextField(blank=True, default="")
+    reported_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        """The step."""
+        return self.step

@@ -132,6 +132,7 @@ from taskqueue.engine.statements.tending import (
     PROMOTED_AT_ONCE,
     RECOVER,
     REPORT_PROGRESS,
+    REPORT_STEP,
     RING,
     STILL_HELD,
 )
@@ -237,6 +238,7 @@ __all__ = [
     "RELEASE",
     "REMEMBER_PRUNED",
     "REPORT_PROGRESS",
+    "REPORT_STEP",
     "RESERVE",
     "RESOLVE",
     "RESOLVE_ALL",

@@ -160,6 +160,17 @@ UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %
 FROM held WHERE task.id = held.id
 """
 
+# Without a lock: a report of a lease that is gone by then is shown to nobody.
+REPORT_STEP: Final = """
+INSERT INTO taskqueue_stepreport (worker_id, task_id, lease, step, logs, stack, reported_at)
+SELECT %(worker)s::int, id, %(lease)s::int, %(step)s::text, %(logs)s::jsonb, %(stack)s::text, statement_timestamp()
+FROM taskqueue_task
+WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
+ON CONFLICT (worker_id) DO UPDATE SET
+    task_id = excluded.task_id, lease = excluded.lease, step = excluded.step, logs = excluded.logs,
+    stack = excluded.stack, reported_at = excluded.reported_at
+"""
+
 # Its own tiny transaction after the caller's commit: NOTIFY takes a lock on the whole instance until it commits. The
 # wake-up may be lost, so it need not wait for the disk.
 RING: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"
