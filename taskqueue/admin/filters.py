@@ -195,6 +195,29 @@ class EndedFilter(ShownWhenUsed):
         return "{:%b %d, %H:%M} to {:%b %d, %H:%M} UTC".format(*chosen) if chosen else ""
 
 
+class FailureFilter(ShownWhenUsed):
+    """By the failure for good, as the groups of the overview lead to."""
+
+    title = "failed with"
+    parameters = ("failure",)
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """The type of the error and the step."""
+        failure = asked.failure_of(value("failure"))
+        return " in ".join(filter(None, failure)) if failure else ""
+
+
+class RepairedFilter(ShownWhenUsed):
+    """By whether a retry by a person made it succeed."""
+
+    title = "fixed by retry"
+    parameters = ("repaired",)
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """That they are."""
+        return "Succeeded after a retry" if value("repaired") == "yes" else ""
+
+
 class SliceFilter(ShownWhenUsed):
     """By a slice of time in which tasks were made."""
 
@@ -210,4 +233,9 @@ class SliceFilter(ShownWhenUsed):
 
 def written_slice(start: datetime, end: datetime) -> str:
     """A slice of time as its filter takes it."""
-    return "..".join(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for moment in (start, end))
+    return "..".join(written(moment.astimezone(UTC)) for moment in (start, end))
+
+
+def written(moment: datetime) -> str:
+    """A moment in UTC, without the seconds if it has none."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.second or moment.microsecond else f"{moment:%Y-%m-%dT%H:%MZ}"

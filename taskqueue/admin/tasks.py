@@ -40,7 +40,8 @@ class TaskAdmin(columns.TaskColumns, TaskDoors, BulkActions, Exports, ReadOnlyAd
     )  # fmt: skip
     list_display_links = ("shown_task",)
     list_filter = (
-        filters.StatusFilter, filters.SliceFilter, filters.EndedFilter, filters.PipelineFilter, filters.CreatedFilter,
+        filters.StatusFilter, filters.SliceFilter, filters.EndedFilter,
+        filters.FailureFilter, filters.RepairedFilter, filters.PipelineFilter, filters.CreatedFilter,
         filters.ErrorFilter, filters.LabelFilter, filters.RetriedFilter,
     )  # fmt: skip
     ordering = ("-id",)

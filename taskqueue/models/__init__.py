@@ -7,15 +7,15 @@ from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
 from taskqueue.models.operation import Operation
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.pruning import Pruning
-from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
+from taskqueue.models.rollup import EndCount, Reopened, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
 from taskqueue.models.worker import Worker
 
 __all__ = [
     "Attempt",
+    "EndCount",
     "Event",
-    "FailureGroup",
     "Gate",
     "IdempotencyKey",
     "Operation",
@@ -25,6 +25,7 @@ __all__ = [
     "Pruning",
     "Rate",
     "RateUse",
+    "Reopened",
     "Rollup",
     "RollupMark",
     "Schedule",
