@@ -18,6 +18,7 @@ from taskqueue import live
 from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
 from taskqueue.admin.asked import written_failure
 from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
+from taskqueue.admin.columns import PHASE_NAMES
 from taskqueue.admin.overview_data import OverviewData, data_of, tag_of
 from taskqueue.admin.overview_tables import tasks_at
 from taskqueue.admin.tiles import ended_at
@@ -26,13 +27,6 @@ from taskqueue.engine.figures import RANGES, Figures, Range, Stretch
 from taskqueue.engine.patience import ran_out_of_time
 
 USUAL: Final = "6h"
-PHASE_NAMES: Final = {
-    "queued": "in queue",
-    "blocked": "held back by limits",
-    "waiting": "asleep or waiting",
-    "backoff": "between attempts",
-    "executing": "executing",
-}
 PERCENTILES: Final = (("p50", 0.5, "blue"), ("p95", 0.95, "violet"), ("p99", 0.99, "grey"))
 
 

@@ -18,7 +18,7 @@ from django.db import transaction
 
 from taskqueue.engine.statements import ends, fetch
 from taskqueue.engine.statements import rollups as statements
-from taskqueue.models.rollup import MINUTE, QUARTER
+from taskqueue.models.rollup import MINUTE, QUARTER, RollupMark
 
 BUDGET: Final = 0.3
 """Seconds after which a sweep with a long way to go lets the doorbell ring; it goes on at the next one."""
@@ -109,6 +109,23 @@ def move_on(mark: Mark, window: Window) -> None:
         fetch(ends.RAISE, {"start": start, "until": until})
         prune(mark.past, until)
     fetch(statements.MOVE_MARK, {"closed": until if window.closes else mark.closed, "rolled": rolled})
+
+
+def recount(since: datetime) -> None:
+    """Count again what ended since then and was counted already: a history was imported. Counters are left alone.
+
+    What was pruned meanwhile is no longer counted afterwards.
+    """
+    start = quarter_of(since)
+    while True:
+        with transaction.atomic():
+            mark = RollupMark.objects.select_for_update(no_key=True).first()
+            ((first,),) = fetch(statements.FIRST_END, {"since": start})
+            if mark is None or first is None or first >= mark.closed_until:
+                return
+            start = quarter_of(max(first, start))
+            roll(start, min(start + AT_ONCE, mark.closed_until))
+            start += AT_ONCE
 
 
 def take_back(mark: Mark) -> None:
