@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import markup
 from taskqueue.admin.filters import written_slice
 from taskqueue.admin.formats import capped
-from taskqueue.engine.figures import Pills, pills
+from taskqueue.engine.figures import DAY, Pills, pills
 
 CAP: Final = 999
 
@@ -90,9 +90,10 @@ def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
 
 def failed_today(numbers: Pills) -> str:
     """What narrows the failures to those that the number beside them counts; all are shown while it counts none."""
-    if not numbers.failed_today or numbers.today is None or numbers.counted_until is None:
+    if not numbers.failed_today or numbers.today is None:
         return ""
-    return "&" + urlencode({"ended": written_slice(numbers.today, numbers.counted_until)}, safe=":.,")
+    # To the end of the day, not to where the counting ends: that moves, and pages refresh what has changed.
+    return "&" + urlencode({"ended": written_slice(numbers.today, numbers.today + DAY)}, safe=":.,")
 
 
 def is_open(place: Place, request: HttpRequest, site: AdminSite) -> bool:

@@ -349,13 +349,12 @@ class Pills:
     """What the navigation tells on every page."""
 
     failed_today: int
-    """Tasks that failed since `today` and up to `counted_until`, and are failed still."""
+    """Tasks that failed since `today` began, and are failed still."""
     paused: int
     live_workers: int
     unable_workers: int
     """Live, and their claims fail."""
     today: datetime | None = None
-    counted_until: datetime | None = None
 
 
 def pills() -> Pills:

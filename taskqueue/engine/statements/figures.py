@@ -67,6 +67,6 @@ SELECT coalesce((
 ), 0)::int,
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
 count(*)::int, (count(*) FILTER (WHERE cannot_claim <> ''))::int,
-date_trunc('day', statement_timestamp(), 'UTC'), (SELECT rolled_until FROM taskqueue_rollupmark)
+date_trunc('day', statement_timestamp(), 'UTC')
 FROM taskqueue_worker WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval
 """
