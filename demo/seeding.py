@@ -10,7 +10,8 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from taskqueue.models import Pipeline, PipelineStep, Worker
+from taskqueue.engine.rollups import recount, roll_further
+from taskqueue.models import Pipeline, PipelineStep, Task, Worker
 
 PREFIX = "seed/"
 PIPELINES = ("order-fulfilment", "invoice-pdf", "image-resize", "crm-sync", "webhook-delivery", "nightly-report")
@@ -22,7 +23,7 @@ DAYS = 30
 # last two of a hundred. An id begins with its time, as those of the service do.
 MADE = """
 CREATE TEMPORARY TABLE sown (
-    id uuid, status text, started_at timestamptz, worker_id int, dice int, reached int
+    id uuid, status text, started_at timestamptz, worker_id int, dice int, reached int, length interval
 ) ON COMMIT DROP
 """
 
@@ -47,10 +48,10 @@ WITH thrown AS MATERIALIZED (
     FROM thrown
 ), timed AS (
     SELECT dealt.*, gen_random_uuid() AS chance,
-        CASE WHEN status NOT IN ('queued', 'scheduled') THEN made_at + interval '1 second' * (0.02 + dice ^ 2 * 9)
-            END AS started_at,
+        CASE WHEN status NOT IN ('queued', 'scheduled')
+            THEN least(made_at + interval '1 second' * (0.02 + dice ^ 2 * 9), now()) END AS started_at,
         CASE WHEN status IN ('succeeded', 'failed', 'cancelled')
-            THEN made_at + interval '1 second' * (0.5 + dice ^ 2 * 9 + (dice * 7) ^ 3) END AS finished_at,
+            THEN least(made_at + interval '1 second' * (0.5 + dice ^ 2 * 9 + (dice * 7) ^ 3), now()) END AS finished_at,
         CASE status
             WHEN 'scheduled' THEN now() + interval '1 hour' * (1 + dice * 40)
             WHEN 'retrying' THEN now() + interval '1 minute' * (1 + dice * 90)
@@ -82,10 +83,13 @@ WITH thrown AS MATERIALIZED (
         due_at, due_at, 1, 0, '', made_at, started_at, finished_at,
         CASE WHEN started_at IS NOT NULL THEN (%(workers)s::int[])[1 + number %% 4] END
     FROM timed ORDER BY number
-    RETURNING id, status, started_at, worker_id, key, payload
+    RETURNING id, status, started_at, finished_at, worker_id, key, payload
 )
 INSERT INTO sown
-SELECT made.id, made.status, made.started_at, made.worker_id, timed.number, timed.reached
+SELECT made.id, made.status, made.started_at, made.worker_id, timed.number, timed.reached,
+    least(
+        (coalesce(made.finished_at, now()) - made.started_at) / timed.reached, interval '30 seconds'
+    )
 FROM made JOIN timed ON timed.number = (made.payload #>> '{order,id}')::int
 WHERE made.started_at IS NOT NULL
 """
@@ -99,7 +103,7 @@ SELECT sown.id, named.name, named.name, 'step', named.status,
     CASE WHEN named.status = 'succeeded' THEN jsonb_build_object('rows', dice %% 1000) END,
     CASE WHEN named.status <> 'succeeded' THEN jsonb_build_object(
         'type', (%(errors)s::text[])[1 + dice %% 5], 'message', (%(messages)s::text[])[1 + dice %% 5]) END,
-    sown.started_at + interval '120 milliseconds' * (number - 1), sown.started_at + interval '120 milliseconds' * number
+    sown.started_at + sown.length * (number - 1), sown.started_at + sown.length * number
 FROM sown CROSS JOIN LATERAL generate_series(1, sown.reached) AS number CROSS JOIN LATERAL (
     SELECT (%(names)s::text[])[number] AS name,
         CASE WHEN number = sown.reached AND sown.status IN ('failed', 'retrying') THEN sown.status ELSE 'succeeded' END
@@ -113,8 +117,9 @@ INSERT INTO taskqueue_attempt (
     task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at, finished_at
 )
 SELECT sown.id, (%(names)s::text[])[sown.reached], number, 'failed', (%(errors)s::text[])[1 + dice %% 5],
-    (%(messages)s::text[])[1 + dice %% 5], 'Traceback (most recent call last): …', sown.worker_id, 1,
-    sown.started_at, sown.started_at + interval '80 milliseconds' * number
+    (%(messages)s::text[])[1 + dice %% 5], (%(tracebacks)s::text[])[1 + dice %% 5], sown.worker_id, 1,
+    sown.started_at + sown.length * (reached - 1 + (number - 1) / 4.0),
+    sown.started_at + sown.length * (reached - 1 + number / 4.0)
 FROM sown CROSS JOIN LATERAL generate_series(1, 1 + dice %% 3) AS number
 WHERE sown.status IN ('failed', 'retrying') OR sown.status = 'succeeded' AND dice %% 25 = 0
 """
@@ -128,6 +133,30 @@ ERRORS = {
 }
 
 
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/shop/orders/pipelines.py", line 48, in process
+    return client.send(order)
+           ^^^^^^^^^^^^^^^^^^
+  File "/srv/shop/orders/client.py", line 112, in send
+    raise {name}({message!r})
+{name}: {message}
+"""
+
+
+def traceback_of(name: str, message: str) -> str:
+    """What Python would have printed."""
+    return TRACEBACK.format(name=name, message=message)
+
+
+def count() -> None:
+    """Count what has ended for the overview, also what lies before the end of the counting."""
+    first = Task.objects.filter(finished_at__isnull=False).order_by("finished_at").first()
+    if first is not None and first.finished_at is not None:
+        recount(first.finished_at)
+    while roll_further():
+        pass
+
+
 def seed(*, tasks: int, steps: int) -> Iterator[int]:
     """Make so many tasks of so many steps each; after each chunk, how many there are."""
     values: dict[str, Any] = {
@@ -139,6 +168,7 @@ def seed(*, tasks: int, steps: int) -> Iterator[int]:
         "pipelines": ready_pipelines(steps),
         "errors": list(ERRORS),
         "messages": list(ERRORS.values()),
+        "tracebacks": [traceback_of(name, message) for name, message in ERRORS.items()],
     }
     for first in range(1, tasks + 1, CHUNK):
         last = min(first + CHUNK - 1, tasks)

@@ -1,7 +1,6 @@
 """Metrics for Prometheus: what the database holds at the moment of asking, so that every web process answers alike.
 
-Nothing is counted in a process, and no counter is promised that pruning would turn back: what has ended is told as
-gauges over the last hour that is rolled up.
+Nothing is counted in a process. What has ended is counted by the rollups into rows that only rise, whatever is pruned.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from taskqueue.engine import census, figures, queries
+from taskqueue.models import EndCount
 from taskqueue.policies.histograms import PER_OCTAVE, lower_bound
+from taskqueue.states import ENDED, PHASES
 
-KIND: Final = "gaugehistogram"
 BOUNDS: Final = range(2 * PER_OCTAVE, 25 * PER_OCTAVE, PER_OCTAVE)
 """The bounds that are told of the 120 of a histogram: from 4 ms to 4.7 hours, each twice the one before."""
 
@@ -43,13 +43,16 @@ class Readings(Collector):
         """Read all, then tell it."""
         with figures.time_limit():
             counted, ready = census.unfinished(), census.readiness()
-            hours, pills, uses = figures.last_hours(), figures.pills(), queries.uses_of_rates()
+            counts, behind = figures.end_counts(), figures.behind()
+            pills, uses = figures.pills(), queries.uses_of_rates()
         names = [each.pipeline for each in ready]
         yield from unfinished(counted, names)
         yield from readiness(ready)
         yield gauge("live_workers", "Worker processes that beat.", pills.live_workers)
         yield gauge("unable_workers", "Live workers whose claims fail.", pills.unable_workers)
-        yield from ended(hours, names)
+        yield from ended(counts, names)
+        late = behind.total_seconds() if behind is not None else 0
+        yield gauge("rollups_behind_seconds", "How old the counts of ended tasks are; workers raise them.", late)
         yield from rates(uses)
 
 
@@ -84,41 +87,34 @@ def readiness(ready: Sequence[census.Readiness]) -> Iterator[Metric]:
     yield from (claimable, held, oldest, paused)
 
 
-def ended(hours: figures.Hours, names: Sequence[str]) -> Iterator[Metric]:
-    """What ended in the last hour that is rolled up."""
-    tasks = labelled("last_hour_tasks", "Tasks that ended in the last hour.", "pipeline", "outcome")
-    tries = labelled("last_hour_failed_tries", "Tries of steps and bodies that failed in the last hour.", "pipeline")
-    ran, waited = (
-        Metric("taskqueue_last_hour_run_seconds", "From start to end, of tasks that ended in the last hour.", KIND),
-        Metric("taskqueue_last_hour_wait_seconds", "From being made to the start, of the same tasks.", KIND),
-    )
-    for name in names:
-        hour = hours.of(name)
-        for outcome in ("succeeded", "failed", "cancelled"):
-            tasks.add_metric([name, outcome], getattr(hour, outcome))
-        tries.add_metric([name], hour.failed_tries)
-        add_histogram(ran, name, hour.ran)
-        add_histogram(waited, name, hour.waited)
-    yield from (tasks, tries, ran, waited)
-    behind = hours.behind.total_seconds() if hours.behind is not None else 0
-    yield gauge("rollups_behind_seconds", "How long ago the last hour ended; workers move it on each minute.", behind)
+def ended(counts: Iterable[EndCount], names: Sequence[str]) -> Iterator[Metric]:
+    """What has ended since counting began. A task that is retried by hand ends once more."""
+    tasks = counter("tasks_ended", "Ends of tasks.", "pipeline", "outcome")
+    tries = counter("failed_attempts", "Attempts of steps and bodies that failed.", "pipeline")
+    spent = counter("task_phase_seconds", "Where the time of tasks went that succeeded or failed.", "pipeline", "phase")
+    ran = histogram("task_execution_seconds", "In the hands of workers, of tasks that succeeded or failed.")
+    stood = histogram("task_queue_seconds", "Ready and without a worker, of the same tasks.")
+    by_pipeline = {name: EndCount(pipeline=name) for name in names} | {each.pipeline: each for each in counts}
+    for name, each in by_pipeline.items():
+        for outcome in ENDED:
+            tasks.add_metric([name, outcome], getattr(each, outcome))
+        tries.add_metric([name], each.failed_tries)
+        for phase in PHASES:
+            spent.add_metric([name, phase], getattr(each, f"{phase}_seconds"))
+        ran.add_metric([name], buckets_of(each.ran), each.executing_seconds)
+        stood.add_metric([name], buckets_of(each.waited), each.queued_seconds)
+    yield from (tasks, tries, spent, ran, stood)
 
 
-def add_histogram(metric: Metric, pipeline: str, counts: Sequence[int]) -> None:
-    """Tell the counts of a pipeline up to each bound; nothing of one in which nothing was counted."""
-    total = sum(counts)
-    if not total:
-        return
-    for bound in BOUNDS:
-        le = f"{lower_bound(bound).total_seconds():g}"
-        metric.add_sample(f"{metric.name}_bucket", {"pipeline": pipeline, "le": le}, sum(counts[:bound]))
-    metric.add_sample(f"{metric.name}_bucket", {"pipeline": pipeline, "le": "+Inf"}, total)
-    metric.add_sample(f"{metric.name}_gcount", {"pipeline": pipeline}, total)
+def buckets_of(counts: Sequence[int]) -> list[tuple[str, int]]:
+    """How many lie below each bound, and all of them."""
+    below = [(f"{lower_bound(bound).total_seconds():.10g}", sum(counts[:bound])) for bound in BOUNDS]
+    return [*below, ("+Inf", sum(counts))]
 
 
 def rates(uses: Iterable[Any]) -> Iterator[Metric]:
     """What the rates without a key have let through."""
-    admitted = CounterMetricFamily("taskqueue_rate_admitted", "How many a rate has let through.", labels=["rate"])
+    admitted = counter("rate_admitted", "How many a rate has let through.", "rate")
     held = labelled("rate_held", "Whether a rate lets nobody pass, as a step or a person asked.", "rate")
     for use in uses:
         admitted.add_metric([use.rate_id], use.admitted)
@@ -129,6 +125,16 @@ def rates(uses: Iterable[Any]) -> Iterator[Metric]:
 def gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
     """One number."""
     return GaugeMetricFamily(f"taskqueue_{name}", words, value=value)
+
+
+def counter(name: str, words: str, *labels: str) -> CounterMetricFamily:
+    """A count that only rises, for each value of its labels."""
+    return CounterMetricFamily(f"taskqueue_{name}", words, labels=labels)
+
+
+def histogram(name: str, words: str) -> HistogramMetricFamily:
+    """Durations of a pipeline's tasks."""
+    return HistogramMetricFamily(f"taskqueue_{name}", words, labels=["pipeline"])
 
 
 def labelled(name: str, words: str, *labels: str) -> GaugeMetricFamily:

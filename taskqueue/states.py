@@ -165,6 +165,11 @@ MOVES: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
 """From each status, the ones that a task may move to; an ended task moves only when a person retries it."""
 
 
+PHASES: Final = ("queued", "blocked", "waiting", "backoff", "executing")
+"""Where the time of a task goes: in the queue, held back by limits, asleep or waiting for something, between attempts,
+and in the hands of a worker. Each is counted in seconds, in `Task`, in rollups and in metrics."""
+
+
 def sources_of(target: TaskStatus) -> list[TaskStatus]:
     """The statuses from which a task may move to this one."""
     return [source for source, targets in MOVES.items() if target in targets]

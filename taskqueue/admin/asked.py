@@ -27,7 +27,10 @@ AGES = {
 ZONED = re.compile(r"T.*(Z|[+-]\d\d:?\d\d)$")
 SLICE = ("created_at__gte", "created_at__lt")
 ENDED = ("ended_from", "ended_before")
-PARAMETERS = ("status", "pipeline", "created", "ended", "error", "label", "retried", *SLICE, *ENDED, "id__lt", "q")
+PARAMETERS = (
+    "status", "pipeline", "created", "ended", "error", "failure", "label", "retried", "repaired", *SLICE, *ENDED,
+    "id__lt", "q",
+)  # fmt: skip
 """All that narrow the list."""
 
 
@@ -62,6 +65,8 @@ def asked_of(parameters: Mapping[str, str], rights: Rights) -> Asked:
         below=id_of(given.get("id__lt", "")),
         ended=slice_of(given.get("ended", "")) or span_of(*(given.get(name, "") for name in ENDED)),
         error=given.get("error", ""),
+        failure=failure_of(given.get("failure", "")),
+        repaired=answer_of(given.get("repaired", "")) or None,
         labels=labels_of(given.get("label", "")),
         has_failed_try=answer_of(given.get("retried", "")),
     )
@@ -137,6 +142,17 @@ def span_of(begin: str, end: str) -> tuple[datetime, datetime] | None:
     if span[0] >= span[1]:
         raise IncorrectLookupParameters
     return span
+
+
+def failure_of(text: str) -> tuple[str, str] | None:
+    """The type of an error and the name of the step that it ended, such as `ValueError@charge-card`."""
+    error_type, _sign, step = text.partition("@")
+    return (error_type, step) if text else None
+
+
+def written_failure(error_type: str, step: str) -> str:
+    """The same as it is asked for."""
+    return f"{error_type}@{step}"
 
 
 def id_of(text: str) -> UUID | None:

@@ -122,22 +122,39 @@ def microbars(bars: Sequence[Bar], *, label: str) -> SafeString:
     )
 
 
-def stacked_bars(bars: Sequence[Bar], *, label: str, until: datetime) -> SafeString:
-    """Bars over time, each of which is a link."""
+def stacked_bars(bars: Sequence[Bar], *, label: str, until: datetime, counted_until: datetime) -> SafeString:
+    """Bars over time, each of which is a link. What has not been counted yet is hatched."""
     top = count_top(max((bar.value for bar in bars), default=0))
     width = (100 - LEFT) / max(len(bars), 1)
     drawn = [linked(bar, LEFT + place * width, width, top) for place, bar in enumerate(bars)]
     return format_html(
-        '<svg class="tq-chart" role="group" aria-label="{}">{}{}{}</svg>',
+        '<svg class="tq-chart" role="group" aria-label="{}">{}{}{}{}</svg>',
         label,
+        uncounted(bars[0].at, counted_until, until) if bars else "",
         grid([(line * top / 4, count_label(line * top / 4)) for line in range(5)], top),
         format_html_join("", "{}", zip(drawn)),
         time_axis(bars[0].at, until) if bars else "",
     )
 
 
+def uncounted(start: datetime, counted_until: datetime, until: datetime) -> SafeString | str:
+    """The end of the axis for which there are no numbers yet."""
+    left = LEFT + (100 - LEFT) * ((max(counted_until, start) - start) / (until - start))
+    if left >= 100:
+        return ""
+    return format_html(
+        '<rect class="tq-uncounted" x="{}" y="{}" width="{}" height="{}"><title>Not counted yet</title></rect>',
+        share(left),
+        share(TOP),
+        share(100 - left),
+        share(ROOM),
+    )
+
+
 def linked(bar: Bar, left: float, width: float, top: float) -> SafeString:
     """A bar as a link. It is as high as the chart, so that an empty one can be pointed at too."""
+    if not bar.address:
+        return SafeString("")
     return format_html(
         '<a href="{}" tabindex="-1" aria-label="{}"><title>{}</title>'
         '<rect class="tq-hit" x="{}" y="0" width="{}" height="{}"></rect>{}</a>',
@@ -235,12 +252,21 @@ def time_axis(start: datetime, until: datetime) -> SafeString:
     midnight = start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     first = midnight - ((midnight - start) // step) * step
     ticks = [first + place * step for place in range(int(length / step) + 1)]
-    rows = []
+    rows: list[tuple[str, str, str]] = []
     for place, tick in enumerate(tick for tick in ticks if start <= tick < until - step / 4):
         left = LEFT + (100 - LEFT) * ((tick - start) / length)
-        text = f"{tick:%a %d}" if step >= timedelta(days=1) else f"{tick:%H:%M}"
+        text = time_label(tick, step, is_first=not rows)
         rows.append(("tq-tick tq-odd" if place % 2 else "tq-tick", share(left), text))
     return format_html_join("", '<text class="{}" x="{}" y="98%" text-anchor="start">{}</text>', rows)
+
+
+def time_label(tick: datetime, step: timedelta, *, is_first: bool) -> str:
+    """A time on an axis. The first one and each midnight tell the date."""
+    if step >= timedelta(days=1):
+        return f"{tick:%b %d}"
+    if tick.time() == tick.min.time():
+        return f"{tick:%b %d}"
+    return f"{tick:%b %d, %H:%M}" if is_first else f"{tick:%H:%M}"
 
 
 def count_label(value: float) -> str:

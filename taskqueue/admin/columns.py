@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
-from django.db.models import Case, CharField, IntegerField, OuterRef, QuerySet, Subquery, Value, When
-from django.db.models.functions import Coalesce, JSONObject, Left, Now
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Case, CharField, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import JSONObject, Left, Now
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup, segments
 from taskqueue.admin.tries import attempt_number
 from taskqueue.engine import queries
+from taskqueue.engine.spent import Spent, spent_of
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.states import ON_A_TIMER, StepStatus, TaskStatus
+
+TRIES_COUNTED: Final = 1_000
+"""Failed attempts since the last retry by a person, of which a row counts those of one step."""
 
 if TYPE_CHECKING:
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
         steps_done: int
         steps_known: int
         tries: int
-        most_failures: int
+        tried: list[str]
         pending: dict[str, Any] | None
         seen_at: datetime
         last_failure: dict[str, Any] | None
@@ -41,15 +47,15 @@ def listed() -> QuerySet[Task]:
     last = Subquery(failures.values(said=JSONObject(type="error_type", message=message))[:1])
     steps = Step.objects.filter(task=OuterRef("pk"))
     pending = steps.exclude(status=StepStatus.SUCCEEDED).order_by("pk")
-    most = Subquery(steps.order_by("-failures").values("failures")[:1], output_field=IntegerField())
+    lately = Q(task__retried_at=None) | Q(finished_at__gt=F("task__retried_at"))
     return (
         queries.listing()
         .select_related("worker")
         .annotate(
             seen_at=Now(),
             last_failure=Case(When(status=TaskStatus.RETRYING, then=last), default=Value(None)),
-            pending=Subquery(pending.values(step=JSONObject(key="key", status="status", failures="failures"))[:1]),
-            most_failures=Coalesce(most, 0),
+            pending=Subquery(pending.values(step=JSONObject(key="key", status="status"))[:1]),
+            tried=ArraySubquery(failures.filter(lately).values("step_key")[:TRIES_COUNTED]),
         )
     )
 
@@ -84,9 +90,15 @@ class TaskColumns:
         """A bar with a piece for each step; under it how many are done, and which one it is in."""
         return format_html(
             '{}<span class="tq-share">{} <span class="tq-quiet">{}</span></span>',
-            segments.bar_of(task.steps_done, task.steps_known, present=present_state(task)),
+            segments.bar_of(
+                task.steps_done,
+                task.steps_done if task.status == TaskStatus.SUCCEEDED else task.steps_known,
+                present=present_state(task),
+            ),
             steps_share(task, task.steps_done, task.steps_known),
-            present_step(task),
+            ("step" if task.steps_done == 1 else "steps")
+            if task.status == TaskStatus.SUCCEEDED
+            else present_step(task),
         )
 
     @admin.display(description="Attempt")
@@ -97,15 +109,16 @@ class TaskColumns:
         kind = "tq-tries" if number > 1 else "tq-quiet"
         return format_html('<span class="{}" title="{}">{}</span>', kind, said, number or formats.NOTHING)
 
-    @admin.display(description="Waited")
+    @admin.display(description="In queue")
     def shown_wait(self, task: ListedTask) -> str:
-        """From its making to its first start."""
+        """How long it was ready and had no worker."""
         return waited(task, task.seen_at)
 
     @admin.display(description="Took")
-    def shown_length(self, task: ListedTask) -> str:
-        """From its first start to its end."""
-        return took(task, task.seen_at)
+    def shown_length(self, task: ListedTask) -> SafeString:
+        """From when it was due to its end, and where that time went."""
+        spent = spent_of(task, task.seen_at)
+        return format_html('<span title="{}">{}</span>', phases(spent), took(task, task.seen_at))
 
     @admin.display(description="Created")
     def shown_creation(self, task: ListedTask) -> SafeString:
@@ -141,11 +154,11 @@ def attempt_of(task: ListedTask) -> int:
     if task.started_at is None:
         return 0
     if task.status in {TaskStatus.SUCCEEDED, TaskStatus.CANCELLED}:
-        return max(task.most_failures + 1, task.failures)
-    pending = task.pending or {"key": "", "failures": task.failures, "status": task.status}
+        return max(Counter(task.tried).values(), default=0) + 1
+    pending = task.pending or {"key": (task.error or {}).get("step") or "", "status": task.status}
     if task.status == TaskStatus.RUNNING and present_step(task) not in {"", pending["key"]}:
-        return 1  # of a step that has no record yet
-    return attempt_number(pending["failures"], pending["status"])
+        pending = {"key": present_step(task), "status": task.status}  # a step that has no record yet
+    return attempt_number(task.tried.count(pending["key"]), pending["status"])
 
 
 def shown_error(error: dict[str, Any] | None) -> SafeString | str:
@@ -160,17 +173,37 @@ def shown_error(error: dict[str, Any] | None) -> SafeString | str:
 
 
 def steps_share(task: Task, done: int, known: int) -> str:
-    """Steps done of those that the bar draws, such as `3/5`; a task may call more than are known."""
+    """Steps done of those that the bar draws, such as `3/5`; a task may call more than are known.
+
+    One that has succeeded has done all its steps, though its code may have others for other cases.
+    """
+    if task.status == TaskStatus.SUCCEEDED:
+        return f"{done}"
     return f"{done}/{segments.all_of(done, known, present=present_state(task))}"
 
 
+PHASE_NAMES: Final = {
+    "queued": "in queue",
+    "blocked": "held back by limits",
+    "waiting": "asleep or waiting",
+    "backoff": "between attempts",
+    "executing": "executing",
+}
+
+
 def waited(task: Task, now: datetime) -> str:
-    """How long a task waited for its first start; one that is not due yet, or ended without a start, did not wait."""
-    if task.started_at is None and task.status != TaskStatus.QUEUED:
-        return formats.NOTHING
-    return formats.duration(formats.between(task.created_at, task.started_at or now))
+    """How long a task was ready and had no worker; one that is not due yet did not wait."""
+    queued = spent_of(task, now).queued
+    return formats.duration(queued) if queued or task.started_at is not None else formats.NOTHING
 
 
 def took(task: Task, now: datetime) -> str:
-    """How long a task took from its first start to its end, waits between tries included; so far, if it goes on."""
-    return formats.duration(formats.between(task.started_at, task.finished_at or now))
+    """How long a task took from when it was due to its end, waits included; so far, if it goes on."""
+    elapsed = spent_of(task, now).elapsed
+    return formats.duration(elapsed) if elapsed else formats.NOTHING
+
+
+def phases(spent: Spent) -> str:
+    """Where the time of a task went; what takes none is left out, but for executing."""
+    lengths = ((name, getattr(spent, phase)) for phase, name in PHASE_NAMES.items())
+    return ", ".join(f"{name} {formats.duration(length)}" for name, length in lengths if length or name == "executing")

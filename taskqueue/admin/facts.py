@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, markup, previews
+from taskqueue.admin import columns, formats, markup, previews
 from taskqueue.admin.operations import may
 from taskqueue.admin.step_rows import StepRow
 from taskqueue.admin.task_page import TaskPage
@@ -70,15 +70,15 @@ def times(page: TaskPage) -> Iterator[Fact]:
         yield Fact("Cancelled because", task.cancel_reason, is_wide=True)
     if page.next_run_at and task.status != TaskStatus.QUEUED:
         yield Fact("Next run", markup.moment(page.next_run_at, now))
-    yield Fact("Waited", page.waited)
-    yield Fact("Ran for", page.took)
+    yield Fact("Took", formats.duration(page.spent.elapsed))
+    yield Fact("Of that", columns.phases(page.spent), is_wide=True)
 
 
 def doing(page: TaskPage) -> Iterator[Fact]:
     """How far it is, and in whose hands."""
     if (row := page.current) is not None:
         yield Fact("Attempt", attempt(row))
-    yield Fact("Steps done", page.steps)
+    yield Fact("Steps" if page.task.status == TaskStatus.SUCCEEDED else "Steps done", page.steps)
     yield Fact("Failed attempts", page.failed_tries)
     if page.percent is not None and not page.task.has_ended:
         yield Fact("Progress", progress(page.percent, page.task.progress_note))
@@ -97,7 +97,9 @@ def code(task: Task) -> Iterator[Fact]:
 def attempt(row: StepRow) -> SafeString:
     """Which attempt the step that matters is at since its last retry by a person, of how many."""
     of = f" of {max(row.most_tries, row.attempt)}" if row.most_tries is not None else ""
-    return format_html('<span title="{}">{}{}</span>', row.title, row.attempt, of)
+    before = len(row.attempts) - row.failures
+    retried = f" since the retry, {formats.count_of(before, 'failed attempt')} before it" if before else ""
+    return format_html('<span title="{}">{}{}{}</span>', row.title, row.attempt, of, retried)
 
 
 def relatives(page: TaskPage) -> Iterator[Fact]:

@@ -200,7 +200,7 @@ class TimeFilter(OwnFilter):
     def ends(self) -> tuple[str, str]:
         """Both ends as the inputs show them, in UTC."""
         begin, end = (asked.moment_of(str(self.used_parameters.get(name, ""))) for name in self.bounds)
-        return written(begin), written(end)
+        return input_value(begin), input_value(end)
 
     def words(self, value: Callable[[str], str]) -> str:
         """What is chosen, of the values of its parameters; empty for nothing."""
@@ -238,7 +238,7 @@ class EndedFilter(TimeFilter):
     def ends(self) -> tuple[str, str]:
         """Those of the slice, if there is one."""
         chosen = asked.slice_of(str(self.used_parameters.get("ended", "")))
-        return (written(chosen[0]), written(chosen[1])) if chosen else super().ends()
+        return (input_value(chosen[0]), input_value(chosen[1])) if chosen else super().ends()
 
     def words(self, value: Callable[[str], str]) -> str:
         """Both ends."""
@@ -248,16 +248,63 @@ class EndedFilter(TimeFilter):
         return f"{formats.minute(chosen[0])} to {formats.minute(chosen[1])}"
 
 
+class ShownWhenUsed(OwnFilter):
+    """One that offers nothing but to leave it, shown when the address has it."""
+
+    def has_output(self) -> bool:
+        """When there is one."""
+        return bool(self.used_parameters)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """All, and the one that is chosen."""
+        without = changelist.get_query_string(remove=list(self.parameters))
+        yield {"selected": False, "query_string": without, "display": "All"}
+        if words := self.words(lambda name: str(self.used_parameters.get(name, ""))):
+            yield {"selected": True, "query_string": changelist.get_query_string(), "display": words}
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """What is chosen, of the values of its parameters; empty for nothing."""
+        raise NotImplementedError
+
+
+class FailureFilter(ShownWhenUsed):
+    """By the failure for good, as the groups of the overview lead to."""
+
+    title = "failed with"
+    parameters = ("failure",)
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """The type of the error and the step."""
+        failure = asked.failure_of(value("failure"))
+        return " in ".join(filter(None, failure)) if failure else ""
+
+
+class RepairedFilter(ShownWhenUsed):
+    """By whether a retry by a person made it succeed."""
+
+    title = "fixed by retry"
+    parameters = ("repaired",)
+
+    def words(self, value: Callable[[str], str]) -> str:
+        """That they are."""
+        return "Succeeded after a retry" if value("repaired") == "yes" else ""
+
+
 def others_of(changelist: ChangeList, *names: str) -> list[tuple[str, str]]:
     """The rest of the address, which a form keeps as hidden fields."""
     return [(name, text) for name, text in changelist.params.items() if name not in {*names, "p", "id__lt"}]
 
 
-def written(moment: datetime | None) -> str:
+def input_value(moment: datetime | None) -> str:
     """A moment as an input takes it."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M}" if moment else ""
 
 
 def written_slice(start: datetime, end: datetime) -> str:
     """A slice of time as its filter takes it."""
-    return "..".join(f"{moment.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for moment in (start, end))
+    return "..".join(written(moment.astimezone(UTC)) for moment in (start, end))
+
+
+def written(moment: datetime) -> str:
+    """A moment in UTC, without the seconds if it has none."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.second or moment.microsecond else f"{moment:%Y-%m-%dT%H:%MZ}"

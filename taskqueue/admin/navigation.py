@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib.admin import AdminSite
@@ -13,8 +14,9 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import markup
+from taskqueue.admin.filters import written_slice
 from taskqueue.admin.formats import capped
-from taskqueue.engine.figures import Pills, pills
+from taskqueue.engine.figures import DAY, Pills, pills
 
 CAP: Final = 999
 
@@ -69,16 +71,31 @@ def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
     places = [place for place in PLACES if is_open(place, request, site)]
     if not places:
         return []
-    shown = dict(pills_of(pills()))
+    numbers = pills()
+    shown = dict(pills_of(numbers))
     here = request.get_full_path()
     if request.path == reverse("admin:taskqueue_overview_changelist", current_app=site.name):
         here = address_of(PLACES[0], site)
     entries = [(place, address_of(place, site)) for place in places]
     current = current_of([address for _place, address in entries], here)
     return [
-        Entry(place.name, address, markup.icon(place.icon), address == current, shown.get(place.name))
+        Entry(
+            place.name,
+            address + (failed_today(numbers) if place.name == "Failures" else ""),
+            markup.icon(place.icon),
+            address == current,
+            shown.get(place.name),
+        )
         for place, address in entries
     ]
+
+
+def failed_today(numbers: Pills) -> str:
+    """What narrows the failures to those that the number beside them counts; all are shown while it counts none."""
+    if not numbers.failed_today or numbers.today is None:
+        return ""
+    # To the end of the day, not to where the counting ends: that moves, and pages refresh what has changed.
+    return "&" + urlencode({"ended": written_slice(numbers.today, numbers.today + DAY)}, safe=":.,")
 
 
 def is_open(place: Place, request: HttpRequest, site: AdminSite) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from django.contrib.admin import AdminSite
@@ -15,10 +16,12 @@ from django.utils.safestring import SafeString
 
 from taskqueue import live
 from taskqueue.admin import first_task, formats, markup, overview_tables, tiles
+from taskqueue.admin.asked import written_failure
 from taskqueue.admin.charts import Bar, Line, Part, lines, stacked_bars
-from taskqueue.admin.filters import written_slice
+from taskqueue.admin.columns import PHASE_NAMES
 from taskqueue.admin.overview_data import OverviewData, data_of, tag_of
-from taskqueue.admin.tiles import tasks_at
+from taskqueue.admin.overview_tables import tasks_at
+from taskqueue.admin.tiles import ended_at
 from taskqueue.engine import figures
 from taskqueue.engine.figures import RANGES, Figures, Range, Stretch
 from taskqueue.engine.patience import ran_out_of_time
@@ -74,8 +77,11 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
         "is_empty": data.is_empty,
         "first_pipeline": first_task.offered_to(request) if data.is_empty else None,
         "tiles": tiles.tiles_of(shown, standing, workers if sees_workers else None),
+        "behind": behind(shown),
+        "repaired": ended_at(shown, shown.total, status="succeeded", repaired="yes"),
+        "phases": [(PHASE_NAMES[name], formats.duration(length)) for name, length in shown.total.phases() if length],
         "outcomes": outcomes(shown),
-        "slices": [Slice.of(bar) for bar in reversed(shown.bars) if bar.ended],
+        "slices": [Slice.of(bar, shown) for bar in reversed(shown.bars) if bar.ended],
         "latency": latency(shown),
         "troubles": [Group.of(each, shown) for each in data.troubles],
         "lost": overview_tables.lost(data.lost),
@@ -87,6 +93,22 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
         "failures": overview_tables.recent_failures(data),
         "all_failures": tasks_at(status="failed"),
     }
+
+
+def behind(shown: Figures) -> str:
+    """What is to be known when the numbers end long before the present; empty as long as they do not."""
+    if shown.rolled_until is None or not shown.is_behind:
+        return ""
+    if shown.is_counting:
+        far = shown.now - shown.rolled_until > timedelta(days=1)
+        reached, end = (f"{moment:%b %d}" if far else f"{moment:%H:%M}" for moment in (shown.rolled_until, shown.now))
+        return (
+            f"Older tasks are still being counted: {reached} of {end}. What ended after that is not in the numbers yet."
+        )
+    return (
+        f"Nothing has been counted since {shown.rolled_until:%b %d, %H:%M} UTC. "
+        "The doorbell of manage.py worker does that; is one running?"
+    )
 
 
 def outcomes(shown: Figures) -> SafeString:
@@ -101,7 +123,7 @@ def outcomes(shown: Figures) -> SafeString:
                 Part("grey", bar.cancelled),
             ),
             sentence_of(bar),
-            tasks_at(ended=written_slice(bar.start, bar.end)),
+            ended_at(shown, bar),
         )
         for bar in shown.bars
     ]
@@ -110,7 +132,7 @@ def outcomes(shown: Figures) -> SafeString:
         f"How tasks ended in the last {shown.range.words}: {total.succeeded:,} succeeded, {total.recovered:,} of them "
         f"after failed attempts, {total.failed:,} failed, {total.cancelled:,} were cancelled."
     )
-    return stacked_bars(bars, label=label, until=shown.until)
+    return stacked_bars(bars, label=label, until=shown.until, counted_until=shown.counted_until)
 
 
 def sentence_of(bar: Stretch) -> str:
@@ -124,10 +146,10 @@ def sentence_of(bar: Stretch) -> str:
 
 
 def latency(shown: Figures) -> SafeString:
-    """How long the tasks took, over time."""
+    """How long the tasks were executed, over time."""
     series = [Line(hue, name, seconds(shown.bars, share)) for name, share, hue in PERCENTILES]
     told = ", ".join(f"{name} {formats.duration(shown.total.took(share))}" for name, share, _hue in PERCENTILES)
-    label = f"How long tasks took in the last {shown.range.words}: {told}."
+    label = f"How long tasks were executed in the last {shown.range.words}: {told}."
     return lines(series, label=label, start=shown.start, until=shown.until)
 
 
@@ -146,11 +168,10 @@ class Slice:
     took: tuple[str, ...]
 
     @classmethod
-    def of(cls, bar: Stretch) -> Slice:
+    def of(cls, bar: Stretch, shown: Figures) -> Slice:
         """From a bar."""
         took = tuple(formats.duration(bar.took(share)) for _name, share, _hue in PERCENTILES)
-        address = tasks_at(ended=written_slice(bar.start, bar.end))
-        return cls(f"{bar.start:%b %d, %H:%M}", address, bar, took)
+        return cls(f"{bar.start:%b %d, %H:%M}", ended_at(shown, bar), bar, took)
 
 
 @dataclass(frozen=True)
@@ -165,13 +186,12 @@ class Group:
 
     @classmethod
     def of(cls, trouble: figures.Trouble, shown: Figures) -> Group:
-        """From what the rollups say."""
-        error = {"error": trouble.error_type} if trouble.error_type else {}
-        period = written_slice(shown.start, shown.until)
+        """From what is failed now."""
+        failure = written_failure(trouble.error_type, trouble.step)
         return cls(
             trouble,
             formats.first_line(trouble.last_message),
             markup.moment(trouble.last_at, shown.now),
-            tasks_at(status="failed", pipeline=trouble.pipeline, **error, ended=period),
+            ended_at(shown, shown.total, status="failed", pipeline=trouble.pipeline, failure=failure),
             reverse("admin:taskqueue_task_change", args=[trouble.last_task]),
         )

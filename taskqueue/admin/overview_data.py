@@ -96,7 +96,8 @@ def tag_of(request: HttpRequest, data: OverviewData) -> str:
         sorted(request.user.get_all_permissions()),
         shown.range.name,
         shown.rolled_until,
-        shown.is_stale,
+        shown.is_behind,
+        [(each.pipeline, each.error_type, each.step, each.number) for each in data.troubles],
         sorted((name, each.number) for name, each in data.standing.items()),
         [
             (worker.pk, worker.beat_at > shown.now - SILENCE, worker.cannot_claim, worker.task_id, worker.step)

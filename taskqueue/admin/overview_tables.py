@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
+from taskqueue.admin.filters import written_slice
 from taskqueue.admin.overview_data import PIPELINES_SHOWN, OverviewData
 from taskqueue.admin.pipeline_figures import bars_of, share_of, tone_of
 from taskqueue.engine import figures
@@ -20,6 +21,11 @@ from taskqueue.engine.recovery import SILENCE
 from taskqueue.models import Task, Worker
 
 WORKERS_SHOWN: Final = 8
+
+
+def tasks_at(**question: str) -> str:
+    """The address of a part of the task list."""
+    return f"{reverse('admin:taskqueue_task_changelist')}?{urlencode(question, safe=':.,@')}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,9 @@ class PipelineRow:
     success: str
     tone: str
     counts: str
+    ended_address: str
     waiting: str
+    waiting_address: str
 
 
 def pipelines(data: OverviewData) -> list[PipelineRow]:
@@ -83,24 +91,30 @@ def pipelines(data: OverviewData) -> list[PipelineRow]:
     days = {day.pipeline: day for day in data.days}
     quiet = sorted(data.paused.keys() - days.keys(), key=lambda name: (name not in data.standing, name))
     return [
-        pipeline_row(name, days.get(name), data.standing.get(name), is_paused=data.paused.get(name) is not None)
+        pipeline_row(name, days.get(name), data.standing.get(name), data.paused.get(name), data.figures.counted_until)
         for name in [*days, *quiet][:PIPELINES_SHOWN]
     ]
 
 
 def pipeline_row(
-    name: str, day: figures.PipelineDay | None, standing: Standing | None, *, is_paused: bool
+    name: str,
+    day: figures.PipelineDay | None,
+    standing: Standing | None,
+    paused_at: datetime | None,
+    counted_until: datetime,
 ) -> PipelineRow:
     """One of them."""
     return PipelineRow(
         name=name,
         address=reverse("admin:taskqueue_pipeline_change", args=[name]),
-        is_paused=is_paused,
+        is_paused=paused_at is not None,
         bars=SafeString("") if day is None else bars_of(day.bars, day.succeeded, day.failed),
         success=(day is not None and share_of(day.succeeded, day.failed)) or formats.NOTHING,
         tone="" if day is None else tone_of(day.succeeded, day.failed),
         counts="no task ended" if day is None else f"{day.succeeded + day.failed + day.cancelled:,} ended",
-        waiting="" if standing is None else f"{standing.number:,}{'+' if standing.is_capped else ''} waiting",
+        ended_address="" if day is None else tasks_at(pipeline=name, ended=written_slice(day.start, counted_until)),
+        waiting="" if standing is None else f"{standing.number:,}{'+' if standing.is_capped else ''} in queue",
+        waiting_address=tasks_at(pipeline=name, status="queued"),
     )
 
 
@@ -150,11 +164,10 @@ class LostRow:
 def lost(found: Sequence[tuple[str, timedelta]]) -> list[LostRow]:
     """One row each, with the longest as the measure of all."""
     most = max((round(length.total_seconds()) for _name, length in found), default=1)
-    waiting = f"{reverse('admin:taskqueue_task_changelist')}?"
     return [
         LostRow(
             name,
-            waiting + urlencode({"pipeline": name, "status": "queued,waiting"}, safe=","),
+            tasks_at(pipeline=name, status="queued,waiting"),
             formats.duration(length),
             round(length.total_seconds()),
             most,

@@ -56,8 +56,8 @@ class PipelineFigures:
 
     @property
     def slice(self) -> str:
-        """The last day, as the list of tasks is asked for it."""
-        return written_slice(self.day.total.start, self.day.total.end)
+        """The last day as far as it has been counted, as the list of tasks is asked for it."""
+        return written_slice(self.day.total.start, max(self.day.counted_until, self.day.bars[0].end))
 
     @property
     def bars(self) -> SafeString:

@@ -341,7 +341,10 @@ def unrecorded_row(key: str, task: Task, attempts: list[FailedTry]) -> StepRow:
 
 
 def note_policies(rows: Iterable[StepRow], record: Record) -> None:
-    """How many tries each row has at most, by the name that its key begins with."""
+    """How many tries each row has at most, by the name that its key begins with, and how many failed since a retry."""
+    retried_at = record.task.retried_at
     most = {step.name: len(step.retry) + 1 for step in record.known}
     for row in rows:
+        lately = [each for each in row.attempts if retried_at is None or each.attempt.finished_at > retried_at]
+        row.failures = len(lately)
         row.most_tries = most.get(row.key.partition("#")[0])

@@ -24,6 +24,7 @@ from taskqueue.admin.step_rows import Record, StepRow, rows_of
 from taskqueue.admin.timeline import Timeline, timeline_of
 from taskqueue.engine.reasons import Code, Holder
 from taskqueue.engine.rights import Rights
+from taskqueue.engine.spent import Spent, spent_of
 from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import PipelineStep, Task
@@ -82,8 +83,7 @@ class TaskPage:
     timeline: Timeline
     trouble: Trouble | None
     reasons: list[ShownReason]
-    waited: str
-    took: str
+    spent: Spent
     steps: str
     failed_tries: int
     next_run_at: datetime | None
@@ -153,8 +153,7 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
         timeline=timeline_of(task, rows, now),
         trouble=trouble_of(task, rows),
         reasons=reasons_of(task, seen.secrets),
-        waited=columns.waited(task, now),
-        took=columns.took(task, now),
+        spent=spent_of(task, now),
         steps=columns.steps_share(task, done, len(record.known)),
         failed_tries=len(record.attempts),
         next_run_at=None if task.status in (*ENDED, TaskStatus.RUNNING) else task.due_at,

@@ -41,8 +41,8 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
     )  # fmt: skip
     list_display_links = ("shown_task",)
     list_filter = (
-        filters.StatusFilter, filters.PipelineFilter, filters.CreatedFilter, filters.EndedFilter, filters.ErrorFilter,
-        filters.LabelFilter, filters.RetriedFilter,
+        filters.StatusFilter, filters.FailureFilter, filters.RepairedFilter, filters.PipelineFilter,
+        filters.CreatedFilter, filters.EndedFilter, filters.ErrorFilter, filters.LabelFilter, filters.RetriedFilter,
     )  # fmt: skip
     ordering = ("-id",)
     search_fields = ("id", "key")

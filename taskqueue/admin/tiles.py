@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
-from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -14,7 +13,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats
 from taskqueue.admin.charts import sparkline
 from taskqueue.admin.filters import written_slice
-from taskqueue.admin.overview_tables import WorkerRow
+from taskqueue.admin.overview_tables import WorkerRow, tasks_at
 from taskqueue.admin.pipeline_figures import TOO_MANY_FAIL
 from taskqueue.engine.figures import Figures, Standing, Stretch
 
@@ -46,13 +45,14 @@ class Tile:
 
 def tiles_of(shown: Figures, standing: Standing, workers: Sequence[WorkerRow] | None) -> list[Tile]:
     """All of them; that of the workers only for those who may see workers."""
-    tiles = [waiting(shown, standing), throughput(shown), failure_rate(shown), latency(shown)]
+    tiles = [waiting(shown, standing), throughput(shown), failure_rate(shown), execution(shown)]
     return tiles if workers is None else [*tiles, live_workers(workers)]
 
 
-def tasks_at(**question: str) -> str:
-    """The address of a part of the task list."""
-    return f"{reverse('admin:taskqueue_task_changelist')}?{urlencode(question, safe=':.,')}"
+def ended_at(shown: Figures, stretch: Stretch, **question: str) -> str:
+    """The address of the tasks that a number of a stretch counts; empty while nothing of it has been counted."""
+    period = shown.slice(stretch)
+    return tasks_at(**question, ended=written_slice(*period)) if period else ""
 
 
 def waiting(shown: Figures, standing: Standing) -> Tile:
@@ -60,6 +60,8 @@ def waiting(shown: Figures, standing: Standing) -> Tile:
     number = f"{standing.number:,}{'+' if standing.is_capped else ''}"
     late = standing.oldest is not None and standing.oldest > LONG_WAIT
     note = "nothing waits" if standing.oldest is None else f"oldest {formats.duration(standing.oldest)}"
+    if standing.branches:
+        note += f", and {formats.count_of(standing.branches, 'parallel step')}"
     depths = [bar.queued for bar in shown.bars]
     chart = sparkline(depths, hue="blue", label=f"Most at once: {max_of(depths):,}")
     return Tile("Waiting now", number, "", note, tasks_at(status="queued"), chart, "poor" if late else "")
@@ -70,13 +72,13 @@ def throughput(shown: Figures) -> Tile:
     now, before = per_minute(shown, shown.total), per_minute(shown, shown.before)
     ends = [bar.ended for bar in shown.bars]
     chart = sparkline(ends, hue="green", label=f"Most in one bar: {max_of(ends):,}")
-    address = tasks_at(ended=written_slice(shown.start, shown.until))
-    return Tile("Throughput", rate(now), "/min", compared(now, before, shown.range.words), address, chart)
+    note = f"{shown.total.ended:,} ended, {compared(now, before, shown.range.words)}"
+    return Tile("Throughput", rate(now), "/min", note, ended_at(shown, shown.total), chart)
 
 
 def per_minute(shown: Figures, stretch: Stretch) -> float:
     """Ends in a minute, of those minutes that have been counted."""
-    end = min(stretch.end, shown.rolled_until or shown.now)
+    end = min(stretch.end, shown.counted_until)
     return stretch.ended / max((end - stretch.start) / MINUTE, 1)
 
 
@@ -101,22 +103,22 @@ def failure_rate(shown: Figures) -> Tile:
     parts = [f"{shown.total.failed:,} failed"]
     parts += [f"was {100 * before:.1f}%"] if before is not None else []
     chart = sparkline([bar.failed for bar in shown.bars], hue="red", label="Failed tasks over time")
-    address = tasks_at(status="failed", ended=written_slice(shown.start, shown.until))
+    address = ended_at(shown, shown.total, status="failed")
     value = formats.NOTHING if share is None else f"{100 * share:.1f}"
     tone = "bad" if share is not None and share > TOO_MANY_FAIL else ""
     return Tile("Failure rate", value, "" if share is None else "%", ", ".join(parts), address, chart, tone)
 
 
-def latency(shown: Figures) -> Tile:
-    """How long tasks took, of twenty the slowest left out."""
+def execution(shown: Figures) -> Tile:
+    """How long tasks were in the hands of workers, and how long in the queue, of twenty the slowest left out."""
     p50, p95, p99 = (formats.duration(shown.total.took(share)) for share in (0.5, 0.95, 0.99))
-    before = shown.before.took(0.95)
+    before, queue = shown.before.took(0.95), shown.total.stood(0.95)
     parts = [f"p50 {p50}", f"p99 {p99}"] if shown.total.ran else ["nothing ended"]
     parts += [f"was {formats.duration(before)}"] if before is not None else []
+    parts += [f"queue time p95 {formats.duration(queue)}"] if queue is not None else []
     slowest = [None if (took := bar.took(0.95)) is None else took.total_seconds() for bar in shown.bars]
     chart = sparkline(slowest, hue="violet", label="p95 over time")
-    address = tasks_at(ended=written_slice(shown.start, shown.until))
-    return Tile("Latency p95", p95, "", ", ".join(parts), address, chart)
+    return Tile("Execution p95", p95, "", ", ".join(parts), ended_at(shown, shown.total), chart)
 
 
 def live_workers(workers: Sequence[WorkerRow]) -> Tile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from django.utils.safestring import SafeString
@@ -51,13 +51,35 @@ def backoff_of(task: Task, row: StepRow, now: datetime) -> datetime | None:
 
 
 def queue_row(task: Task, scale: Scale, end: datetime) -> QueueRow:
-    """From its making to its first start, or as long as it has waited for that."""
+    """From its making to its first start, or as long as it has waited for that: not due, and then in the queue."""
     began = max(task.started_at or end, task.created_at)
-    status = TaskStatus.SCHEDULED if task.status == TaskStatus.SCHEDULED else TaskStatus.QUEUED
-    what = "In queue" if status == TaskStatus.QUEUED else "Not due"
-    bar = Bar(look=status, start=task.created_at, end=began, what=what, is_hollow=status == TaskStatus.SCHEDULED)
+    due = due_of(task, began)
+    blocked = timedelta(seconds=task.blocked_seconds or 0)
+    is_held = bool(task.waits_at) if task.started_at is None else blocked > (began - due) / 2
+    is_due = due < began or due == task.created_at
+    what = "Not due" if not is_due else "Held back by limits" if is_held else "In queue"
+    status = TaskStatus.QUEUED if is_due else TaskStatus.SCHEDULED
+    bars = []
+    if due > task.created_at:
+        bars.append(Bar(look=TaskStatus.SCHEDULED, start=task.created_at, end=due, what="Not due", is_hollow=True))
+    if is_due:
+        bars.append(Bar(look=TaskStatus.QUEUED, start=due, end=began, what=what))
     badge = markup.badge(status, label=what)
-    return QueueRow(badge, waterfall.track(scale, [bar]), formats.duration(began - task.created_at))
+    return QueueRow(badge, waterfall.track(scale, bars), formats.duration(began - (due if is_due else task.created_at)))
+
+
+def due_of(task: Task, began: datetime) -> datetime:
+    """When a task was first due. Later pauses and attempts write over that time; then the time before its start that
+    it spent neither in the queue nor held back is what it was early.
+    """
+    if task.status == TaskStatus.SCHEDULED:
+        return began
+    if task.due_at is not None and task.due_at <= began and not task.blocked_seconds:
+        return max(task.created_at, task.due_at)
+    if task.since is None:
+        return task.created_at
+    ready = timedelta(seconds=(task.queued_seconds or 0) + (task.blocked_seconds or 0))
+    return max(task.created_at, min(began - ready, began)) if task.started_at is not None else task.created_at
 
 
 def parallel(rows: Sequence[StepRow]) -> Iterator[list[StepRow]]:

@@ -19,7 +19,7 @@ def attempt_number(failures: int, status: str) -> int:
     """Which attempt a step or body is at: the one that goes on or comes next; of one that has failed the last.
 
     Args:
-        failures: failed attempts since the last retry by a person, as its policy counts them.
+        failures: failed attempts since the last retry by a person, lost ones included.
         status: its own.
     """
     return max(failures + (status != StepStatus.FAILED), 1)

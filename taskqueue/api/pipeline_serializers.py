@@ -37,8 +37,10 @@ class LastDay(serializers.Serializer[Any]):
     succeeded = serializers.IntegerField()
     failed = serializers.IntegerField()
     cancelled = serializers.IntegerField()
-    p50_seconds = Seconds(source="p50", allow_null=True, help_text="Half of them took no longer; null without any.")
-    p95_seconds = Seconds(source="p95", allow_null=True, help_text="95 of 100 of them took no longer.")
+    p50_seconds = Seconds(
+        source="p50", allow_null=True, help_text="Half of them were executed no longer; null without any."
+    )
+    p95_seconds = Seconds(source="p95", allow_null=True, help_text="95 of 100 of them were executed no longer.")
 
 
 class PipelineFigures(serializers.Serializer[Any]):

@@ -44,7 +44,9 @@ def lock_gate(gate: str) -> None:
     statements.fetch(statements.LOCK_GATE, {"gate": gate})
 
 
-def admit(gate: str, claimant: Claimant, passed: tuple[str, ...], *, freed: str = "") -> tuple[list[Lease], str | None]:
+def admit(
+    gate: str, claimant: Claimant, passed: tuple[str, ...], *, freed: str | None = None
+) -> tuple[list[Lease], str | None]:
     """Under a gate's lock: let through what its limits allow, and claim what is next by then.
 
     A statement after the one that waited for the lock: it sees what the last holder has let through.
@@ -53,12 +55,13 @@ def admit(gate: str, claimant: Claimant, passed: tuple[str, ...], *, freed: str 
         gate: the pipeline.
         claimant: who wants more to do.
         passed: the gates that need not be looked at any more, this one among them.
-        freed: the group whose task has just ended.
+        freed: the group whose task has just ended; None when it is not an end that makes room.
 
     Returns:
         The leases, and the next gate to try when there are none.
     """
-    values = {"gate": gate, "pipelines": [gate], "codes": [""], "freed": freed, "most": claimant.most}
+    ending = {"freed": freed or "", "by_end": freed is not None}
+    values = {"gate": gate, "pipelines": [gate], "codes": [""], "most": claimant.most, **ending}
     statements.fetch(statements.ADMIT, values)
     return claimant.taken(statements.fetch(statements.CLAIM, {**claimant.parameters, "passed": list(passed)}))
 

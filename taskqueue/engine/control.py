@@ -11,10 +11,12 @@ from django.db.models.functions import Now
 
 from taskqueue import codec
 from taskqueue.definitions import registry
+from taskqueue.engine import statements
 from taskqueue.engine.family import cancel_tree
 from taskqueue.engine.intake import Options, Origin, enqueue
 from taskqueue.engine.queries import find
 from taskqueue.engine.starting import one_of_singleton
+from taskqueue.engine.statements import ends
 from taskqueue.engine.waits import begin_anew
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.engine.why import why
@@ -59,6 +61,7 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
         if task.status not in allowed:
             raise NotRetryable(refusal(task))
         steps = forgotten(task, from_step)
+        statements.fetch(ends.REOPEN, {"task": task.pk})
         begin_anew(task.pk, steps.values("key"))
         steps.delete()
         Task.objects.filter(pk=task.pk).update(**afresh(task))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,19 +17,22 @@ from taskqueue.engine.recovery import SILENCE
 from taskqueue.engine.statements import fetch
 from taskqueue.engine.statements import figures as statements
 from taskqueue.engine.statements.rollups import IN_ORDER, STANDING_NOW
-from taskqueue.models import Rollup
+from taskqueue.models import EndCount, Rollup
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import merged, percentile
+from taskqueue.states import PHASES
 
 TIME_LIMIT: Final = timedelta(seconds=3)
 """So long a statement of a page may take."""
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 HALF_AN_HOUR: Final = timedelta(minutes=30)
 
-COUNTED: Final = ("succeeded", "recovered", "failed", "cancelled", "failed_tries", "lost_seconds")
+SECONDS: Final = tuple(f"{phase}_seconds" for phase in PHASES)
+COUNTED: Final = (
+    "succeeded", "recovered", "repaired", "failed", "cancelled", "failed_tries", "lost_seconds", *SECONDS
+)  # fmt: skip
 SAMPLED: Final = ("queued", "oldest_seconds")
 
 
@@ -65,10 +67,16 @@ class Stretch:
     end: datetime
     succeeded: int = 0
     recovered: int = 0
+    repaired: int = 0
     failed: int = 0
     cancelled: int = 0
     failed_tries: int = 0
     lost_seconds: int = 0
+    queued_seconds: float = 0
+    blocked_seconds: float = 0
+    waiting_seconds: float = 0
+    backoff_seconds: float = 0
+    executing_seconds: float = 0
     queued: int | None = None
     oldest_seconds: int | None = None
     ran: list[int] = field(default_factory=list)
@@ -90,8 +98,16 @@ class Stretch:
         return self.failed / self.decided if self.decided else None
 
     def took(self, share: float) -> timedelta | None:
-        """The run time that this share of the tasks did not exceed."""
+        """The time in the hands of workers that this share of the tasks did not exceed."""
         return percentile(self.ran, share)
+
+    def stood(self, share: float) -> timedelta | None:
+        """The same of the time in the queue."""
+        return percentile(self.waited, share)
+
+    def phases(self) -> list[tuple[str, timedelta]]:
+        """Where the time of the tasks went, all together."""
+        return [(name, timedelta(seconds=getattr(self, f"{name}_seconds"))) for name in PHASES]
 
     def add(self, rows: Iterable[Any]) -> None:
         """Count rows in, rollups or other stretches."""
@@ -113,6 +129,8 @@ class Figures:
     now: datetime
     rolled_until: datetime | None
     """From there on nothing has been counted yet; None when nothing ever was."""
+    is_counting: bool
+    """Whether somebody has counted lately."""
     bars: list[Stretch]
     total: Stretch
     before: Stretch
@@ -128,8 +146,18 @@ class Figures:
         return self.total.end
 
     @property
-    def is_stale(self) -> bool:
-        """Whether nobody rolls up: minutes that have passed long ago are missing."""
+    def counted_until(self) -> datetime:
+        """Up to where its bars tell all that ended."""
+        return min(self.rolled_until or self.now, self.until)
+
+    def slice(self, stretch: Stretch) -> tuple[datetime, datetime] | None:
+        """The time of a stretch, as far as it has been counted; None when nothing of it has."""
+        end = min(stretch.end, self.counted_until)
+        return (stretch.start, end) if stretch.start < end else None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether minutes that have passed long ago are missing."""
         return self.rolled_until is not None and self.now - self.rolled_until > timedelta(minutes=5)
 
 
@@ -148,15 +176,15 @@ def time_limit() -> Iterator[None]:
 
 def figures(range_: Range, pipeline: str = ALL_PIPELINES) -> Figures:
     """What a range comes to; two queries."""
-    ((now, rolled_until),) = fetch(statements.NOW, {})
-    until = ceiling(rolled_until or now, range_.bar)
+    ((now, rolled_until, is_counting),) = fetch(statements.NOW, {})
+    until = ceiling(now, range_.bar)
     start = until - range_.length
     rows = rollups(range_.span, start - range_.length, until, pipeline)
     bars = cut(rows, start, range_.bar, count=round(range_.length / range_.bar))
     total, before = Stretch(start, until), Stretch(start - range_.length, start)
     total.add(bars)
     before.add(row for row in rows if row.at < start)
-    return Figures(range_, now, rolled_until, bars, total, before)
+    return Figures(range_, now, rolled_until, bool(is_counting), bars, total, before)
 
 
 @dataclass(frozen=True)
@@ -165,12 +193,13 @@ class Day:
 
     total: Stretch
     bars: list[Stretch]
+    counted_until: datetime
 
 
 def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str, Day]:
     """The last day of each of these pipelines, by name; two queries, none of which looks at the tasks."""
-    ((now, rolled_until),) = fetch(statements.NOW, {})
-    until = ceiling(rolled_until or now, bar)
+    ((now, rolled_until, _is_counting),) = fetch(statements.NOW, {})
+    until = ceiling(now, bar)
     rows: dict[str, list[Any]] = {name: [] for name in names}
     for row in rollups(QUARTER, until - DAY, until, *rows):
         rows[row.pipeline].append(row)
@@ -178,39 +207,19 @@ def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str,
     for name, own in rows.items():
         total = Stretch(until - DAY, until)
         total.add(own)
-        days[name] = Day(total, cut(own, until - DAY, bar, count=round(DAY / bar)))
+        days[name] = Day(total, cut(own, until - DAY, bar, count=round(DAY / bar)), min(rolled_until or now, until))
     return days
 
 
-@dataclass(frozen=True)
-class Hours:
-    """The last hour that is rolled up.
-
-    Attributes:
-        behind: how long ago it ended; None when nothing was ever rolled up.
-    """
-
-    start: datetime
-    until: datetime
-    behind: timedelta | None
-    by_pipeline: dict[str, Stretch]
-
-    def of(self, pipeline: str) -> Stretch:
-        """That of a pipeline, in which nothing may have ended."""
-        return self.by_pipeline.get(pipeline) or Stretch(self.start, self.until)
+def behind() -> timedelta | None:
+    """How far the rollups are behind; None when nothing was ever rolled up. One query."""
+    ((now, rolled_until, _is_counting),) = fetch(statements.NOW, {})
+    return None if rolled_until is None else now - rolled_until
 
 
-def last_hours() -> Hours:
-    """The same of every pipeline; two queries, none of which looks at the tasks."""
-    ((now, rolled_until),) = fetch(statements.NOW, {})
-    until = rolled_until or now
-    rows: defaultdict[str, list[Any]] = defaultdict(list)
-    for row in told(Rollup.objects.filter(span=MINUTE, at__gte=until - HOUR, at__lt=until)):
-        rows[row.pipeline].append(row)
-    hours = {name: Stretch(until - HOUR, until) for name in rows}
-    for name, own in rows.items():
-        hours[name].add(own)
-    return Hours(until - HOUR, until, None if rolled_until is None else now - rolled_until, hours)
+def end_counts() -> list[EndCount]:
+    """How many tasks of each pipeline have ended since counting began; one query."""
+    return list(EndCount.objects.order_by("pipeline"))
 
 
 def rollups(span: int, start: datetime, until: datetime, *pipelines: str) -> list[Any]:
@@ -255,8 +264,8 @@ class Trouble:
 
 
 def troubles(shown: Figures, *, most: int) -> list[Trouble]:
-    """What failed in a range, in groups, the largest first; one query."""
-    values = {"span": shown.range.span, "start": shown.start, "until": shown.until, "most": most}
+    """What ended in a range and is failed now, in groups, the largest first; one query, of so many failed tasks."""
+    values = {"start": shown.start, "until": shown.counted_until, "most": most}
     return [Trouble(*row) for row in fetch(statements.TROUBLES, values)]
 
 
@@ -273,6 +282,11 @@ class PipelineDay:
     bars: list[Stretch] = field(default_factory=list)
 
     @property
+    def start(self) -> datetime:
+        """When it began."""
+        return self.bars[0].start
+
+    @property
     def success_share(self) -> float | None:
         """How many of those that ended by themselves succeeded; None when there were none."""
         decided = self.succeeded + self.failed
@@ -281,7 +295,7 @@ class PipelineDay:
 
 def busiest(shown: Figures, *, most: int, bar: timedelta = HALF_AN_HOUR) -> list[PipelineDay]:
     """The pipelines with the most ends in the last day; two queries."""
-    until = ceiling(shown.rolled_until or shown.now, bar)
+    until = ceiling(shown.now, bar)
     times = {"start": until - DAY, "until": until}
     days = [PipelineDay(*row) for row in fetch(statements.BUSIEST, {**times, "most": most})]
     names = [day.pipeline for day in days]
@@ -305,9 +319,10 @@ def lost(shown: Figures, *, most: int) -> list[tuple[str, timedelta]]:
 
 @dataclass(frozen=True)
 class Standing:
-    """How many tasks are ready, and how long the oldest has been."""
+    """How many tasks are ready, and parallel steps of tasks, and how long the oldest has been."""
 
     number: int
+    branches: int
     oldest: timedelta | None
     is_capped: bool
     """Whether there are more than were counted."""
@@ -316,8 +331,8 @@ class Standing:
 def standing() -> dict[str, Standing]:
     """What stands in the queues now, by pipeline; one query, and no more rows than the cap for each queue."""
     return {
-        name: Standing(number, None if oldest is None else timedelta(seconds=oldest), is_capped)
-        for name, number, oldest, is_capped in fetch(STANDING_NOW, {})
+        name: Standing(number, branches, None if oldest is None else timedelta(seconds=oldest), is_capped)
+        for name, number, branches, oldest, is_capped in fetch(STANDING_NOW, {})
     }
 
 
@@ -325,7 +340,8 @@ def standing_in_all(each: Iterable[Standing]) -> Standing:
     """The sum."""
     each = list(each)
     oldest = max((known.oldest for known in each if known.oldest is not None), default=None)
-    return Standing(sum(known.number for known in each), oldest, any(known.is_capped for known in each))
+    number, branches = sum(known.number for known in each), sum(known.branches for known in each)
+    return Standing(number, branches, oldest, any(known.is_capped for known in each))
 
 
 @dataclass(frozen=True)
@@ -333,10 +349,12 @@ class Pills:
     """What the navigation tells on every page."""
 
     failed_today: int
+    """Tasks that failed since `today` began, and are failed still."""
     paused: int
     live_workers: int
     unable_workers: int
     """Live, and their claims fail."""
+    today: datetime | None = None
 
 
 def pills() -> Pills:

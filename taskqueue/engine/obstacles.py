@@ -185,7 +185,10 @@ def turn(found: Obstacles) -> Reason:
         f"{number} of its queue {'goes' if ahead == 1 else 'go'} before it." if ahead else "It is the next one."
     ]
     expected_at = None
-    if starts and not is_more and task.started_at is None and found.knowing and task.pipeline.paused_at is None:
+    # Before a full limit the starts of the past say nothing: who holds the places may do so for hours.
+    is_full = task.admitted_at is None and not task.shares_place and any(found.full(with_facts=False))
+    may_start = found.knowing and task.pipeline.paused_at is None and not is_full
+    if starts and may_start and not is_more and task.started_at is None:
         wait = timedelta(seconds=(ahead + 1) * max(seconds, 0.001) / starts)
         expected_at = found.now + wait
         sentences.append(

@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Exists, F, Lookup, OuterRef, Q
-from django.db.models.functions import Now
+from django.db.models import CharField, Exists, F, Func, Lookup, OuterRef, Q, Subquery, Value
+from django.db.models.functions import Coalesce, Now
+from django.db.models.lookups import Exact
 
 from taskqueue.engine import statements
 from taskqueue.ids import earliest_at, latest_at
@@ -55,7 +56,9 @@ class Selection:
         labels: with these labels.
         error: with a failed try, or a failure, of this type.
         errors: the same, of types that begin with this.
+        failure: failed for good with this type of error in the step of this name.
         has_failed_try: with a failed try, or without any.
+        repaired: succeeded after a person retried them.
         step: whose step of this name failed, or is not over.
         key_part: whose key contains each of these words, capital or small.
         worker: last held by a worker on this host, or by the worker of this number.
@@ -75,9 +78,11 @@ class Selection:
     labels: tuple[tuple[str, str], ...] = ()
     error: str = ""
     errors: str = ""
+    failure: tuple[str, str] | None = None
     has_failed_try: bool | None = None
     step: str = ""
     key_part: str = ""
+    repaired: bool | None = None
     worker: str = ""
     payload: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     closed: tuple[str, ...] = ()
@@ -91,7 +96,8 @@ class Selection:
     def is_searched(self) -> bool:
         """Whether it asks for something that no index answers."""
         asked = (
-            self.pipelines, self.labels, self.error, self.errors, self.step, self.key_part, self.worker, self.payload,
+            self.pipelines, self.labels, self.error, self.errors, self.failure, self.repaired, self.step,
+            self.key_part, self.worker, self.payload,
         )  # fmt: skip
         return any(asked) or self.has_failed_try is not None
 
@@ -110,7 +116,8 @@ class Selection:
     def indexed(self, lead: str = "") -> Q:
         """What an index answers of it, led by this column."""
         condition = self.in_time()
-        if self.statuses:
+        failed_then = self.ended is not None and self.statuses == (TaskStatus.FAILED,)
+        if self.statuses and not failed_then:  # who has an error has failed, and statistics may not know it
             condition &= Q(Among(F("status"), list(self.statuses))) if lead == "status" else Q(status__in=self.statuses)
         if self.pipeline:
             condition &= (
@@ -119,7 +126,7 @@ class Selection:
         if self.begins:
             condition &= beginning_with(self.begins)
         if self.ended is not None:
-            condition &= ended_in(*self.ended)
+            condition &= ended_in(*self.ended, failed=failed_then)
         return condition
 
     def leads(self) -> list[tuple[Selection, str]]:
@@ -167,7 +174,12 @@ class Selection:
             condition &= stopped_in(self.step)
         if self.worker:
             condition &= held_by(self.worker)
-        return condition & with_words(self.key_part) & self.in_payloads()
+        return condition & self.by_end() & with_words(self.key_part) & self.in_payloads()
+
+    def by_end(self) -> Q:
+        """What it asks of how they ended."""
+        condition = failed_as(*self.failure) if self.failure is not None else Q()
+        return condition & Q(status=TaskStatus.SUCCEEDED, retried_at__isnull=False) if self.repaired else condition
 
     def in_payloads(self) -> Q:
         """What it asks of payloads, and of which pipelines that may not be asked."""
@@ -200,6 +212,8 @@ def restored(name: str, value: Any) -> Any:
             return datetime.fromisoformat(value)
         case "below":
             return UUID(value)
+        case "failure":
+            return tuple(value)
         case "ended":
             return tuple(datetime.fromisoformat(moment) for moment in value)
         case "payload":
@@ -220,10 +234,28 @@ def beginning_with(text: str) -> Q:
     return by_key | Q(id__gte=UUID(begin.ljust(32, "0")), id__lte=UUID(begin.ljust(32, "f")))
 
 
-def ended_in(begin: datetime, end: datetime) -> Q:
-    """Among the last that ended in this time, as many as are counted."""
+def ended_in(begin: datetime, end: datetime, *, failed: bool = False) -> Q:
+    """Among the last that ended, or failed, in this time, as many as are counted."""
     tasks = Task.objects.filter(finished_at__gte=begin, finished_at__lt=end).order_by("-finished_at")
+    if failed:  # the index of failures has them in this order, and no others
+        tasks = tasks.filter(error__isnull=False)
     return Q(pk__in=tasks.values("pk")[: COUNTED + 1])
+
+
+def failed_as(error_type: str, step: str) -> Q:
+    """Failed for good like that; the step by its name, as `statements.TROUBLES` groups them."""
+    named = Step.objects.filter(task=OuterRef("pk"), key=said(OuterRef("error"), "step")).values("name")[:1]
+    begin = Func(said(F("error"), "step"), Value("#"), Value(1), function="split_part", output_field=CharField())
+    condition = Q(
+        Exact(Coalesce(said(F("error"), "type"), Value("")), error_type),
+        Exact(Coalesce(Subquery(named), begin, Value(""), output_field=CharField()), step),
+    )
+    return condition if error_type else condition & Q(error__isnull=False)
+
+
+def said(error: Any, what: str) -> Func:
+    """What an error says of itself, as text."""
+    return Func(error, Value(what), template="(%(expressions)s)", arg_joiner=" ->> ", output_field=CharField())
 
 
 def failed_try(**condition: Any) -> Q:

@@ -9,16 +9,16 @@ from taskqueue.models.operation import Operation
 from taskqueue.models.overview import Overview
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.pruning import Pruning
-from taskqueue.models.rollup import FailureGroup, Rollup, RollupMark
+from taskqueue.models.rollup import EndCount, Reopened, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
 from taskqueue.models.task import Task
 from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
     "Attempt",
+    "EndCount",
     "EndWatch",
     "Event",
-    "FailureGroup",
     "Gate",
     "IdempotencyKey",
     "Operation",
@@ -29,6 +29,7 @@ __all__ = [
     "Pruning",
     "Rate",
     "RateUse",
+    "Reopened",
     "Rollup",
     "RollupMark",
     "Schedule",

@@ -29,11 +29,17 @@ class Rollup(models.Model):
     pipeline = models.CharField(max_length=200, blank=True, db_collation="C", help_text="Empty: all of them together.")
     succeeded = models.IntegerField(default=0)
     recovered = models.IntegerField(default=0, help_text="Of those that succeeded, the ones that had failed tries.")
+    repaired = models.IntegerField(default=0, db_default=0, help_text="Of those that succeeded, those retried by hand.")
     failed = models.IntegerField(default=0)
     cancelled = models.IntegerField(default=0)
     failed_tries = models.IntegerField(default=0, help_text="Tries of steps and bodies that did not succeed.")
     ran = histogram()
     waited = histogram()
+    queued_seconds = models.FloatField(default=0, db_default=0)
+    blocked_seconds = models.FloatField(default=0, db_default=0)
+    waiting_seconds = models.FloatField(default=0, db_default=0)
+    backoff_seconds = models.FloatField(default=0, db_default=0)
+    executing_seconds = models.FloatField(default=0, db_default=0)
     lost_seconds = models.IntegerField(default=0, help_text="Task seconds spent waiting for limits and rates; sampled.")
     queued = models.IntegerField(null=True, blank=True, help_text="How many were ready at once; sampled.")
     oldest_seconds = models.IntegerField(null=True, blank=True, help_text="How long the oldest had waited; sampled.")
@@ -53,29 +59,52 @@ class Rollup(models.Model):
         return f"{self.pipeline or 'all'} {self.at:%Y-%m-%d %H:%M}"
 
 
-class FailureGroup(models.Model):
-    """The tasks of one span of time that failed with the same type of error in the same step of the same pipeline."""
+class Reopened(models.Model):
+    """An end that no longer is one, since a person retried the task: what the rollups have to take back.
 
-    span = models.PositiveSmallIntegerField()
-    at = models.DateTimeField()
+    Written in the transaction of the retry, gone with the next sweep.
+    """
+
+    finished_at = models.DateTimeField()
     pipeline = models.CharField(max_length=200, db_collation="C")
-    error_type = models.CharField(max_length=200, blank=True)
-    step = models.CharField(max_length=200, blank=True, help_text="Its name, not its key: one for all of a fan-out.")
-    number = models.IntegerField()
-    last_message = models.CharField(max_length=500, blank=True)
-    last_at = models.DateTimeField()
-    last_task = models.UUIDField()
+    status = models.CharField(max_length=16)
+    tried = models.BooleanField()
+    repaired = models.BooleanField()
+    ran = models.SmallIntegerField(null=True)
+    waited = models.SmallIntegerField(null=True)
+    queued_seconds = models.FloatField()
+    blocked_seconds = models.FloatField()
+    waiting_seconds = models.FloatField()
+    backoff_seconds = models.FloatField()
+    executing_seconds = models.FloatField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(
-                fields=["span", "at", "pipeline", "error_type", "step"], name="taskqueue_failuregroup_once"
-            ),
-        ]
+        indexes = [models.Index(fields=["finished_at"], name="taskqueue_reopened_by_end")]
 
     def __str__(self) -> str:
-        """What failed where."""
-        return f"{self.error_type} in {self.pipeline} {self.step}".strip()
+        """What ended how."""
+        return f"{self.pipeline} {self.status}"
+
+
+class EndCount(models.Model):
+    """Every end of a pipeline's tasks since counting began. It only rises: neither pruning nor a retry lowers it."""
+
+    pipeline = models.CharField(max_length=200, primary_key=True, db_collation="C")
+    succeeded = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    cancelled = models.BigIntegerField(default=0)
+    failed_tries = models.BigIntegerField(default=0)
+    ran = ArrayField(models.BigIntegerField(), default=list, blank=True)
+    waited = ArrayField(models.BigIntegerField(), default=list, blank=True)
+    queued_seconds = models.FloatField(default=0)
+    blocked_seconds = models.FloatField(default=0)
+    waiting_seconds = models.FloatField(default=0)
+    backoff_seconds = models.FloatField(default=0)
+    executing_seconds = models.FloatField(default=0)
+
+    def __str__(self) -> str:
+        """The pipeline."""
+        return self.pipeline
 
 
 class RollupMark(models.Model):
@@ -84,6 +113,7 @@ class RollupMark(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     closed_until = models.DateTimeField(help_text="Nothing before it can change any more.")
     rolled_until = models.DateTimeField(help_text="From there on nothing has been counted yet.")
+    moved_at = models.DateTimeField(null=True, blank=True, help_text="When somebody counted last.")
 
     class Meta:
         constraints = [

@@ -26,6 +26,11 @@ def queue_place(due_at: Any, priority: Any) -> ExpressionWrapper[Any]:
     return ExpressionWrapper(due_at - ahead, models.DateTimeField())
 
 
+def spent(on_what: str) -> models.FloatField[float | None, float | None]:
+    """Seconds of a task's life, without what its present status adds."""
+    return models.FloatField(null=True, blank=True, editable=False, help_text=on_what)
+
+
 class Concatenated(Func):
     """Texts one after the other by PostgreSQL's operator, which unlike its function is fit for generated columns."""
 
@@ -233,6 +238,17 @@ class Task(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     retried_at = models.DateTimeField(null=True, blank=True, help_text="When a person last asked for more tries.")
+
+    # Where its time went. A trigger of the table keeps them, whichever statement changes the status: see
+    # docs/adr/0006-rollups.md. Null in tasks of before.
+    since = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Since when it has its status; null before the first change."
+    )
+    queued_seconds = spent("Ready, and no worker was free.")
+    blocked_seconds = spent("Held back by a limit or a rate.")
+    waiting_seconds = spent("Asleep, or waiting for an event, children or parallel steps.")
+    backoff_seconds = spent("Between a failed attempt and the next one.")
+    executing_seconds = spent("In the hands of a worker.")
 
     duplicate: bool = False
     """Whether `enqueue` found this task, which stands in for the one that was asked for; not stored."""

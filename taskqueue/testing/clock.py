@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import F, Model
 
-from taskqueue.models import Attempt, Event, IdempotencyKey, RateUse, Schedule, Skip, Step, Task, Wait
+from taskqueue.models import Attempt, Event, IdempotencyKey, RateUse, Reopened, Schedule, Skip, Step, Task, Wait
 
 
 def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
@@ -44,6 +44,7 @@ MOVED = {
         "finish_by",
         "finished_at",
         "retried_at",
+        "since",
     ),
     Step: ("started_at", "finished_at", "until"),
     Wait: ("until", "created_at", "resolved_at"),
@@ -53,4 +54,5 @@ MOVED = {
     Schedule: ("next_at", "last_at"),
     Attempt: ("started_at", "finished_at"),
     IdempotencyKey: ("expires_at",),
+    Reopened: ("finished_at",),
 }

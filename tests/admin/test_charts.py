@@ -47,7 +47,14 @@ def bars(*values: tuple[int, int]) -> list[Bar]:
 
 
 def test_each_bar_is_a_link_with_its_parts_stacked_from_the_ground():
-    chart = drawn(stacked_bars(bars((60, 40), (0, 0), (25, 0)), label="How they ended", until=NOON + 3 * HOUR))
+    chart = drawn(
+        stacked_bars(
+            bars((60, 40), (0, 0), (25, 0)),
+            label="How they ended",
+            until=NOON + 3 * HOUR,
+            counted_until=NOON + 3 * HOUR,
+        )
+    )
 
     links = chart.findall("a")
     assert [link.get("href") for link in links] == [f"/list?bar={place}&x=<1>" for place in range(3)]
@@ -60,18 +67,20 @@ def test_each_bar_is_a_link_with_its_parts_stacked_from_the_ground():
 
 
 def test_a_chart_of_links_is_no_stop_of_the_tab_key():
-    chart = drawn(stacked_bars(bars((1, 1), (2, 2)), label="How they ended", until=NOON + 2 * HOUR))
+    chart = drawn(
+        stacked_bars(bars((1, 1), (2, 2)), label="How they ended", until=NOON + 2 * HOUR, counted_until=NOON + 2 * HOUR)
+    )
 
     assert (chart.get("role"), chart.get("aria-label")) == ("group", "How they ended")
     assert {link.get("tabindex") for link in chart.findall("a")} == {"-1"}
 
 
 def test_the_axes_say_how_many_and_when():
-    chart = drawn(stacked_bars(bars(*[(90, 0)] * 6), label="x", until=NOON + 6 * HOUR))
+    chart = drawn(stacked_bars(bars(*[(90, 0)] * 6), label="x", until=NOON + 6 * HOUR, counted_until=NOON + 6 * HOUR))
 
     labels = [text.text for text in chart.findall("text")]
     assert labels[:5] == ["0", "25", "50", "75", "100"]
-    assert labels[5:] == ["12:00", "13:00", "14:00", "15:00", "16:00", "17:00"]
+    assert labels[5:] == ["Mar 04, 12:00", "13:00", "14:00", "15:00", "16:00", "17:00"]
     places = [percent(text.get("x", "")) for text in chart.findall("text")[5:]]
     assert places[0] == LEFT
     assert all(0 <= place < 100 for place in places)
@@ -80,12 +89,12 @@ def test_the_axes_say_how_many_and_when():
 def test_days_are_named_where_hours_would_say_nothing():
     chart = drawn(lines([], label="x", start=NOON, until=NOON + timedelta(days=7)))
 
-    assert [text.text for text in chart.findall("text")][-3:] == ["Fri 06", "Sun 08", "Tue 10"]
+    assert [text.text for text in chart.findall("text")][-3:] == ["Mar 06", "Mar 08", "Mar 10"]
 
 
 def test_nothing_at_all_is_still_a_chart():
-    assert drawn(stacked_bars(bars((0, 0)), label="x", until=NOON + HOUR)).findall("a")
-    assert drawn(stacked_bars([], label="x", until=NOON)).get("role") == "group"
+    assert drawn(stacked_bars(bars((0, 0)), label="x", until=NOON + HOUR, counted_until=NOON + HOUR)).findall("a")
+    assert drawn(stacked_bars([], label="x", until=NOON, counted_until=NOON)).get("role") == "group"
     assert drawn(sparkline([], hue="blue", label="x")).get("role") == "img"
     assert drawn(lines([Line("blue", "p50", [None, None])], label="x", start=NOON, until=NOON + HOUR)) is not None
     assert drawn(microbars([], label="x")).findall("rect") == []
@@ -120,7 +129,7 @@ def test_what_is_hostile_stays_text():
     label = '"><script>x</script>'
     hostile = [Bar(NOON, (Part("green", 1),), label, 'javascript:"')]
 
-    assert "<script>" not in stacked_bars(hostile, label=label, until=NOON + HOUR)
+    assert "<script>" not in stacked_bars(hostile, label=label, until=NOON + HOUR, counted_until=NOON + HOUR)
     assert drawn(microbars(hostile, label=label)).get("aria-label") == label
 
 

@@ -66,8 +66,8 @@ def test_what_the_tasks_came_to_is_told(onlooker):
 
     assert "Failure rate 66.7 % 2 failed" in text
     assert "Waiting now 0 nothing waits" in text
-    assert re.search(r"Throughput <?[\d.]+ /min none in the 6 hours before", text)
-    assert re.search(r"Latency p95 [\d.]+m?s p50", text)
+    assert re.search(r"Throughput <?[\d.]+ /min 3 ended, none in the 6 hours before", text)
+    assert re.search(r"Execution p95 [\d.]+m?s p50 [\d.]+m?s, p99 [\d.]+m?s, queue time p95 [\d.]+m?s", text)
     assert re.search(r"2 Permanent in demo/task . simulate-api-call simulated failure in simulate-api-call", text)
     assert "demo/task 3 ended 33.3%" in text
     assert "demo/task bad-1" in text
@@ -125,7 +125,9 @@ def test_the_period_before_is_what_the_present_one_is_compared_with(onlooker):
     text = text_of(onlooker.get(HOME))
 
     assert "Failure rate 4.0 % 4 failed, was 1.0%" in text
-    assert re.search(r"/min (as in|[+-]\d% vs) the 6 hours before", text)  # the present period is not over yet
+    assert re.search(
+        r"/min 100 ended, (as in|[+-]\d% vs) the 6 hours before", text
+    )  # the present period is not over yet
 
 
 def test_percentiles_come_from_the_sum_of_the_histograms(onlooker):
@@ -187,7 +189,7 @@ def test_the_overview_counts_no_tasks(admin, django_assert_max_num_queries):
         admin.get(HOME)
 
     touching = [query["sql"] for query in queries if "taskqueue_task" in query["sql"]]
-    assert len(touching) == 2  # what stands in the queues, capped, and the last failures
+    assert len(touching) == 3  # what stands in the queues and what is failed, capped, and the last failures
     assert all("LIMIT" in sql for sql in touching)
 
 
@@ -305,10 +307,22 @@ def test_that_nobody_counts_is_told(onlooker):
     assert "Nothing has been counted" not in text_of(onlooker.get(HOME))
 
     old = datetime.now(UTC) - timedelta(minutes=30)
-    RollupMark.objects.update(rolled_until=old, closed_until=old)
+    RollupMark.objects.update(rolled_until=old, closed_until=old, moved_at=old)
     cache.clear()
 
-    assert "Nothing has been counted since" in text_of(onlooker.get(HOME))
+    assert f"Nothing has been counted since {old:%b %d, %H:%M} UTC" in text_of(onlooker.get(HOME))
+
+
+def test_that_history_is_being_counted_is_told(onlooker):
+    three_tasks()
+    now = datetime.now(UTC)
+    old = now - timedelta(days=20)
+    RollupMark.objects.update(rolled_until=old, closed_until=old)
+
+    text = text_of(onlooker.get(HOME))
+
+    assert f"Older tasks are still being counted: {old:%b %d} of {now:%b %d}." in text
+    assert "Nothing has been counted" not in text
 
 
 @pytest.mark.parametrize(
@@ -356,7 +370,10 @@ def test_what_failed_last_comes_first(onlooker):
             status="failed", finished_at=Now() - timedelta(minutes=minutes), error=error
         )
 
-    assert re.findall(r"<b>(Failed\d)</b>", onlooker.get(HOME).content.decode()) == ["Failed1", "Failed9"]
+    assert re.findall(r"<b>(Failed\d)</b>", onlooker.get(HOME).content.decode().partition("Recent failures")[2]) == [
+        "Failed1",
+        "Failed9",
+    ]
 
 
 def test_to_find_them_reads_no_more_than_it_shows():

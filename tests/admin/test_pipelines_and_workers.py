@@ -9,7 +9,7 @@ import pytest
 from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue import Limit, Rate, pipeline
+from taskqueue import Limit, Rate, Retry, gather, pipeline, step
 from taskqueue.engine import control
 from taskqueue.engine.mirror import mirror_pipeline
 from taskqueue.engine.rollups import roll_up
@@ -31,6 +31,16 @@ PAUSE, RESUME = f"{PIPELINES}demo_2Ftask/pause/", f"{PIPELINES}demo_2Ftask/resum
 def limited(number: int) -> int:
     """Two at a time, sixty a minute."""
     return number
+
+
+@step(retry=Retry.fixed(timedelta(seconds=10), retries=1))
+def torn_page(number: int) -> int:
+    raise ValueError(number)
+
+
+@pipeline("boards/torn-pages")
+def torn_pages() -> None:
+    gather(torn_page.defer(1))
 
 
 @pytest.fixture
@@ -201,6 +211,21 @@ def test_a_page_draws_the_steps_of_the_last_tasks(viewer, failed, succeeded, dja
     assert "of the last 2 tasks" in text
     assert text.count("simulate-api-call 50.0%") == 2
     assert "deployed 2 tasks, last created just now" in text
+
+
+def test_failed_attempts_are_counted_for_parallel_steps_and_across_retries(viewer):
+    tasks = [torn_pages.enqueue() for _ in range(2)]
+    for is_retried in (False, True):
+        for task in tasks if is_retried else []:
+            control.retry(task.pk)
+        work()
+        advance(minutes=1)
+        work()
+
+    text = text_of(viewer.get(f"{PIPELINES}boards_2Ftorn-pages/change/"))
+
+    assert "Failed attempts 4" in text_of(viewer.get(page_of(tasks[0])))
+    assert re.search(r"torn-page .*? 0\.0% \S 8 1 retry", text)
 
 
 def test_limits_are_changed_on_the_page_and_hold_at_once(limiter, viewer):

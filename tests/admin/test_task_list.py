@@ -285,7 +285,8 @@ def test_a_running_task_shows_its_step_and_its_worker(viewer, queued):
 
 
 def test_a_task_that_goes_on_after_the_known_steps_has_more_ahead(viewer, succeeded):
-    assert "5/5" in text_of(viewer.get(LIST))
+    assert "5 steps" in text_of(viewer.get(LIST))
+    assert "Steps 5 Failed attempts 0" in text_of(viewer.get(page_of(succeeded)))
     Task.objects.update(status="waiting", result=None, finished_at=None, due_at=None, sort_at=None)
     assert "5/6" in text_of(viewer.get(LIST))
     assert "Steps done 5/6" in text_of(viewer.get(page_of(succeeded)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db.models.functions import Now
@@ -94,6 +94,42 @@ def test_list_and_page_agree_on_a_step_that_failed_at_once_after_one_that_was_re
     Step.objects.filter(key="simulate-delay").update(failures=3)
 
     assert (attempt_in(viewer.get(LIST)), attempt_on(viewer.get(page_of(failed)))) == ("1", "1 of 5")
+
+
+def test_list_and_page_count_lost_attempts_too(viewer, queued):
+    with InProcessWorker() as worker:
+        Task.objects.filter(pk=queued.pk).update(status="running", worker=worker.row, started_at=Now(), lease=3)
+        worker.row.task_id, worker.row.step, worker.row.step_started_at = queued.pk, "simulate-processing", Now()
+        worker.row.save()
+        for number in (1, 2):
+            Attempt.objects.create(
+                task=queued, step_key="simulate-processing", number=number, outcome="lost", error_type="WorkerLost",
+                lease=number, started_at=Now(), finished_at=Now(),
+            )  # fmt: skip
+
+        assert (attempt_in(viewer.get(LIST)), attempt_on(viewer.get(page_of(queued)))) == ("3", "3 of 5")
+        assert "Failed attempts 2" in text_of(viewer.get(page_of(queued)))
+
+
+def test_where_its_time_went_is_told(viewer, succeeded):
+    Task.objects.update(queued_seconds=6, blocked_seconds=578, executing_seconds=1, since=Now())
+
+    text = text_of(viewer.get(page_of(succeeded)))
+
+    assert "Took 9m 45s Of that in queue 6.0s, held back by limits 9m 38s, executing 1.0s" in text
+
+
+def test_a_task_for_later_was_not_due_before_its_time(viewer):
+    task = demo_task.using(run_at=datetime.now(UTC) + timedelta(minutes=30)).enqueue(DemoRequest(label="x"))
+    assert "Not due" in text_of(viewer.get(page_of(task)))
+    advance(minutes=30, seconds=20)
+    work()
+
+    response = viewer.get(page_of(task))
+
+    assert re.search("Not due: (29m 59s|30m 00s)", response.content.decode())
+    assert re.search(r"In queue: [12]\ds", response.content.decode())
+    assert re.search(r"Of that in queue [12]\ds, executing", text_of(response))
 
 
 def test_a_succeeded_task_shows_inputs_outputs_result_and_failed_tries(viewer, retrying):

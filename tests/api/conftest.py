@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db.models import F
 from django.test import Client
 
 from taskqueue.engine import rollups
@@ -93,8 +92,8 @@ def failed(db: None) -> Task:
 
 
 def roll_up_ended(*, took: timedelta) -> None:
-    """Let each task have taken so long, and have all that has ended counted."""
-    Task.objects.update(started_at=F("finished_at") - took)
+    """Let each task have been executed for so long, and have all that has ended counted."""
+    Task.objects.update(executing_seconds=took.total_seconds(), queued_seconds=2)
     advance(minutes=3)
     while rollups.roll_further():
         pass

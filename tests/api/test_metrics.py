@@ -12,9 +12,9 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskqueue.engine import control, figures, tokens
+from taskqueue.engine import control, figures, rollups, tokens
 from taskqueue.engine.liveness import private_connection
-from taskqueue.models import Pipeline, Rate, RateUse, Task, Worker
+from taskqueue.models import Pipeline, Rate, RateUse, Rollup, Task, Worker
 from taskqueue.testing import InProcessWorker, work
 from tests.api import pipelines
 from tests.api.conftest import Api, enqueue_order, problem_of, roll_up_ended
@@ -107,7 +107,7 @@ def test_live_workers_are_counted_and_those_that_cannot_claim(api):
     assert (of(samples, "live_workers"), of(samples, "unable_workers")) == (2, 1)
 
 
-def test_what_ended_in_the_last_hour_is_told_as_the_rollups_have_it(api):
+def test_what_has_ended_is_counted_with_where_its_time_went(api):
     for number in range(6):
         enqueue_order(f"A{number}")
     pipelines.broken["ship"] = 2
@@ -116,20 +116,54 @@ def test_what_ended_in_the_last_hour_is_told_as_the_rollups_have_it(api):
 
     samples = read(api)
 
-    told = {outcome: of(samples, "last_hour_tasks", pipeline="shop/order", outcome=outcome) for outcome in OUTCOMES}
+    told = {outcome: of(samples, "tasks_ended_total", pipeline="shop/order", outcome=outcome) for outcome in OUTCOMES}
     assert told == {"succeeded": 4, "failed": 2, "cancelled": 0}
-    assert of(samples, "last_hour_failed_tries", pipeline="shop/order") == 2
-    assert of(samples, "last_hour_run_seconds_gcount", pipeline="shop/order") == 6
+    assert of(samples, "failed_attempts_total", pipeline="shop/order") == 2
+    for name, phase, total in (("execution", "executing", 0.6), ("queue", "queued", 12)):
+        assert of(samples, f"task_{name}_seconds_count", pipeline="shop/order") == 6
+        assert of(samples, f"task_{name}_seconds_sum", pipeline="shop/order") == pytest.approx(total)
+        assert of(samples, "task_phase_seconds_total", pipeline="shop/order", phase=phase) == pytest.approx(total)
+    assert 0 <= of(samples, "rollups_behind_seconds") < 120
+
+
+def test_a_histogram_has_bounds_of_its_own_and_buckets_that_rise(api):
+    enqueue_order("A1")
+    work()
+    roll_up_ended(took=timedelta(milliseconds=100))
+
     buckets = sorted(
         (float(dict(labels)["le"]), value)
-        for (name, labels), value in samples.items()
-        if name.endswith("run_seconds_bucket")
+        for (name, labels), value in read(api).items()
+        if name == "taskqueue_task_execution_seconds_bucket" and ("pipeline", "shop/order") in labels
     )
+
     assert [value for _le, value in buckets] == sorted(value for _le, value in buckets)
-    assert (buckets[0], buckets[-1]) == ((0.004, 0), (float("inf"), 6))
-    assert dict(buckets)[0.064] == 0
-    assert dict(buckets)[0.128] == 6
-    assert 0 <= of(samples, "rollups_behind_seconds") < 120
+    assert (buckets[0], buckets[-1]) == ((0.004, 0), (float("inf"), 1))
+    assert (dict(buckets)[0.064], dict(buckets)[0.128]) == (0, 1)
+    assert 1048.576 in dict(buckets)
+
+
+def test_what_is_counted_never_falls_whatever_becomes_of_the_tasks(api):
+    for number in range(3):
+        enqueue_order(f"A{number}")
+    pipelines.broken["ship"] = 3
+    work()
+    roll_up_ended(took=timedelta(milliseconds=100))
+    before = read(api)
+
+    for task in Task.objects.filter(status="failed"):
+        control.retry(task.pk)
+    while rollups.roll_further():
+        pass
+    retried = read(api)
+    Task.objects.all().delete()
+    Rollup.objects.all().delete()
+    pruned = read(api)
+
+    counters = [key for key in before if key[0].endswith(("_total", "_bucket", "_sum", "_count"))]
+    assert len(counters) > 30
+    assert [key for key in counters if not before[key] <= retried[key] <= pruned[key]] == []
+    assert of(pruned, "tasks_ended_total", pipeline="shop/order", outcome="failed") == 3
 
 
 def test_what_a_rate_has_let_through_is_counted(api):

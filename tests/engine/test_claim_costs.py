@@ -111,7 +111,7 @@ def test_the_plan_for_all_values_reads_no_more(worker, most):
     for number in range(20):
         one_step.enqueue(number)
     claiming = Claimant(worker, most).parameters
-    admitting = {"pipelines": [NAME], "codes": [""], "gate": NAME, "freed": "", "most": most}
+    admitting = {"pipelines": [NAME], "codes": [""], "gate": NAME, "freed": "", "by_end": True, "most": most}
 
     for statement, values in ((statements.CLAIM, claiming), (statements.ADMIT, admitting)):
         tree = list(nodes(explain_for_all_values(statement, values)))
@@ -134,7 +134,7 @@ def test_looking_letting_starts_through_and_walking_on_do_too(worker):
     code = {"pipelines": [NAME], "codes": [""]}
 
     looking = explain(statements.LOOK, look)
-    admitting = explain(statements.ADMIT, {**code, "gate": NAME, "freed": "", "most": 8})
+    admitting = explain(statements.ADMIT, {**code, "gate": NAME, "freed": "", "by_end": True, "most": 8})
     walking = explain(statements.WALK_ON, {**code, "passed": []})
 
     for tree in (looking, admitting, walking):

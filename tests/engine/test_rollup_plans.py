@@ -8,12 +8,14 @@ import pytest
 from django.db import connection
 
 from taskqueue.engine import figures, rollups
-from taskqueue.engine.statements import fetch
+from taskqueue.engine.selections import Selection, count_of, ids_of
+from taskqueue.engine.statements import ends, fetch
+from taskqueue.engine.statements import figures as figure_statements
 from taskqueue.engine.statements import rollups as statements
 from taskqueue.models import Gate, Rollup, Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import ENDED, QUEUED, RUNNING, forget_statistics, insert
-from tests.engine.test_plans import nodes, plan, walked
+from tests.engine.test_plans import explain, nodes, plan, walked
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -57,12 +59,11 @@ MINUTE = {"start": NOON, "until": NOON + timedelta(minutes=1)}
     ("statement", "values", "most"),
     [
         (statements.ROLL_MINUTES, MINUTE, 60),
-        (statements.GROUP_FAILURES, MINUTE, 60),
         (statements.FIRST_END, {"since": NOON}, 2),
         (statements.STANDING_NOW, {}, 3_000),
         (statements.SAMPLE, {"at": NOON}, 3_000),
     ],
-    ids=["minutes", "failures", "first end", "standing", "sample"],
+    ids=["minutes", "first end", "standing", "sample"],
 )
 def test_no_statement_reads_more_than_it_needs(full, statement, values, most):
     if statement in {statements.STANDING_NOW, statements.SAMPLE}:
@@ -111,3 +112,49 @@ def test_a_step_that_waits_for_its_place_or_its_rate_loses_time():
 
     lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "lost_seconds"))
     assert lost == {"engine/three-steps": 180, "engine/one-step": 120, "": 300}
+
+
+HOUR = {"start": NOON, "until": NOON + timedelta(hours=1)}
+
+
+@pytest.fixture
+def failures(full):
+    """One in ten of the history is failed; many more ended in the same time."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            'UPDATE taskqueue_task SET status = \'failed\', error = \'{"type": "E", "step": "a#2"}\' '
+            "WHERE finished_at IS NOT NULL AND random() < 0.1"
+        )
+
+
+def test_what_is_failed_now_is_found_by_its_index(failures):
+    tree = list(nodes(plan(figure_statements.TROUBLES, {**HOUR, "most": 6})[0]["Plan"]))
+
+    assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
+    assert walked(tree) == []
+    assert tasks_read(tree) < 200  # of some 83 in an hour
+
+
+def test_the_list_behind_a_group_finds_its_tasks_by_the_same_index(failures):
+    asked = Selection(statuses=("failed",), ended=(NOON, NOON + timedelta(hours=1)), failure=("E", "a"))
+
+    tree = explain(*ids_of(asked, limit=50).query.sql_with_params())
+
+    assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
+    assert tasks_read(tree) < 400
+    [group] = [row for row in fetch(figure_statements.TROUBLES, {**HOUR, "most": 6}) if row[0] == "E"]
+    assert group[3] == count_of(asked)
+
+
+def test_what_is_taken_back_touches_its_own_rows_alone(full):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO taskqueue_rollup (span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, "
+            "ran, waited, lost_seconds) SELECT 1, %s - number * interval '1 minute', 'engine/one-step', 0, 0, 0, 0, 0, "
+            "'{}', '{}', 0 FROM generate_series(1, 2880) AS number",
+            [NOON],
+        )
+        cursor.execute("ANALYZE taskqueue_rollup")
+    tree = list(nodes(plan(ends.TAKE_BACK, {"closed": NOON})[0]["Plan"]))
+
+    assert [node for node in tree if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 10] == []

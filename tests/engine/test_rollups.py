@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection, connections
-from django.db.models import F, Q
+from django.db.models import Q
 
-from taskqueue.engine import rollups, statements
+from taskqueue.engine import control, figures, rollups, statements
 from taskqueue.engine.statements import rollups as rolling
-from taskqueue.models import FailureGroup, Rollup, RollupMark, Task
+from taskqueue.models import EndCount, Reopened, Rollup, RollupMark, Task
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import bucket_of, percentile
 from taskqueue.states import TaskStatus
@@ -57,14 +57,29 @@ def test_what_ended_is_counted_for_all_and_for_each_pipeline():
     assert totals(QUARTER, "engine/three-steps") == {**nothing, "succeeded": 1, "recovered": 1, "failed_tries": 1}
 
 
-def test_the_minute_that_has_not_passed_is_left_alone():
+def test_the_present_minute_is_counted_while_it_passes():
     pipelines.one_step.enqueue(1)
     work()
-    rollups.roll_up()
-    now = datetime.now(UTC)
+    advance(seconds=10)
 
-    assert RollupMark.objects.get().rolled_until <= now
-    assert not Rollup.objects.filter(at__gt=now - timedelta(minutes=1), succeeded__gt=0).exists() or now.second < 10
+    rollups.roll_up()
+
+    assert totals()["succeeded"] == totals(QUARTER)["succeeded"] == 1
+    mark = RollupMark.objects.get()
+    assert mark.closed_until <= mark.rolled_until <= datetime.now(UTC)
+
+
+def test_while_nothing_ends_the_present_minute_is_not_written_again():
+    pipelines.one_step.enqueue(1)
+    work()
+    advance(minutes=3)
+    rollups.roll_up()
+    mark = RollupMark.objects.get()
+    now = mark.rolled_until.replace(second=0, microsecond=0) + timedelta(seconds=40)
+
+    same = rollups.Mark(now, now - timedelta(seconds=20), now, now - timedelta(minutes=5), has_reopened=False)
+
+    assert rollups.next_window(same) is None
 
 
 def test_rolling_up_again_changes_nothing():
@@ -88,8 +103,7 @@ def test_histograms_hold_how_long_tasks_waited_and_ran():
         task = pipelines.one_step.enqueue(1)
         work()
         Task.objects.filter(pk=task.pk).update(
-            created_at=F("finished_at") - timedelta(seconds=seconds + 5),
-            started_at=F("finished_at") - timedelta(seconds=seconds),
+            queued_seconds=5, blocked_seconds=50, waiting_seconds=500, executing_seconds=seconds
         )
     advance(minutes=3)
 
@@ -100,9 +114,27 @@ def test_histograms_hold_how_long_tasks_waited_and_ran():
     assert row.ran[-1] == 1
     assert len(row.ran) == bucket_of(timedelta(seconds=100)) + 1
     assert row.waited[bucket_of(timedelta(seconds=5))] == 4
+    assert (row.queued_seconds, row.blocked_seconds, row.waiting_seconds, row.backoff_seconds) == (20, 200, 2000, 0)
+    assert row.executing_seconds == 103
     p50 = percentile(row.ran, 0.5)
     assert p50 is not None
     assert timedelta(seconds=0.8) < p50 < timedelta(seconds=1.2)
+
+
+def test_a_task_of_before_is_counted_by_its_times():
+    Task.objects.filter(pk=pipelines.one_step.enqueue(1).pk).update(
+        status=TaskStatus.SUCCEEDED,
+        created_at=datetime.now(UTC) - timedelta(seconds=25),
+        started_at=datetime.now(UTC) - timedelta(seconds=20),
+        finished_at=datetime.now(UTC) - timedelta(seconds=10),
+    )
+    Task.objects.update(queued_seconds=None, executing_seconds=None)
+
+    rollups.roll_up()
+
+    row = Rollup.objects.get(span=QUARTER, pipeline="engine/one-step")
+    assert (row.ran[-1], len(row.ran)) == (1, bucket_of(timedelta(seconds=10)) + 1)
+    assert (row.waited[-1], len(row.waited)) == (1, bucket_of(timedelta(seconds=5)) + 1)
 
 
 def test_failures_are_grouped_by_error_pipeline_and_step():
@@ -110,17 +142,99 @@ def test_failures_are_grouped_by_error_pipeline_and_step():
         pipelines.declined_pipeline.enqueue()
     work()
     advance(minutes=3)
-
     rollups.roll_up()
+
+    [group] = figures.troubles(figures.figures(figures.RANGES["1h"]), most=6)
 
     last = Task.objects.order_by("-finished_at").first()
     assert last is not None
-    for span in (MINUTE, QUARTER):
-        group = FailureGroup.objects.filter(span=span).order_by("-last_at").first()
-        assert group is not None
-        assert (group.error_type, group.pipeline, group.step) == ("Permanent", "engine/declined", "declined")
-        assert (group.last_message, group.last_task) == ("card declined", last.pk)
-        assert sum(FailureGroup.objects.filter(span=span).values_list("number", flat=True)) == 3
+    assert (group.error_type, group.pipeline, group.step) == ("Permanent", "engine/declined", "declined")
+    assert (group.last_message, group.last_task, group.number) == ("card declined", last.pk, 3)
+
+
+def later(minutes: int, monkeypatch) -> None:
+    """Let the sweep believe that so many minutes have passed."""
+    moved = ORIGINAL_LOCK_MARK.replace(
+        "statement_timestamp()", f"(statement_timestamp() + interval '{minutes} minutes')"
+    )
+    monkeypatch.setattr(rolling, "LOCK_MARK", moved)
+
+
+ORIGINAL_LOCK_MARK = rolling.LOCK_MARK
+
+MOMENTS = ["counted and closed", "counted, not closed", "not counted yet"]
+
+
+def up_to(moment: str, monkeypatch) -> None:
+    """Roll up, so that the ends there are now stand at this moment of their way into the rollups."""
+    advance(minutes=3)
+    if moment == "counted, not closed":
+        writing = "statement_timestamp() - interval '20 minutes'"
+        monkeypatch.setattr(rolling, "LOCK_MARK", ORIGINAL_LOCK_MARK.replace("(SELECT since FROM writers)", writing))
+    if moment != "not counted yet":
+        roll_all()
+
+
+def roll_all() -> None:
+    """Roll up whatever there is."""
+    while rollups.roll_further():
+        pass
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_end_that_is_taken_back_by_a_retry_is_counted_no_more(moment, monkeypatch):
+    task, other = pipelines.declined_pipeline.enqueue(), pipelines.declined_pipeline.enqueue()
+    work()
+    up_to(moment, monkeypatch)
+
+    control.retry(task.pk)
+    roll_all()
+    later(5, monkeypatch)
+    roll_all()
+
+    assert (totals()["failed"], totals(QUARTER)["failed"], totals(QUARTER, "engine/declined")["failed"]) == (1, 1, 1)
+    [row] = Rollup.objects.filter(span=QUARTER, pipeline=ALL_PIPELINES, failed=1)
+    assert (sum(row.ran), sum(row.waited)) == (1, 1)
+    assert not Reopened.objects.exists()
+    assert Task.objects.get(pk=other.pk).status == TaskStatus.FAILED
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_count_of_ends_rises_with_each_and_never_falls(moment, monkeypatch):
+    task = pipelines.declined_pipeline.enqueue()
+    work()
+    up_to(moment, monkeypatch)
+    before = sum(EndCount.objects.values_list("failed", flat=True))
+
+    control.retry(task.pk)
+    work()
+    later(5, monkeypatch)
+    roll_all()
+
+    count = EndCount.objects.get(pipeline="engine/declined")
+    assert before <= count.failed == 2
+    assert count.failed_tries == 2
+    Task.objects.all().delete()
+    Rollup.objects.all().delete()
+    assert EndCount.objects.get(pipeline="engine/declined").failed == 2
+
+
+def test_a_task_that_a_retry_repaired_is_counted_as_such(monkeypatch):
+    pipelines.broken["three"] = 100
+    task = pipelines.three_steps.enqueue(1)
+    while Task.objects.get(pk=task.pk).status != TaskStatus.FAILED:
+        work()
+        advance(hours=20)
+    pipelines.broken.clear()
+    roll_all()
+    control.retry(task.pk)
+    work()
+    later(5, monkeypatch)
+    roll_all()
+
+    assert totals(QUARTER)["failed"] == 0
+    [row] = Rollup.objects.filter(span=QUARTER, pipeline=ALL_PIPELINES, succeeded=1)
+    assert (row.repaired, row.recovered) == (1, 1)
 
 
 def test_what_stands_in_the_queue_is_sampled():
@@ -138,7 +252,7 @@ def test_what_stands_in_the_queue_is_sampled():
 
 def test_old_rollups_are_forgotten():
     rollups.roll_up()
-    mark = RollupMark.objects.get().rolled_until
+    mark = RollupMark.objects.get().closed_until
     days = timedelta(days=1)
     for span, age in ((MINUTE, 1), (MINUTE, 3), (QUARTER, 34), (QUARTER, 36)):
         Rollup.objects.create(span=span, at=mark - age * days, pipeline="kept")
@@ -184,16 +298,6 @@ def test_a_crash_between_any_two_statements_loses_and_doubles_nothing(monkeypatc
     assert totals() == totals(QUARTER) == EACH
 
 
-def later(minutes: int, monkeypatch) -> None:
-    """Let the sweep believe that so many minutes have passed."""
-    moved = ORIGINAL_LOCK_MARK.replace(
-        "statement_timestamp()", f"(statement_timestamp() + interval '{minutes} minutes')"
-    )
-    monkeypatch.setattr(rolling, "LOCK_MARK", moved)
-
-
-ORIGINAL_LOCK_MARK = rolling.LOCK_MARK
-
 END = "UPDATE taskqueue_task SET status = 'failed', error = '{}', finished_at = statement_timestamp() WHERE id = %s"
 
 
@@ -220,8 +324,7 @@ def test_a_task_whose_end_is_committed_late_is_counted_all_the_same(monkeypatch)
         assert (totals()["cancelled"], totals()["failed"]) == (1, 1)
         assert (totals(QUARTER)["cancelled"], totals(QUARTER)["failed"]) == (1, 1)
         mark = RollupMark.objects.get()
-        assert mark.rolled_until == mark.closed_until
-        assert FailureGroup.objects.filter(span=QUARTER).count() == 1
+        assert mark.rolled_until - mark.closed_until < timedelta(minutes=1)
     finally:
         other.close()
 

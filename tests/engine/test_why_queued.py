@@ -84,6 +84,18 @@ def test_recent_starts_give_an_estimate_that_says_so(worker):
     assert only(tasks[2]).expected_at is None
 
 
+def test_before_a_full_limit_there_is_no_estimate(worker):
+    tasks = [limited.using().enqueue("acme") for _ in range(2)]
+    take(worker.row.pk)
+    Task.objects.filter(status="running").update(started_at=Now() - timedelta(seconds=50), progress=0.04)
+
+    full, turn = reasons(tasks[1])
+
+    assert (full.code, turn.code) == (Code.LIMIT, Code.TURN)
+    assert turn.expected_at is None
+    assert "estimate" not in turn.sentence
+
+
 @pytest.mark.parametrize("crowd", [99, 100, 101, 250, 1_000])
 def test_all_that_stand_before_it_are_counted(worker, crowd):
     task = one_step.enqueue(1)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
+from demo import ports
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue.engine import events
@@ -114,8 +115,22 @@ def test_requests_without_a_task_id_are_not_compared():
     assert [len(requested(label="x").started_tasks) for _ in range(2)] == [1, 1]
 
 
-def test_the_command_tells_a_story_with_each_task():
+def test_the_command_prints_links_to_the_port_in_use(monkeypatch, tmp_path):
     mirror_pipelines()
+    monkeypatch.setattr(ports, "port_file", lambda: tmp_path / "port")
+    (tmp_path / "port").write_text("8123")
+    out = StringIO()
+
+    call_command("demo", stdout=out)
+    assert out.getvalue().count("http://127.0.0.1:8123/api/tasks/") == 10
+
+    call_command("demo", base_url="https://tasks.example.com/", stdout=out)
+    assert out.getvalue().count("https://tasks.example.com/api/tasks/") == 10
+
+
+def test_the_command_tells_a_story_with_each_task(monkeypatch):
+    mirror_pipelines()
+    monkeypatch.setattr(ports, "port_file", lambda: None)
     out = StringIO()
 
     call_command("demo", stdout=out)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import F
 from django.test import override_settings
 
-from taskqueue.models import Attempt, PipelineStep, Step, Task
+from taskqueue.admin.frames import runs_of
+from taskqueue.engine.rollups import roll_further
+from taskqueue.models import Attempt, PipelineStep, Rollup, RollupMark, Step, Task
 from taskqueue.states import TaskStatus
 from taskqueue.testing import work
 
@@ -42,6 +46,33 @@ def test_it_makes_tasks_in_all_statuses_with_steps_and_tries(monkeypatch):
         Task.objects.filter(status="failed").count()
     )
     assert PipelineStep.objects.filter(pipeline__name="seed/crm-sync").count() == 3
+
+
+@override_settings(DEBUG=True)
+@pytest.mark.parametrize("is_running", [False, True], ids=["first thing", "on a running service"])
+def test_what_it_made_is_true_and_counted(is_running):
+    if is_running:
+        while roll_further():
+            pass
+    seed(tasks=500, steps=3)
+
+    now = datetime.now(UTC)
+    for model, fields in ((Task, ("created_at", "started_at", "finished_at")), (Step, ("started_at", "finished_at")),
+                          (Attempt, ("started_at", "finished_at"))):  # fmt: skip
+        assert not [field for field in fields if model.objects.filter(**{f"{field}__gt": now}).exists()]
+    assert not Task.objects.filter(finished_at__lt=F("started_at")).exists()
+    assert not Step.objects.filter(finished_at__gt=F("task__finished_at") + timedelta(seconds=1)).exists()
+    tried = Attempt.objects.earliest("pk")
+    assert [frame.function for run in runs_of(tried.traceback) for frame in run.frames if not frame.is_words] == [
+        "process", "send"
+    ]  # fmt: skip
+    week = now - timedelta(days=8)
+    days = Rollup.objects.filter(span=15, pipeline="", at__gte=week)
+    counted = sum(row.succeeded + row.failed + row.cancelled for row in days)
+    first = min(row.at for row in days)
+    until = RollupMark.objects.get().rolled_until
+    assert counted == Task.objects.filter(finished_at__gte=first, finished_at__lt=until).count()
+    assert counted > 100
 
 
 @override_settings(DEBUG=True)

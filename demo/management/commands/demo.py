@@ -14,6 +14,7 @@ from django.db import Error
 from django.urls import reverse
 
 from demo.pipelines import DemoRequest, demo_task
+from demo.ports import port_in_use
 from demo.publishing import PublishRequest, publish
 from taskqueue import emit
 from taskqueue.models import Task
@@ -39,14 +40,14 @@ class Command(BaseCommand):
         """Declare the base address."""
         parser.add_argument(
             "--base-url",
-            default="http://127.0.0.1:8000",
+            default="",
             metavar="URL",
-            help="where the web server answers; the links begin with it (http://127.0.0.1:8000)",
+            help="where the web server answers; the links begin with it (http://127.0.0.1 and the port of `make run`)",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Submit and print."""
-        site = options["base_url"].rstrip("/")
+        site = (options["base_url"] or f"http://127.0.0.1:{port_in_use()}").rstrip("/")
         if not site.startswith(("http://", "https://")):
             raise CommandError(f"--base-url must begin with http:// or https://, not {site!r}.")
         try:

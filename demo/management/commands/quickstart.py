@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connections
 
+from demo.ports import port_file
 from demo.supervision import supervise
 
 ADMIN = "admin"
@@ -44,12 +45,19 @@ class Command(BaseCommand):
         try:
             call_command("migrate", interactive=False, verbosity=0)
             login = ensure_login() if not settings.DATABASE_URL else LOGIN_OF_YOUR_OWN
+            remember(port)
             connections.close_all()
         except KeyboardInterrupt:
             sys.exit(130)
         except OperationalError as error:
             raise CommandError(f"The database does not answer: {error}") from None
         sys.exit(supervise(port=port, login=login))
+
+
+def remember(port: int) -> None:
+    """Write down where the web answers, for `manage.py demo`."""
+    if (file := port_file()) is not None:
+        file.write_text(str(port))
 
 
 def parse_port(text: str) -> int:

@@ -9,10 +9,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from demo.seeding import STEPS, seed
+from demo.seeding import STEPS, count, seed
 
 HELP = """Fills the database with tasks of some made-up pipelines (seed/…), as a month of work would leave them: all
-statuses, failed tries, labels and keys. No code knows these pipelines, so no worker touches their tasks."""
+statuses, failed attempts, labels and keys. No code knows these pipelines, so no worker touches their tasks. They are
+counted for the overview before it ends."""
 
 
 class Command(BaseCommand):
@@ -40,4 +41,6 @@ class Command(BaseCommand):
         began = time.monotonic()
         for made in seed(tasks=options["tasks"], steps=options["steps"]):
             self.stdout.write(f"{made:,} tasks")
+        self.stdout.write("Counting them for the overview ...")
+        count()
         self.stdout.write(self.style.SUCCESS(f"Seeded in {time.monotonic() - began:.1f} s."))

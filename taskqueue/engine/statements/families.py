@@ -189,6 +189,10 @@ WITH told AS MATERIALIZED (
             )
         END,
         child_id = CASE WHEN ended.branch = '' THEN step.child_id END, until = NULL,
+        failures = CASE WHEN ended.branch = '' THEN step.failures ELSE coalesce((
+            SELECT done.failures FROM taskqueue_step done
+            WHERE done.task_id = ended.id AND done.key = ended.parent_key
+        ), 0) END,
         logs = (
             SELECT done.logs FROM taskqueue_step done
             WHERE ended.branch <> '' AND done.task_id = ended.id AND done.key = ended.parent_key

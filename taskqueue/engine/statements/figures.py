@@ -1,16 +1,35 @@
-"""Statements that read the rollups. None of them looks at the tasks."""
+"""Statements that read the rollups, and what is failed now. None of them counts tasks without a bound."""
 
 from __future__ import annotations
 
 from typing import Final
 
-NOW: Final = "SELECT statement_timestamp(), (SELECT rolled_until FROM taskqueue_rollupmark)"
+NOW: Final = """
+SELECT statement_timestamp(), mark.rolled_until, mark.moved_at > statement_timestamp() - interval '1 minute'
+FROM (SELECT) AS one LEFT JOIN taskqueue_rollupmark mark ON true
+"""
 
-TROUBLES: Final = """
-SELECT error_type, pipeline, step, sum(number)::int, (array_agg(last_message ORDER BY last_at DESC))[1], max(last_at),
-    (array_agg(last_task ORDER BY last_at DESC))[1]
-FROM taskqueue_failuregroup
-WHERE span = %(span)s::int AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
+FAILED_MOST: Final = 10_000
+"""More failed tasks than these are not grouped; the list counts no more of them either."""
+
+# The step by its name, so that a fan-out is one group. `selections.Selection.failure` asks for the same. The status is
+# asked for outside: statistics that know of no failed task would lead to the index of statuses.
+TROUBLES: Final = f"""
+SELECT error_type, pipeline, step, count(*)::int, (array_agg(message ORDER BY finished_at DESC, id))[1],
+    max(finished_at), (array_agg(id ORDER BY finished_at DESC, id))[1]
+FROM (
+    SELECT task.id, task.status, task.pipeline_id AS pipeline, task.finished_at,
+        coalesce(task.error ->> 'type', '') AS error_type, left(coalesce(task.error ->> 'message', ''), 500) AS message,
+        coalesce((
+            SELECT step.name FROM taskqueue_step step
+            WHERE step.task_id = task.id AND step.key = task.error ->> 'step'
+        ), split_part(task.error ->> 'step', '#', 1), '') AS step
+    FROM taskqueue_task task
+    WHERE task.error IS NOT NULL AND task.branch = ''
+        AND task.finished_at >= %(start)s::timestamptz AND task.finished_at < %(until)s::timestamptz
+    ORDER BY task.finished_at DESC LIMIT {FAILED_MOST}
+) AS failed
+WHERE status = 'failed'
 GROUP BY error_type, pipeline, step
 ORDER BY 4 DESC, 6 DESC LIMIT %(most)s::int
 """
@@ -47,6 +66,7 @@ SELECT coalesce((
     WHERE span = 15 AND pipeline = '' AND at >= date_trunc('day', statement_timestamp(), 'UTC')
 ), 0)::int,
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
-count(*)::int, (count(*) FILTER (WHERE cannot_claim <> ''))::int
+count(*)::int, (count(*) FILTER (WHERE cannot_claim <> ''))::int,
+date_trunc('day', statement_timestamp(), 'UTC')
 FROM taskqueue_worker WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval
 """

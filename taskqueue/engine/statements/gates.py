@@ -220,13 +220,19 @@ SELECT * FROM (SELECT turns."group", turns.turn, turns.room FROM (
 
 # Under the gate's lock, in a statement after the one that took it, so that it sees what the last holder admitted. It
 # waits for no task: one that somebody else holds is passed over. The limits of 100 are for the planner, as in a claim.
+# What an end lets through, as the last place of all or of its key, has been held back until now, and so has what is
+# given a later time; what a free worker lets through has been in the queue.
 ADMIT: Final = f"""
 WITH {KNOWN}, starts AS MATERIALIZED (
     SELECT start.id, start."group", start.turn, known.rate_id, spacing.gap, spacing.slack, spacing.ahead,
+        %(by_end)s::boolean AND (
+            places_left.number <= 1 OR start.room <= 1 AND start."group" = %(freed)s::text
+        ) IS TRUE AS freed,
         CASE WHEN known.rate_is_keyed THEN start."group" ELSE '' END AS rate_key
-    FROM known {SPACING} CROSS JOIN LATERAL (SELECT * FROM (
+    FROM known {SPACING} CROSS JOIN LATERAL (SELECT {PLACES_LEFT} AS number OFFSET 0) AS places_left
+    CROSS JOIN LATERAL (SELECT * FROM (
         WITH RECURSIVE {turns(UNDER_THE_LOCK)}, open AS MATERIALIZED ({OPEN_TURNS}), heads AS (
-            SELECT head.id, open."group", open.turn,
+            SELECT head.id, open."group", open.turn, open.room,
                 row_number() OVER (PARTITION BY open."group" ORDER BY head.sort_at, head.id) AS number
             FROM open CROSS JOIN LATERAL (
                 (SELECT free.id, free.sort_at FROM (
@@ -246,9 +252,9 @@ WITH {KNOWN}, starts AS MATERIALIZED (
                 ) AS free LIMIT least(open.room, {FAIR_SHARE}))
             ) AS head
         )
-        SELECT heads.id, heads."group", heads.turn FROM heads
+        SELECT heads.id, heads."group", heads.turn, heads.room FROM heads
         ORDER BY heads.number, heads.turn NULLS LAST
-        LIMIT least(coalesce({PLACES_LEFT}, 100), {WISH})
+        LIMIT least(coalesce(places_left.number, 100), {WISH})
     ) AS start LIMIT 100) AS start
     WHERE known.gated
 ), numbered AS (
@@ -274,7 +280,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
         admitted = used.admitted + EXCLUDED.admitted, admitted_at = statement_timestamp()
     RETURNING used.key, used.arrival_at
 ), timed AS (
-    SELECT booked.id, booked.rate_id,
+    SELECT booked.id, booked.rate_id, booked.freed,
         used.arrival_at - (bookings.number - booked.number + 1) * bookings.gap - bookings.slack AS allowed_at
     FROM booked
     LEFT JOIN bookings ON bookings.rate_key = booked.rate_key
@@ -287,8 +293,14 @@ WITH {KNOWN}, starts AS MATERIALIZED (
         -- Until it passes: a start that comes late, because workers were busy, must not come together with the next.
         waits_at = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),
-        sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority)
-    FROM timed
+        sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority),
+        blocked_seconds = CASE WHEN judged.was_held THEN coalesce(task.blocked_seconds, 0)
+            + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
+            ELSE task.blocked_seconds END,
+        since = CASE WHEN judged.was_held THEN statement_timestamp() ELSE task.since END
+    FROM timed CROSS JOIN LATERAL (
+        SELECT timed.freed OR coalesce(timed.allowed_at > statement_timestamp(), false) AS was_held
+    ) AS judged
     WHERE task.id = timed.id AND task.id = ANY (ARRAY(SELECT id FROM timed))
     RETURNING task.id
 ), final AS MATERIALIZED (

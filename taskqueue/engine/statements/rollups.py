@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Final, LiteralString
 
 from taskqueue.policies.histograms import BUCKETS, PER_OCTAVE
+from taskqueue.states import PHASES
 
 SETTLE: Final = "interval '2 seconds'"
 """So long a statement that has begun may take until its lock on the table is to be seen."""
+
+FRESH: Final = "interval '3 seconds'"
+"""Nobody minds that what ended so lately is not counted yet."""
 
 UNSEEN: Final = "interval '10 minutes'"
 """How old a transaction is taken to be whose beginning this role may not see."""
@@ -25,12 +29,17 @@ WITH writers AS (
         AND held.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
         AND held.pid IS DISTINCT FROM pg_backend_pid()
 ), times AS (
-    SELECT date_bin('1 minute', statement_timestamp() - {SETTLE}, 'epoch') AS past,
+    SELECT statement_timestamp() - {SETTLE} AS past,
         date_bin('1 minute', least(statement_timestamp() - {SETTLE}, (SELECT since FROM writers)), 'epoch') AS settled
+), known AS (
+    SELECT mark.id, times.past, times.settled, EXISTS (
+        SELECT FROM taskqueue_reopened WHERE finished_at < mark.rolled_until
+    ) AS has_reopened
+    FROM taskqueue_rollupmark mark CROSS JOIN times
 )
-SELECT mark.closed_until, mark.rolled_until, times.past, times.settled
-FROM taskqueue_rollupmark mark CROSS JOIN times
-WHERE mark.rolled_until < times.past OR mark.closed_until < least(times.settled, times.past)
+SELECT mark.closed_until, mark.rolled_until, known.past, known.settled, known.has_reopened
+FROM taskqueue_rollupmark mark JOIN known USING (id)
+WHERE mark.rolled_until < known.past - {FRESH} OR mark.closed_until < known.settled OR known.has_reopened
 FOR NO KEY UPDATE OF mark SKIP LOCKED
 """
 
@@ -51,16 +60,22 @@ ON CONFLICT DO NOTHING
 """
 
 MOVE_MARK: Final = """
-UPDATE taskqueue_rollupmark SET closed_until = %(closed)s::timestamptz, rolled_until = %(rolled)s::timestamptz
+UPDATE taskqueue_rollupmark SET closed_until = %(closed)s::timestamptz, rolled_until = %(rolled)s::timestamptz,
+    moved_at = statement_timestamp()
 """
 
 
-def bucket(length: LiteralString) -> LiteralString:
-    """The bucket of an interval, as `histograms.bucket_of` tells it; null of null."""
-    milliseconds: LiteralString = f"greatest(extract(epoch FROM {length})::float * 1000, 1)"
+def bucket(seconds: LiteralString) -> LiteralString:
+    """The bucket of so many seconds, as `histograms.bucket_of` tells it; null of null."""
     scale: LiteralString = str(PER_OCTAVE)
     last: LiteralString = str(BUCKETS - 1)
-    return f"least(floor(ln({milliseconds}) / ln(2::float) * {scale})::int, {last})"
+    return f"least(floor(ln(greatest({seconds} * 1000, 1)) / ln(2::float) * {scale})::int, {last})"
+
+
+def each_phase(template: LiteralString) -> LiteralString:
+    """A column for each phase of a task's life."""
+    names: list[LiteralString] = [template.replace("<phase>", f"{phase}_seconds") for phase in PHASES]
+    return ", ".join(names)
 
 
 def counted(name: LiteralString) -> LiteralString:
@@ -81,24 +96,41 @@ def counted(name: LiteralString) -> LiteralString:
 
 WITHIN: Final = "finished_at >= %(start)s::timestamptz AND finished_at < %(until)s::timestamptz"
 
+# How a task ended and where its time went, as it is counted and as it is taken back. Tasks of before the columns have
+# only their times. A try that failed is followed by another claim. Where a cancelled task's time went says nothing.
+ENDED: Final = f"""
+task.pipeline_id AS pipeline, task.status,
+CASE WHEN task.status <> 'cancelled' THEN {
+    bucket("coalesce(task.executing_seconds, extract(epoch FROM task.finished_at - task.started_at)::float)")
+} END AS ran,
+CASE WHEN task.status <> 'cancelled' THEN {
+    bucket("coalesce(task.queued_seconds, extract(epoch FROM task.started_at - task.created_at)::float)")
+} END AS waited,
+task.lease > 1 AND (
+    SELECT true FROM taskqueue_attempt failed WHERE failed.task_id = task.id LIMIT 1
+) IS NOT NULL AS tried,
+task.status = 'succeeded' AND task.retried_at IS NOT NULL AS repaired,
+{each_phase("coalesce(task.<phase>, 0) AS <phase>")}
+"""
+
+OUTCOMES: Final = f"""
+count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
+count(*) FILTER (WHERE status = 'succeeded' AND tried) AS recovered,
+count(*) FILTER (WHERE repaired) AS repaired,
+count(*) FILTER (WHERE status = 'failed') AS failed,
+count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
+{each_phase("coalesce(sum(<phase>) FILTER (WHERE status <> 'cancelled'), 0) AS <phase>")}
+"""
+
 # Written over what is there already, so that it makes no difference how often a minute is rolled up. What was sampled
-# stays: it cannot be counted again.
+# stays: it cannot be counted again. An end that was taken back before its minute was closed is in no count of this
+# statement, which sees the retry and what the retry wrote alike; as an end it counts all the same.
 ROLL_MINUTES: Final = f"""
 WITH ended AS MATERIALIZED (
-    SELECT date_bin('1 minute', finished_at, 'epoch') AS at, pipeline_id AS pipeline, status,
-        CASE WHEN status <> 'cancelled' THEN {bucket("(finished_at - started_at)")} END AS ran,
-        {bucket("(started_at - created_at)")} AS waited,
-        -- A try that failed is followed by another claim.
-        lease > 1 AND (
-            SELECT true FROM taskqueue_attempt failed WHERE failed.task_id = task.id LIMIT 1
-        ) IS NOT NULL AS tried
+    SELECT date_bin('1 minute', finished_at, 'epoch') AS at, {ENDED}
     FROM taskqueue_task task WHERE {WITHIN} AND branch = ''
 ), outcome AS (
-    SELECT at, coalesce(pipeline, '') AS pipeline,
-        count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
-        count(*) FILTER (WHERE status = 'succeeded' AND tried) AS recovered,
-        count(*) FILTER (WHERE status = 'failed') AS failed,
-        count(*) FILTER (WHERE status = 'cancelled') AS cancelled
+    SELECT at, coalesce(pipeline, '') AS pipeline, {OUTCOMES}
     FROM ended GROUP BY GROUPING SETS ((at, pipeline), (at))
 ), failure AS MATERIALIZED (
     SELECT date_bin('1 minute', attempt.finished_at, 'epoch') AS at, task.pipeline_id AS pipeline
@@ -111,63 +143,45 @@ WITH ended AS MATERIALIZED (
     SELECT at, pipeline FROM outcome UNION SELECT at, pipeline FROM tries
     UNION SELECT at, pipeline FROM taskqueue_rollup
     WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
+), passed_over AS (
+    DELETE FROM taskqueue_reopened WHERE {WITHIN} RETURNING pipeline, status
+), raised AS (
+    INSERT INTO taskqueue_endcount AS known (
+        pipeline, succeeded, failed, cancelled, failed_tries, ran, waited, {each_phase("<phase>")}
+    )
+    SELECT pipeline, count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
+        count(*) FILTER (WHERE status = 'cancelled'), 0, '{{}}', '{{}}', {each_phase("0 AS <phase>")}
+    FROM passed_over GROUP BY pipeline
+    ON CONFLICT (pipeline) DO UPDATE SET
+        succeeded = known.succeeded + EXCLUDED.succeeded, failed = known.failed + EXCLUDED.failed,
+        cancelled = known.cancelled + EXCLUDED.cancelled
 )
 INSERT INTO taskqueue_rollup (
-    span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, ran, waited, lost_seconds
+    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_tries, ran, waited, lost_seconds,
+    {each_phase("<phase>")}
 )
-SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(failed, 0), coalesce(cancelled, 0),
-    coalesce(tries.number, 0), coalesce(ran_histogram.counts, '{{}}'), coalesce(waited_histogram.counts, '{{}}'), 0
+SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(repaired, 0), coalesce(failed, 0),
+    coalesce(cancelled, 0), coalesce(tries.number, 0), coalesce(ran_histogram.counts, '{{}}'),
+    coalesce(waited_histogram.counts, '{{}}'), 0, {each_phase("coalesce(<phase>, 0)")}
 FROM place
 LEFT JOIN outcome USING (at, pipeline) LEFT JOIN tries USING (at, pipeline)
 LEFT JOIN ran_histogram USING (at, pipeline) LEFT JOIN waited_histogram USING (at, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
-    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, failed = EXCLUDED.failed,
-    cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries, ran = EXCLUDED.ran, waited = EXCLUDED.waited
-"""
-
-FORGET_FAILURES: Final = """
-DELETE FROM taskqueue_failuregroup
-WHERE span = %(span)s::int AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
-"""
-
-GROUP_FAILURES: Final = f"""
-INSERT INTO taskqueue_failuregroup (span, at, pipeline, error_type, step, number, last_message, last_at, last_task)
-SELECT 1, at, pipeline, error_type, step, count(*), (array_agg(message ORDER BY finished_at DESC, id))[1],
-    max(finished_at), (array_agg(id ORDER BY finished_at DESC, id))[1]
-FROM (
-    SELECT date_bin('1 minute', task.finished_at, 'epoch') AS at, task.pipeline_id AS pipeline, task.id,
-        task.finished_at, left(coalesce(task.error ->> 'type', ''), 200) AS error_type,
-        left(coalesce(task.error ->> 'message', ''), 500) AS message,
-        left(coalesce(
-            (SELECT step.name FROM taskqueue_step step
-             WHERE step.task_id = task.id AND step.key = task.error ->> 'step'),
-            split_part(task.error ->> 'step', '#', 1), ''
-        ), 200) AS step
-    FROM taskqueue_task task WHERE task.{WITHIN} AND task.status = 'failed' AND task.branch = ''
-) AS failure
-GROUP BY at, pipeline, error_type, step
-"""
-
-QUARTER_FAILURES: Final = """
-INSERT INTO taskqueue_failuregroup (span, at, pipeline, error_type, step, number, last_message, last_at, last_task)
-SELECT 15, date_bin('15 minutes', at, 'epoch'), pipeline, error_type, step, sum(number),
-    (array_agg(last_message ORDER BY last_at DESC, last_task))[1], max(last_at),
-    (array_agg(last_task ORDER BY last_at DESC, last_task))[1]
-FROM taskqueue_failuregroup
-WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
-GROUP BY 2, pipeline, error_type, step
+    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
+    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries,
+    ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_phase("<phase> = EXCLUDED.<phase>")}
 """
 
 
-def summed(name: LiteralString) -> LiteralString:
-    """The sum of the histograms of a quarter's minutes: `{name}_sum`."""
+def summed(name: LiteralString, by: LiteralString = "quarter, pipeline") -> LiteralString:
+    """The sums of the histograms of minutes: `{name}_sum`."""
     return f"""
     {name}_sum AS (
-        SELECT at, pipeline, array_agg(number ORDER BY place) AS counts FROM (
-            SELECT minute.quarter AS at, minute.pipeline, place, sum(number)::int AS number
+        SELECT {by}, array_agg(number ORDER BY place) AS counts FROM (
+            SELECT {by}, place, sum(found.number)::int AS number
             FROM minute CROSS JOIN LATERAL unnest(minute.{name}) WITH ORDINALITY AS found (number, place)
-            GROUP BY 1, 2, 3
-        ) AS places GROUP BY at, pipeline
+            GROUP BY {by}, place
+        ) AS places GROUP BY {by}
     )
     """
 
@@ -177,29 +191,26 @@ WITH minute AS MATERIALIZED (
     SELECT *, date_bin('15 minutes', at, 'epoch') AS quarter FROM taskqueue_rollup
     WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
 ), outcome AS (
-    SELECT quarter AS at, pipeline, sum(succeeded) AS succeeded, sum(recovered) AS recovered, sum(failed) AS failed,
-        sum(cancelled) AS cancelled, sum(failed_tries) AS failed_tries, sum(lost_seconds) AS lost_seconds,
-        max(queued) AS queued, max(oldest_seconds) AS oldest_seconds
+    SELECT quarter, pipeline, sum(succeeded) AS succeeded, sum(recovered) AS recovered,
+        sum(repaired) AS repaired, sum(failed) AS failed, sum(cancelled) AS cancelled,
+        sum(failed_tries) AS failed_tries, sum(lost_seconds) AS lost_seconds,
+        max(queued) AS queued, max(oldest_seconds) AS oldest_seconds, {each_phase("sum(<phase>) AS <phase>")}
     FROM minute GROUP BY quarter, pipeline
 ), {summed("ran")}, {summed("waited")}
 INSERT INTO taskqueue_rollup (
-    span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, lost_seconds, queued, oldest_seconds,
-    ran, waited
+    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_tries, lost_seconds, queued,
+    oldest_seconds, {each_phase("<phase>")}, ran, waited
 )
 SELECT 15, outcome.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{}}')
-FROM outcome LEFT JOIN ran_sum USING (at, pipeline) LEFT JOIN waited_sum USING (at, pipeline)
+FROM outcome LEFT JOIN ran_sum USING (quarter, pipeline) LEFT JOIN waited_sum USING (quarter, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
-    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, failed = EXCLUDED.failed,
-    cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries, lost_seconds = EXCLUDED.lost_seconds,
-    queued = EXCLUDED.queued, oldest_seconds = EXCLUDED.oldest_seconds, ran = EXCLUDED.ran, waited = EXCLUDED.waited
+    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
+    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries,
+    lost_seconds = EXCLUDED.lost_seconds, queued = EXCLUDED.queued, oldest_seconds = EXCLUDED.oldest_seconds,
+    ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_phase("<phase> = EXCLUDED.<phase>")}
 """
 
-PRUNE: Final = """
-WITH passed AS (
-    DELETE FROM taskqueue_failuregroup WHERE span = %(span)s::int AND at < %(before)s::timestamptz
-)
-DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::timestamptz
-"""
+PRUNE: Final = "DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::timestamptz"
 
 # --- what stands in the queues now -----------------------------------------------------------------------------------
 
@@ -215,11 +226,11 @@ IN_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('en
 STANDING: Final = f"""
 standing AS MATERIALIZED (
     SELECT pipeline.name AS pipeline, going.number AS going, fresh.number AS fresh, grouped.number AS grouped,
-        least(going.oldest, fresh.oldest, grouped.oldest) AS oldest
+        going.branches, least(going.oldest, fresh.oldest, grouped.oldest) AS oldest
     FROM taskqueue_pipeline pipeline
     CROSS JOIN LATERAL (
-        SELECT count(*) AS number, min(due_at) AS oldest FROM (
-            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.lane = pipeline.name
+        SELECT count(*) AS number, count(*) FILTER (WHERE branch <> '') AS branches, min(due_at) AS oldest FROM (
+            SELECT queue.due_at, queue.branch FROM taskqueue_task queue WHERE queue.lane = pipeline.name
             ORDER BY queue.sort_at, queue.id LIMIT {STANDING_MOST}
         ) AS rows
     ) AS going
@@ -240,7 +251,7 @@ standing AS MATERIALIZED (
 
 STANDING_NOW: Final = f"""
 WITH {STANDING}
-SELECT pipeline, (going + fresh + grouped)::int,
+SELECT pipeline, (going + fresh + grouped - branches)::int, branches::int,
     greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float,
     going >= {STANDING_MOST} OR fresh >= {STANDING_MOST} OR grouped >= {STANDING_MOST}
 FROM standing WHERE going + fresh + grouped > 0

@@ -51,12 +51,16 @@ newest AS MATERIALIZED (
 STEP_FIGURES: Final = f"""
 WITH {NEWEST}, seen AS MATERIALIZED (
     SELECT step.* FROM newest CROSS JOIN LATERAL (
-        SELECT own.name, own.kind, own.status, own.failures, own.finished_at - own.started_at AS took,
+        SELECT own.name, own.kind, own.status, coalesce(tried.number, 0) AS failures,
+            own.finished_at - own.started_at AS took,
             row_number() OVER (ORDER BY own.id) AS place
         FROM (
-            SELECT step.id, step.name, step.kind, step.status, step.failures, step.started_at, step.finished_at
+            SELECT step.id, step.key, step.name, step.kind, step.status, step.started_at, step.finished_at
             FROM taskqueue_step step WHERE step.task_id = newest.id ORDER BY step.task_id, step.key LIMIT 200
-        ) AS own
+        ) AS own LEFT JOIN (
+            SELECT attempt.step_key, count(*) AS number
+            FROM taskqueue_attempt attempt WHERE attempt.task_id = newest.id GROUP BY attempt.step_key
+        ) AS tried ON tried.step_key = own.key
     ) AS step LIMIT {RECENT_STEPS}
 )
 SELECT name, min(kind), count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
