@@ -23,7 +23,9 @@ class Dashboard(AdminSite):
     site_header = site_title = "taskqueue"
     index_is_overview = True
     """Whether the overview is the first page. If not, Django's own stays, and `taskqueue/overview/` is a click away."""
+    index_template = "taskqueue/index.html"
     app_index_template = "taskqueue/app_index.html"
+    login_template = "taskqueue/login.html"
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         """What every page needs; the navigation is read when a page shows it."""
@@ -36,11 +38,17 @@ class Dashboard(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The overview; the list of apps for those who may not see tasks."""
-        from taskqueue.admin import overview
+        from taskqueue.admin import framing, overview
 
         if not self.index_is_overview or not overview.is_for(request):
             return super().index(request, extra_context)
-        return overview.page(request, self, extra_context or {})
+        return framing.english(overview.page)(request, self, extra_context or {})
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's own
+        """What is refused or missing leads back, on every page of the site."""
+        from taskqueue.admin import framing
+
+        return framing.leading_back(super().admin_view(view, cacheable), self)
 
 
 class DashboardConfig(AdminConfig):

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from taskqueue.admin.framing import Framed
 from taskqueue.admin.pagination import CappedPaginator
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class ReadOnly:
         return False
 
 
-class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
+class ReadOnlyAdmin(Framed, ReadOnly, ModelAdmin[Row]):
     """A list of rows, with a bounded cost, and a page for each."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
@@ -91,7 +92,7 @@ class ReadOnlyAdmin(ReadOnly, ModelAdmin[Row]):
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
 
-class ChangeableAdmin(ModelAdmin[Row]):
+class ChangeableAdmin(Framed, ModelAdmin[Row]):
     """Rows that the code makes, and in which people may change a few numbers."""
 
     paginator = CappedPaginator

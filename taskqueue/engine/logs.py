@@ -55,6 +55,11 @@ class Lines:
             speaking.reset(self.token)
             self.token = None
 
+    def of(self, arguments: str | None) -> Lines:
+        """The same, told what its step was given."""
+        self.arguments = arguments
+        return self
+
     def add(self, level: str, logger: str, text: str) -> None:
         """Keep a line, and let the oldest ones go when there are too many. Under the handler's lock."""
         limits = settings()

@@ -121,6 +121,8 @@ def screens() -> Iterator[tuple[str, str]]:
         yield f"{status} task", f"/admin/taskqueue/task/{task.pk}/change/"
     failed = Task.objects.filter(status="failed").latest("pk")
     yield "rerun", f"/admin/taskqueue/task/{failed.pk}/edit/"
+    yield "rerun asked", f"/admin/taskqueue/task/{failed.pk}/rerun/"
+    yield "missing", "/admin/no/such/page/"
     yield "pipeline", "/admin/taskqueue/pipeline/demo_2Ftask/change/"
     yield "submit", "/admin/taskqueue/pipeline/demo_2Ftask/submit/"
     yield "event", f"/admin/taskqueue/event/{Event.objects.latest('pk').pk}/change/"
