@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 
 from taskqueue.models import Task
 from tests.house.processes import answer_of, eventually, free_port, running
-from tests.workers.command import WorkerCommand
+from tests.workers.command import WorkerCommand, enqueue_walk, finished
 from tests.workers.poolers import pgbouncer
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
@@ -95,3 +95,15 @@ def test_a_worker_behind_a_pooler_says_in_one_line_what_it_needs(tmp_path):
         "locks and its wake-ups: put the server's address into DATABASES and name it in "
         'TASKQUEUE["WORKER_DATABASE"] (see docs/deploy.md).'
     ]
+
+
+def test_a_worker_behind_a_pooler_in_session_mode_works(tmp_path, notes):
+    with pgbouncer("session", servers=20) as pooler:
+        command = WorkerCommand(tmp_path, processes=1, environment={"DATABASE_URL": pooler.url, "DEBUG": "true"})
+        try:
+            command.ready()
+            notes.open_gate()
+            task = enqueue_walk(notes)
+            eventually(lambda: finished(task), within=30, otherwise=command.said)
+        finally:
+            command.kill_all()
