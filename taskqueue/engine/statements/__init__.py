@@ -110,6 +110,8 @@ from taskqueue.engine.statements.starting import ADD_TO_BATCH, DEBOUNCE, NEXT_SC
 from taskqueue.engine.statements.tending import (
     BEAT,
     BOUND_LOCKS,
+    EXPLAIN_LOSS,
+    FORGIVE,
     LOOK,
     PATIENCE,
     PROMOTE,
@@ -118,6 +120,7 @@ from taskqueue.engine.statements.tending import (
     REPORT_PROGRESS,
     RING,
     STILL_HELD,
+    WAIT_FOR_RECOVERY,
 )
 
 __all__ = [
@@ -149,9 +152,11 @@ __all__ = [
     "EMIT",
     "ENQUEUE",
     "ERROR_TYPES",
+    "EXPLAIN_LOSS",
     "FAIL_BODY",
     "FINISH",
     "FORGET_TIMES",
+    "FORGIVE",
     "FORSAKEN",
     "FREE_ID",
     "FREE_SLOT",
@@ -236,6 +241,7 @@ __all__ = [
     "TRY_AGAIN",
     "UNROUTED",
     "UNTOLD",
+    "WAIT_FOR_RECOVERY",
     "WAKE",
     "WAKE_ALL",
     "WALK_ON",
