@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapte
 from taskqueue import examples, masks
 from taskqueue.digests import CheckedPayload, equal_as
 from taskqueue.errors import DefinitionError, Fault, InvalidPayload, TooLarge, Unstorable
+from taskqueue.json_keys import refuse_collisions
 
 DEEPEST = 200
 """Pydantic reads JSON that is nested no deeper."""
@@ -134,13 +135,11 @@ class Result(masks.Described):
         """Check a returned value and write it as JSON.
 
         Raises:
-            ValidationError: it does not fit the annotation.
-            Unstorable: it fits, but cannot be stored.
+            ValidationError, Unstorable: it does not fit the annotation, or cannot be stored.
         """
         checked = self.adapter.validate_python(value)
-        return dump(
-            partial(self.adapter.dump_python, checked, **AGAIN, warnings="error"), reveal=self.has_secrets, what=what
-        )
+        dumping = partial(self.adapter.dump_python, checked, **AGAIN, warnings="error")
+        return dump(dumping, checked, reveal=self.has_secrets, what=what)
 
     def read(self, text: str) -> Any:
         """Read what `write` wrote, as the annotated types.
@@ -172,11 +171,10 @@ class Arguments(masks.Described):
 
         Raises:
             TypeError: they do not match the signature.
-            ValidationError: one does not fit its annotation.
-            Unstorable: one cannot be stored.
+            ValidationError, Unstorable: one does not fit its annotation, or cannot be stored.
         """
         checked = self.model.model_validate(self._by_name(args, kwargs))
-        return dump(partial(checked.model_dump, **AGAIN, warnings="none"), reveal=self.has_secrets, what=what)
+        return dump(partial(checked.model_dump, **AGAIN, warnings="none"), checked, reveal=self.has_secrets, what=what)
 
     def read(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Read what `write` wrote as the arguments of a call.
@@ -256,7 +254,9 @@ class Payload(masks.Described):
         """
         try:
             model = self.model.model_validate(value)
-            text = dump(partial(model.model_dump, **AGAIN, warnings="error"), reveal=self.has_secrets, what="payload")
+            text = dump(
+                partial(model.model_dump, **AGAIN, warnings="error"), model, reveal=self.has_secrets, what="payload"
+            )
             # What a worker could not read again is refused here, where the caller hears of it.
             self.model.model_validate_json(text)
         except ValidationError as error:
@@ -297,7 +297,7 @@ AGAIN: dict[str, Any] = {"by_alias": True, "round_trip": True}
 """How values are dumped: under the names by which they are read again, and without computed fields."""
 
 
-def dump(dumping: Callable[..., object], *, reveal: bool, what: str) -> str:
+def dump(dumping: Callable[..., object], value: object, *, reveal: bool, what: str) -> str:
     """Write what pydantic dumps as JSON; with `reveal` secrets as they are, for the step that needs them.
 
     Raises:
@@ -305,6 +305,7 @@ def dump(dumping: Callable[..., object], *, reveal: bool, what: str) -> str:
     """
     try:
         plain = dumping(mode="json")
+        refuse_collisions(value)
         if reveal:
             plain = masks.revealed(plain, dumping(mode="python"))
     except ValueError as error:

@@ -49,6 +49,8 @@ from datetime import timedelta
 from typing import ClassVar, NamedTuple
 from uuid import UUID
 
+from taskqueue.durations import Duration, duration_of
+
 
 class Fault(NamedTuple):
     """One thing that is wrong with a value: where (a JSON pointer, RFC 6901) and what."""
@@ -370,7 +372,7 @@ class Permanent(Exception):
 class RetryAfter(Exception):
     """Raised in a step: this try failed, and the next one shall come after this delay instead of the policy's."""
 
-    def __init__(self, delay: timedelta, reason: str = "", *, hold: bool = True) -> None:
+    def __init__(self, delay: Duration, reason: str = "", *, hold: bool = True) -> None:
         """Say when.
 
         Args:
@@ -378,6 +380,7 @@ class RetryAfter(Exception):
             reason: why, for people.
             hold: in a step with a rate, whether nobody else who uses the rate may pass before either.
         """
+        delay = duration_of(delay, "The delay of RetryAfter")
         if not timedelta(0) <= delay <= timedelta(days=3650):
             raise ValueError("RetryAfter needs a delay from nothing to 3,650 days.")
         self.delay = delay

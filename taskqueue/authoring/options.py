@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from taskqueue.conf import SHORTEST_RETENTION
 from taskqueue.definitions import Policies, check_version
+from taskqueue.durations import Duration, duration_of
 from taskqueue.errors import DefinitionError
 from taskqueue.policies import Batch, CancelOn, Cron, Debounce, Limit, On, Rate, Singleton
 
@@ -41,13 +42,13 @@ class PipelineOptions(TypedDict, total=False):
     """Gather requests with the same key into one task."""
     singleton: Singleton
     """Only one task with the same key at a time."""
-    start_within: timedelta
+    start_within: Duration
     """A task that has not started so long after it was due is cancelled."""
-    finish_within: timedelta
+    finish_within: Duration
     """A task that has not ended so long after its start is cancelled."""
-    cancel_grace: timedelta
+    cancel_grace: Duration
     """How long after a cancel a worker may go on with the step that it is in before its process is ended."""
-    keep: timedelta | None
+    keep: Duration | None
     """How long its ended tasks are kept; None for ever. As the setting RETENTION says, when it is not given."""
     strict: bool
     """Fail a task whose record and code disagree, instead of noting the drift."""
@@ -137,11 +138,12 @@ def clock(what: str, options: PipelineOptions) -> Cron | None:
 
 def retention(what: str, value: object) -> timedelta | None:
     """How long ended tasks are kept."""
-    if value is not None and (not isinstance(value, timedelta) or value < SHORTEST_RETENTION or value.days > 36_500):
+    length = None if value is None else duration_of(value, "keep")
+    if length is not None and (length < SHORTEST_RETENTION or length.days > 36_500):
         raise DefinitionError(
             f"{what} has keep={value!r}.", hint=f"Give it a timedelta of at least {SHORTEST_RETENTION}, or None."
         )
-    return value
+    return length
 
 
 def listed(value: object) -> list[Any]:
@@ -162,6 +164,7 @@ def span(what: str, option: str, value: object, *, least: timedelta | None = Non
     """A length of time, or none."""
     if value is None:
         return None
-    if not isinstance(value, timedelta) or value < (least or timedelta(milliseconds=1)) or value.days > 3650:
+    length = duration_of(value, option)
+    if length < (least or timedelta(milliseconds=1)) or length.days > 3650:
         raise DefinitionError(f"{what} has {option}={value!r}.", hint="Give it a timedelta of up to 3,650 days.")
-    return value
+    return length

@@ -28,6 +28,7 @@ from taskqueue.definitions import (
     check_starts,
     registry,
 )
+from taskqueue.durations import Duration, duration_of
 from taskqueue.engine.intake import Options, insert, subject_of
 from taskqueue.errors import DefinitionError, Fault, InvalidOptions, WrongPlace
 from taskqueue.models import Task
@@ -141,7 +142,7 @@ class Pipeline(Generic[P, R]):
         run_at: datetime | None = None,
         labels: Mapping[str, str] | None = None,
         subject: Model | None = None,
-        timeout: timedelta | None = None,
+        timeout: Duration | None = None,
     ) -> BoundPipeline[P, R]:
         """The pipeline with options for one task; see `engine.intake.Options` for what they mean.
 
@@ -152,12 +153,10 @@ class Pipeline(Generic[P, R]):
         Raises:
             InvalidOptions: one of them is not valid.
         """
-        if timeout is not None and not timedelta(0) < timeout <= LONGEST:
-            fault = Fault("/timeout", f"The timeout is a timedelta above nothing, of at most {LONGEST.days:,} days.")
-            raise InvalidOptions(f"The task's options are not valid: {fault.detail}", [fault])
+        limit = child_timeout(timeout)
         about = subject_of(subject) if subject is not None else ""
         options = Options(key=key, force=force, priority=priority, run_at=run_at, labels=labels or {}, subject=about)
-        return BoundPipeline(self.definition, options, timeout)
+        return BoundPipeline(self.definition, options, limit)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
         """Make a task without options; see `BoundPipeline.enqueue`."""
@@ -232,3 +231,19 @@ def define(function: Callable[..., Any], *, name: str, retry: Retry, options: Pi
     )
     check_starts(definition)
     return definition
+
+
+def child_timeout(timeout: Duration | None) -> timedelta | None:
+    """How long a body waits for a child.
+
+    Raises:
+        InvalidOptions: it is no duration, nothing or too long.
+    """
+    try:
+        limit = None if timeout is None else duration_of(timeout, "The timeout")
+        if limit is None or timedelta(0) < limit <= LONGEST:
+            return limit
+        detail = f"The timeout is a timedelta above nothing, of at most {LONGEST.days:,} days."
+    except ValueError as error:
+        detail = str(error)
+    raise InvalidOptions(f"The task's options are not valid: {detail}", [Fault("/timeout", detail)])

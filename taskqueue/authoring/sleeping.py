@@ -7,22 +7,24 @@ from datetime import datetime, timedelta
 from taskqueue import codec
 from taskqueue.authoring.places import body
 from taskqueue.context import Pause
+from taskqueue.durations import Duration, duration_of
 from taskqueue.states import StepKind
 
 LONGEST = timedelta(days=3650)
 
 
-def sleep(name: str, duration: timedelta) -> None:
+def sleep(name: str, duration: Duration) -> None:
     """Let the task wait for so long. Outside a task it returns at once.
 
     Args:
         name: by which people see it, and by which the task knows that it has slept: further ones are name#2, name#3.
-        duration: from when the task first comes here; nothing or less does not wait.
+        duration: from when the task first comes here, as a timedelta or in seconds; nothing or less does not wait.
 
     Raises:
         ValueError: the duration is longer than ten years.
         WrongPlace: called inside a step.
     """
+    duration = duration_of(duration, "The duration of a sleep")
     if duration > LONGEST:
         raise ValueError(f"A task sleeps for at most {LONGEST.days:,} days.")
     if (task := body(f"sleep({name!r})")) is not None and duration > timedelta(0):

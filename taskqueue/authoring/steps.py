@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import sync_to_async
@@ -25,6 +24,7 @@ from taskqueue.definitions import (
     check_timeout,
     registry,
 )
+from taskqueue.durations import Duration
 from taskqueue.errors import DefinitionError, WrongPlace
 from taskqueue.policies import Rate, Retry
 from taskqueue.states import StepKind
@@ -132,7 +132,7 @@ class StepDecorator:
         *,
         name: str | None = None,
         retry: Retry = ...,
-        timeout: timedelta | None = None,
+        timeout: Duration | None = None,
         rate: Rate | str | None = None,
     ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
@@ -143,7 +143,7 @@ class StepDecorator:
         *,
         name: str | None = None,
         retry: Retry = Retry(),  # noqa: B008 - frozen
-        timeout: timedelta | None = None,
+        timeout: Duration | None = None,
         rate: Rate | str | None = None,
     ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
         """Make a function a step.
@@ -184,7 +184,7 @@ def define(
     *,
     name: str | None,
     retry: Retry,
-    timeout: timedelta | None,
+    timeout: Duration | None,
     atomic: bool,
     rate: Rate | str | None,
 ) -> StepDefinition:
@@ -198,7 +198,7 @@ def define(
             f"{what} has the name {name!r}.",
             hint="Use small letters, digits, dots and hyphens: @step(name='charge-card').",
         )
-    check_timeout(timeout, what)
+    limit = check_timeout(timeout, what)
     if rate is not None and not isinstance(rate, Rate | str):
         raise DefinitionError(f"{what} has rate={rate!r}.", hint="Give it a Rate, or the name of one.")
     if atomic and inspect.iscoroutinefunction(function):
@@ -209,7 +209,7 @@ def define(
         name=name,
         function=function,
         retry=retry,
-        timeout=timeout,
+        timeout=limit,
         atomic=atomic,
         rate=rate,
         arguments=Arguments(function),

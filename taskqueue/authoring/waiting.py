@@ -15,6 +15,7 @@ from taskqueue.authoring.places import body
 from taskqueue.authoring.sleeping import LONGEST
 from taskqueue.context import Awaited, Pause, Recorded
 from taskqueue.definitions import NAME_MAX_LENGTH
+from taskqueue.durations import Duration, duration_of
 from taskqueue.errors import EventDoesNotFit, OutputChanged, WrongPlace
 from taskqueue.policies import EVENT_NAME_MAX, check_match, is_event_name
 from taskqueue.states import StepKind
@@ -85,20 +86,20 @@ def reader_of(model: Any) -> TypeAdapter[Any]:
 
 @overload
 def wait_for(
-    event: str, *, timeout: timedelta, model: type[T], match: Mapping[str, Any] | None = None, name: str | None = None
+    event: str, *, timeout: Duration, model: type[T], match: Mapping[str, Any] | None = None, name: str | None = None
 ) -> T | None: ...
 
 
 @overload
 def wait_for(
-    event: str, *, timeout: timedelta, match: Mapping[str, Any] | None = None, name: str | None = None
+    event: str, *, timeout: Duration, match: Mapping[str, Any] | None = None, name: str | None = None
 ) -> dict[str, Any] | None: ...
 
 
 def wait_for(
     event: str,
     *,
-    timeout: timedelta,
+    timeout: Duration,
     model: type[Any] | None = None,
     match: Mapping[str, Any] | None = None,
     name: str | None = None,
@@ -129,18 +130,18 @@ def wait_for(
 
 
 @overload
-def wait_any(first: EventOf[A], /, *, timeout: timedelta, name: str | None = None) -> Arrived[A] | None: ...
+def wait_any(first: EventOf[A], /, *, timeout: Duration, name: str | None = None) -> Arrived[A] | None: ...
 
 
 @overload
 def wait_any(
-    first: EventOf[A], second: EventOf[B], /, *, timeout: timedelta, name: str | None = None
+    first: EventOf[A], second: EventOf[B], /, *, timeout: Duration, name: str | None = None
 ) -> Arrived[A | B] | None: ...
 
 
 @overload
 def wait_any(
-    first: EventOf[A], second: EventOf[B], third: EventOf[C], /, *, timeout: timedelta, name: str | None = None
+    first: EventOf[A], second: EventOf[B], third: EventOf[C], /, *, timeout: Duration, name: str | None = None
 ) -> Arrived[A | B | C] | None: ...
 
 
@@ -152,7 +153,7 @@ def wait_any(
     fourth: EventOf[D],
     /,
     *,
-    timeout: timedelta,
+    timeout: Duration,
     name: str | None = None,
 ) -> Arrived[A | B | C | D] | None: ...
 
@@ -166,12 +167,12 @@ def wait_any(
     fifth: EventOf[Any],
     /,
     *more: EventOf[Any],
-    timeout: timedelta,
+    timeout: Duration,
     name: str | None = None,
 ) -> Arrived[Any] | None: ...
 
 
-def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None) -> Arrived[Any] | None:
+def wait_any(*events: EventOf[Any], timeout: Duration, name: str | None = None) -> Arrived[Any] | None:
     """Wait for the first of several events; the other waits are closed then.
 
     Returns:
@@ -183,6 +184,7 @@ def wait_any(*events: EventOf[Any], timeout: timedelta, name: str | None = None)
     """
     if not events:
         raise ValueError("wait_any() needs at least one event.")
+    timeout = duration_of(timeout, "The timeout of a wait")
     if not timedelta(0) < timeout <= LONGEST:
         raise ValueError(f"The timeout of a wait is a timedelta above nothing, of at most {LONGEST.days:,} days.")
     what = " or ".join(event.name for event in events)[:NAME_MAX_LENGTH] if name is None else name

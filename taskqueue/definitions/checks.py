@@ -6,6 +6,7 @@ import inspect
 import re
 from datetime import timedelta
 
+from taskqueue.durations import duration_of
 from taskqueue.errors import DefinitionError
 from taskqueue.policies import Retry
 
@@ -45,14 +46,20 @@ def check_retry(retry: object, what: str) -> None:
         )
 
 
-def check_timeout(timeout: object, what: str) -> None:
-    """See that a timeout is one.
+def check_timeout(timeout: object, what: str) -> timedelta | None:
+    """A timeout as a timedelta.
 
     Raises:
         DefinitionError: it is something else, or no time at all.
     """
-    if timeout is not None and not (isinstance(timeout, timedelta) and timeout > timedelta(0)):
-        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint="A timeout is a timedelta above nothing.")
+    hint = "A timeout is a timedelta above nothing, or a number of seconds."
+    try:
+        duration = None if timeout is None else duration_of(timeout, "A timeout")
+    except ValueError as error:
+        raise DefinitionError(f"{what} has a timeout of {timeout!r}.", hint=hint) from error
+    if duration is not None and duration <= timedelta(0):
+        raise DefinitionError(f"{what} has a timeout of {timeout}.", hint=hint)
+    return duration
 
 
 def check_version(version: object, what: str) -> None:

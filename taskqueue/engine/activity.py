@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Protocol
+from uuid import UUID
 
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine.claims import Lease
@@ -31,12 +33,27 @@ class Doing:
         return self.definition.timeout if self.definition else None
 
 
+class Slate(Protocol):
+    """Where a worker notes what it executes, so that whoever finds its process dead can read it."""
+
+    def write_worker(self, worker: int) -> None:
+        """Under which row it works from now on."""
+        ...
+
+    def write(self, task: UUID | None, step: str) -> None:
+        """What it executes now. At each step, so it costs next to nothing."""
+        ...
+
+
 @dataclass
 class Activity:
     """The present moment, the progress that the author's code last reported, and what comes next."""
 
     doing: Doing = field(default_factory=Doing)
     progress: tuple[Lease, float, str] | None = None
+    in_hand: Lease | None = None
+    """The task that it executes or settles: its last one, should the process or the database fail now."""
+    slate: Slate | None = None
     lost: Lease | None = None
     """A lease in hand that the heart has found gone: its task was cancelled, or is somebody else's."""
     ahead: deque[Lease] = field(default_factory=deque)
@@ -47,6 +64,11 @@ class Activity:
     """What these have logged so far."""
     arm: Callable[[timedelta | None], None] = lambda _left: None
     """Told how long the step whose timeout comes first may still take, whenever that changes; None: none has one."""
+
+    def take(self, lease: Lease | None) -> None:
+        """The worker has the next task in hand, or none."""
+        self.in_hand = lease
+        self._note(lease.task if lease else None, "")
 
     def ask(self) -> None:
         """The worker asks for a task."""
@@ -59,6 +81,8 @@ class Activity:
     def begin_step(self, step: str, definition: StepDefinition, *, failures: int) -> None:
         """The worker is inside a step of its task, which has failed so often before."""
         self.steps[step] = self.doing = Doing(self.doing.lease, step, definition, failures)
+        if self.doing.lease is not None:
+            self._note(self.doing.lease.task, step)
         if definition.timeout is not None:
             self._arm()
 
@@ -67,12 +91,18 @@ class Activity:
         ended = self.steps.pop(step)
         others = list(self.steps.values())
         self.doing = others[-1] if others else Doing(ended.lease)
+        if ended.lease is not None:
+            self._note(ended.lease.task, self.doing.step)
         if ended.timeout is not None:
             self._arm()
 
     def rest(self) -> None:
         """The worker holds no task."""
         self.doing = Doing()
+
+    def _note(self, task: UUID | None, step: str) -> None:
+        if self.slate is not None:
+            self.slate.write(task, step)
 
     def _arm(self) -> None:
         """Have the earliest timeout watched."""

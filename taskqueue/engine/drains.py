@@ -8,13 +8,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
+from django.db import Error
+
+from taskqueue.codec import printable
 from taskqueue.context import Stopping
 from taskqueue.engine import duty
 from taskqueue.engine.activity import Activity
 from taskqueue.engine.claims import Claimant, Lease, claim
 from taskqueue.engine.execution import perform
-from taskqueue.engine.outcomes import Outcome, PutBack
+from taskqueue.engine.outcomes import Failed, Outcome, PutBack, Succeeded
 from taskqueue.engine.settlement import settle
+from taskqueue.engine.troubles import is_refusal, kind_of, line_of
 from taskqueue.engine.wakeups import ring
 
 Settled = Callable[[Lease, Outcome, timedelta], None]
@@ -59,24 +63,40 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
 
     Raises:
         django.db.Error, DatabaseLost: the database failed. Whether the last claim or ending was written is unknown, so
-            the caller must end this worker's row (`liveness.Heart.renew`), which gives back what it holds.
+            the caller must end this worker's row (`liveness.Heart.renew`), which gives back what it holds. The task
+            that it hit is still `activity.in_hand`.
     """
     deadline = time.monotonic() + budget.total_seconds()
     ahead, most, executions = member.activity.ahead, 1, 0
     ahead.extend(first_claim(member, stopping))
     while (lease := next_of(ahead)) is not None:
+        member.activity.take(lease)
         began = time.monotonic()
         outcome = perform(lease, activity=member.activity, stopping=stopping) if is_fresh(lease, member) else PutBack()
         took = time.monotonic() - began
         most = min(most * 2, MOST_AHEAD) if took < SHORT else 1
         more = not ahead and time.monotonic() < deadline and not stopping()
-        ahead.extend(settle(lease, outcome, claimant=Claimant(member.worker, most) if more else None))
+        claimant = Claimant(member.worker, most) if more else None
+        outcome, leases = settle_as_far_as_possible(lease, outcome, claimant)
+        ahead.extend(leases)
+        member.activity.take(None)
         if settled is not None:
             settled(lease, outcome, timedelta(seconds=took))
         executions += 1
     if time.monotonic() >= deadline and not stopping():
         ring()  # there may be more: whoever is told of it first shall not wait for the doorbell's next look
     return executions
+
+
+def settle_as_far_as_possible(lease: Lease, outcome: Outcome, claimant: Claimant | None) -> tuple[Outcome, list[Lease]]:
+    """Settle; a result that the database refuses for what it is makes the task fail, and is not tried for ever."""
+    try:
+        return outcome, settle(lease, outcome, claimant=claimant)
+    except Error as error:
+        if not isinstance(outcome, Succeeded) or not is_refusal(error):
+            raise
+        failed = Failed("", kind_of(error), printable(line_of(error)), code=outcome.code)
+        return failed, settle(lease, failed, claimant=claimant)
 
 
 def first_claim(member: Member, stopping: Stopping) -> list[Lease]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from taskqueue.engine import statements
 from taskqueue.engine.chores import do_chores
 from taskqueue.engine.claims import known_code
-from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE, recover
+from taskqueue.engine.recovery import GONE, LOCK_SPACE, SETTLING, SILENCE, recover
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def attend(limit: int) -> Duty:
     duty = look(limit)
     if not duty.dead and not duty.chores and duty.next_due_in != timedelta(0):
         return duty
-    queued = sum(recover(worker, reason="its process ended or fell silent") for worker in duty.dead)
+    queued = sum(recover(worker, reason=GONE) for worker in duty.dead)
     queued += do_chores()
     return replace(look(limit), changed=queued > 0)
 

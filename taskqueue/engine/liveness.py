@@ -18,16 +18,21 @@ from django.db import Error
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from taskqueue.codec import printable
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.activity import Activity, Doing
 from taskqueue.engine.claims import Lease
+from taskqueue.engine.failures import traceback_of
+from taskqueue.engine.forks import guard, private
 from taskqueue.engine.hard_ends import HardEnd, arm
 from taskqueue.engine.logs import HEART
-from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, recover
+from taskqueue.engine.outcomes import DatabaseLost
+from taskqueue.engine.recovery import LOCK_SPACE, SILENCE, Loss, recover
 from taskqueue.engine.reports import Reporter
 from taskqueue.engine.sessions import NAME, named, private_wrapper
 from taskqueue.engine.stacks import forget_own_file
+from taskqueue.engine.troubles import kind_of, line_of
 from taskqueue.engine.wakeups import CHANNEL
 from taskqueue.models import Worker
 
@@ -102,16 +107,25 @@ class Heart:
         with self._guard:
             self._register()
         self.activity.arm = arm
+        guard()
         self._thread.start()
 
-    def renew(self) -> None:
+    def renew(self, error: BaseException) -> None:
         """End this worker's row, give back whatever it may hold, and go on as a new worker.
+
+        Args:
+            error: what the engine has met. It is told of the task in hand, which waits for a while when that happens
+                again; those that were claimed behind it go back as they came.
 
         Raises:
             django.db.Error, psycopg.Error: the database is still unreachable; call it again later.
         """
         with self._guard:
-            recover(self.worker, reason="it lost its connection to the database")
+            recover(
+                self.worker, reason=f"it met {line_of(cause_of(error))}", loss=loss_by(error, self.activity.in_hand)
+            )
+            self.activity.take(None)
+            self.activity.ahead.clear()
             self._register()
 
     def stop(self, reason: str = "stopped") -> None:
@@ -180,6 +194,8 @@ class Heart:
             "cannot_claim": told,
         }
         if self._execute(statements.BEAT, values) == 0:
+            if doing.lease is not None:
+                self._execute(statements.FORGIVE, doing.lease.fence)
             self._register()
         else:
             self._told = told
@@ -244,6 +260,8 @@ class Heart:
         self.worker, self._locked = worker, locked
         self._told = told
         self._beaten = time.monotonic()
+        if self.activity.slate is not None:
+            self.activity.slate.write_worker(worker)
 
     def _take_lock(self, worker: int) -> bool:
         """Take a worker's lock. Not to be had while the server still holds a session whose connection was cut."""
@@ -264,6 +282,25 @@ class Heart:
             self._connection = None
 
 
+def loss_by(error: BaseException, in_hand: Lease | None) -> Loss:
+    """What an error that the engine met means for the task in hand: no death of a process."""
+    cause = cause_of(error)
+    is_of_the_database = isinstance(cause, Error | psycopg.Error)
+    return Loss(
+        task=in_hand.task if in_hand else None,
+        step=error.step if isinstance(error, DatabaseLost) else "",
+        error_type=kind_of(cause),
+        message=printable(line_of(cause)),
+        traceback="" if is_of_the_database else traceback_of(cause),
+        backs_off=True,
+    )
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What the database said, when it is that."""
+    return error.error if isinstance(error, DatabaseLost) else error
+
+
 def private_connection(role: str = "private") -> psycopg.Connection[Any]:
     """A new connection with Django's parameters, shared with nothing, in autocommit, shown by PostgreSQL in this role.
 
@@ -275,6 +312,7 @@ def private_connection(role: str = "private") -> psycopg.Connection[Any]:
     connection: psycopg.Connection[Any] = wrapper.connection
     connection.execute("SELECT set_config('lock_timeout', '1s', false), set_config('statement_timeout', '10s', false)")
     have_it_dropped(connection)
+    private.add(connection)
     return connection
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from taskqueue.durations import duration_of
+
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -13,9 +15,9 @@ def check_whole(name: str, value: object, *, least: int, most: int) -> None:
         raise ValueError(f"{name} is a whole number from {least:,} to {most:,}, not {value!r}.")
 
 
-def check_time(name: str, value: object, *, days: int) -> None:
-    """Refuse anything but a timedelta from one millisecond to so many days."""
-    if not isinstance(value, timedelta):
-        raise ValueError(f"{name} is a timedelta, such as timedelta(seconds=30), not {value!r}.")  # noqa: TRY004
-    if not MILLISECOND <= value <= timedelta(days=days):
-        raise ValueError(f"{name} is from 1 millisecond to {days:,} days, not {value}.")
+def check_time(name: str, value: object, *, days: int) -> timedelta:
+    """A duration from one millisecond to so many days, as a timedelta; anything else is refused."""
+    duration = duration_of(value, name)
+    if not MILLISECOND <= duration <= timedelta(days=days):
+        raise ValueError(f"{name} is from 1 millisecond to {days:,} days, not {duration}.")
+    return duration

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from taskqueue.durations import Duration
 from taskqueue.policies.bounds import check_time, check_whole
 from taskqueue.policies.keys import Keyed
 
@@ -64,10 +65,14 @@ class Rate(Keyed):
     key: str = ""
     name: str = ""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, count: int, *, per: Duration, burst: int = 1, key: str = "", name: str = "") -> None: ...
+
     def __post_init__(self) -> None:
         """Refuse what can never be right, where it is written."""
         check_whole("count", self.count, least=1, most=MOST_IN_A_PERIOD)
-        check_time("per", self.per, days=LONGEST_PERIOD_DAYS)
+        object.__setattr__(self, "per", check_time("per", self.per, days=LONGEST_PERIOD_DAYS))
         check_whole("burst", self.burst, least=1, most=MOST_AT_A_TIME)
         if self.per < self.count * MICROSECOND:
             raise ValueError("A rate lets one pass in a microsecond at most; lower count or lengthen per.")

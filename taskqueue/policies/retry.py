@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+from taskqueue.durations import Duration, duration_of
 
 JITTER = 0.1
 """A wait is moved by up to this share of itself, so that tasks which failed together do not come back together."""
@@ -33,8 +35,15 @@ class Retry:
     )
     give_up_on: tuple[type[BaseException], ...] = ()
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, waits: tuple[Duration, ...] = ..., give_up_on: tuple[type[BaseException], ...] = ()
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         """Refuse what can never be right, where it is written."""
+        object.__setattr__(self, "waits", tuple(duration_of(wait, "The wait of a retry") for wait in self.waits))
         if len(self.waits) > MOST_RETRIES:
             raise ValueError(f"There are at most {MOST_RETRIES:,} retries.")
         if any(wait < timedelta(0) for wait in self.waits):
@@ -52,10 +61,10 @@ class Retry:
     def exponential(
         cls,
         *,
-        first: timedelta,
+        first: Duration,
         retries: int,
         factor: float = 2.0,
-        longest: timedelta = timedelta(hours=24),
+        longest: Duration = timedelta(hours=24),
         give_up_on: tuple[type[BaseException], ...] = (),
     ) -> Self:
         """Wait `first`, then `factor` times as long each time, never longer than `longest`."""
@@ -63,8 +72,9 @@ class Retry:
             raise ValueError(f"retries is a number from 0 to {MOST_RETRIES:,}.")
         if not 1 <= factor < math.inf:
             raise ValueError("factor must be 1 or more.")
-        waits = []
-        wait = min(first, longest)
+        waits: list[Duration] = []
+        longest = duration_of(longest, "longest")
+        wait = min(duration_of(first, "The wait of a retry"), longest)
         for _ in range(retries):
             waits.append(wait)
             # Compared by division, because the product may be longer than any timedelta.
@@ -72,7 +82,7 @@ class Retry:
         return cls(waits=tuple(waits), give_up_on=give_up_on)
 
     @classmethod
-    def fixed(cls, wait: timedelta, *, retries: int, give_up_on: tuple[type[BaseException], ...] = ()) -> Self:
+    def fixed(cls, wait: Duration, *, retries: int, give_up_on: tuple[type[BaseException], ...] = ()) -> Self:
         """Wait equally long each time."""
         return cls.exponential(first=wait, retries=retries, factor=1.0, longest=wait, give_up_on=give_up_on)
 

@@ -7,8 +7,9 @@ from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from taskqueue.durations import Duration
 from taskqueue.policies.bounds import check_time, check_whole
 from taskqueue.policies.keys import Keyed, KeyTemplate
 from taskqueue.policies.matching import check_match, check_paths
@@ -37,11 +38,15 @@ class Debounce(Keyed):
     key: str = ""
     longest: timedelta | None = None
 
+    if TYPE_CHECKING:
+
+        def __init__(self, wait: Duration, *, key: str = "", longest: Duration | None = None) -> None: ...
+
     def __post_init__(self) -> None:
         """Refuse what can never be right, where it is written."""
-        check_time("wait", self.wait, days=LONGEST_WAIT_DAYS)
+        object.__setattr__(self, "wait", check_time("wait", self.wait, days=LONGEST_WAIT_DAYS))
         if self.longest is not None:
-            check_time("longest", self.longest, days=LONGEST_DEBOUNCE_DAYS)
+            object.__setattr__(self, "longest", check_time("longest", self.longest, days=LONGEST_DEBOUNCE_DAYS))
             if self.longest < self.wait:
                 raise ValueError(f"longest is at least as long as wait ({self.wait}), not {self.longest}.")
         self.check_key()
@@ -62,10 +67,14 @@ class Batch(Keyed):
     wait: timedelta
     key: str = ""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, size: int, *, wait: Duration, key: str = "") -> None: ...
+
     def __post_init__(self) -> None:
         """Refuse what can never be right, where it is written."""
         check_whole("size", self.size, least=2, most=LARGEST_BATCH)
-        check_time("wait", self.wait, days=LONGEST_WAIT_DAYS)
+        object.__setattr__(self, "wait", check_time("wait", self.wait, days=LONGEST_WAIT_DAYS))
         self.check_key()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import multiprocessing.connection
 import os
@@ -24,7 +25,8 @@ from django_q.status import Stat
 from taskqueue.conf import settings
 from taskqueue.engine import wakeups
 from taskqueue.engine.sessions import name_sessions
-from taskqueue.workers import wakeup
+from taskqueue.engine.stacks import own_file
+from taskqueue.workers import deaths, wakeup
 from taskqueue.workers.doorbell import Doorbell, bound_statements
 from taskqueue.workers.orphans import die_with
 from taskqueue.workers.sharing import LOOK_EVERY, STOP, Board, Flag
@@ -90,6 +92,8 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
         for straggler in self._living():
             logger.warning("Worker %s did not end within the grace, and is killed", straggler.pid)
             straggler.kill()
+            straggler.join()
+            self._tell_how_it_died(straggler, stopped=True)
         self._stop_monitor()
         self.pusher.kill()
 
@@ -98,6 +102,7 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
         taken = {process.slot for process in self.pool}
         slot = next(slot for slot in range(self.board.slots) if slot not in taken)
         self.board.end(slot)
+        self.board.slates[slot].wipe()
         timer = multiprocessing.Value("f", -1)
         target = partial(serve, self.board, slot)
         process = self.spawn_process(target, self.task_queue, self.result_queue, timer, self.timeout)
@@ -123,6 +128,7 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
                     logger.warning("Worker %s overran django-q2's timeout, and is killed", process.pid)
                     process.kill()
                 continue
+            self._tell_how_it_died(process)
             if process.exitcode < 0:
                 logger.warning("Worker %s was killed by signal %d", process.pid, -process.exitcode)
                 if busy_for is None:
@@ -133,6 +139,18 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
             self.spawn_worker()
             self.reincarnations += 1
             self._ring()
+
+    def _tell_how_it_died(self, process: Any, *, stopped: bool = False) -> None:
+        """Give back what a worker process held, with what its parent alone knows: its last note, and its exit code."""
+        note = self.board.slates[process.slot].read()
+        if not note.worker or (process.exitcode == 0 and note.task is None):
+            return
+        try:
+            deaths.report(note, process.exitcode, stopped=stopped)
+        except db.Error as error:
+            logger.warning("How worker %s died could not be written: %s", process.pid, error)
+        finally:
+            db.connections.close_all()
 
     def _rest(self, *, calmly: bool) -> None:
         """Wait for a guard cycle or the death of a child; calmly, lest children that die at birth make us spin."""
@@ -228,6 +246,8 @@ def serve(board: Board, slot: int, *queues: Any) -> None:
         board.end(slot)
 
     name_sessions("worker")
+    faulthandler.enable(own_file())  # what a crash leaves there is found by whoever recovers this worker
+    wakeup.keeper.slate = board.slates[slot]
     pre_execute.connect(begin, weak=False)
     post_execute_in_worker.connect(end, weak=False)
     try:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import mmap
 import time
+from dataclasses import dataclass
+from uuid import UUID
 
 LOOK_EVERY = 0.1
 
@@ -37,11 +39,60 @@ class Flag:
         return True
 
 
+@dataclass(frozen=True)
+class Note:
+    """The last that a worker process has said of itself."""
+
+    worker: int = 0
+    task: UUID | None = None
+    step: str = ""
+
+
+class SharedSlate:
+    """A worker's slate in memory that its parent shares, and can read when the process is dead.
+
+    Nobody reads while it is written: the writer has died by then. What it was just about to say may be missing.
+    """
+
+    STEP = 26
+    SIZE = STEP + 4 * 200
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, self.SIZE)
+
+    def write_worker(self, worker: int) -> None:
+        """Under which row the process works."""
+        self._memory[0:8] = worker.to_bytes(8, "little")
+
+    def write(self, task: UUID | None, step: str) -> None:
+        """What it executes now. The flag and the length come last: they say that what lies behind them is whole."""
+        memory, text = self._memory, step.encode()[: self.SIZE - self.STEP]
+        memory[24:26] = b"\0\0"
+        if task is not None:
+            memory[8:24] = task.bytes
+        else:
+            memory[8:24] = bytes(16)
+        memory[self.STEP : self.STEP + len(text)] = text
+        memory[24:26] = len(text).to_bytes(2, "little")
+
+    def wipe(self) -> None:
+        """For the next process."""
+        self._memory[0 : self.STEP] = bytes(self.STEP)
+
+    def read(self) -> Note:
+        """The last note."""
+        memory = self._memory
+        task, length = memory[8:24], int.from_bytes(memory[24:26], "little")
+        step = memory[self.STEP : self.STEP + length].decode(errors="ignore")
+        return Note(int.from_bytes(memory[0:8], "little"), UUID(bytes=task) if any(task) else None, step)
+
+
 class Board:
     """Which workers of a pool are busy, when one of them last stirred, and when the doorbell was last in trouble."""
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        self.slates = [SharedSlate() for _ in range(slots)]
         self._since = memoryview(mmap.mmap(-1, 8 * (slots + 2))).cast("d")
 
     def begin(self, slot: int) -> None:

@@ -11,11 +11,13 @@ import psycopg
 from django import db
 
 from taskqueue.conf import settings
+from taskqueue.engine.activity import Slate
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.drains import drain
 from taskqueue.engine.failures import message_of
-from taskqueue.engine.liveness import Heart
+from taskqueue.engine.liveness import Heart, cause_of
 from taskqueue.engine.outcomes import DatabaseLost, Outcome
+from taskqueue.engine.troubles import line_of
 from taskqueue.workers.sharing import STOP
 
 logger = logging.getLogger("taskqueue.workers")
@@ -48,17 +50,19 @@ def could_drain() -> bool:
             settled=log_execution,
         )
     except DATABASE_ERRORS as error:
-        line = " ".join(str(error).split()) or type(error).__name__
+        met: BaseException = error
+        line = line_of(cause_of(error))
         if keeper.is_news(line):
             logger.warning("A worker lost the database, and lets go of what it had: %s", line)
-    except BaseException as error:  # whatever author code raises, it must not pass for the end of the worker
+    except BaseException as error:  # a fault of the engine's must not be the end of the worker
+        met = error
         line = f"{type(error).__name__}: {message_of(error)}"
         if keeper.is_news(line):
             logger.exception("A worker could not go on with its task, and lets go of it")
     else:
         keeper.is_well()
         return True
-    keeper.doubt(line)
+    keeper.doubt(line, met)
     return False
 
 
@@ -74,8 +78,9 @@ class HeartKeeper:
         self.cluster = ""
         self._heart: Heart | None = None
         self._pid = 0
-        self._in_doubt = False
+        self._in_doubt: BaseException | None = None
         self._last = ""
+        self.slate: Slate | None = None
 
     def heart(self) -> Heart:
         """The beating heart; begins to beat at the first call in a process.
@@ -85,11 +90,12 @@ class HeartKeeper:
         """
         if self._heart is None or self._pid != os.getpid():
             heart = Heart(self.cluster or f"qcluster-{os.getppid()}")
+            heart.activity.slate = self.slate
             heart.start()
-            self._heart, self._pid, self._in_doubt = heart, os.getpid(), False
-        if self._in_doubt:
-            self._heart.renew()
-            self._in_doubt = False
+            self._heart, self._pid, self._in_doubt = heart, os.getpid(), None
+        if self._in_doubt is not None:
+            self._heart.renew(self._in_doubt)
+            self._in_doubt = None
         return self._heart
 
     def is_news(self, line: str) -> bool:
@@ -102,7 +108,7 @@ class HeartKeeper:
             self._heart.cannot_claim = ""
         self._last = ""
 
-    def doubt(self, line: str) -> None:
+    def doubt(self, line: str, error: BaseException) -> None:
         """It is unknown whether this worker still holds a task: give that back, as soon as the database lets us.
 
         Nobody else would. The heart holds on to the worker's row by itself, and no wake-up comes for a task that passes
@@ -110,11 +116,12 @@ class HeartKeeper:
 
         Args:
             line: why the drain failed.
+            error: the same as it was raised.
         """
         if self._last and self._heart is not None:
             self._heart.cannot_claim = line
         self._last = line
-        self._in_doubt = True
+        self._in_doubt = error
         while not STOP.is_set():
             try:
                 db.connections.close_all()
@@ -126,7 +133,7 @@ class HeartKeeper:
 
     def stop(self, reason: str) -> None:
         """Say goodbye, if this process has a heart; silently while in doubt, so that others find it dead and look."""
-        if self._heart is not None and self._pid == os.getpid() and not self._in_doubt:
+        if self._heart is not None and self._pid == os.getpid() and self._in_doubt is None:
             self._heart.stop(reason)
             self._heart = None
 

@@ -98,7 +98,7 @@ def test_a_steps_name_has_small_letters_digits_dots_and_hyphens(name: str):
         step(name=name)(charge)
 
 
-@pytest.mark.parametrize("timeout", [timedelta(0), timedelta(seconds=-1), 30])
+@pytest.mark.parametrize("timeout", [timedelta(0), timedelta(seconds=-1), 0, -1.5, True, "30"])
 def test_a_timeout_is_longer_than_nothing(timeout: Any):
     with pytest.raises(DefinitionError, match="timedelta above nothing"):
         step(timeout=timeout)(charge)

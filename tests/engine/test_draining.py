@@ -99,7 +99,7 @@ def test_a_worker_taken_for_dead_that_goes_on_as_a_new_one_still_drains():
     try:
         first = heart.worker
         draining.drain_worker(first)
-        heart.renew()
+        heart.renew(ConnectionError("for this test"))
 
         assert heart.worker != first
         assert Worker.objects.get(pk=heart.worker).draining_at is not None

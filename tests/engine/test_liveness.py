@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue.engine import control, duty
@@ -190,7 +190,7 @@ def test_renewing_gives_back_what_the_worker_held(heart):
     one_step.enqueue(1)
     take(heart.worker)
 
-    heart.renew()
+    heart.renew(OperationalError("no answer"))
 
     assert heart.worker != before
     assert Task.objects.get().status == "queued"

@@ -112,7 +112,7 @@ def test_a_bound_match_can_be_checked_like_any_other():
     [
         (lambda: Debounce(timedelta(0)), "wait is from 1 millisecond to 7 days"),
         (lambda: Debounce(timedelta(days=8)), "wait is from 1 millisecond to 7 days"),
-        (lambda: Debounce(5), "wait is a timedelta"),  # type: ignore[arg-type]
+        (lambda: Debounce(True), "wait is a timedelta"),  # noqa: FBT003
         (lambda: Debounce(SECOND, longest=SECOND / 2), "at least as long as wait"),
         (lambda: Debounce(SECOND, longest=timedelta(days=367)), "longest is from 1 millisecond to 366 days"),
         (lambda: Debounce(SECOND, key="{0}"), "is a position"),

@@ -75,7 +75,7 @@ def test_what_is_called_instead_gets_the_arguments_and_its_result_is_checked_as_
         run = run_inline(sale, 5)
 
     assert run.error is not None
-    assert (run.error.type, run.error.step, len(run.attempts)) == ("ValidationError", "charge", 2)
+    assert (run.error.type, run.error.step, len(run.attempts)) == ("InvalidResult", "charge", 2)
 
 
 def test_answers_come_one_after_the_other_and_exceptions_among_them_are_raised():

@@ -7,7 +7,7 @@ from datetime import timedelta
 from taskqueue import Batch, Debounce, Retry, Singleton, pipeline, step
 
 
-@step(timeout=30)  # error: [call-overload, untyped-decorator]
+@step(timeout="30")  # error: [call-overload, untyped-decorator]
 def too_short() -> None: ...
 
 
@@ -42,9 +42,9 @@ def clean() -> None: ...
 Singleton(mode="replace")  # error: [arg-type]
 Singleton("{tenant}")  # error: [call-arg]
 Batch(10, timedelta(minutes=1))  # error: [call-arg]
-Debounce(3)  # error: [arg-type]
+Debounce("3")  # error: [arg-type]
 Retry(waits=[timedelta(seconds=1)])  # error: [arg-type]
-Retry(waits=(1, 2))  # error: [arg-type]
+Retry(waits=("1", "2"))  # error: [arg-type]
 Retry(give_up_on=ValueError)  # error: [arg-type]
-Retry.fixed(3, retries=2)  # error: [arg-type]
+Retry.fixed("3", retries=2)  # error: [arg-type]
 Retry.exponential(timedelta(seconds=1), 2)  # error: [call-arg]

@@ -11,6 +11,12 @@ from tests.workers.command import enqueue_walk, finished
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
+HOW = {
+    "exit": "its process ended with exit code 3",
+    "segfault": "its process was killed by SIGSEGV",
+    "out of memory": "its process was killed by SIGKILL, perhaps because memory ran out",
+}
+
 
 def test_five_lost_workers_are_enough_however_they_were_lost(start, notes):
     command = start(processes=2)
@@ -21,10 +27,15 @@ def test_five_lost_workers_are_enough_however_they_were_lost(start, notes):
     eventually(lambda: ended.count() == len(tasks), within=120, otherwise=command.said)
     eventually(lambda: finished(innocent), within=20, otherwise=command.said)
 
+    eventually(lambda: not Attempt.objects.filter(step_key="").exists(), within=20, otherwise=command.said)
     for task in ended:
         attempts = Attempt.objects.filter(task=task)
         assert [attempt.outcome for attempt in attempts] == ["lost"] * 5
-        assert all("was lost: its process ended" in attempt.error_message for attempt in attempts)
-        assert task.error["type"] == "Poison"
-        assert task.error["message"].startswith("5 workers in a row were lost in it")
+        assert {attempt.step_key for attempt in attempts} == {"die"}
+        how = HOW[task.payload["how"]]
+        assert all(f"was lost: {how}." in attempt.error_message for attempt in attempts)
+        assert all(("in die" in attempt.traceback) == (how == HOW["segfault"]) for attempt in attempts)
+        assert (task.error["type"], task.error["step"]) == ("Poison", "die")
+        assert task.error["message"] == f"5 workers in a row were lost in it; the last: {how}."
+    assert not Attempt.objects.exclude(task__in=tasks.values()).exists()
     assert command.stop() == 0, command.said()

@@ -20,13 +20,13 @@ def reasons() -> list[str]:
 
 def test_a_claim_that_fails_is_told_in_few_lines_of_the_log_and_all_the_time_on_the_workers_rows(start):
     command = start(processes=1)
-    change("ALTER TABLE taskqueue_task RENAME COLUMN sort_at TO sorted_at")
+    change("ALTER TABLE taskqueue_task RENAME COLUMN lane TO lanes")
     try:
-        eventually(lambda: any("sort_at" in reason for reason in reasons()), within=20, otherwise=command.said)
+        eventually(lambda: any("lane" in reason for reason in reasons()), within=20, otherwise=command.said)
         failed = Worker.objects.count()
         eventually(lambda: Worker.objects.count() > failed, within=20, otherwise=command.said)
     finally:
-        change("ALTER TABLE taskqueue_task RENAME COLUMN sorted_at TO sort_at")
+        change("ALTER TABLE taskqueue_task RENAME COLUMN lanes TO lane")
 
     eventually(lambda: not unable_workers() and live_workers().count() == 1, within=20, otherwise=command.said)
     task = intake.enqueue("tests/nap", {"seconds": 0})
@@ -52,7 +52,7 @@ def test_a_claim_that_waits_for_a_locked_table_is_told_while_it_waits(start):
     assert command.stop() == 0, command.said()
 
 
-def test_what_breaks_out_of_a_step_is_told_whatever_its_text_and_the_worker_goes_on(start):
+def test_what_passes_every_except_exception_is_an_outcome_of_its_step_and_the_worker_goes_on(start):
     command = start(processes=1)
     pid = command.workers()[0]
     broken = intake.enqueue("tests/break-out", {})
@@ -61,6 +61,7 @@ def test_what_breaks_out_of_a_step_is_told_whatever_its_text_and_the_worker_goes
     task = intake.enqueue("tests/nap", {"seconds": 0})
     eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", within=20, otherwise=command.said)
 
-    assert Worker.objects.filter(cannot_claim__startswith="Unheard: a ␀ and a ?").exists()
+    assert Task.objects.get(pk=broken.pk).error == {"type": "Unheard", "step": "break-out", "message": "a ␀ and a ?"}
     assert command.workers() == [pid]
+    assert Worker.objects.count() == 1
     assert "missed a beat" not in command.said()

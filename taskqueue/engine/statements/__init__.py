@@ -126,6 +126,8 @@ from taskqueue.engine.statements.starting import (
 from taskqueue.engine.statements.tending import (
     BEAT,
     BOUND_LOCKS,
+    EXPLAIN_LOSS,
+    FORGIVE,
     LOOK,
     PATIENCE,
     PROMOTE,
@@ -135,6 +137,7 @@ from taskqueue.engine.statements.tending import (
     REPORT_STEP,
     RING,
     STILL_HELD,
+    WAIT_FOR_RECOVERY,
 )
 
 __all__ = [
@@ -167,9 +170,11 @@ __all__ = [
     "EMIT",
     "ENQUEUE",
     "ERROR_TYPES",
+    "EXPLAIN_LOSS",
     "FAIL_BODY",
     "FINISH",
     "FORGET_TIMES",
+    "FORGIVE",
     "FORSAKEN",
     "FREE_ID",
     "FREE_SLOT",
@@ -259,6 +264,7 @@ __all__ = [
     "TRY_AGAIN",
     "UNROUTED",
     "UNTOLD",
+    "WAIT_FOR_RECOVERY",
     "WAKE",
     "WAKE_ALL",
     "WALK_ON",

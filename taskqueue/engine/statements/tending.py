@@ -89,56 +89,125 @@ RETURNING id
 # finds it there.
 RECOVER: Final = """
 WITH dead AS (
-    UPDATE taskqueue_worker
-    SET ended_at = coalesce(ended_at, statement_timestamp()),
-        end_reason = CASE WHEN ended_at IS NULL THEN %(reason)s::text ELSE end_reason END
-    WHERE id = (SELECT id FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED)
-    RETURNING id, host, pid, task_id, step, step_started_at
+    UPDATE taskqueue_worker worker
+    SET ended_at = coalesce(worker.ended_at, statement_timestamp()),
+        end_reason = CASE WHEN worker.ended_at IS NULL THEN left(%(reason)s::text, 100) ELSE worker.end_reason END
+    FROM (SELECT id, ended_at FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED) AS former
+    WHERE worker.id = former.id
+    RETURNING worker.id, worker.host, worker.pid, worker.task_id, worker.step, worker.step_started_at,
+        former.ended_at IS NULL AS is_first
 ), held AS (
-    SELECT task.id, task.lease, dead.id AS worker_id, dead.host, dead.pid, dead.step_started_at, task.started_at,
-        -- What the worker last said it did, unless that step has been finished since.
-        CASE WHEN dead.task_id = task.id AND NOT EXISTS (
-            SELECT FROM taskqueue_step step
-            WHERE step.task_id = task.id AND step.key = dead.step AND step.status = 'succeeded'
-        ) THEN dead.step ELSE '' END AS step_key,
-        -- Losses with no finished step and no retry by a person between them.
-        1 + (
-            SELECT count(*) FROM taskqueue_attempt earlier
-            WHERE earlier.task_id = task.id AND earlier.outcome = 'lost' AND earlier.finished_at > greatest(
-                task.retried_at,
-                (SELECT max(done.finished_at) FROM taskqueue_step done
-                 WHERE done.task_id = task.id AND done.status = 'succeeded'),
-                '-infinity'::timestamptz
-            )
-        ) AS losses
+    SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
     WHERE task.status = 'running'
     FOR NO KEY UPDATE OF task SKIP LOCKED
+), executed AS (
+    -- Of what it had claimed the one task that it was at; its last note of that is the best, then what its heart wrote.
+    SELECT held.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = held.id AS is_told,
+        dead.step_started_at,
+        CASE WHEN %(known)s::bool THEN %(step)s::text WHEN dead.task_id = held.id THEN dead.step ELSE '' END AS step_key
+    FROM held CROSS JOIN dead
+    WHERE CASE WHEN %(known)s::bool THEN held.id = %(task)s::uuid ELSE dead.is_first OR dead.task_id = held.id END
+    ORDER BY dead.task_id = held.id DESC NULLS LAST, held.lease > 1 DESC, held.sort_at, held.id
+    LIMIT 1
+), unfinished AS (
+    SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid,
+        CASE WHEN done.is_done THEN '' ELSE executed.step_key END AS step_key,
+        CASE WHEN executed.is_told AND executed.step_key <> '' AND NOT done.is_done THEN executed.step_started_at
+            ELSE executed.started_at END AS began_at,
+        greatest(
+            executed.retried_at,
+            (SELECT max(done.finished_at) FROM taskqueue_step done
+             WHERE done.task_id = executed.id AND done.status = 'succeeded'),
+            '-infinity'::timestamptz
+        ) AS since
+    FROM executed CROSS JOIN LATERAL (
+        SELECT EXISTS (
+            SELECT FROM taskqueue_step step
+            WHERE step.task_id = executed.id AND step.key = executed.step_key AND step.status = 'succeeded'
+        ) AS is_done
+    ) AS done
+), judged AS (
+    -- Losses with no finished step and no retry by a person between them: of processes that died, and all others.
+    SELECT unfinished.*, earlier.deaths + 1 AS losses,
+        %(died)s::bool AND earlier.deaths + 1 >= %(poison)s::int AS fails,
+        CASE WHEN %(backs_off)s::bool AND earlier.others > 0
+            THEN least(make_interval(secs => 2 ^ least(earlier.others, 20)), %(longest)s::interval)
+        END AS wait
+    FROM unfinished CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE error_type = 'WorkerLost') AS deaths,
+            count(*) FILTER (WHERE error_type <> 'WorkerLost') AS others
+        FROM taskqueue_attempt attempt
+        WHERE attempt.task_id = unfinished.id AND attempt.outcome = 'lost' AND attempt.finished_at > unfinished.since
+    ) AS earlier
 ), lost AS (
     INSERT INTO taskqueue_attempt (
         task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
         finished_at
     )
-    SELECT held.id, held.step_key,
+    SELECT judged.id, judged.step_key,
         (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
-         WHERE a.task_id = held.id AND a.step_key = held.step_key),
-        'lost', 'WorkerLost', format('Worker %%s (process %%s on %%s) was lost: %%s.', held.worker_id, held.pid,
-        held.host, %(reason)s::text), %(stack)s::text, held.worker_id, held.lease,
-        least(CASE WHEN held.step_key <> '' THEN held.step_started_at ELSE held.started_at END, statement_timestamp()),
-        statement_timestamp()
-    FROM held
+         WHERE a.task_id = judged.id AND a.step_key = judged.step_key),
+        'lost', coalesce(nullif(%(error_type)s::text, ''), 'WorkerLost'),
+        coalesce(nullif(%(message)s::text, ''), format('Worker %%s (process %%s on %%s) was lost: %%s.',
+        judged.worker_id, judged.pid, judged.host, %(reason)s::text)), %(stack)s::text, judged.worker_id, judged.lease,
+        least(judged.began_at, statement_timestamp()), statement_timestamp()
+    FROM judged
     ON CONFLICT DO NOTHING
 )
 UPDATE taskqueue_task task
-SET status = CASE WHEN held.losses < %(poison)s::int THEN 'queued' ELSE 'failed' END,
-    finished_at = CASE WHEN held.losses < %(poison)s::int THEN NULL ELSE statement_timestamp() END,
-    error = CASE WHEN held.losses < %(poison)s::int THEN NULL ELSE jsonb_build_object(
-        'type', 'Poison', 'step', nullif(held.step_key, ''),
-        'message', format('%%s workers in a row were lost in it; the last: %%s.', held.losses, %(reason)s::text)
+SET status = CASE WHEN judged.fails THEN 'failed' WHEN judged.wait IS NOT NULL THEN 'retrying' ELSE 'queued' END,
+    finished_at = CASE WHEN judged.fails THEN statement_timestamp() END,
+    due_at = coalesce(statement_timestamp() + judged.wait, task.due_at),
+    sort_at = coalesce(
+        statement_timestamp() + judged.wait - make_interval(secs => task.priority), task.sort_at
+    ),
+    error = CASE WHEN judged.fails THEN jsonb_build_object(
+        'type', 'Poison', 'step', nullif(judged.step_key, ''),
+        'message', format('%%s workers in a row were lost in it; the last: %%s.', judged.losses, %(reason)s::text)
     ) END
-FROM held
+FROM held LEFT JOIN judged USING (id)
 WHERE task.id = held.id
 RETURNING task.id, task.status
+"""
+
+WAIT_FOR_RECOVERY: Final = "SELECT FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE"
+
+# After a recovery by somebody who could not know: of the lost attempt, what tells people of it.
+EXPLAIN_LOSS: Final = """
+WITH worker AS (
+    UPDATE taskqueue_worker SET end_reason = left(%(reason)s::text, 100)
+    WHERE id = %(worker)s::int
+    RETURNING id, host, pid
+), known AS (
+    UPDATE taskqueue_attempt attempt
+    SET error_message = format('Worker %%s (process %%s on %%s) was lost: %%s.', worker.id, worker.pid, worker.host,
+            %(reason)s::text),
+        traceback = coalesce(nullif(attempt.traceback, ''), %(stack)s::text),
+        step_key = CASE WHEN attempt.step_key = '' THEN %(step)s::text ELSE attempt.step_key END,
+        number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (
+            SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
+            WHERE a.task_id = attempt.task_id AND a.step_key = %(step)s::text
+        ) END
+    FROM worker
+    WHERE attempt.task_id = %(task)s::uuid AND attempt.worker_id = worker.id AND attempt.outcome = 'lost'
+    RETURNING attempt.task_id
+)
+UPDATE taskqueue_task task
+SET error = task.error || jsonb_build_object('step', nullif(%(step)s::text, ''), 'message', regexp_replace(
+    task.error ->> 'message', '; the last: .*', format('; the last: %%s.', %(reason)s::text)
+))
+FROM known WHERE task.id = known.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
+RETURNING task.id
+"""
+
+# By a worker that others took for dead and that finds itself alive.
+FORGIVE: Final = """
+UPDATE taskqueue_attempt
+SET error_type = 'WorkerSilent',
+    error_message = error_message || ' It was not dead: it has answered since, and so this does not count as a death.'
+WHERE task_id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND outcome = 'lost'
+    AND error_type = 'WorkerLost'
 """
 
 BEAT: Final = """
