@@ -18,6 +18,9 @@ SETTINGS: Final[dict[str, Any]] = {
         "`add_event`; and of a pipeline's own rights, where somebody is named for it. Without `view_task_payload` "
         "fields that are marked as secret are masked."
     ),
+    "CONTACT": {"name": "taskqueue contributors"},
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "SERVERS": [{"url": "/", "description": "The service that serves this description."}],
     "OAS_VERSION": "3.1.0",
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
@@ -30,7 +33,7 @@ SETTINGS: Final[dict[str, Any]] = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "taskqueue.api.schema.offer_pipelines",
+        "taskqueue.api.schema.complete",
     ],
     "TAGS": [
         {"name": "tasks", "description": "Make tasks, find them, watch them, act on them."},

@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 
 from taskqueue.api import health_serializers, pipeline_serializers, serializers
+from taskqueue.api.components import reference_to
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
 from taskqueue.api.requests import CancelRequest, NoBody, PauseRequest, RetryRequest
@@ -82,7 +83,7 @@ def inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """A model as a request body."""
-    return {"application/json": {**model.model_json_schema(), "description": model.__doc__}}
+    return {"application/json": reference_to(model)}
 
 
 TASK_ID: Final = OpenApiParameter(
@@ -92,7 +93,7 @@ IDEMPOTENCY_KEY: Final = OpenApiParameter(
     "Idempotency-Key",
     {"type": "string", "minLength": 1, "maxLength": KEY_MAX_LENGTH, "pattern": "^[ -~]+$"},
     OpenApiParameter.HEADER,
-    description="The same as `key` in the body. When both are given they must be equal.",
+    description="The same as `key` in the body, plain or quoted. When both are given they must be equal.",
 )
 LOCATION: Final = OpenApiParameter(
     "Location",
@@ -126,7 +127,7 @@ CHANGED: Final = OpenApiResponse(serializers.TaskSummary, description="The task 
 
 CREATE_TASK: Final[dict[str, Any]] = {
     "operation_id": "createTask",
-    "summary": "Make a task",
+    "summary": "Submit a task",
     "description": "Answered once the task is stored for good: with 202 if it was made, with 200 if one that was "
     "there already stands in for it. Workers take it from there.",
     "tags": ["tasks"],
@@ -136,7 +137,7 @@ CREATE_TASK: Final[dict[str, Any]] = {
 }
 CREATE_TASKS: Final[dict[str, Any]] = {
     "operation_id": "createTasks",
-    "summary": "Make many tasks, or none",
+    "summary": "Submit tasks in bulk (all or nothing)",
     "description": "Each of up to 1,000 is as for one task, and all are checked before any is made: what is wrong with "
     "one refuses all, with the status and code of the first and a pointer to each fault. They are stored in one "
     "transaction, so that workers see all of them or none. The same key twice makes one task; the second answer then "
@@ -154,8 +155,8 @@ CREATE_TASKS: Final[dict[str, Any]] = {
 }
 LIST_TASKS: Final[dict[str, Any]] = {
     "operation_id": "listTasks",
-    "summary": "List tasks, newest first",
-    "description": "Pages stay where they are while new tasks arrive. Filters are joined by *and*.",
+    "summary": "List tasks",
+    "description": "Newest first. Pages stay where they are while new tasks arrive. Filters are joined by *and*.",
     "tags": ["tasks"],
     "parameters": query_of(TaskQuery),
     "responses": answers(
@@ -164,7 +165,7 @@ LIST_TASKS: Final[dict[str, Any]] = {
 }
 GET_TASK: Final[dict[str, Any]] = {
     "operation_id": "getTask",
-    "summary": "Everything about a task",
+    "summary": "Get a task",
     "description": "Payload, result, error, and each step with its failed attempts.",
     "tags": ["tasks"],
     "parameters": [TASK_ID],
@@ -174,7 +175,7 @@ GET_TASK: Final[dict[str, Any]] = {
 }
 GET_STATUS: Final[dict[str, Any]] = {
     "operation_id": "getTaskStatus",
-    "summary": "Where a task stands",
+    "summary": "Get task status",
     "description": "With `wait` the answer comes as soon as the task has ended, or when the time is over. A service "
     "that holds as many requests as it can answers at once, with `waited` false and `Retry-After`.",
     "tags": ["tasks"],
@@ -183,7 +184,7 @@ GET_STATUS: Final[dict[str, Any]] = {
 }
 GET_WHY: Final[dict[str, Any]] = {
     "operation_id": "explainTask",
-    "summary": "Why a task is not running",
+    "summary": "Explain why a task is not running",
     "description": "What it waits for, and what keeps it: a pause, a missing worker, a limit and who holds it, a rate, "
     "its place in the queue. Each reason has a sentence for people and facts for programs.",
     "tags": ["tasks"],
@@ -194,7 +195,7 @@ GET_WHY: Final[dict[str, Any]] = {
 }
 RETRY_TASK: Final[dict[str, Any]] = {
     "operation_id": "retryTask",
-    "summary": "Retry an ended task",
+    "summary": "Retry a task",
     "description": "Queues a failed or cancelled task again; its finished steps are kept. With `from_step` any ended "
     "task is queued again, and that step and what came after it are done anew.",
     "tags": ["tasks"],
@@ -215,8 +216,9 @@ RUN_TASK_NOW: Final[dict[str, Any]] = {
 }
 CANCEL_TASK: Final[dict[str, Any]] = {
     "operation_id": "cancelTask",
-    "summary": "Cancel a task that has not ended",
-    "description": "With its parallel steps and its children. A step that is being executed is not interrupted, but "
+    "summary": "Cancel a task",
+    "description": "Ends a task that has not ended, with its parallel steps and its children. A step that is being "
+    "executed is not interrupted, but "
     "its result is not taken.",
     "tags": ["tasks"],
     "parameters": [TASK_ID],
@@ -225,9 +227,9 @@ CANCEL_TASK: Final[dict[str, Any]] = {
 }
 RERUN_TASK: Final[dict[str, Any]] = {
     "operation_id": "rerunTask",
-    "summary": "Make a new task from the payload of this one",
-    "description": "With the same priority and labels, without the key. Refused with 409 if the pipeline's code no "
-    "longer takes the payload.",
+    "summary": "Rerun a task",
+    "description": "Submits a new task with the payload, priority and labels of this one, without the key. Refused "
+    "with 409 if the pipeline's code no longer takes the payload.",
     "tags": ["tasks"],
     "parameters": [TASK_ID, LOCATION_OF_RERUN],
     "request": body_of(NoBody),
@@ -235,7 +237,7 @@ RERUN_TASK: Final[dict[str, Any]] = {
 }
 LIST_PIPELINES: Final[dict[str, Any]] = {
     "operation_id": "listPipelines",
-    "summary": "List the pipelines",
+    "summary": "List pipelines",
     "description": "All that deployed code has defined, those included whose code is gone and whose tasks are not. "
     "Each with its figures.",
     "tags": ["pipelines"],
@@ -251,9 +253,10 @@ PIPELINE_NAME: Final = OpenApiParameter(
 )
 GET_PIPELINE: Final[dict[str, Any]] = {
     "operation_id": "getPipeline",
-    "summary": "What a pipeline takes, does and returns",
-    "description": "The JSON schemas of its payload and result, the steps that it is known to call, when the "
-    "clock starts it, how many tasks it has in hand, how its last day was, and the latest requests that made no task.",
+    "summary": "Get a pipeline",
+    "description": "What it takes, does and returns: the JSON schemas of its payload and result, the steps that it is "
+    "known to call, when the clock starts it, how many tasks it has in hand, how its last day was, and the latest "
+    "requests that made no task.",
     "tags": ["pipelines"],
     "parameters": [PIPELINE_NAME],
     "responses": answers(
@@ -263,8 +266,9 @@ GET_PIPELINE: Final[dict[str, Any]] = {
 }
 PAUSE_PIPELINE: Final[dict[str, Any]] = {
     "operation_id": "pausePipeline",
-    "summary": "Let no task of a pipeline start or go on",
-    "description": "Tasks that run stop after the step that they are in. Requests are taken in all the same.",
+    "summary": "Pause a pipeline",
+    "description": "None of its tasks starts or goes on; running ones stop after the step that they are in. "
+    "Requests are accepted all the same.",
     "tags": ["pipelines"],
     "parameters": [PIPELINE_NAME],
     "request": body_of(PauseRequest),
@@ -274,8 +278,8 @@ PAUSE_PIPELINE: Final[dict[str, Any]] = {
 }
 RESUME_PIPELINE: Final[dict[str, Any]] = {
     "operation_id": "resumePipeline",
-    "summary": "Let the tasks of a paused pipeline start and go on",
-    "description": "In the order in which they would have been executed.",
+    "summary": "Resume a pipeline",
+    "description": "Its tasks start and go on, in the order in which they would have been executed.",
     "tags": ["pipelines"],
     "parameters": [PIPELINE_NAME],
     "request": body_of(NoBody),
@@ -285,7 +289,7 @@ RESUME_PIPELINE: Final[dict[str, Any]] = {
 }
 READ_METRICS: Final[dict[str, Any]] = {
     "operation_id": "readMetrics",
-    "summary": "Metrics for Prometheus",
+    "summary": "Get Prometheus metrics",
     "description": "In the text format of Prometheus, from the database at the moment of asking: every web process "
     "gives the same answer.",
     "tags": ["metrics"],
@@ -295,7 +299,7 @@ READ_METRICS: Final[dict[str, Any]] = {
 }
 HEALTH_LIVE: Final[dict[str, Any]] = {
     "operation_id": "isLive",
-    "summary": "Whether the web process is up",
+    "summary": "Check that the web process is up",
     "description": "Asks nothing of the database.",
     "tags": ["health"],
     "auth": [],
@@ -303,7 +307,7 @@ HEALTH_LIVE: Final[dict[str, Any]] = {
 }
 HEALTH_READY: Final[dict[str, Any]] = {
     "operation_id": "isReady",
-    "summary": "Whether the service can take tasks",
+    "summary": "Check that the service can take tasks",
     "description": "Ready means that the database answers and its migrations are applied. Live workers are counted, "
     "and asked for only with `workers`: tasks can be taken in while no worker is there.",
     "tags": ["health"],

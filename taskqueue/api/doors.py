@@ -36,6 +36,7 @@ def described(facts: dict[str, Any]) -> Callable[[Method], Method]:
     """Describe a door's method in the OpenAPI schema, whatever schema class the project has chosen for its own."""
 
     def describe(method: Method) -> Method:
+        method.is_hidden = facts.get("exclude", False)  # type: ignore[attr-defined]  # for `Door.allowed_methods`
         method.schema = AutoSchema  # type: ignore[attr-defined]  # where extend_schema looks for its base class
         return extend_schema(**facts)(method)
 
@@ -83,6 +84,18 @@ class Door(APIView):
         """Answer in English whatever the project's language: the contract's words are, and programs read them."""
         with translation.override("en"):
             return super().dispatch(request, *args, **kwargs)
+
+    @property
+    def allowed_methods(self) -> list[str]:
+        """What `Allow` lists: the methods of the schema."""
+        methods = {name: getattr(self, name, None) for name in self.http_method_names if name != "head"}
+        return [name.upper() for name, method in methods.items() if method and not getattr(method, "is_hidden", False)]
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """DRF's, without an `Allow` where there is nothing."""
+        headers: dict[str, str] = super().default_response_headers
+        return {name: value for name, value in headers.items() if value}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Take in a body without a length, which Django takes for none, once its caller is known to be allowed it."""

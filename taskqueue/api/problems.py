@@ -63,7 +63,17 @@ def problem(error: TaskqueueError, *, status: int, detail: str = "", faults: Seq
 
     Text is made printable: a message may quote what the caller sent.
     """
-    body = {
+    body = problem_of(error, status=status, detail=detail, faults=faults)
+    return HttpResponse(json.dumps(body, ensure_ascii=False), status=status, content_type=MEDIA_TYPE)
+
+
+def problem_of(
+    error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[Fault] | None = None
+) -> dict[str, Any]:
+    """The body of that response; with the error's own faults, unless others are given."""
+    if faults is None:
+        faults = error.errors if isinstance(error, Faulty) else ()
+    return {
         "type": f"urn:taskqueue:problem:{error.code}",
         "title": error.title(),
         "status": status,
@@ -74,7 +84,6 @@ def problem(error: TaskqueueError, *, status: int, detail: str = "", faults: Seq
             for fault in faults[:FAULTS_TOLD]
         ],
     }
-    return HttpResponse(json.dumps(body, ensure_ascii=False), status=status, content_type=MEDIA_TYPE)
 
 
 def translated(error: Exception) -> TaskqueueError | None:

@@ -42,14 +42,13 @@ def send(
         data: a JSON object.
         external_id: the sender's own id; the same one within 24 hours is the same event.
         source: the task that sends it.
-        closed: the pipelines of which its sender may run (`run`) or cancel (`cancel`) no tasks; it does not either.
+        closed: by `run` and `cancel`, the pipelines of which it starts or cancels no tasks.
 
     Returns:
         The event; with `duplicate` set it is the one that the id stands for already.
 
     Raises:
-        InvalidEvent, TooLarge: nothing was written.
-        KeyReused: the id stands for an event of another name or with other data.
+        InvalidEvent, TooLarge, KeyReused: nothing was written.
     """
     values: dict[str, Any] = {
         "id": uuid7(),
@@ -64,14 +63,23 @@ def send(
         if external_id:
             statements.fetch(statements.FREE_ID, values)
         if statements.fetch(statements.SEND, values):
-            event = Event.objects.get(pk=values["id"])
-            transaction.on_commit(partial(route_now, event.pk), robust=True)
-            return event
+            transaction.on_commit(partial(route_now, values["id"]), robust=True)
+            return Event.objects.get(pk=values["id"])
         if (earlier := Event.objects.filter(unique_id=external_id).first()) is not None:
-            if earlier.name != name or canonical(earlier.data) != canonical(data):
-                raise KeyReused(f"The id {external_id!r} stands for event {earlier.pk}, which says something else.")
-            earlier.duplicate = True
-            return earlier
+            return repeated(earlier, name, data)
+
+
+def repeated(earlier: Event, name: str, data: object) -> Event:
+    """The event that an id stands for already.
+
+    Raises:
+        KeyReused: it is of another name or has other data.
+    """
+    if earlier.name != name or canonical(earlier.data) != canonical(data):
+        detail = f"The id {earlier.external_id!r} stands for event {earlier.pk}, which says something else."
+        raise KeyReused(detail)
+    earlier.duplicate = True
+    return earlier
 
 
 def checked(name: str, data: object, external_id: str = "") -> str:

@@ -78,6 +78,34 @@ def test_each_pipeline_has_an_example(schema):
     assert examples["shop/order"]["value"]["payload"]["number"] == "A1"
 
 
+def test_every_example_is_accepted_and_the_first_is_the_one_for_a_first_task(api, schema, settings):
+    settings.TASKQUEUE = {"FIRST_TASK": "shop/order"}
+    schema_with.cache_clear()
+    paths = current_schema()["paths"]
+
+    for path in ("/api/tasks", "/api/tasks/batch"):
+        examples = paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        assert examples
+        for example in examples.values():
+            assert api.post(path, example["value"]).status_code == 202, example
+    assert next(iter(paths["/api/tasks"]["post"]["requestBody"]["content"]["application/json"]["examples"])) == (
+        "shop/order"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/tasks", "GET, POST"),
+        ("/api/tasks/batch", "POST"),
+        ("/api/pipelines/shop/order/pause", "POST"),
+        ("/api/pipelines/shop/order", "GET"),
+    ],
+)
+def test_allow_lists_the_methods_of_the_schema(api, path, allowed):
+    assert api.client.options(path)["Allow"] == allowed
+
+
 def test_every_reference_leads_somewhere(schema):
     components = schema["components"]["schemas"]
 
