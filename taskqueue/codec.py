@@ -266,7 +266,7 @@ class Payload(masks.Described):
             masks.refuse_masks(read(text), *self.marks)
         # Defaults are left out: one that is made by a factory is another one each time the request is repeated.
         given = partial(model.model_dump, **AGAIN, exclude_unset=True, warnings="none")
-        return CheckedPayload(text, partial(dump, given, reveal=self.has_secrets, what="payload"))
+        return CheckedPayload(text, partial(dump, given, model, reveal=self.has_secrets, what="payload"))
 
     def are_equal(self, left: str, right: str) -> bool:
         """Whether two payloads are equal as values of the model: a set is written in any order."""
