@@ -145,13 +145,12 @@ class Execution(TaskHandle):
         call = self._begin(step, self._key(step.name, explicit_key), args, kwargs)
         if isinstance(call, Recalled):
             return call.value
-        session = self.journal.session
+        session, recorded = self.journal.session, False
         session.refuse_open_transaction(
             f"Step {call.key!r} was called inside a database transaction of the pipeline's body, which would hold back "
             "its checkpoint. Begin transactions inside steps."
         )
         session.begin_step()
-        recorded = False
         try:
             with self._inside(call):
                 self._write_arguments(call)

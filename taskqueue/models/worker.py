@@ -47,7 +47,9 @@ class Worker(models.Model):
 class StepReport(models.Model):
     """What the step that a worker is in has logged so far, and where its code stands; one row per worker."""
 
-    worker = models.OneToOneField(Worker, on_delete=models.CASCADE, primary_key=True, related_name="report")
+    worker = models.OneToOneField(
+        Worker, on_delete=models.CASCADE, primary_key=True, related_name="report", db_constraint=False
+    )
     task_id = models.UUIDField(help_text="The task in whose step it is.")
     lease = models.IntegerField(help_text="Under which it holds the task.")
     step = models.CharField(max_length=200, help_text="The step's key.")

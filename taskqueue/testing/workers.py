@@ -50,6 +50,7 @@ class InProcessWorker:
     stopping: bool = False
     activity: Activity = field(default_factory=Activity)
     row: Worker = field(init=False)
+    _is_dead: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         """Register it and take its lock on the test's connection."""
@@ -82,10 +83,11 @@ class InProcessWorker:
     def die(self) -> None:
         """Lose the lock, as a killed process does; the row stays as it is."""
         self._lock("pg_advisory_unlock")
+        self._is_dead = True
 
     def leave(self) -> None:
         """End it as a worker that stops does."""
-        self.die()
+        self._lock("pg_advisory_unlock")
         Worker.objects.filter(pk=self.row.pk, ended_at=None).update(ended_at=Now(), end_reason="stopped")
 
     def __enter__(self) -> Self:
@@ -95,8 +97,11 @@ class InProcessWorker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """It leaves."""
-        self.leave()
+        """It leaves; one that died, or broke out of its work, is found dead by the next."""
+        if error is not None and not self._is_dead:
+            self.die()
+        elif not self._is_dead:
+            self.leave()
 
     def _lock(self, function: str) -> None:
         """Call one of PostgreSQL's lock functions for this worker."""

@@ -37,6 +37,8 @@ def test_of_hundreds_of_pipelines_the_name_is_typed(viewer, queued, crowd):
 
 
 def test_of_a_few_pipelines_all_are_listed(viewer, queued):
+    Pipeline.objects.exclude(pk=queued.pipeline_id).delete()
+
     page = viewer.get(LIST).content.decode()
 
     assert "<datalist" not in page.replace('<datalist id="tq-searches', "")
@@ -96,4 +98,4 @@ def test_all_pipelines_are_read_with_few_queries(viewer, crowd, django_assert_ma
     with django_assert_max_num_queries(14):
         response = viewer.get(PIPELINES, {"p": "5"})
 
-    assert len(names_on(response)) == Pipeline.objects.count() - 200
+    assert len(names_on(response)) == min(50, Pipeline.objects.count() - 200)

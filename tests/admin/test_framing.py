@@ -32,7 +32,7 @@ def test_a_missing_page_leads_back(operator):
 def test_staff_without_rights_are_told_whom_to_ask(stranger):
     response = stranger.get("/admin/")
 
-    assert "You are signed in as stan. Ask whoever runs this site for permissions" in text_of(response)
+    assert "You are signed in as stan. Ask an administrator of this site for permissions" in text_of(response)
     assert "taskqueue/admin.css" in response.content.decode()
 
 

@@ -56,7 +56,7 @@ def test_staff_who_may_not_see_tasks_get_the_list_of_apps_instead(stranger):
     text = text_of(stranger.get(HOME))
 
     assert "Overview" not in text
-    assert "have permission to view or edit anything" in text
+    assert "Ask an administrator of this site for permissions" in text
 
 
 def test_what_the_tasks_came_to_is_told(onlooker):

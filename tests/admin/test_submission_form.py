@@ -118,7 +118,7 @@ def test_it_shows_descriptions_bounds_and_the_example(submitter):
     response = submitter.get(DEMO)
 
     text = text_of(response)
-    assert "Required. A word to recognise the task by. At least 1 character, at most 100 characters." in text
+    assert "A word to recognise the task by. At least 1 character, at most 100 characters." in text
     assert "How long simulate-delay takes. At least 0, at most 60." in text
     page = response.content.decode()
     assert 'name="payload/label" value="hello"' in page

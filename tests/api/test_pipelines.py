@@ -23,7 +23,7 @@ def test_a_pipeline_tells_what_it_takes_does_and_returns(api, name):
     body = api.get(f"/api/pipelines/{name}").json()
 
     assert body["name"] == "demo/task"
-    assert body["payload_schema"]["required"] == ["label"]
+    assert body["payload_schema"]["properties"]["label"]["default"] == "demo"
     assert body["payload_example"]["label"] == "hello"
     assert "api_status" in body["result_schema"]["properties"]
     assert [step["name"] for step in body["steps"]] == [

@@ -33,6 +33,8 @@ NEVER_AT_A_DOOR = {
     errors.OperationEnded,  # the same
     errors.StepFailed,
     errors.StepTimedOut,
+    errors.InvalidResult,
+    errors.TransactionBroken,
 }
 
 

@@ -93,7 +93,7 @@ def test_options_are_the_tasks():
     due = datetime(2100, 1, 1, tzinfo=UTC)
     bound = body.using(key="order-42", priority=120, run_at=due, labels={"tenant": "a"})
     task = bound.enqueue(1)
-    again = bound.enqueue(2)
+    again = bound.enqueue(1)
     forced = body.using(key="order-42", force=True).enqueue(3)
 
     assert (task.status, task.due_at, task.priority, task.labels) == ("scheduled", due, 120, {"tenant": "a"})

@@ -89,7 +89,7 @@ def test_counting_changes_nothing_and_says_what_pruning_does():
 
 @pytest.mark.parametrize("keep", [timedelta(0), timedelta(seconds=59), timedelta(days=40_000), 7, "7d", True])
 def test_a_length_that_makes_no_sense_is_refused_when_the_pipeline_is_defined(keep):
-    with pytest.raises(DefinitionError, match="keep="):
+    with pytest.raises(DefinitionError, match=r"keep[ =]"):
         policies_of("retention/odd", {"keep": keep})
 
 

@@ -69,7 +69,7 @@ browser = Client(SERVER_NAME="localhost")
 browser.force_login(get_user_model().objects.create_superuser("ada"))
 body = {"pipeline": "orders/greeting", "payload": {"name": "you"}}
 made = browser.post("/api/tasks", body, content_type="application/json")
-ended = browser.get(f"{made['Location']}/status?wait=30")
+ended = browser.get(f"{made['Location']}/status?wait=30", **{"wsgi.multithread": True})
 lists = browser.get("/admin/").content.decode()
 print(json.dumps({
     "place": taskqueue.__file__,

@@ -279,14 +279,19 @@ RETURNING 1
 
 # Those that hold a task are recovered first. The table has a row for each process that ever was: the oldest first.
 PRUNE_WORKERS: Final = """
-DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
-    SELECT worker.id FROM taskqueue_worker worker
-    WHERE worker.ended_at < statement_timestamp() - %(keep)s::interval
-        AND NOT EXISTS (SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running')
-    ORDER BY worker.id LIMIT 100
-    FOR UPDATE SKIP LOCKED
-))
-RETURNING 1
+WITH pruned AS (
+    DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
+        SELECT worker.id FROM taskqueue_worker worker
+        WHERE worker.ended_at < statement_timestamp() - %(keep)s::interval
+            AND NOT EXISTS (SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running')
+        ORDER BY worker.id LIMIT 100
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING id
+), reports AS (
+    DELETE FROM taskqueue_stepreport USING pruned WHERE worker_id = pruned.id
+)
+SELECT 1 FROM pruned
 """
 
 # There are no more of them than people have started: the oldest first.
