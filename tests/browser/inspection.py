@@ -48,7 +48,10 @@ class Inspector:
         self.complaints.clear()
         self.look_at(self.page, WIDE, "light")
         response = self.page.goto(address)
-        found = [] if response is not None and response.ok else ["was not answered"]
+        expected = 404 if name == "missing" else 200
+        found = [] if response is not None and response.status == expected else ["was not answered as it should be"]
+        if expected == 404:  # of which the browser complains in these words
+            self.complaints = [each for each in self.complaints if "status of 404" not in each]
         if not self.page.locator("#content").count():
             found.append(f"is no page of the admin but {self.page.title()}")
         else:

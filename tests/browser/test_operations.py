@@ -103,11 +103,11 @@ def test_selects_all_that_match_on_all_pages_and_is_led_to_the_preview(operator:
 @pytest.mark.usefixtures("three_failed")
 def test_misspells_a_qualifier_and_corrects_it(operator: Page):
     operator.goto(f"{LIST}?status=failed")
-    operator.get_by_role("textbox", name="Search").fill("eror:Permanent")
+    operator.get_by_role("combobox", name="Search").fill("eror:Permanent")
     operator.keyboard.press("Enter")
     expect(operator.get_by_role("alert")).to_contain_text("There is no qualifier eror:. Did you mean error:?")
 
-    operator.get_by_role("textbox", name="Search").fill("error:Permanent")
+    operator.get_by_role("combobox", name="Search").fill("error:Permanent")
     operator.keyboard.press("Enter")
 
     expect(operator.locator("#result_list tbody tr")).to_have_count(3)

@@ -12,6 +12,7 @@ from http.client import HTTPConnection
 from urllib.parse import urlencode
 
 import pytest
+from django.conf import global_settings
 from django.contrib.auth.models import User
 
 from taskqueue.models import Task
@@ -27,7 +28,8 @@ CLIENTS, TASKS = 4, 5
 BODY = json.dumps({"pipeline": "demo/task", "payload": {"label": "pooled", "delay_seconds": 0}})
 
 
-def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path):
+def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path, settings):
+    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS  # the web process knows no others
     User.objects.create_superuser("root", password="a password")
     port, log = free_port(), tmp_path / "web.log"
     with pgbouncer("transaction") as pooler:
