@@ -283,7 +283,9 @@ WITH pruned AS (
     DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
         SELECT worker.id FROM taskqueue_worker worker
         WHERE worker.ended_at < statement_timestamp() - %(keep)s::interval
-            AND NOT EXISTS (SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running')
+            AND NOT EXISTS (
+                SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running'
+            )
         ORDER BY worker.id LIMIT 100
         FOR UPDATE SKIP LOCKED
     ))
