@@ -251,6 +251,8 @@ class EndedFilter(TimeFilter):
 class ShownWhenUsed(OwnFilter):
     """One that offers nothing but to leave it, shown when the address has it."""
 
+    template = FILTER
+
     def has_output(self) -> bool:
         """When there is one."""
         return bool(self.used_parameters)
