@@ -270,7 +270,8 @@ gate AS MATERIALIZED (
     SELECT gate.pipeline, CASE
         WHEN gate.most <= (
             SELECT count(*) FROM (
-                SELECT FROM taskqueue_task place WHERE place.held = gate.pipeline LIMIT gate.most
+                SELECT FROM taskqueue_task place WHERE place.held = gate.pipeline
+                ORDER BY place.held, place."group" LIMIT gate.most
             ) AS places
         ) THEN gate.number
         ELSE (
@@ -281,7 +282,8 @@ gate AS MATERIALIZED (
             WHERE gate.most_per_key <= (
                 SELECT count(*) FROM (
                     SELECT FROM taskqueue_task place
-                    WHERE place.held = gate.pipeline AND place."group" = waiting."group" LIMIT gate.most_per_key
+                    WHERE place.held = gate.pipeline AND place."group" = waiting."group"
+                    ORDER BY place.held, place."group" LIMIT gate.most_per_key
                 ) AS places
             )
         )
