@@ -16,12 +16,15 @@ SCHEMA = $(PYTHON) manage.py spectacular --generator-class taskqueue.api.schema.
 	--custom-settings taskqueue.api.contract.SETTINGS --validate --fail-on-warn
 BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
+# What pytest makes of the tests' modules is kept: each of the processes would spend ten seconds on it at every run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run test test-all smoke pictures check format schema lock audit bench drill clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
 	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'; SPREAD= uses one process"
-	@echo "make test-all          make test, and then the tests that take long"
+	@echo "make test-all          make test, and then the tests that take long, and those of made-up values with more of them"
 	@echo "make smoke             a minute's tests of everything at once, for another Python or Django than make test had"
 	@echo "                       LOCKED=yes with any of these: exactly the packages of requirements-dev.lock"
 	@echo "                       WITH='django==6.0.*' with any of these: that besides"
@@ -42,7 +45,7 @@ test: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m "not slow" $(ARGS)
 
 test-all: test
-	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m slow $(ARGS)
+	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m "slow or property" --hypothesis-profile thorough $(ARGS)
 
 smoke: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest -m smoke --numprocesses 2 --dist loadfile $(ARGS)

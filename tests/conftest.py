@@ -11,9 +11,13 @@ from django.db import connection, transaction
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import override_settings
 from hypothesis import HealthCheck, settings
+from pytest_django import DjangoDbBlocker
+
+from tests.support.template import use_template
 
 # How fast a machine is, and how busy with something else, is not what these tests are about.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("any machine"))
 settings.load_profile("any machine")
 
 KEPT = {"django_content_type", "auth_permission"}
@@ -37,6 +41,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     computing = {item.path for item in items} - last - waiting
     places = {path: number / len(group) for group in (waiting, computing) for number, path in enumerate(sorted(group))}
     items.sort(key=lambda item: places.get(item.path, 1))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    """Copy the tests' database from a template instead of running all migrations in each process."""
+    with django_db_blocker.unblock():
+        use_template()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
+from tests.support.properties import examples
+
+pytestmark = pytest.mark.property
 
 hold = settings(
-    max_examples=25,
+    max_examples=examples(25),
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -86,7 +89,7 @@ def test_any_query_string(admin, way):
 @pytest.mark.parametrize("way", list(ways()))
 @pytest.mark.parametrize("ending", ["{}/change/", "{}/", "{}/history/", "{}/delete/"])
 def test_anything_in_the_place_of_a_row(admin, way, ending):
-    @settings(hold, max_examples=15)
+    @settings(hold, max_examples=examples(15))
     @given(any_text | st.binary(max_size=10))
     def ask(part):
         raw = part if isinstance(part, bytes) else part.encode(errors="surrogatepass")

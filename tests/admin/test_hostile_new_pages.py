@@ -13,10 +13,13 @@ from taskqueue.admin import asked
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Event, Operation, Rate
 from tests.admin.test_hostile_input import any_text, hold
+from tests.support.properties import examples
+
+pytestmark = pytest.mark.property
 
 FORM = "application/x-www-form-urlencoded"
 TASKS, PIPELINE = "/admin/taskqueue/task/", "/admin/taskqueue/pipeline/demo_2Ftask/"
-hard = settings(hold, max_examples=25)
+hard = settings(hold, max_examples=examples(25))
 
 any_search = st.tuples(
     st.sampled_from(["", "id:", "key:", "error:", "payload.", "payload.a:", "label:", "step:", "worker:", "x:", ":"]),
@@ -163,7 +166,7 @@ ENDINGS = [
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_anything_in_the_place_of_a_row_of_the_other_addresses(admin, failed, ending):
-    @settings(hold, max_examples=12)
+    @settings(hold, max_examples=examples(12))
     @given(any_text)
     def ask(part):
         way = "/admin/taskqueue/" + ending.format(quote(part, safe="", errors="surrogatepass"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -226,17 +225,15 @@ def test_who_sees_no_tasks_learns_no_more_of_each_than_of_one(caller_with):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_thousand_take_one_transaction_one_wake_up_and_a_few_seconds(settings):
+def test_a_thousand_take_one_transaction_and_one_wake_up(settings):
     settings.DEBUG = True
     mirror_pipelines()
     body = {"tasks": [order(f"A{number}", key=f"k{number}", labels={"n": "x"}) for number in range(1000)]}
     api = Api(SERVER_NAME="localhost")
 
-    began = time.monotonic()
     with CaptureQueriesContext(connection) as queries:
         response = api.post(BATCH, body)
 
-    assert time.monotonic() - began < 10
     assert len(response.json()["tasks"]) == 1000
     said = [query["sql"] for query in queries]
     assert (said.count("BEGIN"), said.count("COMMIT")) == (1, 1)

@@ -12,9 +12,12 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.api.conftest import problem_of
+from tests.support.properties import examples
+
+pytestmark = pytest.mark.property
 
 hold = settings(
-    max_examples=60,
+    max_examples=examples(60),
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -114,7 +117,7 @@ def test_any_json_in_any_field_of_a_submission(api, field):
 
 
 def test_any_payload_comes_back_as_it_was_or_is_pointed_at(api):
-    @settings(hold, max_examples=150)
+    @settings(hold, max_examples=examples(150))
     @given(any_json)
     def send(value):
         response = look(api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": value}}))
@@ -192,7 +195,7 @@ QUERIES = {
 
 def for_door(door: str) -> settings:
     """Fewer where each answer is of every pipeline of all test modules."""
-    return settings(hold, max_examples=15) if door == "/api/pipelines" else hold
+    return settings(hold, max_examples=examples(15)) if door == "/api/pipelines" else hold
 
 
 @pytest.mark.parametrize(("door", "name"), [(door, name) for door, names in QUERIES.items() for name in names])

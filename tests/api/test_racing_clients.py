@@ -26,7 +26,7 @@ def test_two_hundred_clients_racing_with_one_key_make_one_task(settings):
 
     def race(_runner: int) -> list[tuple[int, str, bool]]:
         callers = [Api(SERVER_NAME="localhost") for _ in range(CLIENTS // AT_ONCE)]
-        start.wait(timeout=30)
+        start.wait(timeout=90)
         try:
             answers = [caller.post("/api/tasks", BODY) for caller in callers]
             return [(answer.status_code, answer.json()["id"], answer.json()["duplicate"]) for answer in answers]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-import yaml
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 from hypothesis import HealthCheck, given, settings
@@ -23,8 +22,11 @@ from schemathesis.specs.openapi.checks import (
 
 from demo.wsgi import application
 from taskqueue.engine.mirror import mirror_pipelines
+from tests.support.openapi import committed
+from tests.support.properties import examples
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.property
+
 AGREED = [status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -43,12 +45,18 @@ def _one_connection() -> Iterator[None]:
         signal.connect(close_old_connections)
 
 
+@cache
+def loaded() -> Any:
+    """The schema as the service gives it, read once: it is of the code alone."""
+    return schemathesis.openapi.from_wsgi("/api/schema", service)
+
+
 @pytest.fixture
 def contract(_one_connection: None, db: None, settings: Any) -> Any:
     settings.DEBUG = True
     settings.ALLOWED_HOSTS = ["localhost"]
     mirror_pipelines()
-    return schemathesis.openapi.from_wsgi("/api/schema", service)
+    return loaded()
 
 
 @pytest.fixture
@@ -65,7 +73,7 @@ def ended_ids(failed: Any, succeeded: Any) -> Any:
 
 OPERATIONS = [
     (path, method, mode)
-    for path, operations in yaml.safe_load((ROOT / "openapi.yaml").read_text())["paths"].items()
+    for path, operations in committed()["paths"].items()
     for method, operation in operations.items()
     for mode in GenerationMode
     if mode is GenerationMode.POSITIVE or "parameters" in operation or "requestBody" in operation
@@ -78,7 +86,7 @@ def test_every_answer_is_one_that_the_schema_knows(contract, ids, ended_ids, pat
     existing = ended_ids if path.endswith("/status") else ids
 
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(40), derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
     def hold(case: schemathesis.Case[Any]) -> None:
         if "task_id" in case.path_parameters and (task_id := next(existing)) is not None:
             case.path_parameters["task_id"] = str(task_id)

@@ -18,7 +18,7 @@ from taskqueue.engine.liveness import private_connection
 from taskqueue.ids import uuid7
 from taskqueue.models import EndWatch, Task
 from tests.api.conftest import Api, enqueue_order, problem_of
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 
 FULL = Semaphore(0)
 MEMBERS = {
@@ -32,7 +32,7 @@ def quick_watch(monkeypatch):
     """No connection is left to the test's database when the test has ended."""
     monkeypatch.setattr(end_watch, "LINGER", 0.01)
     yield
-    eventually(lambda: end_watch.watch._thread is None, within=30)
+    eventually(lambda: end_watch.watch._thread is None)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_end_of_the_task_ends_the_wait_and_no_transaction_is_held(api, quick
 
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(hold, api, task)
-        eventually(EndWatch.objects.filter(pk=task.pk).exists, within=30)
+        eventually(EndWatch.objects.filter(pk=task.pk).exists)
         in_transaction = sessions_in_transaction()
         control.cancel(task.pk)
         body = waiting.result()
@@ -96,7 +96,7 @@ def test_behind_a_pooler_that_swallows_announcements_those_who_wait_are_looked_a
 
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(hold, api, task)
-        eventually(lambda: task.pk in end_watch.watch._waiting, within=30)
+        eventually(lambda: task.pk in end_watch.watch._waiting)
         control.cancel(task.pk)
         body = waiting.result()
 
@@ -113,7 +113,7 @@ def test_the_end_of_a_task_for_which_nobody_waits_is_not_announced():
         listener.execute(end_watch.LISTEN)
         for task in (alone, awaited):
             control.cancel(task.pk)
-        (notice,) = listener.notifies(timeout=30, stop_after=1)
+        (notice,) = listener.notifies(timeout=90, stop_after=1)
 
     assert notice.payload == str(awaited.pk)
 

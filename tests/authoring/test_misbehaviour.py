@@ -129,7 +129,7 @@ def test_a_timeout_in_the_middle_of_a_query_leaves_a_usable_connection(atomic):
     @(step.atomic if atomic else step)(timeout=timedelta(seconds=0.1), retry=Retry.never())
     def slow() -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_sleep(5)")
+            cursor.execute("SELECT pg_sleep(100)")
 
     @pipeline("disorder/query-timeout")
     def body() -> str:
@@ -141,7 +141,7 @@ def test_a_timeout_in_the_middle_of_a_query_leaves_a_usable_connection(atomic):
 
     began = time.monotonic()
     assert finish(body.enqueue()).result == "StepTimedOut"
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 90
     assert Attempt.objects.get().outcome == "timed_out"
 
 

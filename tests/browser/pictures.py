@@ -40,7 +40,7 @@ def browser_context_args(request: pytest.FixtureRequest, base_url: str) -> dict[
     return {"base_url": base_url, "color_scheme": request.param, "viewport": {"width": 1440, "height": 900}}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_pictures_are_taken(
     page: Page,
     context: BrowserContext,

@@ -10,7 +10,7 @@ from tests.browser.inspection import Inspector
 from tests.browser.screens import screens, tell_stories
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_screen_is_sound(context: BrowserContext, base_url: str, transactional_db: None) -> None:
     sign_in_admin(context, base_url, "ada")
     tell_stories()

@@ -18,7 +18,7 @@ def work() -> None:
 def beside(deed: Callable[[], object]) -> None:
     """Do something in a thread of its own: the test's has the event loop of the browser's driver."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(alone, deed).result(timeout=60)
+        thread.submit(alone, deed).result(timeout=200)
 
 
 def alone(deed: Callable[[], object]) -> None:

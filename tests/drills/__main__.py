@@ -77,7 +77,7 @@ class Drill:
             self.harass(began + patience)
             took = time.monotonic() - began
             for command in self.commands:
-                command.stop(within=60)
+                command.stop()
         finally:
             for command in self.commands:
                 command.kill_all()

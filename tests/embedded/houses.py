@@ -9,8 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,19 +17,10 @@ import pytest
 
 from taskqueue.embedded.keeper import Postmaster, find_postmaster
 from taskqueue.embedded.location import Layout
+from tests.support.waiting import eventually
 
 DEADLINE = 30.0
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two users")
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    """The first true answer of this condition."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError(f"not within {DEADLINE} seconds")
 
 
 class Refused(Exception):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.houses import House, Refused, eventually
+from tests.embedded.houses import House, Refused
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 

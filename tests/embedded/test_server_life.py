@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.houses import House, eventually
+from tests.embedded.houses import House
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 WHICH_SERVER = "SELECT pg_postmaster_start_time()::text"

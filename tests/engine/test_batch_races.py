@@ -52,7 +52,7 @@ def meet(submit: Callable[..., list[Task]], first: tuple[str, ...], second: tupl
             submit("gate")
             running = [pool.submit(begin, keys) for keys in (first, second)]
             wait_until_somebody_waits_for_a_lock(2)
-        return [each.result(timeout=60) for each in running]
+        return [each.result(timeout=200) for each in running]
 
 
 def test_two_batches_with_the_same_keys_in_opposite_order_both_come_through():

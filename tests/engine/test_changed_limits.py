@@ -231,9 +231,9 @@ def test_while_a_rate_is_changed_nobody_is_given_a_time_by_the_old_one():
             with transaction.atomic():
                 limits.locked("test/minutely")
                 asking = pool.submit(ask)
-                asked.wait(timeout=20)
+                asked.wait(timeout=90)
                 assert not Step.objects.filter(task=task).exists()
                 limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
-            asking.result(timeout=20)
+            asking.result(timeout=90)
         worker.work()
         assert reload(task).status == "succeeded"

@@ -111,7 +111,7 @@ def test_the_last_branch_against_the_last_branch(monkeypatch):
     assert Task.objects.get(pk=task.pk).status == "waiting"
     holder.end()
 
-    assert other.result(timeout=20) is True
+    assert other.result(timeout=90) is True
     assert Task.objects.get(pk=task.pk).status == "queued"
     assert result_of(task) == [1, 2]
 
@@ -129,7 +129,7 @@ def test_two_who_tell_the_same_end_tell_it_once():
     until_somebody_waits_for_a_lock()
     holder.end()
 
-    assert other.result(timeout=20) is False
+    assert other.result(timeout=90) is False
     assert Task.objects.filter(pipeline="echoes/handled.on-cancel").count() == 1
 
 
@@ -145,7 +145,7 @@ def test_a_cancel_against_the_end_of_a_branch(monkeypatch):
     other = beside(lambda: echoes.tell(branch))
     until_somebody_waits_for_a_lock()
     holder.end()
-    other.result(timeout=20)
+    other.result(timeout=90)
     do_chores()
 
     assert Task.objects.get(pk=task.pk).status == "cancelled"
@@ -163,7 +163,7 @@ def test_the_end_of_a_child_against_its_timeout():
     other = beside(work)
     until_waiting_or_done(other)
     holder.end()
-    other.result(timeout=20)
+    other.result(timeout=90)
 
     assert result_of(task) in ("7", "TimedOut")
     assert Step.objects.get(task=task).status in ("succeeded", "failed")

@@ -40,21 +40,21 @@ class Held:
         self.done, self.commit = threading.Event(), threading.Event()
         self.pool = ThreadPoolExecutor(1)
         self.future = self.pool.submit(self.hold, deed)
-        assert self.done.wait(timeout=20)
+        assert self.done.wait(timeout=90)
 
     def hold(self, deed):
         try:
             with transaction.atomic():
                 result = deed()
                 self.done.set()
-                assert self.commit.wait(timeout=20)
+                assert self.commit.wait(timeout=90)
             return result
         finally:
             connection.close()
 
     def end(self):
         self.commit.set()
-        result = self.future.result(timeout=20)
+        result = self.future.result(timeout=90)
         self.pool.shutdown()
         return result
 
@@ -109,7 +109,7 @@ def test_a_wait_registered_while_its_event_is_being_routed_finds_it():
     worker = work_elsewhere()
     until_somebody_waits_for_a_lock()
     assert router.end() is True
-    worker.result(timeout=20)
+    worker.result(timeout=90)
 
     assert result_of(task) == GO
 
@@ -154,7 +154,7 @@ def test_an_event_that_meets_a_debounced_task_in_the_middle_of_a_change_does_not
 
     router = elsewhere(lambda: route(event))
     assert change.end().pk == task.pk
-    assert router.result(timeout=20) is True
+    assert router.result(timeout=90) is True
 
     task.refresh_from_db()
     assert (task.status, task.payload["order"]) == ("scheduled", 2)
@@ -166,7 +166,7 @@ def test_a_request_that_meets_the_cancelling_of_a_debounced_task_makes_the_next_
 
     request = elsewhere(lambda: quiet_order.using(labels={"shop": "s"}).enqueue("ada", 2))
     assert router.end() is True
-    second = request.result(timeout=20)
+    second = request.result(timeout=90)
 
     task.refresh_from_db()
     assert (task.status, second.status, second.duplicate) == ("cancelled", "scheduled", False)
@@ -206,7 +206,7 @@ def test_an_event_that_came_in_time_counts_although_its_commit_came_late():
     while not Step.objects.filter(until__lt=Now()).exists():
         pass
     # The timer has rung, but who routes the event holds the task: nobody takes it for timed out.
-    assert work_elsewhere().result(timeout=20) == []
+    assert work_elsewhere().result(timeout=90) == []
     router.end()
 
     assert result_of(task) == GO

@@ -84,7 +84,7 @@ def test_an_end_against_a_claim_gives_the_place_to_one(worker):
         elsewhere(lambda: claim(Claimant(worker.worker))),
     ]
     for deed in deeds:
-        deed.result(timeout=20)
+        deed.result(timeout=90)
 
     assert running()["a"] <= 2
     claim(Claimant(worker.worker, 8))
@@ -102,7 +102,7 @@ def test_who_settles_before_a_gate_holds_no_task_while_it_waits_for_it(worker):
     assert control.cancel(lease.task).status == "cancelled"
 
     gate.end()
-    (following,) = settling.result(timeout=20)
+    (following,) = settling.result(timeout=90)
     assert Task.objects.get(pk=lease.task).status == "cancelled"
     assert running() == {"a": 1}
     assert following.task != lease.task
@@ -175,7 +175,7 @@ def test_a_changed_limit_waits_for_who_holds_the_gate_and_holds_from_then_on(wor
         lock_gate_at_once()
 
     admitting.end()
-    changing.result(timeout=20)
+    changing.result(timeout=90)
 
     assert claim(Claimant(worker.worker, 8)) == []
     assert running() == {"a": 1}

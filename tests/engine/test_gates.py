@@ -276,7 +276,7 @@ def test_workers_that_claim_at_once_do_not_pass_the_limit_together():
         def claim_and_settle(_number):
             most_seen = 0
             try:
-                barrier.wait(timeout=20)
+                barrier.wait(timeout=90)
                 while leases := claim(Claimant(worker.worker)):
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT count(*) FROM taskqueue_task WHERE status = 'running'")
@@ -304,7 +304,7 @@ def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
 
         def second():
             try:
-                locked.wait(timeout=20)
+                locked.wait(timeout=90)
                 admitted.set()
                 return claim(Claimant(worker.worker))
             finally:
@@ -315,6 +315,6 @@ def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
                 statements.fetch(statements.LOCK_GATE, {"gate": "gates/three"})
                 locked.set()
                 later = pool.submit(second)
-                admitted.wait(timeout=20)
+                admitted.wait(timeout=90)
                 assert len(claim(Claimant(worker.worker))) == 1
-            assert later.result(timeout=20) == []
+            assert later.result(timeout=90) == []

@@ -21,11 +21,12 @@ from taskqueue.engine import control, queries
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
+from tests.support.properties import examples
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.property]
 
 hold = settings(
-    max_examples=60,
+    max_examples=examples(60),
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import closing
 from fractions import Fraction
 
@@ -20,6 +18,7 @@ from taskqueue.engine.liveness import Heart, live_workers, private_connection
 from taskqueue.models import Task, Worker
 from tests.engine.leases import take
 from tests.engine.pipelines import one, one_step
+from tests.support.waiting import eventually
 from tests.workers.schemas import change
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -31,14 +30,6 @@ def heart():
     heart.start()
     yield heart
     heart.stop()
-
-
-def eventually(condition: Callable[[], object], *, seconds: float = 15) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def cut_the_hearts_connection() -> None:

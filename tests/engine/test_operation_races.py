@@ -234,15 +234,15 @@ def test_a_task_that_somebody_holds_is_not_waited_for_by_the_sweep():
         with transaction.atomic():
             Task.objects.select_for_update().get(pk=task.pk)
             held.set()
-            assert let_go.wait(20)
+            assert let_go.wait(90)
 
     holder, _answers = in_another_thread(hold)
-    assert held.wait(20)
+    assert held.wait(90)
 
     chores.do_chores()
 
     let_go.set()
-    holder.join(20)
+    holder.join(90)
     assert figures(operation) == ("done", 2, 1, 0, 1)
     assert reload(operation).refusals == {operations.BUSY: 1}
     assert Task.objects.get(pk=other.pk).status == "cancelled"
@@ -294,7 +294,7 @@ def held_up(monkeypatch):
 
     def slow(task_id):
         in_it.set()
-        assert go_on.wait(20)
+        assert go_on.wait(90)
         return retry(task_id)
 
     monkeypatch.setattr(control, "retry", slow)
@@ -307,7 +307,7 @@ def batch_held_up(monkeypatch):
     operation = plan(Selection(statuses=("failed",)), RETRY)
     in_it, go_on = held_up(monkeypatch)
     thread, answers = in_another_thread(operations.do_batch)
-    assert in_it.wait(20)
+    assert in_it.wait(90)
     return operation, go_on, thread, answers
 
 
@@ -319,7 +319,7 @@ def test_two_at_once_never_do_one_batch_twice(monkeypatch):
     assert operations.do_batch() is None  # passed over: somebody is at it
 
     go_on.set()
-    thread.join(20)
+    thread.join(90)
     assert answers == [3]
     assert figures(operation) == ("running", 3, 3, 0, 0)
 
@@ -340,7 +340,7 @@ def test_many_at_once_do_each_task_once(monkeypatch):
 
     threads = [in_another_thread(until_done) for _ in range(4)]
     for thread, _answers in threads:
-        thread.join(60)
+        thread.join(90)
 
     assert sum(answers[0] for _thread, answers in threads) == 30
     assert figures(operation) == ("done", 30, 30, 0, 0)
@@ -353,8 +353,8 @@ def test_an_abort_waits_for_the_batch_and_no_other_follows(monkeypatch):
     operation, go_on, batch, _answers = batch_held_up(monkeypatch)
     abort, aborted = in_another_thread(lambda: operations.abort(operation.pk, by="dana").status)
     go_on.set()
-    batch.join(20)
-    abort.join(20)
+    batch.join(90)
+    abort.join(90)
 
     assert aborted == ["aborted"]
     assert operations.do_batch() is None

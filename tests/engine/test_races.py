@@ -34,7 +34,7 @@ def at_once(callers: int, deed: Callable[[], Any]) -> list[Any]:
 
     def call() -> Any:
         connection.ensure_connection()
-        barrier.wait(timeout=20)
+        barrier.wait(timeout=90)
         try:
             return deed()
         except Exception as error:  # noqa: BLE001 - the tests look at it
@@ -43,7 +43,7 @@ def at_once(callers: int, deed: Callable[[], Any]) -> list[Any]:
             connection.close()
 
     with ThreadPoolExecutor(callers) as pool:
-        return [future.result(timeout=60) for future in [pool.submit(call) for _ in range(callers)]]
+        return [future.result(timeout=200) for future in [pool.submit(call) for _ in range(callers)]]
 
 
 def test_two_hundred_callers_with_one_key_make_one_task():
@@ -63,7 +63,7 @@ def test_callers_wait_for_the_first_ones_commit_and_take_its_place_when_it_rolls
             with transaction.atomic():
                 one_step.using(key="order-1").enqueue(1)
                 inserted.set()
-                undone.wait(timeout=20)
+                undone.wait(timeout=90)
                 transaction.set_rollback(True)
         finally:
             connection.close()
@@ -76,13 +76,13 @@ def test_callers_wait_for_the_first_ones_commit_and_take_its_place_when_it_rolls
 
     with ThreadPoolExecutor(2) as pool:
         loser = pool.submit(first)
-        assert inserted.wait(timeout=20)
+        assert inserted.wait(timeout=90)
         winner = pool.submit(second)
         wait_until_somebody_waits_for_a_lock()
         undone.set()
-        loser.result(timeout=20)
+        loser.result(timeout=90)
 
-        task = winner.result(timeout=20)
+        task = winner.result(timeout=90)
 
     assert not task.duplicate
     assert Task.objects.get().payload == {"number": 2}
@@ -151,16 +151,16 @@ def test_a_recovery_passes_over_a_checkpoint_that_is_being_committed_and_keeps_i
             with transaction.atomic():
                 Journal(lease).checkpoint(key="one", name="one", arguments="{}", output="2", elapsed=timedelta(0))
                 written.set()
-                assert looked.wait(timeout=20)
+                assert looked.wait(timeout=90)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         checkpointing = pool.submit(checkpoint)
-        assert written.wait(timeout=20)
+        assert written.wait(timeout=90)
         assert recover(holder.row.pk, reason="for this test") == 0
         looked.set()
-        checkpointing.result(timeout=20)
+        checkpointing.result(timeout=90)
 
     assert duty.attend(5).claimable == 1
     assert Step.objects.get().output == 2
@@ -216,18 +216,18 @@ def test_a_recovery_does_not_wait_for_whoever_holds_a_task_and_comes_back_to_it(
             with transaction.atomic():
                 Task.objects.select_for_update().get(pk=held.pk)
                 locked.set()
-                assert let_go.wait(timeout=20)
+                assert let_go.wait(timeout=90)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         holding = pool.submit(hold)
-        assert locked.wait(timeout=20)
+        assert locked.wait(timeout=90)
         duty.attend(5)
         assert Task.objects.get(pk=free.pk).status == "queued"
         assert Task.objects.get(pk=held.pk).status == "running"
         let_go.set()
-        holding.result(timeout=20)
+        holding.result(timeout=90)
 
     duty.attend(5)
 

@@ -15,6 +15,9 @@ from taskqueue.models import Rate, RateUse
 from taskqueue.testing import InProcessWorker
 from tests.engine.leases import take
 from tests.engine.pipelines import one_step
+from tests.support.properties import examples
+
+pytestmark = pytest.mark.property
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -39,7 +42,7 @@ def seconds(length):
     return (length // MICROSECOND) / 1_000_000
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(rate=rates, pauses=pauses)
 def test_a_step_is_given_the_time_that_the_rule_gives(lease, rate, pauses):
     Rate.objects.all().delete()

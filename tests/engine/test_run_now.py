@@ -233,7 +233,7 @@ def test_the_dispatchers_timer_and_a_person_do_it_once(delayed):
             later = pool.submit(person)
             wait_until_somebody_waits_for_a_lock()
         with pytest.raises(NotDelayed, match="due already"):
-            later.result(timeout=60)
+            later.result(timeout=200)
     work()
     assert reload(task).status == "succeeded"
     assert Task.objects.get(pk=task.pk).lease == (2 if delayed is asleep else 1)

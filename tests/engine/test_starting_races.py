@@ -83,7 +83,7 @@ def test_a_request_waits_for_the_first_ones_commit_and_makes_its_own_when_that_r
             with transaction.atomic():
                 only.using(key="k1").enqueue("a", 1)
                 made.set()
-                assert undone.wait(timeout=20)
+                assert undone.wait(timeout=90)
                 transaction.set_rollback(True)
         finally:
             connection.close()
@@ -96,12 +96,12 @@ def test_a_request_waits_for_the_first_ones_commit_and_makes_its_own_when_that_r
 
     with ThreadPoolExecutor(2) as pool:
         loser = pool.submit(first)
-        assert made.wait(timeout=20)
+        assert made.wait(timeout=90)
         winner = pool.submit(second)
         wait_until_somebody_waits_for_a_lock()
         undone.set()
-        loser.result(timeout=20)
-        task = winner.result(timeout=20)
+        loser.result(timeout=90)
+        task = winner.result(timeout=90)
 
     assert not task.duplicate
     assert Task.objects.get().payload == {"tenant": "a", "number": 2}
@@ -137,17 +137,17 @@ def test_a_task_that_is_being_changed_does_not_fall_due_under_the_change():
             with transaction.atomic():
                 assert quiet.enqueue("a", 2).pk == task.pk
                 changed.set()
-                assert looked.wait(timeout=20)
+                assert looked.wait(timeout=90)
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(change)
-        assert changed.wait(timeout=20)
+        assert changed.wait(timeout=90)
         duty.attend(5)
         assert Task.objects.get().payload["number"] == 1
         looked.set()
-        changing.result(timeout=20)
+        changing.result(timeout=90)
 
     duty.attend(5)
     task.refresh_from_db()
@@ -164,7 +164,7 @@ def test_a_request_that_waits_for_a_task_which_falls_due_makes_the_next_one():
             with transaction.atomic():
                 duty.attend(5)
                 due.set()
-                assert asked.wait(timeout=20)
+                assert asked.wait(timeout=90)
         finally:
             connection.close()
 
@@ -176,12 +176,12 @@ def test_a_request_that_waits_for_a_task_which_falls_due_makes_the_next_one():
 
     with ThreadPoolExecutor(2) as pool:
         falling = pool.submit(fall_due)
-        assert due.wait(timeout=20)
+        assert due.wait(timeout=90)
         asking = pool.submit(ask)
         wait_until_somebody_waits_for_a_lock()
         asked.set()
-        falling.result(timeout=20)
-        second = asking.result(timeout=20)
+        falling.result(timeout=90)
+        second = asking.result(timeout=90)
 
     task.refresh_from_db()
     assert (task.status, task.payload["number"]) == ("queued", 1)

@@ -252,7 +252,7 @@ def known() -> list[UUID]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.django_db
 def test_the_promises_hold_whatever_happens():
     run_state_machine_as_test(

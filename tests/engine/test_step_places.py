@@ -294,7 +294,7 @@ def test_workers_that_ask_at_once_do_not_pass_the_limit_together():
 
         def go(number):
             try:
-                barrier.wait(timeout=20)
+                barrier.wait(timeout=90)
                 for lease in leases[number::4]:
                     execute(lease)
             finally:
@@ -317,7 +317,7 @@ def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
 
         def later():
             try:
-                ready.wait(timeout=20)
+                ready.wait(timeout=90)
                 return execute(leases[1])
             finally:
                 connection.close()
@@ -327,7 +327,7 @@ def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
 
             def race():
                 ready.set()
-                assert following.result(timeout=20).waits_at == "step limit"
+                assert following.result(timeout=90).waits_at == "step limit"
 
             in_the_middle(race)
             execute(leases[0])

@@ -16,7 +16,8 @@ from taskqueue.engine.drains import drain
 from taskqueue.engine.liveness import Heart
 from taskqueue.models import StepReport, Task
 from tests.engine.leases import take
-from tests.engine.test_liveness import eventually, heart
+from tests.engine.test_liveness import heart
+from tests.support.waiting import eventually
 
 __all__ = ["heart"]
 pytestmark = pytest.mark.django_db(transaction=True)

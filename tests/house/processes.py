@@ -3,8 +3,7 @@
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -41,14 +40,6 @@ def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path)
             process.wait()
 
 
-def eventually(condition: Callable[[], bool], *, within: float, otherwise: Callable[[], str] = str) -> None:
-    """Poll a condition until it holds; fails with what `otherwise` says when the time is over."""
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {within} s\n{otherwise()}"
-        time.sleep(0.05)
-
-
 def free_port() -> int:
     """A port on which nothing listens now."""
     with socket.socket() as probe:
@@ -60,7 +51,7 @@ def free_port() -> int:
 def answer_of(address: str) -> int | None:
     """The status with which an address answers, None when nothing listens there."""
     try:
-        with urlopen(address, timeout=10) as response:  # noqa: S310 - a server of ours
+        with urlopen(address, timeout=60) as response:  # noqa: S310 - a server of ours
             return int(response.status)
     except HTTPError as error:
         return error.code

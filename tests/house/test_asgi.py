@@ -21,7 +21,8 @@ from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine import control
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import EndWatch
-from tests.house.processes import answer_of, eventually, free_port, running
+from tests.house.processes import answer_of, free_port, running
+from tests.support.waiting import eventually
 from tests.workers.poolers import direct_url
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
@@ -49,7 +50,7 @@ def served(server: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     command = [sys.executable, "-m", *SERVERS[server], str(port) if server == "uvicorn" else f"127.0.0.1:{port}"]
     with running(command, env=environment, log=log) as process:
         alive = f"http://127.0.0.1:{port}/api/health/live"
-        eventually(lambda: answer_of(alive) == 200, within=60, otherwise=log.read_text)
+        eventually(lambda: answer_of(alive) == 200, otherwise=log.read_text)
         found = psutil.Process(process.pid)
         yield port, (found.children() or [found])[0]
 
@@ -60,9 +61,9 @@ def test_callers_who_wait_have_neither_a_thread_nor_a_connection_each(server, tm
     tasks = [demo_task.enqueue(DemoRequest(label="awaited")) for _ in range(CALLERS)]
     with served(server, tmp_path) as (port, process), ExitStack() as stack:
         callers = [stack.enter_context(asking(port, f"/api/tasks/{task.pk}/status?wait=60")) for task in tasks]
-        eventually(lambda: EndWatch.objects.count() == CALLERS, within=60)
-        eventually(lambda: process.num_threads() < CALLERS / 3, within=30)
-        eventually(lambda: connections() <= CONNECTIONS, within=30, otherwise=lambda: str(connections()))
+        eventually(lambda: EndWatch.objects.count() == CALLERS)
+        eventually(lambda: process.num_threads() < CALLERS / 3)
+        eventually(lambda: connections() <= CONNECTIONS, otherwise=lambda: str(connections()))
         for path in ("/api/pipelines", "/api/health/ready", "/admin/login/"):
             assert answer_of(f"http://127.0.0.1:{port}{path}") == 200
 
@@ -75,7 +76,7 @@ def test_callers_who_wait_have_neither_a_thread_nor_a_connection_each(server, tm
         for _ in range(10):
             for path in ("/api/tasks", f"/api/tasks/{tasks[0].pk}/status", "/admin/login/"):
                 assert answer_of(f"http://127.0.0.1:{port}{path}") == 200
-        eventually(lambda: connections() <= CONNECTIONS, within=30, otherwise=lambda: str(connections()))
+        eventually(lambda: connections() <= CONNECTIONS, otherwise=lambda: str(connections()))
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def test_it_names_each_app_and_setting_that_is_missing_with_the_line_to_add(tmp_
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "bare_settings"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
     )
 
     named = re.findall(r'HINT: Add "(\S+)" to INSTALLED_APPS', done.stderr)

@@ -20,7 +20,8 @@ from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
 
 from taskqueue.engine.mirror import mirror_pipelines
-from tests.house.processes import ROOT, answer_of, eventually, free_port, running
+from tests.house.processes import ROOT, answer_of, free_port, running
+from tests.support.waiting import eventually
 from tests.workers.machines import go_without
 from tests.workers.poolers import PLACES, direct_url
 
@@ -87,7 +88,7 @@ def port(transactional_db: None, tmp_path: Path) -> Iterator[int]:
     log = tmp_path / "web.log"
     with running([sys.executable, "-m", "gunicorn", "demo.wsgi"], env=environment, log=log):
         alive = f"http://127.0.0.1:{port}/api/health/live"
-        eventually(lambda: answer_of(alive) == 200, within=60, otherwise=log.read_text)
+        eventually(lambda: answer_of(alive) == 200, otherwise=log.read_text)
         yield port
 
 
@@ -114,7 +115,7 @@ def proxy(port: int, tmp_path: Path) -> Iterator[int]:
     log = tmp_path / "nginx.log"
     with running([program, "-e", "stderr", "-c", str(tmp_path / "nginx.conf")], env=os.environ, log=log):
         ready = f"http://127.0.0.1:{shown}{PREFIX}/api/health/ready"
-        eventually(lambda: answer_of(ready) == 200, within=60, otherwise=log.read_text)
+        eventually(lambda: answer_of(ready) == 200, otherwise=log.read_text)
         yield shown
 
 
@@ -124,7 +125,7 @@ def test_a_body_in_chunks_is_read_by_gunicorn_up_to_the_limit(port):
     body = json.dumps(BODY).encode()
     kind = {"Content-Type": "application/json"}
 
-    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as site:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=200)) as site:
         site.request("POST", "/api/tasks", iter([body[:20], body[20:]]), kind)
         with site.getresponse() as made:
             assert made.status == 202
@@ -136,7 +137,7 @@ def test_a_body_in_chunks_is_read_by_gunicorn_up_to_the_limit(port):
 
 @pytest.mark.process
 def test_behind_the_nginx_that_is_shown_addresses_lead_back_and_slow_callers_keep_nobody_waiting(proxy):
-    with ExitStack() as slow, closing(HTTPConnection("127.0.0.1", proxy, timeout=60)) as site:
+    with ExitStack() as slow, closing(HTTPConnection("127.0.0.1", proxy, timeout=200)) as site:
         for _ in range(40):
             caller = slow.enter_context(socket.create_connection(("127.0.0.1", proxy)))
             caller.sendall(

@@ -13,7 +13,7 @@ TARGETS = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), fla
 
 
 def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, timeout=200)
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
-from tests.house.processes import ROOT, answer_of, eventually, free_port, open_directory, running
+from tests.house.processes import ROOT, answer_of, free_port, open_directory, running
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -84,19 +85,19 @@ def test_it_greets_serves_and_stops_without_leaving_a_process(environment, data_
     log = tmp_path / "quickstart.log"
 
     with running([*COMMAND, "--port", str(port)], env=environment, log=log) as quickstart:
-        eventually(lambda: "taskqueue is running" in log.read_text(), within=60, otherwise=log.read_text)
+        eventually(lambda: "taskqueue is running" in log.read_text(), otherwise=log.read_text)
         started = psutil.Process(quickstart.pid).children(recursive=True)
         answers = [answer_of(f"{site}{path}") for path in ("/", "/api/docs", "/api/health/ready")]
         accepted = follow_the_greeting(log.read_text())
-        eventually(lambda: status_of(site, accepted["id"]) == "succeeded", within=60, otherwise=log.read_text)
+        eventually(lambda: status_of(site, accepted["id"]) == "succeeded", otherwise=log.read_text)
         os.killpg(quickstart.pid, signal.SIGINT)
-        code = quickstart.wait(timeout=30)
+        code = quickstart.wait(timeout=90)
 
     assert answers == [200, 200, 200]
     assert code == 0
     assert [process for process in started if process.is_running()] == []
     assert "Traceback" not in log.read_text()
-    eventually(lambda: not (data_directory / "postgres" / "postmaster.pid").exists(), within=30)
+    eventually(lambda: not (data_directory / "postgres" / "postmaster.pid").exists())
 
 
 def follow_the_greeting(text: str) -> dict[str, Any]:
@@ -106,11 +107,11 @@ def follow_the_greeting(text: str) -> dict[str, Any]:
     _, _, method, address, _, header, _, body = shlex.split(line[0])
     name, value = header.split(": ")
     request = Request(address, method=method, data=body.encode(), headers={name: value})  # noqa: S310 - ours
-    with urlopen(request, timeout=10) as response:  # noqa: S310 - ours
+    with urlopen(request, timeout=60) as response:  # noqa: S310 - ours
         accepted: dict[str, Any] = json.load(response)
     return accepted
 
 
 def status_of(site: str, task: str) -> str:
-    with urlopen(f"{site}/api/tasks/{task}/status", timeout=10) as response:  # noqa: S310 - ours
+    with urlopen(f"{site}/api/tasks/{task}/status", timeout=60) as response:  # noqa: S310 - ours
         return str(json.load(response)["status"])

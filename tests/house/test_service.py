@@ -16,7 +16,8 @@ from taskqueue.embedded.binaries import find_binaries
 from taskqueue.embedded.cluster import ENVIRONMENT, SUPERUSER, prepare_cluster
 from taskqueue.embedded.location import Layout
 from taskqueue.embedded.owner import find_owner
-from tests.house.processes import ROOT, answer_of, eventually, free_port, open_directory, running
+from tests.house.processes import ROOT, answer_of, free_port, open_directory, running
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -46,11 +47,11 @@ def database_url() -> Iterator[str]:
         )
         try:
             url = f"postgres://{SUPERUSER}@127.0.0.1:{port}/postgres"
-            eventually(lambda: accepts_connections(url), within=30)
+            eventually(lambda: accepts_connections(url))
             yield url
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(timeout=30)
+            server.wait(timeout=90)
 
 
 def accepts_connections(url: str) -> bool:
@@ -85,19 +86,19 @@ def command_of(service: str) -> list[str]:
 def test_the_commands_of_the_compose_file_make_a_service_that_is_ready(environment, tmp_path):
     port = free_port()
     site = f"http://127.0.0.1:{port}"
-    subprocess.run(command_of("migrate"), cwd=ROOT, env=environment, check=True, capture_output=True, timeout=60)
+    subprocess.run(command_of("migrate"), cwd=ROOT, env=environment, check=True, capture_output=True, timeout=200)
 
     with (
         running(command_of("web"), env={**environment, "PORT": str(port)}, log=tmp_path / "web.log") as web,
         running(command_of("worker"), env=environment, log=tmp_path / "worker.log") as worker,
     ):
         ready = f"{site}/api/health/ready?workers=1"
-        eventually(lambda: answer_of(ready) == 200, within=60, otherwise=logs(tmp_path))
+        eventually(lambda: answer_of(ready) == 200, otherwise=logs(tmp_path))
         assert answer_of(f"{site}/api/health/live") == 200
         assert answer_of(f"{site}/api/tasks") in {401, 403}
         for process in (web, worker):
             process.terminate()
-        assert [web.wait(timeout=30), worker.wait(timeout=30)] == [0, 0]
+        assert [web.wait(timeout=90), worker.wait(timeout=90)] == [0, 0]
 
 
 def logs(folder: Path) -> Any:

@@ -196,7 +196,7 @@ def test_the_block_of_the_install_page_makes_a_service_of_a_project_with_setting
     with worker as process:
         seen = json.loads(run(python, "-W", "error", "-c", VISIT, cwd=project, **environment).partition("\n")[0])
         process.terminate()
-        assert process.wait(timeout=30) == 0, log.read_text()
+        assert process.wait(timeout=90) == 0, log.read_text()
 
     assert "System check identified no issues (0 silenced)." in said
     assert Path(seen["place"]).is_relative_to(python.parents[1])

@@ -74,7 +74,7 @@ def test_the_plugin_loads_without_django(tmp_path):
     command = [sys.executable, "-m", "pytest", "-p", "taskqueue.testing.plugin", "-p", "no:django", "-c", os.devnull]
     looked = subprocess.run(
         [*command, "--fixtures", "--rootdir", "/", "-q", str(tmp_path)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
 
     for fixture in ("taskqueue_worker", "run_inline", "advance", "fake_step"):
@@ -92,4 +92,4 @@ def test_nothing_but_the_plugin_itself_imports_pytest():
     code = "import django; django.setup(); import sys, taskqueue.testing as t; [getattr(t, n) for n in t.__all__]"
     code += "; assert 'pytest' not in sys.modules and '_pytest' not in sys.modules"
 
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60, env={**os.environ})
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=200, env={**os.environ})

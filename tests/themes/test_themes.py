@@ -40,7 +40,7 @@ def test_every_page_opens_and_has_its_buttons(theme):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=250,
     )
 
     assert done.returncode == 0, done.stderr

@@ -13,9 +13,8 @@ from django.db import connection
 
 from taskqueue.engine import intake
 from taskqueue.models import Task, Worker
-from tests.house.processes import ROOT, eventually
-
-ANSWER = 15.0
+from tests.house.processes import ROOT
+from tests.support.waiting import PATIENCE, eventually
 
 
 class Notes:
@@ -81,7 +80,7 @@ class WorkerCommand:
 
     def ready(self) -> "WorkerCommand":
         """Wait until each worker process has registered itself."""
-        eventually(lambda: len(self.workers()) == self.processes, within=ANSWER, otherwise=self.said)
+        eventually(lambda: len(self.workers()) == self.processes, otherwise=self.said)
         return self
 
     def sentinel(self) -> int:
@@ -105,17 +104,17 @@ class WorkerCommand:
         self._seen |= {pid for pid in every_process() if session_of(pid) == self.process.pid}
         return {pid for pid in self._seen if is_alive(pid)}
 
-    def stop(self, number: int = signal.SIGTERM, *, within: float = ANSWER) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal to the main process alone; the exit code."""
         self.process.send_signal(number)
-        return self.wait(within=within)
+        return self.wait()
 
-    def wait(self, *, within: float = ANSWER) -> int:
+    def wait(self) -> int:
         """The exit code, once it has ended."""
         try:
-            return self.process.wait(within)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"not ended within {within} s\n{self.said()}") from None
+            raise AssertionError(f"not ended within {PATIENCE} s\n{self.said()}") from None
 
     def kill_all(self) -> None:
         """Leave nothing behind, and nothing for anyone to clean up after."""

@@ -16,7 +16,8 @@ from django.db import connection
 from taskqueue.embedded.base import find_address, read_settings
 from taskqueue.embedded.location import Layout
 from taskqueue.embedded.owner import find_owner
-from tests.house.processes import eventually, free_port, open_directory
+from tests.house.processes import free_port, open_directory
+from tests.support.waiting import eventually
 from tests.workers.machines import go_without
 
 PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
@@ -65,7 +66,7 @@ def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
         )
         pooler = Pooler(f"postgres://anybody@127.0.0.1:{port}/{name}", direct_url(), folder / "log")
         try:
-            eventually(lambda: answers(pooler.url), within=15, otherwise=pooler.log.read_text)
+            eventually(lambda: answers(pooler.url), otherwise=pooler.log.read_text)
             yield pooler
         finally:
             process.kill()

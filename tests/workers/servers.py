@@ -11,7 +11,8 @@ from taskqueue.embedded.binaries import find_binaries
 from taskqueue.embedded.cluster import ENVIRONMENT, SUPERUSER, prepare_cluster
 from taskqueue.embedded.location import Layout
 from taskqueue.embedded.owner import find_owner
-from tests.house.processes import eventually, free_port, open_directory
+from tests.house.processes import free_port, open_directory
+from tests.support.waiting import eventually
 
 
 class Server:
@@ -51,18 +52,18 @@ class Server:
             extra_groups=[] if self._owner.is_another else None,
             start_new_session=True,
         )
-        eventually(self.answers, within=30)
+        eventually(self.answers)
         return self._process
 
     def crash(self) -> None:
         """Stop as after a power cut, without closing anything."""
         self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(30)
+        self._process.wait(90)
 
     def stop_fast(self) -> None:
         """Stop as for an upgrade: sessions are ended, and everything is written down."""
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(60)
+        self._process.wait(90)
 
     def answers(self) -> bool:
         """Whether it takes connections."""

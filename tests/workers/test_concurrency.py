@@ -10,7 +10,7 @@ from django.db import connection
 
 from taskqueue.engine import intake
 from taskqueue.models import Task, Worker
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 from tests.workers.test_rates_and_places import all_done, workers_of
 
 pytestmark = pytest.mark.process
@@ -35,7 +35,7 @@ def test_no_more_tasks_are_under_way_than_their_limit_and_as_many(start, notes):
     first, second = start(), start()
     tasks = [intake.enqueue("tests/three-places", {"seconds": 0.2}) for _ in range(20)]
 
-    eventually(all_done, within=40, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     assert most_at_once("tests/three-places") == 3
     assert len(workers_of(tasks)) > 1
@@ -46,7 +46,7 @@ def test_each_key_has_its_own_place_and_all_are_used(start, notes):
     for number in range(24):
         intake.enqueue("tests/one-of-each", {"tenant": f"tenant {number % 3}", "seconds": 0.15})
 
-    eventually(all_done, within=40, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     assert most_at_once("tests/one-of-each", by_key=True) == 1
     assert most_at_once("tests/one-of-each") >= 2
@@ -56,10 +56,10 @@ def test_a_killed_worker_takes_no_place_with_it(start, notes):
     first, second = start(), start()
     tasks = [intake.enqueue("tests/three-places", {"seconds": 0.5}) for _ in range(9)]
     at_work = Task.objects.filter(status="running")
-    eventually(lambda: at_work.count() == 3, within=15, otherwise=first.said)
+    eventually(lambda: at_work.count() == 3, otherwise=first.said)
 
     os.kill(Worker.objects.filter(tasks__status="running").earliest("pk").pid, signal.SIGKILL)
-    eventually(all_done, within=40, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     assert most_at_once("tests/three-places") == 3
     assert not Task.objects.filter(held__isnull=False).exists()

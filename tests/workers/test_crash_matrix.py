@@ -22,7 +22,7 @@ from taskqueue.models import Attempt, Step, StepSlot, Task, Worker
 from tests.house.processes import ROOT
 from tests.workers import pipelines  # noqa: F401 - registers them in this process too
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 SIDES = ("before", "inside", "after")
 STEPS = {

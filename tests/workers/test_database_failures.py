@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 from tests.workers.command import WorkerCommand
 from tests.workers.proxy import Proxy, proxied
 from tests.workers.servers import Server, own_server
 from tests.workers.test_database_restart import manage
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 TASKS = 500
 ENQUEUE = f"""
@@ -51,7 +51,7 @@ class Scene:
 
     def wait_until_at_work(self) -> None:
         """Until some are done and most are not."""
-        eventually(lambda: self.done() > 20, within=30, otherwise=self.command.said)
+        eventually(lambda: self.done() > 20, otherwise=self.command.said)
 
     def lines(self, *words: str) -> list[str]:
         """What it has complained about."""
@@ -61,9 +61,9 @@ class Scene:
         """How things stand."""
         return "\n".join([self.command.said(), *(str(self.server.ask(question)) for question in STATE)])
 
-    def all_end_right(self, *, within: float) -> None:
+    def all_end_right(self) -> None:
         """Every task succeeds, and each effect is there once."""
-        eventually(lambda: self.done() == TASKS, within=within, otherwise=self.told)
+        eventually(lambda: self.done() == TASKS, otherwise=self.told)
         assert self.count("SELECT count(*) FROM tests_mark") == 2 * TASKS
         assert self.count(DOUBLED) == 0
         assert self.command.stop() == 0, self.command.said()
@@ -116,14 +116,14 @@ def cut(scene: Scene) -> None:
 
 def refuse_for_a_while(scene: Scene) -> None:
     scene.proxy.refuse()
-    eventually(lambda: bool(scene.lines("does not answer")), within=10, otherwise=scene.command.said)
+    eventually(lambda: bool(scene.lines("does not answer")), otherwise=scene.command.said)
     scene.proxy.go_on()
 
 
 def refuse_writes_for_a_while(scene: Scene) -> None:
     scene.server.do("ALTER DATABASE postgres SET default_transaction_read_only = on")
     scene.proxy.cut()
-    eventually(lambda: bool(scene.lines("read-only")), within=10, otherwise=scene.command.said)
+    eventually(lambda: bool(scene.lines("read-only")), otherwise=scene.command.said)
     scene.server.do("ALTER DATABASE postgres RESET default_transaction_read_only")
     scene.proxy.cut()
 
@@ -138,7 +138,7 @@ def test_five_hundred_tasks_end_right_while_the_database_fails(scene: Scene, fai
 
     fail(scene)
 
-    scene.all_end_right(within=60)
+    scene.all_end_right()
     assert len(scene.lines(*WORDS)) <= 12, scene.command.said()
     assert not scene.lines("Traceback"), scene.command.said()
 
@@ -151,7 +151,7 @@ def test_a_proxy_that_falls_silent_and_cuts_costs_nothing(scene: Scene):
     scene.proxy.cut()
     scene.proxy.go_on()
 
-    scene.all_end_right(within=60)
+    scene.all_end_right()
     assert before < TASKS
 
 
@@ -172,9 +172,9 @@ def test_they_end_right_though_statements_fail_now_and_then(scene: Scene, name: 
 
     scene.server.do(FAIL_NOW_AND_THEN.format(code=name, table=table))
     try:
-        eventually(lambda: len(scene.lines("an error for the test")) >= 2, within=60, otherwise=scene.told)
+        eventually(lambda: len(scene.lines("an error for the test")) >= 2, otherwise=scene.told)
     finally:
         scene.server.do("DROP FUNCTION fail_now_and_then CASCADE")
 
-    scene.all_end_right(within=60)
+    scene.all_end_right()
     assert not scene.lines("Traceback"), scene.command.said()

@@ -6,34 +6,33 @@ import sys
 
 import pytest
 
-from tests.house.processes import ROOT, eventually
+from tests.house.processes import ROOT
+from tests.support.waiting import eventually
 from tests.workers.command import WorkerCommand
 from tests.workers.servers import own_server
 
 pytestmark = pytest.mark.process
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(600)
 def test_the_server_crashes_and_work_goes_on_where_it_was(notes, tmp_path):
     with own_server() as server:
         environment = {"DATABASE_URL": server.url, "DEBUG": "true", "WORKER_TEST_DATABASE": "postgres"}
         manage("migrate", environment=environment)
         command = WorkerCommand(tmp_path, environment=environment)
         try:
-            eventually(lambda: "Worker: 2 processes" in command.said(), within=15, otherwise=command.said)
+            eventually(lambda: "Worker: 2 processes" in command.said(), otherwise=command.said)
             walk = f"taskqueue.engine.intake.enqueue('tests/walk', {{'notes': {str(notes.path)!r}, 'wait_in': 3}})"
             manage("shell", "-c", f"import taskqueue.engine.intake; {walk}", environment=environment)
-            eventually(lambda: notes.begun(3), within=10, otherwise=command.said)
+            eventually(lambda: notes.begun(3), otherwise=command.said)
 
             server.crash()
             notes.open_gate()
-            eventually(lambda: "The database does not answer" in command.said(), within=5, otherwise=command.said)
+            eventually(lambda: "The database does not answer" in command.said(), otherwise=command.said)
             server.start()
 
             done = [("succeeded",)]
-            eventually(
-                lambda: server.ask("SELECT status FROM taskqueue_task") == done, within=15, otherwise=command.said
-            )
+            eventually(lambda: server.ask("SELECT status FROM taskqueue_task") == done, otherwise=command.said)
             begun = notes.count("begin")
             assert (begun[1], begun[2], begun[4], begun[5]) == (1, 1, 1, 1)
             assert len([line for line in command.said().splitlines() if "does not answer" in line]) <= 4

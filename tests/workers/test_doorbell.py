@@ -8,7 +8,6 @@ from typing import Any, cast
 import psycopg
 import pytest
 from django.db import connection, connections, transaction
-from django.db.models import Max, Min
 from django.db.models.functions import Now
 from django_q.conf import Conf
 from django_q.models import OrmQ, Success
@@ -20,7 +19,7 @@ from taskqueue.models import RollupMark, Task
 from taskqueue.workers.doorbell import FIRST_PAUSE, LONGEST_PAUSE, Doorbell, Rhythm
 from taskqueue.workers.listener import listens
 from taskqueue.workers.sharing import Board
-from tests.house.processes import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.workers.command import enqueue_walk, finished
 from tests.workers.pipelines import take_a_nap
 from tests.workers.schemas import change
@@ -40,12 +39,13 @@ def test_an_idle_doorbell_looks_once_a_second(doorbell):
     began = time.monotonic()
     assert not list(doorbell.dequeue())
 
-    assert 0.9 < time.monotonic() - began < 2.5
+    assert time.monotonic() - began > 0.9
 
 
-def test_a_commit_elsewhere_is_heard_at_once(doorbell, notes):
+def test_a_commit_elsewhere_is_heard_long_before_the_next_look(transactional_db, notes, monkeypatch):
+    monkeypatch.setattr("taskqueue.workers.doorbell.LONGEST_PAUSE", PATIENCE)
     looked = threading.Event()
-    heard: list[float] = []
+    heard: list[bool] = []
 
     def listen() -> None:
         bell = Doorbell(list_key="taskqueue")
@@ -54,21 +54,19 @@ def test_a_commit_elsewhere_is_heard_at_once(doorbell, notes):
             looked.set()
             while not list(bell.dequeue()):
                 pass
-            heard.append(time.monotonic())
+            heard.append(True)
         finally:
             bell._listener.close()
             connections.close_all()
 
     thread = threading.Thread(target=listen)
     thread.start()
-    assert looked.wait(5)
+    assert looked.wait(PATIENCE)
     with transaction.atomic():
         enqueue_walk(notes)
-    committed = time.monotonic()
-    thread.join(5)
+    thread.join(PATIENCE / 2)
 
     assert heard
-    assert heard[0] - committed < 0.9
 
 
 def test_what_is_due_wakes_no_more_workers_than_there_is_room_for(doorbell, notes):
@@ -145,11 +143,9 @@ def test_a_broken_connection_is_one_line_and_then_forgotten(doorbell, caplog):
         )
 
     with caplog.at_level("INFO", logger="taskqueue.workers"):
-        began = time.monotonic()
         list(doorbell.dequeue())
         list(doorbell.dequeue())
 
-    assert time.monotonic() - began < 2.5
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
 
@@ -198,9 +194,9 @@ def test_an_ordinary_message_is_executed_and_its_result_kept(start):
 
     async_task("tests.workers.pipelines.add", 20, 22)
 
-    eventually(Success.objects.exists, within=10, otherwise=command.said)
+    eventually(Success.objects.exists, otherwise=command.said)
     assert Success.objects.get().result == 42
-    eventually(lambda: not OrmQ.objects.exists(), within=5, otherwise=command.said)
+    eventually(lambda: not OrmQ.objects.exists(), otherwise=command.said)
 
 
 @pytest.mark.process
@@ -209,7 +205,7 @@ def test_an_ordinary_message_that_wakes_a_worker_is_a_wakeup(start, notes):
 
     async_task("taskqueue.workers.wakeup.answer", save=True)
 
-    eventually(Message.objects.exists, within=10, otherwise=command.said)
+    eventually(Message.objects.exists, otherwise=command.said)
     assert Message.objects.get().success
     assert Message.objects.get().result is None
 
@@ -219,11 +215,11 @@ def test_ordinary_messages_that_no_worker_has_begun_are_given_back_by_a_stop(sta
     command = start(processes=1)
     for _ in range(4):
         async_task("tests.workers.pipelines.wait_at_gate", str(notes.path))
-    eventually(lambda: notes.lines(), within=10, otherwise=command.said)
+    eventually(lambda: notes.lines(), otherwise=command.said)
 
     command.process.terminate()
     unlocked = OrmQ.objects.filter(lock__lte=Now())
-    eventually(lambda: unlocked.count() == 3, within=5, otherwise=command.said)
+    eventually(lambda: unlocked.count() == 3, otherwise=command.said)
     notes.open_gate()
     assert command.wait() == 0, command.said()
 
@@ -240,12 +236,12 @@ def test_due_work_that_nobody_can_claim_makes_nobody_spin(start, notes):
         Task.objects.select_for_update().get(pk=task.pk)
         before = commits()
         began = time.monotonic()
-        eventually(lambda: time.monotonic() - began > 2, within=3)
+        eventually(lambda: time.monotonic() - began > 2)
         spent = commits() - before
 
     # Some hundreds a second for each idle worker, if nobody held back.
     assert spent < 120
-    eventually(lambda: finished(task), within=5, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
 
 
 def commits() -> int:
@@ -268,11 +264,10 @@ def test_a_backlog_of_one_pipeline_keeps_every_worker_of_the_pool_at_work(start)
     with transaction.atomic():
         for _ in range(25):
             take_a_nap.enqueue(0.6)
-    eventually(lambda: Task.objects.filter(status="succeeded").count() == 25, within=30, otherwise=command.said)
+    eventually(lambda: Task.objects.filter(status="succeeded").count() == 25, otherwise=command.said)
 
-    times = Task.objects.aggregate(first=Min("started_at"), last=Max("finished_at"))
-    at_work = 25 * 0.6 / (times["last"] - times["first"]).total_seconds()
-    assert at_work > 3.5
+    spans = list(Task.objects.values_list("started_at", "finished_at"))
+    assert max(sum(begun <= at < ended for begun, ended in spans) for at, _ in spans) == 5
 
 
 def test_a_doorbell_rolls_up_what_has_passed_but_not_at_every_look(doorbell):

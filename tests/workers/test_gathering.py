@@ -7,7 +7,7 @@ from django.db import connection
 
 from taskqueue.models import Task
 from taskqueue.states import TaskStatus
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 from tests.workers.pipelines import gather
 
 pytestmark = pytest.mark.process
@@ -32,7 +32,7 @@ def test_items_that_come_while_batches_fall_due_are_done_once(start):
         caller.join()
 
     unfinished = Task.objects.exclude(status=TaskStatus.SUCCEEDED)
-    eventually(lambda: not unfinished.exists(), within=15, otherwise=commands[0].said)
+    eventually(lambda: not unfinished.exists(), otherwise=commands[0].said)
     results: list[list[int]] = [task.result for task in Task.objects.all() if task.result is not None]
     assert sorted(number for result in results for number in result) == list(range(CALLERS * REQUESTS))
     assert max(len(result) for result in results) <= 7

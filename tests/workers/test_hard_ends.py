@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue.engine import control, intake
 from taskqueue.models import Attempt, Step, Task, Worker
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -23,8 +23,8 @@ def test_a_step_that_swallows_its_timeout_is_ended_and_tried_again_by_its_policy
     pid = command.workers()[0]
     task = intake.enqueue("tests/deaf", {"how": "in Python"})
 
-    eventually(lambda: Task.objects.get(pk=task.pk).status == "retrying", within=20, otherwise=command.said)
-    eventually(lambda: command.workers() not in ([], [pid]), within=20, otherwise=command.said)
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "retrying", otherwise=command.said)
+    eventually(lambda: command.workers() not in ([], [pid]), otherwise=command.said)
 
     attempt = Attempt.objects.get(task=task.pk)
     assert (attempt.step_key, attempt.outcome, attempt.error_type) == ("deaf", "timed_out", "StepTimedOut")
@@ -39,7 +39,7 @@ def test_a_call_into_c_that_lets_nothing_else_run_is_ended_too(start):
     task = intake.enqueue("tests/deaf", {"how": "in C"})
 
     attempts = Attempt.objects.filter(task=task.pk)
-    eventually(attempts.exists, within=30, otherwise=command.said)
+    eventually(attempts.exists, otherwise=command.said)
 
     attempt = attempts.get()
     assert (attempt.outcome, attempt.error_type) == ("lost", "WorkerLost")
@@ -53,8 +53,8 @@ def test_a_step_that_holds_the_event_loop_is_ended_after_another_beside_it_was_d
     pid = command.workers()[0]
     task = intake.enqueue("tests/deaf-beside", {})
 
-    eventually(lambda: Task.objects.get(pk=task.pk).status == "retrying", within=20, otherwise=command.said)
-    eventually(lambda: command.workers() not in ([], [pid]), within=20, otherwise=command.said)
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "retrying", otherwise=command.said)
+    eventually(lambda: command.workers() not in ([], [pid]), otherwise=command.said)
 
     attempt = Attempt.objects.get(task=task.pk)
     assert (attempt.step_key, attempt.outcome) == ("hold-the-loop", "timed_out")
@@ -65,11 +65,11 @@ def test_a_step_of_a_cancelled_task_is_ended_after_the_grace(start):
     command = start(processes=1)
     pid = command.workers()[0]
     task = intake.enqueue("tests/plod", {"seconds": 60})
-    eventually(lambda: executes(task, "plod"), within=20, otherwise=command.said)
+    eventually(lambda: executes(task, "plod"), otherwise=command.said)
 
     cancelled = time.monotonic()
     control.cancel(task.pk, reason="Enough.")
-    eventually(lambda: command.workers() not in ([], [pid]), within=20, otherwise=command.said)
+    eventually(lambda: command.workers() not in ([], [pid]), otherwise=command.said)
 
     assert time.monotonic() - cancelled > 0.5
     attempt = Attempt.objects.get(task=task.pk)
@@ -82,10 +82,10 @@ def test_a_branch_of_a_cancelled_task_is_ended_too(start):
     command = start(processes=1)
     pid = command.workers()[0]
     task = intake.enqueue("tests/plod-beside", {"seconds": 60})
-    eventually(lambda: Worker.objects.filter(step="plod").exists(), within=20, otherwise=command.said)
+    eventually(lambda: Worker.objects.filter(step="plod").exists(), otherwise=command.said)
 
     control.cancel(task.pk)
-    eventually(lambda: command.workers() not in ([], [pid]), within=20, otherwise=command.said)
+    eventually(lambda: command.workers() not in ([], [pid]), otherwise=command.said)
 
     assert not Task.objects.filter(parent=task.pk).exists()
     assert "does not end: worker" in command.said()
@@ -96,6 +96,6 @@ def test_the_grace_is_for_cancelled_tasks_alone(start):
     pid = command.workers()[0]
     task = intake.enqueue("tests/plod", {"seconds": 1.5})
 
-    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", within=20, otherwise=command.said)
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", otherwise=command.said)
 
     assert command.workers() == [pid]

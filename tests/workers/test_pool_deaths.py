@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.house.processes import eventually
+from tests.support.waiting import eventually, never
 from tests.workers.command import enqueue_walk, finished
 
 pytestmark = pytest.mark.process
@@ -18,9 +18,9 @@ def test_a_waiting_worker_is_killed_whichever_it_is_and_the_pool_works_again(sta
 
         os.kill(command.workers()[index], signal.SIGKILL)
 
-        eventually(lambda: command.sentinel() not in (0, sentinel), within=2, otherwise=command.said)  # noqa: B023
+        eventually(lambda: command.sentinel() not in (0, sentinel), otherwise=command.said)  # noqa: B023
     task = enqueue_walk(notes)
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
     assert command.stop() == 0, command.said()
 
 
@@ -31,7 +31,7 @@ def test_a_waiting_worker_is_stopped_politely_and_stays(start, notes):
     os.kill(worker, signal.SIGTERM)
 
     task = enqueue_walk(notes)
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
     assert worker in command.workers()
 
 
@@ -42,9 +42,9 @@ def test_the_monitor_is_killed_and_the_pool_works_again(start, notes):
 
     os.kill(monitor, signal.SIGKILL)
 
-    eventually(lambda: command.sentinel() not in (0, sentinel), within=2, otherwise=command.said)
+    eventually(lambda: command.sentinel() not in (0, sentinel), otherwise=command.said)
     task = enqueue_walk(notes)
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
 
 
 def test_the_process_at_the_doorbell_is_killed_and_replaced(start, notes):
@@ -54,7 +54,7 @@ def test_the_process_at_the_doorbell_is_killed_and_replaced(start, notes):
     os.kill(pusher, signal.SIGKILL)
 
     task = enqueue_walk(notes)
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
 
 
 def test_the_sentinel_is_killed_and_leaves_no_orphan_and_work_goes_on(start, notes):
@@ -64,22 +64,22 @@ def test_the_sentinel_is_killed_and_leaves_no_orphan_and_work_goes_on(start, not
 
     os.kill(sentinel, signal.SIGKILL)
 
-    eventually(lambda: not (before - {command.process.pid}) & command.family(), within=2, otherwise=command.said)
+    eventually(lambda: not (before - {command.process.pid}) & command.family(), otherwise=command.said)
     task = enqueue_walk(notes)
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
     assert command.stop() == 0, command.said()
 
 
 def test_the_main_process_is_killed_and_leaves_no_orphan(start, notes):
     command = start()
     enqueue_walk(notes, wait_in=2)
-    eventually(lambda: notes.begun(2), within=10, otherwise=command.said)
+    eventually(lambda: notes.begun(2), otherwise=command.said)
     assert len(command.family()) >= 6
 
     command.process.kill()
     command.wait()
 
-    eventually(lambda: not command.family(), within=2, otherwise=command.said)
+    eventually(lambda: not command.family(), otherwise=command.said)
 
 
 def test_a_pool_whose_workers_hang_is_started_anew(start, notes):
@@ -90,8 +90,8 @@ def test_a_pool_whose_workers_hang_is_started_anew(start, notes):
 
     task = enqueue_walk(notes)
 
-    eventually(lambda: command.sentinel() not in (0, sentinel), within=10, otherwise=command.said)
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: command.sentinel() not in (0, sentinel), otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
     assert "work is waiting" in command.said()
 
 
@@ -99,10 +99,9 @@ def test_a_pool_whose_workers_are_all_busy_is_left_alone(start, notes):
     command = start(processes=1, watchdog=1)
     sentinel = command.sentinel()
     long_one, waiting_one = enqueue_walk(notes, wait_in=1), enqueue_walk(notes)
-    eventually(lambda: notes.begun(1), within=10, otherwise=command.said)
+    eventually(lambda: notes.begun(1), otherwise=command.said)
 
-    with pytest.raises(AssertionError, match="not so within"):
-        eventually(lambda: command.sentinel() != sentinel, within=2.5)
+    never(lambda: command.sentinel() != sentinel, during=2.5)
 
     notes.open_gate()
-    eventually(lambda: finished(long_one) and finished(waiting_one), within=10, otherwise=command.said)
+    eventually(lambda: finished(long_one) and finished(waiting_one), otherwise=command.said)

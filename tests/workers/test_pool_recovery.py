@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from taskqueue.engine import intake
 from taskqueue.models import Worker
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 from tests.workers.command import enqueue_walk, finished
 
 pytestmark = pytest.mark.process
@@ -22,12 +22,12 @@ THIRD_TWICE = {**EACH_ONCE, 3: 2}
 def test_a_worker_killed_in_step_three_costs_that_step_alone(start, notes):
     command = start()
     task = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), within=10, otherwise=command.said)
+    eventually(lambda: notes.begun(3), otherwise=command.said)
 
     os.kill(notes.begun(3)[0], signal.SIGKILL)
     notes.open_gate()
 
-    eventually(lambda: finished(task), within=5, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
     assert notes.count("begin") == THIRD_TWICE
     assert notes.count("end") == EACH_ONCE
     assert [attempt.outcome for attempt in task.attempts.all()] == ["lost"]
@@ -37,14 +37,14 @@ def test_a_worker_killed_at_work_does_not_disturb_its_neighbour(start, notes):
     command = start()
     sentinel = command.sentinel()
     tasks = [enqueue_walk(notes, wait_in=3), enqueue_walk(notes, wait_in=3)]
-    eventually(lambda: len(notes.begun(3)) == 2, within=10, otherwise=command.said)
+    eventually(lambda: len(notes.begun(3)) == 2, otherwise=command.said)
     victim, neighbour = notes.begun(3)
 
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: len(notes.begun(3)) == 3, within=5, otherwise=command.said)
+    eventually(lambda: len(notes.begun(3)) == 3, otherwise=command.said)
     notes.open_gate()
 
-    eventually(lambda: all(finished(task) for task in tasks), within=5, otherwise=command.said)
+    eventually(lambda: all(finished(task) for task in tasks), otherwise=command.said)
     assert command.sentinel() == sentinel
     assert neighbour in [int(words[2]) for words in notes.lines() if words[:2] == ["end", "3"]]
 
@@ -52,19 +52,19 @@ def test_a_worker_killed_at_work_does_not_disturb_its_neighbour(start, notes):
 def test_a_stopped_worker_that_goes_on_after_its_task_was_finished_elsewhere_writes_nothing(start, notes):
     command = start()
     task = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), within=10, otherwise=command.said)
+    eventually(lambda: notes.begun(3), otherwise=command.said)
     sleeper = notes.begun(3)[0]
     os.kill(sleeper, signal.SIGSTOP)
     Worker.objects.filter(pid=sleeper).update(beat_at=Now() - timedelta(minutes=1))
     notes.open_gate()
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
     steps = list(task.steps.order_by("id").values())
 
     os.kill(sleeper, signal.SIGCONT)
 
-    eventually(lambda: notes.count("end")[3] == 2, within=5, otherwise=command.said)
+    eventually(lambda: notes.count("end")[3] == 2, otherwise=command.said)
     another = enqueue_walk(notes)
-    eventually(lambda: finished(another), within=10, otherwise=command.said)
+    eventually(lambda: finished(another), otherwise=command.said)
     assert command.stop() == 0, command.said()
     assert finished(task)
     assert list(task.steps.order_by("id").values()) == steps
@@ -74,18 +74,18 @@ def test_a_stopped_worker_that_goes_on_after_its_task_was_finished_elsewhere_wri
 def test_a_stopped_worker_in_an_atomic_step_leaves_no_second_effect(start, notes, marks):
     command = start()
     task = intake.enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
-    eventually(lambda: notes.begun(1), within=10, otherwise=command.said)
+    eventually(lambda: notes.begun(1), otherwise=command.said)
     sleeper = notes.begun(1)[0]
     os.kill(sleeper, signal.SIGSTOP)
     Worker.objects.filter(pid=sleeper).update(beat_at=Now() - timedelta(minutes=1))
     notes.open_gate()
-    eventually(lambda: finished(task), within=10, otherwise=command.said)
+    eventually(lambda: finished(task), otherwise=command.said)
     steps = list(task.steps.order_by("id").values())
 
     os.kill(sleeper, signal.SIGCONT)
 
-    eventually(lambda: notes.count("end")[1] == 2, within=5, otherwise=command.said)
-    eventually(lambda: Worker.objects.filter(ended_at=None, pid=sleeper).exists(), within=10, otherwise=command.said)
+    eventually(lambda: notes.count("end")[1] == 2, otherwise=command.said)
+    eventually(lambda: Worker.objects.filter(ended_at=None, pid=sleeper).exists(), otherwise=command.said)
     assert command.stop() == 0, command.said()
     assert marks() == ["slowly"]
     assert list(task.steps.order_by("id").values()) == steps
@@ -96,13 +96,13 @@ def test_a_stopped_worker_in_an_atomic_step_leaves_no_second_effect(start, notes
 def test_a_whole_command_is_killed_and_another_loses_nothing(start, notes):
     command = start()
     tasks = [enqueue_walk(notes, wait_in=3) for _ in range(6)]
-    eventually(lambda: len(notes.begun(3)) == 2, within=10, otherwise=command.said)
+    eventually(lambda: len(notes.begun(3)) == 2, otherwise=command.said)
     command.kill_all()
     notes.open_gate()
 
     successor = start()
 
-    eventually(lambda: all(finished(task) for task in tasks), within=15, otherwise=successor.said)
+    eventually(lambda: all(finished(task) for task in tasks), otherwise=successor.said)
     assert notes.count("begin") == {1: 6, 2: 6, 3: 8, 4: 6, 5: 6}
 
 
@@ -112,9 +112,9 @@ def test_workers_that_have_answered_often_enough_are_replaced(start, notes):
 
     for _ in range(2):
         task = enqueue_walk(notes)
-        eventually(lambda: finished(task), within=10, otherwise=command.said)  # noqa: B023
+        eventually(lambda: finished(task), otherwise=command.said)  # noqa: B023
 
-    eventually(Worker.objects.filter(end_reason="recycled").exists, within=5, otherwise=command.said)
+    eventually(Worker.objects.filter(end_reason="recycled").exists, otherwise=command.said)
     assert command.sentinel() == sentinel
     assert command.stop() == 0, command.said()
 
@@ -122,13 +122,13 @@ def test_workers_that_have_answered_often_enough_are_replaced(start, notes):
 def test_every_connection_is_cut_and_work_goes_on(start, notes):
     command = start()
     task = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), within=10, otherwise=command.said)
+    eventually(lambda: notes.begun(3), otherwise=command.said)
 
     cut_connections()
     notes.open_gate()
     another = enqueue_walk(notes)
 
-    eventually(lambda: finished(task) and finished(another), within=10, otherwise=command.said)
+    eventually(lambda: finished(task) and finished(another), otherwise=command.said)
     assert command.said().count("The database does not answer") <= 3
     assert command.stop() == 0, command.said()
 

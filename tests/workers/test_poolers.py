@@ -16,7 +16,8 @@ from django.conf import global_settings
 from django.contrib.auth.models import User
 
 from taskqueue.models import Task
-from tests.house.processes import answer_of, eventually, free_port, running
+from tests.house.processes import answer_of, free_port, running
+from tests.support.waiting import eventually
 from tests.workers.command import WorkerCommand, enqueue_walk, finished
 from tests.workers.poolers import pgbouncer
 
@@ -44,10 +45,10 @@ def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path, settings)
         command = [sys.executable, "-m", "gunicorn", "demo.wsgi"]
         try:
             with running(command, env={**os.environ, **environment}, log=log):
-                eventually(lambda: answer_of(f"http://127.0.0.1:{port}/api/health/ready") == 200, within=30)
+                eventually(lambda: answer_of(f"http://127.0.0.1:{port}/api/health/ready") == 200)
                 with ThreadPoolExecutor(CLIENTS) as clients:
                     answers = list(clients.map(call, [port] * CLIENTS))
-                eventually(lambda: not Task.objects.exclude(status="succeeded").exists(), within=60)
+                eventually(lambda: not Task.objects.exclude(status="succeeded").exists())
                 page = page_of_root(port)
         finally:
             worker.kill_all()
@@ -60,7 +61,7 @@ def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path, settings)
 
 def call(port: int) -> list[int]:
     """Make tasks, then look at each; the statuses."""
-    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=200)) as connection:
         made = [ask(connection, "POST", "/api/tasks", BODY, JSON) for _ in range(TASKS)]
         ids = [json.loads(text).get("id") if status == 202 else None for status, text, _ in made]
         seen = [ask(connection, "GET", f"/api/tasks/{task}/status?wait=5") for task in ids]
@@ -71,7 +72,7 @@ def page_of_root(port: int) -> str:
     """The list of tasks in the admin, as somebody sees it who signs in."""
     form = urlencode({"username": "root", "password": "a password", "csrfmiddlewaretoken": TOKEN})
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={TOKEN}"}
-    with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=200)) as connection:
         _, _, cookies = ask(connection, "POST", "/admin/login/", form, headers)
         return ask(connection, "GET", "/admin/taskqueue/task/", headers={"Cookie": "; ".join(cookies)})[1]
 
@@ -106,6 +107,6 @@ def test_a_worker_behind_a_pooler_in_session_mode_works(tmp_path, notes):
             command.ready()
             notes.open_gate()
             task = enqueue_walk(notes)
-            eventually(lambda: finished(task), within=30, otherwise=command.said)
+            eventually(lambda: finished(task), otherwise=command.said)
         finally:
             command.kill_all()

@@ -9,7 +9,7 @@ from django.db import connection
 
 from taskqueue.engine import intake
 from taskqueue.models import Step, Task, Worker
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -69,7 +69,7 @@ def test_a_rate_holds_over_two_clusters_and_two_pipelines(passes, start, notes):
         intake.enqueue("tests/rated", {"number": number})
         intake.enqueue("tests/also-rated", {"number": number})
 
-    eventually(all_done, within=30, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     most, passed = one(FULLEST_SECOND)
     assert passed == 40
@@ -84,11 +84,11 @@ def test_a_rate_holds_when_all_workers_were_busy_while_times_passed(passes, star
     first, second = start(), start()
     for number in range(12):
         intake.enqueue("tests/rated", {"number": number})
-    eventually(lambda: Task.objects.filter(status="waiting").exists(), within=10, otherwise=first.said)
+    eventually(lambda: Task.objects.filter(status="waiting").exists(), otherwise=first.said)
     for _ in range(4):
         intake.enqueue("tests/nap", {"seconds": 1.5})
 
-    eventually(all_done, within=30, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     most, passed = one(FULLEST_SECOND)
     assert passed == 12
@@ -100,7 +100,7 @@ def test_starts_of_a_throttled_pipeline_hold_their_rate_over_two_clusters(start,
     for number in range(20):
         intake.enqueue("tests/throttled", {"number": number})
 
-    eventually(all_done, within=30, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     started = list(Task.objects.values_list("started_at", flat=True))
     assert max(sum(begin <= each < begin + timedelta(seconds=1) for each in started) for begin in started) <= 10
@@ -110,7 +110,7 @@ def test_no_more_steps_execute_at_once_than_their_limit_over_two_clusters_and_as
     first, second = start(), start()
     tasks = [intake.enqueue("tests/in-turn", {"seconds": 0.15}) for _ in range(12)]
 
-    eventually(all_done, within=40, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     assert one(MOST_AT_ONCE) == (2,)
     assert len(workers_of(tasks)) > 1

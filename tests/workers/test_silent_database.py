@@ -18,7 +18,8 @@ from django.db import connection
 from taskqueue.embedded.base import find_address, read_settings
 from taskqueue.engine import silence
 from taskqueue.engine.silence import Attentive, Witness
-from tests.house.processes import answer_of, eventually, free_port, running
+from tests.house.processes import answer_of, free_port, running
+from tests.support.waiting import eventually
 from tests.workers.proxy import proxied
 
 BODY = json.dumps({"pipeline": "demo/task", "payload": {"label": "silent"}}).encode()
@@ -84,7 +85,7 @@ def test_requests_fail_soon_and_work_again_when_the_database_speaks(proxy, url, 
     environment = {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "demo.settings", "DEBUG": "true", "PORT": str(port)}
     site = f"http://127.0.0.1:{port}/api"
     with running([sys.executable, "-m", "gunicorn", "demo.wsgi"], env={**os.environ, **environment}, log=log):
-        eventually(lambda: answer_of(f"{site}/tasks") == 200, within=60, otherwise=log.read_text)
+        eventually(lambda: answer_of(f"{site}/tasks") == 200, otherwise=log.read_text)
         proxy.fall_silent()
 
         with ThreadPoolExecutor() as callers:
@@ -95,13 +96,13 @@ def test_requests_fail_soon_and_work_again_when_the_database_speaks(proxy, url, 
             assert list(refused) == [(503, "not-ready"), (503, "database-unavailable"), (503, "database-unavailable")]
 
         proxy.go_on()
-        eventually(lambda: answer_of(f"{site}/health/ready") == 200, within=60, otherwise=log.read_text)
+        eventually(lambda: answer_of(f"{site}/health/ready") == 200, otherwise=log.read_text)
 
 
 def problem_of(address: str, body: bytes | None = None) -> tuple[int, str]:
     """The status and the code with which an address refuses, well before anybody gives up waiting."""
     request = Request(address, body, {"Content-Type": "application/json"})  # noqa: S310 - a server of ours
     with pytest.raises(HTTPError) as refused:
-        urlopen(request, timeout=60)  # noqa: S310 - the same
+        urlopen(request, timeout=200)  # noqa: S310 - the same
     with refused.value as answer:
         return answer.code, json.load(answer)["code"]

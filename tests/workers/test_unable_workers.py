@@ -7,10 +7,10 @@ import pytest
 from taskqueue.engine import intake, wakeups
 from taskqueue.engine.liveness import UNANSWERED, live_workers, private_connection, unable_workers
 from taskqueue.models import Task, Worker
-from tests.house.processes import eventually
+from tests.support.waiting import eventually
 from tests.workers.schemas import change
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 
 def reasons() -> list[str]:
@@ -22,15 +22,15 @@ def test_a_claim_that_fails_is_told_in_few_lines_of_the_log_and_all_the_time_on_
     command = start(processes=1)
     change("ALTER TABLE taskqueue_task RENAME COLUMN lane TO lanes")
     try:
-        eventually(lambda: any("lane" in reason for reason in reasons()), within=20, otherwise=command.said)
+        eventually(lambda: any("lane" in reason for reason in reasons()), otherwise=command.said)
         failed = Worker.objects.count()
-        eventually(lambda: Worker.objects.count() > failed, within=20, otherwise=command.said)
+        eventually(lambda: Worker.objects.count() > failed, otherwise=command.said)
     finally:
         change("ALTER TABLE taskqueue_task RENAME COLUMN lanes TO lane")
 
-    eventually(lambda: not unable_workers() and live_workers().count() == 1, within=20, otherwise=command.said)
+    eventually(lambda: not unable_workers() and live_workers().count() == 1, otherwise=command.said)
     task = intake.enqueue("tests/nap", {"seconds": 0})
-    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", within=20, otherwise=command.said)
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", otherwise=command.said)
     said = command.said()
     # One line for each different error, and the mended table may give one of its own.
     assert 1 <= said.count("Looking for work failed") <= 3
@@ -44,10 +44,10 @@ def test_a_claim_that_waits_for_a_locked_table_is_told_while_it_waits(start):
     with other.transaction():
         other.execute("LOCK TABLE taskqueue_task")
         wakeups.ring()
-        eventually(lambda: reasons() == [UNANSWERED], within=20, otherwise=command.said)
+        eventually(lambda: reasons() == [UNANSWERED], otherwise=command.said)
     other.close()
 
-    eventually(lambda: reasons() == [], within=10, otherwise=command.said)
+    eventually(lambda: reasons() == [], otherwise=command.said)
     assert Worker.objects.count() == 1
     assert command.stop() == 0, command.said()
 
@@ -57,9 +57,9 @@ def test_what_passes_every_except_exception_is_an_outcome_of_its_step_and_the_wo
     pid = command.workers()[0]
     broken = intake.enqueue("tests/break-out", {})
 
-    eventually(lambda: Task.objects.get(pk=broken.pk).status == "failed", within=60, otherwise=command.said)
+    eventually(lambda: Task.objects.get(pk=broken.pk).status == "failed", otherwise=command.said)
     task = intake.enqueue("tests/nap", {"seconds": 0})
-    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", within=20, otherwise=command.said)
+    eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", otherwise=command.said)
 
     assert Task.objects.get(pk=broken.pk).error == {"type": "Unheard", "step": "break-out", "message": "a ␀ and a ?"}
     assert command.workers() == [pid]

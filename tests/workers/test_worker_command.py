@@ -6,7 +6,8 @@ import socket
 import pytest
 from django.db import connection
 
-from tests.house.processes import eventually, free_port
+from tests.house.processes import free_port
+from tests.support.waiting import eventually
 from tests.workers.command import WorkerCommand, enqueue_walk
 
 pytestmark = pytest.mark.process
@@ -43,7 +44,7 @@ def test_postgresql_shows_what_each_of_its_connections_is_for(start, notes):
     command = start(processes=1)
     enqueue_walk(notes)
 
-    eventually(lambda: {"worker", "heartbeat", "notifier"} <= roles(), within=10, otherwise=lambda: str(roles()))
+    eventually(lambda: {"worker", "heartbeat", "notifier"} <= roles(), otherwise=lambda: str(roles()))
 
     (worker,) = command.workers()
     assert f"taskqueue worker {socket.gethostname()[:30]}:{worker}" in names()
@@ -91,9 +92,9 @@ def test_without_migrations_it_says_what_to_do(run):
 def test_without_a_database_it_waits_and_stops_when_told(run):
     command = run(environment={"DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none", "DEBUG": "true"})
 
-    eventually(lambda: "Waiting for the database:" in command.said(), within=10, otherwise=command.said)
+    eventually(lambda: "Waiting for the database:" in command.said(), otherwise=command.said)
 
-    assert command.stop(within=3) == 0, command.said()
+    assert command.stop() == 0, command.said()
     assert command.said().count("Waiting for the database:") == 1
 
 
