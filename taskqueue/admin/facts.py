@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import columns, formats, markup, previews
 from taskqueue.admin.operations import may
 from taskqueue.admin.step_rows import StepRow
+from taskqueue.admin.task_links import TaskLinks
 from taskqueue.admin.task_page import TaskPage
 from taskqueue.engine import queries
 from taskqueue.models import Operation, Task
@@ -40,18 +41,18 @@ class Deed:
     moment: SafeString
 
 
-def facts_of(page: TaskPage) -> list[Fact]:
+def facts_of(page: TaskPage, leads: TaskLinks) -> list[Fact]:
     """All facts about a task; those that do not apply are left out."""
-    return [*identity(page.task), *times(page), *doing(page), *code(page.task), *relatives(page)]
+    return [*identity(page.task, leads), *times(page), *doing(page, leads), *code(page.task), *relatives(page)]
 
 
-def identity(task: Task) -> Iterator[Fact]:
+def identity(task: Task, leads: TaskLinks) -> Iterator[Fact]:
     """What it is called."""
     yield Fact("Id", format_html('<span class="tq-whole-id">{}</span> {}', task.pk, markup.copy(task.pk)), is_wide=True)
     if task.subject:
-        yield Fact("About", task.subject, is_wide=True)
+        yield Fact("About", leads.subject(task), is_wide=True)
     if task.labels:
-        yield Fact("Labels", labels(task.labels), is_wide=True)
+        yield Fact("Labels", leads.labels(task), is_wide=True)
     if task.priority:
         yield Fact("Priority", f"{task.priority:+}")
 
@@ -74,7 +75,7 @@ def times(page: TaskPage) -> Iterator[Fact]:
     yield Fact("Of that", columns.phases(page.spent), is_wide=True)
 
 
-def doing(page: TaskPage) -> Iterator[Fact]:
+def doing(page: TaskPage, leads: TaskLinks) -> Iterator[Fact]:
     """How far it is, and in whose hands."""
     if (row := page.current) is not None:
         yield Fact("Attempt", attempt(row))
@@ -83,7 +84,8 @@ def doing(page: TaskPage) -> Iterator[Fact]:
     if page.percent is not None and not page.task.has_ended:
         yield Fact("Progress", progress(page.percent, page.task.progress_note))
     if page.task.worker is not None:
-        yield Fact("Worker" if page.task.status == TaskStatus.RUNNING else "Last worker", str(page.task.worker))
+        name = "Worker" if page.task.status == TaskStatus.RUNNING else "Last worker"
+        yield Fact(name, leads.worker(page.task.worker))
 
 
 def code(task: Task) -> Iterator[Fact]:
@@ -114,11 +116,6 @@ def relatives(page: TaskPage) -> Iterator[Fact]:
         yield Fact("Rerun of", links([page.task.rerun_of_id]))
     if page.reruns:
         yield Fact("Reruns", links(page.reruns))
-
-
-def labels(named: dict[str, str]) -> SafeString:
-    """Labels as name and value."""
-    return format_html_join(" ", '<span class="tq-label">{}: {}</span>', sorted(named.items()))
 
 
 def progress(percent: int, note: str) -> SafeString:

@@ -23,6 +23,7 @@ from taskqueue.admin.operated import operations_on
 from taskqueue.admin.pages import framed, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.task_doors import TaskDoors
+from taskqueue.admin.task_links import TaskLinks
 from taskqueue.admin.task_list import TaskChangeList
 from taskqueue.admin.task_page import TaskPage, page_of
 from taskqueue.engine import deeds, queries, rights
@@ -147,7 +148,7 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
             return self.not_found(request, object_id) if asker is None else HttpResponseRedirect(address_of(asker))
         title = f"{page.task.pipeline_id} {page.task.key}".strip()
         context = {
-            **shown(page, self.rights(request, pipeline=page.task.pipeline_id)),
+            **shown(page, self.rights(request, pipeline=page.task.pipeline_id), TaskLinks(self.admin_site, request)),
             "history": [
                 *deeds_of(page.history, page.now),
                 *shared_deeds_of(operations_on(page.task, page.history), page.now, request),
@@ -163,12 +164,13 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
         return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
 
 
-def shown(page: TaskPage, may: Rights) -> dict[str, Any]:
+def shown(page: TaskPage, may: Rights, leads: TaskLinks) -> dict[str, Any]:
     """What the template of a task's page needs."""
     return {
         "page": page,
         "status_badge": markup.badge(page.task.status),
-        "facts": facts_of(page),
+        "facts": facts_of(page, leads),
+        "pipeline": leads.pipeline(page.task),
         "buttons": buttons_of(page, may),
         "neighbours": neighbours_of(page),
         "may_retry": may.retry,
