@@ -41,21 +41,29 @@ class Strip:
     summary: str
 
 
-def strip_counts(now: datetime) -> list[Slice]:
-    """The slices of the last day, oldest first: one query, of the rollups."""
+def strip_counts(now: datetime, pipeline: str = ALL_PIPELINES) -> list[Slice]:
+    """The slices of the last day of all pipelines or of one, oldest first: one query, of the rollups."""
     until = figures.ceiling(now, LENGTH)
     start = until - LENGTH * BARS
-    rows = figures.rollups(QUARTER, start, until, ALL_PIPELINES)
+    rows = figures.rollups(QUARTER, start, until, pipeline)
     return [Slice(bar.start, bar.ended, bar.failed) for bar in figures.cut(rows, start, LENGTH, count=BARS)]
 
 
-def strip_of(now: datetime, address: Callable[..., str]) -> Strip:
-    """The drawing, by what makes an address of the list."""
-    slices = strip_counts(now)
+def strip_of(now: datetime, address: Callable[..., str], *, pipeline: str = "", is_narrowed: bool = False) -> Strip:
+    """The drawing, and a sentence with its numbers.
+
+    Args:
+        now: where the day ends.
+        address: makes an address of the list.
+        pipeline: the one that the list is narrowed to, if it is: its tasks are counted.
+        is_narrowed: whether the list shows fewer tasks, so that the sentence has to say which ones are counted.
+    """
+    slices = strip_counts(now, pipeline or ALL_PIPELINES)
     ended, failed = sum(each.ended for each in slices), sum(each.failed for each in slices)
     most = max(*(each.ended for each in slices), 1)
     bars = format_html_join("", "{}", ((bar(number, each, most, address),) for number, each in enumerate(slices)))
-    summary = f"{formats.count_of(ended, 'task')} ended in 24 hours, {failed:,} failed"
+    counted = f" of {pipeline or 'all pipelines'}" if pipeline or is_narrowed else ""
+    summary = f"{formats.count_of(ended, 'task')}{counted} ended in 24 hours, {failed:,} failed"
     drawing = format_html(
         '<svg class="tq-strip" role="group" aria-label="Tasks that ended in the last 24 hours, a bar for 15 minutes" '
         'width="100%" height="{}" data-roving>{}</svg>',

@@ -131,7 +131,12 @@ class TaskChangeList(ChangeList):
 
     def strip(self) -> strip.Strip:
         """The bars of the last day."""
-        return strip.strip_of(selections.database_now(), self.get_query_string)
+        return strip.strip_of(
+            selections.database_now(),
+            self.get_query_string,
+            pipeline=self.asked.selection.pipeline,
+            is_narrowed=self.is_narrowed,
+        )
 
     @property
     def unknown(self) -> str:

@@ -231,6 +231,22 @@ def test_the_bars_of_the_day_lead_to_their_tasks_and_are_one_stop_of_the_tab_key
     assert ids_on(viewer.get(LIST + found)) == [str(failed.pk)]
 
 
+@pytest.mark.parametrize(
+    ("narrowed", "said"),
+    [
+        ({}, "1 task ended in 24 hours, 1 failed"),
+        ({"pipeline": "demo/task"}, "1 task of demo/task ended in 24 hours, 1 failed"),
+        ({"pipeline": "demo/print"}, "0 tasks of demo/print ended in 24 hours, 0 failed"),
+        ({"q": "broken"}, "1 task of all pipelines ended in 24 hours, 1 failed"),
+    ],
+)
+def test_the_bars_follow_the_pipeline_and_say_whose_tasks_they_count(viewer, failed, narrowed, said):
+    advance(minutes=4)
+    roll_up()
+
+    assert said in text_of(viewer.get(LIST, narrowed))
+
+
 def test_a_slice_of_time_is_shown_and_can_be_left(viewer, queued):
     advance(minutes=30)
     slice_of = {"created_at__gte": f"{queued.created_at - timedelta(minutes=31):%Y-%m-%dT%H:%M:%SZ}"}
