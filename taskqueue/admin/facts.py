@@ -60,17 +60,17 @@ def identity(task: Task, leads: TaskLinks) -> Iterator[Fact]:
 def times(page: TaskPage) -> Iterator[Fact]:
     """When it was made, began and ended, and how long that took."""
     task, now = page.task, page.now
-    yield Fact("Created", markup.moment(task.created_at, now))
+    yield Fact("Created", markup.moment_in_full(task.created_at, now))
     if task.started_at:
-        yield Fact("Started", markup.moment(task.started_at, now))
+        yield Fact("Started", markup.moment_in_full(task.started_at, now))
     if task.retried_at:
-        yield Fact("Retried by hand", markup.moment(task.retried_at, now))
+        yield Fact("Retried by hand", markup.moment_in_full(task.retried_at, now))
     if task.finished_at:
-        yield Fact("Ended", markup.moment(task.finished_at, now))
+        yield Fact("Ended", markup.moment_in_full(task.finished_at, now))
     if task.cancel_reason:
         yield Fact("Cancelled because", task.cancel_reason, is_wide=True)
     if page.next_run_at and task.status != TaskStatus.QUEUED:
-        yield Fact("Next run", markup.moment(page.next_run_at, now))
+        yield Fact("Next run", markup.moment_in_full(page.next_run_at, now))
     yield Fact("Took", formats.duration(page.spent.elapsed))
     yield Fact("Of that", columns.phases(page.spent), is_wide=True)
 

@@ -73,6 +73,11 @@ def exact(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
+def second(moment: datetime) -> str:
+    """A moment in UTC, to the second."""
+    return f"{moment.astimezone(UTC):%b %d, %H:%M:%S} UTC"
+
+
 def minute(moment: datetime) -> str:
     """A moment in UTC, to the minute."""
     return f"{moment.astimezone(UTC):%b %d, %H:%M} UTC"

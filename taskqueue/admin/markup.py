@@ -70,6 +70,11 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
     )
 
 
+def moment_in_full(when: datetime, now: datetime) -> SafeString:
+    """A time as people say it, and beside it the second, which the log of an incident needs."""
+    return format_html('{} <span class="tq-note">{}</span>', moment(when, now), formats.second(when))
+
+
 def due(verb: str, when: datetime, now: datetime) -> SafeString:
     """What happens at a time, which live pages go on to count down: `retries in 4s`, `due now`."""
     return format_html(

@@ -302,3 +302,10 @@ def test_a_task_that_does_not_exist_leads_to_the_list_with_a_sentence(viewer, kn
 
 def test_the_page_takes_no_posts(admin, queued):
     assert admin.post(page_of(queued), {}).status_code == 405
+
+
+def test_times_are_told_to_the_second_too(viewer, failed):
+    text = text_of(viewer.get(page_of(failed)))
+
+    for moment in (failed.created_at, failed.started_at, failed.finished_at):
+        assert f"{moment:%b %d, %H:%M:%S} UTC" in text
