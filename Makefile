@@ -6,7 +6,7 @@ PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
 PYTHON = .venv/bin/python
 # Three processes, each with a database of its own, since many tests wait; files stay together, those with a browser last.
 SPREAD = --numprocesses 3 --dist loadfile --no-loadscope-reorder
-PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check
+PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile
 LOCKED =
 WITH =
 # One lock for every platform and every Python that we support; no index is named in it, so that any mirror serves.

@@ -22,6 +22,7 @@ def test_two_processes_share_one_server(house: House) -> None:
     assert web.sql("SELECT current_database()") == "tasks"
 
 
+@pytest.mark.slow
 def test_a_user_who_is_not_root_gets_the_same(house_of_nobody: House) -> None:
     web, worker = house_of_nobody.visit(), house_of_nobody.visit()
 
@@ -32,6 +33,7 @@ def test_a_user_who_is_not_root_gets_the_same(house_of_nobody: House) -> None:
     eventually(house_of_nobody.has_stopped)
 
 
+@pytest.mark.slow
 def test_many_processes_at_once_start_one_server(house: House) -> None:
     crowd = [house.visit() for _ in range(5)]
     for visitor in crowd:
@@ -64,6 +66,7 @@ def test_the_server_stops_after_its_last_user_even_if_that_one_is_killed(house: 
     eventually(lambda: not socket_directory.exists())
 
 
+@pytest.mark.slow
 def test_a_forked_child_counts_as_a_user_after_its_parent_has_ended(house: House) -> None:
     parent = house.visit(grace=0)
     parent.sql("SELECT 1")
@@ -79,6 +82,7 @@ def test_a_forked_child_counts_as_a_user_after_its_parent_has_ended(house: House
     os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_closed_all_it_found_open_becomes_a_user_again(house: House) -> None:
     daemon = house.visit(grace=0)
     daemon.sql("SELECT 1")
@@ -100,6 +104,7 @@ def test_commands_that_follow_each_other_find_the_server_running(house: House) -
     assert house.visit(grace=3).sql(WHICH_SERVER) == started_at
 
 
+@pytest.mark.slow
 def test_newcomers_that_meet_a_stopping_server_get_a_new_one(house: House) -> None:
     def come_and_go(_: int) -> bool:
         visitor = house.visit(grace=0)
@@ -112,6 +117,7 @@ def test_newcomers_that_meet_a_stopping_server_get_a_new_one(house: House) -> No
     eventually(house.has_stopped)
 
 
+@pytest.mark.slow
 def test_a_killed_keeper_is_replaced_by_the_next_user(house: House) -> None:
     web = house.visit()
     started_at = web.sql(WHICH_SERVER)
@@ -125,6 +131,7 @@ def test_a_killed_keeper_is_replaced_by_the_next_user(house: House) -> None:
     eventually(house.has_stopped)
 
 
+@pytest.mark.slow
 def test_deleting_the_data_directory_is_a_fresh_start(house: House) -> None:
     web = house.visit()
     web.sql("CREATE TABLE kept (number int)")

@@ -15,7 +15,7 @@ from django.db import connection
 
 from tests.house.processes import ROOT, running
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 PAGE = (ROOT / "docs" / "install.md").read_text()
 [BLOCK] = re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)

@@ -14,7 +14,7 @@ from tests.workers.proxy import Proxy, proxied
 from tests.workers.servers import Server, own_server
 from tests.workers.test_database_restart import manage
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TASKS = 500
 ENQUEUE = f"""
@@ -95,11 +95,6 @@ def scene(server: Server, tmp_path: Path) -> Iterator[Scene]:
             command.kill_all()
 
 
-def slow(*parameters: object) -> list[object]:
-    """Each in a test that `make test` leaves to `make test-all`."""
-    return [pytest.param(parameter, marks=pytest.mark.slow) for parameter in parameters]
-
-
 def restart_fast(scene: Scene) -> None:
     scene.server.stop_fast()
     scene.server.start()
@@ -130,7 +125,7 @@ def refuse_writes_for_a_while(scene: Scene) -> None:
 
 @pytest.mark.parametrize(
     "fail",
-    [restart_fast, *slow(restart_at_once, cut, refuse_for_a_while, refuse_writes_for_a_while)],
+    [restart_fast, restart_at_once, cut, refuse_for_a_while, refuse_writes_for_a_while],
     ids=lambda fail: fail.__name__,
 )
 def test_five_hundred_tasks_end_right_while_the_database_fails(scene: Scene, fail: Callable[[Scene], None]):
@@ -163,10 +158,8 @@ CREATE TRIGGER fail_now_and_then BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW
 """
 
 
-@pytest.mark.parametrize("table", ["taskqueue_step", *slow("taskqueue_task")])
-@pytest.mark.parametrize(
-    "name", ["disk_full", *slow("serialization_failure", "deadlock_detected", "lock_not_available")]
-)
+@pytest.mark.parametrize("table", ["taskqueue_step", "taskqueue_task"])
+@pytest.mark.parametrize("name", ["disk_full", "serialization_failure", "deadlock_detected", "lock_not_available"])
 def test_they_end_right_though_statements_fail_now_and_then(scene: Scene, name: str, table: str):
     scene.wait_until_at_work()
 
