@@ -129,7 +129,10 @@ class Execution(TaskHandle):
             StepFailed: its retries are used up, now or in an earlier execution.
             Suspended: the task pauses here.
         """
-        call = self._begin(step, self._key(step.name, explicit_key), args, kwargs)
+        return self._call(step, self._key(step.name, explicit_key), args, kwargs)
+
+    def _call(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self._begin(step, key, args, kwargs)
         if isinstance(call, Recalled):
             return call.value
         session, recorded = self.journal.session, False
@@ -181,21 +184,25 @@ class Execution(TaskHandle):
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
-        """The same for an `async def` step; its key is taken now, not when awaited, so that gathering is stable."""
+        """The same in an async body; the key is taken now, not when awaited, so that gathering is stable."""
         return self._acall(step, self._key(step.name, explicit_key), args, kwargs)
 
     async def _acall(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call an `async def` step; the database is used in the worker's main thread."""
+        """Call a step of an async body; the database is used in the worker's main thread."""
         try:
+            if not step.is_async:
+                with self.siblings.beside(key):
+                    return await sync_to_async(self._call)(step, key, args, kwargs)
             call = self._begin(step, key, args, kwargs)
-            return call.value if isinstance(call, Recalled) else await self._call_beside(call)
+            if isinstance(call, Recalled):
+                return call.value
+            with self.siblings.beside(key):
+                return await self._call_async(call)
         except Suspended:
             await self.siblings.all_ended()  # a task group cancels the steps beside one that raises
             raise
 
-    async def _call_beside(self, call: Call) -> Any:
-        """Call it beside those that are under way."""
-        self.siblings.begin(call.key)
+    async def _call_async(self, call: Call) -> Any:
         try:
             if self.turns.concern(call.step):
                 await self._await_turn(call)
@@ -212,11 +219,8 @@ class Execution(TaskHandle):
                 raise
             raise await sync_to_async(self._failure)(call, error) from error
         finally:
-            try:
-                if call.key in self.turns.taken:
-                    await sync_to_async(self.turns.leave)(call.key)
-            finally:
-                self.siblings.end(call.key)
+            if call.key in self.turns.taken:
+                await sync_to_async(self.turns.leave)(call.key)
 
     def _begin(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Recalled:
         """Decide what a call of a step means: recall, raise again, pause, or really call it."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from taskqueue.engine.outcomes import HeldBack
 from taskqueue.engine.rates import BRIEF
 
-RECALL: Final = 0.000_05
+RECALL: Final = 0.000_1
 """Seconds that a replay takes for each step that the body has asked for."""
 
 
@@ -43,10 +44,15 @@ class Siblings:
         self._waiting: dict[str, Waiting] = {}
         self._ended = asyncio.Event()
 
-    def begin(self, key: str) -> None:
-        """A step is under way: it asks for its turn, or executes."""
+    @contextmanager
+    def beside(self, key: str) -> Iterator[None]:
+        """A step is under way inside of the block: it asks for its turn, waits for it, or executes."""
         self._executing.add(key)
         self._ended.clear()
+        try:
+            yield
+        finally:
+            self._end(key)
 
     async def wait(self, key: str, turn: HeldBack) -> bool:
         """Let a step wait for its turn: until its time has come, or for a place until a sibling gives one back.
@@ -69,20 +75,20 @@ class Siblings:
             if self._waiting.get(key) is waiting:  # the body has cancelled it
                 self._wake(key)
 
-    def end(self, key: str) -> None:
-        """A step is under way no more: it has given back its place, and the next sibling that waits for one may ask."""
+    async def all_ended(self) -> None:
+        """Wait until no step is under way."""
+        while self._executing or self._waiting:
+            await self._ended.wait()
+
+    def _end(self, key: str) -> None:
         self._executing.discard(key)
+        # The step has given back its place, if it held one: the next step that waits for a place may ask.
         for_place = (each for each, waiting in self._waiting.items() if waiting.turn.comes_at is None)
         if (next_one := next(for_place, None)) is not None:
             self._wake(next_one)
         self._suspend_if_idle()
         if not self._executing and not self._waiting:
             self._ended.set()
-
-    async def all_ended(self) -> None:
-        """Wait until no step is under way."""
-        while self._executing or self._waiting:
-            await self._ended.wait()
 
     def _wake(self, key: str, *, goes_on: bool = True) -> None:
         """Let a waiting step go on: it counts as executing from now on, not only when the loop comes to it."""

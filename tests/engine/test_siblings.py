@@ -137,6 +137,36 @@ def test_a_failed_try_neither_ends_nor_delays_the_others():
     assert len(calls) == 6
 
 
+@step(retry=Retry.fixed(HOUR, retries=1))
+def fragile_and_plain() -> str:
+    note("plain")
+    if calls.count("plain") == 1:
+        raise ConnectionError
+    return "mended"
+
+
+@step(retry=Retry.never())
+async def outlast_the_plain_one() -> None:
+    note("outlasts")
+    await until(lambda: "plain" in calls)
+    await asyncio.sleep(0.05)
+
+
+@pipeline("siblings/plain")
+async def plain_fails_beside() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(as_coroutine(outlast_the_plain_one()))
+        group.create_task(as_coroutine(fragile_and_plain.aio()))
+
+
+def test_a_failed_try_of_a_plain_step_does_not_end_the_others():
+    plain_fails_beside.enqueue()
+    work()
+
+    assert sorted(calls) == ["outlasts", "plain"]
+    assert Step.objects.get(status="succeeded").name == "outlast-the-plain-one"
+
+
 @step
 async def in_a_place(number: int) -> int:
     taken = await sync_to_async(StepSlot.objects.count)()
