@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - Django must be set up first
 from django.db import connection  # noqa: E402
 
-from benchmarks import claims, dashboard, floors, measures, prune, waiting  # noqa: E402
+from benchmarks import beside, claims, dashboard, floors, measures, prune, waiting  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,12 @@ ROWS = [
     Row("drain one-step tasks", "tasks/s", measures.one_step_tasks_per_second, "≥ 800", commits=2, clients=2),
     Row("five-step tasks, every output kept", "steps/s", measures.steps_per_second, "≥ 1,500", commits=1, clients=2),
     Row("one task of 100 steps", "ms/step", measures.milliseconds_per_step, "≤ 0.8", commits=1),
+    Row(
+        f"{beside.STEPS} async steps beside each other: under a rate, without one; claims under the rate",
+        "times `each` (2), claims",
+        beside.beside_to_each,
+        "≥ 1 (2), 1",
+    ),
     Row("enqueue to first line, idle", "ms p50, p95", measures.first_line_latency, "≤ 8, 20", commits=2),
     Row("enqueue() in process", "ms p50, p95", measures.enqueue_milliseconds, "≤ 1.5 (p50)", commits=1),
     Row("POST /api/tasks, 20 clients", "ms p50, p95", measures.open_post_milliseconds, "≤ 100 (p95)"),

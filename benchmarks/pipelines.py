@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from datetime import timedelta
 
-from taskqueue import Limit, Rate, Retry, pipeline, step
+from taskqueue import Limit, Rate, Retry, each, pipeline, step
 
 
 @step(retry=Retry.never())
@@ -74,3 +75,41 @@ def paused(tenant: str) -> str:
 def booked_up(tenant: str) -> str:
     """What waits for its time."""
     return tenant
+
+
+@step(rate=Rate(20, per=timedelta(seconds=1), name="benchmarks/rated"), retry=Retry.never())
+async def rated(number: int) -> int:
+    """Four gaps of its rate long."""
+    await asyncio.sleep(0.2)
+    return number
+
+
+@step(retry=Retry.never())
+async def short(number: int) -> int:
+    """The same without a rate."""
+    await asyncio.sleep(0.2)
+    return number
+
+
+@pipeline("benchmarks/rated-beside")
+async def rated_beside(steps: int) -> int:
+    """Steps of one rate beside each other."""
+    return sum(await asyncio.gather(*map(rated, range(steps))))
+
+
+@pipeline("benchmarks/rated-each")
+async def rated_each(steps: int) -> int:
+    """The same steps, each on any worker."""
+    return sum(each(rated, range(steps)))
+
+
+@pipeline("benchmarks/short-beside")
+async def short_beside(steps: int) -> int:
+    """Steps beside each other."""
+    return sum(await asyncio.gather(*map(short, range(steps))))
+
+
+@pipeline("benchmarks/short-each")
+async def short_each(steps: int) -> int:
+    """The same steps, each on any worker."""
+    return sum(each(short, range(steps)))

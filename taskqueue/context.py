@@ -126,7 +126,7 @@ class RunningTask(CurrentTask, Protocol):
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
-        """Run an `async def` step, or recall its result."""
+        """Run a step from an async body, a plain one in the worker's main thread; or recall its result."""
         ...
 
     def emit(self, event: str, data: str) -> None:

@@ -73,6 +73,9 @@ class Step(Generic[P, R]):
         """
         if self.definition.is_async:
             raise WrongPlace(f"Step {self.definition.name!r} is async: await it as it is, without aio().")
+        task = current.get()
+        if task is not None and not current_step.get():
+            return cast("Awaitable[R]", task.acall(self.definition, self._key, args, kwargs))
         return sync_to_async(self.__call__)(*args, **kwargs)
 
     @overload

@@ -9,6 +9,7 @@ A map, in the order in which a task lives through it:
     claims       a worker takes the lease of the next task
     drains       the loop of a worker: claim, execute, settle and claim again, until nothing is left
     execution    the pipeline's body runs; each step is recalled, or called and checkpointed
+    siblings     async steps beside each other wait for rates and places while one of them executes
     journal      what a task has recorded so far, and the fenced writes that add to it
     drift        where the record and the code that runs disagree
     pausing      what a body waits for is recorded, and the worker goes free

@@ -6,9 +6,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
-from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
@@ -158,6 +158,19 @@ class Session:
         if self.in_transaction or self._watched is None:
             return False
         return self._was_cut or bool(self._watched.broken)
+
+    def is_unanswered(self, error: BaseException, *, recorded: bool, atomic: bool) -> TypeGuard[Error]:
+        """Whether nobody knows if a step's commit was done, or it was not even asked for, as the database went away
+        under the author's statements. Not a failed try.
+
+        Args:
+            error: what the step raised.
+            recorded: whether its checkpoint was written.
+            atomic: whether it is committed together with the author's statements.
+        """
+        if not isinstance(error, OperationalError | InterfaceError):
+            return False
+        return recorded or (atomic and self.was_cut())
 
     def has_died(self) -> bool:
         """Whether the connection is known to be broken, or has long been idle and is found to be."""

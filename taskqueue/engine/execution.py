@@ -12,16 +12,17 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeGuard
+from functools import partial
+from typing import Any
 
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import Error, InterfaceError, OperationalError
 
-from taskqueue import codec, context, masks
+from taskqueue import codec, context
 from taskqueue.conf import settings
 from taskqueue.definitions import NAME_MAX_LENGTH, PipelineDefinition, StepDefinition, fingerprint, registry
 from taskqueue.engine import branches, family, logs
 from taskqueue.engine.activity import Activity
+from taskqueue.engine.body_errors import ended_by
 from taskqueue.engine.calls import Call, Recalled
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.coroutines import alone, end_leftovers, is_cancelled_from_outside
@@ -30,8 +31,9 @@ from taskqueue.engine.failures import describe, is_of_the_author, judge
 from taskqueue.engine.forks import end_strays
 from taskqueue.engine.journal import Journal, recalled_failure
 from taskqueue.engine.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
-from taskqueue.engine.recalling import checked_key, recall, step_failure_in, under_way_elsewhere
+from taskqueue.engine.recalling import checked_key, recall, under_way_elsewhere
 from taskqueue.engine.results import checked
+from taskqueue.engine.siblings import Siblings
 from taskqueue.engine.sights import secrets_at
 from taskqueue.engine.task_handle import TaskHandle
 from taskqueue.engine.timeouts import async_alarm, sync_alarm
@@ -73,7 +75,7 @@ class Execution(TaskHandle):
         self.pid = os.getpid()
         self.calls: Counter[str] = Counter()
         self.keys: set[str] = set()
-        self.in_flight: set[asyncio.Future[None]] = set()
+        self.siblings = Siblings(self._suspend, lambda: len(self.keys))
         self.arguments: dict[str, str] = {}
         self.turns = Turns(journal)
         self.drift = Drift(journal)
@@ -106,21 +108,7 @@ class Execution(TaskHandle):
             end_strays(self.pid)
             if not is_of_the_author(error):
                 raise
-            return self._ended_by(error, definition, timedelta(seconds=time.monotonic() - began))
-
-    def _ended_by(self, error: BaseException, definition: PipelineDefinition, elapsed: timedelta) -> Failed | TryAgain:
-        """What an error that the body let pass makes of its task."""
-        self.journal.session.mend()
-        secrets = secrets_at(self.journal)
-        if (step_failed := step_failure_in(error)) is not None:
-            # A child has its own secrets, and what it was given of this task's may not be among them.
-            message = masks.hidden(step_failed.message, secrets)
-            return Failed(step_failed.step, step_failed.error_type, message, code=fingerprint(definition))
-        failed = describe(error, elapsed=elapsed, secrets=secrets)
-        wait = judge(error, definition.retry, failures=self.lease.failures + 1)
-        if wait is not None:
-            return TryAgain(failed, wait)
-        return Failed("", failed.error_type, failed.message, failed, fingerprint(definition))
+            return ended_by(error, definition, self.journal, timedelta(seconds=time.monotonic() - began))
 
     def _call_body(self, definition: PipelineDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a plain body."""
@@ -131,8 +119,7 @@ class Execution(TaskHandle):
         try:
             return await definition.function(*args, **kwargs)
         finally:
-            while self.in_flight:
-                await asyncio.wait(self.in_flight)
+            await self.siblings.all_ended()
             await end_leftovers()
 
     def call(self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -142,7 +129,10 @@ class Execution(TaskHandle):
             StepFailed: its retries are used up, now or in an earlier execution.
             Suspended: the task pauses here.
         """
-        call = self._begin(step, self._key(step.name, explicit_key), args, kwargs)
+        return self._call(step, self._key(step.name, explicit_key), args, kwargs)
+
+    def _call(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        call = self._begin(step, key, args, kwargs)
         if isinstance(call, Recalled):
             return call.value
         session, recorded = self.journal.session, False
@@ -155,7 +145,7 @@ class Execution(TaskHandle):
             with self._inside(call):
                 self._write_arguments(call)
                 if self.turns.concern(step):
-                    time.sleep(self._take_turn(call))
+                    self._take_turn(call)
                 # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
                 with session.atomic() if step.atomic else nullcontext():
                     call.depth = len(session.django.savepoint_ids)
@@ -169,19 +159,12 @@ class Execution(TaskHandle):
             end_strays(self.pid)
             if not is_of_the_author(error):
                 raise
-            if self._is_unanswered(error, recorded=recorded, atomic=step.atomic):
+            if session.is_unanswered(error, recorded=recorded, atomic=step.atomic):
                 raise self.journal.lose(error, step=call.key) from error
             raise self._failure(call, error) from error
         finally:
             self.turns.leave(call.key)
         return value
-
-    def _is_unanswered(self, error: BaseException, *, recorded: bool, atomic: bool) -> TypeGuard[Error]:
-        """Whether nobody knows if the step's commit was done, or it was not even asked for, as the database went away
-        under the author's statements. Not a failed try."""
-        if not isinstance(error, OperationalError | InterfaceError):
-            return False
-        return recorded or (atomic and self.journal.session.was_cut())
 
     def _run_hooks(self, call: Call) -> None:
         """Call what an atomic step has left to `on_commit`, each by itself. The step is done, whatever they raise."""
@@ -201,21 +184,31 @@ class Execution(TaskHandle):
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
-        """The same for an `async def` step; its key is taken now, not when awaited, so that gathering is stable."""
+        """The same in an async body; the key is taken now, not when awaited, so that gathering is stable."""
         return self._acall(step, self._key(step.name, explicit_key), args, kwargs)
 
     async def _acall(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call an `async def` step; the database is used in the worker's main thread."""
-        call = self._begin(step, key, args, kwargs)
-        if isinstance(call, Recalled):
-            return call.value
-        landed = asyncio.get_running_loop().create_future()
-        self.in_flight.add(landed)
+        """Call a step of an async body; the database is used in the worker's main thread."""
         try:
+            if not step.is_async:
+                with self.siblings.beside(key):
+                    return await sync_to_async(self._call)(step, key, args, kwargs)
+            call = self._begin(step, key, args, kwargs)
+            if isinstance(call, Recalled):
+                return call.value
+            with self.siblings.beside(key):
+                return await self._call_async(call)
+        except Suspended:
+            await self.siblings.all_ended()  # a task group cancels the steps beside one that raises
+            raise
+
+    async def _call_async(self, call: Call) -> Any:
+        try:
+            if self.turns.concern(call.step):
+                await self._await_turn(call)
             with self._inside(call):
-                self._write_arguments(call)
-                if self.turns.concern(step):
-                    await asyncio.sleep(await sync_to_async(self._take_turn)(call))
+                if call.key not in self.arguments:
+                    self._write_arguments(call)
                 async with async_alarm(call.key, call.step.timeout):
                     value = await alone(call.step.called(*call.args, **call.kwargs))
                 end_strays(self.pid)
@@ -226,10 +219,8 @@ class Execution(TaskHandle):
                 raise
             raise await sync_to_async(self._failure)(call, error) from error
         finally:
-            if key in self.turns.taken:
-                await sync_to_async(self.turns.leave)(key)
-            self.in_flight.discard(landed)
-            landed.set_result(None)
+            if call.key in self.turns.taken:
+                await sync_to_async(self.turns.leave)(call.key)
 
     def _begin(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Recalled:
         """Decide what a call of a step means: recall, raise again, pause, or really call it."""
@@ -316,18 +307,29 @@ class Execution(TaskHandle):
         codec.within(written, limit=limit, what=what, setting="STEP_OUTPUT_MAX_BYTES")
         self.arguments[call.key] = written
 
-    def _take_turn(self, call: Call) -> float:
-        """Take the step's turn: how many seconds the worker waits before it calls it, next to none.
-
-        Raises:
-            Suspended: the task has to wait for it.
-        """
+    def _take_turn(self, call: Call) -> None:
+        """Take the step's turn, or suspend the task until it has one."""
         turn = self.turns.take(call.step, call.key, self.arguments[call.key])
         if not isinstance(turn, timedelta):
             raise self._suspend(turn)
-        wait = turn.total_seconds()
-        call.began = time.monotonic() + wait
-        return wait
+        call.began = time.monotonic() + turn.total_seconds()
+        time.sleep(turn.total_seconds())
+
+    async def _await_turn(self, call: Call) -> None:
+        """The same; beside steps that execute the step waits in the event loop."""
+        with self._inside(call):
+            self._write_arguments(call)
+        take = partial(sync_to_async(self.turns.take), call.step, call.key, self.arguments[call.key])
+        while not isinstance(turn := await take(), timedelta):
+            if isinstance(turn, PutBack):
+                raise self._suspend(turn)
+            if not await self.siblings.wait(call.key, turn):
+                raise Suspended(self.suspended or turn)
+            self.journal.check()
+            if isinstance(self.suspended, PutBack | Failed) or self.stopping() or self.journal.is_paused:
+                raise self._suspend(PutBack())
+        call.began = time.monotonic() + turn.total_seconds()
+        await asyncio.sleep(turn.total_seconds())
 
     def _checkpoint(self, call: Call, value: Any) -> Any:
         """Record what a step returned, and return it as a later execution will recall it."""

@@ -39,6 +39,8 @@ class Entry:
     kind: str = StepKind.STEP
     is_due: bool = True
     """Of a waiting one: whether its time had come when it was read."""
+    comes_at: float = 0.0
+    """When that time comes, by this process's monotonic clock."""
 
     @property
     def is_held_back(self) -> bool:
@@ -178,11 +180,19 @@ class Journal:
 
 def read_entries(lease: Lease) -> dict[str, Entry]:
     """What is recorded of a task, by key."""
+    rows, now = statements.fetch(statements.LOAD_JOURNAL, {"task": lease.task}), time.monotonic()
     return {
-        key: Entry(status, failures, input_hash, output, error, kind, is_due)
-        for key, kind, status, failures, input_hash, output, error, is_due in statements.fetch(
-            statements.LOAD_JOURNAL, {"task": lease.task}
+        key: Entry(
+            status,
+            failures,
+            input_hash,
+            output,
+            error,
+            kind,
+            is_due=due_in is not None and due_in <= 0,
+            comes_at=now + (due_in or 0),
         )
+        for key, kind, status, failures, input_hash, output, error, due_in in rows
     }
 
 

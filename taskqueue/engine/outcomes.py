@@ -89,6 +89,8 @@ class HeldBack:
     """Whether the time was given just now."""
     wait: timedelta = timedelta(0)
     """At least so long, because a step beside it failed."""
+    comes_at: float | None = field(default=None, compare=False)
+    """When the given time comes, by this process's monotonic clock; None for a place."""
 
     def beside(self, other: HeldBack) -> HeldBack:
         """Both of two steps that ran beside each other: the task goes on for the one that has a time, if one has."""

@@ -1,7 +1,8 @@
-"""Rates: a step is given a time, over all workers, and waits for it without a worker."""
+"""Rates: a step is given a time, over all workers, and waits for it without a worker, or beside steps that execute."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -29,6 +30,8 @@ class Request:
     """The step's."""
     arguments: str
     """As JSON."""
+    has_waited: bool = False
+    """Whether this execution has waited for the time that it was given."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,23 @@ def turn_of(journal: Journal, request: Request) -> timedelta | HeldBack | PutBac
     A step that was given its time before does not pay again, unless the rate is held or the one before it came late.
     """
     entry = journal.entries.get(request.key)
-    name = request.step.rate_name
-    if entry is not None and entry.is_held_back:
-        if not entry.is_due:
-            return HeldBack(name, (request.key,))
-        if (wait := take_up(journal, request)) is not None:
-            return wait if wait <= BRIEF else HeldBack(name, (request.key,))
+    name, keys = request.step.rate_name, (request.key,)
+    if entry is not None and entry.is_held_back and not entry.is_due and not request.has_waited:
+        return HeldBack(name, keys, comes_at=entry.comes_at)
+    has_time = request.has_waited or (entry is not None and entry.is_held_back)
+    if has_time and (wait := take_up(journal, request)) is not None:
+        return wait if wait <= BRIEF else HeldBack(name, keys, comes_at=comes_at(wait))
     given = reserve(journal, request)
     if given is None:
         return PutBack()
     if given.wait > BRIEF:
-        return HeldBack(name, (request.key,), given.rate_changed_at, is_new=True)
+        return HeldBack(name, keys, given.rate_changed_at, is_new=True, comes_at=comes_at(given.wait))
     return given.wait
+
+
+def comes_at(wait: timedelta) -> float:
+    """When a wait that begins now is over, by this process's monotonic clock."""
+    return time.monotonic() + wait.total_seconds()
 
 
 def reserve(journal: Journal, request: Request) -> Given | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from taskqueue.definitions import StepDefinition, registry
 from taskqueue.engine import rates, slots, statements
@@ -16,6 +17,9 @@ from taskqueue.errors import RetryAfter
 
 Turn = timedelta | HeldBack | PutBack
 
+NEXT_LOOK: Final = 1.0
+"""Seconds after which every doorbell looks by itself."""
+
 
 @dataclass
 class Turns:
@@ -24,6 +28,8 @@ class Turns:
     journal: Journal
     taken: set[str] = field(default_factory=set)
     """The steps that hold a place."""
+    timed: set[str] = field(default_factory=set)
+    """The steps that their rate has given a time which was ahead."""
     limited: bool = field(init=False)
     """Whether the pipeline's steps need places."""
 
@@ -47,7 +53,10 @@ class Turns:
         return self.limited or bool(step.rate)
 
     def take(self, step: StepDefinition, key: str, arguments: str) -> Turn:
-        """Take one; how long the worker has to wait before it calls the step, or what the task pauses with."""
+        """Take one; how long the worker has to wait before it calls the step, or what the task pauses with.
+
+        An async step that has waited for the time which it was given takes its turn again, in the same execution.
+        """
         if self.limited:
             match slots.take(self.journal, key):
                 case True:
@@ -58,8 +67,10 @@ class Turns:
                     return PutBack()
         if not step.rate:
             return timedelta(0)
-        turn: Turn = rates.turn_of(self.journal, rates.Request(step=step, key=key, arguments=arguments))
+        request = rates.Request(step=step, key=key, arguments=arguments, has_waited=key in self.timed)
+        turn: Turn = rates.turn_of(self.journal, request)
         if not isinstance(turn, timedelta):
+            self.timed.add(key)
             self.leave(key)
         return turn
 
@@ -79,6 +90,8 @@ def hold_back(lease: Lease, outcome: HeldBack) -> None:
     """Let the task wait for its turn. Nothing is written when the lease is gone."""
     values = {"keys": list(outcome.keys), "waits_at": outcome.waits_at, "wait": outcome.wait}
     changed = {"changed_at": outcome.rate_changed_at, "is_new": outcome.is_new}
-    statements.fetch(statements.HOLD_BACK, {**values, **changed, **lease.fence})
+    rows = statements.fetch(statements.HOLD_BACK, {**values, **changed, **lease.fence})
     if not outcome.keys and slots.grant(lease.pipeline):
         ring()  # a place became free between the look for one and the wait, and nobody saw this task
+    elif any(due_in is not None and due_in < NEXT_LOOK for (due_in,) in rows):
+        ring()  # the doorbell looks when the time comes, and not only when it would have looked without this task

@@ -215,7 +215,7 @@ SET status = 'waiting', waits_at = %(waits_at)s::text, due_at = due.at,
     sort_at = due.at - make_interval(secs => task.priority)
 FROM held CROSS JOIN due
 WHERE task.id = held.id
-RETURNING task.id
+RETURNING extract(epoch FROM task.due_at - statement_timestamp())::float
 """
 
 # When a rate was changed. A start gives its place back and stands before its gate again, as old as it is. A child that

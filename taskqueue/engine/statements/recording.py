@@ -129,7 +129,7 @@ PUT_BACK: Final = f"""
 
 LOAD_JOURNAL: Final = """
 SELECT key, kind, status, failures, input_hash, output::text, error::text,
-    coalesce(until <= statement_timestamp(), false)
+    extract(epoch FROM until - statement_timestamp())::float
 FROM taskqueue_step WHERE task_id = %(task)s::uuid
 """
 

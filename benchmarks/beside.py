@@ -1,0 +1,34 @@
+"""Async steps beside each other in one task, against `each`, which gives the same steps to any worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.measures import success_of
+from benchmarks.pipelines import rated_beside, rated_each, short_beside, short_each
+from benchmarks.processes import wait_for, workers
+from taskqueue import Pipeline
+from taskqueue.models import Task
+
+STEPS = 20
+
+
+def beside_to_each() -> tuple[float, float, float]:
+    """How many times as fast as by `each` twenty steps end: under a shared rate, and without one; then the claims that
+    the task beside needed under the rate."""
+    with workers():
+        rated, claims = seconds_and_claims(rated_beside)
+        short, _ = seconds_and_claims(short_beside)
+        rated_by_each, _ = seconds_and_claims(rated_each)
+        short_by_each, _ = seconds_and_claims(short_each)
+    return rated_by_each / rated, short_by_each / short, claims
+
+
+def seconds_and_claims(pipeline: Pipeline[[int], Any]) -> tuple[float, int]:
+    """How long one task takes from its start to its end, and how often it was claimed."""
+    task = pipeline.enqueue(STEPS)
+    wait_for(success_of(task))
+    task = Task.objects.get(pk=task.pk)
+    assert task.started_at is not None
+    assert task.finished_at is not None
+    return (task.finished_at - task.started_at).total_seconds(), task.lease
