@@ -42,6 +42,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
         response["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]  # the stubs leave it out
     elif response.status_code == 503:
         response["Retry-After"] = str(RETRY_AFTER)
+    elif isinstance(known, UnsupportedEncoding):
+        response["Accept-Encoding"] = "identity"
     return response
 
 
@@ -194,6 +196,12 @@ class UnsupportedMediaType(TaskqueueError):
     code = "unsupported-media-type"
 
 
+class UnsupportedEncoding(TaskqueueError):
+    """The request body must not be compressed."""
+
+    code = "unsupported-encoding"
+
+
 class NotReady(Faulty):
     """The service is not ready."""
 
@@ -236,6 +244,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     BodyTooLarge: 413,
     errors.TooLarge: 413,
     UnsupportedMediaType: 415,
+    UnsupportedEncoding: 415,
     InvalidBody: 422,
     UnstorableBody: 422,
     errors.UnknownPipeline: 422,
