@@ -62,8 +62,8 @@ def leading_back(view: View, site: AdminSite) -> View:
             return refused(
                 request, site, 404, "There is no such page", "It may have been moved, or pruned with its task."
             )
-        except UNREACHABLE:
-            return unavailable(request, site)
+        except UNREACHABLE as error:
+            return unavailable(request, site, error)
 
     return answer
 

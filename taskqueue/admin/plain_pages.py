@@ -11,6 +11,8 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from rest_framework.views import set_rollback
 
+from taskqueue.engine.outages import outage
+
 UNREACHABLE: Final = (OperationalError, InterfaceError)
 """What a statement raises when the database is away, silent or too slow."""
 RETRY_AFTER: Final = 2
@@ -32,9 +34,10 @@ def plain_page(site: AdminSite, status: int, title: str, said: str, *, address: 
     return HttpResponse(render_to_string("taskqueue/plain_page.html", context), status=status)
 
 
-def unavailable(request: HttpRequest, site: AdminSite) -> HttpResponse:
+def unavailable(request: HttpRequest, site: AdminSite, error: Exception) -> HttpResponse:
     """The page of a request that the database did not answer."""
     set_rollback()
+    outage.begin(error)
     is_safe = request.method in SAFE
     said = (
         "This page needs it. Try again in a few seconds."

@@ -15,6 +15,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from taskqueue import codec, errors
+from taskqueue.engine.outages import outage
 from taskqueue.errors import Fault, Faulty, TaskqueueError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -31,6 +32,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     if known is None:
         return unforeseen(error, request)
     set_rollback()
+    if isinstance(known, DatabaseUnavailable):
+        outage.begin(error)
     statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "statuses", {})}
     pointers: Mapping[type[TaskqueueError], str] = {**POINTERS, **getattr(view, "pointers", {})}
     # A batch is refused as the first of its tasks would have been by itself.
