@@ -64,7 +64,7 @@ def web(*, debug: bool, asynchronous: bool = False) -> Iterator[str]:
         port = probe.getsockname()[1]
     gunicorn = str(Path(sys.executable).parent / "gunicorn")
     command = ["demo.asgi", "--worker-class", "asgi", "--workers", "1"] if asynchronous else ["demo.wsgi"]
-    with started(gunicorn, *command, PORT=str(port), BENCHMARKS_DEBUG=str(debug)):
+    with started(gunicorn, *command, PORT=str(port), BENCHMARKS_DEBUG=str(debug), RELOAD="false"):
         wait_for(lambda: answers(port))
         yield f"http://127.0.0.1:{port}"
 

@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
+from environ import Env
 from honcho import manager as honcho
 from honcho.environ import parse_procfile
 
@@ -28,6 +29,7 @@ GREETING = """
     Admin    {site}/admin/     {login}
     API      {site}/api/docs
     Try      curl -X POST {site}/api/tasks -H 'Content-Type: application/json' -d '{body}'
+    Edit     a Python file: web and worker reload by themselves
     Stop     Ctrl-C
 """
 
@@ -37,8 +39,11 @@ def supervise(*, port: int, login: str) -> int:
     # honcho kills what is still there this long after a stop; a step in progress has longer than its five seconds.
     honcho.KILL_WAIT = (taskqueue_settings().STOP_GRACE + timedelta(seconds=5)).total_seconds()
     supervisor = honcho.Manager()
+    reloads = Env().bool("RELOAD", default=True)
     for name, command in parse_procfile((settings.BASE_DIR / "Procfile").read_text()).processes.items():
-        supervisor.add_process(name, command, env=environment(port), cwd=str(settings.BASE_DIR))
+        # gunicorn.conf.py reads RELOAD itself.
+        reload = " --reload" if reloads and name == "worker" else ""
+        supervisor.add_process(name, f"{command}{reload}", env=environment(port), cwd=str(settings.BASE_DIR))
     stop_on_hangup()
     Process(target=greet, kwargs={"site": f"http://127.0.0.1:{port}", "login": login}, daemon=True).start()
     supervisor.loop()

@@ -6,6 +6,8 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from demo import pages
+
 urlpatterns = [
     # Browsers ask for it here on pages that name no icon, such as the login.
     path("favicon.ico", lambda _request: HttpResponseRedirect(static("taskqueue/icon.svg"))),
@@ -13,3 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("taskqueue.service_urls")),
 ]
+
+handler403 = pages.forbidden
+handler404 = pages.not_found
+handler500 = pages.failed

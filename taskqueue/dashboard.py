@@ -50,6 +50,12 @@ class Dashboard(AdminSite):
 
         return framing.leading_back(super().admin_view(view, cacheable), self)
 
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's, which reads the session and the user."""
+        from taskqueue.admin import framing
+
+        return framing.leading_back(super().login, self)(request, extra_context)
+
 
 class DashboardConfig(AdminConfig):
     """Django's admin, with `Dashboard` as its site."""

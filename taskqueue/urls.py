@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, path, re_path, register_converter
 
 from taskqueue import metrics as readings
-from taskqueue.api.doors import AnyCaseUUIDConverter, Nowhere
+from taskqueue.api.doors import AnyCaseUUIDConverter, NameConverter, Nowhere
 from taskqueue.api.events import EventPlace, Events
 from taskqueue.api.health import Live, Readiness
 from taskqueue.api.metrics import Metrics
@@ -16,6 +16,7 @@ from taskqueue.api.tasks import TaskBatches, TaskPlace, TaskReasons, Tasks
 from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskRunsNow
 
 register_converter(AnyCaseUUIDConverter, "id")
+register_converter(NameConverter, "taskqueue_pipeline")
 
 metrics = Metrics.as_view(exposition=readings.exposition)
 """Where Prometheus asks: outside the API, for it is no JSON. A project mounts it with `path("metrics", metrics)`."""
@@ -32,9 +33,9 @@ urlpatterns: list[URLPattern] = [
     path("tasks/<id:task_id>/cancel", TaskCancellation.as_view(), name="task-cancel"),
     path("tasks/<id:task_id>/rerun", TaskReruns.as_view(), name="task-rerun"),
     path("pipelines", Pipelines.as_view(), name="pipelines"),
-    path("pipelines/<path:name>/pause", PipelinePauses.as_view(), name="pipeline-pause"),
-    path("pipelines/<path:name>/resume", PipelineResumption.as_view(), name="pipeline-resume"),
-    path("pipelines/<path:name>", PipelinePlace.as_view(), name="pipeline"),
+    path("pipelines/<taskqueue_pipeline:name>/pause", PipelinePauses.as_view(), name="pipeline-pause"),
+    path("pipelines/<taskqueue_pipeline:name>/resume", PipelineResumption.as_view(), name="pipeline-resume"),
+    path("pipelines/<taskqueue_pipeline:name>", PipelinePlace.as_view(), name="pipeline"),
     path("events", Events.as_view(), name="events"),
     path("events/<id:event_id>", EventPlace.as_view(), name="event"),
     path("health/live", Live.as_view(), name="live"),

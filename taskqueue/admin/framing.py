@@ -1,4 +1,4 @@
-"""Around every page of this admin: it is English as a whole, and one that is refused or missing leads back."""
+"""Around every page of this admin: it is English as a whole, and what is refused, missing or unreachable leads back."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern
 from django.utils import translation
+
+from taskqueue.admin.plain_pages import UNREACHABLE, unavailable
 
 View = Callable[..., HttpResponse]
 
@@ -47,7 +49,7 @@ def english(view: View) -> View:
 
 
 def leading_back(view: View, site: AdminSite) -> View:
-    """A view that answers what it refuses or does not find by a page of the admin."""
+    """A view that answers what it refuses, does not find or cannot read by a page of the admin."""
 
     @wraps(view)
     def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -60,6 +62,8 @@ def leading_back(view: View, site: AdminSite) -> View:
             return refused(
                 request, site, 404, "There is no such page", "It may have been moved, or pruned with its task."
             )
+        except UNREACHABLE as error:
+            return unavailable(request, site, error)
 
     return answer
 

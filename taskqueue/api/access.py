@@ -30,13 +30,21 @@ PROXY_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HT
 class Access(BasePermission):
     """Asks for the permissions that the door names in `needs` for the request's method."""
 
+    message = ""
+    """What a refused caller is told; there is one object for each request."""
+
     def has_permission(self, request: Request, view: APIView) -> bool:
         """Whether this request may go on."""
         if is_unchecked(request):
             return True
         needs = getattr(view, "needs", {}).get("GET" if request.method == "HEAD" else request.method, ())
-        may_enter = isinstance(request.auth, Token) or is_staff(request.user)
-        return may_enter and bool(request.user.has_perms(needs))
+        if not (isinstance(request.auth, Token) or is_staff(request.user)):
+            self.message = "A call with a login needs a staff account, or a token instead of the login."
+        elif missing := [permission for permission in needs if not request.user.has_perm(permission)]:
+            self.message = (
+                f"Your account lacks the permission{'s' if len(missing) > 1 else ''} {' and '.join(missing)}."
+            )
+        return not self.message
 
 
 class BearerToken(BaseAuthentication):

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import reverse
-from django.urls.converters import UUIDConverter
+from django.urls import Resolver404, resolve, reverse
+from django.urls.converters import PathConverter, UUIDConverter
 from django.utils import translation
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import extend_schema
@@ -24,7 +24,7 @@ from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
 from taskqueue.api.access import Access, BearerToken, StaffSession, TokenRate
-from taskqueue.api.parsing import StrictJson, take_in_chunks
+from taskqueue.api.parsing import StrictJson, refuse_compressed, take_in_chunks
 from taskqueue.api.problems import MEDIA_TYPE, NotFound, handle
 from taskqueue.errors import TaskqueueError
 
@@ -100,6 +100,7 @@ class Door(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Take in a body without a length, which Django takes for none, once its caller is known to be allowed it."""
         super().initial(request, *args, **kwargs)
+        refuse_compressed(request)
         if "HTTP_TRANSFER_ENCODING" in request.META:
             take_in_chunks(request._request, self.parser_classes[0]().limit())
 
@@ -124,7 +125,29 @@ class Nowhere(Door):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Say so, whatever the method."""
-        raise NotFound(f"There is nothing at {request.path}. The API is described at {reverse('taskqueue:docs')}.")
+        meant = path_meant(request)
+        guess = f" Did you mean {meant}?" if meant else ""
+        docs = reverse("taskqueue:docs")
+        raise NotFound(f"There is nothing at {request.path}.{guess} The API is described at {docs}.")
+
+
+def path_meant(request: Request) -> str:
+    """The path of this request with one slash more or less at its end, if something is there; "" if not."""
+    asked = request.path_info
+    for path in (asked.rstrip("/"), f"{asked}/"):
+        try:
+            found = resolve(path, getattr(request, "urlconf", None))
+        except Resolver404:
+            continue
+        if getattr(found.func, "view_class", None) is not Nowhere:
+            return request.path.removesuffix(asked) + path
+    return ""
+
+
+class NameConverter(PathConverter):
+    """The name of a pipeline in an address: it may hold slashes, and ends in none."""
+
+    regex = ".*[^/]"
 
 
 class AnyCaseUUIDConverter(UUIDConverter):

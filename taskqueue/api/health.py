@@ -13,6 +13,7 @@ from taskqueue.api.health_serializers import Alive, Ready
 from taskqueue.api.parameters import ReadyQuery
 from taskqueue.api.problems import NotReady
 from taskqueue.engine.liveness import live_workers, unable_workers
+from taskqueue.engine.outages import outage
 from taskqueue.errors import Fault
 
 
@@ -56,6 +57,7 @@ def counted_workers(needed: int) -> tuple[int, int]:
         unable = unable_workers().count()
         able = live_workers().count() - unable
     except Error as error:
+        outage.begin(error)
         raise missing("/database", "The database does not answer.") from error
     if able < needed:
         remedy = "See why under Workers in the admin." if unable else "Start manage.py worker."

@@ -14,9 +14,17 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, UnreadablePostError
 from pydantic import BaseModel, ValidationError
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from taskqueue import codec, nesting
-from taskqueue.api.problems import BodyTooLarge, InvalidBody, MalformedBody, MalformedRequest, UnstorableBody
+from taskqueue.api.problems import (
+    BodyTooLarge,
+    InvalidBody,
+    MalformedBody,
+    MalformedRequest,
+    UnstorableBody,
+    UnsupportedEncoding,
+)
 from taskqueue.conf import settings
 
 ESCAPED: Final = 3
@@ -76,6 +84,20 @@ def fitted(model: type[Model], body: Any) -> Model:
         raise InvalidBody(
             f"The request body does not fit: {faults[0].pointer or '/'}: {faults[0].detail}.", faults
         ) from error
+
+
+def refuse_compressed(request: HttpRequest | Request) -> None:
+    """Refuse a body that would have to be unpacked first.
+
+    Raises:
+        UnsupportedEncoding
+    """
+    encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip()
+    if request.method == "POST" and encoding.lower() not in {"", "identity"}:
+        raise UnsupportedEncoding(
+            f"The request has Content-Encoding {encoding}, and bodies are not unpacked here. "
+            "Send it uncompressed, without this header."
+        )
 
 
 def take_in_chunks(request: HttpRequest, limit: int) -> None:

@@ -15,6 +15,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from taskqueue import codec, errors
+from taskqueue.engine.outages import outage
 from taskqueue.errors import Fault, Faulty, TaskqueueError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -31,6 +32,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     if known is None:
         return unforeseen(error, request)
     set_rollback()
+    if isinstance(known, DatabaseUnavailable):
+        outage.begin(error)
     statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "statuses", {})}
     pointers: Mapping[type[TaskqueueError], str] = {**POINTERS, **getattr(view, "pointers", {})}
     # A batch is refused as the first of its tasks would have been by itself.
@@ -42,6 +45,8 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
         response["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]  # the stubs leave it out
     elif response.status_code == 503:
         response["Retry-After"] = str(RETRY_AFTER)
+    elif isinstance(known, UnsupportedEncoding):
+        response["Accept-Encoding"] = "identity"
     return response
 
 
@@ -194,6 +199,12 @@ class UnsupportedMediaType(TaskqueueError):
     code = "unsupported-media-type"
 
 
+class UnsupportedEncoding(TaskqueueError):
+    """The request body must not be compressed."""
+
+    code = "unsupported-encoding"
+
+
 class NotReady(Faulty):
     """The service is not ready."""
 
@@ -236,6 +247,7 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     BodyTooLarge: 413,
     errors.TooLarge: 413,
     UnsupportedMediaType: 415,
+    UnsupportedEncoding: 415,
     InvalidBody: 422,
     UnstorableBody: 422,
     errors.UnknownPipeline: 422,

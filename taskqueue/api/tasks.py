@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -16,6 +17,7 @@ from taskqueue.api.doors import Door, described
 from taskqueue.api.listing import page_of
 from taskqueue.api.parameters import TaskQuery
 from taskqueue.api.parsing import BatchJson, fitted
+from taskqueue.api.problems import InvalidBody
 from taskqueue.api.requests import Batch, Submission, bad_key
 from taskqueue.api.serializers import ExplanationRecord, SubmittedTask, TaskDetail, TaskPage
 from taskqueue.engine import deeds, queries, sights
@@ -23,6 +25,7 @@ from taskqueue.engine.batches import Request as Wanted
 from taskqueue.engine.batches import each_of
 from taskqueue.engine.rights import Deed
 from taskqueue.engine.why import why
+from taskqueue.errors import Fault
 from taskqueue.models import Task
 
 
@@ -34,7 +37,7 @@ class Tasks(Door):
     @described(descriptions.CREATE_TASK)
     def post(self, request: Request) -> Response:
         """Make a task."""
-        submission = fitted(Submission, request.data)
+        submission = fitted(Submission, no_list(request.data))
         options = submission.options(request.headers.get("Idempotency-Key"))
         rights_of(request).require(Deed.RUN, submission.pipeline)
         task = deeds.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
@@ -96,6 +99,19 @@ class TaskBatches(Door):
         for each, task in zip(wanted, tasks, strict=True):
             told_to(request, task, key=each.options.key)
         return Response({"tasks": [ANSWER.to_representation(task) for task in tasks]}, status=202)
+
+
+def no_list(body: Any) -> Any:
+    """The body of a single task.
+
+    Raises:
+        InvalidBody: it is a list.
+    """
+    if isinstance(body, list):
+        batch = reverse("taskqueue:task-batches")
+        sentence = f'The body is a list, and one task is made here. Did you mean POST {batch} with {{"tasks": [...]}}?'
+        raise InvalidBody(sentence, [Fault("", sentence)])
+    return body
 
 
 def told_to(request: Request, task: Task, *, key: str) -> Task:

@@ -12,6 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from taskqueue.engine.outages import outage
 from taskqueue.engine.silence import notice_silence
 
 LOST_AFTER_TEN_SECONDS: Final = {
@@ -40,6 +41,7 @@ def use_web_sessions() -> None:
         for name, value in {**LOST_AFTER_TEN_SECONDS, "connect_timeout": 3, NAME: WEB}.items():
             options.setdefault(name, value)
         connection_created.connect(notice_silence, dispatch_uid="taskqueue.web")
+        connection_created.connect(outage.end, dispatch_uid="taskqueue.web.outage")
 
 
 def close_all(**_signal: Any) -> None:

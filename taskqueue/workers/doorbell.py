@@ -245,7 +245,7 @@ class Outage:
         self._last = line
 
     def is_over(self) -> None:
-        """Log that all is well, if it was not."""
+        """Log that all is well, if it was not: as a warning, so that a log that shows the beginning shows the end."""
         if self._last:
-            logger.info("The database answers again")
+            logger.warning("The database answers again")
             self._last = ""

@@ -75,8 +75,25 @@ def test_the_other_permissions_are_not(caller_with, queued, method, path, permis
     assert problem_of(call(caller, method, path, queued)) == (403, "not-allowed", [])
 
 
+@pytest.mark.parametrize(("method", "path", "permission"), DOORS)
+def test_a_refusal_names_the_missing_permission(caller_with, queued, method, path, permission):
+    response = call(caller_with(*PERMISSIONS - {permission}), method, path, queued)
+
+    assert response.json()["detail"] == f"Your account lacks the permission taskqueue.{permission}."
+
+
+def test_a_refusal_names_all_permissions_that_are_missing(caller_with, queued):
+    response = caller_with().post(f"/api/tasks/{queued.pk}/retry")
+
+    needed = "taskqueue.view_task and taskqueue.retry_task"
+    assert response.json()["detail"] == f"Your account lacks the permissions {needed}."
+
+
 def test_who_is_not_staff_is_refused(caller_with):
-    assert problem_of(caller_with(*PERMISSIONS, is_staff=False).get("/api/tasks")) == (403, "not-allowed", [])
+    response = caller_with(*PERMISSIONS, is_staff=False).get("/api/tasks")
+
+    assert problem_of(response) == (403, "not-allowed", [])
+    assert "needs a staff account, or a token" in response.json()["detail"]
 
 
 def test_a_superuser_may_do_everything(admin_client, queued):

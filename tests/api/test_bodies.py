@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from decimal import Decimal
 from io import BytesIO
@@ -97,6 +98,35 @@ def test_another_media_type_is_refused(api, media_type):
     response = api.client.post("/api/tasks", b'{"pipeline": "anything"}', content_type=media_type)
 
     assert problem_of(response) == (415, "unsupported-media-type", [])
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP, br", "deflate"])
+def test_a_compressed_body_is_refused_with_the_remedy(api, encoding):
+    raw = gzip.compress(b'{"pipeline": "anything", "payload": {}}')
+    headers = {"Content-Encoding": encoding}
+
+    response = api.post("/api/tasks", raw=raw, **headers)
+
+    assert problem_of(response) == (415, "unsupported-encoding", [])
+    assert f"Content-Encoding {encoding}" in response.json()["detail"]
+    assert "Send it uncompressed" in response.json()["detail"]
+    assert response["Accept-Encoding"] == "identity"
+
+
+def test_a_body_that_is_said_to_be_uncompressed_is_read(api):
+    headers = {"Content-Encoding": "identity"}
+
+    assert api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": 1}}, **headers).status_code == 202
+
+
+def test_a_list_for_one_task_leads_to_the_batch(api):
+    task = {"pipeline": "anything", "payload": {"value": 1}}
+
+    response = api.post("/api/tasks", [task, task])
+
+    assert problem_of(response) == (422, "invalid-body", [""])
+    assert 'Did you mean POST /api/tasks/batch with {"tasks": [...]}?' in response.json()["detail"]
+    assert not Task.objects.exists()
 
 
 @pytest.mark.parametrize("verb", ["retry", "cancel", "rerun"])

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError, connection
+from django.http import HttpResponse
+from django.urls import include
+from django.urls import path as route
 
 from taskqueue import errors
 from taskqueue.api.problems import CODES, STATUSES
@@ -65,6 +69,45 @@ def test_where_nothing_is_every_method_is_told_so(api, path, method):
     assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
     if method != "head":
         assert problem_of(response) == (404, "not-found", [])
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/api/tasks/", "/api/tasks"),
+        ("/api/tasks//", "/api/tasks"),
+        ("/api/tasks/0192d5a0-0000-7000-8000-000000000000/why/", "/api/tasks/0192d5a0-0000-7000-8000-000000000000/why"),
+        ("/api/pipelines/", "/api/pipelines"),
+        ("/api/pipelines/shop/order/", "/api/pipelines/shop/order"),
+        ("/api/pipelines/shop/order/pause/", "/api/pipelines/shop/order/pause"),
+        ("/api/health/live/", "/api/health/live"),
+    ],
+)
+def test_a_path_with_a_slash_too_many_is_told_the_one_without(api, path, meant):
+    for response in (api.get(path), api.post(path, {})):
+        assert problem_of(response) == (404, "not-found", [])
+        assert f"There is nothing at {path}. Did you mean {meant}? " in response.json()["detail"]
+
+
+def test_a_path_that_lacks_its_slash_is_told_the_one_with_it(api, settings):
+    addresses = ModuleType("addresses_with_a_slash")
+    addresses.urlpatterns = [  # type: ignore[attr-defined]
+        route("api/shop/", lambda _request: HttpResponse()),
+        route("api/", include("taskqueue.urls")),
+    ]
+    settings.ROOT_URLCONF = addresses
+
+    assert "Did you mean /api/shop/? " in api.get("/api/shop").json()["detail"]
+
+
+def test_below_a_prefix_the_path_is_told_with_it(api):
+    response = api.client.get("/api/tasks/", SCRIPT_NAME="/queue")
+
+    assert "There is nothing at /queue/api/tasks/. Did you mean /queue/api/tasks? " in response.json()["detail"]
+
+
+def test_no_other_path_is_guessed(api):
+    assert "Did you mean" not in api.get("/api/nothing/").json()["detail"]
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "options", "trace"])

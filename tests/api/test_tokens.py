@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from datetime import timedelta
 from typing import Any
 
@@ -174,6 +175,34 @@ def test_a_command_makes_a_token_for_scripts(robot, capsys):
     assert (token.name, token.per_minute) == ("nightly", 60)
     assert token.expires_at is not None
     assert timedelta(days=89) < token.expires_at - token.created_at <= timedelta(days=91)
+
+
+def test_the_command_says_what_its_token_may_do(robot, capsys):
+    allow(robot, "view_task", "add_task")
+
+    call_command("token", "create", "nightly", "--user", "robot")
+
+    said = capsys.readouterr().err
+    assert "As robot it has these permissions: taskqueue.add_task, taskqueue.view_task." in said
+    assert "Warning" not in said
+
+
+def test_a_superusers_token_may_do_everything(admin_user, capsys):
+    call_command("token", "create", "nightly", "--user", "admin")
+
+    assert "As admin it has every permission (superuser)." in capsys.readouterr().err
+
+
+def test_the_command_warns_of_a_token_without_permissions_with_the_line_that_gives_them(robot, capsys):
+    call_command("token", "create", "nightly", "--user", "robot")
+
+    printed = capsys.readouterr()
+    assert "Warning: robot has no permission of taskqueue" in printed.err
+    line = next(line for line in printed.err.splitlines() if "manage.py shell" in line)
+    _python, _manage, _shell, option, code = shlex.split(line)
+    assert option == "-c"
+    exec(compile(code, "line", "exec"))  # noqa: S102 - what a person would run
+    assert caller(printed.out.strip()).post("/api/tasks", BODY).status_code == 202
 
 
 def test_a_command_lists_and_revokes_tokens(robot, capsys):

@@ -51,6 +51,7 @@ class WorkerCommand:
         processes: int = 2,
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
+        reload: bool = False,
         **settings: object,
     ) -> None:
         self.log = folder / f"worker-{len(list(folder.glob('worker-*')))}.log"
@@ -62,9 +63,10 @@ class WorkerCommand:
             **{f"WORKER_TEST_{name.upper()}": str(value) for name, value in settings.items()},
             **(environment or {}),
         }
+        options = ["--processes", str(processes), *(["--reload"] if reload else [])]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [*within, sys.executable, "manage.py", "worker", "--processes", str(processes)],
+                [*within, sys.executable, "manage.py", "worker", *options],
                 cwd=ROOT,
                 env=env,
                 stdout=output,
@@ -72,6 +74,7 @@ class WorkerCommand:
                 start_new_session=True,
             )
         self.processes = processes
+        self._reloads = reload
         self._seen: set[int] = set()
 
     def said(self) -> str:
@@ -85,8 +88,8 @@ class WorkerCommand:
 
     def sentinel(self) -> int:
         """The process that guards the others; 0 when there is none just now."""
-        found = children_of(self.process.pid)
-        return found[0] if found else 0
+        above = only_child_of(self.process.pid) if self._reloads else self.process.pid
+        return only_child_of(above) if above else 0
 
     def workers(self) -> list[int]:
         """The worker processes that are alive and have registered themselves."""
@@ -156,6 +159,11 @@ def is_alive(pid: int) -> bool:
 def children_of(pid: int) -> list[int]:
     """Living children, oldest first."""
     return sorted(child for child in every_process() if stat_of(child)[1:2] == [str(pid)] and is_alive(child))
+
+
+def only_child_of(pid: int) -> int:
+    """The oldest living child; 0 when there is none just now."""
+    return next(iter(children_of(pid)), 0)
 
 
 def session_of(pid: int) -> int:

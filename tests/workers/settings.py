@@ -10,7 +10,7 @@ from taskqueue.defaults import Q_CLUSTER as DEFAULTS
 # A worker starts in half the time without the faces, and these tests start many.
 INSTALLED_APPS = [
     "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.postgres", "taskqueue", "django_q",
-    "tests.workers",
+    "tests.workers", *os.environ.get("WORKER_TEST_APPS", "").split(),
 ]  # fmt: skip
 SILENCED_SYSTEM_CHECKS = ["taskqueue.E010"]
 ROOT_URLCONF = "tests.workers.settings"

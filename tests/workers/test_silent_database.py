@@ -97,6 +97,9 @@ def test_requests_fail_soon_and_work_again_when_the_database_speaks(proxy, url, 
 
         proxy.go_on()
         eventually(lambda: answer_of(f"{site}/health/ready") == 200, otherwise=log.read_text)
+        # Whichever process has met the outage says so at its next request.
+        over = "WARNING taskqueue.engine: The database answers again"
+        eventually(lambda: answer_of(f"{site}/tasks") == 200 and over in log.read_text())
 
 
 def problem_of(address: str, body: bytes | None = None) -> tuple[int, str]:

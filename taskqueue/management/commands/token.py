@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any, Final
@@ -62,6 +63,26 @@ class Command(BaseCommand):
         token, secret = tokens.issue(user, name=options["name"], expires_in=length, per_minute=per_minute)
         self.stderr.write(f"Token {token.pk}, {ending_of(token)}. Its secret is shown this once:")
         self.stdout.write(secret)
+        self.stderr.write(permissions_of(user))
+
+
+def permissions_of(user: Any) -> str:
+    """What the user's tokens may do, in a sentence; if that is nothing, a warning with the command that changes it."""
+    name = user.get_username()
+    if user.is_superuser:
+        return f"As {name} it has every permission (superuser)."
+    if held := sorted(each for each in user.get_all_permissions() if each.startswith("taskqueue.")):
+        return f"As {name} it has these permissions: {', '.join(held)}."
+    code = (
+        "from django.contrib.auth import get_user_model; from django.contrib.auth.models import Permission; "
+        f"get_user_model().objects.get_by_natural_key({name!r}).user_permissions.add(*Permission.objects.filter("
+        "content_type__app_label='taskqueue', codename__in=['view_task', 'add_task']))"
+    )
+    return (
+        f"Warning: {name} has no permission of taskqueue, so that each call is answered 403. This line lets it view "
+        "and submit tasks; docs/access.md has the others, and the admin gives them too:\n"
+        f"python manage.py shell -c {shlex.quote(code)}"
+    )
 
 
 def length_of(text: str) -> timedelta | None:

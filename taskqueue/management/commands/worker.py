@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from taskqueue.definitions import registry
-from taskqueue.workers import cluster, startup
+from taskqueue.workers import cluster, orphans, reloading, startup
 
 
 class Command(BaseCommand):
@@ -23,18 +23,30 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """One option; everything else is a setting."""
+        """Two options; everything else is a setting."""
         parser.add_argument(
             "--processes",
             type=_at_least_one,
             metavar="N",
             help='How many worker processes (default: Q_CLUSTER["workers"], or else one for each core).',
         )
+        parser.add_argument(
+            "--reload",
+            action=argparse.BooleanOptionalAction,
+            default=False,
+            help="For development: restart the worker when a Python file of the project changes.",
+        )
+        # The process that reloads passes its number on to the worker, which must not outlive it.
+        parser.add_argument(reloading.DIE_WITH, type=int, help=argparse.SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Get ready, say so in one line, run, and say in one more how it ended."""
         signals = cluster.Signals()
         signals.watch()
+        if options["reload"]:
+            sys.exit(reloading.run(signals, self._say))
+        if parent := options["die_with"]:
+            orphans.die_with(parent)
         startup.quieten()
         startup.use_worker_database()
         startup.persist_connections()
