@@ -5,10 +5,12 @@ The pipelines begin with `seed/` and no code knows them, so no worker touches wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from taskqueue.engine.rollups import recount, roll_further
 from taskqueue.models import Pipeline, PipelineStep, Task, Worker
@@ -16,6 +18,7 @@ from taskqueue.models import Pipeline, PipelineStep, Task, Worker
 PREFIX = "seed/"
 PIPELINES = ("order-fulfilment", "invoice-pdf", "image-resize", "crm-sync", "webhook-delivery", "nightly-report")
 STEPS = ("fetch", "check", "render", "charge-card", "upload", "notify", "record", "clean-up")
+EXAMPLE = "Example data, made by manage.py seed. No code defines this pipeline, so no worker runs its tasks."
 CHUNK = 50_000
 DAYS = 30
 
@@ -36,7 +39,7 @@ WITH thrown AS MATERIALIZED (
         ) AS made_at
     FROM generate_series(%(first)s::int, %(last)s::int) AS number
 ), dealt AS (
-    SELECT thrown.*, (%(pipelines)s::text[])[1 + floor(sqrt(random()) * 6)::int %% 6] AS pipeline,
+    SELECT thrown.*, (%(pipelines)s::text[])[least(1 + floor(sqrt(random()) * %(many)s)::int, %(many)s)] AS pipeline,
         CASE
             WHEN number > %(total)s * 0.98 AND dice < 0.55
                 THEN (ARRAY['queued', 'queued', 'scheduled', 'waiting', 'retrying', 'queued'])[1 + number %% 6]
@@ -157,15 +160,17 @@ def count() -> None:
         pass
 
 
-def seed(*, tasks: int, steps: int) -> Iterator[int]:
-    """Make so many tasks of so many steps each; after each chunk, how many there are."""
+def seed(*, tasks: int, steps: int, pipelines: Sequence[str] = PIPELINES) -> Iterator[int]:
+    """Make so many tasks of so many steps each, of these pipelines; after each chunk, how many there are."""
+    names = ready_pipelines(pipelines, steps)
     values: dict[str, Any] = {
         "total": tasks,
         "days": DAYS,
         "steps": steps,
         "workers": ready_workers(),
         "names": list(STEPS[:steps]),
-        "pipelines": ready_pipelines(steps),
+        "pipelines": names,
+        "many": len(names),
         "errors": list(ERRORS),
         "messages": list(ERRORS.values()),
         "tracebacks": [traceback_of(name, message) for name, message in ERRORS.items()],
@@ -187,20 +192,29 @@ def sow(values: dict[str, Any]) -> None:
         cursor.execute("DROP TABLE sown")  # a transaction around this one may go on
 
 
-def ready_pipelines(steps: int) -> list[str]:
+def ready_pipelines(pipelines: Sequence[str], steps: int) -> list[str]:
     """The pipelines, with their known steps."""
-    names = [PREFIX + name for name in PIPELINES]
-    for name in names:
-        pipeline, _made = Pipeline.objects.get_or_create(name=name, defaults={"description": "Seeded for development."})
-        for position, step in enumerate(STEPS[:steps]):
-            PipelineStep.objects.get_or_create(pipeline=pipeline, name=step, defaults={"position": position})
+    names = [PREFIX + name for name in pipelines]
+    Pipeline.objects.bulk_create(
+        [Pipeline(name=name, description=EXAMPLE) for name in names],
+        update_conflicts=True, unique_fields=["name"], update_fields=["description"],
+    )  # fmt: skip
+    PipelineStep.objects.bulk_create(
+        [
+            PipelineStep(pipeline_id=name, name=step, position=position)
+            for name in names
+            for position, step in enumerate(STEPS[:steps])
+        ],
+        ignore_conflicts=True,
+    )
     return names
 
 
 def ready_workers() -> list[int]:
-    """Four workers, which ended long ago."""
+    """Four workers of that month, which have ended."""
+    month = {"started_at": Now() - timedelta(days=DAYS + 1), "beat_at": Now(), "ended_at": Now()}
     workers = [
-        Worker(host=f"seed-{number}", pid=100 + number, cluster="seed", version="seed", end_reason="seeded")
+        Worker(host=f"seed-{number}", pid=100 + number, cluster="seed", version="seed", end_reason="seeded", **month)
         for number in range(4)
     ]
     return [worker.pk for worker in Worker.objects.bulk_create(workers)]

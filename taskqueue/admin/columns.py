@@ -88,17 +88,19 @@ class TaskColumns:
     @admin.display(description="Steps")
     def shown_steps(self, task: ListedTask) -> SafeString:
         """A bar with a piece for each step; under it how many are done, and which one it is in."""
+        is_over = task.status == TaskStatus.SUCCEEDED
+        known = task.steps_done if is_over else task.steps_known
+        share = steps_share(task, task.steps_done, task.steps_known)
+        step = present_step(task)
+        if is_over:
+            step = "step" if task.steps_done == 1 else "steps"
         return format_html(
-            '{}<span class="tq-share">{} <span class="tq-quiet">{}</span></span>',
-            segments.bar_of(
-                task.steps_done,
-                task.steps_done if task.status == TaskStatus.SUCCEEDED else task.steps_known,
-                present=present_state(task),
-            ),
-            steps_share(task, task.steps_done, task.steps_known),
-            ("step" if task.steps_done == 1 else "steps")
-            if task.status == TaskStatus.SUCCEEDED
-            else present_step(task),
+            '{}<span class="tq-share" title="{} {}">{} <span class="tq-quiet">{}</span></span>',
+            segments.bar_of(task.steps_done, known, present=present_state(task)),
+            share,
+            step,
+            share,
+            step,
         )
 
     @admin.display(description="Attempt")
@@ -165,11 +167,8 @@ def shown_error(error: dict[str, Any] | None) -> SafeString | str:
     """An error on a line of its own; nothing when there is none."""
     if not error:
         return ""
-    return format_html(
-        '<span class="tq-error"><b>{}</b> {}</span>',
-        error.get("type", ""),
-        formats.first_line(error.get("message", "")),
-    )
+    name, said = error.get("type", ""), formats.first_line(error.get("message", ""))
+    return format_html('<span class="tq-error" title="{} {}"><b>{}</b> {}</span>', name, said, name, said)
 
 
 def steps_share(task: Task, done: int, known: int) -> str:

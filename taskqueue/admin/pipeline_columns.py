@@ -64,10 +64,9 @@ class PipelineColumns:
     @admin.display(description="Pipeline")
     def shown_name(self, pipeline: Pipeline) -> SafeString:
         """Its name, and the first line of what it says of itself."""
+        said = formats.first_line(pipeline.description)
         return format_html(
-            '<span class="tq-name">{}</span><span class="tq-said-of">{}</span>',
-            pipeline.name,
-            formats.first_line(pipeline.description),
+            '<span class="tq-name">{}</span><span class="tq-said-of" title="{}">{}</span>', pipeline.name, said, said
         )
 
     @admin.display(description="State")

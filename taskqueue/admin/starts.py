@@ -47,7 +47,7 @@ class KindFilter(KnownChoices):
 class SkipAdmin(ReadOnlyAdmin[Skip]):
     """Requests that made no task, newest first."""
 
-    list_display = ("shown_time", "pipeline_id", "kind", "reason", "key", "shown_task")
+    list_display = ("shown_time", "shown_pipeline", "kind", "reason", "key", "shown_task")
     list_display_links = None
     list_filter = (KindFilter, PipelineFilter)
     ordering = ("-id",)
@@ -60,6 +60,11 @@ class SkipAdmin(ReadOnlyAdmin[Skip]):
     def shown_time(self, skip: Any) -> SafeString:
         """When it was asked for."""
         return markup.moment(skip.created_at, skip.seen_at)
+
+    @admin.display(description="Pipeline")
+    def shown_pipeline(self, skip: Skip) -> str:
+        """Of which pipeline it would have been."""
+        return skip.pipeline_id
 
     @admin.display(description="Task")
     def shown_task(self, skip: Skip) -> SafeString | str:

@@ -12,6 +12,11 @@ FAULTS = """() => {
   const over = root.scrollWidth - root.clientWidth;
   if (over > 0) faults.push(`the page is ${over} px too wide`);
   const shown = element => element.checkVisibility({visibilityProperty: true});
+  const hides = (element, box) => {
+    for (let each = element; each && each !== box; each = each.parentElement)
+      if (getComputedStyle(each).overflowX !== "visible") return true;
+    return getComputedStyle(box).overflowX !== "visible";
+  };
   for (const svg of document.querySelectorAll("#content svg")) {
     if (!shown(svg)) continue;
     const box = svg.getBoundingClientRect();
@@ -26,15 +31,28 @@ FAULTS = """() => {
     const cut = list.scrollWidth - list.clientWidth;
     if (cut > 1 && getComputedStyle(list).overflowX !== "visible") faults.push(`cut by ${cut} px: ${list.className}`);
   }
+  for (const element of document.body.querySelectorAll("*")) {
+    const {overflowX, textOverflow, webkitLineClamp} = getComputedStyle(element);
+    if (!["hidden", "clip"].includes(overflowX) || element.clientWidth < 2 || !element.innerText?.trim()) continue;
+    const cut = [element.scrollWidth - element.clientWidth, element.scrollHeight - element.clientHeight];
+    if (Math.max(...cut) < 3 || !shown(element)) continue;
+    const tells = (textOverflow === "ellipsis" || webkitLineClamp !== "none") && element.closest("[title]");
+    if (!tells) faults.push(`text cut by ${cut} px: ${element.outerHTML.replace(/\\s+/g, " ").slice(0, 120)}`);
+  }
   const texts = document.createTreeWalker(document.querySelector("#content"), NodeFilter.SHOW_TEXT);
   for (let text; (text = texts.nextNode());) {
     const parent = text.parentElement;
     if (!parent || parent.closest("svg, pre, .tq-whole-id") || !shown(parent)) continue;
+    const box = parent.closest("td, th, li, dd, dt, p, label, button, .tq-button, .tq-card, .tq-box");
+    const frame = box && !hides(parent, box) && box.getBoundingClientRect();
     for (const word of text.data.matchAll(/[^\\s\\/\\u2010-\\u2015-]+/g)) {
-      if (word[0].length > 24) continue;
       const range = document.createRange();
       range.setStart(text, word.index);
       range.setEnd(text, word.index + word[0].length);
+      const spills = each => each.right > frame.right + 1 || each.left < frame.left - 1;
+      const isOutside = frame && [...range.getClientRects()].some(spills);
+      if (isOutside) faults.push(`outside its ${box.localName}: ${word[0].slice(0, 60)}`);
+      if (word[0].length > 24) continue;
       const lines = new Set([...range.getClientRects()].filter(box => box.width > 0).map(box => Math.round(box.top)));
       if (lines.size > 1) faults.push(`broken: ${word[0]}`);
     }

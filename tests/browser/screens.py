@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.contrib.auth.models import Group, User
 from django.db.models.functions import Now
@@ -107,27 +107,43 @@ def enqueue(label: str, story: dict[str, object]) -> Task:
     return demo_task.using(labels={"tenant": "acme"}).enqueue(request)
 
 
-def screens() -> Iterator[tuple[str, str]]:
-    """The name and the address of each."""
-    yield "overview", "/admin/?range=1h"
+class Screen(NamedTuple):
+    """A page that people see.
+
+    Attributes:
+        status: with which it is answered.
+    """
+
+    name: str
+    address: str
+    status: int = 200
+
+
+def screens() -> Iterator[Screen]:
+    """Each of them."""
+    yield Screen("overview", "/admin/?range=1h")
     for name in ("task", "pipeline", "worker", "event", "schedule", "rate", "skip", "operation", "token"):
-        yield f"{name}s", f"/admin/taskqueue/{name}/"
-    yield "rights", "/admin/taskqueue/pipelineright/"
-    yield "audit", "/admin/admin/logentry/"
-    yield "failed tasks", "/admin/taskqueue/task/?status=failed"
-    yield "nothing found", "/admin/taskqueue/task/?q=nothing-like-it"
+        yield Screen(f"{name}s", f"/admin/taskqueue/{name}/")
+    yield Screen("rights", "/admin/taskqueue/pipelineright/")
+    yield Screen("limits", "/admin/taskqueue/gate/")
+    yield Screen("usage", "/admin/taskqueue/rateuse/")
+    yield Screen("audit", "/admin/admin/logentry/")
+    yield Screen("failed tasks", "/admin/taskqueue/task/?status=failed")
+    yield Screen("nothing found", "/admin/taskqueue/task/?q=nothing-like-it")
     for status in ("failed", "waiting", "succeeded", "scheduled"):
         task = Task.objects.filter(status=status, parent=None).latest("pk")
-        yield f"{status} task", f"/admin/taskqueue/task/{task.pk}/change/"
+        yield Screen(f"{status} task", f"/admin/taskqueue/task/{task.pk}/change/")
     failed = Task.objects.filter(status="failed").latest("pk")
-    yield "rerun", f"/admin/taskqueue/task/{failed.pk}/edit/"
-    yield "rerun asked", f"/admin/taskqueue/task/{failed.pk}/rerun/"
-    yield "missing", "/admin/no/such/page/"
-    yield "pipeline", "/admin/taskqueue/pipeline/demo_2Ftask/change/"
-    yield "submit", "/admin/taskqueue/pipeline/demo_2Ftask/submit/"
-    yield "event", f"/admin/taskqueue/event/{Event.objects.latest('pk').pk}/change/"
-    yield "send an event", "/admin/taskqueue/event/send/"
-    yield "new token", "/admin/taskqueue/token/add/"
-    yield "worker", f"/admin/taskqueue/worker/{Worker.objects.get(host='worker-1').pk}/change/"
-    yield "preview", "/admin/taskqueue/operation/new/retry/?status=failed"
-    yield "operation", f"/admin/taskqueue/operation/{Operation.objects.get().pk}/change/"
+    yield Screen("rerun", f"/admin/taskqueue/task/{failed.pk}/edit/")
+    yield Screen("rerun asked", f"/admin/taskqueue/task/{failed.pk}/rerun/")
+    yield Screen("retry asked", f"/admin/taskqueue/task/{failed.pk}/retry/?from_step=simulate-processing")
+    yield Screen("missing", "/admin/no/such/page/", 404)
+    yield Screen("pipeline", "/admin/taskqueue/pipeline/demo_2Ftask/change/")
+    yield Screen("parallel steps", "/admin/taskqueue/pipeline/demo_2Fpublish/change/")
+    yield Screen("submit", "/admin/taskqueue/pipeline/demo_2Ftask/submit/")
+    yield Screen("event", f"/admin/taskqueue/event/{Event.objects.latest('pk').pk}/change/")
+    yield Screen("send an event", "/admin/taskqueue/event/send/")
+    yield Screen("new token", "/admin/taskqueue/token/add/")
+    yield Screen("worker", f"/admin/taskqueue/worker/{Worker.objects.get(host='worker-1').pk}/change/")
+    yield Screen("preview", "/admin/taskqueue/operation/new/retry/?status=failed")
+    yield Screen("operation", f"/admin/taskqueue/operation/{Operation.objects.earliest('pk').pk}/change/")

@@ -111,20 +111,3 @@ def test_misspells_a_qualifier_and_corrects_it(operator: Page):
     operator.keyboard.press("Enter")
 
     expect(operator.locator("#result_list tbody tr")).to_have_count(3)
-
-
-@pytest.mark.usefixtures("three_failed")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_every_page_of_operations_fits_its_window(operator: Page, width, scheme):
-    operator.set_viewport_size({"width": width, "height": 900})
-    operator.emulate_media(color_scheme=scheme)
-    operator.goto(f"{LIST}?status=failed")
-    operator.get_by_role("link", name="Retry all that match…").click()
-    expect(operator.locator("h1")).to_have_text("Retry 3 tasks")
-    assert operator.evaluate("document.documentElement.scrollWidth") <= width
-    operator.get_by_role("button", name="Retry 3 tasks").click()
-    expect(operator.locator(".tq-progress")).to_be_visible()
-    assert operator.evaluate("document.documentElement.scrollWidth") <= width
-    operator.goto("/admin/taskqueue/operation/")
-    assert operator.evaluate("document.documentElement.scrollWidth") <= width

@@ -152,20 +152,6 @@ def test_a_task_is_read_and_retried_without_script(without_script: Page, failed)
     expect(without_script.locator(".tq-head .tq-badge")).to_have_text("Queued")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_every_page_fits_its_window_without_a_complaint(operator: Page, failed, width, scheme):
-    operator.set_viewport_size({"width": width, "height": 900})
-    operator.emulate_media(color_scheme=scheme)
-    for address in (
-        LIST, f"{LIST}?status=cancelled", f"{LIST}{failed.pk}/change/", f"{LIST}{failed.pk}/edit/",
-        "/admin/taskqueue/pipeline/",
-        "/admin/taskqueue/pipeline/demo_2Ftask/change/", "/admin/taskqueue/worker/",
-    ):  # fmt: skip
-        operator.goto(address)
-        assert operator.evaluate("document.documentElement.scrollWidth") <= width, address
-
-
 def test_copies_an_id_and_an_output(operator: Page, context: BrowserContext, base_url: str, failed: Task):
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=base_url)
     operator.goto(f"/admin/taskqueue/task/{failed.pk}/change/")

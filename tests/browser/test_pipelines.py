@@ -120,25 +120,6 @@ def test_changes_a_limit_in_place(keeper: Page):
     expect(keeper.locator(".tq-history").last).to_contain_text("dana Changed tasks from the code's to 3.")
 
 
-PAGES = (
-    PIPELINES, f"{PIPELINES}?q=zzz", f"{PIPELINES}demo_2Ftask/change/", f"{PIPELINES}demo_2Ftask/submit/",
-    "/admin/taskqueue/event/", "/admin/taskqueue/event/send/", "/admin/taskqueue/worker/",
-    "/admin/taskqueue/schedule/", "/admin/taskqueue/rate/", "/admin/taskqueue/rateuse/", "/admin/taskqueue/gate/",
-)  # fmt: skip
 ALL_RIGHTS = (
     *RIGHTS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule", "view_rate", "change_rate",
 )  # fmt: skip
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
-def test_every_page_fits_its_window_without_a_complaint(page, context, base_url, transactional_db, width, scheme):
-    mirror_pipelines()
-    sign_in(context, base_url, "ada", *ALL_RIGHTS)
-    demo_task.enqueue(DemoRequest(label="fine", delay_seconds=0))
-    work()
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
-    for address in PAGES:
-        page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, address

@@ -13,7 +13,7 @@ from django.test import override_settings
 
 from taskqueue.admin.frames import runs_of
 from taskqueue.engine.rollups import roll_further
-from taskqueue.models import Attempt, PipelineStep, Rollup, RollupMark, Step, Task
+from taskqueue.models import Attempt, Pipeline, PipelineStep, Rollup, RollupMark, Step, Task, Worker
 from taskqueue.states import TaskStatus
 from taskqueue.testing import work
 
@@ -46,6 +46,8 @@ def test_it_makes_tasks_in_all_statuses_with_steps_and_tries(monkeypatch):
         Task.objects.filter(status="failed").count()
     )
     assert PipelineStep.objects.filter(pipeline__name="seed/crm-sync").count() == 3
+    assert Pipeline.objects.get(name="seed/crm-sync").description.startswith("Example data")
+    assert not Worker.objects.filter(ended_at=None).exists()
 
 
 @override_settings(DEBUG=True)

@@ -1,0 +1,246 @@
+"""A month of a large installation: two hundred pipelines, tasks in every status, and everything else that lists show.
+
+Names, keys, labels and messages are as long as their columns allow, some of them without a place at which to break.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.contrib.auth.models import Group, User
+from django.db import connection
+from django.db.models.functions import Now
+
+from demo.seeding import PREFIX, count, seed
+from taskqueue.ids import uuid7
+from taskqueue.models import (
+    Event,
+    Gate,
+    Operation,
+    Pipeline,
+    PipelineRight,
+    Rate,
+    RateUse,
+    Schedule,
+    Skip,
+    Task,
+    Token,
+    Trigger,
+    Worker,
+)  # fmt: skip
+from taskqueue.states import OperationStatus, OperationVerb, SkipKind
+
+PIPELINES, TASKS, ROWS = 200, 3_000, 30
+LONG = "reconcile-the-inventory-with-the-suppliers-of-the-northern-region-and-send-what-differs-to-accounting"
+SOLID = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" * 3
+SENTENCES = (
+    "The supplier's interface answered with a page of HTML instead of JSON, which happens while it is being deployed; "
+    "the next attempt is made when its status page says so, and the orders of this hour are kept until then."
+)
+ERROR = f"HTTPSConnectionPool(host='{SOLID[:60]}.example', port=443): Max retries exceeded. {SENTENCES} {SOLID}\n" * 3
+
+# Every third row is long. Numbers are those of the rows in the order of their ids.
+WORDS = """
+UPDATE taskqueue_task SET
+    key = CASE number %% 3
+        WHEN 0 THEN left(%(long)s || ':' || number, 200) WHEN 1 THEN left(number || %(solid)s, 200) ELSE '' END,
+    labels = labels || CASE number %% 4
+        WHEN 0 THEN jsonb_build_object('region', %(long)s, 'batch', left(%(solid)s, 64)) ELSE '{}' END,
+    error = CASE WHEN error IS NOT NULL AND number %% 2 = 0
+        THEN error || jsonb_build_object('type', 'SupplierAnsweredWithSomethingUnexpected', 'message', %(error)s::text)
+        ELSE error END,
+    progress = CASE WHEN status = 'running' THEN 0.4 END,
+    progress_note = CASE WHEN status = 'running' THEN left(%(sentences)s, 200) ELSE '' END,
+    cancel_reason = CASE WHEN status = 'cancelled' THEN left(%(sentences)s, 300) ELSE '' END
+FROM (SELECT id AS named, row_number() OVER (ORDER BY id) AS number FROM taskqueue_task) AS numbered
+WHERE id = named AND pipeline_id LIKE 'seed/%%'
+"""
+
+
+def a_month() -> None:
+    """Make all of it; the overview has counted it."""
+    for _made in seed(tasks=TASKS, steps=5, pipelines=names()):
+        pass
+    with connection.cursor() as cursor:
+        values = {"long": LONG, "solid": SOLID, "error": ERROR, "sentences": SENTENCES}
+        cursor.execute(WORDS, values)
+    user = User.objects.create_user("a-service-account-of-the-data-warehouse-with-a-long-name", is_staff=True)
+    pipelines = list(Pipeline.objects.filter(name__startswith=PREFIX).order_by("name"))
+    limit(pipelines)
+    ask(pipelines)
+    operate(user)
+    admit(pipelines, user)
+    staff()
+    count()
+
+
+def names() -> list[str]:
+    """The pipelines' names: short ones, long ones, and some of one word."""
+    shapes = ("{}", "billing-{}", f"{LONG}-{{}}", f"{SOLID[:120]}{{}}")
+    return [shapes[number % 4 if number % 16 else 3].format(number) for number in range(PIPELINES)]
+
+
+def limit(pipelines: list[Pipeline]) -> None:
+    """Rates of all kinds, limits that people changed, pauses, schedules, triggers."""
+    rates = [
+        Rate(
+            name=f"{LONG if number % 2 else 'rate'}-{number}",
+            key="{customer.account}" if number % 3 == 0 else "",
+            declared_count=10_000 + number,
+            declared_per=timedelta(hours=1),
+            declared_burst=100,
+            count=5 if number % 4 == 0 else None,
+            changed_at=Now() if number % 4 == 0 else None,
+        )
+        for number in range(ROWS)
+    ]
+    Rate.objects.bulk_create(rates)
+    RateUse.objects.bulk_create(
+        RateUse(
+            rate=rate,
+            key=SOLID[: 40 + number] if rate.key else "",
+            arrival_at=Now() + timedelta(hours=number),
+            admitted=10**9,
+            admitted_at=Now() - timedelta(minutes=number),
+            held_until=Now() + timedelta(hours=30) if number % 2 else None,
+            hold_reason=SENTENCES[:300] if number % 2 else "",
+        )
+        for number, rate in enumerate(rates)
+    )
+    Gate.objects.bulk_create(
+        Gate(
+            pipeline=pipeline,
+            tasks=1_000 if number % 2 else None,
+            declared_tasks=20,
+            tasks_per_key=3 if number % 5 == 0 else None,
+            key="{customer.account.of.the.supplier}" if number % 5 == 0 else "",
+            rate=rates[number % ROWS] if number % 3 == 0 else None,
+            rate_is_keyed=bool(rates[number % ROWS].key),
+        )
+        for number, pipeline in enumerate(pipelines)
+    )
+    Pipeline.objects.filter(name__in=[pipeline.name for pipeline in pipelines[::9]]).update(
+        paused_at=Now(), paused_by="a-service-account-of-the-data-warehouse", pause_reason=SENTENCES[:300]
+    )
+    Pipeline.objects.filter(name__in=[pipeline.name for pipeline in pipelines[::2]]).update(
+        description=f"{SENTENCES} {SENTENCES}\n\n{SOLID}"
+    )
+    Schedule.objects.bulk_create(
+        Schedule(
+            pipeline=pipeline,
+            expression="0,15,30,45 0-6,18-23 1-7,15-21 1,3,5,7,9,11 MON-FRI",
+            timezone="America/Argentina/ComodRivadavia",
+            misfire="all",
+            next_at=Now() + timedelta(hours=7),
+            last_at=Now() - timedelta(hours=8),
+        )
+        for pipeline in pipelines[:ROWS]
+    )
+    Trigger.objects.bulk_create(Trigger(pipeline=pipeline, event=LONG) for pipeline in pipelines[:ROWS])
+
+
+def ask(pipelines: list[Pipeline]) -> None:
+    """Events with short and long names, routed and not, and requests that made no task."""
+    tasks = list(Task.objects.filter(pipeline__name__startswith=PREFIX).order_by("-pk")[:ROWS])
+    events = Event.objects.bulk_create(
+        Event(
+            name=(LONG, "order/paid", SOLID[:150])[number % 3],
+            data={"title": SENTENCES, SOLID: {"nested": [LONG] * 3}},
+            external_id=SOLID[:180] if number % 2 else "",
+            source=task if number % 4 == 0 else None,
+            routed_at=Now() if number % 5 else None,
+        )
+        for number, task in enumerate(tasks)
+    )
+    kinds = list(SkipKind)
+    Skip.objects.bulk_create(
+        Skip(
+            pipeline=pipelines[number],
+            kind=kinds[number % len(kinds)],
+            reason=f"{SENTENCES} {LONG}" if number % 2 else "The key stands for another task.",
+            key=SOLID[:190] if number % 3 else "",
+            task=task,
+            event=events[number] if number % 2 else None,
+        )
+        for number, task in enumerate(tasks)
+        if kinds[number % len(kinds)] != SkipKind.DEFERRED  # those are looked at again, and would become tasks
+    )
+
+
+def operate(user: User) -> None:
+    """Operations of every verb in every state."""
+    ends = {OperationStatus.ABORTED, OperationStatus.DONE}
+    ways = [(verb, status) for verb in OperationVerb for status in OperationStatus]
+    Operation.objects.bulk_create(
+        Operation(
+            verb=verb,
+            status=status,
+            query=f"status=failed&pipeline=seed%2F{LONG}-2&label=region%3D{LONG}",
+            selection={},
+            reason=SENTENCES[:300],
+            user=user,
+            started_by=user.username,
+            estimate=10_001,
+            until=uuid7(),
+            position=uuid7(),
+            processed=8_000,
+            changed=7_000,
+            skipped=900,
+            failed=100,
+            refusals={"the task is now succeeded": 900, SENTENCES: 100},
+            started_at=None if status == OperationStatus.PLANNED else Now(),
+            finished_at=Now() if status in ends else None,
+            aborted_by=user.username if status == OperationStatus.ABORTED else "",
+        )
+        for verb, status in ways
+    )
+
+
+def admit(pipelines: list[Pipeline], user: User) -> None:
+    """Tokens in every state, and rights on pipelines."""
+    year = datetime.now(UTC) + timedelta(days=365)
+    Token.objects.bulk_create(
+        Token(
+            user=user,
+            name=(LONG[:100], "nightly-import")[number % 2],
+            digest=f"{number:064}",
+            prefix=f"tq_{number:08}",
+            per_minute=600 if number % 3 else None,
+            expires_at=(None, year, Now() - timedelta(days=2))[number % 3],
+            last_used_at=Now() if number % 2 else None,
+            revoked_at=Now() if number % 4 == 0 else None,
+        )
+        for number in range(ROWS)
+    )
+    group = Group.objects.create(name=LONG)
+    PipelineRight.objects.bulk_create(
+        PipelineRight(pipeline=pipeline, run=True, view_payload=bool(number % 2), cancel=True,
+                      **({"group": group} if number % 2 else {"user": user}))
+        for number, pipeline in enumerate(pipelines[: ROWS // 4])
+    )  # fmt: skip
+
+
+def staff() -> None:
+    """Workers with long hosts; the tasks that run are in their hands."""
+    running = list(Task.objects.filter(status="running")[:20])
+    Worker.objects.bulk_create(
+        Worker(
+            host=f"taskqueue-worker-{SOLID[:32]}-{number}.eu-central-1.compute.internal",
+            pid=4_194_304 - number,
+            cluster=SOLID[:12],
+            version="2026.11.29",
+            cannot_claim=SENTENCES if number % 7 == 0 else "",
+            task_id=task.pk,
+            step=LONG if number % 2 else "fetch",
+            step_started_at=Now() - timedelta(hours=5),
+            pipelines=[f"{PREFIX}{LONG}-{each}" for each in range(40)],
+            draining_at=Now() if number % 5 == 0 else None,
+            beat_at=Now() - (timedelta(hours=3) if number % 6 == 5 else timedelta(0)),
+        )
+        for number, task in enumerate(running)
+    )
+
+
+def beat() -> None:
+    """What workers that are alive do meanwhile."""
+    Worker.objects.filter(ended_at=None, beat_at__gt=Now() - timedelta(minutes=2)).update(beat_at=Now())

@@ -1,0 +1,97 @@
+"""Every kind of page of the admin, reached by links from its index, with two hundred pipelines and a month of history.
+
+Django's own pages for users and groups stand in the frame without being taskqueue's, and are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.cache import cache
+from django.urls import Resolver404, resolve
+from playwright.sync_api import BrowserContext
+
+from taskqueue.models import Operation, Task
+from taskqueue.states import TaskStatus
+from tests.browser.conftest import sign_in_admin
+from tests.browser.inspection import Inspector
+from tests.browser.month import a_month, beat
+from tests.browser.screens import screens, tell_stories
+from tests.browser.workers import beside
+
+LINKS = "links => links.map(link => new URL(link.getAttribute('href'), document.baseURI).href)"
+FILTERED = {"taskqueue_task_changelist", "taskqueue_pipeline_changelist"}
+"""Lists that axe looks at also while they are filtered: they have all kinds of filters."""
+FILES = {"taskqueue_task_export", "taskqueue_task_download"}
+OURS = ("index", "app_list", "taskqueue_", "admin_logentry_")
+BY_STATUS = {"taskqueue_task_change": Task, "taskqueue_operation_change": Operation}
+
+Kind = tuple[str, ...]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_kind_of_page_is_sound_with_a_month_of_history(
+    context: BrowserContext, base_url: str, transactional_db: None
+) -> None:
+    sign_in_admin(context, base_url, "ada")
+    tell_stories()
+    waiting = {kind: screen.address for screen in screens() if (kind := kind_of(screen.address))}
+    beside(a_month)
+    cache.clear()
+    inspector = Inspector(context)
+    seen: set[Kind] = set()
+
+    while waiting:
+        kind = next(iter(waiting))
+        beat()
+        inspector.visit(" ".join(kind), waiting.pop(kind), with_axe=kind[-1] != "filtered" or kind[0] in FILTERED)
+        seen.add(kind)
+        for link in inspector.page.eval_on_selector_all("a[href]", LINKS):
+            found = kind_of(link) if link.startswith(base_url) else None
+            if found and found not in seen:
+                waiting.setdefault(found, link)
+
+    assert not inspector.faults, "\n".join(inspector.faults)
+    assert expected() - seen == set()
+
+
+def kind_of(address: str) -> Kind | None:
+    """What pages have in common that are looked at once; None for what is no page of taskqueue.
+
+    That is the name of their address, with the status of a task or an operation, the group of a pipeline, the verb of a
+    new operation, and whether a list is filtered.
+    """
+    parts = urlsplit(address)
+    try:
+        match = resolve(parts.path)
+    except Resolver404:
+        return None
+    name = match.url_name or ""
+    if match.namespace != "admin" or not name.startswith(OURS) or name in FILES:
+        return None
+    return (name, *details(name, unquote(str(next(iter(match.kwargs.values()), ""))), parts.query))
+
+
+def details(name: str, key: str, query: str) -> Iterator[str]:
+    if model := BY_STATUS.get(name):
+        yield model.objects.get(pk=key).status  # type: ignore[attr-defined]  # both have one
+    elif name == "taskqueue_pipeline_change":
+        yield key.partition("/")[0]
+    elif name == "taskqueue_operation_new":
+        yield key
+    elif name.endswith("_changelist") and query:
+        yield "filtered"
+
+
+def expected() -> set[Kind]:
+    """Some that must be among them: all lists of taskqueue, a task in each status, a pipeline without code."""
+    models = [model._meta for model in admin.site._registry if model._meta.app_label == "taskqueue"]
+    lists = {(f"taskqueue_{meta.model_name}_changelist",) for meta in models}
+    return (
+        lists | {("taskqueue_task_change", status) for status in TaskStatus} | {("taskqueue_pipeline_change", "seed")}
+    )
