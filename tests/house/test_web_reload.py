@@ -11,7 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.house.processes import ROOT, eventually, free_port, running
+from tests.house.processes import ROOT, free_port, running
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
@@ -33,7 +34,7 @@ def test_saved_code_is_served_and_broken_code_is_shown_until_it_is_corrected(tmp
     with running(command, env=environment, log=log) as web:
 
         def serves(text: str) -> None:
-            eventually(lambda: text in body_of(site), within=20, otherwise=log.read_text)
+            eventually(lambda: text in body_of(site), otherwise=log.read_text)
 
         serves("first")
         module.write_text("no_such_name\n")

@@ -37,7 +37,7 @@ def test_the_server_crashes_and_work_goes_on_where_it_was(notes, tmp_path):
             assert (begun[1], begun[2], begun[4], begun[5]) == (1, 1, 1, 1)
             assert len([line for line in command.said().splitlines() if "does not answer" in line]) <= 4
             over = "WARNING taskqueue.workers: The database answers again"
-            eventually(lambda: over in command.said(), within=15, otherwise=command.said)
+            eventually(lambda: over in command.said(), otherwise=command.said)
             assert command.stop() == 0, command.said()
         finally:
             command.kill_all()

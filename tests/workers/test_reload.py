@@ -13,8 +13,8 @@ import pytest
 
 from taskqueue.engine import intake
 from taskqueue.models import Task
-from tests.house.processes import eventually
 from tests.registries import own_registry
+from tests.support.waiting import eventually
 from tests.workers.command import WorkerCommand
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -55,7 +55,7 @@ def worker(module: Path, start: Callable[..., WorkerCommand]) -> WorkerCommand:
 def answer(worker: WorkerCommand) -> object:
     """What a new task returns."""
     task = intake.enqueue("reloaded/answer", {})
-    eventually(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists(), within=15, otherwise=worker.said)
+    eventually(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists(), otherwise=worker.said)
     return Task.objects.get(pk=task.pk).result
 
 
@@ -69,21 +69,21 @@ def test_saved_code_runs_in_the_next_task_and_broken_code_is_named_and_waited_fo
 
     first = worker.workers()
     module.write_text(CODE.format(answer="second"))
-    eventually(restarted(worker, first), within=15, otherwise=worker.said)
+    eventually(restarted(worker, first), otherwise=worker.said)
     assert answer(worker) == "second"
 
     second = worker.workers()
     module.write_text("def broken(:\n")
-    eventually(lambda: "pipelines.py, line 1: " in worker.said(), within=15, otherwise=worker.said)
+    eventually(lambda: "pipelines.py, line 1: " in worker.said(), otherwise=worker.said)
     assert answer(worker) == "second"
     assert worker.workers() == second
 
     module.write_text("no_such_name\n")
-    eventually(lambda: "starts again after the next change" in worker.said(), within=15, otherwise=worker.said)
+    eventually(lambda: "starts again after the next change" in worker.said(), otherwise=worker.said)
     assert "NameError: name 'no_such_name' is not defined" in worker.said()
 
     module.write_text(CODE.format(answer="third"))
-    eventually(restarted(worker, second), within=15, otherwise=worker.said)
+    eventually(restarted(worker, second), otherwise=worker.said)
     assert answer(worker) == "third"
 
     family = worker.family()
@@ -98,7 +98,7 @@ def test_no_worker_outlives_a_killed_reloader(worker):
     worker.stop(signal.SIGKILL)
 
     assert len(family) > 3
-    eventually(lambda: worker.family() == set(), within=15, otherwise=worker.said)
+    eventually(lambda: worker.family() == set(), otherwise=worker.said)
 
 
 def test_a_worker_that_cannot_start_ends_the_command(module, start, tmp_path):
