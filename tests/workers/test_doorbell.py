@@ -146,7 +146,7 @@ def test_a_broken_connection_is_one_line_and_then_forgotten(doorbell, caplog):
         list(doorbell.dequeue())
         list(doorbell.dequeue())
 
-    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     assert all(len(record.getMessage().splitlines()) == 1 for record in caplog.records)
 
 
