@@ -10,18 +10,27 @@ from django.contrib import admin
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Case, CharField, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import JSONObject, Left, Now
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup, segments
 from taskqueue.admin.tries import attempt_number
 from taskqueue.engine import queries
+from taskqueue.engine.outcomes import STEP_LIMIT
 from taskqueue.engine.spent import Spent, spent_of
 from taskqueue.models import Attempt, Step, Task
-from taskqueue.states import ON_A_TIMER, StepStatus, TaskStatus
+from taskqueue.states import ON_A_TIMER, StepKind, StepStatus, TaskStatus
 
 TRIES_COUNTED: Final = 1_000
 """Failed attempts since the last retry by a person, of which a row counts those of one step."""
+
+WAITS: Final = {
+    StepKind.SLEEP: ("", "wakes"),
+    StepKind.WAIT: ("for an event", "gives up"),
+    StepKind.CHILD: ("for a child task", "gives up"),
+    StepKind.BRANCH: ("for parallel steps", "runs"),
+}
+"""By the kind of the step that a task waits in."""
 
 if TYPE_CHECKING:
 
@@ -54,7 +63,7 @@ def listed() -> QuerySet[Task]:
         .annotate(
             seen_at=Now(),
             last_failure=Case(When(status=TaskStatus.RETRYING, then=last), default=Value(None)),
-            pending=Subquery(pending.values(step=JSONObject(key="key", status="status"))[:1]),
+            pending=Subquery(pending.values(step=JSONObject(key="key", status="status", kind="kind"))[:1]),
             tried=ArraySubquery(failures.filter(lately).values("step_key")[:TRIES_COUNTED]),
         )
     )
@@ -65,13 +74,13 @@ class TaskColumns:
 
     @admin.display(description="Status")
     def shown_status(self, task: ListedTask) -> SafeString:
-        """The badge; under it when a task on a timer goes on."""
-        if task.status not in ON_A_TIMER or task.due_at is None:
-            return markup.badge(task.status)
-        verb = "retries" if task.status == TaskStatus.RETRYING else "runs"
-        return format_html(
-            '{}<span class="tq-under">{}</span>', markup.badge(task.status), markup.due(verb, task.due_at, task.seen_at)
-        )
+        """The badge; under it what a waiting task waits for, and when a task on a timer goes on."""
+        wanted, verb = waits_for(task)
+        lines = [wanted] if wanted else []
+        if task.status in ON_A_TIMER and task.due_at is not None:
+            lines.append(markup.due(verb, task.due_at, task.seen_at))
+        under = format_html_join("", '<span class="tq-under">{}</span>', ((line,) for line in lines))
+        return format_html("{}{}", markup.badge(task.status), under)
 
     @admin.display(description="Task")
     def shown_task(self, task: ListedTask) -> SafeString:
@@ -133,6 +142,17 @@ class TaskColumns:
         if task.status != TaskStatus.RUNNING or task.worker is None:
             return formats.NOTHING
         return f"{task.worker.host}:{task.worker.pid}"
+
+
+def waits_for(task: ListedTask) -> tuple[str, str]:
+    """What a waiting task waits for, empty for a time alone; and what any task does when its time comes."""
+    if task.status == TaskStatus.RETRYING:
+        return "", "retries"
+    if task.status != TaskStatus.WAITING:
+        return "", "runs"
+    if task.waits_at:
+        return ("for a free place" if task.waits_at == STEP_LIMIT else f"for rate {task.waits_at}"), "runs"
+    return WAITS.get((task.pending or {}).get("kind", ""), ("", "runs"))
 
 
 def present_step(task: ListedTask) -> str:
