@@ -53,15 +53,23 @@ class Inspector:
         self.complaints.clear()
         self.look_at(self.page, WIDE, "light")
         response = self.page.goto(address)
-        found = [] if response is not None and response.status == status else [f"was not answered with {status}"]
         if status != 200:  # of which the browser complains in these words
             self.complaints = [each for each in self.complaints if f"status of {status}" not in each]
+        if response is None or response.status != status:
+            self.complaints.append(f"was not answered with {status}")
+        self.look(f"{name} ({address})", with_axe=with_axe)
+
+    def look(self, name: str, *, with_axe: bool = True) -> None:
+        """Look at the page that is open."""
+        found: list[str] = []
         if not self.page.locator("#content").count():
             found.append(f"is no page of the admin but {self.page.title()}")
         else:
             found += self.barriers() if with_axe else []
             found += [fault for width in reversed(WIDTHS) for fault in dict.fromkeys(faults_at(self.page, width))]
-        self.faults += [f"{name} ({address}): {fault}" for fault in [*found, *self.complaints]]
+        self.look_at(self.page, WIDE, "light")
+        self.faults += [f"{name}: {fault}" for fault in [*found, *self.complaints]]
+        self.complaints.clear()
 
     def barriers(self) -> list[str]:
         """What axe finds on the page that is open: by all its rules, and by those that a theme or a width may break."""

@@ -67,6 +67,7 @@ def a_month() -> None:
     user = User.objects.create_user("a-service-account-of-the-data-warehouse-with-a-long-name", is_staff=True)
     pipelines = list(Pipeline.objects.filter(name__startswith=PREFIX).order_by("name"))
     limit(pipelines)
+    start(pipelines)
     ask(pipelines)
     operate(user)
     admit(pipelines, user)
@@ -81,7 +82,7 @@ def names() -> list[str]:
 
 
 def limit(pipelines: list[Pipeline]) -> None:
-    """Rates of all kinds, limits that people changed, pauses, schedules, triggers."""
+    """Rates of all kinds, and limits that people changed."""
     rates = [
         Rate(
             name=f"{LONG if number % 2 else 'rate'}-{number}",
@@ -119,6 +120,10 @@ def limit(pipelines: list[Pipeline]) -> None:
         )
         for number, pipeline in enumerate(pipelines)
     )
+
+
+def start(pipelines: list[Pipeline]) -> None:
+    """Pauses, descriptions, schedules, triggers."""
     Pipeline.objects.filter(name__in=[pipeline.name for pipeline in pipelines[::9]]).update(
         paused_at=Now(), paused_by="a-service-account-of-the-data-warehouse", pause_reason=SENTENCES[:300]
     )

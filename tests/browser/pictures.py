@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from socket import gethostname
 
 import pytest
-from django.db.models.functions import Now
+from django.conf import settings
+from django.db.models import Value
+from django.db.models.functions import Now, Replace
 from playwright.sync_api import BrowserContext, Page
 
 from demo.seeding import seed
 from taskqueue.engine.rollups import roll_further
-from taskqueue.models import Worker
+from taskqueue.models import Attempt, Worker
 from tests.browser.conftest import sign_in_admin
 from tests.browser.screens import screens, tell_stories
 from tests.browser.workers import beside
@@ -31,10 +34,13 @@ def a_month() -> None:
 
 
 def count() -> None:
-    """Roll up all of it; meanwhile those beat on who beat before."""
+    """Roll up all of it; meanwhile those beat on who beat before. This machine's names do not belong in pictures."""
     while roll_further():
         pass
     Worker.objects.filter(ended_at=None).exclude(host="worker-2").update(beat_at=Now())
+    Worker.objects.filter(host=gethostname()).update(host="worker-3")
+    place = Replace("traceback", Value(str(settings.BASE_DIR)), Value("/srv/service"))
+    Attempt.objects.update(traceback=place)
 
 
 @pytest.fixture(params=["light", "dark"])

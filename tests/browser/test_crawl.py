@@ -60,6 +60,38 @@ def test_every_kind_of_page_is_sound_with_a_month_of_history(
     assert expected() - seen == set()
 
 
+@pytest.mark.slow
+def test_what_forms_answer_is_sound(context: BrowserContext, base_url: str, transactional_db: None) -> None:
+    sign_in_admin(context, base_url, "ada")
+    tell_stories()
+    inspector = Inspector(context)
+    page = inspector.page
+
+    page.goto("/admin/taskqueue/pipeline/demo_2Ftask/submit/")
+    page.get_by_label("Delay seconds").fill("soon")
+    page.get_by_role("button", name="Submit the task").click()
+    page.locator(".tq-wrong").wait_for()
+    inspector.look("a form with a mistake")
+    page.goto("/admin/taskqueue/pipeline/demo_2Ftask/change/")
+    page.get_by_role("switch").click()
+    page.get_by_label("Reason").wait_for()
+    inspector.look("the question for a reason to pause")
+    page.goto("/admin/taskqueue/token/add/")
+    page.get_by_label("Name").fill(f"{'nightly-import-' * 6}1")
+    page.get_by_role("button", name="Make token").click()
+    page.locator(".tq-secret").wait_for()
+    inspector.look("a token's secret")
+    page.goto("/admin/taskqueue/task/?status=retrying")
+    page.locator("#action-toggle").check()
+    inspector.look("a list with rows ticked")
+    page.get_by_label("Action:").select_option("rerun_selected")
+    page.get_by_role("button", name="Go").click()
+    page.wait_for_load_state()
+    inspector.look("the question before several tasks run again")
+
+    assert not inspector.faults, "\n".join(inspector.faults)
+
+
 def kind_of(address: str) -> Kind | None:
     """What pages have in common that are looked at once; None for what is no page of taskqueue.
 
