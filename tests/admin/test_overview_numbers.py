@@ -144,7 +144,10 @@ def onlooker(monkeypatch):
     return client_of("olaf", "view_task", "view_pipeline", "view_worker")
 
 
-@pytest.mark.parametrize("counted_before", [True, False], ids=["counted before", "not counted before"])
+@pytest.mark.parametrize(
+    "counted_before",
+    [pytest.param(True, id="counted before"), pytest.param(False, id="not counted before", marks=pytest.mark.slow)],
+)
 def test_each_number_is_that_of_the_list_behind_it(onlooker, counted_before, monkeypatch):
     tasks = ended_tasks()
     if counted_before:

@@ -278,8 +278,8 @@ def test_lists_and_status_hold_nothing_that_could_be_withheld(by_token, succeede
 
 def test_one_query_tells_the_rights_of_every_pipeline(dana, django_assert_num_queries):
     mirror_pipelines()
-    for pipeline in Pipeline.objects.all():
-        named(pipeline.pk, user=dana, run=True)
+    for name in ["shop/order", *Pipeline.objects.exclude(pk="shop/order").values_list("pk", flat=True)[:20]]:
+        named(name, user=dana, run=True)
     rights = Rights(User.objects.get(pk=dana.pk))
     rights.user.get_all_permissions()
 

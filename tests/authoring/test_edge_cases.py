@@ -180,7 +180,7 @@ def test_pipeline_changed_in_flight(
 # In transactions of its own: in a single one the database could not tidy up behind so many changes.
 @pytest.mark.django_db(transaction=True)
 def test_backpressure():
-    places, backlog = 5, 600
+    places, backlog = 5, 150
     held: list[int] = []
 
     @step

@@ -58,6 +58,7 @@ def test_a_pid_file_of_a_process_that_is_gone_is_no_obstacle(stopped_house: Hous
     assert stopped_house.visit().sql("SELECT 1") == 1
 
 
+@pytest.mark.slow
 def test_a_pid_file_whose_number_belongs_to_another_program_is_no_obstacle(stopped_house: House, stranger: int) -> None:
     leave_pid_file(stopped_house, pid=stranger)
 
@@ -72,6 +73,7 @@ def leave_pid_file(house: House, *, pid: int) -> None:
     os.chown(left, owner.st_uid, owner.st_gid)
 
 
+@pytest.mark.slow
 def test_a_socket_lock_whose_number_belongs_to_another_program_is_no_obstacle(
     stopped_house: House, stranger: int
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_socket_lock_whose_number_belongs_to_another_program_is_no_obstacle(
     assert stopped_house.visit().sql("SELECT 1") == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_initdb_is_done_again(house: House) -> None:
     house.layout.unfinished_pgdata.mkdir(parents=True)
     house.layout.root.chmod(0o711)
@@ -94,6 +97,7 @@ def test_an_interrupted_initdb_is_done_again(house: House) -> None:
     assert house.visit().sql("SELECT 1") == 1
 
 
+@pytest.mark.slow
 def test_data_of_another_major_version_is_refused_with_the_ways_out(stopped_house: House) -> None:
     (stopped_house.layout.pgdata / "PG_VERSION").write_text("15\n")
 
@@ -101,6 +105,7 @@ def test_data_of_another_major_version_is_refused_with_the_ways_out(stopped_hous
         stopped_house.visit().sql("SELECT 1")
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_start_shows_its_log(stopped_house: House) -> None:
     Path(stopped_house.layout.pgdata, "global", "pg_control").unlink()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import runpy
 import sys
@@ -16,6 +17,8 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
+SAVE_EVERY = 200
+"""Looks, of which each takes 20 ms at least."""
 APPLICATION = """
 def application(environ, start_response):
     start_response("200 OK", [])
@@ -33,18 +36,23 @@ def test_saved_code_is_served_and_broken_code_is_shown_until_it_is_corrected(tmp
 
     with running(command, env=environment, log=log) as web:
 
-        def serves(text: str) -> None:
-            eventually(lambda: text in body_of(site), otherwise=log.read_text)
+        def serves(code: str, text: str) -> None:
+            """Save the code, and save it again now and then: what is saved in the second after a reload is missed."""
+            looks = itertools.count()
 
-        serves("first")
-        module.write_text("no_such_name\n")
-        serves("NameError: name 'no_such_name' is not defined")
-        module.write_text("def broken(:\n")
-        serves("SyntaxError: invalid syntax")
-        module.write_text(APPLICATION.format(answer="second"))
-        serves("second")
+            def is_served() -> bool:
+                if next(looks) % SAVE_EVERY == 0:
+                    module.write_text(code)
+                return text in body_of(site)
+
+            eventually(is_served, otherwise=log.read_text)
+
+        serves(APPLICATION.format(answer="first"), "first")
+        serves("no_such_name\n", "NameError: name 'no_such_name' is not defined")
+        serves("def broken(:\n", "SyntaxError: invalid syntax")
+        serves(APPLICATION.format(answer="second"), "second")
         web.terminate()
-        assert web.wait(timeout=20) == 0
+        assert web.wait(timeout=90) == 0
     assert f"{module}, line 1: NameError: name 'no_such_name' is not defined. " in log.read_text()
     assert f"{module}, line 1: SyntaxError: invalid syntax. " in log.read_text()
 
@@ -52,7 +60,7 @@ def test_saved_code_is_served_and_broken_code_is_shown_until_it_is_corrected(tmp
 def body_of(address: str) -> str:
     """What a web server says there; "" where there is none."""
     try:
-        with urlopen(address, timeout=10) as response:  # noqa: S310 - a server of ours
+        with urlopen(address, timeout=60) as response:  # noqa: S310 - a server of ours
             return str(response.read().decode())
     except HTTPError as error:
         return error.read().decode()

@@ -170,6 +170,7 @@ def test_code_that_catches_everything_does_not_survive_its_death():
     assert assert_crash_safe(clings, 7).commits == 5
 
 
+@pytest.mark.slow
 def test_tries_and_failures_are_safe():
     tries: list[int] = []
 
@@ -204,6 +205,7 @@ def test_parallel_steps_are_safe():
     assert assert_crash_safe(parallel, 4).crashes > 20
 
 
+@pytest.mark.slow
 def test_waits_events_and_children_are_safe():
     @pipeline("crashes/child")
     def child(number: int) -> int:
