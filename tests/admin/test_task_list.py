@@ -16,8 +16,7 @@ from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import pagination
 from taskqueue.admin.filters import written_slice
 from taskqueue.engine.rollups import roll_up
-from taskqueue.models import Step, Task, Worker
-from taskqueue.states import StepKind
+from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, ids_on, page_of, text_of
 
@@ -197,26 +196,6 @@ def test_the_tabs_count_each_status_and_put_the_empty_ones_last(viewer, failed, 
     assert [(tab.label, tab.count) for tab in tabs[:3]] == [("All", "2"), ("Queued", "1"), ("Failed", "1")]
     assert {tab.count for tab in tabs[3:]} == {"0"}
     assert [tab.is_zero for tab in tabs] == [False] * 3 + [True] * 6
-
-
-@pytest.mark.parametrize(
-    ("kind", "waits_at", "said"),
-    [
-        (StepKind.SLEEP, "", "Waiting wakes in 9m"),
-        (StepKind.WAIT, "", "Waiting for an event gives up in 9m"),
-        (StepKind.CHILD, "", "Waiting for a child task gives up in 9m"),
-        (StepKind.BRANCH, "", "Waiting for parallel steps runs in 9m"),
-        (StepKind.STEP, "crm-api", "Waiting for rate crm-api runs in 9m"),
-        (StepKind.STEP, "step limit", "Waiting for a free place runs in 9m"),
-    ],
-)
-def test_a_waiting_task_says_for_what(viewer, queued, kind, waits_at, said):
-    later = Now() + timedelta(seconds=570)
-    Task.objects.filter(pk=queued.pk).update(status="waiting", waits_at=waits_at, due_at=later, sort_at=later)
-    times = {"started_at": Now(), "finished_at": Now()}
-    Step.objects.create(task=queued, key="approval", name="approval", kind=kind, status="waiting", **times)
-
-    assert said in text_of(viewer.get(LIST))
 
 
 def test_the_tabs_count_no_further_than_they_show(viewer, monkeypatch):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue.engine import retention
 from taskqueue.models import Pruning
 from taskqueue.models.pruning import TURN
+from tests.engine.backlogs import unchecked
 
 
 def prune():
@@ -20,7 +20,7 @@ def prune():
 
 def history(number, *, pipeline="engine/one-step", days=31, steps=1):
     """So many tasks that ended so long ago, each with some steps."""
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(
             """
             WITH tasks AS (

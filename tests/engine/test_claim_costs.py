@@ -15,7 +15,7 @@ from taskqueue.engine.mirror import mirror_pipeline
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
 from taskqueue.models import Gate, Pipeline, RateUse
 from taskqueue.testing import InProcessWorker
-from tests.engine.backlogs import ENDED, QUEUED, RUNNING, explain_for_all_values, forget_statistics, insert
+from tests.engine.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, explain_for_all_values, forget_statistics, insert
 from tests.engine.pipelines import one_step
 from tests.engine.test_plans import explain, nodes, walked
 
@@ -71,7 +71,7 @@ def hold(request):
     return request.param
 
 
-@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(params=STATISTICS)
 def worker(request, hold):
     """A worker beside five thousand ended tasks and as many that are held back."""
     forget_statistics()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 
 from taskqueue import Permanent, TaskEnded, pipeline, step, wait_for
 from taskqueue.engine import control, duty, statements
@@ -15,7 +14,7 @@ from taskqueue.models import Task, Wait
 from taskqueue.policies import match_digest
 from taskqueue.states import TaskStatus
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.engine.backlogs import forget_statistics
+from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.engine.leases import take
 from tests.engine.test_costs import costs
 from tests.engine.test_event_plans import touched
@@ -135,13 +134,13 @@ def test_it_costs_neither_a_statement_nor_a_commit():
     assert open_waits() == 0
 
 
-@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(params=STATISTICS)
 def history(request):
     """20,000 that have ended."""
     forget_statistics()
     plain.enqueue(0)
     work()
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(MANY_ENDED)
         if request.param:
             cursor.execute("ANALYZE taskqueue_wait, taskqueue_task")

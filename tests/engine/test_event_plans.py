@@ -16,7 +16,7 @@ from taskqueue.ids import earliest_at
 from taskqueue.models import Task
 from taskqueue.policies import match_digest
 from taskqueue.testing import work
-from tests.engine.backlogs import forget_statistics
+from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.engine.test_plans import explain, walked
 
 pytestmark = pytest.mark.django_db
@@ -58,13 +58,13 @@ def touched(tree, relation):
     return sum((n["Actual Rows"] + n.get("Rows Removed by Filter", 0)) * n["Actual Loops"] for n in scans)
 
 
-@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(params=STATISTICS)
 def task(request):
     """One that waits, among 20,000 open waits for the name and after 20,000 events since it was made."""
     forget_statistics()
     task = waits.enqueue(-7)
     work()
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(MANY_WAITS, [task.pk])
         cursor.execute(MANY_EVENTS)
         cursor.execute(MANY_TASKS)

@@ -14,7 +14,7 @@ from taskqueue.engine.claims import Claimant
 from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
-from tests.engine.backlogs import forget_statistics
+from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
 
 pytestmark = pytest.mark.django_db
 
@@ -33,12 +33,12 @@ FROM generate_series(1, 5000), unnest(ARRAY['engine/one-step', 'engine/unknown-h
 """
 
 
-@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(params=STATISTICS)
 def worker(request):
     """A table of ended tasks and of a backlog, half of it of a pipeline that nobody here knows."""
     forget_statistics()
     with InProcessWorker() as worker:
-        with connection.cursor() as cursor:
+        with unchecked() as cursor:
             cursor.execute(
                 "INSERT INTO taskqueue_pipeline (name, description, payload_schema, result_schema, retry) "
                 "VALUES ('engine/unknown-here', '', '{}', '{}', '[]')"
@@ -122,7 +122,7 @@ def test_the_end_of_a_branch_reads_no_more_than_its_own_step_of_its_parents(work
     parent = Task.objects.create(**pipeline, status="waiting")
     made = {"parent": parent, "parent_key": "step 7", "branch": "step", "result": 1}
     branch = Task.objects.create(**pipeline, **made, status="succeeded", finished_at=Now())
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(STEPS, [parent.pk])
     Step.objects.filter(task=parent, key="step 7").update(child=branch)
 

@@ -12,7 +12,7 @@ from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
 from taskqueue.models.pruning import BEGINNING
 from tests.engine import pipelines
-from tests.engine.backlogs import forget_statistics
+from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.engine.histories import history
 from tests.engine.test_plans import explain, walked
 
@@ -43,7 +43,7 @@ FROM generate_series(1, 20000) AS number
 """
 
 
-@pytest.fixture(autouse=True, params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(autouse=True, params=STATISTICS)
 def _long_history(request):
     """Old tasks of two pipelines, young ones, the waits of all, events and skipped requests."""
     forget_statistics()
@@ -51,7 +51,7 @@ def _long_history(request):
     history(10_000)
     history(10_000, pipeline="engine/three-steps")
     history(5_000, days=1)
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(EVENTS)
         cursor.execute(SKIPS)
         cursor.execute(WAITS)
@@ -100,7 +100,7 @@ def test_skipped_requests_are_found_by_index():
 
 def test_expired_keys_are_found_by_index():
     task = Task.objects.filter(pipeline="engine/one-step")[0]
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(KEYS, [task.pk])
         cursor.execute("ANALYZE taskqueue_idempotencykey")
 

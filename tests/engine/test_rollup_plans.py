@@ -14,7 +14,7 @@ from taskqueue.engine.statements import figures as figure_statements
 from taskqueue.engine.statements import rollups as statements
 from taskqueue.models import Gate, Rollup, Task
 from taskqueue.testing import InProcessWorker
-from tests.engine.backlogs import ENDED, QUEUED, RUNNING, forget_statistics, insert
+from tests.engine.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, forget_statistics, insert, unchecked
 from tests.engine.test_plans import explain, nodes, plan, walked
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +27,7 @@ WHERE finished_at IS NOT NULL
 """
 
 
-@pytest.fixture(params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(params=STATISTICS)
 def full(request):
     """A day of history, a long backlog, keys, and a gate that is full."""
     forget_statistics()
@@ -37,7 +37,7 @@ def full(request):
         insert(QUEUED, "engine/three-steps", 3_000, keys=100)
         insert(RUNNING, "engine/three-steps", 2_000, keys=100, worker=worker.row.pk)
         Gate.objects.update_or_create(pipeline_id="engine/three-steps", defaults={"tasks": 10, "tasks_per_key": 1})
-        with connection.cursor() as cursor:
+        with unchecked() as cursor:
             cursor.execute(SPREAD)
             if request.param:
                 cursor.execute("ANALYZE taskqueue_task")
@@ -120,7 +120,7 @@ HOUR = {"start": NOON, "until": NOON + timedelta(hours=1)}
 @pytest.fixture
 def failures(full):
     """One in ten of the history is failed; many more ended in the same time."""
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(
             'UPDATE taskqueue_task SET status = \'failed\', error = \'{"type": "E", "step": "a#2"}\' '
             "WHERE finished_at IS NOT NULL AND random() < 0.1"

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
 
 from taskqueue.engine import statements
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.ids import uuid7
 from tests.engine import pipelines, shared_starts  # noqa: F401 - registers them
-from tests.engine.backlogs import forget_statistics
+from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.engine.test_plans import HISTORY, explain, walked
 
 pytestmark = pytest.mark.django_db
@@ -48,12 +47,12 @@ VALUES = {
 }
 
 
-@pytest.fixture(autouse=True, params=[True, False], ids=["with statistics", "without statistics"])
+@pytest.fixture(autouse=True, params=STATISTICS)
 def _full_table(request):
     """Ended tasks, and many that wait."""
     forget_statistics()
     mirror_pipelines()
-    with connection.cursor() as cursor:
+    with unchecked() as cursor:
         cursor.execute(HISTORY, [None])
         cursor.execute(WAITING)
         if request.param:

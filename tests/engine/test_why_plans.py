@@ -17,6 +17,7 @@ from taskqueue.engine.recovery import SILENCE
 from taskqueue.engine.why import executing, pending_of, waits_of
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker
+from tests.engine.backlogs import unchecked
 from tests.engine.test_plans import nodes, walked
 
 pytestmark = pytest.mark.django_db
@@ -48,7 +49,7 @@ def task(request):
     """A task at the end of a crowd."""
     mirror.mirror_pipelines()
     with InProcessWorker() as worker:
-        with connection.cursor() as cursor:
+        with unchecked() as cursor:
             cursor.execute(ROWS.format(worker=worker.row.pk))
             if request.param:
                 cursor.execute("ANALYZE taskqueue_task")
