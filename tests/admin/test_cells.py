@@ -8,7 +8,7 @@ from django.contrib.auth.models import User
 from django.utils.safestring import SafeString
 
 from taskqueue.models import Pipeline, Rate, Skip
-from taskqueue.templatetags.taskqueue_cells import named_by
+from taskqueue.templatetags.taskqueue_cells import breakable, named_by
 
 
 @pytest.mark.parametrize("page", ["taskqueue/pipeline/", "taskqueue/skip/", "taskqueue/rate/", "admin/logentry/"])
@@ -30,3 +30,7 @@ def test_a_columns_name_is_escaped_and_a_box_to_tick_has_none():
     headers = [{"text": "<input type=checkbox>"}, {"text": 'per "key"'}]
 
     assert named_by(cells, headers) == [cells[0], '<td data-name="Per &quot;key&quot;" class="b">2</td>']
+
+
+def test_a_name_may_end_a_line_after_each_slash_and_is_escaped():
+    assert breakable("shop/<b>/ship") == "shop/<wbr>&lt;b&gt;/<wbr>ship"
