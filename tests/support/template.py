@@ -21,6 +21,9 @@ PREFIX = "taskqueue_template_"
 LOCK = 7_205_759
 """One process makes the template while the others wait."""
 
+UNSERIALIZED = {"serialize": False} if django.VERSION < (6, 1) else {}
+"""Django 6.1 does not by itself, and warns of the argument."""
+
 
 def use_template() -> None:
     """Let Django copy its test database from the template, which the first process makes."""
@@ -54,7 +57,7 @@ def make(name: str) -> None:
     test["NAME"] = unfinished
     try:
         with no_pipelines_mirrored():
-            connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+            connection.creation.create_test_db(verbosity=0, autoclobber=True, **UNSERIALIZED)
     finally:
         connection.close()
         test["NAME"] = asked
