@@ -23,7 +23,7 @@ def button_of(task: Any, noun: str) -> str:
 
 def text_of(response: Any) -> str:
     """What a reader sees: no tags, single spaces. On a busy machine what is just now was some seconds ago."""
-    content = re.sub(r"<(script|style).*?</\1>", "", response.content.decode(), flags=re.DOTALL)
+    content = re.sub(r"<(script|style).*?</\1>", "", response.content.decode().replace("<wbr>", ""), flags=re.DOTALL)
     text = " ".join(unescape(re.sub(r"<[^>]+>", " ", content)).split())
     return re.sub(r"\b[1-5]?[0-9]s ago\b", "just now", text)
 

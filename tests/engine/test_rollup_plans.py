@@ -70,7 +70,7 @@ def test_no_statement_reads_more_than_it_needs(full, statement, values, most):
         fetch(statements.IN_ORDER, {})
     tree = list(nodes(plan(statement, values)[0]["Plan"]))
 
-    assert walked(tree) == []
+    assert "taskqueue_task" not in walked(tree)
     assert tasks_read(tree) <= most
 
 
@@ -131,7 +131,7 @@ def test_what_is_failed_now_is_found_by_its_index(failures):
     tree = list(nodes(plan(figure_statements.TROUBLES, {**HOUR, "most": 6})[0]["Plan"]))
 
     assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
-    assert walked(tree) == []
+    assert "taskqueue_task" not in walked(tree)
     assert tasks_read(tree) < 200  # of some 83 in an hour
 
 
