@@ -44,8 +44,13 @@ run: .venv/run.stamp
 test: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m "not slow" $(ARGS)
 
+# The crawl of the admin is one long test, so that it runs beside the others; what it says is shown at the end.
 test-all: test
-	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m "slow or property" --hypothesis-profile thorough $(ARGS)
+	@crawl=$$(mktemp); \
+	DEBUG=true $(PYTHON) -m pytest tests/browser -m slow $(ARGS) >"$$crawl" 2>&1 & browser=$$!; \
+	DEBUG=true $(PYTHON) -m pytest --ignore tests/browser $(SPREAD) -m "slow or property" --hypothesis-profile thorough \
+		$(ARGS); others=$$?; \
+	wait $$browser; crawled=$$?; cat "$$crawl"; rm "$$crawl"; exit $$((others + crawled))
 
 smoke: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest -m smoke --numprocesses 2 --dist loadfile $(ARGS)
