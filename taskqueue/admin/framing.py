@@ -13,7 +13,8 @@ from django.template.response import SimpleTemplateResponse, TemplateResponse
 from django.urls import URLPattern
 from django.utils import translation
 
-from taskqueue.admin.plain_pages import UNREACHABLE, unavailable
+from taskqueue.admin.plain_pages import unavailable
+from taskqueue.engine.troubles import AWAY
 
 View = Callable[..., HttpResponse]
 
@@ -62,7 +63,7 @@ def leading_back(view: View, site: AdminSite) -> View:
             return refused(
                 request, site, 404, "There is no such page", "It may have been moved, or pruned with its task."
             )
-        except UNREACHABLE as error:
+        except AWAY as error:
             return unavailable(request, site, error)
 
     return answer

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from django.contrib.admin import AdminSite
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -13,8 +12,6 @@ from rest_framework.views import set_rollback
 
 from taskqueue.engine.outages import outage
 
-UNREACHABLE: Final = (OperationalError, InterfaceError)
-"""What a statement raises when the database is away, silent or too slow."""
 RETRY_AFTER: Final = 2
 SAFE: Final = {"GET", "HEAD"}
 

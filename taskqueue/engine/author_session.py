@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeGuard
 
-from django.db import DEFAULT_DB_ALIAS, Error, InterfaceError, OperationalError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
-from taskqueue.engine.troubles import sqlstate_of
+from taskqueue.engine.troubles import AWAY, sqlstate_of
 from taskqueue.errors import TransactionBroken, WrongPlace
 
 OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
@@ -160,15 +160,16 @@ class Session:
         return self._was_cut or bool(self._watched.broken)
 
     def is_unanswered(self, error: BaseException, *, recorded: bool, atomic: bool) -> TypeGuard[Error]:
-        """Whether nobody knows if a step's commit was done, or it was not even asked for, as the database went away
-        under the author's statements. Not a failed try.
+        """Whether the database went away before it confirmed the step's commit, or before an atomic step asked for it.
+
+        Then the step's effects may or may not be there, and it is no failed attempt.
 
         Args:
             error: what the step raised.
             recorded: whether its checkpoint was written.
             atomic: whether it is committed together with the author's statements.
         """
-        if not isinstance(error, OperationalError | InterfaceError):
+        if not isinstance(error, AWAY):
             return False
         return recorded or (atomic and self.was_cut())
 

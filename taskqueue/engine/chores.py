@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
-from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
+from django.db import InternalError, connection, transaction
 
 from taskqueue.engine import statements
 from taskqueue.engine.claims import known_code
@@ -21,6 +21,7 @@ from taskqueue.engine.retention import prune_some
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.routing import route_unrouted, start_deferred
 from taskqueue.engine.slots import grant_all
+from taskqueue.engine.troubles import AWAY
 
 PROMOTIONS_AT_ONCE = 20
 """A million timers that fall due together must not keep a doorbell from ringing; it is back in a moment."""
@@ -39,7 +40,7 @@ def do_chores() -> int:
     try:
         return sum(done(chore) for chore in CHORES)
     finally:
-        with suppress(OperationalError, InterfaceError, InternalError):
+        with suppress(*AWAY, InternalError):
             statements.fetch(statements.PATIENCE, {"patience": former})
 
 

@@ -10,13 +10,14 @@ import logging
 from typing import cast
 from uuid import UUID
 
-from django.db import Error, InterfaceError, OperationalError, transaction
+from django.db import Error, transaction
 
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.engine import statements
 from taskqueue.engine.endings import follow
 from taskqueue.engine.patience import is_busy
+from taskqueue.engine.troubles import AWAY
 from taskqueue.engine.wakeups import ring_on_commit
 from taskqueue.models import Task
 
@@ -37,7 +38,7 @@ def tell_untold() -> int:
     for (task,) in statements.fetch(statements.UNTOLD, {"pipelines": registry.names()}):
         try:
             told += tell(task, patient=False)
-        except (OperationalError, InterfaceError) as error:
+        except AWAY as error:
             if not is_busy(error):
                 raise
         except Exception:

@@ -184,7 +184,7 @@ class Execution(TaskHandle):
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
-        """The same in an async body; the key is taken now, not when awaited, so that gathering is stable."""
+        """Call a step from an async body; its key is taken now, not when awaited, so that gathering is stable."""
         return self._acall(step, self._key(step.name, explicit_key), args, kwargs)
 
     async def _acall(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -316,7 +316,7 @@ class Execution(TaskHandle):
         time.sleep(turn.total_seconds())
 
     async def _await_turn(self, call: Call) -> None:
-        """The same; beside steps that execute the step waits in the event loop."""
+        """Take an async step's turn, or wait for it in the event loop while a step beside this one executes."""
         with self._inside(call):
             self._write_arguments(call)
         take = partial(sync_to_async(self.turns.take), call.step, call.key, self.arguments[call.key])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from taskqueue.engine.troubles import message_of
+
 logger = logging.getLogger("taskqueue.engine")
 
-OVER = "The database answers again"
+OVER: Final = "The database answers again"
+"""Logged as a warning, by workers too, so that a log that shows the beginning of an outage shows its end."""
 
 
 class Outage:
@@ -29,13 +32,10 @@ class Outage:
         if self._is_on or not (session is None or session.closed):
             return
         self._is_on = True
-        logger.error("The database does not answer: %s", " ".join(str(error).split()))
+        logger.error("The database does not answer: %s", message_of(error))
 
     def end(self, connection: BaseDatabaseWrapper, **_signal: Any) -> None:
-        """Log that a new connection was made, if there was an outage.
-
-        As severe as a warning, so that a log that shows the beginning shows the end.
-        """
+        """Log that a new connection was made, if there was an outage."""
         if self._is_on and connection.alias == DEFAULT_DB_ALIAS:
             self._is_on = False
             logger.warning(OVER)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, TypeVar
 
-from django.db import Error, InterfaceError, OperationalError, connection
+from django.db import Error, OperationalError, connection
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 
 from taskqueue.engine import statements
+from taskqueue.engine.troubles import AWAY
 
 logger = logging.getLogger("taskqueue.engine")
 
@@ -40,7 +41,7 @@ def attempted(do: Callable[[], int], deed: str, *, slow: str = "takes too long",
     """
     try:
         return do()
-    except (OperationalError, InterfaceError) as error:
+    except AWAY as error:
         if ran_out_of_time(error):
             logger.exception("%s %s; it is tried again at the next look", deed, slow)
         elif not is_busy(error):

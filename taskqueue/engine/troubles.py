@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from django.db import Error
+from django.db import Error, InterfaceError, OperationalError
 
+AWAY: Final = (OperationalError, InterfaceError)
+"""What a statement raises when the database is away, silent or too slow."""
 REFUSALS: Final = ("0A", "22", "23", "42", "44", "54", "P0")
 """Classes of SQLSTATE by which a server that is well says no to what it was given: the same again will be refused
 again. All others, and errors without one, are the server's own or the way's to it."""
@@ -27,8 +29,13 @@ def kind_of(error: BaseException) -> str:
     return type(error.__cause__ if sqlstate_of(error) and isinstance(error, Error) else error).__name__
 
 
+def message_of(error: BaseException) -> str:
+    """What it says, in one line; the driver's messages have several."""
+    return " ".join(str(error).split())
+
+
 def line_of(error: BaseException) -> str:
     """What it says, in one line, behind its SQLSTATE."""
-    told = " ".join(str(error).split()) or type(error).__name__
+    told = message_of(error) or type(error).__name__
     state = sqlstate_of(error)
     return f"{state}: {told}" if state else told

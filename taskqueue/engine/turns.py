@@ -5,20 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
 
 from taskqueue.definitions import StepDefinition, registry
 from taskqueue.engine import rates, slots, statements
 from taskqueue.engine.claims import Lease
 from taskqueue.engine.journal import Journal
 from taskqueue.engine.outcomes import STEP_LIMIT, HeldBack, PutBack
-from taskqueue.engine.wakeups import ring
+from taskqueue.engine.wakeups import LOOK_EVERY, ring
 from taskqueue.errors import RetryAfter
 
 Turn = timedelta | HeldBack | PutBack
-
-NEXT_LOOK: Final = 1.0
-"""Seconds after which every doorbell looks by itself."""
 
 
 @dataclass
@@ -93,5 +89,5 @@ def hold_back(lease: Lease, outcome: HeldBack) -> None:
     rows = statements.fetch(statements.HOLD_BACK, {**values, **changed, **lease.fence})
     if not outcome.keys and slots.grant(lease.pipeline):
         ring()  # a place became free between the look for one and the wait, and nobody saw this task
-    elif any(due_in is not None and due_in < NEXT_LOOK for (due_in,) in rows):
+    elif any(due_in is not None and due_in < LOOK_EVERY for (due_in,) in rows):
         ring()  # the doorbell looks when the time comes, and not only when it would have looked without this task

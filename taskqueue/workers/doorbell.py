@@ -18,7 +18,8 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from taskqueue.engine import chores, duty, wakeups
+from taskqueue.engine import chores, duty, troubles, wakeups
+from taskqueue.engine.outages import OVER
 from taskqueue.workers import wakeup
 from taskqueue.workers.listener import Listener
 from taskqueue.workers.sharing import STOP, Board
@@ -29,12 +30,11 @@ Message = tuple[int | None, str]
 """What django-q2 wants of a broker: the id to acknowledge, None for nothing, and the signed package."""
 
 FIRST_PAUSE = 0.02
-LONGEST_PAUSE = 1.0
-"""The safety poll: so often the doorbell looks even when nothing rings."""
+LONGEST_PAUSE = wakeups.LOOK_EVERY
 SHORTEST_PAUSE = 0.004
 """A burst of rings is answered by one look."""
 RECONNECT_AFTER = 0.5
-AWAY = (db.OperationalError, db.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+AWAY = (*troubles.AWAY, psycopg.OperationalError, psycopg.InterfaceError)
 LEISURE = 5.0
 """Seconds between two looks at what may wait."""
 PATIENCE = "10s"
@@ -233,7 +233,7 @@ class Outage:
 
     def goes_on(self, error: Exception) -> None:
         """Log the error, unless it is the last one again."""
-        line = " ".join(str(error).split())
+        line = troubles.message_of(error)
         if line == self._last:
             return
         if isinstance(error.__cause__, FULL):
@@ -245,7 +245,7 @@ class Outage:
         self._last = line
 
     def is_over(self) -> None:
-        """Log that all is well, if it was not: as a warning, so that a log that shows the beginning shows the end."""
+        """Log that all is well, if it was not."""
         if self._last:
-            logger.warning("The database answers again")
+            logger.warning(OVER)
             self._last = ""

@@ -20,6 +20,7 @@ from taskqueue.engine import sessions
 from taskqueue.engine.liveness import have_it_dropped
 from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.sessions import LOST_AFTER_TEN_SECONDS
+from taskqueue.engine.troubles import message_of
 from taskqueue.workers.doorbell import Doorbell
 from taskqueue.workers.sharing import STOP
 
@@ -134,7 +135,7 @@ def await_database(say: Callable[[str], None]) -> str:
             mirror_pipelines()
         except (db.Error, psycopg.Error) as error:
             db.connections.close_all()
-            line = " ".join(str(error).split())
+            line = message_of(error)
             if line != said:
                 say(f"Waiting for the database: {line}")
             said = line
