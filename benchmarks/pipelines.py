@@ -86,30 +86,18 @@ async def rated(number: int) -> int:
 
 @step(retry=Retry.never())
 async def short(number: int) -> int:
-    """The same without a rate."""
+    """As long as `rated`, without a rate."""
     await asyncio.sleep(0.2)
     return number
 
 
-@pipeline("benchmarks/rated-beside")
-async def rated_beside(steps: int) -> int:
-    """Steps of one rate beside each other."""
-    return sum(await asyncio.gather(*map(rated, range(steps))))
+@pipeline("benchmarks/beside")
+async def beside(steps: int, *, is_rated: bool) -> int:
+    """Async steps beside each other in the one worker that has the task."""
+    return sum(await asyncio.gather(*map(rated if is_rated else short, range(steps))))
 
 
-@pipeline("benchmarks/rated-each")
-async def rated_each(steps: int) -> int:
-    """The same steps, each on any worker."""
-    return sum(each(rated, range(steps)))
-
-
-@pipeline("benchmarks/short-beside")
-async def short_beside(steps: int) -> int:
-    """Steps beside each other."""
-    return sum(await asyncio.gather(*map(short, range(steps))))
-
-
-@pipeline("benchmarks/short-each")
-async def short_each(steps: int) -> int:
-    """The same steps, each on any worker."""
-    return sum(each(short, range(steps)))
+@pipeline("benchmarks/by-each")
+async def by_each(steps: int, *, is_rated: bool) -> int:
+    """As many steps, which `each` lets any worker take."""
+    return sum(each(rated if is_rated else short, range(steps)))

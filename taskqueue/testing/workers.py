@@ -98,10 +98,8 @@ class InProcessWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """It leaves; one that died, or broke out of its work, is found dead by the next."""
-        if error is not None and not self._is_dead:
-            self.die()
-        elif not self._is_dead:
-            self.leave()
+        if not self._is_dead:
+            self.leave() if error is None else self.die()
 
     def _lock(self, function: str) -> None:
         """Call one of PostgreSQL's lock functions for this worker."""
