@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.templatetags.static import static
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats
@@ -96,6 +96,11 @@ def copy(text: object) -> SafeString:
     return format_html(
         '<button type="button" class="tq-copy" data-copy="{}" aria-label="Copy {}">Copy</button>', text, text
     )
+
+
+def breakable(name: str) -> SafeString:
+    """A name that may end a line after each slash; a browser would rather break its words."""
+    return format_html_join(SafeString("/<wbr>"), "{}", ((part,) for part in name.split("/")))
 
 
 def preformatted(value: object) -> SafeString:

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, pipeline_filters
+from taskqueue.admin import formats, markup, pipeline_filters
 from taskqueue.admin.budgets import budget_of
 from taskqueue.admin.pipeline_figures import capped, figures_of
 from taskqueue.engine.rights import Deed, Rights
@@ -66,7 +66,10 @@ class PipelineColumns:
         """Its name, and the first line of what it says of itself."""
         said = formats.first_line(pipeline.description)
         return format_html(
-            '<span class="tq-name">{}</span><span class="tq-said-of" title="{}">{}</span>', pipeline.name, said, said
+            '<span class="tq-name">{}</span><span class="tq-said-of" title="{}">{}</span>',
+            markup.breakable(pipeline.name),
+            said,
+            said,
         )
 
     @admin.display(description="State")

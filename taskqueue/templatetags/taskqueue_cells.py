@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django import template
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from taskqueue.admin.markup import breakable
+
 register = template.Library()
+register.filter(breakable)
 
 
 @register.filter
@@ -22,12 +25,6 @@ def named_by(cells: Iterable[SafeString], headers: Iterable[Mapping[str, Any]]) 
         headers: of their columns, in the order of the cells.
     """
     return [named(cell, str(header["text"])) for cell, header in zip(cells, headers, strict=False)]
-
-
-@register.filter
-def breakable(name: str) -> SafeString:
-    """A name that may end a line after each slash."""
-    return format_html_join(SafeString("/<wbr>"), "{}", ((part,) for part in name.split("/")))
 
 
 def named(cell: SafeString, name: str) -> SafeString:

@@ -7,8 +7,9 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.utils.safestring import SafeString
 
+from taskqueue.admin.markup import breakable
 from taskqueue.models import Pipeline, Rate, Skip
-from taskqueue.templatetags.taskqueue_cells import breakable, named_by
+from taskqueue.templatetags.taskqueue_cells import named_by
 
 
 @pytest.mark.parametrize("page", ["taskqueue/pipeline/", "taskqueue/skip/", "taskqueue/rate/", "admin/logentry/"])
