@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
 
+from django.contrib.admin.utils import quote
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
@@ -75,6 +76,7 @@ class PipelineRow:
     """A pipeline with its last day."""
 
     name: str
+    shown_name: SafeString
     address: str
     is_paused: bool
     bars: SafeString
@@ -106,7 +108,8 @@ def pipeline_row(
     """One of them."""
     return PipelineRow(
         name=name,
-        address=reverse("admin:taskqueue_pipeline_change", args=[name]),
+        shown_name=markup.breakable(name),
+        address=reverse("admin:taskqueue_pipeline_change", args=[quote(name)]),
         is_paused=paused_at is not None,
         bars=SafeString("") if day is None else bars_of(day.bars, day.succeeded, day.failed),
         success=(day is not None and share_of(day.succeeded, day.failed)) or formats.NOTHING,

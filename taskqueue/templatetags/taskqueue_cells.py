@@ -10,10 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
-from taskqueue.admin.markup import breakable
-
 register = template.Library()
-register.filter(breakable)
 
 
 @register.filter
