@@ -6,8 +6,7 @@ from playwright.sync_api import Page
 
 WIDTHS = (390, 1024, 1280, 1440)
 
-# A word may end a line at a space, a hyphen or a slash, and nowhere else. Ids, keys in braces, JSON and stacks have no
-# words.
+# A word may end a line at a space, a hyphen or a slash, and nowhere else. Ids, JSON and stacks have no words.
 FAULTS = """() => {
   const faults = [], root = document.documentElement;
   const over = root.scrollWidth - root.clientWidth;
@@ -53,7 +52,7 @@ FAULTS = """() => {
       const spills = each => each.right > frame.right + 1 || each.left < frame.left - 1;
       const isOutside = frame && [...range.getClientRects()].some(spills);
       if (isOutside) faults.push(`outside its ${box.localName}: ${word[0].slice(0, 60)}`);
-      if (word[0].length > 24 || word[0].includes("{")) continue;
+      if (word[0].length > 24) continue;
       const lines = new Set([...range.getClientRects()].filter(box => box.width > 0).map(box => Math.round(box.top)));
       if (lines.size > 1) faults.push(`broken: ${word[0]}`);
     }
