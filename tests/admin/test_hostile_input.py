@@ -11,7 +11,6 @@ from django.urls import reverse
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
 from tests.support.properties import examples
 
@@ -48,7 +47,6 @@ def ways():
 @pytest.fixture(autouse=True)
 def _rows(failed):
     """A little of everything."""
-    mirror_pipelines()
 
 
 @pytest.mark.parametrize("way", list(ways()))

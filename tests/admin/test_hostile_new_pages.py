@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskqueue.admin import asked
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Event, Operation, Rate
 from tests.admin.test_hostile_input import any_text, hold
 from tests.support.properties import examples
 
-pytestmark = pytest.mark.property
+pytestmark = [pytest.mark.property, pytest.mark.usefixtures("failed")]
 
 FORM = "application/x-www-form-urlencoded"
 TASKS, PIPELINE = "/admin/taskqueue/task/", "/admin/taskqueue/pipeline/demo_2Ftask/"
@@ -40,11 +39,6 @@ any_list = st.dictionaries(
 
 def encoded(values):
     return "&".join(f"{name}={quote(text, safe='', errors='surrogatepass')}" for name, text in values.items())
-
-
-@pytest.fixture(autouse=True)
-def _rows(failed):
-    mirror_pipelines()
 
 
 def read(response):

@@ -7,7 +7,6 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 
 from taskqueue.engine import operations
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.live import HEADER, LiveRegions, regions_of
 from taskqueue.models import Operation, Task
 from tests.admin.pages import text_of
@@ -49,7 +48,6 @@ def test_each_list_is_live_and_says_why_it_is_empty(admin, place, said):
 
 
 def test_a_pipeline_goes_on_but_not_under_a_form_that_was_refused(admin):
-    mirror_pipelines()
     page = "/admin/taskqueue/pipeline/demo_2Ftask/"
 
     refused = admin.post(f"{page}places/", {"places-tasks": "0"})

@@ -11,7 +11,6 @@ from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine import operations, selections
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rights import Deed
 from taskqueue.models import Operation, PipelineRight, Step, Task
 from tests.admin.conftest import client_of
@@ -31,7 +30,6 @@ def olga() -> Client:
 
 def named(**held: bool) -> PipelineRight:
     """Name olga for the demo's pipeline, for these deeds alone."""
-    mirror_pipelines()
     return PipelineRight.objects.create(pipeline_id=PIPELINE, user=User.objects.get(username="olga"), **held)
 
 
@@ -157,7 +155,6 @@ def test_a_payload_is_edited_only_by_who_may_see_and_run_it(olga, queued, deed):
 
 def test_the_payload_itself_is_not_on_the_page_of_who_is_not_named(olga):
     task = demo_task.enqueue(DemoRequest(label="a-label-of-its-own", delay_seconds=0))
-    mirror_pipelines()
     PipelineRight.objects.create(pipeline_id=PIPELINE, group=Group.objects.create(name="others"), view_payload=True)
 
     assert "a-label-of-its-own" not in text_of(olga.get(page_of(task)))

@@ -11,7 +11,6 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from taskqueue.engine import tokens
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import PipelineRight, Token
 from tests.admin.conftest import client_of
 from tests.admin.pages import messages_of, text_of
@@ -141,7 +140,6 @@ def test_a_list_of_many_tokens_costs_as_many_queries_as_one(maker, django_assert
 
 
 def test_rights_are_given_in_the_admin_and_are_in_its_history(admin):
-    mirror_pipelines()
     robot = User.objects.create_user("robot")
     form = {"pipeline": "demo/task", "user": robot.pk, "group": "", "run": "on"}
 
@@ -154,8 +152,6 @@ def test_rights_are_given_in_the_admin_and_are_in_its_history(admin):
 
 
 def test_a_right_of_nobody_is_refused_beside_the_form(admin):
-    mirror_pipelines()
-
     response = admin.post(f"{RIGHTS}add/", {"pipeline": "demo/task", "user": "", "group": ""})
 
     assert "A right belongs to a user or to a group" in text_of(response)

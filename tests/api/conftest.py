@@ -12,7 +12,6 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from taskqueue.engine import rollups
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
 from taskqueue.testing import advance, work
 from tests.api import pipelines
@@ -44,7 +43,6 @@ class Api:
 def api(db: None, settings: Any) -> Api:
     """A caller on this machine, with DEBUG on: nothing more is asked of it."""
     settings.DEBUG = True
-    mirror_pipelines()
     return Api(SERVER_NAME="localhost")
 
 

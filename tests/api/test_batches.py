@@ -11,7 +11,6 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import PipelineRight, Skip, Task
 from taskqueue.testing import work
 from tests.api.conftest import Api, enqueue_order, problem_of
@@ -104,7 +103,6 @@ def test_of_a_singleton_one_is_made_and_stands_in_for_the_others(api):
 
 
 def test_force_makes_another_one_and_is_written_down(caller_with):
-    mirror_pipelines()
     enqueue_order("A1", key="k")
 
     tasks = (
@@ -199,7 +197,6 @@ def test_submitting_many_needs_the_permission_for_one(caller_with, stranger):
 
 
 def test_a_pipeline_that_names_others_refuses_all_and_is_pointed_at(caller_with):
-    mirror_pipelines()
     PipelineRight.objects.create(pipeline_id="anything", group=Group.objects.create(name="others"), run=True)
     closed = {"pipeline": "anything", "payload": {"value": 1}}
     caller = caller_with("add_task")
@@ -216,7 +213,6 @@ def test_a_pipeline_that_names_others_refuses_all_and_is_pointed_at(caller_with)
 
 
 def test_who_sees_no_tasks_learns_no_more_of_each_than_of_one(caller_with):
-    mirror_pipelines()
     enqueue_order("A1", key="k", labels={"tenant": "a"})
 
     (task,) = caller_with("add_task").post(BATCH, {"tasks": [order("A1", key="k")]}).json()["tasks"]
@@ -227,7 +223,6 @@ def test_who_sees_no_tasks_learns_no_more_of_each_than_of_one(caller_with):
 @pytest.mark.django_db(transaction=True)
 def test_a_thousand_take_one_transaction_and_one_wake_up(settings):
     settings.DEBUG = True
-    mirror_pipelines()
     body = {"tasks": [order(f"A{number}", key=f"k{number}", labels={"n": "x"}) for number in range(1000)]}
     api = Api(SERVER_NAME="localhost")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Task
 from tests.api.conftest import problem_of
@@ -74,7 +73,5 @@ def test_a_task_that_does_not_exist_is_not_found(api):
 
 
 def test_five_queries_tell_everything(api, failed, django_assert_num_queries):
-    mirror_pipelines()
-
     with django_assert_num_queries(5):
         api.get(f"/api/tasks/{failed.pk}")

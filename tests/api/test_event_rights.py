@@ -10,7 +10,6 @@ from django.contrib.auth.models import Permission, User
 from taskqueue import emit
 from taskqueue.engine import deeds, events, routing, tokens
 from taskqueue.engine.deeds import Doer
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rights import Rights
 from taskqueue.models import Skip, Task
 from tests.api import pipelines
@@ -50,7 +49,6 @@ def test_an_event_starts_no_pipeline_that_is_closed_to_its_sender(sender, dana):
 
 @pytest.mark.django_db(transaction=True)
 def test_an_event_cancels_no_task_of_a_pipeline_that_is_closed_to_its_sender(sender, dana):
-    mirror_pipelines()
     task = pipelines.approved.enqueue("A1")
     named("approvals/wait", cancel=True)
 

@@ -14,11 +14,9 @@ from tests.api.conftest import problem_of
 
 @pytest.mark.django_db(transaction=True)
 def test_a_sent_event_tells_what_it_started_and_what_it_did_not(settings):
-    from taskqueue.engine.mirror import mirror_pipelines
     from tests.api.conftest import Api
 
     settings.DEBUG = True
-    mirror_pipelines()
     api = Api(SERVER_NAME="localhost")
     answer = api.post("/api/events", {"name": "shop/order.requested", "data": {"number": "A-1"}})
 

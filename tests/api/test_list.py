@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import pytest
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import work
 from tests.api.conftest import enqueue_order, problem_of
@@ -21,7 +20,6 @@ def numbers(response) -> list[str]:
 
 @pytest.fixture
 def seven(db) -> list[Task]:
-    mirror_pipelines()
     return [enqueue_order("A", labels={"number": str(number)}) for number in range(7)]
 
 

@@ -9,7 +9,6 @@ from threading import Barrier
 import pytest
 from django.db import connection
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import IdempotencyKey, Task
 from tests.api.conftest import Api
 
@@ -21,7 +20,6 @@ BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}, "key": "order-42"
 @pytest.mark.django_db(transaction=True)
 def test_two_hundred_clients_racing_with_one_key_make_one_task(settings):
     settings.DEBUG = True
-    mirror_pipelines()
     start = Barrier(AT_ONCE)
 
     def race(_runner: int) -> list[tuple[int, str, bool]]:

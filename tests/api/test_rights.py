@@ -13,7 +13,6 @@ from django.test import Client
 
 from taskqueue import pipeline as define
 from taskqueue.engine import control, tokens
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rights import Deed, Rights, Sight
 from taskqueue.models import Event, Pipeline, PipelineRight, Step, Task
 from taskqueue.testing import work
@@ -53,7 +52,6 @@ def in_admin(dana) -> Client:
 
 def named(pipeline: Any = "shop/order", *, user: User | None = None, **held: Any) -> PipelineRight:
     """Name somebody for a pipeline; without a user somebody else."""
-    mirror_pipelines()
     who: Any = {"user": user} if user else {"group": Group.objects.get_or_create(name="others")[0]}
     return PipelineRight.objects.create(pipeline_id=pipeline, **who, **held)
 
@@ -194,7 +192,6 @@ def test_what_handles_the_ends_of_a_closed_pipeline_is_closed_with_it(dana, endi
 
 
 def test_what_handles_the_ends_of_an_open_pipeline_can_be_closed_for_itself(dana):
-    mirror_pipelines()
     Pipeline.objects.create(name="shop/order.on-failure")
     named("shop/order.on-failure")
 
@@ -277,7 +274,6 @@ def test_lists_and_status_hold_nothing_that_could_be_withheld(by_token, succeede
 
 
 def test_one_query_tells_the_rights_of_every_pipeline(dana, django_assert_num_queries):
-    mirror_pipelines()
     for name in ["shop/order", *Pipeline.objects.exclude(pk="shop/order").values_list("pk", flat=True)[:20]]:
         named(name, user=dana, run=True)
     rights = Rights(User.objects.get(pk=dana.pk))
@@ -292,7 +288,6 @@ def test_one_query_tells_the_rights_of_every_pipeline(dana, django_assert_num_qu
 
 
 def test_a_right_belongs_to_one_user_or_one_group(dana):
-    mirror_pipelines()
     group = Group.objects.create(name="g")
     for who in ({}, {"user": dana, "group": group}):
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -313,7 +308,6 @@ def test_a_right_belongs_to_one_user_or_one_group(dana):
 )
 def test_each_deed_is_written_down_with_who_did_it(dana, failed, queued, path, body, said):
     User.objects.filter(pk=dana.pk).update(is_superuser=True)
-    mirror_pipelines()
     secret = tokens.issue(dana, name="ci")[1]
     place = path.format(failed=failed.pk, queued=queued.pk)
 
@@ -327,7 +321,6 @@ def test_each_deed_is_written_down_with_who_did_it(dana, failed, queued, path, b
 
 
 def test_the_end_of_a_pause_is_written_down_by_session_without_a_token(dana, in_admin):
-    mirror_pipelines()
     User.objects.filter(pk=dana.pk).update(is_superuser=True)
     control.pause_pipeline("shop/order", reason="Audit", by="dana")
 

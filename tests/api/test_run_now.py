@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.auth.models import Group
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.ids import uuid7
 from taskqueue.models import PipelineRight
 from taskqueue.testing import work
@@ -46,7 +45,6 @@ def test_it_takes_no_body(api, scheduled):
 
 
 def test_it_needs_the_permission_to_retry_of_its_pipeline_too(caller_with, stranger, scheduled):
-    mirror_pipelines()
     address = f"/api/tasks/{scheduled.pk}/run-now"
     caller = caller_with("view_task", "retry_task")
 

@@ -21,7 +21,6 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from demo.wsgi import application
-from taskqueue.engine.mirror import mirror_pipelines
 from tests.support.openapi import committed
 from tests.support.properties import examples
 
@@ -55,7 +54,6 @@ def loaded() -> Any:
 def contract(_one_connection: None, db: None, settings: Any) -> Any:
     settings.DEBUG = True
     settings.ALLOWED_HOSTS = ["localhost"]
-    mirror_pipelines()
     return loaded()
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Event, Task
 from taskqueue.testing import work
 from tests.api import pipelines
@@ -64,7 +63,6 @@ def test_who_may_see_events_learns_all_of_a_known_one(caller_with, sent):
 
 @pytest.mark.django_db(transaction=True)
 def test_who_may_only_send_learns_what_came_of_an_event_of_their_own(caller_with):
-    mirror_pipelines()
     body = (
         caller_with("add_event").post("/api/events", {"name": "shop/order.requested", "data": {"number": "A1"}}).json()
     )
@@ -96,7 +94,6 @@ def test_the_key_of_somebody_elses_task_is_not_told(caller_with, db):
 
 @pytest.mark.parametrize(("permissions", "number"), [(("view_pipeline",), 0), (("view_pipeline", "view_skip"), 1)])
 def test_skipped_requests_of_a_pipeline_are_for_those_who_may_see_them(caller_with, db, permissions, number):
-    mirror_pipelines()
     for _ in range(2):
         enqueue_order("A1", key="secret-key")
 

@@ -16,7 +16,6 @@ from taskqueue.definitions import registry
 from taskqueue.engine import control, deeds, events, tokens
 from taskqueue.engine.deeds import Doer
 from taskqueue.engine.liveness import running_version
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rollups import roll_up
 from taskqueue.engine.selections import Selection
 from taskqueue.models import Event, Operation, PipelineRight, Schedule, Task, Worker
@@ -34,7 +33,6 @@ STORIES: dict[str, dict[str, object]] = {
 
 def tell_stories() -> None:
     """Tasks in every status, an hour of history, a clock, a skip, a paused pipeline, an operation at its end."""
-    mirror_pipelines()
     for _ in range(3):
         for label, story in STORIES.items():
             enqueue(label, story)

@@ -6,7 +6,6 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
 from tests.browser.conftest import sign_in
 from tests.browser.workers import work
@@ -18,7 +17,6 @@ RIGHTS = ("view_task", "view_pipeline", "pause_pipeline", "add_task", "view_gate
 @pytest.fixture
 def keeper(page: Page, context: BrowserContext, base_url: str, transactional_db: None) -> Page:
     """A page before which somebody sits who looks after pipelines."""
-    mirror_pipelines()
     sign_in(context, base_url, "dana", *RIGHTS)
     return page
 

@@ -53,12 +53,6 @@ def short(number: int) -> int:
     return number
 
 
-@pytest.fixture(autouse=True)
-def _mirrored():
-    """As `manage.py migrate` leaves it, before the new code runs anywhere."""
-    mirror_pipelines()
-
-
 def send_elsewhere(name: str, number: int = 1) -> Event:
     """Send it from a process that knows no pipeline; it is routed there."""
     with own_registry(empty=True):

@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from taskqueue import Permanent, Retry, RetryAfter, current_task, emit, pipeline, step
 from taskqueue.codec import Result
 from taskqueue.engine import control, queries
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
 from tests.support.properties import examples
@@ -90,11 +89,6 @@ def saying() -> None:
 @pipeline("hostile/emits", retry=Retry.never())
 def emitting() -> None:
     emit(*told[0])
-
-
-@pytest.fixture(autouse=True)
-def _mirrored():
-    mirror_pipelines()
 
 
 class Odd:

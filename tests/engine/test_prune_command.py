@@ -7,7 +7,6 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Pipeline, Pruning, Task
 from tests.engine.histories import history
 
@@ -16,7 +15,6 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _history():
-    mirror_pipelines()
     Pipeline.objects.create(name="history/for-ever", keep_for_ever=True)
     history(130, steps=2)
     history(20, days=3)

@@ -12,18 +12,12 @@ from django.db.models.functions import Now
 from taskqueue import conf
 from taskqueue.authoring.options import policies_of
 from taskqueue.engine import retention
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Pipeline, Pruning, Task
 from taskqueue.models.pruning import OTHERS, TURN
 from tests.engine.histories import history, prune
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _mirrored():
-    mirror_pipelines()
 
 
 def test_a_batch_is_bounded_and_the_pace_holds_over_all(settings):

@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 
 from taskqueue import Rate, pipeline, step
 from taskqueue.engine import limits, retention, statements
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.rates import BRIEF
 from taskqueue.models import Rate as RateRow
 from taskqueue.models import RateUse, Task
@@ -46,11 +45,6 @@ def starts(order: str) -> str:
 @pipeline("records/whole", throttle=Rate(1, per=MINUTE, name="records/whole"))
 def whole() -> None:
     """One rate, one record."""
-
-
-@pytest.fixture(autouse=True)
-def _mirrored(db):
-    mirror_pipelines()
 
 
 def keys(rate: str = NAME) -> list[str]:

@@ -10,7 +10,6 @@ from django.db.models.functions import Now
 from taskqueue import Singleton, emit, pipeline, wait_for
 from taskqueue.engine import control, queries
 from taskqueue.engine.events import send
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import (
     Attempt,
     Event,
@@ -70,8 +69,7 @@ def only(tenant: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _mirrored():
-    mirror_pipelines()
+def _no_calls():
     pipelines.calls.clear()
 
 

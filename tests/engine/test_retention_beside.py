@@ -11,7 +11,6 @@ from django.db.models.functions import Now
 
 from taskqueue import Retry, pipeline, step
 from taskqueue.engine import rollups
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Operation, Rollup, RollupMark, Step, Task
 from taskqueue.testing import advance, work
@@ -30,11 +29,6 @@ def breaks_loudly() -> None:
 @pipeline("retention/loud", keep=timedelta(minutes=5))
 def loud() -> None:
     breaks_loudly()
-
-
-@pytest.fixture(autouse=True)
-def _pipelines():
-    mirror_pipelines()
 
 
 def operation(status, **fields):

@@ -8,7 +8,6 @@ import pytest
 from django.db import connection
 
 from taskqueue.engine import statements
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
 from taskqueue.models.pruning import BEGINNING
 from tests.engine import pipelines
@@ -47,7 +46,6 @@ FROM generate_series(1, 20000) AS number
 def _long_history(request):
     """Old tasks of two pipelines, young ones, the waits of all, events and skipped requests."""
     forget_statistics()
-    mirror_pipelines()
     history(10_000)
     history(10_000, pipeline="engine/three-steps")
     history(5_000, days=1)

@@ -9,7 +9,6 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from taskqueue.engine import control, retention
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Pruning, Step, Task
 from taskqueue.models.pruning import TURN
@@ -22,11 +21,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 KEEP = timedelta(days=30)
 NAME = "engine/one-step"
-
-
-@pytest.fixture(autouse=True)
-def _mirrored():
-    mirror_pipelines()
 
 
 def prune_a_batch():

@@ -8,7 +8,6 @@ import pytest
 
 from taskqueue import Limit, Permanent, Rate, Retry, pipeline, sleep, step
 from taskqueue.engine import control
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.spent import Spent, spent_of
 from taskqueue.models import Task
 from taskqueue.states import PHASES, TaskStatus
@@ -63,7 +62,6 @@ def unsteady() -> None:
 @pytest.fixture(autouse=True)
 def _whole():
     broken.clear()
-    mirror_pipelines()
 
 
 def minutes(task: Task) -> dict[str, int]:

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from taskqueue.engine import statements
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.ids import uuid7
 from tests.engine import pipelines, shared_starts  # noqa: F401 - registers them
 from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
@@ -51,7 +50,6 @@ VALUES = {
 def _full_table(request):
     """Ended tasks, and many that wait."""
     forget_statistics()
-    mirror_pipelines()
     with unchecked() as cursor:
         cursor.execute(HISTORY, [None])
         cursor.execute(WAITING)

@@ -8,7 +8,6 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline, step
-from taskqueue.engine import mirror
 from taskqueue.engine.queries import status_of
 from taskqueue.engine.reasons import Code, moment
 from taskqueue.engine.why import why
@@ -234,7 +233,6 @@ def test_a_rate_that_a_step_has_held_says_until_when_and_why(worker):
 
 
 def test_the_step_limit_says_who_holds_it(worker):
-    mirror.mirror_pipelines()
     holding, task = limited.enqueue("a"), limited.enqueue("b")
     other = one_step.enqueue(1)
     Task.objects.filter(pk__in=[holding.pk, other.pk]).update(
@@ -288,7 +286,6 @@ def test_when_no_live_worker_knows_the_pipeline_it_says_so(worker):
 
 
 def test_when_those_who_know_the_pipeline_cannot_claim_it_says_so(worker):
-    mirror.mirror_pipelines()
     task = one_step.enqueue(1)
     worker.row.cannot_claim = "permission denied"
     worker.row.save()
@@ -309,7 +306,6 @@ def test_a_waiting_task_also_says_that_nobody_could_go_on_with_it():
 
 
 def test_full_places_name_those_who_hold_them(worker):
-    mirror.mirror_pipelines()
     first, second, same_key, task = (limited.enqueue(tenant) for tenant in ("a", "b", "a", "c"))
     take(worker.row.pk)
     take(worker.row.pk)
@@ -326,7 +322,6 @@ def test_full_places_name_those_who_hold_them(worker):
 
 
 def test_a_task_with_a_place_is_not_kept_by_the_limit(worker):
-    mirror.mirror_pipelines()
     tasks = [limited.enqueue(tenant) for tenant in "ab"]
     take(worker.row.pk)
     take(worker.row.pk)
@@ -336,7 +331,6 @@ def test_a_task_with_a_place_is_not_kept_by_the_limit(worker):
 
 
 def test_no_more_than_twenty_holders_are_listed(worker):
-    mirror.mirror_pipelines()
     Gate.objects.filter(pipeline="why/limited").update(tasks=25, tasks_per_key=100)
     for number in range(25):
         limited.enqueue(str(number))

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Limit, Rate, Retry, each, event_of, pipeline, sleep, step, wait_any
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.engine.queries import status_of
 from taskqueue.engine.reasons import Code, moment
 from taskqueue.engine.why import why
@@ -76,7 +75,6 @@ def stepping(*, at_another: bool) -> list[str]:
 
 @pytest.fixture
 def worker():
-    mirror_pipelines()
     with InProcessWorker() as worker:
         yield worker
 

@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from taskqueue import Limit, Rate, pipeline
-from taskqueue.engine import mirror, statements
+from taskqueue.engine import statements
 from taskqueue.engine.recovery import SILENCE
 from taskqueue.engine.why import executing, pending_of, waits_of
 from taskqueue.models import Task
@@ -47,7 +47,6 @@ def crowded(tenant: str) -> None:
 @pytest.fixture(params=[True], ids=["with statistics"])
 def task(request):
     """A task at the end of a crowd."""
-    mirror.mirror_pipelines()
     with InProcessWorker() as worker:
         with unchecked() as cursor:
             cursor.execute(ROWS.format(worker=worker.row.pk))

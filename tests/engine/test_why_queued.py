@@ -8,7 +8,6 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from taskqueue.engine import mirror
 from taskqueue.engine.reasons import Code, moment
 from taskqueue.engine.why import why
 from taskqueue.errors import TaskNotFound
@@ -29,7 +28,6 @@ def worker():
 
 
 def test_starts_that_are_booked_up_say_when_the_next_one_is_free(worker):
-    mirror.mirror_pipelines()
     tasks = [throttled.enqueue() for _ in range(4)]
     worker.work()
 
@@ -124,7 +122,6 @@ def test_a_task_that_does_not_exist_has_no_reasons():
 
 
 def test_an_explanation_costs_at_most_seven_queries(worker, django_assert_max_num_queries):
-    mirror.mirror_pipelines()
     tasks = [limited.enqueue("a") for _ in range(30)]
     take(worker.row.pk)
     nap = one_step.enqueue(1)

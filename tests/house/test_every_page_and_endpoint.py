@@ -13,7 +13,6 @@ from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue.api.schema import current_schema
 from taskqueue.engine import events
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker, work
 
@@ -30,7 +29,6 @@ BODIES = {
 @pytest.fixture
 def tasks() -> list[Task]:
     """One that has succeeded, one that has failed, one that waits, and one that is queued."""
-    mirror_pipelines()
     request = DemoRequest(label="fine", delay_seconds=0)
     made = [
         demo_task.enqueue(request),

@@ -158,7 +158,12 @@ def is_alive(pid: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     """Living children, oldest first."""
-    return sorted(child for child in every_process() if stat_of(child)[1:2] == [str(pid)] and is_alive(child))
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return sorted(child for child in children if is_alive(child))
 
 
 def only_child_of(pid: int) -> int:

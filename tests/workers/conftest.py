@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from taskqueue.engine.mirror import mirror_pipelines
 from tests.workers import pipelines  # noqa: F401 - registers them in this process too
 from tests.workers.command import Notes, WorkerCommand
 
@@ -20,7 +19,6 @@ def notes(tmp_path: Path) -> Notes:
 @pytest.fixture
 def start(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., WorkerCommand]]:
     """Start a `manage.py worker`, and wait until its workers are there."""
-    mirror_pipelines()
     started: list[WorkerCommand] = []
 
     def start_one(**settings: object) -> WorkerCommand:

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from taskqueue.engine.mirror import mirror_pipelines
 from taskqueue.models import Attempt, Step, StepSlot, Task, Worker
 from tests.house.processes import ROOT
 from tests.workers import pipelines  # noqa: F401 - registers them in this process too
@@ -82,7 +81,6 @@ class Mortals:
 
 @pytest.fixture
 def mortals(marks: Callable[[], list[str]], tmp_path: Path) -> Iterator[Mortals]:
-    mirror_pipelines()
     started = Mortals(tmp_path / "mortals.log")
     yield started
     started.close()
