@@ -4,8 +4,8 @@ PORT = 8000
 ARGS =
 PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
 PYTHON = .venv/bin/python
-# Three processes, each with a database of its own, since many tests wait; files stay together, those with a browser last.
-SPREAD = --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Four processes on two cores, since many tests wait, each with a database of its own; files stay together.
+SPREAD = --numprocesses 4 --dist loadfile --no-loadscope-reorder
 PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile
 LOCKED =
 WITH =

@@ -12,6 +12,7 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import override_settings
 from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support.template import use_template
 
@@ -32,15 +33,28 @@ WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files whose tests wait for processes between those that compute; those that drive a browser stay last.
+    """Put those that drive a browser first, and files whose tests wait for processes between those that compute.
 
     Else all that share a machine would compute together first, and wait together afterwards.
     """
-    last = {item.path for item in items if item.get_closest_marker("browser")}
-    waiting = {item.path for item in items if item.get_closest_marker("process")} - last
-    computing = {item.path for item in items} - last - waiting
+    first = {item.path for item in items if item.get_closest_marker("browser")}
+    waiting = {item.path for item in items if item.get_closest_marker("process")} - first
+    computing = {item.path for item in items} - first - waiting
     places = {path: number / len(group) for group in (waiting, computing) for number, path in enumerate(sorted(group))}
-    items.sort(key=lambda item: places.get(item.path, 1))
+    items.sort(key=lambda item: places.get(item.path, -1))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Spread files, and leave all that drive a browser to one process: three browsers would compute at once."""
+    return OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class OneBrowser(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Tests of a file stay together, and so do those of `tests/browser`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = "tests/browser/"
+        return folder if nodeid.startswith(folder) else super()._split_scope(nodeid)
 
 
 @pytest.fixture(scope="session")

@@ -57,24 +57,17 @@ def test_any_search_of_the_tasks(admin):
     ask()
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
-        TASKS,
-        f"{TASKS}export/csv/",
-        f"{TASKS}export/jsonl/",
-        "/admin/taskqueue/operation/new/retry/",
-        "/admin/taskqueue/operation/new/cancel/",
-        "/admin/taskqueue/operation/new/rerun/",
-        "/admin/",
-        f"{PIPELINE}submit/",
-        "/admin/taskqueue/event/send/",
-    ],
-)
-def test_any_values_in_the_address(admin, way):
-    @hard
-    @given(any_list)
-    def ask(values):
+PAGES = [
+    TASKS, f"{TASKS}export/csv/", f"{TASKS}export/jsonl/", "/admin/taskqueue/operation/new/retry/",
+    "/admin/taskqueue/operation/new/cancel/", "/admin/taskqueue/operation/new/rerun/", "/admin/",
+    f"{PIPELINE}submit/", "/admin/taskqueue/event/send/",
+]  # fmt: skip
+
+
+def test_any_values_in_the_address(admin):
+    @settings(hold, max_examples=examples(200))
+    @given(st.sampled_from(PAGES), any_list)
+    def ask(way, values):
         assert read(admin.get(f"{way}?{encoded(values)}", follow=True)) < 500
 
     ask()
@@ -158,11 +151,10 @@ ENDINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_anything_in_the_place_of_a_row_of_the_other_addresses(admin, failed, ending):
-    @settings(hold, max_examples=examples(12))
-    @given(any_text)
-    def ask(part):
+def test_anything_in_the_place_of_a_row_of_the_other_addresses(admin, failed):
+    @settings(hold, max_examples=examples(160))
+    @given(st.sampled_from(ENDINGS), any_text)
+    def ask(ending, part):
         way = "/admin/taskqueue/" + ending.format(quote(part, safe="", errors="surrogatepass"))
         assert admin.get(way, follow=True).status_code < 500
         assert admin.post(way, "", content_type=FORM, follow=True).status_code < 500
@@ -170,11 +162,10 @@ def test_anything_in_the_place_of_a_row_of_the_other_addresses(admin, failed, en
     ask()
 
 
-@pytest.mark.parametrize("name", ["step", "what", "key", "try", "of", "tab", "page", "all", "only", "open"])
-def test_anything_in_the_address_of_a_task(admin, failed, name):
-    @hold
-    @given(any_text)
-    def ask(text):
+def test_anything_in_the_address_of_a_task(admin, failed):
+    @settings(hold, max_examples=examples(200))
+    @given(st.sampled_from(["step", "what", "key", "try", "of", "tab", "page", "all", "only", "open"]), any_text)
+    def ask(name, text):
         assert admin.get(f"{TASKS}{failed.pk}/change/?{encoded({name: text})}", follow=True).status_code < 500
 
     ask()

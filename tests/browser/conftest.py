@@ -11,31 +11,45 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import Permission, User
 from django.test import Client
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
-
-# Playwright's sync API keeps an event loop in the test's thread, and Django would refuse the database there.
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCH = "addEventListener('securitypolicyviolation', event => console.error(`CSP: ${event.violatedDirective}`))"
+QUICK = "const wait = window.setTimeout; window.setTimeout = (call, ms) => wait(call, ms < 5000 ? ms : ms / 10)"
+"""Pages that ask for themselves again every five seconds do it every half second."""
 PATIENCE = 120_000
 expect.set_options(timeout=PATIENCE)
 OPERATOR = ("view_task", "view_pipeline", "view_worker", "retry_task", "cancel_task", "add_task")
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that drive a browser come last: its driver's event loop stays in the main thread until the session ends."""
-    for item in filter(drives_browser, items):
-        item.add_marker("browser")
-    # The longest of them first, lest one process be left alone with it at the end.
-    items.sort(key=lambda item: (drives_browser(item), drives_browser(item) and "test_every_screen" not in item.nodeid))
+    """Mark this folder's tests."""
+    for item in items:
+        if "tests/browser/" in item.nodeid:
+            item.add_marker("browser")
 
 
-def drives_browser(item: pytest.Item) -> bool:
-    """Whether a test is one of this folder's."""
-    return "tests/browser/" in item.nodeid
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    """Ends with this folder's tests, since others need the thread without its event loop."""
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as started:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Django refuses the database beside an event loop
+        yield started
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright, browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
+    """Chromium, which ends before Playwright does."""
+    browser = playwright.chromium.launch(**browser_type_launch_args)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="package")
+def browser_context_args(base_url: str) -> dict[str, Any]:
+    """Where addresses begin."""
+    return {"base_url": base_url}
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +90,7 @@ def base_url(live_server: LiveServer) -> str:
 def page(context: BrowserContext) -> Iterator[Page]:
     """A page; at the end of the test nothing may have gone wrong in it."""
     context.set_default_timeout(PATIENCE)
-    context.add_init_script(WATCH)
+    context.add_init_script(f"{WATCH}; {QUICK}")
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)

@@ -233,8 +233,8 @@ def test_a_worker_lost_while_steps_wait_does_not_lose_their_times():
         await until(lambda: recorded(status="waiting") == 1)
         if "die" not in calls:
             note("die")
-            worker[0].die()
-            recover(worker[0].worker, reason="killed")
+            await sync_to_async(worker[0].die)()
+            await sync_to_async(recover)(worker[0].worker, reason="killed")
 
     @pipeline("siblings/lost")
     async def body() -> list[Any]:

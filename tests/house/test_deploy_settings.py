@@ -14,10 +14,7 @@ from django.test import Client
 from demo.policy import HEADER, POLICY
 from tests.house.processes import ROOT
 
-OURS = {
-    "DATABASE_URL", "DEBUG", "SECRET_KEY", "HTTPS", "BEHIND_PROXY", "HSTS_SECONDS", "HSTS_WHOLE_DOMAIN",
-    "DJANGO_ALLOW_ASYNC_UNSAFE",  # of the tests that drive a browser
-}  # fmt: skip
+OURS = {"DATABASE_URL", "DEBUG", "SECRET_KEY", "HTTPS", "BEHIND_PROXY", "HSTS_SECONDS", "HSTS_WHOLE_DOMAIN"}
 KEY = "a-key-of-fifty-characters-or-more-that-only-this-test-knows"
 DEPLOYED = {
     "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
