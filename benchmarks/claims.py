@@ -11,8 +11,8 @@ from django.db import connection, transaction
 
 from benchmarks.pipelines import booked_up, full_keys, full_limit, one_step, paused
 from taskqueue import Pipeline
-from taskqueue.engine import control
-from taskqueue.engine.claims import Claimant, claim
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
 from taskqueue.testing import InProcessWorker
 
 ENDED, HELD_BACK = 1_000_000, 100_000

@@ -14,7 +14,7 @@ from django.db.models import Max, Min
 
 from benchmarks.pipelines import five_steps, one_step
 from benchmarks.processes import started, wait_for, workers
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.catalog.sync import mirror_pipelines
 from taskqueue.models import Task
 
 SIZE = 1_000_000

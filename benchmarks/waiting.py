@@ -14,7 +14,7 @@ from django.db import transaction
 
 from benchmarks.pipelines import one_step
 from benchmarks.processes import wait_for, web
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.models import EndWatch
 
 WAITERS = 500

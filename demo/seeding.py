@@ -12,7 +12,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from taskqueue.engine.rollups import recount, roll_further
+from taskqueue.engine.maintenance.rollups import recount, roll_further
 from taskqueue.models import Pipeline, PipelineStep, Task, Worker
 
 PREFIX = "seed/"

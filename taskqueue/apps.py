@@ -28,7 +28,7 @@ class TaskqueueConfig(AppConfig):
     def ready(self) -> None:
         """Import each installed app's `pipelines` module, and mirror what they define after each migrate."""
         from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
-        from taskqueue.engine.mirror import mirror_after_migrate
+        from taskqueue.engine.catalog.sync import mirror_after_migrate
         from taskqueue.workers.queue_lists import hide_queue_lists
         from taskqueue.workers.signing import use_own_key
 
@@ -42,7 +42,7 @@ class TaskqueueConfig(AppConfig):
 def serve_requests(*, sender: Any, **_signal: Any) -> None:
     """Know with the first request that this is a web process, and of which kind: before it no connection is open."""
     from taskqueue.api.status import task_status
-    from taskqueue.engine.sessions import close_all, use_web_sessions
+    from taskqueue.engine.runtime.sessions import close_all, use_web_sessions
 
     use_web_sessions()
     if isinstance(sender, type) and issubclass(sender, ASGIHandler):

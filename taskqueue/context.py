@@ -36,7 +36,7 @@ class Offspring:
     limit: int | None = None
     """Of its siblings so many at a time."""
     options: Any = None
-    """Of a child: the `engine.intake.Options` that its caller gave."""
+    """Of a child: the `engine.enqueue.options.Options` that its caller gave."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from taskqueue.engine import census, figures, queries
+from taskqueue.engine.queries import counts as task_counts
+from taskqueue.engine.queries import stats
+from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.models import EndCount
 from taskqueue.policies.histograms import PER_OCTAVE, lower_bound
 from taskqueue.states import ENDED, PHASES
@@ -41,10 +43,10 @@ class Readings(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read all, then tell it."""
-        with figures.time_limit():
-            counted, ready = census.unfinished(), census.readiness()
-            counts, behind = figures.end_counts(), figures.behind()
-            pills, uses = figures.pills(), queries.uses_of_rates()
+        with stats.time_limit():
+            counted, ready = task_counts.unfinished(), task_counts.readiness()
+            counts, behind = stats.end_counts(), stats.behind()
+            pills, uses = stats.pills(), task_queries.uses_of_rates()
         names = [each.pipeline for each in ready]
         yield from unfinished(counted, names)
         yield from readiness(ready)
@@ -56,16 +58,16 @@ class Readings(Collector):
         yield from rates(uses)
 
 
-def unfinished(counted: census.Census, names: Sequence[str]) -> Iterator[Metric]:
+def unfinished(counted: task_counts.Census, names: Sequence[str]) -> Iterator[Metric]:
     """How many tasks have not ended."""
     tasks = labelled(
         "tasks",
-        f"Tasks that have not ended. Of each status no more than {census.COUNTED_MOST:,} are counted, the newest.",
+        f"Tasks that have not ended. Of each status no more than {task_counts.COUNTED_MOST:,} are counted, the newest.",
         "pipeline",
         "status",
     )
     capped = labelled("tasks_capped", "Whether there may be more tasks of a status than are counted.", "status")
-    for status in census.UNFINISHED:
+    for status in task_counts.UNFINISHED:
         capped.add_metric([status], status in counted.capped)
         for name in names:
             tasks.add_metric([name, status], counted.numbers[name, status])
@@ -73,7 +75,7 @@ def unfinished(counted: census.Census, names: Sequence[str]) -> Iterator[Metric]
     yield capped
 
 
-def readiness(ready: Sequence[census.Readiness]) -> Iterator[Metric]:
+def readiness(ready: Sequence[task_counts.Readiness]) -> Iterator[Metric]:
     """What could run, and what keeps it."""
     claimable = labelled("claimable_tasks", "Queued tasks that only want a worker; up to 1,000 a queue.", "pipeline")
     held = labelled("held_back_tasks", "Tasks that wait for a limit or a rate; up to 1,000 a queue.", "pipeline")

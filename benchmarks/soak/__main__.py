@@ -26,7 +26,7 @@ from django.db.models.functions import Now  # noqa: E402
 
 from benchmarks.processes import started, wait_for  # noqa: E402
 from benchmarks.soak.pipelines import mix, mix_debounced, short, wait_for_ever  # noqa: E402
-from taskqueue.engine import control  # noqa: E402
+from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task, Worker  # noqa: E402
 
 BACKLOG = 200

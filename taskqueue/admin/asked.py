@@ -13,8 +13,8 @@ from django.utils.dateparse import parse_datetime
 
 from taskqueue import codec
 from taskqueue.admin import searches
-from taskqueue.engine.rights import Deed, Rights
-from taskqueue.engine.selections import Selection
+from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.queries.filters import Selection
 from taskqueue.states import TaskStatus
 
 AGES = {

@@ -18,9 +18,9 @@ from taskqueue.admin.pages import framed
 from taskqueue.admin.previews import CONSEQUENCES, DONE
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
-from taskqueue.engine import deeds
-from taskqueue.engine.operations import ELIGIBLE, NEEDS
-from taskqueue.engine.rights import Rights
+from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.actions import audited
+from taskqueue.engine.maintenance.bulk_operations import ELIGIBLE, NEEDS
 from taskqueue.models import Task
 from taskqueue.states import OperationVerb
 
@@ -36,22 +36,22 @@ class BulkActions(ReadOnlyAdmin[Task]):
     @admin.action(description="Retry selected tasks", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Retry each; finished steps are kept."""
-        return self.intervene(request, deeds.retry, OperationVerb.RETRY)
+        return self.intervene(request, audited.retry, OperationVerb.RETRY)
 
     @admin.action(description="Run selected tasks now", permissions=["run_now"])
     def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Let each go on at once that waits for a time."""
-        return self.intervene(request, deeds.run_task_now, OperationVerb.RUN_NOW)
+        return self.intervene(request, audited.run_task_now, OperationVerb.RUN_NOW)
 
     @admin.action(description="Cancel selected tasks", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Cancel each."""
-        return self.intervene(request, deeds.cancel, OperationVerb.CANCEL)
+        return self.intervene(request, audited.cancel, OperationVerb.CANCEL)
 
     @admin.action(description="Rerun selected tasks", permissions=["rerun"])
     def rerun_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Make a new task of each."""
-        return self.intervene(request, deeds.rerun, OperationVerb.RERUN)
+        return self.intervene(request, audited.rerun, OperationVerb.RERUN)
 
     def intervene(self, request: HttpRequest, deed: Any, verb: OperationVerb) -> HttpResponse | None:
         """Do something to each of the ticked tasks, and give an exact account; of all that match make a preview."""

@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup
 from taskqueue.admin.task_page import TaskPage
-from taskqueue.engine.control import RETRYABLE
-from taskqueue.engine.reasons import Code
+from taskqueue.engine.queries.reasons import Code
+from taskqueue.engine.tasks.control import RETRYABLE
 from taskqueue.models import Task
 from taskqueue.states import ON_A_TIMER, TaskStatus
 

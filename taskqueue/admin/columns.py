@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats, markup, segments
 from taskqueue.admin.tries import attempt_number
-from taskqueue.engine import queries
-from taskqueue.engine.outcomes import STEP_LIMIT
-from taskqueue.engine.spent import Spent, spent_of
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.queries.time_spent import Spent, spent_of
+from taskqueue.engine.runtime.outcomes import STEP_LIMIT
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.states import ON_A_TIMER, StepKind, StepStatus, TaskStatus
 
@@ -58,7 +58,7 @@ def listed() -> QuerySet[Task]:
     pending = steps.exclude(status=StepStatus.SUCCEEDED).order_by("pk")
     lately = Q(task__retried_at=None) | Q(finished_at__gt=F("task__retried_at"))
     return (
-        queries.listing()
+        tasks.listing()
         .select_related("worker")
         .annotate(
             seen_at=Now(),

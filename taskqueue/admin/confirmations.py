@@ -16,8 +16,10 @@ from django.views.decorators.http import require_http_methods
 from taskqueue.admin import repeats
 from taskqueue.admin.pages import framed
 from taskqueue.admin.repeats import Repetition
-from taskqueue.engine import control, deeds, queries
-from taskqueue.engine.rights import Deed
+from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.actions import audited
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.tasks import control
 from taskqueue.errors import TaskNotFound, UnknownStep
 from taskqueue.models import Task
 from taskqueue.states import ENDED
@@ -54,7 +56,7 @@ class Confirmations:
             answer: HttpResponse = asking
             return answer
         sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
-        verb = partial(deeds.retry, from_step=from_step)
+        verb = partial(audited.retry, from_step=from_step)
         done: HttpResponse = self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
         return done
 
@@ -67,7 +69,7 @@ class Confirmations:
             answer: HttpResponse = asking
             return answer
         sentence = "This is a new task from the same payload."
-        done: HttpResponse = self.answer(request, object_id, deeds.rerun, Deed.RUN, "rerun", sentence)
+        done: HttpResponse = self.answer(request, object_id, audited.rerun, Deed.RUN, "rerun", sentence)
         return done
 
     def asked(self: Any, request: HttpRequest, object_id: str, noun: str, from_step: str | None) -> HttpResponse | None:
@@ -76,7 +78,7 @@ class Confirmations:
         if is_posted and CONFIRMED in request.POST:
             return None
         try:
-            task = queries.find(UUID(object_id))
+            task = tasks.find(UUID(object_id))
             repetition = repeats.of_rerun(task) if noun == "rerun" else repeats.of_retry(task, from_step)
         except (ValueError, TaskNotFound):
             missing: HttpResponse = self.not_found(request, object_id)

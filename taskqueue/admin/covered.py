@@ -10,8 +10,9 @@ from uuid import UUID
 
 from taskqueue import masks
 from taskqueue.admin.step_rows import Record
-from taskqueue.engine import queries, sights
-from taskqueue.engine.rights import Rights, Sight
+from taskqueue.engine.access import redaction
+from taskqueue.engine.access.permissions import Rights, Sight
+from taskqueue.engine.queries import tasks
 from taskqueue.masks import MASK
 from taskqueue.models import Step, Task
 
@@ -35,15 +36,15 @@ def cover(record: Record, rights: Rights) -> Covered:
     found = cover_task(record, sight)
     for report in record.reports.values():
         said = masks.hidden(report.logs, found.secrets)
-        report.logs = sights.unsaid(said) if sight == Sight.WITHHELD else said
+        report.logs = redaction.unsaid(said) if sight == Sight.WITHHELD else said
     for step in record.steps:
-        if sights.is_closed(step, rights):
+        if redaction.is_closed(step, rights):
             step.input = step.output = MASK
             write(step, "input", "output")
     if drift := record.task.drift:
         steps = Step.objects.filter(task=record.task, key__in=[note["key"] for note in drift])
-        closed = {step.key for step in steps.only("kind", "name", "key") if sights.is_closed(step, rights)}
-        record.task.drift = sights.without(drift, closed)
+        closed = {step.key for step in steps.only("kind", "name", "key") if redaction.is_closed(step, rights)}
+        record.task.drift = redaction.without(drift, closed)
     return found
 
 
@@ -54,17 +55,17 @@ def cover_task(record: Record, sight: Sight) -> Covered:
     read again, and of a step's nothing is shown.
     """
     task: Any = record.task
-    if sight == Sight.WHOLE or (sight == Sight.MASKED and not sights.has_marks(task, record.steps)):
+    if sight == Sight.WHOLE or (sight == Sight.MASKED and not redaction.has_marks(task, record.steps)):
         return Covered(is_whole=True)
     task.payload, task.result = values_of(task) if sight == Sight.MASKED else (MASK, task.result_text and MASK)
-    is_whole = sights.is_whole(task, sight)
+    is_whole = redaction.is_whole(task, sight)
     for step in record.steps:
         step.input, step.output, step.logs = text_in(step, "input"), text_in(step, "output"), step.log  # type: ignore[attr-defined]
     for attempt in record.attempts:
         details = record.details.get(attempt.pk, {"traceback": "", "logs": None})
         attempt.error_message, attempt.traceback = attempt.message, details["traceback"]  # type: ignore[attr-defined]
         attempt.logs = details["logs"]
-    secrets = sights.cover_rows(task, record.steps, record.attempts, sight)
+    secrets = redaction.cover_rows(task, record.steps, record.attempts, sight)
     write(task, "payload", "result")
     for step in record.steps:
         write(step, "input", "output")
@@ -112,12 +113,12 @@ def stored(task_id: UUID, what: str, rights: Rights) -> str | None:
     Raises:
         TaskNotFound
     """
-    task = queries.find(task_id)
+    task = tasks.find(task_id)
     sight = rights.sight(task.pipeline_id)
     column, _, row = what.partition("-")
-    steps = queries.steps_of(task)
-    sights.cover_rows(task, steps, [], sight)
-    sights.close_children(task, steps, rights)
+    steps = tasks.steps_of(task)
+    redaction.cover_rows(task, steps, [], sight)
+    redaction.close_children(task, steps, rights)
     if what in {"payload", "result"}:
         found = getattr(task, what)
     else:

@@ -14,7 +14,7 @@ from django.urls import URLPattern, reverse
 from taskqueue.admin import formats
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import posted_to
-from taskqueue.engine import deeds
+from taskqueue.engine.actions import audited
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker
 
@@ -37,11 +37,11 @@ class Drains:
 
     def drain_view(self, request: HttpRequest, worker_id: int) -> HttpResponse:
         """Let it end its task and take no other one."""
-        return self.do(request, worker_id, deeds.drain, "ends its task and takes no other one until it is resumed.")
+        return self.do(request, worker_id, audited.drain, "ends its task and takes no other one until it is resumed.")
 
     def resume_view(self, request: HttpRequest, worker_id: int) -> HttpResponse:
         """Let it take tasks again."""
-        return self.do(request, worker_id, deeds.undrain, "takes tasks again.")
+        return self.do(request, worker_id, audited.undrain, "takes tasks again.")
 
     def do(self, request: HttpRequest, worker_id: int, deed: Any, sentence: str) -> HttpResponse:
         """Do one of them, and show the list or the worker."""
@@ -66,12 +66,12 @@ class Drains:
     @admin.action(description="Drain selected workers", permissions=["drain"])
     def drain_selected(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
         """Drain each of them."""
-        self.do_all(request, queryset, deeds.drain, "drained")
+        self.do_all(request, queryset, audited.drain, "drained")
 
     @admin.action(description="Resume selected workers", permissions=["drain"])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
         """Resume each of them."""
-        self.do_all(request, queryset, deeds.undrain, "resumed")
+        self.do_all(request, queryset, audited.undrain, "resumed")
 
     def do_all(self, request: HttpRequest, queryset: QuerySet[Worker], deed: Any, done: str) -> None:
         """Do it to each, and give an exact account."""

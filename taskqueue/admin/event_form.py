@@ -14,8 +14,8 @@ from django.urls import URLPattern, path, reverse
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed
 from taskqueue.admin.typed_json import read
-from taskqueue.engine import deeds
-from taskqueue.engine.rights import Rights
+from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.actions import audited
 from taskqueue.errors import InvalidEvent, KeyReused, TaskqueueError, Unstorable
 from taskqueue.models import Event, Trigger
 
@@ -93,7 +93,7 @@ def sent(form: EventForm, request: HttpRequest) -> Event | None:
     """Send it, on the record of a user; None when it was refused, and the form then says why."""
     values = form.cleaned_data
     try:
-        event = deeds.send(
+        event = audited.send(
             values["name"],
             values["content"],
             doer=doer_of(request),

@@ -17,9 +17,11 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, markup
 from taskqueue.admin.event_form import NEEDS, EventSending
 from taskqueue.admin.readonly import ReadOnlyAdmin
-from taskqueue.engine import events, queries, sights
-from taskqueue.engine.rights import Rights
-from taskqueue.engine.selections import HEX
+from taskqueue.engine.access import redaction
+from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.events import send
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.queries.filters import HEX
 from taskqueue.models import Event, Skip, Task, Wait
 
 LISTED = 3
@@ -47,7 +49,7 @@ class EventAdmin(EventSending, ReadOnlyAdmin[Event]):
         skips = Skip.objects.filter(event=OuterRef("pk"))
         started = Task.objects.filter(event=OuterRef("pk")).order_by("pk").values("pk")[:LISTED]
         ended = Wait.objects.filter(resolved_by=OuterRef("pk")).order_by("pk").values("task")[:LISTED]
-        return queries.with_effects(
+        return tasks.with_effects(
             Event.objects.annotate(
                 seen_at=Now(),
                 has_skips=Exists(skips),
@@ -76,8 +78,8 @@ class EventAdmin(EventSending, ReadOnlyAdmin[Event]):
         """The event with what came of it."""
         found: Any = super().get_object(request, object_id, from_field)
         if found is not None:
-            events.tell_effects(found, most=SHOWN)
-            sights.cover_event(found, Rights(request.user))
+            send.tell_effects(found, most=SHOWN)
+            redaction.cover_event(found, Rights(request.user))
         return found  # type: ignore[no-any-return]
 
     @admin.display(description="Id")

@@ -18,10 +18,12 @@ from django.views.decorators.http import require_safe
 
 from taskqueue.admin.asked import asked_of
 from taskqueue.conf import settings
-from taskqueue.engine import queries, selections, sights
-from taskqueue.engine.patience import bound_reads
-from taskqueue.engine.rights import Deed, Rights
-from taskqueue.engine.selections import Selection
+from taskqueue.engine.access import redaction
+from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.queries import filters
+from taskqueue.engine.queries import tasks as task_queries
+from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.runtime.locks import bound_reads
 from taskqueue.models import Task
 
 CHUNK = 1_000
@@ -73,7 +75,7 @@ class Exports:
         if asked.fault:
             return self.refuse(request, f"It was not exported. {asked.fault}")
         kind, writer = WRITERS[form]
-        now = selections.database_now()
+        now = filters.database_now()
         columns = COLUMNS + PRIVATE if rights.has(Deed.VIEW_PAYLOAD) else COLUMNS
         rows = rows_of(asked.selection.frozen(now), columns, rights)
         response = StreamingHttpResponse(writer(columns, rows), content_type=kind)
@@ -99,7 +101,7 @@ def rows_of(selection: Selection, columns: Iterable[str], rights: Rights) -> Ite
     """The tasks, newest first, each as its columns. Between two chunks nothing is held open."""
     written = 0
     rights.know_all()
-    chunks = selections.chunks_of(selection, size=CHUNK)
+    chunks = filters.chunks_of(selection, size=CHUNK)
     while written < MOST:
         with transaction.atomic():
             bound_reads(settings().DASHBOARD_TIMEOUT)
@@ -108,7 +110,7 @@ def rows_of(selection: Selection, columns: Iterable[str], rights: Rights) -> Ite
         for task in tasks[: MOST - written]:
             if "payload" in columns:
                 task.drift = None  # was not read
-                sights.cover_rows(task, [], [], rights.sight(task.pipeline_id))
+                redaction.cover_rows(task, [], [], rights.sight(task.pipeline_id))
             yield {name: VALUES[name](task) for name in columns}
         written += len(tasks)
         if len(ids) < CHUNK:
@@ -117,7 +119,7 @@ def rows_of(selection: Selection, columns: Iterable[str], rights: Rights) -> Ite
 
 def tasks_of(ids: list[Any], *, with_payload: bool) -> Iterable[Task]:
     """The rows of a chunk."""
-    tasks = queries.with_counts(Task.objects.filter(pk__in=ids).order_by("-pk"))
+    tasks = task_queries.with_counts(Task.objects.filter(pk__in=ids).order_by("-pk"))
     return tasks.defer("drift") if with_payload else tasks.defer("payload", "result", "drift")
 
 

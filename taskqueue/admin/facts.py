@@ -18,7 +18,7 @@ from taskqueue.admin.operations import may
 from taskqueue.admin.step_rows import StepRow
 from taskqueue.admin.task_links import TaskLinks
 from taskqueue.admin.task_page import TaskPage
-from taskqueue.engine import queries
+from taskqueue.engine.queries import tasks
 from taskqueue.models import Operation, Task
 from taskqueue.states import OperationVerb, TaskStatus
 
@@ -92,7 +92,7 @@ def code(task: Task) -> Iterator[Fact]:
     """The body's version, and that the code changed on the way."""
     if task.version:
         yield Fact("Version", task.version)
-    if queries.code_changed(task):
+    if tasks.code_changed(task):
         yield Fact("Code", f"began on {task.code_began}, ended on {task.code_ended}")
 
 

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from taskqueue.admin import asked, formats
-from taskqueue.engine import statements
+from taskqueue.engine import sql
 from taskqueue.models import Pipeline, Task
 from taskqueue.states import TaskStatus
 
@@ -121,7 +121,7 @@ class ErrorFilter(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """The first types by name, and the one that is asked for."""
-        names = [name for (name,) in statements.fetch(statements.ERROR_TYPES, {"limit": ERRORS_OFFERED})]
+        names = [name for (name,) in sql.fetch(sql.ERROR_TYPES, {"limit": ERRORS_OFFERED})]
         chosen = request.GET.get(self.parameter_name, "")
         return [(name, name) for name in [*names, *([chosen] if chosen and chosen not in names else [])]]
 

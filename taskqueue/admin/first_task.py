@@ -13,9 +13,9 @@ from django.urls import reverse
 from taskqueue.admin.interventions import doer_of
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
-from taskqueue.engine import deeds
-from taskqueue.engine.intake import Options
-from taskqueue.engine.rights import Deed, Rights
+from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.actions import audited
+from taskqueue.engine.enqueue.options import Options
 from taskqueue.errors import TaskqueueError
 from taskqueue.models import Pipeline
 
@@ -34,7 +34,7 @@ def send(request: HttpRequest) -> HttpResponse:
     if pipeline is None:
         raise PermissionDenied
     try:
-        task = deeds.submit(
+        task = audited.submit(
             pipeline.name,
             pipeline.payload_example,
             options=Options(),

@@ -14,7 +14,7 @@ from django.urls import URLPattern
 from django.utils import translation
 
 from taskqueue.admin.plain_pages import unavailable
-from taskqueue.engine.troubles import AWAY
+from taskqueue.engine.runtime.database_errors import AWAY
 
 View = Callable[..., HttpResponse]
 

@@ -18,8 +18,8 @@ from taskqueue.admin.budgets import Budget, budget_of
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import named, posted_to
 from taskqueue.admin.submission_form import seconds_in
-from taskqueue.engine import deeds, limits
-from taskqueue.engine.deeds import Doer
+from taskqueue.engine.actions import audited, limits
+from taskqueue.engine.actions.audited import Doer
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import Rate, RateUse
 
@@ -78,7 +78,7 @@ class Holds:
         if rate is None:
             return self.gone(request, object_id)
         key = request.POST.get("key", "").replace("\0", "")
-        if deeds.lift(rate, key, doer=doer_of(request)):
+        if audited.lift(rate, key, doer=doer_of(request)):
             self.message_user(request, "The hold is lifted.", messages.SUCCESS)
         else:
             self.message_user(request, "It is not held.", messages.WARNING)
@@ -112,7 +112,7 @@ def held(rate: Rate, form: HoldForm, *, doer: Doer) -> bool:
     delay = timedelta(seconds=values["delay"])
     try:
         length = formats.wait_length(values["delay"])
-        deeds.hold(rate, key, delay=delay, reason=values["reason"], length=length, doer=doer)
+        audited.hold(rate, key, delay=delay, reason=values["reason"], length=length, doer=doer)
     except InvalidLimit as error:
         for fault in error.errors:
             name = fault.pointer.strip("/")

@@ -10,9 +10,9 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from taskqueue.admin import formats
-from taskqueue.engine import queries
-from taskqueue.engine.deeds import Doer
-from taskqueue.engine.rights import Deed, Rights
+from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.queries import tasks
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
 
@@ -45,7 +45,7 @@ def permitted(verb: Verb, deed: Deed, rights: Rights) -> Verb:
     """The verb, for tasks with which the user may do this; others raise NotPermitted."""
 
     def do(task_id: UUID) -> Task:
-        rights.require(deed, queries.pipeline_of(task_id))
+        rights.require(deed, tasks.pipeline_of(task_id))
         return verb(task_id)
 
     return do
@@ -69,6 +69,6 @@ def reason(task_id: UUID, error: TaskqueueError) -> str:
     if not isinstance(error, NotRetryable | NotCancellable):
         return error.detail
     try:
-        return f"the task is now {queries.find(task_id).status}."
+        return f"the task is now {tasks.find(task_id).status}."
     except TaskNotFound as gone:
         return gone.detail

@@ -18,7 +18,8 @@ from taskqueue.admin import formats, interventions, markup
 from taskqueue.admin.budgets import Budget, budget_of
 from taskqueue.admin.holds import Holds
 from taskqueue.admin.readonly import ChangeableAdmin, ReadOnlyAdmin
-from taskqueue.engine import deeds, limits, queries
+from taskqueue.engine.actions import audited, limits
+from taskqueue.engine.queries import tasks
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import Gate, Rate, RateUse
 
@@ -86,7 +87,7 @@ class GateAdmin(ChangeableAdmin[Gate]):
     @admin.display(description="Held now")
     def shown_held(self, gate: Gate) -> str:
         """How many places are taken."""
-        held = queries.places_of(gate.pk)
+        held = tasks.places_of(gate.pk)
         keys = ", ".join(f"{key} {number}" for key, number in held.most_used)
         return f"{formats.count_of(held.tasks, 'task')}, {formats.count_of(held.steps, 'step')}" + (
             f"; most by {keys}" if keys else ""
@@ -208,7 +209,7 @@ class RateUseAdmin(ReadOnlyAdmin[RateUse]):
     def release_holds(self, request: HttpRequest, queryset: QuerySet[RateUse]) -> None:
         """Let their users pass again."""
         chosen = queryset.filter(held_until__gt=Now()).order_by("pk")[: interventions.LIMIT]
-        done = sum(deeds.lift(use.rate, use.key, doer=interventions.doer_of(request)) for use in chosen)
+        done = sum(audited.lift(use.rate, use.key, doer=interventions.doer_of(request)) for use in chosen)
         sentence = f"{formats.count_of(done, 'hold')} released." if done else "None of them is held."
         self.message_user(request, sentence, messages.SUCCESS if done else messages.WARNING)
 

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import markup
 from taskqueue.admin.filters import written_slice
 from taskqueue.admin.formats import capped
-from taskqueue.engine.figures import DAY, Pills, pills
+from taskqueue.engine.queries.stats import DAY, Pills, pills
 
 CAP: Final = 999
 

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import columns, markup
 from taskqueue.admin.readonly import ModelAdmin, Row
-from taskqueue.engine.intake import subject_of
+from taskqueue.engine.enqueue.options import subject_of
 from taskqueue.models import Task
 
 SHOWN = 20

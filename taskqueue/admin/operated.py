@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib.admin.models import LogEntry
 from django.db.models import Q
 
-from taskqueue.engine.selections import Selection
+from taskqueue.engine.queries.filters import Selection
 from taskqueue.models import Operation, Task
 from taskqueue.states import OperationVerb, TaskStatus
 

@@ -23,9 +23,11 @@ from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.timeouts import bounded
-from taskqueue.engine import deeds, operations, selections
-from taskqueue.engine.rights import NEEDS, VIEW, Deed, Rights
-from taskqueue.engine.selections import Selection
+from taskqueue.engine.access.permissions import NEEDS, VIEW, Deed, Rights
+from taskqueue.engine.actions import audited
+from taskqueue.engine.maintenance import bulk_operations
+from taskqueue.engine.queries import filters as task_filters
+from taskqueue.engine.queries.filters import Selection
 from taskqueue.errors import NotForAll, OperationEnded
 from taskqueue.models import Operation
 from taskqueue.states import OperationVerb
@@ -115,7 +117,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         except Unmeant as refused:
             self.message_user(request, f"Nothing was started. {refused}", messages.ERROR)
             return HttpResponseRedirect(list_address(request))
-        estimate = selections.count_of(selection, selections.floor_of(selection))
+        estimate = task_filters.count_of(selection, task_filters.floor_of(selection))
         form = previews.Form(wanted, estimate, request.POST if request.method == "POST" else None)
         if form.is_valid:
             return self.start(request, wanted, selection, form.reason)
@@ -125,7 +127,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
     def start(self, request: HttpRequest, verb: OperationVerb, selection: Selection, reason: str) -> HttpResponse:
         """Start it, with one entry in the audit log."""
         query = request.GET.urlencode()
-        operation = deeds.operate(
+        operation = audited.operate(
             selection,
             verb=verb,
             query=query,
@@ -143,7 +145,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         if not may(request, OperationVerb(operation.verb)):
             raise PermissionDenied
         try:
-            operation = deeds.abort(operation.pk, doer=doer_of(request))
+            operation = audited.abort(operation.pk, doer=doer_of(request))
         except OperationEnded as error:
             self.message_user(request, error.detail, messages.WARNING)
         else:
@@ -181,7 +183,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
 
 def may(request: HttpRequest, verb: OperationVerb) -> bool:
     """Whether the user may do this to tasks; nothing to those that they may not see."""
-    return request.user.has_perms([VIEW, NEEDS[operations.NEEDS[verb]]])
+    return request.user.has_perms([VIEW, NEEDS[bulk_operations.NEEDS[verb]]])
 
 
 def meant(request: HttpRequest, verb: OperationVerb) -> Selection:
@@ -194,7 +196,7 @@ def meant(request: HttpRequest, verb: OperationVerb) -> Selection:
         asked = asked_of(request.GET.dict(), Rights(request.user))
         if asked.fault:
             raise Unmeant(asked.fault)
-        return operations.eligible(verb, asked.selection)
+        return bulk_operations.eligible(verb, asked.selection)
     except IncorrectLookupParameters as error:
         raise Unmeant("A filter has a value that it cannot have.") from error
     except NotForAll as error:

@@ -22,9 +22,9 @@ from taskqueue.admin.columns import PHASE_NAMES
 from taskqueue.admin.overview_data import OverviewData, data_of, tag_of
 from taskqueue.admin.overview_tables import tasks_at
 from taskqueue.admin.tiles import ended_at
-from taskqueue.engine import figures
-from taskqueue.engine.figures import RANGES, Figures, Range, Stretch
-from taskqueue.engine.patience import ran_out_of_time
+from taskqueue.engine.queries import stats
+from taskqueue.engine.queries.stats import RANGES, Figures, Range, Stretch
+from taskqueue.engine.runtime.locks import ran_out_of_time
 
 USUAL: Final = "6h"
 PERCENTILES: Final = (("p50", 0.5, "blue"), ("p95", 0.95, "violet"), ("p99", 0.99, "grey"))
@@ -71,7 +71,7 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
     shown = data.figures
     sees_workers = request.user.has_perm("taskqueue.view_worker")
     workers = overview_tables.workers(data) if sees_workers else []
-    standing = figures.standing_in_all(data.standing.values())
+    standing = stats.standing_in_all(data.standing.values())
     return {
         "figures": shown,
         "is_empty": data.is_empty,
@@ -178,14 +178,14 @@ class Slice:
 class Group:
     """Tasks that failed alike, and the ways to all of them and to the last."""
 
-    trouble: figures.Trouble
+    trouble: stats.Trouble
     message: str
     seen: SafeString
     address: str
     last_address: str
 
     @classmethod
-    def of(cls, trouble: figures.Trouble, shown: Figures) -> Group:
+    def of(cls, trouble: stats.Trouble, shown: Figures) -> Group:
         """From what is failed now."""
         failure = written_failure(trouble.error_type, trouble.step)
         return cls(

@@ -14,9 +14,9 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from taskqueue.engine import figures
-from taskqueue.engine.figures import Figures, PipelineDay, Range, Standing, Trouble
-from taskqueue.engine.recovery import SILENCE
+from taskqueue.engine.queries import stats
+from taskqueue.engine.queries.stats import Figures, PipelineDay, Range, Standing, Trouble
+from taskqueue.engine.runtime.liveness import SILENCE
 from taskqueue.models import Pipeline, Task, Worker
 from taskqueue.states import TaskStatus
 
@@ -57,7 +57,7 @@ def data_of(range_: Range) -> OverviewData:
     kept = cache.get(key)
     if isinstance(kept, OverviewData):
         return kept
-    with figures.time_limit():
+    with stats.time_limit():
         data = read(range_)
     cache.set(key, data, KEPT_FOR)
     return data
@@ -65,17 +65,17 @@ def data_of(range_: Range) -> OverviewData:
 
 def read(range_: Range) -> OverviewData:
     """The same from the database: a fixed number of queries, none of which counts tasks."""
-    shown = figures.figures(range_)
-    standing = figures.standing()
+    shown = stats.figures(range_)
+    standing = stats.standing()
     failures = list(recent_failures()[:FAILURES_SHOWN])
     alive = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("beat_at", "-pk")
     return OverviewData(
         figures=shown,
         standing=standing,
-        troubles=figures.troubles(shown, most=GROUPS_SHOWN),
-        lost=figures.lost(shown, most=LOST_SHOWN),
+        troubles=stats.troubles(shown, most=GROUPS_SHOWN),
+        lost=stats.lost(shown, most=LOST_SHOWN),
         workers=list(alive[:READ_AT_MOST]),
-        days=figures.busiest(shown, most=PIPELINES_SHOWN),
+        days=stats.busiest(shown, most=PIPELINES_SHOWN),
         paused=dict(Pipeline.objects.order_by("name").values_list("name", "paused_at")[:READ_AT_MOST]),
         failures=failures,
         is_empty=not failures and not shown.total.ended and not standing and not Task.objects.exists(),
@@ -105,6 +105,6 @@ def tag_of(request: HttpRequest, data: OverviewData) -> str:
         ],
         sorted(data.paused.items(), key=lambda pair: pair[0]),
         [(task.pk, task.finished_at) for task in data.failures],
-        figures.pills(),
+        stats.pills(),
     )
     return f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"'

@@ -16,9 +16,9 @@ from taskqueue.admin import formats, markup
 from taskqueue.admin.filters import written_slice
 from taskqueue.admin.overview_data import PIPELINES_SHOWN, OverviewData
 from taskqueue.admin.pipeline_figures import bars_of, share_of, tone_of
-from taskqueue.engine import figures
-from taskqueue.engine.figures import Standing
-from taskqueue.engine.recovery import SILENCE
+from taskqueue.engine.queries import stats
+from taskqueue.engine.queries.stats import Standing
+from taskqueue.engine.runtime.liveness import SILENCE
 from taskqueue.models import Task, Worker
 
 WORKERS_SHOWN: Final = 8
@@ -100,7 +100,7 @@ def pipelines(data: OverviewData) -> list[PipelineRow]:
 
 def pipeline_row(
     name: str,
-    day: figures.PipelineDay | None,
+    day: stats.PipelineDay | None,
     standing: Standing | None,
     paused_at: datetime | None,
     counted_until: datetime,

@@ -13,7 +13,7 @@ from django.urls import URLPattern, reverse
 
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed, named, posted_to
-from taskqueue.engine import deeds
+from taskqueue.engine.actions import audited
 from taskqueue.errors import TaskqueueError, UnknownPipeline
 from taskqueue.models import Pipeline
 
@@ -72,9 +72,9 @@ class Pauses:
         back = LIST() if request.GET.get("back") == "list" else reverse(PAGE, args=[object_id])
         try:
             if reason is None:
-                deeds.resume(name, doer=doer)
+                audited.resume(name, doer=doer)
             else:
-                deeds.pause(name, reason=reason, doer=doer)
+                audited.pause(name, reason=reason, doer=doer)
         except UnknownPipeline as error:
             self.message_user(request, error.detail, messages.WARNING)
             return HttpResponseRedirect(LIST())

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, markup, pipeline_filters
 from taskqueue.admin.budgets import budget_of
 from taskqueue.admin.pipeline_figures import capped, figures_of
-from taskqueue.engine.rights import Deed, Rights
+from taskqueue.engine.access.permissions import Deed, Rights
 from taskqueue.models import Gate, Pipeline, RateUse
 
 PAUSE, RUN = "taskqueue.pause_pipeline", "taskqueue.add_task"

@@ -11,9 +11,9 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats
 from taskqueue.admin.charts import Bar, Part, microbars
 from taskqueue.admin.filters import written_slice
-from taskqueue.engine import figures, samples
-from taskqueue.engine.figures import Day, Stretch
-from taskqueue.engine.samples import Load
+from taskqueue.engine.queries import samples, stats
+from taskqueue.engine.queries.samples import Load
+from taskqueue.engine.queries.stats import Day, Stretch
 
 TOO_MANY_FAIL: Final = 0.02
 """Above it the share of failed tasks is told in red."""
@@ -69,7 +69,7 @@ def figures_of(names: Iterable[str]) -> dict[str, PipelineFigures]:
     """The figures of each of these pipelines; three queries, whose cost does not grow with the number of tasks."""
     known = list(names)
     loads = samples.loads_of(known)
-    return {name: PipelineFigures(loads.get(name, Load()), day) for name, day in figures.days_of(known).items()}
+    return {name: PipelineFigures(loads.get(name, Load()), day) for name, day in stats.days_of(known).items()}
 
 
 def bars_of(bars: Sequence[Stretch], succeeded: int, failed: int) -> SafeString:

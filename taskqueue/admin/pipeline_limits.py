@@ -13,8 +13,8 @@ from taskqueue.admin import formats
 from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.limits import NUMBERS, GateForm, RateForm
 from taskqueue.admin.pages import named, posted_to
-from taskqueue.engine import deeds, limits
-from taskqueue.engine.deeds import Doer
+from taskqueue.engine.actions import audited, limits
+from taskqueue.engine.actions.audited import Doer
 from taskqueue.models import Gate, Pipeline, Rate
 
 CHANGE_GATE, CHANGE_RATE = "taskqueue.change_gate", "taskqueue.change_rate"
@@ -104,10 +104,10 @@ def written(pipeline: Pipeline, form: PlacesForm | StartsForm, *, doer: Doer) ->
     said = sentence_of(form)
     if isinstance(form, PlacesForm):
         values = {name: form.cleaned_data[name] for name in limits.GATE_FIELDS}
-        deeds.change_places(pipeline, values, said=said, doer=doer)
+        audited.change_places(pipeline, values, said=said, doer=doer)
     else:
         values = {name: form.cleaned_data[name] for name in NUMBERS}
-        deeds.change_starts(pipeline, form.instance.pk, values, said=said, doer=doer)
+        audited.change_starts(pipeline, form.instance.pk, values, said=said, doer=doer)
 
 
 def sentence_of(form: PlacesForm | StartsForm) -> str:

@@ -21,7 +21,8 @@ from taskqueue.admin.facts import Deed, Fact, deeds_of
 from taskqueue.admin.pipeline_columns import address_of_uses, gate_of, places_of, tasks_of
 from taskqueue.admin.pipeline_figures import PipelineFigures, capped, figures_of
 from taskqueue.admin.step_graph import Node, nodes_of
-from taskqueue.engine import retention, samples
+from taskqueue.engine.maintenance import retention
+from taskqueue.engine.queries import samples
 from taskqueue.models import Gate, Pipeline, PipelineStep, Pruning, RateUse, Schedule
 from taskqueue.policies import Cron
 

@@ -24,7 +24,7 @@ from taskqueue.admin.pipeline_limits import CHANGE_GATE, CHANGE_RATE, PipelineLi
 from taskqueue.admin.pipeline_page import PipelinePage, page_of
 from taskqueue.admin.readonly import ReadOnlyAdmin
 from taskqueue.admin.submissions import Submissions
-from taskqueue.engine.rights import Deed, Rights
+from taskqueue.engine.access.permissions import Deed, Rights
 from taskqueue.models import Pipeline, Rate
 
 

@@ -10,7 +10,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from rest_framework.views import set_rollback
 
-from taskqueue.engine.outages import outage
+from taskqueue.engine.runtime.outages import outage
 
 RETRY_AFTER: Final = 2
 SAFE: Final = {"GET", "HEAD"}

@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats
-from taskqueue.engine.selections import COUNTED
+from taskqueue.engine.queries.filters import COUNTED
 from taskqueue.models import Operation
 from taskqueue.states import OperationStatus, OperationVerb
 

@@ -12,7 +12,7 @@ from django.db.models import Count, Min, QuerySet
 
 from taskqueue.admin.step_rows import KINDS
 from taskqueue.definitions import registry
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.models import PipelineStep, Step, Task
 from taskqueue.states import OperationVerb, StepKind
 

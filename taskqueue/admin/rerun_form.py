@@ -10,7 +10,7 @@ from typing import Any
 from taskqueue.admin import secret_fields
 from taskqueue.admin.typed_json import read
 from taskqueue.definitions import registry
-from taskqueue.engine import sights
+from taskqueue.engine.access import redaction
 from taskqueue.errors import Fault, Faulty, TaskqueueError
 from taskqueue.models import Task
 
@@ -47,7 +47,7 @@ class RerunForm:
 
     def __init__(self, task: Task, given: Mapping[str, str] | None) -> None:
         self.task = task
-        self.original, self._secrets = secret_fields.split(task.payload, *sights.schemas_of(task.pipeline_id)[0])
+        self.original, self._secrets = secret_fields.split(task.payload, *redaction.schemas_of(task.pipeline_id)[0])
         self.text = layout(self.original) if given is None else given.get("payload", "")
         self.secrets = {path: field_of(path, secret, given or {}) for path, secret in self._secrets.items()}
         self.faults: list[Fault] = []

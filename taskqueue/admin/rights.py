@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from taskqueue.admin.readonly import ChangeableAdmin
-from taskqueue.engine.rights import Deed
+from taskqueue.engine.access.permissions import Deed
 from taskqueue.models import PipelineRight
 
 

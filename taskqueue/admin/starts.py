@@ -18,8 +18,8 @@ from taskqueue.admin import formats, interventions, markup
 from taskqueue.admin.filters import KnownChoices, PipelineFilter
 from taskqueue.admin.pages import named, posted_to
 from taskqueue.admin.readonly import ReadOnlyAdmin
-from taskqueue.engine import deeds
-from taskqueue.engine.rights import Deed, Rights
+from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.actions import audited
 from taskqueue.errors import TaskqueueError
 from taskqueue.models import Schedule, Skip, Task
 from taskqueue.states import SkipKind
@@ -115,7 +115,7 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
         if not Rights(request.user).may(Deed.RUN, schedule.pipeline_id):
             raise PermissionDenied
         try:
-            task = deeds.run_now(schedule, doer=interventions.doer_of(request))
+            task = audited.run_now(schedule, doer=interventions.doer_of(request))
         except TaskqueueError as error:
             self.message_user(request, f"No task was made: {error.detail}", messages.ERROR)
             return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))

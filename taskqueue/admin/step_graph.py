@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from taskqueue.admin import formats
 from taskqueue.admin.pipeline_figures import share_of
-from taskqueue.engine.samples import StepFigures
+from taskqueue.engine.queries.samples import StepFigures
 from taskqueue.states import StepKind
 
 WORDS = {

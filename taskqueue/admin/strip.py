@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin import formats
 from taskqueue.admin.filters import written_slice
-from taskqueue.engine import figures
+from taskqueue.engine.queries import stats
 from taskqueue.models.rollup import ALL_PIPELINES, QUARTER
 
 LENGTH = timedelta(minutes=15)
@@ -43,10 +43,10 @@ class Strip:
 
 def strip_counts(now: datetime, pipeline: str = ALL_PIPELINES) -> list[Slice]:
     """The slices of the last day of all pipelines or of one, oldest first: one query, of the rollups."""
-    until = figures.ceiling(now, LENGTH)
+    until = stats.ceiling(now, LENGTH)
     start = until - LENGTH * BARS
-    rows = figures.rollups(QUARTER, start, until, pipeline)
-    return [Slice(bar.start, bar.ended, bar.failed) for bar in figures.cut(rows, start, LENGTH, count=BARS)]
+    rows = stats.rollups(QUARTER, start, until, pipeline)
+    return [Slice(bar.start, bar.ended, bar.failed) for bar in stats.cut(rows, start, LENGTH, count=BARS)]
 
 
 def strip_of(now: datetime, address: Callable[..., str], *, pipeline: str = "", is_narrowed: bool = False) -> Strip:

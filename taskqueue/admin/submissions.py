@@ -16,10 +16,10 @@ from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed
 from taskqueue.admin.submission_form import SubmissionForm
 from taskqueue.definitions import PipelineDefinition, registry
-from taskqueue.engine import deeds
-from taskqueue.engine.deeds import Doer
-from taskqueue.engine.intake import Options
-from taskqueue.engine.rights import Deed, Rights
+from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.actions import audited
+from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.enqueue.options import Options
 from taskqueue.errors import InvalidOptions, InvalidPayload, KeyReused, TaskqueueError, UnknownPipeline, Unstorable
 from taskqueue.models import Pipeline, Task
 
@@ -81,7 +81,9 @@ def submitted(definition: PipelineDefinition, form: SubmissionForm, *, doer: Doe
                 run_at=starting_time(values),
                 labels=values["labels"],
             )
-            task = deeds.submit(definition.name, form.payload(), options=options, doer=doer, said="Submitted by form.")
+            task = audited.submit(
+                definition.name, form.payload(), options=options, doer=doer, said="Submitted by form."
+            )
     except (InvalidPayload, Unstorable) as error:
         form.tell(error.errors)
     except InvalidOptions as error:

@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 from django.db.models import Exists, OuterRef
 
 from taskqueue.admin import searches
-from taskqueue.engine import selections, statements
-from taskqueue.engine.rights import Deed, Rights
-from taskqueue.engine.selections import Selection
+from taskqueue.engine import sql
+from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.queries import filters
+from taskqueue.engine.queries.filters import Selection
 from taskqueue.models import Pipeline, PipelineStep, Task
 
 OFFERED = 5
@@ -77,15 +78,15 @@ def by_step(word: str) -> Iterator[Suggestion]:
 
 def by_error(word: str) -> Iterator[Suggestion]:
     """Types of errors that contain it."""
-    names = [name for (name,) in statements.fetch(statements.ERROR_TYPES, {"limit": ERRORS_KNOWN})]
+    names = [name for (name,) in sql.fetch(sql.ERROR_TYPES, {"limit": ERRORS_KNOWN})]
     for name in [name for name in names if word.lower() in name.lower()][:OFFERED]:
         yield Suggestion(f"Error type {name}", "?" + urlencode({"error": name}))
 
 
 def by_label(word: str) -> Iterator[Suggestion]:
     """Labels of the newest tasks with that name or value."""
-    values = {"newest": selections.SEARCHED, "word": word, "limit": OFFERED}
-    for name, value in statements.fetch(statements.LABELS_WITH, values):
+    values = {"newest": filters.SEARCHED, "word": word, "limit": OFFERED}
+    for name, value in sql.fetch(sql.LABELS_WITH, values):
         yield searched(f"Label {name} = {value}", "label", f"{name}={value}")
 
 
@@ -94,8 +95,8 @@ def by_payload(word: str, rights: Rights) -> Iterator[Suggestion]:
     if not rights.has(Deed.VIEW_PAYLOAD):
         return
     closed = sorted(rights.closed_to(Deed.VIEW_PAYLOAD))
-    values = {"newest": selections.SEARCHED, "word": word, "closed": closed, "limit": OFFERED}
-    for (path,) in statements.fetch(statements.PATHS_WITH, values):
+    values = {"newest": filters.SEARCHED, "word": word, "closed": closed, "limit": OFFERED}
+    for (path,) in sql.fetch(sql.PATHS_WITH, values):
         yield searched(f"Payload {path} = {word}", f"payload.{path}", word)
 
 
@@ -107,4 +108,4 @@ def searched(label: str, qualifier: str, value: str) -> Suggestion:
 
 def finds_any(selection: Selection) -> bool:
     """Whether it means any task, as far as a search looks."""
-    return selections.ids_of(selection, floor=selections.floor_of(selection), limit=1).exists()
+    return filters.ids_of(selection, floor=filters.floor_of(selection), limit=1).exists()

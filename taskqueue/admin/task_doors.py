@@ -16,8 +16,10 @@ from taskqueue.admin.interventions import doer_of
 from taskqueue.admin.pages import framed
 from taskqueue.admin.rerun_form import RerunForm
 from taskqueue.admin.step_reads import text_of
-from taskqueue.engine import deeds, queries, sights
-from taskqueue.engine.rights import Rights, Sight
+from taskqueue.engine.access import redaction
+from taskqueue.engine.access.permissions import Rights, Sight
+from taskqueue.engine.actions import audited
+from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Step, Task
 
@@ -60,13 +62,13 @@ class TaskDoors:
         if not self.rights(request).rerun:
             raise PermissionDenied
         try:
-            task = queries.find(UUID(object_id))
+            task = task_queries.find(UUID(object_id))
         except (ValueError, TaskNotFound):
             missing: HttpResponse = self.not_found(request, object_id)
             return missing
         if not self.rights(request, pipeline=task.pipeline_id).rerun:
             raise PermissionDenied(f"You may not run tasks of pipeline {task.pipeline_id!r}.")
-        if not sights.is_whole(task, Rights(request.user).sight(task.pipeline_id)):
+        if not redaction.is_whole(task, Rights(request.user).sight(task.pipeline_id)):
             raise PermissionDenied("You may not see the whole payload, so you cannot edit it.")
         form = RerunForm(task, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and "check" not in request.POST:
@@ -79,7 +81,7 @@ class TaskDoors:
 
     def rerun_with(self, task: Task, request: HttpRequest, payload: Any) -> Task:
         """Make the new task, on the record of the user."""
-        return deeds.rerun(task.pk, doer=doer_of(request), payload=payload)
+        return audited.rerun(task.pk, doer=doer_of(request), payload=payload)
 
     def edit_page(self: Any, request: HttpRequest, task: Task, form: RerunForm) -> HttpResponse:
         """The form's page."""
@@ -102,7 +104,7 @@ def stored(object_id: str, what: str, rights: Rights) -> str | None:
         return None
     try:
         task_id = UUID(object_id)
-        sight = rights.sight(queries.pipeline_of(task_id))
+        sight = rights.sight(task_queries.pipeline_of(task_id))
     except (ValueError, TaskNotFound):
         return None
     if sight != Sight.WHOLE or (is_of_step and has_closed_step(task_id, int(row), rights)):
@@ -117,4 +119,4 @@ def stored(object_id: str, what: str, rights: Rights) -> str | None:
 def has_closed_step(task_id: UUID, row: int, rights: Rights) -> bool:
     """Whether a step of a task is a child of a pipeline that is closed to the viewer."""
     step = Step.objects.filter(task=task_id, pk=row).only("kind", "name").first()
-    return step is not None and sights.is_closed(step, rights)
+    return step is not None and redaction.is_closed(step, rights)

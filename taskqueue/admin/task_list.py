@@ -18,9 +18,9 @@ from taskqueue.admin import columns, pagination, searches, strip, tabs
 from taskqueue.admin.asked import Asked, asked_of
 from taskqueue.admin.pagination import CappedPaginator
 from taskqueue.admin.suggestions import Suggestion, suggestions_for, unknown_qualifiers
-from taskqueue.engine import selections
-from taskqueue.engine.rights import Rights
-from taskqueue.engine.selections import Selection
+from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.queries import filters
+from taskqueue.engine.queries.filters import Selection
 from taskqueue.models import Task
 
 
@@ -40,12 +40,12 @@ class IdPaginator(CappedPaginator):
             return 0
         if self.selection.is_searched:
             return len(self.found)
-        return min(selections.count_of(self.selection, self.floor), pagination.CAP + 1)
+        return min(filters.count_of(self.selection, self.floor), pagination.CAP + 1)
 
     @cached_property
     def found(self) -> list[UUID]:
         """All ids of a search: it would cost as much again to look for those of the page."""
-        return list(selections.ids_of(self.selection, floor=self.floor, limit=pagination.CAP + 1))
+        return list(filters.ids_of(self.selection, floor=self.floor, limit=pagination.CAP + 1))
 
     def page(self, number: int | str) -> Page[Any]:
         """A page of ids, newest first."""
@@ -60,7 +60,7 @@ class IdPaginator(CappedPaginator):
             return []
         if self.selection.is_searched:
             return self.found[first:last]
-        return list(selections.ids_of(self.selection, floor=self.floor, limit=last)[first:last])
+        return list(filters.ids_of(self.selection, floor=self.floor, limit=last)[first:last])
 
 
 class TaskChangeList(ChangeList):
@@ -88,7 +88,7 @@ class TaskChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Read the page."""
         selection = self.asked.selection
-        floor = None if self.asked.fault else selections.floor_of(selection)
+        floor = None if self.asked.fault else filters.floor_of(selection)
         self.paginator = IdPaginator(selection, floor, self.list_per_page, is_empty=bool(self.asked.fault))
         self.result_count = self.paginator.count
         self.show_full_result_count = self.show_admin_actions = True
@@ -123,16 +123,16 @@ class TaskChangeList(ChangeList):
     @property
     def searched(self) -> int:
         """Among how many tasks a search looks."""
-        return selections.SEARCHED
+        return filters.SEARCHED
 
     def tabs(self) -> list[tabs.Tab]:
         """The tabs above it."""
-        return tabs.tabs_of(self, has_counts=not self.is_narrowed)
+        return tabs.tabs_of(self.asked.selection.statuses, self.get_query_string, has_counts=not self.is_narrowed)
 
     def strip(self) -> strip.Strip:
         """The bars of the last day."""
         return strip.strip_of(
-            selections.database_now(),
+            filters.database_now(),
             self.get_query_string,
             pipeline=self.asked.selection.pipeline,
             is_narrowed=self.is_narrowed,

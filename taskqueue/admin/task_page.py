@@ -22,10 +22,10 @@ from taskqueue.admin.drift_rows import DriftRow, drift_of
 from taskqueue.admin.formats import Excerpt
 from taskqueue.admin.step_rows import Record, StepRow, rows_of
 from taskqueue.admin.timeline import Timeline, timeline_of
-from taskqueue.engine.reasons import Code, Holder
-from taskqueue.engine.rights import Rights
-from taskqueue.engine.spent import Spent, spent_of
-from taskqueue.engine.why import why
+from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.queries.reasons import Code, Holder
+from taskqueue.engine.queries.time_spent import Spent, spent_of
+from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import PipelineStep, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus

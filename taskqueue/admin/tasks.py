@@ -26,8 +26,10 @@ from taskqueue.admin.task_doors import TaskDoors
 from taskqueue.admin.task_links import TaskLinks
 from taskqueue.admin.task_list import TaskChangeList
 from taskqueue.admin.task_page import TaskPage, page_of
-from taskqueue.engine import deeds, queries, rights
-from taskqueue.engine.rights import Deed
+from taskqueue.engine.access import permissions
+from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.actions import audited
+from taskqueue.engine.queries import tasks
 from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
 
@@ -84,9 +86,9 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
         """What the user may do to tasks, of this pipeline or in general; nothing to those that they may not see."""
         if not self.has_view_permission(request):
             return Rights()
-        known = rights.Rights(request.user)
+        known = permissions.Rights(request.user)
         retry, cancel, rerun = (
-            known.may(deed, pipeline) if pipeline is not None else request.user.has_perm(rights.NEEDS[deed])
+            known.may(deed, pipeline) if pipeline is not None else request.user.has_perm(permissions.NEEDS[deed])
             for deed in (Deed.RETRY, Deed.CANCEL, Deed.RUN)
         )
         return Rights(retry=retry, run_now=retry, cancel=cancel, rerun=rerun)
@@ -101,13 +103,13 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
         if not self.rights(request).run_now:
             raise PermissionDenied
         sentence = "The task is due now."
-        return self.answer(request, object_id, deeds.run_task_now, Deed.RETRY, "run it now", sentence)
+        return self.answer(request, object_id, audited.run_task_now, Deed.RETRY, "run it now", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task, for a reason if the form has one."""
         if not self.rights(request).cancel:
             raise PermissionDenied
-        verb = partial(deeds.cancel, reason=request.POST.get("reason", "").strip()[:300])
+        verb = partial(audited.cancel, reason=request.POST.get("reason", "").strip()[:300])
         return self.answer(request, object_id, verb, Deed.CANCEL, "cancel", "The task is cancelled.")
 
     def answer(
@@ -115,7 +117,7 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
     ) -> HttpResponse:
         """Do something to one task and show it, or say why it could not be done."""
         allowed = interventions.permitted(
-            partial(verb, doer=interventions.doer_of(request)), deed, rights.Rights(request.user)
+            partial(verb, doer=interventions.doer_of(request)), deed, permissions.Rights(request.user)
         )
         try:
             task = allowed(UUID(object_id))
@@ -140,11 +142,11 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
             return HttpResponseNotAllowed(["GET", "HEAD"])
         try:
             show_all = request.GET.get("steps") == "all"
-            page = page_of(UUID(object_id), rights.Rights(request.user), show_all=show_all)
+            page = page_of(UUID(object_id), permissions.Rights(request.user), show_all=show_all)
         except ValueError:
             return self.not_found(request, object_id)
         except TaskNotFound:
-            asker = queries.asker_of(UUID(object_id))
+            asker = tasks.asker_of(UUID(object_id))
             return self.not_found(request, object_id) if asker is None else HttpResponseRedirect(address_of(asker))
         title = f"{page.task.pipeline_id} {page.task.key}".strip()
         context = {

@@ -15,7 +15,7 @@ from taskqueue.admin.charts import sparkline
 from taskqueue.admin.filters import written_slice
 from taskqueue.admin.overview_tables import WorkerRow, tasks_at
 from taskqueue.admin.pipeline_figures import TOO_MANY_FAIL
-from taskqueue.engine.figures import Figures, Standing, Stretch
+from taskqueue.engine.queries.stats import Figures, Standing, Stretch
 
 LONG_WAIT: Final = timedelta(minutes=5)
 MINUTE: Final = timedelta(minutes=1)

@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from taskqueue.admin.asked import AGES
 from taskqueue.admin.pages import framed
 from taskqueue.conf import settings
-from taskqueue.engine.patience import bound_reads, ran_out_of_time
+from taskqueue.engine.runtime.locks import bound_reads, ran_out_of_time
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 

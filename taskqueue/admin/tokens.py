@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin import formats, interventions, markup
 from taskqueue.admin.pages import framed
 from taskqueue.admin.readonly import ReadOnlyAdmin
-from taskqueue.engine import tokens
+from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
 from taskqueue.policies.limits import MOST_IN_A_PERIOD
 

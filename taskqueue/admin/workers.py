@@ -20,8 +20,8 @@ from taskqueue.admin import formats, markup
 from taskqueue.admin.drains import NEEDS, Drains
 from taskqueue.admin.facts import deeds_of
 from taskqueue.admin.readonly import ReadOnlyAdmin
-from taskqueue.engine.liveness import running_version
-from taskqueue.engine.recovery import SILENCE
+from taskqueue.engine.runtime.liveness import SILENCE
+from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.models import Worker
 
 version_here = cache(running_version)

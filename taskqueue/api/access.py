@@ -13,9 +13,9 @@ from rest_framework.permissions import BasePermission
 from rest_framework.throttling import BaseThrottle
 
 from taskqueue.api.problems import TokenRefused
-from taskqueue.engine import tokens
-from taskqueue.engine.deeds import Doer
-from taskqueue.engine.rights import Rights
+from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.actions import tokens
+from taskqueue.engine.actions.audited import Doer
 from taskqueue.errors import InvalidToken
 from taskqueue.models import Token
 

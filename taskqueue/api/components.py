@@ -19,7 +19,7 @@ from taskqueue.api.requests import (
 )
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
-from taskqueue.engine.batches import BATCH_MOST
+from taskqueue.engine.enqueue.bulk import BATCH_MOST
 
 PREFIX: Final = "#/components/schemas/"
 BODIES: Final[tuple[type[BaseModel], ...]] = (CancelRequest, EventSubmission, NoBody, PauseRequest, RetryRequest)

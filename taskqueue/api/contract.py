@@ -29,7 +29,7 @@ SETTINGS: Final[dict[str, Any]] = {
         "StepStatus": "taskqueue.states.StepStatus",
         "AttemptOutcome": "taskqueue.states.AttemptOutcome",
         "ProblemCode": "taskqueue.api.problems.CODES",
-        "ReasonCode": "taskqueue.engine.reasons.Code",
+        "ReasonCode": "taskqueue.engine.queries.reasons.Code",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",

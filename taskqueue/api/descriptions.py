@@ -14,7 +14,7 @@ from taskqueue.api.components import reference_to
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
 from taskqueue.api.requests import CancelRequest, NoBody, PauseRequest, RetryRequest
-from taskqueue.engine.intake import KEY_MAX_LENGTH
+from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH
 
 REFUSALS: Final = {
     400: "The request could not be read.",

@@ -10,7 +10,7 @@ from taskqueue.api import event_serializers as serializers
 from taskqueue.api.descriptions import READING, WRITING, answers, body_of, query_of
 from taskqueue.api.parameters import EventQuery
 from taskqueue.api.requests import EventSubmission
-from taskqueue.engine.events import ID_MAX_LENGTH
+from taskqueue.engine.events.send import ID_MAX_LENGTH
 
 EVENT_ID: Final = OpenApiParameter(
     "event_id", {"type": "string", "format": "uuid"}, OpenApiParameter.PATH, description="The event's id."

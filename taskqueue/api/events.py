@@ -19,7 +19,9 @@ from taskqueue.api.listing import page_of_events
 from taskqueue.api.parameters import EventQuery
 from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import EventSubmission, chosen_key
-from taskqueue.engine import deeds, events, sights
+from taskqueue.engine.access import redaction
+from taskqueue.engine.actions import audited
+from taskqueue.engine.events import send
 
 
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
@@ -34,11 +36,11 @@ class Events(Door):
         """Send an event."""
         asked = fitted(EventSubmission, request.data)
         external_id = chosen_key(asked.id, request.headers.get("Idempotency-Key"), name="id") or ""
-        sent = deeds.send(
+        sent = audited.send(
             asked.name, asked.data, external_id=external_id, doer=doer_of(request), rights=rights_of(request)
         )
         is_told = not sent.duplicate or may(request, "taskqueue.view_event")
-        found = events.find(sent.pk) if is_told else events.untold(sent)
+        found = send.find(sent.pk) if is_told else send.untold(sent)
         found.duplicate = sent.duplicate
         place = reverse("taskqueue:event", args=[sent.pk])
         return Response(SentEvent(found).data, status=200 if sent.duplicate else 202, headers={"Location": place})
@@ -50,7 +52,7 @@ class Events(Door):
         page, rights = page_of_events(query), rights_of(request)
         rights.know_all()
         for event in page.rows:
-            sights.cover_event(event, rights)
+            redaction.cover_event(event, rights)
         return Response(EventPage(page).data)
 
 
@@ -62,6 +64,6 @@ class EventPlace(Door):
     @described(descriptions.GET_EVENT)
     def get(self, request: Request, event_id: UUID) -> Response:
         """What it said and what came of it."""
-        event = events.find(event_id)
-        sights.cover_event(event, rights_of(request))
+        event = send.find(event_id)
+        redaction.cover_event(event, rights_of(request))
         return Response(EventDetail(event).data)

@@ -12,8 +12,8 @@ from taskqueue.api.doors import Door, described
 from taskqueue.api.health_serializers import Alive, Ready
 from taskqueue.api.parameters import ReadyQuery
 from taskqueue.api.problems import NotReady
-from taskqueue.engine.liveness import live_workers, unable_workers
-from taskqueue.engine.outages import outage
+from taskqueue.engine.runtime.outages import outage
+from taskqueue.engine.worker.heartbeat import live_workers, unable_workers
 from taskqueue.errors import Fault
 
 

@@ -10,7 +10,7 @@ from django.db.models import Model
 
 from taskqueue.api.parameters import Cursor, EventQuery, TaskQuery, refusal
 from taskqueue.definitions import registry
-from taskqueue.engine import queries
+from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.errors import Fault
 from taskqueue.ids import earliest_at, latest_at
 from taskqueue.models import Event, Pipeline, Task
@@ -36,7 +36,7 @@ def page_of(query: TaskQuery) -> Page[Task]:
     Raises:
         InvalidQuery: there is no such pipeline.
     """
-    return cut(filtered(queries.listing(), query), query)
+    return cut(filtered(task_queries.listing(), query), query)
 
 
 def page_of_events(query: EventQuery) -> Page[Event]:

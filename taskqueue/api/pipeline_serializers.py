@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskqueue.api.serializers import Seconds, SkipRecord, Time, choices_of
-from taskqueue.engine.census import COUNTED_MOST
+from taskqueue.engine.queries.counts import COUNTED_MOST
 from taskqueue.states import TaskStatus
 
 

@@ -15,8 +15,9 @@ from taskqueue.api.parsing import fitted
 from taskqueue.api.pipeline_serializers import PipelineDetail, PipelineList
 from taskqueue.api.problems import PipelineNotFound
 from taskqueue.api.requests import NoBody, PauseRequest
-from taskqueue.engine import deeds, queries, skips
-from taskqueue.engine.pipeline_figures import figures_of
+from taskqueue.engine.actions import audited
+from taskqueue.engine.queries import skips, tasks
+from taskqueue.engine.queries.pipeline_stats import figures_of
 from taskqueue.models import Pipeline
 
 
@@ -28,7 +29,7 @@ class Pipelines(Door):
     @described(descriptions.LIST_PIPELINES)
     def get(self, request: Request) -> Response:
         """List them."""
-        return Response(PipelineList({"pipelines": with_figures(queries.pipelines())}).data)
+        return Response(PipelineList({"pipelines": with_figures(tasks.pipelines())}).data)
 
 
 class PipelinePlace(Door):
@@ -55,7 +56,7 @@ class PipelinePauses(Door):
     def post(self, request: Request, name: str) -> Response:
         """Let none of its tasks start or go on."""
         asked = fitted(PauseRequest, request.data)
-        deeds.pause(possible(name), reason=asked.reason, doer=doer_of(request))
+        audited.pause(possible(name), reason=asked.reason, doer=doer_of(request))
         return described_pipeline(request, name)
 
     @described({"exclude": True})
@@ -74,7 +75,7 @@ class PipelineResumption(Door):
     def post(self, request: Request, name: str) -> Response:
         """Let its tasks start and go on."""
         fitted(NoBody, request.data)
-        deeds.resume(possible(name), doer=doer_of(request))
+        audited.resume(possible(name), doer=doer_of(request))
         return described_pipeline(request, name)
 
     @described({"exclude": True})
@@ -100,7 +101,7 @@ def described_pipeline(request: Request, name: str) -> Response:
     Raises:
         PipelineNotFound
     """
-    pipeline = None if "\x00" in name else queries.pipelines().select_related("schedule").filter(pk=name).first()
+    pipeline = None if "\x00" in name else tasks.pipelines().select_related("schedule").filter(pk=name).first()
     if pipeline is None:
         raise PipelineNotFound(f"No pipeline is called {name!r}.")
     sees_skips = may(request, "taskqueue.view_skip")

@@ -15,7 +15,7 @@ from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
 from taskqueue import codec, errors
-from taskqueue.engine.outages import outage
+from taskqueue.engine.runtime.outages import outage
 from taskqueue.errors import Fault, Faulty, TaskqueueError
 
 MEDIA_TYPE: Final = "application/problem+json"

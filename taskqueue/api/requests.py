@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from taskqueue.engine.batches import BATCH_MOST
-from taskqueue.engine.events import ID_MAX_LENGTH
-from taskqueue.engine.intake import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
+from taskqueue.engine.enqueue.bulk import BATCH_MOST
+from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
+from taskqueue.engine.events.send import ID_MAX_LENGTH
 from taskqueue.errors import Fault, InvalidOptions
 from taskqueue.models.task import PRIORITY_LIMIT
 from taskqueue.policies import EVENT_NAME_MAX

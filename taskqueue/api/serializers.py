@@ -10,8 +10,8 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskqueue.api.problems import CODES
-from taskqueue.engine.queries import code_changed, next_run_of
-from taskqueue.engine.reasons import Code
+from taskqueue.engine.queries.reasons import Code
+from taskqueue.engine.queries.tasks import code_changed, next_run_of
 from taskqueue.states import AttemptOutcome, DriftKind, SkipKind, StepStatus, TaskStatus
 
 

@@ -24,8 +24,8 @@ from taskqueue.api.doors import Door, described
 from taskqueue.api.parameters import StatusQuery
 from taskqueue.api.serializers import TaskProgress
 from taskqueue.conf import settings
-from taskqueue.engine import queries
-from taskqueue.engine.end_watch import watch
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.queries.end_watch import watch
 from taskqueue.states import ENDED
 
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ class TaskStatusPlace(Door):
     def get(self, request: Request, task_id: UUID) -> Response:
         """Where it stands now, or at its end if that comes within the wait."""
         query: StatusQuery = StatusQuery.of(request.query_params)
-        snapshot = queries.status_of(task_id)
+        snapshot = tasks.status_of(task_id)
         if not query.wait or snapshot.status in ENDED:
             return answer(snapshot)
         if self.suspends:
@@ -69,7 +69,7 @@ class TaskStatusPlace(Door):
                 ended.result(query.wait)
         finally:
             waiters().release()
-        return answer(queries.status_of(task_id), waited=True)
+        return answer(tasks.status_of(task_id), waited=True)
 
     def begin(self, request: HttpRequest, task_id: UUID) -> HttpResponseBase:
         """The first answer, after all that comes before one."""
@@ -79,13 +79,13 @@ class TaskStatusPlace(Door):
     def answer_after_hold(self, task_id: UUID) -> HttpResponseBase:
         """The answer to a request that was held."""
         try:
-            response: Any = answer(queries.status_of(task_id), waited=True)
+            response: Any = answer(tasks.status_of(task_id), waited=True)
         except Exception as error:  # noqa: BLE001 - answered as everywhere
             response = self.handle_exception(error)
         return self.finalize_response(self.request, response)
 
 
-def answer(snapshot: queries.Snapshot, *, waited: bool = False, headers: dict[str, str] | None = None) -> Response:
+def answer(snapshot: tasks.Snapshot, *, waited: bool = False, headers: dict[str, str] | None = None) -> Response:
     """Where a task stands, and whether the answer was held back for it."""
     return Response(TaskProgress(snapshot, context={"waited": waited}).data, headers=headers)
 

@@ -20,11 +20,13 @@ from taskqueue.api.parsing import BatchJson, fitted
 from taskqueue.api.problems import InvalidBody
 from taskqueue.api.requests import Batch, Submission, bad_key
 from taskqueue.api.serializers import ExplanationRecord, SubmittedTask, TaskDetail, TaskPage
-from taskqueue.engine import deeds, queries, sights
-from taskqueue.engine.batches import Request as Wanted
-from taskqueue.engine.batches import each_of
-from taskqueue.engine.rights import Deed
-from taskqueue.engine.why import why
+from taskqueue.engine.access import redaction
+from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.actions import audited
+from taskqueue.engine.enqueue.bulk import Request as Wanted
+from taskqueue.engine.enqueue.bulk import each_of
+from taskqueue.engine.queries import tasks as task_queries
+from taskqueue.engine.queries.why import why
 from taskqueue.errors import Fault
 from taskqueue.models import Task
 
@@ -40,7 +42,7 @@ class Tasks(Door):
         submission = fitted(Submission, no_list(request.data))
         options = submission.options(request.headers.get("Idempotency-Key"))
         rights_of(request).require(Deed.RUN, submission.pipeline)
-        task = deeds.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
+        task = audited.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
         return submitted(told_to(request, task, key=options.key))
 
     @described(descriptions.LIST_TASKS)
@@ -58,8 +60,8 @@ class TaskPlace(Door):
     @described(descriptions.GET_TASK)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Everything about it."""
-        task = queries.whole(task_id)
-        sights.cover(task, rights_of(request))
+        task = task_queries.whole(task_id)
+        redaction.cover(task, rights_of(request))
         return Response(TaskDetail(task).data)
 
 
@@ -95,7 +97,7 @@ class TaskBatches(Door):
         rights.know_all()
         each_of(asked, lambda each: rights.require(Deed.RUN, each.pipeline))
         wanted = each_of(asked, lambda each: Wanted(each.pipeline, each.payload, each.options(header=None)))
-        tasks = deeds.submit_many(wanted, doer=doer_of(request))
+        tasks = audited.submit_many(wanted, doer=doer_of(request))
         for each, task in zip(wanted, tasks, strict=True):
             told_to(request, task, key=each.options.key)
         return Response({"tasks": [ANSWER.to_representation(task) for task in tasks]}, status=202)
@@ -117,7 +119,7 @@ def no_list(body: Any) -> Any:
 def told_to(request: Request, task: Task, *, key: str) -> Task:
     """The task of a request with this key, as its caller may see it; one that was there may be somebody else's."""
     if task.duplicate and not may(request, "taskqueue.view_task"):
-        sights.cover_stand_in(task, key=key)
+        redaction.cover_stand_in(task, key=key)
     return task
 
 

@@ -15,8 +15,9 @@ from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
 from taskqueue.api.serializers import TaskSummary
 from taskqueue.api.tasks import submitted
-from taskqueue.engine import deeds, queries
-from taskqueue.engine.rights import Deed
+from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.actions import audited
+from taskqueue.engine.queries import tasks
 
 
 class TaskRetries(Door):
@@ -28,8 +29,8 @@ class TaskRetries(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Queue it again."""
         asked = fitted(RetryRequest, request.data)
-        rights_of(request).require(Deed.RETRY, queries.pipeline_of(task_id))
-        return Response(TaskSummary(deeds.retry(task_id, doer=doer_of(request), from_step=asked.from_step)).data)
+        rights_of(request).require(Deed.RETRY, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(audited.retry(task_id, doer=doer_of(request), from_step=asked.from_step)).data)
 
 
 class TaskRunsNow(Door):
@@ -41,8 +42,8 @@ class TaskRunsNow(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Let it go on at once."""
         fitted(NoBody, request.data)
-        rights_of(request).require(Deed.RETRY, queries.pipeline_of(task_id))
-        return Response(TaskSummary(deeds.run_task_now(task_id, doer=doer_of(request))).data)
+        rights_of(request).require(Deed.RETRY, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(audited.run_task_now(task_id, doer=doer_of(request))).data)
 
 
 class TaskCancellation(Door):
@@ -54,8 +55,8 @@ class TaskCancellation(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """End it."""
         asked = fitted(CancelRequest, request.data)
-        rights_of(request).require(Deed.CANCEL, queries.pipeline_of(task_id))
-        return Response(TaskSummary(deeds.cancel(task_id, doer=doer_of(request), reason=asked.reason)).data)
+        rights_of(request).require(Deed.CANCEL, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(audited.cancel(task_id, doer=doer_of(request), reason=asked.reason)).data)
 
 
 class TaskReruns(Door):
@@ -69,5 +70,5 @@ class TaskReruns(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Make a new task from the same payload."""
         fitted(NoBody, request.data)
-        rights_of(request).require(Deed.RUN, queries.pipeline_of(task_id))
-        return submitted(deeds.rerun(task_id, doer=doer_of(request)))
+        rights_of(request).require(Deed.RUN, tasks.pipeline_of(task_id))
+        return submitted(audited.rerun(task_id, doer=doer_of(request)))

@@ -11,7 +11,7 @@ from taskqueue.authoring.parallel import Deferred, asked, outcome_of
 from taskqueue.authoring.places import body
 from taskqueue.context import Offspring, Pause
 from taskqueue.definitions import PipelineDefinition
-from taskqueue.engine.intake import Options
+from taskqueue.engine.enqueue.options import Options
 from taskqueue.errors import StepFailed
 from taskqueue.states import StepKind
 

@@ -8,7 +8,7 @@ from asgiref.sync import sync_to_async
 
 from taskqueue.authoring.places import in_event_loop
 from taskqueue.context import current, current_step
-from taskqueue.engine.events import checked, send
+from taskqueue.engine.events.send import checked, send
 from taskqueue.errors import WrongPlace
 
 

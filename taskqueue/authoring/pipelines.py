@@ -29,7 +29,8 @@ from taskqueue.definitions import (
     registry,
 )
 from taskqueue.durations import Duration, duration_of
-from taskqueue.engine.intake import Options, insert, subject_of
+from taskqueue.engine.enqueue.enqueue import insert
+from taskqueue.engine.enqueue.options import Options, subject_of
 from taskqueue.errors import DefinitionError, Fault, InvalidOptions, WrongPlace
 from taskqueue.models import Task
 from taskqueue.policies import Retry
@@ -144,7 +145,7 @@ class Pipeline(Generic[P, R]):
         subject: Model | None = None,
         timeout: Duration | None = None,
     ) -> BoundPipeline[P, R]:
-        """The pipeline with options for one task; see `engine.intake.Options` for what they mean.
+        """The pipeline with options for one task; see `engine.enqueue.options.Options` for what they mean.
 
         Args:
             subject: a saved object that the task is about; its admin page can show the task (see `TasksOfObject`).

@@ -12,7 +12,7 @@ from taskqueue.states import OperationStatus, OperationVerb
 
 
 class Operation(models.Model):
-    """A verb for every task that a filter matched at its start; `engine/operations.py` works it off in batches."""
+    """A verb for every task that a filter matched at its start; `engine.maintenance.bulk_operations` does it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     verb = models.CharField(max_length=8, choices=[(verb.value, verb.value) for verb in OperationVerb])

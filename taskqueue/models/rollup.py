@@ -18,7 +18,7 @@ def histogram() -> ArrayField[list[int], list[int]]:
 
 
 class Rollup(models.Model):
-    """One span of time of one pipeline. The engine alone writes here (`engine/rollups.py`).
+    """One span of time of one pipeline. The engine alone writes here (`engine/maintenance/rollups.py`).
 
     A task is counted where its end lies. Histograms add up, place by place, over pipelines and over time; percentiles
     are read from the sum.

@@ -40,7 +40,7 @@ class Concatenated(Func):
 
 
 class Task(models.Model):
-    """One run of a pipeline. The engine alone writes here; its statements are in `engine/statements.py`."""
+    """One run of a pipeline. The engine alone writes here; its statements are in `engine/sql.py`."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="tasks", db_index=False)

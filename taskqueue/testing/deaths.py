@@ -17,10 +17,10 @@ from typing import Any, Final, LiteralString
 from django.db import connection
 
 from taskqueue.definitions import StepDefinition
-from taskqueue.engine import statements
-from taskqueue.engine.activity import Activity
-from taskqueue.engine.outcomes import Outcome
-from taskqueue.engine.recovery import recover
+from taskqueue.engine import sql as statements
+from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.outcomes import Outcome
 from taskqueue.testing.workers import InProcessWorker
 
 WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\b", re.IGNORECASE)

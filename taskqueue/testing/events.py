@@ -10,7 +10,8 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from taskqueue import codec
-from taskqueue.engine import events, routing
+from taskqueue.engine.events import route
+from taskqueue.engine.events import send as event_sending
 from taskqueue.models import Step, Wait
 from taskqueue.policies import matches
 from taskqueue.states import StepKind, StepStatus
@@ -45,7 +46,7 @@ def ending_by(moment: datetime | None, waits: Sequence[Wait]) -> list[Wait]:
 
 def send(name: str, data: Mapping[str, Any]) -> None:
     """Send an event and let it reach those who wait, also inside a test's transaction that never commits."""
-    routing.route(events.send(name, dict(data)).pk)
+    route.route(event_sending.send(name, dict(data)).pk)
 
 
 def missing(waits: Sequence[Wait], unsent: Sequence[Given]) -> str:

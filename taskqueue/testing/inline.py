@@ -12,8 +12,8 @@ from django.db.models import Min
 from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition
-from taskqueue.engine.reasons import Code
-from taskqueue.engine.why import why
+from taskqueue.engine.queries.reasons import Code
+from taskqueue.engine.queries.why import why
 from taskqueue.models import Schedule, Task, Wait
 from taskqueue.states import ON_A_TIMER
 from taskqueue.testing import events

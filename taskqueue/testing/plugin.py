@@ -24,11 +24,11 @@ def taskqueue_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[InProcessWorker]:
     """A worker in the test's own process and transaction: `taskqueue_worker.work()` executes what is due."""
-    from taskqueue.engine import duty
+    from taskqueue.engine.maintenance import dispatch
     from taskqueue.testing import InProcessWorker
 
     # The tests' database may have started a second ago; their workers need no time to take their locks again.
-    monkeypatch.setattr(duty, "SETTLING", timedelta(0))
+    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
     with InProcessWorker() as worker:
         yield worker
 

@@ -14,11 +14,11 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
-from taskqueue.engine.activity import Activity
-from taskqueue.engine.drains import drain
-from taskqueue.engine.liveness import running_version
-from taskqueue.engine.outcomes import Outcome, PutBack
-from taskqueue.engine.recovery import LOCK_SPACE
+from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.runtime.liveness import LOCK_SPACE
+from taskqueue.engine.runtime.outcomes import Outcome, PutBack
+from taskqueue.engine.worker.heartbeat import running_version
+from taskqueue.engine.worker.loop import drain
 from taskqueue.models import Worker
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from taskqueue.engine.hard_ends import EXIT_CODE
-from taskqueue.engine.recovery import Loss, explain, recover
-from taskqueue.engine.stacks import left_stack_of
+from taskqueue.engine.maintenance.recovery import Loss, explain, recover
+from taskqueue.engine.runtime.stacks import left_stack_of
+from taskqueue.engine.worker.hard_timeouts import EXIT_CODE
 from taskqueue.workers.sharing import Note
 
 STOPPED: Final = "it was told to stop, did not end within the grace, and was killed"

@@ -18,8 +18,9 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from taskqueue.engine import chores, duty, troubles, wakeups
-from taskqueue.engine.outages import OVER
+from taskqueue.engine.maintenance import dispatch, sweeps
+from taskqueue.engine.runtime import database_errors, notify
+from taskqueue.engine.runtime.outages import OVER
 from taskqueue.workers import wakeup
 from taskqueue.workers.listener import Listener
 from taskqueue.workers.sharing import STOP, Board
@@ -30,11 +31,11 @@ Message = tuple[int | None, str]
 """What django-q2 wants of a broker: the id to acknowledge, None for nothing, and the signed package."""
 
 FIRST_PAUSE = 0.02
-LONGEST_PAUSE = wakeups.LOOK_EVERY
+LONGEST_PAUSE = notify.LOOK_EVERY
 SHORTEST_PAUSE = 0.004
 """A burst of rings is answered by one look."""
 RECONNECT_AFTER = 0.5
-AWAY = (*troubles.AWAY, psycopg.OperationalError, psycopg.InterfaceError)
+AWAY = (*database_errors.AWAY, psycopg.OperationalError, psycopg.InterfaceError)
 LEISURE = 5.0
 """Seconds between two looks at what may wait."""
 PATIENCE = "10s"
@@ -104,7 +105,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
     def enqueue(self, task: str) -> int:
         """Put an ordinary message into the caller's transaction, and ring when it commits."""
         message_id: int = super().enqueue(task)
-        wakeups.ring_on_commit()
+        notify.ring_on_commit()
         return message_id
 
     def give_back(self, message_id: int | None) -> None:
@@ -133,7 +134,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         messages = self._claim_messages()
         # Before anything else that can fail: they are locked for as long as django-q2's `retry`.
         yield from messages
-        due = duty.attend(Conf.WORKERS)
+        due = dispatch.attend(Conf.WORKERS)
         self._looked_at = time.monotonic()
         self._pause = self._rhythm.pause(rung=rung, claimable=due.claimable, next_due_in=due.next_due_in)
         if messages:
@@ -146,7 +147,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         """Do what may wait, after the workers have been rung."""
         if time.monotonic() - self._tidied_at >= LEISURE:
             self._tidied_at = time.monotonic()
-            chores.do_at_leisure()
+            sweeps.do_at_leisure()
 
     def _claim_messages(self) -> list[Message]:
         with self._database().cursor() as cursor:
@@ -233,7 +234,7 @@ class Outage:
 
     def goes_on(self, error: Exception) -> None:
         """Log the error, unless it is the last one again."""
-        line = troubles.message_of(error)
+        line = database_errors.message_of(error)
         if line == self._last:
             return
         if isinstance(error.__cause__, FULL):

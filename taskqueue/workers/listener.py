@@ -11,8 +11,8 @@ from django import db
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
-from taskqueue.engine import wakeups
-from taskqueue.engine.sessions import is_server_itself
+from taskqueue.engine.runtime import notify
+from taskqueue.engine.runtime.sessions import is_server_itself
 from taskqueue.workers.sharing import STOP
 
 SLICE = 0.25
@@ -83,7 +83,7 @@ def listens(connection: psycopg.Connection[Any]) -> bool:
     if not is_server_itself(connection):
         return False
     try:
-        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(wakeups.CHANNEL)))
+        connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(notify.CHANNEL)))
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.ObjectNotInPrerequisiteState):
         return False
     return True

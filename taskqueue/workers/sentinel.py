@@ -23,9 +23,9 @@ from django_q.signals import post_execute_in_worker, pre_execute
 from django_q.status import Stat
 
 from taskqueue.conf import settings
-from taskqueue.engine import wakeups
-from taskqueue.engine.sessions import name_sessions
-from taskqueue.engine.stacks import own_file
+from taskqueue.engine.runtime import notify
+from taskqueue.engine.runtime.sessions import name_sessions
+from taskqueue.engine.runtime.stacks import own_file
 from taskqueue.workers import deaths, wakeup
 from taskqueue.workers.doorbell import Doorbell, bound_statements
 from taskqueue.workers.orphans import die_with
@@ -165,7 +165,7 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
     def _ring(self) -> None:
         """Have what the dead worker held given back now rather than at the doorbell's next look."""
         try:
-            wakeups.ring()
+            notify.ring()
         except db.Error:
             logger.debug("A ring was lost", exc_info=True)
         finally:

@@ -16,11 +16,11 @@ from django_q.conf import Conf
 from django_q.conf import logger as django_q_logger
 
 from taskqueue.conf import settings
-from taskqueue.engine import sessions
-from taskqueue.engine.liveness import have_it_dropped
-from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.engine.sessions import LOST_AFTER_TEN_SECONDS
-from taskqueue.engine.troubles import message_of
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.runtime import sessions
+from taskqueue.engine.runtime.database_errors import message_of
+from taskqueue.engine.runtime.sessions import LOST_AFTER_TEN_SECONDS
+from taskqueue.engine.worker.heartbeat import have_it_dropped
 from taskqueue.workers.doorbell import Doorbell
 from taskqueue.workers.sharing import STOP
 

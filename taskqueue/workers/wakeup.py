@@ -11,13 +11,13 @@ import psycopg
 from django import db
 
 from taskqueue.conf import settings
-from taskqueue.engine.activity import Slate
-from taskqueue.engine.claims import Lease
-from taskqueue.engine.drains import drain
-from taskqueue.engine.failures import message_of
-from taskqueue.engine.liveness import Heart, cause_of
-from taskqueue.engine.outcomes import DatabaseLost, Outcome
-from taskqueue.engine.troubles import line_of
+from taskqueue.engine.execution.activity import Slate
+from taskqueue.engine.runtime.database_errors import line_of
+from taskqueue.engine.runtime.failures import message_of
+from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.outcomes import DatabaseLost, Outcome
+from taskqueue.engine.worker.heartbeat import Heart, cause_of
+from taskqueue.engine.worker.loop import drain
 from taskqueue.workers.sharing import STOP
 
 logger = logging.getLogger("taskqueue.workers")

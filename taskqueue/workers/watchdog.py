@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django import db
 
-from taskqueue.engine import duty
+from taskqueue.engine.maintenance import dispatch
 from taskqueue.workers.sharing import Board
 
 logger = logging.getLogger("taskqueue.workers")
@@ -49,7 +49,7 @@ class Watchdog:
 
     def _work_is_waiting(self) -> bool:
         try:
-            return duty.attend(1).claimable > 0
+            return dispatch.attend(1).claimable > 0
         except db.Error:
             # Without a database there is nothing to claim, and the doorbell already tells of it.
             db.connections.close_all()

@@ -10,7 +10,7 @@ from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import navigation
-from taskqueue.engine.figures import Pills
+from taskqueue.engine.queries.stats import Pills
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import work
 

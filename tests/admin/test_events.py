@@ -11,9 +11,9 @@ from django.urls import reverse
 
 from taskqueue import CancelOn, pipeline, wait_for
 from taskqueue.admin import formats
-from taskqueue.engine.events import send
-from taskqueue.engine.mirror import mirror_pipeline
-from taskqueue.engine.routing import route
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.events.route import route
+from taskqueue.engine.events.send import send
 from taskqueue.models import Event, Task
 from taskqueue.testing import work
 from tests.admin.conftest import client_of

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine import control
-from taskqueue.engine.rollups import roll_up
+from taskqueue.engine.maintenance.rollups import roll_up
+from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline
 from taskqueue.testing import advance
 from tests.admin.pages import LIST, ids_on, text_of

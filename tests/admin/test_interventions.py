@@ -12,8 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from taskqueue.admin import interventions
-from taskqueue.engine import control, operations
-from taskqueue.engine.operations import NOWHERE
+from taskqueue.engine.maintenance import bulk_operations
+from taskqueue.engine.maintenance.bulk_operations import NOWHERE
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Operation, Step, Task
 from taskqueue.testing import advance, work
 from tests.admin.conftest import client_of
@@ -285,7 +286,7 @@ def test_all_that_match_are_looked_at_before_anything_is_done_to_them(operator, 
 def operate(client: Client, verb: str, **sent: str) -> Operation:
     """An operation over what failed or is queued, from its start to its end."""
     client.post(f"/admin/taskqueue/operation/new/{verb}/?pipeline=demo%2Ftask", sent)
-    operations.work_off()
+    bulk_operations.work_off()
     return Operation.objects.latest("pk")
 
 

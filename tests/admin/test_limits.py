@@ -8,7 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from taskqueue import Limit, Rate, RetryAfter, pipeline, step
-from taskqueue.engine.claims import Claimant, claim
+from taskqueue.engine.worker.claims import Claimant, claim
 from taskqueue.models import Gate, RateUse, Task
 from taskqueue.models import Rate as RateRow
 from taskqueue.testing import InProcessWorker, work

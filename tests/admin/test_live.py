@@ -6,7 +6,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from taskqueue.engine import operations
+from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.live import HEADER, LiveRegions, regions_of
 from taskqueue.models import Operation, Task
 from tests.admin.pages import text_of
@@ -62,7 +62,7 @@ def test_the_end_of_an_operation_is_in_a_region(admin, failed):
     page = f"/admin/taskqueue/operation/{Operation.objects.get().pk}/change/"
     assert "Ended \N{EN DASH} Filter" in text_of(live(admin, page))
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert "Ended just now Filter" in text_of(live(admin, page))
 

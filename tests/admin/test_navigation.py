@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.test import RequestFactory
 
 from taskqueue.admin import navigation
-from taskqueue.engine import figures
+from taskqueue.engine.queries import stats
 from taskqueue.models import Pipeline, Rollup, Worker
 from taskqueue.testing import InProcessWorker
 from tests.admin.conftest import client_of
@@ -112,7 +112,7 @@ def test_its_numbers_cost_one_query(admin, django_assert_num_queries):
     admin.get(LIST)
 
     with django_assert_num_queries(1):
-        figures.pills()
+        stats.pills()
 
 
 def test_a_site_without_these_pages_has_no_navigation(admin, rf: RequestFactory):

@@ -10,8 +10,8 @@ from django.urls import path
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import TasksOfObject
-from taskqueue.engine import control
-from taskqueue.engine.intake import Options
+from taskqueue.engine.enqueue.options import Options
+from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidOptions
 from taskqueue.models import Task
 from tests.admin.conftest import client_of

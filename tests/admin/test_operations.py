@@ -9,7 +9,8 @@ from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import previews
-from taskqueue.engine import operations, selections
+from taskqueue.engine.maintenance import bulk_operations
+from taskqueue.engine.queries import filters
 from taskqueue.models import Operation, PipelineRight, Task
 from taskqueue.states import OperationVerb
 from taskqueue.testing import work
@@ -81,7 +82,7 @@ def test_starting_one_keeps_who_why_and_what_in_one_entry(operator, failed):
     assert (operation.verb, operation.query, operation.started_by) == ("retry", "status=failed", "olga")
     assert (operation.estimate, operation.reason) == (1, "the bank is back")
     assert log() == [("olga", "Retry 1 task: status failed. Reason: the bank is back")]
-    operations.work_off()
+    bulk_operations.work_off()
     assert Task.objects.get(pk=failed.pk).status == "queued"
     assert len(log()) == 1
 
@@ -121,7 +122,7 @@ def test_all_that_wait_for_a_time_are_run_now(operator, failed, retrying):
     assert "Run now 1 task" in page
 
     operation = start(operator, "run-now", "status=retrying,waiting")
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert Task.objects.get(pk=retrying.pk).status == "queued"
     assert "Run now 1 task" in text_of(operator.get(page_of(operation)))
@@ -151,7 +152,7 @@ def test_few_need_neither(operator, failed):
 
 
 def test_a_number_that_was_not_counted_to_its_end_says_so(operator, monkeypatch):
-    monkeypatch.setattr(selections, "COUNTED", 2)
+    monkeypatch.setattr(filters, "COUNTED", 2)
     monkeypatch.setattr(previews, "COUNTED", 2)
     for _ in range(4):
         demo_task.enqueue(DemoRequest(label="many"))
@@ -195,7 +196,7 @@ def test_aborting_needs_the_right_to_its_verb(operator, viewer, failed):
 
 def test_the_list_of_operations_tells_who_did_what_to_which(operator, viewer, failed):
     operation = start(operator, query="status=failed&pipeline=demo%2Ftask")
-    operations.work_off()
+    bulk_operations.work_off()
 
     response = operator.get(OPERATIONS)
     text = text_of(response)
@@ -246,8 +247,8 @@ def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
     query = "q=payload.number%3A41111111+error%3AStep+Payload.a.b%3A%22two+words%22"
     finder = client_of("finn", "view_task", "retry_task", "view_task_payload", "view_operation")
     other = client_of("otto", "view_task", "view_operation")
-    selection = selections.Selection(statuses=("failed",))
-    operation = operations.plan(selection, verb=OperationVerb.RETRY, query=query, reason="", user=None, by="finn")
+    selection = filters.Selection(statuses=("failed",))
+    operation = bulk_operations.plan(selection, verb=OperationVerb.RETRY, query=query, reason="", user=None, by="finn")
     pages = (OPERATIONS, f"{OPERATIONS}{operation.pk}/change/")
 
     for page in pages:

@@ -17,9 +17,9 @@ from psycopg.errors import QueryCanceled
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import pipeline_figures
 from taskqueue.admin.overview_data import FAILURES_SHOWN, recent_failures
-from taskqueue.engine import figures
-from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.engine.rollups import roll_up
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.maintenance.rollups import roll_up
+from taskqueue.engine.queries import stats
 from taskqueue.models import Pipeline, Rollup, RollupMark, Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.conftest import client_of
@@ -288,7 +288,7 @@ def test_a_page_that_takes_too_long_says_so(onlooker, monkeypatch):
     def too_long(*_values, **_more):
         raise OperationalError from QueryCanceled()
 
-    monkeypatch.setattr(figures, "standing", too_long)
+    monkeypatch.setattr(stats, "standing", too_long)
 
     response = onlooker.get(HOME)
 
@@ -297,7 +297,7 @@ def test_a_page_that_takes_too_long_says_so(onlooker, monkeypatch):
 
 
 def test_a_statement_of_the_overview_is_stopped_after_three_seconds(onlooker):
-    with figures.time_limit(), connection.cursor() as cursor:
+    with stats.time_limit(), connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("3s",)
 

@@ -15,9 +15,10 @@ from django.db.models import F
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue import Permanent, pipeline, step
 from taskqueue.admin import navigation
-from taskqueue.engine import control, figures
-from taskqueue.engine.rollups import roll_further
-from taskqueue.engine.statements import rollups as rolling
+from taskqueue.engine.maintenance.rollups import roll_further
+from taskqueue.engine.queries import stats
+from taskqueue.engine.sql import rollups as rolling
+from taskqueue.engine.tasks import control
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin import shop
@@ -140,7 +141,7 @@ def differences(client) -> tuple[list[str], set[str]]:
 @pytest.fixture
 def onlooker(monkeypatch):
     out_of_order.clear()
-    monkeypatch.setattr(navigation, "pills", figures.pills)
+    monkeypatch.setattr(navigation, "pills", stats.pills)
     return client_of("olaf", "view_task", "view_pipeline", "view_worker")
 
 

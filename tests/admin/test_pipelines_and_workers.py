@@ -10,9 +10,9 @@ from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue import Limit, Rate, Retry, gather, pipeline, step
-from taskqueue.engine import control
-from taskqueue.engine.mirror import mirror_pipeline
-from taskqueue.engine.rollups import roll_up
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.maintenance.rollups import roll_up
+from taskqueue.engine.tasks import control
 from taskqueue.models import Gate, Pipeline, Pruning, Schedule, Task, Worker
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import Cron

@@ -10,8 +10,9 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine import operations, selections
-from taskqueue.engine.rights import Deed
+from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.maintenance import bulk_operations
+from taskqueue.engine.queries import filters
 from taskqueue.models import Operation, PipelineRight, Step, Task
 from tests.admin.conftest import client_of
 from tests.admin.pages import LIST, button_of, ids_on, page_of, text_of
@@ -38,8 +39,8 @@ def all_but(deed: Deed) -> dict[str, bool]:
 
 
 def operation_of(verb: Any, user: User | None) -> Operation:
-    return operations.plan(
-        selections.Selection(pipeline=PIPELINE), verb=verb, query="", reason="", user=user and user.pk, by="olga"
+    return bulk_operations.plan(
+        filters.Selection(pipeline=PIPELINE), verb=verb, query="", reason="", user=user and user.pk, by="olga"
     )
 
 
@@ -63,7 +64,7 @@ def test_an_operation_acts_with_the_rights_of_who_started_it(olga, failed, queue
     operation = operation_of(verb, User.objects.get(username="olga"))
     named(**all_but(deed))
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     operation.refresh_from_db()
     assert (operation.status, operation.changed) == ("done", 0)
@@ -75,7 +76,7 @@ def test_an_operation_acts_with_the_rights_of_who_started_it(olga, failed, queue
 def test_an_operation_of_an_account_that_is_gone_does_nothing(failed):
     operation = operation_of("retry", None)
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     operation.refresh_from_db()
     assert (operation.status, operation.changed, operation.failed) == ("done", 0, 1)
@@ -87,7 +88,7 @@ def test_an_operation_of_one_who_has_lost_the_permission_does_nothing(olga, fail
     operation = operation_of("retry", user)
     user.user_permissions.clear()
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     operation.refresh_from_db()
     assert (operation.changed, operation.failed) == (0, 1)

@@ -12,8 +12,9 @@ from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin.searches import Unfit, read
-from taskqueue.engine import selections, statements
-from taskqueue.engine.selections import Selection
+from taskqueue.engine import sql
+from taskqueue.engine.queries import filters
+from taskqueue.engine.queries.filters import Selection
 from taskqueue.models import Pipeline, Task
 from taskqueue.states import TaskStatus
 from taskqueue.testing import InProcessWorker, work
@@ -132,7 +133,7 @@ def test_the_rule_stands_in_the_box(viewer, queued):
 
 
 def test_a_selection_is_the_same_after_it_was_kept():
-    now = selections.database_now()
+    now = filters.database_now()
     selection = Selection(
         statuses=("failed",),
         age=timedelta(hours=1),
@@ -209,7 +210,7 @@ def looked_at(plan) -> tuple[set[str], float]:
     ],
 )
 def test_a_page_of_ids_is_read_from_its_index_and_no_further(selection, index, most):
-    used, rows = read_of(selections.ids_of(selection, floor=selections.floor_of(selection), limit=50))
+    used, rows = read_of(filters.ids_of(selection, floor=filters.floor_of(selection), limit=50))
 
     assert index in used
     assert rows <= most
@@ -217,11 +218,11 @@ def test_a_page_of_ids_is_read_from_its_index_and_no_further(selection, index, m
 
 @pytest.mark.usefixtures("history")
 def test_a_batch_goes_on_where_the_last_one_ended_without_reading_what_was_before():
-    ids = list(selections.ids_of(Selection(statuses=("failed",)), limit=300))
+    ids = list(filters.ids_of(Selection(statuses=("failed",)), limit=300))
     oldest_first = ids[::-1]
 
-    bounds, now = (oldest_first[199], oldest_first[-1]), selections.database_now()
-    used, rows = read_of(selections.between(Selection(statuses=("failed",)), *bounds, made_by=now, limit=50))
+    bounds, now = (oldest_first[199], oldest_first[-1]), filters.database_now()
+    used, rows = read_of(filters.between(Selection(statuses=("failed",)), *bounds, made_by=now, limit=50))
 
     assert used <= {"taskqueue_task_by_status", "taskqueue_task_pkey"}
     assert rows <= 100
@@ -229,10 +230,10 @@ def test_a_batch_goes_on_where_the_last_one_ended_without_reading_what_was_befor
 
 @pytest.mark.usefixtures("history")
 def test_a_search_that_no_index_answers_looks_at_the_newest_only(monkeypatch):
-    monkeypatch.setattr(selections, "SEARCHED", 100)
+    monkeypatch.setattr(filters, "SEARCHED", 100)
     selection = Selection(labels=(("tenant", "nobody"),))
 
-    used, rows = read_of(selections.ids_of(selection, floor=selections.floor_of(selection), limit=50))
+    used, rows = read_of(filters.ids_of(selection, floor=filters.floor_of(selection), limit=50))
 
     assert used == {"taskqueue_task_pkey"}
     assert rows <= 100
@@ -243,7 +244,7 @@ def test_the_numbers_of_the_tabs_are_counted_by_index_and_up_to_the_limit():
     values = {"statuses": [status.value for status in TaskStatus], "limit": 100}
     connection.ensure_connection()
     with psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statements.STATUS_COUNTS}", values)
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql.STATUS_COUNTS}", values)
         ((plan,),) = cursor.fetchall()
 
     used, rows = looked_at((json.loads(plan) if isinstance(plan, str) else plan)[0])
@@ -253,8 +254,8 @@ def test_the_numbers_of_the_tabs_are_counted_by_index_and_up_to_the_limit():
 
 
 def test_the_types_of_errors_are_found_without_reading_all_tries(failed, retrying):
-    names = statements.fetch(statements.ERROR_TYPES, {"limit": 20})
+    names = sql.fetch(sql.ERROR_TYPES, {"limit": 20})
 
     assert names == [("ConnectionError",), ("Permanent",)]
-    assert statements.fetch(statements.ERROR_TYPES, {"limit": 1}) == [("ConnectionError",)]
+    assert sql.fetch(sql.ERROR_TYPES, {"limit": 1}) == [("ConnectionError",)]
     work()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from taskqueue import Permanent, TaskEnded, pipeline
 from taskqueue.admin import secret_fields
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.catalog.sync import mirror_pipelines
 from taskqueue.masks import MASK
 from taskqueue.models import Task
 from taskqueue.testing import work

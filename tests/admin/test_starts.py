@@ -9,8 +9,8 @@ from django.contrib.admin.models import LogEntry
 from django.db.models.functions import Now
 
 from taskqueue import pipeline
-from taskqueue.engine import clock
-from taskqueue.engine.mirror import mirror_pipeline
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.maintenance import cron
 from taskqueue.models import Schedule, Skip, Task
 from taskqueue.testing import work
 from tests.admin.conftest import client_of
@@ -105,7 +105,7 @@ def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner, nightly):
 
 def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer, nightly):
     Schedule.objects.filter(pk="adm/nightly").update(next_at=Now() - timedelta(days=1))
-    clock.take_ticks()
+    cron.take_ticks()
     work()
 
     response = viewer.get(SCHEDULES)

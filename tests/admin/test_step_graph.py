@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.template.loader import render_to_string
 
 from taskqueue.admin.step_graph import Node, nodes_of, stages_of
-from taskqueue.engine.samples import StepFigures
+from taskqueue.engine.queries.samples import StepFigures
 
 
 def seen(name: str, kind: str = "step", **more) -> StepFigures:

@@ -12,9 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from taskqueue.admin import step_reads
-from taskqueue.engine import control
-from taskqueue.engine.execution import perform
-from taskqueue.engine.settlement import settle
+from taskqueue.engine.execution.run import perform
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin import shop

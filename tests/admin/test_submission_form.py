@@ -15,7 +15,7 @@ from demo.pipelines import demo_task
 from taskqueue import pipeline
 from taskqueue.admin.payload_schema import MISSING
 from taskqueue.admin.submission_form import SubmissionForm, seconds_in
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline, Task
 from tests.admin.conftest import client_of
 from tests.admin.pages import messages_of, page_of, text_of

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import pagination
 from taskqueue.admin.filters import written_slice
-from taskqueue.engine.rollups import roll_up
+from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, ids_on, page_of, text_of
@@ -317,7 +317,7 @@ def test_a_question_that_takes_too_long_gets_a_kind_answer(viewer, queued, monke
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(10)")
 
-    monkeypatch.setattr("taskqueue.engine.selections.floor_of", slow)
+    monkeypatch.setattr("taskqueue.engine.queries.filters.floor_of", slow)
     with override_settings(TASKQUEUE={"DASHBOARD_TIMEOUT": timedelta(milliseconds=50)}):
         response = viewer.get(LIST, {"status": "failed"})
 
@@ -327,7 +327,7 @@ def test_a_question_that_takes_too_long_gets_a_kind_answer(viewer, queued, monke
 
 
 def test_the_list_goes_on_below_a_search_that_ended(viewer, monkeypatch):
-    monkeypatch.setattr("taskqueue.engine.selections.SEARCHED", 2)
+    monkeypatch.setattr("taskqueue.engine.queries.filters.SEARCHED", 2)
     tasks = [demo_task.using(labels={"a": "b"}).enqueue(DemoRequest(label="many")) for _ in range(5)]
 
     response = viewer.get(LIST, {"label": "a=b"})

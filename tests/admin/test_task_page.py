@@ -9,7 +9,7 @@ import pytest
 from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Gate, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.admin.pages import LIST, messages_of, page_of, text_of

@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.test import Client
 
-from taskqueue.engine import tokens
+from taskqueue.engine.actions import tokens
 from taskqueue.models import PipelineRight, Token
 from tests.admin.conftest import client_of
 from tests.admin.pages import messages_of, text_of

@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from taskqueue.engine import rollups
+from taskqueue.engine.maintenance import rollups
 from taskqueue.models import Task
 from taskqueue.testing import advance, work
 from tests.api import pipelines

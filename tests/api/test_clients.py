@@ -17,8 +17,8 @@ from django.contrib.auth.models import User
 from taskqueue import pipeline
 from taskqueue.api.schema import current_schema
 from taskqueue.definitions import registry
-from taskqueue.engine import tokens
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.actions import tokens
+from taskqueue.engine.catalog.sync import mirror_pipelines
 from tests.registries import own_registry
 from tests.workers.machines import go_without
 

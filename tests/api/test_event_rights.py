@@ -8,9 +8,10 @@ import pytest
 from django.contrib.auth.models import Permission, User
 
 from taskqueue import emit
-from taskqueue.engine import deeds, events, routing, tokens
-from taskqueue.engine.deeds import Doer
-from taskqueue.engine.rights import Rights
+from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.actions import audited, tokens
+from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.events import route, send
 from taskqueue.models import Skip, Task
 from tests.api import pipelines
 from tests.api.conftest import Api
@@ -79,12 +80,12 @@ def test_the_form_asks_for_the_same_rights(sender, in_admin):
 @pytest.mark.django_db(transaction=True)
 def test_it_is_the_senders_right_whoever_routes_the_event_and_even_when_the_sender_is_gone(dana, monkeypatch):
     named(run=True)
-    monkeypatch.setattr(events, "route_now", lambda _event: None)
+    monkeypatch.setattr(send, "route_now", lambda _event: None)
     rights = Rights(dana)
-    event = deeds.send(REQUESTED["name"], REQUESTED["data"], doer=Doer(dana.pk), rights=rights)
+    event = audited.send(REQUESTED["name"], REQUESTED["data"], doer=Doer(dana.pk), rights=rights)
     dana.delete()
 
-    routing.route_unrouted()
+    route.route_unrouted()
 
     assert list(Skip.objects.filter(event=event).values_list("kind", flat=True)) == ["not-permitted"]
     assert not Task.objects.exists()

@@ -94,7 +94,7 @@ def test_an_event_that_cannot_be_is_refused_with_the_place_of_the_fault(api, bod
 
 
 def test_an_event_tells_the_wait_that_it_ended_and_the_task_that_it_cancelled(api):
-    from taskqueue.engine.routing import route
+    from taskqueue.engine.events.route import route
 
     waiting, doomed = pipelines.approved.enqueue("A1"), pipelines.approved.enqueue("A2")
     work()

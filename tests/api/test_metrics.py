@@ -12,8 +12,11 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskqueue.engine import control, figures, rollups, tokens
-from taskqueue.engine.liveness import private_connection
+from taskqueue.engine.actions import tokens
+from taskqueue.engine.maintenance import rollups
+from taskqueue.engine.queries import stats
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.heartbeat import private_connection
 from taskqueue.models import Pipeline, Rate, RateUse, Rollup, Task, Worker
 from taskqueue.testing import InProcessWorker, work
 from tests.api import pipelines
@@ -209,7 +212,7 @@ def test_a_scraper_brings_a_token(db):
 
 
 def test_a_database_that_takes_too_long_is_not_waited_for(api, monkeypatch):
-    monkeypatch.setattr(figures, "TIME_LIMIT", timedelta(milliseconds=50))
+    monkeypatch.setattr(stats, "TIME_LIMIT", timedelta(milliseconds=50))
     with private_connection() as other:
         other.autocommit = False
         other.execute("LOCK TABLE taskqueue_rollup IN ACCESS EXCLUSIVE MODE")

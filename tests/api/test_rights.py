@@ -12,8 +12,9 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 
 from taskqueue import pipeline as define
-from taskqueue.engine import control, tokens
-from taskqueue.engine.rights import Deed, Rights, Sight
+from taskqueue.engine.access.permissions import Deed, Rights, Sight
+from taskqueue.engine.actions import tokens
+from taskqueue.engine.tasks import control
 from taskqueue.models import Event, Pipeline, PipelineRight, Step, Task
 from taskqueue.testing import work
 from tests.api.conftest import Api, enqueue_order, problem_of

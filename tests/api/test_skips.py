@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from taskqueue.engine.intake import Options, enqueue
+from taskqueue.engine.enqueue.enqueue import enqueue
+from taskqueue.engine.enqueue.options import Options
 from taskqueue.models import Schedule, Skip
 
 

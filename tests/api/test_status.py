@@ -13,8 +13,9 @@ from django.db import connection
 from django.utils import timezone
 
 from taskqueue.api import status
-from taskqueue.engine import control, end_watch
-from taskqueue.engine.liveness import private_connection
+from taskqueue.engine.queries import end_watch
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.heartbeat import private_connection
 from taskqueue.ids import uuid7
 from taskqueue.models import EndWatch, Task
 from tests.api.conftest import Api, enqueue_order, problem_of

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.db.models import F
 
-from taskqueue.engine import tokens
+from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
 from tests.api.conftest import Api, problem_of
 

@@ -15,7 +15,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.test import Client
 
-from taskqueue.engine import tokens
+from taskqueue.engine.actions import tokens
 from taskqueue.models import Task, Token
 from tests.api.conftest import Api, enqueue_order, problem_of
 from tests.api.test_access import BODY, DOORS, call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models.functions import Now
 
-from taskqueue.engine.why import why
+from taskqueue.engine.queries.why import why
 from taskqueue.ids import uuid7
 from taskqueue.models import Pipeline
 from tests.api.conftest import problem_of

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.engine import duty
+from taskqueue.engine.maintenance import dispatch
 from tests.registries import own_registry
 
 
@@ -21,7 +21,7 @@ def _own_registry() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _settled_database(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests' database may have started a second ago; their workers need no time to take their locks again."""
-    monkeypatch.setattr(duty, "SETTLING", timedelta(0))
+    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Rate, Retry, StepFailed, gather, pipeline, sleep, step
-from taskqueue.engine.execution import perform
-from taskqueue.engine.settlement import settle
+from taskqueue.engine.execution.run import perform
+from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.authoring.endings import finish, outputs_of, reload

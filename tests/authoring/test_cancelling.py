@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import each, gather, pipeline, sleep, step, wait_for
-from taskqueue.engine import control
-from taskqueue.engine.chores import do_chores
+from taskqueue.engine.maintenance.sweeps import do_chores
+from taskqueue.engine.tasks import control
 from taskqueue.models import Task, Wait
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.authoring.endings import finish, reload

@@ -16,7 +16,7 @@ from django.forms.models import model_to_dict
 
 from taskqueue import Limit, Rate, Retry, StepFailed, current_task, pipeline, sleep, step
 from taskqueue.definitions import registry
-from taskqueue.engine import replay
+from taskqueue.engine.execution import deploy_check
 from taskqueue.management.commands import pipelines as command
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
@@ -272,7 +272,7 @@ def test_ended_tasks_are_not_looked_at(waiting):
 
 
 def test_many_tasks_are_read_in_batches_with_progress_and_said_in_one_group(waiting, monkeypatch):
-    monkeypatch.setattr(replay, "BATCH", 2)
+    monkeypatch.setattr(deploy_check, "BATCH", 2)
     for number in range(120):
         deploy(old).enqueue(number)
 
@@ -345,7 +345,7 @@ def test_trouble_with_the_database_is_two(monkeypatch):
 
 
 def test_the_transaction_is_read_only_and_is_left_behind(waiting):
-    with replay.read_only(), pytest.raises(Error, match="read-only"), connection.cursor() as cursor:
+    with deploy_check.read_only(), pytest.raises(Error, match="read-only"), connection.cursor() as cursor:
         cursor.execute("UPDATE taskqueue_task SET priority = 1")
 
     Group.objects.create(name="after")

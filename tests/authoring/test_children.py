@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from taskqueue import Retry, StepFailed, gather, pipeline, sleep, step
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidOptions, WrongPlace
 from taskqueue.models import Step, Task
 from taskqueue.policies import Limit, Singleton

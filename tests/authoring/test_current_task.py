@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Retry, current_task, pipeline, step
-from taskqueue.engine.activity import Activity
+from taskqueue.engine.execution.activity import Activity
 from taskqueue.errors import WrongPlace
 from taskqueue.testing import InProcessWorker, work
 from tests.authoring.endings import finish, reload

@@ -12,7 +12,7 @@ import pytest
 import taskqueue
 from taskqueue import testing
 from taskqueue.definitions import registry
-from taskqueue.engine.intake import enqueue
+from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.models import Task
 from tests.authoring.endings import finish
 

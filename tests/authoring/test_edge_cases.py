@@ -10,7 +10,7 @@ import pytest
 
 from taskqueue import Permanent, Retry, pipeline, sleep, step
 from taskqueue.definitions import registry
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
 from taskqueue.testing import advance, work
 from tests.authoring.endings import finish, outputs_of, reload

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Group
 
 from taskqueue import Retry, current_task, pipeline, step
-from taskqueue.engine.forks import STRAYED, guard
+from taskqueue.engine.execution.forks import STRAYED, guard
 from taskqueue.models import Attempt, Step
 from tests.authoring.endings import finish
 

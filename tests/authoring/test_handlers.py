@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Retry, TaskEnded, pipeline, step, wait_for
-from taskqueue.engine import control
-from taskqueue.engine.mirror import mirror_pipeline
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Event, Task
 from taskqueue.testing import work

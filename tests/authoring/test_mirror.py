@@ -10,8 +10,8 @@ from django.db import transaction
 from pydantic import BaseModel, Field
 
 from taskqueue import Rate, Retry, pipeline, step
-from taskqueue.engine.liveness import private_connection
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.worker.heartbeat import private_connection
 from taskqueue.models import Pipeline, PipelineStep
 from taskqueue.models import Rate as Row
 

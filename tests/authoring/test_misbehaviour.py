@@ -11,8 +11,8 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from taskqueue import Retry, StepFailed, pipeline, step
-from taskqueue.engine import author_session
-from taskqueue.engine.outcomes import DatabaseLost
+from taskqueue.engine.execution import author_session
+from taskqueue.engine.runtime.outcomes import DatabaseLost
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
 from tests.authoring.endings import finish, outputs_of, reload

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import GatherFailed, Retry, StepFailed, current_task, each, gather, pipeline, step
-from taskqueue.engine import control, queries
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.tasks import control
 from taskqueue.errors import TaskNotFound, WrongPlace
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, work
@@ -59,7 +60,7 @@ def test_while_its_branches_run_the_task_waits_without_a_worker():
 
     assert reload(task).status == "waiting"
     assert Task.objects.filter(parent=task, status="queued").count() == 2
-    assert [found.pk for found in queries.listing()] == [task.pk]
+    assert [found.pk for found in tasks.listing()] == [task.pk]
 
 
 def test_a_branch_is_no_task_to_those_who_ask_for_one():
@@ -72,7 +73,7 @@ def test_a_branch_is_no_task_to_those_who_ask_for_one():
         worker.work(budget=timedelta(0))
     branch = Task.objects.get(parent=task)
 
-    for verb in (control.cancel, control.retry, control.rerun, queries.find, queries.status_of, queries.has_ended):
+    for verb in (control.cancel, control.retry, control.rerun, tasks.find, tasks.status_of, tasks.has_ended):
         with pytest.raises(TaskNotFound):
             verb(branch.pk)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import StepFailed, each, pipeline, sleep, step, wait_for
-from taskqueue.engine.events import send
+from taskqueue.engine.events.send import send
 from taskqueue.errors import TooLarge
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import work

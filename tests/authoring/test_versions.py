@@ -9,7 +9,7 @@ import pytest
 
 from taskqueue import pipeline, sleep, step
 from taskqueue.definitions import fingerprint, registry
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Task
 from taskqueue.testing import advance, work

@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from taskqueue import CancelOn, emit, event_of, pipeline, sleep, step, wait_any, wait_for
-from taskqueue.engine import control
-from taskqueue.engine.events import send
-from taskqueue.engine.mirror import mirror_pipeline
-from taskqueue.engine.routing import route
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.events.route import route
+from taskqueue.engine.events.send import send
+from taskqueue.engine.tasks import control
 from taskqueue.errors import EventDoesNotFit
 from taskqueue.models import Event, Skip, Task, Wait
 from taskqueue.testing import advance, work

@@ -8,9 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 from taskqueue import On, StepFailed, aemit, emit, event_of, pipeline, step, wait_any, wait_for
-from taskqueue.engine import control
-from taskqueue.engine.events import send
-from taskqueue.engine.mirror import mirror_pipeline
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.events.send import send
+from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidEvent, Unstorable, WrongPlace
 from taskqueue.models import Event, Skip, Step, Task, Wait
 from taskqueue.policies import CancelOn

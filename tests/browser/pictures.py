@@ -12,7 +12,7 @@ from django.db.models.functions import Now, Replace
 from playwright.sync_api import BrowserContext, Page
 
 from demo.seeding import seed
-from taskqueue.engine.rollups import roll_further
+from taskqueue.engine.maintenance.rollups import roll_further
 from taskqueue.models import Attempt, Worker
 from tests.browser.conftest import sign_in_admin
 from tests.browser.screens import screens, tell_stories

@@ -13,11 +13,13 @@ from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue import testing
 from taskqueue.definitions import registry
-from taskqueue.engine import control, deeds, events, tokens
-from taskqueue.engine.deeds import Doer
-from taskqueue.engine.liveness import running_version
-from taskqueue.engine.rollups import roll_up
-from taskqueue.engine.selections import Selection
+from taskqueue.engine.actions import audited, tokens
+from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.events import send
+from taskqueue.engine.maintenance.rollups import roll_up
+from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.models import Event, Operation, PipelineRight, Schedule, Task, Worker
 from taskqueue.states import OperationVerb
 from taskqueue.testing import advance
@@ -50,9 +52,9 @@ def tell_stories() -> None:
     for _ in range(2):  # the second one finds the first
         demo_task.using(key="order-7", labels={"tenant": "acme"}, priority=300).enqueue(DemoRequest(label="order"))
     schedule_a_pipeline()
-    events.send("demo/approved", {"title": "On nothing", "by": "dana"})
+    send.send("demo/approved", {"title": "On nothing", "by": "dana"})
     dana = User.objects.create_user("dana")
-    deeds.pause("demo/print", reason="The printer is being mended.", doer=Doer(dana.pk, "dana"))
+    audited.pause("demo/print", reason="The printer is being mended.", doer=Doer(dana.pk, "dana"))
     beside(retry_what_failed)
     beside(show_access_and_workers)
 
@@ -88,7 +90,7 @@ def show_access_and_workers() -> None:
 
 def retry_what_failed() -> None:
     """An operation over the failed tasks of the demo, which fail again."""
-    deeds.operate(
+    audited.operate(
         Selection(statuses=("failed",), pipeline="demo/task"),
         verb=OperationVerb.RETRY,
         query="status=failed&pipeline=demo%2Ftask",

@@ -9,7 +9,7 @@ from django.core.cache import cache
 from playwright.sync_api import Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine.rollups import roll_up
+from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.models import Task
 from taskqueue.testing import advance
 from tests.browser.workers import work

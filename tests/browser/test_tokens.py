@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page, expect
 
-from taskqueue.engine import tokens
+from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
 from tests.browser.conftest import sign_in
 

@@ -157,11 +157,11 @@ def enqueue(tasks: int) -> None:
     """Make the tasks."""
     from django.db import transaction
 
-    from taskqueue.engine import intake
+    from taskqueue.engine.enqueue import enqueue as enqueueing
 
     with transaction.atomic():
         for number in range(tasks):
-            intake.enqueue("drill/five-steps", {"number": number})
+            enqueueing.enqueue("drill/five-steps", {"number": number})
 
 
 def report(drill: Drill, took: float) -> int:
@@ -207,7 +207,7 @@ def prepare(server: Server) -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
-    from taskqueue.engine.mirror import mirror_pipelines
+    from taskqueue.engine.catalog.sync import mirror_pipelines
 
     mirror_pipelines()
     server.do("CREATE TABLE drill_effect (task uuid, number int)")

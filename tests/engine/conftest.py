@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.engine import duty
+from taskqueue.engine.maintenance import dispatch
 from tests.engine import pipelines
 
 
@@ -20,4 +20,4 @@ def _nothing_done_yet():
 @pytest.fixture(autouse=True)
 def _settled_database(monkeypatch):
     """The tests' database may have started a second ago; their workers need no time to take their locks again."""
-    monkeypatch.setattr(duty, "SETTLING", timedelta(0))
+    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models.functions import Now
 
-from taskqueue.engine import retention
+from taskqueue.engine.maintenance import retention
 from taskqueue.models import Pruning
 from taskqueue.models.pruning import TURN
 from tests.engine.backlogs import unchecked

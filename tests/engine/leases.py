@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from taskqueue.engine.claims import Claimant, Lease, claim
+from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.worker.claims import Claimant, claim
 
 
 def take(worker: int) -> Lease:

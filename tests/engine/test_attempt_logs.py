@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from taskqueue import Permanent, Retry, current_task, gather, pipeline, step
-from taskqueue.engine import logs
+from taskqueue.engine.execution import log_capture
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 
@@ -214,7 +214,7 @@ def test_what_cannot_be_formatted_or_stored_harms_nobody(monkeypatch):
     task = careless_pipeline.enqueue()
     with InProcessWorker() as worker:
         # Those of the tests themselves can neither format it nor send it on.
-        for handler in [each for each in logging.getLogger().handlers if each is not logs.KEEPER]:
+        for handler in [each for each in logging.getLogger().handlers if each is not log_capture.KEEPER]:
             monkeypatch.setattr(handler, "emit", lambda _record: None)
         worker.work()
 
@@ -229,9 +229,9 @@ def test_whoever_heard_a_line_before_hears_it_once_and_so_does_the_last_resort(m
     monkeypatch.setattr(logging.lastResort, "handle", lambda record: heard.append(record.getMessage()))
     record = logging.LogRecord("shop.lonely", logging.WARNING, __file__, 1, "alone", None, None)
 
-    logs.KEEPER.emit(record)
+    log_capture.KEEPER.emit(record)
     assert heard == []  # the tests' own handler hears it
 
     monkeypatch.setattr(logging.getLogger("shop.lonely"), "propagate", False)
-    logs.KEEPER.emit(record)
+    log_capture.KEEPER.emit(record)
     assert heard == ["alone"]

@@ -10,10 +10,10 @@ import pytest
 from django.db import connection, transaction
 
 from taskqueue import Singleton, pipeline
-from taskqueue.engine import deeds
-from taskqueue.engine.batches import Request
-from taskqueue.engine.deeds import Doer
-from taskqueue.engine.intake import Options
+from taskqueue.engine.actions import audited
+from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.enqueue.bulk import Request
+from taskqueue.engine.enqueue.options import Options
 from taskqueue.models import Task
 from tests.engine.pipelines import one_step
 from tests.engine.test_races import at_once, wait_until_somebody_waits_for_a_lock
@@ -25,17 +25,17 @@ NOBODY = Doer(None)
 
 @pytest.fixture(autouse=True)
 def _deadlocks_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deeds, "done_in_spite_of_deadlocks", lambda do: do())
+    monkeypatch.setattr(audited, "done_in_spite_of_deadlocks", lambda do: do())
 
 
 def submit(*keys: str) -> list[Task]:
     requests = [Request(one_step.definition.name, {"number": 1}, Options(key=key)) for key in keys]
-    return deeds.submit_many(requests, doer=NOBODY)
+    return audited.submit_many(requests, doer=NOBODY)
 
 
 def submit_singletons(*tenants: str) -> list[Task]:
     requests = [Request("races/one-each", {"tenant": tenant}, Options()) for tenant in tenants]
-    return deeds.submit_many(requests, doer=NOBODY)
+    return audited.submit_many(requests, doer=NOBODY)
 
 
 def meet(submit: Callable[..., list[Task]], first: tuple[str, ...], second: tuple[str, ...]) -> list[Any]:

@@ -11,10 +11,10 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline, step
-from taskqueue.engine import limits
-from taskqueue.engine.activity import Activity
-from taskqueue.engine.execution import perform
-from taskqueue.engine.settlement import settle
+from taskqueue.engine.actions import limits
+from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.execution.run import perform
+from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import Gate, RateUse, Step, StepSlot, Task
 from taskqueue.models import Rate as RateRow

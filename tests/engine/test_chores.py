@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from taskqueue.engine import chores, duty
-from taskqueue.engine.events import send
-from taskqueue.engine.patience import PATIENCE
+from taskqueue.engine.events.send import send
+from taskqueue.engine.maintenance import dispatch, sweeps
+from taskqueue.engine.runtime.locks import PATIENCE
 from taskqueue.models import Task
 from taskqueue.testing import advance
 from tests.engine.pipelines import one_step
@@ -27,9 +27,9 @@ def away() -> int:
 
 
 def test_a_sweep_that_fails_is_logged_and_the_others_are_done(monkeypatch, caplog):
-    monkeypatch.setattr(chores, "CHORES", (broken, lambda: 3))
+    monkeypatch.setattr(sweeps, "CHORES", (broken, lambda: 3))
 
-    assert chores.do_chores() == 3
+    assert sweeps.do_chores() == 3
     assert "broken failed" in caplog.text
     assert "one bad row" in caplog.text
 
@@ -42,23 +42,23 @@ def too_slow() -> int:
 
 
 def test_a_sweep_that_takes_too_long_is_logged_and_the_others_are_done(monkeypatch, caplog):
-    monkeypatch.setattr(chores, "CHORES", (too_slow, lambda: 3))
+    monkeypatch.setattr(sweeps, "CHORES", (too_slow, lambda: 3))
 
-    assert chores.do_chores() == 3
+    assert sweeps.do_chores() == 3
     assert "too_slow took too long" in caplog.text
 
 
 def test_a_database_that_is_away_is_not_taken_for_a_bad_row(monkeypatch):
-    monkeypatch.setattr(chores, "CHORES", (away,))
+    monkeypatch.setattr(sweeps, "CHORES", (away,))
 
     with pytest.raises(OperationalError):
-        chores.do_chores()
+        sweeps.do_chores()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_sweep_that_takes_too_long_keeps_no_timer_from_ringing(monkeypatch, caplog):
     """As behind what others hold for longer than a statement of a doorbell's process may take."""
-    monkeypatch.setattr(chores, "PATIENCE", "20s")
+    monkeypatch.setattr(sweeps, "PATIENCE", "20s")
     task = one_step.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(1)
     advance(hours=2)
     with transaction.atomic():
@@ -72,7 +72,7 @@ def test_a_sweep_that_takes_too_long_keeps_no_timer_from_ringing(monkeypatch, ca
     holder = Held(lock)
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = '1s'")
-        duty.attend(1)
+        dispatch.attend(1)
         cursor.execute("RESET statement_timeout")
     holder.end()
 
@@ -89,8 +89,8 @@ def test_a_sweep_does_not_wait_for_long_and_leaves_the_connection_as_it_was(monk
             seen.append(cursor.fetchone()[0])
         return 0
 
-    monkeypatch.setattr(chores, "CHORES", (look,))
-    chores.do_chores()
+    monkeypatch.setattr(sweeps, "CHORES", (look,))
+    sweeps.do_chores()
     look()
 
     assert seen == [PATIENCE, "0"]

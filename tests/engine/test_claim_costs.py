@@ -9,10 +9,11 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline
-from taskqueue.engine import statements
-from taskqueue.engine.claims import Claimant, claim, known_code
-from taskqueue.engine.mirror import mirror_pipeline
-from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine import sql
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.runtime.deployed_pipelines import known_code
+from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine.worker.claims import Claimant, claim
 from taskqueue.models import Gate, Pipeline, RateUse
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, explain_for_all_values, forget_statistics, insert
@@ -98,7 +99,7 @@ def read(tree):
 def test_a_claim_reads_a_bounded_number_of_tasks_and_finds_another_pipelines(worker):
     task = one_step.enqueue(1)
 
-    tree = explain(statements.CLAIM, Claimant(worker).parameters)
+    tree = explain(sql.CLAIM, Claimant(worker).parameters)
 
     assert not walked(tree)
     assert read(tree) <= 300
@@ -113,7 +114,7 @@ def test_the_plan_for_all_values_reads_no_more(worker, most):
     claiming = Claimant(worker, most).parameters
     admitting = {"pipelines": [NAME], "codes": [""], "gate": NAME, "freed": "", "by_end": True, "most": most}
 
-    for statement, values in ((statements.CLAIM, claiming), (statements.ADMIT, admitting)):
+    for statement, values in ((sql.CLAIM, claiming), (sql.ADMIT, admitting)):
         tree = list(nodes(explain_for_all_values(statement, values)))
         assert not walked(tree)
         assert read(tree) <= 1_000
@@ -133,9 +134,9 @@ def test_looking_letting_starts_through_and_walking_on_do_too(worker):
     }
     code = {"pipelines": [NAME], "codes": [""]}
 
-    looking = explain(statements.LOOK, look)
-    admitting = explain(statements.ADMIT, {**code, "gate": NAME, "freed": "", "by_end": True, "most": 8})
-    walking = explain(statements.WALK_ON, {**code, "passed": []})
+    looking = explain(sql.LOOK, look)
+    admitting = explain(sql.ADMIT, {**code, "gate": NAME, "freed": "", "by_end": True, "most": 8})
+    walking = explain(sql.WALK_ON, {**code, "passed": []})
 
     for tree in (looking, admitting, walking):
         assert not walked([node for node in tree if node.get("Relation Name") == "taskqueue_task"])

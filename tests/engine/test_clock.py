@@ -9,9 +9,10 @@ import pytest
 
 from taskqueue import Singleton, current_task, pipeline
 from taskqueue.definitions import registry
-from taskqueue.engine import control, duty
-from taskqueue.engine.clock import take_ticks
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.maintenance.cron import take_ticks
+from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Pipeline, Schedule, Skip, Task
 from taskqueue.testing import advance, work
@@ -164,7 +165,7 @@ def test_ticks_of_a_paused_pipeline_are_skipped_in_their_time_and_do_not_pile_up
     clocked(misfire="all")
     Pipeline.objects.update(paused_at=datetime.now(UTC), paused_by="dana", pause_reason="the disk is full")
     advance(hours=2)
-    assert duty.look(1).next_due_in == timedelta(0)
+    assert dispatch.look(1).next_due_in == timedelta(0)
 
     work()
     Pipeline.objects.update(paused_at=None)
@@ -174,7 +175,7 @@ def test_ticks_of_a_paused_pipeline_are_skipped_in_their_time_and_do_not_pile_up
     (skip,) = skips()
     assert skip[0] == "paused"
     assert skip[1].endswith("came while the pipeline was paused: by dana: the disk is full")
-    assert duty.look(1).next_due_in > timedelta(0)
+    assert dispatch.look(1).next_due_in > timedelta(0)
 
 
 @pytest.mark.django_db
@@ -213,7 +214,7 @@ def test_a_clock_of_code_that_this_process_does_not_know_is_left_to_others():
     advance(hours=2)
 
     assert take_ticks() == 0
-    assert duty.look(1).next_due_in is None
+    assert dispatch.look(1).next_due_in is None
 
 
 @pytest.mark.django_db
@@ -275,7 +276,7 @@ def test_defaults_that_fit_no_longer_are_written_down_and_the_other_clocks_go_on
     ((kind, reason),) = skips()
     assert kind == "invalid"
     assert "PAYLOAD_MAX_BYTES" in reason
-    assert duty.look(1).next_due_in > timedelta(0)
+    assert dispatch.look(1).next_due_in > timedelta(0)
 
 
 @pytest.mark.django_db

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, UnknownStep
 from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Step, Task

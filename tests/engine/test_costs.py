@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 
 from taskqueue import Rate, pipeline, step
-from taskqueue.engine import duty
-from taskqueue.engine.queries import listing, status_of
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.queries.tasks import listing, status_of
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.leases import take
@@ -74,7 +74,7 @@ def test_a_claim_costs_one_commit():
 @pytest.mark.django_db(transaction=True)
 def test_a_look_for_work_costs_one_statement_when_there_is_none():
     with costs(statements=1):
-        duty.attend(2)
+        dispatch.attend(2)
 
 
 @pytest.mark.django_db(transaction=True)

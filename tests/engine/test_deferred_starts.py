@@ -9,11 +9,13 @@ import pytest
 from django.core.management import call_command
 
 from taskqueue import Batch, CancelOn, Debounce, Singleton, pipeline, wait_for
-from taskqueue.engine import duty, events, statements
-from taskqueue.engine.events import send
-from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
-from taskqueue.engine.routing import start_deferred
+from taskqueue.engine import sql
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.events import send as event_sending
+from taskqueue.engine.events.route import start_deferred
+from taskqueue.engine.events.send import send
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
 from taskqueue.models import Event, Pipeline, Skip, Task, Trigger, Wait
 from taskqueue.testing import advance, work
 from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
@@ -108,7 +110,7 @@ def test_what_cancels_the_task_does_so():
 
 def test_the_sender_is_told_that_the_start_is_to_come():
     sent = send_elsewhere("deferred/begin")
-    told: Any = events.find(sent.pk)
+    told: Any = event_sending.find(sent.pk)
 
     assert told.started_tasks == []
     (skip,) = told.skipped
@@ -116,7 +118,7 @@ def test_the_sender_is_told_that_the_start_is_to_come():
     assert "does not know the pipeline deferred/doomed" in skip.reason
 
     work()
-    told = events.find(sent.pk)
+    told = event_sending.find(sent.pk)
     assert [task.pipeline_id for task in told.started_tasks] == ["deferred/doomed"]
     assert told.skipped == []
 
@@ -131,7 +133,7 @@ def test_of_two_services_with_different_code_each_starts_its_own():
             event = send("deferred/both", {})
             work()
             assert list(Task.objects.values_list("pipeline", flat=True)) == ["deferred/there"]
-        assert duty.look(1).chores
+        assert dispatch.look(1).chores
         work()
         work()
 
@@ -145,12 +147,12 @@ def test_of_two_services_with_different_code_each_starts_its_own():
 def test_only_who_knows_it_has_something_to_do():
     send_elsewhere("deferred/begin")
 
-    assert duty.look(1).chores
+    assert dispatch.look(1).chores
     with own_registry(empty=True):
-        assert not duty.look(1).chores
+        assert not dispatch.look(1).chores
         assert start_deferred() == 0
     assert start_deferred() == 1
-    assert not duty.look(1).chores
+    assert not dispatch.look(1).chores
 
 
 def test_several_who_look_at_once_start_it_once():
@@ -239,9 +241,9 @@ def test_a_deferred_start_is_found_among_many_skips_by_index(counted):
     look = {**known, "limit": 1, "lock_space": LOCK_SPACE, "silence": SILENCE, "settling": SETTLING}
 
     for statement, values, most in (
-        (statements.LOOK, look, 1),
-        (statements.DEFERRED, {**known, "after": 0}, 1),
-        (statements.GIVE_UP_STARTS, {"days": 7}, 201),
+        (sql.LOOK, look, 1),
+        (sql.DEFERRED, {**known, "after": 0}, 1),
+        (sql.GIVE_UP_STARTS, {"days": 7}, 201),
     ):
         tree = explain(statement, values)
         assert touched(tree, "taskqueue_skip") <= most, [node for node in tree if node.get("Relation Name")]

@@ -6,10 +6,11 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue import Limit, pipeline
-from taskqueue.engine import draining, liveness
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.engine.why import why
+from taskqueue.engine.actions import drain
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.queries.why import why
+from taskqueue.engine.worker import heartbeat
+from taskqueue.engine.worker.claims import Claimant, claim
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker
@@ -32,7 +33,7 @@ def test_a_draining_worker_takes_nothing_and_another_one_does():
     one_step.enqueue(1)
     limited.enqueue(2)
     with InProcessWorker() as tired, InProcessWorker() as fresh:
-        draining.drain_worker(tired.worker)
+        drain.drain_worker(tired.worker)
 
         assert tired.work() == []
         assert statuses() == {"queued"}
@@ -44,11 +45,11 @@ def test_it_ends_the_task_in_its_hands_with_all_its_steps(monkeypatch):
     interrupted.enqueue()
     one_step.enqueue(1)
     with InProcessWorker() as worker:
-        monkeypatch.setattr(pipelines, "intruder", lambda: str(draining.drain_worker(worker.worker)))
+        monkeypatch.setattr(pipelines, "intruder", lambda: str(drain.drain_worker(worker.worker)))
         worker.work()
 
         assert list(Task.objects.order_by("pk").values_list("status", flat=True)) == ["succeeded", "queued"]
-        draining.resume_worker(worker.worker)
+        drain.resume_worker(worker.worker)
         worker.work()
     assert statuses() == {"succeeded"}
 
@@ -57,16 +58,16 @@ def test_it_ends_the_task_in_its_hands_with_all_its_steps(monkeypatch):
 def test_who_cannot_be_drained_is_told_why():
     with InProcessWorker() as worker:
         with pytest.raises(NotDrainable, match="does not drain"):
-            draining.resume_worker(worker.worker)
-        draining.drain_worker(worker.worker)
+            drain.resume_worker(worker.worker)
+        drain.drain_worker(worker.worker)
         with pytest.raises(NotDrainable, match="drains already"):
-            draining.drain_worker(worker.worker)
+            drain.drain_worker(worker.worker)
     with pytest.raises(NotDrainable, match="has ended"):
-        draining.drain_worker(worker.worker)
+        drain.drain_worker(worker.worker)
     with pytest.raises(NotDrainable, match="has ended"):
-        draining.resume_worker(worker.worker)
+        drain.resume_worker(worker.worker)
     with pytest.raises(WorkerNotFound):
-        draining.drain_worker(0)
+        drain.drain_worker(0)
 
 
 @pytest.mark.django_db
@@ -74,7 +75,7 @@ def test_a_task_says_that_the_workers_who_know_it_drain():
     mirror_pipelines()
     task = one_step.enqueue(1)
     with InProcessWorker() as worker:
-        draining.drain_worker(worker.worker)
+        drain.drain_worker(worker.worker)
 
         (first, *_rest) = why(task.pk).reasons
 
@@ -87,18 +88,18 @@ def test_a_task_says_that_the_workers_who_know_it_drain():
 @pytest.mark.django_db(transaction=True)
 def test_of_several_who_drain_it_at_once_one_wins():
     with InProcessWorker() as worker:
-        results = at_once(4, lambda: draining.drain_worker(worker.worker))
+        results = at_once(4, lambda: drain.drain_worker(worker.worker))
 
     assert sum(isinstance(result, Worker) for result in results) == 1
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_taken_for_dead_that_goes_on_as_a_new_one_still_drains():
-    heart = liveness.Heart("test")
+    heart = heartbeat.Heart("test")
     heart.start()
     try:
         first = heart.worker
-        draining.drain_worker(first)
+        drain.drain_worker(first)
         heart.renew(ConnectionError("for this test"))
 
         assert heart.worker != first

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from taskqueue.engine import drains, duty
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.outcomes import PutBack
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.outcomes import PutBack
+from taskqueue.engine.worker import loop
+from taskqueue.engine.worker.claims import Claimant, claim
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.engine import pipelines
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_short_tasks_are_claimed_several_at_once(monkeypatch):
-    monkeypatch.setattr(drains, "SHORT", 60.0)
+    monkeypatch.setattr(loop, "SHORT", 60.0)
     for number in range(20):
         one_step.enqueue(number)
     waiting = []
@@ -29,12 +30,12 @@ def test_short_tasks_are_claimed_several_at_once(monkeypatch):
     work()
 
     assert max(waiting) > 1
-    assert max(waiting) <= drains.MOST_AHEAD
+    assert max(waiting) <= loop.MOST_AHEAD
     assert not Task.objects.exclude(status="succeeded").exists()
 
 
 def test_behind_a_task_that_takes_longer_nothing_is_claimed(monkeypatch):
-    monkeypatch.setattr(drains, "SHORT", 0.0)
+    monkeypatch.setattr(loop, "SHORT", 0.0)
     waiting = []
     pipelines.intruder = lambda: waiting.append(Task.objects.filter(status="running").count())
     for _ in range(5):
@@ -76,7 +77,7 @@ def test_a_task_that_kills_its_workers_takes_no_other_along():
         with pytest.raises(KeyboardInterrupt):
             dead.work()
         dead.die()
-        duty.attend(5)
+        dispatch.attend(5)
     work()
 
     assert Task.objects.get(pk=poison.pk).error["type"] == "Poison"
@@ -89,7 +90,7 @@ def test_what_a_worker_claimed_and_did_not_begin_for_long_goes_back_to_the_queue
         one_step.enqueue(number)
     with InProcessWorker() as paused:
         leases = [replace(lease, claimed_at=lease.claimed_at - 60) for lease in claim(Claimant(paused.row.pk, most=4))]
-        monkeypatch.setattr(drains, "claim", lambda _claimant: leases)
+        monkeypatch.setattr(loop, "claim", lambda _claimant: leases)
 
         outcomes = paused.work()
 

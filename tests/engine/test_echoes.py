@@ -9,8 +9,9 @@ import pytest
 from django.db import connection, transaction
 
 from taskqueue import Retry, StepFailed, TaskEnded, each, pipeline, sleep, step
-from taskqueue.engine import control, echoes, settlement
-from taskqueue.engine.chores import do_chores
+from taskqueue.engine.maintenance.sweeps import do_chores
+from taskqueue.engine.tasks import completion, control
+from taskqueue.engine.worker import settle
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.test_event_races import Held, until_somebody_waits_for_a_lock
@@ -74,7 +75,7 @@ def beside(deed):
 
 def settled_untold(monkeypatch):
     """Let the worker die between settling a branch and telling its end."""
-    monkeypatch.setattr(settlement, "tell_now", lambda _task: None)
+    monkeypatch.setattr(settle, "tell_now", lambda _task: None)
 
 
 def result_of(task):
@@ -86,7 +87,7 @@ def test_a_worker_that_dies_before_it_tells_an_end_leaves_it_to_a_sweep(monkeypa
     task = paused(two)
     with monkeypatch.context() as dying:
         settled_untold(dying)
-        dying.setattr("taskqueue.engine.duty.do_chores", lambda: 0)
+        dying.setattr("taskqueue.engine.maintenance.dispatch.do_chores", lambda: 0)
         work()
     assert Task.objects.filter(parent=task, status="succeeded").count() == 2
     assert Task.objects.get(pk=task.pk).status == "waiting"
@@ -101,12 +102,12 @@ def test_the_last_branch_against_the_last_branch(monkeypatch):
     task = paused(two)
     with monkeypatch.context() as dying:
         settled_untold(dying)
-        dying.setattr("taskqueue.engine.duty.do_chores", lambda: 0)
+        dying.setattr("taskqueue.engine.maintenance.dispatch.do_chores", lambda: 0)
         work()
     first, second = Task.objects.filter(parent=task).order_by("pk").values_list("pk", flat=True)
 
-    holder = Held(lambda: echoes.tell(first))
-    other = beside(lambda: echoes.tell(second))
+    holder = Held(lambda: completion.tell(first))
+    other = beside(lambda: completion.tell(second))
     until_somebody_waits_for_a_lock()
     assert Task.objects.get(pk=task.pk).status == "waiting"
     holder.end()
@@ -123,9 +124,9 @@ def test_two_who_tell_the_same_end_tell_it_once():
         control.cancel(task.pk, reason="Why not.")
         connection.run_on_commit.clear()
 
-    holder = Held(lambda: echoes.tell(task.pk))
+    holder = Held(lambda: completion.tell(task.pk))
     assert do_chores() == 0
-    other = beside(lambda: echoes.tell(task.pk))
+    other = beside(lambda: completion.tell(task.pk))
     until_somebody_waits_for_a_lock()
     holder.end()
 
@@ -137,12 +138,12 @@ def test_a_cancel_against_the_end_of_a_branch(monkeypatch):
     task = paused(two)
     with monkeypatch.context() as dying:
         settled_untold(dying)
-        dying.setattr("taskqueue.engine.duty.do_chores", lambda: 0)
+        dying.setattr("taskqueue.engine.maintenance.dispatch.do_chores", lambda: 0)
         work()
     branch = Task.objects.filter(parent=task).values_list("pk", flat=True)[0]
 
     holder = Held(lambda: control.cancel(task.pk))
-    other = beside(lambda: echoes.tell(branch))
+    other = beside(lambda: completion.tell(branch))
     until_somebody_waits_for_a_lock()
     holder.end()
     other.result(timeout=90)
@@ -159,7 +160,7 @@ def test_the_end_of_a_child_against_its_timeout():
     (made,) = Task.objects.filter(parent=task)
     Task.objects.filter(pk=made.pk).update(status="succeeded", due_at=None, finished_at=made.created_at, result=7)
 
-    holder = Held(lambda: echoes.tell(made.pk))
+    holder = Held(lambda: completion.tell(made.pk))
     other = beside(work)
     until_waiting_or_done(other)
     holder.end()

@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Permanent, TaskEnded, pipeline, step, wait_for
-from taskqueue.engine import control, duty, statements
-from taskqueue.engine.events import send
-from taskqueue.engine.routing import route
+from taskqueue.engine import sql
+from taskqueue.engine.events.route import route
+from taskqueue.engine.events.send import send
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.tasks import control
 from taskqueue.models import Task, Wait
 from taskqueue.policies import match_digest
 from taskqueue.states import TaskStatus
@@ -113,11 +115,11 @@ def test_a_zombie_closes_nothing_of_the_task_that_goes_on_elsewhere():
     first, second = InProcessWorker(), InProcessWorker()
     lease = take(first.row.pk)
     first.die()
-    duty.attend(5)
+    dispatch.attend(5)
     take(second.row.pk)
 
     values = {"status": TaskStatus.SUCCEEDED, "result": "1", "error": None, "code": "", "drift": None}
-    statements.fetch(statements.alone(statements.deaf(statements.FINISH)), {**values, **lease.fence})
+    sql.fetch(sql.alone(sql.deaf(sql.FINISH)), {**values, **lease.fence})
 
     assert open_waits() == 1
     second.leave()
@@ -151,7 +153,7 @@ def test_an_event_meets_only_those_that_have_not_ended():
     event, under_way = send(STOP, {}), plain.enqueue(1)
     came = {"name": STOP, "fields": [""], "digests": [match_digest({})], "event": event.pk}
 
-    for statement in (statements.LOCK_LISTENERS, statements.CANCELLED_BY):
+    for statement in (sql.LOCK_LISTENERS, sql.CANCELLED_BY):
         tree = explain(statement, {**came, "received_at": event.received_at, "arrival": "{}", "spared": []})
 
         assert not walked(tree)
@@ -167,7 +169,7 @@ def test_an_end_finds_its_own_waits_by_index():
         lease = take(worker.row.pk)
         values = {"status": "succeeded", "result": "1", "error": None, "code": "", "drift": None, **lease.fence}
 
-        tree = explain(statements.alone(statements.deaf(statements.FINISH)), values)
+        tree = explain(sql.alone(sql.deaf(sql.FINISH)), values)
 
         assert not walked(tree)
         assert touched(tree, "taskqueue_wait") == 1

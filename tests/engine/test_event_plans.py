@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 
 from taskqueue import pipeline, wait_for
-from taskqueue.engine import statements
-from taskqueue.engine.events import send
-from taskqueue.engine.routing import route
+from taskqueue.engine import sql
+from taskqueue.engine.events.route import route
+from taskqueue.engine.events.send import send
 from taskqueue.ids import earliest_at
 from taskqueue.models import Task
 from taskqueue.policies import match_digest
@@ -92,7 +92,7 @@ def test_an_event_finds_its_wait_among_many_by_index(task):
     values = {**sought, "received_at": event.received_at, "arrival": "{}", "spared": []}
 
     for statement in ("LOCK_LISTENERS", "RESOLVE_ALL", "CANCELLED_BY"):
-        tree = explain(getattr(statements, statement), values)
+        tree = explain(getattr(sql, statement), values)
 
         assert not walked(tree), statement
         assert touched(tree, "taskqueue_wait") <= 4, statement
@@ -100,7 +100,7 @@ def test_an_event_finds_its_wait_among_many_by_index(task):
 
 
 def test_the_fields_that_are_waited_for_are_found_by_one_probe_each(task):
-    tree = explain(statements.OPEN_FIELDS, {"name": "plans/go"})
+    tree = explain(sql.OPEN_FIELDS, {"name": "plans/go"})
 
     assert not walked(tree)
     assert touched(tree, "taskqueue_wait") <= 4
@@ -111,7 +111,7 @@ def test_looking_back_finds_an_event_among_many_by_index(task):
 
     # It stops at twenty. As three events of four are of this name, some of others may lie between.
     for statement, most in (("LOOK_BACK_FOR", 2), ("LOOK_BACK", 80)):
-        tree = explain(getattr(statements, statement), facts_for_look_back(task))
+        tree = explain(getattr(sql, statement), facts_for_look_back(task))
 
         assert not walked(tree), statement
         # Without statistics it reads the events of the name since the task was made, and no others.
@@ -121,7 +121,7 @@ def test_looking_back_finds_an_event_among_many_by_index(task):
 def test_sweeping_reads_only_what_has_not_been_routed(task):
     send("plans/go", {"order": -7})
 
-    tree = explain(statements.UNROUTED, {"after": UUID(int=0)})
+    tree = explain(sql.UNROUTED, {"after": UUID(int=0)})
 
     assert not walked(tree)
     assert touched(tree, "taskqueue_event") == 1

@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue import event_of, pipeline, sleep, wait_any, wait_for
-from taskqueue.engine import duty, routing
-from taskqueue.engine.events import send
-from taskqueue.engine.journal import Journal
-from taskqueue.engine.routing import route
+from taskqueue.engine.events.route import route
+from taskqueue.engine.events.send import send
+from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.maintenance import dispatch
 from taskqueue.models import Event, Step, Task, Wait
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.leases import take
@@ -285,13 +285,13 @@ def short() -> list[object]:
 
 def die_after(monkeypatch, name):
     """Let whoever routes die when this function has done its part."""
-    original = getattr(routing, name)
+    original = getattr(route, name)
 
     def die(*facts):
         original(*facts)
         raise SystemExit
 
-    monkeypatch.setattr(routing, name, die)
+    monkeypatch.setattr(route, name, die)
 
 
 def test_a_router_that_dies_in_the_middle_has_started_nothing_twice(monkeypatch):
@@ -315,7 +315,7 @@ def test_a_zombie_sends_no_event():
     waits.enqueue()
     lease = take(first.row.pk)
     first.die()
-    duty.attend(5)
+    dispatch.attend(5)
     take(second.row.pk)
 
     assert Journal(lease).emit("emit a", "a", "{}") is False

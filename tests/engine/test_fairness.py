@@ -8,10 +8,12 @@ import pytest
 from django.db import connection
 
 from taskqueue import Limit, pipeline
-from taskqueue.engine import control, duty
-from taskqueue.engine.claims import Claimant, Lease, claim
-from taskqueue.engine.outcomes import Succeeded
-from taskqueue.engine.settlement import settle
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.outcomes import Succeeded
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.engine.backlogs import QUEUED, RUNNING, insert
@@ -111,7 +113,7 @@ def test_a_thousand_full_keys_do_not_hide_an_open_one(worker):
     opened = per_tenant.enqueue("zzz")
     assert claim(Claimant(worker)) == []
 
-    assert duty.attend(1).claimable
+    assert dispatch.attend(1).claimable
     (lease,) = claim(Claimant(worker))
 
     assert lease.task == opened.pk
@@ -121,17 +123,17 @@ def test_behind_some_thousand_full_keys_an_open_one_is_found_at_the_third_look(w
     fill(worker, 2_500)
     per_tenant.enqueue("zzz")
 
-    looks = [duty.attend(1).claimable for _ in range(3)]
+    looks = [dispatch.attend(1).claimable for _ in range(3)]
 
     assert looks == [0, 0, 1]
 
 
 def test_keys_that_are_all_full_cost_no_write_at_each_look(worker):
     fill(worker, 100)
-    assert duty.look(1).chores
+    assert dispatch.look(1).chores
     before = version_of_gate()
 
-    duty.attend(1)
+    dispatch.attend(1)
 
     assert version_of_gate() == before
 

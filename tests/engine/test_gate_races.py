@@ -9,11 +9,13 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from taskqueue import Limit, pipeline
-from taskqueue.engine import control, duty, statements
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.outcomes import Succeeded
-from taskqueue.engine.recovery import recover
-from taskqueue.engine.settlement import settle
+from taskqueue.engine import sql
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.outcomes import Succeeded
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.test_event_races import Held
@@ -36,7 +38,7 @@ def worker():
 
 
 def lock_gate():
-    return statements.fetch(statements.LOCK_GATE, {"gate": NAME})
+    return sql.fetch(sql.LOCK_GATE, {"gate": NAME})
 
 
 def lock_gate_at_once():
@@ -161,9 +163,9 @@ def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '1s'")
 
-    assert duty.attend(1).claimable == 0
+    assert dispatch.attend(1).claimable == 0
     gate.end()
-    assert duty.attend(1).claimable == 1
+    assert dispatch.attend(1).claimable == 1
 
 
 def test_a_changed_limit_waits_for_who_holds_the_gate_and_holds_from_then_on(worker):

@@ -11,11 +11,13 @@ import pytest
 from django.db import connection, transaction
 
 from taskqueue import Limit, Permanent, Retry, pipeline, sleep, step
-from taskqueue.engine import control, duty, statements
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.mirror import mirror_pipeline
-from taskqueue.engine.outcomes import PutBack, Succeeded
-from taskqueue.engine.settlement import settle
+from taskqueue.engine import sql
+from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.outcomes import PutBack, Succeeded
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Pipeline, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.pipelines import one_step
@@ -77,10 +79,10 @@ def test_a_pipeline_has_no_more_tasks_at_a_time_than_its_limit_and_as_many(worke
 
     leases = take_all(worker, most)
     assert len(leases) == 3
-    assert duty.look(5).claimable == 0
+    assert dispatch.look(5).claimable == 0
 
     settle(leases[0], Succeeded("1"), claimant=None)
-    assert duty.look(5).claimable == 1
+    assert dispatch.look(5).claimable == 1
     assert len(take_all(worker, most)) == 1
 
 
@@ -178,7 +180,7 @@ def test_a_task_that_was_put_back_or_lost_keeps_its_place_and_a_retried_one_stan
     (again,) = take_all(worker)
     assert again.task == lease.task
     worker.die()
-    duty.attend(1)
+    dispatch.attend(1)
     with InProcessWorker() as other:
         (recovered,) = take_all(other)
         assert recovered.task == lease.task
@@ -260,7 +262,7 @@ def test_many_full_keys_do_not_hide_one_that_has_room(worker):
         leases = claim(Claimant(worker.worker))
         if leases:
             break
-        duty.attend(1)
+        dispatch.attend(1)
 
     assert [lease.task for lease in leases] == [opened.pk]
 
@@ -312,7 +314,7 @@ def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
 
         with ThreadPoolExecutor(1) as pool:
             with transaction.atomic():
-                statements.fetch(statements.LOCK_GATE, {"gate": "gates/three"})
+                sql.fetch(sql.LOCK_GATE, {"gate": "gates/three"})
                 locked.set()
                 later = pool.submit(second)
                 admitted.wait(timeout=90)

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 
 from taskqueue import Permanent, Retry, RetryAfter, current_task, emit, pipeline, step
 from taskqueue.codec import Result
-from taskqueue.engine import control, queries
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
 from tests.support.properties import examples
@@ -143,7 +144,7 @@ def run(which, *args):
     task = which.enqueue(*args)
     work()
     found = Task.objects.get(pk=task.pk)
-    queries.whole(task.pk)
+    tasks.whole(task.pk)
     return found
 
 

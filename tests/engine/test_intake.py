@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import transaction
 
-from taskqueue.engine import intake
-from taskqueue.engine.intake import Options
-from taskqueue.engine.wakeups import ring
+from taskqueue.engine.enqueue import enqueue
+from taskqueue.engine.enqueue.options import Options
+from taskqueue.engine.runtime.notify import ring
 from taskqueue.errors import InvalidOptions, InvalidPayload, TooLarge, UnknownPipeline, Unstorable
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import advance, work
@@ -139,23 +139,23 @@ def test_bad_options_are_refused_with_a_pointer(options, pointer):
 
 def test_an_unknown_pipeline_is_refused_with_the_known_ones():
     with pytest.raises(UnknownPipeline, match="engine/one-step"):
-        intake.enqueue("engine/no-such", {})
+        enqueue.enqueue("engine/no-such", {})
 
 
 def test_a_payload_that_does_not_fit_is_refused_with_pointers():
     with pytest.raises(InvalidPayload) as refusal:
-        intake.enqueue("engine/one-step", {"number": "many", "more": 1})
+        enqueue.enqueue("engine/one-step", {"number": "many", "more": 1})
 
     assert {fault.pointer for fault in refusal.value.errors} == {"/number", "/more"}
 
 
 def test_a_payload_that_cannot_be_stored_is_refused():
     with pytest.raises(Unstorable):
-        intake.enqueue("engine/atomic", {"name": "a\x00b"})
+        enqueue.enqueue("engine/atomic", {"name": "a\x00b"})
 
 
 def test_a_payload_beyond_the_limit_is_refused_with_size_and_setting(settings):
     settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 100}
 
     with pytest.raises(TooLarge, match=r"PAYLOAD_MAX_BYTES"):
-        intake.enqueue("engine/atomic", {"name": "a" * 100})
+        enqueue.enqueue("engine/atomic", {"name": "a" * 100})

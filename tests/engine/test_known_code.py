@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 
 from taskqueue.definitions import registry
-from taskqueue.engine.claims import array, known_code
+from taskqueue.engine.runtime.deployed_pipelines import array, known_code
 from tests.engine.pipelines import one_step
 
 

@@ -10,11 +10,12 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
-from taskqueue.engine import control, duty
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.execution import Execution
-from taskqueue.engine.journal import Journal
-from taskqueue.engine.liveness import Heart, live_workers, private_connection
+from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.execution.run import Execution
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.heartbeat import Heart, live_workers, private_connection
 from taskqueue.models import Task, Worker
 from tests.engine.leases import take
 from tests.engine.pipelines import one, one_step
@@ -44,7 +45,7 @@ def cut_the_hearts_connection() -> None:
 def test_a_worker_is_live_while_its_heart_beats_and_ended_when_it_stops(heart):
     row = live_workers().get()
     assert (row.pk, row.cluster, row.ended_at) == (heart.worker, "a-cluster", None)
-    assert duty.look(1).dead == ()
+    assert dispatch.look(1).dead == ()
 
     heart.stop("recycled")
 
@@ -87,9 +88,9 @@ def test_a_worker_whose_connection_was_cut_keeps_its_row_and_takes_its_lock_agai
     before = heart.worker
 
     cut_the_hearts_connection()
-    eventually(lambda: before in duty.look(1).dead)
+    eventually(lambda: before in dispatch.look(1).dead)
 
-    eventually(lambda: duty.look(1).dead == ())
+    eventually(lambda: dispatch.look(1).dead == ())
     assert (heart.worker, Worker.objects.get().ended_at) == (before, None)
 
 
@@ -234,7 +235,7 @@ def test_whatever_is_a_number_is_progress(heart, fraction):
     execution.progress(fraction)
 
     eventually(lambda: Task.objects.get().progress == float(fraction))
-    assert duty.look(1).dead == ()
+    assert dispatch.look(1).dead == ()
 
 
 def test_a_heart_tells_a_long_step_that_its_task_was_cancelled(heart):

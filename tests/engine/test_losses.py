@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 from django.db import connection
 
-from taskqueue.engine import duty
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.liveness import loss_by
-from taskqueue.engine.outcomes import DatabaseLost
-from taskqueue.engine.recovery import POISON, Loss, explain, recover
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.maintenance.recovery import POISON, Loss, explain, recover
+from taskqueue.engine.runtime.outcomes import DatabaseLost
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.heartbeat import loss_by
 from taskqueue.models import Attempt, Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.pipelines import one_step
@@ -28,7 +28,7 @@ CREATE TRIGGER refuse BEFORE INSERT ON taskqueue_step FOR EACH ROW EXECUTE FUNCT
 
 @pytest.fixture(autouse=True)
 def _settled_database(monkeypatch):
-    monkeypatch.setattr(duty, "SETTLING", timedelta(0))
+    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_who_cannot_know_takes_what_the_heart_wrote_or_the_first_that_was_claime
         Worker.objects.filter(pk=dead.worker).update(task_id=tasks[3])
     dead.die()
 
-    duty.attend(5)
+    dispatch.attend(5)
 
     assert Attempt.objects.get().task_id == (tasks[3] if told else tasks[0])
 
@@ -132,7 +132,7 @@ def test_what_the_parent_knows_is_told_although_somebody_else_came_first():
             one_step.enqueue(1)
         (lease,) = claim(Claimant(dead.worker))
         dead.die()
-        duty.attend(5)
+        dispatch.attend(5)
         explain(dead.worker, Loss(task=lease.task, step="one"), reason="its process was killed by SIGSEGV")
 
     attempts = Attempt.objects.all()

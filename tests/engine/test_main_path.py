@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group
 
-from taskqueue.engine.outcomes import Failed, Succeeded, TryAgain
+from taskqueue.engine.runtime.outcomes import Failed, Succeeded, TryAgain
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine import pipelines

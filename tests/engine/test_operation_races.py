@@ -12,8 +12,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 
-from taskqueue.engine import chores, control, duty, operations
-from taskqueue.engine.selections import Selection
+from taskqueue.engine.maintenance import bulk_operations, dispatch, sweeps
+from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.tasks import control
 from taskqueue.errors import NotForAll, NotRetryable, OperationEnded
 from taskqueue.models import Operation, Task
 from taskqueue.states import OperationVerb
@@ -26,13 +27,13 @@ RETRY, CANCEL, RERUN = OperationVerb.RETRY, OperationVerb.CANCEL, OperationVerb.
 @pytest.fixture
 def small_batches(monkeypatch):
     """Three batches for seven tasks, one batch a look."""
-    monkeypatch.setattr(operations, "BATCH", 3)
-    monkeypatch.setattr(operations, "BUDGET", 0.0)
+    monkeypatch.setattr(bulk_operations, "BATCH", 3)
+    monkeypatch.setattr(bulk_operations, "BUDGET", 0.0)
 
 
 def plan(selection: Selection, verb: OperationVerb, *, reason: str = "the bank is back") -> Operation:
     user, _made = User.objects.get_or_create(username="olga", is_superuser=True)
-    return operations.plan(selection, verb=verb, query="?", reason=reason, user=user.pk, by="olga")
+    return bulk_operations.plan(selection, verb=verb, query="?", reason=reason, user=user.pk, by="olga")
 
 
 def seven_failed() -> list[Task]:
@@ -78,25 +79,25 @@ def test_an_operation_is_worked_off_in_batches_oldest_first():
     operation = plan(Selection(statuses=("failed",)), RETRY)
 
     assert (operation.status, operation.estimate) == ("planned", 7)
-    assert operations.work_off() == 3
+    assert bulk_operations.work_off() == 3
     assert figures(operation) == ("running", 3, 3, 0, 0)
     assert statuses() == ["queued"] * 3 + ["failed"] * 4
-    assert operations.work_off() == 3
-    assert operations.work_off() == 1
+    assert bulk_operations.work_off() == 3
+    assert bulk_operations.work_off() == 1
     assert figures(operation) == ("done", 7, 7, 0, 0)
-    assert operations.work_off() == 0
+    assert bulk_operations.work_off() == 0
     assert reload(operation).finished_at is not None
 
 
 @pytest.mark.django_db
 def test_a_batch_that_takes_long_ends_with_what_it_has_done(monkeypatch):
-    monkeypatch.setattr(operations, "LONGEST", 0.0)
+    monkeypatch.setattr(bulk_operations, "LONGEST", 0.0)
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
 
-    assert operations.do_batch() == 1
+    assert bulk_operations.do_batch() == 1
     assert figures(operation) == ("running", 1, 1, 0, 0)
-    assert operations.do_batch() == 1
+    assert bulk_operations.do_batch() == 1
     assert statuses() == ["queued"] * 2 + ["failed"] * 5
 
 
@@ -105,11 +106,11 @@ def test_every_look_of_a_doorbell_sees_an_operation_and_works_on_it():
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
 
-    assert duty.look(1).chores
-    assert duty.attend(1).changed
+    assert dispatch.look(1).chores
+    assert dispatch.attend(1).changed
 
     assert figures(operation) == ("done", 7, 7, 0, 0)
-    assert not duty.look(1).chores
+    assert not dispatch.look(1).chores
 
 
 @pytest.mark.django_db
@@ -120,7 +121,7 @@ def test_tasks_made_after_its_start_are_left_alone():
     operation = plan(Selection(pipeline="engine/one-step"), CANCEL)
     one_step.enqueue(5)
 
-    while operations.do_batch() is not None:
+    while bulk_operations.do_batch() is not None:
         pass
 
     assert statuses() == ["cancelled"] * 4 + ["queued"]
@@ -149,7 +150,7 @@ def test_the_databases_clock_tells_what_was_made_after_its_start(fast_clock, ver
     if verb == RETRY:
         control.cancel(later.pk)
 
-    while operations.do_batch() is not None:
+    while bulk_operations.do_batch() is not None:
         pass
 
     assert figures(operation) == ("done", len(before), len(before), 0, 0)
@@ -162,7 +163,7 @@ def test_a_cancelled_task_tells_the_reason():
     task = one_step.enqueue(1)
     plan(Selection(pipeline="engine/one-step"), CANCEL, reason="a wrong import")
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert Task.objects.get(pk=task.pk).cancel_reason == "a wrong import"
 
@@ -173,7 +174,7 @@ def test_reruns_are_not_rerun_again():
     work()
     operation = plan(Selection(pipeline="engine/one-step"), RERUN)
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert statuses() == ["succeeded", "queued"]
     assert figures(operation) == ("done", 1, 1, 0, 0)
@@ -184,11 +185,11 @@ def test_reruns_are_not_rerun_again():
 def test_what_has_moved_on_is_skipped_and_what_cannot_be_is_told(monkeypatch):
     tasks = seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
-    listed = operations.next_tasks(operation)
+    listed = bulk_operations.next_tasks(operation)
     control.retry(tasks[0].pk)
-    monkeypatch.setattr(operations, "next_tasks", lambda _operation: listed)
+    monkeypatch.setattr(bulk_operations, "next_tasks", lambda _operation: listed)
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert figures(operation) == ("running", 3, 2, 1, 0)
     assert reload(operation).refusals == {NotRetryable.title(): 1}
@@ -201,7 +202,7 @@ def test_what_cannot_be_done_is_counted_with_its_reason():
     Task.objects.update(payload={"number": "no number"})
     operation = plan(Selection(pipeline="engine/one-step"), RERUN)
 
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert figures(operation) == ("done", 1, 0, 0, 1)
     assert sum(reload(operation).refusals.values()) == 1
@@ -218,7 +219,7 @@ def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(monkeypatch
         return retry(task_id)
 
     monkeypatch.setattr(control, "retry", refused)
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert figures(operation) == ("done", 7, 6, 0, 1)
     assert reload(operation).refusals == {"The database refused it: IntegrityError.": 1}
@@ -239,12 +240,12 @@ def test_a_task_that_somebody_holds_is_not_waited_for_by_the_sweep():
     holder, _answers = in_another_thread(hold)
     assert held.wait(90)
 
-    chores.do_chores()
+    sweeps.do_chores()
 
     let_go.set()
     holder.join(90)
     assert figures(operation) == ("done", 2, 1, 0, 1)
-    assert reload(operation).refusals == {operations.BUSY: 1}
+    assert reload(operation).refusals == {bulk_operations.BUSY: 1}
     assert Task.objects.get(pk=other.pk).status == "cancelled"
 
 
@@ -267,7 +268,7 @@ def test_what_makes_no_sense_is_refused(selection, verb, sentence):
 def test_a_crash_in_a_batch_undoes_the_whole_of_it_and_nothing_is_repeated(monkeypatch):
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
-    operations.do_batch()
+    bulk_operations.do_batch()
     retry, calls = control.retry, []
 
     def dying(task_id):
@@ -278,12 +279,12 @@ def test_a_crash_in_a_batch_undoes_the_whole_of_it_and_nothing_is_repeated(monke
 
     monkeypatch.setattr(control, "retry", dying)
     with pytest.raises(KeyboardInterrupt), transaction.atomic():
-        operations.do_batch()
+        bulk_operations.do_batch()
     assert figures(operation) == ("running", 3, 3, 0, 0)
     assert statuses() == ["queued"] * 3 + ["failed"] * 4
 
     monkeypatch.setattr(control, "retry", retry)
-    while operations.do_batch() is not None:
+    while bulk_operations.do_batch() is not None:
         pass
     assert figures(operation) == ("done", 7, 7, 0, 0)
 
@@ -306,7 +307,7 @@ def batch_held_up(monkeypatch):
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
     in_it, go_on = held_up(monkeypatch)
-    thread, answers = in_another_thread(operations.do_batch)
+    thread, answers = in_another_thread(bulk_operations.do_batch)
     assert in_it.wait(90)
     return operation, go_on, thread, answers
 
@@ -316,7 +317,7 @@ def batch_held_up(monkeypatch):
 def test_two_at_once_never_do_one_batch_twice(monkeypatch):
     operation, go_on, thread, answers = batch_held_up(monkeypatch)
 
-    assert operations.do_batch() is None  # passed over: somebody is at it
+    assert bulk_operations.do_batch() is None  # passed over: somebody is at it
 
     go_on.set()
     thread.join(90)
@@ -326,7 +327,7 @@ def test_two_at_once_never_do_one_batch_twice(monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_many_at_once_do_each_task_once(monkeypatch):
-    monkeypatch.setattr(operations, "BATCH", 2)
+    monkeypatch.setattr(bulk_operations, "BATCH", 2)
     for number in range(30):
         one_step.enqueue(number)
     work()
@@ -335,7 +336,7 @@ def test_many_at_once_do_each_task_once(monkeypatch):
     def until_done() -> int:
         done = 0
         while reload(operation).finished_at is None:
-            done += operations.work_off()
+            done += bulk_operations.work_off()
         return done
 
     threads = [in_another_thread(until_done) for _ in range(4)]
@@ -351,13 +352,13 @@ def test_many_at_once_do_each_task_once(monkeypatch):
 @pytest.mark.usefixtures("small_batches")
 def test_an_abort_waits_for_the_batch_and_no_other_follows(monkeypatch):
     operation, go_on, batch, _answers = batch_held_up(monkeypatch)
-    abort, aborted = in_another_thread(lambda: operations.abort(operation.pk, by="dana").status)
+    abort, aborted = in_another_thread(lambda: bulk_operations.abort(operation.pk, by="dana").status)
     go_on.set()
     batch.join(90)
     abort.join(90)
 
     assert aborted == ["aborted"]
-    assert operations.do_batch() is None
+    assert bulk_operations.do_batch() is None
     assert figures(operation) == ("aborted", 3, 3, 0, 0)
     assert reload(operation).aborted_by == "dana"
 
@@ -366,21 +367,21 @@ def test_an_abort_waits_for_the_batch_and_no_other_follows(monkeypatch):
 def test_an_operation_that_has_ended_cannot_be_aborted():
     seven_failed()
     operation = plan(Selection(statuses=("failed",)), RETRY)
-    operations.work_off()
+    bulk_operations.work_off()
 
     with pytest.raises(OperationEnded, match="The operation is done; there is nothing to abort"):
-        operations.abort(operation.pk, by="olga")
+        bulk_operations.abort(operation.pk, by="olga")
 
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("small_batches")
 def test_a_search_goes_through_what_an_index_answers_with_piece_by_piece(monkeypatch):
-    monkeypatch.setattr(operations, "LOOKED_THROUGH", 2)
+    monkeypatch.setattr(bulk_operations, "LOOKED_THROUGH", 2)
     for number in range(7):
         one_step.using(labels={"tenant": "odd" if number % 2 else "even"}).enqueue(number)
     operation = plan(Selection(labels=(("tenant", "odd"),)), CANCEL)
 
-    while operations.do_batch() is not None:
+    while bulk_operations.do_batch() is not None:
         pass
 
     assert statuses() == ["queued", "cancelled"] * 3 + ["queued"]
@@ -389,12 +390,12 @@ def test_a_search_goes_through_what_an_index_answers_with_piece_by_piece(monkeyp
 
 @pytest.mark.django_db
 def test_a_search_that_ended_at_its_floor_means_no_task_below_it(monkeypatch):
-    monkeypatch.setattr("taskqueue.engine.selections.SEARCHED", 3)
+    monkeypatch.setattr("taskqueue.engine.queries.filters.SEARCHED", 3)
     for number in range(5):
         one_step.using(labels={"tenant": "a"}).enqueue(number)
     operation = plan(Selection(labels=(("tenant", "a"),), statuses=("queued",)), CANCEL)
 
     assert operation.estimate == 3
-    operations.work_off()
+    bulk_operations.work_off()
 
     assert statuses() == ["queued"] * 2 + ["cancelled"] * 3

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.engine import control, duty
-from taskqueue.engine.claims import Claimant, claim
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
 from taskqueue.errors import AlreadyPaused, NotPaused, UnknownPipeline
 from taskqueue.models import Pipeline, Step, Task
 from taskqueue.testing import InProcessWorker, work
@@ -24,7 +25,7 @@ def test_nothing_of_a_paused_pipeline_starts_and_all_of_it_goes_on_later():
     tasks = [one_step.enqueue(number) for number in range(3)]
     pause()
 
-    assert (work(), duty.look(5).claimable) == ([], 0)
+    assert (work(), dispatch.look(5).claimable) == ([], 0)
     late = one_step.enqueue(3)
     control.resume_pipeline("engine/one-step")
     work()

@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from taskqueue.engine import statements
-from taskqueue.engine.claims import Claimant
-from taskqueue.engine.recovery import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine import sql
+from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine.worker.claims import Claimant
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
@@ -86,7 +86,7 @@ def explain(statement, parameters):
 def test_a_claim_reads_no_more_than_the_heads_of_the_queues(worker):
     pipelines = ["engine/one-step", "engine/three-steps", "engine/idle"]
 
-    tree = explain(statements.CLAIM, Claimant(worker).parameters | code(pipelines))
+    tree = explain(sql.CLAIM, Claimant(worker).parameters | code(pipelines))
 
     assert not walked(tree)
     tasks = [node for node in tree if node.get("Relation Name") == "taskqueue_task" and "Index Name" in node]
@@ -96,7 +96,7 @@ def test_a_claim_reads_no_more_than_the_heads_of_the_queues(worker):
 def test_a_look_reads_no_more_than_it_needs(worker):
     values = {**code(["engine/one-step"]), "passed": [], "limit": 4, "lock_space": LOCK_SPACE}
 
-    tree = explain(statements.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
+    tree = explain(sql.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
 
     scans = [node for node in tree if node.get("Relation Name") == "taskqueue_task"]
     assert scans
@@ -105,7 +105,7 @@ def test_a_look_reads_no_more_than_it_needs(worker):
 
 
 def test_promoting_reads_only_what_is_due(worker):
-    tree = explain(statements.PROMOTE, {})
+    tree = explain(sql.PROMOTE, {})
 
     assert "taskqueue_task_timer" in {node.get("Index Name") for node in tree}
     assert not walked(tree)
@@ -126,7 +126,7 @@ def test_the_end_of_a_branch_reads_no_more_than_its_own_step_of_its_parents(work
         cursor.execute(STEPS, [parent.pk])
     Step.objects.filter(task=parent, key="step 7").update(child=branch)
 
-    tree = explain(statements.RESOLVE_PARENT, {"task": branch.pk, "limit": 1_000_000})
+    tree = explain(sql.RESOLVE_PARENT, {"task": branch.pk, "limit": 1_000_000})
 
     assert not walked(tree)
     read = [node for node in tree if node.get("Relation Name") in {"taskqueue_task", "taskqueue_step"}]

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Limit, Retry, pipeline, sleep, step
-from taskqueue.engine import drains, duty
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.worker import loop
 from taskqueue.errors import InvalidOptions
 from taskqueue.models import Task
 from taskqueue.testing import advance, work
@@ -82,7 +83,7 @@ def test_a_priority_is_worth_its_seconds_and_no_more():
 
 def test_it_goes_across_pipelines_whether_limited_or_not(monkeypatch):
     # Short tasks of one pipeline are claimed several at once, and then overtake a few of another one.
-    monkeypatch.setattr(drains, "MOST_AHEAD", 1)
+    monkeypatch.setattr(loop, "MOST_AHEAD", 1)
     free.using(priority=-600).enqueue("5")
     limited.using(priority=600).enqueue("1")
     other.using(priority=0).enqueue("4")
@@ -100,7 +101,7 @@ def test_a_task_that_goes_on_keeps_its_priority_among_fresh_ones():
     work()
     advance(minutes=30)
     free.enqueue("fresh")
-    duty.attend(1)
+    dispatch.attend(1)
 
     work()
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from taskqueue import conf
 from taskqueue.authoring.options import policies_of
-from taskqueue.engine import retention
+from taskqueue.engine.maintenance import retention
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Pipeline, Pruning, Task
 from taskqueue.models.pruning import OTHERS, TURN

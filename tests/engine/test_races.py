@@ -12,12 +12,13 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import OperationalError, connection, transaction
 
-from taskqueue.engine import control, duty
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.journal import Journal
-from taskqueue.engine.outcomes import DatabaseLost, PutBack, Succeeded
-from taskqueue.engine.recovery import recover
-from taskqueue.engine.settlement import settle
+from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.outcomes import DatabaseLost, PutBack, Succeeded
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import NotCancellable, NotRetryable
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
 from taskqueue.testing import InProcessWorker, work
@@ -162,7 +163,7 @@ def test_a_recovery_passes_over_a_checkpoint_that_is_being_committed_and_keeps_i
         looked.set()
         checkpointing.result(timeout=90)
 
-    assert duty.attend(5).claimable == 1
+    assert dispatch.attend(5).claimable == 1
     assert Step.objects.get().output == 2
 
 
@@ -172,7 +173,7 @@ def test_only_one_of_many_finds_a_worker_dead():
     take(dead.row.pk)
     dead.die()
 
-    at_once(8, lambda: duty.attend(5))
+    at_once(8, lambda: dispatch.attend(5))
 
     assert Attempt.objects.count() == 1
     assert Task.objects.get().status == "queued"
@@ -194,7 +195,7 @@ def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
     one_step.enqueue(1)
     lost = take(first.row.pk)
     first.die()
-    duty.attend(5)
+    dispatch.attend(5)
     take(second.row.pk)
 
     settle(lost, PutBack(), claimant=None)
@@ -223,13 +224,13 @@ def test_a_recovery_does_not_wait_for_whoever_holds_a_task_and_comes_back_to_it(
     with ThreadPoolExecutor(1) as pool:
         holding = pool.submit(hold)
         assert locked.wait(timeout=90)
-        duty.attend(5)
+        dispatch.attend(5)
         assert Task.objects.get(pk=free.pk).status == "queued"
         assert Task.objects.get(pk=held.pk).status == "running"
         let_go.set()
         holding.result(timeout=90)
 
-    duty.attend(5)
+    dispatch.attend(5)
 
     assert Task.objects.get(pk=held.pk).status == "queued"
 
@@ -248,7 +249,7 @@ def test_a_step_whose_commit_was_done_but_not_answered_is_no_failed_try(monkeypa
     try:
         work()
     except DatabaseLost:
-        duty.attend(5)
+        dispatch.attend(5)
     work()
 
     assert Task.objects.get(pk=task.pk).status == "succeeded"

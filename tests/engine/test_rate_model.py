@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from taskqueue import policies
-from taskqueue.engine import statements
+from taskqueue.engine import sql
 from taskqueue.models import Rate, RateUse
 from taskqueue.testing import InProcessWorker
 from tests.engine.leases import take
@@ -53,7 +53,7 @@ def test_a_step_is_given_the_time_that_the_rule_gives(lease, rate, pauses):
         passed += pause
         RateUse.objects.update(**{field: F(field) - pause for field in ("arrival_at", "passes_at", "admitted_at")})
 
-        ((allowed_at, now, _changed, _known),) = statements.fetch(statements.RESERVE, {**values, **lease.fence})
+        ((allowed_at, now, _changed, _known),) = sql.fetch(sql.RESERVE, {**values, **lease.fence})
 
         began = began or now
         came = seconds(now - began + passed)

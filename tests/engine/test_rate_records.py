@@ -12,8 +12,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from taskqueue import Rate, pipeline, step
-from taskqueue.engine import limits, retention, statements
-from taskqueue.engine.rates import BRIEF
+from taskqueue.engine import sql
+from taskqueue.engine.actions import limits
+from taskqueue.engine.execution.rate_limits import BRIEF
+from taskqueue.engine.maintenance import retention
 from taskqueue.models import Rate as RateRow
 from taskqueue.models import RateUse, Task
 from taskqueue.testing import InProcessWorker, advance, work
@@ -181,7 +183,7 @@ def reserve(worker: InProcessWorker) -> list[tuple[object, ...]]:
     """What the first call of a step asks for, under a lease of its own."""
     lease = take(worker.row.pk)
     values = {"rate": NAME, "use": "order 1", "key": "call", "name": "call", "input": "{}", "input_hash": ""}
-    return statements.fetch(statements.RESERVE, {**values, **lease.fence, "brief": BRIEF})
+    return sql.fetch(sql.RESERVE, {**values, **lease.fence, "brief": BRIEF})
 
 
 @pytest.mark.django_db(transaction=True)
@@ -261,7 +263,7 @@ def test_a_batch_reads_no_more_than_its_bound(counted):
         if counted:
             cursor.execute("ANALYZE taskqueue_rateuse, taskqueue_task")
 
-    tree = explain(statements.PRUNE_USES, {"after": 0})
+    tree = explain(sql.PRUNE_USES, {"after": 0})
 
-    assert touched(tree, "taskqueue_rateuse") <= 3 * statements.LOOKED_AT
-    assert touched(tree, "taskqueue_task") <= statements.LOOKED_AT
+    assert touched(tree, "taskqueue_rateuse") <= 3 * sql.LOOKED_AT
+    assert touched(tree, "taskqueue_task") <= sql.LOOKED_AT

@@ -10,9 +10,9 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue import Rate, Retry, RetryAfter, pipeline, step
-from taskqueue.engine import control
-from taskqueue.engine.outcomes import PutBack
-from taskqueue.engine.queries import status_of
+from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.runtime.outcomes import PutBack
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, RateUse, Step, Task
 from taskqueue.models import Rate as RateRow
 from taskqueue.testing import advance, work

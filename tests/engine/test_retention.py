@@ -8,8 +8,9 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue import Singleton, emit, pipeline, wait_for
-from taskqueue.engine import control, queries
-from taskqueue.engine.events import send
+from taskqueue.engine.events.send import send
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.tasks import control
 from taskqueue.models import (
     Attempt,
     Event,
@@ -289,7 +290,7 @@ def test_ended_workers_go_and_their_kept_tasks_are_still_shown():
     prune()
 
     assert list(Worker.objects.all()) == [alive]
-    found = queries.find(task.pk)
+    found = tasks.find(task.pk)
     assert found.worker is None
     assert found.worker_id is not None
 

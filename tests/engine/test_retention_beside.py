@@ -10,7 +10,7 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue import Retry, pipeline, step
-from taskqueue.engine import rollups
+from taskqueue.engine.maintenance import rollups
 from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Operation, Rollup, RollupMark, Step, Task
 from taskqueue.testing import advance, work

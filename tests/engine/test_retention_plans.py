@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from taskqueue.engine import statements
+from taskqueue.engine import sql
 from taskqueue.models import Task
 from taskqueue.models.pruning import BEGINNING
 from tests.engine import pipelines
@@ -63,37 +63,37 @@ def most_read(tree, table):
     )
 
 
-@pytest.mark.parametrize("statement", [statements.PRUNE_TASKS, statements.COUNT_PRUNABLE])
+@pytest.mark.parametrize("statement", [sql.PRUNE_TASKS, sql.COUNT_PRUNABLE])
 def test_a_batch_of_tasks_is_found_by_index(statement):
     tree = explain(statement, VALUES)
 
     assert not walked(tree)
     assert "taskqueue_task_by_pipeline" in {node.get("Index Name") for node in tree}
-    assert most_read(tree, "taskqueue_task") <= statements.LOOKED_AT
-    assert most_read(tree, "taskqueue_step") <= statements.LOOKED_AT
+    assert most_read(tree, "taskqueue_task") <= sql.LOOKED_AT
+    assert most_read(tree, "taskqueue_step") <= sql.LOOKED_AT
 
 
 def test_a_batch_of_events_is_found_by_index():
-    tree = explain(statements.PRUNE_EVENTS, {**VALUES, "oldest": None, "window": timedelta(days=1)})
+    tree = explain(sql.PRUNE_EVENTS, {**VALUES, "oldest": None, "window": timedelta(days=1)})
 
     assert not walked(tree)
-    assert most_read(tree, "taskqueue_event") <= statements.LOOKED_AT
+    assert most_read(tree, "taskqueue_event") <= sql.LOOKED_AT
 
 
 def test_the_oldest_unfinished_task_is_found_by_a_probe_of_each_status():
     pipelines.one_step.enqueue(1)
 
-    tree = explain(statements.OLDEST_UNFINISHED, {})
+    tree = explain(sql.OLDEST_UNFINISHED, {})
 
     assert not walked(tree)
     assert most_read(tree, "taskqueue_task") <= 1
 
 
 def test_skipped_requests_are_found_by_index():
-    tree = explain(statements.PRUNE_SKIPS, VALUES)
+    tree = explain(sql.PRUNE_SKIPS, VALUES)
 
     assert not [node for node in tree if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "taskqueue_skip"]
-    assert most_read(tree, "taskqueue_skip") <= statements.LOOKED_AT
+    assert most_read(tree, "taskqueue_skip") <= sql.LOOKED_AT
 
 
 def test_expired_keys_are_found_by_index():
@@ -102,7 +102,7 @@ def test_expired_keys_are_found_by_index():
         cursor.execute(KEYS, [task.pk])
         cursor.execute("ANALYZE taskqueue_idempotencykey")
 
-    tree = explain(statements.PRUNE_KEYS, {})
+    tree = explain(sql.PRUNE_KEYS, {})
 
     assert "taskqueue_key_expiry" in {node.get("Index Name") for node in tree}
     assert most_read(tree, "taskqueue_idempotencykey") <= 100

@@ -8,7 +8,8 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 
-from taskqueue.engine import control, retention
+from taskqueue.engine.maintenance import retention
+from taskqueue.engine.tasks import control
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Pruning, Step, Task
 from taskqueue.models.pruning import TURN

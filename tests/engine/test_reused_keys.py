@@ -13,8 +13,9 @@ from pydantic import BaseModel, Field, SecretStr
 
 from taskqueue import Batch, Debounce, codec, pipeline
 from taskqueue.digests import payload_digest
-from taskqueue.engine.events import send
-from taskqueue.engine.intake import Options, enqueue
+from taskqueue.engine.enqueue.enqueue import enqueue
+from taskqueue.engine.enqueue.options import Options
+from taskqueue.engine.events.send import send
 from taskqueue.errors import KeyReused
 from taskqueue.models import Event, IdempotencyKey, Skip, Task
 from tests.engine.pipelines import one_step

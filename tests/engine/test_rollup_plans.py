@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from taskqueue.engine import figures, rollups
-from taskqueue.engine.selections import Selection, count_of, ids_of
-from taskqueue.engine.statements import ends, fetch
-from taskqueue.engine.statements import figures as figure_statements
-from taskqueue.engine.statements import rollups as statements
+from taskqueue.engine.maintenance import rollups
+from taskqueue.engine.queries import stats
+from taskqueue.engine.queries.filters import Selection, count_of, ids_of
+from taskqueue.engine.sql import ends, fetch
+from taskqueue.engine.sql import rollups as statements
+from taskqueue.engine.sql import stats as figure_statements
 from taskqueue.models import Gate, Rollup, Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, forget_statistics, insert, unchecked
@@ -75,7 +76,7 @@ def test_no_statement_reads_more_than_it_needs(full, statement, values, most):
 
 
 def test_what_stands_in_the_queues_is_counted_to_the_cap(full):
-    standing = figures.standing()
+    standing = stats.standing()
 
     assert standing["engine/one-step"].number == 1_000
     assert standing["engine/one-step"].is_capped

@@ -9,8 +9,11 @@ import pytest
 from django.db import connection, connections
 from django.db.models import Q
 
-from taskqueue.engine import control, figures, rollups, statements
-from taskqueue.engine.statements import rollups as rolling
+from taskqueue.engine import sql
+from taskqueue.engine.maintenance import rollups
+from taskqueue.engine.queries import stats
+from taskqueue.engine.sql import rollups as rolling
+from taskqueue.engine.tasks import control
 from taskqueue.models import EndCount, Reopened, Rollup, RollupMark, Task
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import bucket_of, percentile
@@ -144,7 +147,7 @@ def test_failures_are_grouped_by_error_pipeline_and_step():
     advance(minutes=3)
     rollups.roll_up()
 
-    [group] = figures.troubles(figures.figures(figures.RANGES["1h"]), most=6)
+    [group] = stats.troubles(stats.figures(stats.RANGES["1h"]), most=6)
 
     last = Task.objects.order_by("-finished_at").first()
     assert last is not None
@@ -273,7 +276,7 @@ class Crash(Exception):
 def test_a_crash_between_any_two_statements_loses_and_doubles_nothing(monkeypatch):
     one_of_each()
     advance(minutes=3)
-    fetch = statements.fetch
+    fetch = sql.fetch
 
     for survived in range(40):
         left = survived
@@ -333,7 +336,7 @@ def test_a_task_whose_end_is_committed_late_is_counted_all_the_same(monkeypatch)
 def test_of_two_doorbells_one_rolls_up_and_the_other_goes_on(monkeypatch):
     one_of_each()
     advance(minutes=3)
-    fetch = statements.fetch
+    fetch = sql.fetch
     reached, go_on, seen = threading.Event(), threading.Event(), []
 
     def slow(statement, values):

@@ -13,9 +13,10 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue import Debounce, Rate, Retry, gather, pipeline, sleep, step, wait_for
-from taskqueue.engine import control, deeds
-from taskqueue.engine.deeds import Doer
-from taskqueue.engine.duty import attend
+from taskqueue.engine.actions import audited
+from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.maintenance.dispatch import attend
+from taskqueue.engine.tasks import control
 from taskqueue.errors import NotDelayed, TaskNotFound
 from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Step, Task, Worker
@@ -195,7 +196,7 @@ def test_it_is_written_down_who_did_it():
     user = User.objects.create_user("dana")
     task = scheduled()
 
-    deeds.run_task_now(task.pk, doer=Doer(user.pk, "dana"))
+    audited.run_task_now(task.pk, doer=Doer(user.pk, "dana"))
 
     entry = LogEntry.objects.get()
     assert (entry.user, entry.object_id, entry.get_change_message()) == (

@@ -6,7 +6,8 @@ import pytest
 from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine import samples, statements
+from taskqueue.engine import sql
+from taskqueue.engine.queries import samples
 from taskqueue.models import Task
 from taskqueue.testing import work
 from tests.engine.backlogs import QUEUED, explain_for_all_values, forget_statistics, insert
@@ -80,9 +81,9 @@ def test_a_long_past_is_not_walked(full):
     assert found["demo/task"].queued == 1
     values = {"names": ["demo/task", "engine/one-step"], "pipeline": "demo/task"}
     for statement, most in (
-        (statements.LOADS, 7_000),
-        (statements.STEP_FIGURES, 2_100),
-        (statements.CODE_SEEN, 2_100),
+        (sql.LOADS, 7_000),
+        (sql.STEP_FIGURES, 2_100),
+        (sql.CODE_SEEN, 2_100),
     ):
         tree = list(nodes(explain_for_all_values(statement, values)))
         assert walked(tree) == []

@@ -14,7 +14,7 @@ from django.test import Client
 from pydantic import BaseModel, Field, SecretStr
 
 from taskqueue import Permanent, Rate, Retry, RetryAfter, TaskEnded, gather, pipeline, step
-from taskqueue.engine import control
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, RateUse, Skip, Step, Task
 from taskqueue.testing import work
 from tests.registries import own_registry

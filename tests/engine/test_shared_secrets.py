@@ -16,8 +16,9 @@ from pydantic import SecretStr
 
 from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step, wait_for
 from taskqueue.definitions import registry
-from taskqueue.engine import control, deeds
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.actions import audited
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
 from tests.engine.test_secrets import CARD, PASSWORD, Login, logger, staff
@@ -300,7 +301,7 @@ def test_why_a_task_waits_and_what_was_done_to_it_show_no_secret_on_its_page():
     viewer = staff("view_task")
     waiting = viewer.get(page).content.decode()
     doer = User.objects.create_superuser("sam")
-    deeds.cancel(task.pk, reason=f"{CARD} is blocked", doer=deeds.Doer(doer.pk))
+    audited.cancel(task.pk, reason=f"{CARD} is blocked", doer=audited.Doer(doer.pk))
     cancelled = viewer.get(page).content.decode()
 
     assert "Last error: ConnectionError: no answer for **********" in waiting

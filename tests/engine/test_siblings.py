@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from taskqueue import Rate, Retry, RetryAfter, StepFailed, pipeline, step
-from taskqueue.engine.outcomes import HeldBack, PutBack, Succeeded, TryAgain
-from taskqueue.engine.recovery import recover
+from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.outcomes import HeldBack, PutBack, Succeeded, TryAgain
 from taskqueue.models import RateUse, Step, StepSlot
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.pipelines import calls, note

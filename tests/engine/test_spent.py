@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskqueue import Limit, Permanent, Rate, Retry, pipeline, sleep, step
-from taskqueue.engine import control
-from taskqueue.engine.spent import Spent, spent_of
+from taskqueue.engine.queries.time_spent import Spent, spent_of
+from taskqueue.engine.tasks import control
 from taskqueue.models import Task
 from taskqueue.states import PHASES, TaskStatus
 from taskqueue.testing import InProcessWorker, advance, work

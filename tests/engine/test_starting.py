@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskqueue import Batch, Debounce, pipeline
-from taskqueue.engine import control, events, intake, routing
-from taskqueue.engine.starting import payload_of_event
+from taskqueue.engine.enqueue import enqueue, options
+from taskqueue.engine.enqueue.deduplicate import payload_of_event
+from taskqueue.engine.events import route, send
+from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError, InvalidOptions, NotRetryable
 from taskqueue.models import IdempotencyKey, Pipeline, Skip, Task, Wait
 from taskqueue.states import SkipKind
@@ -138,7 +140,7 @@ def test_a_debounced_task_is_about_what_its_last_request_is_about():
     quiet.using(subject=first).enqueue("a", 1)
     quiet.using(subject=second).enqueue("a", 2)
 
-    assert Task.objects.get().subject == intake.subject_of(second)
+    assert Task.objects.get().subject == options.subject_of(second)
 
 
 def test_a_debounced_task_is_cancelled_by_what_cancels_its_last_request():
@@ -146,11 +148,11 @@ def test_a_debounced_task_is_cancelled_by_what_cancels_its_last_request():
     quiet_order.using(labels={"shop": "new"}).enqueue("ada", 2)
 
     for event, data in [("order-cancelled", {"order": 1}), ("shop-closed", {"shop": "old"})]:
-        routing.route(events.send(f"starts/{event}", data).pk)
+        route.route(send.send(f"starts/{event}", data).pk)
     assert Task.objects.get().status == "scheduled"
     assert Wait.objects.filter(task=task, outcome="").count() == 2
 
-    routing.route(events.send("starts/order-cancelled", {"order": 2}).pk)
+    route.route(send.send("starts/order-cancelled", {"order": 2}).pk)
     assert Task.objects.get().status == "cancelled"
 
 
@@ -242,10 +244,10 @@ def test_a_batch_that_waits_since_before_its_parameter_was_renamed_goes_as_it_is
 @pytest.mark.parametrize("bound", [quiet, gather])
 def test_a_pipeline_that_gathers_requests_takes_no_time_of_its_own(bound):
     with pytest.raises(InvalidOptions, match="gathers requests"):
-        intake.enqueue(
+        enqueue.enqueue(
             bound.definition.name,
             {"tenant": "a"} if bound is quiet else {"numbers": [1]},
-            options=intake.Options(run_at=datetime(2040, 1, 1, tzinfo=UTC)),
+            options=options.Options(run_at=datetime(2040, 1, 1, tzinfo=UTC)),
         )
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from taskqueue.engine import statements
+from taskqueue.engine import sql
 from taskqueue.ids import uuid7
 from tests.engine import pipelines, shared_starts  # noqa: F401 - registers them
 from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
@@ -60,8 +60,8 @@ def _full_table(request):
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (statements.DEBOUNCE, "taskqueue_task_merging_once"),
-        (statements.ADD_TO_BATCH, "taskqueue_task_merging_once"),
+        (sql.DEBOUNCE, "taskqueue_task_merging_once"),
+        (sql.ADD_TO_BATCH, "taskqueue_task_merging_once"),
     ],
 )
 def test_the_one_that_stands_in_is_found_by_its_index(statement, index):

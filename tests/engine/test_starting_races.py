@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from taskqueue.engine import duty
-from taskqueue.engine.outcomes import Succeeded
-from taskqueue.engine.settlement import settle
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.outcomes import Succeeded
+from taskqueue.engine.worker.settle import settle
 from taskqueue.models import IdempotencyKey, Skip, Task
 from taskqueue.states import ENDED
 from taskqueue.testing import InProcessWorker, advance
@@ -144,12 +144,12 @@ def test_a_task_that_is_being_changed_does_not_fall_due_under_the_change():
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(change)
         assert changed.wait(timeout=90)
-        duty.attend(5)
+        dispatch.attend(5)
         assert Task.objects.get().payload["number"] == 1
         looked.set()
         changing.result(timeout=90)
 
-    duty.attend(5)
+    dispatch.attend(5)
     task.refresh_from_db()
     assert (task.status, task.payload["number"]) == ("scheduled", 2)
 
@@ -162,7 +162,7 @@ def test_a_request_that_waits_for_a_task_which_falls_due_makes_the_next_one():
     def fall_due():
         try:
             with transaction.atomic():
-                duty.attend(5)
+                dispatch.attend(5)
                 due.set()
                 assert asked.wait(timeout=90)
         finally:

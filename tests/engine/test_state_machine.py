@@ -25,12 +25,15 @@ from hypothesis.stateful import (
 )
 
 from taskqueue import Limit, Retry, pipeline, sleep, step, wait_for
-from taskqueue.engine import control, duty, events, routing
-from taskqueue.engine.activity import Activity
-from taskqueue.engine.claims import Claimant, Lease, claim
-from taskqueue.engine.execution import perform
-from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.engine.settlement import settle
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.events import route, send
+from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.execution.run import perform
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import AlreadyPaused, KeyReused, NotCancellable, NotPaused, NotRetryable
 from taskqueue.models import Pipeline, Step, Task, Wait, Worker
 from taskqueue.states import ENDED, StepStatus
@@ -155,14 +158,14 @@ class Machine(RuleBasedStateMachine):
     def crash(self, number):
         """A worker dies and goes on thinking that it holds what it held; another one takes its place."""
         self.hands[number].worker.die()
-        duty.attend(1)
+        dispatch.attend(1)
         self.hands[number].worker = InProcessWorker()
 
     @rule(minutes=st.sampled_from([1, 6, 60 * 24 * 3]))
     def let_time_pass(self, minutes):
         advance(minutes=minutes)
         Worker.objects.filter(ended_at=None).update(beat_at=Now())
-        duty.attend(1)
+        dispatch.attend(1)
 
     @precondition(lambda _machine: Task.objects.exists())
     @rule(data=st.data())
@@ -185,8 +188,8 @@ class Machine(RuleBasedStateMachine):
     @rule(tenant=st.sampled_from("abc"), name=st.sampled_from(["machine/word", "machine/last-word"]))
     def emit(self, tenant, name):
         """An event comes, and whoever waits for it waits no longer."""
-        event = events.send(name, {"tenant": tenant})
-        routing.route(event.pk)
+        event = send.send(name, {"tenant": tenant})
+        route.route(event.pk)
         assert not Wait.objects.filter(event=name, match={"tenant": tenant}, outcome="").exists()
 
     @rule(name=st.sampled_from(sorted(PIPELINES)))

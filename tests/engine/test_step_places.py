@@ -12,12 +12,15 @@ import pytest
 from django.db import connection
 
 from taskqueue import Limit, Permanent, Rate, Retry, pipeline, step
-from taskqueue.engine import control, duty, slots, statements
-from taskqueue.engine.activity import Activity
-from taskqueue.engine.claims import Claimant, claim
-from taskqueue.engine.execution import perform
-from taskqueue.engine.queries import status_of
-from taskqueue.engine.settlement import settle
+from taskqueue.engine import sql
+from taskqueue.engine.execution import slots
+from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.execution.run import perform
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Pipeline, StepSlot, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.engine.backlogs import ENDED, insert
@@ -215,7 +218,7 @@ def test_the_place_of_a_dead_worker_is_void_and_of_a_cancelled_task_too(worker):
             assert reload(waiting).status == "waiting"
 
             victim.die() if end == "die" else control.cancel(dying.pk)
-            duty.attend(1)
+            dispatch.attend(1)
             assert reload(waiting).status == "queued"
         work()
         assert reload(waiting).status == "succeeded"
@@ -260,7 +263,7 @@ def test_a_wider_limit_lets_those_in_who_wait(worker):
     def widen():
         execute(leases[1]), execute(leases[2])
         Gate.objects.filter(pipeline="places/one").update(steps=3)
-        duty.attend(1)
+        dispatch.attend(1)
         assert [reload(task).status for task in tasks] == ["running", "queued", "queued"]
 
     in_the_middle(widen)
@@ -338,7 +341,7 @@ def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
 def test_looking_for_those_who_wait_is_a_walk_over_pipelines_not_tasks(worker):
     insert(ENDED, "places/one", 2000, worker=worker.row.pk)
 
-    tree = explain(statements.CROWDED, {})
+    tree = explain(sql.CROWDED, {})
 
     assert not walked(tree)
     assert {node["Index Name"] for node in tree if "Index Name" in node} == {"taskqueue_task_at_step"}

@@ -10,10 +10,11 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from taskqueue import gather, pipeline, step
-from taskqueue.engine import reports, statements
-from taskqueue.engine.activity import Activity, Doing
-from taskqueue.engine.drains import drain
-from taskqueue.engine.liveness import Heart
+from taskqueue.engine import sql
+from taskqueue.engine.execution import reports
+from taskqueue.engine.execution.activity import Activity, Doing
+from taskqueue.engine.worker.heartbeat import Heart
+from taskqueue.engine.worker.loop import drain
 from taskqueue.models import StepReport, Task
 from tests.engine.leases import take
 from tests.engine.test_liveness import heart
@@ -102,7 +103,7 @@ def test_a_lease_that_is_gone_reports_nothing(heart, monkeypatch):
     values = {**lease.fence, "step": "charge", "logs": None, "stack": "x"}
     heart.activity.begin_task(lease)
     with heart._guard:
-        assert heart._execute(statements.REPORT_STEP, values) == 0
+        assert heart._execute(sql.REPORT_STEP, values) == 0
     assert not StepReport.objects.exists()
 
 

@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from taskqueue import Rate, RetryAfter, gather, pipeline, step
-from taskqueue.engine import control, limits
-from taskqueue.engine.queries import status_of
+from taskqueue.engine.actions import limits
+from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.tasks import control
 from taskqueue.models import RateUse, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.leases import take

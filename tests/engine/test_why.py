@@ -8,9 +8,9 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline, step
-from taskqueue.engine.queries import status_of
-from taskqueue.engine.reasons import Code, moment
-from taskqueue.engine.why import why
+from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.queries.why import why
 from taskqueue.models import Gate, Pipeline, RateUse, Step, StepSlot, Task, Wait
 from taskqueue.models import Rate as RateRow
 from taskqueue.testing import InProcessWorker

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Limit, Rate, Retry, each, event_of, pipeline, sleep, step, wait_any
-from taskqueue.engine.queries import status_of
-from taskqueue.engine.reasons import Code, moment
-from taskqueue.engine.why import why
+from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker

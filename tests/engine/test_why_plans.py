@@ -12,9 +12,9 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from taskqueue import Limit, Rate, pipeline
-from taskqueue.engine import statements
-from taskqueue.engine.recovery import SILENCE
-from taskqueue.engine.why import executing, pending_of, waits_of
+from taskqueue.engine import sql
+from taskqueue.engine.queries.why import executing, pending_of, waits_of
+from taskqueue.engine.runtime.liveness import SILENCE
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import unchecked
@@ -79,12 +79,12 @@ def test_each_part_of_an_explanation_is_read_by_an_index(task):
     place = {"task": task.pk, "sort_at": task.sort_at}
 
     trees = {
-        "obstacles": (explain(statements.OBSTACLES, pipeline | limits), 60),
-        "holders": (explain(statements.HOLDERS, {**pipeline, "group": None, "most": 20}), 20),
-        "holders of a key": (explain(statements.HOLDERS, {**pipeline, "group": "a", "most": 20}), 20),
-        "booked": (explain(statements.BOOKED, {**pipeline, **due_at, "rate": "r", "group": None}), 501),
+        "obstacles": (explain(sql.OBSTACLES, pipeline | limits), 60),
+        "holders": (explain(sql.HOLDERS, {**pipeline, "group": None, "most": 20}), 20),
+        "holders of a key": (explain(sql.HOLDERS, {**pipeline, "group": "a", "most": 20}), 20),
+        "booked": (explain(sql.BOOKED, {**pipeline, **due_at, "rate": "r", "group": None}), 501),
         **{
-            f"queue of {group}": (explain(statements.QUEUE, {**pipeline, **place, "group": group}), 3_400)
+            f"queue of {group}": (explain(sql.QUEUE, {**pipeline, **place, "group": group}), 3_400)
             for group in ("a", "", "nobody")
         },
         **{reading.__name__: (explain(asked(reading, task)), 1) for reading in (pending_of, waits_of, executing)},

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from taskqueue.engine.reasons import Code, moment
-from taskqueue.engine.why import why
+from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.ids import uuid7
 from taskqueue.models import RateUse, Task

@@ -18,8 +18,8 @@ import pytest
 from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine import control
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.tasks import control
 from taskqueue.models import EndWatch
 from tests.house.processes import answer_of, free_port, running
 from tests.support.waiting import eventually

@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
 
-from taskqueue.engine.mirror import mirror_pipelines
+from taskqueue.engine.catalog.sync import mirror_pipelines
 from tests.house.processes import ROOT, answer_of, free_port, running
 from tests.support.waiting import eventually
 from tests.workers.machines import go_without

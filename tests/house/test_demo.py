@@ -11,10 +11,10 @@ from django.core.management import call_command
 from demo import ports
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
-from taskqueue.engine import events
-from taskqueue.engine.events import send
-from taskqueue.engine.mirror import mirror_pipelines
-from taskqueue.engine.routing import route
+from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.events import send as event_sending
+from taskqueue.engine.events.route import route
+from taskqueue.engine.events.send import send
 from taskqueue.models import Event, Gate, RateUse, Task
 from taskqueue.testing import advance, run_inline, work
 
@@ -70,7 +70,7 @@ def test_both_pipelines_share_a_rate_and_have_their_limits():
 def requested(**data: Any) -> Any:
     event = send("demo/task.requested", data)
     route(event.pk)
-    return events.find(event.pk)
+    return event_sending.find(event.pk)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from django.urls import reverse
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue.api.schema import current_schema
-from taskqueue.engine import events
+from taskqueue.engine.events import send
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker, work
 
@@ -60,7 +60,7 @@ def test_every_page_of_the_admin_is_shown(admin_client, tasks):
 
 
 def test_every_endpoint_answers_as_its_contract_says(admin_client, tasks):
-    values = {"task_id": tasks[0].pk, "name": "demo/task", "event_id": events.send("demo/approved", {}).pk}
+    values = {"task_id": tasks[0].pk, "name": "demo/task", "event_id": send.send("demo/approved", {}).pk}
     answers = {}
     for path, operations in current_schema()["paths"].items():
         for method in operations.keys() & {"get", "post", "patch", "put", "delete"}:

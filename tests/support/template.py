@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models.signals import post_migrate
 from psycopg import sql
 
-from taskqueue.engine.mirror import mirror_after_migrate
+from taskqueue.engine.catalog.sync import mirror_after_migrate
 
 PREFIX = "taskqueue_template_"
 LOCK = 7_205_759

@@ -13,7 +13,7 @@ import pytest
 
 from taskqueue import pipeline, sleep, step, testing
 from taskqueue.definitions import stand_ins
-from taskqueue.engine import duty
+from taskqueue.engine.maintenance import dispatch
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker
 
@@ -34,7 +34,7 @@ def crawl(url: str) -> str:
 def test_the_worker_executes_what_is_due_and_takes_the_tasks_of_dead_ones_at_once(taskqueue_worker, fake_step, advance):
     fetched = fake_step(fetch, returns="page")
     task = crawl.enqueue("https://example.org")
-    assert timedelta(0) == vars(duty)["SETTLING"]
+    assert timedelta(0) == vars(dispatch)["SETTLING"]
 
     taskqueue_worker.work()
     advance(minutes=5)

@@ -240,7 +240,7 @@ def test_the_clocks_of_other_pipelines_stand_still():
     def long() -> None:
         sleep("month", timedelta(days=30))
 
-    from taskqueue.engine.mirror import mirror_pipelines
+    from taskqueue.engine.catalog.sync import mirror_pipelines
 
     mirror_pipelines()
     nightly_clock = Schedule.objects.filter(pipeline="inline/nightly")

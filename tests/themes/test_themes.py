@@ -12,8 +12,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine import deeds, events
-from taskqueue.engine.deeds import Doer
+from taskqueue.engine.actions import audited
+from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.events import send
 from taskqueue.models import Worker
 from taskqueue.testing import work
 from tests.house.processes import ROOT
@@ -27,8 +28,8 @@ def test_every_page_opens_and_has_its_buttons(theme):
     demo_task.enqueue(DemoRequest(label="broken", delay_seconds=0, simulate_failure=True))
     work()
     Worker.objects.create(host="here", pid=1, cluster="1", version="1", pipelines=["demo/task"])
-    events.send("demo/approved", {"title": "x"})
-    deeds.pause("demo/print", reason="mended", doer=Doer(ada.pk, "ada"))
+    send.send("demo/approved", {"title": "x"})
+    audited.pause("demo/print", reason="mended", doer=Doer(ada.pk, "ada"))
 
     environment = {
         **os.environ, "DEBUG": "true", "THEME": theme, "THEME_TEST_DATABASE": connection.settings_dict["NAME"],

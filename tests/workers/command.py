@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Task, Worker
 from tests.house.processes import ROOT
 from tests.support.waiting import PATIENCE, eventually
@@ -129,7 +129,7 @@ class WorkerCommand:
 
 def enqueue_walk(notes: Notes, *, wait_in: int = 0) -> Task:
     """A task of five steps."""
-    return intake.enqueue("tests/walk", {"notes": str(notes.path), "wait_in": wait_in})
+    return enqueue.enqueue("tests/walk", {"notes": str(notes.path), "wait_in": wait_in})
 
 
 def finished(task: Task) -> bool:

@@ -25,7 +25,10 @@ import psycopg  # noqa: E402 - Django must be set up first
 from django.db import connections  # noqa: E402
 from django.db.models import Q  # noqa: E402
 
-from taskqueue.engine import control, duty, intake, statements  # noqa: E402
+from taskqueue.engine import sql  # noqa: E402
+from taskqueue.engine.enqueue import enqueue, options  # noqa: E402
+from taskqueue.engine.maintenance import dispatch  # noqa: E402
+from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task  # noqa: E402
 from taskqueue.testing.deaths import WRITES  # noqa: E402
 from taskqueue.workers.wakeup import answer, keeper  # noqa: E402
@@ -34,7 +37,7 @@ PATIENCE = 30.0
 NAMES = sorted(
     (
         (name, text)
-        for name, text in vars(statements).items()
+        for name, text in vars(sql).items()
         if isinstance(text, str) and WRITES.search(text) and name != "NEXT"
     ),
     key=lambda each: -len(each[1]),
@@ -50,8 +53,8 @@ class Fate:
         self.number = 0
         self.wrote: list[str] = []
         self.database = connections["default"]
-        self.fetch, self.commit = statements.fetch, self.database.commit
-        statements.fetch = self._fetch
+        self.fetch, self.commit = sql.fetch, self.database.commit
+        sql.fetch = self._fetch
         self.database.commit = self._commit  # type: ignore[method-assign]
 
     def _fetch(self, statement: Any, parameters: Any) -> Any:
@@ -105,7 +108,7 @@ def finish_everything() -> None:
     """Be a worker until no task is left that could go on by itself."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        due = duty.look(1)
+        due = dispatch.look(1)
         if due.claimable or due.dead or due.chores or due.next_due_in == timedelta(0):
             answer()
         elif (
@@ -134,16 +137,16 @@ def obey(order: dict[str, Any], tell: Callable[[str], None]) -> None:
     match order["do"]:
         case "live":
             payload = {"walk": {"notes": order["notes"]}, "name": order["key"]}
-            intake.enqueue("tests/life", payload, options=intake.Options(key=order["key"]))
+            enqueue.enqueue("tests/life", payload, options=options.Options(key=order["key"]))
             finish_everything()
         case "enqueue":
-            intake.enqueue("tests/long-wait", {"name": order["key"]}, options=intake.Options(key=order["key"]))
+            enqueue.enqueue("tests/long-wait", {"name": order["key"]}, options=options.Options(key=order["key"]))
             finish_everything()
         case "cancel":
             control.cancel(Task.objects.get(key=order["key"]).pk)
             finish_everything()
         case "recover":
-            duty.attend(1)
+            dispatch.attend(1)
     keeper.stop("stopped")
 
 
@@ -164,7 +167,7 @@ def be_a_worker(order: dict[str, Any], writing: int) -> None:
 
 def serve() -> None:
     """Fork a process for each order, and tell how it ended and what it had committed, or was about to."""
-    vars(duty)["SETTLING"] = timedelta(0)  # the database may have started a moment ago
+    vars(dispatch)["SETTLING"] = timedelta(0)  # the database may have started a moment ago
     for line in sys.stdin:
         connections.close_all()
         reading, writing = os.pipe()

@@ -8,7 +8,7 @@ import signal
 import pytest
 from django.db import connection
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Task, Worker
 from tests.support.waiting import eventually
 from tests.workers.test_rates_and_places import all_done, workers_of
@@ -33,7 +33,7 @@ def most_at_once(pipeline, *, by_key=False):
 
 def test_no_more_tasks_are_under_way_than_their_limit_and_as_many(start, notes):
     first, second = start(), start()
-    tasks = [intake.enqueue("tests/three-places", {"seconds": 0.2}) for _ in range(20)]
+    tasks = [enqueue.enqueue("tests/three-places", {"seconds": 0.2}) for _ in range(20)]
 
     eventually(all_done, otherwise=lambda: first.said() + second.said())
 
@@ -44,7 +44,7 @@ def test_no_more_tasks_are_under_way_than_their_limit_and_as_many(start, notes):
 def test_each_key_has_its_own_place_and_all_are_used(start, notes):
     first, second = start(), start()
     for number in range(24):
-        intake.enqueue("tests/one-of-each", {"tenant": f"tenant {number % 3}", "seconds": 0.15})
+        enqueue.enqueue("tests/one-of-each", {"tenant": f"tenant {number % 3}", "seconds": 0.15})
 
     eventually(all_done, otherwise=lambda: first.said() + second.said())
 
@@ -54,7 +54,7 @@ def test_each_key_has_its_own_place_and_all_are_used(start, notes):
 
 def test_a_killed_worker_takes_no_place_with_it(start, notes):
     first, second = start(), start()
-    tasks = [intake.enqueue("tests/three-places", {"seconds": 0.5}) for _ in range(9)]
+    tasks = [enqueue.enqueue("tests/three-places", {"seconds": 0.5}) for _ in range(9)]
     at_work = Task.objects.filter(status="running")
     eventually(lambda: at_work.count() == 3, otherwise=first.said)
 

@@ -22,8 +22,10 @@ def test_the_server_crashes_and_work_goes_on_where_it_was(notes, tmp_path):
         command = WorkerCommand(tmp_path, environment=environment)
         try:
             eventually(lambda: "Worker: 2 processes" in command.said(), otherwise=command.said)
-            walk = f"taskqueue.engine.intake.enqueue('tests/walk', {{'notes': {str(notes.path)!r}, 'wait_in': 3}})"
-            manage("shell", "-c", f"import taskqueue.engine.intake; {walk}", environment=environment)
+            walk = f"enqueue('tests/walk', {{'notes': {str(notes.path)!r}, 'wait_in': 3}})"
+            manage(
+                "shell", "-c", f"from taskqueue.engine.enqueue.enqueue import enqueue; {walk}", environment=environment
+            )
             eventually(lambda: notes.begun(3), otherwise=command.said)
 
             server.crash()

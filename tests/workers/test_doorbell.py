@@ -14,7 +14,7 @@ from django_q.models import OrmQ, Success
 from django_q.models import Task as Message
 from django_q.tasks import async_task
 
-from taskqueue.engine.wakeups import ring
+from taskqueue.engine.runtime.notify import ring
 from taskqueue.models import RollupMark, Task
 from taskqueue.workers.doorbell import FIRST_PAUSE, LONGEST_PAUSE, Doorbell, Rhythm
 from taskqueue.workers.listener import listens

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.engine import draining, intake
+from taskqueue.engine.actions import drain
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Task, Worker
 from tests.support.waiting import eventually
 from tests.workers.command import enqueue_walk, finished
@@ -17,7 +18,7 @@ def worker_of(pid: int) -> Worker:
 
 
 def naps(number: int) -> list[Task]:
-    return [intake.enqueue("tests/nap", {"seconds": 0}) for _ in range(number)]
+    return [enqueue.enqueue("tests/nap", {"seconds": 0}) for _ in range(number)]
 
 
 def all_finished(tasks: list[Task]) -> bool:
@@ -30,7 +31,7 @@ def test_a_draining_process_ends_its_task_and_leaves_the_rest_to_another(start, 
     eventually(lambda: notes.begun(3), otherwise=command.said)
     worker = worker_of(notes.begun(3)[0])
 
-    draining.drain_worker(worker.pk)
+    drain.drain_worker(worker.pk)
     others = naps(20)
     eventually(lambda: all_finished(others), otherwise=command.said)
     notes.open_gate()
@@ -44,12 +45,12 @@ def test_tasks_wait_while_all_drain_and_run_after_a_release(start):
     command = start(processes=1)
     (pid,) = command.workers()
     worker = worker_of(pid)
-    draining.drain_worker(worker.pk)
+    drain.drain_worker(worker.pk)
     task, first_look = naps(1)[0], worker.beat_at
     # It beats every five seconds: it has had all the time to take the task that it was rung for.
     eventually(lambda: worker_of(pid).beat_at > first_look, otherwise=command.said)
     task.refresh_from_db()
     assert task.status == "queued"
 
-    draining.resume_worker(worker.pk)
+    drain.resume_worker(worker.pk)
     eventually(lambda: finished(task), otherwise=command.said)

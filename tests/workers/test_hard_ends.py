@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from taskqueue.engine import control, intake
+from taskqueue.engine.enqueue import enqueue
+from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Step, Task, Worker
 from tests.support.waiting import eventually
 
@@ -21,7 +22,7 @@ def executes(task, step):
 def test_a_step_that_swallows_its_timeout_is_ended_and_tried_again_by_its_policy(start):
     command = start(processes=1, hard_timeout_grace=0.5)
     pid = command.workers()[0]
-    task = intake.enqueue("tests/deaf", {"how": "in Python"})
+    task = enqueue.enqueue("tests/deaf", {"how": "in Python"})
 
     eventually(lambda: Task.objects.get(pk=task.pk).status == "retrying", otherwise=command.said)
     eventually(lambda: command.workers() not in ([], [pid]), otherwise=command.said)
@@ -36,7 +37,7 @@ def test_a_step_that_swallows_its_timeout_is_ended_and_tried_again_by_its_policy
 
 def test_a_call_into_c_that_lets_nothing_else_run_is_ended_too(start):
     command = start(processes=1, hard_timeout_grace=0.5)
-    task = intake.enqueue("tests/deaf", {"how": "in C"})
+    task = enqueue.enqueue("tests/deaf", {"how": "in C"})
 
     attempts = Attempt.objects.filter(task=task.pk)
     eventually(attempts.exists, otherwise=command.said)
@@ -51,7 +52,7 @@ def test_a_call_into_c_that_lets_nothing_else_run_is_ended_too(start):
 def test_a_step_that_holds_the_event_loop_is_ended_after_another_beside_it_was_done(start):
     command = start(processes=1, hard_timeout_grace=0.5)
     pid = command.workers()[0]
-    task = intake.enqueue("tests/deaf-beside", {})
+    task = enqueue.enqueue("tests/deaf-beside", {})
 
     eventually(lambda: Task.objects.get(pk=task.pk).status == "retrying", otherwise=command.said)
     eventually(lambda: command.workers() not in ([], [pid]), otherwise=command.said)
@@ -64,7 +65,7 @@ def test_a_step_that_holds_the_event_loop_is_ended_after_another_beside_it_was_d
 def test_a_step_of_a_cancelled_task_is_ended_after_the_grace(start):
     command = start(processes=1)
     pid = command.workers()[0]
-    task = intake.enqueue("tests/plod", {"seconds": 60})
+    task = enqueue.enqueue("tests/plod", {"seconds": 60})
     eventually(lambda: executes(task, "plod"), otherwise=command.said)
 
     cancelled = time.monotonic()
@@ -81,7 +82,7 @@ def test_a_step_of_a_cancelled_task_is_ended_after_the_grace(start):
 def test_a_branch_of_a_cancelled_task_is_ended_too(start):
     command = start(processes=1)
     pid = command.workers()[0]
-    task = intake.enqueue("tests/plod-beside", {"seconds": 60})
+    task = enqueue.enqueue("tests/plod-beside", {"seconds": 60})
     eventually(lambda: Worker.objects.filter(step="plod").exists(), otherwise=command.said)
 
     control.cancel(task.pk)
@@ -94,7 +95,7 @@ def test_a_branch_of_a_cancelled_task_is_ended_too(start):
 def test_the_grace_is_for_cancelled_tasks_alone(start):
     command = start(processes=1)
     pid = command.workers()[0]
-    task = intake.enqueue("tests/plod", {"seconds": 1.5})
+    task = enqueue.enqueue("tests/plod", {"seconds": 1.5})
 
     eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", otherwise=command.said)
 

@@ -41,8 +41,10 @@ def at_work(
     lost = WorkerCommand(path, environment={**environment, "DATABASE_URL": far}, within=tuple(within))
     here = None
     try:
-        enqueue = f"taskqueue.engine.intake.enqueue({pipeline!r}, {{'notes': {str(notes.path)!r}, 'wait_in': {step}}})"
-        manage("shell", "-c", f"import taskqueue.engine.intake; {enqueue}", environment=environment)
+        enqueue = f"enqueue({pipeline!r}, {{'notes': {str(notes.path)!r}, 'wait_in': {step}}})"
+        manage(
+            "shell", "-c", f"from taskqueue.engine.enqueue.enqueue import enqueue; {enqueue}", environment=environment
+        )
         eventually(lambda: bool(notes.begun(step)), otherwise=lost.said)
         here = WorkerCommand(path, environment=environment)
         eventually(lambda: server.ask("SELECT count(*) FROM taskqueue_worker") == [(4,)])

@@ -8,7 +8,7 @@ import pytest
 from django.apps import apps
 from django.db import transaction
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue, options
 from taskqueue.models import Attempt, Task
 from tests.support.waiting import eventually
 from tests.workers.schemas import change
@@ -30,12 +30,12 @@ def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, mark
     first = datetime.now(UTC) + timedelta(seconds=2)
     with transaction.atomic():
         for number in range(TASKS):
-            due = intake.Options(run_at=first + number * EVERY)
-            intake.enqueue("tests/nap", {"seconds": 0.01}, options=due)
+            due = options.Options(run_at=first + number * EVERY)
+            enqueue.enqueue("tests/nap", {"seconds": 0.01}, options=due)
         for number in range(LIVES):
-            due = intake.Options(run_at=first + number * 10 * EVERY)
+            due = options.Options(run_at=first + number * 10 * EVERY)
             payload = {"walk": {"notes": str(notes.path)}, "name": str(number)}
-            intake.enqueue("tests/life", payload, options=due)
+            enqueue.enqueue("tests/life", payload, options=due)
     done = Task.objects.filter(pipeline="tests/nap", status="succeeded")
     lives = Task.objects.filter(pipeline="tests/life", status="succeeded", parent=None)
     eventually(lambda: done.count() > 20, otherwise=old.said)
@@ -47,7 +47,7 @@ def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, mark
         new = start()
 
         eventually(lambda: (done.count(), lives.count()) == (TASKS, LIVES), otherwise=old.said)
-        intake.enqueue("tests/nap", {"seconds": 0})
+        enqueue.enqueue("tests/nap", {"seconds": 0})
         eventually(lambda: done.count() == TASKS + 1, otherwise=old.said)
     finally:
         for table in tables():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Attempt, Task
 from tests.support.waiting import eventually
 from tests.workers.command import enqueue_walk, finished
@@ -20,7 +20,7 @@ HOW = {
 
 def test_five_lost_workers_are_enough_however_they_were_lost(start, notes):
     command = start(processes=2)
-    tasks = {how: intake.enqueue("tests/poison", {"how": how}) for how in ("exit", "segfault", "out of memory")}
+    tasks = {how: enqueue.enqueue("tests/poison", {"how": how}) for how in ("exit", "segfault", "out of memory")}
     innocent = enqueue_walk(notes)
 
     ended = Task.objects.filter(pk__in=[task.pk for task in tasks.values()], status="failed")

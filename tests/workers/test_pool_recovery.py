@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, connections
 from django.db.models.functions import Now
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Worker
 from tests.support.waiting import eventually
 from tests.workers.command import enqueue_walk, finished
@@ -73,7 +73,7 @@ def test_a_stopped_worker_that_goes_on_after_its_task_was_finished_elsewhere_wri
 
 def test_a_stopped_worker_in_an_atomic_step_leaves_no_second_effect(start, notes, marks):
     command = start()
-    task = intake.enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
+    task = enqueue.enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
     eventually(lambda: notes.begun(1), otherwise=command.said)
     sleeper = notes.begun(1)[0]
     os.kill(sleeper, signal.SIGSTOP)

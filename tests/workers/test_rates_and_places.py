@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Step, Task, Worker
 from tests.support.waiting import eventually
 
@@ -66,8 +66,8 @@ def workers_of(tasks):
 def test_a_rate_holds_over_two_clusters_and_two_pipelines(passes, start, notes):
     first, second = start(), start()
     for number in range(20):
-        intake.enqueue("tests/rated", {"number": number})
-        intake.enqueue("tests/also-rated", {"number": number})
+        enqueue.enqueue("tests/rated", {"number": number})
+        enqueue.enqueue("tests/also-rated", {"number": number})
 
     eventually(all_done, otherwise=lambda: first.said() + second.said())
 
@@ -83,10 +83,10 @@ def test_a_rate_holds_over_two_clusters_and_two_pipelines(passes, start, notes):
 def test_a_rate_holds_when_all_workers_were_busy_while_times_passed(passes, start, notes):
     first, second = start(), start()
     for number in range(12):
-        intake.enqueue("tests/rated", {"number": number})
+        enqueue.enqueue("tests/rated", {"number": number})
     eventually(lambda: Task.objects.filter(status="waiting").exists(), otherwise=first.said)
     for _ in range(4):
-        intake.enqueue("tests/nap", {"seconds": 1.5})
+        enqueue.enqueue("tests/nap", {"seconds": 1.5})
 
     eventually(all_done, otherwise=lambda: first.said() + second.said())
 
@@ -98,7 +98,7 @@ def test_a_rate_holds_when_all_workers_were_busy_while_times_passed(passes, star
 def test_starts_of_a_throttled_pipeline_hold_their_rate_over_two_clusters(start, notes):
     first, second = start(), start()
     for number in range(20):
-        intake.enqueue("tests/throttled", {"number": number})
+        enqueue.enqueue("tests/throttled", {"number": number})
 
     eventually(all_done, otherwise=lambda: first.said() + second.said())
 
@@ -108,7 +108,7 @@ def test_starts_of_a_throttled_pipeline_hold_their_rate_over_two_clusters(start,
 
 def test_no_more_steps_execute_at_once_than_their_limit_over_two_clusters_and_as_many(start, notes):
     first, second = start(), start()
-    tasks = [intake.enqueue("tests/in-turn", {"seconds": 0.15}) for _ in range(12)]
+    tasks = [enqueue.enqueue("tests/in-turn", {"seconds": 0.15}) for _ in range(12)]
 
     eventually(all_done, otherwise=lambda: first.said() + second.said())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Task
 from tests.registries import own_registry
 from tests.support.waiting import eventually
@@ -54,7 +54,7 @@ def worker(module: Path, start: Callable[..., WorkerCommand]) -> WorkerCommand:
 
 def answer(worker: WorkerCommand) -> object:
     """What a new task returns."""
-    task = intake.enqueue("reloaded/answer", {})
+    task = enqueue.enqueue("reloaded/answer", {})
     eventually(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists(), otherwise=worker.said)
     return Task.objects.get(pk=task.pk).result
 

@@ -9,7 +9,7 @@ import pytest
 from django.db import transaction
 from django.db.models import F, Max
 
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue import enqueue, options
 from taskqueue.models import Attempt, Task
 from tests.support.waiting import eventually
 
@@ -24,8 +24,8 @@ def test_a_rolling_restart_under_load_fails_no_task_and_shows_no_pause_of_a_seco
     first = datetime.now(UTC) + timedelta(seconds=3)
     with transaction.atomic():
         for number in range(TASKS):
-            due = intake.Options(run_at=first + number * EVERY)
-            intake.enqueue("tests/nap", {"seconds": 0.01}, options=due)
+            due = options.Options(run_at=first + number * EVERY)
+            enqueue.enqueue("tests/nap", {"seconds": 0.01}, options=due)
     eventually(lambda: Task.objects.filter(status="succeeded").count() > 20, otherwise=old[0].said)
 
     for command in old:

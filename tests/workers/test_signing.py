@@ -13,7 +13,7 @@ from django_q.core_signing import dumps
 from django_q.models import OrmQ
 from django_q.signing import BadSignature, PickleSerializer, SignedPackage
 
-from taskqueue.engine import statements
+from taskqueue.engine import sql
 from taskqueue.workers import wakeup
 from taskqueue.workers.doorbell import Doorbell
 from taskqueue.workers.signing import own_key
@@ -44,7 +44,7 @@ def test_a_wake_up_names_one_function_and_carries_nothing():
 
 
 def test_a_ring_is_a_notification_without_a_word():
-    assert statements.RING.endswith("pg_notify(%(channel)s::text, '')")
+    assert sql.RING.endswith("pg_notify(%(channel)s::text, '')")
 
 
 @pytest.mark.django_db

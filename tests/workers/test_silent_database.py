@@ -16,8 +16,8 @@ import pytest
 from django.db import connection
 
 from taskqueue.embedded.base import find_address, read_settings
-from taskqueue.engine import silence
-from taskqueue.engine.silence import Attentive, Witness
+from taskqueue.engine.runtime import silent_server
+from taskqueue.engine.runtime.silent_server import Attentive, Witness
 from tests.house.processes import answer_of, free_port, running
 from tests.support.waiting import eventually
 from tests.workers.proxy import proxied
@@ -41,8 +41,8 @@ def url(proxy):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(silence, "PATIENCE", 0.1)
-    monkeypatch.setattr(silence, "witness", Witness())
+    monkeypatch.setattr(silent_server, "PATIENCE", 0.1)
+    monkeypatch.setattr(silent_server, "witness", Witness())
 
 
 def test_a_statement_that_a_silent_database_does_not_answer_fails_and_its_connection_is_closed(proxy, url, impatient):
@@ -57,13 +57,13 @@ def test_a_statement_that_a_silent_database_does_not_answer_fails_and_its_connec
 
 
 def test_a_slow_statement_is_waited_for_as_long_as_the_database_answers_others(url, impatient, monkeypatch):
-    asked, ask = [], silence.answers
+    asked, ask = [], silent_server.answers
 
     def answers(session: psycopg.Connection[Any]) -> bool:
         asked.append(ask(session))
         return asked[-1]
 
-    monkeypatch.setattr(silence, "answers", answers)
+    monkeypatch.setattr(silent_server, "answers", answers)
 
     with closing(Attentive.connect(url, autocommit=True)) as session:
         (row,) = session.execute("SELECT 1 FROM pg_sleep(1)").fetchall()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.engine import intake, wakeups
-from taskqueue.engine.liveness import UNANSWERED, live_workers, private_connection, unable_workers
+from taskqueue.engine.enqueue import enqueue
+from taskqueue.engine.runtime import notify
+from taskqueue.engine.worker.heartbeat import UNANSWERED, live_workers, private_connection, unable_workers
 from taskqueue.models import Task, Worker
 from tests.support.waiting import eventually
 from tests.workers.schemas import change
@@ -29,7 +30,7 @@ def test_a_claim_that_fails_is_told_in_few_lines_of_the_log_and_all_the_time_on_
         change("ALTER TABLE taskqueue_task RENAME COLUMN lanes TO lane")
 
     eventually(lambda: not unable_workers() and live_workers().count() == 1, otherwise=command.said)
-    task = intake.enqueue("tests/nap", {"seconds": 0})
+    task = enqueue.enqueue("tests/nap", {"seconds": 0})
     eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", otherwise=command.said)
     said = command.said()
     # One line for each different error, and the mended table may give one of its own.
@@ -43,7 +44,7 @@ def test_a_claim_that_waits_for_a_locked_table_is_told_while_it_waits(start):
     other = private_connection()
     with other.transaction():
         other.execute("LOCK TABLE taskqueue_task")
-        wakeups.ring()
+        notify.ring()
         eventually(lambda: reasons() == [UNANSWERED], otherwise=command.said)
     other.close()
 
@@ -55,10 +56,10 @@ def test_a_claim_that_waits_for_a_locked_table_is_told_while_it_waits(start):
 def test_what_passes_every_except_exception_is_an_outcome_of_its_step_and_the_worker_goes_on(start):
     command = start(processes=1)
     pid = command.workers()[0]
-    broken = intake.enqueue("tests/break-out", {})
+    broken = enqueue.enqueue("tests/break-out", {})
 
     eventually(lambda: Task.objects.get(pk=broken.pk).status == "failed", otherwise=command.said)
-    task = intake.enqueue("tests/nap", {"seconds": 0})
+    task = enqueue.enqueue("tests/nap", {"seconds": 0})
     eventually(lambda: Task.objects.get(pk=task.pk).status == "succeeded", otherwise=command.said)
 
     assert Task.objects.get(pk=broken.pk).error == {"type": "Unheard", "step": "break-out", "message": "a ␀ and a ?"}

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error
 
 from taskqueue.conf import SHORTEST_RETENTION
-from taskqueue.engine import retention
+from taskqueue.engine.maintenance import retention
 from taskqueue.models import Pipeline
 
 UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}

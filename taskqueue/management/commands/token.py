@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 
-from taskqueue.engine import tokens
+from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
 
 UNITS: Final = {"d": "days", "h": "hours", "m": "minutes"}

@@ -1,0 +1,1 @@
+"""What people and programs ask for, each with its audit entry in one transaction."""

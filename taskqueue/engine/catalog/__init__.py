@@ -1,0 +1,1 @@
+"""Pipelines and schedules of the code, as rows."""

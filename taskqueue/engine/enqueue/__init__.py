@@ -1,0 +1,1 @@
+"""A call becomes a task, or an existing task stands in for it."""

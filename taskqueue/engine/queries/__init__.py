@@ -1,0 +1,1 @@
+"""The read side for the API and the admin: tasks, filters, stats, why a task waits."""

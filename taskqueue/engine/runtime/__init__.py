@@ -1,0 +1,1 @@
+"""What the rooms above share: leases, liveness, notifications, outcomes, failures, database errors."""

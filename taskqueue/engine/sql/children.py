@@ -1,0 +1,251 @@
+"""Statements of branches and children: making them, telling their end, and ending them with their parent."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from taskqueue.engine.sql.rate_limits import UNBOOKED
+
+# How many of each step's branches are begun and not over, without those that are held until another one ends.
+BRANCHES_AT_WORK: Final = """
+SELECT branch, count(*) FROM taskqueue_task
+WHERE parent_id = %(task)s::uuid AND branch <> '' AND finished_at IS NULL
+    AND NOT (status = 'waiting' AND due_at IS NULL AND waits_at = '')
+GROUP BY branch
+"""
+
+# They hold no place of their own: their parent's is theirs too.
+MAKE_BRANCHES: Final = """
+WITH made AS (
+    SELECT * FROM unnest(
+        %(ids)s::uuid[], %(keys)s::text[], %(payloads)s::text[], %(branches)s::text[], %(limits)s::int[],
+        %(held)s::boolean[]
+    ) AS made (id, key, payload, branch, "limit", held)
+), step AS (
+    UPDATE taskqueue_step step SET child_id = made.id FROM made
+    WHERE step.task_id = %(task)s::uuid AND step.key = made.key
+)
+INSERT INTO taskqueue_task (
+    id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures, progress_note,
+    created_at, "group", version, cancel_grace, echo, parent_id, parent_key, branch, branch_limit, depth,
+    admitted_at, shares_place
+)
+SELECT
+    made.id, parent.pipeline_id, CASE WHEN made.held THEN 'waiting' ELSE 'queued' END, parent.key, parent.labels,
+    parent.priority, made.payload::jsonb,
+    CASE WHEN NOT made.held THEN statement_timestamp() END,
+    CASE WHEN NOT made.held THEN statement_timestamp() - make_interval(secs => parent.priority) END, 0, 0, '',
+    statement_timestamp(), parent."group", parent.version, parent.cancel_grace, true, parent.id, made.key, made.branch,
+    made."limit", parent.depth, statement_timestamp(), true
+FROM made JOIN taskqueue_task parent ON parent.id = %(task)s::uuid
+"""
+
+# The child's step names it; below a task of the same limit it counts under that one's place, or both would wait for
+# each other. What limits the rate of starts holds for it too: it asks for a time when it is claimed.
+BE_CHILD: Final = f"""
+WITH RECURSIVE above AS (
+    SELECT id, parent_id, pipeline_id, "group" FROM taskqueue_task WHERE id = %(task)s::uuid
+    UNION ALL
+    SELECT task.id, task.parent_id, task.pipeline_id, task."group"
+    FROM above JOIN taskqueue_task task ON task.id = above.parent_id AND task.admitted_at IS NOT NULL
+        AND task.finished_at IS NULL
+), step AS (
+    UPDATE taskqueue_step SET child_id = %(child)s::uuid WHERE task_id = %(task)s::uuid AND key = %(key)s::text
+)
+UPDATE taskqueue_task child SET shares_place = true, admitted_at = statement_timestamp(), waits_at = CASE
+    WHEN EXISTS (
+        SELECT FROM taskqueue_gate gate WHERE gate.pipeline_id = child.pipeline_id AND gate.rate_id IS NOT NULL
+    ) THEN {UNBOOKED} ELSE ''
+END
+WHERE child.id = %(child)s::uuid AND EXISTS (
+    SELECT FROM above WHERE above.pipeline_id = child.pipeline_id AND above."group" = child."group"
+)
+"""
+
+REFUSE_CHILD: Final = """
+UPDATE taskqueue_step
+SET status = 'failed', error = %(error)s::jsonb, until = NULL,
+    finished_at = greatest(statement_timestamp(), started_at)
+WHERE task_id = %(task)s::uuid AND key = %(key)s::text AND status = 'waiting'
+"""
+
+# What is under way for a task without a step that waits for it.
+FORSAKEN: Final = """
+SELECT task.id FROM taskqueue_task task
+WHERE task.parent_id = %(task)s::uuid AND task.finished_at IS NULL AND task.parent_key NOT IN (
+    SELECT key FROM taskqueue_step WHERE task_id = %(task)s::uuid AND status = 'waiting'
+)
+ORDER BY task.id
+"""
+
+CANCEL_ALL: Final = """
+WITH held AS (
+    SELECT id, status FROM taskqueue_task
+    WHERE id = ANY (%(tasks)s::uuid[]) AND finished_at IS NULL
+    ORDER BY id FOR NO KEY UPDATE
+), closed AS (
+    UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
+    WHERE task_id IN (SELECT id FROM held) AND outcome = ''
+)
+UPDATE taskqueue_task task
+SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
+    cancel_reason = %(reason)s::text
+FROM held WHERE task.id = held.id
+RETURNING task.id, task.branch, task.echo
+"""
+
+# Only when nobody has made it run again since.
+STOPPED: Final = """
+INSERT INTO taskqueue_attempt (
+    task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at, finished_at
+)
+SELECT task.id, %(step)s::text,
+    (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
+     WHERE task_id = task.id AND step_key = %(step)s::text),
+    %(outcome)s::text, 'Cancelled', 'The task was cancelled, and its step had not ended when its grace was over.',
+    %(stack)s::text, %(worker)s::int, %(lease)s::int, statement_timestamp() - %(elapsed)s::interval,
+    statement_timestamp()
+FROM taskqueue_task task
+WHERE task.id = %(task)s::uuid AND task.lease = %(lease)s::int + 1 AND task.status = 'cancelled'
+FOR NO KEY UPDATE
+"""
+
+# Branches that are gone. Their foreign keys are checked at the commit.
+DISSOLVE: Final = """
+WITH steps AS (
+    DELETE FROM taskqueue_step WHERE task_id = ANY (%(tasks)s::uuid[])
+), attempts AS (
+    DELETE FROM taskqueue_attempt WHERE task_id = ANY (%(tasks)s::uuid[])
+), waits AS (
+    DELETE FROM taskqueue_wait WHERE task_id = ANY (%(tasks)s::uuid[])
+), slots AS (
+    DELETE FROM taskqueue_stepslot WHERE task_id = ANY (%(tasks)s::uuid[])
+), named AS (
+    UPDATE taskqueue_step SET child_id = NULL WHERE child_id = ANY (%(tasks)s::uuid[])
+        AND NOT task_id = ANY (%(tasks)s::uuid[])
+), sent AS (
+    UPDATE taskqueue_event event SET source_id = task.parent_id FROM taskqueue_task task
+    WHERE event.source_id = ANY (%(tasks)s::uuid[]) AND task.id = event.source_id
+)
+DELETE FROM taskqueue_task WHERE id = ANY (%(tasks)s::uuid[])
+"""
+
+# Ends that have not been told yet, the oldest first: only those whose handlers this process's code knows.
+UNTOLD: Final = """
+SELECT id FROM taskqueue_task
+WHERE echo_at IS NOT NULL AND pipeline_id = ANY (%(pipelines)s::text[])
+ORDER BY echo_at LIMIT 50
+"""
+
+OVERDUE: Final = """
+SELECT id FROM taskqueue_task WHERE deadline_at <= statement_timestamp() ORDER BY deadline_at LIMIT 50
+"""
+LOCK_OVERDUE: Final = """
+SELECT pipeline_id, started_at IS NOT NULL, finish_within FROM taskqueue_task
+WHERE id = %(task)s::uuid AND deadline_at <= statement_timestamp()
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+LOCK_PARENT: Final = "SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid FOR NO KEY UPDATE"
+LOCK_FREE_PARENT: Final = f"{LOCK_PARENT} SKIP LOCKED"
+
+# One of several who tell it comes first; the others find nothing.
+LOCK_UNTOLD: Final = """
+SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND echo_at IS NOT NULL FOR NO KEY UPDATE
+"""
+LOCK_FREE_UNTOLD: Final = f"{LOCK_UNTOLD} SKIP LOCKED"
+
+# Under the locks of the parent and of the task that has ended. The parent's outputs are counted in its row: to sum them
+# up at the end of each of ten thousand branches would be to read a hundred million steps. The count begins anew at each
+# pause, so that it cannot go astray. The sentence is that of `errors.TooLarge`.
+RESOLVE_PARENT: Final = """
+WITH told AS MATERIALIZED (
+    SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
+    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = task.parent_id
+    WHERE task.id = %(task)s::uuid
+), resolved AS (
+    UPDATE taskqueue_step step
+    SET status = CASE WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint
+            THEN 'succeeded' ELSE 'failed' END,
+        output = CASE WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint THEN ended.result END,
+        error = CASE
+            WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint THEN NULL
+            WHEN ended.status = 'succeeded' THEN jsonb_build_object('type', 'TooLarge', 'message', format(
+                'The sum of this task''s outputs, with that of step ''%%s'', is %%s bytes; the limit is %%s '
+                    '(setting TASK_OUTPUT_MAX_BYTES).',
+                step.key, to_char(used + bytes, 'FM999,999,999,999,999'),
+                to_char(%(limit)s::bigint, 'FM999,999,999,999,999')
+            ))
+            WHEN ended.branch <> '' AND ended.error IS NOT NULL THEN jsonb_build_object(
+                'type', ended.error ->> 'type', 'message', ended.error ->> 'message'
+            )
+            WHEN ended.status = 'cancelled' THEN jsonb_build_object(
+                'type', 'ChildCancelled',
+                'message', format('Child task %%s was cancelled. %%s', ended.id, ended.cancel_reason)
+            )
+            ELSE jsonb_build_object(
+                'type', ended.error ->> 'type',
+                'message', format('Child task %%s failed: %%s', ended.id, ended.error ->> 'message')
+            )
+        END,
+        child_id = CASE WHEN ended.branch = '' THEN step.child_id END, until = NULL,
+        failures = CASE WHEN ended.branch = '' THEN step.failures ELSE coalesce((
+            SELECT done.failures FROM taskqueue_step done
+            WHERE done.task_id = ended.id AND done.key = ended.parent_key
+        ), 0) END,
+        logs = (
+            SELECT done.logs FROM taskqueue_step done
+            WHERE ended.branch <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
+        ),
+        started_at = CASE
+            WHEN ended.branch = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
+        END,
+        finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
+    FROM taskqueue_task ended JOIN told USING (id)
+    WHERE ended.id = %(task)s::uuid AND step.task_id = ended.parent_id AND step.key = ended.parent_key
+        AND step.child_id = ended.id AND step.status = 'waiting'
+    RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN told.bytes END AS added
+), counted AS (
+    UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
+    FROM resolved WHERE parent.id = resolved.task_id AND resolved.added IS NOT NULL
+)
+SELECT id FROM resolved
+"""
+
+# What the task was given whose step this is.
+LOAD_PARENT: Final = """
+SELECT payload::text FROM taskqueue_task WHERE id = %(parent)s::uuid
+"""
+
+MOVE_ATTEMPTS: Final = """
+INSERT INTO taskqueue_attempt (
+    task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
+    finished_at
+)
+SELECT ended.parent_id, ended.parent_key,
+    (
+        SELECT coalesce(max(number), 0) FROM taskqueue_attempt
+        WHERE task_id = ended.parent_id AND step_key = ended.parent_key
+    ) + row_number() OVER (ORDER BY tried.id),
+    tried.outcome, tried.error_type, tried.error_message, tried.traceback, tried.logs, tried.worker_id,
+    tried.lease, tried.started_at, tried.finished_at
+FROM taskqueue_task ended JOIN taskqueue_attempt tried ON tried.task_id = ended.id
+WHERE ended.id = %(task)s::uuid
+"""
+
+# One that was held takes the turn of the one that has ended.
+RELEASE: Final = """
+UPDATE taskqueue_task task
+SET status = 'queued', due_at = statement_timestamp(),
+    sort_at = statement_timestamp() - make_interval(secs => task.priority)
+WHERE task.id = (
+    SELECT held.id FROM taskqueue_task held
+    JOIN taskqueue_task ended ON ended.id = %(task)s::uuid AND ended.parent_id = held.parent_id
+        AND ended.branch = held.branch
+    WHERE held.branch_limit IS NOT NULL AND held.status = 'waiting' AND held.due_at IS NULL AND held.waits_at = ''
+    ORDER BY held.id LIMIT 1
+)
+RETURNING task.id
+"""
+
+TOLD: Final = "UPDATE taskqueue_task SET echo = false WHERE id = %(task)s::uuid"

@@ -1,0 +1,254 @@
+"""Statements of the doorbells and hearts: timers, dead workers, beats and rings."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from taskqueue.engine.sql.admission import WALKED
+from taskqueue.engine.sql.claims import HEADS
+from taskqueue.engine.sql.journal import HELD
+
+# For the doorbell and for each drain: one round trip when there is nothing to do.
+LOOK: Final = f"""
+WITH {HEADS}, {WALKED}
+SELECT
+    (
+        SELECT count(*) FROM (
+            SELECT FROM heads UNION ALL SELECT FROM openings LIMIT %(limit)s::int
+        ) AS claimable
+    ),
+    (
+        -- The next timer, and the next tick of a clock that this process's code knows: of paused ones too, whose ticks
+        -- are skipped in their time.
+        SELECT extract(epoch FROM least(
+            (SELECT timer_at FROM taskqueue_task WHERE timer_at IS NOT NULL ORDER BY timer_at LIMIT 1),
+            (SELECT min(next_at) FROM taskqueue_schedule WHERE pipeline_id = ANY (%(pipelines)s::text[]))
+        ) - statement_timestamp())::float
+    ),
+    (
+        -- Deadlines that have passed, ends that have not been told, events that have not been routed, keys that have
+        -- not been looked at, tasks that wait for a step's turn, and history that is due to be pruned.
+        coalesce(
+            (SELECT deadline_at <= statement_timestamp() FROM taskqueue_task
+             WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_task WHERE echo_at IS NOT NULL ORDER BY echo_at LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_event WHERE routed_at IS NULL ORDER BY id LIMIT 1), false)
+        OR EXISTS (SELECT FROM walked)
+        OR coalesce((SELECT due_at <= statement_timestamp() FROM taskqueue_pruning WHERE name = ''), false)
+        OR coalesce((SELECT true FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1), false)
+        -- What events start and the processes that routed them did not know, but this one does.
+        OR EXISTS (
+            SELECT FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
+                SELECT FROM taskqueue_skip
+                WHERE kind = 'deferred'
+                    AND pipeline_id >= known.name COLLATE "C" AND pipeline_id <= known.name COLLATE "C"
+                ORDER BY pipeline_id, id LIMIT 1
+            ) AS deferred
+        )
+        -- What a person wants done to many tasks.
+        OR coalesce((SELECT true FROM taskqueue_operation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)
+    ),
+    ARRAY(
+        -- Ended while it claimed: nobody else looks after what it holds.
+        SELECT ended.id FROM taskqueue_task task JOIN taskqueue_worker ended ON ended.id = task.worker_id
+        WHERE task.status = 'running' AND ended.ended_at IS NOT NULL
+        UNION
+        SELECT worker.id FROM taskqueue_worker worker
+        WHERE worker.ended_at IS NULL AND (
+            worker.beat_at < statement_timestamp() - %(silence)s::interval
+            -- After a restart of the database every worker needs a moment to take its lock again.
+            OR coalesce(
+                -- Younger than the server itself after a crash; hidden from roles that may not see it.
+                (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'),
+                pg_postmaster_start_time()
+            ) < statement_timestamp() - %(settling)s::interval AND NOT EXISTS (
+                SELECT FROM pg_locks
+                WHERE locktype = 'advisory' AND classid::bigint = %(lock_space)s::bigint
+                AND objid::bigint = worker.id AND objsubid = 2
+                AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            )
+        )
+    )
+"""
+
+# A number that the planner can see, and so small that no plan but the index can seem better.
+PROMOTED_AT_ONCE: Final = 50
+PROMOTE: Final = """
+UPDATE taskqueue_task SET status = 'queued'
+WHERE id IN (
+    SELECT id FROM taskqueue_task
+    WHERE timer_at <= statement_timestamp()
+    ORDER BY timer_at LIMIT 50
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+
+# The lock on the worker's row lets one at a time in. Nobody waits for a lock here, neither for another who recovers the
+# same worker nor for whoever holds a task's row: what is passed over stays under an ended worker, and the next look
+# finds it there.
+RECOVER: Final = """
+WITH dead AS (
+    UPDATE taskqueue_worker worker
+    SET ended_at = coalesce(worker.ended_at, statement_timestamp()),
+        end_reason = CASE WHEN worker.ended_at IS NULL THEN left(%(reason)s::text, 100) ELSE worker.end_reason END
+    FROM (SELECT id, ended_at FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED) AS former
+    WHERE worker.id = former.id
+    RETURNING worker.id, worker.host, worker.pid, worker.task_id, worker.step, worker.step_started_at,
+        former.ended_at IS NULL AS is_first
+), held AS (
+    SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
+    FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
+    WHERE task.status = 'running'
+    FOR NO KEY UPDATE OF task SKIP LOCKED
+), executed AS (
+    -- Of what it had claimed the one task that it was at; its last note of that is the best, then what its heart wrote.
+    SELECT held.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = held.id AS is_told,
+        dead.step_started_at,
+        CASE WHEN %(known)s::bool THEN %(step)s::text WHEN dead.task_id = held.id THEN dead.step ELSE '' END AS step_key
+    FROM held CROSS JOIN dead
+    WHERE CASE WHEN %(known)s::bool THEN held.id = %(task)s::uuid ELSE dead.is_first OR dead.task_id = held.id END
+    ORDER BY dead.task_id = held.id DESC NULLS LAST, held.lease > 1 DESC, held.sort_at, held.id
+    LIMIT 1
+), unfinished AS (
+    SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid,
+        CASE WHEN done.is_done THEN '' ELSE executed.step_key END AS step_key,
+        CASE WHEN executed.is_told AND executed.step_key <> '' AND NOT done.is_done THEN executed.step_started_at
+            ELSE executed.started_at END AS began_at,
+        greatest(
+            executed.retried_at,
+            (SELECT max(done.finished_at) FROM taskqueue_step done
+             WHERE done.task_id = executed.id AND done.status = 'succeeded'),
+            '-infinity'::timestamptz
+        ) AS since
+    FROM executed CROSS JOIN LATERAL (
+        SELECT EXISTS (
+            SELECT FROM taskqueue_step step
+            WHERE step.task_id = executed.id AND step.key = executed.step_key AND step.status = 'succeeded'
+        ) AS is_done
+    ) AS done
+), judged AS (
+    -- Losses with no finished step and no retry by a person between them: of processes that died, and all others.
+    SELECT unfinished.*, earlier.deaths + 1 AS losses,
+        %(died)s::bool AND earlier.deaths + 1 >= %(poison)s::int AS fails,
+        CASE WHEN %(backs_off)s::bool AND earlier.others > 0
+            THEN least(make_interval(secs => 2 ^ least(earlier.others, 20)), %(longest)s::interval)
+        END AS wait
+    FROM unfinished CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE error_type = 'WorkerLost') AS deaths,
+            count(*) FILTER (WHERE error_type <> 'WorkerLost') AS others
+        FROM taskqueue_attempt attempt
+        WHERE attempt.task_id = unfinished.id AND attempt.outcome = 'lost' AND attempt.finished_at > unfinished.since
+    ) AS earlier
+), lost AS (
+    INSERT INTO taskqueue_attempt (
+        task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
+        finished_at
+    )
+    SELECT judged.id, judged.step_key,
+        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
+         WHERE a.task_id = judged.id AND a.step_key = judged.step_key),
+        'lost', coalesce(nullif(%(error_type)s::text, ''), 'WorkerLost'),
+        coalesce(nullif(%(message)s::text, ''), format('Worker %%s (process %%s on %%s) was lost: %%s.',
+        judged.worker_id, judged.pid, judged.host, %(reason)s::text)), %(stack)s::text, judged.worker_id, judged.lease,
+        least(judged.began_at, statement_timestamp()), statement_timestamp()
+    FROM judged
+    ON CONFLICT DO NOTHING
+)
+UPDATE taskqueue_task task
+SET status = CASE WHEN judged.fails THEN 'failed' WHEN judged.wait IS NOT NULL THEN 'retrying' ELSE 'queued' END,
+    finished_at = CASE WHEN judged.fails THEN statement_timestamp() END,
+    due_at = coalesce(statement_timestamp() + judged.wait, task.due_at),
+    sort_at = coalesce(
+        statement_timestamp() + judged.wait - make_interval(secs => task.priority), task.sort_at
+    ),
+    error = CASE WHEN judged.fails THEN jsonb_build_object(
+        'type', 'Poison', 'step', nullif(judged.step_key, ''),
+        'message', format('%%s workers in a row were lost in it; the last: %%s.', judged.losses, %(reason)s::text)
+    ) END
+FROM held LEFT JOIN judged USING (id)
+WHERE task.id = held.id
+RETURNING task.id, task.status
+"""
+
+WAIT_FOR_RECOVERY: Final = "SELECT FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE"
+
+# After a recovery by somebody who could not know: of the lost attempt, what tells people of it.
+EXPLAIN_LOSS: Final = """
+WITH worker AS (
+    UPDATE taskqueue_worker SET end_reason = left(%(reason)s::text, 100)
+    WHERE id = %(worker)s::int
+    RETURNING id, host, pid
+), known AS (
+    UPDATE taskqueue_attempt attempt
+    SET error_message = format('Worker %%s (process %%s on %%s) was lost: %%s.', worker.id, worker.pid, worker.host,
+            %(reason)s::text),
+        traceback = coalesce(nullif(attempt.traceback, ''), %(stack)s::text),
+        step_key = CASE WHEN attempt.step_key = '' THEN %(step)s::text ELSE attempt.step_key END,
+        number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (
+            SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
+            WHERE a.task_id = attempt.task_id AND a.step_key = %(step)s::text
+        ) END
+    FROM worker
+    WHERE attempt.task_id = %(task)s::uuid AND attempt.worker_id = worker.id AND attempt.outcome = 'lost'
+    RETURNING attempt.task_id
+)
+UPDATE taskqueue_task task
+SET error = task.error || jsonb_build_object('step', nullif(%(step)s::text, ''), 'message', regexp_replace(
+    task.error ->> 'message', '; the last: .*', format('; the last: %%s.', %(reason)s::text)
+))
+FROM known WHERE task.id = known.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
+RETURNING task.id
+"""
+
+# By a worker that others took for dead and that finds itself alive.
+FORGIVE: Final = """
+UPDATE taskqueue_attempt
+SET error_type = 'WorkerSilent',
+    error_message = error_message || ' It was not dead: it has answered since, and so this does not count as a death.'
+WHERE task_id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND outcome = 'lost'
+    AND error_type = 'WorkerLost'
+"""
+
+BEAT: Final = """
+UPDATE taskqueue_worker
+SET beat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
+    step_started_at = statement_timestamp() - %(elapsed)s::interval, cannot_claim = %(cannot_claim)s::text
+WHERE id = %(worker)s::int AND ended_at IS NULL
+"""
+
+# Without a lock: asked of a task that lasts.
+STILL_HELD: Final = """
+SELECT id FROM taskqueue_task
+WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
+"""
+
+REPORT_PROGRESS: Final = f"""
+WITH {HELD}
+UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %(note)s::text
+FROM held WHERE task.id = held.id
+"""
+
+# Without a lock: a report of a lease that is gone by then is shown to nobody.
+REPORT_STEP: Final = """
+INSERT INTO taskqueue_stepreport (worker_id, task_id, lease, step, logs, stack, reported_at)
+SELECT %(worker)s::int, id, %(lease)s::int, %(step)s::text, %(logs)s::jsonb, %(stack)s::text, statement_timestamp()
+FROM taskqueue_task
+WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
+ON CONFLICT (worker_id) DO UPDATE SET
+    task_id = excluded.task_id, lease = excluded.lease, step = excluded.step, logs = excluded.logs,
+    stack = excluded.stack, reported_at = excluded.reported_at
+"""
+
+# Its own tiny transaction after the caller's commit: NOTIFY takes a lock on the whole instance until it commits. The
+# wake-up may be lost, so it need not wait for the disk.
+RING: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"
+
+# For the rest of a transaction.
+BOUND_LOCKS: Final = "SELECT set_config('lock_timeout', %(patience)s::text, true)"
+
+# The former value, and the new one from here on.
+PATIENCE: Final = """
+SELECT former.value FROM (SELECT current_setting('lock_timeout') AS value OFFSET 0) AS former
+CROSS JOIN LATERAL (SELECT set_config('lock_timeout', %(patience)s::text, false), former.value) AS latter
+"""

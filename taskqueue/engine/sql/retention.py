@@ -1,0 +1,339 @@
+"""Statements that delete history: each a bounded number of rows, found by an index, without waiting for locks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from taskqueue.engine.sql.admission import GAP
+
+# Whoever holds the row is the one that prunes; its time moves on with what has been pruned, over all workers.
+TAKE_TURN: Final = """
+SELECT name FROM taskqueue_pruning WHERE name = '' AND due_at <= statement_timestamp()
+FOR NO KEY UPDATE SKIP LOCKED
+"""
+
+# Those that have not been looked at for longest come first, so that a long history does not keep the others waiting.
+DUE_FOR_PRUNING: Final = """
+SELECT pruning.name, pruning.after, pipeline.keep, coalesce(pipeline.keep_for_ever, false)
+FROM taskqueue_pruning pruning LEFT JOIN taskqueue_pipeline pipeline ON pipeline.name = pruning.name
+WHERE pruning.name <> '' AND pruning.due_at <= statement_timestamp()
+ORDER BY pruning.due_at, pruning.name LIMIT 1
+"""
+
+GIVE_TURN: Final = """
+UPDATE taskqueue_pruning SET due_at = CASE
+    WHEN %(seconds)s::float IS NULL THEN (SELECT min(due_at) FROM taskqueue_pruning WHERE name <> '')
+    ELSE greatest(due_at, statement_timestamp() - interval '1 second') + make_interval(secs => %(seconds)s::float)
+END
+WHERE name = ''
+"""
+
+REMEMBER_PRUNED: Final = """
+UPDATE taskqueue_pruning
+SET after = %(after)s::uuid, due_at = statement_timestamp() + %(rest)s::interval, total = total + %(tasks)s::bigint,
+    pruned_at = CASE WHEN %(tasks)s::bigint > 0 THEN statement_timestamp() ELSE pruned_at END
+WHERE name = %(name)s::text
+"""
+
+COUNT_PRUNED: Final = """
+INSERT INTO taskqueue_pruning AS pruning (name, after, due_at, pruned_at, total)
+VALUES (%(name)s::text, '00000000-0000-0000-0000-000000000000', statement_timestamp(), statement_timestamp(),
+    %(tasks)s::bigint)
+ON CONFLICT (name) DO UPDATE SET total = pruning.total + EXCLUDED.total, pruned_at = EXCLUDED.pruned_at
+"""
+
+# Every pipeline that ever had tasks, those whose code is gone too.
+ADD_PRUNINGS: Final = """
+INSERT INTO taskqueue_pruning (name, after, due_at, total)
+SELECT name, '00000000-0000-0000-0000-000000000000', statement_timestamp() + %(rest)s::interval, 0
+FROM (SELECT name FROM taskqueue_pipeline UNION ALL VALUES (''), ('+'), ('+uses')) AS every (name)
+WHERE NOT EXISTS (SELECT FROM taskqueue_pruning WHERE taskqueue_pruning.name = every.name)
+ON CONFLICT DO NOTHING
+"""
+
+LOOKED_AT: Final = 200
+PRUNED_AT_ONCE: Final = 100
+
+# The oldest first, by one probe each, so that no plan reads more whatever the statistics say. The range, which is one
+# name, is written so that only the index of pipelines has the order.
+LOOKED: Final = """
+walked AS (
+    (
+        SELECT id, created_at, finished_at FROM taskqueue_task
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > %(after)s::uuid
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    )
+    UNION ALL
+    SELECT following.id, following.created_at, following.finished_at FROM walked CROSS JOIN LATERAL (
+        SELECT id, created_at, finished_at FROM taskqueue_task
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > walked.id
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    ) AS following
+), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200)
+"""
+
+# Nobody needs it: its end has been told and counted, no key stands for it, nothing unfinished is above or below it. One
+# for which very many requests were skipped waits until those have been pruned by themselves.
+PRUNABLE: Final = """
+task.finished_at < statement_timestamp() - %(keep)s::interval AND NOT task.echo
+AND task.finished_at < coalesce((SELECT closed_until FROM taskqueue_rollupmark), 'infinity')
+AND NOT EXISTS (
+    SELECT FROM taskqueue_task above WHERE above.id = task.parent_id AND above.finished_at IS NULL
+)
+AND NOT EXISTS (
+    SELECT FROM taskqueue_task below WHERE below.parent_id = task.id AND below.finished_at IS NULL
+)
+AND NOT EXISTS (
+    SELECT FROM taskqueue_idempotencykey held
+    WHERE held.task_id = task.id AND held.expires_at > statement_timestamp() - interval '1 hour'
+)
+AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.task_id = task.id OFFSET 1000)
+"""
+
+# Where the look ended, and whether all that is old enough has been looked at: what follows was made too late to have
+# ended so long ago.
+LAST_LOOKED: Final = """
+(SELECT id FROM looked ORDER BY id DESC LIMIT 1)
+"""
+ALL_LOOKED: Final = """
+(
+    SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM looked
+)
+"""
+
+# A task goes with all that is its own, and others no longer point at it. So many at once that their steps stay within
+# bounds too, but at least one. Foreign keys are checked at the commit.
+PRUNE_TASKS: Final = f"""
+WITH RECURSIVE {LOOKED}, free AS MATERIALIZED (
+    SELECT task.id,
+        (SELECT count(*) FROM (SELECT FROM taskqueue_step WHERE task_id = task.id LIMIT 2000) AS own) AS weight
+    FROM taskqueue_task task
+    WHERE task.id = ANY (ARRAY(
+        SELECT id FROM looked WHERE finished_at < statement_timestamp() - %(keep)s::interval
+    )) AND {PRUNABLE}
+    ORDER BY task.id LIMIT 100
+    FOR UPDATE OF task SKIP LOCKED
+), doomed AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT id, sum(weight) OVER (ORDER BY id) - weight AS before FROM free
+    ) AS weighed WHERE before < 2000
+), steps AS (
+    DELETE FROM taskqueue_step WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), attempts AS (
+    DELETE FROM taskqueue_attempt WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), waits AS (
+    DELETE FROM taskqueue_wait WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), keys AS (
+    DELETE FROM taskqueue_idempotencykey WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), skips AS (
+    DELETE FROM taskqueue_skip WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), slots AS (
+    DELETE FROM taskqueue_stepslot WHERE task_id = ANY (ARRAY(SELECT id FROM doomed))
+), done_by AS (
+    UPDATE taskqueue_step SET child_id = NULL
+    WHERE child_id = ANY (ARRAY(SELECT id FROM doomed)) AND NOT task_id = ANY (ARRAY(SELECT id FROM doomed))
+), sent AS (
+    UPDATE taskqueue_event SET source_id = NULL WHERE source_id = ANY (ARRAY(SELECT id FROM doomed))
+), related AS (
+    UPDATE taskqueue_task task
+    SET parent_id = CASE WHEN task.parent_id = ANY (ARRAY(SELECT id FROM doomed)) THEN NULL ELSE task.parent_id END,
+        rerun_of_id = CASE
+            WHEN task.rerun_of_id = ANY (ARRAY(SELECT id FROM doomed)) THEN NULL ELSE task.rerun_of_id
+        END
+    WHERE task.id = ANY (ARRAY(
+        SELECT id FROM taskqueue_task WHERE parent_id = ANY (ARRAY(SELECT id FROM doomed))
+        UNION SELECT id FROM taskqueue_task WHERE rerun_of_id = ANY (ARRAY(SELECT id FROM doomed))
+        EXCEPT SELECT id FROM doomed
+    ))
+), gone AS (
+    DELETE FROM taskqueue_task WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone),
+    (SELECT count(*) FROM gone) + (SELECT count(*) FROM steps) + (SELECT count(*) FROM attempts)
+    + (SELECT count(*) FROM waits) + (SELECT count(*) FROM keys) + (SELECT count(*) FROM skips),
+    CASE WHEN full_hands THEN (SELECT id FROM doomed ORDER BY id DESC LIMIT 1) ELSE {LAST_LOOKED} END,
+    NOT full_hands AND {ALL_LOOKED}
+FROM (
+    SELECT count(*) = 100 OR count(*) > (SELECT count(*) FROM doomed) AS full_hands FROM free
+) AS hands
+"""
+
+COUNT_PRUNABLE: Final = f"""
+WITH RECURSIVE {LOOKED}
+SELECT (
+    SELECT count(*) FROM taskqueue_task task
+    WHERE task.id = ANY (ARRAY(
+        SELECT id FROM looked WHERE finished_at < statement_timestamp() - %(keep)s::interval
+    )) AND {PRUNABLE}
+), 0, {LAST_LOOKED}, {ALL_LOOKED}
+"""
+
+PRUNE_SKIPS: Final = """
+WITH RECURSIVE walked AS (
+    (
+        SELECT id, created_at FROM taskqueue_skip
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    )
+    UNION ALL
+    SELECT following.id, following.created_at FROM walked CROSS JOIN LATERAL (
+        SELECT id, created_at FROM taskqueue_skip
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > walked.id
+        ORDER BY pipeline_id DESC, id LIMIT 1
+    ) AS following
+    WHERE walked.created_at < statement_timestamp() - %(keep)s::interval
+)
+DELETE FROM taskqueue_skip WHERE id = ANY (ARRAY(
+    SELECT id FROM taskqueue_skip
+    WHERE id = ANY (ARRAY(SELECT id FROM walked LIMIT 200))
+        AND created_at < statement_timestamp() - %(keep)s::interval AND kind <> 'deferred'
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+
+# The oldest of each pipeline, by one probe each: its code is gone.
+GIVE_UP_STARTS: Final = """
+UPDATE taskqueue_skip
+SET kind = 'unknown', reason = format(
+    'For %%s days no worker knew the pipeline %%s. Has it been removed?', %(days)s::int, left(pipeline_id, 200)
+)
+WHERE id = ANY (ARRAY(
+    SELECT id FROM taskqueue_skip
+    WHERE id = ANY (ARRAY(
+        SELECT oldest.id FROM taskqueue_pipeline pipeline CROSS JOIN LATERAL (
+            WITH RECURSIVE walked AS (
+                (
+                    SELECT id, created_at FROM taskqueue_skip
+                    WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
+                    ORDER BY pipeline_id, id LIMIT 1
+                )
+                UNION ALL
+                SELECT following.id, following.created_at FROM walked CROSS JOIN LATERAL (
+                    SELECT id, created_at FROM taskqueue_skip
+                    WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
+                        AND id > walked.id
+                    ORDER BY pipeline_id, id LIMIT 1
+                ) AS following
+                WHERE walked.created_at < statement_timestamp() - make_interval(days => %(days)s::int)
+            )
+            SELECT id FROM walked
+            WHERE created_at < statement_timestamp() - make_interval(days => %(days)s::int)
+            LIMIT 200
+        ) AS oldest
+        LIMIT 200
+    )) AND kind = 'deferred'
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+
+# Since when the oldest task that has not ended has been there: a probe of each status.
+OLDEST_UNFINISHED: Final = """
+SELECT min(oldest.created_at)
+FROM unnest(ARRAY['scheduled', 'queued', 'running', 'waiting', 'retrying']) AS live (status)
+CROSS JOIN LATERAL (
+    SELECT created_at FROM taskqueue_task WHERE status = live.status ORDER BY status DESC, id LIMIT 1
+) AS oldest
+"""
+
+# A task may wait at any time for what came since it was made; and what is still there of a task keeps its events.
+PRUNE_EVENTS: Final = """
+WITH RECURSIVE walked AS (
+    (SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 1)
+    UNION ALL
+    SELECT following.id, following.received_at FROM walked CROSS JOIN LATERAL (
+        SELECT id, received_at FROM taskqueue_event WHERE id > walked.id ORDER BY id LIMIT 1
+    ) AS following
+), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
+    SELECT event.id FROM taskqueue_event event
+    WHERE event.id = ANY (ARRAY(SELECT id FROM looked))
+        AND greatest(event.received_at, event.routed_at) < statement_timestamp() - %(keep)s::interval
+        AND greatest(event.received_at, event.routed_at)
+            < coalesce(%(oldest)s::timestamptz - interval '1 hour', 'infinity')
+        AND event.routed_at IS NOT NULL
+        AND (event.unique_id = '' OR event.received_at < statement_timestamp() - %(window)s::interval)
+        AND NOT EXISTS (SELECT FROM taskqueue_task started WHERE started.event_id = event.id)
+        AND NOT EXISTS (SELECT FROM taskqueue_wait resolved WHERE resolved.resolved_by_id = event.id)
+        AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.event_id = event.id)
+    FOR UPDATE OF event SKIP LOCKED
+), gone AS (
+    DELETE FROM taskqueue_event WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+)
+SELECT 0, (SELECT count(*) FROM gone), (SELECT id FROM looked ORDER BY id DESC LIMIT 1),
+    (
+        SELECT count(*) < 200 OR coalesce(max(received_at) >= statement_timestamp() - %(keep)s::interval, true)
+        FROM looked
+    )
+"""
+
+PRUNE_KEYS: Final = """
+DELETE FROM taskqueue_idempotencykey WHERE id = ANY (ARRAY(
+    SELECT id FROM taskqueue_idempotencykey
+    WHERE expires_at < statement_timestamp() - interval '1 hour'
+    ORDER BY expires_at LIMIT 200
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+
+# Those that hold a task are recovered first. The table has a row for each process that ever was: the oldest first.
+PRUNE_WORKERS: Final = """
+WITH pruned AS (
+    DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
+        SELECT worker.id FROM taskqueue_worker worker
+        WHERE worker.ended_at < statement_timestamp() - %(keep)s::interval
+            AND NOT EXISTS (
+                SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running'
+            )
+        ORDER BY worker.id LIMIT 100
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING id
+), reports AS (
+    DELETE FROM taskqueue_stepreport USING pruned WHERE worker_id = pruned.id
+)
+SELECT 1 FROM pruned
+"""
+
+# There are no more of them than people have started: the oldest first.
+PRUNE_OPERATIONS: Final = """
+DELETE FROM taskqueue_operation WHERE id = ANY (ARRAY(
+    SELECT id FROM taskqueue_operation
+    WHERE finished_at < statement_timestamp() - %(keep)s::interval
+    ORDER BY finished_at LIMIT 100
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+
+# Without a record a key's rate is as unused as one whose times are long over: also the one until which its burst was
+# used up by a hold. A start that has a time needs its record, however late it is. In the order of the primary key: an
+# index of the times would be written at every call.
+PRUNE_USES: Final = f"""
+WITH RECURSIVE walked AS (
+    (SELECT id FROM taskqueue_rateuse WHERE id > %(after)s::bigint ORDER BY id LIMIT 1)
+    UNION ALL
+    SELECT following.id FROM walked CROSS JOIN LATERAL (
+        SELECT id FROM taskqueue_rateuse WHERE id > walked.id ORDER BY id LIMIT 1
+    ) AS following
+), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
+    SELECT used.id
+    FROM taskqueue_rateuse used JOIN taskqueue_rate rate ON rate.name = used.rate_id
+    WHERE used.id = ANY (ARRAY(SELECT id FROM looked)) AND used.key <> ''
+        AND greatest(
+            used.arrival_at, used.passes_at,
+            used.held_until + {GAP} * (coalesce(rate.burst, rate.declared_burst) - 1)
+        ) < statement_timestamp() - interval '1 day'
+        AND NOT EXISTS (
+            SELECT FROM taskqueue_gate gate
+            JOIN taskqueue_task task ON task.held = gate.pipeline_id AND task."group" = used.key
+            WHERE gate.rate_id = used.rate_id
+            OFFSET 0
+        )
+    FOR UPDATE OF used SKIP LOCKED
+), gone AS (
+    DELETE FROM taskqueue_rateuse WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone), (SELECT max(id) FROM looked), (SELECT count(*) < 200 FROM looked)
+"""

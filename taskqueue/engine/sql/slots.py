@@ -1,0 +1,111 @@
+"""Statements of the places that steps hold while they execute, in pipelines whose steps are limited.
+
+A place counts while its task runs under its lease, so those of a dead worker are void without anyone's doing. A task
+that waited for one is given it before it is queued, under the lease that its next claim will have.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from taskqueue.engine.sql.journal import HELD
+
+LIVE: Final = """
+live AS MATERIALIZED (
+    SELECT slot.id, slot.task_id, slot.step_key, slot."group"
+    FROM taskqueue_stepslot slot JOIN taskqueue_task task ON task.id = slot.task_id
+    WHERE slot.pipeline_id = %(pipeline)s::text AND (
+        task.status = 'running' AND task.lease = slot.lease OR task.status = 'queued' AND task.lease = slot.lease - 1
+    )
+)
+"""
+
+LIMITS: Final = """
+limits AS MATERIALIZED (
+    SELECT coalesce(gate.steps, gate.declared_steps) AS most,
+        coalesce(gate.steps_per_key, gate.declared_steps_per_key) AS most_per_key
+    FROM taskqueue_gate gate WHERE gate.pipeline_id = %(pipeline)s::text
+)
+"""
+
+# Under the gate's lock, in a statement after the one that took it. A place that was given ahead is used first.
+TAKE_SLOT: Final = f"""
+WITH {HELD}, {LIVE}, {LIMITS}, ahead AS (
+    UPDATE taskqueue_stepslot slot SET step_key = %(key)s::text
+    FROM held
+    WHERE slot.task_id = held.id AND slot.lease = %(lease)s::int AND slot.step_key = ''
+    RETURNING slot.id
+), void AS (
+    DELETE FROM taskqueue_stepslot slot
+    WHERE slot.pipeline_id = %(pipeline)s::text AND slot.id NOT IN (SELECT id FROM live)
+        AND NOT (slot.task_id = %(task)s::uuid AND slot.step_key = %(key)s::text)
+), taken AS (
+    INSERT INTO taskqueue_stepslot AS slot (pipeline_id, "group", task_id, lease, step_key)
+    SELECT %(pipeline)s::text, %(group)s::text, held.id, %(lease)s::int, %(key)s::text
+    FROM held LEFT JOIN limits ON true
+    WHERE NOT EXISTS (SELECT FROM ahead)
+        AND coalesce((SELECT count(*) FROM live) < limits.most, true)
+        AND (%(group)s::text = '' OR coalesce(
+            (SELECT count(*) FROM live WHERE live."group" = %(group)s::text) < limits.most_per_key, true
+        ))
+    ON CONFLICT (task_id, step_key) DO UPDATE SET lease = EXCLUDED.lease
+    RETURNING slot.id
+)
+SELECT EXISTS (SELECT FROM ahead UNION ALL SELECT FROM taken) FROM held
+"""
+
+# Whether somebody waits for what has become free.
+FREE_SLOT: Final = """
+WITH freed AS (
+    DELETE FROM taskqueue_stepslot
+    WHERE task_id = %(task)s::uuid AND step_key = %(key)s::text AND lease = %(lease)s::int
+)
+SELECT true FROM taskqueue_task WHERE step_lane = %(pipeline)s::text ORDER BY id LIMIT 1
+"""
+
+# Under the gate's lock: those who have waited longest get what is free, each key up to its own limit.
+GRANT_SLOTS: Final = f"""
+WITH {LIVE}, {LIMITS}, waiters AS MATERIALIZED (
+    SELECT waiter.id, waiter.lease, waiter."group" FROM taskqueue_task waiter
+    WHERE waiter.step_lane = %(pipeline)s::text
+    ORDER BY waiter.id LIMIT 1000
+), fitting AS (
+    SELECT waiters.*, row_number() OVER (ORDER BY waiters.id) AS place
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY "group" ORDER BY id) AS number FROM waiters
+    ) AS waiters CROSS JOIN limits
+    WHERE waiters."group" = '' OR coalesce(waiters.number <= limits.most_per_key - (
+        SELECT count(*) FROM live WHERE live."group" = waiters."group"
+    ), true)
+), ready AS MATERIALIZED (
+    SELECT task.id, task.lease, task."group" FROM taskqueue_task task
+    JOIN fitting USING (id) CROSS JOIN limits
+    WHERE coalesce(fitting.place <= limits.most - (SELECT count(*) FROM live), true)
+        AND task.step_lane IS NOT NULL
+    FOR NO KEY UPDATE OF task SKIP LOCKED
+), granted AS (
+    INSERT INTO taskqueue_stepslot (pipeline_id, "group", task_id, lease, step_key)
+    SELECT %(pipeline)s::text, ready."group", ready.id, ready.lease + 1, '' FROM ready
+    ON CONFLICT (task_id, step_key) DO UPDATE SET lease = EXCLUDED.lease
+)
+UPDATE taskqueue_task task
+SET status = 'queued', waits_at = '', due_at = statement_timestamp(),
+    sort_at = statement_timestamp() - make_interval(secs => task.priority)
+FROM ready
+WHERE task.id = ready.id
+RETURNING task.id
+"""
+
+# Each pipeline once, by one index probe after the other.
+CROWDED: Final = """
+WITH RECURSIVE crowded AS (
+    (SELECT step_lane FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT task.step_lane FROM taskqueue_task task
+        WHERE task.step_lane > crowded.step_lane ORDER BY task.step_lane, task.id LIMIT 1
+    )
+    FROM crowded WHERE crowded.step_lane IS NOT NULL
+)
+SELECT step_lane FROM crowded WHERE step_lane IS NOT NULL
+"""

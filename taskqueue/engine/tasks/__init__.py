@@ -1,0 +1,1 @@
+"""What changes a task from outside of its execution: retry, cancel, suspend, children, completion."""

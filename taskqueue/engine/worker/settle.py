@@ -1,0 +1,91 @@
+"""Settlement: how an execution ended is written and the next task is claimed, in one statement and one commit."""
+
+from __future__ import annotations
+
+from typing import Any, LiteralString, assert_never
+
+from django.db import transaction
+
+from taskqueue import codec
+from taskqueue.definitions import registry
+from taskqueue.engine import sql
+from taskqueue.engine.execution.admission import hold_back
+from taskqueue.engine.execution.journal import failed_try
+from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, TryAgain
+from taskqueue.engine.tasks.completion import tell_now
+from taskqueue.engine.tasks.suspend import pause
+from taskqueue.engine.worker.claims import Claimant, admit, claim, claim_through, lock_gate
+from taskqueue.states import StepStatus, TaskStatus
+
+
+def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list[Lease]:
+    """Write how the execution under this lease ended, and claim what is next if someone wants it.
+
+    When the lease is gone nothing is written for its task: whoever holds it now writes its own ending.
+    """
+    if isinstance(outcome, Paused):
+        pause(lease, outcome)
+        return claim(claimant) if claimant is not None else []
+    if isinstance(outcome, HeldBack):
+        hold_back(lease, outcome)
+        return claim(claimant) if claimant is not None else []
+    statement, values = writing(outcome)
+    if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
+        statement = sql.deaf(statement)
+    values.update(lease.fence)
+    if lease.echo:
+        # Told before the next claim: it may be what that one finds.
+        sql.fetch(sql.alone(statement), values)
+        if isinstance(outcome, Succeeded | Failed):
+            tell_now(lease.task)
+        return claim(claimant) if claimant is not None else []
+    if claimant is None:
+        sql.fetch(sql.alone(statement), values)
+        return []
+    if lease.gated:
+        return settle_before_gate(lease, statement, values, claimant)
+    rows = sql.fetch(sql.and_claim(statement), {**values, **claimant.parameters})
+    leases, gate = claimant.taken(rows)
+    return leases if gate is None else claim_through(gate, claimant)
+
+
+def can_be_cancelled_by_events(lease: Lease) -> bool:
+    """Whether its pipeline says so, for those of its tasks that are no branches."""
+    definition = registry.by_name().get(lease.pipeline)
+    return definition is not None and bool(definition.policies.cancel_on) and not lease.branch
+
+
+def settle_before_gate(
+    lease: Lease, statement: LiteralString, values: dict[str, Any], claimant: Claimant
+) -> list[Lease]:
+    """The same in one commit when this task's end may be what the next one waits for.
+
+    In two statements: the second one sees that the place is free.
+    """
+    with transaction.atomic():
+        lock_gate(lease.pipeline)
+        sql.fetch(sql.alone(statement), values)
+        leases, gate = admit(lease.pipeline, claimant, (lease.pipeline,), freed=lease.group)
+    return leases or claim_through(gate, claimant)
+
+
+def writing(outcome: Succeeded | Failed | TryAgain | PutBack) -> tuple[LiteralString, dict[str, Any]]:
+    """The statement that writes an outcome, and its parameters but for the fence."""
+    match outcome:
+        case Succeeded(result, code, drift):
+            ended = {"code": code, "drift": drift}
+            return sql.FINISH, {"status": TaskStatus.SUCCEEDED, "result": result, "error": None, **ended}
+        case TryAgain(failed, wait):
+            values = failed_try(failed, step_status=StepStatus.RETRYING)
+            return sql.TRY_AGAIN, {**values, "wait": wait, "body_failures": 0 if failed.key else 1}
+        case Failed(step, error_type, message, body, code, drift):
+            ended = {"code": code, "drift": drift}
+            error = codec.write({"type": error_type, "message": message, "step": step or None})
+            if body is None:
+                return sql.FINISH, {"status": TaskStatus.FAILED, "result": None, "error": error, **ended}
+            return sql.FAIL_BODY, {**failed_try(body, step_status=StepStatus.FAILED), "error": error, **ended}
+        case PutBack():
+            return sql.PUT_BACK, {}
+        case _:
+            assert_never(outcome)
