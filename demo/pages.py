@@ -34,6 +34,6 @@ def csrf_failure(_request: HttpRequest, reason: str = "") -> HttpResponse:  # no
 def page(status: int, title: str, said: str) -> HttpResponse:
     """The page."""
     # Imported late: Django's checks import CSRF_FAILURE_VIEW, also where the admin is not installed, as for workers.
-    from taskqueue.admin.plain_pages import plain_page
+    from taskqueue.admin.shared.plain_pages import plain_page
 
     return plain_page(admin.site, status, title, said)

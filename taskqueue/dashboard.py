@@ -38,21 +38,22 @@ class Dashboard(AdminSite):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """The overview; the list of apps for those who may not see tasks."""
-        from taskqueue.admin import framing, overview
+        from taskqueue.admin.overview import page
+        from taskqueue.admin.shared import framing
 
-        if not self.index_is_overview or not overview.is_for(request):
+        if not self.index_is_overview or not page.is_for(request):
             return super().index(request, extra_context)
-        return framing.english(overview.page)(request, self, extra_context or {})
+        return framing.english(page.page)(request, self, extra_context or {})
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's own
         """What is refused or missing leads back, on every page of the site."""
-        from taskqueue.admin import framing
+        from taskqueue.admin.shared import framing
 
         return framing.leading_back(super().admin_view(view, cacheable), self)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Django's, which reads the session and the user."""
-        from taskqueue.admin import framing
+        from taskqueue.admin.shared import framing
 
         return framing.leading_back(super().login, self)(request, extra_context)
 

@@ -15,8 +15,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, markup
-from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.shared import formats, html
+from taskqueue.admin.shared.models import ReadOnlyAdmin
 
 DEEDS = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
@@ -41,7 +41,7 @@ class AuditAdmin(ReadOnlyAdmin[LogEntry]):
     @admin.display(description="When")
     def shown_time(self, entry: Any) -> SafeString:
         """When it was done."""
-        return markup.moment(entry.action_time, entry.seen_at)
+        return html.moment(entry.action_time, entry.seen_at)
 
     @admin.display(description="Action")
     def shown_deed(self, entry: LogEntry) -> str:

@@ -11,9 +11,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
-from taskqueue.admin import formats
-from taskqueue.admin.interventions import doer_of
-from taskqueue.admin.pages import posted_to
+from taskqueue.admin.shared import formats
+from taskqueue.admin.shared.pages import posted_to
+from taskqueue.admin.shared.task_actions import doer_of
 from taskqueue.engine.actions import audited
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker

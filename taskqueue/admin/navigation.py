@@ -13,9 +13,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import markup
-from taskqueue.admin.filters import written_slice
-from taskqueue.admin.formats import capped
+from taskqueue.admin.shared import html
+from taskqueue.admin.shared.filters import written_slice
+from taskqueue.admin.shared.formats import capped
 from taskqueue.engine.queries.stats import DAY, Pills, pills
 
 CAP: Final = 999
@@ -82,7 +82,7 @@ def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
         Entry(
             place.name,
             address + (failed_today(numbers) if place.name == "Failures" else ""),
-            markup.icon(place.icon),
+            html.icon(place.icon),
             address == current,
             shown.get(place.name),
         )

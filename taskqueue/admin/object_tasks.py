@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import columns, markup
-from taskqueue.admin.readonly import ModelAdmin, Row
+from taskqueue.admin.shared import html, task_details
+from taskqueue.admin.shared.models import ModelAdmin, Row
 from taskqueue.engine.enqueue.options import subject_of
 from taskqueue.models import Task
 
@@ -53,10 +53,10 @@ class TasksOfObject(ModelAdmin[Row]):
         rows = [
             {
                 "task": task,
-                "badge": markup.badge(task.status),
-                "took": columns.took(task, task.seen_at),
-                "created": markup.moment(task.created_at, task.seen_at),
-                "error": columns.shown_error(task.error),
+                "badge": html.badge(task.status),
+                "took": task_details.took(task, task.seen_at),
+                "created": html.moment(task.created_at, task.seen_at),
+                "error": task_details.shown_error(task.error),
             }
             for task in found[:SHOWN]
         ]

@@ -16,9 +16,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, interventions, markup
-from taskqueue.admin.pages import framed
-from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.shared import formats, html, task_actions
+from taskqueue.admin.shared.models import ReadOnlyAdmin
+from taskqueue.admin.shared.pages import framed
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
 from taskqueue.policies.limits import MOST_IN_A_PERIOD
@@ -124,7 +124,7 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         """Let them be valid no longer, from the next request on."""
-        chosen = list(queryset.filter(revoked_at=None).order_by("pk")[: interventions.LIMIT])
+        chosen = list(queryset.filter(revoked_at=None).order_by("pk")[: task_actions.LIMIT])
         done = sum(self.revoke(request, token) for token in chosen)
         sentence = f"{formats.count_of(done, 'token')} revoked." if done else "All of them were revoked before."
         self.message_user(request, sentence, messages.SUCCESS if done else messages.WARNING)
@@ -151,11 +151,11 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
     def shown_state(self, token: Any) -> SafeString | str:
         """Whether it is valid, and until when."""
         if token.revoked_at is not None:
-            return markup.dated("revoked", token.revoked_at, token.seen_at)
+            return html.dated("revoked", token.revoked_at, token.seen_at)
         if token.expires_at is None:
             return "valid, never expires"
         word = "expired" if token.expires_at <= token.seen_at else "valid, expires"
-        return markup.dated(word, token.expires_at, token.seen_at)
+        return html.dated(word, token.expires_at, token.seen_at)
 
     @admin.display(description="Requests per minute")
     def shown_rate(self, token: Token) -> str:
@@ -165,9 +165,9 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
     @admin.display(description="Created")
     def shown_creation(self, token: Any) -> SafeString:
         """When it was made."""
-        return markup.moment(token.created_at, token.seen_at)
+        return html.moment(token.created_at, token.seen_at)
 
     @admin.display(description="Last used")
     def shown_use(self, token: Any) -> SafeString | str:
         """When it was last used, to the minute."""
-        return markup.moment(token.last_used_at, token.seen_at) if token.last_used_at else "never"
+        return html.moment(token.last_used_at, token.seen_at) if token.last_used_at else "never"

@@ -16,10 +16,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin import formats, markup
 from taskqueue.admin.drains import NEEDS, Drains
-from taskqueue.admin.facts import deeds_of
-from taskqueue.admin.readonly import ReadOnlyAdmin
+from taskqueue.admin.shared import formats, html
+from taskqueue.admin.shared.details import deeds_of
+from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.engine.runtime.liveness import SILENCE
 from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.models import Worker
@@ -105,8 +105,8 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         """Live, draining, silent, unable to claim, or ended; since when it drains, why it cannot, or why it ended."""
         note: Any = worker.end_reason or (worker.cannot_claim if worker.state == UNABLE else "")
         if worker.state in {DRAINING, DRAINED}:
-            note = format_html("asked {}", markup.moment(worker.draining_at, worker.seen_at))
-        badge = markup.badge(worker.state)
+            note = format_html("asked {}", html.moment(worker.draining_at, worker.seen_at))
+        badge = html.badge(worker.state)
         return format_html('{}<span class="tq-under">{}</span>', badge, note) if note else badge
 
     @admin.display(description="Process")
@@ -138,7 +138,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
     @admin.display(description="Heartbeat")
     def shown_beat(self, worker: Any) -> SafeString:
         """When it was last heard of."""
-        return markup.moment(worker.beat_at, worker.seen_at)
+        return html.moment(worker.beat_at, worker.seen_at)
 
     @admin.display(description="Current step")
     def shown_doing(self, worker: Worker) -> SafeString | str:
@@ -163,12 +163,12 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
     @admin.display(description="Started")
     def shown_start(self, worker: Any) -> SafeString:
         """When it started."""
-        return markup.moment(worker.started_at, worker.seen_at)
+        return html.moment(worker.started_at, worker.seen_at)
 
     @admin.display(description="Ended")
     def shown_end(self, worker: Any) -> SafeString:
         """When it ended."""
-        return markup.moment(worker.ended_at, worker.seen_at)
+        return html.moment(worker.ended_at, worker.seen_at)
 
     @admin.display(description="Pipelines that it knows")
     def shown_pipelines(self, worker: Worker) -> str:

@@ -7,7 +7,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.markup import breakable
+from taskqueue.admin.shared.html import breakable
 from taskqueue.models import Pipeline, Rate, Skip
 from taskqueue.templatetags.taskqueue_cells import named_by
 

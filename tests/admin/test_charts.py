@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from taskqueue.admin.charts import (
+from taskqueue.admin.shared.charts import (
     LEFT,
     ROOM,
     TOP,

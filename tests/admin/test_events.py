@@ -10,7 +10,7 @@ from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from taskqueue import CancelOn, pipeline, wait_for
-from taskqueue.admin import formats
+from taskqueue.admin.shared import formats
 from taskqueue.engine.catalog.sync import mirror_pipeline
 from taskqueue.engine.events.route import route
 from taskqueue.engine.events.send import send

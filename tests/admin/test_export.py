@@ -10,7 +10,7 @@ import re
 import pytest
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin import exports
+from taskqueue.admin.tasks import export
 from taskqueue.models import Task
 from tests.admin.conftest import client_of
 from tests.admin.pages import LIST, messages_of, text_of
@@ -94,7 +94,7 @@ def test_a_text_with_quotes_and_lines_stays_one_cell(viewer, queued):
 
 
 def test_a_file_is_read_in_chunks_and_holds_each_task_once(viewer, monkeypatch):
-    monkeypatch.setattr(exports, "CHUNK", 3)
+    monkeypatch.setattr(export, "CHUNK", 3)
     tasks = [demo_task.enqueue(DemoRequest(label="many")) for _ in range(8)]
 
     ids = [row["id"] for row in rows_of(viewer.get(CSV))]
@@ -103,8 +103,8 @@ def test_a_file_is_read_in_chunks_and_holds_each_task_once(viewer, monkeypatch):
 
 
 def test_a_file_has_a_largest_size(viewer, monkeypatch):
-    monkeypatch.setattr(exports, "CHUNK", 3)
-    monkeypatch.setattr(exports, "MOST", 4)
+    monkeypatch.setattr(export, "CHUNK", 3)
+    monkeypatch.setattr(export, "MOST", 4)
     for _ in range(8):
         demo_task.enqueue(DemoRequest(label="many"))
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from taskqueue.admin import formats
+from taskqueue.admin.shared import formats
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123_999, tzinfo=UTC)
 

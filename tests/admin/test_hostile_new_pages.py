@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from taskqueue.admin import asked
+from taskqueue.admin.search import parameters
 from taskqueue.models import Event, Operation, Rate
 from tests.admin.test_hostile_input import any_text, hold
 from tests.support.properties import examples
@@ -29,7 +29,8 @@ any_search = st.tuples(
 any_list = st.dictionaries(
     st.sampled_from(
         [
-            *asked.PARAMETERS, "created_from", "until", "from", "range", "steps", "back", "name", "kind", "p", "o", "x"
+            *parameters.PARAMETERS, "created_from", "until", "from", "range", "steps", "back", "name", "kind", "p", "o",
+            "x",
         ]
     ),
     any_text,

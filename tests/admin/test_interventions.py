@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from taskqueue.admin import interventions
+from taskqueue.admin.shared import task_actions
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.maintenance.bulk_operations import NOWHERE
 from taskqueue.engine.tasks import control
@@ -245,7 +245,7 @@ def test_an_action_is_refused_to_those_without_its_right(viewer, failed):
 
 
 def test_one_request_changes_a_bounded_number_of_tasks(operator, monkeypatch, failed, retrying):
-    monkeypatch.setattr(interventions, "LIMIT", 1)
+    monkeypatch.setattr(task_actions, "LIMIT", 1)
 
     response = act(operator, "cancel_selected", failed, retrying)
 

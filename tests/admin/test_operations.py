@@ -8,7 +8,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin import previews
+from taskqueue.admin.bulk_operations import confirm
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters
 from taskqueue.models import Operation, PipelineRight, Task
@@ -134,7 +134,7 @@ def test_there_is_no_other_verb(operator):
 
 
 def test_many_need_a_reason_and_the_verb_typed(operator, failed, retrying, monkeypatch):
-    monkeypatch.setattr(previews, "MANY", 0)
+    monkeypatch.setattr(confirm, "MANY", 0)
     assert 'name="confirmation"' in operator.get(new("retry")).content.decode()
 
     for reason, confirmation in (("", ""), ("", "retry"), ("x", ""), ("x", "yes")):
@@ -153,7 +153,7 @@ def test_few_need_neither(operator, failed):
 
 def test_a_number_that_was_not_counted_to_its_end_says_so(operator, monkeypatch):
     monkeypatch.setattr(filters, "COUNTED", 2)
-    monkeypatch.setattr(previews, "COUNTED", 2)
+    monkeypatch.setattr(confirm, "COUNTED", 2)
     for _ in range(4):
         demo_task.enqueue(DemoRequest(label="many"))
 

@@ -15,8 +15,8 @@ from django.test import override_settings
 from psycopg.errors import QueryCanceled
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin import pipeline_figures
-from taskqueue.admin.overview_data import FAILURES_SHOWN, recent_failures
+from taskqueue.admin.overview.queries import FAILURES_SHOWN, recent_failures
+from taskqueue.admin.pipelines import stats as pipeline_stats
 from taskqueue.engine.catalog.sync import mirror_pipelines
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.queries import stats
@@ -337,7 +337,7 @@ def test_that_history_is_being_counted_is_told(onlooker):
     ],
 )
 def test_success_is_whole_only_when_nothing_failed_and_red_when_too_much_did(succeeded, failed, told, tone):
-    assert (pipeline_figures.share_of(succeeded, failed), pipeline_figures.tone_of(succeeded, failed)) == (told, tone)
+    assert (pipeline_stats.share_of(succeeded, failed), pipeline_stats.tone_of(succeeded, failed)) == (told, tone)
 
 
 def test_a_pipeline_has_one_success_rate_on_every_page(onlooker):

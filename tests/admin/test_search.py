@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin.searches import Unfit, read
+from taskqueue.admin.search.syntax import Unfit, read
 from taskqueue.engine import sql
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries.filters import Selection

@@ -12,7 +12,7 @@ from django.test import Client
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from taskqueue import Permanent, TaskEnded, pipeline
-from taskqueue.admin import secret_fields
+from taskqueue.admin.shared import secret_fields
 from taskqueue.engine.catalog.sync import mirror_pipelines
 from taskqueue.masks import MASK
 from taskqueue.models import Task

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.template.loader import render_to_string
 
-from taskqueue.admin.step_graph import Node, nodes_of, stages_of
+from taskqueue.admin.pipelines.graph import Node, nodes_of, stages_of
 from taskqueue.engine.queries.samples import StepFigures
 
 

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from taskqueue.admin import step_reads
+from taskqueue.admin.task import queries as page_queries
 from taskqueue.engine.execution.run import perform
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.settle import settle
@@ -203,8 +203,8 @@ def test_of_very_many_steps_those_that_matter_and_the_last_ones_are_shown(viewer
 
 
 def test_also_all_of_them_are_a_bounded_number(viewer, ended, monkeypatch):
-    monkeypatch.setattr(step_reads, "SHOWN_AT_ONCE", 20)
-    monkeypatch.setattr(step_reads, "MOST_SHOWN", 30)
+    monkeypatch.setattr(page_queries, "SHOWN_AT_ONCE", 20)
+    monkeypatch.setattr(page_queries, "MOST_SHOWN", 30)
     add_steps(ended, 60)
 
     response = viewer.get(page_of(ended) + "?steps=all")

@@ -13,8 +13,9 @@ from pydantic import BaseModel, Field, RootModel
 
 from demo.pipelines import demo_task
 from taskqueue import pipeline
-from taskqueue.admin.payload_schema import MISSING
-from taskqueue.admin.submission_form import SubmissionForm, seconds_in
+from taskqueue.admin.pipelines.payload_schema import MISSING
+from taskqueue.admin.pipelines.submit_form import SubmissionForm
+from taskqueue.admin.shared.durations import seconds_in
 from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline, Task
 from tests.admin.conftest import client_of

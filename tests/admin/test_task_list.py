@@ -13,8 +13,8 @@ from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin import pagination
-from taskqueue.admin.filters import written_slice
+from taskqueue.admin.shared import pagination
+from taskqueue.admin.shared.filters import written_slice
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
@@ -199,7 +199,7 @@ def test_the_tabs_count_each_status_and_put_the_empty_ones_last(viewer, failed, 
 
 
 def test_the_tabs_count_no_further_than_they_show(viewer, monkeypatch):
-    monkeypatch.setattr("taskqueue.admin.tabs.MOST", 2)
+    monkeypatch.setattr("taskqueue.admin.tasks.tabs.MOST", 2)
     for _ in range(4):
         demo_task.enqueue(DemoRequest(label="many"))
 

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from taskqueue.admin import waterfall
-from taskqueue.admin.waterfall import Bar, Scale
+from taskqueue.admin.task import waterfall
+from taskqueue.admin.task.waterfall import Bar, Scale
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 

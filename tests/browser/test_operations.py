@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin import previews
+from taskqueue.admin.bulk_operations import confirm
 from taskqueue.models import Operation, Task
 from tests.browser.workers import work
 
@@ -26,7 +26,7 @@ def three_failed(transactional_db: None) -> None:
 
 @pytest.mark.usefixtures("three_failed")
 def test_retries_a_filtered_set_and_watches_it_being_done(operator: Page, monkeypatch):
-    monkeypatch.setattr(previews, "MANY", 2)
+    monkeypatch.setattr(confirm, "MANY", 2)
     operator.goto(LIST)
     operator.get_by_role("link", name=re.compile("^Failed")).click()
     operator.get_by_role("link", name="Retry all that match…").click()
@@ -90,7 +90,7 @@ def test_the_actions_wait_until_a_row_is_ticked(operator: Page, width):
 
 @pytest.mark.usefixtures("three_failed")
 def test_selects_all_that_match_on_all_pages_and_is_led_to_the_preview(operator: Page, monkeypatch):
-    monkeypatch.setattr("taskqueue.admin.readonly.ReadOnlyAdmin.list_per_page", 2)
+    monkeypatch.setattr("taskqueue.admin.shared.models.ReadOnlyAdmin.list_per_page", 2)
     operator.goto(f"{LIST}?status=failed")
     operator.locator("#action-toggle").check()
     operator.get_by_role("button", name="Select all 3 tasks").click()

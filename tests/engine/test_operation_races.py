@@ -26,7 +26,6 @@ RETRY, CANCEL, RERUN = OperationVerb.RETRY, OperationVerb.CANCEL, OperationVerb.
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    """Three batches for seven tasks, one batch a look."""
     monkeypatch.setattr(bulk_operations, "BATCH", 3)
     monkeypatch.setattr(bulk_operations, "BUDGET", 0.0)
 

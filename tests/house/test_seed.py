@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import F
 from django.test import override_settings
 
-from taskqueue.admin.frames import runs_of
+from taskqueue.admin.task.traceback import runs_of
 from taskqueue.engine.maintenance.rollups import roll_further
 from taskqueue.models import Attempt, Pipeline, PipelineStep, Rollup, RollupMark, Step, Task, Worker
 from taskqueue.states import TaskStatus

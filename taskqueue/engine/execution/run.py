@@ -112,7 +112,6 @@ class Execution(TaskHandle):
             return ended_by(error, definition, self.journal, timedelta(seconds=time.monotonic() - began))
 
     def _call_body(self, definition: PipelineDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a plain body."""
         return definition.function(*args, **kwargs)
 
     async def _await_body(self, definition: PipelineDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

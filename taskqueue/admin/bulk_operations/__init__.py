@@ -1,0 +1,1 @@
+"""A verb for all tasks that a filter matches."""

@@ -1,0 +1,42 @@
+"""The overview's address under any admin site: `taskqueue/overview/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_POST, require_safe
+
+from taskqueue.admin.overview import first_task, page
+from taskqueue.admin.shared.models import ReadOnlyAdmin
+from taskqueue.models import Overview
+
+
+@admin.register(Overview)
+class OverviewAdmin(ReadOnlyAdmin[Overview]):
+    """One page, for those who may see tasks."""
+
+    def get_urls(self) -> list[URLPattern]:
+        """The page and its button; there are no rows to list or open."""
+        wrap = self.admin_site.admin_view
+        return [
+            path("", wrap(require_safe(self.overview_view)), name="taskqueue_overview_changelist"),
+            path("first-task/", wrap(require_POST(first_task.send)), name="taskqueue_first_task"),
+        ]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As for the tasks that it counts."""
+        return page.is_for(request)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """As for the page."""
+        return self.has_view_permission(request)
+
+    def overview_view(self, request: HttpRequest) -> HttpResponse:
+        """The page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        return page.page(request, self.admin_site, {})

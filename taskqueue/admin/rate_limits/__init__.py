@@ -1,0 +1,1 @@
+"""Rates and limits, and blocking a rate."""

@@ -1,0 +1,1 @@
+"""What the address and the search box of a list ask for."""

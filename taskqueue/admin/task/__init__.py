@@ -1,0 +1,1 @@
+"""One task: its steps, attempts and timeline, and what can be done about it."""

@@ -1,0 +1,1 @@
+"""The list of tasks: columns, filters, tabs, bulk actions, export."""
