@@ -12,8 +12,8 @@ WITH =
 # One lock for every platform and every Python that we support; no index is named in it, so that any mirror serves.
 LOCK = $(PYTHON) -m uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --extra service
-SCHEMA = $(PYTHON) manage.py spectacular --generator-class taskqueue.api.schema.OurSchema \
-	--custom-settings taskqueue.api.contract.SETTINGS --validate --fail-on-warn
+SCHEMA = $(PYTHON) manage.py spectacular --generator-class taskqueue.api.openapi.schema.OurSchema \
+	--custom-settings taskqueue.api.openapi.settings.SETTINGS --validate --fail-on-warn
 BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 
 # What pytest makes of the tests' modules is kept: each of the processes would spend ten seconds on it at every run.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from django.urls import URLPattern, path, re_path, register_converter
 
 from taskqueue import metrics as readings
-from taskqueue.api.doors import AnyCaseUUIDConverter, NameConverter, Nowhere
 from taskqueue.api.events import EventPlace, Events
 from taskqueue.api.health import Live, Readiness
 from taskqueue.api.metrics import Metrics
-from taskqueue.api.pages import SchemaPlace, redoc, swagger
+from taskqueue.api.openapi.pages import SchemaPlace, redoc, swagger
 from taskqueue.api.pipelines import PipelinePauses, PipelinePlace, PipelineResumption, Pipelines
 from taskqueue.api.status import task_status
+from taskqueue.api.task_actions import TaskCancellation, TaskReruns, TaskRetries, TaskRunsNow
 from taskqueue.api.tasks import TaskBatches, TaskPlace, TaskReasons, Tasks
-from taskqueue.api.verbs import TaskCancellation, TaskReruns, TaskRetries, TaskRunsNow
+from taskqueue.api.views import AnyCaseUUIDConverter, NameConverter, Nowhere
 
 register_converter(AnyCaseUUIDConverter, "id")
 register_converter(NameConverter, "taskqueue_pipeline")

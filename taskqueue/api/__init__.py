@@ -1,1 +1,4 @@
-"""The REST API: thin doors to the engine. `taskqueue/urls.py` lists them; `problems.py` is how each says no."""
+"""The REST API: a view per resource, thin above the engine.
+
+`taskqueue/urls.py` lists the addresses, `problems.py` answers errors, and `openapi/` describes it all.
+"""

@@ -11,14 +11,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api import event_descriptions as descriptions
-from taskqueue.api.access import doer_of, may, rights_of
-from taskqueue.api.doors import Door, described
+from taskqueue.api.authentication import doer_of, may, rights_of
 from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
-from taskqueue.api.listing import page_of_events
+from taskqueue.api.json_parser import fitted
+from taskqueue.api.openapi import events as descriptions
+from taskqueue.api.pagination import page_of_events
 from taskqueue.api.parameters import EventQuery
-from taskqueue.api.parsing import fitted
 from taskqueue.api.requests import EventSubmission, chosen_key
+from taskqueue.api.views import Door, described
 from taskqueue.engine.access import redaction
 from taskqueue.engine.actions import audited
 from taskqueue.engine.events import send

@@ -7,11 +7,11 @@ from django.db.migrations.executor import MigrationExecutor
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api import descriptions
-from taskqueue.api.doors import Door, described
 from taskqueue.api.health_serializers import Alive, Ready
+from taskqueue.api.openapi import operations
 from taskqueue.api.parameters import ReadyQuery
 from taskqueue.api.problems import NotReady
+from taskqueue.api.views import Door, described
 from taskqueue.engine.runtime.outages import outage
 from taskqueue.engine.worker.heartbeat import live_workers, unable_workers
 from taskqueue.errors import Fault
@@ -23,7 +23,7 @@ class Live(Door):
     authentication_classes = ()
     permission_classes = ()
 
-    @described(descriptions.HEALTH_LIVE)
+    @described(operations.HEALTH_LIVE)
     def get(self, request: Request) -> Response:
         """It is, or there would be no answer. The database is not asked: restarting this process would not mend it."""
         return Response(Alive({"status": "ok"}).data)
@@ -35,7 +35,7 @@ class Readiness(Door):
     authentication_classes = ()
     permission_classes = ()
 
-    @described(descriptions.HEALTH_READY)
+    @described(operations.HEALTH_READY)
     def get(self, request: Request) -> Response:
         """Ready with a reachable database whose migrations are applied. Tasks can be taken in without any worker."""
         query: ReadyQuery = ReadyQuery.of(request.query_params)

@@ -9,8 +9,8 @@ from django.http import HttpResponse
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 
-from taskqueue.api import descriptions
-from taskqueue.api.doors import Door, described
+from taskqueue.api.openapi import operations
+from taskqueue.api.views import Door, described
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -35,7 +35,7 @@ class Metrics(Door):
     exposition: Callable[[], bytes] | None = None
     """What makes the text; given by `as_view`."""
 
-    @described(descriptions.READ_METRICS)
+    @described(operations.READ_METRICS)
     def get(self, request: Request) -> HttpResponse:
         """The metrics of this moment."""
         assert self.exposition is not None  # noqa: S101 - the addresses give it

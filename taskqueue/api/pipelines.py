@@ -8,13 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api import descriptions
-from taskqueue.api.access import doer_of, may
-from taskqueue.api.doors import Door, described
-from taskqueue.api.parsing import fitted
+from taskqueue.api.authentication import doer_of, may
+from taskqueue.api.json_parser import fitted
+from taskqueue.api.openapi import operations
 from taskqueue.api.pipeline_serializers import PipelineDetail, PipelineList
 from taskqueue.api.problems import PipelineNotFound
 from taskqueue.api.requests import NoBody, PauseRequest
+from taskqueue.api.views import Door, described
 from taskqueue.engine.actions import audited
 from taskqueue.engine.queries import skips, tasks
 from taskqueue.engine.queries.pipeline_stats import figures_of
@@ -26,7 +26,7 @@ class Pipelines(Door):
 
     needs = {"GET": ("taskqueue.view_pipeline",)}
 
-    @described(descriptions.LIST_PIPELINES)
+    @described(operations.LIST_PIPELINES)
     def get(self, request: Request) -> Response:
         """List them."""
         return Response(PipelineList({"pipelines": with_figures(tasks.pipelines())}).data)
@@ -37,7 +37,7 @@ class PipelinePlace(Door):
 
     needs = {"GET": ("taskqueue.view_pipeline",)}
 
-    @described(descriptions.GET_PIPELINE)
+    @described(operations.GET_PIPELINE)
     def get(self, request: Request, name: str) -> Response:
         """What it takes, does and returns."""
         return described_pipeline(request, name)
@@ -52,7 +52,7 @@ class PipelinePauses(Door):
     }
     statuses = {errors.UnknownPipeline: 404}
 
-    @described(descriptions.PAUSE_PIPELINE)
+    @described(operations.PAUSE_PIPELINE)
     def post(self, request: Request, name: str) -> Response:
         """Let none of its tasks start or go on."""
         asked = fitted(PauseRequest, request.data)
@@ -71,7 +71,7 @@ class PipelineResumption(Door):
     needs = PipelinePauses.needs
     statuses = {errors.UnknownPipeline: 404}
 
-    @described(descriptions.RESUME_PIPELINE)
+    @described(operations.RESUME_PIPELINE)
     def post(self, request: Request, name: str) -> Response:
         """Let its tasks start and go on."""
         fitted(NoBody, request.data)

@@ -19,10 +19,10 @@ from django.utils.decorators import method_decorator
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api import descriptions
-from taskqueue.api.doors import Door, described
+from taskqueue.api.openapi import operations
 from taskqueue.api.parameters import StatusQuery
 from taskqueue.api.serializers import TaskProgress
+from taskqueue.api.views import Door, described
 from taskqueue.conf import settings
 from taskqueue.engine.queries import tasks
 from taskqueue.engine.queries.end_watch import watch
@@ -51,7 +51,7 @@ class TaskStatusPlace(Door):
     hold = 0
     """For how many seconds it is to be held; then the first answer is not sent."""
 
-    @described(descriptions.GET_STATUS)
+    @described(operations.GET_STATUS)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Where it stands now, or at its end if that comes within the wait."""
         query: StatusQuery = StatusQuery.of(request.query_params)

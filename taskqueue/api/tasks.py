@@ -11,15 +11,15 @@ from django.utils.decorators import method_decorator
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api import descriptions
-from taskqueue.api.access import doer_of, may, rights_of
-from taskqueue.api.doors import Door, described
-from taskqueue.api.listing import page_of
+from taskqueue.api.authentication import doer_of, may, rights_of
+from taskqueue.api.json_parser import BatchJson, fitted
+from taskqueue.api.openapi import operations
+from taskqueue.api.pagination import page_of
 from taskqueue.api.parameters import TaskQuery
-from taskqueue.api.parsing import BatchJson, fitted
 from taskqueue.api.problems import InvalidBody
 from taskqueue.api.requests import Batch, Submission, bad_key
 from taskqueue.api.serializers import ExplanationRecord, SubmittedTask, TaskDetail, TaskPage
+from taskqueue.api.views import Door, described
 from taskqueue.engine.access import redaction
 from taskqueue.engine.access.permissions import Deed
 from taskqueue.engine.actions import audited
@@ -36,7 +36,7 @@ class Tasks(Door):
 
     needs = {"GET": ("taskqueue.view_task",), "POST": ("taskqueue.add_task",)}
 
-    @described(descriptions.CREATE_TASK)
+    @described(operations.CREATE_TASK)
     def post(self, request: Request) -> Response:
         """Make a task."""
         submission = fitted(Submission, no_list(request.data))
@@ -45,7 +45,7 @@ class Tasks(Door):
         task = audited.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
         return submitted(told_to(request, task, key=options.key))
 
-    @described(descriptions.LIST_TASKS)
+    @described(operations.LIST_TASKS)
     def get(self, request: Request) -> Response:
         """List tasks."""
         query: TaskQuery = TaskQuery.of(request.query_params)
@@ -57,7 +57,7 @@ class TaskPlace(Door):
 
     needs = {"GET": ("taskqueue.view_task",)}
 
-    @described(descriptions.GET_TASK)
+    @described(operations.GET_TASK)
     def get(self, request: Request, task_id: UUID) -> Response:
         """Everything about it."""
         task = task_queries.whole(task_id)
@@ -70,7 +70,7 @@ class TaskReasons(Door):
 
     needs = {"GET": ("taskqueue.view_task",)}
 
-    @described(descriptions.GET_WHY)
+    @described(operations.GET_WHY)
     def get(self, request: Request, task_id: UUID) -> Response:
         """The reasons."""
         return Response(ExplanationRecord(why(task_id)).data)
@@ -83,7 +83,7 @@ class TaskBatches(Door):
     needs = {"POST": ("taskqueue.add_task",)}
     parser_classes = (BatchJson,)
 
-    @described(descriptions.CREATE_TASKS)
+    @described(operations.CREATE_TASKS)
     def post(self, request: Request) -> Response:
         """Make all of them."""
         asked = fitted(Batch, request.data).tasks

@@ -7,10 +7,10 @@ import json
 import pytest
 from django.test import Client
 
-from taskqueue.api.access import Access
-from taskqueue.api.doors import Nowhere
+from taskqueue.api.authentication import Access
 from taskqueue.api.health import Live, Readiness
-from taskqueue.api.pages import SchemaPlace
+from taskqueue.api.openapi.pages import SchemaPlace
+from taskqueue.api.views import Nowhere
 from taskqueue.models import Task
 from taskqueue.urls import urlpatterns
 from tests.api.conftest import Api, enqueue_order, problem_of

@@ -9,7 +9,7 @@ from io import BytesIO
 
 import pytest
 
-from taskqueue.api.parsing import StrictJson
+from taskqueue.api.json_parser import StrictJson
 from taskqueue.models import Task
 from tests.api.conftest import problem_of
 

@@ -15,7 +15,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from taskqueue import pipeline
-from taskqueue.api.schema import current_schema
+from taskqueue.api.openapi.schema import current_schema
 from taskqueue.definitions import registry
 from taskqueue.engine.actions import tokens
 from taskqueue.engine.catalog.sync import mirror_pipelines

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.utils import translation
 
-from taskqueue.api.schema import schema_with
+from taskqueue.api.openapi.schema import schema_with
 
 
 @pytest.fixture

@@ -13,15 +13,15 @@ import pytest
 from django.contrib.staticfiles import finders
 from drf_spectacular.generators import SchemaGenerator
 
+from taskqueue.api.openapi.schema import current_schema, schema_with
 from taskqueue.api.problems import STATUSES
-from taskqueue.api.schema import current_schema, schema_with
 from taskqueue.definitions import registry
 from tests.support.openapi import committed, parsed
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITE = [
-    "manage.py", "spectacular", "--generator-class", "taskqueue.api.schema.OurSchema",
-    "--custom-settings", "taskqueue.api.contract.SETTINGS",
+    "manage.py", "spectacular", "--generator-class", "taskqueue.api.openapi.schema.OurSchema",
+    "--custom-settings", "taskqueue.api.openapi.settings.SETTINGS",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
-from taskqueue.api.schema import current_schema
+from taskqueue.api.openapi.schema import current_schema
 from taskqueue.engine.events import send
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker, work

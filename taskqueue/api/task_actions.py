@@ -8,13 +8,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api import descriptions
-from taskqueue.api.access import doer_of, rights_of
-from taskqueue.api.doors import Door, described
-from taskqueue.api.parsing import fitted
+from taskqueue.api.authentication import doer_of, rights_of
+from taskqueue.api.json_parser import fitted
+from taskqueue.api.openapi import operations
 from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
 from taskqueue.api.serializers import TaskSummary
 from taskqueue.api.tasks import submitted
+from taskqueue.api.views import Door, described
 from taskqueue.engine.access.permissions import Deed
 from taskqueue.engine.actions import audited
 from taskqueue.engine.queries import tasks
@@ -25,7 +25,7 @@ class TaskRetries(Door):
 
     needs = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
 
-    @described(descriptions.RETRY_TASK)
+    @described(operations.RETRY_TASK)
     def post(self, request: Request, task_id: UUID) -> Response:
         """Queue it again."""
         asked = fitted(RetryRequest, request.data)
@@ -38,7 +38,7 @@ class TaskRunsNow(Door):
 
     needs = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
 
-    @described(descriptions.RUN_TASK_NOW)
+    @described(operations.RUN_TASK_NOW)
     def post(self, request: Request, task_id: UUID) -> Response:
         """Let it go on at once."""
         fitted(NoBody, request.data)
@@ -51,7 +51,7 @@ class TaskCancellation(Door):
 
     needs = {"POST": ("taskqueue.view_task", "taskqueue.cancel_task")}
 
-    @described(descriptions.CANCEL_TASK)
+    @described(operations.CANCEL_TASK)
     def post(self, request: Request, task_id: UUID) -> Response:
         """End it."""
         asked = fitted(CancelRequest, request.data)
@@ -66,7 +66,7 @@ class TaskReruns(Door):
     # Here it is not the request that is wrong: the code has changed since the task was made.
     statuses = {errors.UnknownPipeline: 409, errors.InvalidPayload: 409, errors.TooLarge: 409, errors.Unstorable: 409}
 
-    @described(descriptions.RERUN_TASK)
+    @described(operations.RERUN_TASK)
     def post(self, request: Request, task_id: UUID) -> Response:
         """Make a new task from the same payload."""
         fitted(NoBody, request.data)

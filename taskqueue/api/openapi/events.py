@@ -7,7 +7,7 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
 from taskqueue.api import event_serializers as serializers
-from taskqueue.api.descriptions import READING, WRITING, answers, body_of, query_of
+from taskqueue.api.openapi.operations import READING, WRITING, answers, body_of, query_of
 from taskqueue.api.parameters import EventQuery
 from taskqueue.api.requests import EventSubmission
 from taskqueue.engine.events.send import ID_MAX_LENGTH

@@ -33,7 +33,7 @@ SETTINGS: Final[dict[str, Any]] = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "taskqueue.api.schema.complete",
+        "taskqueue.api.openapi.schema.complete",
     ],
     "TAGS": [
         {"name": "tasks", "description": "Make tasks, find them, watch them, act on them."},

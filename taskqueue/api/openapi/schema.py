@@ -11,9 +11,9 @@ from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from rest_framework.views import APIView
 
-from taskqueue.api.components import BODIES, add_pipelines, component_of, name_of
-from taskqueue.api.contract import SETTINGS
-from taskqueue.api.refusals import add_refusals
+from taskqueue.api.openapi.components import BODIES, add_pipelines, component_of, name_of
+from taskqueue.api.openapi.refusals import add_refusals
+from taskqueue.api.openapi.settings import SETTINGS
 from taskqueue.definitions import registry
 
 generating = Lock()
@@ -73,7 +73,7 @@ def complete(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
 class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its own untyped hook
     """How the schema describes a token."""
 
-    target_class = "taskqueue.api.access.BearerToken"
+    target_class = "taskqueue.api.authentication.BearerToken"
     name = "bearerToken"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 class StaffSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its own untyped hook
     """How the schema describes a login."""
 
-    target_class = "taskqueue.api.access.StaffSession"
+    target_class = "taskqueue.api.authentication.StaffSession"
     name = "adminSession"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:

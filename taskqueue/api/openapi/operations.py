@@ -10,7 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from pydantic import BaseModel
 
 from taskqueue.api import health_serializers, pipeline_serializers, serializers
-from taskqueue.api.components import reference_to
+from taskqueue.api.openapi.components import reference_to
 from taskqueue.api.parameters import ReadyQuery, StatusQuery, TaskQuery
 from taskqueue.api.problems import MEDIA_TYPE
 from taskqueue.api.requests import CancelRequest, NoBody, PauseRequest, RetryRequest

@@ -21,9 +21,9 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api.access import is_open_to, is_staff
-from taskqueue.api.doors import Door, described
-from taskqueue.api.schema import current_schema
+from taskqueue.api.authentication import is_open_to, is_staff
+from taskqueue.api.openapi.schema import current_schema
+from taskqueue.api.views import Door, described
 
 # Redoc would load a picture from its makers' server; the browser is told to load nothing from elsewhere.
 POLICY = (

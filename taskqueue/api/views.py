@@ -23,8 +23,8 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from taskqueue.api.access import Access, BearerToken, StaffSession, TokenRate
-from taskqueue.api.parsing import StrictJson, refuse_compressed, take_in_chunks
+from taskqueue.api.authentication import Access, BearerToken, StaffSession, TokenRate
+from taskqueue.api.json_parser import StrictJson, refuse_compressed, take_in_chunks
 from taskqueue.api.problems import MEDIA_TYPE, NotFound, handle
 from taskqueue.errors import TaskqueueError
 
