@@ -29,8 +29,8 @@ class TaskqueueConfig(AppConfig):
         """Import each installed app's `pipelines` module, and mirror what they define after each migrate."""
         from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
         from taskqueue.engine.catalog.sync import mirror_after_migrate
-        from taskqueue.workers.queue_lists import hide_queue_lists
-        from taskqueue.workers.signing import use_own_key
+        from taskqueue.pool.queue_lists import hide_queue_lists
+        from taskqueue.pool.signing import use_own_key
 
         use_own_key()
         hide_queue_lists()

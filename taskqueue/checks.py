@@ -15,7 +15,7 @@ from taskqueue.conf import settings
 from taskqueue.defaults import APPS
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.policies import Rate
-from taskqueue.workers.settings_check import check_cluster_settings
+from taskqueue.pool.settings_check import check_cluster_settings
 
 LIVE = "taskqueue.live.LiveRegions"
 

@@ -27,7 +27,7 @@ APPS: Final = (
 Q_CLUSTER: Final[dict[str, Any]] = {
     "name": "taskqueue",
     "orm": "default",
-    "broker_class": "taskqueue.workers.doorbell.Doorbell",
+    "broker_class": "taskqueue.pool.notifier.Doorbell",
     # Retries, attempts, timeouts and schedules are taskqueue's: those of django-q2 must never act first.
     "timeout": 86400,
     "retry": 90000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.admin import AdminSite, site
 
-from taskqueue.workers import queue_lists
+from taskqueue.pool import queue_lists
 from tests.admin.pages import text_of
 
 

@@ -30,8 +30,8 @@ from taskqueue.engine.enqueue import enqueue, options  # noqa: E402
 from taskqueue.engine.maintenance import dispatch  # noqa: E402
 from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task  # noqa: E402
+from taskqueue.pool.claimed_tasks import answer, keeper  # noqa: E402
 from taskqueue.testing.deaths import WRITES  # noqa: E402
-from taskqueue.workers.wakeup import answer, keeper  # noqa: E402
 
 PATIENCE = 30.0
 NAMES = sorted(

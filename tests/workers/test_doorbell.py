@@ -16,9 +16,9 @@ from django_q.tasks import async_task
 
 from taskqueue.engine.runtime.notify import ring
 from taskqueue.models import RollupMark, Task
-from taskqueue.workers.doorbell import FIRST_PAUSE, LONGEST_PAUSE, Doorbell, Rhythm
-from taskqueue.workers.listener import listens
-from taskqueue.workers.sharing import Board
+from taskqueue.pool.listener import listens
+from taskqueue.pool.notifier import FIRST_PAUSE, LONGEST_PAUSE, Doorbell, Rhythm
+from taskqueue.pool.shared_memory import Board
 from tests.support.waiting import PATIENCE, eventually
 from tests.workers.command import enqueue_walk, finished
 from tests.workers.pipelines import take_a_nap
@@ -43,7 +43,7 @@ def test_an_idle_doorbell_looks_once_a_second(doorbell):
 
 
 def test_a_commit_elsewhere_is_heard_long_before_the_next_look(transactional_db, notes, monkeypatch):
-    monkeypatch.setattr("taskqueue.workers.doorbell.LONGEST_PAUSE", PATIENCE)
+    monkeypatch.setattr("taskqueue.pool.notifier.LONGEST_PAUSE", PATIENCE)
     looked = threading.Event()
     heard: list[bool] = []
 
@@ -203,7 +203,7 @@ def test_an_ordinary_message_is_executed_and_its_result_kept(start):
 def test_an_ordinary_message_that_wakes_a_worker_is_a_wakeup(start, notes):
     command = start()
 
-    async_task("taskqueue.workers.wakeup.answer", save=True)
+    async_task("taskqueue.pool.claimed_tasks.answer", save=True)
 
     eventually(Message.objects.exists, otherwise=command.said)
     assert Message.objects.get().success

@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from django.utils.module_loading import import_string
 from django_q.conf import Conf
 
 from taskqueue import defaults
-from taskqueue.workers import startup
-from taskqueue.workers.settings_check import check_cluster_settings
+from taskqueue.pool import startup
+from taskqueue.pool.notifier import Doorbell
+from taskqueue.pool.settings_check import check_cluster_settings
 
 GOOD_DATABASE = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
 
@@ -49,6 +51,11 @@ def test_the_demo_is_fine():
 )
 def test_a_cluster_setting_that_harms_is_named(warnings, cluster, expected):
     assert warnings(**cluster) == [expected]
+
+
+def test_the_former_name_of_the_broker_is_no_mistake(warnings):
+    assert warnings(broker_class="taskqueue.workers.doorbell.Doorbell") == []
+    assert import_string("taskqueue.workers.doorbell.Doorbell") is Doorbell
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from django_q.models import OrmQ
 from django_q.signing import BadSignature, PickleSerializer, SignedPackage
 
 from taskqueue.engine import sql
-from taskqueue.workers import wakeup
-from taskqueue.workers.doorbell import Doorbell
-from taskqueue.workers.signing import own_key
+from taskqueue.pool import claimed_tasks
+from taskqueue.pool.notifier import Doorbell
+from taskqueue.pool.signing import own_key
 from tests.engine.pipelines import one_step
 
 unpickled: list[str] = []
@@ -38,7 +38,11 @@ def _nothing_unpickled():
 def test_a_wake_up_names_one_function_and_carries_nothing():
     package = SignedPackage.loads(Doorbell()._wakeup)
 
-    assert package["func"] == "taskqueue.workers.wakeup.answer" == f"{wakeup.__name__}.{wakeup.answer.__name__}"
+    assert (
+        package["func"]
+        == "taskqueue.pool.claimed_tasks.answer"
+        == f"{claimed_tasks.__name__}.{claimed_tasks.answer.__name__}"
+    )
     assert (package["args"], package["kwargs"]) == ((), {})
     assert set(package) == {"id", "name", "func", "args", "kwargs", "save", "timeout", "started"}
 

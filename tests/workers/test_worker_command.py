@@ -102,7 +102,7 @@ def test_a_broker_that_cannot_ring_is_refused(run):
     command = run(broker="django_q.brokers.orm.ORM")
 
     assert command.wait() == 1
-    assert 'Set Q_CLUSTER["broker_class"] to "taskqueue.workers.doorbell.Doorbell"' in command.said()
+    assert 'Set Q_CLUSTER["broker_class"] to "taskqueue.pool.notifier.Doorbell"' in command.said()
 
 
 def test_no_processes_are_no_workers(run):

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
 from taskqueue.definitions import registry
-from taskqueue.workers import cluster, orphans, reloading, startup
+from taskqueue.pool import cluster, orphans, reloading, startup
 
 
 class Command(BaseCommand):

@@ -21,8 +21,8 @@ from taskqueue.engine.runtime import sessions
 from taskqueue.engine.runtime.database_errors import message_of
 from taskqueue.engine.runtime.sessions import LOST_AFTER_TEN_SECONDS
 from taskqueue.engine.worker.heartbeat import have_it_dropped
-from taskqueue.workers.doorbell import Doorbell
-from taskqueue.workers.sharing import STOP
+from taskqueue.pool.notifier import Doorbell
+from taskqueue.pool.shared_memory import STOP
 
 ASK_EVERY = 1.0
 APPS = ("taskqueue", "django_q")

@@ -26,10 +26,10 @@ from taskqueue.conf import settings
 from taskqueue.engine.runtime import notify
 from taskqueue.engine.runtime.sessions import name_sessions
 from taskqueue.engine.runtime.stacks import own_file
-from taskqueue.workers import deaths, wakeup
-from taskqueue.workers.doorbell import Doorbell, bound_statements
-from taskqueue.workers.orphans import die_with
-from taskqueue.workers.sharing import LOOK_EVERY, STOP, Board, Flag
+from taskqueue.pool import claimed_tasks, worker_exits
+from taskqueue.pool.notifier import Doorbell, bound_statements
+from taskqueue.pool.orphans import die_with
+from taskqueue.pool.shared_memory import LOOK_EVERY, STOP, Board, Flag
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -146,7 +146,7 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
         if not note.worker or (process.exitcode == 0 and note.task is None):
             return
         try:
-            deaths.report(note, process.exitcode, stopped=stopped)
+            worker_exits.report(note, process.exitcode, stopped=stopped)
         except db.Error as error:
             logger.warning("How worker %s died could not be written: %s", process.pid, error)
         finally:
@@ -247,17 +247,17 @@ def serve(board: Board, slot: int, *queues: Any) -> None:
 
     name_sessions("worker")
     faulthandler.enable(own_file())  # what a crash leaves there is found by whoever recovers this worker
-    wakeup.keeper.slate = board.slates[slot]
+    claimed_tasks.keeper.slate = board.slates[slot]
     pre_execute.connect(begin, weak=False)
     post_execute_in_worker.connect(end, weak=False)
     try:
-        wakeup.keeper.heart()
-    except wakeup.DATABASE_ERRORS:
+        claimed_tasks.keeper.heart()
+    except claimed_tasks.DATABASE_ERRORS:
         db.connections.close_all()  # the first wake-up tries again
     try:
         django_q.worker(*queues)
     finally:
-        wakeup.keeper.stop("stopped" if STOP.is_set() else "recycled")
+        claimed_tasks.keeper.stop("stopped" if STOP.is_set() else "recycled")
 
 
 def push(board: Board, task_queue: Any, stop: Flag, doorbell: Doorbell) -> None:

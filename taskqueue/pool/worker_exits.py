@@ -8,7 +8,7 @@ from typing import Final
 from taskqueue.engine.maintenance.recovery import Loss, explain, recover
 from taskqueue.engine.runtime.stacks import left_stack_of
 from taskqueue.engine.worker.hard_timeouts import EXIT_CODE
-from taskqueue.workers.sharing import Note
+from taskqueue.pool.shared_memory import Note
 
 STOPPED: Final = "it was told to stop, did not end within the grace, and was killed"
 

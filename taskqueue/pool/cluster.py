@@ -13,11 +13,11 @@ from django import db
 from django_q.cluster import get_mp_context
 
 from taskqueue.conf import settings
-from taskqueue.workers import wakeup
-from taskqueue.workers.orphans import die_with
-from taskqueue.workers.sentinel import STUCK, PoolSentinel
-from taskqueue.workers.sharing import STOP, Board, Flag
-from taskqueue.workers.watchdog import Watchdog
+from taskqueue.pool import claimed_tasks
+from taskqueue.pool.orphans import die_with
+from taskqueue.pool.sentinel import STUCK, PoolSentinel
+from taskqueue.pool.shared_memory import STOP, Board, Flag
+from taskqueue.pool.stuck_pool import Watchdog
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -108,5 +108,5 @@ class Pool:
 
 def _guard(parent: int, started: Flag, board: Board, cluster: UUID) -> None:
     die_with(parent)
-    wakeup.keeper.cluster = str(cluster)
+    claimed_tasks.keeper.cluster = str(cluster)
     PoolSentinel(started, board, cluster)

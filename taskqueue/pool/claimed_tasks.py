@@ -18,7 +18,7 @@ from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import DatabaseLost, Outcome
 from taskqueue.engine.worker.heartbeat import Heart, cause_of
 from taskqueue.engine.worker.loop import drain
-from taskqueue.workers.sharing import STOP
+from taskqueue.pool.shared_memory import STOP
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -30,7 +30,7 @@ LONGEST_PAUSE = 4.0
 def answer() -> None:
     """Execute what is due, for as long as the drain budget lasts.
 
-    The doorbell's wake-ups name this function; a plain `async_task("taskqueue.workers.wakeup.answer")` on any
+    The doorbell's wake-ups name this function; a plain `async_task("taskqueue.pool.claimed_tasks.answer")` on any
     django-q2 broker does the same. Raises nothing, since django-q2 would try a failed wake-up again.
     """
     # django-q2 arms an alarm for its own timeout; a step's timeout is the engine's affair.

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from taskqueue.engine.runtime import notify
 from taskqueue.engine.runtime.sessions import is_server_itself
-from taskqueue.workers.sharing import STOP
+from taskqueue.pool.shared_memory import STOP
 
 SLICE = 0.25
 """Longest single wait on the socket, so that a stop is seen soon."""

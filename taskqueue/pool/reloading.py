@@ -11,9 +11,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from taskqueue.workers.cluster import Signals
-from taskqueue.workers.project_files import ProjectFiles
-from taskqueue.workers.sharing import STOP
+from taskqueue.pool.cluster import Signals
+from taskqueue.pool.project_files import ProjectFiles
+from taskqueue.pool.shared_memory import STOP
 
 LOOK_EVERY = 0.5
 WITHOUT_RELOAD = "--no-reload"

@@ -9,7 +9,7 @@ from datetime import timedelta
 from django import db
 
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.workers.sharing import Board
+from taskqueue.pool.shared_memory import Board
 
 logger = logging.getLogger("taskqueue.workers")
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils.crypto import salted_hmac
 from django_q.conf import Conf
 
-PURPOSE: Final = "taskqueue.workers.signing"
+PURPOSE: Final = "taskqueue.pool.signing"
 
 
 def use_own_key() -> None:

@@ -12,7 +12,9 @@ from django_q.conf import Conf
 
 from taskqueue import defaults
 
-DOORBELL = "taskqueue.workers.doorbell.Doorbell"
+DOORBELL = "taskqueue.pool.notifier.Doorbell"
+FORMER = "taskqueue.workers.doorbell.Doorbell"
+"""Its name in settings that were written before it moved."""
 LONGEST_GUARD_CYCLE = 1.0
 SHORTEST_TIMEOUT = 3600
 DEFAULT_RETRY = 60
@@ -40,7 +42,7 @@ def _completed(conf: dict[str, Any]) -> Iterator[CheckMessage]:
 
 
 def _broker(conf: dict[str, Any]) -> Iterator[CheckMessage]:
-    if conf.get("broker_class") != DOORBELL:
+    if conf.get("broker_class") not in {DOORBELL, FORMER}:
         yield Warning(
             "django-q2 does not use taskqueue's broker, so nothing wakes its workers when a task is due.",
             hint=f'Set Q_CLUSTER["broker_class"] to "{DOORBELL}".',
