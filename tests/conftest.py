@@ -67,6 +67,14 @@ def django_db_modify_db_settings(
         use_template()
 
 
+@pytest.fixture(scope="module")
+def module_transaction(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """A transaction around a module's tests, in which a fixture fills tables once; each test is a savepoint in it."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _quick_passwords() -> Iterator[None]:
     """A password takes a third of a second to hash as it is hashed outside tests."""

@@ -8,6 +8,9 @@ import pytest
 
 from taskqueue.engine.maintenance import dispatch
 from tests.engine import pipelines
+from tests.engine.full_tables import full
+
+__all__ = ["full"]
 
 
 @pytest.fixture(autouse=True)

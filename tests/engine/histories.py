@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from django.db.models import Case, Q, When
 from django.db.models.functions import Now
 
 from taskqueue.engine.maintenance import retention
-from taskqueue.models import Pruning
-from taskqueue.models.pruning import TURN
+from taskqueue.models import Pruning, Task
+from taskqueue.models.pruning import OTHERS, TURN, USES
 from tests.engine.backlogs import unchecked
 
 
 def prune():
-    """Everything that is due now, whatever the pace."""
-    Pruning.objects.update(due_at=Now())
+    """Everything that is due now, whatever the pace. Of a pipeline without tasks there is nothing."""
+    has_rows = Q(name__in=Task.objects.values("pipeline_id")) | Q(name__in=[OTHERS, USES])
+    Pruning.objects.update(due_at=Case(When(has_rows, then=Now()), default=Now() + timedelta(hours=1)))
     while Pruning.objects.exclude(name=TURN).filter(due_at__lte=Now()).exists():
         Pruning.objects.filter(name=TURN).update(due_at=Now())
         retention.prune_some()

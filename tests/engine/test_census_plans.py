@@ -10,10 +10,9 @@ from taskqueue.engine.sql import fetch, rollups, tasks
 from taskqueue.states import TaskStatus
 from tests.engine.backlogs import QUEUED, insert
 from tests.engine.test_plans import nodes, plan, walked
-from tests.engine.test_rollup_plans import full, tasks_read
+from tests.engine.test_rollup_plans import tasks_read
 
 pytestmark = pytest.mark.django_db
-__all__ = ["full"]
 
 
 def test_the_census_reads_no_more_of_a_status_than_its_cap(full):

@@ -58,8 +58,8 @@ def touched(tree, relation):
     return sum((n["Actual Rows"] + n.get("Rows Removed by Filter", 0)) * n["Actual Loops"] for n in scans)
 
 
-@pytest.fixture(params=STATISTICS)
-def task(request):
+@pytest.fixture(scope="module", params=STATISTICS)
+def task(request, module_transaction):
     """One that waits, among 20,000 open waits for the name and after 20,000 events since it was made."""
     forget_statistics()
     task = waits.enqueue(-7)

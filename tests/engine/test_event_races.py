@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue import event_of, pipeline, sleep, wait_any, wait_for
+from taskqueue.engine.events import route as routing
 from taskqueue.engine.events.route import route
 from taskqueue.engine.events.send import send
 from taskqueue.engine.execution.journal import Journal
@@ -285,13 +286,13 @@ def short() -> list[object]:
 
 def die_after(monkeypatch, name):
     """Let whoever routes die when this function has done its part."""
-    original = getattr(route, name)
+    original = getattr(routing, name)
 
     def die(*facts):
         original(*facts)
         raise SystemExit
 
-    monkeypatch.setattr(route, name, die)
+    monkeypatch.setattr(routing, name, die)
 
 
 def test_a_router_that_dies_in_the_middle_has_started_nothing_twice(monkeypatch):

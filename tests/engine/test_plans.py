@@ -33,8 +33,8 @@ FROM generate_series(1, 5000), unnest(ARRAY['engine/one-step', 'engine/unknown-h
 """
 
 
-@pytest.fixture(params=STATISTICS)
-def worker(request):
+@pytest.fixture(scope="module", params=STATISTICS)
+def worker(request, module_transaction):
     """A table of ended tasks and of a backlog, half of it of a pipeline that nobody here knows."""
     forget_statistics()
     with InProcessWorker() as worker:

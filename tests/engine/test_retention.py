@@ -70,7 +70,7 @@ def only(tenant: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_calls():
+def _no_calls() -> None:
     pipelines.calls.clear()
 
 

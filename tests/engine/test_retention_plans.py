@@ -42,8 +42,8 @@ FROM generate_series(1, 20000) AS number
 """
 
 
-@pytest.fixture(autouse=True, params=STATISTICS)
-def _long_history(request):
+@pytest.fixture(autouse=True, scope="module", params=STATISTICS)
+def _long_history(request, module_transaction):
     """Old tasks of two pipelines, young ones, the waits of all, events and skipped requests."""
     forget_statistics()
     history(10_000)

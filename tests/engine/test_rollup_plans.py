@@ -13,36 +13,12 @@ from taskqueue.engine.queries.filters import Selection, count_of, ids_of
 from taskqueue.engine.sql import ends, fetch
 from taskqueue.engine.sql import rollups as statements
 from taskqueue.engine.sql import stats as figure_statements
-from taskqueue.models import Gate, Rollup, Task
-from taskqueue.testing import InProcessWorker
-from tests.engine.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, forget_statistics, insert, unchecked
+from taskqueue.models import Rollup
+from tests.engine.backlogs import unchecked
 from tests.engine.test_plans import explain, nodes, plan, walked
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-# Spread over a day, so that a minute has fourteen of them.
-SPREAD = """
-UPDATE taskqueue_task SET finished_at = '2026-01-01 00:00Z'::timestamptz + interval '1 day' * random()
-WHERE finished_at IS NOT NULL
-"""
-
-
-@pytest.fixture(params=STATISTICS)
-def full(request):
-    """A day of history, a long backlog, keys, and a gate that is full."""
-    forget_statistics()
-    with InProcessWorker() as worker:
-        insert(ENDED, "engine/one-step", 20_000, worker=worker.row.pk)
-        insert(QUEUED, "engine/one-step", 5_000)
-        insert(QUEUED, "engine/three-steps", 3_000, keys=100)
-        insert(RUNNING, "engine/three-steps", 2_000, keys=100, worker=worker.row.pk)
-        Gate.objects.update_or_create(pipeline_id="engine/three-steps", defaults={"tasks": 10, "tasks_per_key": 1})
-        with unchecked() as cursor:
-            cursor.execute(SPREAD)
-            if request.param:
-                cursor.execute("ANALYZE taskqueue_task")
-        yield
 
 
 def tasks_read(tree):
@@ -90,29 +66,6 @@ def test_what_a_full_gate_holds_back_is_time_lost_to_limits(full):
 
     lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "lost_seconds"))
     assert lost == {"engine/three-steps": 60_000, "engine/one-step": 0, "": 60_000}  # a thousand tasks, for a minute
-
-
-def test_of_a_full_key_only_its_own_tasks_are_held_back():
-    with InProcessWorker() as worker:
-        insert(RUNNING, "engine/three-steps", 1, keys=2, worker=worker.row.pk)
-        insert(QUEUED, "engine/three-steps", 10, keys=2)
-        Gate.objects.update_or_create(pipeline_id="engine/three-steps", defaults={"tasks": None, "tasks_per_key": 1})
-
-        rollups.sample(NOON)
-
-    assert Rollup.objects.get(span=1, pipeline="engine/three-steps").lost_seconds == 5 * 60
-
-
-def test_a_step_that_waits_for_its_place_or_its_rate_loses_time():
-    insert(QUEUED, "engine/three-steps", 3)
-    Task.objects.update(status="waiting", waits_at="step limit", due_at=None, sort_at=None)
-    insert(QUEUED, "engine/one-step", 2)
-    Task.objects.filter(status="queued").update(status="waiting", waits_at="some-api")
-
-    rollups.sample(NOON)
-
-    lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "lost_seconds"))
-    assert lost == {"engine/three-steps": 180, "engine/one-step": 120, "": 300}
 
 
 HOUR = {"start": NOON, "until": NOON + timedelta(hours=1)}

@@ -46,8 +46,8 @@ VALUES = {
 }
 
 
-@pytest.fixture(autouse=True, params=STATISTICS)
-def _full_table(request):
+@pytest.fixture(autouse=True, scope="module", params=STATISTICS)
+def _full_table(request, module_transaction):
     """Ended tasks, and many that wait."""
     forget_statistics()
     with unchecked() as cursor:
