@@ -86,6 +86,7 @@ def test_a_directory_that_the_servers_user_cannot_reach_is_refused_not_opened(ho
     assert not house.layout.root.exists()
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.process
 def test_another_users_processes_are_kept_out(house: House, house_of_nobody: House) -> None:

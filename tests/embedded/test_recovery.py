@@ -50,6 +50,7 @@ def test_a_killed_server_is_started_again_with_what_was_committed(house: House) 
     assert web.sql("SELECT number FROM kept") == 42
 
 
+@pytest.mark.slow
 def test_a_pid_file_of_a_process_that_is_gone_is_no_obstacle(stopped_house: House) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()

@@ -42,6 +42,7 @@ def test_many_processes_at_once_start_one_server(house: House) -> None:
     assert len({visitor.receive() for visitor in crowd}) == 1
 
 
+@pytest.mark.slow
 def test_the_server_outlives_whoever_started_it(house: House) -> None:
     starter, other = house.visit(), house.visit()
     started_at = starter.sql(WHICH_SERVER)
@@ -96,6 +97,7 @@ def test_a_daemon_that_closed_all_it_found_open_becomes_a_user_again(house: Hous
     assert newcomer.sql(WHICH_SERVER) == started_at
 
 
+@pytest.mark.slow
 def test_commands_that_follow_each_other_find_the_server_running(house: House) -> None:
     migrate = house.visit(grace=3)
     started_at = migrate.sql(WHICH_SERVER)

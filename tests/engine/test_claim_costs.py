@@ -66,14 +66,14 @@ def by_a_booked_up_throttle(worker):
 HELD_BACK = [by_one_full_key, by_many_full_keys, by_the_pipelines_limit, by_a_pause, by_a_booked_up_throttle]
 
 
-@pytest.fixture(scope="module", params=HELD_BACK, ids=lambda hold: hold.__name__)
+@pytest.fixture(params=HELD_BACK, ids=lambda hold: hold.__name__)
 def hold(request):
     """What holds tasks back."""
     return request.param
 
 
-@pytest.fixture(scope="module", params=STATISTICS)
-def worker(request, hold, module_transaction):
+@pytest.fixture(params=STATISTICS)
+def worker(request, hold):
     """A worker beside five thousand ended tasks and as many that are held back."""
     forget_statistics()
     for each in (held_back, throttled, one_step):

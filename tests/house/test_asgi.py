@@ -55,6 +55,7 @@ def served(server: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
         yield port, (found.children() or [found])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_callers_who_wait_have_neither_a_thread_nor_a_connection_each(server, tmp_path):
     mirror_pipelines()

@@ -135,6 +135,7 @@ def test_a_body_in_chunks_is_read_by_gunicorn_up_to_the_limit(port):
             assert (refused.status, json.load(refused)["code"]) == (413, "too-large")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_behind_the_nginx_that_is_shown_addresses_lead_back_and_slow_callers_keep_nobody_waiting(proxy):
     with ExitStack() as slow, closing(HTTPConnection("127.0.0.1", proxy, timeout=200)) as site:

@@ -83,6 +83,7 @@ def command_of(service: str) -> list[str]:
     return command
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_compose_file_make_a_service_that_is_ready(environment, tmp_path):
     port = free_port()
     site = f"http://127.0.0.1:{port}"

@@ -1,4 +1,4 @@
-"""How many examples a property test tries: an eighth in `make test`, half of them in `make test-all`."""
+"""How many examples a property test tries: a twelfth in `make test`, a third of them in `make test-all`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from hypothesis import settings
 
 
 def examples(number: int) -> int:
-    """The number for `max_examples`: an eighth, at least four; under the Hypothesis profile `thorough` half."""
+    """The number for `max_examples`: a twelfth, at least three; under the Hypothesis profile `thorough` a third."""
     thorough = settings.get_current_profile_name() == "thorough"
-    return max(4, number // (2 if thorough else 8))
+    return max(3, number // (3 if thorough else 12))

@@ -15,13 +15,13 @@ def eventually(condition: Callable[[], T], *, otherwise: Callable[[], str] = str
     """Poll a condition until it holds, and return its first true answer.
 
     Args:
-        condition: is called every 20 ms.
+        condition: is called every 50 ms.
         otherwise: what the failure says besides, such as the log of a process.
     """
     deadline = time.monotonic() + PATIENCE
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"not so within {PATIENCE} s\n{otherwise()}"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return answer
 
 

@@ -31,6 +31,7 @@ def most_at_once(pipeline, *, by_key=False):
         return cursor.fetchone()[0]
 
 
+@pytest.mark.slow
 def test_no_more_tasks_are_under_way_than_their_limit_and_as_many(start, notes):
     first, second = start(), start()
     tasks = [enqueue.enqueue("tests/three-places", {"seconds": 0.2}) for _ in range(20)]
@@ -41,6 +42,7 @@ def test_no_more_tasks_are_under_way_than_their_limit_and_as_many(start, notes):
     assert len(workers_of(tasks)) > 1
 
 
+@pytest.mark.slow
 def test_each_key_has_its_own_place_and_all_are_used(start, notes):
     first, second = start(), start()
     for number in range(24):

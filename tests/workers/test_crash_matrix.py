@@ -132,6 +132,7 @@ def test_a_life_is_the_same_wherever_its_worker_dies(mortals, marks, tmp_path):
     assert_nothing_is_left()
 
 
+@pytest.mark.slow
 def test_a_cancel_is_done_or_not_and_can_be_done_again(mortals):
     mortals.order("enqueue", key="whole")
     commits = mortals.order("cancel", key="whole")
@@ -155,6 +156,7 @@ def test_a_cancel_is_done_or_not_and_can_be_done_again(mortals):
     assert_nothing_is_left()
 
 
+@pytest.mark.slow
 def test_a_recovery_is_done_once_wherever_it_is_interrupted(mortals, tmp_path):
     notes = str(tmp_path / "notes")
     commits = mortals.order("live", key="whole", notes=notes)

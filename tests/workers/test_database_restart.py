@@ -14,6 +14,7 @@ from tests.workers.servers import own_server
 pytestmark = pytest.mark.process
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_server_crashes_and_work_goes_on_where_it_was(notes, tmp_path):
     with own_server() as server:

@@ -257,6 +257,7 @@ def commits() -> int:
         session.close()
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_backlog_of_one_pipeline_keeps_every_worker_of_the_pool_at_work(start):
     command = start(processes=5, budget=0.05)

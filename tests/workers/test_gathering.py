@@ -15,6 +15,7 @@ pytestmark = pytest.mark.process
 CALLERS, REQUESTS = 4, 100
 
 
+@pytest.mark.slow
 def test_items_that_come_while_batches_fall_due_are_done_once(start):
     commands = [start(), start()]
 

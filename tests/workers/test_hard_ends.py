@@ -35,6 +35,7 @@ def test_a_step_that_swallows_its_timeout_is_ended_and_tried_again_by_its_policy
     assert Step.objects.get(task=task.pk).failures == 1
 
 
+@pytest.mark.slow
 def test_a_call_into_c_that_lets_nothing_else_run_is_ended_too(start):
     command = start(processes=1, hard_timeout_grace=0.5)
     task = enqueue.enqueue("tests/deaf", {"how": "in C"})

@@ -18,6 +18,7 @@ HOW = {
 }
 
 
+@pytest.mark.slow
 def test_five_lost_workers_are_enough_however_they_were_lost(start, notes):
     command = start(processes=2)
     tasks = {how: enqueue.enqueue("tests/poison", {"how": how}) for how in ("exit", "segfault", "out of memory")}

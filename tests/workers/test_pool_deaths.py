@@ -95,6 +95,7 @@ def test_a_pool_whose_workers_hang_is_started_anew(start, notes):
     assert "work is waiting" in command.said()
 
 
+@pytest.mark.slow
 def test_a_pool_whose_workers_are_all_busy_is_left_alone(start, notes):
     command = start(processes=1, watchdog=1)
     sentinel = command.sentinel()

@@ -68,6 +68,7 @@ def test_a_step_that_outlasts_the_grace_is_killed(start, notes):
     assert not command.family()
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_without_waiting(start, notes):
     command = start()
     enqueue_walk(notes, wait_in=2)

@@ -29,6 +29,7 @@ CLIENTS, TASKS = 4, 5
 BODY = json.dumps({"pipeline": "demo/task", "payload": {"label": "pooled", "delay_seconds": 0}})
 
 
+@pytest.mark.slow
 def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path, settings):
     settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS  # the web process knows no others
     User.objects.create_superuser("root", password="a password")

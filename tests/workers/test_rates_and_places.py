@@ -80,6 +80,7 @@ def test_a_rate_holds_over_two_clusters_and_two_pipelines(passes, start, notes):
     assert started[-1] - started[0] >= timedelta(seconds=3.8)
 
 
+@pytest.mark.slow
 def test_a_rate_holds_when_all_workers_were_busy_while_times_passed(passes, start, notes):
     first, second = start(), start()
     for number in range(12):
@@ -95,6 +96,7 @@ def test_a_rate_holds_when_all_workers_were_busy_while_times_passed(passes, star
     assert most <= 10
 
 
+@pytest.mark.slow
 def test_starts_of_a_throttled_pipeline_hold_their_rate_over_two_clusters(start, notes):
     first, second = start(), start()
     for number in range(20):

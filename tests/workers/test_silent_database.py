@@ -79,6 +79,7 @@ def test_a_database_that_refuses_new_connections_is_not_silent(proxy, url, impat
         assert session.execute("SELECT 1 FROM pg_sleep(0.5)").fetchall() == [(1,)]
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_requests_fail_soon_and_work_again_when_the_database_speaks(proxy, url, tmp_path):
     port, log = free_port(), tmp_path / "web.log"

@@ -39,6 +39,7 @@ def test_a_claim_that_fails_is_told_in_few_lines_of_the_log_and_all_the_time_on_
     assert command.stop() == 0, said
 
 
+@pytest.mark.slow
 def test_a_claim_that_waits_for_a_locked_table_is_told_while_it_waits(start):
     command = start(processes=1)
     other = private_connection()
