@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path, -1))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     """Spread files, and leave all that drive a browser to one process: three browsers would compute at once."""
     return OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
