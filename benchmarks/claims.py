@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from benchmarks.pipelines import booked_up, full_keys, full_limit, one_step, paused
 from taskqueue import Pipeline
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.testing import InProcessWorker
 
 ENDED, HELD_BACK = 1_000_000, 100_000
@@ -67,7 +67,7 @@ def quick_claim(worker: int) -> float:
     took = []
     for _ in range(CLAIMS):
         began = time.perf_counter()
-        (lease,) = claim(Claimant(worker))
+        (lease,) = claim(ClaimRequest(worker))
         took.append((time.perf_counter() - began) * 1000)
         assert lease.pipeline == one_step.definition.name
     execute("DELETE FROM taskqueue_task WHERE status = 'running' AND pipeline_id = 'benchmarks/one-step'")
@@ -123,7 +123,7 @@ def by_a_throttle(worker: int) -> Iterator[None]:
 def drawn(worker: int, expected: int) -> None:
     """Claim until nothing of what is held back can be claimed any more."""
     leases = 0
-    while taken := claim(Claimant(worker, 8)):
+    while taken := claim(ClaimRequest(worker, 8)):
         leases += len(taken)
     assert leases >= expected
 

@@ -14,7 +14,7 @@ from django.db.models import Max, Min
 
 from benchmarks.pipelines import five_steps, one_step
 from benchmarks.processes import started, wait_for, workers
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.models import Task
 
 SIZE = 1_000_000
@@ -48,7 +48,7 @@ def drains_beside_pruning() -> tuple[float, float, float, float]:
 
     Each drain is compared with one without pruning right before it, for the machine may have other things to do.
     """
-    mirror_pipelines()
+    sync_pipelines()
     execute(HISTORY, pipeline=five_steps.definition.name, number=SIZE // 6)
     execute("ANALYZE taskqueue_task, taskqueue_step")
     with workers():

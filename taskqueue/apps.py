@@ -28,14 +28,14 @@ class TaskqueueConfig(AppConfig):
     def ready(self) -> None:
         """Import each installed app's `pipelines` module, and mirror what they define after each migrate."""
         from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
-        from taskqueue.engine.catalog.sync import mirror_after_migrate
+        from taskqueue.engine.catalog.sync import sync_after_migrate
         from taskqueue.pool.queue_lists import hide_queue_lists
         from taskqueue.pool.signing import use_own_key
 
         use_own_key()
         hide_queue_lists()
         autodiscover_modules("pipelines")
-        post_migrate.connect(mirror_after_migrate, sender=self)
+        post_migrate.connect(sync_after_migrate, sender=self)
         request_started.connect(serve_requests, dispatch_uid="taskqueue")
 
 

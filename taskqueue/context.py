@@ -120,13 +120,13 @@ class RunningTask(CurrentTask, Protocol):
     """What the authoring objects ask of the engine while a task runs."""
 
     def call(self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a plain step, or recall its result."""
+        """Run a plain step, or replay its result."""
         ...
 
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
-        """Run a step from an async body, a plain one in the worker's main thread; or recall its result."""
+        """Run a step from an async body, a plain one in the worker's main thread; or replay its result."""
         ...
 
     def emit(self, event: str, data: str) -> None:

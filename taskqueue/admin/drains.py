@@ -13,7 +13,7 @@ from django.urls import URLPattern, reverse
 
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.pages import posted_to
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import audited
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker
@@ -48,7 +48,7 @@ class Drains:
         if not request.user.has_perm(NEEDS):
             raise PermissionDenied
         try:
-            worker = deed(worker_id, doer=doer_of(request))
+            worker = deed(worker_id, actor=actor_of(request))
         except WorkerNotFound as error:
             self.message_user(request, error.detail, messages.WARNING)
             return HttpResponseRedirect(LIST())
@@ -79,7 +79,7 @@ class Drains:
         chosen = list(queryset.order_by("pk").values_list("pk", flat=True)[:MOST_AT_ONCE])
         for worker_id in chosen:
             try:
-                deed(worker_id, doer=doer_of(request))
+                deed(worker_id, actor=actor_of(request))
             except (NotDrainable, WorkerNotFound) as error:
                 refused.append(error.detail)
         number = len(chosen) - len(refused)

@@ -9,7 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from taskqueue.admin.shared.models import ChangeableAdmin
-from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.access.permissions import Action
 from taskqueue.models import PipelineRight
 
 
@@ -17,7 +17,7 @@ from taskqueue.models import PipelineRight
 class PipelineRightAdmin(ChangeableAdmin[PipelineRight]):
     """Who may act on a pipeline's tasks, once not everybody may. What is changed here is in the history, as always."""
 
-    list_display = ("pipeline", "shown_who", *Deed)
+    list_display = ("pipeline", "shown_who", *Action)
     list_select_related = ("user", "group")
     ordering = ("pipeline_id", "pk")
     search_fields = ("pipeline__name__startswith",)
@@ -27,7 +27,7 @@ class PipelineRightAdmin(ChangeableAdmin[PipelineRight]):
         (
             None,
             {
-                "fields": ("pipeline", "user", "group", *Deed),
+                "fields": ("pipeline", "user", "group", *Action),
                 "description": (
                     "The first right closes a pipeline to everybody who is not named here, superusers apart. "
                     "Each deed needs its permission as well."

@@ -18,7 +18,7 @@ from taskqueue.admin.shared import formats, html, task_actions
 from taskqueue.admin.shared.filters import KnownChoices, PipelineFilter
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.admin.shared.pages import named, posted_to
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.actions import audited
 from taskqueue.errors import TaskqueueError
 from taskqueue.models import Schedule, Skip, Task
@@ -90,7 +90,7 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
         """Schedules with the task of their last tick, and the database's present moment."""
         of_tick = Task.objects.filter(pipeline=OuterRef("pipeline"), cron_at=OuterRef("last_at"))
         last = of_tick.values(told=JSONObject(id="id", status="status"))[:1]
-        closed = Rights(request.user).closed_to(Deed.RUN)
+        closed = Rights(request.user).pipelines_denied(Action.RUN)
         is_closed = Case(When(pipeline__in=closed, then=True), default=False, output_field=BooleanField())
         schedules = Schedule.objects.select_related("pipeline")
         return schedules.annotate(seen_at=Now(), last_task=Subquery(last), is_closed=is_closed)
@@ -112,10 +112,10 @@ class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
         if schedule is None:
             self.message_user(request, f"Pipeline {unquote(object_id)} has no schedule.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))
-        if not Rights(request.user).may(Deed.RUN, schedule.pipeline_id):
+        if not Rights(request.user).may(Action.RUN, schedule.pipeline_id):
             raise PermissionDenied
         try:
-            task = audited.run_now(schedule, doer=task_actions.doer_of(request))
+            task = audited.run_now(schedule, actor=task_actions.actor_of(request))
         except TaskqueueError as error:
             self.message_user(request, f"No task was made: {error.detail}", messages.ERROR)
             return HttpResponseRedirect(reverse("admin:taskqueue_schedule_changelist"))

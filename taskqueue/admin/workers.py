@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin.drains import NEEDS, Drains
 from taskqueue.admin.shared import formats, html
-from taskqueue.admin.shared.details import deeds_of
+from taskqueue.admin.shared.details import audit_entries_of
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.engine.runtime.liveness import SILENCE
 from taskqueue.engine.worker.heartbeat import running_version
@@ -95,7 +95,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         worker: Any = kwargs.get("obj")
         content_type = ContentType.objects.get_for_model(Worker)
         entries = LogEntry.objects.filter(content_type=content_type, object_id=str(worker.pk)).select_related("user")
-        context["history"] = deeds_of(list(entries.order_by("-pk")[:HISTORY_SHOWN]), worker.seen_at)
+        context["history"] = audit_entries_of(list(entries.order_by("-pk")[:HISTORY_SHOWN]), worker.seen_at)
         context["title"] = str(worker)
         context["button"] = button_of(worker, back="page") if request.user.has_perm(NEEDS) else ""
         return super().render_change_form(request, context, *args, **kwargs)

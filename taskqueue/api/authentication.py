@@ -15,7 +15,7 @@ from rest_framework.throttling import BaseThrottle
 from taskqueue.api.problems import TokenRefused
 from taskqueue.engine.access.permissions import Rights
 from taskqueue.engine.actions import tokens
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.errors import InvalidToken
 from taskqueue.models import Token
 
@@ -114,10 +114,10 @@ def rights_of(request: Request) -> Rights:
     return Rights(None if is_unchecked(request) else request.user)
 
 
-def doer_of(request: Request) -> Doer:
+def actor_of(request: Request) -> Actor:
     """Who calls, for the record."""
     token = request.auth.name if isinstance(request.auth, Token) else ""
-    return Doer(request.user.pk, request.user.get_username() or "somebody on this machine", token)
+    return Actor(request.user.pk, request.user.get_username() or "somebody on this machine", token)
 
 
 def is_unchecked(request: Request) -> bool:

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api.authentication import doer_of, may, rights_of
+from taskqueue.api.authentication import actor_of, may, rights_of
 from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
 from taskqueue.api.json_parser import fitted
 from taskqueue.api.openapi import events as descriptions
@@ -37,7 +37,7 @@ class Events(Door):
         asked = fitted(EventSubmission, request.data)
         external_id = chosen_key(asked.id, request.headers.get("Idempotency-Key"), name="id") or ""
         sent = audited.send(
-            asked.name, asked.data, external_id=external_id, doer=doer_of(request), rights=rights_of(request)
+            asked.name, asked.data, external_id=external_id, actor=actor_of(request), rights=rights_of(request)
         )
         is_told = not sent.duplicate or may(request, "taskqueue.view_event")
         found = send.find(sent.pk) if is_told else send.untold(sent)

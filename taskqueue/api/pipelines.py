@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api.authentication import doer_of, may
+from taskqueue.api.authentication import actor_of, may
 from taskqueue.api.json_parser import fitted
 from taskqueue.api.openapi import operations
 from taskqueue.api.pipeline_serializers import PipelineDetail, PipelineList
@@ -56,7 +56,7 @@ class PipelinePauses(Door):
     def post(self, request: Request, name: str) -> Response:
         """Let none of its tasks start or go on."""
         asked = fitted(PauseRequest, request.data)
-        audited.pause(possible(name), reason=asked.reason, doer=doer_of(request))
+        audited.pause(possible(name), reason=asked.reason, actor=actor_of(request))
         return described_pipeline(request, name)
 
     @described({"exclude": True})
@@ -75,7 +75,7 @@ class PipelineResumption(Door):
     def post(self, request: Request, name: str) -> Response:
         """Let its tasks start and go on."""
         fitted(NoBody, request.data)
-        audited.resume(possible(name), doer=doer_of(request))
+        audited.resume(possible(name), actor=actor_of(request))
         return described_pipeline(request, name)
 
     @described({"exclude": True})

@@ -8,14 +8,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api.authentication import doer_of, rights_of
+from taskqueue.api.authentication import actor_of, rights_of
 from taskqueue.api.json_parser import fitted
 from taskqueue.api.openapi import operations
 from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
 from taskqueue.api.serializers import TaskSummary
 from taskqueue.api.tasks import submitted
 from taskqueue.api.views import Door, described
-from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.actions import audited
 from taskqueue.engine.queries import tasks
 
@@ -29,8 +29,8 @@ class TaskRetries(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Queue it again."""
         asked = fitted(RetryRequest, request.data)
-        rights_of(request).require(Deed.RETRY, tasks.pipeline_of(task_id))
-        return Response(TaskSummary(audited.retry(task_id, doer=doer_of(request), from_step=asked.from_step)).data)
+        rights_of(request).require(Action.RETRY, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(audited.retry(task_id, actor=actor_of(request), from_step=asked.from_step)).data)
 
 
 class TaskRunsNow(Door):
@@ -42,8 +42,8 @@ class TaskRunsNow(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Let it go on at once."""
         fitted(NoBody, request.data)
-        rights_of(request).require(Deed.RETRY, tasks.pipeline_of(task_id))
-        return Response(TaskSummary(audited.run_task_now(task_id, doer=doer_of(request))).data)
+        rights_of(request).require(Action.RETRY, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(audited.run_task_now(task_id, actor=actor_of(request))).data)
 
 
 class TaskCancellation(Door):
@@ -55,8 +55,8 @@ class TaskCancellation(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """End it."""
         asked = fitted(CancelRequest, request.data)
-        rights_of(request).require(Deed.CANCEL, tasks.pipeline_of(task_id))
-        return Response(TaskSummary(audited.cancel(task_id, doer=doer_of(request), reason=asked.reason)).data)
+        rights_of(request).require(Action.CANCEL, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(audited.cancel(task_id, actor=actor_of(request), reason=asked.reason)).data)
 
 
 class TaskReruns(Door):
@@ -70,5 +70,5 @@ class TaskReruns(Door):
     def post(self, request: Request, task_id: UUID) -> Response:
         """Make a new task from the same payload."""
         fitted(NoBody, request.data)
-        rights_of(request).require(Deed.RUN, tasks.pipeline_of(task_id))
-        return submitted(audited.rerun(task_id, doer=doer_of(request)))
+        rights_of(request).require(Action.RUN, tasks.pipeline_of(task_id))
+        return submitted(audited.rerun(task_id, actor=actor_of(request)))

@@ -11,7 +11,7 @@ from django.utils.decorators import method_decorator
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api.authentication import doer_of, may, rights_of
+from taskqueue.api.authentication import actor_of, may, rights_of
 from taskqueue.api.json_parser import BatchJson, fitted
 from taskqueue.api.openapi import operations
 from taskqueue.api.pagination import page_of
@@ -21,7 +21,7 @@ from taskqueue.api.requests import Batch, Submission, bad_key
 from taskqueue.api.serializers import ExplanationRecord, SubmittedTask, TaskDetail, TaskPage
 from taskqueue.api.views import Door, described
 from taskqueue.engine.access import redaction
-from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.actions import audited
 from taskqueue.engine.enqueue.bulk import Request as Wanted
 from taskqueue.engine.enqueue.bulk import each_of
@@ -41,8 +41,8 @@ class Tasks(Door):
         """Make a task."""
         submission = fitted(Submission, no_list(request.data))
         options = submission.options(request.headers.get("Idempotency-Key"))
-        rights_of(request).require(Deed.RUN, submission.pipeline)
-        task = audited.submit(submission.pipeline, submission.payload, options=options, doer=doer_of(request))
+        rights_of(request).require(Action.RUN, submission.pipeline)
+        task = audited.submit(submission.pipeline, submission.payload, options=options, actor=actor_of(request))
         return submitted(told_to(request, task, key=options.key))
 
     @described(operations.LIST_TASKS)
@@ -95,9 +95,9 @@ class TaskBatches(Door):
             raise bad_key(sentence, pointer="")
         rights = rights_of(request)
         rights.know_all()
-        each_of(asked, lambda each: rights.require(Deed.RUN, each.pipeline))
+        each_of(asked, lambda each: rights.require(Action.RUN, each.pipeline))
         wanted = each_of(asked, lambda each: Wanted(each.pipeline, each.payload, each.options(header=None)))
-        tasks = audited.submit_many(wanted, doer=doer_of(request))
+        tasks = audited.submit_many(wanted, actor=actor_of(request))
         for each, task in zip(wanted, tasks, strict=True):
             told_to(request, task, key=each.options.key)
         return Response({"tasks": [ANSWER.to_representation(task) for task in tasks]}, status=202)

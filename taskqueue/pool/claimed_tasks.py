@@ -16,7 +16,7 @@ from taskqueue.engine.runtime.database_errors import line_of
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import DatabaseLost, Outcome
-from taskqueue.engine.worker.heartbeat import Heart, cause_of
+from taskqueue.engine.worker.heartbeat import Heartbeat, cause_of
 from taskqueue.engine.worker.loop import drain
 from taskqueue.pool.shared_memory import STOP
 
@@ -71,25 +71,25 @@ def log_execution(lease: Lease, outcome: Outcome, took: timedelta) -> None:
     logger.info("%s %s: %s after %.3f s", lease.pipeline, lease.task, type(outcome).__name__, took.total_seconds())
 
 
-class HeartKeeper:
+class HeartbeatKeeper:
     """Keeps the heart of this worker process. A heart has a thread, and threads do not survive a fork."""
 
     def __init__(self) -> None:
         self.cluster = ""
-        self._heart: Heart | None = None
+        self._heart: Heartbeat | None = None
         self._pid = 0
         self._in_doubt: BaseException | None = None
         self._last = ""
         self.slate: Slate | None = None
 
-    def heart(self) -> Heart:
+    def heart(self) -> Heartbeat:
         """The beating heart; begins to beat at the first call in a process.
 
         Raises:
             django.db.Error, psycopg.Error: the database is away.
         """
         if self._heart is None or self._pid != os.getpid():
-            heart = Heart(self.cluster or f"qcluster-{os.getppid()}")
+            heart = Heartbeat(self.cluster or f"qcluster-{os.getppid()}")
             heart.activity.slate = self.slate
             heart.start()
             self._heart, self._pid, self._in_doubt = heart, os.getpid(), None
@@ -138,4 +138,4 @@ class HeartKeeper:
             self._heart = None
 
 
-keeper = HeartKeeper()
+keeper = HeartbeatKeeper()

@@ -105,7 +105,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
     def enqueue(self, task: str) -> int:
         """Put an ordinary message into the caller's transaction, and ring when it commits."""
         message_id: int = super().enqueue(task)
-        notify.ring_on_commit()
+        notify.notify_on_commit()
         return message_id
 
     def give_back(self, message_id: int | None) -> None:
@@ -134,7 +134,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         messages = self._claim_messages()
         # Before anything else that can fail: they are locked for as long as django-q2's `retry`.
         yield from messages
-        due = dispatch.attend(Conf.WORKERS)
+        due = dispatch.run_due(Conf.WORKERS)
         self._looked_at = time.monotonic()
         self._pause = self._rhythm.pause(rung=rung, claimable=due.claimable, next_due_in=due.next_due_in)
         if messages:
@@ -147,7 +147,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         """Do what may wait, after the workers have been rung."""
         if time.monotonic() - self._tidied_at >= LEISURE:
             self._tidied_at = time.monotonic()
-            sweeps.do_at_leisure()
+            sweeps.run_low_priority()
 
     def _claim_messages(self) -> list[Message]:
         with self._database().cursor() as cursor:

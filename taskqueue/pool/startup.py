@@ -16,7 +16,7 @@ from django_q.conf import Conf
 from django_q.conf import logger as django_q_logger
 
 from taskqueue.conf import settings
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.runtime import sessions
 from taskqueue.engine.runtime.database_errors import message_of
 from taskqueue.engine.runtime.sessions import LOST_AFTER_TEN_SECONDS
@@ -132,7 +132,7 @@ def await_database(say: Callable[[str], None]) -> str:
         try:
             if refusal := unfit_database():
                 return refusal
-            mirror_pipelines()
+            sync_pipelines()
         except (db.Error, psycopg.Error) as error:
             db.connections.close_all()
             line = message_of(error)

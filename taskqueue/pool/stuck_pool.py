@@ -49,7 +49,7 @@ class Watchdog:
 
     def _work_is_waiting(self) -> bool:
         try:
-            return dispatch.attend(1).claimable > 0
+            return dispatch.run_due(1).claimable > 0
         except db.Error:
             # Without a database there is nothing to claim, and the doorbell already tells of it.
             db.connections.close_all()

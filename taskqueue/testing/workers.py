@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from taskqueue.definitions import registry
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.runtime.liveness import LOCK_SPACE
-from taskqueue.engine.runtime.outcomes import Outcome, PutBack
+from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.engine.worker.loop import drain
 from taskqueue.models import Worker
@@ -33,7 +33,7 @@ def work(*, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
         while done := worker.work(budget=budget):
             outcomes += done
             # What only went back would go on coming and going.
-            if time.monotonic() >= deadline or all(isinstance(outcome, PutBack) for outcome in done):
+            if time.monotonic() >= deadline or all(isinstance(outcome, Release) for outcome in done):
                 break
     return outcomes
 

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from taskqueue import CancelOn, pipeline, wait_for
 from taskqueue.admin.shared import formats
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.events.route import route
 from taskqueue.engine.events.send import send
 from taskqueue.models import Event, Task
@@ -48,7 +48,7 @@ def event() -> Event:
     def picky(nothing: int) -> None: ...
 
     for each in (starts, picky):
-        mirror_pipeline(each.definition)
+        sync_pipeline(each.definition)
     waits.enqueue(1)
     waits.enqueue(2)
     work()

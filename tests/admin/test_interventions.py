@@ -286,7 +286,7 @@ def test_all_that_match_are_looked_at_before_anything_is_done_to_them(operator, 
 def operate(client: Client, verb: str, **sent: str) -> Operation:
     """An operation over what failed or is queued, from its start to its end."""
     client.post(f"/admin/taskqueue/operation/new/{verb}/?pipeline=demo%2Ftask", sent)
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
     return Operation.objects.latest("pk")
 
 

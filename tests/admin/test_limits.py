@@ -8,7 +8,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from taskqueue import Limit, Rate, RetryAfter, pipeline, step
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.models import Gate, RateUse, Task
 from taskqueue.models import Rate as RateRow
 from taskqueue.testing import InProcessWorker, work
@@ -81,7 +81,7 @@ def test_nothing_is_added_or_deleted_by_hand(address, admin):
 def test_a_gate_shows_what_the_code_says_and_what_is_held(looker):
     with InProcessWorker() as worker:
         limited.enqueue("acme")
-        claim(Claimant(worker.worker))
+        claim(ClaimRequest(worker.worker))
 
         text = text_of(looker.get(GATE))
 
@@ -102,7 +102,7 @@ def test_a_changed_limit_is_written_down_and_holds_for_the_next_claim(changer):
         "adm/limited", "chris", "Changed Tasks.",
     )  # fmt: skip
     with InProcessWorker() as worker:
-        assert sum(1 for _ in iter(lambda: claim(Claimant(worker.worker)), [])) == 3
+        assert sum(1 for _ in iter(lambda: claim(ClaimRequest(worker.worker)), [])) == 3
     changer.post(GATE, NO_LIMITS)
     assert Gate.objects.get(pk="adm/limited").tasks is None
 

@@ -62,7 +62,7 @@ def test_the_end_of_an_operation_is_in_a_region(admin, failed):
     page = f"/admin/taskqueue/operation/{Operation.objects.get().pk}/change/"
     assert "Ended \N{EN DASH} Filter" in text_of(live(admin, page))
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert "Ended just now Filter" in text_of(live(admin, page))
 

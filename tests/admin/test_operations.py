@@ -82,7 +82,7 @@ def test_starting_one_keeps_who_why_and_what_in_one_entry(operator, failed):
     assert (operation.verb, operation.query, operation.started_by) == ("retry", "status=failed", "olga")
     assert (operation.estimate, operation.reason) == (1, "the bank is back")
     assert log() == [("olga", "Retry 1 task: status failed. Reason: the bank is back")]
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
     assert Task.objects.get(pk=failed.pk).status == "queued"
     assert len(log()) == 1
 
@@ -122,7 +122,7 @@ def test_all_that_wait_for_a_time_are_run_now(operator, failed, retrying):
     assert "Run now 1 task" in page
 
     operation = start(operator, "run-now", "status=retrying,waiting")
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert Task.objects.get(pk=retrying.pk).status == "queued"
     assert "Run now 1 task" in text_of(operator.get(page_of(operation)))
@@ -196,7 +196,7 @@ def test_aborting_needs_the_right_to_its_verb(operator, viewer, failed):
 
 def test_the_list_of_operations_tells_who_did_what_to_which(operator, viewer, failed):
     operation = start(operator, query="status=failed&pipeline=demo%2Ftask")
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     response = operator.get(OPERATIONS)
     text = text_of(response)
@@ -247,7 +247,7 @@ def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
     query = "q=payload.number%3A41111111+error%3AStep+Payload.a.b%3A%22two+words%22"
     finder = client_of("finn", "view_task", "retry_task", "view_task_payload", "view_operation")
     other = client_of("otto", "view_task", "view_operation")
-    selection = filters.Selection(statuses=("failed",))
+    selection = filters.TaskFilter(statuses=("failed",))
     operation = bulk_operations.plan(selection, verb=OperationVerb.RETRY, query=query, reason="", user=None, by="finn")
     pages = (OPERATIONS, f"{OPERATIONS}{operation.pk}/change/")
 

@@ -17,7 +17,7 @@ from psycopg.errors import QueryCanceled
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin.overview.queries import FAILURES_SHOWN, recent_failures
 from taskqueue.admin.pipelines import stats as pipeline_stats
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.queries import stats
 from taskqueue.models import Pipeline, Rollup, RollupMark, Task, Worker
@@ -379,7 +379,7 @@ def test_what_failed_last_comes_first(onlooker):
 def test_to_find_them_reads_no_more_than_it_shows():
     forget_statistics()
     with InProcessWorker() as worker:
-        mirror_pipelines()
+        sync_pipelines()
         insert(ENDED, "demo/task", 20_000, worker=worker.row.pk)
         with connection.cursor() as cursor:
             cursor.execute(

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue import Limit, Rate, Retry, gather, pipeline, step
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.tasks import control
 from taskqueue.models import Gate, Pipeline, Pruning, Schedule, Task, Worker
@@ -155,7 +155,7 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
 
 
 def test_a_pipeline_at_its_limit_and_a_paused_one_stand_out(viewer, queued):
-    mirror_pipeline(limited.definition)
+    sync_pipeline(limited.definition)
     Gate.objects.filter(pk="boards/limited").update(tasks=1)
     limited.enqueue(1)
     Task.objects.filter(pipeline="boards/limited").update(admitted_at=Now())
@@ -229,7 +229,7 @@ def test_failed_attempts_are_counted_for_parallel_steps_and_across_retries(viewe
 
 
 def test_limits_are_changed_on_the_page_and_hold_at_once(limiter, viewer):
-    mirror_pipeline(limited.definition)
+    sync_pipeline(limited.definition)
 
     response = limiter.post(f"{LIMITED}places/", {"places-tasks": "1"}, follow=True)
 
@@ -256,7 +256,7 @@ def test_limits_are_changed_on_the_page_and_hold_at_once(limiter, viewer):
     ],
 )
 def test_limits_that_make_no_sense_are_refused_beside_the_field(limiter, noun, values, said):
-    mirror_pipeline(limited.definition)
+    sync_pipeline(limited.definition)
 
     response = limiter.post(f"{LIMITED}{noun}/", values)
 

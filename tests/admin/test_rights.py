@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters
 from taskqueue.models import Operation, PipelineRight, Step, Task
@@ -34,18 +34,18 @@ def named(**held: bool) -> PipelineRight:
     return PipelineRight.objects.create(pipeline_id=PIPELINE, user=User.objects.get(username="olga"), **held)
 
 
-def all_but(deed: Deed) -> dict[str, bool]:
-    return {other.value: other != deed for other in Deed}
+def all_but(deed: Action) -> dict[str, bool]:
+    return {other.value: other != deed for other in Action}
 
 
 def operation_of(verb: Any, user: User | None) -> Operation:
     return bulk_operations.plan(
-        filters.Selection(pipeline=PIPELINE), verb=verb, query="", reason="", user=user and user.pk, by="olga"
+        filters.TaskFilter(pipeline=PIPELINE), verb=verb, query="", reason="", user=user and user.pk, by="olga"
     )
 
 
 def test_who_is_not_named_may_not_submit_by_the_form(olga):
-    right = named(**all_but(Deed.RUN))
+    right = named(**all_but(Action.RUN))
     address = f"{PIPELINES}demo_2Ftask/submit/"
 
     assert olga.get(address).status_code == 403
@@ -59,12 +59,12 @@ def test_who_is_not_named_may_not_submit_by_the_form(olga):
     assert address in olga.get(PIPELINES).content.decode()
 
 
-@pytest.mark.parametrize(("verb", "deed"), [("retry", Deed.RETRY), ("cancel", Deed.CANCEL), ("rerun", Deed.RUN)])
+@pytest.mark.parametrize(("verb", "deed"), [("retry", Action.RETRY), ("cancel", Action.CANCEL), ("rerun", Action.RUN)])
 def test_an_operation_acts_with_the_rights_of_who_started_it(olga, failed, queued, verb, deed):
     operation = operation_of(verb, User.objects.get(username="olga"))
     named(**all_but(deed))
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     operation.refresh_from_db()
     assert (operation.status, operation.changed) == ("done", 0)
@@ -76,7 +76,7 @@ def test_an_operation_acts_with_the_rights_of_who_started_it(olga, failed, queue
 def test_an_operation_of_an_account_that_is_gone_does_nothing(failed):
     operation = operation_of("retry", None)
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     operation.refresh_from_db()
     assert (operation.status, operation.changed, operation.failed) == ("done", 0, 1)
@@ -88,14 +88,14 @@ def test_an_operation_of_one_who_has_lost_the_permission_does_nothing(olga, fail
     operation = operation_of("retry", user)
     user.user_permissions.clear()
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     operation.refresh_from_db()
     assert (operation.changed, operation.failed) == (0, 1)
 
 
 def test_an_export_masks_the_payloads_of_pipelines_that_are_closed(olga, failed, django_assert_max_num_queries):
-    named(**all_but(Deed.VIEW_PAYLOAD))
+    named(**all_but(Action.VIEW_PAYLOAD))
 
     with django_assert_max_num_queries(14):
         (line,) = b"".join(olga.get(f"{LIST}export/jsonl/").streaming_content).decode().splitlines()
@@ -108,7 +108,7 @@ def test_a_search_in_payloads_passes_over_pipelines_that_are_closed(olga, queued
     search = {"q": "payload.label:queued"}
     assert ids_on(olga.get(LIST, search)) == [str(queued.pk)]
 
-    named(**all_but(Deed.VIEW_PAYLOAD))
+    named(**all_but(Action.VIEW_PAYLOAD))
 
     assert ids_on(olga.get(LIST, search)) == []
     assert b"".join(olga.get(f"{LIST}export/jsonl/", search).streaming_content) == b""
@@ -116,7 +116,7 @@ def test_a_search_in_payloads_passes_over_pipelines_that_are_closed(olga, queued
 
 
 def test_an_operation_on_a_search_in_payloads_passes_over_them_too(olga, queued):
-    named(**all_but(Deed.VIEW_PAYLOAD))
+    named(**all_but(Action.VIEW_PAYLOAD))
 
     said = text_of(olga.get("/admin/taskqueue/operation/new/cancel/?q=payload.label:queued"))
 
@@ -126,7 +126,7 @@ def test_an_operation_on_a_search_in_payloads_passes_over_them_too(olga, queued)
 def test_a_download_is_a_mask_for_who_is_not_named(olga, succeeded):
     step = Step.objects.filter(task=succeeded).earliest("pk")
     names = ["payload", "result", f"input-{step.pk}", f"output-{step.pk}"]
-    right = named(**all_but(Deed.VIEW_PAYLOAD))
+    right = named(**all_but(Action.VIEW_PAYLOAD))
 
     def read(name: str) -> Any:
         response = olga.get(f"/admin/taskqueue/task/{succeeded.pk}/download/{name}/")
@@ -140,7 +140,7 @@ def test_a_download_is_a_mask_for_who_is_not_named(olga, succeeded):
     assert read("payload")["label"] == "fine"
 
 
-@pytest.mark.parametrize("deed", [Deed.RUN, Deed.VIEW_PAYLOAD])
+@pytest.mark.parametrize("deed", [Action.RUN, Action.VIEW_PAYLOAD])
 def test_a_payload_is_edited_only_by_who_may_see_and_run_it(olga, queued, deed):
     right = named(**all_but(deed))
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin.search.syntax import Unfit, read
+from taskqueue.admin.search.syntax import InvalidSearch, read
 from taskqueue.engine import sql
 from taskqueue.engine.queries import filters
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.admin.conftest import client_of
@@ -73,7 +73,7 @@ def test_qualifiers_stand_beside_the_beginning_of_a_key():
     ],
 )
 def test_what_is_wrong_is_told_precisely(term, sentence):
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidSearch) as refused:
         read(term, may_see_payload=True)
 
     assert sentence in str(refused.value)
@@ -131,7 +131,7 @@ def test_the_rule_stands_in_the_box(viewer, queued):
 
 def test_a_selection_is_the_same_after_it_was_kept():
     now = filters.database_now()
-    selection = Selection(
+    selection = TaskFilter(
         statuses=("failed",),
         age=timedelta(hours=1),
         labels=(("a", "b"),),
@@ -142,7 +142,7 @@ def test_a_selection_is_the_same_after_it_was_kept():
 
     kept = json.loads(json.dumps(selection.as_json()))
 
-    assert Selection.from_json(kept) == selection
+    assert TaskFilter.from_json(kept) == selection
     assert selection.made_from == now - timedelta(hours=1)
 
 

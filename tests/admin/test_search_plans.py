@@ -10,7 +10,7 @@ from django.db import connection
 
 from taskqueue.engine import sql
 from taskqueue.engine.queries import filters
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.models import Pipeline
 from taskqueue.states import TaskStatus
 
@@ -64,16 +64,16 @@ def looked_at(plan) -> tuple[set[str], float]:
 @pytest.mark.parametrize(
     ("selection", "index", "most"),
     [
-        (Selection(), "taskqueue_task_pkey", 50),
-        (Selection(statuses=("failed",)), "taskqueue_task_by_status", 50),
-        (Selection(statuses=("failed", "cancelled")), "taskqueue_task_by_status", 100),
-        (Selection(statuses=("waiting",)), "taskqueue_task_by_status", 0),
-        (Selection(pipeline="rare/one"), "taskqueue_task_by_pipeline", 50),
+        (TaskFilter(), "taskqueue_task_pkey", 50),
+        (TaskFilter(statuses=("failed",)), "taskqueue_task_by_status", 50),
+        (TaskFilter(statuses=("failed", "cancelled")), "taskqueue_task_by_status", 100),
+        (TaskFilter(statuses=("waiting",)), "taskqueue_task_by_status", 0),
+        (TaskFilter(pipeline="rare/one"), "taskqueue_task_by_pipeline", 50),
         # both indexes, each read to its end with whatever was deleted since, and the rows that they have in common
-        (Selection(pipeline="rare/one", statuses=("failed",)), "taskqueue_task_by_status", 10_000),
-        (Selection(pipeline="rare/one", statuses=("succeeded",)), "taskqueue_task_by_pipeline", 200),
-        (Selection(begins="order-3999"), "taskqueue_task_by_key", 30),
-        (Selection(errors="Old", statuses=("failed",)), "taskqueue_task_by_status", 300),
+        (TaskFilter(pipeline="rare/one", statuses=("failed",)), "taskqueue_task_by_status", 10_000),
+        (TaskFilter(pipeline="rare/one", statuses=("succeeded",)), "taskqueue_task_by_pipeline", 200),
+        (TaskFilter(begins="order-3999"), "taskqueue_task_by_key", 30),
+        (TaskFilter(errors="Old", statuses=("failed",)), "taskqueue_task_by_status", 300),
     ],
 )
 def test_a_page_of_ids_is_read_from_its_index_and_no_further(selection, index, most):
@@ -84,11 +84,11 @@ def test_a_page_of_ids_is_read_from_its_index_and_no_further(selection, index, m
 
 
 def test_a_batch_goes_on_where_the_last_one_ended_without_reading_what_was_before():
-    ids = list(filters.ids_of(Selection(statuses=("failed",)), limit=300))
+    ids = list(filters.ids_of(TaskFilter(statuses=("failed",)), limit=300))
     oldest_first = ids[::-1]
 
     bounds, now = (oldest_first[199], oldest_first[-1]), filters.database_now()
-    used, rows = read_of(filters.between(Selection(statuses=("failed",)), *bounds, made_by=now, limit=50))
+    used, rows = read_of(filters.between(TaskFilter(statuses=("failed",)), *bounds, made_by=now, limit=50))
 
     assert used <= {"taskqueue_task_by_status", "taskqueue_task_pkey"}
     assert rows <= 100
@@ -96,7 +96,7 @@ def test_a_batch_goes_on_where_the_last_one_ended_without_reading_what_was_befor
 
 def test_a_search_that_no_index_answers_looks_at_the_newest_only(monkeypatch):
     monkeypatch.setattr(filters, "SEARCHED", 100)
-    selection = Selection(labels=(("tenant", "nobody"),))
+    selection = TaskFilter(labels=(("tenant", "nobody"),))
 
     used, rows = read_of(filters.ids_of(selection, floor=filters.floor_of(selection), limit=50))
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from taskqueue import Permanent, TaskEnded, pipeline
 from taskqueue.admin.shared import secret_fields
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.masks import MASK
 from taskqueue.models import Task
 from taskqueue.testing import work
@@ -179,7 +179,7 @@ def test_the_handler_of_a_task_that_was_stored_with_a_mask_is_told_without_its_p
         def handler(ended: TaskEnded) -> None:
             told.append((ended.error["message"], ended.payload))
 
-        mirror_pipelines()
+        sync_pipelines()
         task = handled.enqueue(Account())
         Task.objects.filter(pk=task.pk).update(payload={"user": "dana", "token": MASK})
         work()

@@ -9,7 +9,7 @@ from django.contrib.admin.models import LogEntry
 from django.db.models.functions import Now
 
 from taskqueue import pipeline
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.maintenance import cron
 from taskqueue.models import Schedule, Skip, Task
 from taskqueue.testing import work
@@ -80,7 +80,7 @@ def nightly():
         def nightly(count: int = 3) -> int:
             return count
 
-        mirror_pipeline(nightly.definition)
+        sync_pipeline(nightly.definition)
         yield nightly
 
 
@@ -105,7 +105,7 @@ def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner, nightly):
 
 def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer, nightly):
     Schedule.objects.filter(pk="adm/nightly").update(next_at=Now() - timedelta(days=1))
-    cron.take_ticks()
+    cron.enqueue_due()
     work()
 
     response = viewer.get(SCHEDULES)

@@ -106,7 +106,7 @@ def test_a_parallel_step_that_is_under_way_stands_where_its_own_task_stands(view
     task = shop.pages.enqueue(3)
     with InProcessWorker() as worker:
         lease = take(worker.row.pk)
-        settle(lease, perform(lease, activity=worker.activity, stopping=lambda: False), claimant=None)
+        settle(lease, perform(lease, activity=worker.activity, stopping=lambda: False), claim_request=None)
     branches = list(Task.objects.filter(parent=task).order_by("pk"))
     assert len(branches) == 3
     with InProcessWorker() as worker:

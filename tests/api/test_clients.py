@@ -18,7 +18,7 @@ from taskqueue import pipeline
 from taskqueue.api.openapi.schema import current_schema
 from taskqueue.definitions import registry
 from taskqueue.engine.actions import tokens
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from tests.registries import own_registry
 from tests.workers.machines import go_without
 
@@ -102,7 +102,7 @@ def shop() -> Iterator[None]:
 @pytest.fixture
 def service(shop: None, live_server: Any, tmp_path: Path) -> list[str]:
     """The address of a running service, and a token for it; its schema is in the test's directory."""
-    mirror_pipelines()
+    sync_pipelines()
     (tmp_path / "schema.json").write_text(json.dumps(current_schema()))
     return [live_server.url, tokens.issue(User.objects.create_superuser("dana"), name="client")[1]]
 

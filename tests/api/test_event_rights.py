@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from taskqueue import emit
 from taskqueue.engine.access.permissions import Rights
 from taskqueue.engine.actions import audited, tokens
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.events import route, send
 from taskqueue.models import Skip, Task
 from tests.api import pipelines
@@ -82,7 +82,7 @@ def test_it_is_the_senders_right_whoever_routes_the_event_and_even_when_the_send
     named(run=True)
     monkeypatch.setattr(send, "route_now", lambda _event: None)
     rights = Rights(dana)
-    event = audited.send(REQUESTED["name"], REQUESTED["data"], doer=Doer(dana.pk), rights=rights)
+    event = audited.send(REQUESTED["name"], REQUESTED["data"], actor=Actor(dana.pk), rights=rights)
     dana.delete()
 
     route.route_unrouted()

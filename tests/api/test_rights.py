@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 
 from taskqueue import pipeline as define
-from taskqueue.engine.access.permissions import Deed, Rights, Sight
+from taskqueue.engine.access.permissions import Action, Rights, Visibility
 from taskqueue.engine.actions import tokens
 from taskqueue.engine.tasks import control
 from taskqueue.models import Event, Pipeline, PipelineRight, Step, Task
@@ -24,9 +24,9 @@ from tests.registries import own_registry
 
 EVERYTHING = ("view_task", "view_task_payload", "add_task", "retry_task", "cancel_task")
 DEEDS = {
-    Deed.RUN: ("/api/tasks", "/api/tasks/{id}/rerun"),
-    Deed.RETRY: ("/api/tasks/{id}/retry",),
-    Deed.CANCEL: ("/api/tasks/{id}/cancel",),
+    Action.RUN: ("/api/tasks", "/api/tasks/{id}/rerun"),
+    Action.RETRY: ("/api/tasks/{id}/retry",),
+    Action.CANCEL: ("/api/tasks/{id}/cancel",),
 }
 ACTS = [(deed, path) for deed, paths in DEEDS.items() for path in paths]
 
@@ -61,8 +61,8 @@ def act(api: Api, path: str, task: Task) -> Any:
     return api.post(path.format(id=task.pk), BODY if path == "/api/tasks" else None)
 
 
-def task_for(deed: Deed, failed: Task) -> Task:
-    return enqueue_order("A") if deed == Deed.CANCEL else failed
+def task_for(deed: Action, failed: Task) -> Task:
+    return enqueue_order("A") if deed == Action.CANCEL else failed
 
 
 @pytest.mark.parametrize(("deed", "path"), ACTS)
@@ -93,7 +93,7 @@ def test_who_is_named_for_a_deed_may_do_it(dana, by_token, failed, deed, path):
 
 @pytest.mark.parametrize(("deed", "path"), ACTS)
 def test_who_is_named_for_the_other_deeds_may_not(dana, by_token, failed, deed, path):
-    named(user=dana, **{other.value: other != deed for other in Deed})
+    named(user=dana, **{other.value: other != deed for other in Action})
 
     assert act(by_token, path, task_for(deed, failed)).status_code == 403
 
@@ -133,10 +133,10 @@ def test_in_debug_on_this_machine_nobody_is_asked(api, queued):
     assert act(api, "/api/tasks/{id}/cancel", queued).status_code == 200
 
 
-@pytest.mark.parametrize(("noun", "deed"), [("retry", Deed.RETRY), ("cancel", Deed.CANCEL), ("rerun", Deed.RUN)])
+@pytest.mark.parametrize(("noun", "deed"), [("retry", Action.RETRY), ("cancel", Action.CANCEL), ("rerun", Action.RUN)])
 def test_the_admin_refuses_and_allows_alike(dana, in_admin, failed, noun, deed):
     task = task_for(deed, failed)
-    right = named(user=dana, **{other.value: other != deed for other in Deed})
+    right = named(user=dana, **{other.value: other != deed for other in Action})
     address = f"/admin/taskqueue/task/{task.pk}/{noun}/"
 
     assert in_admin.post(address).status_code == 403
@@ -178,32 +178,32 @@ def test_a_payload_is_withheld_from_those_who_are_not_named(dana, by_token, in_a
 @pytest.mark.parametrize("ending", ["on-failure", "on-cancel", "on-failure.on-cancel"])
 def test_what_handles_the_ends_of_a_closed_pipeline_is_closed_with_it(dana, ending):
     name = f"shop/order.{ending}"
-    assert Rights(dana).sight(name) == Sight.WHOLE
+    assert Rights(dana).visibility(name) == Visibility.FULL
     right = named()
 
-    for deed in Deed:
+    for deed in Action:
         assert not Rights(dana).may(deed, name)
-    assert Rights(dana).sight(name) == Sight.WITHHELD
+    assert Rights(dana).visibility(name) == Visibility.NONE
 
     PipelineRight.objects.filter(pk=right.pk).update(group=None, user=dana, view_payload=True, cancel=True)
 
-    assert Rights(dana).sight(name) == Sight.WHOLE
-    assert Rights(dana).may(Deed.CANCEL, name)
-    assert not Rights(dana).may(Deed.RETRY, name)
+    assert Rights(dana).visibility(name) == Visibility.FULL
+    assert Rights(dana).may(Action.CANCEL, name)
+    assert not Rights(dana).may(Action.RETRY, name)
 
 
 def test_what_handles_the_ends_of_an_open_pipeline_can_be_closed_for_itself(dana):
     Pipeline.objects.create(name="shop/order.on-failure")
     named("shop/order.on-failure")
 
-    assert Rights(dana).sight("shop/order.on-failure") == Sight.WITHHELD
-    assert Rights(dana).sight("shop/order") == Sight.WHOLE
+    assert Rights(dana).visibility("shop/order.on-failure") == Visibility.NONE
+    assert Rights(dana).visibility("shop/order") == Visibility.FULL
 
 
 def test_a_list_of_what_is_closed_names_what_handles_its_ends(dana):
     named()
 
-    closed = Rights(dana).closed_to(Deed.VIEW_PAYLOAD)
+    closed = Rights(dana).pipelines_denied(Action.VIEW_PAYLOAD)
     assert closed == {"shop/order", "shop/order.on-failure", "shop/order.on-cancel"}
 
 
@@ -281,11 +281,11 @@ def test_one_query_tells_the_rights_of_every_pipeline(dana, django_assert_num_qu
     rights.user.get_all_permissions()
 
     with django_assert_num_queries(1):
-        assert "shop/order" in rights.closed_to(Deed.CANCEL)
-        assert rights.may(Deed.RUN, "shop/order")
-        assert not rights.may(Deed.CANCEL, "shop/order")
-        assert rights.may(Deed.CANCEL, "unknown")
-        assert rights.sight("shop/order") == Sight.WITHHELD
+        assert "shop/order" in rights.pipelines_denied(Action.CANCEL)
+        assert rights.may(Action.RUN, "shop/order")
+        assert not rights.may(Action.CANCEL, "shop/order")
+        assert rights.may(Action.CANCEL, "unknown")
+        assert rights.visibility("shop/order") == Visibility.NONE
 
 
 def test_a_right_belongs_to_one_user_or_one_group(dana):

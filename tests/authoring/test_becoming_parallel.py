@@ -138,7 +138,7 @@ def test_an_open_branch_that_becomes_a_plain_call_is_waited_for_and_its_siblings
         assert (calls, reload(task).status) == ([], "waiting")
 
         for lease in branches:
-            settle(lease, perform(lease, activity=worker.activity, stopping=lambda: False), claimant=None)
+            settle(lease, perform(lease, activity=worker.activity, stopping=lambda: False), claim_request=None)
 
     task = finish(task)
     assert (task.result, calls) == (3, [1, 2])

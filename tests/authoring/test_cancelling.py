@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import each, gather, pipeline, sleep, step, wait_for
-from taskqueue.engine.maintenance.sweeps import do_chores
+from taskqueue.engine.maintenance.sweeps import run_sweeps
 from taskqueue.engine.tasks import control
 from taskqueue.models import Task, Wait
 from taskqueue.testing import InProcessWorker, advance, work
@@ -87,7 +87,7 @@ def test_a_task_that_does_not_start_in_time_is_cancelled():
 
     task = starts.enqueue()
     advance(minutes=6)
-    do_chores()
+    run_sweeps()
     task = reload(task)
     assert (task.status, task.cancel_reason) == ("cancelled", "It did not start within 0:05:00.")
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Retry, TaskEnded, pipeline, step, wait_for
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Event, Task
@@ -105,7 +105,7 @@ def test_an_end_is_an_event_when_a_pipeline_starts_on_it(calls):
     def follows(task: str, pipeline: str, payload: dict[str, int], result: int, labels: dict[str, str]) -> None:
         calls.append((task, payload, result))
 
-    mirror_pipeline(follows.definition)
+    sync_pipeline(follows.definition)
     task = makes.enqueue(1)
     work()
     work()

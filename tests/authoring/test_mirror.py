@@ -10,7 +10,7 @@ from django.db import transaction
 from pydantic import BaseModel, Field
 
 from taskqueue import Rate, Retry, pipeline, step
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.worker.heartbeat import private_connection
 from taskqueue.models import Pipeline, PipelineStep
 from taskqueue.models import Rate as Row
@@ -39,7 +39,7 @@ def test_a_pipeline_is_mirrored_with_its_schemas_and_its_steps():
         """Send what was ordered."""
         return f"{pick(order)} {pack(order)}"
 
-    mirror_pipelines()
+    sync_pipelines()
 
     row = Pipeline.objects.get(name="mirror/order")
     assert row.description == "Send what was ordered."
@@ -60,14 +60,14 @@ def test_a_step_that_the_body_names_no_more_is_forgotten_and_the_order_follows_t
         pick(order)
         pack(order)
 
-    mirror_pipelines()
+    sync_pipelines()
 
     @step
     def label(order: Order) -> None: ...
 
     before.definition.function.__code__ = after.__code__
     before.definition.function.__globals__["label"] = label
-    mirror_pipelines()
+    sync_pipelines()
     del before.definition.function.__globals__["label"]
 
     steps = PipelineStep.objects.filter(pipeline="mirror/changing").order_by("position").values_list("name", "position")
@@ -80,10 +80,10 @@ def after(order):
 
 
 def test_mirroring_twice_changes_nothing():
-    mirror_pipelines()
+    sync_pipelines()
     before = list(PipelineStep.objects.order_by("pk").values())
 
-    mirror_pipelines()
+    sync_pipelines()
 
     assert list(PipelineStep.objects.order_by("pk").values()) == before
 
@@ -91,26 +91,26 @@ def test_mirroring_twice_changes_nothing():
 def test_a_pipeline_whose_code_is_gone_keeps_its_row():
     Pipeline.objects.create(name="mirror/gone", payload_schema={}, result_schema={}, retry=[])
 
-    mirror_pipelines()
+    sync_pipelines()
 
     assert Pipeline.objects.filter(name="mirror/gone").exists()
 
 
 def test_what_stands_is_not_written_again_and_what_changed_is(django_assert_max_num_queries):
-    mirror_pipelines()
+    sync_pipelines()
 
     with django_assert_max_num_queries(20):  # however many pipelines there are
-        mirror_pipelines()
+        sync_pipelines()
 
     @pipeline("mirror/newcomer")
     def newcomer(order: Order) -> None:
         """Comes later."""
 
-    mirror_pipelines()
+    sync_pipelines()
     assert Pipeline.objects.get(name="mirror/newcomer").description == "Comes later."
 
     newcomer.definition.policies.__dict__["version"] = "2"
-    mirror_pipelines()
+    sync_pipelines()
     assert Pipeline.objects.get(name="mirror/newcomer").version == "2"
 
 
@@ -124,12 +124,12 @@ def test_who_refers_to_a_pipeline_or_a_rate_need_not_wait_until_it_is_mirrored()
     def refer() -> None:
         call()
 
-    mirror_pipelines()
+    sync_pipelines()
     Pipeline.objects.filter(name="mirror/referred").update(mirrored="as written by other code")
     Row.objects.update(declared_count=4)
 
     with closing(private_connection()) as other, transaction.atomic():
-        mirror_pipelines()
+        sync_pipelines()
         pipelines = other.execute("SELECT name FROM taskqueue_pipeline FOR KEY SHARE NOWAIT").fetchall()
         rates = other.execute("SELECT name FROM taskqueue_rate FOR KEY SHARE NOWAIT").fetchall()
         assert ("mirror/referred",) in pipelines

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from taskqueue import CancelOn, emit, event_of, pipeline, sleep, step, wait_any, wait_for
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.events.route import route
 from taskqueue.engine.events.send import send
 from taskqueue.engine.tasks import control
@@ -125,8 +125,8 @@ def test_a_validator_that_raises_anything_is_a_skip_and_harms_neither_the_sender
         emit("edges/made", {"n": 1})
         return "sent"
 
-    mirror_pipeline(picky.definition)
-    mirror_pipeline(robust.definition)
+    sync_pipeline(picky.definition)
+    sync_pipeline(robust.definition)
     task = finish(sender.enqueue())
     work()
 
@@ -195,7 +195,7 @@ def test_the_event_that_starts_a_task_neither_cancels_it_nor_ends_its_wait():
     def starts() -> object:
         return wait_for("go", timeout=DAY)
 
-    mirror_pipeline(starts.definition)
+    sync_pipeline(starts.definition)
     route(send("go", {}).pk)
     work()
     work()

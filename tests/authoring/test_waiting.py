@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from taskqueue import On, StepFailed, aemit, emit, event_of, pipeline, step, wait_any, wait_for
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.events.send import send
 from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidEvent, Unstorable, WrongPlace
@@ -191,8 +191,8 @@ def test_an_event_starts_the_pipelines_that_listen_for_it_and_fit():
     def started_too(approval: Approval) -> str:
         return approval.by
 
-    mirror_pipeline(started.definition)
-    mirror_pipeline(started_too.definition)
+    sync_pipeline(started.definition)
+    sync_pipeline(started_too.definition)
     event = send("order/paid", {"order": 7, "country": "de", "by": "ada"})
     send("order/paid", {"order": 8, "country": "fr"})
     send("wait/started.requested", {"order": 9})
@@ -266,7 +266,7 @@ def test_an_event_of_a_pipeline_that_only_others_know_is_left_to_them():
 
     from taskqueue.definitions import registry
 
-    mirror_pipeline(elsewhere.definition)
+    sync_pipeline(elsewhere.definition)
     del registry._pipelines["wait/elsewhere"]
     send("wait/elsewhere.requested", {"order": 1, "more": True})
     work()

@@ -14,10 +14,10 @@ from demo.publishing import PublishRequest, publish
 from taskqueue import testing
 from taskqueue.definitions import registry
 from taskqueue.engine.actions import audited, tokens
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.events import send
 from taskqueue.engine.maintenance.rollups import roll_up
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.models import Event, Operation, PipelineRight, Schedule, Task, Worker
@@ -54,7 +54,7 @@ def tell_stories() -> None:
     schedule_a_pipeline()
     send.send("demo/approved", {"title": "On nothing", "by": "dana"})
     dana = User.objects.create_user("dana")
-    audited.pause("demo/print", reason="The printer is being mended.", doer=Doer(dana.pk, "dana"))
+    audited.pause("demo/print", reason="The printer is being mended.", actor=Actor(dana.pk, "dana"))
     beside(retry_what_failed)
     beside(show_access_and_workers)
 
@@ -91,12 +91,12 @@ def show_access_and_workers() -> None:
 def retry_what_failed() -> None:
     """An operation over the failed tasks of the demo, which fail again."""
     audited.operate(
-        Selection(statuses=("failed",), pipeline="demo/task"),
+        TaskFilter(statuses=("failed",), pipeline="demo/task"),
         verb=OperationVerb.RETRY,
         query="status=failed&pipeline=demo%2Ftask",
         said=lambda estimate: f"Retry {estimate} tasks: status failed, pipeline demo/task.",
         reason="The service is back.",
-        doer=Doer(viewer().pk, viewer().get_username()),
+        actor=Actor(viewer().pk, viewer().get_username()),
     )
     testing.work()
 

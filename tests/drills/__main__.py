@@ -207,9 +207,9 @@ def prepare(server: Server) -> None:
 
     django.setup()
     call_command("migrate", verbosity=0)
-    from taskqueue.engine.catalog.sync import mirror_pipelines
+    from taskqueue.engine.catalog.sync import sync_pipelines
 
-    mirror_pipelines()
+    sync_pipelines()
     server.do("CREATE TABLE drill_effect (task uuid, number int)")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 
 
 def take(worker: int) -> Lease:
     """Claim the next task; there must be one."""
-    (lease,) = claim(Claimant(worker))
+    (lease,) = claim(ClaimRequest(worker))
     return lease

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 
 from taskqueue import Singleton, pipeline
 from taskqueue.engine.actions import audited
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.enqueue.bulk import Request
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.models import Task
@@ -20,7 +20,7 @@ from tests.engine.test_races import at_once, wait_until_somebody_waits_for_a_loc
 from tests.registries import own_registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
-NOBODY = Doer(None)
+NOBODY = Actor(None)
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +30,12 @@ def _deadlocks_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def submit(*keys: str) -> list[Task]:
     requests = [Request(one_step.definition.name, {"number": 1}, Options(key=key)) for key in keys]
-    return audited.submit_many(requests, doer=NOBODY)
+    return audited.submit_many(requests, actor=NOBODY)
 
 
 def submit_singletons(*tenants: str) -> list[Task]:
     requests = [Request("races/one-each", {"tenant": tenant}, Options()) for tenant in tenants]
-    return audited.submit_many(requests, doer=NOBODY)
+    return audited.submit_many(requests, actor=NOBODY)
 
 
 def meet(submit: Callable[..., list[Task]], first: tuple[str, ...], second: tuple[str, ...]) -> list[Any]:

@@ -204,7 +204,7 @@ def test_a_step_that_was_given_its_time_by_the_old_rate_asks_anew_though_it_did_
         lease = take(worker.worker)
         outcome = perform(lease, activity=Activity(), stopping=lambda: False)
         limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
-        settle(lease, outcome, claimant=None)
+        settle(lease, outcome, claim_request=None)
 
         assert reload(task).due_at <= Task.objects.annotate(now=Now()).values_list("now", flat=True)[0]
         worker.work()

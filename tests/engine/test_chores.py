@@ -29,7 +29,7 @@ def away() -> int:
 def test_a_sweep_that_fails_is_logged_and_the_others_are_done(monkeypatch, caplog):
     monkeypatch.setattr(sweeps, "CHORES", (broken, lambda: 3))
 
-    assert sweeps.do_chores() == 3
+    assert sweeps.run_sweeps() == 3
     assert "broken failed" in caplog.text
     assert "one bad row" in caplog.text
 
@@ -44,7 +44,7 @@ def too_slow() -> int:
 def test_a_sweep_that_takes_too_long_is_logged_and_the_others_are_done(monkeypatch, caplog):
     monkeypatch.setattr(sweeps, "CHORES", (too_slow, lambda: 3))
 
-    assert sweeps.do_chores() == 3
+    assert sweeps.run_sweeps() == 3
     assert "too_slow took too long" in caplog.text
 
 
@@ -52,7 +52,7 @@ def test_a_database_that_is_away_is_not_taken_for_a_bad_row(monkeypatch):
     monkeypatch.setattr(sweeps, "CHORES", (away,))
 
     with pytest.raises(OperationalError):
-        sweeps.do_chores()
+        sweeps.run_sweeps()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -72,7 +72,7 @@ def test_a_sweep_that_takes_too_long_keeps_no_timer_from_ringing(monkeypatch, ca
     holder = Held(lock)
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = '1s'")
-        dispatch.attend(1)
+        dispatch.run_due(1)
         cursor.execute("RESET statement_timeout")
     holder.end()
 
@@ -90,7 +90,7 @@ def test_a_sweep_does_not_wait_for_long_and_leaves_the_connection_as_it_was(monk
         return 0
 
     monkeypatch.setattr(sweeps, "CHORES", (look,))
-    sweeps.do_chores()
+    sweeps.run_sweeps()
     look()
 
     assert seen == [PATIENCE, "0"]

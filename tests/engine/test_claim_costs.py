@@ -10,10 +10,10 @@ from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.sync import mirror_pipeline
-from taskqueue.engine.runtime.deployed_pipelines import known_code
+from taskqueue.engine.catalog.sync import sync_pipeline
+from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.models import Gate, Pipeline, RateUse
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, explain_for_all_values, forget_statistics, insert
@@ -77,7 +77,7 @@ def worker(request, hold):
     """A worker beside five thousand ended tasks and as many that are held back."""
     forget_statistics()
     for each in (held_back, throttled, one_step):
-        mirror_pipeline(each.definition)
+        sync_pipeline(each.definition)
     with InProcessWorker() as worker:
         insert(ENDED, NAME, 5_000, worker=worker.worker)
         hold(worker.worker)
@@ -99,7 +99,7 @@ def read(tree):
 def test_a_claim_reads_a_bounded_number_of_tasks_and_finds_another_pipelines(worker):
     task = one_step.enqueue(1)
 
-    tree = explain(sql.CLAIM, Claimant(worker).parameters)
+    tree = explain(sql.CLAIM, ClaimRequest(worker).parameters)
 
     assert not walked(tree)
     assert read(tree) <= 300
@@ -111,7 +111,7 @@ def test_a_claim_reads_a_bounded_number_of_tasks_and_finds_another_pipelines(wor
 def test_the_plan_for_all_values_reads_no_more(worker, most):
     for number in range(20):
         one_step.enqueue(number)
-    claiming = Claimant(worker, most).parameters
+    claiming = ClaimRequest(worker, most).parameters
     admitting = {"pipelines": [NAME], "codes": [""], "gate": NAME, "freed": "", "by_end": True, "most": most}
 
     for statement, values in ((sql.CLAIM, claiming), (sql.ADMIT, admitting)):
@@ -123,9 +123,9 @@ def test_the_plan_for_all_values_reads_no_more(worker, most):
 
 
 def test_looking_letting_starts_through_and_walking_on_do_too(worker):
-    assert claim(Claimant(worker, 8)) == []
+    assert claim(ClaimRequest(worker, 8)) == []
     look = {
-        **known_code(),
+        **deployed_pipelines(),
         "passed": [],
         "limit": 4,
         "lock_space": LOCK_SPACE,

@@ -9,9 +9,9 @@ import pytest
 
 from taskqueue import Singleton, current_task, pipeline
 from taskqueue.definitions import registry
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.maintenance.cron import take_ticks
+from taskqueue.engine.maintenance.cron import enqueue_due
 from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Pipeline, Schedule, Skip, Task
@@ -42,7 +42,7 @@ def clocked(expression=HALF_AN_HOUR_AWAY, **options):
         ticks.append(current_task().scheduled_for)
         return name
 
-    mirror_pipelines()
+    sync_pipelines()
     return report
 
 
@@ -120,7 +120,7 @@ def test_skip_runs_a_tick_that_is_less_than_a_minute_late():
         next_at=datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=10)
     )
 
-    take_ticks()
+    enqueue_due()
 
     assert Task.objects.count() == 1
     assert [kind for kind, _reason in skips()] == ["misfire"]
@@ -132,7 +132,7 @@ def test_all_takes_a_long_outage_in_parts_and_loses_none():
     first = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=250)
     Schedule.objects.filter(pipeline="clock/report").update(next_at=first)
 
-    take_ticks()
+    enqueue_due()
 
     made = list(Task.objects.order_by("cron_at").values_list("cron_at", flat=True))
     assert made == [first + timedelta(minutes=n) for n in range(len(made))]
@@ -154,7 +154,7 @@ def test_a_time_that_the_clock_skips_or_repeats_runs_once(before, expected):
     clocked("30 2 25-31 3,10 *", timezone="Europe/Berlin", misfire="all")
     Schedule.objects.filter(pipeline="clock/report").update(next_at=datetime.fromisoformat(f"{before}+00:00"))
 
-    take_ticks()
+    enqueue_due()
 
     made = Task.objects.order_by("cron_at").values_list("cron_at", flat=True)[:3]
     assert [f"{tick:%Y-%m-%dT%H:%M}" for tick in made] == expected
@@ -183,7 +183,7 @@ def test_a_clock_that_did_not_change_keeps_what_was_missed_and_a_changed_one_beg
     clocked()
     advance(days=1)
     missed = schedule().next_at
-    mirror_pipelines()
+    sync_pipelines()
     assert schedule().next_at == missed
 
     clocked(HALF_AN_HOUR_AWAY, misfire="skip")
@@ -202,7 +202,7 @@ def test_a_pipeline_whose_code_has_no_clock_any_more_is_not_started():
     def report(name: str = "daily") -> str:
         return name
 
-    mirror_pipelines()
+    sync_pipelines()
 
     assert not Schedule.objects.filter(pipeline="clock/report").exists()
 
@@ -213,7 +213,7 @@ def test_a_clock_of_code_that_this_process_does_not_know_is_left_to_others():
     registry._pipelines.clear()
     advance(hours=2)
 
-    assert take_ticks() == 0
+    assert enqueue_due() == 0
     assert dispatch.look(1).next_due_in is None
 
 
@@ -223,7 +223,7 @@ def test_a_tick_that_finds_its_singleton_under_way_makes_no_second_one():
     first = report.enqueue()
     advance(hours=1)
 
-    take_ticks()
+    enqueue_due()
 
     assert Task.objects.get().pk == first.pk
     assert [kind for kind, _reason in skips()] == ["singleton"]
@@ -250,7 +250,7 @@ def test_a_schedule_that_cannot_be_read_here_does_not_stop_the_others():
     @pipeline("clock/other", cron=HALF_AN_HOUR_AWAY)
     def other() -> None: ...
 
-    mirror_pipelines()
+    sync_pipelines()
     Schedule.objects.filter(pipeline="clock/report").update(timezone="Mars/Olympus")
     advance(hours=2)
 
@@ -266,7 +266,7 @@ def test_defaults_that_fit_no_longer_are_written_down_and_the_other_clocks_go_on
     @pipeline("clock/other", cron=HALF_AN_HOUR_AWAY)
     def other(text: str = "x" * 100) -> None: ...
 
-    mirror_pipelines()
+    sync_pipelines()
     settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 50}
     advance(hours=1)
 
@@ -298,7 +298,7 @@ def test_each_tick_is_taken_once_however_many_take_ticks(misfire):
     clocked(misfire=misfire)
     advance(hours=50)
 
-    results = at_once(6, take_ticks)
+    results = at_once(6, enqueue_due)
 
     assert sum(results) == Task.objects.count() == (1 if misfire == "once" else 50)
 

@@ -74,7 +74,7 @@ def test_a_claim_costs_one_commit():
 @pytest.mark.django_db(transaction=True)
 def test_a_look_for_work_costs_one_statement_when_there_is_none():
     with costs(statements=1):
-        dispatch.attend(2)
+        dispatch.run_due(2)
 
 
 @pytest.mark.django_db(transaction=True)

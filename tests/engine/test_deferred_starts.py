@@ -10,7 +10,7 @@ from django.core.management import call_command
 
 from taskqueue import Batch, CancelOn, Debounce, Singleton, pipeline, wait_for
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.events import send as event_sending
 from taskqueue.engine.events.route import start_deferred
 from taskqueue.engine.events.send import send
@@ -126,10 +126,10 @@ def test_the_sender_is_told_that_the_start_is_to_come():
 def test_of_two_services_with_different_code_each_starts_its_own():
     with own_registry(empty=True):
         pipeline("deferred/here", on="deferred/both")(lambda: None)
-        mirror_pipelines()
+        sync_pipelines()
         with own_registry(empty=True):
             pipeline("deferred/there", on="deferred/both")(lambda: None)
-            mirror_pipelines()
+            sync_pipelines()
             event = send("deferred/both", {})
             work()
             assert list(Task.objects.values_list("pipeline", flat=True)) == ["deferred/there"]

@@ -7,10 +7,10 @@ from django.db.models.functions import Now
 
 from taskqueue import Limit, pipeline
 from taskqueue.engine.actions import drain
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.queries.why import why
 from taskqueue.engine.worker import heartbeat
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker
@@ -72,7 +72,7 @@ def test_who_cannot_be_drained_is_told_why():
 
 @pytest.mark.django_db
 def test_a_task_says_that_the_workers_who_know_it_drain():
-    mirror_pipelines()
+    sync_pipelines()
     task = one_step.enqueue(1)
     with InProcessWorker() as worker:
         drain.drain_worker(worker.worker)
@@ -95,7 +95,7 @@ def test_of_several_who_drain_it_at_once_one_wins():
 
 @pytest.mark.django_db(transaction=True)
 def test_a_worker_taken_for_dead_that_goes_on_as_a_new_one_still_drains():
-    heart = heartbeat.Heart("test")
+    heart = heartbeat.Heartbeat("test")
     heart.start()
     try:
         first = heart.worker
@@ -105,7 +105,7 @@ def test_a_worker_taken_for_dead_that_goes_on_as_a_new_one_still_drains():
         assert heart.worker != first
         assert Worker.objects.get(pk=heart.worker).draining_at is not None
         one_step.enqueue(1)
-        assert claim(Claimant(heart.worker)) == []
+        assert claim(ClaimRequest(heart.worker)) == []
     finally:
         heart.stop()
     assert Worker.objects.filter(ended_at__lte=Now()).count() == 2

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.runtime.outcomes import PutBack
+from taskqueue.engine.runtime.outcomes import Release
 from taskqueue.engine.worker import loop
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.engine import pipelines
@@ -50,7 +50,7 @@ def test_tasks_are_claimed_in_the_order_of_the_queue():
     ids = [one_step.using(priority=number).enqueue(number).pk for number in (0, 30, 20, 10)]
 
     with InProcessWorker() as worker:
-        leases = claim(Claimant(worker.row.pk, most=8))
+        leases = claim(ClaimRequest(worker.row.pk, most=8))
 
     assert [lease.task for lease in leases] == [ids[1], ids[2], ids[3], ids[0]]
 
@@ -60,8 +60,8 @@ def test_a_task_that_was_claimed_before_is_claimed_alone_or_first():
     Task.objects.filter(pk=second.pk).update(lease=1)
 
     with InProcessWorker() as worker:
-        assert [lease.task for lease in claim(Claimant(worker.row.pk, most=8))] == [first.pk, third.pk]
-        assert [lease.task for lease in claim(Claimant(worker.row.pk, most=8))] == [second.pk]
+        assert [lease.task for lease in claim(ClaimRequest(worker.row.pk, most=8))] == [first.pk, third.pk]
+        assert [lease.task for lease in claim(ClaimRequest(worker.row.pk, most=8))] == [second.pk]
 
 
 def test_a_task_that_kills_its_workers_takes_no_other_along():
@@ -77,7 +77,7 @@ def test_a_task_that_kills_its_workers_takes_no_other_along():
         with pytest.raises(KeyboardInterrupt):
             dead.work()
         dead.die()
-        dispatch.attend(5)
+        dispatch.run_due(5)
     work()
 
     assert Task.objects.get(pk=poison.pk).error["type"] == "Poison"
@@ -89,11 +89,13 @@ def test_what_a_worker_claimed_and_did_not_begin_for_long_goes_back_to_the_queue
     for number in range(4):
         one_step.enqueue(number)
     with InProcessWorker() as paused:
-        leases = [replace(lease, claimed_at=lease.claimed_at - 60) for lease in claim(Claimant(paused.row.pk, most=4))]
+        leases = [
+            replace(lease, claimed_at=lease.claimed_at - 60) for lease in claim(ClaimRequest(paused.row.pk, most=4))
+        ]
         monkeypatch.setattr(loop, "claim", lambda _claimant: leases)
 
         outcomes = paused.work()
 
-    assert outcomes[:4] == [PutBack()] * 4
+    assert outcomes[:4] == [Release()] * 4
     assert calls == ["one"] * 4
     assert set(Task.objects.values_list("lease", flat=True)) == {2}

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from taskqueue import Retry, StepFailed, TaskEnded, each, pipeline, sleep, step
-from taskqueue.engine.maintenance.sweeps import do_chores
+from taskqueue.engine.maintenance.sweeps import run_sweeps
 from taskqueue.engine.tasks import completion, control
 from taskqueue.engine.worker import settle
 from taskqueue.models import Step, Task
@@ -75,7 +75,7 @@ def beside(deed):
 
 def settled_untold(monkeypatch):
     """Let the worker die between settling a branch and telling its end."""
-    monkeypatch.setattr(settle, "tell_now", lambda _task: None)
+    monkeypatch.setattr(settle, "notify_completion_now", lambda _task: None)
 
 
 def result_of(task):
@@ -87,12 +87,12 @@ def test_a_worker_that_dies_before_it_tells_an_end_leaves_it_to_a_sweep(monkeypa
     task = paused(two)
     with monkeypatch.context() as dying:
         settled_untold(dying)
-        dying.setattr("taskqueue.engine.maintenance.dispatch.do_chores", lambda: 0)
+        dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     assert Task.objects.filter(parent=task, status="succeeded").count() == 2
     assert Task.objects.get(pk=task.pk).status == "waiting"
 
-    assert do_chores() == 2
+    assert run_sweeps() == 2
 
     assert not Task.objects.filter(parent=task).exists()
     assert result_of(task) == [1, 2]
@@ -102,7 +102,7 @@ def test_the_last_branch_against_the_last_branch(monkeypatch):
     task = paused(two)
     with monkeypatch.context() as dying:
         settled_untold(dying)
-        dying.setattr("taskqueue.engine.maintenance.dispatch.do_chores", lambda: 0)
+        dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     first, second = Task.objects.filter(parent=task).order_by("pk").values_list("pk", flat=True)
 
@@ -125,7 +125,7 @@ def test_two_who_tell_the_same_end_tell_it_once():
         connection.run_on_commit.clear()
 
     holder = Held(lambda: completion.tell(task.pk))
-    assert do_chores() == 0
+    assert run_sweeps() == 0
     other = beside(lambda: completion.tell(task.pk))
     until_somebody_waits_for_a_lock()
     holder.end()
@@ -138,7 +138,7 @@ def test_a_cancel_against_the_end_of_a_branch(monkeypatch):
     task = paused(two)
     with monkeypatch.context() as dying:
         settled_untold(dying)
-        dying.setattr("taskqueue.engine.maintenance.dispatch.do_chores", lambda: 0)
+        dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     branch = Task.objects.filter(parent=task).values_list("pk", flat=True)[0]
 
@@ -147,7 +147,7 @@ def test_a_cancel_against_the_end_of_a_branch(monkeypatch):
     until_somebody_waits_for_a_lock()
     holder.end()
     other.result(timeout=90)
-    do_chores()
+    run_sweeps()
 
     assert Task.objects.get(pk=task.pk).status == "cancelled"
     assert not Task.objects.filter(parent=task).exists()

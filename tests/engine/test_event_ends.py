@@ -115,7 +115,7 @@ def test_a_zombie_closes_nothing_of_the_task_that_goes_on_elsewhere():
     first, second = InProcessWorker(), InProcessWorker()
     lease = take(first.row.pk)
     first.die()
-    dispatch.attend(5)
+    dispatch.run_due(5)
     take(second.row.pk)
 
     values = {"status": TaskStatus.SUCCEEDED, "result": "1", "error": None, "code": "", "drift": None}

@@ -316,7 +316,7 @@ def test_a_zombie_sends_no_event():
     waits.enqueue()
     lease = take(first.row.pk)
     first.die()
-    dispatch.attend(5)
+    dispatch.run_due(5)
     take(second.row.pk)
 
     assert Journal(lease).emit("emit a", "a", "{}") is False

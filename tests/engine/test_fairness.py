@@ -12,7 +12,7 @@ from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Task
 from taskqueue.testing import InProcessWorker, work
@@ -64,10 +64,10 @@ def fill(worker, keys):
 def test_beside_a_hundred_thousand_tasks_of_one_key_anothers_single_one_starts_with_the_next_two(worker, single, most):
     insert(QUEUED, NAME, 100_000, keys=1, payload='{"tenant": "crowd"}')
     Gate.objects.filter(pipeline=NAME).update(tasks_per_key=50)
-    claim(Claimant(worker, most))
+    claim(ClaimRequest(worker, most))
     task = per_tenant.enqueue(single)
 
-    leases = claim(Claimant(worker, most)) + claim(Claimant(worker, most))
+    leases = claim(ClaimRequest(worker, most)) + claim(ClaimRequest(worker, most))
 
     assert task.pk in {lease.task for lease in leases}
 
@@ -76,10 +76,10 @@ def test_beside_a_hundred_thousand_tasks_of_one_key_anothers_single_one_starts_w
 def test_with_several_workers_it_starts_as_soon(worker):
     insert(QUEUED, NAME, 5_000, keys=1, payload='{"tenant": "crowd"}')
     Gate.objects.filter(pipeline=NAME).update(tasks_per_key=50)
-    claim(Claimant(worker))
+    claim(ClaimRequest(worker))
     task = per_tenant.enqueue("single")
 
-    leases = list(chain(*at_once(4, lambda: claim(Claimant(worker)))))
+    leases = list(chain(*at_once(4, lambda: claim(ClaimRequest(worker)))))
 
     assert len(leases) == 4
     assert task.pk in {lease.task for lease in leases}
@@ -89,9 +89,9 @@ def test_keys_take_turns_while_one_worker_works_them_off(worker):
     for tenant in ("crowd", "one", "two"):
         for _ in range(4):
             per_tenant.enqueue(tenant)
-    (lease,) = claim(Claimant(worker))
+    (lease,) = claim(ClaimRequest(worker))
     order = [lease.group]
-    while following := settle(lease, Succeeded("1"), claimant=Claimant(worker)):
+    while following := settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker)):
         (lease,) = following
         order.append(lease.group)
 
@@ -103,7 +103,7 @@ def test_tasks_without_a_key_have_their_turn_too(worker):
     insert(QUEUED, NAME, 3, keys=0, payload='{"tenant": "x"}')
     insert(QUEUED, NAME, 300, keys=3, payload='{"tenant": "x"}')
 
-    groups = [lease.group for _ in range(4) for lease in claim(Claimant(worker))]
+    groups = [lease.group for _ in range(4) for lease in claim(ClaimRequest(worker))]
 
     assert sorted(groups) == ["", "key 00000", "key 00001", "key 00002"]
 
@@ -111,10 +111,10 @@ def test_tasks_without_a_key_have_their_turn_too(worker):
 def test_a_thousand_full_keys_do_not_hide_an_open_one(worker):
     fill(worker, 1_000)
     opened = per_tenant.enqueue("zzz")
-    assert claim(Claimant(worker)) == []
+    assert claim(ClaimRequest(worker)) == []
 
-    assert dispatch.attend(1).claimable
-    (lease,) = claim(Claimant(worker))
+    assert dispatch.run_due(1).claimable
+    (lease,) = claim(ClaimRequest(worker))
 
     assert lease.task == opened.pk
 
@@ -123,7 +123,7 @@ def test_behind_some_thousand_full_keys_an_open_one_is_found_at_the_third_look(w
     fill(worker, 2_500)
     per_tenant.enqueue("zzz")
 
-    looks = [dispatch.attend(1).claimable for _ in range(3)]
+    looks = [dispatch.run_due(1).claimable for _ in range(3)]
 
     assert looks == [0, 0, 1]
 
@@ -133,7 +133,7 @@ def test_keys_that_are_all_full_cost_no_write_at_each_look(worker):
     assert dispatch.look(1).chores
     before = version_of_gate()
 
-    dispatch.attend(1)
+    dispatch.run_due(1)
 
     assert version_of_gate() == before
 
@@ -144,7 +144,7 @@ def test_who_gives_a_place_back_fills_it_however_many_full_keys_there_are(worker
     held = Task.objects.get(held=NAME, group="key 00400")
     lease = lease_for(held, worker)
 
-    (following,) = settle(lease, Succeeded("1"), claimant=Claimant(worker))
+    (following,) = settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker))
 
     assert following.group == "key 00400"
 
@@ -158,7 +158,7 @@ def test_and_the_walk_goes_on_meanwhile_to_a_key_that_has_room(worker):
 
     started = []
     while opened.pk not in started:
-        (lease,) = settle(lease, Succeeded("1"), claimant=Claimant(worker))
+        (lease,) = settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker))
         started.append(lease.task)
 
     assert len(started) <= 500 / 64 + 2
@@ -182,11 +182,11 @@ def test_what_the_code_no_longer_groups_starts_all_the_same(worker):
 def test_a_limit_in_all_is_shared_among_the_keys(worker):
     Gate.objects.filter(pipeline=NAME).update(tasks=2, tasks_per_key=5)
     insert(QUEUED, NAME, 90, keys=3, payload='{"tenant": "x"}')
-    leases = claim(Claimant(worker)) + claim(Claimant(worker))
-    assert claim(Claimant(worker)) == []
+    leases = claim(ClaimRequest(worker)) + claim(ClaimRequest(worker))
+    assert claim(ClaimRequest(worker)) == []
     served = groups_of(leases)
     for _ in range(7):
-        (lease,) = settle(leases.pop(0), Succeeded("1"), claimant=Claimant(worker))
+        (lease,) = settle(leases.pop(0), Succeeded("1"), claim_request=ClaimRequest(worker))
         leases.append(lease)
         served.append(lease.group)
 

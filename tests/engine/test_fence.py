@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group
 from django.db.models import F
 
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.runtime.outcomes import PutBack, Succeeded
+from taskqueue.engine.runtime.outcomes import Release, Succeeded
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Step, Task, Worker
 from taskqueue.testing import InProcessWorker, work
@@ -34,7 +34,7 @@ def test_a_task_that_another_worker_finished_meanwhile_is_not_touched_by_the_fir
     pipelines.intruder = meanwhile
     interrupted.enqueue()
 
-    assert zombie.work() == [PutBack()]
+    assert zombie.work() == [Release()]
 
     assert Task.objects.values().get() == finished[0]
     assert (finished[0]["status"], finished[0]["lease"]) == ("succeeded", 2)
@@ -58,7 +58,7 @@ def test_a_dead_workers_task_is_queued_again_with_its_finished_steps_and_a_lost_
     assert Task.objects.get().status == "running"
 
     dead.die()
-    assert dispatch.attend(5).claimable == 1
+    assert dispatch.run_due(5).claimable == 1
 
     assert Task.objects.get().status == "queued"
     lost = Attempt.objects.get()
@@ -82,7 +82,7 @@ def test_the_step_of_a_lost_attempt_is_not_named_when_it_had_been_finished():
         dead.work()
 
     dead.die()
-    dispatch.attend(5)
+    dispatch.run_due(5)
 
     assert Attempt.objects.get().step_key == ""
 
@@ -99,7 +99,7 @@ def test_a_step_in_which_five_workers_in_a_row_are_lost_is_poison():
         with pytest.raises(KeyboardInterrupt):
             dead.work()
         dead.die()
-        dispatch.attend(5)
+        dispatch.run_due(5)
 
     failed = Task.objects.get()
     assert failed.status == "failed"
@@ -139,7 +139,7 @@ def test_a_step_finished_between_two_losses_makes_the_count_start_again():
     Task.objects.filter(pk=task.pk).update(status="running", worker=worker.row, lease=1, started_at=task.created_at)
 
     worker.die()
-    dispatch.attend(5)
+    dispatch.run_due(5)
 
     assert Task.objects.get().status == "queued"
 
@@ -149,7 +149,7 @@ def test_after_a_start_of_the_database_workers_have_time_to_take_their_locks_aga
     unlocked = InProcessWorker()
     unlocked.die()
 
-    assert dispatch.attend(5).dead == ()
+    assert dispatch.run_due(5).dead == ()
     assert Worker.objects.get(pk=unlocked.row.pk).ended_at is None
 
 
@@ -157,11 +157,11 @@ def test_a_silent_worker_is_dead_although_it_holds_its_lock():
     silent = InProcessWorker()
     task = interrupted.enqueue()
     Task.objects.filter(pk=task.pk).update(status="running", worker=silent.row, lease=1, started_at=task.created_at)
-    assert dispatch.attend(5).claimable == 0
+    assert dispatch.run_due(5).claimable == 0
 
     Worker.objects.filter(pk=silent.row.pk).update(beat_at=F("beat_at") - timedelta(seconds=31))
 
-    assert dispatch.attend(5).claimable == 1
+    assert dispatch.run_due(5).claimable == 1
     assert Worker.objects.get(pk=silent.row.pk).ended_at is not None
 
 
@@ -173,7 +173,7 @@ def test_a_cancelled_task_accepts_no_result():
     pipelines.intruder = cancel
     interrupted.enqueue()
 
-    assert work() == [PutBack()]
+    assert work() == [Release()]
 
     task = Task.objects.get()
     assert (task.status, task.result) == ("cancelled", None)
@@ -190,7 +190,7 @@ def test_a_cancelled_atomic_step_leaves_no_orm_write(monkeypatch):
         lambda name: (original(name), control.cancel(task.pk) if name == "after_create_group" else None),
     )
 
-    assert work() == [PutBack()]
+    assert work() == [Release()]
 
     # The cancel was made inside the step's own transaction here, so it goes back with it: nothing of either remains.
     assert not Group.objects.exists()
@@ -203,7 +203,7 @@ def test_a_task_claimed_by_a_worker_that_had_just_been_ended_is_given_back():
     task = interrupted.enqueue()
     Task.objects.filter(pk=task.pk).update(status="running", worker=ended.row, lease=1, started_at=task.created_at)
 
-    assert dispatch.attend(5).claimable == 1
+    assert dispatch.run_due(5).claimable == 1
 
     assert Task.objects.get().status == "queued"
     assert Worker.objects.get(pk=ended.row.pk).end_reason == "stopped"

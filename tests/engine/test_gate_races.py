@@ -14,7 +14,7 @@ from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.maintenance.recovery import recover
 from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Task
 from taskqueue.testing import InProcessWorker
@@ -68,8 +68,8 @@ def test_four_that_claim_at_once_get_as_many_as_the_limits_allow_and_no_more(wor
     for tenant in "aaaabbbb":
         both.enqueue(tenant)
 
-    at_once(4, lambda: claim(Claimant(worker.worker, most)))
-    at_once(4, lambda: claim(Claimant(worker.worker, most)))
+    at_once(4, lambda: claim(ClaimRequest(worker.worker, most)))
+    at_once(4, lambda: claim(ClaimRequest(worker.worker, most)))
 
     assert running().total() == 3
     assert max(running().values()) == 2
@@ -78,27 +78,27 @@ def test_four_that_claim_at_once_get_as_many_as_the_limits_allow_and_no_more(wor
 def test_an_end_against_a_claim_gives_the_place_to_one(worker):
     for _ in range(6):
         both.enqueue("a")
-    first, second = (claim(Claimant(worker.worker))[0] for _ in range(2))
+    first, second = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
 
     deeds = [
-        elsewhere(lambda: settle(first, Succeeded("1"), claimant=Claimant(worker.worker))),
-        elsewhere(lambda: settle(second, Succeeded("1"), claimant=None)),
-        elsewhere(lambda: claim(Claimant(worker.worker))),
+        elsewhere(lambda: settle(first, Succeeded("1"), claim_request=ClaimRequest(worker.worker))),
+        elsewhere(lambda: settle(second, Succeeded("1"), claim_request=None)),
+        elsewhere(lambda: claim(ClaimRequest(worker.worker))),
     ]
     for deed in deeds:
         deed.result(timeout=90)
 
     assert running()["a"] <= 2
-    claim(Claimant(worker.worker, 8))
+    claim(ClaimRequest(worker.worker, 8))
     assert running() == {"a": 2}
 
 
 def test_who_settles_before_a_gate_holds_no_task_while_it_waits_for_it(worker):
     for _ in range(4):
         both.enqueue("a")
-    (lease,) = claim(Claimant(worker.worker))
+    (lease,) = claim(ClaimRequest(worker.worker))
     gate = Held(lock_gate)
-    settling = elsewhere(lambda: settle(lease, Succeeded("1"), claimant=Claimant(worker.worker)))
+    settling = elsewhere(lambda: settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker)))
 
     # Somebody who cancels a family of tasks may hold one of them and want this one.
     assert control.cancel(lease.task).status == "cancelled"
@@ -116,23 +116,23 @@ def test_a_task_that_somebody_holds_is_passed_over_and_keeps_nobody_waiting(work
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '1s'")
 
-    (lease,) = claim(Claimant(worker.worker))
+    (lease,) = claim(ClaimRequest(worker.worker))
 
     assert lease.task == tasks[1].pk
     cancelling.end()
-    assert [lease.task for lease in claim(Claimant(worker.worker))] == [tasks[2].pk]
+    assert [lease.task for lease in claim(ClaimRequest(worker.worker))] == [tasks[2].pk]
 
 
 def test_a_cancelled_tasks_place_is_free_with_the_cancels_commit_and_not_before(worker):
     for _ in range(3):
         both.enqueue("a")
-    first, _second = (claim(Claimant(worker.worker))[0] for _ in range(2))
+    first, _second = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
     cancelling = Held(lambda: control.cancel(first.task))
-    assert claim(Claimant(worker.worker)) == []
+    assert claim(ClaimRequest(worker.worker)) == []
 
     cancelling.end()
 
-    assert len(claim(Claimant(worker.worker))) == 1
+    assert len(claim(ClaimRequest(worker.worker))) == 1
 
 
 def test_a_lost_task_keeps_its_place_until_it_is_poison(worker):
@@ -140,20 +140,20 @@ def test_a_lost_task_keeps_its_place_until_it_is_poison(worker):
     Gate.objects.filter(pipeline=NAME).update(tasks=1)
     for _ in range(5):
         with InProcessWorker() as victim:
-            (lease,) = claim(Claimant(victim.worker))
+            (lease,) = claim(ClaimRequest(victim.worker))
             assert lease.task == tasks[0].pk
             victim.die()
             recover(victim.worker, reason="a test")
 
     assert Task.objects.get(pk=tasks[0].pk).status == "failed"
-    assert [lease.task for lease in claim(Claimant(worker.worker))] == [tasks[1].pk]
+    assert [lease.task for lease in claim(ClaimRequest(worker.worker))] == [tasks[1].pk]
 
 
 def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
     for number in range(40):
         both.enqueue(f"t{number:02}")
     Gate.objects.filter(pipeline=NAME).update(tasks=100, tasks_per_key=1)
-    while claim(Claimant(worker.worker, 8)):
+    while claim(ClaimRequest(worker.worker, 8)):
         pass
     for number in range(40):
         both.enqueue(f"t{number:02}")
@@ -163,15 +163,15 @@ def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '1s'")
 
-    assert dispatch.attend(1).claimable == 0
+    assert dispatch.run_due(1).claimable == 0
     gate.end()
-    assert dispatch.attend(1).claimable == 1
+    assert dispatch.run_due(1).claimable == 1
 
 
 def test_a_changed_limit_waits_for_who_holds_the_gate_and_holds_from_then_on(worker):
     for _ in range(5):
         both.enqueue("a")
-    admitting = Held(lambda: (lock_gate(), claim(Claimant(worker.worker))))
+    admitting = Held(lambda: (lock_gate(), claim(ClaimRequest(worker.worker))))
     changing = elsewhere(lambda: Gate.objects.filter(pipeline=NAME).update(tasks=1))
     with pytest.raises(OperationalError):
         lock_gate_at_once()
@@ -179,5 +179,5 @@ def test_a_changed_limit_waits_for_who_holds_the_gate_and_holds_from_then_on(wor
     admitting.end()
     changing.result(timeout=90)
 
-    assert claim(Claimant(worker.worker, 8)) == []
+    assert claim(ClaimRequest(worker.worker, 8)) == []
     assert running() == {"a": 1}

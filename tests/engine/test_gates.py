@@ -12,11 +12,11 @@ from django.db import connection, transaction
 
 from taskqueue import Limit, Permanent, Retry, pipeline, sleep, step
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.runtime.outcomes import PutBack, Succeeded
+from taskqueue.engine.runtime.outcomes import Release, Succeeded
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Pipeline, Task
 from taskqueue.testing import InProcessWorker, advance, work
@@ -56,7 +56,7 @@ def sleepy(tenant: str) -> str:
 def take_all(worker, most=1):
     """Claim until there is nothing."""
     leases = []
-    while taken := claim(Claimant(worker.worker, most)):
+    while taken := claim(ClaimRequest(worker.worker, most)):
         leases += taken
     return leases
 
@@ -81,7 +81,7 @@ def test_a_pipeline_has_no_more_tasks_at_a_time_than_its_limit_and_as_many(worke
     assert len(leases) == 3
     assert dispatch.look(5).claimable == 0
 
-    settle(leases[0], Succeeded("1"), claimant=None)
+    settle(leases[0], Succeeded("1"), claim_request=None)
     assert dispatch.look(5).claimable == 1
     assert len(take_all(worker, most)) == 1
 
@@ -106,10 +106,10 @@ def test_finishing_one_and_claiming_the_next_is_one_commit_before_a_gate_too(wor
     for _ in range(3):
         three.enqueue("a")
     Gate.objects.update(tasks=1)
-    (lease,) = claim(Claimant(worker.worker))
+    (lease,) = claim(ClaimRequest(worker.worker))
     assert lease.gated
 
-    (following,) = settle(lease, Succeeded("1"), claimant=Claimant(worker.worker))
+    (following,) = settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker))
 
     assert following.gated
     assert Task.objects.filter(status="running").count() == 1
@@ -137,7 +137,7 @@ def test_what_the_code_says_anew_does_not_undo_what_a_person_said():
     three.enqueue("a")
     Gate.objects.filter(pipeline="gates/three").update(tasks=7)
 
-    mirror_pipeline(three.definition)
+    sync_pipeline(three.definition)
 
     gate = Gate.objects.get(pipeline="gates/three")
     assert (gate.tasks, gate.declared_tasks) == (7, 3)
@@ -147,7 +147,7 @@ def test_what_the_code_says_anew_does_not_undo_what_a_person_said():
 def test_any_pipeline_can_be_limited_and_those_that_run_already_count(worker):
     for number in range(5):
         one_step.enqueue(number)
-    claim(Claimant(worker.worker))
+    claim(ClaimRequest(worker.worker))
     Gate.objects.filter(pipeline="engine/one-step").update(tasks=2)
 
     assert len(take_all(worker)) == 1
@@ -175,12 +175,12 @@ def test_a_task_that_was_put_back_or_lost_keeps_its_place_and_a_retried_one_stan
     tasks = [three.enqueue("hopeless") for _ in range(4)]
     Gate.objects.update(tasks=1)
     (lease,) = take_all(worker)
-    settle(lease, PutBack(), claimant=None)
+    settle(lease, Release(), claim_request=None)
     assert Task.objects.get(pk=lease.task).admitted_at is not None
     (again,) = take_all(worker)
     assert again.task == lease.task
     worker.die()
-    dispatch.attend(1)
+    dispatch.run_due(1)
     with InProcessWorker() as other:
         (recovered,) = take_all(other)
         assert recovered.task == lease.task
@@ -222,7 +222,7 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
         )
     single = per_tenant.enqueue("single")
 
-    first, second = (claim(Claimant(worker.worker))[0] for _ in range(2))
+    first, second = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
 
     assert single.pk in {first.task, second.task}
     # And so it goes on, with one worker that finishes each before the next: they take turns.
@@ -231,7 +231,7 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
     order: list[str] = []
     leases = [second]
     while leases and len(order) < 8:
-        leases = settle(leases[0], Succeeded("1"), claimant=Claimant(worker.worker))
+        leases = settle(leases[0], Succeeded("1"), claim_request=ClaimRequest(worker.worker))
         order += [lease.group for lease in leases]
     assert order.count("late") >= 3, (order, three_to_start, late)
 
@@ -259,10 +259,10 @@ def test_many_full_keys_do_not_hide_one_that_has_room(worker):
 
     leases = []
     for _ in range(10):
-        leases = claim(Claimant(worker.worker))
+        leases = claim(ClaimRequest(worker.worker))
         if leases:
             break
-        dispatch.attend(1)
+        dispatch.run_due(1)
 
     assert [lease.task for lease in leases] == [opened.pk]
 
@@ -279,12 +279,12 @@ def test_workers_that_claim_at_once_do_not_pass_the_limit_together():
             most_seen = 0
             try:
                 barrier.wait(timeout=90)
-                while leases := claim(Claimant(worker.worker)):
+                while leases := claim(ClaimRequest(worker.worker)):
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT count(*) FROM taskqueue_task WHERE status = 'running'")
                         most_seen = max(most_seen, cursor.fetchone()[0])
                     for lease in leases:
-                        settle(lease, Succeeded("1"), claimant=None)
+                        settle(lease, Succeeded("1"), claim_request=None)
                 return most_seen
             finally:
                 connection.close()
@@ -308,7 +308,7 @@ def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
             try:
                 locked.wait(timeout=90)
                 admitted.set()
-                return claim(Claimant(worker.worker))
+                return claim(ClaimRequest(worker.worker))
             finally:
                 connection.close()
 
@@ -318,5 +318,5 @@ def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
                 locked.set()
                 later = pool.submit(second)
                 admitted.wait(timeout=90)
-                assert len(claim(Claimant(worker.worker))) == 1
+                assert len(claim(ClaimRequest(worker.worker))) == 1
             assert later.result(timeout=90) == []

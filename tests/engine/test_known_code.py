@@ -6,19 +6,19 @@ import pytest
 from django.db import connection
 
 from taskqueue.definitions import registry
-from taskqueue.engine.runtime.deployed_pipelines import array, known_code
+from taskqueue.engine.runtime.deployed_pipelines import array, deployed_pipelines
 from tests.engine.pipelines import one_step
 
 
 def test_it_is_made_once_and_anew_when_the_code_defines_something_else(monkeypatch):
-    before = known_code()
-    assert known_code() is before
+    before = deployed_pipelines()
+    assert deployed_pipelines() is before
 
     monkeypatch.setitem(registry._pipelines, "engine/another", one_step.definition)
-    assert known_code() != before
+    assert deployed_pipelines() != before
 
     monkeypatch.undo()
-    assert known_code() == before
+    assert deployed_pipelines() == before
 
 
 @pytest.mark.django_db

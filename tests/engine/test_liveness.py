@@ -14,8 +14,8 @@ from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.run import Execution
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
-from taskqueue.engine.worker.heartbeat import Heart, live_workers, private_connection
+from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.heartbeat import Heartbeat, live_workers, private_connection
 from taskqueue.models import Task, Worker
 from tests.engine.leases import take
 from tests.engine.pipelines import one, one_step
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def heart():
-    heart = Heart("a-cluster")
+    heart = Heartbeat("a-cluster")
     heart.start()
     yield heart
     heart.stop()
@@ -168,7 +168,7 @@ def no_row_is_committed():
 
 
 def test_nobody_claims_under_a_worker_that_was_not_committed(no_row_is_committed):
-    heart = Heart("a-cluster")
+    heart = Heartbeat("a-cluster")
 
     with pytest.raises(psycopg.Error, match="refused at its commit"):
         heart.start()
@@ -200,7 +200,7 @@ def test_stopping_twice_and_without_a_database_is_no_error(heart):
 def test_tasks_claimed_behind_a_slow_one_are_given_to_others(heart):
     for number in range(3):
         one_step.enqueue(number)
-    slow, *behind = claim(Claimant(heart.worker, most=3))
+    slow, *behind = claim(ClaimRequest(heart.worker, most=3))
     heart.activity.ahead.extend(behind)
     heart.activity.begin_task(slow)
 
@@ -213,7 +213,7 @@ def test_tasks_claimed_behind_a_slow_one_are_given_to_others(heart):
 def test_what_could_not_be_given_to_others_at_once_is_given_to_them_later(heart):
     for number in range(2):
         one_step.enqueue(number)
-    slow, behind = claim(Claimant(heart.worker, most=2))
+    slow, behind = claim(ClaimRequest(heart.worker, most=2))
     with transaction.atomic():
         Task.objects.select_for_update().get(pk=behind.task)
         heart.activity.ahead.append(behind)

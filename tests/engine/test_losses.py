@@ -11,7 +11,7 @@ from django.db import connection
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.maintenance.recovery import POISON, Loss, explain, recover
 from taskqueue.engine.runtime.outcomes import DatabaseLost
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.heartbeat import loss_by
 from taskqueue.models import Attempt, Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
@@ -88,7 +88,7 @@ def test_a_value_that_the_database_refuses_is_a_failed_try_of_its_step():
 
 def held_by(worker: InProcessWorker, number: int) -> list[UUID]:
     ids = [one_step.enqueue(each).pk for each in range(number)]
-    assert len(claim(Claimant(worker.row.pk, most=number))) == number
+    assert len(claim(ClaimRequest(worker.row.pk, most=number))) == number
     return ids
 
 
@@ -112,7 +112,7 @@ def test_who_cannot_know_takes_what_the_heart_wrote_or_the_first_that_was_claime
         Worker.objects.filter(pk=dead.worker).update(task_id=tasks[3])
     dead.die()
 
-    dispatch.attend(5)
+    dispatch.run_due(5)
 
     assert Attempt.objects.get().task_id == (tasks[3] if told else tasks[0])
 
@@ -130,9 +130,9 @@ def test_what_the_parent_knows_is_told_although_somebody_else_came_first():
         dead = InProcessWorker()
         if not Task.objects.exists():
             one_step.enqueue(1)
-        (lease,) = claim(Claimant(dead.worker))
+        (lease,) = claim(ClaimRequest(dead.worker))
         dead.die()
-        dispatch.attend(5)
+        dispatch.run_due(5)
         explain(dead.worker, Loss(task=lease.task, step="one"), reason="its process was killed by SIGSEGV")
 
     attempts = Attempt.objects.all()
@@ -149,7 +149,7 @@ def test_workers_that_are_killed_because_their_pool_stops_are_not_poison():
     one_step.enqueue(1)
     for _ in range(POISON + 1):
         stopped = InProcessWorker()
-        (lease,) = claim(Claimant(stopped.worker))
+        (lease,) = claim(ClaimRequest(stopped.worker))
         recover(stopped.worker, reason="it was stopped", loss=Loss(task=lease.task, error_type="WorkerStopped"))
 
     assert Task.objects.get().status == "queued"

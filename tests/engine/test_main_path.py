@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import Group
 
-from taskqueue.engine.runtime.outcomes import Failed, Succeeded, TryAgain
+from taskqueue.engine.runtime.outcomes import Failed, RetryLater, Succeeded
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine import pipelines
@@ -39,7 +39,7 @@ def test_a_failing_step_is_tried_again_at_the_policys_times_and_then_the_task_fa
     pipelines.broken["three"] = 99
     task = three_steps.enqueue(5)
 
-    assert isinstance(work()[0], TryAgain)
+    assert isinstance(work()[0], RetryLater)
     task = reload(task)
     assert task.status == "retrying"
     wait = task.due_at - Attempt.objects.get().finished_at
@@ -49,7 +49,7 @@ def test_a_failing_step_is_tried_again_at_the_policys_times_and_then_the_task_fa
     advance(seconds=8)
     assert work() == []
     advance(seconds=4)
-    assert isinstance(work()[0], TryAgain)
+    assert isinstance(work()[0], RetryLater)
     advance(seconds=12)
     assert isinstance(work()[0], Failed)
 
@@ -111,7 +111,7 @@ def test_the_bodys_own_error_is_tried_again_by_the_pipelines_policy_with_finishe
     pipelines.broken["body"] = 1
     task = pipelines.broken_body.enqueue(1)
 
-    assert isinstance(work()[0], TryAgain)
+    assert isinstance(work()[0], RetryLater)
     assert reload(task).failures == 1
     advance(seconds=12)
 

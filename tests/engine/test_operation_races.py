@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 
 from taskqueue.engine.maintenance import bulk_operations, dispatch, sweeps
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.tasks import control
 from taskqueue.errors import NotForAll, NotRetryable, OperationEnded
 from taskqueue.models import Operation, Task
@@ -30,7 +30,7 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(bulk_operations, "BUDGET", 0.0)
 
 
-def plan(selection: Selection, verb: OperationVerb, *, reason: str = "the bank is back") -> Operation:
+def plan(selection: TaskFilter, verb: OperationVerb, *, reason: str = "the bank is back") -> Operation:
     user, _made = User.objects.get_or_create(username="olga", is_superuser=True)
     return bulk_operations.plan(selection, verb=verb, query="?", reason=reason, user=user.pk, by="olga")
 
@@ -75,16 +75,16 @@ def in_another_thread(deed: Callable[[], Any]) -> tuple[threading.Thread, list[A
 @pytest.mark.usefixtures("small_batches")
 def test_an_operation_is_worked_off_in_batches_oldest_first():
     seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
 
     assert (operation.status, operation.estimate) == ("planned", 7)
-    assert bulk_operations.work_off() == 3
+    assert bulk_operations.run_batches() == 3
     assert figures(operation) == ("running", 3, 3, 0, 0)
     assert statuses() == ["queued"] * 3 + ["failed"] * 4
-    assert bulk_operations.work_off() == 3
-    assert bulk_operations.work_off() == 1
+    assert bulk_operations.run_batches() == 3
+    assert bulk_operations.run_batches() == 1
     assert figures(operation) == ("done", 7, 7, 0, 0)
-    assert bulk_operations.work_off() == 0
+    assert bulk_operations.run_batches() == 0
     assert reload(operation).finished_at is not None
 
 
@@ -92,7 +92,7 @@ def test_an_operation_is_worked_off_in_batches_oldest_first():
 def test_a_batch_that_takes_long_ends_with_what_it_has_done(monkeypatch):
     monkeypatch.setattr(bulk_operations, "LONGEST", 0.0)
     seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
 
     assert bulk_operations.do_batch() == 1
     assert figures(operation) == ("running", 1, 1, 0, 0)
@@ -103,10 +103,10 @@ def test_a_batch_that_takes_long_ends_with_what_it_has_done(monkeypatch):
 @pytest.mark.django_db
 def test_every_look_of_a_doorbell_sees_an_operation_and_works_on_it():
     seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
 
     assert dispatch.look(1).chores
-    assert dispatch.attend(1).changed
+    assert dispatch.run_due(1).changed
 
     assert figures(operation) == ("done", 7, 7, 0, 0)
     assert not dispatch.look(1).chores
@@ -117,7 +117,7 @@ def test_every_look_of_a_doorbell_sees_an_operation_and_works_on_it():
 def test_tasks_made_after_its_start_are_left_alone():
     for number in range(4):
         one_step.enqueue(number)
-    operation = plan(Selection(pipeline="engine/one-step"), CANCEL)
+    operation = plan(TaskFilter(pipeline="engine/one-step"), CANCEL)
     one_step.enqueue(5)
 
     while bulk_operations.do_batch() is not None:
@@ -143,7 +143,7 @@ def test_the_databases_clock_tells_what_was_made_after_its_start(fast_clock, ver
     before = [make(), make()]
     if verb == RETRY:
         work()
-    operation = plan(Selection(pipeline="engine/declined", **selection), verb)
+    operation = plan(TaskFilter(pipeline="engine/declined", **selection), verb)
     fast_clock.undo()  # it goes on on another machine
     later = make()
     if verb == RETRY:
@@ -160,9 +160,9 @@ def test_the_databases_clock_tells_what_was_made_after_its_start(fast_clock, ver
 @pytest.mark.django_db
 def test_a_cancelled_task_tells_the_reason():
     task = one_step.enqueue(1)
-    plan(Selection(pipeline="engine/one-step"), CANCEL, reason="a wrong import")
+    plan(TaskFilter(pipeline="engine/one-step"), CANCEL, reason="a wrong import")
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert Task.objects.get(pk=task.pk).cancel_reason == "a wrong import"
 
@@ -171,9 +171,9 @@ def test_a_cancelled_task_tells_the_reason():
 def test_reruns_are_not_rerun_again():
     one_step.enqueue(1)
     work()
-    operation = plan(Selection(pipeline="engine/one-step"), RERUN)
+    operation = plan(TaskFilter(pipeline="engine/one-step"), RERUN)
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert statuses() == ["succeeded", "queued"]
     assert figures(operation) == ("done", 1, 1, 0, 0)
@@ -183,12 +183,12 @@ def test_reruns_are_not_rerun_again():
 @pytest.mark.usefixtures("small_batches")
 def test_what_has_moved_on_is_skipped_and_what_cannot_be_is_told(monkeypatch):
     tasks = seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
     listed = bulk_operations.next_tasks(operation)
     control.retry(tasks[0].pk)
     monkeypatch.setattr(bulk_operations, "next_tasks", lambda _operation: listed)
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert figures(operation) == ("running", 3, 2, 1, 0)
     assert reload(operation).refusals == {NotRetryable.title(): 1}
@@ -199,9 +199,9 @@ def test_what_cannot_be_done_is_counted_with_its_reason():
     one_step.enqueue(1)
     work()
     Task.objects.update(payload={"number": "no number"})
-    operation = plan(Selection(pipeline="engine/one-step"), RERUN)
+    operation = plan(TaskFilter(pipeline="engine/one-step"), RERUN)
 
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert figures(operation) == ("done", 1, 0, 0, 1)
     assert sum(reload(operation).refusals.values()) == 1
@@ -210,7 +210,7 @@ def test_what_cannot_be_done_is_counted_with_its_reason():
 @pytest.mark.django_db
 def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(monkeypatch):
     tasks, retry = seven_failed(), control.retry
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
 
     def refused(task_id):
         if task_id == tasks[2].pk:
@@ -218,7 +218,7 @@ def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(monkeypatch
         return retry(task_id)
 
     monkeypatch.setattr(control, "retry", refused)
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert figures(operation) == ("done", 7, 6, 0, 1)
     assert reload(operation).refusals == {"The database refused it: IntegrityError.": 1}
@@ -227,7 +227,7 @@ def test_a_row_that_the_database_refuses_does_not_hold_up_the_others(monkeypatch
 @pytest.mark.django_db(transaction=True)
 def test_a_task_that_somebody_holds_is_not_waited_for_by_the_sweep():
     task, other = one_step.enqueue(1), one_step.enqueue(2)
-    operation = plan(Selection(pipeline="engine/one-step"), CANCEL)
+    operation = plan(TaskFilter(pipeline="engine/one-step"), CANCEL)
     held, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -239,7 +239,7 @@ def test_a_task_that_somebody_holds_is_not_waited_for_by_the_sweep():
     holder, _answers = in_another_thread(hold)
     assert held.wait(90)
 
-    sweeps.do_chores()
+    sweeps.run_sweeps()
 
     let_go.set()
     holder.join(90)
@@ -252,9 +252,9 @@ def test_a_task_that_somebody_holds_is_not_waited_for_by_the_sweep():
 @pytest.mark.parametrize(
     ("selection", "verb", "sentence"),
     [
-        (Selection(), RETRY, "Without a filter this would be done to all tasks."),
-        (Selection(statuses=("succeeded",)), RETRY, "None of these tasks can be done"),
-        (Selection(statuses=("failed",)), CANCEL, "None of these tasks can be done"),
+        (TaskFilter(), RETRY, "Without a filter this would be done to all tasks."),
+        (TaskFilter(statuses=("succeeded",)), RETRY, "None of these tasks can be done"),
+        (TaskFilter(statuses=("failed",)), CANCEL, "None of these tasks can be done"),
     ],
 )
 def test_what_makes_no_sense_is_refused(selection, verb, sentence):
@@ -266,7 +266,7 @@ def test_what_makes_no_sense_is_refused(selection, verb, sentence):
 @pytest.mark.usefixtures("small_batches")
 def test_a_crash_in_a_batch_undoes_the_whole_of_it_and_nothing_is_repeated(monkeypatch):
     seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
     bulk_operations.do_batch()
     retry, calls = control.retry, []
 
@@ -304,7 +304,7 @@ def held_up(monkeypatch):
 def batch_held_up(monkeypatch):
     """An operation in the middle of its first batch: it, what lets it go on, its thread and the answers."""
     seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
     in_it, go_on = held_up(monkeypatch)
     thread, answers = in_another_thread(bulk_operations.do_batch)
     assert in_it.wait(90)
@@ -330,12 +330,12 @@ def test_many_at_once_do_each_task_once(monkeypatch):
     for number in range(30):
         one_step.enqueue(number)
     work()
-    operation = plan(Selection(pipeline="engine/one-step"), RERUN)
+    operation = plan(TaskFilter(pipeline="engine/one-step"), RERUN)
 
     def until_done() -> int:
         done = 0
         while reload(operation).finished_at is None:
-            done += bulk_operations.work_off()
+            done += bulk_operations.run_batches()
         return done
 
     threads = [in_another_thread(until_done) for _ in range(4)]
@@ -365,8 +365,8 @@ def test_an_abort_waits_for_the_batch_and_no_other_follows(monkeypatch):
 @pytest.mark.django_db
 def test_an_operation_that_has_ended_cannot_be_aborted():
     seven_failed()
-    operation = plan(Selection(statuses=("failed",)), RETRY)
-    bulk_operations.work_off()
+    operation = plan(TaskFilter(statuses=("failed",)), RETRY)
+    bulk_operations.run_batches()
 
     with pytest.raises(OperationEnded, match="The operation is done; there is nothing to abort"):
         bulk_operations.abort(operation.pk, by="olga")
@@ -378,7 +378,7 @@ def test_a_search_goes_through_what_an_index_answers_with_piece_by_piece(monkeyp
     monkeypatch.setattr(bulk_operations, "LOOKED_THROUGH", 2)
     for number in range(7):
         one_step.using(labels={"tenant": "odd" if number % 2 else "even"}).enqueue(number)
-    operation = plan(Selection(labels=(("tenant", "odd"),)), CANCEL)
+    operation = plan(TaskFilter(labels=(("tenant", "odd"),)), CANCEL)
 
     while bulk_operations.do_batch() is not None:
         pass
@@ -392,9 +392,9 @@ def test_a_search_that_ended_at_its_floor_means_no_task_below_it(monkeypatch):
     monkeypatch.setattr("taskqueue.engine.queries.filters.SEARCHED", 3)
     for number in range(5):
         one_step.using(labels={"tenant": "a"}).enqueue(number)
-    operation = plan(Selection(labels=(("tenant", "a"),), statuses=("queued",)), CANCEL)
+    operation = plan(TaskFilter(labels=(("tenant", "a"),), statuses=("queued",)), CANCEL)
 
     assert operation.estimate == 3
-    bulk_operations.work_off()
+    bulk_operations.run_batches()
 
     assert statuses() == ["queued"] * 2 + ["cancelled"] * 3

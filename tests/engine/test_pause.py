@@ -6,7 +6,7 @@ import pytest
 
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.errors import AlreadyPaused, NotPaused, UnknownPipeline
 from taskqueue.models import Pipeline, Step, Task
 from taskqueue.testing import InProcessWorker, work
@@ -79,6 +79,6 @@ def test_a_claim_beside_an_open_pause_is_made_and_after_its_commit_none_is():
         one_step.enqueue(1)
         one_step.enqueue(2)
         pausing = Held(pause)
-        assert len(claim(Claimant(worker.worker))) == 1
+        assert len(claim(ClaimRequest(worker.worker))) == 1
         pausing.end()
-        assert claim(Claimant(worker.worker)) == []
+        assert claim(ClaimRequest(worker.worker)) == []

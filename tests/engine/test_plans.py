@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
-from taskqueue.engine.worker.claims import Claimant
+from taskqueue.engine.worker.claims import ClaimRequest
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
 from tests.engine.backlogs import STATISTICS, forget_statistics, unchecked
@@ -86,7 +86,7 @@ def explain(statement, parameters):
 def test_a_claim_reads_no_more_than_the_heads_of_the_queues(worker):
     pipelines = ["engine/one-step", "engine/three-steps", "engine/idle"]
 
-    tree = explain(sql.CLAIM, Claimant(worker).parameters | code(pipelines))
+    tree = explain(sql.CLAIM, ClaimRequest(worker).parameters | code(pipelines))
 
     assert not walked(tree)
     tasks = [node for node in tree if node.get("Relation Name") == "taskqueue_task" and "Index Name" in node]

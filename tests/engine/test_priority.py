@@ -101,7 +101,7 @@ def test_a_task_that_goes_on_keeps_its_priority_among_fresh_ones():
     work()
     advance(minutes=30)
     free.enqueue("fresh")
-    dispatch.attend(1)
+    dispatch.run_due(1)
 
     work()
 

@@ -15,9 +15,9 @@ from django.db import OperationalError, connection, transaction
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.maintenance.recovery import recover
-from taskqueue.engine.runtime.outcomes import DatabaseLost, PutBack, Succeeded
+from taskqueue.engine.runtime.outcomes import DatabaseLost, Release, Succeeded
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import NotCancellable, NotRetryable
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
@@ -114,7 +114,7 @@ def test_no_task_is_claimed_twice():
         with lock:
             worker = next(turns)
         leases = []
-        while claimed := claim(Claimant(worker.row.pk, most=3)):
+        while claimed := claim(ClaimRequest(worker.row.pk, most=3)):
             leases += claimed
         return leases
 
@@ -130,7 +130,7 @@ def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
     with InProcessWorker() as worker:
         task = one_step.enqueue(1)
         lease = take(worker.row.pk)
-        deeds = [lambda: settle(lease, Succeeded("1"), claimant=None), lambda: control.cancel(task.pk)]
+        deeds = [lambda: settle(lease, Succeeded("1"), claim_request=None), lambda: control.cancel(task.pk)]
 
         results = at_once(2, lambda: deeds.pop()())
 
@@ -163,7 +163,7 @@ def test_a_recovery_passes_over_a_checkpoint_that_is_being_committed_and_keeps_i
         looked.set()
         checkpointing.result(timeout=90)
 
-    assert dispatch.attend(5).claimable == 1
+    assert dispatch.run_due(5).claimable == 1
     assert Step.objects.get().output == 2
 
 
@@ -173,7 +173,7 @@ def test_only_one_of_many_finds_a_worker_dead():
     take(dead.row.pk)
     dead.die()
 
-    at_once(8, lambda: dispatch.attend(5))
+    at_once(8, lambda: dispatch.run_due(5))
 
     assert Attempt.objects.count() == 1
     assert Task.objects.get().status == "queued"
@@ -195,10 +195,10 @@ def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
     one_step.enqueue(1)
     lost = take(first.row.pk)
     first.die()
-    dispatch.attend(5)
+    dispatch.run_due(5)
     take(second.row.pk)
 
-    settle(lost, PutBack(), claimant=None)
+    settle(lost, Release(), claim_request=None)
 
     assert Task.objects.get().worker_id == second.row.pk
     assert Task.objects.get().status == "running"
@@ -208,7 +208,7 @@ def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
 def test_a_recovery_does_not_wait_for_whoever_holds_a_task_and_comes_back_to_it():
     dead = InProcessWorker()
     held, free = one_step.enqueue(1), one_step.enqueue(2)
-    claim(Claimant(dead.row.pk, most=2))
+    claim(ClaimRequest(dead.row.pk, most=2))
     dead.die()
     locked, let_go = threading.Event(), threading.Event()
 
@@ -224,13 +224,13 @@ def test_a_recovery_does_not_wait_for_whoever_holds_a_task_and_comes_back_to_it(
     with ThreadPoolExecutor(1) as pool:
         holding = pool.submit(hold)
         assert locked.wait(timeout=90)
-        dispatch.attend(5)
+        dispatch.run_due(5)
         assert Task.objects.get(pk=free.pk).status == "queued"
         assert Task.objects.get(pk=held.pk).status == "running"
         let_go.set()
         holding.result(timeout=90)
 
-    dispatch.attend(5)
+    dispatch.run_due(5)
 
     assert Task.objects.get(pk=held.pk).status == "queued"
 
@@ -249,7 +249,7 @@ def test_a_step_whose_commit_was_done_but_not_answered_is_no_failed_try(monkeypa
     try:
         work()
     except DatabaseLost:
-        dispatch.attend(5)
+        dispatch.run_due(5)
     work()
 
     assert Task.objects.get(pk=task.pk).status == "succeeded"

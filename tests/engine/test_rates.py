@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from taskqueue import Rate, Retry, RetryAfter, pipeline, step
 from taskqueue.engine.queries.tasks import status_of
-from taskqueue.engine.runtime.outcomes import PutBack
+from taskqueue.engine.runtime.outcomes import Release
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, RateUse, Step, Task
 from taskqueue.models import Rate as RateRow
@@ -241,7 +241,7 @@ def told_late() -> None:
 
 def test_a_worker_that_lost_its_lease_holds_nobody():
     told_late.enqueue()
-    assert work() == [PutBack()]
+    assert work() == [Release()]
 
     assert RateUse.objects.get().held_until is None
     task = one_shares.enqueue(2)

@@ -9,7 +9,7 @@ from django.db import connection
 
 from taskqueue.engine.maintenance import rollups
 from taskqueue.engine.queries import stats
-from taskqueue.engine.queries.filters import Selection, count_of, ids_of
+from taskqueue.engine.queries.filters import TaskFilter, count_of, ids_of
 from taskqueue.engine.sql import ends, fetch
 from taskqueue.engine.sql import rollups as statements
 from taskqueue.engine.sql import stats as figure_statements
@@ -90,7 +90,7 @@ def test_what_is_failed_now_is_found_by_its_index(failures):
 
 
 def test_the_list_behind_a_group_finds_its_tasks_by_the_same_index(failures):
-    asked = Selection(statuses=("failed",), ended=(NOON, NOON + timedelta(hours=1)), failure=("E", "a"))
+    asked = TaskFilter(statuses=("failed",), ended=(NOON, NOON + timedelta(hours=1)), failure=("E", "a"))
 
     tree = explain(*ids_of(asked, limit=50).query.sql_with_params())
 

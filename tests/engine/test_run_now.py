@@ -14,8 +14,8 @@ from django.db.models.functions import Now
 
 from taskqueue import Debounce, Rate, Retry, gather, pipeline, sleep, step, wait_for
 from taskqueue.engine.actions import audited
-from taskqueue.engine.actions.audited import Doer
-from taskqueue.engine.maintenance.dispatch import attend
+from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.maintenance.dispatch import run_due
 from taskqueue.engine.tasks import control
 from taskqueue.errors import NotDelayed, TaskNotFound
 from taskqueue.ids import uuid7
@@ -196,7 +196,7 @@ def test_it_is_written_down_who_did_it():
     user = User.objects.create_user("dana")
     task = scheduled()
 
-    audited.run_task_now(task.pk, doer=Doer(user.pk, "dana"))
+    audited.run_task_now(task.pk, actor=Actor(user.pk, "dana"))
 
     entry = LogEntry.objects.get()
     assert (entry.user, entry.object_id, entry.get_change_message()) == (
@@ -230,7 +230,7 @@ def test_the_dispatchers_timer_and_a_person_do_it_once(delayed):
 
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            attend(1)
+            run_due(1)
             later = pool.submit(person)
             wait_until_somebody_waits_for_a_lock()
         with pytest.raises(NotDelayed, match="due already"):

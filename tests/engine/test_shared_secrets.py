@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step, wait_for
 from taskqueue.definitions import registry
 from taskqueue.engine.actions import audited
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
@@ -149,7 +149,7 @@ def test_children_whose_code_is_gone_are_masked_by_their_mirrored_schema():
     def outer(user: str) -> str:
         return inner(Login(user=user, password=SecretStr(PASSWORD)))
 
-    mirror_pipelines()
+    sync_pipelines()
     task = outer.enqueue("dana")
     work()
     work()
@@ -247,7 +247,7 @@ def test_the_event_of_an_end_is_written_without_secrets(fail):
     def waits() -> Any:
         return wait_for("secrets/bank.failed" if fail else "secrets/bank.completed", timeout=timedelta(hours=1))
 
-    mirror_pipelines()
+    sync_pipelines()
     waiting = waits.enqueue()
     work()
     bank("took").enqueue(Login(user="dana", password=SecretStr(PASSWORD), fail=fail))
@@ -267,7 +267,7 @@ def test_the_event_of_an_end_is_written_without_secrets(fail):
 
 def test_an_event_that_was_written_before_shows_no_secret_of_the_task_that_ended():
     bank("took", announce=False)
-    mirror_pipelines()
+    sync_pipelines()
     payload = {"user": "dana", "password": PASSWORD, "card": CARD, "fail": ""}
     told = {"task": str(uuid4()), "pipeline": "secrets/bank", "payload": payload, "labels": {}}
     event = Event.objects.create(name="secrets/bank.completed", data={**told, "result": {"said": f"took {CARD}"}})
@@ -300,8 +300,8 @@ def test_why_a_task_waits_and_what_was_done_to_it_show_no_secret_on_its_page():
     page = f"/admin/taskqueue/task/{task.pk}/change/"
     viewer = staff("view_task")
     waiting = viewer.get(page).content.decode()
-    doer = User.objects.create_superuser("sam")
-    audited.cancel(task.pk, reason=f"{CARD} is blocked", doer=audited.Doer(doer.pk))
+    actor = User.objects.create_superuser("sam")
+    audited.cancel(task.pk, reason=f"{CARD} is blocked", actor=audited.Actor(actor.pk))
     cancelled = viewer.get(page).content.decode()
 
     assert "Last error: ConnectionError: no answer for **********" in waiting

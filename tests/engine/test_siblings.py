@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from taskqueue import Rate, Retry, RetryAfter, StepFailed, pipeline, step
 from taskqueue.engine.maintenance.recovery import recover
-from taskqueue.engine.runtime.outcomes import HeldBack, PutBack, Succeeded, TryAgain
+from taskqueue.engine.runtime.outcomes import Blocked, Release, RetryLater, Succeeded
 from taskqueue.models import RateUse, Step, StepSlot
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.engine.pipelines import calls, note
@@ -132,7 +132,7 @@ def test_a_failed_try_neither_ends_nor_delays_the_others():
 
     (outcome,) = work()
 
-    assert isinstance(outcome, TryAgain)
+    assert isinstance(outcome, RetryLater)
     assert sorted(calls) == ["fragile", "hold", "often 0", "often 1", "often 2"]
     assert recorded(status="succeeded") == 4
     assert (reload(task).status, reload(task).lease) == ("retrying", 1)
@@ -215,7 +215,7 @@ def test_a_worker_that_stops_waits_for_no_times_and_the_task_keeps_them():
         worker[:] = [stops]
         (outcome,) = stops.work()
 
-    assert isinstance(outcome, PutBack | HeldBack)
+    assert isinstance(outcome, Release | Blocked)
     assert calls == ["secondly 0"]
     times = list(Step.objects.filter(status="waiting").order_by("until").values_list("until", flat=True))
     assert times[1] - times[0] == NEARLY_A_SECOND
@@ -356,5 +356,5 @@ def test_a_task_that_is_due_before_the_next_look_of_the_doorbell_rings(body, rin
     with InProcessWorker() as held, CaptureQueriesContext(connection) as said:
         (outcome,) = held.work()
 
-    assert isinstance(outcome, HeldBack)
+    assert isinstance(outcome, Blocked)
     assert any("pg_notify" in query["sql"] for query in said.captured_queries) == rings

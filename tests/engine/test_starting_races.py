@@ -54,7 +54,7 @@ def test_of_many_that_replace_each_other_the_last_is_left():
     assert IdempotencyKey.objects.count() == 10
 
 
-def take_turn(deeds: list[Any]) -> Any:
+def acquire(deeds: list[Any]) -> Any:
     return deeds.pop()()
 
 
@@ -64,9 +64,9 @@ def test_a_request_at_the_moment_of_the_older_ones_end_finds_it_or_makes_the_nex
         for _ in range(10):
             first = bound.enqueue("a")
             lease = take(worker.row.pk)
-            deeds = [partial(settle, lease, Succeeded("1"), claimant=None), partial(bound.enqueue, "a")]
+            deeds = [partial(settle, lease, Succeeded("1"), claim_request=None), partial(bound.enqueue, "a")]
 
-            results = at_once(2, partial(take_turn, deeds))
+            results = at_once(2, partial(acquire, deeds))
 
             (second,) = [result for result in results if isinstance(result, Task)]
             first.refresh_from_db()
@@ -144,12 +144,12 @@ def test_a_task_that_is_being_changed_does_not_fall_due_under_the_change():
     with ThreadPoolExecutor(1) as pool:
         changing = pool.submit(change)
         assert changed.wait(timeout=90)
-        dispatch.attend(5)
+        dispatch.run_due(5)
         assert Task.objects.get().payload["number"] == 1
         looked.set()
         changing.result(timeout=90)
 
-    dispatch.attend(5)
+    dispatch.run_due(5)
     task.refresh_from_db()
     assert (task.status, task.payload["number"]) == ("scheduled", 2)
 
@@ -162,7 +162,7 @@ def test_a_request_that_waits_for_a_task_which_falls_due_makes_the_next_one():
     def fall_due():
         try:
             with transaction.atomic():
-                dispatch.attend(5)
+                dispatch.run_due(5)
                 due.set()
                 assert asked.wait(timeout=90)
         finally:

@@ -25,14 +25,14 @@ from hypothesis.stateful import (
 )
 
 from taskqueue import Limit, Retry, pipeline, sleep, step, wait_for
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.events import route, send
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.run import perform
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import AlreadyPaused, KeyReused, NotCancellable, NotPaused, NotRetryable
 from taskqueue.models import Pipeline, Step, Task, Wait, Worker
@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         self.atomic = transaction.atomic()
         self.atomic.__enter__()
         broken.clear()
-        mirror_pipelines()
+        sync_pipelines()
         self.hands = [Hands(InProcessWorker()) for _ in range(2)]
         self.leases: dict[UUID, int] = {}
         self.outputs: dict[tuple[UUID, str], Any] = {}
@@ -126,7 +126,7 @@ class Machine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 1), most=st.sampled_from([1, 3]))
     def claim(self, number, most):
         hands = self.hands[number]
-        self.take(hands, claim(Claimant(hands.worker.worker, most)))
+        self.take(hands, claim(ClaimRequest(hands.worker.worker, most)))
 
     def take(self, hands, leases):
         """What is claimed is claimed of pipelines that nobody has paused."""
@@ -147,8 +147,8 @@ class Machine(RuleBasedStateMachine):
             return left[0] < 0
 
         outcome = perform(lease, activity=Activity(), stopping=stopping)
-        claimant = Claimant(hands.worker.worker) if claims else None
-        self.take(hands, settle(lease, outcome, claimant=claimant))
+        claim_request = ClaimRequest(hands.worker.worker) if claims else None
+        self.take(hands, settle(lease, outcome, claim_request=claim_request))
 
     @rule(tenant=st.sampled_from("abc"), times=st.integers(1, 4))
     def break_steps(self, tenant, times):
@@ -158,14 +158,14 @@ class Machine(RuleBasedStateMachine):
     def crash(self, number):
         """A worker dies and goes on thinking that it holds what it held; another one takes its place."""
         self.hands[number].worker.die()
-        dispatch.attend(1)
+        dispatch.run_due(1)
         self.hands[number].worker = InProcessWorker()
 
     @rule(minutes=st.sampled_from([1, 6, 60 * 24 * 3]))
     def let_time_pass(self, minutes):
         advance(minutes=minutes)
         Worker.objects.filter(ended_at=None).update(beat_at=Now())
-        dispatch.attend(1)
+        dispatch.run_due(1)
 
     @precondition(lambda _machine: Task.objects.exists())
     @rule(data=st.data())

@@ -19,7 +19,7 @@ from taskqueue.engine.execution.run import perform
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.queries.tasks import status_of
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Gate, Pipeline, StepSlot, Task
 from taskqueue.testing import InProcessWorker, work
@@ -89,7 +89,7 @@ def reload(task):
 def execute(lease):
     """Go through the body once and settle."""
     outcome = perform(lease, activity=Activity(), stopping=lambda: False)
-    settle(lease, outcome, claimant=None)
+    settle(lease, outcome, claim_request=None)
     return outcome
 
 
@@ -218,7 +218,7 @@ def test_the_place_of_a_dead_worker_is_void_and_of_a_cancelled_task_too(worker):
             assert reload(waiting).status == "waiting"
 
             victim.die() if end == "die" else control.cancel(dying.pk)
-            dispatch.attend(1)
+            dispatch.run_due(1)
             assert reload(waiting).status == "queued"
         work()
         assert reload(waiting).status == "succeeded"
@@ -233,7 +233,7 @@ def test_a_place_that_was_free_before_the_wait_was_written_is_not_missed(worker)
     execute(leases[0])
     assert reload(second).status == "running"
 
-    settle(leases[1], outcomes[0], claimant=None)
+    settle(leases[1], outcomes[0], claim_request=None)
 
     assert reload(second).status == "queued"
 
@@ -242,7 +242,7 @@ def test_a_place_that_was_free_before_the_wait_was_written_is_not_missed(worker)
 def test_steps_of_any_pipeline_can_be_limited_and_what_the_code_says_be_changed(worker):
     one_step.enqueue(1)
     Gate.objects.filter(pipeline="engine/one-step").update(steps=1)
-    (lease,) = claim(Claimant(worker.worker))
+    (lease,) = claim(ClaimRequest(worker.worker))
     assert lease.steps_limited
     execute(lease)
 
@@ -263,7 +263,7 @@ def test_a_wider_limit_lets_those_in_who_wait(worker):
     def widen():
         execute(leases[1]), execute(leases[2])
         Gate.objects.filter(pipeline="places/one").update(steps=3)
-        dispatch.attend(1)
+        dispatch.run_due(1)
         assert [reload(task).status for task in tasks] == ["running", "queued", "queued"]
 
     in_the_middle(widen)

@@ -12,8 +12,8 @@ from pydantic import BaseModel, SecretStr
 from taskqueue import gather, pipeline, step
 from taskqueue.engine import sql
 from taskqueue.engine.execution import reports
-from taskqueue.engine.execution.activity import Activity, Doing
-from taskqueue.engine.worker.heartbeat import Heart
+from taskqueue.engine.execution.activity import Activity, CurrentWork
+from taskqueue.engine.worker.heartbeat import Heartbeat
 from taskqueue.engine.worker.loop import drain
 from taskqueue.models import StepReport, Task
 from tests.engine.leases import take
@@ -69,7 +69,7 @@ def with_secrets_beside(order: Order) -> Any:
     return gather(beside.defer(order.number), beside.defer(2))
 
 
-def execute(heart: Heart) -> None:
+def execute(heart: Heartbeat) -> None:
     """Work under a beating heart until nothing is left."""
     drain(heart, budget=timedelta(seconds=60), stopping=lambda: False)
 
@@ -111,6 +111,6 @@ def test_a_step_that_is_over_soon_is_not_reported(monkeypatch):
     monkeypatch.setattr(reports, "REPORT_EVERY", 3600.0)
     activity = Activity()
     reporter = reports.Reporter(activity)
-    activity.doing = Doing(object(), "charge")  # type: ignore[arg-type]  # never looked at
+    activity.doing = CurrentWork(object(), "charge")  # type: ignore[arg-type]  # never looked at
 
     assert reporter.news() is None

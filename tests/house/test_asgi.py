@@ -18,7 +18,7 @@ import pytest
 from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.tasks import control
 from taskqueue.models import EndWatch
 from tests.house.processes import answer_of, free_port, running
@@ -58,7 +58,7 @@ def served(server: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_callers_who_wait_have_neither_a_thread_nor_a_connection_each(server, tmp_path):
-    mirror_pipelines()
+    sync_pipelines()
     tasks = [demo_task.enqueue(DemoRequest(label="awaited")) for _ in range(CALLERS)]
     with served(server, tmp_path) as (port, process), ExitStack() as stack:
         callers = [stack.enter_context(asking(port, f"/api/tasks/{task.pk}/status?wait=60")) for task in tasks]

@@ -19,7 +19,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
 
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from tests.house.processes import ROOT, answer_of, free_port, running
 from tests.support.waiting import eventually
 from tests.workers.machines import go_without
@@ -42,7 +42,7 @@ def prefix() -> Iterator[None]:
 def below(db: None, prefix: None, settings: Any) -> Client:
     """A superuser whose requests come from such a proxy."""
     settings.DEBUG = True
-    mirror_pipelines()
+    sync_pipelines()
     client = Client(SERVER_NAME="localhost", SCRIPT_NAME=PREFIX)
     client.force_login(User.objects.create_superuser("root"))
     return client
@@ -121,7 +121,7 @@ def proxy(port: int, tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.process
 def test_a_body_in_chunks_is_read_by_gunicorn_up_to_the_limit(port):
-    mirror_pipelines()
+    sync_pipelines()
     body = json.dumps(BODY).encode()
     kind = {"Content-Type": "application/json"}
 

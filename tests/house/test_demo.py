@@ -11,7 +11,7 @@ from django.core.management import call_command
 from demo import ports
 from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
-from taskqueue.engine.catalog.sync import mirror_pipelines
+from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.events import send as event_sending
 from taskqueue.engine.events.route import route
 from taskqueue.engine.events.send import send
@@ -57,7 +57,7 @@ def test_a_jam_fails_the_task_and_gives_its_shelf_back():
 
 
 def test_both_pipelines_share_a_rate_and_have_their_limits():
-    mirror_pipelines()
+    sync_pipelines()
 
     assert Gate.objects.get(pipeline="demo/task").declared_tasks == 10
     assert Gate.objects.get(pipeline="demo/publish").declared_tasks == 5
@@ -82,7 +82,7 @@ def requested(**data: Any) -> Any:
     ],
 )
 def test_the_event_of_the_plan_starts_the_demo_and_its_end_is_an_event(data, status):
-    mirror_pipelines()
+    sync_pipelines()
 
     (task,) = requested(**data).started_tasks
     work()
@@ -94,7 +94,7 @@ def test_the_event_of_the_plan_starts_the_demo_and_its_end_is_an_event(data, sta
 
 
 def test_an_event_with_a_known_task_id_starts_nothing_for_a_day_unless_it_forces():
-    mirror_pipelines()
+    sync_pipelines()
     (first,) = requested(taskId="t-1").started_tasks
 
     for data in ({"taskId": "t-1"}, {"task_id": "t-1"}, {"taskId": "t-1", "simulateFailure": True}):
@@ -110,13 +110,13 @@ def test_an_event_with_a_known_task_id_starts_nothing_for_a_day_unless_it_forces
 
 
 def test_requests_without_a_task_id_are_not_compared():
-    mirror_pipelines()
+    sync_pipelines()
 
     assert [len(requested(label="x").started_tasks) for _ in range(2)] == [1, 1]
 
 
 def test_the_command_prints_links_to_the_port_in_use(monkeypatch, tmp_path):
-    mirror_pipelines()
+    sync_pipelines()
     monkeypatch.setattr(ports, "port_file", lambda: tmp_path / "port")
     (tmp_path / "port").write_text("8123")
     out = StringIO()
@@ -129,7 +129,7 @@ def test_the_command_prints_links_to_the_port_in_use(monkeypatch, tmp_path):
 
 
 def test_the_command_tells_a_story_with_each_task(monkeypatch):
-    mirror_pipelines()
+    sync_pipelines()
     monkeypatch.setattr(ports, "port_file", lambda: None)
     out = StringIO()
 

@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models.signals import post_migrate
 from psycopg import sql
 
-from taskqueue.engine.catalog.sync import mirror_after_migrate
+from taskqueue.engine.catalog.sync import sync_after_migrate
 
 PREFIX = "taskqueue_template_"
 LOCK = 7_205_759
@@ -70,11 +70,11 @@ def make(name: str) -> None:
 def no_pipelines_mirrored() -> Iterator[None]:
     """Each process of tests mirrors those that it knows in its own copy."""
     config = apps.get_app_config("taskqueue")
-    post_migrate.disconnect(mirror_after_migrate, sender=config)
+    post_migrate.disconnect(sync_after_migrate, sender=config)
     try:
         yield
     finally:
-        post_migrate.connect(mirror_after_migrate, sender=config)
+        post_migrate.connect(sync_after_migrate, sender=config)
 
 
 def drop(cursor: CursorWrapper, name: str) -> None:

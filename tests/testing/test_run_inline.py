@@ -240,9 +240,9 @@ def test_the_clocks_of_other_pipelines_stand_still():
     def long() -> None:
         sleep("month", timedelta(days=30))
 
-    from taskqueue.engine.catalog.sync import mirror_pipelines
+    from taskqueue.engine.catalog.sync import sync_pipelines
 
-    mirror_pipelines()
+    sync_pipelines()
     nightly_clock = Schedule.objects.filter(pipeline="inline/nightly")
     before = nightly_clock.get().next_at
     run = run_inline(long)

@@ -13,7 +13,7 @@ from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine.actions import audited
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.events import send
 from taskqueue.models import Worker
 from taskqueue.testing import work
@@ -29,7 +29,7 @@ def test_every_page_opens_and_has_its_buttons(theme):
     work()
     Worker.objects.create(host="here", pid=1, cluster="1", version="1", pipelines=["demo/task"])
     send.send("demo/approved", {"title": "x"})
-    audited.pause("demo/print", reason="mended", doer=Doer(ada.pk, "ada"))
+    audited.pause("demo/print", reason="mended", actor=Actor(ada.pk, "ada"))
 
     environment = {
         **os.environ, "DEBUG": "true", "THEME": theme, "THEME_TEST_DATABASE": connection.settings_dict["NAME"],

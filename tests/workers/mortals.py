@@ -146,7 +146,7 @@ def obey(order: dict[str, Any], tell: Callable[[str], None]) -> None:
             control.cancel(Task.objects.get(key=order["key"]).pk)
             finish_everything()
         case "recover":
-            dispatch.attend(1)
+            dispatch.run_due(1)
     keeper.stop("stopped")
 
 

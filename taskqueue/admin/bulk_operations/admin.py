@@ -19,17 +19,17 @@ from django.views.decorators.http import require_http_methods
 
 from taskqueue.admin.bulk_operations import confirm
 from taskqueue.admin.search import syntax
-from taskqueue.admin.search.parameters import asked_of
+from taskqueue.admin.search.parameters import list_params_of
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.admin.shared.pages import framed, posted_to
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.admin.shared.timeouts import bounded
-from taskqueue.engine.access.permissions import NEEDS, VIEW, Deed, Rights
+from taskqueue.engine.access.permissions import NEEDS, VIEW, Action, Rights
 from taskqueue.engine.actions import audited
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters as task_filters
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.errors import NotForAll, OperationEnded
 from taskqueue.models import Operation
 from taskqueue.states import OperationVerb
@@ -53,7 +53,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         That may be of any pipeline, so it is for those to whom none is closed.
         """
         rights = Rights(request.user)
-        sees = rights.has(Deed.VIEW_PAYLOAD) and not rights.closed_to(Deed.VIEW_PAYLOAD)
+        sees = rights.has(Action.VIEW_PAYLOAD) and not rights.pipelines_denied(Action.VIEW_PAYLOAD)
         return Operation.objects.annotate(seen_at=Now(), shows_payloads=Value(sees))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -126,7 +126,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         context = {"form": form, "listed_at": list_address(request), "query": words_of(request.GET.urlencode())}
         return self.answer(request, "new.html", f"{wanted.words.capitalize()} {confirm.about(form.estimate)}", context)
 
-    def start(self, request: HttpRequest, verb: OperationVerb, selection: Selection, reason: str) -> HttpResponse:
+    def start(self, request: HttpRequest, verb: OperationVerb, selection: TaskFilter, reason: str) -> HttpResponse:
         """Start it, with one entry in the audit log."""
         query = request.GET.urlencode()
         operation = audited.operate(
@@ -135,7 +135,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
             query=query,
             said=lambda estimate: f"{verb.words.capitalize()} {confirm.about(estimate)}: {covered_words_of(query)}.",
             reason=reason,
-            doer=doer_of(request),
+            actor=actor_of(request),
         )
         return HttpResponseRedirect(reverse("admin:taskqueue_operation_change", args=[operation.pk]))
 
@@ -147,7 +147,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         if not may(request, OperationVerb(operation.verb)):
             raise PermissionDenied
         try:
-            operation = audited.abort(operation.pk, doer=doer_of(request))
+            operation = audited.abort(operation.pk, actor=actor_of(request))
         except OperationEnded as error:
             self.message_user(request, error.detail, messages.WARNING)
         else:
@@ -188,14 +188,14 @@ def may(request: HttpRequest, verb: OperationVerb) -> bool:
     return request.user.has_perms([VIEW, NEEDS[bulk_operations.NEEDS[verb]]])
 
 
-def meant(request: HttpRequest, verb: OperationVerb) -> Selection:
+def meant(request: HttpRequest, verb: OperationVerb) -> TaskFilter:
     """The tasks that the address means and on which the verb can be done.
 
     Raises:
         Unmeant
     """
     try:
-        asked = asked_of(request.GET.dict(), Rights(request.user))
+        asked = list_params_of(request.GET.dict(), Rights(request.user))
         if asked.fault:
             raise Unmeant(asked.fault)
         return bulk_operations.eligible(verb, asked.selection)

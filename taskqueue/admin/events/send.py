@@ -13,7 +13,7 @@ from django.urls import URLPattern, path, reverse
 
 from taskqueue.admin.shared.json_input import read
 from taskqueue.admin.shared.pages import framed
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.permissions import Rights
 from taskqueue.engine.actions import audited
 from taskqueue.errors import InvalidEvent, KeyReused, TaskqueueError, Unstorable
@@ -96,7 +96,7 @@ def sent(form: EventForm, request: HttpRequest) -> Event | None:
         event = audited.send(
             values["name"],
             values["content"],
-            doer=doer_of(request),
+            actor=actor_of(request),
             rights=Rights(request.user),
             external_id=values["id"],
             said="Sent by form.",

@@ -10,10 +10,10 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.actions import audited
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.errors import TaskqueueError
@@ -23,7 +23,7 @@ from taskqueue.models import Pipeline
 def offered_to(request: HttpRequest) -> Pipeline | None:
     """The pipeline, if there is one with an example payload and the user may send it a task."""
     name = settings().FIRST_TASK
-    if not name or name not in registry.names() or not Rights(request.user).may(Deed.RUN, name):
+    if not name or name not in registry.names() or not Rights(request.user).may(Action.RUN, name):
         return None
     return Pipeline.objects.filter(pk=name, payload_example__isnull=False).first()
 
@@ -38,7 +38,7 @@ def send(request: HttpRequest) -> HttpResponse:
             pipeline.name,
             pipeline.payload_example,
             options=Options(),
-            doer=doer_of(request),
+            actor=actor_of(request),
             said="Sent from the overview.",
         )
     except TaskqueueError as error:

@@ -25,7 +25,7 @@ from taskqueue.admin.rate_limits.admin import rate_in_words
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.admin.shared.pages import framed
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.models import Pipeline, Rate
 
 
@@ -96,7 +96,7 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
         "switch": switch_of(pipeline, may_pause=may_pause),
         "pause": pause_of(pipeline),
         "may_pause": may_pause,
-        "may_run": Rights(user).may(Deed.RUN, pipeline.name),
+        "may_run": Rights(user).may(Action.RUN, pipeline.name),
         "stages": graph.stages_of(page.nodes),
         "rate_says": says_of(page.gate.rate) if page.gate is not None and page.gate.rate is not None else "",
         "retry": formats.waits(pipeline.retry),

@@ -19,7 +19,7 @@ from taskqueue.admin.pipelines import filters as pipeline_filters
 from taskqueue.admin.pipelines.stats import capped, figures_of
 from taskqueue.admin.rate_limits.budget import budget_of
 from taskqueue.admin.shared import formats, html
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.models import Gate, Pipeline, RateUse
 
 PAUSE, RUN = "taskqueue.pause_pipeline", "taskqueue.add_task"
@@ -52,7 +52,7 @@ class PipelineChangeList(ChangeList):
         """What is left of each throttle, and what the user may do: one more query."""
         rates = {gate.rate_id for row in rows if (gate := gate_of(row)) and gate.rate_id and not gate.rate_is_keyed}
         uses = {use.rate_id: use for use in RateUse.objects.filter(rate__in=rates, key="")}
-        may_pause, closed = request.user.has_perm(PAUSE), Rights(request.user).closed_to(Deed.RUN)
+        may_pause, closed = request.user.has_perm(PAUSE), Rights(request.user).pipelines_denied(Action.RUN)
         for row in rows:
             row.may_pause, row.is_closed = may_pause, row.pk in closed
             gate = gate_of(row)

@@ -12,9 +12,9 @@ from django.urls import URLPattern, reverse
 from taskqueue.admin.rate_limits.admin import NUMBERS, GateForm, RateForm
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.pages import named, posted_to
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import audited, limits
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.models import Gate, Pipeline, Rate
 
 CHANGE_GATE, CHANGE_RATE = "taskqueue.change_gate", "taskqueue.change_rate"
@@ -94,20 +94,20 @@ class PipelineLimits:
             return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
         elif form.changed_data:
             pipeline = Pipeline.objects.only("pk").get(pk=named(object_id))
-            written(pipeline, form, doer=doer_of(request))
+            written(pipeline, form, actor=actor_of(request))
             self.message_user(request, "The limits are changed. They hold from the next start on.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))
 
 
-def written(pipeline: Pipeline, form: PlacesForm | StartsForm, *, doer: Doer) -> None:
+def written(pipeline: Pipeline, form: PlacesForm | StartsForm, *, actor: Actor) -> None:
     """Let the engine write it, on the record of a user."""
     said = sentence_of(form)
     if isinstance(form, PlacesForm):
         values = {name: form.cleaned_data[name] for name in limits.GATE_FIELDS}
-        audited.change_places(pipeline, values, said=said, doer=doer)
+        audited.change_places(pipeline, values, said=said, actor=actor)
     else:
         values = {name: form.cleaned_data[name] for name in NUMBERS}
-        audited.change_starts(pipeline, form.instance.pk, values, said=said, doer=doer)
+        audited.change_starts(pipeline, form.instance.pk, values, said=said, actor=actor)
 
 
 def sentence_of(form: PlacesForm | StartsForm) -> str:

@@ -20,7 +20,7 @@ from taskqueue.admin.pipelines.graph import Node, nodes_of
 from taskqueue.admin.pipelines.stats import PipelineFigures, capped, figures_of
 from taskqueue.admin.rate_limits.budget import Budget, budget_of
 from taskqueue.admin.shared import formats, html
-from taskqueue.admin.shared.details import Deed, Fact, deeds_of
+from taskqueue.admin.shared.details import AuditEntry, Fact, audit_entries_of
 from taskqueue.engine.maintenance import retention
 from taskqueue.engine.queries import samples
 from taskqueue.models import Gate, Pipeline, PipelineStep, Pruning, RateUse, Schedule
@@ -86,7 +86,7 @@ class PipelinePage:
     schedule: Schedule | None
     ticks: list[SafeString]
     kept: str
-    history: list[Deed]
+    history: list[AuditEntry]
 
     @property
     def nodes(self) -> list[Node]:
@@ -160,7 +160,7 @@ def page_of(name: str) -> PipelinePage | None:
         schedule=schedule,
         ticks=[] if schedule is None else ticks_of(schedule, found.seen_at),
         kept=kept_of(found),
-        history=deeds_of(history_of(name), found.seen_at),
+        history=audit_entries_of(history_of(name), found.seen_at),
     )
 
 

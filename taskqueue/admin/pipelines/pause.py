@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
 from taskqueue.admin.shared.pages import framed, named, posted_to
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import audited
 from taskqueue.errors import TaskqueueError, UnknownPipeline
 from taskqueue.models import Pipeline
@@ -68,13 +68,13 @@ class Pauses:
         """Do one of them, write down who did it, and show the pipeline, or the list if that was in view."""
         if not request.user.has_perm(NEEDS):
             raise PermissionDenied
-        name, doer = named(object_id), doer_of(request)
+        name, actor = named(object_id), actor_of(request)
         back = LIST() if request.GET.get("back") == "list" else reverse(PAGE, args=[object_id])
         try:
             if reason is None:
-                audited.resume(name, doer=doer)
+                audited.resume(name, actor=actor)
             else:
-                audited.pause(name, reason=reason, doer=doer)
+                audited.pause(name, reason=reason, actor=actor)
         except UnknownPipeline as error:
             self.message_user(request, error.detail, messages.WARNING)
             return HttpResponseRedirect(LIST())

@@ -14,11 +14,11 @@ from django.urls import URLPattern, path, reverse
 
 from taskqueue.admin.pipelines.submit_form import SubmissionForm
 from taskqueue.admin.shared.pages import framed
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.definitions import PipelineDefinition, registry
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.actions import audited
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.errors import InvalidOptions, InvalidPayload, KeyReused, TaskqueueError, UnknownPipeline, Unstorable
 from taskqueue.models import Pipeline, Task
@@ -40,7 +40,7 @@ class Submissions:
 
     def submit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The form, and what it sends."""
-        if not Rights(request.user).may(Deed.RUN, unquote(object_id)):
+        if not Rights(request.user).may(Action.RUN, unquote(object_id)):
             raise PermissionDenied
         if request.method not in {"GET", "HEAD", "POST"}:
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
@@ -53,7 +53,7 @@ class Submissions:
         form = SubmissionForm(
             payload.json_schema(), payload.example(), request.POST if request.method == "POST" else None
         )
-        if form.is_valid() and (task := submitted(definition, form, doer=doer_of(request))) is not None:
+        if form.is_valid() and (task := submitted(definition, form, actor=actor_of(request))) is not None:
             self.message_user(request, *account_of(task))
             return HttpResponseRedirect(reverse("admin:taskqueue_task_change", args=[task.pk]))
         return self.show_form(request, definition, form)
@@ -69,7 +69,7 @@ class Submissions:
         return framed(self, request, "pipeline/submit.html", f"Submit a task of {definition.name}", context)
 
 
-def submitted(definition: PipelineDefinition, form: SubmissionForm, *, doer: Doer) -> Task | None:
+def submitted(definition: PipelineDefinition, form: SubmissionForm, *, actor: Actor) -> Task | None:
     """Hand the task in, on the record of a user; None when it was refused, and the form then says why."""
     values = form.cleaned_data
     try:
@@ -82,7 +82,7 @@ def submitted(definition: PipelineDefinition, form: SubmissionForm, *, doer: Doe
                 labels=values["labels"],
             )
             task = audited.submit(
-                definition.name, form.payload(), options=options, doer=doer, said="Submitted by form."
+                definition.name, form.payload(), options=options, actor=actor, said="Submitted by form."
             )
     except (InvalidPayload, Unstorable) as error:
         form.tell(error.errors)

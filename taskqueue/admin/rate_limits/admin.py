@@ -209,7 +209,7 @@ class RateUseAdmin(ReadOnlyAdmin[RateUse]):
     def release_holds(self, request: HttpRequest, queryset: QuerySet[RateUse]) -> None:
         """Let their users pass again."""
         chosen = queryset.filter(held_until__gt=Now()).order_by("pk")[: task_actions.LIMIT]
-        done = sum(audited.lift(use.rate, use.key, doer=task_actions.doer_of(request)) for use in chosen)
+        done = sum(audited.lift(use.rate, use.key, actor=task_actions.actor_of(request)) for use in chosen)
         sentence = f"{formats.count_of(done, 'hold')} released." if done else "None of them is held."
         self.message_user(request, sentence, messages.SUCCESS if done else messages.WARNING)
 

@@ -17,9 +17,9 @@ from taskqueue.admin.rate_limits.budget import Budget, budget_of
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.durations import seconds_in
 from taskqueue.admin.shared.pages import named, posted_to
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import audited, limits
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import Rate, RateUse
 
@@ -66,7 +66,7 @@ class Holds:
         if rate is None:
             return self.gone(request, object_id)
         form = HoldForm(rate, request.POST)
-        if form.is_valid() and held(rate, form, doer=doer_of(request)):
+        if form.is_valid() and held(rate, form, actor=actor_of(request)):
             self.message_user(request, "The rate is held. Steps and starts that need it wait.", messages.SUCCESS)
             return HttpResponseRedirect(page_of(rate))
         request.method = "GET"  # the page as it is, with what was typed into this one of its forms
@@ -78,7 +78,7 @@ class Holds:
         if rate is None:
             return self.gone(request, object_id)
         key = request.POST.get("key", "").replace("\0", "")
-        if audited.lift(rate, key, doer=doer_of(request)):
+        if audited.lift(rate, key, actor=actor_of(request)):
             self.message_user(request, "The hold is lifted.", messages.SUCCESS)
         else:
             self.message_user(request, "It is not held.", messages.WARNING)
@@ -106,13 +106,13 @@ class Holds:
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]  # the same
 
 
-def held(rate: Rate, form: HoldForm, *, doer: Doer) -> bool:
+def held(rate: Rate, form: HoldForm, *, actor: Actor) -> bool:
     """Hold it, on the record of a user. False when it was refused, and the form then says why."""
     values, key = form.cleaned_data, form.cleaned_data.get("key", "")
     delay = timedelta(seconds=values["delay"])
     try:
         length = formats.wait_length(values["delay"])
-        audited.hold(rate, key, delay=delay, reason=values["reason"], length=length, doer=doer)
+        audited.hold(rate, key, delay=delay, reason=values["reason"], length=length, actor=actor)
     except InvalidLimit as error:
         for fault in error.errors:
             name = fault.pointer.strip("/")

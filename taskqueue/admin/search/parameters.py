@@ -14,8 +14,8 @@ from django.utils.dateparse import parse_datetime
 from taskqueue import codec
 from taskqueue.admin.search import syntax
 from taskqueue.admin.shared.filters import AGES
-from taskqueue.engine.access.permissions import Deed, Rights
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.access.permissions import Action, Rights
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.states import TaskStatus
 
 ZONED = re.compile(r"T.*(Z|[+-]\d\d:?\d\d)$")
@@ -29,7 +29,7 @@ PARAMETERS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskListParams:
     """What is asked for.
 
     Attributes:
@@ -37,11 +37,11 @@ class Asked:
         fault: what is wrong with the search; none is done then.
     """
 
-    selection: Selection
+    selection: TaskFilter
     fault: str = ""
 
 
-def asked_of(parameters: Mapping[str, str], rights: Rights) -> Asked:
+def list_params_of(parameters: Mapping[str, str], rights: Rights) -> TaskListParams:
     """Read the parameters of an address, and search only in payloads that its reader may see.
 
     Raises:
@@ -50,7 +50,7 @@ def asked_of(parameters: Mapping[str, str], rights: Rights) -> Asked:
     given = {name: value for name in PARAMETERS if (value := parameters.get(name, ""))}
     if any(list(codec.text_faults(value, "")) for name, value in given.items() if name != "q"):
         raise IncorrectLookupParameters
-    filtered = Selection(
+    filtered = TaskFilter(
         statuses=statuses_of(given.get("status", "")),
         pipeline=given.get("pipeline", ""),
         age=age_of(given.get("created", "")),
@@ -65,14 +65,14 @@ def asked_of(parameters: Mapping[str, str], rights: Rights) -> Asked:
         has_failed_try=answer_of(given.get("retried", "")),
     )
     try:
-        search = syntax.read(given.get("q", "").strip(), may_see_payload=rights.has(Deed.VIEW_PAYLOAD))
-    except syntax.Unfit as unfit:
-        return Asked(filtered, str(unfit))
-    closed = rights.closed_to(Deed.VIEW_PAYLOAD) if search.payload else ()
-    return Asked(replace(with_search(filtered, search), closed=tuple(sorted(closed))))
+        search = syntax.read(given.get("q", "").strip(), may_see_payload=rights.has(Action.VIEW_PAYLOAD))
+    except syntax.InvalidSearch as unfit:
+        return TaskListParams(filtered, str(unfit))
+    closed = rights.pipelines_denied(Action.VIEW_PAYLOAD) if search.payload else ()
+    return TaskListParams(replace(with_search(filtered, search), closed=tuple(sorted(closed))))
 
 
-def with_search(filtered: Selection, search: syntax.Search) -> Selection:
+def with_search(filtered: TaskFilter, search: syntax.Search) -> TaskFilter:
     """The tasks of the filters among which is searched."""
     values = {
         **vars(filtered),
@@ -85,7 +85,7 @@ def with_search(filtered: Selection, search: syntax.Search) -> Selection:
         "labels": (*filtered.labels, *search.labels),
         "payload": tuple(search.payload),
     }
-    return Selection(**values)
+    return TaskFilter(**values)
 
 
 def statuses_of(text: str) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def labels_of(text: str) -> tuple[tuple[str, str], ...]:
         return ()
     try:
         return (syntax.label_of(text),)
-    except syntax.Unfit as error:
+    except syntax.InvalidSearch as error:
         raise IncorrectLookupParameters from error
 
 

@@ -10,9 +10,9 @@ from django.db.models import Exists, OuterRef
 
 from taskqueue.admin.search import syntax
 from taskqueue.engine import sql
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.queries import filters
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.models import Pipeline, PipelineStep, Task
 
 OFFERED = 5
@@ -32,7 +32,7 @@ def suggestions_for(term: str, rights: Rights) -> list[Suggestion]:
     """The searches for a bare word that find something; nothing for a term with qualifiers."""
     try:
         search = syntax.read(term, may_see_payload=True)
-    except syntax.Unfit:
+    except syntax.InvalidSearch:
         return []
     word = search.begins.strip()
     if not word or search != syntax.Search(begins=search.begins):
@@ -56,7 +56,7 @@ def unknown_qualifiers(term: str) -> list[str]:
 
 def by_key(word: str) -> Iterator[Suggestion]:
     """Keys that contain it."""
-    if finds_any(Selection(key_part=word)):
+    if finds_any(TaskFilter(key_part=word)):
         yield searched(f"Key contains {word}", "key", word)
 
 
@@ -72,7 +72,7 @@ def by_step(word: str) -> Iterator[Suggestion]:
     """Steps whose name contains it, which failed or are not over in some task."""
     steps = PipelineStep.objects.filter(name__icontains="-".join(word.split())).order_by("name")
     for name in steps.values_list("name", flat=True).distinct()[:OFFERED]:
-        if finds_any(Selection(step=name)):
+        if finds_any(TaskFilter(step=name)):
             yield searched(f"Failed or under way in step {name}", "step", name)
 
 
@@ -92,9 +92,9 @@ def by_label(word: str) -> Iterator[Suggestion]:
 
 def by_payload(word: str, rights: Rights) -> Iterator[Suggestion]:
     """Fields in the payloads of the newest tasks with that value, for those who may see them."""
-    if not rights.has(Deed.VIEW_PAYLOAD):
+    if not rights.has(Action.VIEW_PAYLOAD):
         return
-    closed = sorted(rights.closed_to(Deed.VIEW_PAYLOAD))
+    closed = sorted(rights.pipelines_denied(Action.VIEW_PAYLOAD))
     values = {"newest": filters.SEARCHED, "word": word, "closed": closed, "limit": OFFERED}
     for (path,) in sql.fetch(sql.PATHS_WITH, values):
         yield searched(f"Payload {path} = {word}", f"payload.{path}", word)
@@ -106,6 +106,6 @@ def searched(label: str, qualifier: str, value: str) -> Suggestion:
     return Suggestion(label, "?" + urlencode({"q": f"{qualifier}:{quoted}"}))
 
 
-def finds_any(selection: Selection) -> bool:
+def finds_any(selection: TaskFilter) -> bool:
     """Whether it means any task, as far as a search looks."""
     return filters.ids_of(selection, floor=filters.floor_of(selection), limit=1).exists()

@@ -31,7 +31,7 @@ QUALIFIED = re.compile(r"([A-Za-z_]+)((?:\.[^:\s\"]*)?):(.*)", re.DOTALL)
 DEEPEST = 10
 
 
-class Unfit(Exception):
+class InvalidSearch(Exception):
     """A search that cannot be done; its message says why."""
 
 
@@ -57,11 +57,11 @@ def read(term: str, *, may_see_payload: bool) -> Search:
     """Understand a search term.
 
     Raises:
-        Unfit
+        InvalidSearch
     """
     search, plain = Search(), []
     if list(codec.text_faults(term, "")):
-        raise Unfit("It holds a character that no id, key or payload can hold.")
+        raise InvalidSearch("It holds a character that no id, key or payload can hold.")
     for word in WORD.findall(term):
         qualified = None if word.startswith('"') else QUALIFIED.fullmatch(word)
         if qualified is None or not is_qualifier(*qualified.group(1, 2)):
@@ -70,7 +70,7 @@ def read(term: str, *, may_see_payload: bool) -> Search:
         name, path, value = qualified.groups()
         take(search, name.lower(), path, value.replace('"', ""), is_quoted=value.startswith('"'))
     if search.payload and not may_see_payload:
-        raise Unfit("You may not see payloads, so you cannot search in them.")
+        raise InvalidSearch("You may not see payloads, so you cannot search in them.")
     search.begins = " ".join(plain)
     return search
 
@@ -92,15 +92,15 @@ def is_qualifier(name: str, path: str) -> bool:
     """Whether a word with a colon is meant as a qualifier; a key may have colons too.
 
     Raises:
-        Unfit: it seems to be a misspelt one.
+        InvalidSearch: it seems to be a misspelt one.
     """
     if name.lower() in QUALIFIERS:
         return True
     if name.lower() in ELSEWHERE:
-        raise Unfit(f"There is no qualifier {name}:. {ELSEWHERE[name.lower()]}")
+        raise InvalidSearch(f"There is no qualifier {name}:. {ELSEWHERE[name.lower()]}")
     if close := get_close_matches(name.lower(), QUALIFIERS, n=1, cutoff=0.75):
         meant = f'Did you mean {close[0]}:? Put a key that begins so in quotes: "{name}{path}:".'
-        raise Unfit(f"There is no qualifier {name}{path}:. {meant}")
+        raise InvalidSearch(f"There is no qualifier {name}{path}:. {meant}")
     return False
 
 
@@ -108,12 +108,12 @@ def take(search: Search, name: str, path: str, value: str, *, is_quoted: bool) -
     """Take one qualifier into a search.
 
     Raises:
-        Unfit
+        InvalidSearch
     """
     if path and name != "payload":
-        raise Unfit(f"{name}: takes no path. Only payload has one, as in payload.user.id:7.")
+        raise InvalidSearch(f"{name}: takes no path. Only payload has one, as in payload.user.id:7.")
     if not value:
-        raise Unfit(f"{name}{path}: needs a value right after the colon.")
+        raise InvalidSearch(f"{name}{path}: needs a value right after the colon.")
     match name:
         case "payload":
             search.payload.append((path_of(path), values_of(value, is_quoted=is_quoted)))
@@ -129,13 +129,13 @@ def path_of(path: str) -> str:
     """A path into the payload.
 
     Raises:
-        Unfit
+        InvalidSearch
     """
     names = path.removeprefix(".").split(".")
     if not all(names):
-        raise Unfit("payload needs the names of its fields, with points between them, as in payload.user.id:7.")
+        raise InvalidSearch("payload needs the names of its fields, with points between them, as in payload.user.id:7.")
     if len(names) > DEEPEST:
-        raise Unfit(f"payload takes at most {DEEPEST} names.")
+        raise InvalidSearch(f"payload takes at most {DEEPEST} names.")
     return ".".join(names)
 
 
@@ -157,11 +157,11 @@ def label_of(value: str) -> tuple[str, str]:
     """A label's name and value.
 
     Raises:
-        Unfit
+        InvalidSearch
     """
     name, sign, text = value.partition("=") if "=" in value else value.partition(":")
     if not sign or not name:
-        raise Unfit("label: needs a name and a value, as in label:tenant=acme.")
+        raise InvalidSearch("label: needs a name and a value, as in label:tenant=acme.")
     return name, text
 
 
@@ -169,8 +169,8 @@ def pipeline_of(value: str) -> str:
     """The beginning of a pipeline's name.
 
     Raises:
-        Unfit: none begins so.
+        InvalidSearch: none begins so.
     """
     if not Pipeline.objects.filter(name__startswith=value).exists():
-        raise Unfit(f"No pipeline's name begins with “{value}”.")
+        raise InvalidSearch(f"No pipeline's name begins with “{value}”.")
     return value

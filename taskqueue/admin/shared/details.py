@@ -21,7 +21,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Deed:
+class AuditEntry:
     """What somebody did to a task."""
 
     who: str
@@ -29,9 +29,9 @@ class Deed:
     moment: SafeString
 
 
-def deeds_of(history: list[LogEntry], now: datetime) -> list[Deed]:
+def audit_entries_of(history: list[LogEntry], now: datetime) -> list[AuditEntry]:
     """The audit log in sentences."""
     return [
-        Deed(entry.user.get_username(), entry.get_change_message(), html.moment(entry.action_time, now))
+        AuditEntry(entry.user.get_username(), entry.get_change_message(), html.moment(entry.action_time, now))
         for entry in history
     ]

@@ -10,8 +10,8 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from taskqueue.admin.shared import formats
-from taskqueue.engine.access.permissions import Deed, Rights
-from taskqueue.engine.actions.audited import Doer
+from taskqueue.engine.access.permissions import Action, Rights
+from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.queries import tasks
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
@@ -36,12 +36,12 @@ class Tally:
         return " ".join(parts)
 
 
-def doer_of(request: HttpRequest) -> Doer:
+def actor_of(request: HttpRequest) -> Actor:
     """Who does it, for the record."""
-    return Doer(request.user.pk, request.user.get_username())
+    return Actor(request.user.pk, request.user.get_username())
 
 
-def permitted(verb: Verb, deed: Deed, rights: Rights) -> Verb:
+def permitted(verb: Verb, deed: Action, rights: Rights) -> Verb:
     """The verb, for tasks with which the user may do this; others raise NotPermitted."""
 
     def do(task_id: UUID) -> Task:

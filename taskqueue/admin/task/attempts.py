@@ -65,7 +65,7 @@ def log_of(kept: dict[str, Any] | None) -> Log | None:
 
 
 @dataclass(frozen=True)
-class FailedTry:
+class FailedAttempt:
     """One failed try of a step."""
 
     attempt: Attempt

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib.admin.models import LogEntry
 from django.db.models import Q
 
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.models import Operation, Task
 from taskqueue.states import OperationVerb, TaskStatus
 
@@ -56,7 +56,7 @@ def was_at(operation: Operation, task: Task, moment: datetime, known: UUID) -> b
     """Whether an operation was at this task at that moment, as far as can still be told."""
     if operation.started_at is None or not operation.changed:
         return False
-    selection = Selection.from_json(operation.selection)
+    selection = TaskFilter.from_json(operation.selection)
     is_among = known <= min(operation.until, operation.position) and selection.pipeline in {"", task.pipeline_id}
     ended = operation.finished_at
     return is_among and operation.started_at - SLACK <= moment and (ended is None or moment <= ended)

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 from taskqueue.admin.shared.pages import framed
 from taskqueue.admin.task import repeats
 from taskqueue.admin.task.repeats import Repetition
-from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.actions import audited
 from taskqueue.engine.queries import tasks
 from taskqueue.engine.tasks import control
@@ -57,7 +57,7 @@ class Confirmations:
             return answer
         sentence = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
         verb = partial(audited.retry, from_step=from_step)
-        done: HttpResponse = self.answer(request, object_id, verb, Deed.RETRY, "retry", sentence)
+        done: HttpResponse = self.answer(request, object_id, verb, Action.RETRY, "retry", sentence)
         return done
 
     def rerun_view(self: Any, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -69,7 +69,7 @@ class Confirmations:
             answer: HttpResponse = asking
             return answer
         sentence = "This is a new task from the same payload."
-        done: HttpResponse = self.answer(request, object_id, audited.rerun, Deed.RUN, "rerun", sentence)
+        done: HttpResponse = self.answer(request, object_id, audited.rerun, Action.RUN, "rerun", sentence)
         return done
 
     def asked(self: Any, request: HttpRequest, object_id: str, noun: str, from_step: str | None) -> HttpResponse | None:

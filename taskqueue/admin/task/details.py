@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin.bulk_operations import confirm
 from taskqueue.admin.bulk_operations.admin import may
 from taskqueue.admin.shared import formats, html, task_details
-from taskqueue.admin.shared.details import Deed, Fact
+from taskqueue.admin.shared.details import AuditEntry, Fact
 from taskqueue.admin.task.links import TaskLinks
 from taskqueue.admin.task.page import TaskPage
 from taskqueue.admin.task.steps import StepRow
@@ -111,10 +111,12 @@ def links(task_ids: list[UUID]) -> SafeString:
     return format_html_join(", ", '<a class="tq-id" href="{}" title="{}">{}</a>', rows)
 
 
-def shared_deeds_of(found: Iterable[tuple[datetime, Operation]], now: datetime, request: HttpRequest) -> list[Deed]:
+def bulk_entries_of(
+    found: Iterable[tuple[datetime, Operation]], now: datetime, request: HttpRequest
+) -> list[AuditEntry]:
     """Who started each, what it did, and why; with the way to it for those who may go there."""
     return [
-        Deed(operation.started_by or "Somebody", said_of(operation, request), html.moment(moment, now))
+        AuditEntry(operation.started_by or "Somebody", said_of(operation, request), html.moment(moment, now))
         for moment, operation in found
     ]
 

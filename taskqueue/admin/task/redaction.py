@@ -11,7 +11,7 @@ from uuid import UUID
 from taskqueue import masks
 from taskqueue.admin.task.steps import Record
 from taskqueue.engine.access import redaction
-from taskqueue.engine.access.permissions import Rights, Sight
+from taskqueue.engine.access.permissions import Rights, Visibility
 from taskqueue.engine.queries import tasks
 from taskqueue.masks import MASK
 from taskqueue.models import Step, Task
@@ -32,11 +32,11 @@ class Covered:
 
 def cover(record: Record, rights: Rights) -> Covered:
     """Change what was read to what may be seen of it."""
-    sight = rights.sight(record.task.pipeline_id)
-    found = cover_task(record, sight)
+    visibility = rights.visibility(record.task.pipeline_id)
+    found = cover_task(record, visibility)
     for report in record.reports.values():
         said = masks.hidden(report.logs, found.secrets)
-        report.logs = redaction.unsaid(said) if sight == Sight.WITHHELD else said
+        report.logs = redaction.unsaid(said) if visibility == Visibility.NONE else said
     for step in record.steps:
         if redaction.is_closed(step, rights):
             step.input = step.output = MASK
@@ -48,24 +48,28 @@ def cover(record: Record, rights: Rights) -> Covered:
     return found
 
 
-def cover_task(record: Record, sight: Sight) -> Covered:
+def cover_task(record: Record, visibility: Visibility) -> Covered:
     """The same by what may be seen of the task itself.
 
     A value of which only the beginning was read cannot be searched for secrets: the whole of a payload and a result is
     read again, and of a step's nothing is shown.
     """
     task: Any = record.task
-    if sight == Sight.WHOLE or (sight == Sight.MASKED and not redaction.has_marks(task, record.steps)):
+    if visibility == Visibility.FULL or (
+        visibility == Visibility.REDACTED and not redaction.has_marks(task, record.steps)
+    ):
         return Covered(is_whole=True)
-    task.payload, task.result = values_of(task) if sight == Sight.MASKED else (MASK, task.result_text and MASK)
-    is_whole = redaction.is_whole(task, sight)
+    task.payload, task.result = (
+        values_of(task) if visibility == Visibility.REDACTED else (MASK, task.result_text and MASK)
+    )
+    is_whole = redaction.is_whole(task, visibility)
     for step in record.steps:
         step.input, step.output, step.logs = text_in(step, "input"), text_in(step, "output"), step.log  # type: ignore[attr-defined]
     for attempt in record.attempts:
         details = record.details.get(attempt.pk, {"traceback": "", "logs": None})
         attempt.error_message, attempt.traceback = attempt.message, details["traceback"]  # type: ignore[attr-defined]
         attempt.logs = details["logs"]
-    secrets = redaction.cover_rows(task, record.steps, record.attempts, sight)
+    secrets = redaction.cover_rows(task, record.steps, record.attempts, visibility)
     write(task, "payload", "result")
     for step in record.steps:
         write(step, "input", "output")
@@ -114,10 +118,10 @@ def stored(task_id: UUID, what: str, rights: Rights) -> str | None:
         TaskNotFound
     """
     task = tasks.find(task_id)
-    sight = rights.sight(task.pipeline_id)
+    visibility = rights.visibility(task.pipeline_id)
     column, _, row = what.partition("-")
     steps = tasks.steps_of(task)
-    redaction.cover_rows(task, steps, [], sight)
+    redaction.cover_rows(task, steps, [], visibility)
     redaction.close_children(task, steps, rights)
     if what in {"payload", "result"}:
         found = getattr(task, what)

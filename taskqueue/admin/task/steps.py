@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.formats import Excerpt
-from taskqueue.admin.task.attempts import FailedTry, Log, attempt_number, log_of
+from taskqueue.admin.task.attempts import FailedAttempt, Log, attempt_number, log_of
 from taskqueue.admin.task.queries import Outline
 from taskqueue.admin.task.traceback import Run, runs_of
 from taskqueue.admin.task.waterfall import Bar
@@ -77,7 +77,7 @@ class StepRow:
     input: Excerpt | None = None
     output: Excerpt | None = None
     log: Log | None = None
-    attempts: list[FailedTry] = field(default_factory=list)
+    attempts: list[FailedAttempt] = field(default_factory=list)
     child: Task | None = None
     most_tries: int | None = None
     kept: int | None = None
@@ -128,7 +128,7 @@ class StepRow:
         return attempt_number(self.failures, self.status)
 
     @property
-    def last(self) -> FailedTry | None:
+    def last(self) -> FailedAttempt | None:
         """The last failed try."""
         return self.attempts[-1] if self.attempts else None
 
@@ -180,13 +180,13 @@ class Record:
         """How far what is still open has come."""
         return self.task.finished_at or self.now
 
-    def tries(self) -> defaultdict[str, list[FailedTry]]:
+    def tries(self) -> defaultdict[str, list[FailedAttempt]]:
         """The failed tries by step; those of a parallel step that is under way belong to its row here."""
         keys = {step.child_id: step.key for step in self.steps if step.child_id is not None}
-        tries: defaultdict[str, list[FailedTry]] = defaultdict(list)
+        tries: defaultdict[str, list[FailedAttempt]] = defaultdict(list)
         for attempt in self.attempts:
             key = attempt.step_key if attempt.task_id == self.task.pk else keys.get(attempt.task_id, "")
-            tries[key].append(FailedTry(attempt, self.now, self.details.get(attempt.pk)))
+            tries[key].append(FailedAttempt(attempt, self.now, self.details.get(attempt.pk)))
         return tries
 
 
@@ -211,7 +211,7 @@ def rows_of(record: Record) -> list[StepRow]:
     return rows
 
 
-def recorded_row(record: Record, step: Any, attempts: list[FailedTry]) -> StepRow:
+def recorded_row(record: Record, step: Any, attempts: list[FailedAttempt]) -> StepRow:
     """A step with a record."""
     succeeded = step.status == StepStatus.SUCCEEDED
     row = StepRow(
@@ -277,7 +277,7 @@ def place_recorded(rows: Sequence[StepRow], record: Record) -> None:
             row.kept, row.forgotten, row.unfinished = kept[step.pk], len(places) - place, place - 1 - kept[step.pk]
 
 
-def mark_running(rows: list[StepRow], record: Record, tries: dict[str, list[FailedTry]]) -> None:
+def mark_running(rows: list[StepRow], record: Record, tries: dict[str, list[FailedAttempt]]) -> None:
     """Mark the step that the task's worker says it is in; add it when it has no record yet."""
     task, worker = record.task, record.task.worker
     if task.status != TaskStatus.RUNNING or worker is None or worker.task_id != task.pk or not worker.step:
@@ -307,7 +307,7 @@ def so_far(task: Task, record: Record, key: str = "") -> SoFar | None:
     return SoFar(log_of(report.logs), runs_of(report.stack), moment, percent, task.progress_note)
 
 
-def body_row(task: Task, attempts: list[FailedTry]) -> StepRow:
+def body_row(task: Task, attempts: list[FailedAttempt]) -> StepRow:
     """Failed tries of the body itself, and of workers lost before they told their step."""
     failed_in_body = task.status == TaskStatus.FAILED and not (task.error or {}).get("step")
     status = StepStatus.FAILED if failed_in_body else StepStatus.RETRYING if is_retrying(task, attempts) else PENDING
@@ -316,12 +316,12 @@ def body_row(task: Task, attempts: list[FailedTry]) -> StepRow:
     return StepRow(key="", status=status, label=label, failures=task.failures, attempts=attempts, bars=bars)
 
 
-def is_retrying(task: Task, attempts: list[FailedTry]) -> bool:
+def is_retrying(task: Task, attempts: list[FailedAttempt]) -> bool:
     """Whether it is the body that a retrying task will try again."""
     return task.status == TaskStatus.RETRYING and task.failures > 0 and bool(attempts)
 
 
-def unrecorded_row(key: str, task: Task, attempts: list[FailedTry]) -> StepRow:
+def unrecorded_row(key: str, task: Task, attempts: list[FailedAttempt]) -> StepRow:
     """A step without a record: still to come, never reached, not called, or tried and lost."""
     match task.status:
         case TaskStatus.SUCCEEDED:

@@ -13,13 +13,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.pages import framed
-from taskqueue.admin.shared.task_actions import doer_of
+from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.admin.task import redaction as page_redaction
 from taskqueue.admin.task import repeats
 from taskqueue.admin.task.queries import text_of
 from taskqueue.admin.task.rerun_form import RerunForm
 from taskqueue.engine.access import redaction
-from taskqueue.engine.access.permissions import Rights, Sight
+from taskqueue.engine.access.permissions import Rights, Visibility
 from taskqueue.engine.actions import audited
 from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.errors import TaskNotFound
@@ -70,7 +70,7 @@ class TaskDoors:
             return missing
         if not self.rights(request, pipeline=task.pipeline_id).rerun:
             raise PermissionDenied(f"You may not run tasks of pipeline {task.pipeline_id!r}.")
-        if not redaction.is_whole(task, Rights(request.user).sight(task.pipeline_id)):
+        if not redaction.is_whole(task, Rights(request.user).visibility(task.pipeline_id)):
             raise PermissionDenied("You may not see the whole payload, so you cannot edit it.")
         form = RerunForm(task, request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid() and "check" not in request.POST:
@@ -83,7 +83,7 @@ class TaskDoors:
 
     def rerun_with(self, task: Task, request: HttpRequest, payload: Any) -> Task:
         """Make the new task, on the record of the user."""
-        return audited.rerun(task.pk, doer=doer_of(request), payload=payload)
+        return audited.rerun(task.pk, actor=actor_of(request), payload=payload)
 
     def edit_page(self: Any, request: HttpRequest, task: Task, form: RerunForm) -> HttpResponse:
         """The form's page."""
@@ -106,10 +106,10 @@ def stored(object_id: str, what: str, rights: Rights) -> str | None:
         return None
     try:
         task_id = UUID(object_id)
-        sight = rights.sight(task_queries.pipeline_of(task_id))
+        visibility = rights.visibility(task_queries.pipeline_of(task_id))
     except (ValueError, TaskNotFound):
         return None
-    if sight != Sight.WHOLE or (is_of_step and has_closed_step(task_id, int(row), rights)):
+    if visibility != Visibility.FULL or (is_of_step and has_closed_step(task_id, int(row), rights)):
         return page_redaction.stored(task_id, what, rights)
     if what in {"payload", "result"}:
         tasks = Task.objects.filter(pk=task_id)

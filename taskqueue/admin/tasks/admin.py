@@ -16,13 +16,13 @@ from django.urls import URLPattern, reverse
 from taskqueue.admin.search import syntax
 from taskqueue.admin.shared import filters as shared_filters
 from taskqueue.admin.shared import html, task_actions
-from taskqueue.admin.shared.details import deeds_of
+from taskqueue.admin.shared.details import audit_entries_of
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.admin.shared.pages import framed, posted_to
 from taskqueue.admin.task.bulk_history import operations_on
 from taskqueue.admin.task.buttons import Rights, buttons_of, neighbours_of, why_no_retry_from
 from taskqueue.admin.task.confirm import Confirmations
-from taskqueue.admin.task.details import facts_of, shared_deeds_of
+from taskqueue.admin.task.details import bulk_entries_of, facts_of
 from taskqueue.admin.task.links import TaskLinks
 from taskqueue.admin.task.page import TaskPage, page_of
 from taskqueue.admin.task.views import TaskDoors
@@ -31,7 +31,7 @@ from taskqueue.admin.tasks.bulk import BulkActions
 from taskqueue.admin.tasks.changelist import TaskChangeList
 from taskqueue.admin.tasks.export import Exports
 from taskqueue.engine.access import permissions
-from taskqueue.engine.access.permissions import Deed
+from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.actions import audited
 from taskqueue.engine.queries import tasks
 from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
@@ -93,7 +93,7 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
         known = permissions.Rights(request.user)
         retry, cancel, rerun = (
             known.may(deed, pipeline) if pipeline is not None else request.user.has_perm(permissions.NEEDS[deed])
-            for deed in (Deed.RETRY, Deed.CANCEL, Deed.RUN)
+            for deed in (Action.RETRY, Action.CANCEL, Action.RUN)
         )
         return Rights(retry=retry, run_now=retry, cancel=cancel, rerun=rerun)
 
@@ -107,21 +107,21 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
         if not self.rights(request).run_now:
             raise PermissionDenied
         sentence = "The task is due now."
-        return self.answer(request, object_id, audited.run_task_now, Deed.RETRY, "run it now", sentence)
+        return self.answer(request, object_id, audited.run_task_now, Action.RETRY, "run it now", sentence)
 
     def cancel_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Cancel a task, for a reason if the form has one."""
         if not self.rights(request).cancel:
             raise PermissionDenied
         verb = partial(audited.cancel, reason=request.POST.get("reason", "").strip()[:300])
-        return self.answer(request, object_id, verb, Deed.CANCEL, "cancel", "The task is cancelled.")
+        return self.answer(request, object_id, verb, Action.CANCEL, "cancel", "The task is cancelled.")
 
     def answer(
-        self, request: HttpRequest, object_id: str, verb: Any, deed: Deed, infinitive: str, sentence: str
+        self, request: HttpRequest, object_id: str, verb: Any, deed: Action, infinitive: str, sentence: str
     ) -> HttpResponse:
         """Do something to one task and show it, or say why it could not be done."""
         allowed = task_actions.permitted(
-            partial(verb, doer=task_actions.doer_of(request)), deed, permissions.Rights(request.user)
+            partial(verb, actor=task_actions.actor_of(request)), deed, permissions.Rights(request.user)
         )
         try:
             task = allowed(UUID(object_id))
@@ -156,8 +156,8 @@ class TaskAdmin(columns.TaskColumns, Confirmations, TaskDoors, BulkActions, Expo
         context = {
             **shown(page, self.rights(request, pipeline=page.task.pipeline_id), TaskLinks(self.admin_site, request)),
             "history": [
-                *deeds_of(page.history, page.now),
-                *shared_deeds_of(operations_on(page.task, page.history), page.now, request),
+                *audit_entries_of(page.history, page.now),
+                *bulk_entries_of(operations_on(page.task, page.history), page.now, request),
             ],
             "show_all": show_all,
             **(extra_context or {}),

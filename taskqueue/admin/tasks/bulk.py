@@ -69,7 +69,7 @@ class BulkActions(ReadOnlyAdmin[Task]):
             return asking
         rights = Rights(request.user)
         rights.know_all()
-        allowed = task_actions.permitted(partial(deed, doer=task_actions.doer_of(request)), NEEDS[verb], rights)
+        allowed = task_actions.permitted(partial(deed, actor=task_actions.actor_of(request)), NEEDS[verb], rights)
         tally = task_actions.for_each(sorted(chosen, reverse=True), allowed)
         self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
         return None

@@ -15,21 +15,21 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from taskqueue.admin.search import syntax
-from taskqueue.admin.search.parameters import Asked, asked_of
+from taskqueue.admin.search.parameters import TaskListParams, list_params_of
 from taskqueue.admin.search.suggestions import Suggestion, suggestions_for, unknown_qualifiers
 from taskqueue.admin.shared import pagination
 from taskqueue.admin.shared.pagination import CappedPaginator
 from taskqueue.admin.tasks import columns, strip, tabs
 from taskqueue.engine.access.permissions import Rights
 from taskqueue.engine.queries import filters
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.models import Task
 
 
 class IdPaginator(CappedPaginator):
     """Pages through the ids of a selection."""
 
-    def __init__(self, selection: Selection, floor: UUID | None, per_page: int, *, is_empty: bool) -> None:
+    def __init__(self, selection: TaskFilter, floor: UUID | None, per_page: int, *, is_empty: bool) -> None:
         super().__init__([], per_page)
         self.selection = selection
         self.floor = floor
@@ -71,7 +71,7 @@ class TaskChangeList(ChangeList):
     It says where a search ended, and offers what is older than its last row when the cap ends it.
     """
 
-    asked: Asked
+    asked: TaskListParams
     rights: Rights
     suggestions: Sequence[Suggestion] = ()
     """What a search that found nothing may have meant."""
@@ -81,7 +81,7 @@ class TaskChangeList(ChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """What is asked for."""
         self.rights = Rights(request.user)
-        self.asked = asked_of(request.GET, self.rights)
+        self.asked = list_params_of(request.GET, self.rights)
         tasks = super().get_queryset(request, exclude_parameters)
         if self.asked.fault:
             return tasks.none()

@@ -16,13 +16,13 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_safe
 
-from taskqueue.admin.search.parameters import asked_of
+from taskqueue.admin.search.parameters import list_params_of
 from taskqueue.conf import settings
 from taskqueue.engine.access import redaction
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries import tasks as task_queries
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.runtime.locks import bound_reads
 from taskqueue.models import Task
 
@@ -69,14 +69,14 @@ class Exports:
             return HttpResponse(status=404)
         rights = Rights(request.user)
         try:
-            asked = asked_of(request.GET.dict(), rights)
+            asked = list_params_of(request.GET.dict(), rights)
         except IncorrectLookupParameters:
             return self.refuse(request, "It was not exported: a filter has a value that it cannot have.")
         if asked.fault:
             return self.refuse(request, f"It was not exported. {asked.fault}")
         kind, writer = WRITERS[form]
         now = filters.database_now()
-        columns = COLUMNS + PRIVATE if rights.has(Deed.VIEW_PAYLOAD) else COLUMNS
+        columns = COLUMNS + PRIVATE if rights.has(Action.VIEW_PAYLOAD) else COLUMNS
         rows = rows_of(asked.selection.frozen(now), columns, rights)
         response = StreamingHttpResponse(writer(columns, rows), content_type=kind)
         response["Content-Disposition"] = f'attachment; filename="tasks-{now:%Y%m%dT%H%M%SZ}.{form}"'
@@ -97,7 +97,7 @@ def ways() -> list[dict[str, Any]]:
     ]
 
 
-def rows_of(selection: Selection, columns: Iterable[str], rights: Rights) -> Iterator[Row]:
+def rows_of(selection: TaskFilter, columns: Iterable[str], rights: Rights) -> Iterator[Row]:
     """The tasks, newest first, each as its columns. Between two chunks nothing is held open."""
     written = 0
     rights.know_all()
@@ -110,7 +110,7 @@ def rows_of(selection: Selection, columns: Iterable[str], rights: Rights) -> Ite
         for task in tasks[: MOST - written]:
             if "payload" in columns:
                 task.drift = None  # was not read
-                redaction.cover_rows(task, [], [], rights.sight(task.pipeline_id))
+                redaction.cover_rows(task, [], [], rights.visibility(task.pipeline_id))
             yield {name: VALUES[name](task) for name in columns}
         written += len(tasks)
         if len(ids) < CHUNK:

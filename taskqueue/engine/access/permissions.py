@@ -20,7 +20,7 @@ from taskqueue.errors import NotPermitted
 from taskqueue.models import PipelineRight
 
 
-class Deed(StrEnum):
+class Action(StrEnum):
     """What can be restricted for a pipeline; each is a column of `PipelineRight`."""
 
     RUN = "run"
@@ -30,29 +30,29 @@ class Deed(StrEnum):
 
 
 NEEDS: Final = {
-    Deed.RUN: "taskqueue.add_task",
-    Deed.VIEW_PAYLOAD: "taskqueue.view_task_payload",
-    Deed.RETRY: "taskqueue.retry_task",
-    Deed.CANCEL: "taskqueue.cancel_task",
+    Action.RUN: "taskqueue.add_task",
+    Action.VIEW_PAYLOAD: "taskqueue.view_task_payload",
+    Action.RETRY: "taskqueue.retry_task",
+    Action.CANCEL: "taskqueue.cancel_task",
 }
 """The model permission for each deed."""
 
 WORDS: Final = {
-    Deed.RUN: "run tasks",
-    Deed.VIEW_PAYLOAD: "view payloads",
-    Deed.RETRY: "retry tasks",
-    Deed.CANCEL: "cancel tasks",
+    Action.RUN: "run tasks",
+    Action.VIEW_PAYLOAD: "view payloads",
+    Action.RETRY: "retry tasks",
+    Action.CANCEL: "cancel tasks",
 }
 VIEW: Final = "taskqueue.view_task"
 
 
-class Sight(StrEnum):
+class Visibility(StrEnum):
     """How much of a task's values a caller sees."""
 
-    WHOLE = "whole"
-    MASKED = "masked"
+    FULL = "full"
+    REDACTED = "redacted"
     """All but what is marked as secret."""
-    WITHHELD = "withheld"
+    NONE = "none"
     """None of them: the pipeline's rights name others."""
 
 
@@ -65,18 +65,18 @@ class Rights:
     """
 
     user: Any
-    _named: dict[str, frozenset[Deed] | None] = field(default_factory=dict)
+    _named: dict[str, frozenset[Action] | None] = field(default_factory=dict)
     _all_known: bool = False
 
-    def may(self, deed: Deed, pipeline: str) -> bool:
+    def may(self, deed: Action, pipeline: str) -> bool:
         """Whether the caller may do this with tasks of this pipeline."""
-        return self.has(deed) and self.is_named(deed, pipeline)
+        return self.has(deed) and self.has_grant(deed, pipeline)
 
-    def has(self, deed: Deed) -> bool:
+    def has(self, deed: Action) -> bool:
         """Whether the caller may do this with tasks of any pipeline that is not closed to them."""
         return self.user is None or bool(self.user.has_perm(NEEDS[deed]))
 
-    def require(self, deed: Deed, pipeline: str) -> None:
+    def require(self, deed: Action, pipeline: str) -> None:
         """Refuse a caller who may not.
 
         Raises:
@@ -85,13 +85,13 @@ class Rights:
         if not self.may(deed, pipeline):
             raise NotPermitted(f"You may not {WORDS[deed]} of pipeline {pipeline!r}.")
 
-    def sight(self, pipeline: str) -> Sight:
+    def visibility(self, pipeline: str) -> Visibility:
         """How much the caller sees of the values of this pipeline's tasks."""
-        if self.may(Deed.VIEW_PAYLOAD, pipeline):
-            return Sight.WHOLE
-        return Sight.MASKED if self.is_named(Deed.VIEW_PAYLOAD, pipeline) else Sight.WITHHELD
+        if self.may(Action.VIEW_PAYLOAD, pipeline):
+            return Visibility.FULL
+        return Visibility.REDACTED if self.has_grant(Action.VIEW_PAYLOAD, pipeline) else Visibility.NONE
 
-    def is_named(self, deed: Deed, pipeline: str) -> bool:
+    def has_grant(self, deed: Action, pipeline: str) -> bool:
         """Whether the pipeline is open to everybody, or names the caller for this."""
         if self.user is None or self.user.is_superuser:
             return True
@@ -100,14 +100,14 @@ class Rights:
             self._named |= dict.fromkeys(line) | self._read(PipelineRight.objects.filter(pipeline__in=line))
         return all(named is None or deed in named for named in map(self._named.get, line))
 
-    def closed_to(self, deed: Deed) -> set[str]:
+    def pipelines_denied(self, deed: Action) -> set[str]:
         """The pipelines that name others, and not the caller, for this."""
         self.know_all()
         closed = {name for name, named in self._named.items() if named is not None and deed not in named}
         handlers = {f"{name}.{suffix}" for name in closed for suffix in HANDLERS.values()}
         return closed | handlers | {name for name in registry.by_name() if not closed.isdisjoint(line_of(name))}
 
-    def closed_by_name(self, deed: Deed) -> list[str]:
+    def closed_by_name(self, deed: Action) -> list[str]:
         """The pipelines of whose own rows that is so; for `is_closed`, where the caller is no longer known."""
         self.know_all()
         return sorted(name for name, named in self._named.items() if named is not None and deed not in named)
@@ -118,12 +118,12 @@ class Rights:
             self._named.update(self._read(PipelineRight.objects.all()))
             self._all_known = True
 
-    def _read(self, rights: Any) -> dict[str, frozenset[Deed]]:
+    def _read(self, rights: Any) -> dict[str, frozenset[Action]]:
         """What the caller is named for, by pipeline; a pipeline that names only others has an empty set."""
         mine = Q(user=self.user.pk, user__isnull=False) | Q(group__in=self.user.groups.values("pk"))
-        found: defaultdict[str, frozenset[Deed]] = defaultdict(frozenset)
-        for name, is_mine, *held in rights.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Deed):
-            found[name] |= {deed for deed, holds in zip(Deed, held, strict=True) if is_mine and holds}
+        found: defaultdict[str, frozenset[Action]] = defaultdict(frozenset)
+        for name, is_mine, *held in rights.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Action):
+            found[name] |= {deed for deed, holds in zip(Action, held, strict=True) if is_mine and holds}
         return dict(found)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from taskqueue import masks
 from taskqueue.definitions import registry
-from taskqueue.engine.access.permissions import Rights, Sight
+from taskqueue.engine.access.permissions import Rights, Visibility
 from taskqueue.masks import MASK, Schema
 from taskqueue.models import Attempt, Event, Pipeline, Step, Task
 from taskqueue.states import TOLD_AS, StepKind
@@ -31,7 +31,7 @@ def cover(task: Task, rights: Rights) -> None:
     steps = task.recorded_steps  # type: ignore[attr-defined]  # attached by queries.whole
     attempts = [attempt for step in steps for attempt in step.failed_attempts]
     attempts += task.other_attempts  # type: ignore[attr-defined]  # the same
-    cover_rows(task, steps, attempts, rights.sight(task.pipeline_id))
+    cover_rows(task, steps, attempts, rights.visibility(task.pipeline_id))
     close_children(task, steps, rights)
 
 
@@ -45,7 +45,7 @@ def close_children(task: Task, steps: Iterable[Step], rights: Rights) -> None:
 
 def is_closed(step: Step, rights: Rights) -> bool:
     """Whether a step is a child whose pipeline's rights name others."""
-    return step.kind == StepKind.CHILD and rights.sight(step.name) == Sight.WITHHELD
+    return step.kind == StepKind.CHILD and rights.visibility(step.name) == Visibility.NONE
 
 
 def close(step: Step) -> None:
@@ -54,11 +54,11 @@ def close(step: Step) -> None:
     step.output = None if step.output is None else MASK
 
 
-def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], sight: Sight) -> list[str]:
+def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], visibility: Visibility) -> list[str]:
     """The same for a task, its steps and its attempts, however they were read; the secrets that were looked for."""
-    if sight == Sight.MASKED:
+    if visibility == Visibility.REDACTED:
         return mask(task, steps, attempts)
-    if sight == Sight.WITHHELD:
+    if visibility == Visibility.NONE:
         withhold(task, steps, attempts)
     return []
 
@@ -82,7 +82,7 @@ def cover_event(event: Event, rights: Rights) -> None:
     if ending not in TOLD_AS.values() or not isinstance(data, dict) or data.get("pipeline") != pipeline:
         return
     told = Task(pipeline_id=pipeline, **{name: data.get(name) for name in TOLD})
-    cover_rows(told, [], [], rights.sight(pipeline))
+    cover_rows(told, [], [], rights.visibility(pipeline))
     event.data = {**data, **{name: getattr(told, name) for name in TOLD if name in data}}
 
 
@@ -142,11 +142,11 @@ def said_in(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> I
     yield from ((attempt, ("error_message", "traceback", "logs")) for attempt in attempts)
 
 
-def is_whole(task: Task, sight: Sight) -> bool:
+def is_whole(task: Task, visibility: Visibility) -> bool:
     """Whether a viewer sees all of a task's payload."""
-    if sight == Sight.MASKED:
+    if visibility == Visibility.REDACTED:
         return bool(masks.masked(task.payload, *schemas_of(task.pipeline_id)[0]) == task.payload)
-    return sight == Sight.WHOLE
+    return visibility == Visibility.FULL
 
 
 def has_marks(task: Task, steps: Iterable[Step]) -> bool:

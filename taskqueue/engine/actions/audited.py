@@ -16,7 +16,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.db import transaction
 from django.db.models import Model
 
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.actions import drain as drain_actions
 from taskqueue.engine.actions import limits
 from taskqueue.engine.enqueue import bulk
@@ -26,7 +26,7 @@ from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.events import send as event_sending
 from taskqueue.engine.maintenance import bulk_operations, cron
 from taskqueue.engine.queries import tasks as task_queries
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.runtime.locks import done_in_spite_of_deadlocks
 from taskqueue.engine.tasks import control
 from taskqueue.models import Event, Operation, Pipeline, Rate, Schedule, Task, Worker
@@ -34,7 +34,7 @@ from taskqueue.states import OperationVerb
 
 
 @dataclass(frozen=True)
-class Doer:
+class Actor:
     """Who does it.
 
     Attributes:
@@ -54,7 +54,7 @@ class Doer:
             LogEntry.objects.log_actions(self.user, [row], flag, f"{message}{by}", single_object=True)
 
 
-def submit(pipeline: str, payload: object, *, options: Options, doer: Doer, said: str = "") -> Task:
+def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, said: str = "") -> Task:
     """Make a task. Only a forced one, or one of which something is said, is a deed worth a record.
 
     Raises:
@@ -67,11 +67,11 @@ def submit(pipeline: str, payload: object, *, options: Options, doer: Doer, said
     with transaction.atomic():
         task = enqueue(pipeline, payload, options=options)
         if not task.duplicate:
-            doer.record(task, said, flag=ADDITION)
+            actor.record(task, said, flag=ADDITION)
     return task
 
 
-def submit_many(requests: Sequence[Request], *, doer: Doer) -> list[Task]:
+def submit_many(requests: Sequence[Request], *, actor: Actor) -> list[Task]:
     """Make a task of each request in one transaction, or none of them; forced ones are recorded.
 
     Returns:
@@ -87,7 +87,7 @@ def submit_many(requests: Sequence[Request], *, doer: Doer) -> list[Task]:
             tasks = bulk.make_all(prepared)
             for request, task in zip(requests, tasks, strict=True):
                 if request.options.force and not task.duplicate:
-                    doer.record(task, forced(request.options), flag=ADDITION)
+                    actor.record(task, forced(request.options), flag=ADDITION)
         return tasks
 
     return done_in_spite_of_deadlocks(make_all)
@@ -98,7 +98,7 @@ def forced(options: Options) -> str:
     return f"Forced, with key {options.key}." if options.key else "Forced."
 
 
-def run_now(schedule: Schedule, *, doer: Doer) -> Task:
+def run_now(schedule: Schedule, *, actor: Actor) -> Task:
     """Make a task as a schedule's next tick would.
 
     Raises:
@@ -107,12 +107,12 @@ def run_now(schedule: Schedule, *, doer: Doer) -> Task:
     with transaction.atomic():
         task = cron.run_now(schedule.pipeline_id)
         if not task.duplicate:
-            doer.record(schedule, f"Ran now as {task.pk}.")
-            doer.record(task, "Made by hand from its schedule.", flag=ADDITION)
+            actor.record(schedule, f"Ran now as {task.pk}.")
+            actor.record(task, "Made by hand from its schedule.", flag=ADDITION)
     return task
 
 
-def retry(task_id: UUID, *, doer: Doer, from_step: str | None = None) -> Task:
+def retry(task_id: UUID, *, actor: Actor, from_step: str | None = None) -> Task:
     """Queue an ended task again.
 
     Raises:
@@ -122,11 +122,11 @@ def retry(task_id: UUID, *, doer: Doer, from_step: str | None = None) -> Task:
         before = task_queries.find(task_id).status
         task = control.retry(task_id, from_step=from_step)
         what = f"Retried from step {from_step}" if from_step is not None else "Retried"
-        doer.record(task, f"{what}; it was {before}.")
+        actor.record(task, f"{what}; it was {before}.")
     return task
 
 
-def run_task_now(task_id: UUID, *, doer: Doer) -> Task:
+def run_task_now(task_id: UUID, *, actor: Actor) -> Task:
     """Let a scheduled, retrying or sleeping task go on at once.
 
     Raises:
@@ -135,11 +135,11 @@ def run_task_now(task_id: UUID, *, doer: Doer) -> Task:
     with transaction.atomic():
         before = task_queries.find(task_id).status
         task = control.run_now(task_id)
-        doer.record(task, f"Run now; it was {before}.")
+        actor.record(task, f"Run now; it was {before}.")
     return task
 
 
-def cancel(task_id: UUID, *, doer: Doer, reason: str = "") -> Task:
+def cancel(task_id: UUID, *, actor: Actor, reason: str = "") -> Task:
     """End a task that has not ended.
 
     Raises:
@@ -149,11 +149,11 @@ def cancel(task_id: UUID, *, doer: Doer, reason: str = "") -> Task:
         before = task_queries.find(task_id).status
         task = control.cancel(task_id, reason=reason)
         said = f" Reason: {task.cancel_reason}" if task.cancel_reason else ""
-        doer.record(task, f"Cancelled; it was {before}.{said}")
+        actor.record(task, f"Cancelled; it was {before}.{said}")
     return task
 
 
-def rerun(task_id: UUID, *, doer: Doer, payload: Any = control.SAME) -> Task:
+def rerun(task_id: UUID, *, actor: Actor, payload: Any = control.SAME) -> Task:
     """Make a new task from an old one's payload, or from another one in its place; both are told of the other.
 
     Raises:
@@ -162,24 +162,24 @@ def rerun(task_id: UUID, *, doer: Doer, payload: Any = control.SAME) -> Task:
     with transaction.atomic():
         task = control.rerun(task_id, payload=payload)
         how = "" if payload is control.SAME else " with an edited payload"
-        doer.record(task_queries.find(task_id), f"Reran{how} as {task.pk}.")
-        doer.record(task, f"Made as a rerun of {task_id}{how}.", flag=ADDITION)
+        actor.record(task_queries.find(task_id), f"Reran{how} as {task.pk}.")
+        actor.record(task, f"Made as a rerun of {task_id}{how}.", flag=ADDITION)
     return task
 
 
-def pause(name: str, *, reason: str, doer: Doer) -> Pipeline:
+def pause(name: str, *, reason: str, actor: Actor) -> Pipeline:
     """Let no task of a pipeline start or go on.
 
     Raises:
         UnknownPipeline, AlreadyPaused
     """
     with transaction.atomic():
-        pipeline = control.pause_pipeline(name, reason=reason, by=doer.name)
-        doer.record(pipeline, f"Paused: {reason}")
+        pipeline = control.pause_pipeline(name, reason=reason, by=actor.name)
+        actor.record(pipeline, f"Paused: {reason}")
     return pipeline
 
 
-def resume(name: str, *, doer: Doer) -> Pipeline:
+def resume(name: str, *, actor: Actor) -> Pipeline:
     """Let the tasks of a paused pipeline start and go on.
 
     Raises:
@@ -187,11 +187,11 @@ def resume(name: str, *, doer: Doer) -> Pipeline:
     """
     with transaction.atomic():
         pipeline = control.resume_pipeline(name)
-        doer.record(pipeline, "Resumed.")
+        actor.record(pipeline, "Resumed.")
     return pipeline
 
 
-def send(name: str, data: object, *, doer: Doer, rights: Rights, external_id: str = "", said: str = "Sent.") -> Event:
+def send(name: str, data: object, *, actor: Actor, rights: Rights, external_id: str = "", said: str = "Sent.") -> Event:
     """Send an event; it is routed when this has committed. One that was sent before leaves no second entry.
 
     It starts and cancels only tasks of pipelines that are not closed to its sender at this moment, whoever routes it.
@@ -199,15 +199,15 @@ def send(name: str, data: object, *, doer: Doer, rights: Rights, external_id: st
     Raises:
         InvalidEvent, TooLarge, KeyReused
     """
-    closed = {deed.value: rights.closed_by_name(deed) for deed in (Deed.RUN, Deed.CANCEL)}
+    closed = {deed.value: rights.closed_by_name(deed) for deed in (Action.RUN, Action.CANCEL)}
     with transaction.atomic():
         event = event_sending.send(name, data, external_id=external_id, closed=closed)
         if not event.duplicate:
-            doer.record(event, said, flag=ADDITION)
+            actor.record(event, said, flag=ADDITION)
     return event
 
 
-def drain(worker_id: int, *, doer: Doer) -> Worker:
+def drain(worker_id: int, *, actor: Actor) -> Worker:
     """Let a worker end its task and take no other one.
 
     Raises:
@@ -215,11 +215,11 @@ def drain(worker_id: int, *, doer: Doer) -> Worker:
     """
     with transaction.atomic():
         worker = drain_actions.drain_worker(worker_id)
-        doer.record(worker, "Drained.")
+        actor.record(worker, "Drained.")
     return worker
 
 
-def undrain(worker_id: int, *, doer: Doer) -> Worker:
+def undrain(worker_id: int, *, actor: Actor) -> Worker:
     """Let a draining worker take tasks again.
 
     Raises:
@@ -227,11 +227,11 @@ def undrain(worker_id: int, *, doer: Doer) -> Worker:
     """
     with transaction.atomic():
         worker = drain_actions.resume_worker(worker_id)
-        doer.record(worker, "Resumed.")
+        actor.record(worker, "Resumed.")
     return worker
 
 
-def hold(rate: Rate, key: str, *, delay: timedelta, reason: str, length: str, doer: Doer) -> None:
+def hold(rate: Rate, key: str, *, delay: timedelta, reason: str, length: str, actor: Actor) -> None:
     """Let nobody who needs a rate pass for so long; `length` says it in words.
 
     Raises:
@@ -239,19 +239,19 @@ def hold(rate: Rate, key: str, *, delay: timedelta, reason: str, length: str, do
     """
     with transaction.atomic():
         limits.hold(rate.pk, key, delay=delay, reason=reason)
-        doer.record(rate, f"Held{' ' + key if key else ''} for {length}: {reason}")
+        actor.record(rate, f"Held{' ' + key if key else ''} for {length}: {reason}")
 
 
-def lift(rate: Rate, key: str, *, doer: Doer) -> bool:
+def lift(rate: Rate, key: str, *, actor: Actor) -> bool:
     """Let a rate's users pass again. False when it is not held."""
     with transaction.atomic():
         done = limits.release_hold(rate.pk, key)
         if done:
-            doer.record(rate, f"Released the hold of {key}." if key else "Released the hold.")
+            actor.record(rate, f"Released the hold of {key}." if key else "Released the hold.")
     return done
 
 
-def change_places(pipeline: Pipeline, values: dict[str, int | None], *, said: str, doer: Doer) -> None:
+def change_places(pipeline: Pipeline, values: dict[str, int | None], *, said: str, actor: Actor) -> None:
     """Change how many tasks and steps of a pipeline there may be at a time; what is said names the values.
 
     Raises:
@@ -259,10 +259,10 @@ def change_places(pipeline: Pipeline, values: dict[str, int | None], *, said: st
     """
     with transaction.atomic():
         limits.change_gate(pipeline.pk, values)
-        doer.record(pipeline, said)
+        actor.record(pipeline, said)
 
 
-def change_starts(pipeline: Pipeline, rate: str, values: dict[str, Any], *, said: str, doer: Doer) -> None:
+def change_starts(pipeline: Pipeline, rate: str, values: dict[str, Any], *, said: str, actor: Actor) -> None:
     """Change the rate of a pipeline's starts; what is said names the values.
 
     Raises:
@@ -270,11 +270,11 @@ def change_starts(pipeline: Pipeline, rate: str, values: dict[str, Any], *, said
     """
     with transaction.atomic():
         limits.change_rate(rate, **values)
-        doer.record(pipeline, said)
+        actor.record(pipeline, said)
 
 
 def operate(
-    selection: Selection, *, verb: OperationVerb, query: str, said: Callable[[int], str], reason: str, doer: Doer
+    selection: TaskFilter, *, verb: OperationVerb, query: str, said: Callable[[int], str], reason: str, actor: Actor
 ) -> Operation:
     """Have a verb done to all tasks that are selected now; `said` says which, of an estimate of how many.
 
@@ -282,20 +282,22 @@ def operate(
         NotForAll
     """
     with transaction.atomic():
-        operation = bulk_operations.plan(selection, verb=verb, query=query, reason=reason, user=doer.user, by=doer.name)
+        operation = bulk_operations.plan(
+            selection, verb=verb, query=query, reason=reason, user=actor.user, by=actor.name
+        )
         sentence = said(operation.estimate)
-        doer.record(operation, f"{sentence} Reason: {reason}" if reason else sentence, flag=ADDITION)
+        actor.record(operation, f"{sentence} Reason: {reason}" if reason else sentence, flag=ADDITION)
     return operation
 
 
-def abort(operation_id: UUID, *, doer: Doer) -> Operation:
+def abort(operation_id: UUID, *, actor: Actor) -> Operation:
     """Do no further batch of an operation.
 
     Raises:
         OperationEnded
     """
     with transaction.atomic():
-        operation = bulk_operations.abort(operation_id, by=doer.name)
+        operation = bulk_operations.abort(operation_id, by=actor.name)
         tasks = "1 task" if operation.processed == 1 else f"{operation.processed:,} tasks"
-        doer.record(operation, f"Aborted after {tasks}.")
+        actor.record(operation, f"Aborted after {tasks}.")
     return operation

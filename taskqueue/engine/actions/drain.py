@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models.functions import Now
 
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker
 
@@ -44,7 +44,7 @@ def change(worker_id: int, *, drains: bool) -> Worker:
             raise WorkerNotFound(worker_id)
         if not won:
             raise NotDrainable(refusal(worker))
-        ring_on_commit()  # whoever is idle takes what this one leaves, or this one what lies there
+        notify_on_commit()  # whoever is idle takes what this one leaves, or this one what lies there
     return worker
 
 

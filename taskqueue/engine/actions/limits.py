@@ -13,7 +13,7 @@ from taskqueue import codec, policies
 from taskqueue.engine import sql
 from taskqueue.engine.enqueue.options import key_faults
 from taskqueue.engine.execution import slots
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.errors import Fault, InvalidLimit
 from taskqueue.models import Gate, Rate, RateUse
 
@@ -38,7 +38,7 @@ def change_gate(pipeline: str, limits: Mapping[str, int | None]) -> None:
         check_gate(gate, limits)
         Gate.objects.filter(pipeline=pipeline).update(**limits)
         slots.grant(pipeline)
-        ring_on_commit()
+        notify_on_commit()
 
 
 def check_gate(gate: Gate, limits: Mapping[str, int | None]) -> None:
@@ -155,4 +155,4 @@ def forget_times(name: str) -> None:
     """Take back the times that a rate gave: what waits for one is queued and asks again, starts in their old order."""
     RateUse.objects.filter(rate=name).update(arrival_at=Least(F("arrival_at"), Now()))
     sql.fetch(sql.FORGET_TIMES, {"rate": name})
-    ring_on_commit()
+    notify_on_commit()

@@ -8,7 +8,7 @@ from taskqueue.definitions import PipelineDefinition
 from taskqueue.models import Pipeline, Schedule
 
 
-def mirror_schedule(definition: PipelineDefinition) -> None:
+def sync_schedule(definition: PipelineDefinition) -> None:
     """Write when a pipeline starts next. What has been missed while nothing ran is kept, unless the times changed."""
     cron = definition.policies.cron
     schedules = Schedule.objects.filter(pipeline=definition.name)

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.schedules import mirror_schedule
+from taskqueue.engine.catalog.schedules import sync_schedule
 from taskqueue.models import Gate, Pipeline, PipelineStep, Schedule, Task, Trigger
 from taskqueue.models import Rate as RateRow
 from taskqueue.policies import Limit, Rate, Retry
@@ -25,7 +25,7 @@ MANNER: Final = 1
 Row = TypeVar("Row", Pipeline, RateRow)
 
 
-def mirror_pipelines() -> None:
+def sync_pipelines() -> None:
     """Write what this process's code defines. A pipeline whose code is gone keeps its row: its tasks are still there.
 
     Two processes may do this at once, with the same code or during a deploy with different code: each pipeline is one
@@ -41,36 +41,36 @@ def mirror_pipelines() -> None:
             unchanged.append(definition.name)
             continue
         with transaction.atomic():
-            mirror_pipeline(definition)
+            sync_pipeline(definition)
     if unchanged:
         Pipeline.objects.filter(name__in=unchanged).update(updated_at=Now())
-    mirror_step_rates()
+    sync_step_rates()
     add_prunings()
 
 
-def mirror_step_rates() -> None:
+def sync_step_rates() -> None:
     """Write the rates that steps declare, whether or not a pipeline is known to call them."""
     told = {row[0]: row[1:] for row in RateRow.objects.values_list("name", *DECLARED)}
     for step in registry.steps():
         rate = step.rate
         if isinstance(rate, Rate) and told.get(step.rate_name) != (rate.key, rate.count, rate.per, rate.burst):
-            mirror_rate(step.rate_name, rate)
+            sync_rate(step.rate_name, rate)
 
 
-def mirror_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = (), **_signal: object) -> None:
+def sync_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = (), **_signal: object) -> None:
     """The same after `migrate`, if it was this app's database that was migrated, and forwards."""
     went_back = any(backwards for _migration, backwards in plan)
     if router.allow_migrate_model(using, Pipeline) and not went_back:
-        mirror_pipelines()
+        sync_pipelines()
 
 
-def mirror_pipeline(definition: PipelineDefinition) -> None:
+def sync_pipeline(definition: PipelineDefinition) -> None:
     """Write one pipeline and its steps."""
     facts, steps = facts_about(definition), definition.known_steps()
     pipeline = put(Pipeline, definition.name, {**facts, "mirrored": digest_of(facts, steps), "updated_at": Now()})
-    mirror_limits(definition, pipeline)
-    mirror_schedule(definition)
-    mirror_triggers(definition, pipeline)
+    sync_limits(definition, pipeline)
+    sync_schedule(definition)
+    sync_triggers(definition, pipeline)
     for position, step in enumerate(steps):
         PipelineStep.objects.update_or_create(pipeline=pipeline, name=step.name, defaults=facts_of(step, position))
     pipeline.known_steps.exclude(name__in=[step.name for step in steps]).delete()
@@ -101,10 +101,10 @@ def digest_of(facts: Mapping[str, Any], steps: Sequence[StepDefinition]) -> str:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def mirror_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
+def sync_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
     """Write what the code says of limits; what people changed stays."""
     policies = definition.policies
-    rate = mirror_rate(definition.throttle_name, policies.throttle) if policies.throttle is not None else None
+    rate = sync_rate(definition.throttle_name, policies.throttle) if policies.throttle is not None else None
     group = policies.group
     declared = {
         "declared_tasks": most_of(policies.concurrency, keyed=False),
@@ -122,7 +122,7 @@ def mirror_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
         Task.objects.filter(group_lane=pipeline.name).update(group="")
 
 
-def mirror_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
+def sync_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
     """Write which events start it."""
     for position, on in enumerate(definition.triggers):
         Trigger.objects.update_or_create(
@@ -136,7 +136,7 @@ def most_of(limits: Sequence[Limit], *, keyed: bool) -> int | None:
     return next((limit.most for limit in limits if bool(limit.key) == keyed), None)
 
 
-def mirror_rate(name: str, rate: Rate) -> RateRow:
+def sync_rate(name: str, rate: Rate) -> RateRow:
     """Write what the code says of a rate; what people changed stays."""
     declared = {
         "key": rate.key,

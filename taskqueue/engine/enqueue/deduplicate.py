@@ -17,7 +17,7 @@ from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.cancel_tree import cancel_all
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import renew_cancels
 from taskqueue.errors import Fault, InvalidOptions, KeyReused, NotRetryable
 from taskqueue.models import IdempotencyKey, Skip, Task
@@ -38,7 +38,7 @@ REASONS = {
 SOLO_ONCE = "taskqueue_task_solo_once"
 
 
-def join_or_make(definition: PipelineDefinition, values: dict[str, Any], make: Callable[[], Task | None]) -> Task:
+def find_or_insert(definition: PipelineDefinition, values: dict[str, Any], make: Callable[[], Task | None]) -> Task:
     """Let a task that is there stand in for a request, if the pipeline wants it so; else make one.
 
     Args:
@@ -47,21 +47,21 @@ def join_or_make(definition: PipelineDefinition, values: dict[str, Any], make: C
         make: tries to insert the task; None when somebody else was faster.
     """
     with transaction.atomic():
-        if values["key"] and (holder := promise(definition, values)) is not None:
-            return stand_in(holder, SkipKind.DUPLICATE, values)
+        if values["key"] and (holder := reserve_key(definition, values)) is not None:
+            return use_existing(holder, SkipKind.DUPLICATE, values)
         while True:
             if (joined := join(definition, values)) is not None:
                 task, kind = joined
                 IdempotencyKey.objects.filter(pipeline=values["pipeline"], key=values["key"]).update(task=task)
-                return stand_in(task, kind, values)
+                return use_existing(task, kind, values)
             if (made := make()) is not None:
                 return made
             if (tick := tick_of(values)) is not None:
-                return stand_in(tick, SkipKind.MISFIRE, values)
+                return use_existing(tick, SkipKind.MISFIRE, values)
             # Somebody has committed the one that we did not see yet.
 
 
-def promise(definition: PipelineDefinition, values: dict[str, Any]) -> Task | None:
+def reserve_key(definition: PipelineDefinition, values: dict[str, Any]) -> Task | None:
     """Let the key stand for this request's task, whichever that will be; or the task that it stands for already."""
     while not sql.fetch(sql.PROMISE, values):
         if (holder := holder_of(definition, values)) is not None:
@@ -93,7 +93,7 @@ def join(definition: PipelineDefinition, values: dict[str, Any]) -> tuple[Task, 
         return None
     task, has_joined, is_due = rows[0]
     if is_due:
-        ring_on_commit()
+        notify_on_commit()
     kind = SkipKind.DEBOUNCED if policies.debounce is not None else SkipKind.BATCHED
     return (Task.objects.get(pk=task), kind) if has_joined else None
 
@@ -106,10 +106,10 @@ def replace(values: Mapping[str, Any]) -> None:
     older = Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}").values_list("pk", flat=True)
     _cancelled, untold = cancel_all(list(older), reason=f"Task {values['id']} took its place.")
     if untold:
-        ring_on_commit()  # whoever looks next tells them
+        notify_on_commit()  # whoever looks next tells them
 
 
-def stand_in(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
+def use_existing(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
     """Write down that this task stands in for a request, and return it."""
     Skip.objects.create(
         pipeline_id=values["pipeline"],
@@ -130,9 +130,9 @@ def taken(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | N
         KeyReused
     """
     if values["key"] and (holder := holder_of(definition, values)) is not None:
-        return stand_in(holder, SkipKind.DUPLICATE, values)
+        return use_existing(holder, SkipKind.DUPLICATE, values)
     tick = tick_of(values)
-    return None if tick is None else stand_in(tick, SkipKind.MISFIRE, values)
+    return None if tick is None else use_existing(tick, SkipKind.MISFIRE, values)
 
 
 def holder_of(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:

@@ -12,10 +12,10 @@ from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.digests import payload_digest
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.sync import mirror_pipeline
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.enqueue import deduplicate
 from taskqueue.engine.enqueue.options import CALLER, DEFAULT, Options, Origin
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import register_cancels
 from taskqueue.ids import uuid7
 from taskqueue.models import Task
@@ -89,7 +89,7 @@ def insert_values(definition: PipelineDefinition, values: dict[str, Any], option
         # The task and what may cancel it are one: who dies between the two must not leave half of it.
         make_task = transaction.atomic(make_task)
     if deduplicate.is_shared(values):
-        return deduplicate.join_or_make(definition, values, make_task)
+        return deduplicate.find_or_insert(definition, values, make_task)
     while True:
         if (task := make_task()) is not None:
             return task
@@ -104,10 +104,10 @@ def make(definition: PipelineDefinition, values: dict[str, Any], options: Option
     if not made:
         return None
     if made[0][-1]:
-        mirror_pipeline(definition)
+        sync_pipeline(definition)
     if definition.policies.cancel_on:
         register_cancels(definition, values["id"], values["payload"], options.labels)
-    ring_on_commit()
+    notify_on_commit()
     return new_task(values, options, made[0])
 
 

@@ -22,10 +22,10 @@ from taskqueue.engine.access.permissions import is_closed
 from taskqueue.engine.enqueue.deduplicate import payload_of_event
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options, Origin
-from taskqueue.engine.runtime.deployed_pipelines import known_code
+from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.locks import attempted
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import NAME_SPACE, arrival
 from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidPayload, KeyReused, NotCancellable, TaskqueueError
@@ -57,7 +57,7 @@ def route(event: UUID) -> bool:
         resolve_waits(event, name, data, received_at, closed.get("cancel", ()))
         start_pipelines(event, name, codec.read(data), closed.get("run", ()))
         sql.fetch(sql.ROUTED, {"event": event})
-        ring_on_commit()
+        notify_on_commit()
     return True
 
 
@@ -167,7 +167,7 @@ def defer(event: UUID, pipeline: str) -> None:
 
 def start_deferred() -> int:
     """Start what others have left to processes that know it, as if its events came just now; how many."""
-    return for_each(sql.DEFERRED, known_code(), start_one_deferred, first=0)
+    return for_each(sql.DEFERRED, deployed_pipelines(), start_one_deferred, first=0)
 
 
 def start_one_deferred(deferred: int) -> bool:
@@ -179,7 +179,7 @@ def start_one_deferred(deferred: int) -> bool:
         event, pipeline, name, data = rows[0]
         start(event, name, pipeline, codec.read(data))
         Skip.objects.filter(pk=deferred).delete()
-        ring_on_commit()
+        notify_on_commit()
     return True
 
 

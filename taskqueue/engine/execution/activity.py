@@ -16,7 +16,7 @@ from taskqueue.engine.runtime.lease import Lease
 
 
 @dataclass(frozen=True)
-class Doing:
+class CurrentWork:
     """A moment of a worker's life. Replaced as a whole, so that another thread never sees half of a change."""
 
     lease: Lease | None = None
@@ -49,7 +49,7 @@ class Slate(Protocol):
 class Activity:
     """The present moment, the progress that the author's code last reported, and what comes next."""
 
-    doing: Doing = field(default_factory=Doing)
+    doing: CurrentWork = field(default_factory=CurrentWork)
     progress: tuple[Lease, float, str] | None = None
     in_hand: Lease | None = None
     """The task that it executes or settles: its last one, should the process or the database fail now."""
@@ -58,7 +58,7 @@ class Activity:
     """A lease in hand that the heart has found gone: its task was cancelled, or is somebody else's."""
     ahead: deque[Lease] = field(default_factory=deque)
     """Claimed and not begun. The worker takes from the left; its heart takes all away when they have to wait."""
-    steps: dict[str, Doing] = field(default_factory=dict)
+    steps: dict[str, CurrentWork] = field(default_factory=dict)
     """The steps that it is inside of, by their keys: an async body may have several under way."""
     lines: dict[str, Lines] = field(default_factory=dict)
     """What these have logged so far."""
@@ -72,15 +72,15 @@ class Activity:
 
     def ask(self) -> None:
         """The worker asks for a task."""
-        self.doing = Doing(asks=True)
+        self.doing = CurrentWork(asks=True)
 
     def begin_task(self, lease: Lease) -> None:
         """The worker has claimed a task."""
-        self.doing = Doing(lease)
+        self.doing = CurrentWork(lease)
 
     def begin_step(self, step: str, definition: StepDefinition, *, failures: int) -> None:
         """The worker is inside a step of its task, which has failed so often before."""
-        self.steps[step] = self.doing = Doing(self.doing.lease, step, definition, failures)
+        self.steps[step] = self.doing = CurrentWork(self.doing.lease, step, definition, failures)
         if self.doing.lease is not None:
             self._note(self.doing.lease.task, step)
         if definition.timeout is not None:
@@ -90,7 +90,7 @@ class Activity:
         """The worker has left this step, and is between steps or inside of those that it began beside it."""
         ended = self.steps.pop(step)
         others = list(self.steps.values())
-        self.doing = others[-1] if others else Doing(ended.lease)
+        self.doing = others[-1] if others else CurrentWork(ended.lease)
         if ended.lease is not None:
             self._note(ended.lease.task, self.doing.step)
         if ended.timeout is not None:
@@ -98,7 +98,7 @@ class Activity:
 
     def rest(self) -> None:
         """The worker holds no task."""
-        self.doing = Doing()
+        self.doing = CurrentWork()
 
     def _note(self, task: UUID | None, step: str) -> None:
         if self.slate is not None:

@@ -12,14 +12,14 @@ from taskqueue.engine.execution import rate_limits, slots
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import LOOK_EVERY, ring
-from taskqueue.engine.runtime.outcomes import STEP_LIMIT, HeldBack, PutBack
+from taskqueue.engine.runtime.outcomes import STEP_LIMIT, Blocked, Release
 from taskqueue.errors import RetryAfter
 
-Turn = timedelta | HeldBack | PutBack
+Turn = timedelta | Blocked | Release
 
 
 @dataclass
-class Turns:
+class AdmissionControl:
     """The turns of one execution's steps."""
 
     journal: Journal
@@ -59,9 +59,9 @@ class Turns:
                 case True:
                     self.taken.add(key)
                 case False:
-                    return HeldBack(STEP_LIMIT)
+                    return Blocked(STEP_LIMIT)
                 case None:
-                    return PutBack()
+                    return Release()
         if not step.rate:
             return timedelta(0)
         request = rate_limits.Request(step=step, key=key, arguments=arguments, has_waited=key in self.timed)
@@ -83,7 +83,7 @@ class Turns:
             rate_limits.hold(self.journal, rate_limits.Request(step=step, key=key, arguments=arguments), error)
 
 
-def hold_back(lease: Lease, outcome: HeldBack) -> None:
+def hold_back(lease: Lease, outcome: Blocked) -> None:
     """Let the task wait for its turn. Nothing is written when the lease is gone."""
     values = {"keys": list(outcome.keys), "waits_at": outcome.waits_at, "wait": outcome.wait}
     changed = {"changed_at": outcome.rate_changed_at, "is_new": outcome.is_new}

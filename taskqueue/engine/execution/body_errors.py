@@ -10,12 +10,12 @@ from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.memoized import step_failure_in
 from taskqueue.engine.execution.secrets import secrets_at
 from taskqueue.engine.runtime.failures import describe, judge
-from taskqueue.engine.runtime.outcomes import Failed, TryAgain
+from taskqueue.engine.runtime.outcomes import Failed, RetryLater
 
 
 def ended_by(
     error: BaseException, definition: PipelineDefinition, journal: Journal, elapsed: timedelta
-) -> Failed | TryAgain:
+) -> Failed | RetryLater:
     """The outcome of a body that raised: a failed step fails the task, the body's retries judge any other error."""
     journal.session.mend()
     secrets = secrets_at(journal)
@@ -26,5 +26,5 @@ def ended_by(
     failed = describe(error, elapsed=elapsed, secrets=secrets)
     wait = judge(error, definition.retry, failures=journal.lease.failures + 1)
     if wait is not None:
-        return TryAgain(failed, wait)
+        return RetryLater(failed, wait)
     return Failed("", failed.error_type, failed.message, failed, fingerprint(definition))

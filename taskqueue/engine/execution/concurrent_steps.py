@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from taskqueue.engine.execution.rate_limits import BRIEF
-from taskqueue.engine.runtime.outcomes import HeldBack
+from taskqueue.engine.runtime.outcomes import Blocked
 
 RECALL: Final = 0.000_1
 """Seconds that a replay takes for each step that the body has asked for."""
@@ -25,7 +25,7 @@ RECALL: Final = 0.000_1
 class Waiting:
     """A step that waits for its turn."""
 
-    turn: HeldBack
+    turn: Blocked
     goes_on: asyncio.Future[bool]
 
 
@@ -34,10 +34,10 @@ class Siblings:
 
     Args:
         suspend: told of what a step waited for, when the task is suspended for it.
-        replayed: asked how many steps a replay would recall.
+        replayed: asked how many steps a replay would pass.
     """
 
-    def __init__(self, suspend: Callable[[HeldBack], object], replayed: Callable[[], int]) -> None:
+    def __init__(self, suspend: Callable[[Blocked], object], replayed: Callable[[], int]) -> None:
         self._suspend = suspend
         self._replayed = replayed
         self._executing: set[str] = set()
@@ -54,7 +54,7 @@ class Siblings:
         finally:
             self._end(key)
 
-    async def wait(self, key: str, turn: HeldBack) -> bool:
+    async def wait(self, key: str, turn: Blocked) -> bool:
         """Let a step wait for its turn: until its time has come, or for a place until a sibling gives one back.
 
         Returns:

@@ -22,7 +22,7 @@ from taskqueue.engine.execution.journal import Journal, read_entries
 from taskqueue.engine.execution.run import Execution
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Failed, Outcome, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, RetryLater, Succeeded, Suspended
 from taskqueue.errors import Drift, OutputChanged, UnknownPipeline
 from taskqueue.models import Task
 from taskqueue.states import LIVE, DriftKind
@@ -129,7 +129,7 @@ class RecordedJournal(Journal):
     """A journal to which nothing can be added: who tries to has come to new work."""
 
     def write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        raise Suspended(PutBack())
+        raise Suspended(Release())
 
 
 def run(execution: Execution) -> Outcome:
@@ -147,7 +147,7 @@ def run(execution: Execution) -> Outcome:
 def trouble(lease: Lease, outcome: Outcome) -> Finding | None:
     """How the body broke before it came to new work, but for drift."""
     match outcome:
-        case TryAgain(failed):
+        case RetryLater(failed):
             error_type, message = failed.error_type, failed.message
         case Failed(_, error_type, message) if error_type != Drift.__name__:
             pass
@@ -173,7 +173,7 @@ def disagreements(execution: Execution, outcome: Outcome) -> Iterator[Finding]:
         )
     is_async = drift.definition is not None and drift.definition.is_async
     # What an async body gathers is cut short by the first of it that is new.
-    if remaining and not has_ended and not is_async and not isinstance(outcome, TryAgain | Failed):
+    if remaining and not has_ended and not is_async and not isinstance(outcome, RetryLater | Failed):
         message = "not asked for before new work: recalled if the body asks later, else ignored"
         yield finding(lease, "unreached", key=", ".join(sorted(remaining)), breaks=False, message=message)
 

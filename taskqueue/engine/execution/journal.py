@@ -18,7 +18,7 @@ from taskqueue.engine.events.send import route_now
 from taskqueue.engine.execution.author_session import Session
 from taskqueue.engine.runtime.database_errors import is_refusal
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import DatabaseLost, FailedTry
+from taskqueue.engine.runtime.outcomes import DatabaseLost, FailedAttempt
 from taskqueue.engine.tasks.children import close_overdue
 from taskqueue.errors import StepFailed
 from taskqueue.ids import uuid7
@@ -117,7 +117,7 @@ class Journal:
             route_now(sent)
         return bool(rows)
 
-    def record_failed_step(self, failed: FailedTry, *, status: StepStatus) -> bool:
+    def record_failed_step(self, failed: FailedAttempt, *, status: StepStatus) -> bool:
         """Record a failed try. False when the lease is gone, or the step has succeeded after all."""
         self.session.mend()
         written = self.write(sql.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
@@ -125,7 +125,7 @@ class Journal:
             self.entries[failed.key] = Entry(status, 0, "", None, step_error(failed))
         return bool(written)
 
-    def record_failed_hook(self, failed: FailedTry) -> None:
+    def record_failed_hook(self, failed: FailedAttempt) -> None:
         """Record that a function which a step gave to `on_commit` has failed."""
         self.session.mend()
         told = replace(failed, message=f"{HOOK_FAILED} {failed.message}")
@@ -201,7 +201,7 @@ def is_overdue(entry: Entry) -> bool:
     return entry.status == StepStatus.WAITING and entry.kind != StepKind.STEP and entry.is_due
 
 
-def failed_try(failed: FailedTry, *, step_status: StepStatus) -> dict[str, Any]:
+def failed_try(failed: FailedAttempt, *, step_status: StepStatus) -> dict[str, Any]:
     """The parameters that write a failed try."""
     return {
         "key": failed.key,
@@ -219,12 +219,12 @@ def failed_try(failed: FailedTry, *, step_status: StepStatus) -> dict[str, Any]:
     }
 
 
-def step_error(failed: FailedTry) -> str:
+def step_error(failed: FailedAttempt) -> str:
     """The short form of an error that a step keeps."""
     return codec.write({"type": failed.error_type, "message": failed.message})
 
 
-def recalled_failure(key: str, entry: Entry) -> StepFailed:
+def memoized_failure(key: str, entry: Entry) -> StepFailed:
     """The StepFailed that the body saw when this step failed."""
     error = codec.read(entry.error or "{}")
     return StepFailed(key, error.get("type", ""), error.get("message", ""))

@@ -21,7 +21,7 @@ def step_failure_in(error: BaseException) -> StepFailed | None:
     return error if isinstance(error, StepFailed) else None
 
 
-def recall(step: StepDefinition, key: str, entry: Entry) -> Any:
+def memoized_value(step: StepDefinition, key: str, entry: Entry) -> Any:
     """A recorded output with its types.
 
     Raises:

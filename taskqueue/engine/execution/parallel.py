@@ -13,7 +13,7 @@ from taskqueue.definitions import registry
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.secrets import secrets_at
 from taskqueue.engine.runtime.failures import describe, is_of_the_author, judge
-from taskqueue.engine.runtime.outcomes import Failed, Outcome, Succeeded, Suspended, TryAgain
+from taskqueue.engine.runtime.outcomes import Failed, Outcome, RetryLater, Succeeded, Suspended
 from taskqueue.errors import StepFailed
 
 
@@ -43,7 +43,7 @@ def run(journal: Journal, call: Callable[..., Any], acall: Callable[..., Awaitab
         described = describe(error, elapsed=elapsed, secrets=secrets_at(journal))
         wait = judge(error, registry.get(lease.pipeline).retry, failures=lease.failures + 1)
         if wait is not None:
-            return TryAgain(described, wait)
+            return RetryLater(described, wait)
         return Failed("", described.error_type, described.message, described)
     return Succeeded(journal.entries[lease.parent_key].output or "null")
 

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from taskqueue import codec, masks
 from taskqueue.definitions import StepDefinition, registry
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.sync import mirror_rate
+from taskqueue.engine.catalog.sync import sync_rate
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.secrets import secrets_at
-from taskqueue.engine.runtime.outcomes import HeldBack, PutBack
+from taskqueue.engine.runtime.outcomes import Blocked, Release
 from taskqueue.errors import RetryAfter
 
 BRIEF = timedelta(milliseconds=20)
@@ -42,7 +42,7 @@ class Given:
     rate_changed_at: datetime | None = None
 
 
-def turn_of(journal: Journal, request: Request) -> timedelta | HeldBack | PutBack:
+def turn_of(journal: Journal, request: Request) -> timedelta | Blocked | Release:
     """How long the worker has to wait before it calls the step: next to nothing, else the task waits.
 
     A step that was given its time before does not pay again, unless the rate is held or the one before it came late.
@@ -50,15 +50,15 @@ def turn_of(journal: Journal, request: Request) -> timedelta | HeldBack | PutBac
     entry = journal.entries.get(request.key)
     name, keys = request.step.rate_name, (request.key,)
     if entry is not None and entry.is_held_back and not entry.is_due and not request.has_waited:
-        return HeldBack(name, keys, comes_at=entry.comes_at)
+        return Blocked(name, keys, comes_at=entry.comes_at)
     has_time = request.has_waited or (entry is not None and entry.is_held_back)
     if has_time and (wait := take_up(journal, request)) is not None:
-        return wait if wait <= BRIEF else HeldBack(name, keys, comes_at=comes_at(wait))
+        return wait if wait <= BRIEF else Blocked(name, keys, comes_at=comes_at(wait))
     given = reserve(journal, request)
     if given is None:
-        return PutBack()
+        return Release()
     if given.wait > BRIEF:
-        return HeldBack(name, keys, given.rate_changed_at, is_new=True, comes_at=comes_at(given.wait))
+        return Blocked(name, keys, given.rate_changed_at, is_new=True, comes_at=comes_at(given.wait))
     return given.wait
 
 
@@ -77,7 +77,7 @@ def reserve(journal: Journal, request: Request) -> Given | None:
         if is_known:
             return Given(max(allowed_at - now, SOON), changed_at)
         # Not mirrored yet: a new deploy, or an emptied test database.
-        mirror_rate(request.step.rate_name, registry.rate(request.step.rate_name))
+        sync_rate(request.step.rate_name, registry.rate(request.step.rate_name))
 
 
 def take_up(journal: Journal, request: Request) -> timedelta | None:

@@ -13,7 +13,7 @@ from taskqueue.engine.execution.log_capture import Lines
 
 
 @dataclass(frozen=True)
-class Recalled:
+class Memoized:
     """A step that was finished before."""
 
     value: Any

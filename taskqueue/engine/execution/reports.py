@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from taskqueue import masks
 from taskqueue.definitions import registry
-from taskqueue.engine.execution.activity import Activity, Doing
+from taskqueue.engine.execution.activity import Activity, CurrentWork
 from taskqueue.engine.execution.log_capture import Lines
 from taskqueue.engine.execution.secrets import definition_of, secrets_of
 from taskqueue.engine.runtime.stacks import stack_of_the_author
@@ -44,7 +44,7 @@ class Reporter:
         return report
 
 
-def report_of(doing: Doing, lines: Lines | None) -> dict[str, Any]:
+def report_of(doing: CurrentWork, lines: Lines | None) -> dict[str, Any]:
     """What a step has logged, and where it stands."""
     assert doing.lease is not None  # noqa: S101 - asked by the caller
     is_async = doing.definition is not None and doing.definition.is_async
@@ -55,7 +55,7 @@ def report_of(doing: Doing, lines: Lines | None) -> dict[str, Any]:
     return {**doing.lease.fence, "step": doing.step, "logs": written, "stack": stack}
 
 
-def secrets_in(doing: Doing, lines: Lines) -> list[str] | None:
+def secrets_in(doing: CurrentWork, lines: Lines) -> list[str] | None:
     """What must not be shown of what it says; None when that cannot be told without a query.
 
     The secrets of a branch's parent are in the database, and the connection to it is the working thread's.

@@ -22,22 +22,32 @@ from taskqueue.conf import settings
 from taskqueue.definitions import NAME_MAX_LENGTH, PipelineDefinition, StepDefinition, fingerprint, registry
 from taskqueue.engine.execution import log_capture, parallel
 from taskqueue.engine.execution.activity import Activity
-from taskqueue.engine.execution.admission import Turns
+from taskqueue.engine.execution.admission import AdmissionControl
 from taskqueue.engine.execution.body_errors import ended_by
 from taskqueue.engine.execution.concurrent_steps import Siblings
 from taskqueue.engine.execution.coroutines import alone, end_leftovers, is_cancelled_from_outside
 from taskqueue.engine.execution.drift import Drift
 from taskqueue.engine.execution.forks import end_strays
-from taskqueue.engine.execution.journal import Journal, recalled_failure
-from taskqueue.engine.execution.memoized import checked_key, recall, under_way_elsewhere
-from taskqueue.engine.execution.replay import Call, Recalled
+from taskqueue.engine.execution.hooks import run_hooks
+from taskqueue.engine.execution.journal import Journal, memoized_failure
+from taskqueue.engine.execution.memoized import checked_key, memoized_value, under_way_elsewhere
+from taskqueue.engine.execution.replay import Call, Memoized
 from taskqueue.engine.execution.results import checked
 from taskqueue.engine.execution.secrets import secrets_at
 from taskqueue.engine.execution.soft_timeouts import async_alarm, sync_alarm
 from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.runtime.failures import describe, is_of_the_author, judge
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, Suspended, TryAgain
+from taskqueue.engine.runtime.outcomes import (
+    Blocked,
+    Failed,
+    Outcome,
+    Paused,
+    Release,
+    RetryLater,
+    Succeeded,
+    Suspended,
+)
 from taskqueue.engine.tasks import children
 from taskqueue.errors import StepFailed, WrongPlace
 from taskqueue.states import StepStatus
@@ -55,7 +65,7 @@ def perform(lease: Lease, *, activity: Activity, stopping: context.Stopping) -> 
     session, alarm = execution.journal.session, signal.getitimer(signal.ITIMER_REAL)
     try:
         with session.watch():
-            outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else PutBack()
+            outcome = contextvars.Context().run(execution.run) if execution.turns.may_begin() else Release()
     finally:
         end_strays(execution.pid)
         if not any(alarm):
@@ -78,9 +88,9 @@ class Execution(TaskHandle):
         self.keys: set[str] = set()
         self.siblings = Siblings(self._suspend, lambda: len(self.keys))
         self.arguments: dict[str, str] = {}
-        self.turns = Turns(journal)
+        self.turns = AdmissionControl(journal)
         self.drift = Drift(journal)
-        self.suspended: TryAgain | PutBack | Paused | HeldBack | Failed | None = None
+        self.suspended: RetryLater | Release | Paused | Blocked | Failed | None = None
 
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
@@ -133,7 +143,7 @@ class Execution(TaskHandle):
 
     def _call(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = self._begin(step, key, args, kwargs)
-        if isinstance(call, Recalled):
+        if isinstance(call, Memoized):
             return call.value
         session, recorded = self.journal.session, False
         session.refuse_open_transaction(
@@ -145,7 +155,7 @@ class Execution(TaskHandle):
             with self._inside(call):
                 self._write_arguments(call)
                 if self.turns.concern(step):
-                    self._take_turn(call)
+                    self._acquire(call)
                 # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
                 with session.atomic() if step.atomic else nullcontext():
                     call.depth = len(session.django.savepoint_ids)
@@ -154,7 +164,7 @@ class Execution(TaskHandle):
                     end_strays(self.pid)
                     value = self._checkpoint(call, value)
                     recorded = True
-                self._run_hooks(call)
+                run_hooks(self.journal, call, self._secrets)
         except BaseException as error:
             end_strays(self.pid)
             if not is_of_the_author(error):
@@ -165,21 +175,6 @@ class Execution(TaskHandle):
         finally:
             self.turns.leave(call.key)
         return value
-
-    def _run_hooks(self, call: Call) -> None:
-        """Call what an atomic step has left to `on_commit`, each by itself. The step is done, whatever they raise."""
-        session = self.journal.session
-        for hook in session.take_hooks():
-            try:
-                hook()
-            except BaseException as error:
-                end_strays(self.pid)
-                if not is_of_the_author(error):
-                    raise
-                secrets = self._secrets(call)
-                failed = describe(error, elapsed=call.elapsed, key=call.key, name=call.step.name, secrets=secrets)
-                self.journal.record_failed_hook(failed)
-            session.mend()
 
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -194,7 +189,7 @@ class Execution(TaskHandle):
                 with self.siblings.beside(key):
                     return await sync_to_async(self._call)(step, key, args, kwargs)
             call = self._begin(step, key, args, kwargs)
-            if isinstance(call, Recalled):
+            if isinstance(call, Memoized):
                 return call.value
             with self.siblings.beside(key):
                 return await self._call_async(call)
@@ -222,8 +217,8 @@ class Execution(TaskHandle):
             if call.key in self.turns.taken:
                 await sync_to_async(self.turns.leave)(call.key)
 
-    def _begin(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Recalled:
-        """Decide what a call of a step means: recall, raise again, pause, or really call it."""
+    def _begin(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | Memoized:
+        """Decide what a call of a step means: replay, raise again, suspend, or really call it."""
         self.journal.check()
         if self.suspended is not None:
             raise Suspended(self.suspended)
@@ -231,13 +226,13 @@ class Execution(TaskHandle):
         if entry is not None and (drifted := self.drift.of_step(step, key, entry, args, kwargs)) is not None:
             raise self._suspend(drifted)
         if entry is not None and entry.status == StepStatus.SUCCEEDED:
-            return Recalled(recall(step, key, entry))
+            return Memoized(memoized_value(step, key, entry))
         if entry is not None and entry.status == StepStatus.FAILED:
-            raise recalled_failure(key, entry)
+            raise memoized_failure(key, entry)
         if (under_way := under_way_elsewhere(key, self.journal)) is not None:
             raise self._suspend(under_way)
         if self.stopping() or self.journal.is_paused:
-            raise self._suspend(PutBack())
+            raise self._suspend(Release())
         return Call(step, key, entry, args, kwargs)
 
     def pause(self, pauses: Sequence[context.Pause]) -> list[context.Recorded]:
@@ -272,7 +267,7 @@ class Execution(TaskHandle):
         if key in self.journal.entries:
             return
         if not self.journal.emit(key, event, data):
-            raise self._suspend(PutBack())
+            raise self._suspend(Release())
 
     def _key(self, name: str, explicit_key: str) -> str:
         """The step's key: its name, then name#2 and so on by the order of calls; or what `.named()` gave it."""
@@ -307,7 +302,7 @@ class Execution(TaskHandle):
         codec.within(written, limit=limit, what=what, setting="STEP_OUTPUT_MAX_BYTES")
         self.arguments[call.key] = written
 
-    def _take_turn(self, call: Call) -> None:
+    def _acquire(self, call: Call) -> None:
         """Take the step's turn, or suspend the task until it has one."""
         turn = self.turns.take(call.step, call.key, self.arguments[call.key])
         if not isinstance(turn, timedelta):
@@ -321,18 +316,18 @@ class Execution(TaskHandle):
             self._write_arguments(call)
         take = partial(sync_to_async(self.turns.take), call.step, call.key, self.arguments[call.key])
         while not isinstance(turn := await take(), timedelta):
-            if isinstance(turn, PutBack):
+            if isinstance(turn, Release):
                 raise self._suspend(turn)
             if not await self.siblings.wait(call.key, turn):
                 raise Suspended(self.suspended or turn)
             self.journal.check()
-            if isinstance(self.suspended, PutBack | Failed) or self.stopping() or self.journal.is_paused:
-                raise self._suspend(PutBack())
+            if isinstance(self.suspended, Release | Failed) or self.stopping() or self.journal.is_paused:
+                raise self._suspend(Release())
         call.began = time.monotonic() + turn.total_seconds()
         await asyncio.sleep(turn.total_seconds())
 
     def _checkpoint(self, call: Call, value: Any) -> Any:
-        """Record what a step returned, and return it as a later execution will recall it."""
+        """Record what a step returned, and return it as a later execution will replay it."""
         self._check_session(call)
         output, recalled = checked(call.step, call.key, value, used=self.journal.output_bytes)
         recorded = self.journal.checkpoint(
@@ -344,7 +339,7 @@ class Execution(TaskHandle):
             logs=call.lines.written(self._secrets(call) if call.lines.kept else ()),
         )
         if recorded is None:
-            raise self._suspend(PutBack())
+            raise self._suspend(Release())
         # PostgreSQL orders the keys of objects its own way, and a body that iterates must see the same order each time.
         return recalled if recorded == output else call.step.result.read(recorded)
 
@@ -381,20 +376,20 @@ class Execution(TaskHandle):
         failures = (call.entry.failures if call.entry else 0) + 1
         wait = judge(error, call.step.retry, failures=failures)
         if wait is not None and self.suspended is None:
-            return self._suspend(TryAgain(failed, wait))
+            return self._suspend(RetryLater(failed, wait))
         status = StepStatus.FAILED if wait is None else StepStatus.RETRYING
         if not self.journal.record_failed_step(failed, status=status):
-            return self._suspend(PutBack())
+            return self._suspend(Release())
         if wait is None:
             return StepFailed(call.key, failed.error_type, failed.message)
         # A sibling that ran beside this step pauses the task already: both are tried again, when both may be.
-        if isinstance(self.suspended, TryAgain | HeldBack):
+        if isinstance(self.suspended, RetryLater | Blocked):
             self.suspended = replace(self.suspended, wait=max(self.suspended.wait, wait))
-        return Suspended(self.suspended or PutBack())
+        return Suspended(self.suspended or Release())
 
-    def _suspend(self, outcome: TryAgain | PutBack | Paused | HeldBack | Failed) -> Suspended:
+    def _suspend(self, outcome: RetryLater | Release | Paused | Blocked | Failed) -> Suspended:
         """Note that the task pauses, and make the exception that unwinds its body."""
-        if isinstance(self.suspended, HeldBack) and isinstance(outcome, HeldBack):
+        if isinstance(self.suspended, Blocked) and isinstance(outcome, Blocked):
             self.suspended = self.suspended.beside(outcome)
         self.suspended = self.suspended or outcome
         return Suspended(self.suspended)

@@ -21,11 +21,11 @@ from django.db.models.functions import Coalesce, Now
 
 from taskqueue import codec
 from taskqueue.engine import sql
-from taskqueue.engine.access.permissions import Deed, Rights
+from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.queries import filters
-from taskqueue.engine.queries.filters import Selection
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.runtime.locks import is_busy
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks import control
 from taskqueue.errors import (
     NotCancellable,
@@ -63,11 +63,11 @@ ELIGIBLE: dict[OperationVerb, tuple[TaskStatus, ...]] = {
 }
 """In which statuses a task can be done; in any, if a verb is not named here."""
 
-NEEDS: dict[OperationVerb, Deed] = {
-    OperationVerb.RETRY: Deed.RETRY,
-    OperationVerb.CANCEL: Deed.CANCEL,
-    OperationVerb.RERUN: Deed.RUN,
-    OperationVerb.RUN_NOW: Deed.RETRY,
+NEEDS: dict[OperationVerb, Action] = {
+    OperationVerb.RETRY: Action.RETRY,
+    OperationVerb.CANCEL: Action.CANCEL,
+    OperationVerb.RERUN: Action.RUN,
+    OperationVerb.RUN_NOW: Action.RETRY,
 }
 """What whoever started it has to have a right to, for the pipeline of each task."""
 
@@ -87,7 +87,7 @@ class Tally:
         return self.changed + self.skipped + self.failed
 
 
-def eligible(verb: OperationVerb, selection: Selection) -> Selection:
+def eligible(verb: OperationVerb, selection: TaskFilter) -> TaskFilter:
     """Those of the selected tasks on which the verb can be done at all.
 
     Raises:
@@ -104,7 +104,7 @@ def eligible(verb: OperationVerb, selection: Selection) -> Selection:
     return narrowed
 
 
-def plan(selection: Selection, *, verb: OperationVerb, query: str, reason: str, user: Any, by: str) -> Operation:
+def plan(selection: TaskFilter, *, verb: OperationVerb, query: str, reason: str, user: Any, by: str) -> Operation:
     """Have a verb done to all tasks that are selected now.
 
     Raises:
@@ -126,7 +126,7 @@ def plan(selection: Selection, *, verb: OperationVerb, query: str, reason: str, 
             # The floor itself is one of them.
             position=UUID(int=floor.int - 1) if floor else NOWHERE,
         )
-        ring_on_commit()
+        notify_on_commit()
     return operation
 
 
@@ -144,7 +144,7 @@ def abort(operation_id: UUID, *, by: str) -> Operation:
     return operation
 
 
-def work_off() -> int:
+def run_batches() -> int:
     """Do some batches of the oldest operation that nobody else is at; how many tasks are ready now that were not."""
     deadline = time.monotonic() + BUDGET
     ready = 0
@@ -167,7 +167,7 @@ def do_batch() -> int | None:
         if tally.processed < len(tasks):
             position = tasks[tally.processed - 1]
         record(operation, tally, position)
-        ring_on_commit()  # there may be a next one
+        notify_on_commit()  # there may be a next one
     return 0 if operation.verb == OperationVerb.CANCEL else tally.changed
 
 
@@ -177,7 +177,7 @@ def next_tasks(operation: Operation) -> tuple[list[UUID], UUID]:
     Ids carry the clocks of the machines that make them. What is made after the start, a rerun say, may have one that is
     smaller than the newest at the start; the database's own time tells it apart.
     """
-    selection = Selection.from_json(operation.selection)
+    selection = TaskFilter.from_json(operation.selection)
     between = partial(filters.between, selection, operation.position, made_by=operation.created_at)
     end = operation.until
     if selection.is_searched:

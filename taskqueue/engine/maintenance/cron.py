@@ -39,7 +39,7 @@ COUNTED: Final = 1000
 MOMENT: Final = timedelta(microseconds=1)
 
 
-def take_ticks() -> int:
+def enqueue_due() -> int:
     """Make the tasks of all ticks that have come, for the pipelines of this process's code; how many are ready."""
     usable = [definition.name for definition in registry.all() if definition.policies.cron is not None]
     ready = 0

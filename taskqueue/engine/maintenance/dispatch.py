@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from taskqueue.engine import sql
 from taskqueue.engine.maintenance.recovery import GONE, recover
-from taskqueue.engine.maintenance.sweeps import do_chores
-from taskqueue.engine.runtime.deployed_pipelines import known_code
+from taskqueue.engine.maintenance.sweeps import run_sweeps
+from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
 
 
@@ -33,19 +33,19 @@ class Duty:
     chores: bool = False
 
 
-def attend(limit: int) -> Duty:
+def run_due(limit: int) -> Duty:
     """Queue what has fallen due and what dead workers held, then tell how much could be claimed, up to a limit."""
     duty = look(limit)
     if not duty.dead and not duty.chores and duty.next_due_in != timedelta(0):
         return duty
     queued = sum(recover(worker, reason=GONE) for worker in duty.dead)
-    queued += do_chores()
+    queued += run_sweeps()
     return replace(look(limit), changed=queued > 0)
 
 
 def look(limit: int) -> Duty:
     """The same without doing anything about it: one round trip."""
-    values = {**known_code(), "passed": [], "limit": limit, "lock_space": LOCK_SPACE}
+    values = {**deployed_pipelines(), "passed": [], "limit": limit, "lock_space": LOCK_SPACE}
     rows = sql.fetch(sql.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
     claimable, seconds, chores, dead = rows[0]
     due_in = None if seconds is None else timedelta(seconds=max(seconds, 0.0))

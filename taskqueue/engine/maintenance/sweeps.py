@@ -13,21 +13,21 @@ from django.db import InternalError, connection, transaction
 from taskqueue.engine import sql
 from taskqueue.engine.events.route import route_unrouted, start_deferred
 from taskqueue.engine.execution.slots import grant_all
-from taskqueue.engine.maintenance.bulk_operations import work_off
-from taskqueue.engine.maintenance.cron import take_ticks
+from taskqueue.engine.maintenance.bulk_operations import run_batches
+from taskqueue.engine.maintenance.cron import enqueue_due
 from taskqueue.engine.maintenance.deadlines import cancel_overdue
 from taskqueue.engine.maintenance.retention import prune_some
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.runtime.database_errors import AWAY
-from taskqueue.engine.runtime.deployed_pipelines import known_code
+from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.locks import PATIENCE, attempted
-from taskqueue.engine.tasks.completion import tell_untold
+from taskqueue.engine.tasks.completion import notify_pending_completions
 
 PROMOTIONS_AT_ONCE = 20
 """A million timers that fall due together must not keep a doorbell from ringing; it is back in a moment."""
 
 
-def do_chores() -> int:
+def run_sweeps() -> int:
     """Do all of them; how many tasks are ready now that were not.
 
     One that fails is logged and does not keep the others from being done, nor timers and claims from going on. None of
@@ -54,9 +54,9 @@ def done(chore: Callable[[], int]) -> int:
     return attempted(do, f"The sweep {chore.__name__}", slow="took too long", broken="failed")
 
 
-def walk_on() -> int:
+def advance_round_robin() -> int:
     """Find a key that has room behind the full ones that claims look at; in how many pipelines there is one."""
-    return sum(has_room for (has_room,) in sql.fetch(sql.WALK_ON, {**known_code(), "passed": []}))
+    return sum(has_room for (has_room,) in sql.fetch(sql.WALK_ON, {**deployed_pipelines(), "passed": []}))
 
 
 def promote() -> int:
@@ -73,20 +73,20 @@ def promote() -> int:
 CHORES: tuple[Callable[[], int], ...] = (
     cancel_overdue,
     promote,
-    walk_on,
-    take_ticks,
+    advance_round_robin,
+    enqueue_due,
     grant_all,
     route_unrouted,
     start_deferred,
-    tell_untold,
+    notify_pending_completions,
     prune_some,
-    work_off,
+    run_batches,
 )
 """Each returns how many tasks it has made ready. What is short and has its time comes first; what is too late to start
 goes before it is taken for due."""
 
 
-def do_at_leisure() -> None:
+def run_low_priority() -> None:
     """Do what may wait for a few seconds, and is done by doorbells alone: no worker is kept from its tasks by it.
 
     Raises:

@@ -41,7 +41,7 @@ HEX = re.compile(r"[0-9a-f]{1,32}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class TaskFilter:
     """Which tasks.
 
     Attributes:
@@ -90,7 +90,7 @@ class Selection:
     @property
     def is_empty(self) -> bool:
         """Whether it means all tasks."""
-        return self == Selection()
+        return self == TaskFilter()
 
     @property
     def is_searched(self) -> bool:
@@ -101,14 +101,14 @@ class Selection:
         )  # fmt: skip
         return any(asked) or self.has_failed_try is not None
 
-    def frozen(self, now: datetime) -> Selection:
+    def frozen(self, now: datetime) -> TaskFilter:
         """The same tasks whenever it is asked again."""
         if self.age is None:
             return self
         since = now - self.age
         return replace(self, age=None, made_from=max(since, self.made_from) if self.made_from else since)
 
-    def in_statuses(self, allowed: tuple[str, ...]) -> Selection | None:
+    def in_statuses(self, allowed: tuple[str, ...]) -> TaskFilter | None:
         """Those of them that are in one of these statuses; None when none can be."""
         left = tuple(status for status in allowed if not self.statuses or status in self.statuses)
         return replace(self, statuses=left) if left else None
@@ -129,7 +129,7 @@ class Selection:
             condition &= ended_in(*self.ended, failed=failed_then)
         return condition
 
-    def leads(self) -> list[tuple[Selection, str]]:
+    def leads(self) -> list[tuple[TaskFilter, str]]:
         """It in parts, each with the column that leads the index by which it is read in order.
 
         Left to itself the planner takes the primary key, whose order is that of the table, for the cheaper way to find
@@ -199,7 +199,7 @@ class Selection:
         return kept
 
     @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Selection:
+    def from_json(cls, kept: dict[str, Any]) -> TaskFilter:
         """The one that a row keeps."""
         values = {name: restored(name, kept[name]) for name in (field.name for field in fields(cls)) if name in kept}
         return cls(**values)
@@ -307,7 +307,7 @@ class Among(AnyLookup):
         return f"{column} = ANY(%s)", (*parameters, self.rhs)
 
 
-def floor_of(selection: Selection) -> UUID | None:
+def floor_of(selection: TaskFilter) -> UUID | None:
     """Where a search ends: the oldest task that it looks at. None when it looks at all that an index answers with."""
     if not selection.is_searched:
         return None
@@ -315,14 +315,14 @@ def floor_of(selection: Selection) -> UUID | None:
 
 
 def ids_of(
-    selection: Selection, *, limit: int, floor: UUID | None = None, searched: bool = True
+    selection: TaskFilter, *, limit: int, floor: UUID | None = None, searched: bool = True
 ) -> QuerySet[Any, UUID]:
     """The ids of the newest that it means, newest first, down to the floor of its search."""
     return merged(selection, Q() if floor is None else Q(id__gte=floor), limit=limit, searched=searched)
 
 
 def between(
-    selection: Selection, after: UUID, until: UUID, *, made_by: datetime, limit: int, searched: bool = True
+    selection: TaskFilter, after: UUID, until: UUID, *, made_by: datetime, limit: int, searched: bool = True
 ) -> QuerySet[Any, UUID]:
     """The ids after one and until another, oldest first, of those that the database had by this moment."""
     bounds = Q(id__gt=after, id__lte=until, created_at__lte=made_by)
@@ -330,7 +330,7 @@ def between(
 
 
 def merged(
-    selection: Selection, bounds: Q, *, limit: int, searched: bool, oldest_first: bool = False
+    selection: TaskFilter, bounds: Q, *, limit: int, searched: bool, oldest_first: bool = False
 ) -> QuerySet[Any, UUID]:
     """Ids in order: each part is read in the order of its index and up to the limit, and then they are merged."""
     sign, order = ("-", "pk") if oldest_first else ("", "-pk")
@@ -344,12 +344,12 @@ def merged(
     return queries[0].union(*queries[1:], all=True).order_by(order)[:limit]
 
 
-def count_of(selection: Selection, floor: UUID | None = None) -> int:
+def count_of(selection: TaskFilter, floor: UUID | None = None) -> int:
     """How many it means down to the floor of its search, counted up to the cap and one more."""
     return ids_of(selection, floor=floor, limit=COUNTED + 1).count()
 
 
-def chunks_of(selection: Selection, *, size: int) -> Iterator[list[UUID]]:
+def chunks_of(selection: TaskFilter, *, size: int) -> Iterator[list[UUID]]:
     """Everything that the list would show, newest first, a chunk a query: nothing is held open between them."""
     floor = floor_of(selection)
     while True:

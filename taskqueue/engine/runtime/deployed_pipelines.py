@@ -11,7 +11,7 @@ from taskqueue.definitions import PipelineDefinition, fingerprint, registry
 _told: tuple[dict[str, PipelineDefinition], dict[str, Any]] = ({}, {})
 
 
-def known_code() -> dict[str, Any]:
+def deployed_pipelines() -> dict[str, Any]:
     """The pipelines that this process's code knows, the fingerprint of each, and those of the old bodies it keeps.
 
     Made once, and anew when the code defines something else: every claim says it.

@@ -13,7 +13,7 @@ from types import TracebackType
 import taskqueue
 from taskqueue import masks
 from taskqueue.codec import printable
-from taskqueue.engine.runtime.outcomes import FailedTry, Unwinding
+from taskqueue.engine.runtime.outcomes import FailedAttempt, Unwinding
 from taskqueue.errors import (
     EventDoesNotFit,
     Permanent,
@@ -71,9 +71,9 @@ def describe(
     arguments: str | None = None,
     secrets: Sequence[str] = (),
     logs: str | None = None,
-) -> FailedTry:
+) -> FailedAttempt:
     """A failed try as it is written down, without these secrets. Never raises, whatever the error's own methods do."""
-    return FailedTry(
+    return FailedAttempt(
         key=key,
         name=name,
         outcome=AttemptOutcome.TIMED_OUT if isinstance(error, StepTimedOut) else AttemptOutcome.FAILED,

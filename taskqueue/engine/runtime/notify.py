@@ -11,7 +11,7 @@ LOOK_EVERY = 1.0
 """Seconds after which a doorbell looks for work although nothing rings."""
 
 
-def ring_on_commit() -> None:
+def notify_on_commit() -> None:
     """Wake idle workers when the present transaction has committed; at once when there is none.
 
     A thousand tasks enqueued in one transaction ring once. A ring that fails is only logged: the rows are committed,

@@ -13,7 +13,7 @@ from taskqueue.states import AttemptOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailedTry:
+class FailedAttempt:
     """What is known of a try that did not succeed."""
 
     key: str
@@ -48,21 +48,21 @@ class Failed:
     step: str
     error_type: str
     message: str
-    body: FailedTry | None = None
+    body: FailedAttempt | None = None
     code: str = field(default="", compare=False)
     drift: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
-class TryAgain:
+class RetryLater:
     """A try failed and another one is due after a wait."""
 
-    failed: FailedTry
+    failed: FailedAttempt
     wait: timedelta
 
 
 @dataclass(frozen=True)
-class PutBack:
+class Release:
     """The worker is stopping, or has found that its lease is gone: the task goes back unless someone else holds it."""
 
 
@@ -76,7 +76,7 @@ class Paused:
 
 
 @dataclass(frozen=True)
-class HeldBack:
+class Blocked:
     """A step has no turn yet: its rate gave it a later time, or there is no free place for it."""
 
     waits_at: str
@@ -92,7 +92,7 @@ class HeldBack:
     comes_at: float | None = field(default=None, compare=False)
     """When the given time comes, by this process's monotonic clock; None for a place."""
 
-    def beside(self, other: HeldBack) -> HeldBack:
+    def beside(self, other: Blocked) -> Blocked:
         """Both of two steps that ran beside each other: the task goes on for the one that has a time, if one has."""
         first, second = (self, other) if self.keys else (other, self)
         return replace(first, keys=first.keys + second.keys, wait=max(first.wait, second.wait))
@@ -101,7 +101,7 @@ class HeldBack:
 STEP_LIMIT = "step limit"
 """What a task waits at whose step found no free place."""
 
-Outcome = Succeeded | Failed | TryAgain | PutBack | Paused | HeldBack
+Outcome = Succeeded | Failed | RetryLater | Release | Paused | Blocked
 
 
 class Unwinding(BaseException):
@@ -111,7 +111,7 @@ class Unwinding(BaseException):
 class Suspended(Unwinding):
     """Unwinds a pipeline's body at a step. Not an Exception, so that the author's handlers do not swallow it."""
 
-    def __init__(self, outcome: TryAgain | PutBack | Paused | HeldBack | Failed) -> None:
+    def __init__(self, outcome: RetryLater | Release | Paused | Blocked | Failed) -> None:
         super().__init__(type(outcome).__name__)
         self.outcome = outcome
 

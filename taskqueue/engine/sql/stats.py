@@ -12,7 +12,7 @@ FROM (SELECT) AS one LEFT JOIN taskqueue_rollupmark mark ON true
 FAILED_MOST: Final = 10_000
 """More failed tasks than these are not grouped; the list counts no more of them either."""
 
-# The step by its name, so that a fan-out is one group. `selections.Selection.failure` asks for the same. The status is
+# The step by its name, so that a fan-out is one group. `selections.TaskFilter.failure` asks for the same. The status is
 # asked for outside: statistics that know of no failed task would lead to the index of statuses.
 TROUBLES: Final = f"""
 SELECT error_type, pipeline, step, count(*)::int, (array_agg(message ORDER BY finished_at DESC, id))[1],

@@ -22,8 +22,8 @@ from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options, Origin
 from taskqueue.engine.runtime.cancel_tree import cancel_all
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.notify import ring_on_commit
-from taskqueue.engine.tasks.completion import tell_now
+from taskqueue.engine.runtime.notify import notify_on_commit
+from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.errors import TaskqueueError, TooDeep
 from taskqueue.ids import uuid7
 from taskqueue.models import IdempotencyKey
@@ -71,7 +71,7 @@ def make_branches(lease: Lease, pauses: Sequence[Pause]) -> None:
         "held": held,
     }
     sql.fetch(sql.MAKE_BRANCHES, {**values, "task": lease.task})
-    ring_on_commit()
+    notify_on_commit()
 
 
 def make_child(lease: Lease, pause: Pause) -> None:
@@ -132,5 +132,5 @@ def cancel_tree(tasks: list[UUID], *, reason: str) -> list[UUID]:
     """
     cancelled, untold = cancel_all(tasks, reason=reason)
     for task in untold:
-        transaction.on_commit(partial(tell_now, task), robust=True)
+        transaction.on_commit(partial(notify_completion_now, task), robust=True)
     return cancelled

@@ -17,14 +17,14 @@ from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.database_errors import AWAY
 from taskqueue.engine.runtime.locks import is_busy
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks.endings import follow
 from taskqueue.models import Task
 
 logger = logging.getLogger("taskqueue.engine")
 
 
-def tell_now(task: UUID) -> None:
+def notify_completion_now(task: UUID) -> None:
     """Tell an end just committed. What fails here is done by the next sweep."""
     try:
         tell(task)
@@ -32,7 +32,7 @@ def tell_now(task: UUID) -> None:
         logger.exception("The end of task %s was not told yet; a sweep will do it", task)
 
 
-def tell_untold() -> int:
+def notify_pending_completions() -> int:
     """Tell the ends that nobody has told yet; how many. What somebody else tells at this moment is passed over."""
     told = 0
     for (task,) in sql.fetch(sql.UNTOLD, {"pipelines": registry.names()}):
@@ -67,7 +67,7 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
         if not sql.fetch(lock, {"task": task}):
             return False
         if parent is not None:
-            tell_parent(task, parent, branch=branch)
+            notify_parent(task, parent, branch=branch)
         if branch:
             sql.fetch(sql.DISSOLVE, {"tasks": [task]})
         else:
@@ -76,7 +76,7 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
     return True
 
 
-def tell_parent(task: UUID, parent: UUID, *, branch: str) -> None:
+def notify_parent(task: UUID, parent: UUID, *, branch: str) -> None:
     """Write into the parent's record what came of its step, and let the parent go on if that was the last one."""
     limit = settings().TASK_OUTPUT_MAX_BYTES
     resolved = sql.fetch(sql.RESOLVE_PARENT, {"task": task, "limit": limit})
@@ -87,4 +87,4 @@ def tell_parent(task: UUID, parent: UUID, *, branch: str) -> None:
     if resolved:
         ready = bool(sql.fetch(sql.WAKE, {"task": parent})) or ready
     if ready:
-        ring_on_commit()
+        notify_on_commit()

@@ -17,7 +17,7 @@ from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.engine.enqueue.options import Options, Origin
 from taskqueue.engine.queries.tasks import find
 from taskqueue.engine.queries.why import why
-from taskqueue.engine.runtime.notify import ring_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import begin_anew
 from taskqueue.engine.sql import ends
 from taskqueue.engine.tasks.children import cancel_tree
@@ -66,7 +66,7 @@ def retry(task_id: UUID, *, from_step: str | None = None) -> Task:
         begin_anew(task.pk, steps.values("key"))
         steps.delete()
         Task.objects.filter(pk=task.pk).update(**afresh(task))
-        ring_on_commit()
+        notify_on_commit()
     return find(task_id)
 
 
@@ -137,7 +137,7 @@ def run_now(task_id: UUID) -> Task:
             raise NotDelayed(why_not_now(task))
         if task.status != TaskStatus.WAITING or sleeps_of(task).exists():
             Task.objects.filter(pk=task.pk).update(**DUE)
-        ring_on_commit()
+        notify_on_commit()
     return find(task_id)
 
 
@@ -188,7 +188,7 @@ def cancel(task_id: UUID, *, reason: str = "") -> Task:
         mine = Task.objects.filter(pk=task_id, branch="").exists()
         won = cancel_tree([task_id], reason=codec.printable(reason)) if mine else []
         if won:
-            ring_on_commit()  # it may have held a place
+            notify_on_commit()  # it may have held a place
     task = find(task_id)
     if not won:
         raise NotCancellable(f"The task is {task.status}; it has ended, so there is nothing to cancel.")
@@ -233,7 +233,7 @@ def resume_pipeline(name: str) -> Pipeline:
         pipeline = pipeline_of(name)
         if not won:
             raise NotPaused(f"Pipeline {name!r} is not paused.")
-        ring_on_commit()
+        notify_on_commit()
     return pipeline
 
 

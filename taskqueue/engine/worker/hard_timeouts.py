@@ -17,11 +17,11 @@ from django.db import Error, transaction
 from taskqueue.conf import settings
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine import sql
-from taskqueue.engine.execution.activity import Activity, Doing
+from taskqueue.engine.execution.activity import Activity, CurrentWork
 from taskqueue.engine.execution.journal import failed_try
 from taskqueue.engine.runtime.failures import describe, judge
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import FailedTry, PutBack, TryAgain
+from taskqueue.engine.runtime.outcomes import FailedAttempt, Release, RetryLater
 from taskqueue.engine.runtime.stacks import own_file, stack_of_the_author
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import StepTimedOut
@@ -69,7 +69,7 @@ class HardEnd:
             self._lost = (lease, time.monotonic())
         return time.monotonic() - self._lost[1] >= lease.cancel_grace.total_seconds()
 
-    def _stop(self, doing: Doing, lease: Lease, write: Callable[[str], None]) -> None:
+    def _stop(self, doing: CurrentWork, lease: Lease, write: Callable[[str], None]) -> None:
         """Write where the step stands, and end. A database that is away now finds the task by its dead worker."""
         stack = stack_of_the_author(all_threads=doing.definition is not None and doing.definition.is_async)
         if self._activity.steps.get(doing.step) is not doing:
@@ -84,38 +84,38 @@ class HardEnd:
         finally:
             self._end(EXIT_CODE)
 
-    def _write_timeout(self, lease: Lease, doing: Doing, step: StepDefinition, stack: str) -> None:
+    def _write_timeout(self, lease: Lease, doing: CurrentWork, step: StepDefinition, stack: str) -> None:
         """A failed try like any other, fenced; the step's retry policy decides what follows."""
         assert step.timeout is not None  # noqa: S101 - asked by the caller
         error = StepTimedOut(doing.step, step.timeout)
         failed = forced(describe(error, elapsed=elapsed_of(doing), key=doing.step, name=step.name), stack)
         wait = judge(error, step.retry, failures=doing.failures + 1)
         if wait is not None:
-            settle(lease, TryAgain(failed, wait), claimant=None)
+            settle(lease, RetryLater(failed, wait), claim_request=None)
             return
         # The body shall see StepFailed: it runs again, and recalls it.
         values: dict[str, Any] = failed_try(failed, step_status=StepStatus.FAILED)
         sql.fetch(sql.RECORD_FAILED_STEP, {**values, **lease.fence})
-        settle(lease, PutBack(), claimant=None)
+        settle(lease, Release(), claim_request=None)
 
-    def _write_stopped(self, lease: Lease, doing: Doing, stack: str) -> None:
+    def _write_stopped(self, lease: Lease, doing: CurrentWork, stack: str) -> None:
         """For the history of the cancelled task; a branch has none of its own."""
         values = {"step": doing.step, "stack": stack, "elapsed": elapsed_of(doing), "outcome": AttemptOutcome.STOPPED}
         sql.fetch(sql.STOPPED, {**lease.fence, **values})
 
 
-def forced(failed: FailedTry, stack: str) -> FailedTry:
+def forced(failed: FailedAttempt, stack: str) -> FailedAttempt:
     """The failed try, with the stack in which it was ended and words that say so."""
     message = f"{failed.message} It did not heed that, and its worker process was ended."
     return replace(failed, message=message, traceback=stack)
 
 
-def is_overdue(doing: Doing) -> bool:
+def is_overdue(doing: CurrentWork) -> bool:
     """Whether its timeout, and the grace to heed it, are over."""
     return doing.timeout is not None and elapsed_of(doing) > doing.timeout + settings().HARD_TIMEOUT_GRACE
 
 
-def elapsed_of(doing: Doing) -> timedelta:
+def elapsed_of(doing: CurrentWork) -> timedelta:
     """How long it lasts."""
     return timedelta(seconds=time.monotonic() - doing.since)
 

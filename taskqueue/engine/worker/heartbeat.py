@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from taskqueue.codec import printable
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.execution.activity import Activity, Doing
+from taskqueue.engine.execution.activity import Activity, CurrentWork
 from taskqueue.engine.execution.forks import guard, private
 from taskqueue.engine.execution.log_capture import HEART
 from taskqueue.engine.execution.reports import Reporter
@@ -73,7 +73,7 @@ WHERE id = %(worker)s AND ended_at IS NULL
 """
 
 
-class Heart:
+class Heartbeat:
     """A worker's heart: one per process, started after the fork, with a connection of its own.
 
     Attributes:
@@ -90,7 +90,7 @@ class Heart:
         self._told = ""
         self._connection: psycopg.Connection[Any] | None = None
         self._beaten = 0.0
-        self._seen = self._written = Doing()
+        self._seen = self._written = CurrentWork()
         self._locked = False
         self._hard_end = HardEnd(self.activity)
         self._reporter = Reporter(self.activity)
@@ -184,7 +184,7 @@ class Heart:
                 self._execute(sql.REPORT_STEP, report)
         self._hard_end.look()
 
-    def _beat(self, doing: Doing) -> None:
+    def _beat(self, doing: CurrentWork) -> None:
         """Write the row; if others have ended it, this process goes on as a new worker. The fence does the rest."""
         told = self._hindrance(doing)
         values = {
@@ -203,7 +203,7 @@ class Heart:
         self._beaten = time.monotonic()
         self._written = doing
 
-    def _hindrance(self, doing: Doing) -> str:
+    def _hindrance(self, doing: CurrentWork) -> str:
         """Why it cannot claim."""
         if doing.asks and time.monotonic() - doing.since > CLAIM_PATIENCE:
             return UNANSWERED

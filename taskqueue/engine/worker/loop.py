@@ -18,8 +18,8 @@ from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.database_errors import is_refusal, kind_of, line_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import ring
-from taskqueue.engine.runtime.outcomes import Failed, Outcome, PutBack, Succeeded
-from taskqueue.engine.worker.claims import Claimant, claim
+from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, Succeeded
+from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 
 Settled = Callable[[Lease, Outcome, timedelta], None]
@@ -36,8 +36,8 @@ STALE = 2.0
 """Seconds after which a claimed task that was not begun goes back to the queue."""
 
 
-class Member(Protocol):
-    """A worker as its drains see it: `liveness.Heart`, or what stands for it in a test."""
+class WorkerSession(Protocol):
+    """A worker as its drains see it: `liveness.Heartbeat`, or what stands for it in a test."""
 
     @property
     def worker(self) -> int:
@@ -50,7 +50,7 @@ class Member(Protocol):
         ...
 
 
-def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Settled | None = None) -> int:
+def drain(member: WorkerSession, *, budget: timedelta, stopping: Stopping, settled: Settled | None = None) -> int:
     """Claim and execute tasks until none is ready, the budget is used up, or the worker shall stop.
 
     Args:
@@ -64,7 +64,7 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
 
     Raises:
         django.db.Error, DatabaseLost: the database failed. Whether the last claim or ending was written is unknown, so
-            the caller must end this worker's row (`liveness.Heart.renew`), which gives back what it holds. The task
+            the caller must end this worker's row (`liveness.Heartbeat.renew`), which gives back what it holds. The task
             that it hit is still `activity.in_hand`.
     """
     deadline = time.monotonic() + budget.total_seconds()
@@ -73,12 +73,12 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
     while (lease := next_of(ahead)) is not None:
         member.activity.take(lease)
         began = time.monotonic()
-        outcome = perform(lease, activity=member.activity, stopping=stopping) if is_fresh(lease, member) else PutBack()
+        outcome = perform(lease, activity=member.activity, stopping=stopping) if is_fresh(lease, member) else Release()
         took = time.monotonic() - began
         most = min(most * 2, MOST_AHEAD) if took < SHORT else 1
         more = not ahead and time.monotonic() < deadline and not stopping()
-        claimant = Claimant(member.worker, most) if more else None
-        outcome, leases = settle_as_far_as_possible(lease, outcome, claimant)
+        claim_request = ClaimRequest(member.worker, most) if more else None
+        outcome, leases = settle_as_far_as_possible(lease, outcome, claim_request)
         ahead.extend(leases)
         member.activity.take(None)
         if settled is not None:
@@ -89,27 +89,29 @@ def drain(member: Member, *, budget: timedelta, stopping: Stopping, settled: Set
     return executions
 
 
-def settle_as_far_as_possible(lease: Lease, outcome: Outcome, claimant: Claimant | None) -> tuple[Outcome, list[Lease]]:
+def settle_as_far_as_possible(
+    lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None
+) -> tuple[Outcome, list[Lease]]:
     """Settle; a result that the database refuses for what it is makes the task fail, and is not tried for ever."""
     try:
-        return outcome, settle(lease, outcome, claimant=claimant)
+        return outcome, settle(lease, outcome, claim_request=claim_request)
     except Error as error:
         if not isinstance(outcome, Succeeded) or not is_refusal(error):
             raise
         failed = Failed("", kind_of(error), printable(line_of(error)), code=outcome.code)
-        return failed, settle(lease, failed, claimant=claimant)
+        return failed, settle(lease, failed, claim_request=claim_request)
 
 
-def first_claim(member: Member, stopping: Stopping) -> list[Lease]:
+def first_claim(member: WorkerSession, stopping: Stopping) -> list[Lease]:
     """The next task; if there is none, what has just fallen due or been lost by others."""
     if stopping():
         return []
-    claimant = Claimant(member.worker)
+    claim_request = ClaimRequest(member.worker)
     member.activity.ask()
     try:
-        if leases := claim(claimant):
+        if leases := claim(claim_request):
             return leases
-        return claim(claimant) if dispatch.attend(limit=1).changed else []
+        return claim(claim_request) if dispatch.run_due(limit=1).changed else []
     finally:
         member.activity.rest()  # a claim that failed is not one that waits for its answer
 
@@ -122,6 +124,6 @@ def next_of(ahead: deque[Lease]) -> Lease | None:
         return None
 
 
-def is_fresh(lease: Lease, member: Member) -> bool:
+def is_fresh(lease: Lease, member: WorkerSession) -> bool:
     """Whether the lease can still be good: not if this process was stopped for a while, or taken for dead."""
     return lease.worker == member.worker and time.monotonic() - lease.claimed_at < STALE

@@ -12,24 +12,24 @@ from taskqueue.engine import sql
 from taskqueue.engine.execution.admission import hold_back
 from taskqueue.engine.execution.journal import failed_try
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Failed, HeldBack, Outcome, Paused, PutBack, Succeeded, TryAgain
-from taskqueue.engine.tasks.completion import tell_now
+from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Paused, Release, RetryLater, Succeeded
+from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import pause
-from taskqueue.engine.worker.claims import Claimant, admit, claim, claim_through, lock_gate
+from taskqueue.engine.worker.claims import ClaimRequest, admit, claim, claim_through, lock_gate
 from taskqueue.states import StepStatus, TaskStatus
 
 
-def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list[Lease]:
+def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None) -> list[Lease]:
     """Write how the execution under this lease ended, and claim what is next if someone wants it.
 
     When the lease is gone nothing is written for its task: whoever holds it now writes its own ending.
     """
     if isinstance(outcome, Paused):
         pause(lease, outcome)
-        return claim(claimant) if claimant is not None else []
-    if isinstance(outcome, HeldBack):
+        return claim(claim_request) if claim_request is not None else []
+    if isinstance(outcome, Blocked):
         hold_back(lease, outcome)
-        return claim(claimant) if claimant is not None else []
+        return claim(claim_request) if claim_request is not None else []
     statement, values = writing(outcome)
     if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
         statement = sql.deaf(statement)
@@ -38,16 +38,16 @@ def settle(lease: Lease, outcome: Outcome, *, claimant: Claimant | None) -> list
         # Told before the next claim: it may be what that one finds.
         sql.fetch(sql.alone(statement), values)
         if isinstance(outcome, Succeeded | Failed):
-            tell_now(lease.task)
-        return claim(claimant) if claimant is not None else []
-    if claimant is None:
+            notify_completion_now(lease.task)
+        return claim(claim_request) if claim_request is not None else []
+    if claim_request is None:
         sql.fetch(sql.alone(statement), values)
         return []
     if lease.gated:
-        return settle_before_gate(lease, statement, values, claimant)
-    rows = sql.fetch(sql.and_claim(statement), {**values, **claimant.parameters})
-    leases, gate = claimant.taken(rows)
-    return leases if gate is None else claim_through(gate, claimant)
+        return settle_before_gate(lease, statement, values, claim_request)
+    rows = sql.fetch(sql.and_claim(statement), {**values, **claim_request.parameters})
+    leases, gate = claim_request.taken(rows)
+    return leases if gate is None else claim_through(gate, claim_request)
 
 
 def can_be_cancelled_by_events(lease: Lease) -> bool:
@@ -57,7 +57,7 @@ def can_be_cancelled_by_events(lease: Lease) -> bool:
 
 
 def settle_before_gate(
-    lease: Lease, statement: LiteralString, values: dict[str, Any], claimant: Claimant
+    lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest
 ) -> list[Lease]:
     """The same in one commit when this task's end may be what the next one waits for.
 
@@ -66,17 +66,17 @@ def settle_before_gate(
     with transaction.atomic():
         lock_gate(lease.pipeline)
         sql.fetch(sql.alone(statement), values)
-        leases, gate = admit(lease.pipeline, claimant, (lease.pipeline,), freed=lease.group)
-    return leases or claim_through(gate, claimant)
+        leases, gate = admit(lease.pipeline, claim_request, (lease.pipeline,), freed=lease.group)
+    return leases or claim_through(gate, claim_request)
 
 
-def writing(outcome: Succeeded | Failed | TryAgain | PutBack) -> tuple[LiteralString, dict[str, Any]]:
+def writing(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:
     """The statement that writes an outcome, and its parameters but for the fence."""
     match outcome:
         case Succeeded(result, code, drift):
             ended = {"code": code, "drift": drift}
             return sql.FINISH, {"status": TaskStatus.SUCCEEDED, "result": result, "error": None, **ended}
-        case TryAgain(failed, wait):
+        case RetryLater(failed, wait):
             values = failed_try(failed, step_status=StepStatus.RETRYING)
             return sql.TRY_AGAIN, {**values, "wait": wait, "body_failures": 0 if failed.key else 1}
         case Failed(step, error_type, message, body, code, drift):
@@ -85,7 +85,7 @@ def writing(outcome: Succeeded | Failed | TryAgain | PutBack) -> tuple[LiteralSt
             if body is None:
                 return sql.FINISH, {"status": TaskStatus.FAILED, "result": None, "error": error, **ended}
             return sql.FAIL_BODY, {**failed_try(body, step_status=StepStatus.FAILED), "error": error, **ended}
-        case PutBack():
+        case Release():
             return sql.PUT_BACK, {}
         case _:
             assert_never(outcome)
