@@ -223,9 +223,10 @@ class Machine(RuleBasedStateMachine):
                 assert Task.objects.filter(parent=task, finished_at=None).exists()
 
     @invariant()
-    def nobody_waits_for_what_is_there(self):
+    def open_waits_suspend_their_tasks_until_their_time_is_over(self):
         for wait in Wait.objects.filter(outcome="").select_related("task"):
-            assert wait.task.status == "waiting"
+            steps = Step.objects.filter(task=wait.task, key=wait.step_key)
+            assert wait.task.status == "waiting" or steps.filter(until__lte=Now()).exists()
 
     @invariant()
     def no_step_succeeds_twice(self):

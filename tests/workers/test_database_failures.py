@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(600)]
 TASKS = 500
 ENQUEUE = f"""
 from django.db import transaction
-from taskqueue.engine import intake
+from taskqueue.engine.enqueue.enqueue import enqueue
 with transaction.atomic():
     for number in range({TASKS}):
-        intake.enqueue("tests/marks", {{"name": str(number)}})
+        enqueue("tests/marks", {{"name": str(number)}})
 """
 DOUBLED = "SELECT count(*) FROM (SELECT FROM tests_mark GROUP BY name HAVING count(*) > 1) AS doubled"
 STATE = (
