@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ import django
 from django.apps import apps
 from django.conf import settings
 from django.db import OperationalError, connection
+from django.db.backends.base.creation import BaseDatabaseCreation
 from django.db.backends.utils import CursorWrapper
 from django.db.models.signals import post_migrate
 from psycopg import sql
@@ -21,8 +23,9 @@ PREFIX = "taskqueue_template_"
 LOCK = 7_205_759
 """One process makes the template while the others wait."""
 
-UNSERIALIZED = {"serialize": False} if django.VERSION < (6, 1) else {}
-"""Django 6.1 does not by itself, and warns of the argument."""
+PARAMETERS = inspect.signature(BaseDatabaseCreation.create_test_db).parameters
+UNSERIALIZED = {"serialize": False} if PARAMETERS["serialize"].default is True else {}
+"""Later Djangos do not serialize by themselves, and warn of the argument."""
 
 
 def use_template() -> None:
