@@ -23,7 +23,7 @@ TRY_AGAIN_AFTER = 60.0
 
 
 class Listener:
-    """Hears `wakeups.ring`, in the process that first calls `wait`.
+    """Hears `notify.ring`, in the process that first calls `wait`.
 
     A pooler such as pgbouncer swallows notifications without a word. It gives itself away by announcing another
     process id than the server's own; then, and where LISTEN is refused, waiting is cut short to a poll.

@@ -139,7 +139,7 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         self._pause = self._rhythm.pause(rung=rung, claimable=due.claimable, next_due_in=due.next_due_in)
         if messages:
             self._pause = 0.0
-        # Nobody has counted what is claimable. One worker is on its way to it, and the rest are told at the next look.
+        # What is claimable was not counted. One worker is on its way to it, and the next look wakes the others.
         if due.claimable and not woken:
             yield from [(None, self._wakeup)] * self._room()
 
@@ -213,8 +213,8 @@ class Rhythm:
     def pause(self, *, rung: bool, claimable: int, next_due_in: timedelta | None) -> float:
         """Until the next timer, at most a second.
 
-        Work that is due and that nobody takes must not make us spin: then each pause is twice the last one, until
-        something rings or nothing is left.
+        Work that is due and that no worker takes must not make the notifier spin: then each pause is twice the last
+        one, until something rings or nothing is left.
         """
         until_due = LONGEST_PAUSE if next_due_in is None else next_due_in.total_seconds()
         stuck = claimable > 0 or until_due <= 0

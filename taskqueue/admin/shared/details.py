@@ -22,7 +22,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """What somebody did to a task."""
+    """An entry of an object's history: its user, what they did, and when."""
 
     who: str
     what: str

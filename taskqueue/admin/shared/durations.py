@@ -6,8 +6,6 @@ import re
 from typing import Final
 
 LENGTH: Final = re.compile(r"(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+(?:\.\d+)?)s?)?")
-
-
 UNITS: Final = (86_400, 3_600, 60, 1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -12,22 +12,6 @@ from taskqueue.admin.shared import formats
 from taskqueue.engine.queries.time_spent import Spent, spent_of
 from taskqueue.models import Task
 from taskqueue.states import TaskStatus
-
-if TYPE_CHECKING:
-
-    class ListedTask(Task):
-        """A task with what the list's query adds to it."""
-
-        steps_done: int
-        steps_known: int
-        tries: int
-        tried: list[str]
-        pending: dict[str, Any] | None
-        seen_at: datetime
-        last_failure: dict[str, Any] | None
-
-        class Meta:
-            abstract = True
 
 
 def present_state(task: Task) -> str:

@@ -1,4 +1,4 @@
-"""The filters of the task list. Each owns its parameter and offers its values; `asked` says what they mean."""
+"""The filters of the task list. Each owns a parameter, offers its values, and leaves their meaning to `parameters`."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from taskqueue import masks
 from taskqueue.definitions import registry
@@ -12,9 +12,6 @@ from taskqueue.engine.access.permissions import Rights, Visibility
 from taskqueue.masks import MASK, Schema
 from taskqueue.models import Attempt, Event, Pipeline, Step, Task
 from taskqueue.states import TOLD_AS, StepKind
-
-if TYPE_CHECKING:
-    pass
 
 Schemas = tuple[Sequence[Schema], Sequence[Schema]]
 """What tells the secrets of something that was given, and of what came of it."""

@@ -44,7 +44,7 @@ def change(worker_id: int, *, drains: bool) -> Worker:
             raise WorkerNotFound(worker_id)
         if not won:
             raise NotDrainable(refusal(worker))
-        notify_on_commit()  # whoever is idle takes what this one leaves, or this one what lies there
+        notify_on_commit()  # idle workers take what this one leaves; a resumed worker takes what is due
     return worker
 
 

@@ -21,6 +21,8 @@ from taskqueue.policies import Limit, Rate, Retry
 DECLARED: Final = ("key", "declared_count", "declared_per", "declared_burst")
 MANNER: Final = 1
 """How things are written. Raised when that changes, so that all are written anew."""
+REST: Final = timedelta(hours=1)
+"""How long pruning rests between the end of a round and the next one."""
 
 Row = TypeVar("Row", Pipeline, RateRow)
 
@@ -188,10 +190,6 @@ def waits_of(retry: Retry) -> list[float]:
     return [wait.total_seconds() for wait in retry.waits]
 
 
-REST: Final = timedelta(hours=1)
-"""Between the end of a round and the next one."""
-
-
 def add_prunings() -> None:
-    """See that every pipeline has its turns. They begin after a rest: whoever has just started has more to do."""
+    """Give every pipeline its turns of pruning; the first comes after a rest, since a service that starts is busy."""
     sql.fetch(sql.ADD_PRUNINGS, {"rest": REST})

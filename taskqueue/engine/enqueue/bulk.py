@@ -28,7 +28,7 @@ NAME_SPACE: Final = 0x74716261
 
 @dataclass(frozen=True)
 class Request:
-    """That somebody wants a task: as the arguments of `intake.enqueue`."""
+    """One request of a batch: the arguments of `enqueue.enqueue`."""
 
     pipeline: str
     payload: object

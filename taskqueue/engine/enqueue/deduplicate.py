@@ -106,7 +106,7 @@ def replace(values: Mapping[str, Any]) -> None:
     older = Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}").values_list("pk", flat=True)
     _cancelled, untold = cancel_all(list(older), reason=f"Task {values['id']} took its place.")
     if untold:
-        notify_on_commit()  # whoever looks next tells them
+        notify_on_commit()  # the next look of a dispatcher notifies of their ends
 
 
 def use_existing(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:

@@ -14,21 +14,11 @@ from taskqueue.models.task import PRIORITY_LIMIT
 
 if TYPE_CHECKING:
     from django.db.models import Model
-
-
 KEY_MAX_LENGTH = 200
-
-
 LABELS_MAX = 20
-
-
 LAST_YEAR = 9000
 """Python has no times after 9999, and a time zone or a priority may move a time on."""
-
-
 LABEL_MAX_LENGTH = 200
-
-
 SUBJECT_MAX_LENGTH = 200
 
 
@@ -138,6 +128,4 @@ class Origin:
 
 
 DEFAULT = Options()
-
-
 CALLER = Origin()

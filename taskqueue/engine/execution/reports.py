@@ -32,7 +32,7 @@ class Reporter:
         self._told: dict[str, Any] = {}
 
     def news(self) -> dict[str, Any] | None:
-        """Values for `statements.REPORT_STEP`; None when the step has not lasted, or nothing of it has changed."""
+        """Values for `sql.REPORT_STEP`; None when the step has not lasted, or nothing of it has changed."""
         doing, now = self._activity.doing, time.monotonic()
         if doing.lease is None or not doing.step or now - max(doing.since, self._looked) < REPORT_EVERY:
             return None

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from taskqueue import codec, masks
 from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
 from taskqueue.engine import sql
+from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.runtime.lease import Lease
 from taskqueue.errors import TaskqueueError
-
-if TYPE_CHECKING:
-    from taskqueue.engine.execution.journal import Journal
-    from taskqueue.engine.runtime.lease import Lease
 
 
 def secrets_at(journal: Journal, step: StepDefinition | None = None, arguments: str | None = None) -> list[str]:

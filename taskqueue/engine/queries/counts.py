@@ -31,7 +31,7 @@ class Census:
 def unfinished(statuses: Iterable[TaskStatus] = UNFINISHED) -> Census:
     """Count the tasks of these statuses; one query, which reads no more of each than COUNTED_MOST.
 
-    To be asked within `figures.time_limit`, like the other one.
+    To be asked within `stats.time_limit`, like the other one.
     """
     numbers: Counter[tuple[str, TaskStatus]] = Counter()
     read: Counter[TaskStatus] = Counter()
@@ -60,7 +60,7 @@ class Readiness:
 
 
 def readiness() -> list[Readiness]:
-    """The same of every pipeline, by name; one query, to be asked within `figures.time_limit`."""
+    """The same of every pipeline, by name; one query, to be asked within `stats.time_limit`."""
     return [
         Readiness(
             pipeline=pipeline,

@@ -243,7 +243,7 @@ def ended_in(begin: datetime, end: datetime, *, failed: bool = False) -> Q:
 
 
 def failed_as(error_type: str, step: str) -> Q:
-    """Failed for good like that; the step by its name, as `statements.TROUBLES` groups them."""
+    """Failed for good like that; the step by its name, as `sql.stats.TROUBLES` groups them."""
     named = Step.objects.filter(task=OuterRef("pk"), key=said(OuterRef("error"), "step")).values("name")[:1]
     begin = Func(said(F("error"), "step"), Value("#"), Value(1), function="split_part", output_field=CharField())
     condition = Q(

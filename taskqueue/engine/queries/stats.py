@@ -166,7 +166,7 @@ def time_limit() -> Iterator[None]:
     """What is read in it is read in one transaction, and no statement takes longer than its reader waits.
 
     Raises:
-        django.db.OperationalError: one would have (`patience.ran_out_of_time`).
+        django.db.OperationalError: one would have (`locks.ran_out_of_time`).
     """
     with transaction.atomic():
         bound_reads(TIME_LIMIT)

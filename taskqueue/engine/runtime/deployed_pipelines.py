@@ -14,7 +14,7 @@ _told: tuple[dict[str, PipelineDefinition], dict[str, Any]] = ({}, {})
 def deployed_pipelines() -> dict[str, Any]:
     """The pipelines that this process's code knows, the fingerprint of each, and those of the old bodies it keeps.
 
-    Made once, and anew when the code defines something else: every claim says it.
+    Every claim sends it, so it is made once, and made again only when the registry has changed.
     """
     global _told
     pipelines = registry.by_name()

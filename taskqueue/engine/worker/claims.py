@@ -36,7 +36,7 @@ def claim_through(gate: str | None, claim_request: ClaimRequest) -> list[Lease]:
 
 
 def lock_gate(gate: str) -> None:
-    """In a transaction: wait for a pipeline's gate and hold it. Before any task: whoever holds one waits for none."""
+    """In a transaction: lock a pipeline's gate, before any task: a transaction that holds a task waits for no gate."""
     sql.fetch(sql.LOCK_GATE, {"gate": gate})
 
 

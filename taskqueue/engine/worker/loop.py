@@ -37,7 +37,7 @@ STALE = 2.0
 
 
 class WorkerSession(Protocol):
-    """A worker as its drains see it: `liveness.Heartbeat`, or what stands for it in a test."""
+    """A worker as its loop sees it: `heartbeat.Heartbeat`, or what stands for it in a test."""
 
     @property
     def worker(self) -> int:
