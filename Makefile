@@ -90,7 +90,7 @@ bench: .venv/run.stamp
 	$(PYTHON) -m benchmarks $(ARGS)
 
 drill: .venv/test.stamp
-	$(PYTHON) -m tests.drills $(ARGS)
+	$(PYTHON) -m tests.chaos $(ARGS)
 
 clean:
 	rm -rf .venv build dist staticfiles test-results

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from pytest_django import DjangoDbBlocker
 from xdist.scheduler import LoadFileScheduling
 
-from tests.support.template import use_template
+from tests.support.database.template import use_template
 
 # How fast a machine is, and how busy with something else, is not what these tests are about.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

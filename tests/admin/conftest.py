@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.contrib.auth.models import Permission, User
-from django.contrib.contenttypes.models import ContentType
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.test import Client
 
@@ -13,16 +12,7 @@ from taskqueue.admin import navigation
 from taskqueue.engine.queries.stats import Pills
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import work
-
-
-def client_of(name: str, *codenames: str) -> Client:
-    """A browser in which a member of staff with these permissions is signed in."""
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
-    ContentType.objects.get_for_model(Task)  # a query once per process; it would spoil the counts
-    client = Client()
-    client.force_login(user)
-    return client
+from tests.support.users import client_of
 
 
 @pytest.fixture(autouse=True)

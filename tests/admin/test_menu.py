@@ -6,7 +6,7 @@ import pytest
 from django.contrib.admin import AdminSite, site
 
 from taskqueue.pool import queue_lists
-from tests.admin.pages import text_of
+from tests.support.admin_pages import text_of
 
 
 def test_django_q2_has_no_lists_in_the_menu(admin):

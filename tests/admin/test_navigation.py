@@ -14,8 +14,8 @@ from taskqueue.admin import navigation
 from taskqueue.engine.queries import stats
 from taskqueue.models import Pipeline, Rollup, Worker
 from taskqueue.testing import InProcessWorker
-from tests.admin.conftest import client_of
-from tests.admin.pages import text_of
+from tests.support.admin_pages import text_of
+from tests.support.users import client_of
 
 LIST = "/admin/taskqueue/task/"
 

@@ -14,8 +14,8 @@ from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidOptions
 from taskqueue.models import Task
-from tests.admin.conftest import client_of
-from tests.admin.pages import page_of, text_of
+from tests.support.admin_pages import page_of, text_of
+from tests.support.users import client_of
 
 site = admin.AdminSite("objects")
 

@@ -12,7 +12,7 @@ from django.urls import include, path
 
 from taskqueue.dashboard import Dashboard
 from taskqueue.models import Task
-from tests.admin.pages import text_of
+from tests.support.admin_pages import text_of
 
 OVERVIEW = "/staff/taskqueue/overview/"
 

@@ -8,7 +8,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.test import Client, RequestFactory
 
 from demo import urls
-from tests.admin.pages import LIST, text_of
+from tests.support.admin_pages import LIST, text_of
 
 STYLES = "taskqueue/admin.css"
 BACK = 'href="/admin/">To the first page'

@@ -12,8 +12,8 @@ from django.test import Client
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import PipelineRight, Token
-from tests.admin.conftest import client_of
-from tests.admin.pages import messages_of, text_of
+from tests.support.admin_pages import messages_of, text_of
+from tests.support.users import client_of
 
 LIST, ADD = "/admin/taskqueue/token/", "/admin/taskqueue/token/add/"
 RIGHTS = "/admin/taskqueue/pipelineright/"

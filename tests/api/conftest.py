@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from taskqueue.engine.maintenance import rollups
 from taskqueue.models import Task
-from taskqueue.testing import advance, work
-from tests.api import pipelines
-
-PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "errors"}
+from taskqueue.testing import work
+from tests.support.api import Api, enqueue_order
+from tests.support.pipelines import orders as pipelines
 
 
 @pytest.fixture(autouse=True)
 def _nothing_broken() -> Iterator[None]:
     yield
     pipelines.broken.clear()
-
-
-class Api:
-    """A caller that speaks JSON."""
-
-    def __init__(self, **extra: Any) -> None:
-        self.client = Client(**{"wsgi.multithread": True, **extra})
-
-    def get(self, path: str, **query: Any) -> Any:
-        return self.client.get(path, query)
-
-    def post(self, path: str, body: object = None, *, raw: bytes | None = None, **headers: str) -> Any:
-        content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
-        return self.client.post(path, content, content_type="application/json", headers=headers)
 
 
 @pytest.fixture
@@ -89,25 +71,19 @@ def failed(db: None) -> Task:
     return Task.objects.get(pk=task.pk)
 
 
-def roll_up_ended(*, took: timedelta) -> None:
-    """Let each task have been executed for so long, and have all that has ended counted."""
-    Task.objects.update(executing_seconds=took.total_seconds(), queued_seconds=2)
-    advance(minutes=3)
-    while rollups.roll_further():
-        pass
+EVERYTHING = ("view_task", "view_task_payload", "add_task", "retry_task", "cancel_task")
 
 
-def enqueue_order(number: str, **options: Any) -> Task:
-    return pipelines.order.using(**options).enqueue(pipelines.Order(number=number))
+@pytest.fixture
+def dana(db: None) -> User:
+    """A member of staff with every permission for tasks."""
+    user = User.objects.create_user("dana", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=EVERYTHING))
+    return user
 
 
-def problem_of(response: Any) -> tuple[int, str, list[str]]:
-    """What a problem says in short: its status, its code, and where the faults lie."""
-    assert response["Content-Type"] == "application/problem+json"
-    body = json.loads(response.content)
-    assert set(body) == PROBLEM_MEMBERS
-    assert body["status"] == response.status_code
-    assert body["type"] == f"urn:taskqueue:problem:{body['code']}"
-    assert body["title"]
-    assert body["detail"]
-    return body["status"], body["code"], [fault["pointer"] for fault in body["errors"]]
+@pytest.fixture
+def in_admin(dana) -> Client:
+    client = Client()
+    client.force_login(dana)
+    return client

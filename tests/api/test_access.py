@@ -11,36 +11,10 @@ from taskqueue.api.authentication import Access
 from taskqueue.api.health import Live, Readiness
 from taskqueue.api.openapi.pages import SchemaPlace
 from taskqueue.api.views import Nowhere
-from taskqueue.models import Task
 from taskqueue.urls import urlpatterns
-from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.support.api import BODY, DOORS, call, enqueue_order, problem_of
 
-DOORS = [
-    ("GET", "/api/tasks", "view_task"),
-    ("POST", "/api/tasks", "add_task"),
-    ("POST", "/api/tasks/batch", "add_task"),
-    ("GET", "/api/tasks/{id}", "view_task"),
-    ("GET", "/api/tasks/{id}/status", "view_task"),
-    ("POST", "/api/tasks/{id}/retry", "retry_task"),
-    ("POST", "/api/tasks/{id}/cancel", "cancel_task"),
-    ("POST", "/api/tasks/{id}/rerun", "add_task"),
-    ("POST", "/api/events", "add_event"),
-    ("GET", "/api/events", "view_event"),
-    ("GET", "/api/pipelines", "view_pipeline"),
-    ("GET", "/api/pipelines/shop/order", "view_pipeline"),
-]
 PERMISSIONS = {permission for _method, _path, permission in DOORS}
-BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
-BODIES: dict[str, object] = {
-    "/api/tasks": BODY,
-    "/api/tasks/batch": {"tasks": [BODY]},
-    "/api/events": {"name": "order/paid"},
-}
-
-
-def call(caller: Api, method: str, path: str, task: Task):
-    place = path.format(id=task.pk)
-    return caller.get(place) if method == "GET" else caller.post(place, BODIES.get(place))
 
 
 @pytest.mark.parametrize(("method", "path", "permission"), DOORS)

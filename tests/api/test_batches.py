@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from taskqueue.models import PipelineRight, Skip, Task
 from taskqueue.testing import work
-from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.support.api import Api, enqueue_order, problem_of
 
 BATCH = "/api/tasks/batch"
 

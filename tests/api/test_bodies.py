@@ -11,7 +11,7 @@ import pytest
 
 from taskqueue.api.json_parser import StrictJson
 from taskqueue.models import Task
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from taskqueue.ids import uuid7
 from taskqueue.testing import work
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 
 def test_a_queued_task_is_cancelled_and_never_executed(api, queued):

@@ -19,8 +19,8 @@ from taskqueue.api.openapi.schema import current_schema
 from taskqueue.definitions import registry
 from taskqueue.engine.actions import tokens
 from taskqueue.engine.catalog.sync import sync_pipelines
-from tests.registries import own_registry
-from tests.workers.machines import go_without
+from tests.support.processes.network_namespace import go_without
+from tests.support.registries import own_registry
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Task
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 
 def test_a_task_is_shown_with_its_steps_and_result(api, succeeded):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 from tests.support.properties import examples
 
 pytestmark = pytest.mark.property

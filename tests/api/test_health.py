@@ -8,7 +8,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from taskqueue.models import Worker
 from taskqueue.testing import InProcessWorker
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 
 def test_a_process_that_answers_is_live_without_the_database(stranger, django_assert_num_queries):

@@ -9,8 +9,8 @@ import pytest
 
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import work
-from tests.api.conftest import enqueue_order, problem_of
-from tests.api.pipelines import anything
+from tests.support.api import enqueue_order, problem_of
+from tests.support.pipelines.orders import anything
 
 
 def numbers(response) -> list[str]:

@@ -19,8 +19,8 @@ from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import private_connection
 from taskqueue.models import Pipeline, Rate, RateUse, Rollup, Task, Worker
 from taskqueue.testing import InProcessWorker, work
-from tests.api import pipelines
-from tests.api.conftest import Api, enqueue_order, problem_of, roll_up_ended
+from tests.support.api import Api, enqueue_order, problem_of, roll_up_ended
+from tests.support.pipelines import orders as pipelines
 
 OUTCOMES = ("succeeded", "failed", "cancelled")
 

@@ -6,7 +6,7 @@ import pytest
 
 from taskqueue.models import Task
 from taskqueue.testing import work
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 OLD = [{"colour": "red"}, {"number": "", "quantity": 0}, [], "text", 5, {"number": {"a": [1]}}]
 

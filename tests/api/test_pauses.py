@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskqueue.models import Pipeline
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 PAUSE, RESUME = "/api/pipelines/shop/order/pause", "/api/pipelines/shop/order/resume"
 

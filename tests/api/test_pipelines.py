@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskqueue.testing import work
-from tests.api import pipelines
-from tests.api.conftest import enqueue_order, problem_of, roll_up_ended
+from tests.support.api import enqueue_order, problem_of, roll_up_ended
+from tests.support.pipelines import orders as pipelines
 
 
 def test_pipelines_are_listed_by_name_before_they_ever_ran(api):

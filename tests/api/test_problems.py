@@ -15,7 +15,7 @@ from django.urls import path as route
 
 from taskqueue import errors
 from taskqueue.api.problems import CODES, STATUSES
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 NEVER_AT_A_DOOR = {
     errors.TaskqueueError,

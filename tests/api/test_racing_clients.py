@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from taskqueue.models import IdempotencyKey, Task
-from tests.api.conftest import Api
+from tests.support.api import Api
 
 CLIENTS = 200
 AT_ONCE = 20

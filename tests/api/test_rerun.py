@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taskqueue.ids import uuid7
 from taskqueue.models import Pipeline, Task
-from tests.api.conftest import enqueue_order, problem_of
+from tests.support.api import enqueue_order, problem_of
 
 
 def test_a_rerun_is_a_new_task_from_the_same_payload(api):

@@ -7,7 +7,7 @@ import pytest
 from taskqueue.ids import uuid7
 from taskqueue.models import Step
 from taskqueue.testing import work
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 
 def test_a_failed_task_goes_on_from_the_failed_step(api, failed):

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group
 from taskqueue.ids import uuid7
 from taskqueue.models import PipelineRight
 from taskqueue.testing import work
-from tests.api.conftest import enqueue_order, problem_of
+from tests.support.api import enqueue_order, problem_of
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import private_connection
 from taskqueue.ids import uuid7
 from taskqueue.models import EndWatch, Task
-from tests.api.conftest import Api, enqueue_order, problem_of
+from tests.support.api import Api, enqueue_order, problem_of
 from tests.support.waiting import eventually
 
 FULL = Semaphore(0)

@@ -9,7 +9,7 @@ import pytest
 from taskqueue.models import Task
 from taskqueue.states import TaskStatus
 from taskqueue.testing import advance, work
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 ORDER = {"pipeline": "shop/order", "payload": {"number": "A1"}}
 

@@ -13,7 +13,7 @@ from django.db.models import F
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
-from tests.api.conftest import Api, problem_of
+from tests.support.api import Api, problem_of
 
 
 def caller(per_minute: int | None) -> Api:

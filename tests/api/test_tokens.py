@@ -17,8 +17,7 @@ from django.test import Client
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Task, Token
-from tests.api.conftest import Api, enqueue_order, problem_of
-from tests.api.test_access import BODY, DOORS, call
+from tests.support.api import BODY, DOORS, Api, call, enqueue_order, problem_of
 
 UNUSED_SECRET = "tq_" + "x" * 43
 

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from taskqueue.engine.queries.why import why
 from taskqueue.ids import uuid7
 from taskqueue.models import Pipeline
-from tests.api.conftest import problem_of
+from tests.support.api import problem_of
 
 MEMBERS = {
     "code", "sentence", "name", "step", "attempt", "since", "until", "by", "cause", "limit", "taken", "key", "holders",

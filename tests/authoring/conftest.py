@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue.engine.maintenance import dispatch
-from tests.registries import own_registry
+from tests.support.registries import own_registry
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from taskqueue import Permanent, Retry, StepFailed, current_task, pipeline, step
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import work
 from taskqueue.testing.workers import InProcessWorker
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

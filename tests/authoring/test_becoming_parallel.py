@@ -11,9 +11,9 @@ from taskqueue.engine.execution.run import perform
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.authoring.endings import finish, outputs_of, reload
-from tests.authoring.test_drift import deploy
-from tests.engine.leases import take
+from tests.support.endings import finish, outputs_of, reload
+from tests.support.leases import take
+from tests.support.pipelines.deploys import deploy
 
 pytestmark = pytest.mark.django_db
 

@@ -12,7 +12,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from taskqueue import Retry, StepFailed, pipeline, step
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
-from tests.authoring.endings import finish, reload
+from tests.support.endings import finish, reload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

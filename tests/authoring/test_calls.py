@@ -12,7 +12,7 @@ from taskqueue import Retry, pipeline, step
 from taskqueue.errors import InvalidOptions, InvalidPayload, TooLarge, Unstorable
 from taskqueue.models import Task
 from taskqueue.testing import work
-from tests.authoring.endings import finish, reload
+from tests.support.endings import finish, reload
 
 pytestmark = pytest.mark.django_db
 

@@ -11,7 +11,7 @@ from taskqueue.engine.maintenance.sweeps import run_sweeps
 from taskqueue.engine.tasks import control
 from taskqueue.models import Task, Wait
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.authoring.endings import finish, reload
+from tests.support.endings import finish, reload
 
 pytestmark = pytest.mark.django_db
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.registries import own_registry
+from tests.support.registries import own_registry
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "capabilities").glob("*.md"))
 

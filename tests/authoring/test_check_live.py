@@ -20,7 +20,7 @@ from taskqueue.engine.execution import deploy_check
 from taskqueue.management.commands import pipelines as command
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
-from tests.authoring.endings import reload
+from tests.support.endings import reload
 
 pytestmark = pytest.mark.django_db
 

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from taskqueue import Rate, pipeline, step
-from tests.authoring import shop
+from tests.support.pipelines import shop_steps as shop
 
 
 @step(name="ship")

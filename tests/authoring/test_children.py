@@ -13,7 +13,7 @@ from taskqueue.errors import InvalidOptions, WrongPlace
 from taskqueue.models import Step, Task
 from taskqueue.policies import Limit, Singleton
 from taskqueue.testing import advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 

@@ -10,7 +10,7 @@ from taskqueue import Retry, current_task, pipeline, step
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.errors import WrongPlace
 from taskqueue.testing import InProcessWorker, work
-from tests.authoring.endings import finish, reload
+from tests.support.endings import finish, reload
 
 pytestmark = pytest.mark.django_db
 

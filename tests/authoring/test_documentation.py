@@ -14,7 +14,7 @@ from taskqueue import testing
 from taskqueue.definitions import registry
 from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.models import Task
-from tests.authoring.endings import finish
+from tests.support.endings import finish
 
 PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)

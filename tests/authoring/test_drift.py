@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from taskqueue import Retry, StepFailed, pipeline, sleep, step
-from taskqueue.definitions import registry
+from taskqueue import Retry, StepFailed, sleep, step
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
+from tests.support.pipelines.deploys import deploy
 
 pytestmark = pytest.mark.django_db
 
@@ -28,12 +28,6 @@ def charge(amount: int) -> str:
 @step
 def ship(parcel: str, *, express: bool = False) -> str:
     return f"shipped {parcel}"
-
-
-def deploy(body: Any, *, name: str = "drift/shop", **options: Any) -> Any:
-    """Define the pipeline anew, as another release of the code does."""
-    registry._pipelines.pop(name, None)
-    return pipeline(name, **options)(body)
 
 
 def started(body: Any, **options: Any) -> Task:

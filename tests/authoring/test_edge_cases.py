@@ -13,7 +13,7 @@ from taskqueue.definitions import registry
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
 from taskqueue.testing import advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 

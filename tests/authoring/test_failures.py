@@ -13,7 +13,7 @@ from taskqueue import Permanent, Retry, RetryAfter, StepFailed, pipeline, step
 from taskqueue.definitions import registry
 from taskqueue.models import Attempt, Step
 from taskqueue.testing import advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 

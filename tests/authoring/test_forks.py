@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 from taskqueue import Retry, current_task, pipeline, step
 from taskqueue.engine.execution.forks import STRAYED, guard
 from taskqueue.models import Attempt, Step
-from tests.authoring.endings import finish
+from tests.support.endings import finish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,7 +12,7 @@ from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Event, Task
 from taskqueue.testing import work
-from tests.authoring.endings import finish, reload
+from tests.support.endings import finish, reload
 
 pytestmark = pytest.mark.django_db
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskqueue import pipeline, step
-from tests.authoring import shop
-from tests.authoring.shop import ship
+from tests.support.pipelines import shop_steps as shop
+from tests.support.pipelines.shop_steps import ship
 
 pytestmark = pytest.mark.smoke  # its ground is Python's own byte code
 

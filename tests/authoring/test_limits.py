@@ -11,7 +11,7 @@ import pytest
 from taskqueue import Retry, StepFailed, pipeline, step
 from taskqueue.models import Attempt
 from taskqueue.testing import work
-from tests.authoring.endings import finish, reload
+from tests.support.endings import finish, reload
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from taskqueue.engine.execution import author_session
 from taskqueue.engine.runtime.outcomes import DatabaseLost
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,7 +13,7 @@ from taskqueue.engine.tasks import control
 from taskqueue.errors import TaskNotFound, WrongPlace
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 

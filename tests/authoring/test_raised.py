@@ -12,7 +12,7 @@ import pytest
 
 from taskqueue import Retry, StepFailed, current_task, gather, pipeline, step
 from taskqueue.models import Attempt, Step
-from tests.authoring.endings import finish
+from tests.support.endings import finish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,7 @@ from taskqueue.engine.events.send import send
 from taskqueue.errors import TooLarge
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import work
-from tests.authoring.endings import finish, outputs_of
+from tests.support.endings import finish, outputs_of
 
 pytestmark = pytest.mark.django_db
 

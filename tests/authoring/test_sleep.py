@@ -10,7 +10,7 @@ from taskqueue import pipeline, sleep, sleep_until, step
 from taskqueue.errors import WrongPlace
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 

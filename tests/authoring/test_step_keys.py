@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue import Permanent, Retry, pipeline, step
 from taskqueue.testing import work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 

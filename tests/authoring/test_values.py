@@ -10,7 +10,7 @@ import pytest
 from taskqueue import Batch, Debounce, Rate, Retry, RetryAfter, current_task, pipeline, sleep, step
 from taskqueue.errors import DefinitionError, Unstorable
 from taskqueue.models import Attempt, Task
-from tests.authoring.endings import finish
+from tests.support.endings import finish
 
 pytestmark = pytest.mark.django_db
 

@@ -13,7 +13,7 @@ from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Task
 from taskqueue.testing import advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 NAME = "versions/shop"
 

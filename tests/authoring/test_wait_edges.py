@@ -15,7 +15,7 @@ from taskqueue.engine.tasks import control
 from taskqueue.errors import EventDoesNotFit
 from taskqueue.models import Event, Skip, Task, Wait
 from taskqueue.testing import advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)

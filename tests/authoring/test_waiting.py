@@ -15,7 +15,7 @@ from taskqueue.errors import InvalidEvent, Unstorable, WrongPlace
 from taskqueue.models import Event, Skip, Step, Task, Wait
 from taskqueue.policies import CancelOn
 from taskqueue.testing import advance, work
-from tests.authoring.endings import finish, outputs_of, reload
+from tests.support.endings import finish, outputs_of, reload
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)

@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.contrib.auth.models import Permission, User
-from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
+from tests.support.browser.sign_in import PATIENCE, WATCH, sign_in
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WATCH = "addEventListener('securitypolicyviolation', event => console.error(`CSP: ${event.violatedDirective}`))"
 QUICK = "const wait = window.setTimeout; window.setTimeout = (call, ms) => wait(call, ms < 5000 ? ms : ms / 10)"
 """Pages that ask for themselves again every five seconds do it every half second."""
-PATIENCE = 120_000
 expect.set_options(timeout=PATIENCE)
 OPERATOR = ("view_task", "view_pipeline", "view_worker", "retry_task", "cancel_task", "add_task")
 
@@ -97,26 +94,6 @@ def page(context: BrowserContext) -> Iterator[Page]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
     assert complaints == []
-
-
-def sign_in(context: BrowserContext, base_url: str, name: str, *codenames: str) -> None:
-    """Sign in a member of staff with these rights, by cookie."""
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
-    enter(context, base_url, user)
-
-
-def sign_in_admin(context: BrowserContext, base_url: str, name: str) -> None:
-    """Sign in somebody who may do everything."""
-    enter(context, base_url, User.objects.create_user(name, is_staff=True, is_superuser=True))
-
-
-def enter(context: BrowserContext, base_url: str, user: User) -> None:
-    """Give the browser a user's session."""
-    client = Client()
-    client.force_login(user)
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-    context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": base_url}])
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from playwright.sync_api import BrowserContext, Page
 from demo.seeding import seed
 from taskqueue.engine.maintenance.rollups import roll_further
 from taskqueue.models import Attempt, Worker
-from tests.browser.conftest import sign_in_admin
-from tests.browser.screens import screens, tell_stories
-from tests.browser.workers import beside
+from tests.support.browser.screens import screens, tell_stories
+from tests.support.browser.sign_in import sign_in_admin
+from tests.support.browser.workers import beside
 
 LEFT_OUT = {
     "failed tasks", "nothing found", "scheduled task", "new token", "missing", "rerun asked", "retry asked",

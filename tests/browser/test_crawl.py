@@ -17,11 +17,11 @@ from playwright.sync_api import BrowserContext
 
 from taskqueue.models import Operation, Task
 from taskqueue.states import TaskStatus
-from tests.browser.conftest import sign_in_admin
-from tests.browser.inspection import Inspector
-from tests.browser.month import a_month, beat
-from tests.browser.screens import screens, tell_stories
-from tests.browser.workers import beside
+from tests.support.browser.inspection import Inspector
+from tests.support.browser.month import a_month, beat
+from tests.support.browser.screens import screens, tell_stories
+from tests.support.browser.sign_in import sign_in_admin
+from tests.support.browser.workers import beside
 
 LINKS = "links => links.map(link => new URL(link.getAttribute('href'), document.baseURI).href)"
 FILTERED = {"taskqueue_task_changelist", "taskqueue_pipeline_changelist"}

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.models import Task
-from tests.browser.workers import work
+from tests.support.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin.bulk_operations import confirm
 from taskqueue.models import Operation, Task
-from tests.browser.workers import work
+from tests.support.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
 

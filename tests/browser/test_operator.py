@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.models import Step, Task
-from tests.browser.workers import work
+from tests.support.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
 

@@ -12,7 +12,7 @@ from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.models import Task
 from taskqueue.testing import advance
-from tests.browser.workers import work
+from tests.support.browser.workers import work
 
 HOME = "/admin/"
 

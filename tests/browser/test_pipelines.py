@@ -7,11 +7,11 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.models import Task
-from tests.browser.conftest import sign_in
-from tests.browser.workers import work
+from tests.support.browser.screens import RIGHTS
+from tests.support.browser.sign_in import sign_in
+from tests.support.browser.workers import work
 
 PIPELINES = "/admin/taskqueue/pipeline/"
-RIGHTS = ("view_task", "view_pipeline", "pause_pipeline", "add_task", "view_gate", "change_gate")
 
 
 @pytest.fixture
@@ -116,8 +116,3 @@ def test_changes_a_limit_in_place(keeper: Page):
 
     expect(keeper.locator(".tq-facts").first).to_contain_text("0 of 3")
     expect(keeper.locator(".tq-history").last).to_contain_text("dana Changed tasks from the code's to 3.")
-
-
-ALL_RIGHTS = (
-    *RIGHTS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule", "view_rate", "change_rate",
-)  # fmt: skip

@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
-from tests.browser.conftest import sign_in
+from tests.support.browser.sign_in import sign_in
 
 LIST = "/admin/taskqueue/token/"
 

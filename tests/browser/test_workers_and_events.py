@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 from playwright.sync_api import BrowserContext, Page, expect
 
 from taskqueue.models import Pipeline, Rate, RateUse, Schedule, Task, Trigger, Worker
-from tests.browser.conftest import sign_in
-from tests.browser.test_pipelines import ALL_RIGHTS
+from tests.support.browser.screens import ALL_RIGHTS
+from tests.support.browser.sign_in import sign_in
 
 ADMIN = "/admin/taskqueue"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.embedded.houses import House, find_python, make_home
+from tests.support.processes.embedded import House, find_python, make_home
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.embedded.houses import House, Refused, make_home
+from tests.support.processes.embedded import House, Refused, make_home
 
 pytestmark = pytest.mark.process
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue.embedded.location import LONGEST_SOCKET_PATH, SYSTEM_DIRECTORY, Layout, data_directory
-from tests.embedded.houses import House, Refused, modes_above, needs_root
+from tests.support.processes.embedded import House, Refused, modes_above, needs_root
 
 not_as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root's data lies below /var/lib")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.houses import House, Refused
+from tests.support.processes.embedded import House, Refused
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.houses import House
+from tests.support.processes.embedded import House
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process

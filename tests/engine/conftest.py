@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from taskqueue.engine.maintenance import dispatch
-from tests.engine import pipelines
-from tests.engine.full_tables import full
+from taskqueue.engine.worker.heartbeat import Heartbeat
+from tests.support.database.full_tables import full
+from tests.support.pipelines import basic as pipelines
 
 __all__ = ["full"]
 
@@ -24,3 +25,11 @@ def _nothing_done_yet():
 def _settled_database(monkeypatch):
     """The tests' database may have started a second ago; their workers need no time to take their locks again."""
     monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
+
+
+@pytest.fixture
+def heart():
+    heart = Heartbeat("a-cluster")
+    heart.start()
+    yield heart
+    heart.stop()

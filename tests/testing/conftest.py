@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from taskqueue.testing.plugin import advance, fake_step, run_inline, taskqueue_worker
-from tests.registries import own_registry
+from tests.support.registries import own_registry
 
 __all__ = ["advance", "fake_step", "run_inline", "taskqueue_worker"]
 

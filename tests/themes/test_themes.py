@@ -17,7 +17,7 @@ from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.events import send
 from taskqueue.models import Worker
 from taskqueue.testing import work
-from tests.house.processes import ROOT
+from tests.support.processes.processes import ROOT
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 

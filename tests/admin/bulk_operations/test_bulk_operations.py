@@ -1,0 +1,274 @@
+"""Operations: the look before one is started, who may, its progress, its end, and what is written down."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group
+from django.test import Client
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.admin.bulk_operations import confirm
+from taskqueue.engine.maintenance import bulk_operations
+from taskqueue.engine.queries import filters
+from taskqueue.models import Operation, PipelineRight, Task
+from taskqueue.states import OperationVerb
+from taskqueue.testing import work
+from tests.support.admin_pages import LIST, messages_of, text_of
+from tests.support.users import client_of
+
+OPERATIONS = "/admin/taskqueue/operation/"
+
+
+def new(verb: str, query: str = "status=failed") -> str:
+    return f"{OPERATIONS}new/{verb}/?{query}"
+
+
+def page_of(operation: Operation) -> str:
+    return f"{OPERATIONS}{operation.pk}/change/"
+
+
+def start(client: Client, verb: str = "retry", query: str = "status=failed", **sent: str) -> Operation:
+    response = client.post(new(verb, query), sent)
+    operation = Operation.objects.get()
+    assert response["Location"] == page_of(operation), text_of(response)
+    return operation
+
+
+def log() -> list[tuple[str, str]]:
+    entries = LogEntry.objects.order_by("pk").select_related("user")
+    return [(entry.user.get_username(), entry.get_change_message()) for entry in entries]
+
+
+@pytest.mark.parametrize("verb", ["retry", "run-now", "cancel", "rerun"])
+def test_an_operation_needs_its_right(verb, client, viewer, stranger, failed):
+    query = "status=failed,queued,retrying"
+
+    assert client.get(new(verb, query)).url.startswith("/admin/login/")
+    for person in (viewer, stranger):
+        assert person.get(new(verb, query)).status_code == 403
+        assert person.post(new(verb, query)).status_code == 403
+    assert not Operation.objects.exists()
+
+
+def test_each_right_is_for_its_own_verb(failed):
+    retrier = client_of("rosa", "view_task", "retry_task")
+
+    assert retrier.get(new("retry")).status_code == 200
+    assert retrier.get(new("cancel", "status=queued")).status_code == 403
+    assert client_of("bert", "retry_task").get(new("retry")).status_code == 403
+
+
+def test_the_list_leads_to_what_can_be_done_to_all_of_it(operator, viewer, failed):
+    page = operator.get(LIST, {"status": "failed"}).content.decode()
+
+    assert f'href="{OPERATIONS}new/retry/?status=failed">Retry all that match…' in page
+    assert "Cancel all that match" not in page  # none of them has not ended
+    assert "all that match" not in operator.get(LIST).content.decode()
+    assert "all that match" not in viewer.get(LIST, {"status": "failed"}).content.decode()
+
+
+def test_the_preview_tells_how_many_and_what_becomes_of_them(operator, failed, retrying):
+    text = text_of(operator.get(new("retry", "pipeline=demo/task")))
+
+    assert "1 task of the list “ pipeline demo/task ” can be retried." in text
+    assert "Queues each of them again and keeps the results of its finished steps." in text
+    assert not Operation.objects.exists()
+
+
+def test_starting_one_keeps_who_why_and_what_in_one_entry(operator, failed):
+    operation = start(operator, reason="  the bank\nis back ")
+
+    assert (operation.verb, operation.query, operation.started_by) == ("retry", "status=failed", "olga")
+    assert (operation.estimate, operation.reason) == (1, "the bank is back")
+    assert log() == [("olga", "Retry 1 task: status failed. Reason: the bank is back")]
+    bulk_operations.run_batches()
+    assert Task.objects.get(pk=failed.pk).status == "queued"
+    assert len(log()) == 1
+
+
+def test_workers_do_it(operator, failed):
+    operation = start(operator)
+
+    work()
+
+    operation.refresh_from_db()
+    assert (operation.status, operation.changed) == ("done", 1)
+    assert text_of(operator.get(page_of(operation))).count("1 of 1 task done, 1 changed") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "query", "sentence"),
+    [
+        ("retry", "", "Without a filter this would be done to all tasks. Narrow the list first."),
+        ("retry", "p=2", "Without a filter this would be done to all tasks."),
+        ("retry", "status=queued", "None of these tasks can be done: only one that is failed or cancelled."),
+        ("cancel", "status=failed", "None of these tasks can be done"),
+        ("retry", "status=done", "A filter has a value that it cannot have."),
+        ("retry", "q=errors:x", "There is no qualifier errors:."),
+        ("retry", "q=payload.a:x", "You may not see payloads"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_reason(operator, failed, verb, query, sentence):
+    for response in (operator.get(new(verb, query), follow=True), operator.post(new(verb, query), follow=True)):
+        (message,) = messages_of(response)
+        assert message.startswith("Nothing was started. ")
+        assert sentence in message
+    assert not Operation.objects.exists()
+
+
+def test_all_that_wait_for_a_time_are_run_now(operator, failed, retrying):
+    page = text_of(operator.get(new("run-now", "status=retrying,waiting")))
+    assert "Run now 1 task" in page
+
+    operation = start(operator, "run-now", "status=retrying,waiting")
+    bulk_operations.run_batches()
+
+    assert Task.objects.get(pk=retrying.pk).status == "queued"
+    assert "Run now 1 task" in text_of(operator.get(page_of(operation)))
+    assert log() == [("olga", "Run now 1 task: status retrying,waiting.")]
+
+
+def test_there_is_no_other_verb(operator):
+    assert operator.get(new("delete")).status_code == 404
+
+
+def test_many_need_a_reason_and_the_verb_typed(operator, failed, retrying, monkeypatch):
+    monkeypatch.setattr(confirm, "MANY", 0)
+    assert 'name="confirmation"' in operator.get(new("retry")).content.decode()
+
+    for reason, confirmation in (("", ""), ("", "retry"), ("x", ""), ("x", "yes")):
+        page = operator.post(new("retry"), {"reason": reason, "confirmation": confirmation}).content.decode()
+        assert "errorlist" in page
+        assert f'value="{reason}"' in page
+        assert not Operation.objects.exists()
+
+    start(operator, reason="x", confirmation=" Retry ")
+
+
+def test_few_need_neither(operator, failed):
+    assert 'name="confirmation"' not in operator.get(new("retry")).content.decode()
+    start(operator)
+
+
+def test_a_number_that_was_not_counted_to_its_end_says_so(operator, monkeypatch):
+    monkeypatch.setattr(filters, "COUNTED", 2)
+    monkeypatch.setattr(confirm, "COUNTED", 2)
+    for _ in range(4):
+        demo_task.enqueue(DemoRequest(label="many"))
+
+    assert "2+ tasks of the list" in text_of(operator.get(new("cancel", "status=queued")))
+
+
+def test_the_moment_of_a_relative_filter_is_the_start(operator, failed):
+    operation = start(operator, query="created=1h&status=failed")
+
+    assert "age" not in operation.selection
+    assert operation.selection["statuses"] == ["failed"]
+    assert operation.selection["made_from"]
+
+
+def test_one_that_goes_on_can_be_aborted_once(operator, failed):
+    operation = start(operator)
+    assert "Abort" in text_of(operator.get(page_of(operation)))
+    abort = f"{OPERATIONS}{operation.pk}/abort/"
+
+    response = operator.post(abort, follow=True)
+    assert messages_of(response) == ["The operation is aborted. Aborted after 0 tasks."]
+    assert "Aborted by olga." in text_of(response)
+    assert ">Abort</button>" not in response.content.decode()
+    again = operator.post(abort, follow=True)
+    assert messages_of(again) == ["The operation is aborted; there is nothing to abort."]
+    assert log()[1:] == [("olga", "Aborted after 0 tasks.")]
+    work()
+    assert Task.objects.get(pk=failed.pk).status == "failed"
+
+
+def test_aborting_needs_the_right_to_its_verb(operator, viewer, failed):
+    operation = start(operator)
+    canceller = client_of("carl", "view_task", "cancel_task")
+
+    for person in (viewer, canceller):
+        assert person.post(f"{OPERATIONS}{operation.pk}/abort/").status_code == 403
+    assert operator.get(f"{OPERATIONS}{operation.pk}/abort/").status_code == 405
+    assert ">Abort</button>" not in canceller.get(page_of(operation)).content.decode()
+
+
+def test_the_list_of_operations_tells_who_did_what_to_which(operator, viewer, failed):
+    operation = start(operator, query="status=failed&pipeline=demo%2Ftask")
+    bulk_operations.run_batches()
+
+    response = operator.get(OPERATIONS)
+    text = text_of(response)
+
+    assert "Done Retry 1 task status failed, pipeline demo/task olga" in text
+    assert f'href="{LIST}?status=failed&amp;pipeline=demo%2Ftask"' in response.content.decode()
+    assert f'href="{page_of(operation)}' in response.content.decode()
+    assert viewer.get(OPERATIONS).status_code == 403
+    watcher = client_of("walt", "view_operation")
+    assert "Retry 1 task" in text_of(watcher.get(page_of(operation)))
+
+
+def test_operations_are_neither_added_changed_nor_deleted_by_hand(admin, operator, failed):
+    operation = start(operator)
+
+    assert admin.get(f"{OPERATIONS}add/").status_code == 403
+    assert admin.get(f"{OPERATIONS}{operation.pk}/delete/").status_code == 403
+
+
+def test_an_operation_that_is_not_there_is_said_so(operator):
+    for known in ("00000000-0000-7000-8000-000000000000", "nonsense"):
+        response = operator.get(f"{OPERATIONS}{known}/change/", follow=True)
+        assert messages_of(response) == [f"There is no operation {known}."]
+    assert operator.post(f"{OPERATIONS}00000000-0000-7000-8000-000000000000/abort/").status_code == 404
+
+
+def test_what_was_refused_is_told_with_its_reasons(operator, failed):
+    operation = start(operator)
+    Operation.objects.update(processed=3, changed=1, skipped=1, failed=1, refusals={"<b>It moved on</b>": 2})
+
+    page = operator.get(page_of(operation)).content.decode()
+
+    assert "3 of 1 task done, 1 changed, 1 had moved on, 1 could not be done." in page
+    assert "2 \N{MULTIPLICATION SIGN} &lt;b&gt;It moved on&lt;/b&gt;" in page
+
+
+def test_the_list_takes_as_many_queries_for_one_as_for_many(admin, operator, failed, django_assert_num_queries):
+    start(operator)
+    with django_assert_num_queries(4):  # session, user, count, operations
+        admin.get(OPERATIONS)
+    for _ in range(3):
+        operator.post(new("retry"))
+    with django_assert_num_queries(4):
+        admin.get(OPERATIONS)
+
+
+def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
+    query = "q=payload.number%3A41111111+error%3AStep+Payload.a.b%3A%22two+words%22"
+    finder = client_of("finn", "view_task", "retry_task", "view_task_payload", "view_operation")
+    other = client_of("otto", "view_task", "view_operation")
+    selection = filters.TaskFilter(statuses=("failed",))
+    operation = bulk_operations.plan(selection, verb=OperationVerb.RETRY, query=query, reason="", user=None, by="finn")
+    pages = (OPERATIONS, f"{OPERATIONS}{operation.pk}/change/")
+
+    for page in pages:
+        shown = other.get(page).content.decode()
+        assert "search payload.number:********** error:Step Payload.a.b:**********" in shown, page
+        assert "41111111" not in shown, page
+        assert "two words" not in shown.replace("+", " "), page
+        assert "41111111" in finder.get(page).content.decode(), page
+
+    group = Group.objects.create(name="others")
+    PipelineRight.objects.create(pipeline_id="demo/task", group=group)
+    assert "41111111" not in finder.get(pages[0]).content.decode()
+
+
+def test_the_record_of_an_operation_does_not_tell_what_was_looked_for_in_payloads(failed):
+    finder = client_of("finn", "view_task", "retry_task", "view_task_payload")
+    number = failed.payload["label"]
+
+    start(finder, query=f"status=failed&q=payload.label:{number}")
+
+    (entry,) = LogEntry.objects.all()
+    assert "search payload.label:**********" in entry.get_change_message()
+    assert number not in entry.get_change_message()

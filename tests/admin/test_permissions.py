@@ -1,0 +1,166 @@
+"""Rights of single pipelines on the pages of the admin: forms, operations, exports, searches and downloads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.engine.access.permissions import Action
+from taskqueue.engine.maintenance import bulk_operations
+from taskqueue.engine.queries import filters
+from taskqueue.models import Operation, PipelineRight, Step, Task
+from tests.support.admin_pages import LIST, button_of, ids_on, page_of, text_of
+from tests.support.users import client_of
+
+PIPELINE = "demo/task"
+PIPELINES = "/admin/taskqueue/pipeline/"
+
+
+@pytest.fixture
+def olga() -> Client:
+    """One with every permission for tasks."""
+    return client_of(
+        "olga", "view_task", "view_task_payload", "add_task", "retry_task", "cancel_task", "view_pipeline", "view_token"
+    )
+
+
+def named(**held: bool) -> PipelineRight:
+    """Name olga for the demo's pipeline, for these deeds alone."""
+    return PipelineRight.objects.create(pipeline_id=PIPELINE, user=User.objects.get(username="olga"), **held)
+
+
+def all_but(deed: Action) -> dict[str, bool]:
+    return {other.value: other != deed for other in Action}
+
+
+def operation_of(verb: Any, user: User | None) -> Operation:
+    return bulk_operations.plan(
+        filters.TaskFilter(pipeline=PIPELINE), verb=verb, query="", reason="", user=user and user.pk, by="olga"
+    )
+
+
+def test_who_is_not_named_may_not_submit_by_the_form(olga):
+    right = named(**all_but(Action.RUN))
+    address = f"{PIPELINES}demo_2Ftask/submit/"
+
+    assert olga.get(address).status_code == 403
+    assert olga.post(address, {}).status_code == 403
+    assert address not in olga.get(PIPELINES).content.decode()
+    assert address not in olga.get(f"{PIPELINES}demo_2Ftask/change/").content.decode()
+
+    PipelineRight.objects.filter(pk=right.pk).update(run=True)
+
+    assert olga.get(address).status_code == 200
+    assert address in olga.get(PIPELINES).content.decode()
+
+
+@pytest.mark.parametrize(("verb", "deed"), [("retry", Action.RETRY), ("cancel", Action.CANCEL), ("rerun", Action.RUN)])
+def test_an_operation_acts_with_the_rights_of_who_started_it(olga, failed, queued, verb, deed):
+    operation = operation_of(verb, User.objects.get(username="olga"))
+    named(**all_but(deed))
+
+    bulk_operations.run_batches()
+
+    operation.refresh_from_db()
+    assert (operation.status, operation.changed) == ("done", 0)
+    assert operation.failed == operation.processed > 0
+    assert [reason for reason in operation.refusals if f"of pipeline '{PIPELINE}'" in reason]
+    assert Task.objects.count() == 2
+
+
+def test_an_operation_of_an_account_that_is_gone_does_nothing(failed):
+    operation = operation_of("retry", None)
+
+    bulk_operations.run_batches()
+
+    operation.refresh_from_db()
+    assert (operation.status, operation.changed, operation.failed) == ("done", 0, 1)
+    assert operation.refusals == {"The account that started it is gone.": 1}
+
+
+def test_an_operation_of_one_who_has_lost_the_permission_does_nothing(olga, failed):
+    user = User.objects.get(username="olga")
+    operation = operation_of("retry", user)
+    user.user_permissions.clear()
+
+    bulk_operations.run_batches()
+
+    operation.refresh_from_db()
+    assert (operation.changed, operation.failed) == (0, 1)
+
+
+def test_an_export_masks_the_payloads_of_pipelines_that_are_closed(olga, failed, django_assert_max_num_queries):
+    named(**all_but(Action.VIEW_PAYLOAD))
+
+    with django_assert_max_num_queries(14):
+        (line,) = b"".join(olga.get(f"{LIST}export/jsonl/").streaming_content).decode().splitlines()
+
+    assert json.loads(line)["payload"] == "**********"
+    assert json.loads(line)["result"] is None
+
+
+def test_a_search_in_payloads_passes_over_pipelines_that_are_closed(olga, queued):
+    search = {"q": "payload.label:queued"}
+    assert ids_on(olga.get(LIST, search)) == [str(queued.pk)]
+
+    named(**all_but(Action.VIEW_PAYLOAD))
+
+    assert ids_on(olga.get(LIST, search)) == []
+    assert b"".join(olga.get(f"{LIST}export/jsonl/", search).streaming_content) == b""
+    assert ids_on(olga.get(LIST)) == [str(queued.pk)]
+
+
+def test_an_operation_on_a_search_in_payloads_passes_over_them_too(olga, queued):
+    named(**all_but(Action.VIEW_PAYLOAD))
+
+    said = text_of(olga.get("/admin/taskqueue/operation/new/cancel/?q=payload.label:queued"))
+
+    assert "0 tasks" in said
+
+
+def test_a_download_is_a_mask_for_who_is_not_named(olga, succeeded):
+    step = Step.objects.filter(task=succeeded).earliest("pk")
+    names = ["payload", "result", f"input-{step.pk}", f"output-{step.pk}"]
+    right = named(**all_but(Action.VIEW_PAYLOAD))
+
+    def read(name: str) -> Any:
+        response = olga.get(f"/admin/taskqueue/task/{succeeded.pk}/download/{name}/")
+        return response.json() if response.status_code == 200 else response.status_code
+
+    assert {read(name) for name in names} <= {"**********", 404}
+    assert read("payload") == "**********"
+
+    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+
+    assert read("payload")["label"] == "fine"
+
+
+@pytest.mark.parametrize("deed", [Action.RUN, Action.VIEW_PAYLOAD])
+def test_a_payload_is_edited_only_by_who_may_see_and_run_it(olga, queued, deed):
+    right = named(**all_but(deed))
+
+    assert olga.get(button_of(queued, "edit")).status_code == 403
+    assert olga.post(button_of(queued, "edit"), {"payload": '{"label": "x"}'}).status_code == 403
+    assert button_of(queued, "edit") not in olga.get(page_of(queued)).content.decode()
+
+    PipelineRight.objects.filter(pk=right.pk).update(**{deed.value: True})
+
+    assert olga.get(button_of(queued, "edit")).status_code == 200
+    assert button_of(queued, "edit") in olga.get(page_of(queued)).content.decode()
+
+
+def test_the_payload_itself_is_not_on_the_page_of_who_is_not_named(olga):
+    task = demo_task.enqueue(DemoRequest(label="a-label-of-its-own", delay_seconds=0))
+    PipelineRight.objects.create(pipeline_id=PIPELINE, group=Group.objects.create(name="others"), view_payload=True)
+
+    assert "a-label-of-its-own" not in text_of(olga.get(page_of(task)))
+
+
+def test_the_navigation_leads_to_tokens_for_those_who_may_see_them(olga, viewer):
+    assert "/admin/taskqueue/token/" in olga.get(LIST).content.decode()
+    assert "/admin/taskqueue/token/" not in viewer.get(LIST).content.decode()

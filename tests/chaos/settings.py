@@ -1,0 +1,10 @@
+"""Settings of the drill's processes: those of the worker tests, with the drill's pipelines."""
+
+import os
+
+os.environ.setdefault("WORKER_TEST_DATABASE", "postgres")
+os.environ.setdefault("LOG_LEVEL", "WARNING")
+
+from tests.support.processes.settings import *  # noqa: F403 - Django's settings are names in a module
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos"]  # noqa: F405

@@ -1,0 +1,73 @@
+"""A request that another task may stand in for finds it by one index probe, whatever the table holds."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from taskqueue.engine import sql
+from taskqueue.ids import uuid7
+from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
+from tests.support.database.plans import HISTORY, explain, walked
+from tests.support.pipelines import basic as pipelines  # noqa: F401 - registers them
+from tests.support.pipelines import deduplicated as shared_starts  # noqa: F401 - registers them
+
+pytestmark = pytest.mark.django_db
+
+WAITING = """
+INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
+    progress_note, created_at, merge_key, solo_key)
+SELECT gen_random_uuid(), 'starts/gather', 'scheduled', '', '{}', 0, '{"numbers": [1]}', now(), now(), 0, 0, '', now(),
+    '=' || number, '=' || number
+FROM generate_series(1, 5000) number
+"""
+VALUES = {
+    "pipeline": "starts/gather",
+    "merge_key": "=77",
+    "solo_key": "=77",
+    "payload": '{"numbers": [2]}',
+    "labels": "{}",
+    "subject": "",
+    "priority": 0,
+    "key": "",
+    "group": "",
+    "version": "",
+    "delay": timedelta(seconds=1),
+    "longest": None,
+    "start_within": None,
+    "finish_within": None,
+    "cancel_grace": None,
+    "echo": False,
+    "reason": "",
+    "field": "numbers",
+    "size": 10,
+    "most_bytes": 1000,
+    "id": uuid7(),
+}
+
+
+@pytest.fixture(autouse=True, scope="module", params=STATISTICS)
+def _full_table(request, module_transaction):
+    """Ended tasks, and many that wait."""
+    forget_statistics()
+    with unchecked() as cursor:
+        cursor.execute(HISTORY, [None])
+        cursor.execute(WAITING)
+        if request.param:
+            cursor.execute("ANALYZE taskqueue_task")
+
+
+@pytest.mark.parametrize(
+    ("statement", "index"),
+    [
+        (sql.DEBOUNCE, "taskqueue_task_merging_once"),
+        (sql.ADD_TO_BATCH, "taskqueue_task_merging_once"),
+    ],
+)
+def test_the_one_that_stands_in_is_found_by_its_index(statement, index):
+    tree = explain(statement, VALUES)
+
+    assert not walked(tree)
+    assert index in {node.get("Index Name") for node in tree}
+    assert max(node["Actual Rows"] for node in tree if node.get("Relation Name") == "taskqueue_task") <= 1

@@ -1,0 +1,239 @@
+"""Limits and rates that people change while tasks wait for them."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from taskqueue import Limit, Rate, pipeline, step
+from taskqueue.engine.actions import limits
+from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.execution.run import perform
+from taskqueue.engine.worker.settle import settle
+from taskqueue.errors import InvalidLimit
+from taskqueue.models import Gate, RateUse, Step, StepSlot, Task
+from taskqueue.models import Rate as RateRow
+from taskqueue.testing import InProcessWorker, advance, work
+from tests.support.leases import take
+from tests.support.pipelines.basic import one_step
+from tests.support.pipelines.rated import one_busy, one_minutely, reload, waits, waits_about
+from tests.support.pipelines.step_concurrency import execute, in_the_middle, one_place
+
+HOUR = timedelta(hours=1)
+
+
+@step
+def noted(number: int) -> int:
+    return number
+
+
+@pipeline("limits/throttled", throttle=Rate(1, per=HOUR, name="test/hourly"))
+def throttled(number: int) -> int:
+    return noted(number)
+
+
+@step(rate="test/hourly")
+def after_start(number: int) -> int:
+    return number
+
+
+@pipeline("limits/stepped")
+def stepped(number: int) -> int:
+    return after_start(number)
+
+
+@pipeline("limits/keyed", concurrency=Limit(1, key="{tenant}"))
+def keyed(tenant: str) -> str:
+    return tenant
+
+
+def statuses(tasks):
+    return [reload(task).status for task in tasks]
+
+
+@pytest.mark.django_db
+def test_a_faster_rate_lets_steps_pass_that_had_late_times():
+    tasks = [one_minutely.enqueue(number) for number in range(4)]
+    work()
+    assert statuses(tasks) == ["succeeded", "waiting", "waiting", "waiting"]
+
+    limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
+    assert statuses(tasks) == ["succeeded", "queued", "queued", "queued"]
+    work()
+
+    assert set(statuses(tasks)) == {"succeeded"}
+    assert RateRow.objects.get(name="test/minutely").changed_at is not None
+
+
+@pytest.mark.django_db
+def test_a_slower_rate_spaces_them_anew():
+    tasks = [one_minutely.enqueue(number) for number in range(3)]
+    work()
+
+    limits.change_rate("test/minutely", count=None, per=HOUR, burst=None)
+    work()
+
+    assert statuses(tasks) == ["succeeded", "succeeded", "waiting"]
+    assert waits_about(tasks[2]) == 3600
+
+
+@pytest.mark.django_db
+def test_starts_that_had_late_times_give_their_places_back_and_keep_their_order():
+    tasks = [throttled.enqueue(number) for number in range(5)]
+    work()
+    assert statuses(tasks) == ["succeeded", "waiting", "queued", "queued", "queued"]
+    assert reload(tasks[1]).admitted_at is not None
+
+    limits.change_rate("test/hourly", count=None, per=timedelta(minutes=1), burst=2)
+    again = reload(tasks[1])
+    assert (again.status, again.admitted_at, again.waits_at) == ("queued", None, "")
+    assert Gate.objects.get(pipeline="limits/throttled").rate_id == "test/hourly"
+    work()
+
+    # One as the burst allows, the other ones a minute apart; the next is booked, the others not yet.
+    assert statuses(tasks)[:3] == ["succeeded", "succeeded", "succeeded"]
+    assert waits_about(tasks[3]) == 60
+    for _ in range(5):
+        advance(minutes=1)
+        work()
+    started = [reload(task).started_at for task in tasks]
+    assert started == sorted(started)
+    assert set(statuses(tasks)) == {"succeeded"}
+
+
+@pytest.mark.django_db
+def test_a_start_and_a_step_that_share_a_rate_are_both_freed():
+    throttled.enqueue(1)
+    start, at_step = throttled.enqueue(2), stepped.enqueue(3)
+    work()
+    assert statuses([start, at_step]) == ["waiting", "waiting"]
+
+    limits.change_rate("test/hourly", count=1000, per=timedelta(seconds=1), burst=10)
+
+    assert reload(start).admitted_at is None
+    assert reload(at_step).admitted_at is not None
+    work()
+    assert statuses([start, at_step]) == ["succeeded", "succeeded"]
+
+
+@pytest.mark.django_db
+def test_a_released_hold_lets_everybody_pass_again():
+    one_busy.enqueue("all")
+    other = one_minutely.enqueue(2)
+    work()
+    advance(minutes=1)
+    work()
+    assert waits(other) > 3000
+
+    assert limits.release_hold("test/minutely", "")
+    work()
+
+    assert reload(other).status == "succeeded"
+    assert RateUse.objects.get().held_until is None
+    assert not limits.release_hold("test/minutely", "")
+
+
+@pytest.mark.django_db
+def test_a_wider_step_limit_lets_in_who_waits_and_a_wider_task_limit_who_stands_before_the_gate():
+    with InProcessWorker() as worker:
+        tasks = [one_place.enqueue(tenant) for tenant in "abc"]
+        leases = [take(worker.worker) for _ in tasks]
+
+        def widen():
+            execute(leases[1]), execute(leases[2])
+            limits.change_gate("places/one", {"steps": 2})
+            assert statuses(tasks) == ["running", "queued", "waiting"]
+            assert StepSlot.objects.count() == 2
+
+        in_the_middle(widen)
+        execute(leases[0])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("most", [0, -1, 100_001])
+def test_a_limit_that_makes_no_sense_is_refused(most):
+    one_step.enqueue(1)
+
+    with pytest.raises(InvalidLimit, match="A limit is 1 to 100,000"):
+        limits.change_gate("engine/one-step", {"tasks": most})
+
+    assert Gate.objects.get(pipeline="engine/one-step").tasks is None
+
+
+@pytest.mark.django_db
+def test_a_limit_for_each_key_needs_a_key():
+    one_step.enqueue(1), keyed.enqueue("a")
+
+    with pytest.raises(InvalidLimit, match="no key"):
+        limits.change_gate("engine/one-step", {"steps_per_key": 2})
+    limits.change_gate("limits/keyed", {"tasks_per_key": 2})
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"count": 0, "per": None, "burst": None},
+        {"count": None, "per": timedelta(0), "burst": None},
+        {"count": None, "per": None, "burst": -1},
+        {"count": 1000, "per": timedelta(microseconds=1), "burst": None},
+    ],
+)
+def test_numbers_that_make_no_rate_are_refused(numbers):
+    one_minutely.enqueue(1)
+    work()
+
+    with pytest.raises(InvalidLimit):
+        limits.change_rate("test/minutely", **numbers)
+
+    assert RateRow.objects.get(name="test/minutely").changed_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_step_that_was_given_its_time_by_the_old_rate_asks_anew_though_it_did_not_wait_yet():
+    """Reserve, then change the rate, then settle: the change could not see that the task waits."""
+    with InProcessWorker() as worker:
+        one_minutely.enqueue(1)
+        worker.work()
+        task = one_minutely.enqueue(2)
+        lease = take(worker.worker)
+        outcome = perform(lease, activity=Activity(), stopping=lambda: False)
+        limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
+        settle(lease, outcome, claim_request=None)
+
+        assert reload(task).due_at <= Task.objects.annotate(now=Now()).values_list("now", flat=True)[0]
+        worker.work()
+        assert reload(task).status == "succeeded"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_a_rate_is_changed_nobody_is_given_a_time_by_the_old_one():
+    with InProcessWorker() as worker:
+        one_minutely.enqueue(1)
+        worker.work()
+        task = one_minutely.enqueue(2)
+        lease = take(worker.worker)
+        asked = threading.Event()
+
+        def ask():
+            try:
+                asked.set()
+                return execute(lease)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            with transaction.atomic():
+                limits.locked("test/minutely")
+                asking = pool.submit(ask)
+                asked.wait(timeout=90)
+                assert not Step.objects.filter(task=task).exists()
+                limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
+            asking.result(timeout=90)
+        worker.work()
+        assert reload(task).status == "succeeded"

@@ -1,0 +1,268 @@
+"""The records of keyed rates: one that nobody needs any more goes, and is not missed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from taskqueue import Rate, pipeline, step
+from taskqueue.engine import sql
+from taskqueue.engine.actions import limits
+from taskqueue.engine.execution.rate_limits import BRIEF
+from taskqueue.engine.maintenance import retention
+from taskqueue.models import Rate as RateRow
+from taskqueue.models import RateUse, Task
+from taskqueue.testing import InProcessWorker, advance, work
+from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
+from tests.support.database.plans import explain, touched
+from tests.support.database.races import Held, until_a_lock_is_awaited
+from tests.support.leases import take
+
+MINUTE = timedelta(minutes=1)
+NAME = "records/calls"
+
+
+@step(rate=Rate(1, per=MINUTE, key="{order}", name=NAME))
+def call(order: str) -> str:
+    return order
+
+
+@pipeline("records/steps")
+def steps(order: str) -> str:
+    return call(order)
+
+
+@pipeline("records/starts", throttle=Rate(1, per=MINUTE, key="{order}", name="records/starts"))
+def starts(order: str) -> str:
+    return order
+
+
+@pipeline("records/whole", throttle=Rate(1, per=MINUTE, name="records/whole"))
+def whole() -> None:
+    """One rate, one record."""
+
+
+def keys(rate: str = NAME) -> list[str]:
+    return list(RateUse.objects.filter(rate=rate).order_by("key").values_list("key", flat=True))
+
+
+@pytest.mark.django_db
+def test_a_key_that_nobody_has_used_for_a_day_leaves_no_record():
+    for number in range(3):
+        steps.enqueue(f"order {number}")
+        starts.enqueue(f"order {number}")
+    whole.enqueue()
+    work()
+    advance(days=2)
+    steps.enqueue("order 1")
+    work()
+
+    call_command("prune")
+
+    assert keys() == ["order 1"]
+    assert keys("records/starts") == []
+    assert keys("records/whole") == [""]
+
+
+@pytest.mark.django_db
+def test_the_workers_prune_them_a_little_at_a_time():
+    rate = RateRow.objects.get(pk=NAME)
+    RateUse.objects.bulk_create(
+        RateUse(rate=rate, key=str(number), arrival_at=Now() - timedelta(days=2)) for number in range(450)
+    )
+    first = retention.prune_uses()
+    assert (first.rows, first.is_last) == (200, False)
+
+    second = retention.prune_uses(first.after)
+    third = retention.prune_uses(second.after)
+
+    assert (second.rows, third.rows, third.is_last) == (200, 50, True)
+    assert keys() == []
+
+
+@pytest.mark.django_db
+def test_after_it_has_gone_the_rate_allows_what_it_allowed_before():
+    for order in ("kept", "pruned"):
+        steps.enqueue(order)
+    work()
+    RateUse.objects.filter(key="kept").update(held_until=None)
+    advance(days=2)
+    RateUse.objects.filter(key="pruned").delete()
+
+    for order in ("kept", "pruned"):
+        for _ in range(3):
+            steps.enqueue(order)
+    work()
+
+    waits: dict[str, list[int]] = {"kept": [], "pruned": []}
+    for task in Task.objects.filter(status="waiting").order_by("due_at"):
+        waits[task.payload["order"]].append(round((task.due_at - task.created_at).total_seconds() / 60))
+    assert waits == {"kept": [1, 2], "pruned": [1, 2]}
+    uses = {use.key: use for use in RateUse.objects.filter(rate=NAME)}
+    assert abs(uses["kept"].arrival_at - uses["pruned"].arrival_at) < timedelta(seconds=30)
+    assert abs(uses["kept"].passes_at - uses["pruned"].passes_at) < timedelta(seconds=30)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "needed",
+    [
+        {"arrival_at": Now() - timedelta(hours=23)},
+        {"passes_at": Now() - timedelta(hours=23)},
+        {"held_until": Now() - timedelta(hours=23)},
+        {"held_until": Now() + timedelta(hours=1), "hold_reason": "429"},
+    ],
+    ids=["given", "passed", "was held", "is held"],
+)
+def test_a_record_stays_for_a_day_after_the_last_of_its_times(needed):
+    long_ago = {"arrival_at": Now() - timedelta(days=9)}
+    use = RateUse.objects.create(rate_id=NAME, key="order 1", **{**long_ago, **needed})
+
+    retention.prune_uses()
+    assert keys() == ["order 1"]
+
+    RateUse.objects.filter(pk=use.pk).update(
+        **{name: F(name) - timedelta(days=2) for name in needed if name != "hold_reason"}
+    )
+    retention.prune_uses()
+    assert keys() == []
+
+
+@pytest.mark.django_db
+def test_a_record_stays_while_a_hold_of_long_ago_still_leaves_nothing_of_the_burst():
+    RateRow.objects.filter(pk=NAME).update(per=timedelta(days=10), count=10, burst=10)
+    RateUse.objects.create(
+        rate_id=NAME, key="order 1", arrival_at=Now() - timedelta(days=9), held_until=Now() - timedelta(days=5)
+    )
+
+    retention.prune_uses()
+
+    assert keys() == ["order 1"]
+
+
+@pytest.mark.django_db
+def test_a_start_that_has_its_time_keeps_its_record_however_late_it_is():
+    for _ in range(2):
+        starts.enqueue("order 1")
+    work()
+    late = Task.objects.get(status="waiting")
+    advance(days=3)
+
+    retention.prune_uses()
+    assert keys("records/starts") == ["order 1"]
+    work()
+
+    late.refresh_from_db()
+    assert (late.status, late.waits_at) == ("succeeded", "")
+    use = RateUse.objects.get(rate="records/starts")
+    assert use.passes_at > late.started_at
+
+
+@pytest.mark.django_db
+def test_a_step_that_comes_for_its_time_after_its_record_has_gone_is_given_another():
+    for _ in range(3):
+        steps.enqueue("order 1")
+    work()
+    advance(days=3)
+    retention.prune_uses()
+    assert keys() == []
+
+    work()
+
+    assert sorted(Task.objects.values_list("status", flat=True)) == ["succeeded", "succeeded", "waiting"]
+
+
+def reserve(worker: InProcessWorker) -> list[tuple[object, ...]]:
+    """What the first call of a step asks for, under a lease of its own."""
+    lease = take(worker.row.pk)
+    values = {"rate": NAME, "use": "order 1", "key": "call", "name": "call", "input": "{}", "input_hash": ""}
+    return sql.fetch(sql.RESERVE, {**values, **lease.fence, "brief": BRIEF})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_call_at_the_moment_at_which_its_record_goes_makes_a_new_one():
+    RateUse.objects.create(rate_id=NAME, key="order 1", arrival_at=Now() - timedelta(days=2))
+    steps.enqueue("order 1")
+
+    def ask() -> list[tuple[object, ...]]:
+        try:
+            with InProcessWorker() as worker:
+                return reserve(worker)
+        finally:
+            connection.close()
+
+    pruner = Held(retention.prune_uses)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        until_a_lock_is_awaited()
+        assert pruner.end().rows == 1
+        ((allowed_at, now, *_rest),) = asking.result(timeout=90)
+
+    assert allowed_at <= now
+    use = RateUse.objects.get(rate=NAME)
+    assert (use.admitted, use.arrival_at > now) == (1, True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_record_that_somebody_uses_at_this_moment_is_passed_over():
+    RateUse.objects.create(rate_id=NAME, key="order 1", arrival_at=Now() - timedelta(days=2))
+    steps.enqueue("order 1")
+
+    with InProcessWorker() as worker:
+        caller = Held(lambda: reserve(worker))
+        with transaction.atomic():
+            assert retention.prune_uses().rows == 0
+        caller.end()
+
+    assert retention.prune_uses().rows == 0
+    assert keys() == ["order 1"]
+
+
+@pytest.mark.django_db
+def test_a_rate_is_changed_beside_a_record_that_has_gone():
+    steps.enqueue("order 1")
+    work()
+    advance(days=2)
+    retention.prune_uses()
+
+    limits.change_rate(NAME, count=2, per=MINUTE, burst=None)
+    limits.hold(NAME, "order 1", delay=MINUTE, reason="maintenance")
+    steps.enqueue("order 1")
+    work()
+
+    assert Task.objects.filter(status="waiting").count() == 1
+
+
+MANY_USES = """
+INSERT INTO taskqueue_rateuse (rate_id, key, arrival_at, admitted, hold_reason)
+SELECT 'records/starts', 'order ' || n, now() - interval '2 days', 1, '' FROM generate_series(1, 20000) n
+"""
+MANY_PLACES = """
+INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, lease, failures,
+    progress_note, created_at, admitted_at, due_at, sort_at, "group", waits_at)
+SELECT gen_random_uuid(), 'records/starts', 'waiting', '', '{}', 0, '{}', 1, 0, '', now(), now(), now(), now(),
+    'order ' || n, 'records/starts'
+FROM generate_series(1, 5000) n
+"""
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("counted", STATISTICS)
+def test_a_batch_reads_no_more_than_its_bound(counted):
+    forget_statistics()
+    with unchecked() as cursor:
+        cursor.execute(MANY_USES)
+        cursor.execute(MANY_PLACES)
+        if counted:
+            cursor.execute("ANALYZE taskqueue_rateuse, taskqueue_task")
+
+    tree = explain(sql.PRUNE_USES, {"after": 0})
+
+    assert touched(tree, "taskqueue_rateuse") <= 3 * sql.LOOKED_AT
+    assert touched(tree, "taskqueue_task") <= sql.LOOKED_AT

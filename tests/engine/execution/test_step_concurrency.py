@@ -1,0 +1,315 @@
+"""Limits of executing steps: never exceeded, always used, and whoever waits for a place holds no worker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from taskqueue import Limit, Permanent, Rate, pipeline, step
+from taskqueue.engine import sql
+from taskqueue.engine.execution import slots
+from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.execution.run import perform
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.settle import settle
+from taskqueue.models import Gate, Pipeline, StepSlot, Task
+from taskqueue.testing import InProcessWorker, work
+from tests.support.database.backlogs import ENDED, insert
+from tests.support.database.plans import explain, walked
+from tests.support.leases import take
+from tests.support.pipelines.basic import one_step
+from tests.support.pipelines.step_concurrency import execute, in_the_middle, inside, one_place, worked
+
+
+@step
+async def worked_beside(number: int) -> int:
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return number
+
+
+@step(rate=Rate(1, per=timedelta(minutes=1), name="test/places"))
+def rated(tenant: str) -> str:
+    return tenant
+
+
+@pipeline("places/per-tenant", step_concurrency=[Limit(3), Limit(1, key="{tenant}")])
+def per_tenant(tenant: str) -> str:
+    return worked(tenant)
+
+
+@pipeline("places/gathered", step_concurrency=2)
+async def gathered(number: int) -> list[int]:
+    return list(await asyncio.gather(*(worked_beside(each) for each in range(number))))
+
+
+@pipeline("places/rated", step_concurrency=1)
+def one_rated(tenant: str) -> str:
+    return rated(tenant)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_inside():
+    inside.clear()
+
+
+@pytest.fixture
+def worker():
+    with InProcessWorker() as worker:
+        yield worker
+
+
+def reload(task):
+    return Task.objects.get(pk=task.pk)
+
+
+@pytest.mark.django_db
+def test_a_step_that_finds_no_place_waits_without_a_worker_and_goes_on_when_one_is_free(worker):
+    first, second = one_place.enqueue("a"), one_place.enqueue("b")
+    leases = [take(worker.worker), take(worker.worker)]
+
+    def meanwhile():
+        execute(leases[1])
+        assert (reload(second).status, reload(second).due_at) == ("waiting", None)
+        assert reload(second).waits_at == "step limit"
+        assert status_of(second.pk).waiting_for == "a free place for its step"
+        assert StepSlot.objects.count() == 1
+
+    in_the_middle(meanwhile)
+    execute(leases[0])
+
+    assert reload(first).status == "succeeded"
+    assert reload(second).status == "queued"
+    work()
+    assert reload(second).status == "succeeded"
+    assert not StepSlot.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_place_is_kept_for_whoever_waited_longest(worker):
+    _first, second, third = (one_place.enqueue(tenant) for tenant in "abc")
+    leases = [take(worker.worker) for _ in range(3)]
+    in_the_middle(lambda: execute(leases[1]))
+    execute(leases[0])
+    assert reload(second).status == "queued"
+
+    execute(leases[2])
+
+    assert reload(third).status == "waiting"
+    work()
+    assert {reload(task).status for task in (second, third)} == {"succeeded"}
+
+
+@pytest.mark.django_db
+def test_each_key_has_places_of_its_own_and_all_together_some(worker):
+    tasks = [per_tenant.enqueue(tenant) for tenant in "aabbccdd"]
+    leases = [take(worker.worker) for _ in tasks]
+    seen = []
+
+    def go_on(tenant):
+        seen.append(sorted(StepSlot.objects.values_list("group", flat=True)))
+        if leases:
+            execute(leases.pop(0))
+
+    inside.append(go_on)
+    execute(leases.pop(0))
+    while leases:
+        execute(leases.pop(0))
+    inside.clear()
+    work()
+
+    assert max(map(len, seen)) == 3
+    assert all(len(set(groups)) == len(groups) for groups in seen)
+    assert {reload(task).status for task in tasks} == {"succeeded"}
+
+
+@pytest.mark.django_db
+def test_async_steps_beside_each_other_take_places_too():
+    seen = []
+
+    def count(*_arguments):
+        seen.append(StepSlot.objects.count())
+        return freed(*_arguments)
+
+    freed = slots.free
+    slots.free = count
+    try:
+        task = gathered.enqueue(5)
+        work()
+    finally:
+        slots.free = freed
+
+    assert reload(task).result == [0, 1, 2, 3, 4]
+    assert max(seen) == 2
+    assert not StepSlot.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_failed_step_gives_its_place_back(worker):
+    def fail(tenant):
+        raise Permanent(tenant)
+
+    inside.append(fail)
+    task = one_place.enqueue("a")
+    work()
+
+    assert reload(task).status == "failed"
+    assert not StepSlot.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_step_that_waits_for_its_rate_holds_no_place():
+    one_rated.enqueue("a")
+    task = one_rated.enqueue("b")
+    work()
+
+    assert reload(task).waits_at == "test/places"
+    assert not StepSlot.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_place_of_a_dead_worker_is_void_and_of_a_cancelled_task_too(worker):
+    for end in ("die", "cancel"):
+        dying, waiting = one_place.enqueue("a"), one_place.enqueue("b")
+        with InProcessWorker() as victim:
+            lease, other = take(victim.worker), take(worker.worker)
+            StepSlot.objects.create(pipeline_id="places/one", task_id=lease.task, lease=lease.number, step_key="worked")
+            execute(other)
+            assert reload(waiting).status == "waiting"
+
+            victim.die() if end == "die" else control.cancel(dying.pk)
+            dispatch.run_due(1)
+            assert reload(waiting).status == "queued"
+        work()
+        assert reload(waiting).status == "succeeded"
+
+
+@pytest.mark.django_db
+def test_a_place_that_was_free_before_the_wait_was_written_is_not_missed(worker):
+    _first, second = one_place.enqueue("a"), one_place.enqueue("b")
+    leases = [take(worker.worker), take(worker.worker)]
+    outcomes = []
+    in_the_middle(lambda: outcomes.append(perform(leases[1], activity=Activity(), stopping=lambda: False)))
+    execute(leases[0])
+    assert reload(second).status == "running"
+
+    settle(leases[1], outcomes[0], claim_request=None)
+
+    assert reload(second).status == "queued"
+
+
+@pytest.mark.django_db
+def test_steps_of_any_pipeline_can_be_limited_and_what_the_code_says_be_changed(worker):
+    one_step.enqueue(1)
+    Gate.objects.filter(pipeline="engine/one-step").update(steps=1)
+    (lease,) = claim(ClaimRequest(worker.worker))
+    assert lease.steps_limited
+    execute(lease)
+
+    Gate.objects.filter(pipeline="places/one").update(steps=2)
+    tasks = [one_place.enqueue(tenant) for tenant in "abc"]
+    Gate.objects.filter(pipeline="places/one").update(steps=2)
+    leases = [take(worker.worker) for _ in tasks]
+    in_the_middle(lambda: execute(leases[1]))
+    execute(leases[0])
+    assert [reload(task).status for task in tasks[:2]] == ["succeeded", "succeeded"]
+
+
+@pytest.mark.django_db
+def test_a_wider_limit_lets_those_in_who_wait(worker):
+    tasks = [one_place.enqueue(tenant) for tenant in "abc"]
+    leases = [take(worker.worker) for _ in tasks]
+
+    def widen():
+        execute(leases[1]), execute(leases[2])
+        Gate.objects.filter(pipeline="places/one").update(steps=3)
+        dispatch.run_due(1)
+        assert [reload(task).status for task in tasks] == ["running", "queued", "queued"]
+
+    in_the_middle(widen)
+    execute(leases[0])
+
+
+@pytest.mark.django_db
+def test_an_emptied_database_does_not_forget_the_step_limit(worker):
+    Pipeline.objects.all().delete()
+    one_place.enqueue("a")
+
+    assert take(worker.worker).steps_limited
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_ask_at_once_do_not_pass_the_limit_together():
+    with InProcessWorker() as worker:
+        for _ in range(12):
+            one_place.enqueue("a")
+        Gate.objects.update(steps=2)
+        leases = [take(worker.worker) for _ in range(12)]
+        barrier = threading.Barrier(4)
+        counted: list[int] = []
+
+        def look(tenant):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM taskqueue_stepslot")
+                counted.append(cursor.fetchone()[0])
+
+        inside.append(look)
+
+        def go(number):
+            try:
+                barrier.wait(timeout=90)
+                for lease in leases[number::4]:
+                    execute(lease)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(go, range(4)))
+        worker.work()
+
+    assert max(counted) <= 2
+    assert Task.objects.filter(status="succeeded").count() == 12
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
+    with InProcessWorker() as worker:
+        _first, second = one_place.enqueue("a"), one_place.enqueue("b")
+        leases = [take(worker.worker), take(worker.worker)]
+        ready = threading.Event()
+
+        def later():
+            try:
+                ready.wait(timeout=90)
+                return execute(leases[1])
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            following = pool.submit(later)
+
+            def race():
+                ready.set()
+                assert following.result(timeout=90).waits_at == "step limit"
+
+            in_the_middle(race)
+            execute(leases[0])
+        assert reload(second).status == "queued"
+
+
+@pytest.mark.django_db
+def test_looking_for_those_who_wait_is_a_walk_over_pipelines_not_tasks(worker):
+    insert(ENDED, "places/one", 2000, worker=worker.row.pk)
+
+    tree = explain(sql.CROWDED, {})
+
+    assert not walked(tree)
+    assert {node["Index Name"] for node in tree if "Index Name" in node} == {"taskqueue_task_at_step"}

@@ -1,0 +1,116 @@
+"""Pruning beside what is counted, logged and done to many tasks at once."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.db.models.functions import Now
+
+from taskqueue import Retry, pipeline, step
+from taskqueue.engine.maintenance import rollups
+from taskqueue.ids import uuid7
+from taskqueue.models import Attempt, Operation, Rollup, RollupMark, Step, Task
+from taskqueue.testing import advance, work
+from tests.support.database.histories import prune
+from tests.support.pipelines import basic as pipelines
+
+pytestmark = pytest.mark.django_db
+
+
+@step(retry=Retry.never())
+def breaks_loudly() -> None:
+    logging.getLogger("retention").warning("this is the last that was heard of it")
+    raise ValueError("as announced")
+
+
+@pipeline("retention/loud", keep=timedelta(minutes=5))
+def loud() -> None:
+    breaks_loudly()
+
+
+def operation(status, **fields):
+    return Operation.objects.create(
+        id=uuid7(),
+        verb="retry",
+        selection={},
+        estimate=1,
+        status=status,
+        until=UUID(int=1),
+        position=UUID(int=1),
+        **fields,
+    )
+
+
+def test_operations_go_when_they_ended_long_ago_and_open_ones_stay():
+    operation("done", finished_at=Now() - timedelta(days=31))
+    operation("aborted", finished_at=Now() - timedelta(days=31))
+    young = operation("done", finished_at=Now() - timedelta(days=29))
+    still_open = operation("running", created_at=Now() - timedelta(days=40))
+
+    prune()
+
+    assert set(Operation.objects.values_list("pk", flat=True)) == {young.pk, still_open.pk}
+
+
+def test_operations_stay_for_ever_where_everything_does(settings):
+    settings.TASKQUEUE = {"RETENTION": None}
+    kept = operation("done", finished_at=Now() - timedelta(days=310))
+
+    prune()
+
+    assert Operation.objects.filter(pk=kept.pk).exists()
+
+
+def test_a_task_about_an_object_goes_with_the_logs_of_its_tries():
+    task = loud.enqueue()
+    Task.objects.filter(pk=task.pk).update(subject="shop.order:1")
+    work()
+    assert Attempt.objects.filter(task=task.pk, logs__isnull=False).exists()
+
+    advance(minutes=6)
+    prune()
+
+    assert not Task.objects.exists()
+    assert not Step.objects.exists()
+    assert not Attempt.objects.exists()
+
+
+def test_a_task_stays_until_its_end_has_been_counted():
+    task = loud.enqueue()
+    work()
+    advance(minutes=6)
+    ended_at = Task.objects.get(pk=task.pk).finished_at
+    assert ended_at is not None
+    RollupMark.objects.update_or_create(
+        pk=1, defaults={"closed_until": ended_at - timedelta(minutes=1), "rolled_until": ended_at}
+    )
+    prune()
+    assert Task.objects.filter(pk=task.pk).exists()
+
+    rollups.roll_up()
+    prune()
+
+    assert not Task.objects.exists()
+    assert Rollup.objects.get(span=1, pipeline="retention/loud").failed == 1
+
+
+def test_an_operation_passes_over_what_has_been_pruned_meanwhile():
+    """Its position and its end are ids, whether or not there are such tasks any more."""
+    for number in range(3):
+        pipelines.one_step.enqueue(number)
+    work()
+    newest = Task.objects.latest("pk").pk
+    meant = Operation.objects.create(
+        id=uuid7(), verb="rerun", selection={"statuses": ["succeeded"]}, estimate=3, status="planned", until=newest,
+        position=UUID(int=0),
+    )  # fmt: skip
+    advance(days=31)
+    prune()
+
+    work()
+
+    meant.refresh_from_db()
+    assert (meant.status, meant.changed) == ("done", 0)

@@ -1,0 +1,106 @@
+"""Rolling up reads what ended in its minutes, and the queues up to a cap, whatever else the tables hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from taskqueue.engine.maintenance import rollups
+from taskqueue.engine.queries import stats
+from taskqueue.engine.queries.filters import TaskFilter, count_of, ids_of
+from taskqueue.engine.sql import ends, fetch
+from taskqueue.engine.sql import rollups as statements
+from taskqueue.engine.sql import stats as figure_statements
+from taskqueue.models import Rollup
+from tests.support.database.backlogs import unchecked
+from tests.support.database.plans import explain, nodes, plan, tasks_read, walked
+
+pytestmark = pytest.mark.django_db
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+MINUTE = {"start": NOON, "until": NOON + timedelta(minutes=1)}
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "most"),
+    [
+        (statements.ROLL_MINUTES, MINUTE, 60),
+        (statements.FIRST_END, {"since": NOON}, 2),
+        (statements.STANDING_NOW, {}, 3_000),
+        (statements.SAMPLE, {"at": NOON}, 3_000),
+    ],
+    ids=["minutes", "first end", "standing", "sample"],
+)
+def test_no_statement_reads_more_than_it_needs(full, statement, values, most):
+    if statement in {statements.STANDING_NOW, statements.SAMPLE}:
+        fetch(statements.IN_ORDER, {})
+    tree = list(nodes(plan(statement, values)[0]["Plan"]))
+
+    assert "taskqueue_task" not in walked(tree)
+    assert tasks_read(tree) <= most
+
+
+def test_what_stands_in_the_queues_is_counted_to_the_cap(full):
+    standing = stats.standing()
+
+    assert standing["engine/one-step"].number == 1_000
+    assert standing["engine/one-step"].is_capped
+    assert standing["engine/three-steps"].number == 1_000
+    assert standing["engine/three-steps"].oldest is not None
+    assert timedelta(minutes=59) < standing["engine/three-steps"].oldest < timedelta(minutes=62)
+
+
+def test_what_a_full_gate_holds_back_is_time_lost_to_limits(full):
+    rollups.sample(NOON)
+
+    lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "lost_seconds"))
+    assert lost == {"engine/three-steps": 60_000, "engine/one-step": 0, "": 60_000}  # a thousand tasks, for a minute
+
+
+HOUR = {"start": NOON, "until": NOON + timedelta(hours=1)}
+
+
+@pytest.fixture
+def failures(full):
+    """One in ten of the history is failed; many more ended in the same time."""
+    with unchecked() as cursor:
+        cursor.execute(
+            'UPDATE taskqueue_task SET status = \'failed\', error = \'{"type": "E", "step": "a#2"}\' '
+            "WHERE finished_at IS NOT NULL AND random() < 0.1"
+        )
+
+
+def test_what_is_failed_now_is_found_by_its_index(failures):
+    tree = list(nodes(plan(figure_statements.TROUBLES, {**HOUR, "most": 6})[0]["Plan"]))
+
+    assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
+    assert "taskqueue_task" not in walked(tree)
+    assert tasks_read(tree) < 200  # of some 83 in an hour
+
+
+def test_the_list_behind_a_group_finds_its_tasks_by_the_same_index(failures):
+    asked = TaskFilter(statuses=("failed",), ended=(NOON, NOON + timedelta(hours=1)), failure=("E", "a"))
+
+    tree = explain(*ids_of(asked, limit=50).query.sql_with_params())
+
+    assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
+    assert tasks_read(tree) < 400
+    [group] = [row for row in fetch(figure_statements.TROUBLES, {**HOUR, "most": 6}) if row[0] == "E"]
+    assert group[3] == count_of(asked)
+
+
+def test_what_is_taken_back_touches_its_own_rows_alone(full):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO taskqueue_rollup (span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, "
+            "ran, waited, lost_seconds) SELECT 1, %s - number * interval '1 minute', 'engine/one-step', 0, 0, 0, 0, 0, "
+            "'{}', '{}', 0 FROM generate_series(1, 2880) AS number",
+            [NOON],
+        )
+        cursor.execute("ANALYZE taskqueue_rollup")
+    tree = list(nodes(plan(ends.TAKE_BACK, {"closed": NOON})[0]["Plan"]))
+
+    assert [node for node in tree if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 10] == []

@@ -1,0 +1,287 @@
+"""Why a task is not running: each reason with its sentence and its facts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.models import Gate, Pipeline, RateUse, Step, StepSlot, Task, Wait
+from taskqueue.models import Rate as RateRow
+from taskqueue.testing import InProcessWorker
+from tests.support.leases import take
+from tests.support.pipelines.basic import broken, broken_body, declined_pipeline, one_step, three_steps
+from tests.support.pipelines.waiting import codes, limited, only, reasons, waiting
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def worker():
+    with InProcessWorker() as worker:
+        yield worker
+
+
+def test_an_ended_task_says_when_and_how(worker):
+    done, failed = one_step.enqueue(1), declined_pipeline.enqueue()
+    worker.work()
+    for task in (done, failed):
+        task.refresh_from_db()
+
+    assert only(done).sentence == f"It succeeded at {moment(done.finished_at)}."
+    assert only(failed).sentence == f"It failed at {moment(failed.finished_at)}: Permanent: card declined."
+    assert (only(failed).code, only(failed).since) == (Code.ENDED, failed.finished_at)
+
+
+def test_a_cancelled_task_says_why_it_was_cancelled():
+    task = one_step.enqueue(1)
+    Task.objects.filter(pk=task.pk).update(status="cancelled", finished_at=Now(), cancel_reason="Event stop came.")
+
+    assert only(task).sentence.endswith(": Event stop came.")
+
+
+def test_a_running_task_says_where_and_in_which_step(worker):
+    task = one_step.enqueue(1)
+    take(worker.row.pk)
+    worker.row.task_id, worker.row.step, worker.row.step_started_at = task.pk, "one", Now()
+    worker.row.save()
+    worker.row.refresh_from_db()
+
+    reason = only(task)
+
+    since = moment(worker.row.step_started_at)
+    assert reason.sentence == f"It runs on worker {worker.row.host}:{worker.row.pid}, in step one since {since}."
+    assert (reason.code, reason.step, reason.by) == (Code.RUNNING, "one", str(worker.row))
+
+
+def test_a_scheduled_task_says_when_and_a_gathering_one_what_for(worker):
+    task = one_step.using(run_at=one_step.enqueue(1).created_at + timedelta(days=1)).enqueue(1)
+
+    assert only(task).sentence == f"It is scheduled for {moment(task.due_at)}."
+
+    Task.objects.filter(pk=task.pk).update(merge_key="a")
+    assert only(task).sentence == f"It waits for more requests that join it, until {moment(task.due_at)}."
+    assert only(task).code == Code.GATHERING
+
+
+def test_a_retrying_task_says_which_try_of_which_step_comes_when_and_the_last_error(worker):
+    task = three_steps.enqueue(1)
+    broken["three"] = 2
+    worker.work()
+    task.refresh_from_db()
+
+    reason = only(task)
+
+    assert reason.sentence == (
+        f"Step three failed; try 2 comes at {moment(task.due_at)}. Last error: ConnectionError: three is broken."
+    )
+    assert (reason.code, reason.step, reason.attempt, reason.until) == (Code.RETRYING, "three", 2, task.due_at)
+
+
+def test_a_body_that_is_tried_again_tells_its_last_error_too(worker):
+    task = broken_body.enqueue(1)
+    broken["body"] = 1
+    worker.work()
+
+    reason = only(task)
+
+    assert reason.sentence.startswith("Its body failed; try 2 comes at ")
+    assert reason.cause == "ConnectionError: body is broken"
+
+
+def test_a_sleep_is_named_with_its_end(worker):
+    task = one_step.enqueue(1)
+    nap = waiting(task, "nap", "sleep")
+    nap.refresh_from_db()
+
+    assert only(task).sentence == f"It sleeps (nap) until {moment(nap.until)}."
+    assert only(task).waiting_for == "the end of its sleep nap"
+
+
+def test_a_wait_names_each_event_that_would_end_it_and_what_must_be_in_it(worker):
+    task = one_step.enqueue(1)
+    wait = waiting(task, "approval", "wait")
+    Wait.objects.create(task=task, step_key="approval", position=0, event="order/paid", match={"order.id": 42})
+    Wait.objects.create(task=task, step_key="approval", position=1, event="order/gone", match={"id": "a", "hard": True})
+    Wait.objects.create(task=task, step_key="", position=0, event="stop")
+    wait.refresh_from_db()
+
+    reason = only(task)
+
+    assert reason.sentence == (
+        'It waits for event order/paid with order.id = 42 or event order/gone with id = "a" and hard = true, '
+        f"until {moment(wait.until)} at the latest."
+    )
+    assert reason.waiting_for == "event order/paid or order/gone"
+    assert [each.event for each in reason.events] == ["order/paid", "order/gone"]
+
+
+def test_a_child_is_named_with_its_own_status(worker):
+    task, child = one_step.enqueue(1), three_steps.enqueue(1)
+    waiting(task, "report", "child", child=child, until=None)
+
+    reason = only(task)
+
+    assert reason.sentence == f"It waits for task {child.pk} of engine/three-steps, which is queued."
+    assert [(each.id, each.status) for each in reason.holders] == [(child.pk, "queued")]
+
+
+def test_parallel_steps_are_counted(worker):
+    task = one_step.enqueue(1)
+    for number, status in enumerate(["succeeded", "waiting", "waiting", "waiting"]):
+        branch = one_step.enqueue(number)
+        Task.objects.filter(pk=branch.pk).update(branch="place", branch_limit=4, parent=task)
+        made = waiting(task, f"render#{number}", "branch", child=branch, until=None)
+        if status == "succeeded":
+            Step.objects.filter(pk=made.pk).update(status=status, output=1, child=None)
+
+    reason = only(task)
+
+    assert reason.sentence == "It waits for 3 of 4 parallel steps (3 queued)."
+    assert (reason.taken, reason.limit, reason.holders) == (3, 4, ())
+
+
+def test_a_step_that_its_rate_holds_back_says_when_and_how_many_go_before_it(worker):
+    RateRow.objects.create(name="openai", declared_count=60, declared_per=timedelta(minutes=1))
+    tasks = [one_step.enqueue(number) for number in range(3)]
+    for number, task in enumerate(tasks):
+        waiting(task, "ask", "step", until=Now() + timedelta(minutes=1, seconds=number))
+        Task.objects.filter(pk=task.pk).update(waits_at="openai")
+    tasks[2].refresh_from_db()
+
+    reason = only(tasks[2])
+
+    assert reason.sentence == (
+        f"Its turn at rate openai, which allows 60 per minute, is at {moment(tasks[2].due_at)}. "
+        "2 have a time before it."
+    )
+    assert (reason.code, reason.name, reason.step, reason.ahead) == (Code.RATE, "openai", "ask", 2)
+    assert only(tasks[1]).sentence.endswith("1 has a time before it.")
+
+
+def test_a_rate_that_a_step_has_held_says_until_when_and_why(worker):
+    rate = RateRow.objects.create(
+        name="openai", declared_count=60, declared_per=timedelta(minutes=1), key="{tenant}-{labels.team}"
+    )
+    task = one_step.using(labels={"team": "a"}).enqueue(1)
+    waiting(task, "ask", "step", input={"tenant": "acme"})
+    Task.objects.filter(pk=task.pk).update(waits_at="openai")
+    use = RateUse.objects.create(
+        rate=rate, key="acme-a", arrival_at=Now(), held_until=Now() + timedelta(hours=1), hold_reason="ask: overloaded"
+    )
+    use.refresh_from_db()
+
+    reason = only(task)
+
+    assert f"The rate is held until {moment(use.held_until)}: ask: overloaded." in reason.sentence
+    assert (reason.key, reason.cause, reason.ahead) == ("acme-a", "ask: overloaded", None)
+
+
+def test_the_step_limit_says_who_holds_it(worker):
+    holding, task = limited.enqueue("a"), limited.enqueue("b")
+    other = one_step.enqueue(1)
+    Task.objects.filter(pk__in=[holding.pk, other.pk]).update(
+        status="running", worker=worker.row, lease=3, started_at=Now()
+    )
+    Gate.objects.filter(pipeline="why/limited").update(steps=1)
+    Task.objects.filter(pk=task.pk).update(status="waiting", waits_at="step limit", due_at=None, admitted_at=Now())
+    StepSlot.objects.create(pipeline_id="why/limited", group="a", task=holding, lease=3, step_key="think")
+    StepSlot.objects.create(pipeline_id="why/limited", group="a", task=other, lease=2, step_key="void")
+
+    reason = only(task)
+
+    assert reason.sentence == "At most 1 step of pipeline why/limited may execute at a time; 1 does now."
+    assert [each.id for each in reason.holders] == [holding.pk]
+
+
+def test_a_paused_pipeline_says_who_paused_it_and_why_before_all_other_reasons():
+    task = one_step.enqueue(1)
+    Pipeline.objects.filter(name="engine/one-step").update(
+        paused_at=Now(), paused_by="dana", pause_reason="the card network is down"
+    )
+    paused_at = Pipeline.objects.get(name="engine/one-step").paused_at
+
+    assert codes(task) == [Code.PAUSED, Code.NO_WORKER, Code.TURN]
+    first = reasons(task)[0]
+    assert first.sentence == (
+        f"Pipeline engine/one-step was paused by dana at {moment(paused_at)}: the card network is down."
+    )
+    assert (first.by, first.cause) == ("dana", "the card network is down")
+
+
+def test_without_a_worker_it_says_how_to_start_one():
+    task = one_step.enqueue(1)
+
+    assert reasons(task)[0].sentence == "No worker is alive. Start one: manage.py worker."
+
+
+def test_when_no_live_worker_knows_the_pipeline_it_says_so(worker):
+    task = one_step.enqueue(1)
+    worker.row.pipelines = ["other/pipeline"]
+    worker.row.save()
+
+    assert codes(task) == [Code.NO_WORKER, Code.TURN]
+    assert reasons(task)[0].sentence == (
+        "The one live worker does not know pipeline engine/one-step. Start one with the code that defines it."
+    )
+    with InProcessWorker() as second:
+        second.row.pipelines = []
+        second.row.save()
+        assert reasons(task)[0].sentence.startswith("None of 2 live workers knows pipeline engine/one-step.")
+
+
+def test_when_those_who_know_the_pipeline_cannot_claim_it_says_so(worker):
+    task = one_step.enqueue(1)
+    worker.row.cannot_claim = "permission denied"
+    worker.row.save()
+
+    assert codes(task) == [Code.NO_WORKER, Code.TURN]
+    assert reasons(task)[0].sentence == (
+        "The one live worker that knows pipeline engine/one-step cannot claim tasks. The list of workers says why."
+    )
+    with InProcessWorker():
+        assert codes(task) == [Code.TURN]
+
+
+def test_a_waiting_task_also_says_that_nobody_could_go_on_with_it():
+    task = one_step.enqueue(1)
+    waiting(task, "nap", "sleep")
+
+    assert codes(task) == [Code.SLEEP, Code.NO_WORKER]
+
+
+def test_full_places_name_those_who_hold_them(worker):
+    first, second, same_key, task = (limited.enqueue(tenant) for tenant in ("a", "b", "a", "c"))
+    take(worker.row.pk)
+    take(worker.row.pk)
+
+    assert codes(task) == [Code.LIMIT, Code.TURN]
+    in_all = reasons(task)[0]
+    assert in_all.sentence == "All 2 places of pipeline why/limited are taken."
+    assert (in_all.limit, in_all.taken, in_all.key) == (2, 2, None)
+    assert [(each.id, each.status) for each in in_all.holders] == [(first.pk, "running"), (second.pk, "running")]
+    assert all(each.since for each in in_all.holders)
+    by_key = reasons(same_key)[1]
+    assert by_key.sentence == 'The only place of key "a" in pipeline why/limited is taken.'
+    assert ([each.id for each in by_key.holders], by_key.key) == ([first.pk], "a")
+
+
+def test_a_task_with_a_place_is_not_kept_by_the_limit(worker):
+    tasks = [limited.enqueue(tenant) for tenant in "ab"]
+    take(worker.row.pk)
+    take(worker.row.pk)
+    Task.objects.filter(pk=tasks[0].pk).update(status="queued")
+
+    assert codes(tasks[0]) == [Code.TURN]
+
+
+def test_no_more_than_twenty_holders_are_listed(worker):
+    Gate.objects.filter(pipeline="why/limited").update(tasks=25, tasks_per_key=100)
+    for number in range(25):
+        limited.enqueue(str(number))
+    Task.objects.update(status="running", worker=worker.row, started_at=Now(), admitted_at=Now())
+    task = limited.enqueue("late")
+
+    assert len(reasons(task)[0].holders) == 20

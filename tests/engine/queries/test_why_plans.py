@@ -1,0 +1,108 @@
+"""What an explanation reads is found by an index, among a hundred thousand tasks."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import psycopg
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+
+from taskqueue import Limit, Rate, pipeline
+from taskqueue.engine import sql
+from taskqueue.engine.queries.why import executing, pending_of, waits_of
+from taskqueue.engine.runtime.liveness import SILENCE
+from taskqueue.models import Task
+from taskqueue.testing import InProcessWorker
+from tests.support.database.backlogs import unchecked
+from tests.support.database.plans import nodes, walked
+
+pytestmark = pytest.mark.django_db
+
+ROWS = """
+INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
+    progress_note, created_at, started_at, finished_at, worker_id, waits_at, "group", admitted_at)
+SELECT gen_random_uuid(), 'why/crowded', status, '', '{{}}', 0, '{{}}',
+    at, at, 1, 0, '', now(),
+    CASE WHEN status IN ('running', 'succeeded') THEN now() END, CASE WHEN status = 'succeeded' THEN now() END,
+    CASE WHEN status = 'running' THEN {worker} END,
+    CASE WHEN status = 'waiting' THEN 'why-rate' ELSE '' END, "group", CASE WHEN status <> 'queued' THEN now() END
+FROM (
+    SELECT (ARRAY['succeeded', 'succeeded', 'queued', 'waiting', 'succeeded'])[number % 5 + 1] AS status,
+        (ARRAY['a', 'b', ''])[number % 3 + 1] AS "group", now() + number * interval '1 second' AS at
+    FROM generate_series(1, 100000) number
+    UNION ALL SELECT 'running', 'a', now() FROM generate_series(1, 30)
+) AS rows
+"""
+
+
+@pipeline("why/crowded", concurrency=[Limit(30), Limit(20, key="{tenant}")], throttle=Rate(1, per=timedelta(minutes=1)))
+def crowded(tenant: str) -> None:
+    return None
+
+
+@pytest.fixture(params=[True], ids=["with statistics"])
+def task(request):
+    """A task at the end of a crowd."""
+    with InProcessWorker() as worker:
+        with unchecked() as cursor:
+            cursor.execute(ROWS.format(worker=worker.row.pk))
+            if request.param:
+                cursor.execute("ANALYZE taskqueue_task")
+        task = crowded.enqueue("a")
+        later = Now() + timedelta(days=100)
+        Task.objects.filter(pk=task.pk).update(due_at=later, sort_at=later)
+        task.refresh_from_db()
+        yield task
+
+
+def explain(statement, parameters=None):
+    """The nodes of the plan, with what they touched."""
+    with psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+        plan = cursor.fetchone()[0]
+    return list(nodes((json.loads(plan) if isinstance(plan, str) else plan)[0]["Plan"]))
+
+
+def read(tree):
+    """How many rows of tasks the statement took in its hands, those that it threw away included."""
+    tasks = [node for node in tree if node.get("Relation Name") == "taskqueue_task"]
+    return sum((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in tasks)
+
+
+def test_each_part_of_an_explanation_is_read_by_an_index(task):
+    pipeline, due_at = {"pipeline": "why/crowded"}, {"due_at": task.due_at}
+    limits = {"group": "a", "silence": SILENCE, "most": 30, "most_per_key": 20, "rate": "why/crowded", "rate_key": ""}
+    place = {"task": task.pk, "sort_at": task.sort_at}
+
+    trees = {
+        "obstacles": (explain(sql.OBSTACLES, pipeline | limits), 60),
+        "holders": (explain(sql.HOLDERS, {**pipeline, "group": None, "most": 20}), 20),
+        "holders of a key": (explain(sql.HOLDERS, {**pipeline, "group": "a", "most": 20}), 20),
+        "booked": (explain(sql.BOOKED, {**pipeline, **due_at, "rate": "r", "group": None}), 501),
+        **{
+            f"queue of {group}": (explain(sql.QUEUE, {**pipeline, **place, "group": group}), 3_400)
+            for group in ("a", "", "nobody")
+        },
+        **{reading.__name__: (explain(asked(reading, task)), 1) for reading in (pending_of, waits_of, executing)},
+    }
+
+    for name, (tree, most) in trees.items():
+        assert "taskqueue_task" not in walked(tree), name
+        assert read(tree) <= most, (name, summary(tree))
+
+
+def summary(tree):
+    """What was read, by which node, for whoever has to find out why."""
+    shown = ("Node Type", "Index Name", "Plan Rows", "Actual Rows", "Rows Removed by Filter")
+    return "; ".join(" ".join(str(node[name]) for name in shown if name in node) for node in tree)
+
+
+def asked(reading, task):
+    """The query by which something is read."""
+    with CaptureQueriesContext(connection) as queries:
+        assert reading(task) == []
+    return queries[0]["sql"]

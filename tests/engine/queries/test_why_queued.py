@@ -1,0 +1,134 @@
+"""Why a queued task is not running: its rate, its turn, and what the answer costs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.engine.queries.why import why
+from taskqueue.errors import TaskNotFound
+from taskqueue.ids import uuid7
+from taskqueue.models import RateUse, Task
+from taskqueue.testing import InProcessWorker, advance
+from tests.support.leases import take
+from tests.support.pipelines.basic import one_step, three_steps
+from tests.support.pipelines.waiting import CROWD, codes, limited, only, reasons, throttled, waiting
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def worker():
+    with InProcessWorker() as worker:
+        yield worker
+
+
+def test_starts_that_are_booked_up_say_when_the_next_one_is_free(worker):
+    tasks = [throttled.enqueue() for _ in range(4)]
+    worker.work()
+
+    booked = reasons(tasks[1])[0]
+    tasks[1].refresh_from_db()
+    assert booked.sentence == (
+        f"Its start at rate why-starts, which allows 1 per 10 minutes, is at {moment(tasks[1].due_at)}. "
+        "0 have a time before it."
+    )
+    assert codes(tasks[3]) == [Code.THROTTLE, Code.TURN]
+    late = reasons(tasks[3])[0]
+    free_at = RateUse.objects.get().arrival_at
+    assert late.sentence == (
+        f"Starts are limited to 1 per 10 minutes by rate why-starts; the next free one is at {moment(free_at)}."
+    )
+    RateUse.objects.update(held_until=free_at + timedelta(hours=1), hold_reason="asked to wait")
+    assert reasons(tasks[3])[0].sentence.endswith(
+        f"It is held until {moment(free_at + timedelta(hours=1))}: asked to wait."
+    )
+
+
+def test_its_turn_says_how_many_go_before_it_and_how_busy_the_workers_are(worker):
+    one_step.using(priority=10).enqueue(1)
+    tasks = [one_step.enqueue(number) for number in range(3)]
+    three_steps.using(priority=100).enqueue(1)
+    last = one_step.using(priority=-10).enqueue(1)
+
+    assert only(tasks[2]).sentence == "3 tasks of its queue go before it. 0 of 1 live workers are busy."
+    assert only(last).ahead == 4
+    assert only(tasks[0]).sentence.startswith("1 task of its queue goes before it.")
+    for _ in range(2):
+        take(worker.row.pk)
+    assert only(tasks[0]).sentence == (
+        "It is the next one. By the starts of the last 5 minutes it begins in about 1 s (an estimate). "
+        "1 of 1 live workers is busy."
+    )
+    assert only(tasks[0]).workers_busy == 1
+
+
+def test_recent_starts_give_an_estimate_that_says_so(worker):
+    for number in range(10):
+        one_step.enqueue(number)
+    worker.work()
+    Task.objects.update(started_at=Now() - timedelta(seconds=100))
+    tasks = [one_step.enqueue(number) for number in range(3)]
+
+    reason = only(tasks[2])
+
+    assert "By the starts of the last 5 minutes it begins in about 30 s (an estimate)." in reason.sentence
+    assert abs(reason.expected_at - why(tasks[2].pk).as_of - timedelta(seconds=30)) < timedelta(seconds=2)
+    advance(minutes=10)
+    assert only(tasks[2]).expected_at is None
+
+
+def test_before_a_full_limit_there_is_no_estimate(worker):
+    tasks = [limited.using().enqueue("acme") for _ in range(2)]
+    take(worker.row.pk)
+    Task.objects.filter(status="running").update(started_at=Now() - timedelta(seconds=50), progress=0.04)
+
+    full, turn = reasons(tasks[1])
+
+    assert (full.code, turn.code) == (Code.LIMIT, Code.TURN)
+    assert turn.expected_at is None
+    assert "estimate" not in turn.sentence
+
+
+@pytest.mark.parametrize("crowd", [99, 100, 101, 250, 1_000])
+def test_all_that_stand_before_it_are_counted(worker, crowd):
+    task = one_step.enqueue(1)
+    with connection.cursor() as cursor:
+        cursor.execute(CROWD, [crowd])
+
+    (reason,) = why(task.pk).reasons
+
+    assert (reason.ahead, reason.ahead_is_more) == (crowd, False)
+
+
+def test_a_thousand_tasks_before_it_are_more_than_anybody_wants_to_count(worker):
+    task = one_step.enqueue(1)
+    with connection.cursor() as cursor:
+        cursor.execute(CROWD, [1_001])
+
+    reason = only(task)
+
+    assert reason.sentence.startswith("More than 1,000 tasks of its queue go before it.")
+    assert (reason.ahead, reason.ahead_is_more) == (1_000, True)
+
+
+def test_a_task_that_does_not_exist_has_no_reasons():
+    with pytest.raises(TaskNotFound):
+        why(uuid7())
+
+
+def test_an_explanation_costs_at_most_seven_queries(worker, django_assert_max_num_queries):
+    tasks = [limited.enqueue("a") for _ in range(30)]
+    take(worker.row.pk)
+    nap = one_step.enqueue(1)
+    waiting(nap, "approval", "wait")
+    waiting(nap, "nap", "sleep")
+    waiting(nap, "render", "branch")
+
+    for task in (tasks[0], tasks[20], nap):
+        with django_assert_max_num_queries(7):
+            why(task.pk)

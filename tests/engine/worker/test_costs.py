@@ -1,0 +1,110 @@
+"""What the hot path costs in statements and commits: figures that do not wobble."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from taskqueue import Rate, pipeline, step
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.queries.tasks import listing, status_of
+from taskqueue.models import Task
+from taskqueue.testing import InProcessWorker
+from tests.support.database.costs import costs
+from tests.support.leases import take
+from tests.support.pipelines.basic import one_step, three_steps
+from tests.support.pipelines.deduplicated import only
+
+
+@step(rate=Rate(1_000_000, per=timedelta(seconds=1), burst=1000, name="test/costs"))
+def cheap(number: int) -> int:
+    return number
+
+
+@pipeline("costs/rated")
+def rated(number: int) -> int:
+    return cheap(number)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_enqueue_costs_one_commit_and_one_ring():
+    one_step.enqueue(1)
+
+    with costs(statements=2, commits=2):
+        one_step.enqueue(1)
+    with costs(statements=2, commits=2):
+        one_step.using(key="k").enqueue(1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_singleton_costs_one_look_more_in_one_transaction():
+    only.enqueue("a")
+
+    with costs(statements=3, commits=1):  # look, insert; the ring is apart
+        only.enqueue("b")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_costs_one_commit():
+    with InProcessWorker() as worker:
+        one_step.enqueue(1)
+        with costs(statements=1, commits=1):
+            take(worker.row.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_look_for_work_costs_one_statement_when_there_is_none():
+    with costs(statements=1):
+        dispatch.run_due(2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_one_step_task_costs_two_commits_and_each_further_step_one_more():
+    with InProcessWorker() as worker:
+        for number in range(10):
+            one_step.enqueue(number)
+        heartbeat_and_first_claim = 2
+        with costs(statements=heartbeat_and_first_claim + 10 * 2, commits=heartbeat_and_first_claim + 10 * 2):
+            assert len(worker.work()) == 10
+
+        for number in range(10):
+            three_steps.enqueue(number)
+        with costs(statements=heartbeat_and_first_claim + 10 * 4, commits=heartbeat_and_first_claim + 10 * 4):
+            assert len(worker.work()) == 10
+
+
+@pytest.mark.django_db
+def test_an_execution_after_the_first_reads_all_checkpoints_in_one_query():
+    with InProcessWorker() as worker:
+        three_steps.enqueue(5)
+        take(worker.row.pk)
+        Task.objects.update(status="queued")
+        with costs(statements=1 + 1 + 1 + 3 + 1):  # beat, claim, journal, three steps, finish
+            worker.work()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("rows", [1, 20])
+def test_lists_and_status_cost_the_same_for_any_number_of_tasks(rows):
+    task = three_steps.enqueue(0)
+    for number in range(1, rows):
+        three_steps.enqueue(number)
+
+    with costs(statements=1):
+        assert len(list(listing()[:50])) == rows
+    with costs(statements=3):
+        status_of(task.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_step_with_a_rate_costs_one_statement_more():
+    with InProcessWorker() as worker:
+        for number in range(10):
+            rated.enqueue(number)
+        worker.work()  # mirrors the rate and uses its row
+        for number in range(10):
+            rated.enqueue(number)
+        heartbeat_and_first_claim = 2
+        with costs(statements=heartbeat_and_first_claim + 10 * 3, commits=heartbeat_and_first_claim + 10 * 3):
+            assert len(worker.work()) == 10

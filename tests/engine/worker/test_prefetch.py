@@ -1,0 +1,101 @@
+"""How many tasks a worker claims at once, and what becomes of those that it did not begin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.outcomes import Release
+from taskqueue.engine.worker import loop
+from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.models import Attempt, Task
+from taskqueue.testing import InProcessWorker, work
+from tests.support.pipelines import basic as pipelines
+from tests.support.pipelines.basic import calls, interrupted, one_step
+
+pytestmark = pytest.mark.django_db
+
+
+def test_short_tasks_are_claimed_several_at_once(monkeypatch):
+    monkeypatch.setattr(loop, "SHORT", 60.0)
+    for number in range(20):
+        one_step.enqueue(number)
+    waiting = []
+    pipelines.intruder = lambda: waiting.append(Task.objects.filter(status="running").count())
+    for _ in range(20):
+        interrupted.enqueue()
+
+    work()
+
+    assert max(waiting) > 1
+    assert max(waiting) <= loop.MOST_AHEAD
+    assert not Task.objects.exclude(status="succeeded").exists()
+
+
+def test_behind_a_task_that_takes_longer_nothing_is_claimed(monkeypatch):
+    monkeypatch.setattr(loop, "SHORT", 0.0)
+    waiting = []
+    pipelines.intruder = lambda: waiting.append(Task.objects.filter(status="running").count())
+    for _ in range(5):
+        interrupted.enqueue()
+
+    work()
+
+    assert waiting == [1] * 5
+
+
+def test_tasks_are_claimed_in_the_order_of_the_queue():
+    ids = [one_step.using(priority=number).enqueue(number).pk for number in (0, 30, 20, 10)]
+
+    with InProcessWorker() as worker:
+        leases = claim(ClaimRequest(worker.row.pk, most=8))
+
+    assert [lease.task for lease in leases] == [ids[1], ids[2], ids[3], ids[0]]
+
+
+def test_a_task_that_was_claimed_before_is_claimed_alone_or_first():
+    first, second, third = (one_step.enqueue(number) for number in range(3))
+    Task.objects.filter(pk=second.pk).update(lease=1)
+
+    with InProcessWorker() as worker:
+        assert [lease.task for lease in claim(ClaimRequest(worker.row.pk, most=8))] == [first.pk, third.pk]
+        assert [lease.task for lease in claim(ClaimRequest(worker.row.pk, most=8))] == [second.pk]
+
+
+def test_a_task_that_kills_its_workers_takes_no_other_along():
+    def killed():
+        raise KeyboardInterrupt
+
+    pipelines.intruder = killed
+    innocent = [one_step.enqueue(number) for number in range(3)]
+    poison = interrupted.enqueue()
+    innocent += [one_step.enqueue(number) for number in range(6)]
+    for _ in range(5):
+        dead = InProcessWorker()
+        with pytest.raises(KeyboardInterrupt):
+            dead.work()
+        dead.die()
+        dispatch.run_due(5)
+    work()
+
+    assert Task.objects.get(pk=poison.pk).error["type"] == "Poison"
+    assert Task.objects.filter(pk__in=[task.pk for task in innocent], status="succeeded").count() == len(innocent)
+    assert Attempt.objects.exclude(task=poison).count() <= len(innocent)
+
+
+def test_what_a_worker_claimed_and_did_not_begin_for_long_goes_back_to_the_queue(monkeypatch):
+    for number in range(4):
+        one_step.enqueue(number)
+    with InProcessWorker() as paused:
+        leases = [
+            replace(lease, claimed_at=lease.claimed_at - 60) for lease in claim(ClaimRequest(paused.row.pk, most=4))
+        ]
+        monkeypatch.setattr(loop, "claim", lambda _claimant: leases)
+
+        outcomes = paused.work()
+
+    assert outcomes[:4] == [Release()] * 4
+    assert calls == ["one"] * 4
+    assert set(Task.objects.values_list("lease", flat=True)) == {2}

@@ -1,0 +1,246 @@
+"""Two who want the same thing at the same moment, each on a connection of its own."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
+
+from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.outcomes import DatabaseLost, Release, Succeeded
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.settle import settle
+from taskqueue.errors import NotCancellable, NotRetryable
+from taskqueue.models import Attempt, IdempotencyKey, Step, Task
+from taskqueue.testing import InProcessWorker, work
+from tests.support.database.races import at_once, until_a_lock_is_awaited
+from tests.support.leases import take
+from tests.support.pipelines import basic as pipelines
+from tests.support.pipelines.basic import calls, one_step, three_steps
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_two_hundred_callers_with_one_key_make_one_task():
+    results = [result for _ in range(10) for result in at_once(20, lambda: one_step.using(key="order-1").enqueue(1))]
+
+    assert len(results) == 200
+    assert len({task.pk for task in results}) == 1
+    assert sum(not task.duplicate for task in results) == 1
+    assert Task.objects.count() == IdempotencyKey.objects.count() == 1
+
+
+def test_callers_wait_for_the_first_ones_commit_and_take_its_place_when_it_rolls_back():
+    inserted, undone = threading.Event(), threading.Event()
+
+    def first():
+        try:
+            with transaction.atomic():
+                one_step.using(key="order-1").enqueue(1)
+                inserted.set()
+                undone.wait(timeout=90)
+                transaction.set_rollback(True)
+        finally:
+            connection.close()
+
+    def second():
+        try:
+            return one_step.using(key="order-1").enqueue(2)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        loser = pool.submit(first)
+        assert inserted.wait(timeout=90)
+        winner = pool.submit(second)
+        until_a_lock_is_awaited()
+        undone.set()
+        loser.result(timeout=90)
+
+        task = winner.result(timeout=90)
+
+    assert not task.duplicate
+    assert Task.objects.get().payload == {"number": 2}
+
+
+def test_no_task_is_claimed_twice():
+    workers = [InProcessWorker() for _ in range(8)]
+    for number in range(40):
+        one_step.enqueue(number)
+    turns = iter(workers)
+    lock = threading.Lock()
+
+    def claim_all():
+        with lock:
+            worker = next(turns)
+        leases = []
+        while claimed := claim(ClaimRequest(worker.row.pk, most=3)):
+            leases += claimed
+        return leases
+
+    claimed = [lease.task for leases in at_once(8, claim_all) for lease in leases]
+
+    assert len(claimed) == len(set(claimed)) == 40
+    for worker in workers:
+        worker.leave()
+
+
+@pytest.mark.parametrize("_repetition", range(5))
+def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
+    with InProcessWorker() as worker:
+        task = one_step.enqueue(1)
+        lease = take(worker.row.pk)
+        deeds = [lambda: settle(lease, Succeeded("1"), claim_request=None), lambda: control.cancel(task.pk)]
+
+        results = at_once(2, lambda: deeds.pop()())
+
+    task = Task.objects.get()
+    refused = [result for result in results if isinstance(result, NotCancellable)]
+    assert task.status == ("succeeded" if refused else "cancelled")
+    assert task.result == (1 if refused else None)
+
+
+def test_a_recovery_passes_over_a_checkpoint_that_is_being_committed_and_keeps_it():
+    holder = InProcessWorker()
+    three_steps.enqueue(1)
+    lease = take(holder.row.pk)
+    holder.die()
+    written, looked = threading.Event(), threading.Event()
+
+    def checkpoint():
+        try:
+            with transaction.atomic():
+                Journal(lease).checkpoint(key="one", name="one", arguments="{}", output="2", elapsed=timedelta(0))
+                written.set()
+                assert looked.wait(timeout=90)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        checkpointing = pool.submit(checkpoint)
+        assert written.wait(timeout=90)
+        assert recover(holder.row.pk, reason="for this test") == 0
+        looked.set()
+        checkpointing.result(timeout=90)
+
+    assert dispatch.run_due(5).claimable == 1
+    assert Step.objects.get().output == 2
+
+
+def test_only_one_of_many_finds_a_worker_dead():
+    dead = InProcessWorker()
+    one_step.enqueue(1)
+    take(dead.row.pk)
+    dead.die()
+
+    at_once(8, lambda: dispatch.run_due(5))
+
+    assert Attempt.objects.count() == 1
+    assert Task.objects.get().status == "queued"
+
+
+def test_only_one_of_many_retries_wins():
+    task = one_step.enqueue(1)
+    control.cancel(task.pk)
+
+    results = at_once(8, lambda: control.retry(task.pk))
+
+    assert sum(isinstance(result, Task) for result in results) == 1
+    assert sum(isinstance(result, NotRetryable) for result in results) == 7
+    assert len(work()) == 1
+
+
+def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
+    first, second = InProcessWorker(), InProcessWorker()
+    one_step.enqueue(1)
+    lost = take(first.row.pk)
+    first.die()
+    dispatch.run_due(5)
+    take(second.row.pk)
+
+    settle(lost, Release(), claim_request=None)
+
+    assert Task.objects.get().worker_id == second.row.pk
+    assert Task.objects.get().status == "running"
+    second.leave()
+
+
+def test_a_recovery_does_not_wait_for_whoever_holds_a_task_and_comes_back_to_it():
+    dead = InProcessWorker()
+    held, free = one_step.enqueue(1), one_step.enqueue(2)
+    claim(ClaimRequest(dead.row.pk, most=2))
+    dead.die()
+    locked, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        try:
+            with transaction.atomic():
+                Task.objects.select_for_update().get(pk=held.pk)
+                locked.set()
+                assert let_go.wait(timeout=90)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert locked.wait(timeout=90)
+        dispatch.run_due(5)
+        assert Task.objects.get(pk=free.pk).status == "queued"
+        assert Task.objects.get(pk=held.pk).status == "running"
+        let_go.set()
+        holding.result(timeout=90)
+
+    dispatch.run_due(5)
+
+    assert Task.objects.get(pk=held.pk).status == "queued"
+
+
+def test_a_step_whose_commit_was_done_but_not_answered_is_no_failed_try(monkeypatch):
+    task = pipelines.atomic_pipeline.enqueue("staff")
+    commit = connection.commit
+
+    def commit_without_an_answer():
+        monkeypatch.undo()
+        commit()
+        raise OperationalError("no answer")
+
+    monkeypatch.setattr(connection, "commit", commit_without_an_answer)
+
+    try:
+        work()
+    except DatabaseLost:
+        dispatch.run_due(5)
+    work()
+
+    assert Task.objects.get(pk=task.pk).status == "succeeded"
+    assert Group.objects.count() == 1
+    assert calls.count("create_group") == 1
+    assert not Attempt.objects.exclude(outcome="lost").exists()
+
+
+def test_a_step_is_done_and_stays_done_whatever_its_on_commit_hook_raises(monkeypatch):
+    def fail():
+        calls.append("hook")
+        raise OperationalError("the mail server's database is away")
+
+    task = pipelines.atomic_pipeline.enqueue("staff")
+    original = pipelines.note
+
+    def note(name):
+        original(name)
+        transaction.on_commit(fail)
+
+    monkeypatch.setattr(pipelines, "note", note)
+
+    work()
+
+    assert Task.objects.get(pk=task.pk).status == "succeeded"
+    assert (calls.count("create_group"), calls.count("hook")) == (1, 2)  # two hooks, each once
+    assert [attempt.outcome for attempt in Attempt.objects.all()] == ["failed"] * 2

@@ -1,0 +1,39 @@
+"""Batches under real worker commands: what is gathered is done once."""
+
+import threading
+
+import pytest
+from django.db import connection
+
+from taskqueue.models import Task
+from taskqueue.states import TaskStatus
+from tests.support.processes.pipelines import gather
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+CALLERS, REQUESTS = 4, 100
+
+
+@pytest.mark.slow
+def test_items_that_come_while_batches_fall_due_are_done_once(start):
+    commands = [start(), start()]
+
+    def call(first: int) -> None:
+        try:
+            for number in range(first, first + REQUESTS):
+                gather.enqueue([number])
+        finally:
+            connection.close()
+
+    callers = [threading.Thread(target=call, args=(place * REQUESTS,)) for place in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+
+    unfinished = Task.objects.exclude(status=TaskStatus.SUCCEEDED)
+    eventually(lambda: not unfinished.exists(), otherwise=commands[0].said)
+    results: list[list[int]] = [task.result for task in Task.objects.all() if task.result is not None]
+    assert sorted(number for result in results for number in result) == list(range(CALLERS * REQUESTS))
+    assert max(len(result) for result in results) <= 7

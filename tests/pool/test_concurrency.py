@@ -1,0 +1,68 @@
+"""Limits of whole tasks over two clusters of two worker processes each."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from django.db import connection
+
+from taskqueue.engine.enqueue import enqueue
+from taskqueue.models import Task, Worker
+from tests.support.processes.worker_command import all_done, workers_of
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+# How many held a place at the moment at which each was admitted, in all and of one key, by the database's clock.
+MOST_AT_ONCE = """
+SELECT max((
+    SELECT count(*) FROM taskqueue_task other
+    WHERE other.pipeline_id = task.pipeline_id AND (other."group" = task."group" OR NOT %(by_key)s)
+        AND other.admitted_at <= task.admitted_at AND other.finished_at > task.admitted_at
+)) FROM taskqueue_task task WHERE task.pipeline_id = %(pipeline)s
+"""
+
+
+def most_at_once(pipeline, *, by_key=False):
+    with connection.cursor() as cursor:
+        cursor.execute(MOST_AT_ONCE, {"pipeline": pipeline, "by_key": by_key})
+        return cursor.fetchone()[0]
+
+
+@pytest.mark.slow
+def test_no_more_tasks_are_under_way_than_their_limit_and_as_many(start, notes):
+    first, second = start(), start()
+    tasks = [enqueue.enqueue("tests/three-places", {"seconds": 0.2}) for _ in range(20)]
+
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
+
+    assert most_at_once("tests/three-places") == 3
+    assert len(workers_of(tasks)) > 1
+
+
+@pytest.mark.slow
+def test_each_key_has_its_own_place_and_all_are_used(start, notes):
+    first, second = start(), start()
+    for number in range(24):
+        enqueue.enqueue("tests/one-of-each", {"tenant": f"tenant {number % 3}", "seconds": 0.15})
+
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
+
+    assert most_at_once("tests/one-of-each", by_key=True) == 1
+    assert most_at_once("tests/one-of-each") >= 2
+
+
+def test_a_killed_worker_takes_no_place_with_it(start, notes):
+    first, second = start(), start()
+    tasks = [enqueue.enqueue("tests/three-places", {"seconds": 0.5}) for _ in range(9)]
+    at_work = Task.objects.filter(status="running")
+    eventually(lambda: at_work.count() == 3, otherwise=first.said)
+
+    os.kill(Worker.objects.filter(tasks__status="running").earliest("pk").pid, signal.SIGKILL)
+    eventually(all_done, otherwise=lambda: first.said() + second.said())
+
+    assert most_at_once("tests/three-places") == 3
+    assert not Task.objects.filter(held__isnull=False).exists()
+    assert Task.objects.filter(pk__in=[task.pk for task in tasks], lease__gte=2).count() == 1

@@ -1,0 +1,41 @@
+"""The database server crashes and comes back under a running worker command."""
+
+import pytest
+
+from tests.support.processes.postgres import own_server
+from tests.support.processes.worker_command import WorkerCommand, manage
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_server_crashes_and_work_goes_on_where_it_was(notes, tmp_path):
+    with own_server() as server:
+        environment = {"DATABASE_URL": server.url, "DEBUG": "true", "WORKER_TEST_DATABASE": "postgres"}
+        manage("migrate", environment=environment)
+        command = WorkerCommand(tmp_path, environment=environment)
+        try:
+            eventually(lambda: "Worker: 2 processes" in command.said(), otherwise=command.said)
+            walk = f"enqueue('tests/walk', {{'notes': {str(notes.path)!r}, 'wait_in': 3}})"
+            manage(
+                "shell", "-c", f"from taskqueue.engine.enqueue.enqueue import enqueue; {walk}", environment=environment
+            )
+            eventually(lambda: notes.begun(3), otherwise=command.said)
+
+            server.crash()
+            notes.open_gate()
+            eventually(lambda: "The database does not answer" in command.said(), otherwise=command.said)
+            server.start()
+
+            done = [("succeeded",)]
+            eventually(lambda: server.ask("SELECT status FROM taskqueue_task") == done, otherwise=command.said)
+            begun = notes.count("begin")
+            assert (begun[1], begun[2], begun[4], begun[5]) == (1, 1, 1, 1)
+            assert len([line for line in command.said().splitlines() if "does not answer" in line]) <= 4
+            over = "WARNING taskqueue.workers: The database answers again"
+            eventually(lambda: over in command.said(), otherwise=command.said)
+            assert command.stop() == 0, command.said()
+        finally:
+            command.kill_all()

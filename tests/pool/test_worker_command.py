@@ -1,0 +1,112 @@
+"""`manage.py worker` says what it does, and in a sentence why it cannot."""
+
+import signal
+import socket
+
+import pytest
+from django.db import connection
+
+from tests.support.processes.processes import free_port
+from tests.support.processes.worker_command import WorkerCommand, enqueue_walk
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def run(db, tmp_path):
+    """Start a command that is not expected to have workers."""
+    started = []
+
+    def run_one(**settings) -> WorkerCommand:
+        started.append(WorkerCommand(tmp_path, **settings))
+        return started[-1]
+
+    yield run_one
+    for command in started:
+        command.kill_all()
+
+
+@pytest.mark.smoke
+def test_one_line_at_the_start_and_one_at_the_end(start):
+    command = start(processes=1)
+
+    command.stop(signal.SIGINT)
+
+    first, last = command.said().splitlines()
+    assert first.startswith(f"Worker: 1 process on database {connection.settings_dict['NAME']}")
+    assert ", for pipelines tests/" in first
+    assert first.endswith("tests/walk. Stop with Ctrl-C.")
+    assert last == "Worker stopped."
+
+
+def test_postgresql_shows_what_each_of_its_connections_is_for(start, notes):
+    command = start(processes=1)
+    enqueue_walk(notes)
+
+    eventually(lambda: {"worker", "heartbeat", "notifier"} <= roles(), otherwise=lambda: str(roles()))
+
+    (worker,) = command.workers()
+    assert f"taskqueue worker {socket.gethostname()[:30]}:{worker}" in names()
+
+
+def test_a_name_of_the_projects_own_stays(start):
+    start(processes=1, environment={"PGAPPNAME": "shop"})
+
+    assert names() == {"shop"}
+
+
+def names() -> set[str]:
+    """The names of all connections to this database but our own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT application_name FROM pg_stat_activity "
+            "WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        return {name for (name,) in cursor.fetchall()}
+
+
+def roles() -> set[str]:
+    """What they are for, as their names say."""
+    return {name.split()[1] for name in names() if name.startswith("taskqueue ")}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_migrations_it_says_what_to_do(run):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE worker_test_empty")
+        try:
+            command = run(environment={"WORKER_TEST_DATABASE": "worker_test_empty"})
+            assert command.wait() == 1
+        finally:
+            cursor.execute("DROP DATABASE worker_test_empty")
+
+    assert (
+        "The database lacks migrations of auth, contenttypes, django_q, taskqueue: run manage.py migrate."
+        in command.said()
+    )
+    assert "Traceback" not in command.said()
+
+
+@pytest.mark.smoke
+def test_without_a_database_it_waits_and_stops_when_told(run):
+    command = run(environment={"DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none", "DEBUG": "true"})
+
+    eventually(lambda: "Waiting for the database:" in command.said(), otherwise=command.said)
+
+    assert command.stop() == 0, command.said()
+    assert command.said().count("Waiting for the database:") == 1
+
+
+def test_a_broker_that_cannot_ring_is_refused(run):
+    command = run(broker="django_q.brokers.orm.ORM")
+
+    assert command.wait() == 1
+    assert 'Set Q_CLUSTER["broker_class"] to "taskqueue.pool.notifier.Doorbell"' in command.said()
+
+
+def test_no_processes_are_no_workers(run):
+    command = run(processes=0)
+
+    assert command.wait() == 2
+    assert "must be at least 1" in command.said()

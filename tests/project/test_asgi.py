@@ -1,0 +1,105 @@
+"""The service under ASGI: hundreds of callers wait in one process, without a thread or a connection for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPResponse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from django.db import connection
+
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.engine.catalog.sync import sync_pipelines
+from taskqueue.engine.tasks import control
+from taskqueue.models import EndWatch
+from tests.support.processes.pgbouncer import direct_url
+from tests.support.processes.processes import answer_of, free_port, running
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
+
+CALLERS = 120
+CONNECTIONS = 12
+"""Eight that look, one that listens, one for the request at hand, and one or two of earlier tests in this process."""
+SERVERS = {
+    "gunicorn": ["gunicorn", "demo.asgi", "--worker-class", "asgi", "--workers", "1", "--bind"],
+}
+if find_spec("uvicorn") is not None:
+    SERVERS["uvicorn"] = ["uvicorn", "demo.asgi:application", "--log-level", "warning", "--port"]
+
+
+@contextmanager
+def served(server: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
+    """The service on this server: its port, and the process that serves."""
+    port, log = free_port(), folder / "web.log"
+    environment = {
+        **os.environ,
+        "DATABASE_URL": direct_url(),
+        "DJANGO_SETTINGS_MODULE": "demo.settings",
+        "DEBUG": "true",
+    }
+    command = [sys.executable, "-m", *SERVERS[server], str(port) if server == "uvicorn" else f"127.0.0.1:{port}"]
+    with running(command, env=environment, log=log) as process:
+        alive = f"http://127.0.0.1:{port}/api/health/live"
+        eventually(lambda: answer_of(alive) == 200, otherwise=log.read_text)
+        found = psutil.Process(process.pid)
+        yield port, (found.children() or [found])[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", SERVERS)
+def test_callers_who_wait_have_neither_a_thread_nor_a_connection_each(server, tmp_path):
+    sync_pipelines()
+    tasks = [demo_task.enqueue(DemoRequest(label="awaited")) for _ in range(CALLERS)]
+    with served(server, tmp_path) as (port, process), ExitStack() as stack:
+        callers = [stack.enter_context(asking(port, f"/api/tasks/{task.pk}/status?wait=60")) for task in tasks]
+        eventually(lambda: EndWatch.objects.count() == CALLERS)
+        eventually(lambda: process.num_threads() < CALLERS / 3)
+        eventually(lambda: connections() <= CONNECTIONS, otherwise=lambda: str(connections()))
+        for path in ("/api/pipelines", "/api/health/ready", "/admin/login/"):
+            assert answer_of(f"http://127.0.0.1:{port}{path}") == 200
+
+        for task in tasks:
+            control.cancel(task.pk)
+        answers = [body_of(caller) for caller in callers]
+
+        assert {(answer["status"], answer["waited"]) for answer in answers} == {("cancelled", True)}
+        assert {answer["id"] for answer in answers} == {str(task.pk) for task in tasks}
+        for _ in range(10):
+            for path in ("/api/tasks", f"/api/tasks/{tasks[0].pk}/status", "/admin/login/"):
+                assert answer_of(f"http://127.0.0.1:{port}{path}") == 200
+        eventually(lambda: connections() <= CONNECTIONS, otherwise=lambda: str(connections()))
+
+
+@contextmanager
+def asking(port: int, path: str) -> Iterator[socket.socket]:
+    """A caller who has asked and not yet been answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as caller:
+        caller.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        yield caller
+
+
+def body_of(caller: socket.socket) -> Any:
+    """The answer, when it comes."""
+    with HTTPResponse(caller) as response:
+        response.begin()
+        return json.load(response)
+
+
+def connections() -> int:
+    """How many connections the service has."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taskqueue web%' "
+            "AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]

@@ -1,0 +1,74 @@
+"""The make commands that the documents name exist, and say what to do when the machine lacks something."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes.processes import ROOT
+
+TARGETS = set(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[1].split())
+
+
+def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["make", *arguments], cwd=folder, capture_output=True, text=True, timeout=200)
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Path:
+    """A checkout in which nothing has been made yet, at a path that holds a space."""
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_command_in_a_document_exists(document):
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", (ROOT / document).read_text(), flags=re.MULTILINE))
+
+    assert named
+    assert named <= TARGETS
+
+
+def test_make_alone_lists_every_command(fresh):
+    listed = re.findall(r"^make ([\w-]+)", make(folder=fresh).stdout, flags=re.MULTILINE)
+
+    assert {*listed, "help"} == TARGETS
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "ruff format --check",
+        "ruff check",
+        "mypy",
+        "lint-imports",
+        "makemigrations --check",
+        "--validate --fail-on-warn",
+    ],
+)
+def test_make_check_looks_at_format_lint_types_imports_migrations_and_schema(part):
+    assert part in make("--dry-run", "check", folder=ROOT).stdout
+
+
+def test_without_a_python_that_is_new_enough_make_says_what_to_install(fresh):
+    done = make("run", "PYTHONS=python2.7 no-such-python", folder=fresh)
+
+    assert done.returncode != 0
+    assert "Python 3.11 or newer is needed" in done.stderr
+    assert not (fresh / ".venv").exists()
+
+
+def test_a_python_without_its_venv_module_is_told_from_none_at_all(fresh):
+    python = fresh / "python"
+    python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\n')
+    python.chmod(0o755)
+
+    done = make("run", "PYTHONS=./python", folder=fresh)
+
+    assert done.returncode != 0
+    assert "apt install python3-venv" in done.stderr

@@ -1,0 +1,119 @@
+"""`make run`: one command up, Ctrl-C down, and sentences for what goes wrong."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psutil
+import pytest
+
+from tests.support.processes.processes import ROOT, answer_of, free_port, open_directory, running
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+COMMAND = [sys.executable, "manage.py", "quickstart"]
+
+
+@pytest.fixture
+def data_directory() -> Iterator[Path]:
+    with open_directory() as folder:
+        yield folder / "data"
+
+
+@pytest.fixture
+def environment(data_directory) -> dict[str, str]:
+    """That of a person who has set nothing but where the data shall be."""
+    ours = {"DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "PORT", "WORKERS"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return {**kept, "DEBUG": "true", "TASKQUEUE_DATA_DIR": str(data_directory)}
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def refusal(environment: dict[str, str], *, port: str) -> str:
+    done = subprocess.run(
+        [*COMMAND, "--port", port], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "port", ["abc", "65536", *(pytest.param(port, marks=pytest.mark.slow) for port in ("0", "-1", "", "\u0668\u0660"))]
+)
+def test_a_port_that_is_none_gets_a_sentence(environment, port):
+    assert "PORT must be a number from 1 to 65535" in refusal(environment, port=port)
+
+
+def test_a_taken_port_gets_a_sentence_that_names_the_way_out(environment, taken_port):
+    said = refusal(environment, port=str(taken_port))
+
+    assert said.strip().endswith(f"Port {taken_port} is in use. Try another one: make run PORT=8010")
+
+
+def test_a_deployment_gets_no_login_that_anybody_can_guess(environment):
+    environment |= {"DEBUG": "false", "SECRET_KEY": "only-for-this-test"}
+
+    assert "needs DEBUG=true" in refusal(environment, port=str(free_port()))
+
+
+def test_a_database_that_does_not_answer_is_said_to_in_a_sentence(environment):
+    environment |= {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing"}
+
+    assert "The database does not answer" in refusal(environment, port=str(free_port()))
+
+
+@pytest.mark.smoke
+def test_it_greets_serves_and_stops_without_leaving_a_process(environment, data_directory, tmp_path):
+    port = free_port()
+    site = f"http://127.0.0.1:{port}"
+    log = tmp_path / "quickstart.log"
+
+    with running([*COMMAND, "--port", str(port)], env=environment, log=log) as quickstart:
+        eventually(lambda: "taskqueue is running" in log.read_text(), otherwise=log.read_text)
+        started = psutil.Process(quickstart.pid).children(recursive=True)
+        answers = [answer_of(f"{site}{path}") for path in ("/", "/api/docs", "/api/health/ready")]
+        accepted = follow_the_greeting(log.read_text())
+        eventually(lambda: status_of(site, accepted["id"]) == "succeeded", otherwise=log.read_text)
+        os.killpg(quickstart.pid, signal.SIGINT)
+        code = quickstart.wait(timeout=90)
+
+    assert answers == [200, 200, 200]
+    assert code == 0
+    assert [process for process in started if process.is_running()] == []
+    assert "Traceback" not in log.read_text()
+    eventually(lambda: not (data_directory / "postgres" / "postmaster.pid").exists())
+
+
+def follow_the_greeting(text: str) -> dict[str, Any]:
+    """Send what the printed curl line sends."""
+    line = re.search(r"curl -X POST .*", text)
+    assert line is not None
+    _, _, method, address, _, header, _, body = shlex.split(line[0])
+    name, value = header.split(": ")
+    request = Request(address, method=method, data=body.encode(), headers={name: value})  # noqa: S310 - ours
+    with urlopen(request, timeout=60) as response:  # noqa: S310 - ours
+        accepted: dict[str, Any] = json.load(response)
+    return accepted
+
+
+def status_of(site: str, task: str) -> str:
+    with urlopen(f"{site}/api/tasks/{task}/status", timeout=60) as response:  # noqa: S310 - ours
+        return str(json.load(response)["status"])

@@ -1,0 +1,86 @@
+"""A caller of the API, and what it reads."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from taskqueue.engine.maintenance import rollups
+from taskqueue.models import PipelineRight, Task
+from taskqueue.testing import advance
+from tests.support.pipelines import orders as pipelines
+
+PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "errors"}
+DOORS = [
+    ("GET", "/api/tasks", "view_task"),
+    ("POST", "/api/tasks", "add_task"),
+    ("POST", "/api/tasks/batch", "add_task"),
+    ("GET", "/api/tasks/{id}", "view_task"),
+    ("GET", "/api/tasks/{id}/status", "view_task"),
+    ("POST", "/api/tasks/{id}/retry", "retry_task"),
+    ("POST", "/api/tasks/{id}/cancel", "cancel_task"),
+    ("POST", "/api/tasks/{id}/rerun", "add_task"),
+    ("POST", "/api/events", "add_event"),
+    ("GET", "/api/events", "view_event"),
+    ("GET", "/api/pipelines", "view_pipeline"),
+    ("GET", "/api/pipelines/shop/order", "view_pipeline"),
+]
+BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
+BODIES: dict[str, object] = {
+    "/api/tasks": BODY,
+    "/api/tasks/batch": {"tasks": [BODY]},
+    "/api/events": {"name": "order/paid"},
+}
+
+
+class Api:
+    """A caller that speaks JSON."""
+
+    def __init__(self, **extra: Any) -> None:
+        self.client = Client(**{"wsgi.multithread": True, **extra})
+
+    def get(self, path: str, **query: Any) -> Any:
+        return self.client.get(path, query)
+
+    def post(self, path: str, body: object = None, *, raw: bytes | None = None, **headers: str) -> Any:
+        content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
+        return self.client.post(path, content, content_type="application/json", headers=headers)
+
+
+def roll_up_ended(*, took: timedelta) -> None:
+    """Let each task have been executed for so long, and have all that has ended counted."""
+    Task.objects.update(executing_seconds=took.total_seconds(), queued_seconds=2)
+    advance(minutes=3)
+    while rollups.roll_further():
+        pass
+
+
+def enqueue_order(number: str, **options: Any) -> Task:
+    return pipelines.order.using(**options).enqueue(pipelines.Order(number=number))
+
+
+def problem_of(response: Any) -> tuple[int, str, list[str]]:
+    """What a problem says in short: its status, its code, and where the faults lie."""
+    assert response["Content-Type"] == "application/problem+json"
+    body = json.loads(response.content)
+    assert set(body) == PROBLEM_MEMBERS
+    assert body["status"] == response.status_code
+    assert body["type"] == f"urn:taskqueue:problem:{body['code']}"
+    assert body["title"]
+    assert body["detail"]
+    return body["status"], body["code"], [fault["pointer"] for fault in body["errors"]]
+
+
+def call(caller: Api, method: str, path: str, task: Task):
+    place = path.format(id=task.pk)
+    return caller.get(place) if method == "GET" else caller.post(place, BODIES.get(place))
+
+
+def named(pipeline: Any = "shop/order", *, user: User | None = None, **held: Any) -> PipelineRight:
+    """Name somebody for a pipeline; without a user somebody else."""
+    who: Any = {"user": user} if user else {"group": Group.objects.get_or_create(name="others")[0]}
+    return PipelineRight.objects.create(pipeline_id=pipeline, **who, **held)

@@ -1,0 +1,157 @@
+"""Every screen of the dashboard, with something on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.contrib.auth.models import Group, User
+from django.db.models.functions import Now
+
+from demo.pipelines import DemoRequest, demo_task
+from demo.publishing import PublishRequest, publish
+from taskqueue import testing
+from taskqueue.definitions import registry
+from taskqueue.engine.actions import audited, tokens
+from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.events import send
+from taskqueue.engine.maintenance.rollups import roll_up
+from taskqueue.engine.queries.filters import TaskFilter
+from taskqueue.engine.tasks import control
+from taskqueue.engine.worker.heartbeat import running_version
+from taskqueue.models import Event, Operation, PipelineRight, Schedule, Task, Worker
+from taskqueue.states import OperationVerb
+from taskqueue.testing import advance
+from tests.support.browser.workers import beside, work
+
+STORIES: dict[str, dict[str, object]] = {
+    "fine": {},
+    "unsteady": {"failures_before_success": 1},
+    "broken": {"simulate_failure": True},
+    "hopeless": {"failures_before_success": 9},
+}
+
+
+def tell_stories() -> None:
+    """Tasks in every status, an hour of history, a clock, a skip, a paused pipeline, an operation at its end."""
+    for _ in range(3):
+        for label, story in STORIES.items():
+            enqueue(label, story)
+        work()
+        advance(minutes=7)
+    work()
+    doomed = enqueue("unwanted", {})
+    control.cancel(doomed.pk, reason="It was ordered twice.")
+    publish.enqueue(PublishRequest(title="On waiting", pages=3))
+    work()
+    advance(minutes=2)
+    work()
+    beside(roll_up)
+    demo_task.using(run_at=datetime(2040, 1, 1, tzinfo=UTC)).enqueue(DemoRequest(label="later"))
+    for _ in range(2):  # the second one finds the first
+        demo_task.using(key="order-7", labels={"tenant": "acme"}, priority=300).enqueue(DemoRequest(label="order"))
+    schedule_a_pipeline()
+    send.send("demo/approved", {"title": "On nothing", "by": "dana"})
+    dana = User.objects.create_user("dana")
+    audited.pause("demo/print", reason="The printer is being mended.", actor=Actor(dana.pk, "dana"))
+    beside(retry_what_failed)
+    beside(show_access_and_workers)
+
+
+def viewer() -> User:
+    """Whoever looks at the screens."""
+    return User.objects.earliest("pk")
+
+
+def schedule_a_pipeline() -> None:
+    """A clock as `cron=` would make it; the demo has none, for it would make tasks in every test."""
+    clock = {"expression": "0 3 * * *", "timezone": "Europe/Berlin", "misfire": "once"}
+    now = datetime.now(UTC)
+    Schedule.objects.create(
+        pipeline_id="demo/publish", **clock, next_at=now + timedelta(hours=8), last_at=now - timedelta(hours=16)
+    )
+
+
+def show_access_and_workers() -> None:
+    """A token that soon expires, a right, and workers: one at work, one that cannot claim, one that is silent."""
+    tokens.issue(viewer(), name="billing service", expires_in=timedelta(days=3), per_minute=600)
+    PipelineRight.objects.create(pipeline_id="demo/publish", group=Group.objects.create(name="editors"), retry=True)
+    task = Task.objects.filter(status="waiting").latest("pk")
+    states: list[dict[str, Any]] = [
+        {"task_id": task.pk, "step": "print-pages", "step_started_at": Now() - timedelta(seconds=42)},
+        {"cannot_claim": "permission denied for table taskqueue_task"},
+        {"beat_at": Now() - timedelta(minutes=4)},
+    ]
+    for number, facts in enumerate(states):
+        who = {"host": f"worker-{number}", "pid": 4711, "cluster": str(number), "version": running_version()}
+        Worker.objects.create(**who, **facts, pipelines=registry.names())
+
+
+def retry_what_failed() -> None:
+    """An operation over the failed tasks of the demo, which fail again."""
+    audited.operate(
+        TaskFilter(statuses=("failed",), pipeline="demo/task"),
+        verb=OperationVerb.RETRY,
+        query="status=failed&pipeline=demo%2Ftask",
+        said=lambda estimate: f"Retry {estimate} tasks: status failed, pipeline demo/task.",
+        reason="The service is back.",
+        actor=Actor(viewer().pk, viewer().get_username()),
+    )
+    testing.work()
+
+
+def enqueue(label: str, story: dict[str, object]) -> Task:
+    """A task of the demo that tells one."""
+    request = DemoRequest(label=label, delay_seconds=0, **story)  # type: ignore[arg-type]  # its own fields
+    return demo_task.using(labels={"tenant": "acme"}).enqueue(request)
+
+
+class Screen(NamedTuple):
+    """A page that people see.
+
+    Attributes:
+        status: with which it is answered.
+    """
+
+    name: str
+    address: str
+    status: int = 200
+
+
+def screens() -> Iterator[Screen]:
+    """Each of them."""
+    yield Screen("overview", "/admin/?range=1h")
+    for name in ("task", "pipeline", "worker", "event", "schedule", "rate", "skip", "operation", "token"):
+        yield Screen(f"{name}s", f"/admin/taskqueue/{name}/")
+    yield Screen("rights", "/admin/taskqueue/pipelineright/")
+    yield Screen("limits", "/admin/taskqueue/gate/")
+    yield Screen("usage", "/admin/taskqueue/rateuse/")
+    yield Screen("audit", "/admin/admin/logentry/")
+    yield Screen("failed tasks", "/admin/taskqueue/task/?status=failed")
+    yield Screen("nothing found", "/admin/taskqueue/task/?q=nothing-like-it")
+    for status in ("failed", "waiting", "succeeded", "scheduled"):
+        task = Task.objects.filter(status=status, parent=None).latest("pk")
+        yield Screen(f"{status} task", f"/admin/taskqueue/task/{task.pk}/change/")
+    failed = Task.objects.filter(status="failed").latest("pk")
+    yield Screen("rerun", f"/admin/taskqueue/task/{failed.pk}/edit/")
+    yield Screen("rerun asked", f"/admin/taskqueue/task/{failed.pk}/rerun/")
+    yield Screen("retry asked", f"/admin/taskqueue/task/{failed.pk}/retry/?from_step=simulate-processing")
+    yield Screen("missing", "/admin/no/such/page/", 404)
+    yield Screen("pipeline", "/admin/taskqueue/pipeline/demo_2Ftask/change/")
+    yield Screen("parallel steps", "/admin/taskqueue/pipeline/demo_2Fpublish/change/")
+    yield Screen("submit", "/admin/taskqueue/pipeline/demo_2Ftask/submit/")
+    yield Screen("event", f"/admin/taskqueue/event/{Event.objects.latest('pk').pk}/change/")
+    yield Screen("send an event", "/admin/taskqueue/event/send/")
+    yield Screen("new token", "/admin/taskqueue/token/add/")
+    yield Screen("worker", f"/admin/taskqueue/worker/{Worker.objects.get(host='worker-1').pk}/change/")
+    yield Screen("preview", "/admin/taskqueue/operation/new/retry/?status=failed")
+    yield Screen("operation", f"/admin/taskqueue/operation/{Operation.objects.earliest('pk').pk}/change/")
+
+
+RIGHTS = ("view_task", "view_pipeline", "pause_pipeline", "add_task", "view_gate", "change_gate")
+
+
+ALL_RIGHTS = (
+    *RIGHTS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule", "view_rate", "change_rate",
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Filling, reading and racing in the database of the tests."""

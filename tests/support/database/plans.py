@@ -1,0 +1,63 @@
+"""What PostgreSQL's planner does with a statement."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+from django.db import connection
+
+HISTORY = """
+INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
+    progress_note, created_at, started_at, finished_at, worker_id)
+SELECT gen_random_uuid(), 'engine/one-step', 'succeeded', '', '{}', 0, '{}', now(), now(), 1, 0, '',
+    now(), now(), now(), %s
+FROM generate_series(1, 20000)
+"""
+
+
+def plan(statement, parameters):
+    """What the statement did: its plan with the buffers that it touched."""
+    with psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
+        return cursor.fetchone()[0]
+
+
+def code(pipelines):
+    """The parameters of a process that knows these pipelines."""
+    return {"pipelines": pipelines, "codes": ["" for _ in pipelines]}
+
+
+def nodes(tree):
+    yield tree
+    for child in tree.get("Plans", []):
+        yield from nodes(child)
+
+
+def walked(tree):
+    """The tables that grow and that the statement walks from end to end; there is no way through an empty one."""
+    scans = [
+        node["Relation Name"]
+        for node in tree
+        if node["Node Type"] == "Seq Scan" and node["Shared Hit Blocks"] + node["Shared Read Blocks"]
+    ]
+    return [name for name in scans if name in {"taskqueue_task", "taskqueue_step", "taskqueue_event", "taskqueue_wait"}]
+
+
+def explain(statement, parameters):
+    text = plan(statement, parameters)
+    return list(nodes((json.loads(text) if isinstance(text, str) else text)[0]["Plan"]))
+
+
+def touched(tree, relation):
+    """The rows that each node reads of a table, those included that a filter throws away."""
+    scans = [node for node in tree if node.get("Relation Name") == relation]
+    return sum((n["Actual Rows"] + n.get("Rows Removed by Filter", 0)) * n["Actual Loops"] for n in scans)
+
+
+def tasks_read(tree):
+    """How many rows of the task table a plan reads, at the most in one node."""
+    return max(
+        (node["Actual Rows"] * node["Actual Loops"] for node in tree if node.get("Relation Name") == "taskqueue_task"),
+        default=0,
+    )

@@ -1,0 +1,1 @@
+"""Pipelines that tests of several rooms execute."""

@@ -1,0 +1,17 @@
+"""A login with secrets, as tests of redaction submit it."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel, Field, SecretStr
+
+PASSWORD, CARD = "correct-horse-battery", "4111-1111-1111"
+logger = logging.getLogger("tests.secrets")
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+    card: str = Field(default=CARD, json_schema_extra={"secret": True})
+    fail: str = ""

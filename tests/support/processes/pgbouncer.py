@@ -1,0 +1,87 @@
+"""A real PgBouncer in front of the test's database."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from django.db import connection
+
+from taskqueue.embedded.base import find_address, read_settings
+from taskqueue.embedded.location import Layout
+from taskqueue.embedded.owner import find_owner
+from tests.support.processes.network_namespace import go_without
+from tests.support.processes.processes import free_port, open_directory
+from tests.support.waiting import eventually
+
+PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+
+
+@dataclass(frozen=True)
+class Pooler:
+    """A pooler.
+
+    Attributes:
+        url: the database through it.
+        direct_url: the same database without it.
+        log: where it writes what it refuses.
+    """
+
+    url: str
+    direct_url: str
+    log: Path
+
+
+@contextmanager
+def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
+    """PgBouncer in this mode, with so many server processes for all of its clients; it ends with the test."""
+    program = shutil.which("pgbouncer", path=PLACES)
+    if program is None:
+        go_without("There is no `pgbouncer` command. Install pgbouncer.")
+    embedded = read_settings(connection.settings_dict)
+    owner, server = find_owner(Layout(embedded.data_directory)), find_address(embedded)
+    name, port = connection.settings_dict["NAME"], free_port()
+    with open_directory() as folder:
+        (folder / "log").touch()
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\n{name} = host={server['host']} port={server['port']} user={server['user']}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+            f"pool_mode = {mode}\ndefault_pool_size = {servers}\nmax_client_conn = 500\nlogfile = {folder / 'log'}\n"
+        )
+        if owner.is_another:  # it refuses to run as root
+            for path in (folder, folder / "log"):
+                os.chown(path, owner.uid, owner.gid)
+        process = subprocess.Popen(
+            [program, "-q", str(folder / "pgbouncer.ini")],
+            user=owner.uid if owner.is_another else None,
+            group=owner.gid if owner.is_another else None,
+            extra_groups=[] if owner.is_another else None,
+            start_new_session=True,
+        )
+        pooler = Pooler(f"postgres://anybody@127.0.0.1:{port}/{name}", direct_url(), folder / "log")
+        try:
+            eventually(lambda: answers(pooler.url), otherwise=pooler.log.read_text)
+            yield pooler
+        finally:
+            process.kill()
+            process.wait()
+
+
+def direct_url() -> str:
+    """The test's database, for processes that take it from DATABASE_URL."""
+    server = find_address(read_settings(connection.settings_dict))
+    return f"postgres:///{connection.settings_dict['NAME']}?host={server['host']}&port={server['port']}&user={server['user']}"
+
+
+def answers(url: str) -> bool:
+    """Whether the database takes connections there."""
+    with suppress(psycopg.OperationalError):
+        psycopg.connect(url).close()
+        return True
+    return False

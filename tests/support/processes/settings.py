@@ -1,0 +1,31 @@
+"""Settings of a `manage.py worker` that a test starts: the demo's, on the test's database, without the faces."""
+
+import os
+from datetime import timedelta
+
+from demo import settings as demo
+from demo.settings import *  # noqa: F403
+from taskqueue.defaults import Q_CLUSTER as DEFAULTS
+
+# A worker starts in half the time without the faces, and these tests start many.
+INSTALLED_APPS = [
+    "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.postgres", "taskqueue", "django_q",
+    "tests.support.processes", *os.environ.get("WORKER_TEST_APPS", "").split(),
+]  # fmt: skip
+SILENCED_SYSTEM_CHECKS = ["taskqueue.E010"]
+ROOT_URLCONF = "tests.support.processes.settings"
+MIDDLEWARE = []
+urlpatterns: list[object] = []
+DATABASES = {**demo.DATABASES, "default": {**demo.DATABASES["default"], "NAME": os.environ["WORKER_TEST_DATABASE"]}}
+TASKQUEUE = {
+    "WORKER_DATABASE": demo.TASKQUEUE["WORKER_DATABASE"],
+    "STOP_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_GRACE", "20"))),
+    "DRAIN_BUDGET": timedelta(seconds=float(os.environ.get("WORKER_TEST_BUDGET", "2"))),
+    "HARD_TIMEOUT_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_HARD_TIMEOUT_GRACE", "10"))),
+    "WATCHDOG": timedelta(seconds=float(os.environ.get("WORKER_TEST_WATCHDOG", "10"))),
+}
+Q_CLUSTER = {
+    **demo.Q_CLUSTER,
+    "recycle": int(os.environ.get("WORKER_TEST_RECYCLE", "5000")),
+    "broker_class": os.environ.get("WORKER_TEST_BROKER", DEFAULTS["broker_class"]),
+}
