@@ -20,13 +20,14 @@ CLAIMS, ROUNDS = 150, 3
 
 COLUMNS = "id, pipeline_id, status, key, labels, priority, payload, lease, failures, progress_note"
 HISTORY = """
-INSERT INTO taskqueue_task (<columns>, due_at, sort_at, created_at, admitted_at, started_at, finished_at, worker_id)
+INSERT INTO taskqueue_task (<columns>, due_at, sort_at, created_at, slot_acquired_at, started_at, finished_at,
+    worker_id)
 SELECT gen_random_uuid(), %(pipeline)s, 'succeeded', '', '{}', 0, '{}', 1, 0, '',
     now(), now(), now(), now(), now(), now(), %(worker)s
 FROM generate_series(1, %(number)s)
 """
 BACKLOG = """
-INSERT INTO taskqueue_task (<columns>, due_at, sort_at, created_at, "group")
+INSERT INTO taskqueue_task (<columns>, due_at, sort_at, created_at, "concurrency_key")
 SELECT gen_random_uuid(), %(pipeline)s, 'queued', '', '{}', 0, '{"tenant": "a"}', 0, 0, '',
     past.hour, past.hour, past.hour,
     CASE WHEN %(keys)s > 0 THEN (number %% greatest(%(keys)s, 1))::text ELSE '' END

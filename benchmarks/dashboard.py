@@ -38,7 +38,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "overview": lambda: reverse("admin:index"),
     "pipelines": lambda: reverse("admin:taskqueue_pipeline_changelist"),
     "a pipeline": lambda: reverse("admin:taskqueue_pipeline_change", args=[quote("seed/crm-sync")]),
-    "preview of a retry": lambda: f"{reverse('admin:taskqueue_operation_new', args=['retry'])}?status=failed",
+    "preview of a retry": lambda: f"{reverse('admin:taskqueue_bulkoperation_new', args=['retry'])}?status=failed",
 }
 
 

@@ -212,7 +212,7 @@ def ready_pipelines(pipelines: Sequence[str], steps: int) -> list[str]:
 
 def ready_workers() -> list[int]:
     """Four workers of that month, which have ended."""
-    month = {"started_at": Now() - timedelta(days=DAYS + 1), "beat_at": Now(), "ended_at": Now()}
+    month = {"started_at": Now() - timedelta(days=DAYS + 1), "heartbeat_at": Now(), "ended_at": Now()}
     workers = [
         Worker(host=f"seed-{number}", pid=100 + number, cluster="seed", version="seed", end_reason="seeded", **month)
         for number in range(4)

@@ -146,7 +146,7 @@ WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 
 TASKQUEUE: dict[str, Any] = {
-    "FIRST_TASK": "demo/task",
+    "EXAMPLE_PIPELINE": "demo/task",
     "WORKER_DATABASE": "worker" if WORKER_DATABASE_URL else "",
 }
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapte
 
 from taskqueue import examples, masks
 from taskqueue.digests import CheckedPayload, equal_as
-from taskqueue.errors import DefinitionError, Fault, InvalidPayload, TooLarge, Unstorable
+from taskqueue.errors import DefinitionError, FieldError, InvalidPayload, NotSerializable, TooLarge
 from taskqueue.json_keys import refuse_collisions
 
 DEEPEST = 200
@@ -36,7 +36,7 @@ def write(value: object, *, what: str = "value") -> str:
         what: the name of the value in error messages.
 
     Raises:
-        Unstorable: it holds what JSON (NaN, infinities, other objects) or PostgreSQL (NUL, lone surrogates) cannot
+        NotSerializable: it holds what JSON (NaN, infinities, other objects) or PostgreSQL (NUL, lone surrogates) cannot
             hold.
     """
     try:
@@ -54,16 +54,16 @@ def read(text: str) -> Any:
     return json.loads(text)
 
 
-def unstorable(value: object, what: str, reason: str) -> Unstorable:
+def unstorable(value: object, what: str, reason: str) -> NotSerializable:
     """The error that names each place in the value that cannot be stored."""
-    faults = list(islice(faults_in(value), 20)) or [Fault("", reason)]
-    return Unstorable(f"The {what} cannot be stored as JSON: {faults[0].detail}.", faults)
+    faults = list(islice(faults_in(value), 20)) or [FieldError("", reason)]
+    return NotSerializable(f"The {what} cannot be stored as JSON: {faults[0].detail}.", faults)
 
 
-def faults_in(value: object, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
+def faults_in(value: object, pointer: str = "", depth: int = 0) -> Iterator[FieldError]:
     """Each place in a value that JSON or PostgreSQL cannot store."""
     if depth > DEEPEST:
-        yield Fault(pointer, "it is nested too deeply")
+        yield FieldError(pointer, "it is nested too deeply")
     elif isinstance(value, dict):
         for name, item in value.items():
             yield from text_faults(str(name), pointer)
@@ -75,22 +75,22 @@ def faults_in(value: object, pointer: str = "", depth: int = 0) -> Iterator[Faul
         yield from scalar_faults(value, pointer)
 
 
-def scalar_faults(value: object, pointer: str) -> Iterator[Fault]:
+def scalar_faults(value: object, pointer: str) -> Iterator[FieldError]:
     """What is wrong with a value that holds no others."""
     if isinstance(value, str):
         yield from text_faults(value, pointer)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield Fault(pointer, f"{value} is not a JSON number")
+        yield FieldError(pointer, f"{value} is not a JSON number")
     elif value is not None and not isinstance(value, int | float):
-        yield Fault(pointer, f"a {type(value).__name__} is not a JSON value")
+        yield FieldError(pointer, f"a {type(value).__name__} is not a JSON value")
 
 
-def text_faults(text: str, pointer: str) -> Iterator[Fault]:
+def text_faults(text: str, pointer: str) -> Iterator[FieldError]:
     """What PostgreSQL refuses in a text."""
     if "\x00" in text:
-        yield Fault(pointer, "text cannot hold the NUL character (U+0000)")
+        yield FieldError(pointer, "text cannot hold the NUL character (U+0000)")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        yield Fault(pointer, "text cannot hold a lone surrogate (half of a UTF-16 pair)")
+        yield FieldError(pointer, "text cannot hold a lone surrogate (half of a UTF-16 pair)")
 
 
 def escape(part: object) -> str:
@@ -98,10 +98,10 @@ def escape(part: object) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
-def faults_of(error: ValidationError) -> list[Fault]:
+def faults_of(error: ValidationError) -> list[FieldError]:
     """Pydantic's complaints as pointers and sentences."""
     return [
-        Fault("".join(f"/{escape(part)}" for part in item["loc"]), item["msg"])
+        FieldError("".join(f"/{escape(part)}" for part in item["loc"]), item["msg"])
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
@@ -135,7 +135,7 @@ class Result(masks.Described):
         """Check a returned value and write it as JSON.
 
         Raises:
-            ValidationError, Unstorable: it does not fit the annotation, or cannot be stored.
+            ValidationError, NotSerializable: it does not fit the annotation, or cannot be stored.
         """
         checked = self.adapter.validate_python(value)
         dumping = partial(self.adapter.dump_python, checked, **AGAIN, warnings="error")
@@ -171,7 +171,7 @@ class Arguments(masks.Described):
 
         Raises:
             TypeError: they do not match the signature.
-            ValidationError, Unstorable: one does not fit its annotation, or cannot be stored.
+            ValidationError, NotSerializable: one does not fit its annotation, or cannot be stored.
         """
         checked = self.model.model_validate(self._by_name(args, kwargs))
         return dump(partial(checked.model_dump, **AGAIN, warnings="none"), checked, reveal=self.has_secrets, what=what)
@@ -239,7 +239,7 @@ class Payload(masks.Described):
 
         Raises:
             TypeError: they do not match the signature.
-            InvalidPayload, Unstorable: one of them does not fit or cannot be stored.
+            InvalidPayload, NotSerializable: one of them does not fit or cannot be stored.
         """
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
@@ -250,7 +250,7 @@ class Payload(masks.Described):
 
         Raises:
             InvalidPayload: with a pointer for each fault.
-            Unstorable: it holds what cannot be stored.
+            NotSerializable: it holds what cannot be stored.
         """
         try:
             model = self.model.model_validate(value)
@@ -301,7 +301,7 @@ def dump(dumping: Callable[..., object], value: object, *, reveal: bool, what: s
     """Write what pydantic dumps as JSON; with `reveal` secrets as they are, for the step that needs them.
 
     Raises:
-        Unstorable: it, or a part of it, has no JSON form.
+        NotSerializable: it, or a part of it, has no JSON form.
     """
     try:
         plain = dumping(mode="json")
@@ -309,7 +309,7 @@ def dump(dumping: Callable[..., object], value: object, *, reveal: bool, what: s
         if reveal:
             plain = masks.revealed(plain, dumping(mode="python"))
     except ValueError as error:
-        raise Unstorable(f"The {what} cannot be stored as JSON: {error}.", [Fault("", str(error))]) from error
+        raise NotSerializable(f"The {what} cannot be stored as JSON: {error}.", [FieldError("", str(error))]) from error
     return write(plain, what=what)
 
 

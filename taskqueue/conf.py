@@ -30,13 +30,13 @@ class Settings:
     """Largest output of one step, and largest arguments to one, as JSON."""
     TASK_OUTPUT_MAX_BYTES: int = 32 * MEBIBYTE
     """Largest sum of the step outputs of one task."""
-    DRAIN_BUDGET: timedelta = timedelta(seconds=2)
+    WORKER_LOOP_TIME: timedelta = timedelta(seconds=2)
     """How long a worker goes on claiming before it lets the process pool have a look."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
     """How long a stopping worker may go on with the step that it is in."""
     HARD_TIMEOUT_GRACE: timedelta = timedelta(seconds=10)
     """How long a step may go on after its `timeout` before its worker process is ended."""
-    BRANCHES_MAX: int = 10_000
+    PARALLEL_STEPS_MAX: int = 10_000
     """Most steps beside each other in one `gather` or `each`."""
     DEPTH_MAX: int = 10
     """Most parents that a child task may have above it."""
@@ -44,7 +44,7 @@ class Settings:
     """How many of the last lines that a try of a step logs are kept with it; none turns it off."""
     STEP_LOG_MAX_BYTES: int = 16 * 1024
     """Most bytes of such lines."""
-    WATCHDOG: timedelta = timedelta(seconds=10)
+    STUCK_POOL_TIMEOUT: timedelta = timedelta(seconds=10)
     """How long claimable work may lie beside idle workers before their pool is started anew."""
     STATUS_WAITERS: int = 4
     """How many requests with `?wait=` a web process with threads holds at once, each in a thread."""
@@ -54,7 +54,7 @@ class Settings:
     """How long ended tasks are kept where their pipeline does not say; None for ever. Events too."""
     PRUNE_PER_SECOND: int = 500
     """So many ended tasks a second are pruned at most, over all workers."""
-    FIRST_TASK: str = ""
+    EXAMPLE_PIPELINE: str = ""
     """The pipeline whose example payload an empty overview offers to send; empty for none."""
     DJANGO_Q_ADMIN: bool = False
     """Whether the admin lists django-q2's own messages as well."""

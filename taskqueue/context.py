@@ -26,12 +26,12 @@ class Awaited:
 
 @dataclass(frozen=True, kw_only=True)
 class Offspring:
-    """A task that a body has done for it: a step on any worker (a branch), or another pipeline (a child)."""
+    """A task that a body has done for it: a step on any worker (a parallel step), or another pipeline (a child)."""
 
     pipeline: str
     payload: str
     """The arguments as JSON."""
-    branch: str = ""
+    parallel_step: str = ""
     """The place of the step; empty for a child."""
     limit: int | None = None
     """Of its siblings so many at a time."""

@@ -2,18 +2,18 @@
 
     TaskqueueError
     ├── DefinitionError         a pipeline or step that cannot work, found when it is imported
-    ├── WrongPlace              a call that makes no sense where it was made
+    ├── InvalidContext              a call that makes no sense where it was made
     ├── UnknownPipeline
     ├── InvalidPayload          ┐
     ├── InvalidOptions          ├ carry `errors`: one pointer and sentence each
     ├── InvalidLimit            │
-    ├── Unstorable              ┘
+    ├── NotSerializable              ┘
     ├── TooLarge
     ├── KeyReused               an idempotency key that stands for another request
     ├── BatchRefused            several requests of which one or more cannot be met: holds the error of each
     ├── InvalidEvent            carries `errors` too
     ├── EventNotFound
-    ├── EventDoesNotFit
+    ├── InvalidEventData
     ├── TaskNotFound
     ├── UnknownStep
     ├── NotRetryable
@@ -23,8 +23,8 @@
     ├── NotPaused
     ├── NotPermitted            a deed that the caller has no right to
     ├── InvalidToken            a token that does not exist, has expired or was revoked
-    ├── NotForAll               a verb for many tasks that are all of them, or none
-    ├── OperationEnded
+    ├── UnfilteredOperation               a verb for many tasks that are all of them, or none
+    ├── BulkOperationEnded
     ├── WorkerNotFound
     ├── NotDrainable
     ├── OutputChanged           a recorded output no longer fits the code
@@ -33,8 +33,8 @@
     ├── InvalidResult           a step did its work, and what it returned was refused
     ├── StepFailed              what a pipeline's body sees when a step's retries are used up
     │   └── GatherFailed        several branches have ended, and some of them failed
-    ├── TooManyBranches         more than BRANCHES_MAX in one gather or each
-    ├── TooDeep                 a child below DEPTH_MAX parents
+    ├── TooManyParallelSteps         more than PARALLEL_STEPS_MAX in one gather or each
+    ├── NestingTooDeep                 a child below DEPTH_MAX parents
     └── StepTimedOut            raised inside a step when its time is over
 
     Permanent, RetryAfter       raised by authors inside steps: signals to the engine, not errors of it
@@ -52,7 +52,7 @@ from uuid import UUID
 from taskqueue.durations import Duration, duration_of
 
 
-class Fault(NamedTuple):
+class FieldError(NamedTuple):
     """One thing that is wrong with a value: where (a JSON pointer, RFC 6901) and what."""
 
     pointer: str
@@ -84,10 +84,10 @@ class DefinitionError(TaskqueueError):
         super().__init__(f"{detail} {hint}")
 
 
-class WrongPlace(TaskqueueError):
+class InvalidContext(TaskqueueError):
     """This call makes no sense where it was made."""
 
-    code = "wrong-place"
+    code = "invalid-context"
 
 
 class UnknownPipeline(TaskqueueError):
@@ -96,38 +96,38 @@ class UnknownPipeline(TaskqueueError):
     code = "unknown-pipeline"
 
 
-class Faulty(TaskqueueError):
+class InvalidValue(TaskqueueError):
     """A value has faults."""
 
-    code = "faulty"
+    code = "invalid-value"
 
-    def __init__(self, detail: str, errors: list[Fault]) -> None:
+    def __init__(self, detail: str, errors: list[FieldError]) -> None:
         self.errors = errors
         super().__init__(detail)
 
 
-class InvalidPayload(Faulty):
+class InvalidPayload(InvalidValue):
     """The payload does not fit the pipeline."""
 
     code = "invalid-payload"
 
 
-class InvalidOptions(Faulty):
+class InvalidOptions(InvalidValue):
     """The options of the task are not valid."""
 
     code = "invalid-options"
 
 
-class InvalidLimit(Faulty):
+class InvalidLimit(InvalidValue):
     """A limit or a rate cannot be changed to this."""
 
     code = "invalid-limit"
 
 
-class Unstorable(Faulty):
+class NotSerializable(InvalidValue):
     """A value holds something that JSON or PostgreSQL cannot store."""
 
-    code = "unstorable-value"
+    code = "not-serializable"
 
 
 class TooLarge(TaskqueueError):
@@ -174,7 +174,7 @@ class TaskNotFound(TaskqueueError):
         super().__init__(f"No task has the id {task_id}. Ended tasks may have been pruned.")
 
 
-class InvalidEvent(Faulty):
+class InvalidEvent(InvalidValue):
     """The event is not valid."""
 
     code = "invalid-event"
@@ -189,10 +189,10 @@ class EventNotFound(TaskqueueError):
         super().__init__(f"No event has the id {event_id}. Old events may have been pruned.")
 
 
-class EventDoesNotFit(TaskqueueError):
+class InvalidEventData(TaskqueueError):
     """The data of an event that was waited for does not fit its model."""
 
-    code = "event-does-not-fit"
+    code = "invalid-event-data"
 
 
 class UnknownStep(TaskqueueError):
@@ -243,16 +243,16 @@ class InvalidToken(TaskqueueError):
     code = "invalid-token"
 
 
-class NotForAll(TaskqueueError):
+class UnfilteredOperation(TaskqueueError):
     """This cannot be done to these tasks together."""
 
-    code = "not-for-all"
+    code = "unfiltered-operation"
 
 
-class OperationEnded(TaskqueueError):
+class BulkOperationEnded(TaskqueueError):
     """The operation has ended already."""
 
-    code = "operation-ended"
+    code = "bulk-operation-ended"
 
 
 class WorkerNotFound(TaskqueueError):
@@ -332,22 +332,22 @@ class GatherFailed(StepFailed):
         self.args = (self.detail,)
 
 
-class TooManyBranches(TaskqueueError):
+class TooManyParallelSteps(TaskqueueError):
     """More steps beside each other than are allowed."""
 
-    code = "too-many-branches"
+    code = "too-many-parallel-steps"
 
     def __init__(self, number: int, limit: int) -> None:
         super().__init__(
-            f"{number:,} steps beside each other are more than the limit of {limit:,} (setting BRANCHES_MAX). "
+            f"{number:,} steps beside each other are more than the limit of {limit:,} (setting PARALLEL_STEPS_MAX). "
             "Give each step several items."
         )
 
 
-class TooDeep(TaskqueueError):
+class NestingTooDeep(TaskqueueError):
     """A child has too many parents above it."""
 
-    code = "too-deep"
+    code = "nesting-too-deep"
 
     def __init__(self, pipeline: str, limit: int) -> None:
         super().__init__(

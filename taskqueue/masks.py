@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import PydanticUserError, SecretBytes, SecretStr
 
-from taskqueue.errors import DefinitionError, Fault, InvalidPayload
+from taskqueue.errors import DefinitionError, FieldError, InvalidPayload
 
 MASK: Final = "**********"
 SHORTEST: Final = 6
@@ -121,7 +121,7 @@ def refuse_masks(value: Any, *schemas: Schema) -> None:
         sentence = "This is the mask of a secret, not its value."
         raise InvalidPayload(
             f"The payload has {len(found)} fault{'s' * (len(found) > 1)}.",
-            [Fault(pointer, sentence) for pointer in found],
+            [FieldError(pointer, sentence) for pointer in found],
         )
 
 
@@ -169,10 +169,10 @@ def hidden(value: Any, secrets: Iterable[str]) -> Any:
     return everywhere(value, re.compile("|".join(map(re.escape, forms))))
 
 
-def hidden_faults(faults: list[Fault], value: Any, schemas: Iterable[Schema]) -> list[Fault]:
+def hidden_faults(faults: list[FieldError], value: Any, schemas: Iterable[Schema]) -> list[FieldError]:
     """What is wrong with a value, without its secrets: a validator of the author's may quote them."""
     secrets = secrets_in(value, *schemas)
-    return [Fault(fault.pointer, hidden(fault.detail, secrets)) for fault in faults]
+    return [FieldError(fault.pointer, hidden(fault.detail, secrets)) for fault in faults]
 
 
 def written(text: str) -> str:

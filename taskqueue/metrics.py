@@ -51,7 +51,7 @@ class Readings(Collector):
         yield from unfinished(counted, names)
         yield from readiness(ready)
         yield gauge("live_workers", "Worker processes that beat.", pills.live_workers)
-        yield gauge("unable_workers", "Live workers whose claims fail.", pills.unable_workers)
+        yield gauge("workers_claim_errors", "Live workers whose claims fail.", pills.unable_workers)
         yield from ended(counts, names)
         late = behind.total_seconds() if behind is not None else 0
         yield gauge("rollups_behind_seconds", "How old the counts of ended tasks are; workers raise them.", late)
@@ -78,7 +78,7 @@ def unfinished(counted: task_counts.Census, names: Sequence[str]) -> Iterator[Me
 def readiness(ready: Sequence[task_counts.Readiness]) -> Iterator[Metric]:
     """What could run, and what keeps it."""
     claimable = labelled("claimable_tasks", "Queued tasks that only want a worker; up to 1,000 a queue.", "pipeline")
-    held = labelled("held_back_tasks", "Tasks that wait for a limit or a rate; up to 1,000 a queue.", "pipeline")
+    held = labelled("tasks_blocked", "Tasks that wait for a limit or a rate; up to 1,000 a queue.", "pipeline")
     oldest = labelled("oldest_queued_seconds", "How long the oldest queued task has been due.", "pipeline")
     paused = labelled("pipeline_paused", "Whether somebody has paused the pipeline.", "pipeline")
     for each in ready:
@@ -100,7 +100,7 @@ def ended(counts: Iterable[EndCount], names: Sequence[str]) -> Iterator[Metric]:
     for name, each in by_pipeline.items():
         for outcome in ENDED:
             tasks.add_metric([name, outcome], getattr(each, outcome))
-        tries.add_metric([name], each.failed_tries)
+        tries.add_metric([name], each.failed_attempts)
         for phase in PHASES:
             spent.add_metric([name, phase], getattr(each, f"{phase}_seconds"))
         ran.add_metric([name], buckets_of(each.ran), each.executing_seconds)
@@ -117,7 +117,7 @@ def buckets_of(counts: Sequence[int]) -> list[tuple[str, int]]:
 def rates(uses: Iterable[Any]) -> Iterator[Metric]:
     """What the rates without a key have let through."""
     admitted = counter("rate_admitted", "How many a rate has let through.", "rate")
-    held = labelled("rate_held", "Whether a rate lets nobody pass, as a step or a person asked.", "rate")
+    held = labelled("rate_blocked", "Whether a rate lets nobody pass, as a step or a person asked.", "rate")
     for use in uses:
         admitted.add_metric([use.rate_id], use.admitted)
         held.add_metric([use.rate_id], use.is_held)

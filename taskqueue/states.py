@@ -38,7 +38,7 @@ class StepKind(StrEnum):
     """What kind of step was recorded."""
 
     STEP = "step"
-    BRANCH = "branch"
+    PARALLEL = "parallel"
     """A step that runs beside others, on any worker."""
     CHILD = "child"
     """A pipeline that was called as a step."""
@@ -93,7 +93,7 @@ class DriftKind(StrEnum):
     """The body ended without asking for a recorded step."""
 
 
-class OperationVerb(StrEnum):
+class BulkOperationVerb(StrEnum):
     """What is done to many tasks at once."""
 
     RETRY = "retry"
@@ -107,7 +107,7 @@ class OperationVerb(StrEnum):
         return self.value.replace("-", " ")
 
 
-class OperationStatus(StrEnum):
+class BulkOperationStatus(StrEnum):
     """Where an operation stands."""
 
     PLANNED = "planned"

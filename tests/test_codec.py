@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taskqueue import codec
 from taskqueue.codec import Arguments, Payload, Result
-from taskqueue.errors import DefinitionError, InvalidPayload, TooLarge, Unstorable
+from taskqueue.errors import DefinitionError, InvalidPayload, NotSerializable, TooLarge
 
 storable_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 json_values = st.recursive(
@@ -52,7 +52,7 @@ def test_a_text_is_written_or_refused_just_as_postgresql_would(text):
     unstorable = "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text)
 
     if unstorable:
-        with pytest.raises(Unstorable):
+        with pytest.raises(NotSerializable):
             codec.write([text])
     else:
         assert codec.read(codec.write([text])) == [text]
@@ -90,7 +90,7 @@ def nested(levels: int) -> Any:
     ],
 )
 def test_what_cannot_be_stored_is_refused_with_a_pointer(value, pointer, says):
-    with pytest.raises(Unstorable) as refused:
+    with pytest.raises(NotSerializable) as refused:
         codec.write(value, what="output")
 
     assert [fault.pointer for fault in refused.value.errors] == [pointer]
@@ -100,14 +100,14 @@ def test_what_cannot_be_stored_is_refused_with_a_pointer(value, pointer, says):
 
 @pytest.mark.parametrize("value", [nested(10_000), looped()], ids=["deep", "looped"])
 def test_what_has_no_end_is_refused_within_moments(value):
-    with pytest.raises(Unstorable) as refused:
+    with pytest.raises(NotSerializable) as refused:
         codec.write(value)
 
     assert refused.value.errors[0].detail == "it is nested too deeply"
 
 
 def test_at_most_twenty_faults_are_named():
-    with pytest.raises(Unstorable) as refused:
+    with pytest.raises(NotSerializable) as refused:
         codec.write([math.nan] * 1000)
 
     assert len(refused.value.errors) == 20
@@ -315,13 +315,13 @@ def test_an_unknown_field_is_refused_also_where_the_model_was_made_of_a_signatur
 def test_a_payload_that_could_not_be_read_again_is_refused_when_it_is_given():
     broken = Order.model_construct(number=3)  # type: ignore[arg-type]
 
-    with pytest.raises(Unstorable, match="payload cannot be stored"):
+    with pytest.raises(NotSerializable, match="payload cannot be stored"):
         Payload(of_an_order).pack((broken,), {})
-    with pytest.raises((InvalidPayload, Unstorable)):
+    with pytest.raises((InvalidPayload, NotSerializable)):
         Payload(takes_anything).check({"value": nested(250)})
-    with pytest.raises(Unstorable):
+    with pytest.raises(NotSerializable):
         Payload(takes_anything).pack((object(),), {})
-    with pytest.raises(Unstorable):
+    with pytest.raises(NotSerializable):
         Payload(takes_anything).pack((math.nan,), {})
 
 
@@ -360,5 +360,5 @@ def test_a_model_that_is_not_complete_is_refused():
 
 
 def test_a_number_of_more_digits_than_python_writes_is_refused():
-    with pytest.raises(Unstorable, match="integer string conversion"):
+    with pytest.raises(NotSerializable, match="integer string conversion"):
         codec.write({"number": 10**5000})

@@ -49,7 +49,7 @@ def test_every_error_has_a_code_of_its_own_in_kebab_case():
 def test_every_error_is_drawn_in_the_tree_at_the_head_of_its_module():
     for kind in tree():
         assert errors.__doc__ is not None
-        assert kind is errors.Faulty or kind.__name__ in errors.__doc__
+        assert kind is errors.InvalidValue or kind.__name__ in errors.__doc__
 
 
 @pytest.mark.parametrize("kind", list(tree()))
@@ -59,7 +59,7 @@ def test_the_title_is_the_first_line_of_the_docstring(kind):
 
 
 def test_an_error_without_detail_says_its_title():
-    assert str(errors.WrongPlace()) == "This call makes no sense where it was made"
+    assert str(errors.InvalidContext()) == "This call makes no sense where it was made"
 
 
 def test_errors_say_what_they_know():

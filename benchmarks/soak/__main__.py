@@ -95,7 +95,9 @@ def main() -> int:
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE taskqueue_task, taskqueue_worker, taskqueue_event CASCADE")
     with started(sys.executable, "manage.py", "worker", DJANGO_SETTINGS_MODULE="benchmarks.soak.settings") as worker:
-        wait_for(lambda: Worker.objects.filter(ended_at=None, beat_at__gt=Now() - timedelta(seconds=10)).count() > 1)
+        wait_for(
+            lambda: Worker.objects.filter(ended_at=None, heartbeat_at__gt=Now() - timedelta(seconds=10)).count() > 1
+        )
         samples = soak(chosen.minutes * 60, chosen.every, worker.pid)
     return report(samples)
 

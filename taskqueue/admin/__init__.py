@@ -12,7 +12,7 @@ shared            what several pages use: HTML, charts, forms, filters
 """
 
 from taskqueue.admin import audit, permissions, schedules, tokens, workers
-from taskqueue.admin.bulk_operations.admin import OperationAdmin
+from taskqueue.admin.bulk_operations.admin import BulkOperationAdmin
 from taskqueue.admin.events.admin import EventAdmin
 from taskqueue.admin.object_tasks import TasksOfObject
 from taskqueue.admin.overview.admin import OverviewAdmin
@@ -21,6 +21,16 @@ from taskqueue.admin.rate_limits.admin import RateAdmin
 from taskqueue.admin.tasks.admin import TaskAdmin
 
 __all__ = [
-    "EventAdmin", "OperationAdmin", "OverviewAdmin", "PipelineAdmin", "RateAdmin", "TaskAdmin", "TasksOfObject",
-    "audit", "permissions", "schedules", "tokens", "workers",
+    "BulkOperationAdmin",
+    "EventAdmin",
+    "OverviewAdmin",
+    "PipelineAdmin",
+    "RateAdmin",
+    "TaskAdmin",
+    "TasksOfObject",
+    "audit",
+    "permissions",
+    "schedules",
+    "tokens",
+    "workers",
 ]  # fmt: skip

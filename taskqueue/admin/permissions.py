@@ -10,11 +10,11 @@ from django.http import HttpRequest
 
 from taskqueue.admin.shared.models import ChangeableAdmin
 from taskqueue.engine.access.permissions import Action
-from taskqueue.models import PipelineRight
+from taskqueue.models import PipelinePermission
 
 
-@admin.register(PipelineRight)
-class PipelineRightAdmin(ChangeableAdmin[PipelineRight]):
+@admin.register(PipelinePermission)
+class PipelinePermissionAdmin(ChangeableAdmin[PipelinePermission]):
     """Who may act on a pipeline's tasks, once not everybody may. What is changed here is in the history, as always."""
 
     list_display = ("pipeline", "shown_who", *Action)
@@ -38,17 +38,17 @@ class PipelineRightAdmin(ChangeableAdmin[PipelineRight]):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """People name each other here; the code does not."""
-        return request.user.has_perm("taskqueue.add_pipelineright")
+        return request.user.has_perm("taskqueue.add_pipelinepermission")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """The last one to go opens the pipeline again."""
-        return request.user.has_perm("taskqueue.delete_pipelineright")
+        return request.user.has_perm("taskqueue.delete_pipelinepermission")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[PipelineRight]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PipelinePermission]:
         """With those who are named."""
-        return PipelineRight.objects.select_related("user", "group")
+        return PipelinePermission.objects.select_related("user", "group")
 
     @admin.display(description="Who")
-    def shown_who(self, right: PipelineRight) -> str:
+    def shown_who(self, right: PipelinePermission) -> str:
         """The user or the group."""
         return f"group {right.group}" if right.group_id is not None else str(right.user)

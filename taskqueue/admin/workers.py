@@ -25,7 +25,7 @@ from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.models import Worker
 
 version_here = cache(running_version)
-LIVE, SILENT, UNABLE, ENDED, DRAINING, DRAINED = "live", "silent", "cannot_claim", "ended", "draining", "drained"
+LIVE, SILENT, UNABLE, ENDED, DRAINING, DRAINED = "live", "silent", "claim_error", "ended", "draining", "drained"
 HISTORY_SHOWN = 30
 
 
@@ -66,8 +66,8 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         """Workers with their state and the database's present moment."""
         state = Case(
             When(ended_at__isnull=False, then=Value(ENDED)),
-            When(beat_at__lte=Now() - SILENCE, then=Value(SILENT)),
-            When(~Q(cannot_claim=""), then=Value(UNABLE)),
+            When(heartbeat_at__lte=Now() - SILENCE, then=Value(SILENT)),
+            When(~Q(claim_error=""), then=Value(UNABLE)),
             When(draining_at__isnull=False, task_id__isnull=False, then=Value(DRAINING)),
             When(draining_at__isnull=False, then=Value(DRAINED)),
             default=Value(LIVE),
@@ -103,7 +103,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
     @admin.display(description="State")
     def shown_state(self, worker: Any) -> SafeString:
         """Live, draining, silent, unable to claim, or ended; since when it drains, why it cannot, or why it ended."""
-        note: Any = worker.end_reason or (worker.cannot_claim if worker.state == UNABLE else "")
+        note: Any = worker.end_reason or (worker.claim_error if worker.state == UNABLE else "")
         if worker.state in {DRAINING, DRAINED}:
             note = format_html("asked {}", html.moment(worker.draining_at, worker.seen_at))
         badge = html.badge(worker.state)
@@ -138,7 +138,7 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
     @admin.display(description="Heartbeat")
     def shown_beat(self, worker: Any) -> SafeString:
         """When it was last heard of."""
-        return html.moment(worker.beat_at, worker.seen_at)
+        return html.moment(worker.heartbeat_at, worker.seen_at)
 
     @admin.display(description="Current step")
     def shown_doing(self, worker: Worker) -> SafeString | str:

@@ -29,7 +29,7 @@ class Events(Door):
     """All events. Not in a transaction: one is routed when it is committed, and the answer says what came of it."""
 
     needs = {"GET": ("taskqueue.view_event",), "POST": ("taskqueue.add_event",)}
-    pointers = {errors.TooLarge: "/data", errors.Unstorable: "/data", errors.KeyReused: "/id"}
+    pointers = {errors.TooLarge: "/data", errors.NotSerializable: "/data", errors.KeyReused: "/id"}
 
     @described(descriptions.SEND_EVENT)
     def post(self, request: Request) -> Response:

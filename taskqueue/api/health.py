@@ -14,7 +14,7 @@ from taskqueue.api.problems import NotReady
 from taskqueue.api.views import Door, described
 from taskqueue.engine.runtime.outages import outage
 from taskqueue.engine.worker.heartbeat import live_workers, unable_workers
-from taskqueue.errors import Fault
+from taskqueue.errors import FieldError
 
 
 class Live(Door):
@@ -40,7 +40,7 @@ class Readiness(Door):
         """Ready with a reachable database whose migrations are applied. Tasks can be taken in without any worker."""
         query: ReadyQuery = ReadyQuery.of(request.query_params)
         able, unable = counted_workers(query.workers)
-        return Response(Ready({"status": "ready", "workers": able, "unable": unable}).data)
+        return Response(Ready({"status": "ready", "workers": able, "claim_errors": unable}).data)
 
 
 def counted_workers(needed: int) -> tuple[int, int]:
@@ -82,4 +82,4 @@ def is_read_only() -> bool:
 
 def missing(pointer: str, detail: str) -> NotReady:
     """The refusal that names what is missing."""
-    return NotReady(detail, [Fault(pointer, detail)])
+    return NotReady(detail, [FieldError(pointer, detail)])

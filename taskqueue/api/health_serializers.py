@@ -18,4 +18,4 @@ class Ready(serializers.Serializer[Any]):
 
     status = serializers.CharField(help_text="`ready`.")
     workers = serializers.IntegerField(help_text="Live worker processes that can claim.")
-    unable = serializers.IntegerField(help_text="Live worker processes whose claims fail.")
+    claim_errors = serializers.IntegerField(help_text="Live worker processes whose claims fail.")

@@ -22,7 +22,7 @@ from taskqueue.api.problems import (
     InvalidBody,
     MalformedBody,
     MalformedRequest,
-    UnstorableBody,
+    NotSerializableBody,
     UnsupportedEncoding,
 )
 from taskqueue.conf import settings
@@ -46,14 +46,14 @@ class StrictJson(BaseParser):
 
         Raises:
             BodyTooLarge, MalformedBody
-            UnstorableBody: with a pointer to each text that PostgreSQL would refuse.
+            NotSerializableBody: with a pointer to each text that PostgreSQL would refuse.
         """
         raw = within(stream, self.limit(), setting=self.setting)
         value = decoded(raw)
         if nesting.is_too_deep(value):
             raise MalformedBody(f"The body is nested more than {nesting.DEEPEST} levels deep.")
         if SUSPECT.search(raw) and (faults := list(codec.faults_in(value))[:20]):
-            raise UnstorableBody(f"The body cannot be stored: {faults[0].detail}.", faults)
+            raise NotSerializableBody(f"The body cannot be stored: {faults[0].detail}.", faults)
         return value
 
     def limit(self) -> int:

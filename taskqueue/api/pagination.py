@@ -11,7 +11,7 @@ from django.db.models import Model
 from taskqueue.api.parameters import Cursor, EventQuery, TaskQuery, refusal
 from taskqueue.definitions import registry
 from taskqueue.engine.queries import tasks as task_queries
-from taskqueue.errors import Fault
+from taskqueue.errors import FieldError
 from taskqueue.ids import earliest_at, latest_at
 from taskqueue.models import Event, Pipeline, Task
 
@@ -97,7 +97,7 @@ def filtered(tasks: QuerySet[Task], query: TaskQuery) -> QuerySet[Task]:
 def known_pipeline(name: str) -> None:
     """Refuse a pipeline that neither this code nor any former one knows; only then is a query needed."""
     if name not in registry.names() and not Pipeline.objects.filter(pk=name).exists():
-        raise refusal([Fault("/pipeline", f"no pipeline is called {name!r}")])
+        raise refusal([FieldError("/pipeline", f"no pipeline is called {name!r}")])
 
 
 def edge(rows: Iterable[Model], *, older: bool) -> str | None:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from taskqueue import codec
 from taskqueue.api.problems import InvalidQuery
 from taskqueue.api.requests import Moment, unfit
-from taskqueue.errors import Fault
+from taskqueue.errors import FieldError
 from taskqueue.states import TaskStatus
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Query(BaseModel):
         for name, texts in parameters.lists():
             given[name] = texts if name in cls.repeatable() else texts[-1]
             if len(texts) > 1 and name not in cls.repeatable():
-                raise refusal([Fault(f"/{codec.escape(name)}", "it is given more than once")])
+                raise refusal([FieldError(f"/{codec.escape(name)}", "it is given more than once")])
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -97,7 +97,7 @@ class Query(BaseModel):
         return {name for name, field in cls.model_fields.items() if field.default_factory is list}
 
 
-def refusal(faults: list[Fault]) -> InvalidQuery:
+def refusal(faults: list[FieldError]) -> InvalidQuery:
     """The refusal of a query."""
     return InvalidQuery(f"The query does not fit: {faults[0].pointer}: {faults[0].detail}.", faults)
 

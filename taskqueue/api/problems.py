@@ -16,7 +16,7 @@ from rest_framework.views import set_rollback
 
 from taskqueue import codec, errors
 from taskqueue.engine.runtime.outages import outage
-from taskqueue.errors import Fault, Faulty, TaskqueueError
+from taskqueue.errors import FieldError, InvalidValue, TaskqueueError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = 2
@@ -30,7 +30,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     view, request = context["view"], context["request"]
     known = translated(error)
     if known is None:
-        return unforeseen(error, request)
+        return internal_error(error, request)
     set_rollback()
     if isinstance(known, DatabaseUnavailable):
         outage.begin(error)
@@ -50,20 +50,20 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     return response
 
 
-def faults_of(error: TaskqueueError, pointers: Mapping[type[TaskqueueError], str]) -> list[Fault]:
+def faults_of(error: TaskqueueError, pointers: Mapping[type[TaskqueueError], str]) -> list[FieldError]:
     """What is wrong in which place of the request, as far as that can be told."""
     if isinstance(error, errors.BatchRefused):
         return [
-            Fault(f"/tasks/{place}{fault.pointer}", fault.detail)
+            FieldError(f"/tasks/{place}{fault.pointer}", fault.detail)
             for place, refusal in error.refusals
-            for fault in faults_of(refusal, pointers) or [Fault("", refusal.detail)]
+            for fault in faults_of(refusal, pointers) or [FieldError("", refusal.detail)]
         ]
     pointer = pointers.get(type(error), "")
-    faults = error.errors if isinstance(error, Faulty) else [Fault("", error.detail)] if pointer else []
-    return [Fault(pointer + fault.pointer, fault.detail) for fault in faults]
+    faults = error.errors if isinstance(error, InvalidValue) else [FieldError("", error.detail)] if pointer else []
+    return [FieldError(pointer + fault.pointer, fault.detail) for fault in faults]
 
 
-def problem(error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[Fault] = ()) -> HttpResponse:
+def problem(error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[FieldError] = ()) -> HttpResponse:
     """The response that tells an error, with these faults of the request; its own words, or this detail.
 
     Text is made printable: a message may quote what the caller sent.
@@ -73,11 +73,11 @@ def problem(error: TaskqueueError, *, status: int, detail: str = "", faults: Seq
 
 
 def problem_of(
-    error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[Fault] | None = None
+    error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[FieldError] | None = None
 ) -> dict[str, Any]:
     """The body of that response; with the error's own faults, unless others are given."""
     if faults is None:
-        faults = error.errors if isinstance(error, Faulty) else ()
+        faults = error.errors if isinstance(error, InvalidValue) else ()
     return {
         "type": f"urn:taskqueue:problem:{error.code}",
         "title": error.title(),
@@ -102,11 +102,11 @@ def translated(error: Exception) -> TaskqueueError | None:
     return None
 
 
-def unforeseen(error: Exception, request: Any) -> HttpResponse:
+def internal_error(error: Exception, request: Any) -> HttpResponse:
     """An error of our own: recorded as Django records those that leave a view, and told without its details."""
     set_rollback()
     got_request_exception.send(sender=None, request=request)
-    response = problem(Unforeseen(), status=500)
+    response = problem(InternalError(), status=500)
     log_response("%s: %s", "Internal Server Error", request.path, response=response, request=request, exception=error)
     return response
 
@@ -123,19 +123,19 @@ class MalformedRequest(TaskqueueError):
     code = "malformed-request"
 
 
-class InvalidBody(Faulty):
+class InvalidBody(InvalidValue):
     """The request body does not fit."""
 
     code = "invalid-body"
 
 
-class UnstorableBody(Faulty):
+class NotSerializableBody(InvalidValue):
     """A value holds something that JSON or PostgreSQL cannot store."""
 
-    code = errors.Unstorable.code
+    code = errors.NotSerializable.code
 
 
-class InvalidQuery(Faulty):
+class InvalidQuery(InvalidValue):
     """A query parameter does not fit."""
 
     code = "invalid-query"
@@ -205,7 +205,7 @@ class UnsupportedEncoding(TaskqueueError):
     code = "unsupported-encoding"
 
 
-class NotReady(Faulty):
+class NotReady(InvalidValue):
     """The service is not ready."""
 
     code = "not-ready"
@@ -217,7 +217,7 @@ class DatabaseUnavailable(TaskqueueError):
     code = "database-unavailable"
 
 
-class Unforeseen(TaskqueueError):
+class InternalError(TaskqueueError):
     """Something went wrong here; it has been recorded."""
 
     code = "internal-error"
@@ -249,16 +249,16 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     UnsupportedMediaType: 415,
     UnsupportedEncoding: 415,
     InvalidBody: 422,
-    UnstorableBody: 422,
+    NotSerializableBody: 422,
     errors.UnknownPipeline: 422,
     errors.InvalidPayload: 422,
     errors.InvalidOptions: 422,
     errors.KeyReused: 422,
     errors.InvalidEvent: 422,
-    errors.Unstorable: 422,
+    errors.NotSerializable: 422,
     errors.UnknownStep: 422,
     TooManyRequests: 429,
-    Unforeseen: 500,
+    InternalError: 500,
     DatabaseUnavailable: 503,
     NotReady: 503,
 }
@@ -270,7 +270,7 @@ CODES: Final = sorted({error.code for error in STATUSES})
 POINTERS: Final[dict[type[TaskqueueError], str]] = {
     errors.UnknownPipeline: "/pipeline",
     errors.InvalidPayload: "/payload",
-    errors.Unstorable: "/payload",
+    errors.NotSerializable: "/payload",
     errors.TooLarge: "/payload",
     errors.KeyReused: "/key",
     errors.UnknownStep: "/from_step",

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from taskqueue.engine.enqueue.bulk import BATCH_MOST
 from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.engine.events.send import ID_MAX_LENGTH
-from taskqueue.errors import Fault, InvalidOptions
+from taskqueue.errors import FieldError, InvalidOptions
 from taskqueue.models.task import PRIORITY_LIMIT
 from taskqueue.policies import EVENT_NAME_MAX
 
@@ -140,7 +140,7 @@ def unquoted(header: str, *, pointer: str) -> str:
 
 def bad_key(detail: str, *, pointer: str = "/key") -> InvalidOptions:
     """The refusal of a key."""
-    return InvalidOptions(detail, [Fault(pointer, detail)])
+    return InvalidOptions(detail, [FieldError(pointer, detail)])
 
 
 class Batch(Body):

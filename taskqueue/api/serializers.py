@@ -35,7 +35,7 @@ class Seconds(serializers.FloatField):
         return value.total_seconds()
 
 
-class Fault(serializers.Serializer[Any]):
+class FieldError(serializers.Serializer[Any]):
     """One thing that is wrong."""
 
     pointer = serializers.CharField(
@@ -53,7 +53,7 @@ class Problem(serializers.Serializer[Any]):
     status = serializers.IntegerField(help_text="The HTTP status.")
     detail = serializers.CharField(help_text="This very problem, for people.")
     code = serializers.ChoiceField(choices=CODES, help_text="The kind of problem, for programs.")
-    errors = Fault(  # type: ignore[assignment]  # DRF takes declared fields out of the class again
+    errors = FieldError(  # type: ignore[assignment]  # DRF takes declared fields out of the class again
         many=True, help_text="Each fault of the request by itself, where that can be told."
     )
 

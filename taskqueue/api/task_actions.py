@@ -64,7 +64,12 @@ class TaskReruns(Door):
 
     needs = {"POST": ("taskqueue.view_task", "taskqueue.add_task")}
     # Here it is not the request that is wrong: the code has changed since the task was made.
-    statuses = {errors.UnknownPipeline: 409, errors.InvalidPayload: 409, errors.TooLarge: 409, errors.Unstorable: 409}
+    statuses = {
+        errors.UnknownPipeline: 409,
+        errors.InvalidPayload: 409,
+        errors.TooLarge: 409,
+        errors.NotSerializable: 409,
+    }
 
     @described(operations.RERUN_TASK)
     def post(self, request: Request, task_id: UUID) -> Response:

@@ -27,7 +27,7 @@ from taskqueue.engine.enqueue.bulk import Request as Wanted
 from taskqueue.engine.enqueue.bulk import each_of
 from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.engine.queries.why import why
-from taskqueue.errors import Fault
+from taskqueue.errors import FieldError
 from taskqueue.models import Task
 
 
@@ -112,7 +112,7 @@ def no_list(body: Any) -> Any:
     if isinstance(body, list):
         batch = reverse("taskqueue:task-batches")
         sentence = f'The body is a list, and one task is made here. Did you mean POST {batch} with {{"tasks": [...]}}?'
-        raise InvalidBody(sentence, [Fault("", sentence)])
+        raise InvalidBody(sentence, [FieldError("", sentence)])
     return body
 
 

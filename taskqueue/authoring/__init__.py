@@ -8,7 +8,7 @@ from taskqueue.authoring.sleeping import sleep, sleep_until
 from taskqueue.authoring.steps import Step, step
 from taskqueue.authoring.tasks import current_task
 from taskqueue.authoring.waiting import Arrived, EventOf, event_of, wait_any, wait_for
-from taskqueue.errors import EventDoesNotFit, GatherFailed, Permanent, RetryAfter, StepFailed, StepTimedOut
+from taskqueue.errors import GatherFailed, InvalidEventData, Permanent, RetryAfter, StepFailed, StepTimedOut
 from taskqueue.policies import Batch, CancelOn, Debounce, Limit, On, Rate, Retry, Singleton
 
 __all__ = [
@@ -18,9 +18,9 @@ __all__ = [
     "CancelOn",
     "Debounce",
     "Deferred",
-    "EventDoesNotFit",
     "EventOf",
     "GatherFailed",
+    "InvalidEventData",
     "Limit",
     "On",
     "Permanent",

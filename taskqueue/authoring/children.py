@@ -39,7 +39,7 @@ def call_child(definition: PipelineDefinition, call: Deferred[Any]) -> Any:
 
     Raises:
         StepFailed: the child failed, was cancelled, was too slow or could not be made.
-        WrongPlace: called inside a step.
+        InvalidContext: called inside a step.
     """
     task = body(f"Pipeline {definition.name!r}")
     if task is None:

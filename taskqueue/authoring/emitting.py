@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from taskqueue.authoring.places import in_event_loop
 from taskqueue.context import current, current_step
 from taskqueue.engine.events.send import checked, send
-from taskqueue.errors import WrongPlace
+from taskqueue.errors import InvalidContext
 
 
 def emit(event: str, data: dict[str, Any]) -> None:
@@ -25,10 +25,10 @@ def emit(event: str, data: dict[str, Any]) -> None:
 
     Raises:
         InvalidEvent, TooLarge: it cannot be sent.
-        WrongPlace: called in an async body: write `await aemit(…)`.
+        InvalidContext: called in an async body: write `await aemit(…)`.
     """
     if in_event_loop():
-        raise WrongPlace(f"emit({event!r}) was called in async code. Write `await aemit(…)`.")
+        raise InvalidContext(f"emit({event!r}) was called in async code. Write `await aemit(…)`.")
     task = current.get()
     if task is None or current_step.get():
         send(event, data, source=task.id if task is not None else None)

@@ -14,7 +14,7 @@ from taskqueue import codec
 from taskqueue.authoring.places import body, in_event_loop
 from taskqueue.conf import settings
 from taskqueue.context import Pause, Recorded
-from taskqueue.errors import GatherFailed, OutputChanged, StepFailed, TooManyBranches
+from taskqueue.errors import GatherFailed, OutputChanged, StepFailed, TooManyParallelSteps
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -83,8 +83,8 @@ def gather(*calls: Deferred[Any], errors: Errors = "raise") -> tuple[Any, ...]:
 
     Raises:
         GatherFailed: with the outcome of each.
-        TooManyBranches: more than BRANCHES_MAX.
-        WrongPlace: called inside a step.
+        TooManyParallelSteps: more than PARALLEL_STEPS_MAX.
+        InvalidContext: called inside a step.
     """
     return tuple(together(calls, errors=errors, what="gather()"))
 
@@ -148,7 +148,7 @@ def each(
         The results in the order of the items.
 
     Raises:
-        GatherFailed, TooManyBranches, WrongPlace: as `gather` does.
+        GatherFailed, TooManyParallelSteps, InvalidContext: as `gather` does.
         ValueError: the limit is below one.
     """
     if limit is not None and limit < 1:
@@ -166,9 +166,9 @@ def each(
 def together(calls: Sequence[Deferred[Any]], *, errors: Errors, what: str, limit: int | None = None) -> list[Any]:
     """What came of each call."""
     task = body(what)
-    most = settings().BRANCHES_MAX
+    most = settings().PARALLEL_STEPS_MAX
     if task is not None and len(calls) > most:
-        raise TooManyBranches(len(calls), most)
+        raise TooManyParallelSteps(len(calls), most)
     if not calls:
         return []
     if task is None:

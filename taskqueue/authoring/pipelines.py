@@ -31,7 +31,7 @@ from taskqueue.definitions import (
 from taskqueue.durations import Duration, duration_of
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options, subject_of
-from taskqueue.errors import DefinitionError, Fault, InvalidOptions, WrongPlace
+from taskqueue.errors import DefinitionError, FieldError, InvalidContext, InvalidOptions
 from taskqueue.models import Task
 from taskqueue.policies import Retry
 
@@ -55,7 +55,7 @@ class BoundPipeline(Generic[P, R]):
 
         Raises:
             StepFailed: the child failed, was cancelled, was too slow or could not be made.
-            WrongPlace: called inside a step.
+            InvalidContext: called inside a step.
         """
         return cast("R", call_child(self.definition, self.defer(*args, **kwargs)))
 
@@ -70,17 +70,17 @@ class BoundPipeline(Generic[P, R]):
             The task; its `duplicate` is true when it was there already and stands in for the one that was asked for.
 
         Raises:
-            InvalidPayload, Unstorable, TooLarge: the arguments do not fit.
+            InvalidPayload, NotSerializable, TooLarge: the arguments do not fit.
             KeyReused: the key stands for a task that was made from other arguments; nothing was made.
-            WrongPlace: called in a pipeline's body, where it would be repeated; a step may call it.
+            InvalidContext: called in a pipeline's body, where it would be repeated; a step may call it.
         """
         if current.get() is not None and not current_step.get():
-            raise WrongPlace(
+            raise InvalidContext(
                 "enqueue() was called in a pipeline's body, which runs again from its beginning after every pause. "
                 "Call it in a step."
             )
         if self.timeout is not None:
-            fault = Fault("/timeout", "A timeout is for a call in a pipeline's body; enqueue() does not wait.")
+            fault = FieldError("/timeout", "A timeout is for a call in a pipeline's body; enqueue() does not wait.")
             raise InvalidOptions(fault.detail, [fault])
         return insert(self.definition, self.definition.payload.pack(args, kwargs), options=self.options)
 
@@ -101,7 +101,7 @@ class Pipeline(Generic[P, R]):
 
         Raises:
             StepFailed: the child failed, was cancelled or could not be made.
-            WrongPlace: called inside a step.
+            InvalidContext: called inside a step.
         """
         return self.using()(*args, **kwargs)
 
@@ -247,4 +247,4 @@ def child_timeout(timeout: Duration | None) -> timedelta | None:
         detail = f"The timeout is a timedelta above nothing, of at most {LONGEST.days:,} days."
     except ValueError as error:
         detail = str(error)
-    raise InvalidOptions(f"The task's options are not valid: {detail}", [Fault("/timeout", detail)])
+    raise InvalidOptions(f"The task's options are not valid: {detail}", [FieldError("/timeout", detail)])

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from taskqueue.context import RunningTask, current, current_step
-from taskqueue.errors import WrongPlace
+from taskqueue.errors import InvalidContext
 
 
 def body(call: str) -> RunningTask | None:
     """The task in whose body a call stands; None outside of tasks.
 
     Raises:
-        WrongPlace: the call stands inside a step.
+        InvalidContext: the call stands inside a step.
     """
     if current_step.get():
-        raise WrongPlace(
+        raise InvalidContext(
             f"{call} was called inside step {current_step.get()!r}, which holds a worker. "
             "Call it in the pipeline's body."
         )

@@ -22,7 +22,7 @@ def sleep(name: str, duration: Duration) -> None:
 
     Raises:
         ValueError: the duration is longer than ten years.
-        WrongPlace: called inside a step.
+        InvalidContext: called inside a step.
     """
     duration = duration_of(duration, "The duration of a sleep")
     if duration > LONGEST:
@@ -37,7 +37,7 @@ def sleep_until(name: str, moment: datetime) -> None:
 
     Raises:
         ValueError: the time has no UTC offset.
-        WrongPlace: called inside a step.
+        InvalidContext: called inside a step.
     """
     if moment.utcoffset() is None:
         raise ValueError("The time needs a UTC offset, such as 2030-01-31T08:00:00Z.")

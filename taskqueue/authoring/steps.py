@@ -25,7 +25,7 @@ from taskqueue.definitions import (
     registry,
 )
 from taskqueue.durations import Duration
-from taskqueue.errors import DefinitionError, WrongPlace
+from taskqueue.errors import DefinitionError, InvalidContext
 from taskqueue.policies import Rate, Retry
 from taskqueue.states import StepKind
 
@@ -53,13 +53,13 @@ class Step(Generic[P, R]):
             return cast("R", self.definition.called(*args, **kwargs))
         if self.definition.is_async:
             if not in_event_loop():
-                raise WrongPlace(
+                raise InvalidContext(
                     f"Step {self.definition.name!r} is async and was called by a plain function, which cannot await "
                     "it. Make the pipeline `async def`, or the step a plain function."
                 )
             return cast("R", task.acall(self.definition, self._key, args, kwargs))
         if in_event_loop():
-            raise WrongPlace(
+            raise InvalidContext(
                 f"Step {self.definition.name!r} is a plain function and was called in an async pipeline. "
                 "Write `await step.aio(…)`, which runs it in the worker's main thread, or make it `async def`."
             )
@@ -69,10 +69,10 @@ class Step(Generic[P, R]):
         """Call a plain step from an async pipeline; it runs in the worker's main thread.
 
         Raises:
-            WrongPlace: the step is async.
+            InvalidContext: the step is async.
         """
         if self.definition.is_async:
-            raise WrongPlace(f"Step {self.definition.name!r} is async: await it as it is, without aio().")
+            raise InvalidContext(f"Step {self.definition.name!r} is async: await it as it is, without aio().")
         task = current.get()
         if task is not None and not current_step.get():
             return cast("Awaitable[R]", task.acall(self.definition, self._key, args, kwargs))
@@ -93,8 +93,8 @@ class Step(Generic[P, R]):
             written = definition.arguments.write(args, kwargs, what=what)
             limit = settings().STEP_OUTPUT_MAX_BYTES
             codec.within(written, limit=limit, what=f"The {what}", setting="STEP_OUTPUT_MAX_BYTES")
-            offspring = Offspring(pipeline="", payload=written, branch=definition.place)
-            return Pause(kind=StepKind.BRANCH, name=definition.name, input=written, offspring=offspring)
+            offspring = Offspring(pipeline="", payload=written, parallel_step=definition.place)
+            return Pause(kind=StepKind.PARALLEL, name=definition.name, input=written, offspring=offspring)
 
         return Deferred(
             name=definition.name,

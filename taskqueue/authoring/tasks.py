@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from taskqueue.context import CurrentTask, current
-from taskqueue.errors import WrongPlace
+from taskqueue.errors import InvalidContext
 
 
 def current_task() -> CurrentTask:
     """The task that this code runs in: its id, attempt and labels, and how to report progress.
 
     Raises:
-        WrongPlace: the code does not run in a task.
+        InvalidContext: the code does not run in a task.
     """
     task = current.get()
     if task is None:
-        raise WrongPlace("current_task() was called outside a task: only a worker that executes one can answer it.")
+        raise InvalidContext("current_task() was called outside a task: only a worker that executes one can answer it.")
     return task

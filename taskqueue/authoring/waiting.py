@@ -16,7 +16,7 @@ from taskqueue.authoring.sleeping import LONGEST
 from taskqueue.context import Awaited, Pause, Recorded
 from taskqueue.definitions import NAME_MAX_LENGTH
 from taskqueue.durations import Duration, duration_of
-from taskqueue.errors import EventDoesNotFit, OutputChanged, WrongPlace
+from taskqueue.errors import InvalidContext, InvalidEventData, OutputChanged
 from taskqueue.policies import EVENT_NAME_MAX, check_match, is_event_name
 from taskqueue.states import StepKind
 
@@ -120,9 +120,9 @@ def wait_for(
         The event's data; None when it did not come in time.
 
     Raises:
-        EventDoesNotFit: it came, and its data does not fit the model. Not tried again; a body that catches it may wait
+        InvalidEventData: it came, and its data does not fit the model. Not tried again; a body that catches it may wait
             for the next one.
-        WrongPlace: called in a step, or outside of tasks.
+        InvalidContext: called in a step, or outside of tasks.
     """
     awaited: EventOf[Any] = event_of(event, match=match) if model is None else event_of(event, match=match, model=model)
     arrived = wait_any(awaited, timeout=timeout, name=event[:NAME_MAX_LENGTH] if name is None else name)
@@ -180,7 +180,7 @@ def wait_any(*events: EventOf[Any], timeout: Duration, name: str | None = None) 
 
     Raises:
         ValueError: there is nothing to wait for, or the timeout is nothing or over ten years.
-        EventDoesNotFit, WrongPlace: as in `wait_for`.
+        InvalidEventData, InvalidContext: as in `wait_for`.
     """
     if not events:
         raise ValueError("wait_any() needs at least one event.")
@@ -190,7 +190,7 @@ def wait_any(*events: EventOf[Any], timeout: Duration, name: str | None = None) 
     what = " or ".join(event.name for event in events)[:NAME_MAX_LENGTH] if name is None else name
     task = body(f"A wait for {what!r}")
     if task is None:
-        raise WrongPlace(
+        raise InvalidContext(
             f"A wait for {what!r} stands outside of tasks, where no event can end it. "
             "In tests, use taskqueue.testing.run_inline(…, events=[…])."
         )
@@ -205,7 +205,7 @@ def arrived(events: Sequence[EventOf[Any]], recorded: Recorded) -> Arrived[Any] 
     """What came; None when nothing did in time.
 
     Raises:
-        EventDoesNotFit
+        InvalidEventData
         OutputChanged: something else is recorded under this key, by another version of the code.
     """
     came = codec.read(recorded.output or "null")
@@ -223,7 +223,7 @@ def read(event: EventOf[Any], came: dict[str, Any]) -> Any:
     """An event's data, as its model.
 
     Raises:
-        EventDoesNotFit
+        InvalidEventData
     """
     model: Any = event.model
     if model is None:
@@ -232,7 +232,7 @@ def read(event: EventOf[Any], came: dict[str, Any]) -> Any:
         return reader_of(model).validate_json(codec.write(came["data"]))
     except ValidationError as error:
         faults = "; ".join(f"{fault.pointer} {fault.detail}" for fault in codec.faults_of(error)[:3])
-        raise EventDoesNotFit(
+        raise InvalidEventData(
             f"Event {came['id']} ({came['name']}) does not fit {getattr(model, '__name__', model)}: {faults}. "
-            "Let the model take it and retry the task, or catch EventDoesNotFit in the body and wait for the next one."
+            "Let the model take it and retry the task, or catch InvalidEventData in the body and wait for the next one."
         ) from error

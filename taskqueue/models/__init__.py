@@ -1,11 +1,11 @@
 """The rows: everything that is true about pipelines, tasks and workers is here and nowhere else."""
 
-from taskqueue.models.access import PipelineRight, Token
+from taskqueue.models.access import PipelinePermission, Token
 from taskqueue.models.end_watch import EndWatch
 from taskqueue.models.event import Event, Skip, Trigger, Wait
 from taskqueue.models.idempotency import IdempotencyKey
-from taskqueue.models.limit import Gate, Rate, RateUse, Schedule, StepSlot
-from taskqueue.models.operation import Operation
+from taskqueue.models.limit import ConcurrencyLimit, RateLimit, RateLimitBucket, Schedule, StepSlot
+from taskqueue.models.operation import BulkOperation
 from taskqueue.models.overview import Overview
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.pruning import Pruning
@@ -16,19 +16,19 @@ from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
     "Attempt",
+    "BulkOperation",
+    "ConcurrencyLimit",
     "EndCount",
     "EndWatch",
     "Event",
-    "Gate",
     "IdempotencyKey",
-    "Operation",
     "Overview",
     "Pipeline",
-    "PipelineRight",
+    "PipelinePermission",
     "PipelineStep",
     "Pruning",
-    "Rate",
-    "RateUse",
+    "RateLimit",
+    "RateLimitBucket",
     "Reopened",
     "Rollup",
     "RollupMark",

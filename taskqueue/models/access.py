@@ -40,14 +40,14 @@ class Token(models.Model):
         null=True, blank=True, editable=False, help_text="To the minute, so that not every request writes."
     )
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    arrival_at = models.DateTimeField(
+    theoretical_arrival_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="When its next request would be due if all came evenly."
     )
 
     class Meta:
         constraints = [
             models.CheckConstraint(
-                name="taskqueue_token_lets_one_pass", condition=Q(per_minute__isnull=True) | Q(per_minute__gte=1)
+                name="taskqueue_token_at_least_one", condition=Q(per_minute__isnull=True) | Q(per_minute__gte=1)
             ),
         ]
 
@@ -56,7 +56,7 @@ class Token(models.Model):
         return f"{self.name} ({self.prefix}…)"
 
 
-class PipelineRight(models.Model):
+class PipelinePermission(models.Model):
     """That a user or a group may do something with a pipeline. The first one closes it to everybody who has none."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="rights", db_index=False)
@@ -75,19 +75,23 @@ class PipelineRight(models.Model):
         verbose_name = "pipeline permission"
         constraints = [
             models.CheckConstraint(
-                name="taskqueue_right_of_one",
+                name="taskqueue_pipelinepermission_of_one",
                 condition=Q(user__isnull=False, group__isnull=True) | Q(user__isnull=True, group__isnull=False),
                 violation_error_message="A right belongs to a user or to a group: choose one of them.",
             ),
             models.UniqueConstraint(
-                fields=["pipeline", "user"], name="taskqueue_right_once_per_user", condition=Q(user__isnull=False)
+                fields=["pipeline", "user"],
+                name="taskqueue_pipelinepermission_once_per_user",
+                condition=Q(user__isnull=False),
             ),
             models.UniqueConstraint(
-                fields=["pipeline", "group"], name="taskqueue_right_once_per_group", condition=Q(group__isnull=False)
+                fields=["pipeline", "group"],
+                name="taskqueue_pipelinepermission_once_per_group",
+                condition=Q(group__isnull=False),
             ),
         ]
         # rights.Rights: who is named for this pipeline
-        indexes = [models.Index(fields=["pipeline"], name="taskqueue_right_by_pipeline")]
+        indexes = [models.Index(fields=["pipeline"], name="taskqueue_permission_pipeline")]
 
     def __str__(self) -> str:
         """The pipeline and who is named."""

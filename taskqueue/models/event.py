@@ -67,7 +67,7 @@ class Event(models.Model):
 
 
 class Trigger(models.Model):
-    """That events of a name start a pipeline: mirrored from the code, so that any process can route."""
+    """That events of a name start a pipeline: definition_digest from the code, so that any process can route."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="triggers", db_index=False)
     event = models.CharField(max_length=200, db_collation="C")

@@ -19,14 +19,16 @@ def most(what: str) -> models.PositiveIntegerField[int | None, int | None]:
     return models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)], help_text=what)
 
 
-class Gate(models.Model):
+class ConcurrencyLimit(models.Model):
     """The limits of a pipeline, and the door through which its tasks start when they are limited: one at a time.
 
     Its row is the lock: who holds it counts the rows that hold a place, and admits no more than there is room for.
     Where a person wrote a number it holds, from the next claim on; else what the code declares.
     """
 
-    pipeline = models.OneToOneField(Pipeline, on_delete=models.CASCADE, primary_key=True, related_name="gate")
+    pipeline = models.OneToOneField(
+        Pipeline, on_delete=models.CASCADE, primary_key=True, related_name="concurrency_limit"
+    )
     tasks = most("Whole tasks at a time, from their start to their end. Empty: what the code says.")
     tasks_per_key = most("The same, for each value of the key.")
     steps = most("Steps that execute at a time. Empty: what the code says.")
@@ -39,10 +41,15 @@ class Gate(models.Model):
         max_length=200, blank=True, default="", editable=False, help_text="What tasks are grouped by, such as {tenant}."
     )
     rate = models.ForeignKey(
-        "taskqueue.Rate", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="gates"
+        "taskqueue.RateLimit",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="concurrency_limits",
     )
     rate_is_keyed = models.BooleanField(default=False, db_default=False, editable=False)
-    last_group = models.CharField(
+    last_served_key = models.CharField(
         max_length=200,
         blank=True,
         default="",
@@ -56,7 +63,7 @@ class Gate(models.Model):
         verbose_name = "concurrency limit"
         constraints = [
             models.CheckConstraint(
-                name="taskqueue_gate_lets_one_pass",
+                name="taskqueue_concurrencylimit_at_least_one",
                 condition=~Q(tasks=0) & ~Q(tasks_per_key=0) & ~Q(steps=0) & ~Q(steps_per_key=0),
             ),
         ]
@@ -66,7 +73,7 @@ class Gate(models.Model):
         return self.pipeline_id
 
 
-class Rate(models.Model):
+class RateLimit(models.Model):
     """A rate by its name: so many in each period, evenly spaced, over all its users."""
 
     name = models.CharField(primary_key=True, max_length=250, db_collation="C")
@@ -87,7 +94,7 @@ class Rate(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                name="taskqueue_rate_lets_one_pass",
+                name="taskqueue_ratelimit_at_least_one",
                 condition=(Q(count__isnull=True) | Q(count__gte=1))
                 & (Q(burst__isnull=True) | Q(burst__gte=1))
                 & (Q(per__isnull=True) | Q(per__gt=timedelta(0))),
@@ -119,26 +126,26 @@ class Rate(models.Model):
         )
 
 
-class RateUse(models.Model):
+class RateLimitBucket(models.Model):
     """How far a rate is used up, for one value of its key: its theoretical arrival time (GCRA).
 
     Without a row all of it is left, and so it is with one whose times are long over: such a row is pruned.
     """
 
-    rate = models.ForeignKey(Rate, on_delete=models.CASCADE, related_name="uses", db_index=False)
+    rate = models.ForeignKey(RateLimit, on_delete=models.CASCADE, related_name="uses", db_index=False)
     key = models.CharField(max_length=200, blank=True, default="", db_collation="C")
-    arrival_at = models.DateTimeField(help_text="When the next one would be due if all came evenly.")
+    theoretical_arrival_at = models.DateTimeField(help_text="When the next one would be due if all came evenly.")
     passes_at = models.DateTimeField(
         null=True, blank=True, help_text="The same, counting only steps that have passed, and when they really did."
     )
     admitted = models.BigIntegerField(default=0, db_default=0, help_text="How many have been let through.")
-    admitted_at = models.DateTimeField(null=True, blank=True, help_text="The time that the last one was given.")
-    held_until = models.DateTimeField(null=True, blank=True, help_text="Nobody passes before, as RetryAfter asked.")
-    hold_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
+    last_admitted_at = models.DateTimeField(null=True, blank=True, help_text="The time that the last one was given.")
+    blocked_until = models.DateTimeField(null=True, blank=True, help_text="Nobody passes before, as RetryAfter asked.")
+    block_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
 
     class Meta:
         verbose_name = verbose_name_plural = "rate limit usage"
-        constraints = [models.UniqueConstraint(fields=["rate", "key"], name="taskqueue_rateuse_once")]
+        constraints = [models.UniqueConstraint(fields=["rate", "key"], name="taskqueue_ratelimitbucket_once")]
 
     def __str__(self) -> str:
         """The rate and the key."""
@@ -149,14 +156,14 @@ class StepSlot(models.Model):
     """That a step of a pipeline with `step_concurrency` executes: a row that counts while its task's lease holds."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+", db_index=False)
-    group = models.CharField(max_length=200, blank=True, default="", db_collation="C")
+    concurrency_key = models.CharField(max_length=200, blank=True, default="", db_collation="C")
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="step_slots", db_index=False)
     lease = models.IntegerField()
     step_key = models.CharField(max_length=200)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["task", "step_key"], name="taskqueue_stepslot_once")]
-        indexes = [models.Index(fields=["pipeline", "group"], name="taskqueue_stepslot_counted")]
+        indexes = [models.Index(fields=["pipeline", "concurrency_key"], name="taskqueue_stepslot_counted")]
 
     def __str__(self) -> str:
         """The step's key."""

@@ -1,4 +1,4 @@
-"""Pipelines and their known steps, mirrored from the code so that people see them before the first task."""
+"""Pipelines and their known steps, definition_digest from the code so that people see them before the first task."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pipeline(models.Model):
         null=True, blank=True, help_text="How long its ended tasks are kept, if the code says so."
     )
     keep_for_ever = models.BooleanField(default=False, db_default=False, help_text="Whether they are never pruned.")
-    mirrored = models.CharField(
+    definition_digest = models.CharField(
         max_length=64, blank=True, default="", db_default="", help_text="A digest of all that the code last said of it."
     )
     paused_at = models.DateTimeField(null=True, blank=True)

@@ -32,7 +32,7 @@ class Rollup(models.Model):
     repaired = models.IntegerField(default=0, db_default=0, help_text="Of those that succeeded, those retried by hand.")
     failed = models.IntegerField(default=0)
     cancelled = models.IntegerField(default=0)
-    failed_tries = models.IntegerField(default=0, help_text="Tries of steps and bodies that did not succeed.")
+    failed_attempts = models.IntegerField(default=0, help_text="Tries of steps and bodies that did not succeed.")
     ran = histogram()
     waited = histogram()
     queued_seconds = models.FloatField(default=0, db_default=0)
@@ -40,7 +40,9 @@ class Rollup(models.Model):
     waiting_seconds = models.FloatField(default=0, db_default=0)
     backoff_seconds = models.FloatField(default=0, db_default=0)
     executing_seconds = models.FloatField(default=0, db_default=0)
-    lost_seconds = models.IntegerField(default=0, help_text="Task seconds spent waiting for limits and rates; sampled.")
+    sampled_blocked_seconds = models.IntegerField(
+        default=0, help_text="Task seconds spent waiting for limits and rates; sampled."
+    )
     queued = models.IntegerField(null=True, blank=True, help_text="How many were ready at once; sampled.")
     oldest_seconds = models.IntegerField(null=True, blank=True, help_text="How long the oldest had waited; sampled.")
 
@@ -93,7 +95,7 @@ class EndCount(models.Model):
     succeeded = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
     cancelled = models.BigIntegerField(default=0)
-    failed_tries = models.BigIntegerField(default=0)
+    failed_attempts = models.BigIntegerField(default=0)
     ran = ArrayField(models.BigIntegerField(), default=list, blank=True)
     waited = ArrayField(models.BigIntegerField(), default=list, blank=True)
     queued_seconds = models.FloatField(default=0)
@@ -111,18 +113,18 @@ class RollupMark(models.Model):
     """How far the rollups go: one row, and the lock under which they are written."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    closed_until = models.DateTimeField(help_text="Nothing before it can change any more.")
-    rolled_until = models.DateTimeField(help_text="From there on nothing has been counted yet.")
+    final_until = models.DateTimeField(help_text="Nothing before it can change any more.")
+    rolled_up_until = models.DateTimeField(help_text="From there on nothing has been counted yet.")
     moved_at = models.DateTimeField(null=True, blank=True, help_text="When somebody counted last.")
 
     class Meta:
         constraints = [
             models.CheckConstraint(name="taskqueue_rollupmark_alone", condition=Q(id=1)),
             models.CheckConstraint(
-                name="taskqueue_rollupmark_in_order", condition=Q(closed_until__lte=models.F("rolled_until"))
+                name="taskqueue_rollupmark_in_order", condition=Q(final_until__lte=models.F("rolled_up_until"))
             ),
         ]
 
     def __str__(self) -> str:
         """Until when everything is counted."""
-        return f"{self.rolled_until:%Y-%m-%d %H:%M}"
+        return f"{self.rolled_up_until:%Y-%m-%d %H:%M}"

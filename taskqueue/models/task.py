@@ -66,7 +66,7 @@ class Task(models.Model):
     sort_at = models.DateTimeField(
         null=True, blank=True, help_text="Its place in the queue: due_at less priority seconds."
     )
-    group = models.CharField(
+    concurrency_key = models.CharField(
         max_length=200,
         blank=True,
         default="",
@@ -74,34 +74,36 @@ class Task(models.Model):
         db_collation="C",
         help_text="The value of its limit's key.",
     )
-    admitted_at = models.DateTimeField(
+    slot_acquired_at = models.DateTimeField(
         null=True, blank=True, help_text="Since when it holds a place under its pipeline's limits; until it ends."
     )
-    shares_place = models.BooleanField(
+    shares_slot = models.BooleanField(
         default=False,
         db_default=False,
         help_text="Whether it counts under its parent's place, as a child of the same limit.",
     )
     # The generated columns are null whenever they do not apply, so each has one index that serves it and no other can:
     # the planner cannot be led astray by statistics that are older than the queue.
-    lane = models.GeneratedField(
+    ready_queue = models.GeneratedField(
         expression=Case(
-            When(status=TaskStatus.QUEUED, admitted_at__isnull=False, then=F("pipeline")),
-            When(status=TaskStatus.QUEUED, group="", then=Concatenated(F("pipeline"), Value(NOT_ADMITTED))),
+            When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
+            When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_ADMITTED))),
         ),
         output_field=models.CharField(max_length=201, null=True, db_collation="C"),
         db_persist=True,
         help_text="The queue that it stands in: its pipeline's name, with a plus before its first start.",
     )
-    group_lane = models.GeneratedField(
-        expression=Case(When(~Q(group=""), status=TaskStatus.QUEUED, admitted_at__isnull=True, then=F("pipeline"))),
+    blocked_queue = models.GeneratedField(
+        expression=Case(
+            When(~Q(concurrency_key=""), status=TaskStatus.QUEUED, slot_acquired_at__isnull=True, then=F("pipeline"))
+        ),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),
         db_persist=True,
         help_text="The pipeline in whose queue of its group it stands, before its first start.",
     )
-    held = models.GeneratedField(
+    slot_pipeline = models.GeneratedField(
         expression=Case(
-            When(admitted_at__isnull=False, finished_at__isnull=True, shares_place=False, then=F("pipeline"))
+            When(slot_acquired_at__isnull=False, finished_at__isnull=True, shares_slot=False, then=F("pipeline"))
         ),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),
         db_persist=True,
@@ -128,7 +130,7 @@ class Task(models.Model):
     failures = models.SmallIntegerField(default=0, help_text="Failed tries of the body itself, between its steps.")
     progress = models.FloatField(null=True, blank=True)
     progress_note = models.CharField(max_length=200, blank=True, default="")
-    waits_at = models.CharField(
+    blocked_on = models.CharField(
         max_length=250,
         blank=True,
         default="",
@@ -138,8 +140,8 @@ class Task(models.Model):
     output_bytes = models.BigIntegerField(
         default=0, db_default=0, help_text="The sum of its steps' outputs, kept while it waits for other tasks."
     )
-    step_lane = models.GeneratedField(
-        expression=Case(When(~Q(waits_at=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline"))),
+    step_limit_queue = models.GeneratedField(
+        expression=Case(When(~Q(blocked_on=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline"))),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),
         db_persist=True,
         help_text="The pipeline for whose step limit it waits.",
@@ -151,46 +153,46 @@ class Task(models.Model):
     parent_key = models.CharField(
         max_length=200, blank=True, default="", db_default="", help_text="The parent's step that it does."
     )
-    branch = models.CharField(
+    parallel_step = models.CharField(
         max_length=200,
         blank=True,
         default="",
         db_default="",
         help_text="The step that it runs beside its siblings, if it is one.",
     )
-    branch_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Of its siblings so many at a time.")
+    parallel_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Of its siblings so many at a time.")
     depth = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="How many parents it has above it.")
     event = models.ForeignKey(
         "taskqueue.Event", on_delete=models.SET_NULL, null=True, blank=True, related_name="started", db_index=False
     )
     cron_at = models.DateTimeField(null=True, blank=True, help_text="The tick of the clock that it is for.")
-    merge_key = models.CharField(
+    debounce_key = models.CharField(
         max_length=201,
         blank=True,
         default="",
         db_default="",
         help_text="Requests with the same one join it until it is due.",
     )
-    merging = models.GeneratedField(
+    unique_debounce = models.GeneratedField(
         expression=Case(
             When(
-                ~Q(merge_key=""),
+                ~Q(debounce_key=""),
                 status=TaskStatus.SCHEDULED,
-                then=Concatenated(F("pipeline"), Value(" "), F("merge_key")),
+                then=Concatenated(F("pipeline"), Value(" "), F("debounce_key")),
             )
         ),
         output_field=models.CharField(max_length=402, null=True, db_collation="C"),
         db_persist=True,
     )
-    solo_key = models.CharField(
+    singleton_key = models.CharField(
         max_length=201, blank=True, default="", db_default="", help_text="Only one task with it is under way at a time."
     )
-    solo = models.GeneratedField(
+    unique_singleton = models.GeneratedField(
         expression=Case(
             When(
-                ~Q(solo_key=""),
+                ~Q(singleton_key=""),
                 finished_at__isnull=True,
-                then=Concatenated(F("pipeline"), Value(" "), F("solo_key")),
+                then=Concatenated(F("pipeline"), Value(" "), F("singleton_key")),
             )
         ),
         output_field=models.CharField(max_length=402, null=True, db_collation="C"),
@@ -212,9 +214,11 @@ class Task(models.Model):
         null=True, blank=True, help_text="How long after a cancel its worker may go on with the step that it is in."
     )
     cancel_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
-    echo = models.BooleanField(default=False, db_default=False, help_text="Whether somebody has to be told of its end.")
-    echo_at = models.GeneratedField(
-        expression=Case(When(echo=True, finished_at__isnull=False, then=F("finished_at"))),
+    notify_completion = models.BooleanField(
+        default=False, db_default=False, help_text="Whether somebody has to be told of its end."
+    )
+    completion_pending_at = models.GeneratedField(
+        expression=Case(When(notify_completion=True, finished_at__isnull=False, then=F("finished_at"))),
         output_field=models.DateTimeField(null=True),
         db_persist=True,
         help_text="Since when its end has to be told; null before and after.",
@@ -292,9 +296,11 @@ class Task(models.Model):
                 | Q(due_at__isnull=False, sort_at__isnull=False),
             ),
             # Of two requests for a singleton, or for one debounced or batched task, the second finds the first.
-            models.UniqueConstraint(fields=["solo"], name="taskqueue_task_solo_once", condition=Q(solo__isnull=False)),
             models.UniqueConstraint(
-                fields=["merging"], name="taskqueue_task_merging_once", condition=Q(merging__isnull=False)
+                fields=["unique_singleton"], name="taskqueue_task_solo_once", condition=Q(unique_singleton__isnull=False)
+            ),
+            models.UniqueConstraint(
+                fields=["unique_debounce"], name="taskqueue_task_merging_once", condition=Q(unique_debounce__isnull=False)
             ),
             models.UniqueConstraint(
                 fields=["pipeline", "cron_at"], name="taskqueue_task_tick_once", condition=Q(cron_at__isnull=False)
@@ -307,21 +313,30 @@ class Task(models.Model):
         ]
         indexes = [
             # statements.CLAIM: the head of each pipeline's queue.
-            models.Index("lane", "sort_at", "id", name="taskqueue_task_claim", condition=Q(lane__isnull=False)),
-            # the gate: the heads of each group's queue
+            models.Index("ready_queue", "sort_at", "id", name="taskqueue_task_claim", condition=Q(ready_queue__isnull=False)),
+            # the concurrency_limit: the heads of each group's queue
             models.Index(
-                "group_lane",
-                "group",
+                "blocked_queue",
+                "concurrency_key",
                 "sort_at",
                 "id",
                 name="taskqueue_task_groups",
-                condition=Q(group_lane__isnull=False),
+                condition=Q(blocked_queue__isnull=False),
             ),
-            # the gate: who holds a place
-            models.Index("held", "group", name="taskqueue_task_places", condition=Q(held__isnull=False)),
-            models.Index("step_lane", "id", name="taskqueue_task_at_step", condition=Q(step_lane__isnull=False)),
+            # the concurrency_limit: who holds a place
+            models.Index(
+                "slot_pipeline",
+                "concurrency_key",
+                name="taskqueue_task_places",
+                condition=Q(slot_pipeline__isnull=False),
+            ),
+            models.Index(
+                "step_limit_queue", "id", name="taskqueue_task_at_step", condition=Q(step_limit_queue__isnull=False)
+            ),
             models.Index("deadline_at", name="taskqueue_task_deadline", condition=Q(deadline_at__isnull=False)),
-            models.Index("echo_at", name="taskqueue_task_echo", condition=Q(echo_at__isnull=False)),
+            models.Index(
+                "completion_pending_at", name="taskqueue_task_echo", condition=Q(completion_pending_at__isnull=False)
+            ),
             models.Index("parent", "id", name="taskqueue_task_by_parent", condition=Q(parent__isnull=False)),
             models.Index("event", name="taskqueue_task_by_event", condition=Q(event__isnull=False)),
             # statements.PROMOTE and NEXT_TIMER: what becomes due next.

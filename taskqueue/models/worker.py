@@ -16,7 +16,7 @@ class Worker(models.Model):
     cluster = models.CharField(max_length=64, help_text="The `manage.py worker` command that it belongs to.")
     version = models.CharField(max_length=50, help_text="The version of taskqueue that it runs.")
     started_at = models.DateTimeField(db_default=Now())
-    beat_at = models.DateTimeField(db_default=Now())
+    heartbeat_at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=100, blank=True, default="")
     pipelines = models.JSONField(
@@ -29,14 +29,14 @@ class Worker(models.Model):
     step = models.CharField(max_length=200, blank=True, default="")
     step_started_at = models.DateTimeField(null=True, blank=True)
 
-    cannot_claim = models.CharField(
+    claim_error = models.CharField(
         max_length=300, blank=True, default="", db_default="", help_text="Why its last claims have failed."
     )
 
     class Meta:
         indexes = [
             # statements.DEAD_WORKERS and liveness.live_workers
-            models.Index("beat_at", name="taskqueue_worker_live", condition=Q(ended_at__isnull=True)),
+            models.Index("heartbeat_at", name="taskqueue_worker_live", condition=Q(ended_at__isnull=True)),
         ]
 
     def __str__(self) -> str:

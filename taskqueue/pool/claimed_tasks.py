@@ -45,7 +45,7 @@ def could_drain() -> bool:
     try:
         drain(
             keeper.heart(),
-            budget=settings().DRAIN_BUDGET,
+            budget=settings().WORKER_LOOP_TIME,
             stopping=STOP.is_set,
             settled=log_execution,
         )
@@ -105,7 +105,7 @@ class HeartbeatKeeper:
     def is_well(self) -> None:
         """A drain has succeeded."""
         if self._last and self._heart is not None:
-            self._heart.cannot_claim = ""
+            self._heart.claim_error = ""
         self._last = ""
 
     def doubt(self, line: str, error: BaseException) -> None:
@@ -119,7 +119,7 @@ class HeartbeatKeeper:
             error: the same as it was raised.
         """
         if self._last and self._heart is not None:
-            self._heart.cannot_claim = line
+            self._heart.claim_error = line
         self._last = line
         self._in_doubt = error
         while not STOP.is_set():

@@ -75,7 +75,7 @@ class Pool:
 
     def __init__(self, cluster: UUID, processes: int) -> None:
         self._board = Board(processes)
-        self._watchdog = Watchdog(self._board, patience=settings().WATCHDOG)
+        self._watchdog = Watchdog(self._board, patience=settings().STUCK_POOL_TIMEOUT)
         # What is open now would be shared with the child, and break for both.
         db.connections.close_all()
         self._sentinel: BaseProcess = get_mp_context().Process(

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import F, Model
 
-from taskqueue.models import Attempt, Event, IdempotencyKey, RateUse, Reopened, Schedule, Skip, Step, Task, Wait
+from taskqueue.models import Attempt, Event, IdempotencyKey, RateLimitBucket, Reopened, Schedule, Skip, Step, Task, Wait
 
 
 def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
@@ -38,7 +38,7 @@ MOVED = {
         "due_at",
         "sort_at",
         "created_at",
-        "admitted_at",
+        "slot_acquired_at",
         "started_at",
         "start_by",
         "finish_by",
@@ -49,7 +49,7 @@ MOVED = {
     Step: ("started_at", "finished_at", "until"),
     Wait: ("until", "created_at", "resolved_at"),
     Event: ("received_at", "routed_at"),
-    RateUse: ("arrival_at", "passes_at", "admitted_at", "held_until"),
+    RateLimitBucket: ("theoretical_arrival_at", "passes_at", "last_admitted_at", "blocked_until"),
     Skip: ("created_at",),
     Schedule: ("next_at", "last_at"),
     Attempt: ("started_at", "finished_at"),

@@ -45,7 +45,7 @@ def assert_enqueued(
     """
     definition = definition_of(pipeline)
     wanted = Wanted(definition, payload, matching, key, labels)
-    made = list(Task.objects.filter(branch="").order_by("pk"))
+    made = list(Task.objects.filter(parallel_step="").order_by("pk"))
     found = [task for task in made if wanted.fits(task)]
     if len(found) == times:
         return found

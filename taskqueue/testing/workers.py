@@ -70,7 +70,7 @@ class InProcessWorker:
 
     def work(self, *, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
         """Execute everything that is due; how each execution ended, in order."""
-        Worker.objects.filter(pk=self.row.pk).update(beat_at=Now())
+        Worker.objects.filter(pk=self.row.pk).update(heartbeat_at=Now())
         outcomes: list[Outcome] = []
         drain(
             self,

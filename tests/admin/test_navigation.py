@@ -102,7 +102,7 @@ def test_nothing_is_counted_that_is_well(admin):
 
 def test_workers_that_cannot_claim_are_counted_before_those_that_can(admin):
     with InProcessWorker(), InProcessWorker() as unable:
-        Worker.objects.filter(pk=unable.worker).update(cannot_claim="permission denied")
+        Worker.objects.filter(pk=unable.worker).update(claim_error="permission denied")
         shown = entries(admin.get(LIST))
 
     assert shown["Workers"][1] == "1 cannot claim"

@@ -66,7 +66,7 @@ def test_who_may_see_no_tasks_finds_no_overview(site, stranger):
 
 
 def test_the_first_task_is_sent_from_there(site, admin, settings):
-    settings.TASKQUEUE = {"FIRST_TASK": "demo/task"}
+    settings.TASKQUEUE = {"EXAMPLE_PIPELINE": "demo/task"}
 
     admin.post(f"{OVERVIEW}first-task/")
 

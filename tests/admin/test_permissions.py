@@ -13,7 +13,7 @@ from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters
-from taskqueue.models import Operation, PipelineRight, Step, Task
+from taskqueue.models import BulkOperation, PipelinePermission, Step, Task
 from tests.support.admin_pages import LIST, button_of, ids_on, page_of, text_of
 from tests.support.users import client_of
 
@@ -29,16 +29,16 @@ def olga() -> Client:
     )
 
 
-def named(**held: bool) -> PipelineRight:
+def named(**held: bool) -> PipelinePermission:
     """Name olga for the demo's pipeline, for these deeds alone."""
-    return PipelineRight.objects.create(pipeline_id=PIPELINE, user=User.objects.get(username="olga"), **held)
+    return PipelinePermission.objects.create(pipeline_id=PIPELINE, user=User.objects.get(username="olga"), **held)
 
 
 def all_but(deed: Action) -> dict[str, bool]:
     return {other.value: other != deed for other in Action}
 
 
-def operation_of(verb: Any, user: User | None) -> Operation:
+def operation_of(verb: Any, user: User | None) -> BulkOperation:
     return bulk_operations.plan(
         filters.TaskFilter(pipeline=PIPELINE), verb=verb, query="", reason="", user=user and user.pk, by="olga"
     )
@@ -53,7 +53,7 @@ def test_who_is_not_named_may_not_submit_by_the_form(olga):
     assert address not in olga.get(PIPELINES).content.decode()
     assert address not in olga.get(f"{PIPELINES}demo_2Ftask/change/").content.decode()
 
-    PipelineRight.objects.filter(pk=right.pk).update(run=True)
+    PipelinePermission.objects.filter(pk=right.pk).update(run=True)
 
     assert olga.get(address).status_code == 200
     assert address in olga.get(PIPELINES).content.decode()
@@ -118,7 +118,7 @@ def test_a_search_in_payloads_passes_over_pipelines_that_are_closed(olga, queued
 def test_an_operation_on_a_search_in_payloads_passes_over_them_too(olga, queued):
     named(**all_but(Action.VIEW_PAYLOAD))
 
-    said = text_of(olga.get("/admin/taskqueue/operation/new/cancel/?q=payload.label:queued"))
+    said = text_of(olga.get("/admin/taskqueue/bulkoperation/new/cancel/?q=payload.label:queued"))
 
     assert "0 tasks" in said
 
@@ -135,7 +135,7 @@ def test_a_download_is_a_mask_for_who_is_not_named(olga, succeeded):
     assert {read(name) for name in names} <= {"**********", 404}
     assert read("payload") == "**********"
 
-    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+    PipelinePermission.objects.filter(pk=right.pk).update(view_payload=True)
 
     assert read("payload")["label"] == "fine"
 
@@ -148,7 +148,7 @@ def test_a_payload_is_edited_only_by_who_may_see_and_run_it(olga, queued, deed):
     assert olga.post(button_of(queued, "edit"), {"payload": '{"label": "x"}'}).status_code == 403
     assert button_of(queued, "edit") not in olga.get(page_of(queued)).content.decode()
 
-    PipelineRight.objects.filter(pk=right.pk).update(**{deed.value: True})
+    PipelinePermission.objects.filter(pk=right.pk).update(**{deed.value: True})
 
     assert olga.get(button_of(queued, "edit")).status_code == 200
     assert button_of(queued, "edit") in olga.get(page_of(queued)).content.decode()
@@ -156,7 +156,9 @@ def test_a_payload_is_edited_only_by_who_may_see_and_run_it(olga, queued, deed):
 
 def test_the_payload_itself_is_not_on_the_page_of_who_is_not_named(olga):
     task = demo_task.enqueue(DemoRequest(label="a-label-of-its-own", delay_seconds=0))
-    PipelineRight.objects.create(pipeline_id=PIPELINE, group=Group.objects.create(name="others"), view_payload=True)
+    PipelinePermission.objects.create(
+        pipeline_id=PIPELINE, group=Group.objects.create(name="others"), view_payload=True
+    )
 
     assert "a-label-of-its-own" not in text_of(olga.get(page_of(task)))
 

@@ -11,12 +11,12 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from taskqueue.engine.actions import tokens
-from taskqueue.models import PipelineRight, Token
+from taskqueue.models import PipelinePermission, Token
 from tests.support.admin_pages import messages_of, text_of
 from tests.support.users import client_of
 
 LIST, ADD = "/admin/taskqueue/token/", "/admin/taskqueue/token/add/"
-RIGHTS = "/admin/taskqueue/pipelineright/"
+RIGHTS = "/admin/taskqueue/pipelinepermission/"
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_rights_are_given_in_the_admin_and_are_in_its_history(admin):
 
     assert admin.post(f"{RIGHTS}add/", form).status_code == 302
 
-    right = PipelineRight.objects.get()
+    right = PipelinePermission.objects.get()
     assert (right.user, right.run, right.cancel) == (robot, True, False)
     assert LogEntry.objects.get().object_id == str(right.pk)
     assert "robot" in text_of(admin.get(RIGHTS))
@@ -155,7 +155,7 @@ def test_a_right_of_nobody_is_refused_beside_the_form(admin):
     response = admin.post(f"{RIGHTS}add/", {"pipeline": "demo/task", "user": "", "group": ""})
 
     assert "A right belongs to a user or to a group" in text_of(response)
-    assert not PipelineRight.objects.exists()
+    assert not PipelinePermission.objects.exists()
 
 
 def test_who_sees_tasks_sees_no_tokens_and_no_rights(viewer):

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from taskqueue.models import PipelineRight, Skip, Task
+from taskqueue.models import PipelinePermission, Skip, Task
 from taskqueue.testing import work
 from tests.support.api import Api, enqueue_order, problem_of
 
@@ -124,7 +124,7 @@ def test_force_makes_another_one_and_is_written_down(caller_with):
         (order("A2", lables={}), (422, "invalid-body", ["/tasks/1/lables"])),
         ({"pipeline": "shop/order"}, (422, "invalid-body", ["/tasks/1/payload"])),
         ("text", (422, "invalid-body", ["/tasks/1"])),
-        (order("a\x00b"), (422, "unstorable-value", ["/tasks/1/payload/number"])),
+        (order("a\x00b"), (422, "not-serializable", ["/tasks/1/payload/number"])),
         ({"pipeline": "anything", "payload": {"value": "x" * 600_000}}, (413, "too-large", ["/tasks/1/payload"])),
     ],
     ids=lambda value: str(value)[:60],
@@ -197,7 +197,7 @@ def test_submitting_many_needs_the_permission_for_one(caller_with, stranger):
 
 
 def test_a_pipeline_that_names_others_refuses_all_and_is_pointed_at(caller_with):
-    PipelineRight.objects.create(pipeline_id="anything", group=Group.objects.create(name="others"), run=True)
+    PipelinePermission.objects.create(pipeline_id="anything", group=Group.objects.create(name="others"), run=True)
     closed = {"pipeline": "anything", "payload": {"value": 1}}
     caller = caller_with("add_task")
 

@@ -54,7 +54,7 @@ def test_a_body_that_is_not_json_is_refused_with_the_reason(api, raw, reason):
 def test_text_that_postgresql_cannot_store_is_pointed_at(api, change, pointer):
     response = api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": 1}, **change})
 
-    assert problem_of(response) == (422, "unstorable-value", [pointer])
+    assert problem_of(response) == (422, "not-serializable", [pointer])
     assert not Task.objects.exists()
 
 

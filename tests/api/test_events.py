@@ -84,8 +84,8 @@ def test_one_event_is_told_whole_and_a_missing_one_is_a_problem(api):
         ({"name": "a", "data": [1]}, "invalid-body", "/data"),
         ({"name": "a", "when": 1}, "invalid-body", "/when"),
         ({"name": "a", "id": ""}, "invalid-body", "/id"),
-        ({"name": "a", "id": "\0"}, "unstorable-value", "/id"),
-        ({"name": "a", "data": {"text": "\ud800"}}, "unstorable-value", "/data/text"),
+        ({"name": "a", "id": "\0"}, "not-serializable", "/id"),
+        ({"name": "a", "data": {"text": "\ud800"}}, "not-serializable", "/data/text"),
     ],
 )
 def test_an_event_that_cannot_be_is_refused_with_the_place_of_the_fault(api, body, code, pointer):

@@ -70,7 +70,7 @@ def look(response):
     if response.status_code >= 400:
         status, code, pointers = problem_of(response)
         assert all(pointer == "" or pointer.startswith("/") for pointer in pointers)
-        if status == 422 and code in {"invalid-body", "invalid-payload", "unstorable-value", "invalid-options"}:
+        if status == 422 and code in {"invalid-body", "invalid-payload", "not-serializable", "invalid-options"}:
             assert pointers
     return response
 

@@ -21,12 +21,16 @@ def test_a_process_that_answers_is_live_without_the_database(stranger, django_as
 def test_a_migrated_database_is_enough_to_be_ready(stranger):
     response = stranger.get("/api/health/ready")
 
-    assert (response.status_code, response.json()) == (200, {"status": "ready", "workers": 0, "unable": 0})
+    assert (response.status_code, response.json()) == (200, {"status": "ready", "workers": 0, "claim_errors": 0})
 
 
 def test_live_workers_are_counted(stranger):
     with InProcessWorker():
-        assert stranger.get("/api/health/ready", workers=1).json() == {"status": "ready", "workers": 1, "unable": 0}
+        assert stranger.get("/api/health/ready", workers=1).json() == {
+            "status": "ready",
+            "workers": 1,
+            "claim_errors": 0,
+        }
 
 
 def test_who_needs_workers_can_ask_for_them(stranger):
@@ -37,9 +41,9 @@ def test_who_needs_workers_can_ask_for_them(stranger):
 
 def test_a_worker_that_cannot_claim_does_not_count_and_its_reason_is_not_told_to_strangers(stranger):
     with InProcessWorker() as worker:
-        Worker.objects.filter(pk=worker.row.pk).update(cannot_claim="permission denied for table taskqueue_task")
+        Worker.objects.filter(pk=worker.row.pk).update(claim_error="permission denied for table taskqueue_task")
 
-        assert stranger.get("/api/health/ready").json() == {"status": "ready", "workers": 0, "unable": 1}
+        assert stranger.get("/api/health/ready").json() == {"status": "ready", "workers": 0, "claim_errors": 1}
         response = stranger.get("/api/health/ready", workers=1)
 
     assert problem_of(response) == (503, "not-ready", ["/workers"])

@@ -17,7 +17,7 @@ from taskqueue.engine.maintenance import rollups
 from taskqueue.engine.queries import stats
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import private_connection
-from taskqueue.models import Pipeline, Rate, RateUse, Rollup, Task, Worker
+from taskqueue.models import Pipeline, RateLimit, RateLimitBucket, Rollup, Task, Worker
 from taskqueue.testing import InProcessWorker, work
 from tests.support.api import Api, enqueue_order, problem_of, roll_up_ended
 from tests.support.pipelines import orders as pipelines
@@ -95,19 +95,19 @@ def test_tasks_before_a_full_gate_are_held_back(api):
 
     samples = read(api)
 
-    assert of(samples, "held_back_tasks", pipeline="one/place") == 2
+    assert of(samples, "tasks_blocked", pipeline="one/place") == 2
     assert of(samples, "claimable_tasks", pipeline="one/place") == 0
 
 
 def test_live_workers_are_counted_and_those_that_cannot_claim(api):
     with InProcessWorker() as worker:
-        Worker.objects.create(host="a", pid=1, cluster="c", version="1", pipelines=[], cannot_claim="no")
+        Worker.objects.create(host="a", pid=1, cluster="c", version="1", pipelines=[], claim_error="no")
         Worker.objects.create(host="b", pid=2, cluster="c", version="1", pipelines=[], ended_at=Now())
 
         samples = read(api)
 
         assert worker.row.ended_at is None
-    assert (of(samples, "live_workers"), of(samples, "unable_workers")) == (2, 1)
+    assert (of(samples, "live_workers"), of(samples, "workers_claim_errors")) == (2, 1)
 
 
 def test_what_has_ended_is_counted_with_where_its_time_went(api):
@@ -170,15 +170,15 @@ def test_what_is_counted_never_falls_whatever_becomes_of_the_tasks(api):
 
 
 def test_what_a_rate_has_let_through_is_counted(api):
-    rate = Rate.objects.create(name="api", declared_count=1, declared_per="0:01:00", declared_burst=1)
-    RateUse.objects.create(rate=rate, arrival_at=Now(), admitted=7)
-    held = Rate.objects.create(name="held", declared_count=1, declared_per="0:01:00", declared_burst=1)
-    RateUse.objects.create(rate=held, arrival_at=Now(), held_until=Now() + timedelta(minutes=1))
+    rate = RateLimit.objects.create(name="api", declared_count=1, declared_per="0:01:00", declared_burst=1)
+    RateLimitBucket.objects.create(rate=rate, theoretical_arrival_at=Now(), admitted=7)
+    held = RateLimit.objects.create(name="held", declared_count=1, declared_per="0:01:00", declared_burst=1)
+    RateLimitBucket.objects.create(rate=held, theoretical_arrival_at=Now(), blocked_until=Now() + timedelta(minutes=1))
 
     samples = read(api)
 
-    assert (of(samples, "rate_admitted_total", rate="api"), of(samples, "rate_held", rate="api")) == (7, 0)
-    assert of(samples, "rate_held", rate="held") == 1
+    assert (of(samples, "rate_admitted_total", rate="api"), of(samples, "rate_blocked", rate="api")) == (7, 0)
+    assert of(samples, "rate_blocked", rate="held") == 1
 
 
 def test_reading_takes_as_many_queries_for_many_as_for_few(api):

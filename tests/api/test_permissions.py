@@ -14,7 +14,7 @@ from taskqueue import pipeline as define
 from taskqueue.engine.access.permissions import Action, Rights, Visibility
 from taskqueue.engine.actions import tokens
 from taskqueue.engine.tasks import control
-from taskqueue.models import Event, Pipeline, PipelineRight, Step, Task
+from taskqueue.models import Event, Pipeline, PipelinePermission, Step, Task
 from taskqueue.testing import work
 from tests.support.api import BODY, Api, enqueue_order, named, problem_of
 from tests.support.pipelines.orders import Order, order
@@ -118,7 +118,7 @@ def test_the_admin_refuses_and_allows_alike(dana, in_admin, failed, noun, deed):
     assert in_admin.post(address).status_code == 403
     assert f'="{address}"' not in in_admin.get(f"/admin/taskqueue/task/{task.pk}/change/").content.decode()
 
-    PipelineRight.objects.filter(pk=right.pk).update(**{deed.value: True})
+    PipelinePermission.objects.filter(pk=right.pk).update(**{deed.value: True})
 
     assert f'="{address}"' in in_admin.get(f"/admin/taskqueue/task/{task.pk}/change/").content.decode()
     assert in_admin.post(address, {"confirmed": "1"}).status_code == 302
@@ -145,7 +145,7 @@ def test_a_payload_is_withheld_from_those_who_are_not_named(dana, by_token, in_a
     assert task["payload"] == task["result"] == task["steps"][0]["input"] == task["steps"][0]["output"] == "**********"
     assert "charged succeeded" not in in_admin.get(page).content.decode()
 
-    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+    PipelinePermission.objects.filter(pk=right.pk).update(view_payload=True)
 
     assert by_token.get(place).json()["payload"]["number"] == "succeeded"
     assert "charged succeeded" in in_admin.get(page).content.decode()
@@ -161,7 +161,7 @@ def test_what_handles_the_ends_of_a_closed_pipeline_is_closed_with_it(dana, endi
         assert not Rights(dana).may(deed, name)
     assert Rights(dana).visibility(name) == Visibility.NONE
 
-    PipelineRight.objects.filter(pk=right.pk).update(group=None, user=dana, view_payload=True, cancel=True)
+    PipelinePermission.objects.filter(pk=right.pk).update(group=None, user=dana, view_payload=True, cancel=True)
 
     assert Rights(dana).visibility(name) == Visibility.FULL
     assert Rights(dana).may(Action.CANCEL, name)
@@ -219,7 +219,7 @@ def test_what_a_child_of_a_closed_pipeline_was_given_and_made_is_withheld_in_its
         assert text not in in_admin.get(f"{page}/change/").content.decode()
     assert [in_admin.get(place).json() for place in places] == ["**********", "**********"]
 
-    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+    PipelinePermission.objects.filter(pk=right.pk).update(view_payload=True)
 
     assert by_token.get(f"/api/tasks/{passed_on.pk}").json()["steps"][0]["input"]["number"] == "a-closed-number"
     assert "charged a-closed-number" in in_admin.get(f"{page}/change/").content.decode()
@@ -237,7 +237,7 @@ def test_the_event_of_an_end_tells_nothing_of_a_closed_pipelines_task(dana, by_t
         assert shown["data"] == {**told, "payload": "**********", "result": "**********"}
     assert "A-77777" not in in_admin.get(page).content.decode()
 
-    PipelineRight.objects.filter(pk=right.pk).update(view_payload=True)
+    PipelinePermission.objects.filter(pk=right.pk).update(view_payload=True)
 
     assert by_token.get(f"/api/events/{event.pk}").json()["data"] == told
     assert "A-77777" in in_admin.get(page).content.decode()
@@ -268,7 +268,7 @@ def test_a_right_belongs_to_one_user_or_one_group(dana):
     group = Group.objects.create(name="g")
     for who in ({}, {"user": dana, "group": group}):
         with pytest.raises(IntegrityError), transaction.atomic():
-            PipelineRight.objects.create(pipeline_id="shop/order", **who)
+            PipelinePermission.objects.create(pipeline_id="shop/order", **who)
 
 
 @pytest.mark.parametrize(

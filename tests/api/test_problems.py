@@ -19,22 +19,22 @@ from tests.support.api import problem_of
 
 NEVER_AT_A_DOOR = {
     errors.TaskqueueError,
-    errors.Faulty,
+    errors.InvalidValue,
     errors.DefinitionError,
     errors.BatchRefused,  # told as the first of its refusals
-    errors.WrongPlace,
+    errors.InvalidContext,
     errors.Drift,
-    errors.EventDoesNotFit,
+    errors.InvalidEventData,
     errors.GatherFailed,
-    errors.NotForAll,
-    errors.OperationEnded,
-    errors.TooDeep,
-    errors.TooManyBranches,
+    errors.UnfilteredOperation,
+    errors.BulkOperationEnded,
+    errors.NestingTooDeep,
+    errors.TooManyParallelSteps,
     errors.OutputChanged,
     errors.Drift,  # never raised: the type of a task's error
     errors.InvalidLimit,  # in the admin alone
-    errors.NotForAll,  # the same
-    errors.OperationEnded,  # the same
+    errors.UnfilteredOperation,  # the same
+    errors.BulkOperationEnded,  # the same
     errors.StepFailed,
     errors.StepTimedOut,
     errors.InvalidResult,
@@ -56,7 +56,7 @@ def test_every_error_has_a_status_or_never_meets_a_caller():
 
 @pytest.mark.parametrize("kind", list(STATUSES), ids=lambda kind: kind.__name__)
 def test_every_error_has_a_code_and_a_title_of_its_own(kind):
-    assert kind.code not in {errors.TaskqueueError.code, errors.Faulty.code}
+    assert kind.code not in {errors.TaskqueueError.code, errors.InvalidValue.code}
     assert kind.title() != errors.TaskqueueError.title()
     assert 400 <= STATUSES[kind] < 600
 

@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import Group
 
 from taskqueue.ids import uuid7
-from taskqueue.models import PipelineRight
+from taskqueue.models import PipelinePermission
 from taskqueue.testing import work
 from tests.support.api import enqueue_order, problem_of
 
@@ -49,9 +49,9 @@ def test_it_needs_the_permission_to_retry_of_its_pipeline_too(caller_with, stran
     caller = caller_with("view_task", "retry_task")
 
     assert stranger.post(address).status_code == 401
-    PipelineRight.objects.create(pipeline_id="shop/order", group=Group.objects.create(name="others"), retry=True)
+    PipelinePermission.objects.create(pipeline_id="shop/order", group=Group.objects.create(name="others"), retry=True)
     assert problem_of(caller.post(address)) == (403, "not-permitted", [])
-    PipelineRight.objects.all().delete()
+    PipelinePermission.objects.all().delete()
     assert caller.post(address).status_code == 200
 
 

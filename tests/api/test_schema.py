@@ -77,7 +77,7 @@ def test_each_pipeline_has_an_example(schema):
 
 
 def test_every_example_is_accepted_and_the_first_is_the_one_for_a_first_task(api, schema, settings):
-    settings.TASKQUEUE = {"FIRST_TASK": "shop/order"}
+    settings.TASKQUEUE = {"EXAMPLE_PIPELINE": "shop/order"}
     schema_with.cache_clear()
     paths = current_schema()["paths"]
 

@@ -25,7 +25,7 @@ def caller(per_minute: int | None) -> Api:
 
 def pass_time(seconds: float) -> None:
     """As if so much time had passed since the last request."""
-    Token.objects.update(arrival_at=F("arrival_at") - timedelta(seconds=seconds))
+    Token.objects.update(theoretical_arrival_at=F("theoretical_arrival_at") - timedelta(seconds=seconds))
 
 
 def statuses(api: Api, number: int) -> list[int]:

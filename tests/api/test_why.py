@@ -24,7 +24,7 @@ def test_the_reasons_are_told_the_hardest_first(api, queued):
 
     assert set(body) == {"id", "pipeline", "status", "as_of", "reasons"}
     assert (body["id"], body["pipeline"], body["status"]) == (str(queued.pk), queued.pipeline_id, "queued")
-    assert [reason["code"] for reason in body["reasons"]] == ["paused", "no_worker", "turn"]
+    assert [reason["code"] for reason in body["reasons"]] == ["paused", "no_worker", "queued"]
     assert all(set(reason) == MEMBERS for reason in body["reasons"])
     assert (body["reasons"][0]["by"], body["reasons"][0]["cause"]) == ("dana", "stocktaking")
     assert [reason["sentence"] for reason in body["reasons"]] == [each.sentence for each in why(queued.pk).reasons]

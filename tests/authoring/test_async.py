@@ -272,7 +272,7 @@ def test_a_plain_call_of_a_plain_step_in_an_async_body_is_refused_with_the_remed
 
     task = finish(body.enqueue())
 
-    assert task.error["type"] == "WrongPlace"
+    assert task.error["type"] == "InvalidContext"
     assert "await step.aio(…)" in task.error["message"]
 
 
@@ -287,7 +287,7 @@ def test_an_async_step_called_by_a_plain_body_is_refused_instead_of_never_awaite
 
     task = finish(body.enqueue())
 
-    assert task.error["type"] == "WrongPlace"
+    assert task.error["type"] == "InvalidContext"
     assert "async def" in task.error["message"]
 
 
@@ -340,7 +340,7 @@ def test_an_async_step_may_enqueue_but_an_async_body_may_not():
     assert finish(Task.objects.get(pk=task.result)).result == 5
 
     refused = finish(body.enqueue("body"))
-    assert refused.error["type"] == "WrongPlace"
+    assert refused.error["type"] == "InvalidContext"
 
 
 def test_an_async_step_called_in_an_async_step_is_an_ordinary_call():

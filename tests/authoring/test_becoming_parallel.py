@@ -48,7 +48,7 @@ def test_a_step_that_waits_for_its_next_try_is_tried_as_a_branch(calls, strict):
     work()
 
     row = Step.objects.get(task=task, key="charge")
-    assert (row.kind, row.status, row.error, row.input) == ("branch", "waiting", None, {"number": 2})
+    assert (row.kind, row.status, row.error, row.input) == ("parallel", "waiting", None, {"number": 2})
     task = finish(task)
     assert (task.status, task.result) == ("succeeded", ["charged 2", "notified 1"])
     assert calls == [1, 2, 2]
@@ -147,6 +147,6 @@ def test_an_open_branch_that_becomes_a_plain_call_is_waited_for_and_its_siblings
 
 def lease_of_branch(worker, task):
     """The lease of one of the task's branches, which other workers then find taken."""
-    while (lease := take(worker.row.pk)).parent != task.pk or not lease.branch:
+    while (lease := take(worker.row.pk)).parent != task.pk or not lease.parallel_step:
         Task.objects.filter(pk=lease.task).update(status="waiting", due_at=None, sort_at=None)
     return lease

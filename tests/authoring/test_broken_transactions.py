@@ -159,7 +159,7 @@ def test_an_atomic_step_that_ends_its_own_transaction_is_not_repeated(how, calls
 
     task = finish(body.enqueue())
 
-    assert (task.status, task.error["type"], calls) == ("failed", "WrongPlace", ["impatient"])
+    assert (task.status, task.error["type"], calls) == ("failed", "InvalidContext", ["impatient"])
     assert "ended its own transaction" in task.error["message"]
 
 
@@ -243,7 +243,7 @@ def test_a_body_that_leaves_a_transaction_open_fails_and_says_so():
 
     task = finish(body.enqueue())
 
-    assert (task.status, task.error["type"]) == ("failed", "WrongPlace")
+    assert (task.status, task.error["type"]) == ("failed", "InvalidContext")
     assert "body began a database transaction" in task.error["message"]
     assert not Group.objects.exists()
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 import taskqueue
 from taskqueue import Retry, pipeline, step
-from taskqueue.errors import InvalidOptions, InvalidPayload, TooLarge, Unstorable
+from taskqueue.errors import InvalidOptions, InvalidPayload, NotSerializable, TooLarge
 from taskqueue.models import Task
 from taskqueue.testing import work
 from tests.support.endings import finish, reload
@@ -133,7 +133,7 @@ def test_a_payload_that_does_not_fit_makes_no_task():
         body.enqueue("many")  # type: ignore[arg-type]
     assert [fault.pointer for fault in refused.value.errors] == ["/number"]
 
-    with pytest.raises(Unstorable) as unstorable:
+    with pytest.raises(NotSerializable) as unstorable:
         body.enqueue(1, note="nul \x00")
     assert [fault.pointer for fault in unstorable.value.errors] == ["/note"]
 
@@ -163,7 +163,7 @@ def test_a_body_may_not_enqueue_but_a_step_may():
     assert finish(Task.objects.get(pk=task.result)).result == 5
 
     refused = finish(body.enqueue("body"))
-    assert refused.error["type"] == "WrongPlace"
+    assert refused.error["type"] == "InvalidContext"
     assert "Call it in a step" in refused.error["message"]
     assert Task.objects.filter(pipeline="calls/child").count() == 1
 
@@ -183,7 +183,7 @@ def test_a_pipeline_called_inside_a_step_is_refused():
 
     task = finish(body.enqueue())
 
-    assert task.error["type"] == "WrongPlace"
+    assert task.error["type"] == "InvalidContext"
     assert "Call it in the pipeline's body" in task.error["message"]
 
 

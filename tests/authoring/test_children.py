@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from taskqueue import Retry, StepFailed, gather, pipeline, sleep, step
 from taskqueue.engine.tasks import control
-from taskqueue.errors import InvalidOptions, WrongPlace
+from taskqueue.errors import InvalidContext, InvalidOptions
 from taskqueue.models import Step, Task
 from taskqueue.policies import Limit, Singleton
 from taskqueue.testing import advance, work
@@ -191,7 +191,7 @@ def test_recursion_ends_at_its_depth_and_says_so():
 
     task = finish(endless.enqueue(0))
 
-    assert (task.status, task.error["type"]) == ("failed", "TooDeep")
+    assert (task.status, task.error["type"]) == ("failed", "NestingTooDeep")
     assert Task.objects.filter(pipeline="children/endless").count() == 11
 
 
@@ -226,7 +226,7 @@ def test_a_pipeline_called_in_a_step_and_a_timeout_of_enqueue_are_refused():
     def in_step() -> int:
         return nested()
 
-    assert finish(in_step.enqueue()).error["type"] == WrongPlace.__name__
+    assert finish(in_step.enqueue()).error["type"] == InvalidContext.__name__
     with pytest.raises(InvalidOptions, match="does not wait"):
         charge.using(timeout=timedelta(1)).enqueue(1)
 

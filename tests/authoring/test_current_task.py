@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue import Retry, current_task, pipeline, step
 from taskqueue.engine.execution.activity import Activity
-from taskqueue.errors import WrongPlace
+from taskqueue.errors import InvalidContext
 from taskqueue.testing import InProcessWorker, work
 from tests.support.endings import finish, reload
 
@@ -88,7 +88,7 @@ def test_a_progress_that_is_no_share_costs_the_work_nothing(fraction):
 
 
 def test_outside_of_a_task_there_is_none():
-    with pytest.raises(WrongPlace, match="outside a task"):
+    with pytest.raises(InvalidContext, match="outside a task"):
         current_task()
 
 
@@ -99,7 +99,7 @@ def test_after_a_task_there_is_none():
     body.enqueue()
     work()
 
-    with pytest.raises(WrongPlace):
+    with pytest.raises(InvalidContext):
         current_task()
 
 

@@ -185,7 +185,7 @@ def test_backpressure():
 
     @step
     def look() -> None:
-        held.append(Task.objects.filter(held="edge/limited").count())
+        held.append(Task.objects.filter(slot_pipeline="edge/limited").count())
 
     @pipeline("edge/limited", concurrency=places)
     def limited(number: int) -> int:
@@ -205,7 +205,7 @@ def test_backpressure():
 
     # All places are taken by tasks that wait: the backlog stands still, and the other pipeline goes on.
     assert held == []
-    assert Task.objects.filter(held="edge/limited").count() == places
+    assert Task.objects.filter(slot_pipeline="edge/limited").count() == places
     assert {reload(single).status for single in singles} == {"succeeded"}
 
     advance(minutes=1)

@@ -158,7 +158,7 @@ def test_a_result_that_cannot_be_kept_is_a_failed_try_and_leaves_nothing_recorde
 
     task = finish(body.enqueue())
 
-    assert task.result in {"Unstorable", "InvalidResult"}
+    assert task.result in {"NotSerializable", "InvalidResult"}
     assert Step.objects.get(task=task).status == "failed"
 
 

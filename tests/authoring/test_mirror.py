@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field
 from taskqueue import Rate, Retry, pipeline, step
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.worker.heartbeat import private_connection
-from taskqueue.models import Pipeline, PipelineStep
-from taskqueue.models import Rate as Row
+from taskqueue.models import Pipeline, PipelineStep, RateLimit
 
 pytestmark = pytest.mark.django_db
 
@@ -125,13 +124,13 @@ def test_who_refers_to_a_pipeline_or_a_rate_need_not_wait_until_it_is_mirrored()
         call()
 
     sync_pipelines()
-    Pipeline.objects.filter(name="mirror/referred").update(mirrored="as written by other code")
-    Row.objects.update(declared_count=4)
+    Pipeline.objects.filter(name="mirror/referred").update(definition_digest="as written by other code")
+    RateLimit.objects.update(declared_count=4)
 
     with closing(private_connection()) as other, transaction.atomic():
         sync_pipelines()
         pipelines = other.execute("SELECT name FROM taskqueue_pipeline FOR KEY SHARE NOWAIT").fetchall()
-        rates = other.execute("SELECT name FROM taskqueue_rate FOR KEY SHARE NOWAIT").fetchall()
+        rates = other.execute("SELECT name FROM taskqueue_ratelimit FOR KEY SHARE NOWAIT").fetchall()
         assert ("mirror/referred",) in pipelines
         assert {("mirror-calls",), ("mirror-starts",)} <= set(rates)
-    assert set(Row.objects.filter(name__startswith="mirror-").values_list("declared_count", flat=True)) == {5}
+    assert set(RateLimit.objects.filter(name__startswith="mirror-").values_list("declared_count", flat=True)) == {5}

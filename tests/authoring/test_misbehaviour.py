@@ -54,7 +54,7 @@ def test_a_step_that_leaves_a_transaction_open_fails_and_nothing_of_it_is_kept(b
         try:
             untidy()
         except StepFailed as error:
-            number += 10 * (error.error_type == "WrongPlace")
+            number += 10 * (error.error_type == "InvalidContext")
         return number + last()
 
     task = finish(body.enqueue())
@@ -99,7 +99,7 @@ def test_steps_inside_a_transaction_of_the_body_are_refused(calls):
 
     task = finish(body.enqueue())
 
-    assert (task.status, task.error["type"], calls) == ("failed", "WrongPlace", [])
+    assert (task.status, task.error["type"], calls) == ("failed", "InvalidContext", [])
     assert "Begin transactions inside steps" in task.error["message"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from taskqueue import GatherFailed, Retry, StepFailed, current_task, each, gather, pipeline, step
 from taskqueue.engine.queries import tasks
 from taskqueue.engine.tasks import control
-from taskqueue.errors import TaskNotFound, WrongPlace
+from taskqueue.errors import InvalidContext, TaskNotFound
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.endings import finish, outputs_of, reload
@@ -163,7 +163,7 @@ def test_a_branch_knows_its_parent(calls):
 def test_never_more_than_its_limit_are_ready_at_a_time(calls):
     @step
     def count(number: int) -> int:
-        at_work = Task.objects.exclude(branch="").filter(status__in=["queued", "running"]).count()
+        at_work = Task.objects.exclude(parallel_step="").filter(status__in=["queued", "running"]).count()
         calls.append(at_work)
         return number
 
@@ -229,11 +229,11 @@ def test_inside_a_step_they_are_refused():
         nested()
 
     task = finish(nests.enqueue())
-    assert (task.status, task.error["type"]) == ("failed", WrongPlace.__name__)
+    assert (task.status, task.error["type"]) == ("failed", InvalidContext.__name__)
 
 
 def test_too_many_branches_fail_the_task_at_once(settings):
-    settings.TASKQUEUE = {"BRANCHES_MAX": 2}
+    settings.TASKQUEUE = {"PARALLEL_STEPS_MAX": 2}
 
     @pipeline("parallel/many")
     def many() -> None:
@@ -243,7 +243,7 @@ def test_too_many_branches_fail_the_task_at_once(settings):
     work()
 
     task = reload(task)
-    assert (task.status, task.error["type"]) == ("failed", "TooManyBranches")
+    assert (task.status, task.error["type"]) == ("failed", "TooManyParallelSteps")
 
 
 def test_nothing_to_do_waits_for_nothing():
@@ -285,4 +285,4 @@ def test_a_worker_lost_in_a_branch_costs_that_branch_alone(calls):
 def _no_branches_left() -> Iterator[None]:
     """Whatever happens, a branch of an ended task leaves nothing behind."""
     yield
-    assert not Task.objects.exclude(branch="").filter(parent__finished_at__isnull=False).exists()
+    assert not Task.objects.exclude(parallel_step="").filter(parent__finished_at__isnull=False).exists()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskqueue import pipeline, sleep, sleep_until, step
-from taskqueue.errors import WrongPlace
+from taskqueue.errors import InvalidContext
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.endings import finish, outputs_of, reload
@@ -94,7 +94,7 @@ def test_a_sleep_inside_a_step_is_refused_with_a_remedy():
 
     task = reload(task)
     assert task.status == "failed"
-    assert task.error["type"] == WrongPlace.__name__
+    assert task.error["type"] == InvalidContext.__name__
     assert "in the pipeline's body" in task.error["message"]
 
 

@@ -84,7 +84,7 @@ def test_a_key_is_never_given_to_two_calls(calls, second):
     task = finish(twice.enqueue())
 
     assert task.status == "failed"
-    assert task.error["type"] == "WrongPlace"
+    assert task.error["type"] == "InvalidContext"
     assert "charge#2" in task.error["message"]
 
 

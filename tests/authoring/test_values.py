@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from taskqueue import Batch, Debounce, Rate, Retry, RetryAfter, current_task, pipeline, sleep, step
-from taskqueue.errors import DefinitionError, Unstorable
+from taskqueue.errors import DefinitionError, NotSerializable
 from taskqueue.models import Attempt, Task
 from tests.support.endings import finish
 
@@ -39,7 +39,7 @@ def test_a_result_that_json_cannot_hold_does_not_repeat_the_steps_work(value, ca
 
     assert (task.status, task.error["type"], task.error["step"], calls) == (
         "failed",
-        "Unstorable",
+        "NotSerializable",
         "charge",
         ["charged"],
     )
@@ -63,7 +63,7 @@ def test_a_payload_with_keys_that_fall_together_is_refused_to_its_caller():
     @pipeline("values/payload")
     def body(given: Any) -> None: ...
 
-    with pytest.raises(Unstorable, match="two keys of a dict are both written as '1'"):
+    with pytest.raises(NotSerializable, match="two keys of a dict are both written as '1'"):
         body.enqueue({1: "int", "1": "str"})
 
 

@@ -12,7 +12,7 @@ from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.events.route import route
 from taskqueue.engine.events.send import send
 from taskqueue.engine.tasks import control
-from taskqueue.errors import EventDoesNotFit
+from taskqueue.errors import InvalidEventData
 from taskqueue.models import Event, Skip, Task, Wait
 from taskqueue.testing import advance, work
 from tests.support.endings import finish, outputs_of, reload
@@ -89,7 +89,7 @@ def test_a_name_that_cannot_be_a_steps_key_is_refused_once_and_the_worker_lives(
     task = bad_name.enqueue()
     work()
 
-    assert (reload(task).status, reload(task).error["type"]) == ("failed", "WrongPlace")
+    assert (reload(task).status, reload(task).error["type"]) == ("failed", "InvalidContext")
 
 
 def test_a_sleep_whose_name_is_too_long_does_not_take_its_worker_along():
@@ -100,7 +100,7 @@ def test_a_sleep_whose_name_is_too_long_does_not_take_its_worker_along():
     task = long_sleep.enqueue()
     work()
 
-    assert (reload(task).status, reload(task).error["type"]) == ("failed", "WrongPlace")
+    assert (reload(task).status, reload(task).error["type"]) == ("failed", "InvalidContext")
 
 
 class Picky(BaseModel):
@@ -231,7 +231,7 @@ def test_data_that_does_not_fit_is_caught_in_the_body_which_waits_for_the_next()
         while True:
             try:
                 approval = wait_for("approved", timeout=DAY, model=Approval)
-            except EventDoesNotFit:
+            except InvalidEventData:
                 continue
             return approval.by if approval else "nobody"
 

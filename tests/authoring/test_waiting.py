@@ -11,7 +11,7 @@ from taskqueue import On, StepFailed, aemit, emit, event_of, pipeline, step, wai
 from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.events.send import send
 from taskqueue.engine.tasks import control
-from taskqueue.errors import InvalidEvent, Unstorable, WrongPlace
+from taskqueue.errors import InvalidContext, InvalidEvent, NotSerializable
 from taskqueue.models import Event, Skip, Step, Task, Wait
 from taskqueue.policies import CancelOn
 from taskqueue.testing import advance, work
@@ -117,7 +117,7 @@ def test_data_that_does_not_fit_the_model_fails_the_task_with_the_events_id(appr
     work()
 
     task = reload(task)
-    assert (task.status, task.error["type"]) == ("failed", "EventDoesNotFit")
+    assert (task.status, task.error["type"]) == ("failed", "InvalidEventData")
     assert str(event.pk) in task.error["message"]
     assert "/by" in task.error["message"]
     control.retry(task.pk, from_step="order/approved")
@@ -221,7 +221,7 @@ def test_an_event_cancels_the_task_that_it_names_and_no_other():
 
 
 def test_a_wait_in_a_step_or_outside_of_tasks_is_refused_with_a_remedy():
-    with pytest.raises(WrongPlace, match="run_inline"):
+    with pytest.raises(InvalidContext, match="run_inline"):
         wait_for("x", timeout=DAY)
 
     @step
@@ -242,7 +242,7 @@ def test_a_wait_in_a_step_or_outside_of_tasks_is_refused_with_a_remedy():
     [("", {}, "1 to 200"), ("a b", {}, "no spaces"), ("a", [1], "JSON object"), ("a", {"x": float("nan")}, "nan")],
 )
 def test_an_event_that_cannot_be_is_refused_and_nothing_is_written(name, data, sentence):
-    with pytest.raises((InvalidEvent, Unstorable), match=sentence):
+    with pytest.raises((InvalidEvent, NotSerializable), match=sentence):
         send(name, data)
 
     assert Event.objects.count() == 0

@@ -37,7 +37,7 @@ def count() -> None:
     """Roll up all of it; meanwhile those beat on who beat before. This machine's names do not belong in pictures."""
     while roll_further():
         pass
-    Worker.objects.filter(ended_at=None).exclude(host="worker-2").update(beat_at=Now())
+    Worker.objects.filter(ended_at=None).exclude(host="worker-2").update(heartbeat_at=Now())
     Worker.objects.filter(host=gethostname()).update(host="worker-3")
     place = Replace("traceback", Value(str(settings.BASE_DIR)), Value("/srv/service"))
     Attempt.objects.update(traceback=place)

@@ -15,7 +15,7 @@ from django.core.cache import cache
 from django.urls import Resolver404, resolve
 from playwright.sync_api import BrowserContext
 
-from taskqueue.models import Operation, Task
+from taskqueue.models import BulkOperation, Task
 from taskqueue.states import TaskStatus
 from tests.support.browser.inspection import Inspector
 from tests.support.browser.month import a_month, beat
@@ -28,7 +28,7 @@ FILTERED = {"taskqueue_task_changelist", "taskqueue_pipeline_changelist"}
 """Lists that axe looks at also while they are filtered: they have all kinds of filters."""
 FILES = {"taskqueue_task_export", "taskqueue_task_download"}
 OURS = ("index", "app_list", "taskqueue_", "admin_logentry_")
-BY_STATUS = {"taskqueue_task_change": Task, "taskqueue_operation_change": Operation}
+BY_STATUS = {"taskqueue_task_change": Task, "taskqueue_bulkoperation_change": BulkOperation}
 
 Kind = tuple[str, ...]
 
@@ -114,7 +114,7 @@ def details(name: str, key: str, query: str) -> Iterator[str]:
         yield model.objects.get(pk=key).status  # type: ignore[attr-defined]  # both have one
     elif name == "taskqueue_pipeline_change":
         yield key.partition("/")[0]
-    elif name == "taskqueue_operation_new":
+    elif name == "taskqueue_bulkoperation_new":
         yield key
     elif name.endswith("_changelist") and query:
         yield "filtered"

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin.bulk_operations import confirm
-from taskqueue.models import Operation, Task
+from taskqueue.models import BulkOperation, Task
 from tests.support.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
@@ -52,7 +52,7 @@ def test_the_progress_of_operations_moves_in_their_list(operator: Page):
     operator.goto(f"{LIST}?status=failed")
     operator.get_by_role("link", name="Retry all that match…").click()
     operator.get_by_role("button", name="Retry 3 tasks").click()
-    operator.goto("/admin/taskqueue/operation/")
+    operator.goto("/admin/taskqueue/bulkoperation/")
     expect(operator.locator("#result_list")).to_contain_text("0 of 3 tasks done")
 
     work()
@@ -72,7 +72,7 @@ def test_aborts_an_operation_before_it_is_done(operator: Page):
     expect(operator.get_by_role("button", name="Abort")).to_have_count(0)
     work()
     assert Task.objects.filter(status="failed").count() == 3
-    assert Operation.objects.get().status == "aborted"
+    assert BulkOperation.objects.get().status == "aborted"
 
 
 @pytest.mark.usefixtures("three_failed")

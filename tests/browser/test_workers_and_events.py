@@ -8,7 +8,7 @@ import pytest
 from django.db.models.functions import Now
 from playwright.sync_api import BrowserContext, Page, expect
 
-from taskqueue.models import Pipeline, Rate, RateUse, Schedule, Task, Trigger, Worker
+from taskqueue.models import Pipeline, RateLimit, RateLimitBucket, Schedule, Task, Trigger, Worker
 from tests.support.browser.screens import ALL_RIGHTS
 from tests.support.browser.sign_in import sign_in
 
@@ -79,7 +79,7 @@ def test_runs_a_schedule_now_from_the_list(keeper: Page):
 
 
 def test_holds_a_rate_for_a_reason_and_lifts_the_hold(keeper: Page):
-    Rate.objects.create(name="api", declared_count=5, declared_per=timedelta(minutes=1), declared_burst=1)
+    RateLimit.objects.create(name="api", declared_count=5, declared_per=timedelta(minutes=1), declared_burst=1)
     keeper.goto(f"{ADMIN}/rate/api/change/")
     keeper.get_by_label("For how long").fill("1h")
     keeper.get_by_label("Reason").fill("they are down")
@@ -92,4 +92,4 @@ def test_holds_a_rate_for_a_reason_and_lifts_the_hold(keeper: Page):
     keeper.get_by_role("button", name="Lift the hold").click()
 
     expect(keeper.locator(".messagelist")).to_contain_text("The hold is lifted.")
-    assert RateUse.objects.get().held_until is None
+    assert RateLimitBucket.objects.get().blocked_until is None

@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from([1, 6, 60 * 24 * 3]))
     def let_time_pass(self, minutes):
         advance(minutes=minutes)
-        Worker.objects.filter(ended_at=None).update(beat_at=Now())
+        Worker.objects.filter(ended_at=None).update(heartbeat_at=Now())
         dispatch.run_due(1)
 
     @precondition(lambda _machine: Task.objects.exists())
@@ -208,9 +208,9 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_limit_is_exceeded(self):
-        held = Task.objects.filter(pipeline="machine/limited", admitted_at__isnull=False).exclude(status__in=ENDED)
+        held = Task.objects.filter(pipeline="machine/limited", slot_acquired_at__isnull=False).exclude(status__in=ENDED)
         assert held.count() <= MOST
-        assert all(row["n"] <= MOST_PER_TENANT for row in held.values("group").annotate(n=Count("pk")))
+        assert all(row["n"] <= MOST_PER_TENANT for row in held.values("concurrency_key").annotate(n=Count("pk")))
 
     @invariant()
     def whatever_is_unfinished_can_go_on(self):

@@ -23,7 +23,7 @@ rates = st.builds(
 gaps = st.lists(st.integers(0, 3_000), min_size=1, max_size=80)
 
 
-def admitted_at(rate: Rate, gaps: list[int], costs: list[int]) -> list[int]:
+def slot_acquired_at(rate: Rate, gaps: list[int], costs: list[int]) -> list[int]:
     """When requests with these gaps between them are admitted, in microseconds; once for each that they count as."""
     tat, now, admitted = None, START, []
     for gap, cost in zip(gaps, costs, strict=False):
@@ -43,7 +43,7 @@ def most_in_a_window(moments: list[int], length: int) -> int:
 
 @given(rate=rates, gaps=gaps, costs=st.lists(st.integers(1, 5), min_size=80, max_size=80))
 def test_no_window_as_long_as_the_period_admits_more_than_count_and_burst(rate, gaps, costs):
-    admitted = admitted_at(rate, gaps, costs)
+    admitted = slot_acquired_at(rate, gaps, costs)
 
     assert most_in_a_window(admitted, rate.per // timedelta(microseconds=1)) <= rate.count + rate.burst - 1
 
@@ -52,7 +52,7 @@ def test_no_window_as_long_as_the_period_admits_more_than_count_and_burst(rate, 
 def test_without_a_burst_no_window_admits_more_than_the_count(count, per, gaps):
     rate = Rate(count, per=timedelta(microseconds=per))
 
-    admitted = admitted_at(rate, gaps, [1] * len(gaps))
+    admitted = slot_acquired_at(rate, gaps, [1] * len(gaps))
 
     assert most_in_a_window(admitted, per) <= count
 

@@ -16,18 +16,18 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 def reasons() -> list[str]:
     """Why workers that live cannot claim."""
-    return list(unable_workers().values_list("cannot_claim", flat=True))
+    return list(unable_workers().values_list("claim_error", flat=True))
 
 
 def test_a_claim_that_fails_is_told_in_few_lines_of_the_log_and_all_the_time_on_the_workers_rows(start):
     command = start(processes=1)
-    change("ALTER TABLE taskqueue_task RENAME COLUMN lane TO lanes")
+    change("ALTER TABLE taskqueue_task RENAME COLUMN ready_queue TO ready_queues")
     try:
-        eventually(lambda: any("lane" in reason for reason in reasons()), otherwise=command.said)
+        eventually(lambda: any("ready_queue" in reason for reason in reasons()), otherwise=command.said)
         failed = Worker.objects.count()
         eventually(lambda: Worker.objects.count() > failed, otherwise=command.said)
     finally:
-        change("ALTER TABLE taskqueue_task RENAME COLUMN lanes TO lane")
+        change("ALTER TABLE taskqueue_task RENAME COLUMN ready_queues TO ready_queue")
 
     eventually(lambda: not unable_workers() and live_workers().count() == 1, otherwise=command.said)
     task = enqueue.enqueue("tests/nap", {"seconds": 0})

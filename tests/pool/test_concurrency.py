@@ -19,8 +19,8 @@ pytestmark = pytest.mark.process
 MOST_AT_ONCE = """
 SELECT max((
     SELECT count(*) FROM taskqueue_task other
-    WHERE other.pipeline_id = task.pipeline_id AND (other."group" = task."group" OR NOT %(by_key)s)
-        AND other.admitted_at <= task.admitted_at AND other.finished_at > task.admitted_at
+    WHERE other.pipeline_id = task.pipeline_id AND (other."concurrency_key" = task."concurrency_key" OR NOT %(by_key)s)
+        AND other.slot_acquired_at <= task.slot_acquired_at AND other.finished_at > task.slot_acquired_at
 )) FROM taskqueue_task task WHERE task.pipeline_id = %(pipeline)s
 """
 
@@ -64,5 +64,5 @@ def test_a_killed_worker_takes_no_place_with_it(start, notes):
     eventually(all_done, otherwise=lambda: first.said() + second.said())
 
     assert most_at_once("tests/three-places") == 3
-    assert not Task.objects.filter(held__isnull=False).exists()
+    assert not Task.objects.filter(slot_pipeline__isnull=False).exists()
     assert Task.objects.filter(pk__in=[task.pk for task in tasks], lease__gte=2).count() == 1

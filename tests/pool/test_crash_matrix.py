@@ -89,8 +89,8 @@ def mortals(marks: Callable[[], list[str]], tmp_path: Path) -> Iterator[Mortals]
 def assert_nothing_is_left() -> None:
     """No task under way, no branch, no end untold, no place taken, no worker that passes for alive."""
     assert not Task.objects.filter(finished_at=None).exists()
-    assert not Task.objects.filter(echo_at__isnull=False).exists()
-    assert not Task.objects.exclude(branch="").exists()
+    assert not Task.objects.filter(completion_pending_at__isnull=False).exists()
+    assert not Task.objects.exclude(parallel_step="").exists()
     assert not StepSlot.objects.exists()
     assert not Worker.objects.filter(ended_at=None).exists()
 

@@ -26,7 +26,7 @@ with transaction.atomic():
 DOUBLED = "SELECT count(*) FROM (SELECT FROM tests_mark GROUP BY name HAVING count(*) > 1) AS doubled"
 STATE = (
     "SELECT status, worker_id, count(*) FROM taskqueue_task GROUP BY 1, 2",
-    "SELECT id, pid, beat_at, ended_at, end_reason, step, clock_timestamp() FROM taskqueue_worker ORDER BY id",
+    "SELECT id, pid, heartbeat_at, ended_at, end_reason, step, clock_timestamp() FROM taskqueue_worker ORDER BY id",
     "SELECT pid, state, state_change, query FROM pg_stat_activity WHERE backend_type = 'client backend'",
 )
 WORDS = ("does not answer", "lost the database", "Looking for work failed", "Traceback")

@@ -46,9 +46,9 @@ def test_tasks_wait_while_all_drain_and_run_after_a_release(start):
     (pid,) = command.workers()
     worker = worker_of(pid)
     drain.drain_worker(worker.pk)
-    task, first_look = naps(1)[0], worker.beat_at
+    task, first_look = naps(1)[0], worker.heartbeat_at
     # It beats every five seconds: it has had all the time to take the task that it was rung for.
-    eventually(lambda: worker_of(pid).beat_at > first_look, otherwise=command.said)
+    eventually(lambda: worker_of(pid).heartbeat_at > first_look, otherwise=command.said)
     task.refresh_from_db()
     assert task.status == "queued"
 

@@ -273,12 +273,12 @@ def test_a_backlog_of_one_pipeline_keeps_every_worker_of_the_pool_at_work(start)
 
 def test_a_doorbell_rolls_up_what_has_passed_but_not_at_every_look(doorbell):
     list(doorbell.dequeue())
-    first = RollupMark.objects.get().rolled_until
-    RollupMark.objects.update(rolled_until=first - timedelta(minutes=5), closed_until=first - timedelta(minutes=5))
+    first = RollupMark.objects.get().rolled_up_until
+    RollupMark.objects.update(rolled_up_until=first - timedelta(minutes=5), final_until=first - timedelta(minutes=5))
 
     list(doorbell.dequeue())
-    assert RollupMark.objects.get().rolled_until < first
+    assert RollupMark.objects.get().rolled_up_until < first
 
     doorbell._tidied_at = 0.0
     list(doorbell.dequeue())
-    assert RollupMark.objects.get().rolled_until >= first
+    assert RollupMark.objects.get().rolled_up_until >= first

@@ -55,7 +55,7 @@ def test_a_stopped_worker_that_goes_on_after_its_task_was_finished_elsewhere_wri
     eventually(lambda: notes.begun(3), otherwise=command.said)
     sleeper = notes.begun(3)[0]
     os.kill(sleeper, signal.SIGSTOP)
-    Worker.objects.filter(pid=sleeper).update(beat_at=Now() - timedelta(minutes=1))
+    Worker.objects.filter(pid=sleeper).update(heartbeat_at=Now() - timedelta(minutes=1))
     notes.open_gate()
     eventually(lambda: finished(task), otherwise=command.said)
     steps = list(task.steps.order_by("id").values())
@@ -77,7 +77,7 @@ def test_a_stopped_worker_in_an_atomic_step_leaves_no_second_effect(start, notes
     eventually(lambda: notes.begun(1), otherwise=command.said)
     sleeper = notes.begun(1)[0]
     os.kill(sleeper, signal.SIGSTOP)
-    Worker.objects.filter(pid=sleeper).update(beat_at=Now() - timedelta(minutes=1))
+    Worker.objects.filter(pid=sleeper).update(heartbeat_at=Now() - timedelta(minutes=1))
     notes.open_gate()
     eventually(lambda: finished(task), otherwise=command.said)
     steps = list(task.steps.order_by("id").values())

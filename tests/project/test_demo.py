@@ -15,7 +15,7 @@ from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.events import send as event_sending
 from taskqueue.engine.events.route import route
 from taskqueue.engine.events.send import send
-from taskqueue.models import Event, Gate, RateUse, Task
+from taskqueue.models import ConcurrencyLimit, Event, RateLimitBucket, Task
 from taskqueue.testing import advance, run_inline, work
 
 pytestmark = pytest.mark.django_db
@@ -59,12 +59,12 @@ def test_a_jam_fails_the_task_and_gives_its_shelf_back():
 def test_both_pipelines_share_a_rate_and_have_their_limits():
     sync_pipelines()
 
-    assert Gate.objects.get(pipeline="demo/task").declared_tasks == 10
-    assert Gate.objects.get(pipeline="demo/publish").declared_tasks == 5
+    assert ConcurrencyLimit.objects.get(pipeline="demo/task").declared_tasks == 10
+    assert ConcurrencyLimit.objects.get(pipeline="demo/publish").declared_tasks == 5
     demo_task.enqueue(DemoRequest(label="x", delay_seconds=0))
     publish.enqueue(REQUEST)
     work()
-    assert set(RateUse.objects.values_list("rate_id", flat=True)) == {"demo-api"}
+    assert set(RateLimitBucket.objects.values_list("rate_id", flat=True)) == {"demo-api"}
 
 
 def requested(**data: Any) -> Any:

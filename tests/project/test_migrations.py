@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 pytestmark = pytest.mark.django_db(transaction=True)
 """Django refuses to tell the SQL of an index that is built beside its writers while a transaction is open."""
 
-FIRST = "0004_rollups"
-"""What was before it has never been deployed."""
+FIRST = "0001_initial"
+"""It makes the tables; what comes after it changes tables that are in use."""
 
 HARSH = re.compile(
     r"DROP COLUMN|DROP TABLE|RENAME|SET NOT NULL|DROP DEFAULT|ALTER COLUMN \S+ TYPE|ADD COLUMN (?!.*DEFAULT).*NOT NULL"
@@ -22,7 +23,7 @@ HARSH = re.compile(
 
 def later_migrations() -> list[str]:
     names = sorted(name for app, name in MigrationLoader(None).disk_migrations if app == "taskqueue")
-    return names[names.index(FIRST) :]
+    return names[names.index(FIRST) + 1 :]
 
 
 def statements_of(name: str) -> list[str]:
@@ -32,23 +33,27 @@ def statements_of(name: str) -> list[str]:
     return [line for line in loader.collect_sql(plan) if not line.startswith("--")]
 
 
-@pytest.mark.parametrize("name", later_migrations())
-def test_a_migration_takes_nothing_away_from_code_that_does_not_know_it(name):
-    statements = statements_of(name)
+def test_a_migration_takes_nothing_away_from_code_that_does_not_know_it():
+    harsh = {name: [line for line in statements_of(name) if HARSH.search(line)] for name in later_migrations()}
 
-    assert statements
-    assert [line for line in statements if HARSH.search(line)] == []
+    assert {name: lines for name, lines in harsh.items() if lines} == {}
+
+
+def test_the_models_and_the_migrations_agree(capsys):
+    call_command("makemigrations", "taskqueue", check=True, dry_run=True)
+
+    assert "No changes detected" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        'ALTER TABLE "taskqueue_task" DROP COLUMN "lane" CASCADE;',
-        'ALTER TABLE "taskqueue_task" ADD COLUMN "lane" integer NOT NULL;',
-        'ALTER TABLE "taskqueue_task" ALTER COLUMN "lane" DROP DEFAULT;',
-        'ALTER TABLE "taskqueue_task" ALTER COLUMN "lane" SET NOT NULL;',
-        'ALTER TABLE "taskqueue_task" ALTER COLUMN "lane" TYPE bigint USING "lane"::bigint;',
-        'ALTER TABLE "taskqueue_task" RENAME COLUMN "lane" TO "road";',
+        'ALTER TABLE "taskqueue_task" DROP COLUMN "ready_queue" CASCADE;',
+        'ALTER TABLE "taskqueue_task" ADD COLUMN "ready_queue" integer NOT NULL;',
+        'ALTER TABLE "taskqueue_task" ALTER COLUMN "ready_queue" DROP DEFAULT;',
+        'ALTER TABLE "taskqueue_task" ALTER COLUMN "ready_queue" SET NOT NULL;',
+        'ALTER TABLE "taskqueue_task" ALTER COLUMN "ready_queue" TYPE bigint USING "ready_queue"::bigint;',
+        'ALTER TABLE "taskqueue_task" RENAME COLUMN "ready_queue" TO "road";',
     ],
 )
 def test_what_would_is_recognised(line):
@@ -56,5 +61,5 @@ def test_what_would_is_recognised(line):
 
 
 def test_what_does_not_is_let_pass():
-    assert not HARSH.search('ALTER TABLE "taskqueue_task" ADD COLUMN "lane" integer DEFAULT 0 NOT NULL;')
-    assert not HARSH.search('ALTER TABLE "taskqueue_task" ADD COLUMN "lane" integer NULL;')
+    assert not HARSH.search('ALTER TABLE "taskqueue_task" ADD COLUMN "ready_queue" integer DEFAULT 0 NOT NULL;')
+    assert not HARSH.search('ALTER TABLE "taskqueue_task" ADD COLUMN "ready_queue" integer NULL;')

@@ -72,7 +72,7 @@ def test_what_it_made_is_true_and_counted(is_running):
     days = Rollup.objects.filter(span=15, pipeline="", at__gte=week)
     counted = sum(row.succeeded + row.failed + row.cancelled for row in days)
     first = min(row.at for row in days)
-    until = RollupMark.objects.get().rolled_until
+    until = RollupMark.objects.get().rolled_up_until
     assert counted == Task.objects.filter(finished_at__gte=first, finished_at__lt=until).count()
     assert counted > 100
 

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from taskqueue.engine.maintenance import rollups
-from taskqueue.models import PipelineRight, Task
+from taskqueue.models import PipelinePermission, Task
 from taskqueue.testing import advance
 from tests.support.pipelines import orders as pipelines
 
@@ -80,7 +80,7 @@ def call(caller: Api, method: str, path: str, task: Task):
     return caller.get(place) if method == "GET" else caller.post(place, BODIES.get(place))
 
 
-def named(pipeline: Any = "shop/order", *, user: User | None = None, **held: Any) -> PipelineRight:
+def named(pipeline: Any = "shop/order", *, user: User | None = None, **held: Any) -> PipelinePermission:
     """Name somebody for a pipeline; without a user somebody else."""
     who: Any = {"user": user} if user else {"group": Group.objects.get_or_create(name="others")[0]}
-    return PipelineRight.objects.create(pipeline_id=pipeline, **who, **held)
+    return PipelinePermission.objects.create(pipeline_id=pipeline, **who, **held)

@@ -22,8 +22,8 @@ LINK = re.compile(r'href="(/admin/taskqueue/[a-z]+/[^"?#]+/change/)[?"]')
 MORE = (
     "/admin/", "/admin/taskqueue/", "/admin/admin/logentry/", "/admin/taskqueue/task/?status=failed",
     "/admin/taskqueue/task/?q=nothing", "/admin/taskqueue/pipeline/demo_2Ftask/submit/", "/admin/taskqueue/event/send/",
-    "/admin/taskqueue/token/add/", "/admin/taskqueue/pipelineright/add/",
-    "/admin/taskqueue/operation/new/retry/?status=failed",
+    "/admin/taskqueue/token/add/", "/admin/taskqueue/pipelinepermission/add/",
+    "/admin/taskqueue/bulkoperation/new/retry/?status=failed",
 )  # fmt: skip
 
 

@@ -30,49 +30,49 @@ from taskqueue.engine.actions import audited
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters as task_filters
 from taskqueue.engine.queries.filters import TaskFilter
-from taskqueue.errors import NotForAll, OperationEnded
-from taskqueue.models import Operation
-from taskqueue.states import OperationVerb
+from taskqueue.errors import BulkOperationEnded, UnfilteredOperation
+from taskqueue.models import BulkOperation
+from taskqueue.states import BulkOperationVerb
 
 
 class Unmeant(Exception):
     """An operation that cannot be started; its message says why."""
 
 
-@admin.register(Operation)
-class OperationAdmin(ReadOnlyAdmin[Operation]):
+@admin.register(BulkOperation)
+class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
     """Operations, newest first."""
 
     list_display = ("shown_status", "shown_verb", "shown_filter", "started_by", "shown_progress", "shown_creation")
     list_display_links = ("shown_verb",)
     ordering = ("-id",)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Operation]:
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
         """All, with the database's present moment, and whether what they look for in payloads is for the user.
 
         That may be of any pipeline, so it is for those to whom none is closed.
         """
         rights = Rights(request.user)
         sees = rights.has(Action.VIEW_PAYLOAD) and not rights.pipelines_denied(Action.VIEW_PAYLOAD)
-        return Operation.objects.annotate(seen_at=Now(), shows_payloads=Value(sees))
+        return BulkOperation.objects.annotate(seen_at=Now(), shows_payloads=Value(sees))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Those who may look at operations, and those who may start one."""
-        return super().has_view_permission(request, obj) or any(may(request, verb) for verb in OperationVerb)
+        return super().has_view_permission(request, obj) or any(may(request, verb) for verb in BulkOperationVerb)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """The same."""
         return self.has_view_permission(request)
 
     @admin.display(description="Status")
-    def shown_status(self, operation: Operation) -> SafeString:
+    def shown_status(self, operation: BulkOperation) -> SafeString:
         """The badge."""
         return html.badge(operation.status)
 
     @admin.display(description="What")
-    def shown_verb(self, operation: Operation) -> str:
+    def shown_verb(self, operation: BulkOperation) -> str:
         """The verb, and for how many."""
-        return f"{OperationVerb(operation.verb).words.capitalize()} {confirm.about(operation.estimate)}"
+        return f"{BulkOperationVerb(operation.verb).words.capitalize()} {confirm.about(operation.estimate)}"
 
     @admin.display(description="Filter")
     def shown_filter(self, operation: Any) -> SafeString | str:
@@ -84,7 +84,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         return format_html('<a href="{}">{}</a>', address, words_of(operation.query))
 
     @admin.display(description="Progress")
-    def shown_progress(self, operation: Operation) -> SafeString:
+    def shown_progress(self, operation: BulkOperation) -> SafeString:
         """How far it is and what came of it."""
         return format_html("{} {}", confirm.meter(operation), confirm.account(operation))
 
@@ -100,7 +100,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
             path(
                 "new/<str:verb>/",
                 view(require_http_methods(["GET", "HEAD", "POST"])(self.new_view)),
-                name="taskqueue_operation_new",
+                name="taskqueue_bulkoperation_new",
             ),
             *posted_to(self, "operation", {"abort": self.abort_view}, place="<uuid:operation_id>"),
             *super().get_urls(),
@@ -109,9 +109,9 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
     @bounded
     def new_view(self, request: HttpRequest, verb: str) -> HttpResponse:
         """Look at what an operation would do, and start it."""
-        if verb not in set(OperationVerb):
+        if verb not in set(BulkOperationVerb):
             raise Http404
-        wanted = OperationVerb(verb)
+        wanted = BulkOperationVerb(verb)
         if not may(request, wanted):
             raise PermissionDenied
         try:
@@ -126,7 +126,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         context = {"form": form, "listed_at": list_address(request), "query": words_of(request.GET.urlencode())}
         return self.answer(request, "new.html", f"{wanted.words.capitalize()} {confirm.about(form.estimate)}", context)
 
-    def start(self, request: HttpRequest, verb: OperationVerb, selection: TaskFilter, reason: str) -> HttpResponse:
+    def start(self, request: HttpRequest, verb: BulkOperationVerb, selection: TaskFilter, reason: str) -> HttpResponse:
         """Start it, with one entry in the audit log."""
         query = request.GET.urlencode()
         operation = audited.operate(
@@ -137,23 +137,23 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
             reason=reason,
             actor=actor_of(request),
         )
-        return HttpResponseRedirect(reverse("admin:taskqueue_operation_change", args=[operation.pk]))
+        return HttpResponseRedirect(reverse("admin:taskqueue_bulkoperation_change", args=[operation.pk]))
 
     def abort_view(self, request: HttpRequest, operation_id: Any) -> HttpResponse:
         """Let no further batch be done."""
-        operation = Operation.objects.filter(pk=operation_id).first()
+        operation = BulkOperation.objects.filter(pk=operation_id).first()
         if operation is None:
             raise Http404
-        if not may(request, OperationVerb(operation.verb)):
+        if not may(request, BulkOperationVerb(operation.verb)):
             raise PermissionDenied
         try:
             operation = audited.abort(operation.pk, actor=actor_of(request))
-        except OperationEnded as error:
+        except BulkOperationEnded as error:
             self.message_user(request, error.detail, messages.WARNING)
         else:
             done = formats.count_of(operation.processed, "task")
             self.message_user(request, f"The operation is aborted. Aborted after {done}.", messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:taskqueue_operation_change", args=[operation_id]))
+        return HttpResponseRedirect(reverse("admin:taskqueue_bulkoperation_change", args=[operation_id]))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -164,7 +164,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         operation: Any = self.get_object(request, object_id)
         if operation is None:
             self.message_user(request, f"There is no operation {object_id}.", messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:taskqueue_operation_changelist"))
+            return HttpResponseRedirect(reverse("admin:taskqueue_bulkoperation_changelist"))
         context = {
             "operation": operation,
             "badge": html.badge(operation.status),
@@ -174,7 +174,7 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
             "started": html.moment(operation.created_at, operation.seen_at),
             "ended": html.moment(operation.finished_at, operation.seen_at),
             "refusals": sorted(operation.refusals.items(), key=lambda pair: -pair[1]),
-            "may_abort": not operation.has_ended and may(request, OperationVerb(operation.verb)),
+            "may_abort": not operation.has_ended and may(request, BulkOperationVerb(operation.verb)),
         }
         return self.answer(request, "progress.html", self.shown_verb(operation), context)
 
@@ -183,12 +183,12 @@ class OperationAdmin(ReadOnlyAdmin[Operation]):
         return framed(self, request, f"operation/{template}", title, context)
 
 
-def may(request: HttpRequest, verb: OperationVerb) -> bool:
+def may(request: HttpRequest, verb: BulkOperationVerb) -> bool:
     """Whether the user may do this to tasks; nothing to those that they may not see."""
     return request.user.has_perms([VIEW, NEEDS[bulk_operations.NEEDS[verb]]])
 
 
-def meant(request: HttpRequest, verb: OperationVerb) -> TaskFilter:
+def meant(request: HttpRequest, verb: BulkOperationVerb) -> TaskFilter:
     """The tasks that the address means and on which the verb can be done.
 
     Raises:
@@ -201,7 +201,7 @@ def meant(request: HttpRequest, verb: OperationVerb) -> TaskFilter:
         return bulk_operations.eligible(verb, asked.selection)
     except IncorrectLookupParameters as error:
         raise Unmeant("A filter has a value that it cannot have.") from error
-    except NotForAll as error:
+    except UnfilteredOperation as error:
         raise Unmeant(error.detail) from error
 
 

@@ -9,27 +9,27 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats
 from taskqueue.engine.queries.filters import COUNTED
-from taskqueue.models import Operation
-from taskqueue.states import OperationStatus, OperationVerb
+from taskqueue.models import BulkOperation
+from taskqueue.states import BulkOperationStatus, BulkOperationVerb
 
 MANY = 1_000
 """Above it a reason is required, and the verb has to be typed."""
 LONGEST_REASON = 300
 
 CONSEQUENCES = {
-    OperationVerb.RETRY: (
+    BulkOperationVerb.RETRY: (
         "Queues each of them again and keeps the results of its finished steps. What a step that is not atomic did "
         "outside the database before it failed may happen a second time."
     ),
-    OperationVerb.CANCEL: (
+    BulkOperationVerb.CANCEL: (
         "Ends each of them, with its parallel steps and children; what a step in progress returns is not recorded. "
         "A cancelled task can be retried later."
     ),
-    OperationVerb.RERUN: (
+    BulkOperationVerb.RERUN: (
         "Makes a new task from the payload, priority and labels of each; nothing else is kept of it. Every step runs "
         "again, and what those that are not atomic did outside the database may happen a second time."
     ),
-    OperationVerb.RUN_NOW: (
+    BulkOperationVerb.RUN_NOW: (
         "Starts each of them that waits for a time, makes its next attempt, or ends its sleep. Limits and rates hold "
         "as ever; one that waits for something else is passed over."
     ),
@@ -37,10 +37,10 @@ CONSEQUENCES = {
 
 
 DONE = {
-    OperationVerb.RETRY: "retried",
-    OperationVerb.CANCEL: "cancelled",
-    OperationVerb.RERUN: "rerun",
-    OperationVerb.RUN_NOW: "run now",
+    BulkOperationVerb.RETRY: "retried",
+    BulkOperationVerb.CANCEL: "cancelled",
+    BulkOperationVerb.RERUN: "rerun",
+    BulkOperationVerb.RUN_NOW: "run now",
 }
 
 
@@ -52,7 +52,7 @@ class Form:
         faults: what is wrong with what was sent.
     """
 
-    def __init__(self, verb: OperationVerb, estimate: int, sent: Mapping[str, str] | None) -> None:
+    def __init__(self, verb: BulkOperationVerb, estimate: int, sent: Mapping[str, str] | None) -> None:
         self.verb = verb
         self.estimate = estimate
         self.reason = " ".join((sent or {}).get("reason", "").replace("\0", "").split())[:LONGEST_REASON]
@@ -101,16 +101,16 @@ def about(estimate: int) -> str:
     return f"{COUNTED:,}+ tasks" if estimate > COUNTED else formats.count_of(estimate, "task")
 
 
-def meter(operation: Operation) -> SafeString:
+def meter(operation: BulkOperation) -> SafeString:
     """How far an operation is; without an end where that was not counted."""
     if operation.estimate > COUNTED and not operation.has_ended:
         return format_html('<progress class="tq-meter" aria-label="{}"></progress>', "Progress")
     most = max(operation.estimate, 1)
-    value = most if operation.status == OperationStatus.DONE else min(operation.processed, most)
+    value = most if operation.status == BulkOperationStatus.DONE else min(operation.processed, most)
     return format_html('<progress class="tq-meter" value="{}" max="{}" aria-label="Progress"></progress>', value, most)
 
 
-def account(operation: Operation) -> str:
+def account(operation: BulkOperation) -> str:
     """An exact account of what was done."""
     parts = [f"{operation.processed:,} of {about(operation.estimate)} done", f"{operation.changed:,} changed"]
     if operation.skipped:

@@ -16,7 +16,7 @@ from taskqueue.admin.shared.pages import framed
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.permissions import Rights
 from taskqueue.engine.actions import audited
-from taskqueue.errors import InvalidEvent, KeyReused, TaskqueueError, Unstorable
+from taskqueue.errors import InvalidEvent, KeyReused, NotSerializable, TaskqueueError
 from taskqueue.models import Event, Trigger
 
 NEEDS = "taskqueue.add_event"
@@ -105,7 +105,7 @@ def sent(form: EventForm, request: HttpRequest) -> Event | None:
         for fault in error.errors:
             name = fault.pointer.strip("/")
             form.add_error("content" if name == "data" else name or None, fault.detail)
-    except Unstorable as error:
+    except NotSerializable as error:
         for fault in error.errors:
             form.add_error("content", f"{fault.pointer} {fault.detail}".strip())
     except KeyReused as error:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST, require_safe
 
-from taskqueue.admin.overview import first_task, page
+from taskqueue.admin.overview import example_pipeline, page
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.models import Overview
 
@@ -24,7 +24,7 @@ class OverviewAdmin(ReadOnlyAdmin[Overview]):
         wrap = self.admin_site.admin_view
         return [
             path("", wrap(require_safe(self.overview_view)), name="taskqueue_overview_changelist"),
-            path("first-task/", wrap(require_POST(first_task.send)), name="taskqueue_first_task"),
+            path("first-task/", wrap(require_POST(example_pipeline.send)), name="taskqueue_first_task"),
         ]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

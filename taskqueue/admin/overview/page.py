@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue import live
-from taskqueue.admin.overview import first_task, tables, tiles
+from taskqueue.admin.overview import example_pipeline, tables, tiles
 from taskqueue.admin.overview.queries import OverviewData, data_of, tag_of
 from taskqueue.admin.overview.tables import tasks_at
 from taskqueue.admin.overview.tiles import ended_at
@@ -76,7 +76,7 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
     return {
         "figures": shown,
         "is_empty": data.is_empty,
-        "first_pipeline": first_task.offered_to(request) if data.is_empty else None,
+        "first_pipeline": example_pipeline.offered_to(request) if data.is_empty else None,
         "tiles": tiles.tiles_of(shown, standing, workers if sees_workers else None),
         "behind": behind(shown),
         "repaired": ended_at(shown, shown.total, status="succeeded", repaired="yes"),
@@ -98,16 +98,18 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
 
 def behind(shown: Figures) -> str:
     """What is to be known when the numbers end long before the present; empty as long as they do not."""
-    if shown.rolled_until is None or not shown.is_behind:
+    if shown.rolled_up_until is None or not shown.is_behind:
         return ""
     if shown.is_counting:
-        far = shown.now - shown.rolled_until > timedelta(days=1)
-        reached, end = (f"{moment:%b %d}" if far else f"{moment:%H:%M}" for moment in (shown.rolled_until, shown.now))
+        far = shown.now - shown.rolled_up_until > timedelta(days=1)
+        reached, end = (
+            f"{moment:%b %d}" if far else f"{moment:%H:%M}" for moment in (shown.rolled_up_until, shown.now)
+        )
         return (
             f"Older tasks are still being counted: {reached} of {end}. What ended after that is not in the numbers yet."
         )
     return (
-        f"Nothing has been counted since {shown.rolled_until:%b %d, %H:%M} UTC. "
+        f"Nothing has been counted since {shown.rolled_up_until:%b %d, %H:%M} UTC. "
         "The doorbell of manage.py worker does that; is one running?"
     )
 

@@ -68,7 +68,7 @@ def read(range_: Range) -> OverviewData:
     shown = stats.figures(range_)
     standing = stats.standing()
     failures = list(recent_failures()[:FAILURES_SHOWN])
-    alive = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("beat_at", "-pk")
+    alive = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("heartbeat_at", "-pk")
     return OverviewData(
         figures=shown,
         standing=standing,
@@ -84,7 +84,7 @@ def read(range_: Range) -> OverviewData:
 
 def recent_failures() -> QuerySet[Task]:
     """The failed tasks, those first that failed last."""
-    failed = Task.objects.filter(error__isnull=False, status=TaskStatus.FAILED, branch="")
+    failed = Task.objects.filter(error__isnull=False, status=TaskStatus.FAILED, parallel_step="")
     return failed.only("pipeline", "key", "error", "finished_at").order_by("-finished_at", "-pk")
 
 
@@ -95,12 +95,12 @@ def tag_of(request: HttpRequest, data: OverviewData) -> str:
         request.user.pk,
         sorted(request.user.get_all_permissions()),
         shown.range.name,
-        shown.rolled_until,
+        shown.rolled_up_until,
         shown.is_behind,
         [(each.pipeline, each.error_type, each.step, each.number) for each in data.troubles],
         sorted((name, each.number) for name, each in data.standing.items()),
         [
-            (worker.pk, worker.beat_at > shown.now - SILENCE, worker.cannot_claim, worker.task_id, worker.step)
+            (worker.pk, worker.heartbeat_at > shown.now - SILENCE, worker.claim_error, worker.task_id, worker.step)
             for worker in data.workers
         ],
         sorted(data.paused.items(), key=lambda pair: pair[0]),

@@ -58,15 +58,15 @@ def workers(data: OverviewData) -> list[WorkerRow]:
 
 def worker_row(worker: Worker, newest: str, now: datetime) -> WorkerRow:
     """One of them."""
-    is_live = worker.beat_at > now - SILENCE
-    state = "silent" if not is_live else "cannot_claim" if worker.cannot_claim else "live"
+    is_live = worker.heartbeat_at > now - SILENCE
+    state = "silent" if not is_live else "claim_error" if worker.claim_error else "live"
     return WorkerRow(
         worker=worker,
         is_live=is_live,
         is_able=state == "live",
         is_behind=worker.version != newest,
         badge=html.badge(state),
-        beat=html.moment(worker.beat_at, now),
+        beat=html.moment(worker.heartbeat_at, now),
         task_address=reverse("admin:taskqueue_task_change", args=[worker.task_id]) if worker.task_id else "",
     )
 

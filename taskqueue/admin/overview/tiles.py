@@ -60,8 +60,8 @@ def waiting(shown: Figures, standing: Standing) -> Tile:
     number = f"{standing.number:,}{'+' if standing.is_capped else ''}"
     late = standing.oldest is not None and standing.oldest > LONG_WAIT
     note = "nothing waits" if standing.oldest is None else f"oldest {formats.duration(standing.oldest)}"
-    if standing.branches:
-        note += f", and {formats.count_of(standing.branches, 'parallel step')}"
+    if standing.parallel_steps:
+        note += f", and {formats.count_of(standing.parallel_steps, 'parallel step')}"
     depths = [bar.queued for bar in shown.bars]
     chart = sparkline(depths, hue="blue", label=f"Most at once: {max_of(depths):,}")
     return Tile("Waiting now", number, "", note, tasks_at(status="queued"), chart, "poor" if late else "")

@@ -17,7 +17,13 @@ from django.urls import reverse
 from taskqueue.admin.pipelines import graph
 from taskqueue.admin.pipelines.columns import PAUSE, RUN, PipelineChangeList, PipelineColumns, pause_of, switch_of
 from taskqueue.admin.pipelines.filters import GroupFilter, OrderFilter, ShownFilter
-from taskqueue.admin.pipelines.limits import CHANGE_GATE, CHANGE_RATE, PipelineLimits, PlacesForm, StartsForm
+from taskqueue.admin.pipelines.limits import (
+    CHANGE_CONCURRENCY_LIMIT,
+    CHANGE_RATE,
+    PipelineLimits,
+    PlacesForm,
+    StartsForm,
+)
 from taskqueue.admin.pipelines.page import PipelinePage, page_of
 from taskqueue.admin.pipelines.pause import Pauses
 from taskqueue.admin.pipelines.submit import Submissions
@@ -26,7 +32,7 @@ from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.admin.shared.pages import framed
 from taskqueue.engine.access.permissions import Action, Rights
-from taskqueue.models import Pipeline, Rate
+from taskqueue.models import Pipeline, RateLimit
 
 
 @admin.register(Pipeline)
@@ -51,7 +57,7 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
         """Pipelines with their limits and the database's present moment, without what only their pages show."""
         return (
-            Pipeline.objects.select_related("gate__rate")
+            Pipeline.objects.select_related("concurrency_limit__rate")
             .defer("payload_schema", "payload_example", "result_schema", "policies", "retry")
             .annotate(seen_at=Now())
         )
@@ -98,7 +104,9 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
         "may_pause": may_pause,
         "may_run": Rights(user).may(Action.RUN, pipeline.name),
         "stages": graph.stages_of(page.nodes),
-        "rate_says": says_of(page.gate.rate) if page.gate is not None and page.gate.rate is not None else "",
+        "rate_says": says_of(page.concurrency_limit.rate)
+        if page.concurrency_limit is not None and page.concurrency_limit.rate is not None
+        else "",
         "retry": formats.waits(pipeline.retry),
         "documents": [
             ("Example payload", formats.excerpt(pipeline.payload_example)),
@@ -111,14 +119,22 @@ def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
     }
 
 
-def says_of(rate: Rate) -> str:
+def says_of(rate: RateLimit) -> str:
     """What the code says of a rate."""
     return rate_in_words(rate.declared_count, rate.declared_per.total_seconds(), rate.declared_burst)
 
 
 def forms_of(page: PipelinePage, user: Any) -> dict[str, Any]:
     """The forms that change limits, for those who may."""
-    gate = page.gate
-    places = PlacesForm(instance=gate) if gate is not None and user.has_perm(CHANGE_GATE) else None
-    starts = StartsForm(instance=gate.rate) if gate is not None and gate.rate and user.has_perm(CHANGE_RATE) else None
+    concurrency_limit = page.concurrency_limit
+    places = (
+        PlacesForm(instance=concurrency_limit)
+        if concurrency_limit is not None and user.has_perm(CHANGE_CONCURRENCY_LIMIT)
+        else None
+    )
+    starts = (
+        StartsForm(instance=concurrency_limit.rate)
+        if concurrency_limit is not None and concurrency_limit.rate and user.has_perm(CHANGE_RATE)
+        else None
+    )
     return {"places": places, "starts": starts}

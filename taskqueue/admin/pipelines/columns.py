@@ -20,7 +20,7 @@ from taskqueue.admin.pipelines.stats import capped, figures_of
 from taskqueue.admin.rate_limits.budget import budget_of
 from taskqueue.admin.shared import formats, html
 from taskqueue.engine.access.permissions import Action, Rights
-from taskqueue.models import Gate, Pipeline, RateUse
+from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
 
 PAUSE, RUN = "taskqueue.pause_pipeline", "taskqueue.add_task"
 SORTED_MOST = 1000
@@ -50,13 +50,19 @@ class PipelineChangeList(ChangeList):
 
     def add_limits(self, request: HttpRequest, rows: list[Any]) -> None:
         """What is left of each throttle, and what the user may do: one more query."""
-        rates = {gate.rate_id for row in rows if (gate := gate_of(row)) and gate.rate_id and not gate.rate_is_keyed}
-        uses = {use.rate_id: use for use in RateUse.objects.filter(rate__in=rates, key="")}
+        rates = {
+            concurrency_limit.rate_id
+            for row in rows
+            if (concurrency_limit := concurrency_limit_of(row))
+            and concurrency_limit.rate_id
+            and not concurrency_limit.rate_is_keyed
+        }
+        uses = {use.rate_id: use for use in RateLimitBucket.objects.filter(rate__in=rates, key="")}
         may_pause, closed = request.user.has_perm(PAUSE), Rights(request.user).pipelines_denied(Action.RUN)
         for row in rows:
             row.may_pause, row.is_closed = may_pause, row.pk in closed
-            gate = gate_of(row)
-            row.use = uses.get(gate.rate_id or "") if gate is not None else None
+            concurrency_limit = concurrency_limit_of(row)
+            row.use = uses.get(concurrency_limit.rate_id or "") if concurrency_limit is not None else None
 
 
 class PipelineColumns:
@@ -152,10 +158,18 @@ def pause_of(pipeline: Pipeline) -> str:
 
 def places_of(pipeline: Pipeline, held: int) -> SafeString:
     """Places held of places there are."""
-    gate = gate_of(pipeline)
-    most = None if gate is None else gate.tasks or gate.declared_tasks
-    by_key = None if gate is None else gate.tasks_per_key or gate.declared_tasks_per_key
-    each = format_html('<span class="tq-under">{} per {}</span>', by_key, gate.key) if gate and by_key else ""
+    concurrency_limit = concurrency_limit_of(pipeline)
+    most = None if concurrency_limit is None else concurrency_limit.tasks or concurrency_limit.declared_tasks
+    by_key = (
+        None
+        if concurrency_limit is None
+        else concurrency_limit.tasks_per_key or concurrency_limit.declared_tasks_per_key
+    )
+    each = (
+        format_html('<span class="tq-under">{} per {}</span>', by_key, concurrency_limit.key)
+        if concurrency_limit and by_key
+        else ""
+    )
     if most is None:
         return format_html('<span class="tq-quiet">{} running, unlimited</span>{}', capped(held), each)
     return format_html(
@@ -172,19 +186,23 @@ def places_of(pipeline: Pipeline, held: int) -> SafeString:
 
 def throttle_of(pipeline: Any) -> SafeString | str:
     """What is left of the rate of its starts; nothing when they have none."""
-    gate = gate_of(pipeline)
-    if gate is None or gate.rate is None:
+    concurrency_limit = concurrency_limit_of(pipeline)
+    if concurrency_limit is None or concurrency_limit.rate is None:
         return ""
-    if gate.rate_is_keyed:
-        address = address_of_uses(gate.rate_id or "")
-        return format_html('<a class="tq-under tq-alone" href="{}">throttle per {}</a>', address, gate.rate.key)
-    return format_html('<div class="tq-throttle">{}</div>', budget_of(gate.rate, pipeline.use, pipeline.seen_at).shown)
+    if concurrency_limit.rate_is_keyed:
+        address = address_of_uses(concurrency_limit.rate_id or "")
+        return format_html(
+            '<a class="tq-under tq-alone" href="{}">throttle per {}</a>', address, concurrency_limit.rate.key
+        )
+    return format_html(
+        '<div class="tq-throttle">{}</div>', budget_of(concurrency_limit.rate, pipeline.use, pipeline.seen_at).shown
+    )
 
 
-def gate_of(pipeline: Pipeline) -> Gate | None:
+def concurrency_limit_of(pipeline: Pipeline) -> ConcurrencyLimit | None:
     """The limits of a pipeline; one whose code is gone may have none."""
-    gate: Any = getattr(pipeline, "gate", None)
-    return gate if isinstance(gate, Gate) else None
+    concurrency_limit: Any = getattr(pipeline, "concurrency_limit", None)
+    return concurrency_limit if isinstance(concurrency_limit, ConcurrencyLimit) else None
 
 
 def tasks_of(name: str, **filters: str) -> str:
@@ -194,4 +212,4 @@ def tasks_of(name: str, **filters: str) -> str:
 
 def address_of_uses(rate: str) -> str:
     """The address of a rate's use, key by key."""
-    return reverse("admin:taskqueue_rateuse_changelist") + "?" + urlencode({"q": rate})
+    return reverse("admin:taskqueue_ratelimitbucket_changelist") + "?" + urlencode({"q": rate})

@@ -15,7 +15,7 @@ from taskqueue.engine.queries.samples import StepFigures
 from taskqueue.states import StepKind
 
 WORDS = {
-    StepKind.BRANCH: "parallel",
+    StepKind.PARALLEL: "parallel",
     StepKind.CHILD: "child task",
     StepKind.SLEEP: "sleep",
     StepKind.WAIT: "wait",
@@ -42,7 +42,7 @@ class Node:
     @property
     def is_parallel(self) -> bool:
         """Whether it runs in parallel with its neighbours."""
-        return self.figures is not None and self.figures.kind == StepKind.BRANCH
+        return self.figures is not None and self.figures.kind == StepKind.PARALLEL
 
     @property
     def share(self) -> str:

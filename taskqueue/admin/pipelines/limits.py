@@ -9,18 +9,18 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
-from taskqueue.admin.rate_limits.admin import NUMBERS, GateForm, RateForm
+from taskqueue.admin.rate_limits.admin import NUMBERS, ConcurrencyLimitForm, RateForm
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.pages import named, posted_to
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import audited, limits
 from taskqueue.engine.actions.audited import Actor
-from taskqueue.models import Gate, Pipeline, Rate
+from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimit
 
-CHANGE_GATE, CHANGE_RATE = "taskqueue.change_gate", "taskqueue.change_rate"
+CHANGE_CONCURRENCY_LIMIT, CHANGE_RATE = "taskqueue.change_concurrencylimit", "taskqueue.change_ratelimit"
 
 
-class PlacesForm(GateForm):
+class PlacesForm(ConcurrencyLimitForm):
     """How many tasks and steps at a time."""
 
     prefix = "places"
@@ -32,12 +32,12 @@ class PlacesForm(GateForm):
     }
 
     class Meta:
-        model = Gate
-        fields = tuple(limits.GATE_FIELDS)
+        model = ConcurrencyLimit
+        fields = tuple(limits.LIMIT_FIELDS)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, declared in limits.GATE_FIELDS.items():
+        for name, declared in limits.LIMIT_FIELDS.items():
             most = getattr(self.instance, declared)
             self.fields[name].help_text = self.helps[name]
             self.fields[name].widget.attrs["placeholder"] = "unlimited" if most is None else f"{most:,}"
@@ -49,7 +49,7 @@ class StartsForm(RateForm):
     prefix = "starts"
 
     class Meta:
-        model = Rate
+        model = RateLimit
         fields = NUMBERS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -73,18 +73,26 @@ class PipelineLimits:
 
     def places_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Change how many tasks and steps there may be at a time."""
-        if not request.user.has_perm(CHANGE_GATE):
+        if not request.user.has_perm(CHANGE_CONCURRENCY_LIMIT):
             raise PermissionDenied
-        gate = Gate.objects.filter(pk=named(object_id)).first()
-        return self.changed(request, object_id, None if gate is None else PlacesForm(request.POST, instance=gate))
+        concurrency_limit = ConcurrencyLimit.objects.filter(pk=named(object_id)).first()
+        return self.changed(
+            request,
+            object_id,
+            None if concurrency_limit is None else PlacesForm(request.POST, instance=concurrency_limit),
+        )
 
     def starts_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Change the rate of its starts."""
         if not request.user.has_perm(CHANGE_RATE):
             raise PermissionDenied
         name = named(object_id)
-        gate = Gate.objects.select_related("rate").filter(pk=name, rate__isnull=False).first()
-        return self.changed(request, object_id, None if gate is None else StartsForm(request.POST, instance=gate.rate))
+        concurrency_limit = ConcurrencyLimit.objects.select_related("rate").filter(pk=name, rate__isnull=False).first()
+        return self.changed(
+            request,
+            object_id,
+            None if concurrency_limit is None else StartsForm(request.POST, instance=concurrency_limit.rate),
+        )
 
     def changed(self, request: HttpRequest, object_id: str, form: PlacesForm | StartsForm | None) -> HttpResponse:
         """Write what the form says, on the record of a user; or show the page with what is wrong."""
@@ -103,7 +111,7 @@ def written(pipeline: Pipeline, form: PlacesForm | StartsForm, *, actor: Actor) 
     """Let the engine write it, on the record of a user."""
     said = sentence_of(form)
     if isinstance(form, PlacesForm):
-        values = {name: form.cleaned_data[name] for name in limits.GATE_FIELDS}
+        values = {name: form.cleaned_data[name] for name in limits.LIMIT_FIELDS}
         audited.change_places(pipeline, values, said=said, actor=actor)
     else:
         values = {name: form.cleaned_data[name] for name in NUMBERS}

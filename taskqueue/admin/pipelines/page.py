@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.pipelines.columns import address_of_uses, gate_of, places_of, tasks_of
+from taskqueue.admin.pipelines.columns import address_of_uses, concurrency_limit_of, places_of, tasks_of
 from taskqueue.admin.pipelines.graph import Node, nodes_of
 from taskqueue.admin.pipelines.stats import PipelineFigures, capped, figures_of
 from taskqueue.admin.rate_limits.budget import Budget, budget_of
@@ -23,7 +23,7 @@ from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.details import AuditEntry, Fact, audit_entries_of
 from taskqueue.engine.maintenance import retention
 from taskqueue.engine.queries import samples
-from taskqueue.models import Gate, Pipeline, PipelineStep, Pruning, RateUse, Schedule
+from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, Pruning, RateLimitBucket, Schedule
 from taskqueue.policies import Cron
 
 HISTORY_SHOWN = 30
@@ -76,7 +76,7 @@ class PipelinePage:
     """
 
     pipeline: Pipeline
-    gate: Gate | None
+    concurrency_limit: ConcurrencyLimit | None
     now: datetime
     figures: PipelineFigures
     budget: Budget | None
@@ -111,25 +111,25 @@ class PipelinePage:
     @property
     def starts(self) -> SafeString | str:
         """What is left of the rate of its starts."""
-        if self.gate is None or self.gate.rate is None:
+        if self.concurrency_limit is None or self.concurrency_limit.rate is None:
             return "none"
         if self.budget is None:
-            return link(address_of_uses(self.gate.rate.pk), f"per {self.gate.rate.key}")
+            return link(address_of_uses(self.concurrency_limit.rate.pk), f"per {self.concurrency_limit.rate.key}")
         return self.budget.shown
 
     @property
     def code_says(self) -> dict[str, str]:
         """What the code says of each limit that a person may change."""
-        gate = self.gate
-        if gate is None:
+        concurrency_limit = self.concurrency_limit
+        if concurrency_limit is None:
             return {}
         return {
             name: "unlimited" if most is None else f"{most:,}"
             for name, most in (
-                ("tasks", gate.declared_tasks),
-                ("tasks_per_key", gate.declared_tasks_per_key),
-                ("steps", gate.declared_steps),
-                ("steps_per_key", gate.declared_steps_per_key),
+                ("tasks", concurrency_limit.declared_tasks),
+                ("tasks_per_key", concurrency_limit.declared_tasks_per_key),
+                ("steps", concurrency_limit.declared_steps),
+                ("steps_per_key", concurrency_limit.declared_steps_per_key),
             )
         }
 
@@ -138,7 +138,7 @@ def page_of(name: str) -> PipelinePage | None:
     """Read a pipeline's page; eleven queries. None when there is no such pipeline."""
     known_steps = Prefetch("known_steps", PipelineStep.objects.order_by("position", "pk"))
     found: Any = (
-        Pipeline.objects.select_related("gate__rate", "schedule")
+        Pipeline.objects.select_related("concurrency_limit__rate", "schedule")
         .prefetch_related(known_steps)
         .annotate(seen_at=Now())
         .filter(pk=name)
@@ -146,14 +146,14 @@ def page_of(name: str) -> PipelinePage | None:
     )
     if found is None:
         return None
-    gate, schedule = gate_of(found), getattr(found, "schedule", None)
+    concurrency_limit, schedule = concurrency_limit_of(found), getattr(found, "schedule", None)
     seen = samples.steps_of(name)
     return PipelinePage(
         pipeline=found,
-        gate=gate,
+        concurrency_limit=concurrency_limit,
         now=found.seen_at,
         figures=figures_of([name])[name],
-        budget=starts_left(gate, found.seen_at),
+        budget=starts_left(concurrency_limit, found.seen_at),
         steps=policies_of(nodes_of(seen, [step.name for step in found.known_steps.all()]), found.known_steps.all()),
         sampled=seen[0].tasks if seen else 0,
         code=code_rows(found, found.seen_at),
@@ -164,11 +164,13 @@ def page_of(name: str) -> PipelinePage | None:
     )
 
 
-def starts_left(gate: Gate | None, now: datetime) -> Budget | None:
+def starts_left(concurrency_limit: ConcurrencyLimit | None, now: datetime) -> Budget | None:
     """What is left of the rate of its starts, when it is one for all."""
-    if gate is None or gate.rate is None or gate.rate_is_keyed:
+    if concurrency_limit is None or concurrency_limit.rate is None or concurrency_limit.rate_is_keyed:
         return None
-    return budget_of(gate.rate, RateUse.objects.filter(rate=gate.rate, key="").first(), now)
+    return budget_of(
+        concurrency_limit.rate, RateLimitBucket.objects.filter(rate=concurrency_limit.rate, key="").first(), now
+    )
 
 
 def policies_of(nodes: Sequence[Node], known: Sequence[PipelineStep]) -> list[StepPolicy]:

@@ -20,7 +20,7 @@ from taskqueue.engine.access.permissions import Action, Rights
 from taskqueue.engine.actions import audited
 from taskqueue.engine.actions.audited import Actor
 from taskqueue.engine.enqueue.options import Options
-from taskqueue.errors import InvalidOptions, InvalidPayload, KeyReused, TaskqueueError, UnknownPipeline, Unstorable
+from taskqueue.errors import InvalidOptions, InvalidPayload, KeyReused, NotSerializable, TaskqueueError, UnknownPipeline
 from taskqueue.models import Pipeline, Task
 
 
@@ -84,7 +84,7 @@ def submitted(definition: PipelineDefinition, form: SubmissionForm, *, actor: Ac
             task = audited.submit(
                 definition.name, form.payload(), options=options, actor=actor, said="Submitted by form."
             )
-    except (InvalidPayload, Unstorable) as error:
+    except (InvalidPayload, NotSerializable) as error:
         form.tell(error.errors)
     except InvalidOptions as error:
         form.tell_of_options(error.errors)

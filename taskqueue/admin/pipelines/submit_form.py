@@ -22,7 +22,7 @@ from django.utils.html import format_html
 from taskqueue.admin.pipelines.payload_schema import MISSING, Entry, Kind, groups_of
 from taskqueue.admin.shared.durations import seconds_in
 from taskqueue.admin.shared.json_input import read
-from taskqueue.errors import Fault
+from taskqueue.errors import FieldError
 from taskqueue.models.task import PRIORITY_LIMIT
 
 PREFIX: Final = "payload"
@@ -156,7 +156,7 @@ class SubmissionForm(forms.Form):
         single = self.entries.get(PREFIX)
         return whole if single is None else self.cleaned_data[PREFIX]
 
-    def tell(self, faults: Iterable[Fault]) -> None:
+    def tell(self, faults: Iterable[FieldError]) -> None:
         """Put what the model says beside the fields that it speaks of."""
         for fault in faults:
             name = self.nearest(fault.pointer)
@@ -167,7 +167,7 @@ class SubmissionForm(forms.Form):
                 rest = fault.pointer.removeprefix(self.entries[name].pointer).lstrip("/")
                 self.add_error(name, f"{rest}: {fault.detail}" if rest else fault.detail)
 
-    def tell_of_options(self, faults: Iterable[Fault]) -> None:
+    def tell_of_options(self, faults: Iterable[FieldError]) -> None:
         """The same for the options."""
         for fault in faults:
             name = fault.pointer.strip("/").split("/")[0]

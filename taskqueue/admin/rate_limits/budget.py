@@ -9,7 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
-from taskqueue.models import Rate, RateUse
+from taskqueue.models import RateLimit, RateLimitBucket
 
 NO_TIME, SOON = timedelta(0), timedelta(seconds=1)
 
@@ -22,7 +22,7 @@ class Budget:
         count: how many it lets through in a period.
         left: how many of them are not booked yet.
         next_at: when one that comes now might pass.
-        held_until: nobody passes before; None when it is not held.
+        blocked_until: nobody passes before; None when it is not held.
     """
 
     count: int
@@ -30,8 +30,8 @@ class Budget:
     left: int
     next_at: datetime
     now: datetime
-    held_until: datetime | None = None
-    hold_reason: str = ""
+    blocked_until: datetime | None = None
+    block_reason: str = ""
 
     @property
     def shown(self) -> SafeString:
@@ -40,7 +40,7 @@ class Budget:
         return format_html(
             '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="Budget left"></progress> {}</span>'
             '<span class="tq-under">{}{}</span>',
-            " tq-is-full" if self.held_until or not self.left else "",
+            " tq-is-full" if self.blocked_until or not self.left else "",
             self.count,
             self.left,
             f"{self.left:,} of {self.count:,}",
@@ -49,24 +49,24 @@ class Budget:
         )
 
 
-def budget_of(rate: Rate, use: RateUse | None, now: datetime) -> Budget:
+def budget_of(rate: RateLimit, use: RateLimitBucket | None, now: datetime) -> Budget:
     """What is left of a rate; without a record of its use all of it is."""
     numbers = rate.effective
     if use is None:
         return Budget(count=numbers.count, per=numbers.per, left=numbers.count, next_at=now, now=now)
-    booked = -(-max(use.arrival_at - now, NO_TIME) // rate.interval)
-    times = [now, use.arrival_at - rate.tolerance]
+    booked = -(-max(use.theoretical_arrival_at - now, NO_TIME) // rate.interval)
+    times = [now, use.theoretical_arrival_at - rate.tolerance]
     if use.passes_at is not None:
         times.append(use.passes_at - rate.tolerance)
-    is_held = use.held_until is not None and use.held_until > now
+    is_held = use.blocked_until is not None and use.blocked_until > now
     if is_held:
-        times.append(use.held_until)  # type: ignore[arg-type]  # it is held
+        times.append(use.blocked_until)  # type: ignore[arg-type]  # it is held
     return Budget(
         count=numbers.count,
         per=numbers.per,
         left=max(0, numbers.count - booked),
         next_at=max(times),
         now=now,
-        held_until=use.held_until if is_held else None,
-        hold_reason=use.hold_reason if is_held else "",
+        blocked_until=use.blocked_until if is_held else None,
+        block_reason=use.block_reason if is_held else "",
     )

@@ -21,9 +21,9 @@ from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import audited, limits
 from taskqueue.engine.actions.audited import Actor
 from taskqueue.errors import InvalidLimit
-from taskqueue.models import Rate, RateUse
+from taskqueue.models import RateLimit, RateLimitBucket
 
-NEEDS = "taskqueue.change_rate"
+NEEDS = "taskqueue.change_ratelimit"
 USES_SHOWN = 20
 
 
@@ -35,7 +35,7 @@ class HoldForm(forms.Form):
     delay = forms.CharField(label="For how long", help_text="Such as 90, 15m or 2h 30m.")
     reason = forms.CharField(max_length=300, help_text="Shown to everybody who asks why their tasks wait.")
 
-    def __init__(self, rate: Rate, data: Any = None) -> None:
+    def __init__(self, rate: RateLimit, data: Any = None) -> None:
         super().__init__(data)
         if not rate.key:
             del self.fields["key"]
@@ -84,20 +84,20 @@ class Holds:
             self.message_user(request, "It is not held.", messages.WARNING)
         return HttpResponseRedirect(page_of(rate))
 
-    def rate_of(self, request: HttpRequest, object_id: str) -> Rate | None:
+    def rate_of(self, request: HttpRequest, object_id: str) -> RateLimit | None:
         """The rate, for those who may change it."""
         if not request.user.has_perm(NEEDS):
             raise PermissionDenied
-        return Rate.objects.filter(pk=named(object_id)).first()
+        return RateLimit.objects.filter(pk=named(object_id)).first()
 
     def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Say that there is no such rate, on the list."""
         self.message_user(request, f"There is no rate {unquote(object_id)}.", messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:taskqueue_rate_changelist"))
+        return HttpResponseRedirect(reverse("admin:taskqueue_ratelimit_changelist"))
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """The page, with what is used for each key, and the form for a hold."""
-        rate = Rate.objects.get(pk=kwargs["obj"].pk)  # as it is: a form that is wrong has changed the other one
+        rate = RateLimit.objects.get(pk=kwargs["obj"].pk)  # as it is: a form that is wrong has changed the other one
         may_hold = request.user.has_perm(NEEDS)
         context["uses"], context["may_hold"] = uses_of(rate), may_hold
         context["rate_address"] = quote(rate.pk)
@@ -106,7 +106,7 @@ class Holds:
         return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]  # the same
 
 
-def held(rate: Rate, form: HoldForm, *, actor: Actor) -> bool:
+def held(rate: RateLimit, form: HoldForm, *, actor: Actor) -> bool:
     """Hold it, on the record of a user. False when it was refused, and the form then says why."""
     values, key = form.cleaned_data, form.cleaned_data.get("key", "")
     delay = timedelta(seconds=values["delay"])
@@ -121,12 +121,16 @@ def held(rate: Rate, form: HoldForm, *, actor: Actor) -> bool:
     return True
 
 
-def uses_of(rate: Rate) -> list[tuple[RateUse, Budget]]:
+def uses_of(rate: RateLimit) -> list[tuple[RateLimitBucket, Budget]]:
     """What is used of a rate, for the keys that were used last."""
-    uses = RateUse.objects.filter(rate=rate).annotate(seen_at=Now()).order_by("-arrival_at", "pk")[:USES_SHOWN]
+    uses = (
+        RateLimitBucket.objects.filter(rate=rate)
+        .annotate(seen_at=Now())
+        .order_by("-theoretical_arrival_at", "pk")[:USES_SHOWN]
+    )
     return [(use, budget_of(rate, use, use.seen_at)) for use in uses]
 
 
-def page_of(rate: Rate) -> str:
+def page_of(rate: RateLimit) -> str:
     """The address of a rate's page."""
-    return reverse("admin:taskqueue_rate_change", args=[quote(rate.pk)])
+    return reverse("admin:taskqueue_ratelimit_change", args=[quote(rate.pk)])

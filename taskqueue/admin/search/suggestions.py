@@ -62,7 +62,7 @@ def by_key(word: str) -> Iterator[Suggestion]:
 
 def by_pipeline(word: str) -> Iterator[Suggestion]:
     """Pipelines with tasks whose name contains it."""
-    tasks = Task.objects.filter(pipeline=OuterRef("pk"), branch="")
+    tasks = Task.objects.filter(pipeline=OuterRef("pk"), parallel_step="")
     names = Pipeline.objects.filter(Exists(tasks), name__icontains=word).order_by("name").values_list("name", flat=True)
     for name in names[:OFFERED]:
         yield Suggestion(f"Pipeline {name}", "?" + urlencode({"pipeline": name}))

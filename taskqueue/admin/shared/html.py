@@ -31,7 +31,7 @@ ICONS = {
     # of workers
     "live": "check",
     "silent": "question",
-    "cannot_claim": "cross",
+    "claim_error": "cross",
     "ended": "slash",
     "draining": "stop",
     "drained": "pause",

@@ -114,7 +114,7 @@ def about_retry(page: TaskPage) -> str:
 def is_delayed(page: TaskPage) -> bool:
     """Whether the task waits for a time that can be brought forward."""
     if page.task.status == TaskStatus.WAITING:
-        return any(reason.code in (Code.SLEEP, Code.BRANCHES) for reason in page.reasons)
+        return any(reason.code in (Code.SLEEP, Code.PARALLEL_STEPS) for reason in page.reasons)
     return page.task.status in ON_A_TIMER
 
 

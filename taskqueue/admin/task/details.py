@@ -19,8 +19,8 @@ from taskqueue.admin.task.links import TaskLinks
 from taskqueue.admin.task.page import TaskPage
 from taskqueue.admin.task.steps import StepRow
 from taskqueue.engine.queries import tasks
-from taskqueue.models import Operation, Task
-from taskqueue.states import OperationVerb, TaskStatus
+from taskqueue.models import BulkOperation, Task
+from taskqueue.states import BulkOperationVerb, TaskStatus
 
 
 def facts_of(page: TaskPage, leads: TaskLinks) -> list[Fact]:
@@ -62,7 +62,7 @@ def doing(page: TaskPage, leads: TaskLinks) -> Iterator[Fact]:
     if (row := page.current) is not None:
         yield Fact("Attempt", attempt(row))
     yield Fact("Steps" if page.task.status == TaskStatus.SUCCEEDED else "Steps done", page.steps)
-    yield Fact("Failed attempts", page.failed_tries)
+    yield Fact("Failed attempts", page.failed_attempts)
     if page.percent is not None and not page.task.has_ended:
         yield Fact("Progress", progress(page.percent, page.task.progress_note))
     if page.task.worker is not None:
@@ -112,7 +112,7 @@ def links(task_ids: list[UUID]) -> SafeString:
 
 
 def bulk_entries_of(
-    found: Iterable[tuple[datetime, Operation]], now: datetime, request: HttpRequest
+    found: Iterable[tuple[datetime, BulkOperation]], now: datetime, request: HttpRequest
 ) -> list[AuditEntry]:
     """Who started each, what it did, and why; with the way to it for those who may go there."""
     return [
@@ -121,12 +121,12 @@ def bulk_entries_of(
     ]
 
 
-def said_of(operation: Operation, request: HttpRequest) -> SafeString:
+def said_of(operation: BulkOperation, request: HttpRequest) -> SafeString:
     """What it did, to how many, and why."""
-    verb = OperationVerb(operation.verb)
+    verb = BulkOperationVerb(operation.verb)
     sentence = f"{confirm.DONE[verb].capitalize()} {confirm.about(operation.estimate)}, this one among them."
     link = format_html(
-        '<a href="{}">{}</a>', reverse("admin:taskqueue_operation_change", args=[operation.pk]), sentence
+        '<a href="{}">{}</a>', reverse("admin:taskqueue_bulkoperation_change", args=[operation.pk]), sentence
     )
     return format_html(
         "{}{}",
@@ -135,6 +135,6 @@ def said_of(operation: Operation, request: HttpRequest) -> SafeString:
     )
 
 
-def may_see(request: HttpRequest, verb: OperationVerb) -> bool:
+def may_see(request: HttpRequest, verb: BulkOperationVerb) -> bool:
     """Whether the user may look at the operation, by the right to all or the one to do the same."""
-    return request.user.has_perm("taskqueue.view_operation") or may(request, verb)
+    return request.user.has_perm("taskqueue.view_bulkoperation") or may(request, verb)

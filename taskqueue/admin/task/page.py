@@ -86,7 +86,7 @@ class TaskPage:
     reasons: list[ShownReason]
     spent: Spent
     steps: str
-    failed_tries: int
+    failed_attempts: int
     next_run_at: datetime | None
     percent: int | None
     payload: Excerpt
@@ -156,7 +156,7 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
         reasons=reasons_of(task, seen.secrets),
         spent=spent_of(task, now),
         steps=task_details.steps_share(task, done, len(record.known)),
-        failed_tries=len(record.attempts),
+        failed_attempts=len(record.attempts),
         next_run_at=None if task.status in (*ENDED, TaskStatus.RUNNING) else task.due_at,
         percent=None if task.progress is None else round(task.progress * 100),
         payload=excerpt_of(task, "payload"),
@@ -164,7 +164,9 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
         result=excerpt_of(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
         drift=drift_of(task),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
-        children=list(task.children.filter(branch="").order_by("pk").values_list("pk", flat=True)[:CHILDREN_SHOWN]),
+        children=list(
+            task.children.filter(parallel_step="").order_by("pk").values_list("pk", flat=True)[:CHILDREN_SHOWN]
+        ),
         history=history_of(task_id, seen.secrets),
     )
 
@@ -175,7 +177,7 @@ def read(task_id: UUID) -> Any:
     Raises:
         TaskNotFound
     """
-    others = Task.objects.filter(branch="").values("pk")
+    others = Task.objects.filter(parallel_step="").values("pk")
     task = (
         Task.objects.select_related("worker")
         .defer("payload", "result")
@@ -186,7 +188,7 @@ def read(task_id: UUID) -> Any:
             **{f"{what}_text": queries.beginning_of(what, formats.SHOWN_BYTES) for what in ("payload", "result")},
             **{f"{what}_size": queries.size_of(what) for what in ("payload", "result")},
         )
-        .filter(pk=task_id, branch="")
+        .filter(pk=task_id, parallel_step="")
         .first()
     )
     if task is None:

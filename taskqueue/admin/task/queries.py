@@ -117,13 +117,13 @@ def tries_of(task: Task, outline: Outline, steps: Sequence[Step]) -> list[Attemp
 
     When not all steps are shown, only those of the shown ones, of the body, and of the step that it failed or is in.
     """
-    branches = [step.child_id for step in steps if step.kind == StepKind.BRANCH and step.child_id is not None]
+    parallel_steps = [step.child_id for step in steps if step.kind == StepKind.PARALLEL and step.child_id is not None]
     whose = Q(task=task)
     if not outline.has_all:
         present = [(task.error or {}).get("step") or "", task.worker.step if task.worker is not None else ""]
         whose &= Q(step_key__in=[*(step.key for step in steps), *present, ""])
-    if branches:
-        whose |= Q(task__in=branches)
+    if parallel_steps:
+        whose |= Q(task__in=parallel_steps)
     message = Left("error_message", MESSAGE_LENGTH, output_field=CharField())
     tries = Attempt.objects.filter(whose).select_related("worker").annotate(message=message)
     newest = tries.defer("error_message", "traceback", "logs").order_by(NEWEST_FIRST)[:TRIES_SHOWN]
@@ -132,8 +132,8 @@ def tries_of(task: Task, outline: Outline, steps: Sequence[Step]) -> list[Attemp
 
 def reports_of(task: Task, steps: Sequence[Step]) -> dict[UUID, StepReport]:
     """What the steps that run now have said so far, by task; no query when none runs."""
-    branches = [step.child for step in steps if step.kind == StepKind.BRANCH and step.child is not None]
-    running = {each.pk: each for each in [task, *branches] if each.status == TaskStatus.RUNNING}
+    parallel_steps = [step.child for step in steps if step.kind == StepKind.PARALLEL and step.child is not None]
+    running = {each.pk: each for each in [task, *parallel_steps] if each.status == TaskStatus.RUNNING}
     reports = StepReport.objects.filter(task_id__in=list(running)) if running else []
     return {
         report.task_id: report

@@ -14,7 +14,7 @@ from taskqueue.admin.task.steps import KINDS
 from taskqueue.definitions import registry
 from taskqueue.engine.tasks import control
 from taskqueue.models import PipelineStep, Step, Task
-from taskqueue.states import OperationVerb, StepKind
+from taskqueue.states import BulkOperationVerb, StepKind
 
 IDLE = (StepKind.SLEEP, StepKind.WAIT)
 """What does nothing that could happen twice."""
@@ -76,20 +76,20 @@ def of_retry(task: Task, from_step: str | None) -> Repetition:
 
 def of_rerun(task: Task) -> Repetition:
     """What a rerun runs again: all that the task has recorded, and all that its pipeline is known to call."""
-    return of_tasks(OperationVerb.RERUN, [task.pk])[0]
+    return of_tasks(BulkOperationVerb.RERUN, [task.pk])[0]
 
 
-def of_tasks(verb: OperationVerb, tasks: Collection[UUID]) -> list[Repetition]:
+def of_tasks(verb: BulkOperationVerb, tasks: Collection[UUID]) -> list[Repetition]:
     """What a verb runs again of several tasks, by pipeline; of those alone to which it can be done."""
-    eligible = Task.objects.filter(pk__in=tasks, branch="")
+    eligible = Task.objects.filter(pk__in=tasks, parallel_step="")
     steps = Step.objects.filter(task__in=tasks)
-    if verb == OperationVerb.RETRY:
+    if verb == BulkOperationVerb.RETRY:
         eligible = eligible.filter(status__in=control.RETRYABLE)
         steps = steps.filter(task__status__in=control.RETRYABLE).exclude(status="succeeded")
     rows = eligible.values("pipeline_id").annotate(tasks=Count("pk")).order_by("pipeline_id")
     counts = dict(rows.values_list("pipeline_id", "tasks"))
     found = recorded(steps)
-    if verb == OperationVerb.RERUN:
+    if verb == BulkOperationVerb.RERUN:
         add_known(found, counts)
     return [Repetition(pipeline, number, found.get(pipeline, [])) for pipeline, number in counts.items()]
 
@@ -102,7 +102,7 @@ def recorded(steps: QuerySet[Step]) -> dict[str, list[RepeatedStep]]:
     found: dict[str, list[RepeatedStep]] = defaultdict(list)
     for row in rows:
         pipeline, name = row["task__pipeline_id"], row["name"]
-        is_step = row["kind"] in (StepKind.STEP, StepKind.BRANCH)
+        is_step = row["kind"] in (StepKind.STEP, StepKind.PARALLEL)
         is_atomic = is_step and (pipeline, name) in atomic
         found[pipeline].append(RepeatedStep(name, row["kind"], row["calls"], is_atomic))
     return dict(found)

@@ -11,7 +11,7 @@ from taskqueue.admin.shared import secret_fields
 from taskqueue.admin.shared.json_input import read
 from taskqueue.definitions import registry
 from taskqueue.engine.access import redaction
-from taskqueue.errors import Fault, Faulty, TaskqueueError
+from taskqueue.errors import FieldError, InvalidValue, TaskqueueError
 from taskqueue.models import Task
 
 
@@ -50,7 +50,7 @@ class RerunForm:
         self.original, self._secrets = secret_fields.split(task.payload, *redaction.schemas_of(task.pipeline_id)[0])
         self.text = layout(self.original) if given is None else given.get("payload", "")
         self.secrets = {path: field_of(path, secret, given or {}) for path, secret in self._secrets.items()}
-        self.faults: list[Fault] = []
+        self.faults: list[FieldError] = []
         self.payload: Any = None
 
     def is_valid(self) -> bool:
@@ -58,7 +58,7 @@ class RerunForm:
         try:
             self.payload = read(self.text)
         except ValueError as error:
-            self.faults = [Fault("", str(error))]
+            self.faults = [FieldError("", str(error))]
             return False
         return self._put_secrets_back() and self.attempt(self._check) is not None
 
@@ -67,7 +67,7 @@ class RerunForm:
         try:
             return verb(self.payload)
         except TaskqueueError as error:
-            self.faults = list(error.errors) if isinstance(error, Faulty) else [Fault("", error.detail)]
+            self.faults = list(error.errors) if isinstance(error, InvalidValue) else [FieldError("", error.detail)]
             return None
 
     def _put_secrets_back(self) -> bool:
@@ -77,12 +77,12 @@ class RerunForm:
             try:
                 secrets[path] = field.value if field.typed else self._secrets[path]
             except ValueError as error:
-                self.faults.append(Fault(field.pointer, str(error)))
+                self.faults.append(FieldError(field.pointer, str(error)))
         if () in secrets:
             self.payload = secrets[()] if self.payload is None else self.payload
         for path in secret_fields.restored(self.payload, self.original, secrets):
             sentence = "What it belongs to was changed. Write it into the payload, or leave the rest of it as it was."
-            self.faults.append(Fault(secret_fields.pointer(path), sentence))
+            self.faults.append(FieldError(secret_fields.pointer(path), sentence))
         return not self.faults
 
     def _check(self, payload: Any) -> str:

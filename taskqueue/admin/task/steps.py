@@ -24,7 +24,7 @@ from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 BODY = "Body of the pipeline"
 PENDING = "pending"
 KINDS = {
-    StepKind.BRANCH: "parallel",
+    StepKind.PARALLEL: "parallel",
     StepKind.CHILD: "child task",
     StepKind.SLEEP: "sleep",
     StepKind.WAIT: "event",
@@ -110,7 +110,7 @@ class StepRow:
     @property
     def is_parallel(self) -> bool:
         """Whether it runs beside others, so that it is indented."""
-        return self.kind == StepKind.BRANCH
+        return self.kind == StepKind.PARALLEL
 
     @property
     def took(self) -> str:
@@ -227,7 +227,7 @@ def recorded_row(record: Record, step: Any, attempts: list[FailedAttempt]) -> St
         child=step.child if step.kind == StepKind.CHILD else None,
         bars=[attempt.bar for attempt in attempts],
     )
-    if step.kind == StepKind.BRANCH and step.child is not None and step.status == StepStatus.WAITING:
+    if step.kind == StepKind.PARALLEL and step.child is not None and step.status == StepStatus.WAITING:
         show_branch(row, record, step)
     elif succeeded or step.status == StepStatus.WAITING or step.kind in HOLLOW:
         row.bars.append(last_bar(row, record, step))
@@ -252,15 +252,15 @@ def last_bar(row: StepRow, record: Record, step: Step) -> Bar:
 
 def show_branch(row: StepRow, record: Record, step: Step) -> None:
     """A parallel step that is under way stands where its own task stands."""
-    branch = step.child
-    assert branch is not None  # noqa: S101 - asked by the caller
-    row.status = branch.status if branch.status not in ENDED else step.status
-    worker = branch.worker
+    parallel_step = step.child
+    assert parallel_step is not None  # noqa: S101 - asked by the caller
+    row.status = parallel_step.status if parallel_step.status not in ENDED else step.status
+    worker = parallel_step.worker
     start, is_hollow = (row.bars[-1].end if row.bars else step.started_at), True
-    if branch.status == TaskStatus.RUNNING and worker is not None and worker.task_id == branch.pk:
-        start, is_hollow = worker.step_started_at or branch.started_at or start, False
-        row.so_far = so_far(branch, record)
-    if branch.status != TaskStatus.RETRYING:
+    if parallel_step.status == TaskStatus.RUNNING and worker is not None and worker.task_id == parallel_step.pk:
+        start, is_hollow = worker.step_started_at or parallel_step.started_at or start, False
+        row.so_far = so_far(parallel_step, record)
+    if parallel_step.status != TaskStatus.RETRYING:
         what = f"Attempt {len(row.attempts) + 1}, {row.status}"
         end = max(record.until, start)
         row.bars.append(Bar(look=row.status, start=start, end=end, what=what, is_hollow=is_hollow))

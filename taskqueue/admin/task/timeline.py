@@ -56,7 +56,7 @@ def queue_row(task: Task, scale: Scale, end: datetime) -> QueueRow:
     began = max(task.started_at or end, task.created_at)
     due = due_of(task, began)
     blocked = timedelta(seconds=task.blocked_seconds or 0)
-    is_held = bool(task.waits_at) if task.started_at is None else blocked > (began - due) / 2
+    is_held = bool(task.blocked_on) if task.started_at is None else blocked > (began - due) / 2
     is_due = due < began or due == task.created_at
     what = "Not due" if not is_due else "Held back by limits" if is_held else "In queue"
     status = TaskStatus.QUEUED if is_due else TaskStatus.SCHEDULED

@@ -24,7 +24,7 @@ from taskqueue.engine.access.permissions import Rights
 from taskqueue.engine.actions import audited
 from taskqueue.engine.maintenance.bulk_operations import ELIGIBLE, NEEDS
 from taskqueue.models import Task
-from taskqueue.states import OperationVerb
+from taskqueue.states import BulkOperationVerb
 
 ACROSS = "select_across"
 TICKED = "_selected_action"
@@ -38,24 +38,24 @@ class BulkActions(ReadOnlyAdmin[Task]):
     @admin.action(description="Retry selected tasks", permissions=["retry"])
     def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Retry each; finished steps are kept."""
-        return self.intervene(request, audited.retry, OperationVerb.RETRY)
+        return self.intervene(request, audited.retry, BulkOperationVerb.RETRY)
 
     @admin.action(description="Run selected tasks now", permissions=["run_now"])
     def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Let each go on at once that waits for a time."""
-        return self.intervene(request, audited.run_task_now, OperationVerb.RUN_NOW)
+        return self.intervene(request, audited.run_task_now, BulkOperationVerb.RUN_NOW)
 
     @admin.action(description="Cancel selected tasks", permissions=["cancel"])
     def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Cancel each."""
-        return self.intervene(request, audited.cancel, OperationVerb.CANCEL)
+        return self.intervene(request, audited.cancel, BulkOperationVerb.CANCEL)
 
     @admin.action(description="Rerun selected tasks", permissions=["rerun"])
     def rerun_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
         """Make a new task of each."""
-        return self.intervene(request, audited.rerun, OperationVerb.RERUN)
+        return self.intervene(request, audited.rerun, BulkOperationVerb.RERUN)
 
-    def intervene(self, request: HttpRequest, deed: Any, verb: OperationVerb) -> HttpResponse | None:
+    def intervene(self, request: HttpRequest, deed: Any, verb: BulkOperationVerb) -> HttpResponse | None:
         """Do something to each of the ticked tasks, and give an exact account; of all that match make a preview."""
         if request.POST.get(ACROSS) == "1":
             return HttpResponseRedirect(preview_of(verb, request))
@@ -74,13 +74,13 @@ class BulkActions(ReadOnlyAdmin[Task]):
         self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
         return None
 
-    def confirmed(self, request: HttpRequest, verb: OperationVerb, chosen: list[UUID]) -> HttpResponse | None:
+    def confirmed(self, request: HttpRequest, verb: BulkOperationVerb, chosen: list[UUID]) -> HttpResponse | None:
         """The page that names what runs again; None when it was seen, or no more than one step does."""
-        if verb == OperationVerb.CANCEL or CONFIRMED in request.POST:
+        if verb == BulkOperationVerb.CANCEL or CONFIRMED in request.POST:
             return None
         repetitions = repeats.of_tasks(verb, chosen)
         calls = sum(repetition.calls for repetition in repetitions)
-        if not repetitions or (verb == OperationVerb.RETRY and calls <= 1):
+        if not repetitions or (verb == BulkOperationVerb.RETRY and calls <= 1):
             return None
         tasks = formats.count_of(sum(repetition.tasks for repetition in repetitions), "task")
         context = {
@@ -114,9 +114,9 @@ class BulkActions(ReadOnlyAdmin[Task]):
             "verbs": [
                 {
                     "label": verb.words.capitalize(),
-                    "address": reverse("admin:taskqueue_operation_new", args=[verb.value]),
+                    "address": reverse("admin:taskqueue_bulkoperation_new", args=[verb.value]),
                 }
-                for verb in OperationVerb
+                for verb in BulkOperationVerb
                 if getattr(rights, verb.name.lower()) and applies(verb, request)
             ],
             "exports": export.ways(),
@@ -142,12 +142,12 @@ def query_of(request: HttpRequest) -> str:
     return query.urlencode()
 
 
-def applies(verb: OperationVerb, request: HttpRequest) -> bool:
+def applies(verb: BulkOperationVerb, request: HttpRequest) -> bool:
     """Whether the verb can be done in one of the statuses of the list."""
     asked = set(filter(None, request.GET.get("status", "").split(",")))
     return not asked or not asked.isdisjoint(ELIGIBLE.get(verb, asked))
 
 
-def preview_of(verb: OperationVerb, request: HttpRequest) -> str:
+def preview_of(verb: BulkOperationVerb, request: HttpRequest) -> str:
     """Where an operation on all that the list shows is looked at before it is started."""
-    return f"{reverse('admin:taskqueue_operation_new', args=[verb.value])}?{query_of(request)}"
+    return f"{reverse('admin:taskqueue_bulkoperation_new', args=[verb.value])}?{query_of(request)}"

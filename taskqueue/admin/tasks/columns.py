@@ -30,7 +30,7 @@ WAITS: Final = {
     StepKind.SLEEP: ("", "wakes"),
     StepKind.WAIT: ("for an event", "gives up"),
     StepKind.CHILD: ("for a child task", "gives up"),
-    StepKind.BRANCH: ("for parallel steps", "runs"),
+    StepKind.PARALLEL: ("for parallel steps", "runs"),
 }
 """By the kind of the step that a task waits in."""
 
@@ -152,8 +152,8 @@ def waits_for(task: ListedTask) -> tuple[str, str]:
         return "", "retries"
     if task.status != TaskStatus.WAITING:
         return "", "runs"
-    if task.waits_at:
-        return ("for a free place" if task.waits_at == STEP_LIMIT else f"for rate {task.waits_at}"), "runs"
+    if task.blocked_on:
+        return ("for a free place" if task.blocked_on == STEP_LIMIT else f"for rate {task.blocked_on}"), "runs"
     return WAITS.get((task.pending or {}).get("kind", ""), ("", "runs"))
 
 

@@ -33,7 +33,7 @@ MOST = 100_000
 Row = dict[str, Any]
 
 COLUMNS = (
-    "id", "pipeline", "status", "key", "labels", "priority", "steps_done", "failed_tries", "error_type",
+    "id", "pipeline", "status", "key", "labels", "priority", "steps_done", "failed_attempts", "error_type",
     "error_message", "created_at", "started_at", "finished_at", "due_at",
 )  # fmt: skip
 PRIVATE = ("payload", "result")
@@ -146,7 +146,7 @@ VALUES: dict[str, Callable[[Any], Any]] = {
     "labels": lambda task: task.labels,
     "priority": lambda task: task.priority,
     "steps_done": lambda task: task.steps_done,
-    "failed_tries": lambda task: task.tries,
+    "failed_attempts": lambda task: task.tries,
     "error_type": of_error("type"),
     "error_message": of_error("message"),
     **{name: moment(name) for name in ("created_at", "started_at", "finished_at", "due_at")},

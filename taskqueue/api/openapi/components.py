@@ -51,7 +51,7 @@ def add_pipelines(components: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Add the components of every registered pipeline; examples of the operations that take them, by operation id."""
     mapping: dict[str, str] = {}
     examples: dict[str, Any] = {}
-    for definition in sorted(registry.all(), key=lambda each: each.name != settings().FIRST_TASK):
+    for definition in sorted(registry.all(), key=lambda each: each.name != settings().EXAMPLE_PIPELINE):
         mapping[definition.name] = f"{PREFIX}{add_components(components, definition)}Submission"
         if (payload := definition.payload.example()) is not None:
             examples[definition.name] = {"value": {"pipeline": definition.name, "payload": payload}}

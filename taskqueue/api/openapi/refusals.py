@@ -7,10 +7,10 @@ from typing import Any, Final
 from taskqueue import errors
 from taskqueue.api import problems
 from taskqueue.api.problems import MEDIA_TYPE, STATUSES, problem_of
-from taskqueue.errors import Fault, TaskqueueError
+from taskqueue.errors import FieldError, TaskqueueError
 
 ID: Final = "0192d5a0-7c1e-7b3a-9f4e-2d6c8a1b5e90"
-FORBIDDEN: Final = Fault("/colour", "Extra inputs are not permitted")
+FORBIDDEN: Final = FieldError("/colour", "Extra inputs are not permitted")
 
 ANY: Final[tuple[TaskqueueError, ...]] = (
     problems.MalformedBody("Expecting value, at line 1, column 1."),
@@ -21,13 +21,13 @@ ANY: Final[tuple[TaskqueueError, ...]] = (
     problems.UnsupportedMediaType(),
     problems.InvalidBody("The request body does not fit: /colour: Extra inputs are not permitted.", [FORBIDDEN]),
     problems.TooManyRequests(),
-    problems.Unforeseen(),
+    problems.InternalError(),
     problems.DatabaseUnavailable(),
 )
 """One for each status, where the operation has no better one."""
 
 QUERY: Final = problems.InvalidQuery("The query does not fit: /color: Extra inputs are not permitted.", [FORBIDDEN])
-PAYLOAD: Final = errors.InvalidPayload("The payload has 1 fault.", [Fault("/payload/label", "Field required")])
+PAYLOAD: Final = errors.InvalidPayload("The payload has 1 fault.", [FieldError("/payload/label", "Field required")])
 NO_PIPELINE: Final = problems.PipelineNotFound("No pipeline is called 'shop/ordr'.")
 NO_TASK: Final = errors.TaskNotFound(ID)  # type: ignore[arg-type]  # it is only written out
 
@@ -36,7 +36,7 @@ OWN: Final[dict[str, tuple[TaskqueueError, ...]]] = {
     "createTasks": (
         errors.InvalidPayload(
             "Of 2 tasks 1 were refused, so none was made. The first is at 1: The payload has 1 fault.",
-            [Fault("/tasks/1/payload/label", "Field required")],
+            [FieldError("/tasks/1/payload/label", "Field required")],
         ),
     ),
     "listTasks": (QUERY,),
@@ -46,7 +46,7 @@ OWN: Final[dict[str, tuple[TaskqueueError, ...]]] = {
         QUERY,
         problems.NotReady(
             "Not applied: taskqueue.0001_initial. Run manage.py migrate.",
-            [Fault("/migrations", "Not applied: taskqueue.0001_initial. Run manage.py migrate.")],
+            [FieldError("/migrations", "Not applied: taskqueue.0001_initial. Run manage.py migrate.")],
         ),
     ),
     "retryTask": (
@@ -61,7 +61,7 @@ OWN: Final[dict[str, tuple[TaskqueueError, ...]]] = {
     "sendEvent": (
         errors.InvalidEvent(
             "The event is not valid: An event's name has 1 to 200 printable characters and no spaces.",
-            [Fault("/name", "An event's name has 1 to 200 printable characters and no spaces.")],
+            [FieldError("/name", "An event's name has 1 to 200 printable characters and no spaces.")],
         ),
     ),
     "getEvent": (errors.EventNotFound(ID),),  # type: ignore[arg-type]  # the same

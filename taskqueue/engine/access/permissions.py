@@ -17,11 +17,11 @@ from django.db.models import Q
 
 from taskqueue.definitions import HANDLERS, handled_by, registry
 from taskqueue.errors import NotPermitted
-from taskqueue.models import PipelineRight
+from taskqueue.models import PipelinePermission
 
 
 class Action(StrEnum):
-    """What can be restricted for a pipeline; each is a column of `PipelineRight`."""
+    """What can be restricted for a pipeline; each is a column of `PipelinePermission`."""
 
     RUN = "run"
     VIEW_PAYLOAD = "view_payload"
@@ -97,7 +97,7 @@ class Rights:
             return True
         line = line_of(pipeline)
         if not self._all_known and not self._named.keys() >= set(line):
-            self._named |= dict.fromkeys(line) | self._read(PipelineRight.objects.filter(pipeline__in=line))
+            self._named |= dict.fromkeys(line) | self._read(PipelinePermission.objects.filter(pipeline__in=line))
         return all(named is None or deed in named for named in map(self._named.get, line))
 
     def pipelines_denied(self, deed: Action) -> set[str]:
@@ -115,7 +115,7 @@ class Rights:
     def know_all(self) -> None:
         """Read the rights of every pipeline by one query, for lists."""
         if not self._all_known and self.user is not None and not self.user.is_superuser:
-            self._named.update(self._read(PipelineRight.objects.all()))
+            self._named.update(self._read(PipelinePermission.objects.all()))
             self._all_known = True
 
     def _read(self, rights: Any) -> dict[str, frozenset[Action]]:

@@ -19,7 +19,7 @@ Schemas = tuple[Sequence[Schema], Sequence[Schema]]
 TOLD: Final = ("payload", "result", "error")
 """Of what a task was given and made, what the event of its end says."""
 UNKNOWN: Final[Sequence[Schema]] = (masks.ALL_SECRET,)
-CALLED: Final = (StepKind.STEP, StepKind.BRANCH)
+CALLED: Final = (StepKind.STEP, StepKind.PARALLEL)
 """What is given arguments by a body. What is said of sleeps and events is there to be looked at."""
 
 

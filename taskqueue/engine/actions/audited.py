@@ -29,8 +29,8 @@ from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.runtime.locks import done_in_spite_of_deadlocks
 from taskqueue.engine.tasks import control
-from taskqueue.models import Event, Operation, Pipeline, Rate, Schedule, Task, Worker
-from taskqueue.states import OperationVerb
+from taskqueue.models import BulkOperation, Event, Pipeline, RateLimit, Schedule, Task, Worker
+from taskqueue.states import BulkOperationVerb
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, sa
     """Make a task. Only a forced one, or one of which something is said, is a deed worth a record.
 
     Raises:
-        UnknownPipeline, InvalidPayload, Unstorable, TooLarge
+        UnknownPipeline, InvalidPayload, NotSerializable, TooLarge
     """
     if options.force:
         said = f"{said} {forced(options)}".strip()
@@ -157,7 +157,7 @@ def rerun(task_id: UUID, *, actor: Actor, payload: Any = control.SAME) -> Task:
     """Make a new task from an old one's payload, or from another one in its place; both are told of the other.
 
     Raises:
-        TaskNotFound, UnknownPipeline, InvalidPayload, Unstorable, TooLarge
+        TaskNotFound, UnknownPipeline, InvalidPayload, NotSerializable, TooLarge
     """
     with transaction.atomic():
         task = control.rerun(task_id, payload=payload)
@@ -231,7 +231,7 @@ def undrain(worker_id: int, *, actor: Actor) -> Worker:
     return worker
 
 
-def hold(rate: Rate, key: str, *, delay: timedelta, reason: str, length: str, actor: Actor) -> None:
+def hold(rate: RateLimit, key: str, *, delay: timedelta, reason: str, length: str, actor: Actor) -> None:
     """Let nobody who needs a rate pass for so long; `length` says it in words.
 
     Raises:
@@ -242,7 +242,7 @@ def hold(rate: Rate, key: str, *, delay: timedelta, reason: str, length: str, ac
         actor.record(rate, f"Held{' ' + key if key else ''} for {length}: {reason}")
 
 
-def lift(rate: Rate, key: str, *, actor: Actor) -> bool:
+def lift(rate: RateLimit, key: str, *, actor: Actor) -> bool:
     """Let a rate's users pass again. False when it is not held."""
     with transaction.atomic():
         done = limits.release_hold(rate.pk, key)
@@ -258,7 +258,7 @@ def change_places(pipeline: Pipeline, values: dict[str, int | None], *, said: st
         InvalidLimit
     """
     with transaction.atomic():
-        limits.change_gate(pipeline.pk, values)
+        limits.change_concurrency_limit(pipeline.pk, values)
         actor.record(pipeline, said)
 
 
@@ -269,17 +269,17 @@ def change_starts(pipeline: Pipeline, rate: str, values: dict[str, Any], *, said
         InvalidLimit
     """
     with transaction.atomic():
-        limits.change_rate(rate, **values)
+        limits.change_rate_limit(rate, **values)
         actor.record(pipeline, said)
 
 
 def operate(
-    selection: TaskFilter, *, verb: OperationVerb, query: str, said: Callable[[int], str], reason: str, actor: Actor
-) -> Operation:
+    selection: TaskFilter, *, verb: BulkOperationVerb, query: str, said: Callable[[int], str], reason: str, actor: Actor
+) -> BulkOperation:
     """Have a verb done to all tasks that are selected now; `said` says which, of an estimate of how many.
 
     Raises:
-        NotForAll
+        UnfilteredOperation
     """
     with transaction.atomic():
         operation = bulk_operations.plan(
@@ -290,11 +290,11 @@ def operate(
     return operation
 
 
-def abort(operation_id: UUID, *, actor: Actor) -> Operation:
+def abort(operation_id: UUID, *, actor: Actor) -> BulkOperation:
     """Do no further batch of an operation.
 
     Raises:
-        OperationEnded
+        BulkOperationEnded
     """
     with transaction.atomic():
         operation = bulk_operations.abort(operation_id, by=actor.name)

@@ -14,8 +14,7 @@ from django.db.models.functions import Now
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.schedules import sync_schedule
-from taskqueue.models import Gate, Pipeline, PipelineStep, Schedule, Task, Trigger
-from taskqueue.models import Rate as RateRow
+from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, RateLimit, Schedule, Task, Trigger
 from taskqueue.policies import Limit, Rate, Retry
 
 DECLARED: Final = ("key", "declared_count", "declared_per", "declared_burst")
@@ -24,7 +23,7 @@ MANNER: Final = 1
 REST: Final = timedelta(hours=1)
 """How long pruning rests between the end of a round and the next one."""
 
-Row = TypeVar("Row", Pipeline, RateRow)
+Row = TypeVar("Row", Pipeline, RateLimit)
 
 
 def sync_pipelines() -> None:
@@ -33,12 +32,12 @@ def sync_pipelines() -> None:
     Two processes may do this at once, with the same code or during a deploy with different code: each pipeline is one
     transaction, and the last one stands. What stands already is not written again.
     """
-    told = dict(Pipeline.objects.values_list("name", "mirrored"))
-    gated = set(Gate.objects.values_list("pipeline_id", flat=True))
+    told = dict(Pipeline.objects.values_list("name", "definition_digest"))
+    is_limited = set(ConcurrencyLimit.objects.values_list("pipeline_id", flat=True))
     clocked = set(Schedule.objects.values_list("pipeline_id", flat=True))
     unchanged = []
     for definition in registry.all():
-        is_whole = definition.name in gated and (definition.policies.cron is None or definition.name in clocked)
+        is_whole = definition.name in is_limited and (definition.policies.cron is None or definition.name in clocked)
         if is_whole and told[definition.name] == digest_of(facts_about(definition), definition.known_steps()):
             unchanged.append(definition.name)
             continue
@@ -52,7 +51,7 @@ def sync_pipelines() -> None:
 
 def sync_step_rates() -> None:
     """Write the rates that steps declare, whether or not a pipeline is known to call them."""
-    told = {row[0]: row[1:] for row in RateRow.objects.values_list("name", *DECLARED)}
+    told = {row[0]: row[1:] for row in RateLimit.objects.values_list("name", *DECLARED)}
     for step in registry.steps():
         rate = step.rate
         if isinstance(rate, Rate) and told.get(step.rate_name) != (rate.key, rate.count, rate.per, rate.burst):
@@ -69,7 +68,9 @@ def sync_after_migrate(*, using: str, plan: Sequence[tuple[object, bool]] = (), 
 def sync_pipeline(definition: PipelineDefinition) -> None:
     """Write one pipeline and its steps."""
     facts, steps = facts_about(definition), definition.known_steps()
-    pipeline = put(Pipeline, definition.name, {**facts, "mirrored": digest_of(facts, steps), "updated_at": Now()})
+    pipeline = put(
+        Pipeline, definition.name, {**facts, "definition_digest": digest_of(facts, steps), "updated_at": Now()}
+    )
     sync_limits(definition, pipeline)
     sync_schedule(definition)
     sync_triggers(definition, pipeline)
@@ -118,10 +119,10 @@ def sync_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
         "rate_is_keyed": policies.throttle is not None and policies.throttle.template is not None,
     }
     # Every pipeline has one, so that people can limit any of them.
-    Gate.objects.update_or_create(pipeline=pipeline, defaults=declared)
+    ConcurrencyLimit.objects.update_or_create(pipeline=pipeline, defaults=declared)
     if group is None:
         # The code no longer groups them: those that wait stand in one queue from now on.
-        Task.objects.filter(group_lane=pipeline.name).update(group="")
+        Task.objects.filter(blocked_queue=pipeline.name).update(concurrency_key="")
 
 
 def sync_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
@@ -138,7 +139,7 @@ def most_of(limits: Sequence[Limit], *, keyed: bool) -> int | None:
     return next((limit.most for limit in limits if bool(limit.key) == keyed), None)
 
 
-def sync_rate(name: str, rate: Rate) -> RateRow:
+def sync_rate(name: str, rate: Rate) -> RateLimit:
     """Write what the code says of a rate; what people changed stays."""
     declared = {
         "key": rate.key,
@@ -147,14 +148,14 @@ def sync_rate(name: str, rate: Rate) -> RateRow:
         "declared_burst": rate.burst,
         "updated_at": Now(),
     }
-    return put(RateRow, name, declared)
+    return put(RateLimit, name, declared)
 
 
 def put(model: type[Row], name: str, values: dict[str, Any]) -> Row:
     """Update or insert a row that others refer to.
 
     Not `update_or_create`: its `FOR UPDATE` keeps those waiting who commit a reference to the row, and they may hold
-    the gate that this transaction asks for next.
+    the concurrency_limit that this transaction asks for next.
     """
     row, created = model.objects.get_or_create(defaults=values, name=name)
     if not created:

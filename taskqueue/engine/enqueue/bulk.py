@@ -123,7 +123,7 @@ def prepared(request: Request) -> Prepared:
     """Check one.
 
     Raises:
-        UnknownPipeline, InvalidPayload, InvalidOptions, Unstorable, TooLarge
+        UnknownPipeline, InvalidPayload, InvalidOptions, NotSerializable, TooLarge
     """
     definition = registry.get(request.pipeline)
     payload = definition.payload.check(request.payload)

@@ -19,7 +19,7 @@ from taskqueue.engine import sql
 from taskqueue.engine.runtime.cancel_tree import cancel_all
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import renew_cancels
-from taskqueue.errors import Fault, InvalidOptions, KeyReused, NotRetryable
+from taskqueue.errors import FieldError, InvalidOptions, KeyReused, NotRetryable
 from taskqueue.models import IdempotencyKey, Skip, Task
 from taskqueue.states import SkipKind
 
@@ -78,7 +78,7 @@ def join(definition: PipelineDefinition, values: dict[str, Any]) -> tuple[Task, 
         replace(values)
         return None
     if policies.singleton is not None:
-        under_way = list(Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}"))
+        under_way = list(Task.objects.filter(unique_singleton=f"{values['pipeline']} {values['singleton_key']}"))
         return (under_way[0], SkipKind.SINGLETON) if under_way else None
     if policies.debounce is not None:
         rows = sql.fetch(sql.DEBOUNCE, {**values, "longest": policies.debounce.longest})
@@ -103,7 +103,9 @@ def replace(values: Mapping[str, Any]) -> None:
 
     Whoever finishes it at this moment holds its row: it is waited for, and left alone when it has ended.
     """
-    older = Task.objects.filter(solo=f"{values['pipeline']} {values['solo_key']}").values_list("pk", flat=True)
+    older = Task.objects.filter(unique_singleton=f"{values['pipeline']} {values['singleton_key']}").values_list(
+        "pk", flat=True
+    )
     _cancelled, untold = cancel_all(list(older), reason=f"Task {values['id']} took its place.")
     if untold:
         notify_on_commit()  # the next look of a dispatcher notifies of their ends
@@ -159,7 +161,7 @@ def is_payload_of(definition: PipelineDefinition, task: Task, values: Mapping[st
 
     A task that gathers requests has not the payload of one of them.
     """
-    if values["merge_key"]:
+    if values["debounce_key"]:
         return False
     return definition.payload.are_equal(codec.write(task.payload), values["payload"])
 
@@ -173,13 +175,14 @@ def tick_of(values: Mapping[str, Any]) -> Task | None:
 
 def is_shared(values: Mapping[str, Any]) -> bool:
     """Whether another task may stand in for a request, its key apart."""
-    return bool(values["solo_key"] or values["merge_key"])
+    return bool(values["singleton_key"] or values["debounce_key"])
 
 
 def sharing(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
     """What decides whether a request shares a task with others: its keys, and how long it waits for them.
 
-    A branch runs for its task and a child for its parent: neither waits for others, and a branch is no task of its own.
+    A parallel step runs for its task and a child for its parent: neither waits for others, and a parallel step
+    is no task of its own.
     For a child another task may still stand in, by its key or as the singleton under way: who makes it for its parent
     sees `duplicate`.
 
@@ -187,11 +190,16 @@ def sharing(definition: PipelineDefinition, payload: str, options: Options, orig
         InvalidOptions: it gathers requests, and this one wants a time of its own.
     """
     policies = definition.policies
-    found: dict[str, Any] = {"merge_key": "", "solo_key": "", "delay": timedelta(0), "field": field_of(definition)}
-    if origin.branch:
+    found: dict[str, Any] = {
+        "debounce_key": "",
+        "singleton_key": "",
+        "delay": timedelta(0),
+        "field": field_of(definition),
+    }
+    if origin.parallel_step:
         return found
     if policies.singleton is not None:
-        found["solo_key"] = "=" + key_of(policies.singleton.template, definition, payload, options)
+        found["singleton_key"] = "=" + key_of(policies.singleton.template, definition, payload, options)
     gathering = policies.debounce or policies.batch
     if gathering is None or origin.parent is not None:
         return found
@@ -199,12 +207,12 @@ def sharing(definition: PipelineDefinition, payload: str, options: Options, orig
         sentence = (
             f"Pipeline {definition.name!r} gathers requests and says itself when they are due; leave the time out."
         )
-        raise InvalidOptions(sentence, [Fault("/run_at", sentence)])
+        raise InvalidOptions(sentence, [FieldError("/run_at", sentence)])
     if policies.batch is not None and len(codec.read(payload)[found["field"]]) >= policies.batch.size:
         return found
     return {
         **found,
-        "merge_key": "=" + key_of(gathering.template, definition, payload, options),
+        "debounce_key": "=" + key_of(gathering.template, definition, payload, options),
         "delay": gathering.wait,
     }
 

@@ -37,7 +37,7 @@ def enqueue(pipeline: str, payload: object, *, options: Options = DEFAULT, origi
         The new task, or the one that the key stands for, with `duplicate` set.
 
     Raises:
-        UnknownPipeline, InvalidPayload, Unstorable, TooLarge: nothing was made.
+        UnknownPipeline, InvalidPayload, NotSerializable, TooLarge: nothing was made.
         KeyReused: the key stands for a task that was made from another payload.
     """
     definition = registry.get(pipeline)
@@ -73,7 +73,7 @@ def values_of(definition: PipelineDefinition, payload: str, options: Options, or
         "subject": options.subject,
         **vars(origin),
         **start_of(definition, payload, options),
-        **({"echo": True} if origin.parent is not None else {}),
+        **({"notify_completion": True} if origin.parent is not None else {}),
         **deduplicate.sharing(definition, payload, options, origin),
     }
 
@@ -115,12 +115,12 @@ def start_of(definition: PipelineDefinition, payload: str, options: Options) -> 
     """What the pipeline's policies say about a new task."""
     policies = definition.policies
     return {
-        "group": deduplicate.key_of(policies.group, definition, payload, options) if policies.group else "",
+        "concurrency_key": deduplicate.key_of(policies.group, definition, payload, options) if policies.group else "",
         "version": policies.version,
         "start_within": policies.start_within,
         "finish_within": policies.finish_within,
         "cancel_grace": policies.cancel_grace,
-        "echo": definition.has_listeners(registry.mentions),
+        "notify_completion": definition.has_listeners(registry.mentions),
     }
 
 
@@ -136,7 +136,7 @@ def new_task(values: dict[str, Any], options: Options, made: tuple[Any, ...]) ->
         priority=options.priority,
         due_at=due_at,
         sort_at=sort_at,
-        group=values["group"],
+        concurrency_key=values["concurrency_key"],
         subject=options.subject,
         version=values["version"],
         rerun_of_id=values["rerun_of"],

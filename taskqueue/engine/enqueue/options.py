@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from taskqueue import codec
-from taskqueue.errors import Fault, InvalidOptions
+from taskqueue.errors import FieldError, InvalidOptions
 from taskqueue.models.task import PRIORITY_LIMIT
 
 if TYPE_CHECKING:
@@ -49,40 +49,44 @@ class Options:
         """Refuse what the row could not hold, with one sentence for each fault."""
         faults = [*key_faults(self.key), *label_faults(self.labels), *subject_faults(self.subject)]
         if not -PRIORITY_LIMIT <= self.priority <= PRIORITY_LIMIT:
-            faults.append(Fault("/priority", f"The priority is a number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}."))
+            faults.append(
+                FieldError("/priority", f"The priority is a number from -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}.")
+            )
         if self.run_at is not None and self.run_at.utcoffset() is None:
-            faults.append(Fault("/run_at", "The time needs a UTC offset, such as 2030-01-31T08:00:00Z."))
+            faults.append(FieldError("/run_at", "The time needs a UTC offset, such as 2030-01-31T08:00:00Z."))
         elif self.run_at is not None and self.run_at.year > LAST_YEAR:
-            faults.append(Fault("/run_at", f"The time is after the year {LAST_YEAR}."))
+            faults.append(FieldError("/run_at", f"The time is after the year {LAST_YEAR}."))
         if faults:
             raise InvalidOptions(f"The task's options are not valid: {faults[0].detail}", faults)
 
 
-def key_faults(key: str) -> list[Fault]:
+def key_faults(key: str) -> list[FieldError]:
     """What is wrong with a key."""
-    faults = [Fault("/key", fault.detail) for fault in codec.text_faults(key, "/key")]
+    faults = [FieldError("/key", fault.detail) for fault in codec.text_faults(key, "/key")]
     if len(key) > KEY_MAX_LENGTH:
-        faults.append(Fault("/key", f"A key has at most {KEY_MAX_LENGTH} characters."))
+        faults.append(FieldError("/key", f"A key has at most {KEY_MAX_LENGTH} characters."))
     return faults
 
 
-def label_faults(labels: Mapping[str, str]) -> list[Fault]:
+def label_faults(labels: Mapping[str, str]) -> list[FieldError]:
     """What is wrong with the labels."""
-    faults = [] if len(labels) <= LABELS_MAX else [Fault("/labels", f"A task has at most {LABELS_MAX} labels.")]
+    faults = [] if len(labels) <= LABELS_MAX else [FieldError("/labels", f"A task has at most {LABELS_MAX} labels.")]
     for name, value in labels.items():
         pointer = f"/labels/{codec.escape(name)}"
         faults += codec.text_faults(name, pointer)
         faults += codec.text_faults(value, pointer)
         if max(len(name), len(value)) > LABEL_MAX_LENGTH:
-            faults.append(Fault(pointer, f"A label's name and value have at most {LABEL_MAX_LENGTH} characters."))
+            faults.append(FieldError(pointer, f"A label's name and value have at most {LABEL_MAX_LENGTH} characters."))
     return faults
 
 
-def subject_faults(subject: str) -> list[Fault]:
+def subject_faults(subject: str) -> list[FieldError]:
     """What is wrong with the name of an object."""
     faults = list(codec.text_faults(subject, "/subject"))
     if len(subject) > SUBJECT_MAX_LENGTH:
-        faults.append(Fault("/subject", f"An object's model and key have at most {SUBJECT_MAX_LENGTH} characters."))
+        faults.append(
+            FieldError("/subject", f"An object's model and key have at most {SUBJECT_MAX_LENGTH} characters.")
+        )
     return faults
 
 
@@ -93,7 +97,7 @@ def subject_of(thing: Model) -> str:
         InvalidOptions: it was not saved yet, so it has no key.
     """
     if thing.pk is None:
-        fault = Fault("/subject", f"Save the {thing._meta.verbose_name} before it becomes the subject of a task.")
+        fault = FieldError("/subject", f"Save the {thing._meta.verbose_name} before it becomes the subject of a task.")
         raise InvalidOptions(fault.detail, [fault])
     # Of a proxy the model that it stands for: the object is the same one.
     model = thing._meta.concrete_model or type(thing)
@@ -109,10 +113,10 @@ class Origin:
         event: the event that starts it.
         cron_at: the tick of the clock that it is for.
         parent: the task for which it does the step `parent_key`, at `depth` below the first one.
-        branch: the place of the step that it runs; it is no task of its own then.
-        branch_limit: of its siblings so many at a time.
+        parallel_step: the place of the step that it runs; it is no task of its own then.
+        parallel_limit: of its siblings so many at a time.
         held: it waits until it is told to start.
-        shares_place: it counts under the place that its parent holds.
+        shares_slot: it counts under the place that its parent holds.
     """
 
     rerun_of: UUID | None = None
@@ -121,10 +125,10 @@ class Origin:
     parent: UUID | None = None
     parent_key: str = ""
     depth: int = 0
-    branch: str = ""
-    branch_limit: int | None = None
+    parallel_step: str = ""
+    parallel_limit: int | None = None
     held: bool = False
-    shares_place: bool = False
+    shares_slot: bool = False
 
 
 DEFAULT = Options()

@@ -187,7 +187,8 @@ def payload_for(definition: PipelineDefinition, data: Any) -> str:
     """The payload that an event's data makes for a pipeline.
 
     Raises:
-        InvalidPayload, Unstorable: it does not fit; or the pipeline's own validators break down over it, which must not
+        InvalidPayload, NotSerializable: it does not fit; or the pipeline's own validators break down over it, which
+            must not
             keep the event from those who can read it.
     """
     try:

@@ -14,7 +14,7 @@ from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.engine import sql
 from taskqueue.engine.events.route import route
-from taskqueue.errors import EventNotFound, Fault, InvalidEvent, KeyReused
+from taskqueue.errors import EventNotFound, FieldError, InvalidEvent, KeyReused
 from taskqueue.ids import uuid7
 from taskqueue.models import Event, Skip, Task, Wait
 from taskqueue.policies import EVENT_NAME_MAX, canonical, is_event_name
@@ -91,12 +91,12 @@ def checked(name: str, data: object, external_id: str = "") -> str:
     faults = []
     if not is_event_name(name):
         sentence = f"An event's name has 1 to {EVENT_NAME_MAX} printable characters and no spaces."
-        faults.append(Fault("/name", sentence))
+        faults.append(FieldError("/name", sentence))
     if len(external_id) > ID_MAX_LENGTH:
-        faults.append(Fault("/id", f"An id has at most {ID_MAX_LENGTH} characters."))
-    faults += [Fault("/id", fault.detail) for fault in codec.text_faults(external_id, "/id")]
+        faults.append(FieldError("/id", f"An id has at most {ID_MAX_LENGTH} characters."))
+    faults += [FieldError("/id", fault.detail) for fault in codec.text_faults(external_id, "/id")]
     if not isinstance(data, dict):
-        faults.append(Fault("/data", "An event's data is a JSON object."))
+        faults.append(FieldError("/data", "An event's data is a JSON object."))
     if faults:
         raise InvalidEvent(f"The event is not valid: {faults[0].detail}", faults)
     written = codec.write(data, what="data of the event")

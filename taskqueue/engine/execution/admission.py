@@ -85,7 +85,7 @@ class AdmissionControl:
 
 def hold_back(lease: Lease, outcome: Blocked) -> None:
     """Let the task wait for its turn. Nothing is written when the lease is gone."""
-    values = {"keys": list(outcome.keys), "waits_at": outcome.waits_at, "wait": outcome.wait}
+    values = {"keys": list(outcome.keys), "blocked_on": outcome.blocked_on, "wait": outcome.wait}
     changed = {"changed_at": outcome.rate_changed_at, "is_new": outcome.is_new}
     rows = sql.fetch(sql.HOLD_BACK, {**values, **changed, **lease.fence})
     if not outcome.keys and slots.grant(lease.pipeline):

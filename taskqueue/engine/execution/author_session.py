@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from taskqueue.engine.runtime.database_errors import AWAY, sqlstate_of
-from taskqueue.errors import TransactionBroken, WrongPlace
+from taskqueue.errors import InvalidContext, TransactionBroken
 
 OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
@@ -98,11 +98,11 @@ class Session:
 
         Raises:
             TransactionBroken: it cannot.
-            WrongPlace: it has been ended already, with whatever the step had written.
+            InvalidContext: it has been ended already, with whatever the step had written.
         """
         connection, failed = self.django.connection, self._error
         if self._has_ended:
-            raise WrongPlace(
+            raise InvalidContext(
                 f"Step {key!r} ended its own transaction by a COMMIT or ROLLBACK. A step.atomic is one with its "
                 "record: leave both to it, or make it a plain step."
             )
@@ -127,10 +127,10 @@ class Session:
         """See that author code holds no transaction open: a checkpoint in it would not be committed.
 
         Raises:
-            WrongPlace: it does.
+            InvalidContext: it does.
         """
         if self._has_open_transaction() or any(map(is_open, self._others())):
-            raise WrongPlace(complaint)
+            raise InvalidContext(complaint)
 
     def restore(self) -> None:
         """Drop what author code has set on the session: settings, locks, temporary tables."""

@@ -95,9 +95,9 @@ def leases_of(chosen: Sequence[UUID]) -> list[Lease]:
             key=task.key,
             failures=task.failures,
             version=task.version,
-            branch=task.branch,
+            parallel_step=task.parallel_step,
             depth=task.depth,
-            group=task.group,
+            concurrency_key=task.concurrency_key,
         )
         for task in Task.objects.filter(pk__in=chosen, finished_at=None).order_by("pk")
     ]
@@ -106,8 +106,8 @@ def leases_of(chosen: Sequence[UUID]) -> list[Lease]:
 def findings_of(lease: Lease) -> Iterator[Finding]:
     """Replay one task and tell what came of it."""
     try:
-        if lease.branch:
-            registry.step(lease.branch)
+        if lease.parallel_step:
+            registry.step(lease.parallel_step)
             return
         definition = registry.get(lease.pipeline).body_for(lease.version)
     except UnknownPipeline as error:

@@ -172,7 +172,7 @@ def call_of(pause: context.Pause) -> Call:
     """What a pause is met with; one that has a step or another pipeline do something is given what that one takes."""
     marks: Sequence[masks.Schema] = ()
     if (offspring := pause.offspring) is not None:
-        takes = registry.step(offspring.branch).arguments if offspring.branch else None
+        takes = registry.step(offspring.parallel_step).arguments if offspring.parallel_step else None
         marks = (takes or registry.get(offspring.pipeline).payload).marks
     return Call(pause.input, None, marks)
 

@@ -10,7 +10,7 @@ from taskqueue.context import Pause
 from taskqueue.definitions import KEY_MAX_LENGTH, StepDefinition
 from taskqueue.engine.execution.journal import Entry, Journal
 from taskqueue.engine.runtime.outcomes import Paused
-from taskqueue.errors import OutputChanged, StepFailed, WrongPlace
+from taskqueue.errors import InvalidContext, OutputChanged, StepFailed
 from taskqueue.states import StepKind, StepStatus
 
 
@@ -42,7 +42,7 @@ def under_way_elsewhere(key: str, journal: Journal) -> Paused | None:
     found = {
         each: entry.kind
         for each, entry in journal.entries.items()
-        if entry.status == StepStatus.WAITING and entry.kind in (StepKind.BRANCH, StepKind.CHILD)
+        if entry.status == StepStatus.WAITING and entry.kind in (StepKind.PARALLEL, StepKind.CHILD)
     }
     if key not in found:
         return None
@@ -54,8 +54,8 @@ def checked_key(key: str) -> str:
     """The key itself, if a step's row can hold it.
 
     Raises:
-        WrongPlace: it cannot.
+        InvalidContext: it cannot.
     """
     if not 0 < len(key) <= KEY_MAX_LENGTH or not key.isprintable():
-        raise WrongPlace(f"A step's key has 1 to {KEY_MAX_LENGTH} printable characters, not {key!r}.")
+        raise InvalidContext(f"A step's key has 1 to {KEY_MAX_LENGTH} printable characters, not {key!r}.")
     return key

@@ -27,7 +27,7 @@ def run(journal: Journal, call: Callable[..., Any], acall: Callable[..., Awaitab
     """
     lease, began = journal.lease, time.monotonic()
     try:
-        step = registry.step(lease.branch)
+        step = registry.step(lease.parallel_step)
         args, kwargs = step.arguments.read(lease.payload)
         (async_to_sync(awaited(acall)) if step.is_async else call)(step, lease.parent_key, args, kwargs)
     except Suspended as pause:

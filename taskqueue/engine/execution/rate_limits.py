@@ -91,7 +91,7 @@ def start(journal: Journal, rate: str, *, is_keyed: bool) -> timedelta | None:
 
     A child under its parent's place did not come through the gate: it is given its time here.
     """
-    use = journal.lease.group if is_keyed else ""
+    use = journal.lease.concurrency_key if is_keyed else ""
     values = {"rate": rate, "use": use, "brief": BRIEF}
     rows = journal.write(sql.START, values)
     if rows and rows[0][2]:

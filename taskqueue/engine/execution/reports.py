@@ -58,12 +58,12 @@ def report_of(doing: CurrentWork, lines: Lines | None) -> dict[str, Any]:
 def secrets_in(doing: CurrentWork, lines: Lines) -> list[str] | None:
     """What must not be shown of what it says; None when that cannot be told without a query.
 
-    The secrets of a branch's parent are in the database, and the connection to it is the working thread's.
+    The secrets of a parallel_step's parent are in the database, and the connection to it is the working thread's.
     """
     lease = doing.lease
     assert lease is not None  # noqa: S101 - asked by the caller
     with suppress(TaskqueueError, ValueError):
-        if lease.branch and registry.get(lease.pipeline).body_for(lease.version).payload.has_secrets:
+        if lease.parallel_step and registry.get(lease.pipeline).body_for(lease.version).payload.has_secrets:
             return None
         own = secrets_of(doing.definition, lines.arguments) if doing.definition and lines.arguments else []
         return [*secrets_of(definition_of(lease), lease.payload), *own]

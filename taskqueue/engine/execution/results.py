@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.definitions import StepDefinition
-from taskqueue.errors import Fault, InvalidResult, Unstorable
+from taskqueue.errors import FieldError, InvalidResult, NotSerializable
 
 
 def checked(step: StepDefinition, key: str, value: object, *, used: int) -> tuple[str, Any]:
@@ -23,21 +23,21 @@ def checked(step: StepDefinition, key: str, value: object, *, used: int) -> tupl
 
     Raises:
         InvalidResult: it does not fit its annotation.
-        Unstorable, TooLarge: it cannot be stored, or not be read again.
+        NotSerializable, TooLarge: it cannot be stored, or not be read again.
     """
     try:
         output = step.result.write(value, what=f"output of step {key!r}")
     except ValidationError as error:
         raise InvalidResult(f"{done(step, key)} It does not fit its annotation: {error}") from error
-    except Unstorable as error:
-        raise Unstorable(f"{done(step, key)} {error.detail}", error.errors) from error
+    except NotSerializable as error:
+        raise NotSerializable(f"{done(step, key)} {error.detail}", error.errors) from error
     check_size(output, key, used=used)
     try:
         # Read before it is recorded: what could not be read again is this try's failure, not the next execution's.
         return output, step.result.read(output)
     except ValidationError as error:
         detail = f"{done(step, key)} What was written of it cannot be read again: {error}"
-        raise Unstorable(detail, [Fault("", detail)]) from error
+        raise NotSerializable(detail, [FieldError("", detail)]) from error
 
 
 def done(step: StepDefinition, key: str) -> str:

@@ -49,7 +49,7 @@ from taskqueue.engine.runtime.outcomes import (
     Suspended,
 )
 from taskqueue.engine.tasks import children
-from taskqueue.errors import StepFailed, WrongPlace
+from taskqueue.errors import InvalidContext, StepFailed
 from taskqueue.states import StepStatus
 
 
@@ -95,7 +95,7 @@ class Execution(TaskHandle):
     def run(self) -> Outcome:
         """Call the body and name what came of it. In a context of its own: nothing leaks from task to task."""
         context.current.set(self)
-        if self.lease.branch:
+        if self.lease.parallel_step:
             return parallel.run(self.journal, self.call, self.acall)
         began = time.monotonic()
         definition = registry.get(self.lease.pipeline).body_for(self.lease.version)
@@ -276,7 +276,7 @@ class Execution(TaskHandle):
             self.calls[name] += 1
             key = name if self.calls[name] == 1 else f"{name}#{self.calls[name]}"
         if checked_key(key) in self.keys:
-            raise WrongPlace(f"Two steps of this task are named {key!r}. Give each call its own name.")
+            raise InvalidContext(f"Two steps of this task are named {key!r}. Give each call its own name.")
         self.keys.add(key)
         return key
 
@@ -360,7 +360,7 @@ class Execution(TaskHandle):
 
     def _failure(self, call: Call, error: BaseException) -> BaseException:
         """What the body shall see of a failed try: StepFailed if it was the last one, else the pause until the next."""
-        if self.lease.branch:
+        if self.lease.parallel_step:
             self.journal.session.mend()  # the secrets may have to be read
         secrets = self._secrets(call)
         failed = describe(

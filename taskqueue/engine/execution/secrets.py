@@ -13,7 +13,7 @@ from taskqueue.errors import TaskqueueError
 def secrets_at(journal: Journal, step: StepDefinition | None = None, arguments: str | None = None) -> list[str]:
     """The secrets that a try may have told of: those that its task and its step were given.
 
-    Of a branch those of the task that asked for it too: one query, if that has any.
+    Of a parallel step those of the task that asked for it too: one query, if that has any.
 
     Raises:
         DatabaseLost
@@ -23,7 +23,7 @@ def secrets_at(journal: Journal, step: StepDefinition | None = None, arguments: 
         return [
             *secrets_of(definition_of(lease), lease.payload),
             *(secrets_of(step, arguments) if step is not None and arguments is not None else ()),
-            *(secrets_of_parent(journal) if lease.branch else ()),
+            *(secrets_of_parent(journal) if lease.parallel_step else ()),
         ]
     except (TaskqueueError, ValueError):
         return []  # this code does not know the pipeline or the step: nothing of it has run
@@ -31,13 +31,13 @@ def secrets_at(journal: Journal, step: StepDefinition | None = None, arguments: 
 
 def definition_of(lease: Lease) -> PipelineDefinition | StepDefinition:
     """What a lease executes."""
-    if lease.branch:
-        return registry.step(lease.branch)
+    if lease.parallel_step:
+        return registry.step(lease.parallel_step)
     return registry.get(lease.pipeline).body_for(lease.version)
 
 
 def secrets_of_parent(journal: Journal) -> list[str]:
-    """The secrets in the payload of the task whose step a branch runs."""
+    """The secrets in the payload of the task whose step a parallel step runs."""
     lease = journal.lease
     definition = registry.get(lease.pipeline).body_for(lease.version)
     if not definition.payload.has_secrets:

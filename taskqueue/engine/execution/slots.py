@@ -12,10 +12,10 @@ from taskqueue.engine.runtime.notify import ring
 def take(journal: Journal, key: str) -> bool | None:
     """Take a place for a step. False when there is none, None when the lease is gone."""
     lease = journal.lease
-    values = {"pipeline": lease.pipeline, "group": lease.group, "key": key}
+    values = {"pipeline": lease.pipeline, "concurrency_key": lease.concurrency_key, "key": key}
     try:
         with transaction.atomic():
-            sql.fetch(sql.LOCK_GATE, {"gate": lease.pipeline})
+            sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": lease.pipeline})
             # A statement after the one that waited for the lock: it sees what the last holder has taken.
             rows = sql.fetch(sql.TAKE_SLOT, {**values, **lease.fence})
     except Error as error:
@@ -43,7 +43,7 @@ def free(journal: Journal, key: str) -> None:
 def grant(pipeline: str) -> int:
     """Give what is free to the tasks that have waited longest, and queue them; how many."""
     with transaction.atomic():
-        sql.fetch(sql.LOCK_GATE, {"gate": pipeline})
+        sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": pipeline})
         return len(sql.fetch(sql.GRANT_SLOTS, {"pipeline": pipeline}))
 
 

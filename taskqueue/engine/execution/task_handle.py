@@ -25,8 +25,8 @@ class TaskHandle:
 
     @property
     def id(self) -> UUID:
-        """The task's id; in a branch that of the task whose step it is."""
-        return self.lease.parent if self.lease.branch and self.lease.parent else self.lease.task
+        """The task's id; in a parallel step that of the task whose step it is."""
+        return self.lease.parent if self.lease.parallel_step and self.lease.parent else self.lease.task
 
     @property
     def pipeline(self) -> str:

@@ -28,17 +28,17 @@ from taskqueue.engine.runtime.locks import is_busy
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks import control
 from taskqueue.errors import (
+    BulkOperationEnded,
     NotCancellable,
     NotDelayed,
-    NotForAll,
     NotPermitted,
     NotRetryable,
-    OperationEnded,
     TaskNotFound,
     TaskqueueError,
+    UnfilteredOperation,
 )
-from taskqueue.models import Operation, Task
-from taskqueue.states import LIVE, ON_A_TIMER, OperationStatus, OperationVerb, TaskStatus
+from taskqueue.models import BulkOperation, Task
+from taskqueue.states import LIVE, ON_A_TIMER, BulkOperationStatus, BulkOperationVerb, TaskStatus
 
 BATCH = 50
 """Tasks in one transaction. Who aborts, and whoever wants one of these tasks, waits for it."""
@@ -56,18 +56,18 @@ REASONS_KEPT = 20
 NOWHERE = UUID(int=0)
 BUSY = "Somebody else held the task."
 
-ELIGIBLE: dict[OperationVerb, tuple[TaskStatus, ...]] = {
-    OperationVerb.RETRY: control.RETRYABLE,
-    OperationVerb.CANCEL: LIVE,
-    OperationVerb.RUN_NOW: ON_A_TIMER,
+ELIGIBLE: dict[BulkOperationVerb, tuple[TaskStatus, ...]] = {
+    BulkOperationVerb.RETRY: control.RETRYABLE,
+    BulkOperationVerb.CANCEL: LIVE,
+    BulkOperationVerb.RUN_NOW: ON_A_TIMER,
 }
 """In which statuses a task can be done; in any, if a verb is not named here."""
 
-NEEDS: dict[OperationVerb, Action] = {
-    OperationVerb.RETRY: Action.RETRY,
-    OperationVerb.CANCEL: Action.CANCEL,
-    OperationVerb.RERUN: Action.RUN,
-    OperationVerb.RUN_NOW: Action.RETRY,
+NEEDS: dict[BulkOperationVerb, Action] = {
+    BulkOperationVerb.RETRY: Action.RETRY,
+    BulkOperationVerb.CANCEL: Action.CANCEL,
+    BulkOperationVerb.RERUN: Action.RUN,
+    BulkOperationVerb.RUN_NOW: Action.RETRY,
 }
 """What whoever started it has to have a right to, for the pipeline of each task."""
 
@@ -87,33 +87,35 @@ class Tally:
         return self.changed + self.skipped + self.failed
 
 
-def eligible(verb: OperationVerb, selection: TaskFilter) -> TaskFilter:
+def eligible(verb: BulkOperationVerb, selection: TaskFilter) -> TaskFilter:
     """Those of the selected tasks on which the verb can be done at all.
 
     Raises:
-        NotForAll: none can be, or all tasks would be meant.
+        UnfilteredOperation: none can be, or all tasks would be meant.
     """
     if selection.is_empty:
-        raise NotForAll("Without a filter this would be done to all tasks. Narrow the list first.")
+        raise UnfilteredOperation("Without a filter this would be done to all tasks. Narrow the list first.")
     allowed = ELIGIBLE.get(verb)
     if allowed is None:
         return selection
     narrowed = selection.in_statuses(allowed)
     if narrowed is None:
-        raise NotForAll(f"None of these tasks can be done: only one that is {' or '.join(allowed)}.")
+        raise UnfilteredOperation(f"None of these tasks can be done: only one that is {' or '.join(allowed)}.")
     return narrowed
 
 
-def plan(selection: TaskFilter, *, verb: OperationVerb, query: str, reason: str, user: Any, by: str) -> Operation:
+def plan(
+    selection: TaskFilter, *, verb: BulkOperationVerb, query: str, reason: str, user: Any, by: str
+) -> BulkOperation:
     """Have a verb done to all tasks that are selected now.
 
     Raises:
-        NotForAll: none can be, or all tasks would be meant.
+        UnfilteredOperation: none can be, or all tasks would be meant.
     """
     with transaction.atomic():
         meant = eligible(verb, selection.frozen(filters.database_now()))
         floor = filters.floor_of(meant)
-        operation = Operation.objects.create(
+        operation = BulkOperation.objects.create(
             verb=verb,
             query=query,
             selection=meant.as_json(),
@@ -121,7 +123,7 @@ def plan(selection: TaskFilter, *, verb: OperationVerb, query: str, reason: str,
             user_id=user,
             started_by=by[:150],
             estimate=filters.count_of(meant, floor),
-            status=OperationStatus.PLANNED,
+            status=BulkOperationStatus.PLANNED,
             until=filters.newest() or NOWHERE,
             # The floor itself is one of them.
             position=UUID(int=floor.int - 1) if floor else NOWHERE,
@@ -130,17 +132,17 @@ def plan(selection: TaskFilter, *, verb: OperationVerb, query: str, reason: str,
     return operation
 
 
-def abort(operation_id: UUID, *, by: str) -> Operation:
+def abort(operation_id: UUID, *, by: str) -> BulkOperation:
     """Do no further batch of an operation. Waits for the one that is being done.
 
     Raises:
-        OperationEnded
+        BulkOperationEnded
     """
-    open_ones = Operation.objects.filter(pk=operation_id, finished_at=None)
-    won = open_ones.update(status=OperationStatus.ABORTED, finished_at=Now(), aborted_by=by[:150])
-    operation = Operation.objects.get(pk=operation_id)
+    open_ones = BulkOperation.objects.filter(pk=operation_id, finished_at=None)
+    won = open_ones.update(status=BulkOperationStatus.ABORTED, finished_at=Now(), aborted_by=by[:150])
+    operation = BulkOperation.objects.get(pk=operation_id)
     if not won:
-        raise OperationEnded(f"The operation is {operation.status}; there is nothing to abort.")
+        raise BulkOperationEnded(f"The operation is {operation.status}; there is nothing to abort.")
     return operation
 
 
@@ -161,17 +163,17 @@ def do_batch() -> int | None:
         rows = sql.fetch(sql.NEXT_OPERATION, {})
         if not rows:
             return None
-        operation = Operation.objects.get(pk=rows[0][0])
+        operation = BulkOperation.objects.get(pk=rows[0][0])
         tasks, position = next_tasks(operation)
         tally = done(operation, tasks)
         if tally.processed < len(tasks):
             position = tasks[tally.processed - 1]
         record(operation, tally, position)
         notify_on_commit()  # there may be a next one
-    return 0 if operation.verb == OperationVerb.CANCEL else tally.changed
+    return 0 if operation.verb == BulkOperationVerb.CANCEL else tally.changed
 
 
-def next_tasks(operation: Operation) -> tuple[list[UUID], UUID]:
+def next_tasks(operation: BulkOperation) -> tuple[list[UUID], UUID]:
     """The tasks of the next batch, and up to where all have been done with it.
 
     Ids carry the clocks of the machines that make them. What is made after the start, a rerun say, may have one that is
@@ -187,7 +189,7 @@ def next_tasks(operation: Operation) -> tuple[list[UUID], UUID]:
     return tasks, tasks[-1] if len(tasks) == BATCH else end
 
 
-def done(operation: Operation, tasks: list[UUID]) -> Tally:
+def done(operation: BulkOperation, tasks: list[UUID]) -> Tally:
     """Call the verb for these tasks, as many as there is time for; each succeeds or is refused by itself.
 
     It is done with the rights that whoever started it has now.
@@ -200,7 +202,7 @@ def done(operation: Operation, tasks: list[UUID]) -> Tally:
         try:
             require(task_id)
             with transaction.atomic():
-                DEEDS[OperationVerb(operation.verb)](task_id, operation)
+                DEEDS[BulkOperationVerb(operation.verb)](task_id, operation)
         except (NotRetryable, NotCancellable, NotDelayed, TaskNotFound) as moved_on:
             tally.skipped += 1
             tally.refusals[moved_on.title()] += 1
@@ -218,9 +220,9 @@ def done(operation: Operation, tasks: list[UUID]) -> Tally:
     return tally
 
 
-def permission_for(operation: Operation, tasks: list[UUID]) -> Callable[[UUID], None]:
+def permission_for(operation: BulkOperation, tasks: list[UUID]) -> Callable[[UUID], None]:
     """What raises NotPermitted for a task with which the operation's user may not do this any more."""
-    rights, deed = Rights(operation.user), NEEDS[OperationVerb(operation.verb)]
+    rights, deed = Rights(operation.user), NEEDS[BulkOperationVerb(operation.verb)]
     rights.know_all()
     pipelines = dict(Task.objects.filter(pk__in=tasks).values_list("pk", "pipeline_id"))
 
@@ -233,12 +235,12 @@ def permission_for(operation: Operation, tasks: list[UUID]) -> Callable[[UUID], 
     return require
 
 
-def record(operation: Operation, tally: Tally, position: UUID) -> None:
+def record(operation: BulkOperation, tally: Tally, position: UUID) -> None:
     """Write down what a batch has done, and whether it was the last."""
     is_last = position >= operation.until
     refusals = Counter(operation.refusals) + tally.refusals
-    Operation.objects.filter(pk=operation.pk).update(
-        status=OperationStatus.DONE if is_last else OperationStatus.RUNNING,
+    BulkOperation.objects.filter(pk=operation.pk).update(
+        status=BulkOperationStatus.DONE if is_last else BulkOperationStatus.RUNNING,
         position=position,
         processed=F("processed") + tally.processed,
         changed=F("changed") + tally.changed,
@@ -250,14 +252,14 @@ def record(operation: Operation, tally: Tally, position: UUID) -> None:
     )
 
 
-def cancel(task_id: UUID, operation: Operation) -> None:
+def cancel(task_id: UUID, operation: BulkOperation) -> None:
     """End it, with the reason that was given."""
     control.cancel(task_id, reason=operation.reason or f"Cancelled with others by {operation.started_by}.")
 
 
-DEEDS: dict[OperationVerb, Callable[[UUID, Operation], object]] = {
-    OperationVerb.RETRY: lambda task_id, _operation: control.retry(task_id),
-    OperationVerb.CANCEL: cancel,
-    OperationVerb.RERUN: lambda task_id, _operation: control.rerun(task_id),
-    OperationVerb.RUN_NOW: lambda task_id, _operation: control.run_now(task_id),
+DEEDS: dict[BulkOperationVerb, Callable[[UUID, BulkOperation], object]] = {
+    BulkOperationVerb.RETRY: lambda task_id, _operation: control.retry(task_id),
+    BulkOperationVerb.CANCEL: cancel,
+    BulkOperationVerb.RERUN: lambda task_id, _operation: control.rerun(task_id),
+    BulkOperationVerb.RUN_NOW: lambda task_id, _operation: control.run_now(task_id),
 }

@@ -19,7 +19,7 @@ from taskqueue.engine import sql
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Origin
 from taskqueue.engine.runtime.failures import is_of_the_author, message_of
-from taskqueue.errors import Fault, InvalidPayload, TaskqueueError
+from taskqueue.errors import FieldError, InvalidPayload, TaskqueueError
 from taskqueue.models import Schedule, Skip, Task
 from taskqueue.policies import Cron
 from taskqueue.states import SkipKind, TaskStatus
@@ -131,7 +131,7 @@ def run_now(pipeline: str) -> Task:
         if not is_of_the_author(error):
             raise
         detail = f"The defaults of its parameters do not fit: {message_of(error)}"
-        raise InvalidPayload(detail, [Fault("", detail)]) from error
+        raise InvalidPayload(detail, [FieldError("", detail)]) from error
     return insert(definition, payload)
 
 

@@ -121,10 +121,10 @@ def recount(since: datetime) -> None:
         with transaction.atomic():
             mark = RollupMark.objects.select_for_update(no_key=True).first()
             ((first,),) = fetch(statements.FIRST_END, {"since": start})
-            if mark is None or first is None or first >= mark.closed_until:
+            if mark is None or first is None or first >= mark.final_until:
                 return
             start = quarter_of(max(first, start))
-            roll(start, min(start + AT_ONCE, mark.closed_until))
+            roll(start, min(start + AT_ONCE, mark.final_until))
             start += AT_ONCE
 
 

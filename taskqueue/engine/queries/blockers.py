@@ -10,7 +10,7 @@ from typing import Any
 from taskqueue.engine import sql
 from taskqueue.engine.queries.reasons import Code, Holder, Reason, because, length, moment
 from taskqueue.engine.runtime.liveness import SILENCE
-from taskqueue.models import Gate, Task
+from taskqueue.models import ConcurrencyLimit, Task
 
 HOLDERS_SHOWN = 20
 SECOND = timedelta(seconds=1)
@@ -39,22 +39,24 @@ class Obstacles:
     taken: int
     taken_by_key: int
     booked_at: datetime | None
-    held_until: datetime | None
-    hold_reason: str
+    blocked_until: datetime | None
+    block_reason: str
     now: datetime
 
     @classmethod
     def read(cls, task: Task) -> Obstacles:
         """What may stand in the way of this task; one query."""
-        gate = gate_of(task)
+        concurrency_limit = concurrency_limit_of(task)
         values = {
             "pipeline": task.pipeline_id,
-            "group": task.group,
+            "concurrency_key": task.concurrency_key,
             "silence": SILENCE,
-            "most": most_of(gate),
-            "most_per_key": most_per_key_of(gate),
-            "rate": gate.rate_id if gate is not None else None,
-            "rate_key": task.group if gate is not None and gate.rate_is_keyed else "",
+            "most": most_of(concurrency_limit),
+            "most_per_key": most_per_key_of(concurrency_limit),
+            "rate": concurrency_limit.rate_id if concurrency_limit is not None else None,
+            "rate_key": task.concurrency_key
+            if concurrency_limit is not None and concurrency_limit.rate_is_keyed
+            else "",
         }
         (row,) = sql.fetch(sql.OBSTACLES, values)
         return cls(task, *row)
@@ -70,10 +72,10 @@ class Obstacles:
             with_facts: also read who holds the places, and what goes before it.
         """
         yield from self.standing()
-        if self.task.admitted_at is None and not self.task.shares_place:
+        if self.task.slot_acquired_at is None and not self.task.shares_slot:
             yield from self.full(with_facts=with_facts)
             yield from self.booked_up()
-        yield turn(self) if with_facts else Reason(code=Code.TURN, sentence="", waiting_for="a free worker")
+        yield turn(self) if with_facts else Reason(code=Code.QUEUED, sentence="", waiting_for="a free worker")
 
     def standing(self) -> Iterator[Reason]:
         """What keeps every task of the pipeline: a pause, or that nobody's code knows it."""
@@ -112,8 +114,8 @@ class Obstacles:
 
     def full(self, *, with_facts: bool) -> Iterator[Reason]:
         """All places are taken, in all or those of its key."""
-        gate, name, key = gate_of(self.task), self.task.pipeline_id, self.task.group
-        in_all, by_key = most_of(gate), most_per_key_of(gate)
+        concurrency_limit, name, key = concurrency_limit_of(self.task), self.task.pipeline_id, self.task.concurrency_key
+        in_all, by_key = most_of(concurrency_limit), most_per_key_of(concurrency_limit)
         if in_all is not None and self.taken >= in_all:
             yield self.limit(f"pipeline {name}", in_all, None, with_facts=with_facts)
         if by_key is not None and key and self.taken_by_key >= by_key:
@@ -135,24 +137,25 @@ class Obstacles:
 
     def booked_up(self) -> Iterator[Reason]:
         """The rate of starts has given away all times that it gives so far ahead."""
-        gate = gate_of(self.task)
-        if gate is None or gate.rate is None or self.booked_at is None:
+        concurrency_limit = concurrency_limit_of(self.task)
+        if concurrency_limit is None or concurrency_limit.rate is None or self.booked_at is None:
             return
-        rate = gate.rate.effective
-        free_at = max(filter(None, [self.booked_at - rate.tolerance, self.held_until]))
+        rate = concurrency_limit.rate.effective
+        free_at = max(filter(None, [self.booked_at - rate.tolerance, self.blocked_until]))
         if free_at <= self.now + max(AHEAD, rate.interval):
             return
-        held = self.held_until is not None and self.held_until >= free_at
-        why = f" It is held until {moment(self.held_until)}{because(self.hold_reason)}" if held else ""
+        held = self.blocked_until is not None and self.blocked_until >= free_at
+        why = f" It is held until {moment(self.blocked_until)}{because(self.block_reason)}" if held else ""
         yield Reason(
             code=Code.THROTTLE,
-            sentence=f"Starts are limited to {rate_words(rate)} by rate {gate.rate_id}; the next free one is at "
+            sentence=f"Starts are limited to {rate_words(rate)} by rate {concurrency_limit.rate_id}; "
+            f"the next free one is at "
             f"{moment(free_at)}.{why}",
-            waiting_for=f"a start at rate {gate.rate_id}",
-            name=gate.rate_id,
+            waiting_for=f"a start at rate {concurrency_limit.rate_id}",
+            name=concurrency_limit.rate_id,
             until=free_at,
-            cause=self.hold_reason if held and self.hold_reason else None,
-            key=self.task.group if gate.rate_is_keyed else None,
+            cause=self.block_reason if held and self.block_reason else None,
+            key=self.task.concurrency_key if concurrency_limit.rate_is_keyed else None,
         )
 
 
@@ -177,7 +180,12 @@ def paused(task: Task) -> Iterator[Reason]:
 def turn(found: Obstacles) -> Reason:
     """Its place in the queue, and an estimate of its start where there is something to estimate from."""
     task = found.task
-    values = {"pipeline": task.pipeline_id, "group": task.group, "sort_at": task.sort_at, "task": task.pk}
+    values = {
+        "pipeline": task.pipeline_id,
+        "concurrency_key": task.concurrency_key,
+        "sort_at": task.sort_at,
+        "task": task.pk,
+    }
     ((counted, starts, seconds),) = sql.fetch(sql.QUEUE, values)
     ahead, is_more = min(counted, sql.COUNTED), counted > sql.COUNTED
     number = f"More than {ahead:,} tasks" if is_more else "1 task" if ahead == 1 else f"{ahead:,} tasks"
@@ -186,7 +194,7 @@ def turn(found: Obstacles) -> Reason:
     ]
     expected_at = None
     # Before a full limit the starts of the past say nothing: who holds the places may do so for hours.
-    is_full = task.admitted_at is None and not task.shares_place and any(found.full(with_facts=False))
+    is_full = task.slot_acquired_at is None and not task.shares_slot and any(found.full(with_facts=False))
     may_start = found.knowing and task.pipeline.paused_at is None and not is_full
     if starts and may_start and not is_more and task.started_at is None:
         wait = timedelta(seconds=(ahead + 1) * max(seconds, 0.001) / starts)
@@ -197,7 +205,7 @@ def turn(found: Obstacles) -> Reason:
     if found.knowing:
         sentences.append(f"{found.busy} of {found.workers} live workers {'is' if found.busy == 1 else 'are'} busy.")
     return Reason(
-        code=Code.TURN,
+        code=Code.QUEUED,
         sentence=" ".join(sentences),
         waiting_for="a free worker",
         name=task.pipeline_id,
@@ -211,7 +219,7 @@ def turn(found: Obstacles) -> Reason:
 
 def holders_of(pipeline: str, key: str | None) -> tuple[Holder, ...]:
     """Up to 20 tasks that hold places; the oldest of them first."""
-    values = {"pipeline": pipeline, "group": key, "most": HOLDERS_SHOWN}
+    values = {"pipeline": pipeline, "concurrency_key": key, "most": HOLDERS_SHOWN}
     rows = sql.fetch(sql.HOLDERS, values)
     return tuple(
         Holder(id=pk, pipeline=name, status=status, since=since)
@@ -219,20 +227,24 @@ def holders_of(pipeline: str, key: str | None) -> tuple[Holder, ...]:
     )
 
 
-def gate_of(task: Task) -> Gate | None:
+def concurrency_limit_of(task: Task) -> ConcurrencyLimit | None:
     """The limits of its pipeline."""
-    gate: Any = getattr(task.pipeline, "gate", None)
-    return gate if isinstance(gate, Gate) else None
+    concurrency_limit: Any = getattr(task.pipeline, "concurrency_limit", None)
+    return concurrency_limit if isinstance(concurrency_limit, ConcurrencyLimit) else None
 
 
-def most_of(gate: Gate | None) -> int | None:
+def most_of(concurrency_limit: ConcurrencyLimit | None) -> int | None:
     """How many whole tasks may be under way."""
-    return None if gate is None else gate.tasks or gate.declared_tasks
+    return None if concurrency_limit is None else concurrency_limit.tasks or concurrency_limit.declared_tasks
 
 
-def most_per_key_of(gate: Gate | None) -> int | None:
+def most_per_key_of(concurrency_limit: ConcurrencyLimit | None) -> int | None:
     """How many of each key."""
-    return None if gate is None else gate.tasks_per_key or gate.declared_tasks_per_key
+    return (
+        None
+        if concurrency_limit is None
+        else concurrency_limit.tasks_per_key or concurrency_limit.declared_tasks_per_key
+    )
 
 
 def rate_words(rate: Any) -> str:

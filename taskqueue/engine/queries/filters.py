@@ -337,7 +337,7 @@ def merged(
     queries = []
     for part, lead in selection.leads():
         condition = bounds & part.indexed(lead) & (part.searched_for() if searched else Q())
-        tasks = Task.objects.filter(condition, branch="").order_by(*([sign + lead] if lead else []), order)
+        tasks = Task.objects.filter(condition, parallel_step="").order_by(*([sign + lead] if lead else []), order)
         queries.append(tasks.values_list("pk", flat=True)[:limit])
     if len(queries) == 1:
         return queries[0]

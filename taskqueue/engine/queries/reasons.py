@@ -27,16 +27,16 @@ class Code(StrEnum):
     """All places of its pipeline, or of its key, are taken."""
     THROTTLE = "throttle"
     """The starts of its pipeline are booked up."""
-    TURN = "turn"
+    QUEUED = "queued"
     """It stands in the queue."""
     SCHEDULED = "scheduled"
-    GATHERING = "gathering"
+    COLLECTING = "collecting"
     """It waits for more requests: its pipeline debounces or batches."""
     RETRYING = "retrying"
     SLEEP = "sleep"
     EVENT = "event"
     CHILD = "child"
-    BRANCHES = "branches"
+    PARALLEL_STEPS = "parallel_steps"
     RATE = "rate"
     """It was given a later time by a rate."""
     STEP_LIMIT = "step_limit"
@@ -130,9 +130,9 @@ def running(task: Task) -> Reason:
 
 def scheduled(task: Task) -> Reason:
     """Its time has not come."""
-    if task.merge_key:
+    if task.debounce_key:
         sentence = f"It waits for more requests that join it, until {moment(task.due_at)}."
-        return Reason(code=Code.GATHERING, sentence=sentence, waiting_for="more requests", until=task.due_at)
+        return Reason(code=Code.COLLECTING, sentence=sentence, waiting_for="more requests", until=task.due_at)
     sentence = f"It is scheduled for {moment(task.due_at)}."
     return Reason(code=Code.SCHEDULED, sentence=sentence, waiting_for="its time", until=task.due_at)
 
@@ -207,14 +207,14 @@ def child(step: Step) -> Reason:
     )
 
 
-def branches(steps: Sequence[Step], together: int) -> Reason:
+def parallel_steps(steps: Sequence[Step], together: int) -> Reason:
     """It waits for steps that run beside each other."""
     made = [step.child for step in steps if step.child is not None]
-    states = Counter(f"{task.status} at {task.waits_at}" if task.waits_at else task.status for task in made)
+    states = Counter(f"{task.status} at {task.blocked_on}" if task.blocked_on else task.status for task in made)
     words = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
     count = "1 parallel step" if len(steps) == 1 else f"{len(steps):,} parallel steps"
     return Reason(
-        code=Code.BRANCHES,
+        code=Code.PARALLEL_STEPS,
         sentence=f"It waits for {len(steps):,} of {together:,} parallel steps{f' ({words})' if words else ''}.",
         waiting_for=count,
         step=steps[0].key,
@@ -226,12 +226,14 @@ def branches(steps: Sequence[Step], together: int) -> Reason:
 
 def unknown(task: Task) -> Reason:
     """It waits, and nothing says what for: a moment between two commits."""
-    return Reason(code=Code.TURN, sentence="It is about to go on.", waiting_for="a free worker", until=task.due_at)
+    return Reason(code=Code.QUEUED, sentence="It is about to go on.", waiting_for="a free worker", until=task.due_at)
 
 
 def holder(task: Task) -> Holder:
     """A task in the way."""
-    return Holder(id=task.pk, pipeline=task.pipeline_id, status=task.status, since=task.admitted_at or task.created_at)
+    return Holder(
+        id=task.pk, pipeline=task.pipeline_id, status=task.status, since=task.slot_acquired_at or task.created_at
+    )
 
 
 def moment(when: datetime | None) -> str:

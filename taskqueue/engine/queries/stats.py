@@ -31,7 +31,7 @@ HALF_AN_HOUR: Final = timedelta(minutes=30)
 
 SECONDS: Final = tuple(f"{phase}_seconds" for phase in PHASES)
 COUNTED: Final = (
-    "succeeded", "recovered", "repaired", "failed", "cancelled", "failed_tries", "lost_seconds", *SECONDS
+    "succeeded", "recovered", "repaired", "failed", "cancelled", "failed_attempts", "sampled_blocked_seconds", *SECONDS
 )  # fmt: skip
 SAMPLED: Final = ("queued", "oldest_seconds")
 
@@ -70,8 +70,8 @@ class Stretch:
     repaired: int = 0
     failed: int = 0
     cancelled: int = 0
-    failed_tries: int = 0
-    lost_seconds: int = 0
+    failed_attempts: int = 0
+    sampled_blocked_seconds: int = 0
     queued_seconds: float = 0
     blocked_seconds: float = 0
     waiting_seconds: float = 0
@@ -127,7 +127,7 @@ class Figures:
 
     range: Range
     now: datetime
-    rolled_until: datetime | None
+    rolled_up_until: datetime | None
     """From there on nothing has been counted yet; None when nothing ever was."""
     is_counting: bool
     """Whether somebody has counted lately."""
@@ -148,7 +148,7 @@ class Figures:
     @property
     def counted_until(self) -> datetime:
         """Up to where its bars tell all that ended."""
-        return min(self.rolled_until or self.now, self.until)
+        return min(self.rolled_up_until or self.now, self.until)
 
     def slice(self, stretch: Stretch) -> tuple[datetime, datetime] | None:
         """The time of a stretch, as far as it has been counted; None when nothing of it has."""
@@ -158,7 +158,7 @@ class Figures:
     @property
     def is_behind(self) -> bool:
         """Whether minutes that have passed long ago are missing."""
-        return self.rolled_until is not None and self.now - self.rolled_until > timedelta(minutes=5)
+        return self.rolled_up_until is not None and self.now - self.rolled_up_until > timedelta(minutes=5)
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def time_limit() -> Iterator[None]:
 
 def figures(range_: Range, pipeline: str = ALL_PIPELINES) -> Figures:
     """What a range comes to; two queries."""
-    ((now, rolled_until, is_counting),) = fetch(statements.NOW, {})
+    ((now, rolled_up_until, is_counting),) = fetch(statements.NOW, {})
     until = ceiling(now, range_.bar)
     start = until - range_.length
     rows = rollups(range_.span, start - range_.length, until, pipeline)
@@ -184,7 +184,7 @@ def figures(range_: Range, pipeline: str = ALL_PIPELINES) -> Figures:
     total, before = Stretch(start, until), Stretch(start - range_.length, start)
     total.add(bars)
     before.add(row for row in rows if row.at < start)
-    return Figures(range_, now, rolled_until, bool(is_counting), bars, total, before)
+    return Figures(range_, now, rolled_up_until, bool(is_counting), bars, total, before)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Day:
 
 def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str, Day]:
     """The last day of each of these pipelines, by name; two queries, none of which looks at the tasks."""
-    ((now, rolled_until, _is_counting),) = fetch(statements.NOW, {})
+    ((now, rolled_up_until, _is_counting),) = fetch(statements.NOW, {})
     until = ceiling(now, bar)
     rows: dict[str, list[Any]] = {name: [] for name in names}
     for row in rollups(QUARTER, until - DAY, until, *rows):
@@ -207,14 +207,14 @@ def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str,
     for name, own in rows.items():
         total = Stretch(until - DAY, until)
         total.add(own)
-        days[name] = Day(total, cut(own, until - DAY, bar, count=round(DAY / bar)), min(rolled_until or now, until))
+        days[name] = Day(total, cut(own, until - DAY, bar, count=round(DAY / bar)), min(rolled_up_until or now, until))
     return days
 
 
 def behind() -> timedelta | None:
     """How far the rollups are behind; None when nothing was ever rolled up. One query."""
-    ((now, rolled_until, _is_counting),) = fetch(statements.NOW, {})
-    return None if rolled_until is None else now - rolled_until
+    ((now, rolled_up_until, _is_counting),) = fetch(statements.NOW, {})
+    return None if rolled_up_until is None else now - rolled_up_until
 
 
 def end_counts() -> list[EndCount]:
@@ -278,7 +278,7 @@ class PipelineDay:
     recovered: int
     failed: int
     cancelled: int
-    lost_seconds: int
+    sampled_blocked_seconds: int
     bars: list[Stretch] = field(default_factory=list)
 
     @property
@@ -322,7 +322,7 @@ class Standing:
     """How many tasks are ready, and parallel steps of tasks, and how long the oldest has been."""
 
     number: int
-    branches: int
+    parallel_steps: int
     oldest: timedelta | None
     is_capped: bool
     """Whether there are more than were counted."""
@@ -331,8 +331,8 @@ class Standing:
 def standing() -> dict[str, Standing]:
     """What stands in the queues now, by pipeline; one query, and no more rows than the cap for each queue."""
     return {
-        name: Standing(number, branches, None if oldest is None else timedelta(seconds=oldest), is_capped)
-        for name, number, branches, oldest, is_capped in fetch(STANDING_NOW, {})
+        name: Standing(number, parallel_steps, None if oldest is None else timedelta(seconds=oldest), is_capped)
+        for name, number, parallel_steps, oldest, is_capped in fetch(STANDING_NOW, {})
     }
 
 
@@ -340,8 +340,8 @@ def standing_in_all(each: Iterable[Standing]) -> Standing:
     """The sum."""
     each = list(each)
     oldest = max((known.oldest for known in each if known.oldest is not None), default=None)
-    number, branches = sum(known.number for known in each), sum(known.branches for known in each)
-    return Standing(number, branches, oldest, any(known.is_capped for known in each))
+    number, parallel_steps = sum(known.number for known in each), sum(known.parallel_steps for known in each)
+    return Standing(number, parallel_steps, oldest, any(known.is_capped for known in each))
 
 
 @dataclass(frozen=True)

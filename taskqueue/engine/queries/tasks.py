@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce, Now
 from taskqueue.engine.queries import skips
 from taskqueue.engine.queries.why import explained_tasks, pending_of, waiting_for
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, RateUse, Step, StepSlot, Task, Wait
+from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, RateLimitBucket, Step, StepSlot, Task, Wait
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 
@@ -45,7 +45,7 @@ def find(task_id: UUID) -> Task:
     Raises:
         TaskNotFound
     """
-    task = Task.objects.select_related("worker").filter(pk=task_id, branch="").first()
+    task = Task.objects.select_related("worker").filter(pk=task_id, parallel_step="").first()
     if task is None:
         raise TaskNotFound(task_id)
     return task
@@ -53,7 +53,7 @@ def find(task_id: UUID) -> Task:
 
 def listing() -> QuerySet[Task]:
     """Tasks newest first, without what only a task's own page shows, with counts of their steps."""
-    return with_counts(Task.objects.filter(branch="").defer("payload", "result", "drift").order_by("-id"))
+    return with_counts(Task.objects.filter(parallel_step="").defer("payload", "result", "drift").order_by("-id"))
 
 
 def with_counts(tasks: QuerySet[Task]) -> QuerySet[Task]:
@@ -84,7 +84,7 @@ def status_of(task_id: UUID) -> Snapshot:
     Raises:
         TaskNotFound
     """
-    task = with_counts(explained_tasks()).filter(pk=task_id, branch="").first()
+    task = with_counts(explained_tasks()).filter(pk=task_id, parallel_step="").first()
     if task is None:
         raise TaskNotFound(task_id)
     pending = [] if task.status in ENDED else pending_of(task)
@@ -180,15 +180,15 @@ def pipeline_of(task_id: UUID) -> str:
     Raises:
         TaskNotFound
     """
-    name = Task.objects.filter(pk=task_id, branch="").values_list("pipeline_id", flat=True).first()
+    name = Task.objects.filter(pk=task_id, parallel_step="").values_list("pipeline_id", flat=True).first()
     if name is None:
         raise TaskNotFound(task_id)
     return name
 
 
-def asker_of(branch: UUID) -> UUID | None:
-    """The task whose step a branch runs; None when it is no branch."""
-    return Task.objects.filter(pk=branch).exclude(branch="").values_list("parent", flat=True).first()
+def asker_of(parallel_step: UUID) -> UUID | None:
+    """The task whose step a parallel step runs; None when it is no parallel step."""
+    return Task.objects.filter(pk=parallel_step).exclude(parallel_step="").values_list("parent", flat=True).first()
 
 
 def has_ended(task_id: UUID) -> bool:
@@ -197,16 +197,16 @@ def has_ended(task_id: UUID) -> bool:
     Raises:
         TaskNotFound
     """
-    status = Task.objects.filter(pk=task_id, branch="").values_list("status", flat=True).first()
+    status = Task.objects.filter(pk=task_id, parallel_step="").values_list("status", flat=True).first()
     if status is None:
         raise TaskNotFound(task_id)
     return status in ENDED
 
 
-def uses_of_rates() -> list[RateUse]:
+def uses_of_rates() -> list[RateLimitBucket]:
     """What each rate without a key has let through, and whether it `is_held` now; one query."""
-    uses = RateUse.objects.filter(rate__key="", key="").order_by("rate")
-    return list(uses.annotate(is_held=Coalesce(Q(held_until__gt=Now()), Value(value=False))))
+    uses = RateLimitBucket.objects.filter(rate__key="", key="").order_by("rate")
+    return list(uses.annotate(is_held=Coalesce(Q(blocked_until__gt=Now()), Value(value=False))))
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,12 @@ class Places:
 
 def places_of(pipeline: str) -> Places:
     """How many places of a pipeline are held now."""
-    held = Task.objects.filter(held=pipeline)
+    held = Task.objects.filter(slot_pipeline=pipeline)
     steps = StepSlot.objects.filter(pipeline=pipeline, task__status=TaskStatus.RUNNING, task__lease=F("lease"))
-    keys = held.exclude(group="").values_list("group").annotate(number=Count("pk")).order_by("-number", "group")
+    keys = (
+        held.exclude(concurrency_key="")
+        .values_list("concurrency_key")
+        .annotate(number=Count("pk"))
+        .order_by("-number", "concurrency_key")
+    )
     return Places(held.count(), steps.count(), tuple(keys[:5]))

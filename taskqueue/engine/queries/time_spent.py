@@ -57,4 +57,4 @@ def spent_of(task: Task, now: datetime) -> Spent:
     phase = PHASE_OF.get(TaskStatus(task.status))
     if phase is None:
         return spent
-    return spent.plus("blocked" if phase == "waiting" and task.waits_at else phase, until - since)
+    return spent.plus("blocked" if phase == "waiting" and task.blocked_on else phase, until - since)

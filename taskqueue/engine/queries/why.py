@@ -12,12 +12,11 @@ from django.db.models.functions import Now
 
 from taskqueue.engine import sql
 from taskqueue.engine.queries import reasons
-from taskqueue.engine.queries.blockers import HOLDERS_SHOWN, Obstacles, gate_of, rate_words
+from taskqueue.engine.queries.blockers import HOLDERS_SHOWN, Obstacles, concurrency_limit_of, rate_words
 from taskqueue.engine.queries.reasons import Code, Holder, Reason, because, moment
 from taskqueue.engine.runtime.outcomes import STEP_LIMIT
 from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, RateUse, Step, StepSlot, Task, Wait
-from taskqueue.models import Rate as RateRow
+from taskqueue.models import Attempt, RateLimit, RateLimitBucket, Step, StepSlot, Task, Wait
 from taskqueue.policies import KeyTemplate
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
@@ -43,7 +42,7 @@ def why(task_id: UUID) -> Explanation:
     Raises:
         TaskNotFound
     """
-    task = explained_tasks().annotate(seen_at=Now()).filter(pk=task_id, branch="").first()
+    task = explained_tasks().annotate(seen_at=Now()).filter(pk=task_id, parallel_step="").first()
     if task is None:
         raise TaskNotFound(task_id)
     return Explanation(
@@ -57,7 +56,7 @@ def why(task_id: UUID) -> Explanation:
 
 def explained_tasks() -> QuerySet[Task]:
     """Tasks with what an explanation reads of their pipelines and workers, and without their data."""
-    return Task.objects.select_related("worker", "pipeline__gate__rate").defer(
+    return Task.objects.select_related("worker", "pipeline__concurrency_limit__rate").defer(
         "payload",
         "result",
         "pipeline__payload_schema",
@@ -107,9 +106,9 @@ def own_reasons(task: Task, pending: Sequence[Step], *, in_short: bool = False) 
         yield reasons.scheduled(task)
     elif task.status == TaskStatus.RETRYING:
         yield retrying(task, pending, in_short=in_short)
-    elif task.waits_at == STEP_LIMIT:
+    elif task.blocked_on == STEP_LIMIT:
         yield step_limit(task, in_short=in_short)
-    elif task.waits_at:
+    elif task.blocked_on:
         yield rate(task, pending, in_short=in_short)
     else:
         yield from waits(task, pending, in_short=in_short)
@@ -126,9 +125,9 @@ def waits(task: Task, pending: Sequence[Step], *, in_short: bool) -> Iterator[Re
             yield reasons.event(step, [wait for wait in open_waits if wait.step_key == step.key])
         elif step.kind == StepKind.CHILD:
             yield reasons.child(step)
-    beside = [step for step in open_steps if step.kind == StepKind.BRANCH]
+    beside = [step for step in open_steps if step.kind == StepKind.PARALLEL]
     if beside:
-        yield reasons.branches(beside, len(beside) if in_short else together(task, beside))
+        yield reasons.parallel_steps(beside, len(beside) if in_short else together(task, beside))
     if not open_steps:
         yield reasons.unknown(task)
 
@@ -145,19 +144,19 @@ def retrying(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
 
 def rate(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
     """A rate has given it a later time: its start, when it has not started, else a step."""
-    name = task.waits_at
+    name = task.blocked_on
     step = next((step for step in pending if step.kind == StepKind.STEP and step.status == StepStatus.WAITING), None)
     what = "start" if task.started_at is None else "turn"
     if in_short:
         return Reason(code=Code.RATE, sentence="", waiting_for=f"its {what} at rate {name}")
-    row = RateRow.objects.filter(name=name).first()
+    row = RateLimit.objects.filter(name=name).first()
     key = rate_key_of(task, step, row)
-    use = RateUse.objects.filter(rate=name, key=key or "").first()
+    use = RateLimitBucket.objects.filter(rate=name, key=key or "").first()
     allowed = f", which allows {rate_words(row.effective)}" if row is not None else ""
     sentences = [f"Its {what} at rate {name}{allowed}, is at {moment(task.due_at)}."]
-    held = use if use is not None and use.held_until is not None and held_now(task, use) else None
+    held = use if use is not None and use.blocked_until is not None and held_now(task, use) else None
     if held is not None:
-        sentences.append(f"The rate is held until {moment(held.held_until)}{because(held.hold_reason)}")
+        sentences.append(f"The rate is held until {moment(held.blocked_until)}{because(held.block_reason)}")
     ahead, is_more = booked_before(task, key)
     if ahead is not None:
         number = f"At least {ahead:,}" if is_more else f"{ahead:,}"
@@ -170,23 +169,23 @@ def rate(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
         step=step.key if step is not None else None,
         until=task.due_at,
         key=key,
-        cause=held.hold_reason or None if held is not None else None,
+        cause=held.block_reason or None if held is not None else None,
         ahead=ahead,
         ahead_is_more=is_more,
     )
 
 
-def held_now(task: Task, use: RateUse) -> bool:
+def held_now(task: Task, use: RateLimitBucket) -> bool:
     """Whether a hold is what gave the task its time."""
-    return use.held_until is not None and task.due_at is not None and use.held_until > task.seen_at  # type: ignore[attr-defined]
+    return use.blocked_until is not None and task.due_at is not None and use.blocked_until > task.seen_at  # type: ignore[attr-defined]
 
 
-def rate_key_of(task: Task, step: Step | None, row: RateRow | None) -> str | None:
+def rate_key_of(task: Task, step: Step | None, row: RateLimit | None) -> str | None:
     """For which value of the rate's key it waits; None when the rate has none."""
     if row is None or not row.key:
         return None
     if step is None:
-        return task.group
+        return task.concurrency_key
     return KeyTemplate(row.key).render(step.input or {}, task.labels)
 
 
@@ -194,7 +193,7 @@ def booked_before(task: Task, key: str | None) -> tuple[int | None, bool]:
     """How many wait for the same rate with a time before it; None when that cannot be told by an index."""
     if key is not None and task.started_at is not None:
         return None, False
-    values = {"rate": task.waits_at, "pipeline": task.pipeline_id, "group": key, "due_at": task.due_at}
+    values = {"rate": task.blocked_on, "pipeline": task.pipeline_id, "concurrency_key": key, "due_at": task.due_at}
     ((booked, were_all),) = sql.fetch(sql.BOOKED, values)
     return (booked, not were_all) if booked or were_all else (None, False)
 
@@ -203,14 +202,20 @@ def step_limit(task: Task, *, in_short: bool) -> Reason:
     """As many steps of its pipeline execute as may, in all or with its key."""
     if in_short:
         return Reason(code=Code.STEP_LIMIT, sentence="", waiting_for="a free place for its step")
-    gate = gate_of(task)
-    most = None if gate is None else gate.steps or gate.declared_steps
-    by_key = None if gate is None or not task.group else gate.steps_per_key or gate.declared_steps_per_key
+    concurrency_limit = concurrency_limit_of(task)
+    most = None if concurrency_limit is None else concurrency_limit.steps or concurrency_limit.declared_steps
+    by_key = (
+        None
+        if concurrency_limit is None or not task.concurrency_key
+        else concurrency_limit.steps_per_key or concurrency_limit.declared_steps_per_key
+    )
     slots = executing(task)
-    of_key = [slot for slot in slots if slot.group == task.group]
+    of_key = [slot for slot in slots if slot.concurrency_key == task.concurrency_key]
     is_by_key = by_key is not None and len(of_key) >= by_key and (most is None or len(slots) < most)
     limit, holding = (by_key, of_key) if is_by_key else (most, slots)
-    whose = f'key "{task.group}" in pipeline {task.pipeline_id}' if is_by_key else f"pipeline {task.pipeline_id}"
+    whose = (
+        f'key "{task.concurrency_key}" in pipeline {task.pipeline_id}' if is_by_key else f"pipeline {task.pipeline_id}"
+    )
     allowed = (
         f"At most {limit:,} {'step' if limit == 1 else 'steps'} of {whose} may execute at a time"
         if limit
@@ -223,7 +228,7 @@ def step_limit(task: Task, *, in_short: bool) -> Reason:
         name=task.pipeline_id,
         limit=limit,
         taken=len(holding),
-        key=task.group if is_by_key else None,
+        key=task.concurrency_key if is_by_key else None,
         holders=tuple(holder_of(slot) for slot in holding[:HOLDERS_SHOWN]),
     )
 
@@ -235,7 +240,13 @@ def executing(task: Task) -> list[StepSlot]:
     slots = StepSlot.objects.filter(under_way | granted, pipeline=task.pipeline_id).order_by("pk")
     return list(
         slots.select_related("task").only(
-            "group", "step_key", "task__pipeline", "task__status", "task__started_at", "task__branch", "task__parent"
+            "concurrency_key",
+            "step_key",
+            "task__pipeline",
+            "task__status",
+            "task__started_at",
+            "task__parallel_step",
+            "task__parent",
         )
     )
 
@@ -244,7 +255,7 @@ def holder_of(slot: StepSlot) -> Holder:
     """The task whose step holds a place; of a parallel step the one for which it is done."""
     task = slot.task
     return Holder(
-        id=(task.parent_id or task.pk) if task.branch else task.pk,
+        id=(task.parent_id or task.pk) if task.parallel_step else task.pk,
         pipeline=task.pipeline_id,
         status=task.status,
         since=task.started_at,
@@ -263,12 +274,12 @@ def waits_of(task: Task) -> list[Wait]:
 
 
 def together(task: Task, beside: Sequence[Step]) -> int:
-    """How many steps run beside each other: what was recorded as branches in a row, around those that are open."""
+    """The number of parallel steps recorded in a row around the open ones."""
     kinds = list(Step.objects.filter(task=task).order_by("pk").values_list("pk", "kind"))
     places = {pk: place for place, (pk, _kind) in enumerate(kinds)}
     first, last = places[beside[0].pk], places[beside[-1].pk]
-    while first > 0 and kinds[first - 1][1] == StepKind.BRANCH:
+    while first > 0 and kinds[first - 1][1] == StepKind.PARALLEL:
         first -= 1
-    while last + 1 < len(kinds) and kinds[last + 1][1] == StepKind.BRANCH:
+    while last + 1 < len(kinds) and kinds[last + 1][1] == StepKind.PARALLEL:
         last += 1
     return last - first + 1

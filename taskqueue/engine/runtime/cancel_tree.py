@@ -20,10 +20,10 @@ def cancel_all(tasks: list[UUID], *, reason: str) -> tuple[list[UUID], list[UUID
     untold: list[UUID] = []
     while tasks:
         rows = sql.fetch(sql.CANCEL_ALL, {"tasks": tasks, "reason": reason[:300]})
-        cancelled = [task for task, branch, _echo in rows if not branch]
-        if branches := [task for task, branch, _echo in rows if branch]:
-            sql.fetch(sql.DISSOLVE, {"tasks": branches})
-        untold += [task for task, branch, echo in rows if echo and not branch]
+        cancelled = [task for task, parallel_step, _echo in rows if not parallel_step]
+        if parallel_steps := [task for task, parallel_step, _echo in rows if parallel_step]:
+            sql.fetch(sql.DISSOLVE, {"tasks": parallel_steps})
+        untold += [task for task, parallel_step, notify_completion in rows if notify_completion and not parallel_step]
         first = cancelled if first is None else first
         tasks = children_of(cancelled)
         reason = "Its parent was cancelled."

@@ -15,20 +15,20 @@ from taskqueue import masks
 from taskqueue.codec import printable
 from taskqueue.engine.runtime.outcomes import FailedAttempt, Unwinding
 from taskqueue.errors import (
-    EventDoesNotFit,
+    InvalidContext,
+    InvalidEventData,
+    NestingTooDeep,
+    NotSerializable,
     Permanent,
     RetryAfter,
     StepTimedOut,
-    TooDeep,
     TooLarge,
-    TooManyBranches,
-    Unstorable,
-    WrongPlace,
+    TooManyParallelSteps,
 )
 from taskqueue.policies import Retry
 from taskqueue.states import AttemptOutcome
 
-FINAL = (Permanent, TooLarge, Unstorable, TooManyBranches, TooDeep, WrongPlace, EventDoesNotFit)
+FINAL = (Permanent, TooLarge, NotSerializable, TooManyParallelSteps, NestingTooDeep, InvalidContext, InvalidEventData)
 """Trying again cannot help."""
 
 HERE = str(Path(taskqueue.__file__).parent)

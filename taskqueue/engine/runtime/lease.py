@@ -23,15 +23,15 @@ class Lease:
     key: str
     failures: int
     version: str = ""
-    branch: str = ""
+    parallel_step: str = ""
     depth: int = 0
-    echo: bool = False
-    group: str = ""
+    notify_completion: bool = False
+    concurrency_key: str = ""
     cron_at: datetime | None = None
     parent: UUID | None = None
     parent_key: str = ""
     cancel_grace: timedelta | None = None
-    gated: bool = field(default=False, compare=False)
+    is_limited: bool = field(default=False, compare=False)
     """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
     steps_limited: bool = field(default=False, compare=False)
     """Whether its steps need a place of their own."""
@@ -44,8 +44,9 @@ class Lease:
 
 
 COLUMNS = (
-    "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "branch", "depth", "echo", "group",
-    "gated", "steps_limited", "cron_at", "parent", "parent_key", "cancel_grace",
+    "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "parallel_step", "depth",
+    "notify_completion", "concurrency_key",
+    "is_limited", "steps_limited", "cron_at", "parent", "parent_key", "cancel_grace",
 )  # fmt: skip
 """What a claim returns, as the lease calls it, before the place in the queue and the gate's name."""
 

@@ -79,7 +79,7 @@ class Paused:
 class Blocked:
     """A step has no turn yet: its rate gave it a later time, or there is no free place for it."""
 
-    waits_at: str
+    blocked_on: str
     """The name of the rate, or `STEP_LIMIT`."""
     keys: tuple[str, ...] = ()
     """The steps that were given a time, which their rows tell; none of them for a place, which comes when it comes."""

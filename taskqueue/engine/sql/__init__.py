@@ -20,7 +20,7 @@ index can use it), yet moving inside a test's transaction, where `now()` would s
     run          how a statement is run
 """
 
-from taskqueue.engine.sql.admission import ADMIT, LOCK_GATE, WALK_ON
+from taskqueue.engine.sql.admission import ADMIT, LOCK_CONCURRENCY_LIMIT, WALK_ON
 from taskqueue.engine.sql.children import (
     BE_CHILD,
     BRANCHES_AT_WORK,
@@ -184,12 +184,12 @@ __all__ = [
     "LOAD_INPUTS",
     "LOAD_JOURNAL",
     "LOAD_PARENT",
+    "LOCK_CONCURRENCY_LIMIT",
     "LOCK_DEFERRED",
     "LOCK_EVENT",
     "LOCK_EVENT_NAME",
     "LOCK_FREE_PARENT",
     "LOCK_FREE_UNTOLD",
-    "LOCK_GATE",
     "LOCK_LISTENERS",
     "LOCK_OVERDUE",
     "LOCK_PARENT",

@@ -1,4 +1,4 @@
-"""Statements of branches and children: making them, telling their end, and ending them with their parent."""
+"""Statements of parallel steps and children: making them, telling their end, and ending them with their parent."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ from typing import Final
 
 from taskqueue.engine.sql.rate_limits import UNBOOKED
 
-# How many of each step's branches are begun and not over, without those that are held until another one ends.
+# How many of each step's parallel steps are begun and not over, without those that are held until another one ends.
 BRANCHES_AT_WORK: Final = """
-SELECT branch, count(*) FROM taskqueue_task
-WHERE parent_id = %(task)s::uuid AND branch <> '' AND finished_at IS NULL
-    AND NOT (status = 'waiting' AND due_at IS NULL AND waits_at = '')
-GROUP BY branch
+SELECT parallel_step, count(*) FROM taskqueue_task
+WHERE parent_id = %(task)s::uuid AND parallel_step <> '' AND finished_at IS NULL
+    AND NOT (status = 'waiting' AND due_at IS NULL AND blocked_on = '')
+GROUP BY parallel_step
 """
 
 # They hold no place of their own: their parent's is theirs too.
 MAKE_BRANCHES: Final = """
 WITH made AS (
     SELECT * FROM unnest(
-        %(ids)s::uuid[], %(keys)s::text[], %(payloads)s::text[], %(branches)s::text[], %(limits)s::int[],
+        %(ids)s::uuid[], %(keys)s::text[], %(payloads)s::text[], %(parallel_steps)s::text[], %(limits)s::int[],
         %(held)s::boolean[]
-    ) AS made (id, key, payload, branch, "limit", held)
+    ) AS made (id, key, payload, parallel_step, "limit", held)
 ), step AS (
     UPDATE taskqueue_step step SET child_id = made.id FROM made
     WHERE step.task_id = %(task)s::uuid AND step.key = made.key
 )
 INSERT INTO taskqueue_task (
     id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures, progress_note,
-    created_at, "group", version, cancel_grace, echo, parent_id, parent_key, branch, branch_limit, depth,
-    admitted_at, shares_place
+    created_at, concurrency_key, version, cancel_grace, notify_completion, parent_id, parent_key, parallel_step,
+    parallel_limit, depth,
+    slot_acquired_at, shares_slot
 )
 SELECT
     made.id, parent.pipeline_id, CASE WHEN made.held THEN 'waiting' ELSE 'queued' END, parent.key, parent.labels,
     parent.priority, made.payload::jsonb,
     CASE WHEN NOT made.held THEN statement_timestamp() END,
     CASE WHEN NOT made.held THEN statement_timestamp() - make_interval(secs => parent.priority) END, 0, 0, '',
-    statement_timestamp(), parent."group", parent.version, parent.cancel_grace, true, parent.id, made.key, made.branch,
+    statement_timestamp(), parent.concurrency_key, parent.version, parent.cancel_grace, true, parent.id, made.key,
+    made.parallel_step,
     made."limit", parent.depth, statement_timestamp(), true
 FROM made JOIN taskqueue_task parent ON parent.id = %(task)s::uuid
 """
@@ -44,21 +46,22 @@ FROM made JOIN taskqueue_task parent ON parent.id = %(task)s::uuid
 # each other. What limits the rate of starts holds for it too: it asks for a time when it is claimed.
 BE_CHILD: Final = f"""
 WITH RECURSIVE above AS (
-    SELECT id, parent_id, pipeline_id, "group" FROM taskqueue_task WHERE id = %(task)s::uuid
+    SELECT id, parent_id, pipeline_id, concurrency_key FROM taskqueue_task WHERE id = %(task)s::uuid
     UNION ALL
-    SELECT task.id, task.parent_id, task.pipeline_id, task."group"
-    FROM above JOIN taskqueue_task task ON task.id = above.parent_id AND task.admitted_at IS NOT NULL
+    SELECT task.id, task.parent_id, task.pipeline_id, task.concurrency_key
+    FROM above JOIN taskqueue_task task ON task.id = above.parent_id AND task.slot_acquired_at IS NOT NULL
         AND task.finished_at IS NULL
 ), step AS (
     UPDATE taskqueue_step SET child_id = %(child)s::uuid WHERE task_id = %(task)s::uuid AND key = %(key)s::text
 )
-UPDATE taskqueue_task child SET shares_place = true, admitted_at = statement_timestamp(), waits_at = CASE
+UPDATE taskqueue_task child SET shares_slot = true, slot_acquired_at = statement_timestamp(), blocked_on = CASE
     WHEN EXISTS (
-        SELECT FROM taskqueue_gate gate WHERE gate.pipeline_id = child.pipeline_id AND gate.rate_id IS NOT NULL
+        SELECT FROM taskqueue_concurrencylimit concurrency WHERE concurrency.pipeline_id = child.pipeline_id
+            AND concurrency.rate_id IS NOT NULL
     ) THEN {UNBOOKED} ELSE ''
 END
 WHERE child.id = %(child)s::uuid AND EXISTS (
-    SELECT FROM above WHERE above.pipeline_id = child.pipeline_id AND above."group" = child."group"
+    SELECT FROM above WHERE above.pipeline_id = child.pipeline_id AND above.concurrency_key = child.concurrency_key
 )
 """
 
@@ -91,7 +94,7 @@ UPDATE taskqueue_task task
 SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
     cancel_reason = %(reason)s::text
 FROM held WHERE task.id = held.id
-RETURNING task.id, task.branch, task.echo
+RETURNING task.id, task.parallel_step, task.notify_completion
 """
 
 # Only when nobody has made it run again since.
@@ -133,8 +136,8 @@ DELETE FROM taskqueue_task WHERE id = ANY (%(tasks)s::uuid[])
 # Ends that have not been told yet, the oldest first: only those whose handlers this process's code knows.
 UNTOLD: Final = """
 SELECT id FROM taskqueue_task
-WHERE echo_at IS NOT NULL AND pipeline_id = ANY (%(pipelines)s::text[])
-ORDER BY echo_at LIMIT 50
+WHERE completion_pending_at IS NOT NULL AND pipeline_id = ANY (%(pipelines)s::text[])
+ORDER BY completion_pending_at LIMIT 50
 """
 
 OVERDUE: Final = """
@@ -151,12 +154,13 @@ LOCK_FREE_PARENT: Final = f"{LOCK_PARENT} SKIP LOCKED"
 
 # One of several who tell it comes first; the others find nothing.
 LOCK_UNTOLD: Final = """
-SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND echo_at IS NOT NULL FOR NO KEY UPDATE
+SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND completion_pending_at IS NOT NULL FOR NO KEY UPDATE
 """
 LOCK_FREE_UNTOLD: Final = f"{LOCK_UNTOLD} SKIP LOCKED"
 
 # Under the locks of the parent and of the task that has ended. The parent's outputs are counted in its row: to sum them
-# up at the end of each of ten thousand branches would be to read a hundred million steps. The count begins anew at each
+# up at the end of each of ten thousand parallel steps would be to read a hundred million steps. The count begins anew
+# at each
 # pause, so that it cannot go astray. The sentence is that of `errors.TooLarge`.
 RESOLVE_PARENT: Final = """
 WITH told AS MATERIALIZED (
@@ -176,7 +180,7 @@ WITH told AS MATERIALIZED (
                 step.key, to_char(used + bytes, 'FM999,999,999,999,999'),
                 to_char(%(limit)s::bigint, 'FM999,999,999,999,999')
             ))
-            WHEN ended.branch <> '' AND ended.error IS NOT NULL THEN jsonb_build_object(
+            WHEN ended.parallel_step <> '' AND ended.error IS NOT NULL THEN jsonb_build_object(
                 'type', ended.error ->> 'type', 'message', ended.error ->> 'message'
             )
             WHEN ended.status = 'cancelled' THEN jsonb_build_object(
@@ -188,17 +192,17 @@ WITH told AS MATERIALIZED (
                 'message', format('Child task %%s failed: %%s', ended.id, ended.error ->> 'message')
             )
         END,
-        child_id = CASE WHEN ended.branch = '' THEN step.child_id END, until = NULL,
-        failures = CASE WHEN ended.branch = '' THEN step.failures ELSE coalesce((
+        child_id = CASE WHEN ended.parallel_step = '' THEN step.child_id END, until = NULL,
+        failures = CASE WHEN ended.parallel_step = '' THEN step.failures ELSE coalesce((
             SELECT done.failures FROM taskqueue_step done
             WHERE done.task_id = ended.id AND done.key = ended.parent_key
         ), 0) END,
         logs = (
             SELECT done.logs FROM taskqueue_step done
-            WHERE ended.branch <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
+            WHERE ended.parallel_step <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
         ),
         started_at = CASE
-            WHEN ended.branch = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
+            WHEN ended.parallel_step = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
         END,
         finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
     FROM taskqueue_task ended JOIN told USING (id)
@@ -241,11 +245,11 @@ SET status = 'queued', due_at = statement_timestamp(),
 WHERE task.id = (
     SELECT held.id FROM taskqueue_task held
     JOIN taskqueue_task ended ON ended.id = %(task)s::uuid AND ended.parent_id = held.parent_id
-        AND ended.branch = held.branch
-    WHERE held.branch_limit IS NOT NULL AND held.status = 'waiting' AND held.due_at IS NULL AND held.waits_at = ''
+        AND ended.parallel_step = held.parallel_step
+    WHERE held.parallel_limit IS NOT NULL AND held.status = 'waiting' AND held.due_at IS NULL AND held.blocked_on = ''
     ORDER BY held.id LIMIT 1
 )
 RETURNING task.id
 """
 
-TOLD: Final = "UPDATE taskqueue_task SET echo = false WHERE id = %(task)s::uuid"
+TOLD: Final = "UPDATE taskqueue_task SET notify_completion = false WHERE id = %(task)s::uuid"

@@ -10,9 +10,11 @@ from taskqueue.engine.sql.admission import KNOWN, OPENINGS
 # not started.
 HEADS: Final = f"""
 {KNOWN}, heads AS MATERIALIZED (
-    SELECT name AS lane, fingerprint, gated, stepped, going_at AS sort_at FROM known WHERE going_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, stepped, going_at AS sort_at FROM known
+        WHERE going_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, gated, stepped, fresh_at FROM known WHERE fresh_at IS NOT NULL AND NOT gated
+    SELECT name || '+', fingerprint, is_limited, stepped, fresh_at FROM known WHERE fresh_at IS NOT NULL
+        AND NOT is_limited
 ), {OPENINGS}
 """
 
@@ -32,15 +34,15 @@ NEXT: Final = f"""
         AND NOT EXISTS (SELECT FROM drained)
     ORDER BY openings.sort_at LIMIT 1
 ), head AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, gated, stepped FROM (
-        SELECT ready.id, ready.sort_at, best.fingerprint, best.gated, best.stepped
+    SELECT id, sort_at, fingerprint, is_limited, stepped FROM (
+        SELECT ready.id, ready.sort_at, best.fingerprint, best.is_limited, best.stepped
         FROM (
-            SELECT heads.lane, heads.fingerprint, heads.gated, heads.stepped FROM heads
+            SELECT heads.ready_queue, heads.fingerprint, heads.is_limited, heads.stepped FROM heads
             WHERE NOT EXISTS (SELECT FROM door) AND NOT EXISTS (SELECT FROM drained) ORDER BY heads.sort_at
         ) AS best
         CROSS JOIN LATERAL (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-            WHERE queue.lane = best.lane
+            WHERE queue.ready_queue = best.ready_queue
             ORDER BY queue.sort_at, queue.id
             LIMIT 100
             FOR NO KEY UPDATE SKIP LOCKED
@@ -51,7 +53,7 @@ NEXT: Final = f"""
     UPDATE taskqueue_task task
     SET status = 'running', worker_id = %(claimant)s::int, lease = task.lease + 1,
         started_at = coalesce(task.started_at, statement_timestamp()),
-        admitted_at = coalesce(task.admitted_at, statement_timestamp()),
+        slot_acquired_at = coalesce(task.slot_acquired_at, statement_timestamp()),
         finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
         code_began = CASE
             WHEN task.code_began <> '' THEN task.code_began
@@ -61,8 +63,9 @@ NEXT: Final = f"""
     WHERE task.id = head.id AND task.id = ANY (ARRAY(SELECT id FROM head))
         AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
-        task.version, task.branch, task.depth, task.echo, task."group", head.gated, head.stepped,
-        CASE WHEN task.branch = '' THEN task.cron_at ELSE (
+        task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key, head.is_limited,
+        head.stepped,
+        CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
         task.parent_id, task.parent_key, task.cancel_grace, task.sort_at

@@ -44,16 +44,17 @@ greatest(
 )
 """
 
-# A task that has become due is no longer `merging`: whoever waited for its row then finds nothing to join.
+# A task that has become due is no longer `unique_debounce`: whoever waited for its row then finds nothing to join.
 DEBOUNCE: Final = f"""
 UPDATE taskqueue_task task
 SET payload = %(payload)s::jsonb, labels = %(labels)s::jsonb, subject = %(subject)s::text,
     priority = %(priority)s::smallint,
-    key = coalesce(nullif(%(key)s::text, ''), task.key), "group" = %(group)s::text, version = %(version)s::text,
+    key = coalesce(nullif(%(key)s::text, ''), task.key), concurrency_key = %(concurrency_key)s::text,
+    version = %(version)s::text,
     due_at = {QUIET_AT}, sort_at = {QUIET_AT} - make_interval(secs => %(priority)s::smallint),
     start_by = {QUIET_AT} + %(start_within)s::interval, finish_within = %(finish_within)s::interval,
-    cancel_grace = %(cancel_grace)s::interval, echo = %(echo)s::boolean
-WHERE task.merging = %(pipeline)s::text || ' ' || %(merge_key)s::text
+    cancel_grace = %(cancel_grace)s::interval, notify_completion = %(notify_completion)s::boolean
+WHERE task.unique_debounce = %(pipeline)s::text || ' ' || %(debounce_key)s::text
 RETURNING task.id, true, task.due_at <= statement_timestamp()
 """
 
@@ -62,7 +63,7 @@ RETURNING task.id, true, task.due_at <= statement_timestamp()
 ADD_TO_BATCH: Final = """
 WITH waiting AS MATERIALIZED (
     SELECT id, payload -> %(field)s::text AS items FROM taskqueue_task
-    WHERE merging = %(pipeline)s::text || ' ' || %(merge_key)s::text
+    WHERE unique_debounce = %(pipeline)s::text || ' ' || %(debounce_key)s::text
     FOR NO KEY UPDATE
 ), merged AS MATERIALIZED (
     SELECT id, CASE WHEN jsonb_typeof(items) = 'array' THEN

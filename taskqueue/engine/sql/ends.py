@@ -12,7 +12,7 @@ INSERT INTO taskqueue_reopened (
     finished_at, pipeline, status, ran, waited, tried, repaired, {each_phase("<phase>")}
 )
 SELECT task.finished_at, {ENDED} FROM taskqueue_task task
-WHERE task.id = %(task)s::uuid AND task.finished_at IS NOT NULL AND task.branch = ''
+WHERE task.id = %(task)s::uuid AND task.finished_at IS NOT NULL AND task.parallel_step = ''
 """
 
 # The first that lies in minutes which are rolled but not closed: those are simply counted again.
@@ -73,14 +73,15 @@ WITH minute AS MATERIALIZED (
     WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''
 ), {summed("ran", by="pipeline")}, {summed("waited", by="pipeline")}
 INSERT INTO taskqueue_endcount AS known (
-    pipeline, succeeded, failed, cancelled, failed_tries, {each_phase("<phase>")}, ran, waited
+    pipeline, succeeded, failed, cancelled, failed_attempts, {each_phase("<phase>")}, ran, waited
 )
 SELECT sums.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{}}') FROM (
-    SELECT pipeline, sum(succeeded), sum(failed), sum(cancelled), sum(failed_tries), {each_phase("sum(<phase>)")}
-    FROM minute GROUP BY pipeline HAVING sum(succeeded + failed + cancelled + failed_tries) > 0
+    SELECT pipeline, sum(succeeded), sum(failed), sum(cancelled), sum(failed_attempts), {each_phase("sum(<phase>)")}
+    FROM minute GROUP BY pipeline HAVING sum(succeeded + failed + cancelled + failed_attempts) > 0
 ) AS sums LEFT JOIN ran_sum USING (pipeline) LEFT JOIN waited_sum USING (pipeline)
 ON CONFLICT (pipeline) DO UPDATE SET
     succeeded = known.succeeded + EXCLUDED.succeeded, failed = known.failed + EXCLUDED.failed,
-    cancelled = known.cancelled + EXCLUDED.cancelled, failed_tries = known.failed_tries + EXCLUDED.failed_tries,
+    cancelled = known.cancelled + EXCLUDED.cancelled,
+    failed_attempts = known.failed_attempts + EXCLUDED.failed_attempts,
     {each_phase("<phase> = known.<phase> + EXCLUDED.<phase>")}, ran = {together("ran")}, waited = {together("waited")}
 """

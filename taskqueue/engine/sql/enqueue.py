@@ -28,8 +28,9 @@ WITH pipeline AS (
 INSERT INTO taskqueue_task (
     id, pipeline_id, status, key, labels, subject, priority, payload, due_at, sort_at,
     lease, failures, progress_note, rerun_of_id, created_at,
-    "group", version, start_by, finish_within, cancel_grace, echo, merge_key, solo_key, cron_at, event_id,
-    parent_id, parent_key, branch, branch_limit, depth, shares_place
+    concurrency_key, version, start_by, finish_within, cancel_grace, notify_completion, debounce_key, singleton_key,
+    cron_at, event_id,
+    parent_id, parent_key, parallel_step, parallel_limit, depth, shares_slot
 )
 SELECT
     %(id)s::uuid, %(pipeline)s::text, CASE
@@ -39,11 +40,11 @@ SELECT
     CASE WHEN NOT %(held)s::boolean THEN due.at END,
     CASE WHEN NOT %(held)s::boolean THEN due.at - make_interval(secs => %(priority)s::smallint) END,
     0, 0, '', %(rerun_of)s::uuid, statement_timestamp(),
-    %(group)s::text, %(version)s::text, due.at + %(start_within)s::interval, %(finish_within)s::interval,
-    %(cancel_grace)s::interval, %(echo)s::boolean, %(merge_key)s::text, %(solo_key)s::text,
+    %(concurrency_key)s::text, %(version)s::text, due.at + %(start_within)s::interval, %(finish_within)s::interval,
+    %(cancel_grace)s::interval, %(notify_completion)s::boolean, %(debounce_key)s::text, %(singleton_key)s::text,
     %(cron_at)s::timestamptz, %(event)s::uuid,
-    %(parent)s::uuid, %(parent_key)s::text, %(branch)s::text, %(branch_limit)s::int, %(depth)s::smallint,
-    %(shares_place)s::boolean
+    %(parent)s::uuid, %(parent_key)s::text, %(parallel_step)s::text, %(parallel_limit)s::int, %(depth)s::smallint,
+    %(shares_slot)s::boolean
 FROM due
 WHERE %(key)s::text = '' OR EXISTS (SELECT FROM promised)
 -- A singleton, a task that others join, or a tick of the clock that is there already.

@@ -10,14 +10,16 @@ COUNTED: Final = 1_000
 # Ranges instead of equalities, and in an order: whatever the statistics say, only one index gives it. Those who hold a
 # place in a pipeline are the first from its name on, if they are of that pipeline at all.
 IN_ALL: Final = """
-SELECT place.id, place.held, place.status, place.admitted_at FROM taskqueue_task place
-WHERE place.held >= %(pipeline)s::text ORDER BY place.held, place."group" LIMIT %(most)s::int
+SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at FROM taskqueue_task place
+WHERE place.slot_pipeline >= %(pipeline)s::text ORDER BY place.slot_pipeline, place.concurrency_key
+    LIMIT %(most)s::int
 """
 OF_KEY: Final = """
-SELECT place.id, place.held, place.status, place.admitted_at FROM taskqueue_task place
-WHERE place.held IS NOT NULL AND (place.held, place."group") >= (%(pipeline)s::text, %(group)s::text)
-    AND (place.held, place."group") <= (%(pipeline)s::text, %(group)s::text)
-ORDER BY place.held, place."group"
+SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at FROM taskqueue_task place
+WHERE place.slot_pipeline IS NOT NULL AND (place.slot_pipeline, place.concurrency_key) >= (%(pipeline)s::text,
+    %(concurrency_key)s::text)
+    AND (place.slot_pipeline, place.concurrency_key) <= (%(pipeline)s::text, %(concurrency_key)s::text)
+ORDER BY place.slot_pipeline, place.concurrency_key
 """
 
 # What may keep a queued task from being claimed: workers, places, and how far the rate of its pipeline's starts is
@@ -25,34 +27,34 @@ ORDER BY place.held, place."group"
 OBSTACLES: Final = f"""
 WITH live AS MATERIALIZED (
     SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS knows, worker.draining_at IS NOT NULL AS drains,
-        worker.cannot_claim <> '' AS fails,
+        worker.claim_error <> '' AS fails,
         coalesce((
         SELECT true FROM taskqueue_task task
         WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
         ORDER BY task.worker_id LIMIT 1
     ), false) AS is_busy
     FROM taskqueue_worker worker
-    WHERE worker.ended_at IS NULL AND worker.beat_at > statement_timestamp() - %(silence)s::interval
+    WHERE worker.ended_at IS NULL AND worker.heartbeat_at > statement_timestamp() - %(silence)s::interval
 )
 SELECT
     (SELECT count(*) FROM live), (SELECT count(*) FROM live WHERE knows AND NOT drains AND NOT fails),
     (SELECT count(*) FROM live WHERE knows AND drains),
     (SELECT count(*) FROM live WHERE knows AND NOT drains AND fails), (SELECT count(*) FROM live WHERE is_busy),
     CASE WHEN %(most)s::int IS NOT NULL THEN (
-        SELECT count(*) FROM ({IN_ALL}) AS places WHERE held = %(pipeline)s::text
+        SELECT count(*) FROM ({IN_ALL}) AS places WHERE slot_pipeline = %(pipeline)s::text
     ) ELSE 0 END,
-    CASE WHEN %(most_per_key)s::int IS NOT NULL AND %(group)s::text <> '' THEN (
+    CASE WHEN %(most_per_key)s::int IS NOT NULL AND %(concurrency_key)s::text <> '' THEN (
         SELECT count(*) FROM ({OF_KEY} LIMIT %(most_per_key)s::int) AS places
     ) ELSE 0 END,
-    used.arrival_at, used.held_until, coalesce(used.hold_reason, ''), statement_timestamp()
+    used.theoretical_arrival_at, used.blocked_until, coalesce(used.block_reason, ''), statement_timestamp()
 FROM (SELECT) AS one
-LEFT JOIN taskqueue_rateuse used ON used.rate_id = %(rate)s::text AND used.key = %(rate_key)s::text
+LEFT JOIN taskqueue_ratelimitbucket used ON used.rate_id = %(rate)s::text AND used.key = %(rate_key)s::text
 """
 
 HOLDERS: Final = f"""
-SELECT * FROM ({IN_ALL}) AS places WHERE %(group)s::text IS NULL AND held = %(pipeline)s::text
+SELECT * FROM ({IN_ALL}) AS places WHERE %(concurrency_key)s::text IS NULL AND slot_pipeline = %(pipeline)s::text
 UNION ALL
-SELECT * FROM ({OF_KEY} LIMIT %(most)s::int) AS places WHERE %(group)s::text IS NOT NULL
+SELECT * FROM ({OF_KEY} LIMIT %(most)s::int) AS places WHERE %(concurrency_key)s::text IS NOT NULL
 """
 
 # A hundred at a time, and rows compared whole in the order of the one index that gives it: no plan can seem better,
@@ -88,9 +90,11 @@ def walk(name: str, columns: str, values: str, *, holds: str = "true") -> str:
     """
 
 
-STARTED: Final = walk("started", "queue.lane", "%(pipeline)s::text")
-FRESH: Final = walk("fresh", "queue.lane", "%(pipeline)s::text || '+'", holds="%(group)s::text = ''")
-GROUPED: Final = walk("grouped", 'queue.group_lane, queue."group"', "%(pipeline)s::text, %(group)s::text")
+STARTED: Final = walk("started", "queue.ready_queue", "%(pipeline)s::text")
+FRESH: Final = walk("fresh", "queue.ready_queue", "%(pipeline)s::text || '+'", holds="%(concurrency_key)s::text = ''")
+GROUPED: Final = walk(
+    "grouped", "queue.blocked_queue, queue.concurrency_key", "%(pipeline)s::text, %(concurrency_key)s::text"
+)
 LOOKED_BACK: Final = 1_000
 
 # The tasks that stand before it: those of its pipeline that have started and go on, and of those that have not the ones
@@ -108,7 +112,7 @@ WITH RECURSIVE {STARTED}, {FRESH}, {GROUPED}, head AS (
     UNION ALL
     SELECT older.id, older.counts, older.started_at, recent.number + 1
     FROM recent CROSS JOIN LATERAL (
-        SELECT task.id, task.pipeline_id = %(pipeline)s::text AND task.branch = '' AS counts, task.started_at
+        SELECT task.id, task.pipeline_id = %(pipeline)s::text AND task.parallel_step = '' AS counts, task.started_at
         FROM taskqueue_task task WHERE task.id < recent.id ORDER BY task.id DESC LIMIT 1
     ) AS older
     WHERE recent.number < {LOOKED_BACK}
@@ -124,11 +128,12 @@ WHERE counts AND started_at > statement_timestamp() - interval '5 minutes'
 # So few that no plan can seem better than the index, also without statistics.
 TIMERS_READ: Final = 500
 BOOKED: Final = f"""
-SELECT count(*) FILTER (WHERE waits_at = %(rate)s::text AND (
-    %(group)s::text IS NULL OR pipeline_id = %(pipeline)s::text AND "group" = %(group)s::text
+SELECT count(*) FILTER (WHERE blocked_on = %(rate)s::text AND (
+    %(concurrency_key)s::text IS NULL OR pipeline_id = %(pipeline)s::text
+        AND concurrency_key = %(concurrency_key)s::text
 )), count(*) <= {TIMERS_READ}
 FROM (
-    SELECT task.waits_at, task.pipeline_id, task."group", task.timer_at FROM taskqueue_task task
+    SELECT task.blocked_on, task.pipeline_id, task.concurrency_key, task.timer_at FROM taskqueue_task task
     WHERE task.timer_at IS NOT NULL
     ORDER BY task.timer_at LIMIT {TIMERS_READ + 1}
 ) AS timers

@@ -85,7 +85,7 @@ TRY_AGAIN: Final = f"""
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.due_at IS NULL THEN 'queued' ELSE 'retrying' END,
         failures = task.failures + %(body_failures)s::smallint,
-        due_at = coalesce(later.due_at, task.due_at), waits_at = '',
+        due_at = coalesce(later.due_at, task.due_at), blocked_on = '',
         sort_at = coalesce(later.due_at, task.due_at) - make_interval(secs => task.priority)
     FROM held LEFT JOIN (
         SELECT id, statement_timestamp() + %(wait)s::interval AS due_at FROM written

@@ -31,11 +31,13 @@ SELECT
         coalesce(
             (SELECT deadline_at <= statement_timestamp() FROM taskqueue_task
              WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1), false)
-        OR coalesce((SELECT true FROM taskqueue_task WHERE echo_at IS NOT NULL ORDER BY echo_at LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_task WHERE completion_pending_at IS NOT NULL
+            ORDER BY completion_pending_at LIMIT 1), false)
         OR coalesce((SELECT true FROM taskqueue_event WHERE routed_at IS NULL ORDER BY id LIMIT 1), false)
         OR EXISTS (SELECT FROM walked)
         OR coalesce((SELECT due_at <= statement_timestamp() FROM taskqueue_pruning WHERE name = ''), false)
-        OR coalesce((SELECT true FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_task WHERE step_limit_queue IS NOT NULL ORDER BY step_limit_queue, id
+            LIMIT 1), false)
         -- What events start and the processes that routed them did not know, but this one does.
         OR EXISTS (
             SELECT FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
@@ -46,7 +48,7 @@ SELECT
             ) AS deferred
         )
         -- What a person wants done to many tasks.
-        OR coalesce((SELECT true FROM taskqueue_operation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)
+        OR coalesce((SELECT true FROM taskqueue_bulkoperation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)
     ),
     ARRAY(
         -- Ended while it claimed: nobody else looks after what it holds.
@@ -55,7 +57,7 @@ SELECT
         UNION
         SELECT worker.id FROM taskqueue_worker worker
         WHERE worker.ended_at IS NULL AND (
-            worker.beat_at < statement_timestamp() - %(silence)s::interval
+            worker.heartbeat_at < statement_timestamp() - %(silence)s::interval
             -- After a restart of the database every worker needs a moment to take its lock again.
             OR coalesce(
                 -- Younger than the server itself after a crash; hidden from roles that may not see it.
@@ -212,8 +214,8 @@ WHERE task_id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lea
 
 BEAT: Final = """
 UPDATE taskqueue_worker
-SET beat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
-    step_started_at = statement_timestamp() - %(elapsed)s::interval, cannot_claim = %(cannot_claim)s::text
+SET heartbeat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
+    step_started_at = statement_timestamp() - %(elapsed)s::interval, claim_error = %(claim_error)s::text
 WHERE id = %(worker)s::int AND ended_at IS NULL
 """
 

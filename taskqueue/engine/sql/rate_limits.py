@@ -1,6 +1,7 @@
 """Statements of rates: a step is given its time, passes when it has come, and holds everybody when it was asked to.
 
-GCRA, as `policies.Rate.next_free` has it, in two counts. `arrival_at` counts the times that were given, also those that
+GCRA, as `policies.Rate.next_free` has it, in two counts. `theoretical_arrival_at` counts the times that were given,
+also those that
 are still to come: so everyone has an own place. `passes_at` counts who has passed, and when they really did: whoever
 comes late, because workers were busy, does not pass together with the next one.
 """
@@ -15,7 +16,7 @@ from taskqueue.engine.sql.journal import HELD
 SPACING: Final = f"""
 spacing AS MATERIALIZED (
     SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack, rate.changed_at
-    FROM taskqueue_rate rate CROSS JOIN LATERAL (SELECT {GAP} AS gap) AS rounded
+    FROM taskqueue_ratelimit rate CROSS JOIN LATERAL (SELECT {GAP} AS gap) AS rounded
     WHERE rate.name = %(rate)s::text
 )
 """
@@ -23,7 +24,7 @@ spacing AS MATERIALIZED (
 # The time that a new one would be given. `excluded` is its row as if it were the first.
 GIVEN: Final = """
 greatest(
-    used.arrival_at, used.passes_at, statement_timestamp(), used.held_until + (SELECT slack FROM spacing)
+    used.theoretical_arrival_at, used.passes_at, statement_timestamp(), used.blocked_until + (SELECT slack FROM spacing)
 )
 """
 
@@ -34,19 +35,20 @@ NOW: Final = "statement_timestamp() + %(brief)s::interval"
 # written.
 GIVE: Final = f"""
 given AS (
-    INSERT INTO taskqueue_rateuse AS used (rate_id, key, arrival_at, passes_at, admitted, admitted_at, hold_reason)
+    INSERT INTO taskqueue_ratelimitbucket AS used (rate_id, key, theoretical_arrival_at, passes_at, admitted,
+        last_admitted_at, block_reason)
     SELECT %(rate)s::text, %(use)s::text, statement_timestamp() + gap, statement_timestamp() + gap, 1,
         statement_timestamp(), ''
     FROM held CROSS JOIN spacing
     ON CONFLICT (rate_id, key) DO UPDATE
-    SET arrival_at = {GIVEN} + (SELECT gap FROM spacing),
+    SET theoretical_arrival_at = {GIVEN} + (SELECT gap FROM spacing),
         passes_at = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
             THEN {GIVEN} + (SELECT gap FROM spacing) ELSE used.passes_at END,
         admitted = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
             THEN used.admitted + 1 ELSE used.admitted END,
-        admitted_at = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
-            THEN greatest({GIVEN} - (SELECT slack FROM spacing), statement_timestamp()) ELSE used.admitted_at END
-    RETURNING used.arrival_at - (SELECT gap + slack FROM spacing) AS allowed_at
+        last_admitted_at = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
+            THEN greatest({GIVEN} - (SELECT slack FROM spacing), statement_timestamp()) ELSE used.last_admitted_at END
+    RETURNING used.theoretical_arrival_at - (SELECT gap + slack FROM spacing) AS allowed_at
 )
 """
 
@@ -74,15 +76,16 @@ FROM held LEFT JOIN spacing ON true LEFT JOIN given ON true
 PASS: Final = f"""
 WITH {HELD}, {SPACING}, turn AS MATERIALIZED (
     SELECT used.id, spacing.gap, used.passes_at,
-        greatest(statement_timestamp(), used.passes_at - spacing.slack, used.held_until) AS allowed_at
-    FROM taskqueue_rateuse used CROSS JOIN spacing CROSS JOIN held
+        greatest(statement_timestamp(), used.passes_at - spacing.slack, used.blocked_until) AS allowed_at
+    FROM taskqueue_ratelimitbucket used CROSS JOIN spacing CROSS JOIN held
     WHERE used.rate_id = %(rate)s::text AND used.key = %(use)s::text
     FOR NO KEY UPDATE OF used
 ), passed AS (
-    UPDATE taskqueue_rateuse used
+    UPDATE taskqueue_ratelimitbucket used
     SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, admitted = used.admitted + 1,
-        admitted_at = turn.allowed_at,
-        arrival_at = greatest(used.arrival_at, turn.passes_at + turn.gap, turn.allowed_at + turn.gap)
+        last_admitted_at = turn.allowed_at,
+        theoretical_arrival_at = greatest(used.theoretical_arrival_at, turn.passes_at + turn.gap,
+            turn.allowed_at + turn.gap)
     FROM turn
     WHERE used.id = turn.id AND turn.allowed_at <= {NOW}
     RETURNING turn.allowed_at
@@ -106,26 +109,27 @@ UNBOOKED: Final = "'+'"
 # not wait before it, where only its parent's end could make room: it keeps the place and is given another time.
 START: Final = f"""
 WITH {HELD}, {SPACING}, booked AS MATERIALIZED (
-    SELECT task.id, task.shares_place FROM taskqueue_task task JOIN held USING (id)
-    WHERE task.waits_at = %(rate)s::text
+    SELECT task.id, task.shares_slot FROM taskqueue_task task JOIN held USING (id)
+    WHERE task.blocked_on = %(rate)s::text
 ), turn AS MATERIALIZED (
-    SELECT used.id, spacing.gap, used.passes_at, booked.shares_place,
-        greatest(statement_timestamp(), used.passes_at - spacing.slack, used.held_until) AS allowed_at
-    FROM taskqueue_rateuse used CROSS JOIN spacing CROSS JOIN booked
+    SELECT used.id, spacing.gap, used.passes_at, booked.shares_slot,
+        greatest(statement_timestamp(), used.passes_at - spacing.slack, used.blocked_until) AS allowed_at
+    FROM taskqueue_ratelimitbucket used CROSS JOIN spacing CROSS JOIN booked
     WHERE used.rate_id = %(rate)s::text AND used.key = %(use)s::text
     FOR NO KEY UPDATE OF used
 ), passed AS (
-    UPDATE taskqueue_rateuse used
+    UPDATE taskqueue_ratelimitbucket used
     -- Others were counted by their gate, when it gave them their time.
-    SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, admitted_at = turn.allowed_at,
-        admitted = used.admitted + CASE WHEN turn.shares_place THEN 1 ELSE 0 END,
-        arrival_at = greatest(used.arrival_at, turn.passes_at + turn.gap, turn.allowed_at + turn.gap)
+    SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, last_admitted_at = turn.allowed_at,
+        admitted = used.admitted + CASE WHEN turn.shares_slot THEN 1 ELSE 0 END,
+        theoretical_arrival_at = greatest(used.theoretical_arrival_at, turn.passes_at + turn.gap,
+            turn.allowed_at + turn.gap)
     FROM turn
     WHERE used.id = turn.id AND turn.allowed_at <= {NOW}
     RETURNING turn.allowed_at
 ), started AS (
     UPDATE taskqueue_task task
-    SET waits_at = '', started_at = CASE WHEN task.retried_at IS NULL THEN passed.allowed_at ELSE task.started_at END
+    SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN passed.allowed_at ELSE task.started_at END
     FROM booked CROSS JOIN passed
     WHERE task.id = booked.id
 ), later AS MATERIALIZED (
@@ -138,10 +142,10 @@ WITH {HELD}, {SPACING}, booked AS MATERIALIZED (
 ), returned AS (
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.in_time THEN 'waiting' ELSE 'queued' END,
-        waits_at = CASE
-            WHEN later.in_time THEN task.waits_at WHEN task.shares_place THEN {UNBOOKED} ELSE ''
+        blocked_on = CASE
+            WHEN later.in_time THEN task.blocked_on WHEN task.shares_slot THEN {UNBOOKED} ELSE ''
         END,
-        admitted_at = CASE WHEN later.in_time OR task.shares_place THEN task.admitted_at END, finish_by = NULL,
+        slot_acquired_at = CASE WHEN later.in_time OR task.shares_slot THEN task.slot_acquired_at END, finish_by = NULL,
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
         due_at = later.due_at, sort_at = later.due_at - make_interval(secs => task.priority)
     FROM later
@@ -149,7 +153,7 @@ WITH {HELD}, {SPACING}, booked AS MATERIALIZED (
     RETURNING task.id
 )
 SELECT coalesce((SELECT allowed_at FROM passed), statement_timestamp()), statement_timestamp(), EXISTS (
-    SELECT FROM taskqueue_task task WHERE task.id = held.id AND task.waits_at = {UNBOOKED}
+    SELECT FROM taskqueue_task task WHERE task.id = held.id AND task.blocked_on = {UNBOOKED}
 )
 FROM held WHERE NOT EXISTS (SELECT FROM returned)
 """
@@ -161,12 +165,12 @@ WITH {HELD}, {SPACING}, {GIVE}, turn AS MATERIALIZED (
     FROM held LEFT JOIN given ON true
 ), started AS (
     UPDATE taskqueue_task task
-    SET waits_at = '', started_at = CASE WHEN task.retried_at IS NULL THEN turn.allowed_at ELSE task.started_at END
+    SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN turn.allowed_at ELSE task.started_at END
     FROM turn
     WHERE task.id = turn.id AND turn.allowed_at <= {NOW}
 ), later AS (
     UPDATE taskqueue_task task
-    SET status = 'waiting', waits_at = %(rate)s::text, finish_by = NULL,
+    SET status = 'waiting', blocked_on = %(rate)s::text, finish_by = NULL,
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
         due_at = turn.allowed_at, sort_at = turn.allowed_at - make_interval(secs => task.priority)
     FROM turn
@@ -178,12 +182,13 @@ SELECT turn.allowed_at, statement_timestamp() FROM turn WHERE turn.allowed_at <=
 # In the middle of a step: the longest hold counts.
 HOLD_RATE: Final = f"""
 WITH {HELD}
-INSERT INTO taskqueue_rateuse AS used (rate_id, key, arrival_at, admitted, held_until, hold_reason)
+INSERT INTO taskqueue_ratelimitbucket AS used (rate_id, key, theoretical_arrival_at, admitted, blocked_until,
+    block_reason)
 SELECT rate.name, %(use)s::text, statement_timestamp(), 0, statement_timestamp() + %(delay)s::interval, %(reason)s::text
-FROM taskqueue_rate rate CROSS JOIN held WHERE rate.name = %(rate)s::text
+FROM taskqueue_ratelimit rate CROSS JOIN held WHERE rate.name = %(rate)s::text
 ON CONFLICT (rate_id, key) DO UPDATE
-SET held_until = EXCLUDED.held_until, hold_reason = EXCLUDED.hold_reason
-WHERE used.held_until IS NULL OR used.held_until < EXCLUDED.held_until
+SET blocked_until = EXCLUDED.blocked_until, block_reason = EXCLUDED.block_reason
+WHERE used.blocked_until IS NULL OR used.blocked_until < EXCLUDED.blocked_until
 """
 
 # The task goes free until the earliest time that one of its steps was given. If a person has changed the rate since, it
@@ -191,8 +196,8 @@ WHERE used.held_until IS NULL OR used.held_until < EXCLUDED.held_until
 HOLD_BACK: Final = f"""
 WITH {HELD}, turn AS (
     SELECT min(step.until) AS until, EXISTS (
-        SELECT FROM taskqueue_rate rate
-        WHERE rate.name = %(waits_at)s::text AND %(is_new)s::boolean
+        SELECT FROM taskqueue_ratelimit rate
+        WHERE rate.name = %(blocked_on)s::text AND %(is_new)s::boolean
             AND rate.changed_at > coalesce(%(changed_at)s::timestamptz, '-infinity')
     ) AS is_void
     FROM taskqueue_step step
@@ -211,7 +216,7 @@ WITH {HELD}, turn AS (
     FROM turn
 )
 UPDATE taskqueue_task task
-SET status = 'waiting', waits_at = %(waits_at)s::text, due_at = due.at,
+SET status = 'waiting', blocked_on = %(blocked_on)s::text, due_at = due.at,
     sort_at = due.at - make_interval(secs => task.priority)
 FROM held CROSS JOIN due
 WHERE task.id = held.id
@@ -227,7 +232,7 @@ WITH waiting AS MATERIALIZED (
         WHERE step.task_id = task.id AND step.kind = 'step' AND step.status = 'waiting'
     ) AS at_step
     FROM taskqueue_task task
-    WHERE task.status = 'waiting' AND task.waits_at = %(rate)s::text
+    WHERE task.status = 'waiting' AND task.blocked_on = %(rate)s::text
     FOR NO KEY UPDATE
 ), told AS (
     UPDATE taskqueue_step step SET until = statement_timestamp()
@@ -240,8 +245,8 @@ WITH waiting AS MATERIALIZED (
 )
 UPDATE taskqueue_task task
 SET status = 'queued',
-    waits_at = CASE WHEN task.shares_place AND NOT asked.at_step THEN {UNBOOKED} ELSE '' END,
-    admitted_at = CASE WHEN task.shares_place OR asked.at_step THEN task.admitted_at END,
+    blocked_on = CASE WHEN task.shares_slot AND NOT asked.at_step THEN {UNBOOKED} ELSE '' END,
+    slot_acquired_at = CASE WHEN task.shares_slot OR asked.at_step THEN task.slot_acquired_at END,
     due_at = asked.due_at, sort_at = asked.due_at - make_interval(secs => task.priority)
 FROM asked
 WHERE task.id = asked.id

@@ -75,8 +75,8 @@ walked AS (
 # Nobody needs it: its end has been told and counted, no key stands for it, nothing unfinished is above or below it. One
 # for which very many requests were skipped waits until those have been pruned by themselves.
 PRUNABLE: Final = """
-task.finished_at < statement_timestamp() - %(keep)s::interval AND NOT task.echo
-AND task.finished_at < coalesce((SELECT closed_until FROM taskqueue_rollupmark), 'infinity')
+task.finished_at < statement_timestamp() - %(keep)s::interval AND NOT task.notify_completion
+AND task.finished_at < coalesce((SELECT final_until FROM taskqueue_rollupmark), 'infinity')
 AND NOT EXISTS (
     SELECT FROM taskqueue_task above WHERE above.id = task.parent_id AND above.finished_at IS NULL
 )
@@ -298,8 +298,8 @@ SELECT 1 FROM pruned
 
 # There are no more of them than people have started: the oldest first.
 PRUNE_OPERATIONS: Final = """
-DELETE FROM taskqueue_operation WHERE id = ANY (ARRAY(
-    SELECT id FROM taskqueue_operation
+DELETE FROM taskqueue_bulkoperation WHERE id = ANY (ARRAY(
+    SELECT id FROM taskqueue_bulkoperation
     WHERE finished_at < statement_timestamp() - %(keep)s::interval
     ORDER BY finished_at LIMIT 100
     FOR UPDATE SKIP LOCKED
@@ -312,28 +312,29 @@ RETURNING 1
 # index of the times would be written at every call.
 PRUNE_USES: Final = f"""
 WITH RECURSIVE walked AS (
-    (SELECT id FROM taskqueue_rateuse WHERE id > %(after)s::bigint ORDER BY id LIMIT 1)
+    (SELECT id FROM taskqueue_ratelimitbucket WHERE id > %(after)s::bigint ORDER BY id LIMIT 1)
     UNION ALL
     SELECT following.id FROM walked CROSS JOIN LATERAL (
-        SELECT id FROM taskqueue_rateuse WHERE id > walked.id ORDER BY id LIMIT 1
+        SELECT id FROM taskqueue_ratelimitbucket WHERE id > walked.id ORDER BY id LIMIT 1
     ) AS following
 ), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
     SELECT used.id
-    FROM taskqueue_rateuse used JOIN taskqueue_rate rate ON rate.name = used.rate_id
+    FROM taskqueue_ratelimitbucket used JOIN taskqueue_ratelimit rate ON rate.name = used.rate_id
     WHERE used.id = ANY (ARRAY(SELECT id FROM looked)) AND used.key <> ''
         AND greatest(
-            used.arrival_at, used.passes_at,
-            used.held_until + {GAP} * (coalesce(rate.burst, rate.declared_burst) - 1)
+            used.theoretical_arrival_at, used.passes_at,
+            used.blocked_until + {GAP} * (coalesce(rate.burst, rate.declared_burst) - 1)
         ) < statement_timestamp() - interval '1 day'
         AND NOT EXISTS (
-            SELECT FROM taskqueue_gate gate
-            JOIN taskqueue_task task ON task.held = gate.pipeline_id AND task."group" = used.key
-            WHERE gate.rate_id = used.rate_id
+            SELECT FROM taskqueue_concurrencylimit concurrency
+            JOIN taskqueue_task task ON task.slot_pipeline = concurrency.pipeline_id
+                AND task.concurrency_key = used.key
+            WHERE concurrency.rate_id = used.rate_id
             OFFSET 0
         )
     FOR UPDATE OF used SKIP LOCKED
 ), gone AS (
-    DELETE FROM taskqueue_rateuse WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+    DELETE FROM taskqueue_ratelimitbucket WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
 )
 SELECT (SELECT count(*) FROM gone), (SELECT max(id) FROM looked), (SELECT count(*) < 200 FROM looked)
 """

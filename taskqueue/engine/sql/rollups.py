@@ -33,13 +33,13 @@ WITH writers AS (
         date_bin('1 minute', least(statement_timestamp() - {SETTLE}, (SELECT since FROM writers)), 'epoch') AS settled
 ), known AS (
     SELECT mark.id, times.past, times.settled, EXISTS (
-        SELECT FROM taskqueue_reopened WHERE finished_at < mark.rolled_until
+        SELECT FROM taskqueue_reopened WHERE finished_at < mark.rolled_up_until
     ) AS has_reopened
     FROM taskqueue_rollupmark mark CROSS JOIN times
 )
-SELECT mark.closed_until, mark.rolled_until, known.past, known.settled, known.has_reopened
+SELECT mark.final_until, mark.rolled_up_until, known.past, known.settled, known.has_reopened
 FROM taskqueue_rollupmark mark JOIN known USING (id)
-WHERE mark.rolled_until < known.past - {FRESH} OR mark.closed_until < known.settled OR known.has_reopened
+WHERE mark.rolled_up_until < known.past - {FRESH} OR mark.final_until < known.settled OR known.has_reopened
 FOR NO KEY UPDATE OF mark SKIP LOCKED
 """
 
@@ -51,7 +51,7 @@ SELECT date_bin('1 minute', least(
 """
 
 MAKE_MARK: Final = """
-INSERT INTO taskqueue_rollupmark (id, closed_until, rolled_until)
+INSERT INTO taskqueue_rollupmark (id, final_until, rolled_up_until)
 SELECT 1, begin.at, begin.at FROM (
     SELECT date_bin('1 minute', statement_timestamp() - %(kept)s::interval, 'epoch') AS at
 ) AS begin
@@ -60,7 +60,7 @@ ON CONFLICT DO NOTHING
 """
 
 MOVE_MARK: Final = """
-UPDATE taskqueue_rollupmark SET closed_until = %(closed)s::timestamptz, rolled_until = %(rolled)s::timestamptz,
+UPDATE taskqueue_rollupmark SET final_until = %(closed)s::timestamptz, rolled_up_until = %(rolled)s::timestamptz,
     moved_at = statement_timestamp()
 """
 
@@ -128,7 +128,7 @@ count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
 ROLL_MINUTES: Final = f"""
 WITH ended AS MATERIALIZED (
     SELECT date_bin('1 minute', finished_at, 'epoch') AS at, {ENDED}
-    FROM taskqueue_task task WHERE {WITHIN} AND branch = ''
+    FROM taskqueue_task task WHERE {WITHIN} AND parallel_step = ''
 ), outcome AS (
     SELECT at, coalesce(pipeline, '') AS pipeline, {OUTCOMES}
     FROM ended GROUP BY GROUPING SETS ((at, pipeline), (at))
@@ -147,7 +147,7 @@ WITH ended AS MATERIALIZED (
     DELETE FROM taskqueue_reopened WHERE {WITHIN} RETURNING pipeline, status
 ), raised AS (
     INSERT INTO taskqueue_endcount AS known (
-        pipeline, succeeded, failed, cancelled, failed_tries, ran, waited, {each_phase("<phase>")}
+        pipeline, succeeded, failed, cancelled, failed_attempts, ran, waited, {each_phase("<phase>")}
     )
     SELECT pipeline, count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
         count(*) FILTER (WHERE status = 'cancelled'), 0, '{{}}', '{{}}', {each_phase("0 AS <phase>")}
@@ -157,7 +157,8 @@ WITH ended AS MATERIALIZED (
         cancelled = known.cancelled + EXCLUDED.cancelled
 )
 INSERT INTO taskqueue_rollup (
-    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_tries, ran, waited, lost_seconds,
+    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, ran, waited,
+    sampled_blocked_seconds,
     {each_phase("<phase>")}
 )
 SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(repaired, 0), coalesce(failed, 0),
@@ -168,7 +169,7 @@ LEFT JOIN outcome USING (at, pipeline) LEFT JOIN tries USING (at, pipeline)
 LEFT JOIN ran_histogram USING (at, pipeline) LEFT JOIN waited_histogram USING (at, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
     succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
-    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries,
+    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_attempts = EXCLUDED.failed_attempts,
     ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_phase("<phase> = EXCLUDED.<phase>")}
 """
 
@@ -193,20 +194,22 @@ WITH minute AS MATERIALIZED (
 ), outcome AS (
     SELECT quarter, pipeline, sum(succeeded) AS succeeded, sum(recovered) AS recovered,
         sum(repaired) AS repaired, sum(failed) AS failed, sum(cancelled) AS cancelled,
-        sum(failed_tries) AS failed_tries, sum(lost_seconds) AS lost_seconds,
+        sum(failed_attempts) AS failed_attempts, sum(sampled_blocked_seconds) AS sampled_blocked_seconds,
         max(queued) AS queued, max(oldest_seconds) AS oldest_seconds, {each_phase("sum(<phase>) AS <phase>")}
     FROM minute GROUP BY quarter, pipeline
 ), {summed("ran")}, {summed("waited")}
 INSERT INTO taskqueue_rollup (
-    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_tries, lost_seconds, queued,
+    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, sampled_blocked_seconds,
+    queued,
     oldest_seconds, {each_phase("<phase>")}, ran, waited
 )
 SELECT 15, outcome.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{}}')
 FROM outcome LEFT JOIN ran_sum USING (quarter, pipeline) LEFT JOIN waited_sum USING (quarter, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
     succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
-    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_tries = EXCLUDED.failed_tries,
-    lost_seconds = EXCLUDED.lost_seconds, queued = EXCLUDED.queued, oldest_seconds = EXCLUDED.oldest_seconds,
+    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_attempts = EXCLUDED.failed_attempts,
+    sampled_blocked_seconds = EXCLUDED.sampled_blocked_seconds, queued = EXCLUDED.queued,
+    oldest_seconds = EXCLUDED.oldest_seconds,
     ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_phase("<phase> = EXCLUDED.<phase>")}
 """
 
@@ -226,24 +229,25 @@ IN_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('en
 STANDING: Final = f"""
 standing AS MATERIALIZED (
     SELECT pipeline.name AS pipeline, going.number AS going, fresh.number AS fresh, grouped.number AS grouped,
-        going.branches, least(going.oldest, fresh.oldest, grouped.oldest) AS oldest
+        going.parallel_steps, least(going.oldest, fresh.oldest, grouped.oldest) AS oldest
     FROM taskqueue_pipeline pipeline
     CROSS JOIN LATERAL (
-        SELECT count(*) AS number, count(*) FILTER (WHERE branch <> '') AS branches, min(due_at) AS oldest FROM (
-            SELECT queue.due_at, queue.branch FROM taskqueue_task queue WHERE queue.lane = pipeline.name
+        SELECT count(*) AS number, count(*) FILTER (WHERE parallel_step <> '') AS parallel_steps, min(due_at) AS oldest
+            FROM (
+            SELECT queue.due_at, queue.parallel_step FROM taskqueue_task queue WHERE queue.ready_queue = pipeline.name
             ORDER BY queue.sort_at, queue.id LIMIT {STANDING_MOST}
         ) AS rows
     ) AS going
     CROSS JOIN LATERAL (
         SELECT count(*) AS number, min(due_at) AS oldest FROM (
-            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.lane = (pipeline.name || '+') COLLATE "C"
+            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.ready_queue = (pipeline.name || '+') COLLATE "C"
             ORDER BY queue.sort_at, queue.id LIMIT {STANDING_MOST}
         ) AS rows
     ) AS fresh
     CROSS JOIN LATERAL (
         SELECT count(*) AS number, min(due_at) AS oldest FROM (
-            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.group_lane = pipeline.name
-            ORDER BY queue."group", queue.sort_at, queue.id LIMIT {STANDING_MOST}
+            SELECT queue.due_at FROM taskqueue_task queue WHERE queue.blocked_queue = pipeline.name
+            ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT {STANDING_MOST}
         ) AS rows
     ) AS grouped
 )
@@ -251,7 +255,7 @@ standing AS MATERIALIZED (
 
 STANDING_NOW: Final = f"""
 WITH {STANDING}
-SELECT pipeline, (going + fresh + grouped - branches)::int, branches::int,
+SELECT pipeline, (going + fresh + grouped - parallel_steps)::int, parallel_steps::int,
     greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float,
     going >= {STANDING_MOST} OR fresh >= {STANDING_MOST} OR grouped >= {STANDING_MOST}
 FROM standing WHERE going + fresh + grouped > 0
@@ -260,46 +264,48 @@ FROM standing WHERE going + fresh + grouped > 0
 # Held back: before a gate that is full, in all or for the task's key; for a free place of a step; and for a rate, of
 # which the next timers are read.
 HELD_BACK: Final = f"""
-gate AS MATERIALIZED (
+concurrency AS MATERIALIZED (
     SELECT standing.pipeline, standing.fresh + standing.grouped AS number,
-        coalesce(gate.tasks, gate.declared_tasks) AS most,
-        coalesce(gate.tasks_per_key, gate.declared_tasks_per_key) AS most_per_key
-    FROM standing JOIN taskqueue_gate gate ON gate.pipeline_id = standing.pipeline
+        coalesce(concurrency.tasks, concurrency.declared_tasks) AS most,
+        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS most_per_key
+    FROM standing JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = standing.pipeline
     WHERE standing.fresh + standing.grouped > 0
 ), held_at_gate AS (
-    SELECT gate.pipeline, CASE
-        WHEN gate.most <= (
+    SELECT concurrency.pipeline, CASE
+        WHEN concurrency.most <= (
             SELECT count(*) FROM (
-                SELECT FROM taskqueue_task place WHERE place.held = gate.pipeline
-                ORDER BY place.held, place."group" LIMIT gate.most
+                SELECT FROM taskqueue_task place WHERE place.slot_pipeline = concurrency.pipeline
+                ORDER BY place.slot_pipeline, place.concurrency_key LIMIT concurrency.most
             ) AS places
-        ) THEN gate.number
+        ) THEN concurrency.number
         ELSE (
             SELECT count(*) FROM (
-                SELECT queue."group" FROM taskqueue_task queue WHERE queue.group_lane = gate.pipeline
-                ORDER BY queue."group", queue.sort_at, queue.id LIMIT {STANDING_MOST}
+                SELECT queue.concurrency_key FROM taskqueue_task queue
+                    WHERE queue.blocked_queue = concurrency.pipeline
+                ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT {STANDING_MOST}
             ) AS waiting
-            WHERE gate.most_per_key <= (
+            WHERE concurrency.most_per_key <= (
                 SELECT count(*) FROM (
                     SELECT FROM taskqueue_task place
-                    WHERE place.held = gate.pipeline AND place."group" = waiting."group"
-                    ORDER BY place.held, place."group" LIMIT gate.most_per_key
+                    WHERE place.slot_pipeline = concurrency.pipeline
+                        AND place.concurrency_key = waiting.concurrency_key
+                    ORDER BY place.slot_pipeline, place.concurrency_key LIMIT concurrency.most_per_key
                 ) AS places
             )
         )
-    END AS number FROM gate
+    END AS number FROM concurrency
 ), held_back AS (
     SELECT pipeline, number FROM held_at_gate
     UNION ALL
     SELECT at_step.pipeline, count(*) FROM (
-        SELECT task.step_lane AS pipeline FROM taskqueue_task task WHERE task.step_lane IS NOT NULL
-        ORDER BY task.step_lane, task.id LIMIT {STANDING_MOST}
+        SELECT task.step_limit_queue AS pipeline FROM taskqueue_task task WHERE task.step_limit_queue IS NOT NULL
+        ORDER BY task.step_limit_queue, task.id LIMIT {STANDING_MOST}
     ) AS at_step GROUP BY at_step.pipeline
     UNION ALL
     SELECT booked.pipeline, count(*) FROM (
-        SELECT task.pipeline_id AS pipeline, task.waits_at FROM taskqueue_task task WHERE task.timer_at IS NOT NULL
+        SELECT task.pipeline_id AS pipeline, task.blocked_on FROM taskqueue_task task WHERE task.timer_at IS NOT NULL
         ORDER BY task.timer_at LIMIT {STANDING_MOST}
-    ) AS booked WHERE booked.waits_at <> '' GROUP BY booked.pipeline
+    ) AS booked WHERE booked.blocked_on <> '' GROUP BY booked.pipeline
 )
 """
 
@@ -325,12 +331,14 @@ WITH {STANDING}, {HELD_BACK}, sample AS (
     SELECT pipeline, 0, number, NULL FROM held_back WHERE number > 0
 )
 INSERT INTO taskqueue_rollup AS known (
-    span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, ran, waited, lost_seconds, queued,
+    span, at, pipeline, succeeded, recovered, failed, cancelled, failed_attempts, ran, waited,
+    sampled_blocked_seconds, queued,
     oldest_seconds
 )
 SELECT 1, %(at)s::timestamptz, coalesce(pipeline, ''), 0, 0, 0, 0, 0, '{{}}', '{{}}', coalesce(sum(held), 0) * 60,
     coalesce(sum(queued), 0), max(oldest)
 FROM sample GROUP BY GROUPING SETS ((pipeline), ())
 ON CONFLICT (span, pipeline, at) DO UPDATE
-SET lost_seconds = EXCLUDED.lost_seconds, queued = EXCLUDED.queued, oldest_seconds = EXCLUDED.oldest_seconds
+SET sampled_blocked_seconds = EXCLUDED.sampled_blocked_seconds, queued = EXCLUDED.queued,
+oldest_seconds = EXCLUDED.oldest_seconds
 """

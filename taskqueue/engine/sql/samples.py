@@ -14,24 +14,24 @@ RECENT_STEPS: Final = 20_000
 LOADS: Final = f"""
 SELECT known.name, (
     SELECT count(*) FROM (
-        SELECT place.held FROM taskqueue_task place WHERE place.held >= known.name
-        ORDER BY place.held, place."group" LIMIT {COUNTED_MOST + 1}
-    ) AS places WHERE held = known.name
+        SELECT place.slot_pipeline FROM taskqueue_task place WHERE place.slot_pipeline >= known.name
+        ORDER BY place.slot_pipeline, place.concurrency_key LIMIT {COUNTED_MOST + 1}
+    ) AS places WHERE slot_pipeline = known.name
 ), least({COUNTED_MOST + 1}, (
     SELECT count(*) FROM (
-        SELECT going.lane FROM taskqueue_task going WHERE going.lane >= known.name
-        ORDER BY going.lane, going.sort_at, going.id LIMIT {COUNTED_MOST + 1}
-    ) AS queue WHERE lane = known.name
+        SELECT going.ready_queue FROM taskqueue_task going WHERE going.ready_queue >= known.name
+        ORDER BY going.ready_queue, going.sort_at, going.id LIMIT {COUNTED_MOST + 1}
+    ) AS queue WHERE ready_queue = known.name
 ) + (
     SELECT count(*) FROM (
-        SELECT fresh.lane FROM taskqueue_task fresh WHERE fresh.lane >= known.name || '+'
-        ORDER BY fresh.lane, fresh.sort_at, fresh.id LIMIT {COUNTED_MOST + 1}
-    ) AS queue WHERE lane = known.name || '+'
+        SELECT fresh.ready_queue FROM taskqueue_task fresh WHERE fresh.ready_queue >= known.name || '+'
+        ORDER BY fresh.ready_queue, fresh.sort_at, fresh.id LIMIT {COUNTED_MOST + 1}
+    ) AS queue WHERE ready_queue = known.name || '+'
 ) + (
     SELECT count(*) FROM (
-        SELECT kept.group_lane FROM taskqueue_task kept WHERE kept.group_lane >= known.name
-        ORDER BY kept.group_lane, kept."group", kept.sort_at, kept.id LIMIT {COUNTED_MOST + 1}
-    ) AS queue WHERE group_lane = known.name
+        SELECT kept.blocked_queue FROM taskqueue_task kept WHERE kept.blocked_queue >= known.name
+        ORDER BY kept.blocked_queue, kept.concurrency_key, kept.sort_at, kept.id LIMIT {COUNTED_MOST + 1}
+    ) AS queue WHERE blocked_queue = known.name
 ))::int
 FROM (SELECT name COLLATE "C" AS name FROM unnest(%(names)s::text[]) AS name) AS known
 """
@@ -40,11 +40,12 @@ FROM (SELECT name COLLATE "C" AS name FROM unnest(%(names)s::text[]) AS name) AS
 NEWEST: Final = f"""
 newest AS MATERIALIZED (
     SELECT id, created_at, version, code_began, code_ended FROM (
-        SELECT task.id, task.pipeline_id, task.created_at, task.version, task.code_began, task.code_ended, task.branch
+        SELECT task.id, task.pipeline_id, task.created_at, task.version, task.code_began, task.code_ended,
+        task.parallel_step
         FROM taskqueue_task task WHERE task.pipeline_id >= %(pipeline)s::text COLLATE "C"
         ORDER BY task.pipeline_id, task.id DESC LIMIT {4 * RECENT_TASKS}
     ) AS from_pipeline
-    WHERE pipeline_id = %(pipeline)s::text AND branch = '' ORDER BY id DESC LIMIT {RECENT_TASKS}
+    WHERE pipeline_id = %(pipeline)s::text AND parallel_step = '' ORDER BY id DESC LIMIT {RECENT_TASKS}
 )
 """
 

@@ -12,7 +12,7 @@ from taskqueue.engine.sql.journal import HELD
 
 LIVE: Final = """
 live AS MATERIALIZED (
-    SELECT slot.id, slot.task_id, slot.step_key, slot."group"
+    SELECT slot.id, slot.task_id, slot.step_key, slot.concurrency_key
     FROM taskqueue_stepslot slot JOIN taskqueue_task task ON task.id = slot.task_id
     WHERE slot.pipeline_id = %(pipeline)s::text AND (
         task.status = 'running' AND task.lease = slot.lease OR task.status = 'queued' AND task.lease = slot.lease - 1
@@ -22,9 +22,9 @@ live AS MATERIALIZED (
 
 LIMITS: Final = """
 limits AS MATERIALIZED (
-    SELECT coalesce(gate.steps, gate.declared_steps) AS most,
-        coalesce(gate.steps_per_key, gate.declared_steps_per_key) AS most_per_key
-    FROM taskqueue_gate gate WHERE gate.pipeline_id = %(pipeline)s::text
+    SELECT coalesce(concurrency.steps, concurrency.declared_steps) AS most,
+        coalesce(concurrency.steps_per_key, concurrency.declared_steps_per_key) AS most_per_key
+    FROM taskqueue_concurrencylimit concurrency WHERE concurrency.pipeline_id = %(pipeline)s::text
 )
 """
 
@@ -40,13 +40,14 @@ WITH {HELD}, {LIVE}, {LIMITS}, ahead AS (
     WHERE slot.pipeline_id = %(pipeline)s::text AND slot.id NOT IN (SELECT id FROM live)
         AND NOT (slot.task_id = %(task)s::uuid AND slot.step_key = %(key)s::text)
 ), taken AS (
-    INSERT INTO taskqueue_stepslot AS slot (pipeline_id, "group", task_id, lease, step_key)
-    SELECT %(pipeline)s::text, %(group)s::text, held.id, %(lease)s::int, %(key)s::text
+    INSERT INTO taskqueue_stepslot AS slot (pipeline_id, concurrency_key, task_id, lease, step_key)
+    SELECT %(pipeline)s::text, %(concurrency_key)s::text, held.id, %(lease)s::int, %(key)s::text
     FROM held LEFT JOIN limits ON true
     WHERE NOT EXISTS (SELECT FROM ahead)
         AND coalesce((SELECT count(*) FROM live) < limits.most, true)
-        AND (%(group)s::text = '' OR coalesce(
-            (SELECT count(*) FROM live WHERE live."group" = %(group)s::text) < limits.most_per_key, true
+        AND (%(concurrency_key)s::text = '' OR coalesce(
+            (SELECT count(*) FROM live
+                WHERE live.concurrency_key = %(concurrency_key)s::text) < limits.most_per_key, true
         ))
     ON CONFLICT (task_id, step_key) DO UPDATE SET lease = EXCLUDED.lease
     RETURNING slot.id
@@ -60,36 +61,36 @@ WITH freed AS (
     DELETE FROM taskqueue_stepslot
     WHERE task_id = %(task)s::uuid AND step_key = %(key)s::text AND lease = %(lease)s::int
 )
-SELECT true FROM taskqueue_task WHERE step_lane = %(pipeline)s::text ORDER BY id LIMIT 1
+SELECT true FROM taskqueue_task WHERE step_limit_queue = %(pipeline)s::text ORDER BY id LIMIT 1
 """
 
 # Under the gate's lock: those who have waited longest get what is free, each key up to its own limit.
 GRANT_SLOTS: Final = f"""
 WITH {LIVE}, {LIMITS}, waiters AS MATERIALIZED (
-    SELECT waiter.id, waiter.lease, waiter."group" FROM taskqueue_task waiter
-    WHERE waiter.step_lane = %(pipeline)s::text
+    SELECT waiter.id, waiter.lease, waiter.concurrency_key FROM taskqueue_task waiter
+    WHERE waiter.step_limit_queue = %(pipeline)s::text
     ORDER BY waiter.id LIMIT 1000
 ), fitting AS (
     SELECT waiters.*, row_number() OVER (ORDER BY waiters.id) AS place
     FROM (
-        SELECT *, row_number() OVER (PARTITION BY "group" ORDER BY id) AS number FROM waiters
+        SELECT *, row_number() OVER (PARTITION BY concurrency_key ORDER BY id) AS number FROM waiters
     ) AS waiters CROSS JOIN limits
-    WHERE waiters."group" = '' OR coalesce(waiters.number <= limits.most_per_key - (
-        SELECT count(*) FROM live WHERE live."group" = waiters."group"
+    WHERE waiters.concurrency_key = '' OR coalesce(waiters.number <= limits.most_per_key - (
+        SELECT count(*) FROM live WHERE live.concurrency_key = waiters.concurrency_key
     ), true)
 ), ready AS MATERIALIZED (
-    SELECT task.id, task.lease, task."group" FROM taskqueue_task task
+    SELECT task.id, task.lease, task.concurrency_key FROM taskqueue_task task
     JOIN fitting USING (id) CROSS JOIN limits
     WHERE coalesce(fitting.place <= limits.most - (SELECT count(*) FROM live), true)
-        AND task.step_lane IS NOT NULL
+        AND task.step_limit_queue IS NOT NULL
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), granted AS (
-    INSERT INTO taskqueue_stepslot (pipeline_id, "group", task_id, lease, step_key)
-    SELECT %(pipeline)s::text, ready."group", ready.id, ready.lease + 1, '' FROM ready
+    INSERT INTO taskqueue_stepslot (pipeline_id, concurrency_key, task_id, lease, step_key)
+    SELECT %(pipeline)s::text, ready.concurrency_key, ready.id, ready.lease + 1, '' FROM ready
     ON CONFLICT (task_id, step_key) DO UPDATE SET lease = EXCLUDED.lease
 )
 UPDATE taskqueue_task task
-SET status = 'queued', waits_at = '', due_at = statement_timestamp(),
+SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
 FROM ready
 WHERE task.id = ready.id
@@ -99,13 +100,14 @@ RETURNING task.id
 # Each pipeline once, by one index probe after the other.
 CROWDED: Final = """
 WITH RECURSIVE crowded AS (
-    (SELECT step_lane FROM taskqueue_task WHERE step_lane IS NOT NULL ORDER BY step_lane, id LIMIT 1)
+    (SELECT step_limit_queue FROM taskqueue_task WHERE step_limit_queue IS NOT NULL ORDER BY step_limit_queue, id
+        LIMIT 1)
     UNION ALL
     SELECT (
-        SELECT task.step_lane FROM taskqueue_task task
-        WHERE task.step_lane > crowded.step_lane ORDER BY task.step_lane, task.id LIMIT 1
+        SELECT task.step_limit_queue FROM taskqueue_task task
+        WHERE task.step_limit_queue > crowded.step_limit_queue ORDER BY task.step_limit_queue, task.id LIMIT 1
     )
-    FROM crowded WHERE crowded.step_lane IS NOT NULL
+    FROM crowded WHERE crowded.step_limit_queue IS NOT NULL
 )
-SELECT step_lane FROM crowded WHERE step_lane IS NOT NULL
+SELECT step_limit_queue FROM crowded WHERE step_limit_queue IS NOT NULL
 """

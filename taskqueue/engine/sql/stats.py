@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 NOW: Final = """
-SELECT statement_timestamp(), mark.rolled_until, mark.moved_at > statement_timestamp() - interval '1 minute'
+SELECT statement_timestamp(), mark.rolled_up_until, mark.moved_at > statement_timestamp() - interval '1 minute'
 FROM (SELECT) AS one LEFT JOIN taskqueue_rollupmark mark ON true
 """
 
@@ -25,7 +25,7 @@ FROM (
             WHERE step.task_id = task.id AND step.key = task.error ->> 'step'
         ), split_part(task.error ->> 'step', '#', 1), '') AS step
     FROM taskqueue_task task
-    WHERE task.error IS NOT NULL AND task.branch = ''
+    WHERE task.error IS NOT NULL AND task.parallel_step = ''
         AND task.finished_at >= %(start)s::timestamptz AND task.finished_at < %(until)s::timestamptz
     ORDER BY task.finished_at DESC LIMIT {FAILED_MOST}
 ) AS failed
@@ -36,12 +36,13 @@ ORDER BY 4 DESC, 6 DESC LIMIT %(most)s::int
 
 # The busiest first; with what each lost to limits.
 BUSIEST: Final = """
-SELECT pipeline, sum(succeeded)::int, sum(recovered)::int, sum(failed)::int, sum(cancelled)::int, sum(lost_seconds)::int
+SELECT pipeline, sum(succeeded)::int, sum(recovered)::int, sum(failed)::int, sum(cancelled)::int,
+sum(sampled_blocked_seconds)::int
 FROM taskqueue_rollup
 WHERE span = 15 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''
 GROUP BY pipeline
-HAVING sum(succeeded + failed + cancelled + lost_seconds) > 0
-ORDER BY sum(succeeded + failed) DESC, sum(lost_seconds) DESC, pipeline LIMIT %(most)s::int
+HAVING sum(succeeded + failed + cancelled + sampled_blocked_seconds) > 0
+ORDER BY sum(succeeded + failed) DESC, sum(sampled_blocked_seconds) DESC, pipeline LIMIT %(most)s::int
 """
 
 DAYS: Final = """
@@ -53,9 +54,9 @@ GROUP BY 1, 2
 """
 
 LOST: Final = """
-SELECT pipeline, sum(lost_seconds)::int FROM taskqueue_rollup
+SELECT pipeline, sum(sampled_blocked_seconds)::int FROM taskqueue_rollup
 WHERE span = %(span)s::int AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''
-GROUP BY pipeline HAVING sum(lost_seconds) > 0
+GROUP BY pipeline HAVING sum(sampled_blocked_seconds) > 0
 ORDER BY 2 DESC, pipeline LIMIT %(most)s::int
 """
 
@@ -66,7 +67,7 @@ SELECT coalesce((
     WHERE span = 15 AND pipeline = '' AND at >= date_trunc('day', statement_timestamp(), 'UTC')
 ), 0)::int,
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
-count(*)::int, (count(*) FILTER (WHERE cannot_claim <> ''))::int,
+count(*)::int, (count(*) FILTER (WHERE claim_error <> ''))::int,
 date_trunc('day', statement_timestamp(), 'UTC')
-FROM taskqueue_worker WHERE ended_at IS NULL AND beat_at > statement_timestamp() - %(silence)s::interval
+FROM taskqueue_worker WHERE ended_at IS NULL AND heartbeat_at > statement_timestamp() - %(silence)s::interval
 """

@@ -47,7 +47,7 @@ WITH forgotten AS (
     WHERE task_id = %(task)s::uuid AND status = 'waiting' AND key IN (SELECT unnest(%(keys)s::text[]))
 )
 UPDATE taskqueue_task task
-SET status = CASE WHEN open.is_over THEN 'queued' ELSE 'waiting' END, waits_at = '',
+SET status = CASE WHEN open.is_over THEN 'queued' ELSE 'waiting' END, blocked_on = '',
     output_bytes = %(output_bytes)s::bigint,
     due_at = CASE WHEN open.is_over THEN statement_timestamp() ELSE open.until END,
     sort_at = CASE WHEN open.is_over THEN statement_timestamp() ELSE open.until END
@@ -60,7 +60,7 @@ RETURNING task.status
 # In the transaction that has resolved something for which the task waits, and that holds the task's row.
 WAKE: Final = """
 UPDATE taskqueue_task task
-SET status = 'queued', waits_at = '', due_at = statement_timestamp(),
+SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
 WHERE task.id = %(task)s::uuid AND task.status = 'waiting' AND NOT EXISTS (
     SELECT FROM taskqueue_step WHERE task_id = task.id AND status = 'waiting' AND kind <> 'step'

@@ -9,7 +9,7 @@ from typing import Final
 STATUS_COUNTS: Final = """
 SELECT known.status, (
     SELECT count(*) FROM (
-        SELECT FROM taskqueue_task task WHERE task.status = ANY (ARRAY[known.status]) AND task.branch = ''
+        SELECT FROM taskqueue_task task WHERE task.status = ANY (ARRAY[known.status]) AND task.parallel_step = ''
         ORDER BY task.status, task.id DESC LIMIT %(limit)s::int
     ) AS counted
 )
@@ -23,10 +23,11 @@ CENSUS: Final = f"""
 SELECT known.status, counted.pipeline, counted.number, counted.rows
 FROM unnest(%(statuses)s::text[]) AS known(status)
 CROSS JOIN LATERAL (
-    SELECT newest.pipeline_id AS pipeline, (count(*) FILTER (WHERE newest.branch = ''))::int AS number,
+    SELECT newest.pipeline_id AS pipeline, (count(*) FILTER (WHERE newest.parallel_step = ''))::int AS number,
         count(*)::int AS rows
     FROM (
-        SELECT task.pipeline_id, task.branch FROM taskqueue_task task WHERE task.status = ANY (ARRAY[known.status])
+        SELECT task.pipeline_id, task.parallel_step FROM taskqueue_task task
+            WHERE task.status = ANY (ARRAY[known.status])
         ORDER BY task.status, task.id DESC LIMIT {CENSUS_MOST}
     ) AS newest GROUP BY newest.pipeline_id
 ) AS counted
@@ -50,7 +51,7 @@ SELECT name FROM types
 # Payloads that are large are passed over before they are read, and those of pipelines that are closed to the reader.
 LABELS_WITH: Final = """
 SELECT DISTINCT label.key, label.value
-FROM (SELECT labels FROM taskqueue_task WHERE branch = '' ORDER BY id DESC LIMIT %(newest)s::int) AS task
+FROM (SELECT labels FROM taskqueue_task WHERE parallel_step = '' ORDER BY id DESC LIMIT %(newest)s::int) AS task
 CROSS JOIN LATERAL jsonb_each_text(task.labels) AS label
 WHERE lower(label.value) = lower(%(word)s) OR lower(label.key) = lower(%(word)s)
 ORDER BY label.key, label.value LIMIT %(limit)s::int
@@ -58,7 +59,7 @@ ORDER BY label.key, label.value LIMIT %(limit)s::int
 PATHS_WITH: Final = """
 SELECT DISTINCT found.path
 FROM (
-    SELECT payload, pg_column_size(payload) AS size, pipeline_id FROM taskqueue_task WHERE branch = ''
+    SELECT payload, pg_column_size(payload) AS size, pipeline_id FROM taskqueue_task WHERE parallel_step = ''
     ORDER BY id DESC LIMIT %(newest)s::int
 ) AS task
 CROSS JOIN LATERAL (
@@ -78,7 +79,7 @@ ORDER BY found.path LIMIT %(limit)s::int
 
 # Together with what a batch does, in its transaction: a second one finds the row locked, and passes over it.
 NEXT_OPERATION: Final = """
-SELECT id FROM taskqueue_operation
+SELECT id FROM taskqueue_bulkoperation
 WHERE finished_at IS NULL
 ORDER BY id LIMIT 1
 FOR NO KEY UPDATE SKIP LOCKED

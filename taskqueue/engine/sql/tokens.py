@@ -8,16 +8,16 @@ from typing import Final
 # A request that is refused writes nothing, so asking in vain does not push the next free time away.
 COUNT_REQUEST: Final = """
 WITH turn AS MATERIALIZED (
-    SELECT id, greatest(arrival_at, statement_timestamp()) AS arrival_at
+    SELECT id, greatest(theoretical_arrival_at, statement_timestamp()) AS theoretical_arrival_at
     FROM taskqueue_token WHERE id = %(token)s::bigint
     FOR NO KEY UPDATE
 ), passed AS (
-    UPDATE taskqueue_token token SET arrival_at = turn.arrival_at + %(gap)s::interval
+    UPDATE taskqueue_token token SET theoretical_arrival_at = turn.theoretical_arrival_at + %(gap)s::interval
     FROM turn
-    WHERE token.id = turn.id AND turn.arrival_at - %(slack)s::interval <= statement_timestamp()
+    WHERE token.id = turn.id AND turn.theoretical_arrival_at - %(slack)s::interval <= statement_timestamp()
     RETURNING token.id
 )
 SELECT CASE WHEN EXISTS (SELECT FROM passed) THEN interval '0'
-    ELSE turn.arrival_at - %(slack)s::interval - statement_timestamp() END
+    ELSE turn.theoretical_arrival_at - %(slack)s::interval - statement_timestamp() END
 FROM turn
 """

@@ -1,6 +1,6 @@
 """Families: a body has tasks made that do something for it, and waits for them.
 
-A branch is a step on any worker; it dissolves into its parent's record when it ends. A child is a task of its own.
+A parallel step runs on any worker; its task is deleted into its parent's record when it ends. A child is a task.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from taskqueue.engine.runtime.cancel_tree import cancel_all
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks.completion import notify_completion_now
-from taskqueue.errors import TaskqueueError, TooDeep
+from taskqueue.errors import NestingTooDeep, TaskqueueError
 from taskqueue.ids import uuid7
 from taskqueue.models import IdempotencyKey
 
@@ -33,24 +33,24 @@ def check_depth(lease: Lease, pauses: Sequence[Pause]) -> None:
     """See that a child does not stand too deep.
 
     Raises:
-        TooDeep
+        NestingTooDeep
     """
     most = settings().DEPTH_MAX
     for pause in pauses:
-        if pause.offspring is not None and not pause.offspring.branch and lease.depth >= most:
-            raise TooDeep(pause.offspring.pipeline, most)
+        if pause.offspring is not None and not pause.offspring.parallel_step and lease.depth >= most:
+            raise NestingTooDeep(pause.offspring.pipeline, most)
 
 
 def make(lease: Lease, pauses: Sequence[Pause]) -> None:
     """In the transaction that records these pauses: make the tasks that they wait for."""
-    make_branches(lease, [pause for pause in pauses if pause.offspring is not None and pause.offspring.branch])
+    make_branches(lease, [pause for pause in pauses if pause.offspring is not None and pause.offspring.parallel_step])
     for pause in pauses:
-        if pause.offspring is not None and not pause.offspring.branch:
+        if pause.offspring is not None and not pause.offspring.parallel_step:
             make_child(lease, pause)
 
 
 def make_branches(lease: Lease, pauses: Sequence[Pause]) -> None:
-    """Make the tasks of branches, all by one statement. Beyond their limit they are held until another one ends."""
+    """Insert the tasks of parallel steps by one statement. Beyond their limit they wait until another one ends."""
     if not pauses:
         return
     begun: Counter[str] = Counter()
@@ -60,13 +60,13 @@ def make_branches(lease: Lease, pauses: Sequence[Pause]) -> None:
     for pause in pauses:
         offspring = pause.offspring
         assert offspring is not None  # noqa: S101 - chosen by the caller
-        held.append(offspring.limit is not None and begun[offspring.branch] >= offspring.limit)
-        begun[offspring.branch] += not held[-1]
+        held.append(offspring.limit is not None and begun[offspring.parallel_step] >= offspring.limit)
+        begun[offspring.parallel_step] += not held[-1]
     values = {
         "ids": [uuid7() for _ in pauses],
         "keys": [pause.key for pause in pauses],
         "payloads": [pause.offspring.payload for pause in pauses if pause.offspring],
-        "branches": [pause.offspring.branch for pause in pauses if pause.offspring],
+        "parallel_steps": [pause.offspring.parallel_step for pause in pauses if pause.offspring],
         "limits": [pause.offspring.limit for pause in pauses if pause.offspring],
         "held": held,
     }

@@ -54,10 +54,10 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
         patient: wait for locks.
     """
     with transaction.atomic():
-        facts = Task.objects.filter(pk=task).values_list("parent_id", "branch").first()
+        facts = Task.objects.filter(pk=task).values_list("parent_id", "parallel_step").first()
         if facts is None:
             return False
-        parent, branch = cast("tuple[UUID | None, str]", facts)
+        parent, parallel_step = cast("tuple[UUID | None, str]", facts)
         lock_parent, lock = (
             (sql.LOCK_PARENT, sql.LOCK_UNTOLD) if patient else (sql.LOCK_FREE_PARENT, sql.LOCK_FREE_UNTOLD)
         )
@@ -67,8 +67,8 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
         if not sql.fetch(lock, {"task": task}):
             return False
         if parent is not None:
-            notify_parent(task, parent, branch=branch)
-        if branch:
+            notify_parent(task, parent, parallel_step=parallel_step)
+        if parallel_step:
             sql.fetch(sql.DISSOLVE, {"tasks": [task]})
         else:
             follow(Task.objects.get(pk=task))
@@ -76,12 +76,12 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
     return True
 
 
-def notify_parent(task: UUID, parent: UUID, *, branch: str) -> None:
+def notify_parent(task: UUID, parent: UUID, *, parallel_step: str) -> None:
     """Write into the parent's record what came of its step, and let the parent go on if that was the last one."""
     limit = settings().TASK_OUTPUT_MAX_BYTES
     resolved = sql.fetch(sql.RESOLVE_PARENT, {"task": task, "limit": limit})
     ready = False
-    if branch:
+    if parallel_step:
         sql.fetch(sql.MOVE_ATTEMPTS, {"task": task})
         ready = bool(sql.fetch(sql.RELEASE, {"task": task}))
     if resolved:

@@ -79,12 +79,12 @@ def afresh(task: Task) -> dict[str, Any]:
         "retried_at": Now(),
         "finished_at": None,
         # It stands before its pipeline's gate again, with whatever time it has for a start.
-        "admitted_at": None,
+        "slot_acquired_at": None,
         # Nobody waits for it any more: it needs a place of its own, or its limit would not hold.
-        "shares_place": False,
+        "shares_slot": False,
         "start_by": None,
         "finish_by": None,
-        "echo": has_to_be_told(task),
+        "notify_completion": has_to_be_told(task),
         "cancel_reason": "",
         "result": None,
         "error": None,
@@ -143,7 +143,7 @@ def run_now(task_id: UUID) -> Task:
 
 DUE: Final[dict[str, Any]] = {
     "status": TaskStatus.QUEUED,
-    "waits_at": "",
+    "blocked_on": "",
     "due_at": Now(),
     "sort_at": queue_place(Now(), F("priority")),
 }
@@ -160,7 +160,7 @@ def end_delays_within(task: Task) -> bool:
     if task.status != TaskStatus.WAITING:
         return False
     ended = sleeps_of(task).update(until=Now())
-    hastened = Task.objects.filter(parent=task, status=TaskStatus.RETRYING).exclude(branch="").update(**DUE)
+    hastened = Task.objects.filter(parent=task, status=TaskStatus.RETRYING).exclude(parallel_step="").update(**DUE)
     return bool(ended or hastened)
 
 
@@ -176,7 +176,7 @@ def why_not_now(task: Task) -> str:
 
 
 def cancel(task_id: UUID, *, reason: str = "") -> Task:
-    """End a task that has not ended, and its branches and children.
+    """End a task that has not ended, and its parallel steps and children.
 
     A worker in the middle of a step finds its lease gone at the next checkpoint.
 
@@ -185,7 +185,7 @@ def cancel(task_id: UUID, *, reason: str = "") -> Task:
         NotCancellable: it has ended.
     """
     with transaction.atomic():
-        mine = Task.objects.filter(pk=task_id, branch="").exists()
+        mine = Task.objects.filter(pk=task_id, parallel_step="").exists()
         won = cancel_tree([task_id], reason=codec.printable(reason)) if mine else []
         if won:
             notify_on_commit()  # it may have held a place
@@ -258,7 +258,7 @@ def rerun(task_id: UUID, *, payload: Any = SAME) -> Task:
 
     Raises:
         TaskNotFound, UnknownPipeline
-        InvalidPayload, Unstorable, TooLarge: the payload does not fit, maybe because the pipeline has changed since.
+        InvalidPayload, NotSerializable, TooLarge: the payload does not fit, perhaps since the pipeline has changed.
     """
     with transaction.atomic():
         task = locked(task_id)  # or it may be pruned before the new one can point at it
@@ -269,7 +269,7 @@ def rerun(task_id: UUID, *, payload: Any = SAME) -> Task:
 
 def locked(task_id: UUID) -> Task:
     """The task, held until the transaction ends."""
-    task = Task.objects.select_for_update(no_key=True).filter(pk=task_id, branch="").first()
+    task = Task.objects.select_for_update(no_key=True).filter(pk=task_id, parallel_step="").first()
     if task is None:
         raise TaskNotFound(task_id)
     return task

@@ -99,7 +99,7 @@ class HardEnd:
         settle(lease, Release(), claim_request=None)
 
     def _write_stopped(self, lease: Lease, doing: CurrentWork, stack: str) -> None:
-        """For the history of the cancelled task; a branch has none of its own."""
+        """For the history of the cancelled task; a parallel step has none of its own."""
         values = {"step": doing.step, "stack": stack, "elapsed": elapsed_of(doing), "outcome": AttemptOutcome.STOPPED}
         sql.fetch(sql.STOPPED, {**lease.fence, **values})
 

@@ -53,11 +53,11 @@ logger = logging.getLogger("taskqueue.workers")
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
 INSERT INTO taskqueue_worker (
-    host, pid, cluster, version, pipelines, started_at, beat_at, end_reason, step, cannot_claim, draining_at
+    host, pid, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step, claim_error, draining_at
 )
 VALUES (
     %(host)s, %(pid)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
-    statement_timestamp(), statement_timestamp(), '', '', %(cannot_claim)s,
+    statement_timestamp(), statement_timestamp(), '', '', %(claim_error)s,
     -- Who drains goes on draining as a new worker.
     (SELECT draining_at FROM taskqueue_worker WHERE id = %(former)s::int)
 )
@@ -79,14 +79,14 @@ class Heartbeat:
     Attributes:
         worker: the id of this process's row. It changes when others have taken the worker for dead.
         activity: what the working thread says that it does.
-        cannot_claim: why this worker's last claims have failed one after the other, for its row; "" when they have not.
+        claim_error: why this worker's last claims have failed one after the other, for its row; "" when they have not.
     """
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self.worker = 0
         self.activity = Activity()
-        self.cannot_claim = ""
+        self.claim_error = ""
         self._told = ""
         self._connection: psycopg.Connection[Any] | None = None
         self._beaten = 0.0
@@ -192,7 +192,7 @@ class Heartbeat:
             "task": doing.lease.task if doing.lease else None,
             "step": doing.step,
             "elapsed": timedelta(seconds=time.monotonic() - doing.since),
-            "cannot_claim": told,
+            "claim_error": told,
         }
         if self._execute(sql.BEAT, values) == 0:
             if doing.lease is not None:
@@ -207,7 +207,7 @@ class Heartbeat:
         """Why it cannot claim."""
         if doing.asks and time.monotonic() - doing.since > CLAIM_PATIENCE:
             return UNANSWERED
-        return self.cannot_claim[:REASON_LENGTH]
+        return self.claim_error[:REASON_LENGTH]
 
     def _ask_whether_it_is_held(self, lease: Lease) -> None:
         """Notice that the task in hand was cancelled, or is somebody else's."""
@@ -250,7 +250,7 @@ class Heartbeat:
             "version": running_version(),
             "pipelines": json.dumps(registry.names()),
             "former": self.worker,
-            "cannot_claim": told,
+            "claim_error": told,
         }
         with connection.transaction():
             row = connection.execute(REGISTER, who).fetchone()
@@ -325,12 +325,12 @@ def have_it_dropped(connection: psycopg.Connection[Any]) -> None:
 
 def live_workers() -> QuerySet[Worker]:
     """Workers that have not ended and beat."""
-    return Worker.objects.filter(ended_at=None, beat_at__gt=Now() - SILENCE)
+    return Worker.objects.filter(ended_at=None, heartbeat_at__gt=Now() - SILENCE)
 
 
 def unable_workers() -> QuerySet[Worker]:
     """Live workers that cannot claim."""
-    return live_workers().exclude(cannot_claim="")
+    return live_workers().exclude(claim_error="")
 
 
 def running_version() -> str:

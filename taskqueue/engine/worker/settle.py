@@ -15,7 +15,7 @@ from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Paused, Release, RetryLater, Succeeded
 from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import pause
-from taskqueue.engine.worker.claims import ClaimRequest, admit, claim, claim_through, lock_gate
+from taskqueue.engine.worker.claims import ClaimRequest, admit, claim, claim_through, lock_concurrency_limit
 from taskqueue.states import StepStatus, TaskStatus
 
 
@@ -34,7 +34,7 @@ def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None
     if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
         statement = sql.deaf(statement)
     values.update(lease.fence)
-    if lease.echo:
+    if lease.notify_completion:
         # Told before the next claim: it may be what that one finds.
         sql.fetch(sql.alone(statement), values)
         if isinstance(outcome, Succeeded | Failed):
@@ -43,17 +43,17 @@ def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None
     if claim_request is None:
         sql.fetch(sql.alone(statement), values)
         return []
-    if lease.gated:
+    if lease.is_limited:
         return settle_before_gate(lease, statement, values, claim_request)
     rows = sql.fetch(sql.and_claim(statement), {**values, **claim_request.parameters})
-    leases, gate = claim_request.taken(rows)
-    return leases if gate is None else claim_through(gate, claim_request)
+    leases, limited = claim_request.taken(rows)
+    return leases if limited is None else claim_through(limited, claim_request)
 
 
 def can_be_cancelled_by_events(lease: Lease) -> bool:
     """Whether its pipeline says so, for those of its tasks that are no branches."""
     definition = registry.by_name().get(lease.pipeline)
-    return definition is not None and bool(definition.policies.cancel_on) and not lease.branch
+    return definition is not None and bool(definition.policies.cancel_on) and not lease.parallel_step
 
 
 def settle_before_gate(
@@ -64,10 +64,10 @@ def settle_before_gate(
     In two statements: the second one sees that the place is free.
     """
     with transaction.atomic():
-        lock_gate(lease.pipeline)
+        lock_concurrency_limit(lease.pipeline)
         sql.fetch(sql.alone(statement), values)
-        leases, gate = admit(lease.pipeline, claim_request, (lease.pipeline,), freed=lease.group)
-    return leases or claim_through(gate, claim_request)
+        leases, limited = admit(lease.pipeline, claim_request, (lease.pipeline,), freed=lease.concurrency_key)
+    return leases or claim_through(limited, claim_request)
 
 
 def writing(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:

@@ -97,7 +97,7 @@ class Command(BaseCommand):
 
 def with_counts(name: str) -> list[tuple[PipelineDefinition, int]]:
     """The pipelines of the code, each with how many of its tasks have not ended."""
-    live = Task.objects.filter(status__in=LIVE, branch="").order_by()
+    live = Task.objects.filter(status__in=LIVE, parallel_step="").order_by()
     counts = dict(live.values_list("pipeline").annotate(Count("pk")))
     return [(each, counts.get(each.name, 0)) for each in registry.all() if name in ("", each.name)]
 

@@ -11,26 +11,26 @@ from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin.bulk_operations import confirm
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters
-from taskqueue.models import Operation, PipelineRight, Task
-from taskqueue.states import OperationVerb
+from taskqueue.models import BulkOperation, PipelinePermission, Task
+from taskqueue.states import BulkOperationVerb
 from taskqueue.testing import work
 from tests.support.admin_pages import LIST, messages_of, text_of
 from tests.support.users import client_of
 
-OPERATIONS = "/admin/taskqueue/operation/"
+OPERATIONS = "/admin/taskqueue/bulkoperation/"
 
 
 def new(verb: str, query: str = "status=failed") -> str:
     return f"{OPERATIONS}new/{verb}/?{query}"
 
 
-def page_of(operation: Operation) -> str:
+def page_of(operation: BulkOperation) -> str:
     return f"{OPERATIONS}{operation.pk}/change/"
 
 
-def start(client: Client, verb: str = "retry", query: str = "status=failed", **sent: str) -> Operation:
+def start(client: Client, verb: str = "retry", query: str = "status=failed", **sent: str) -> BulkOperation:
     response = client.post(new(verb, query), sent)
-    operation = Operation.objects.get()
+    operation = BulkOperation.objects.get()
     assert response["Location"] == page_of(operation), text_of(response)
     return operation
 
@@ -48,7 +48,7 @@ def test_an_operation_needs_its_right(verb, client, viewer, stranger, failed):
     for person in (viewer, stranger):
         assert person.get(new(verb, query)).status_code == 403
         assert person.post(new(verb, query)).status_code == 403
-    assert not Operation.objects.exists()
+    assert not BulkOperation.objects.exists()
 
 
 def test_each_right_is_for_its_own_verb(failed):
@@ -73,7 +73,7 @@ def test_the_preview_tells_how_many_and_what_becomes_of_them(operator, failed, r
 
     assert "1 task of the list “ pipeline demo/task ” can be retried." in text
     assert "Queues each of them again and keeps the results of its finished steps." in text
-    assert not Operation.objects.exists()
+    assert not BulkOperation.objects.exists()
 
 
 def test_starting_one_keeps_who_why_and_what_in_one_entry(operator, failed):
@@ -114,7 +114,7 @@ def test_what_makes_no_sense_is_refused_with_its_reason(operator, failed, verb, 
         (message,) = messages_of(response)
         assert message.startswith("Nothing was started. ")
         assert sentence in message
-    assert not Operation.objects.exists()
+    assert not BulkOperation.objects.exists()
 
 
 def test_all_that_wait_for_a_time_are_run_now(operator, failed, retrying):
@@ -141,7 +141,7 @@ def test_many_need_a_reason_and_the_verb_typed(operator, failed, retrying, monke
         page = operator.post(new("retry"), {"reason": reason, "confirmation": confirmation}).content.decode()
         assert "errorlist" in page
         assert f'value="{reason}"' in page
-        assert not Operation.objects.exists()
+        assert not BulkOperation.objects.exists()
 
     start(operator, reason="x", confirmation=" Retry ")
 
@@ -205,7 +205,7 @@ def test_the_list_of_operations_tells_who_did_what_to_which(operator, viewer, fa
     assert f'href="{LIST}?status=failed&amp;pipeline=demo%2Ftask"' in response.content.decode()
     assert f'href="{page_of(operation)}' in response.content.decode()
     assert viewer.get(OPERATIONS).status_code == 403
-    watcher = client_of("walt", "view_operation")
+    watcher = client_of("walt", "view_bulkoperation")
     assert "Retry 1 task" in text_of(watcher.get(page_of(operation)))
 
 
@@ -225,7 +225,7 @@ def test_an_operation_that_is_not_there_is_said_so(operator):
 
 def test_what_was_refused_is_told_with_its_reasons(operator, failed):
     operation = start(operator)
-    Operation.objects.update(processed=3, changed=1, skipped=1, failed=1, refusals={"<b>It moved on</b>": 2})
+    BulkOperation.objects.update(processed=3, changed=1, skipped=1, failed=1, refusals={"<b>It moved on</b>": 2})
 
     page = operator.get(page_of(operation)).content.decode()
 
@@ -245,10 +245,12 @@ def test_the_list_takes_as_many_queries_for_one_as_for_many(admin, operator, fai
 
 def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
     query = "q=payload.number%3A41111111+error%3AStep+Payload.a.b%3A%22two+words%22"
-    finder = client_of("finn", "view_task", "retry_task", "view_task_payload", "view_operation")
-    other = client_of("otto", "view_task", "view_operation")
+    finder = client_of("finn", "view_task", "retry_task", "view_task_payload", "view_bulkoperation")
+    other = client_of("otto", "view_task", "view_bulkoperation")
     selection = filters.TaskFilter(statuses=("failed",))
-    operation = bulk_operations.plan(selection, verb=OperationVerb.RETRY, query=query, reason="", user=None, by="finn")
+    operation = bulk_operations.plan(
+        selection, verb=BulkOperationVerb.RETRY, query=query, reason="", user=None, by="finn"
+    )
     pages = (OPERATIONS, f"{OPERATIONS}{operation.pk}/change/")
 
     for page in pages:
@@ -259,7 +261,7 @@ def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
         assert "41111111" in finder.get(page).content.decode(), page
 
     group = Group.objects.create(name="others")
-    PipelineRight.objects.create(pipeline_id="demo/task", group=group)
+    PipelinePermission.objects.create(pipeline_id="demo/task", group=group)
     assert "41111111" not in finder.get(pages[0]).content.decode()
 
 

@@ -28,7 +28,7 @@ from tests.support.database.plans import explain, walked
 from tests.support.users import client_of
 
 HOME = "/admin/"
-RIGHTS = ("view_task", "view_pipeline", "view_worker", "view_event", "view_schedule", "view_rate")
+RIGHTS = ("view_task", "view_pipeline", "view_worker", "view_event", "view_schedule", "view_ratelimit")
 
 
 @pytest.fixture
@@ -203,7 +203,9 @@ def test_time_lost_to_limits_is_told_by_pipeline(onlooker):
     roll_up()
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     for minute in (5, 6):
-        Rollup.objects.create(span=1, at=now - timedelta(minutes=minute), pipeline="demo/task", lost_seconds=90)
+        Rollup.objects.create(
+            span=1, at=now - timedelta(minutes=minute), pipeline="demo/task", sampled_blocked_seconds=90
+        )
 
     assert "Time lost to limits demo/task 3m 00s" in text_of(onlooker.get(HOME))
 
@@ -213,7 +215,7 @@ def test_workers_are_told_with_what_they_do_and_who_is_silent(onlooker, queued):
         Worker.objects.filter(pk=worker.worker).update(task_id=queued.pk, step="simulate-delay", version="2")
         Worker.objects.create(
             host="elsewhere", pid=7, cluster="c", version="1",
-            beat_at=datetime.now(UTC) - timedelta(minutes=5), started_at=datetime.now(UTC) - timedelta(hours=1),
+            heartbeat_at=datetime.now(UTC) - timedelta(minutes=5), started_at=datetime.now(UTC) - timedelta(hours=1),
         )  # fmt: skip
         text = text_of(onlooker.get(HOME))
 
@@ -225,7 +227,7 @@ def test_workers_are_told_with_what_they_do_and_who_is_silent(onlooker, queued):
 def test_a_worker_that_cannot_claim_is_told_with_its_reason(onlooker):
     with InProcessWorker() as able, InProcessWorker() as unable:
         Worker.objects.filter(pk=able.worker).update(host="able")
-        Worker.objects.filter(pk=unable.worker).update(host="unable", cannot_claim="permission denied")
+        Worker.objects.filter(pk=unable.worker).update(host="unable", claim_error="permission denied")
         text = text_of(onlooker.get(HOME))
 
     assert "Workers 1 of 2 1 cannot claim" in text
@@ -307,7 +309,7 @@ def test_that_nobody_counts_is_told(onlooker):
     assert "Nothing has been counted" not in text_of(onlooker.get(HOME))
 
     old = datetime.now(UTC) - timedelta(minutes=30)
-    RollupMark.objects.update(rolled_until=old, closed_until=old, moved_at=old)
+    RollupMark.objects.update(rolled_up_until=old, final_until=old, moved_at=old)
     cache.clear()
 
     assert f"Nothing has been counted since {old:%b %d, %H:%M} UTC" in text_of(onlooker.get(HOME))
@@ -317,7 +319,7 @@ def test_that_history_is_being_counted_is_told(onlooker):
     three_tasks()
     now = datetime.now(UTC)
     old = now - timedelta(days=20)
-    RollupMark.objects.update(rolled_until=old, closed_until=old)
+    RollupMark.objects.update(rolled_up_until=old, final_until=old)
 
     text = text_of(onlooker.get(HOME))
 

@@ -13,8 +13,7 @@ from taskqueue import Limit, Rate, Retry, gather, pipeline, step
 from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.tasks import control
-from taskqueue.models import Gate, Pipeline, Pruning, Schedule, Task, Worker
-from taskqueue.models import Rate as RateRow
+from taskqueue.models import ConcurrencyLimit, Pipeline, Pruning, RateLimit, Schedule, Task, Worker
 from taskqueue.policies import Cron
 from taskqueue.testing import advance, work
 from tests.support.admin_pages import messages_of, page_of, text_of
@@ -50,7 +49,7 @@ def pauser():
 
 @pytest.fixture
 def limiter():
-    return client_of("lars", "view_pipeline", "change_gate", "change_rate")
+    return client_of("lars", "view_pipeline", "change_concurrencylimit", "change_ratelimit")
 
 
 def register(**more) -> Worker:
@@ -110,7 +109,7 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, django_assert_num_queri
 
 def test_workers_are_live_silent_or_ended(viewer, queued):
     register(host="mars", task_id=queued.pk, step="simulate-delay", step_started_at=Now() - timedelta(seconds=125))
-    register(host="pluto", beat_at=Now() - timedelta(minutes=3))
+    register(host="pluto", heartbeat_at=Now() - timedelta(minutes=3))
     register(host="vulcan", ended_at=Now(), end_reason="its process ended or fell silent", task_id=queued.pk)
 
     response = viewer.get(WORKERS)
@@ -125,8 +124,8 @@ def test_workers_are_live_silent_or_ended(viewer, queued):
 
 
 def test_a_worker_that_cannot_claim_says_why(viewer):
-    register(host="mars", cannot_claim="permission denied for table taskqueue_task")
-    register(host="pluto", cannot_claim="of old", ended_at=Now(), end_reason="stopped")
+    register(host="mars", claim_error="permission denied for table taskqueue_task")
+    register(host="pluto", claim_error="of old", ended_at=Now(), end_reason="stopped")
 
     text = text_of(viewer.get(WORKERS))
 
@@ -139,7 +138,7 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
     limited.enqueue(1)
     work()
     limited.enqueue(2)
-    RateRow.objects.filter(pk="boards/limited").update(count=30)
+    RateLimit.objects.filter(pk="boards/limited").update(count=30)
     advance(minutes=2)
     roll_up()
 
@@ -156,9 +155,9 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
 
 def test_a_pipeline_at_its_limit_and_a_paused_one_stand_out(viewer, queued):
     sync_pipeline(limited.definition)
-    Gate.objects.filter(pk="boards/limited").update(tasks=1)
+    ConcurrencyLimit.objects.filter(pk="boards/limited").update(tasks=1)
     limited.enqueue(1)
-    Task.objects.filter(pipeline="boards/limited").update(admitted_at=Now())
+    Task.objects.filter(pipeline="boards/limited").update(slot_acquired_at=Now())
     control.pause_pipeline("demo/task", reason="<b>deploy</b>", by="dana")
 
     response = viewer.get(PIPELINES)
@@ -234,9 +233,9 @@ def test_limits_are_changed_on_the_page_and_hold_at_once(limiter, viewer):
     response = limiter.post(f"{LIMITED}places/", {"places-tasks": "1"}, follow=True)
 
     assert messages_of(response) == ["The limits are changed. They hold from the next start on."]
-    assert Gate.objects.get(pk="boards/limited").tasks == 1
+    assert ConcurrencyLimit.objects.get(pk="boards/limited").tasks == 1
     limiter.post(f"{LIMITED}starts/", {"starts-count": "30", "starts-per": "00:00:30"})
-    rate = RateRow.objects.get(pk="boards/limited")
+    rate = RateLimit.objects.get(pk="boards/limited")
     assert (rate.count, rate.per) == (30, timedelta(seconds=30))
     text = text_of(limiter.get(f"{LIMITED}change/"))
     assert "lars Changed count from the code's to 30, per from the code's to 30s." in text
@@ -262,8 +261,8 @@ def test_limits_that_make_no_sense_are_refused_beside_the_field(limiter, noun, v
 
     assert said in text_of(response)
     assert f'value="{next(iter(values.values()))}"' in response.content.decode()
-    assert Gate.objects.get(pk="boards/limited").tasks is None
-    assert RateRow.objects.get(pk="boards/limited").count is None
+    assert ConcurrencyLimit.objects.get(pk="boards/limited").tasks is None
+    assert RateLimit.objects.get(pk="boards/limited").count is None
 
 
 def test_the_page_tells_the_next_three_times_in_words(viewer):
@@ -362,7 +361,7 @@ def test_the_slots_of_a_command_are_counted(viewer, queued):
 
 def test_without_a_live_worker_the_list_says_what_to_do(viewer):
     assert "No worker has started yet. Start one: manage.py worker ." in text_of(viewer.get(WORKERS))
-    register(beat_at=Now() - timedelta(minutes=3))
+    register(heartbeat_at=Now() - timedelta(minutes=3))
     assert "No worker is alive: tasks wait. Start one: manage.py worker ." in text_of(viewer.get(WORKERS))
     register()
     assert "No worker is alive" not in text_of(viewer.get(WORKERS))

@@ -30,7 +30,7 @@ def test_an_unseen_step_stands_behind_the_known_one_before_it():
 
 
 def test_parallel_steps_share_a_stage():
-    nodes = nodes_of([seen("start"), seen("left", "branch"), seen("right", "branch"), seen("end")], [])
+    nodes = nodes_of([seen("start"), seen("left", "parallel"), seen("right", "parallel"), seen("end")], [])
 
     assert [names_of(stage) for stage in stages_of(nodes)] == [["start"], ["left", "right"], ["end"]]
     assert page_of(nodes).count("<li") == 3

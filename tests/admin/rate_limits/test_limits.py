@@ -9,18 +9,17 @@ from django.contrib.admin.models import LogEntry
 
 from taskqueue import Limit, Rate, RetryAfter, pipeline, step
 from taskqueue.engine.worker.claims import ClaimRequest, claim
-from taskqueue.models import Gate, RateUse, Task
-from taskqueue.models import Rate as RateRow
+from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.admin_pages import messages_of, text_of
 from tests.support.users import client_of
 
-GATES = "/admin/taskqueue/gate/"
-GATE = f"{GATES}adm_2Flimited/change/"
-PLAIN = f"{GATES}adm_2Frated/change/"
-RATES = "/admin/taskqueue/rate/"
+CONCURRENCY_LIMITS = "/admin/taskqueue/concurrencylimit/"
+GATE = f"{CONCURRENCY_LIMITS}adm_2Flimited/change/"
+PLAIN = f"{CONCURRENCY_LIMITS}adm_2Frated/change/"
+RATES = "/admin/taskqueue/ratelimit/"
 RATE = f"{RATES}adm-api/change/"
-USES = "/admin/taskqueue/rateuse/"
+USES = "/admin/taskqueue/ratelimitbucket/"
 NO_LIMITS = {"tasks": "", "tasks_per_key": "", "steps": "", "steps_per_key": ""}
 NO_NUMBERS = {"count": "", "per": "", "burst": ""}
 
@@ -51,15 +50,15 @@ def _known():
 
 @pytest.fixture
 def changer():
-    return client_of("chris", "view_gate", "change_gate", "view_rate", "change_rate")
+    return client_of("chris", "view_concurrencylimit", "change_concurrencylimit", "view_ratelimit", "change_ratelimit")
 
 
 @pytest.fixture
 def looker():
-    return client_of("lou", "view_gate", "view_rate")
+    return client_of("lou", "view_concurrencylimit", "view_ratelimit")
 
 
-@pytest.mark.parametrize("address", [GATES, GATE, RATES, RATE, USES])
+@pytest.mark.parametrize("address", [CONCURRENCY_LIMITS, GATE, RATES, RATE, USES])
 def test_viewing_needs_the_right_to(address, client, stranger, looker):
     assert client.get(address).url.startswith("/admin/login/")
     assert stranger.get(address).status_code == 403
@@ -69,11 +68,13 @@ def test_viewing_needs_the_right_to(address, client, stranger, looker):
 @pytest.mark.parametrize(("address", "values"), [(GATE, {"tasks": "5"}), (RATE, {"count": "5"})])
 def test_changing_needs_the_right_to(address, values, looker):
     assert looker.post(address, values).status_code == 403
-    assert Gate.objects.get(pk="adm/limited").tasks is None
-    assert RateRow.objects.get(pk="adm-api").count is None
+    assert ConcurrencyLimit.objects.get(pk="adm/limited").tasks is None
+    assert RateLimit.objects.get(pk="adm-api").count is None
 
 
-@pytest.mark.parametrize("address", [f"{GATES}add/", f"{RATES}add/", f"{USES}add/", f"{RATES}adm-api/delete/"])
+@pytest.mark.parametrize(
+    "address", [f"{CONCURRENCY_LIMITS}add/", f"{RATES}add/", f"{USES}add/", f"{RATES}adm-api/delete/"]
+)
 def test_nothing_is_added_or_deleted_by_hand(address, admin):
     assert admin.get(address).status_code == 403
 
@@ -87,7 +88,7 @@ def test_a_gate_shows_what_the_code_says_and_what_is_held(looker):
 
     assert "1 task, 0 steps; most by acme 1" in text
     assert "{tenant}" in text
-    assert "2, 1 for each key no limit {tenant}" in text_of(looker.get(GATES))
+    assert "2, 1 for each key no limit {tenant}" in text_of(looker.get(CONCURRENCY_LIMITS))
 
 
 def test_a_changed_limit_is_written_down_and_holds_for_the_next_claim(changer):
@@ -104,7 +105,7 @@ def test_a_changed_limit_is_written_down_and_holds_for_the_next_claim(changer):
     with InProcessWorker() as worker:
         assert sum(1 for _ in iter(lambda: claim(ClaimRequest(worker.worker)), [])) == 3
     changer.post(GATE, NO_LIMITS)
-    assert Gate.objects.get(pk="adm/limited").tasks is None
+    assert ConcurrencyLimit.objects.get(pk="adm/limited").tasks is None
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "100001", "many"])
@@ -114,7 +115,7 @@ def test_a_limit_that_makes_no_sense_is_refused_beside_its_field(field, number, 
 
     assert response.status_code == 200
     assert field in response.context["adminform"].form.errors
-    assert getattr(Gate.objects.get(pk="adm/limited"), field) is None
+    assert getattr(ConcurrencyLimit.objects.get(pk="adm/limited"), field) is None
 
 
 def test_a_limit_for_each_key_of_a_pipeline_without_one_is_refused(changer):
@@ -126,11 +127,11 @@ def test_a_limit_for_each_key_of_a_pipeline_without_one_is_refused(changer):
 def test_a_changed_rate_frees_who_waits_at_once(changer):
     tasks = [rated.enqueue(number) for number in range(3)]
     work()
-    assert Task.objects.filter(status="waiting", waits_at="adm-api").count() == 3
+    assert Task.objects.filter(status="waiting", blocked_on="adm-api").count() == 3
 
     changer.post(RATE, {"count": "1000", "per": "00:00:01", "burst": "10"})
 
-    rate = RateRow.objects.get(pk="adm-api")
+    rate = RateLimit.objects.get(pk="adm-api")
     assert (rate.count, rate.per, rate.burst) == (1000, timedelta(seconds=1), 10)
     work()
     assert {Task.objects.get(pk=task.pk).status for task in tasks} == {"succeeded"}
@@ -146,7 +147,7 @@ def test_numbers_that_make_no_rate_are_refused_beside_their_field(field, value, 
 
     assert response.status_code == 200
     assert field in response.context["adminform"].form.errors
-    assert RateRow.objects.get(pk="adm-api").changed_at is None
+    assert RateLimit.objects.get(pk="adm-api").changed_at is None
 
 
 def test_a_period_too_short_for_its_count_is_refused(changer):
@@ -157,7 +158,7 @@ def test_a_period_too_short_for_its_count_is_refused(changer):
 
 
 def test_the_use_of_a_rate_is_shown_and_a_hold_can_be_released(changer, looker):
-    RateUse.objects.all().delete()
+    RateLimitBucket.objects.all().delete()
     rated.enqueue(429)
     work()
     waiting = rated.enqueue(2)
@@ -166,28 +167,28 @@ def test_the_use_of_a_rate_is_shown_and_a_hold_can_be_released(changer, looker):
     assert "adm-api - 0 of 1 per 1h, next in 2h 1 just now in 2h in 1h asks: too many requests" in text.replace(
         "\N{EN DASH}", "-"
     )
-    use = RateUse.objects.get()
+    use = RateLimitBucket.objects.get()
     form = {"action": "release_holds", "_selected_action": [str(use.pk)]}
     looker.post(USES, form)
-    assert RateUse.objects.get().held_until is not None
+    assert RateLimitBucket.objects.get().blocked_until is not None
 
     response = changer.post(USES, form, follow=True)
 
     assert messages_of(response) == ["1 hold released."]
-    assert RateUse.objects.get().held_until is None
+    assert RateLimitBucket.objects.get().blocked_until is None
     assert Task.objects.get(pk=waiting.pk).status == "queued"
     assert LogEntry.objects.get().get_change_message() == "Released the hold."
     assert messages_of(changer.post(USES, form, follow=True)) == ["None of them is held."]
 
 
-@pytest.mark.parametrize(("address", "number"), [(GATES, 4), (RATES, 5), (USES, 4)])
+@pytest.mark.parametrize(("address", "number"), [(CONCURRENCY_LIMITS, 4), (RATES, 5), (USES, 4)])
 def test_the_lists_need_a_fixed_number_of_queries(address, number, admin, django_assert_num_queries):
     with django_assert_num_queries(number):  # session, user, count, rows; of rates their use
         admin.get(address)
 
 
 def test_a_gate_is_found_by_the_beginning_of_its_pipelines_name(admin):
-    found = text_of(admin.get("/admin/taskqueue/gate/?q=demo/t"))
+    found = text_of(admin.get("/admin/taskqueue/concurrencylimit/?q=demo/t"))
 
     assert "demo/task" in found
     assert "demo/publish" not in found
@@ -204,7 +205,7 @@ def keyed(tenant: str) -> str:
 
 
 def test_a_rate_is_held_for_a_reason_and_lifted_on_the_record(changer):
-    RateUse.objects.all().delete()
+    RateLimitBucket.objects.all().delete()
 
     response = changer.post(
         f"{RATES}adm-api/hold/", {"hold-delay": "2h", "hold-reason": "they <b>migrate</b>"}, follow=True
@@ -252,12 +253,12 @@ def test_one_key_of_a_rate_is_held_and_another_one_passes(changer):
     ],
 )
 def test_a_hold_that_makes_no_sense_is_refused_beside_its_field(changer, values, said):
-    RateUse.objects.all().delete()
+    RateLimitBucket.objects.all().delete()
 
     response = changer.post(f"{RATES}adm-api/hold/", {"hold-delay": "5m", "hold-reason": "x", **values})
 
     assert said in text_of(response)
-    assert not RateUse.objects.exists()
+    assert not RateLimitBucket.objects.exists()
 
 
 def test_only_who_may_change_rates_holds_them(looker, changer):
@@ -268,9 +269,9 @@ def test_only_who_may_change_rates_holds_them(looker, changer):
 
 
 def test_empty_lists_say_what_to_do(looker):
-    RateRow.objects.all().delete()
-    Gate.objects.all().delete()
+    RateLimit.objects.all().delete()
+    ConcurrencyLimit.objects.all().delete()
 
     assert "No rate is declared." in text_of(looker.get(RATES))
     assert "No rate has been used yet." in text_of(looker.get(USES))
-    assert "No pipeline is known yet." in text_of(looker.get(GATES))
+    assert "No pipeline is known yet." in text_of(looker.get(CONCURRENCY_LIMITS))

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.models import Pipeline, PipelineRight, Task
+from taskqueue.models import Pipeline, PipelinePermission, Task
 from tests.support.admin_pages import LIST, ids_on, text_of
 from tests.support.users import client_of
 
@@ -69,7 +69,7 @@ def test_an_error_and_a_step_are_offered(reader, failed, queued, term, label):
 def test_payloads_are_offered_to_those_alone_who_may_see_them(viewer, reader, order):
     assert offers_of(viewer, "needle") == {}
 
-    PipelineRight.objects.create(pipeline_id="demo/task", user=User.objects.create_user("kim"), view_payload=True)
+    PipelinePermission.objects.create(pipeline_id="demo/task", user=User.objects.create_user("kim"), view_payload=True)
     assert offers_of(reader, "needle") == {}
 
 

@@ -8,14 +8,14 @@ from django.contrib.auth.models import User
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared.html import breakable
-from taskqueue.models import Pipeline, Rate, Skip
+from taskqueue.models import Pipeline, RateLimit, Skip
 from taskqueue.templatetags.taskqueue_cells import named_by
 
 
-@pytest.mark.parametrize("page", ["taskqueue/pipeline/", "taskqueue/skip/", "taskqueue/rate/", "admin/logentry/"])
+@pytest.mark.parametrize("page", ["taskqueue/pipeline/", "taskqueue/skip/", "taskqueue/ratelimit/", "admin/logentry/"])
 def test_every_cell_of_a_list_names_its_column(admin, pipeline_without_code: Pipeline, page):
     Skip.objects.create(pipeline=pipeline_without_code, kind="duplicate", reason="It was asked for twice.")
-    Rate.objects.create(name="api", declared_count=5, declared_per="60")
+    RateLimit.objects.create(name="api", declared_count=5, declared_per="60")
     user = User.objects.get(username="ada")
     LogEntry.objects.create(user=user, action_flag=CHANGE, object_id="1", object_repr="1", change_message="Paused.")
 

@@ -21,7 +21,7 @@ def test_a_refused_page_says_so_and_leads_back(stranger, address):
 
 
 def test_a_missing_page_leads_back(operator):
-    for address in ("/admin/no/such/page/", "/admin/taskqueue/operation/new/no-such/"):
+    for address in ("/admin/no/such/page/", "/admin/taskqueue/bulkoperation/new/no-such/"):
         response = operator.get(address)
 
         assert response.status_code == 404

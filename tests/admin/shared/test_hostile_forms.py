@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskqueue.admin.search import parameters
-from taskqueue.models import Event, Operation, Rate
+from taskqueue.models import BulkOperation, Event, RateLimit
 from tests.support.hostile_input import any_text, hold
 from tests.support.properties import examples
 
@@ -59,8 +59,8 @@ def test_any_search_of_the_tasks(admin):
 
 
 PAGES = [
-    TASKS, f"{TASKS}export/csv/", f"{TASKS}export/jsonl/", "/admin/taskqueue/operation/new/retry/",
-    "/admin/taskqueue/operation/new/cancel/", "/admin/taskqueue/operation/new/rerun/", "/admin/",
+    TASKS, f"{TASKS}export/csv/", f"{TASKS}export/jsonl/", "/admin/taskqueue/bulkoperation/new/retry/",
+    "/admin/taskqueue/bulkoperation/new/cancel/", "/admin/taskqueue/bulkoperation/new/rerun/", "/admin/",
     f"{PIPELINE}submit/", "/admin/taskqueue/event/send/",
 ]  # fmt: skip
 
@@ -82,12 +82,12 @@ def test_anything_in_the_form_that_starts_an_operation(admin, verb):
         st.fixed_dictionaries({}, optional=dict.fromkeys(("reason", "confirmation"), any_text)),
     )
     def send(values, fields):
-        way = f"/admin/taskqueue/operation/new/{verb}/?{encoded(values)}"
+        way = f"/admin/taskqueue/bulkoperation/new/{verb}/?{encoded(values)}"
         assert admin.post(way, encoded(fields), content_type=FORM, follow=True).status_code < 500
 
     send()
-    for operation in Operation.objects.all():
-        assert admin.get(f"/admin/taskqueue/operation/{operation.pk}/change/").status_code == 200
+    for operation in BulkOperation.objects.all():
+        assert admin.get(f"/admin/taskqueue/bulkoperation/{operation.pk}/change/").status_code == 200
 
 
 JSON = st.sampled_from(
@@ -137,11 +137,11 @@ def test_anything_in_the_forms_of_limits(admin, noun):
 
 
 def test_anything_in_the_form_of_a_hold(admin):
-    rate = Rate.objects.create(
+    rate = RateLimit.objects.create(
         name="hostile", count=1, per="0:01:00", burst=1, declared_count=1, declared_per="0:01:00", declared_burst=1
     )
     for noun in ("hold", "lift"):
-        way = f"/admin/taskqueue/rate/{rate.pk}/{noun}/"
+        way = f"/admin/taskqueue/ratelimit/{rate.pk}/{noun}/"
         posts(admin, way, {"hold-delay", "hold-reason", "hold-key", "key", "x"})
 
 

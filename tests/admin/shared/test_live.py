@@ -8,7 +8,7 @@ from django.test import RequestFactory
 
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.live import HEADER, LiveRegions, regions_of
-from taskqueue.models import Operation, Task
+from taskqueue.models import BulkOperation, Task
 from tests.support.admin_pages import text_of
 
 LIST = "/admin/taskqueue/worker/"
@@ -58,8 +58,8 @@ def test_a_pipeline_goes_on_but_not_under_a_form_that_was_refused(admin):
 
 
 def test_the_end_of_an_operation_is_in_a_region(admin, failed):
-    admin.post("/admin/taskqueue/operation/new/retry/?status=failed")
-    page = f"/admin/taskqueue/operation/{Operation.objects.get().pk}/change/"
+    admin.post("/admin/taskqueue/bulkoperation/new/retry/?status=failed")
+    page = f"/admin/taskqueue/bulkoperation/{BulkOperation.objects.get().pk}/change/"
     assert "Ended \N{EN DASH} Filter" in text_of(live(admin, page))
 
     bulk_operations.run_batches()

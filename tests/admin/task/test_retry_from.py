@@ -60,7 +60,7 @@ def test_the_old_child_stays_with_its_parent_beside_the_new_one(operator, declin
     operator.post(button_of(declined, "retry"), {"from_step": "admin/child", "confirmed": "1"})
     to_the_end()
 
-    old, new = Task.objects.filter(parent=declined, branch="").order_by("pk")
+    old, new = Task.objects.filter(parent=declined, parallel_step="").order_by("pk")
     body = operator.get(page_of(declined)).content.decode()
     assert page_of(old) in body
     assert page_of(new) in body

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.models import PipelineRight, StepReport, Task, Worker
+from taskqueue.models import PipelinePermission, StepReport, Task, Worker
 from tests.support.admin_pages import page_of, text_of
 
 STACK = '  File "/shop/pay.py", line 12, in charge\n    bank.ask(card)\n'
@@ -57,7 +57,9 @@ def test_of_another_step_of_the_task_it_says_nothing(reader, running):
 
 
 def test_who_may_see_no_payload_of_the_pipeline_sees_when_it_said_something_and_not_what(viewer, running):
-    PipelineRight.objects.create(pipeline_id="demo/task", user=User.objects.create_user("other"), view_payload=True)
+    PipelinePermission.objects.create(
+        pipeline_id="demo/task", user=User.objects.create_user("other"), view_payload=True
+    )
 
     text = text_of(viewer.get(page_of(running)))
 

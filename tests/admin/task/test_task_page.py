@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.engine.tasks import control
-from taskqueue.models import Attempt, Gate, Step, Task
+from taskqueue.models import Attempt, ConcurrencyLimit, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.admin_pages import LIST, messages_of, page_of, text_of
 
@@ -226,12 +226,12 @@ def test_the_number_of_queries_does_not_depend_on_the_steps(
 
 def test_an_unfinished_task_says_why_it_waits_and_who_stands_in_the_way(admin, queued, django_assert_num_queries):
     other = demo_task.enqueue(DemoRequest(label="first", delay_seconds=0))
-    Gate.objects.filter(pipeline=queued.pipeline_id).update(tasks=1)
+    ConcurrencyLimit.objects.filter(pipeline=queued.pipeline_id).update(tasks=1)
     with django_assert_num_queries(12):  # with why it waits: task, obstacles, queue
         admin.get(page_of(queued))
     with InProcessWorker() as worker:
         Task.objects.filter(pk=other.pk).update(
-            status="running", worker=worker.row, started_at=Now(), admitted_at=Now(), lease=1
+            status="running", worker=worker.row, started_at=Now(), slot_acquired_at=Now(), lease=1
         )
         response = admin.get(page_of(queued))
 

@@ -15,7 +15,7 @@ from taskqueue.admin.shared import task_actions
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.maintenance.bulk_operations import NOWHERE
 from taskqueue.engine.tasks import control
-from taskqueue.models import Attempt, Operation, Step, Task
+from taskqueue.models import Attempt, BulkOperation, Step, Task
 from taskqueue.testing import advance, work
 from tests.support.admin_pages import LIST, button_of, messages_of, page_of, text_of
 from tests.support.users import client_of
@@ -279,15 +279,15 @@ def test_all_that_match_are_looked_at_before_anything_is_done_to_them(operator, 
         {"action": "retry_selected", "_selected_action": [str(failed.pk)], "select_across": "1"},
     )
 
-    assert response.url == "/admin/taskqueue/operation/new/retry/?status=failed"
+    assert response.url == "/admin/taskqueue/bulkoperation/new/retry/?status=failed"
     assert reload(failed).status == "failed"
 
 
-def operate(client: Client, verb: str, **sent: str) -> Operation:
+def operate(client: Client, verb: str, **sent: str) -> BulkOperation:
     """An operation over what failed or is queued, from its start to its end."""
-    client.post(f"/admin/taskqueue/operation/new/{verb}/?pipeline=demo%2Ftask", sent)
+    client.post(f"/admin/taskqueue/bulkoperation/new/{verb}/?pipeline=demo%2Ftask", sent)
     bulk_operations.run_batches()
-    return Operation.objects.latest("pk")
+    return BulkOperation.objects.latest("pk")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_task_tells_of_the_operation_that_it_was_a_part_of(viewer, operator, f
     if verb == "cancel":
         control.retry(failed.pk)
     operation = operate(operator, verb, reason="the bank is back")
-    address = f"/admin/taskqueue/operation/{operation.pk}/change/"
+    address = f"/admin/taskqueue/bulkoperation/{operation.pk}/change/"
 
     page, looked_at = operator.get(page_of(failed)), viewer.get(page_of(failed))
 
@@ -322,7 +322,7 @@ def test_a_rerun_tells_of_the_operation_that_made_it(operator, failed):
 def test_what_was_done_by_hand_is_not_told_of_an_operation_too(operator, failed):
     operate(operator, "retry")
     work()
-    Operation.objects.update(finished_at=Now() + timedelta(hours=1))
+    BulkOperation.objects.update(finished_at=Now() + timedelta(hours=1))
     advance(minutes=1)
 
     operator.post(button_of(failed, "retry"))
@@ -336,10 +336,10 @@ def test_an_operation_on_other_tasks_is_not_told(operator, failed):
     operation = operate(operator, "retry")
     for other in ({"position": NOWHERE}, {"until": NOWHERE}, {"selection": {"pipeline": "demo/publish"}}):
         before = {name: getattr(operation, name) for name in other}
-        Operation.objects.update(**other)
+        BulkOperation.objects.update(**other)
         text = text_of(operator.get(page_of(failed)))
         assert "It was retried by nobody who was logged in or had a token, or by an operation" in text
-        Operation.objects.update(**before)
+        BulkOperation.objects.update(**before)
     assert "this one among them" in text_of(operator.get(page_of(failed)))
 
 
@@ -348,7 +348,7 @@ def test_to_find_them_takes_one_query_however_many_there_are(operator, failed, d
     with CaptureQueriesContext(connection) as one:
         operator.get(page_of(failed))
     number = len(one)
-    assert sum('FROM "taskqueue_operation"' in query["sql"] for query in one) == 1
+    assert sum('FROM "taskqueue_bulkoperation"' in query["sql"] for query in one) == 1
     for _ in range(5):
         operate(operator, "retry")
 

@@ -290,7 +290,7 @@ def test_what_is_hostile_is_shown_and_does_nothing(viewer, failed):
 def test_a_running_task_shows_its_step_and_its_worker(viewer, queued):
     with InProcessWorker() as worker:
         Task.objects.filter(pk=queued.pk).update(
-            status="running", worker=worker.row, started_at=Now(), admitted_at=Now(), lease=1
+            status="running", worker=worker.row, started_at=Now(), slot_acquired_at=Now(), lease=1
         )
         Worker.objects.filter(pk=worker.row.pk).update(task_id=queued.pk, step="simulate-processing")
 

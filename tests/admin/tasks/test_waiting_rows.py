@@ -13,19 +13,19 @@ from tests.support.admin_pages import LIST, text_of
 
 
 @pytest.mark.parametrize(
-    ("kind", "waits_at", "said"),
+    ("kind", "blocked_on", "said"),
     [
         (StepKind.SLEEP, "", "Waiting wakes in 9m"),
         (StepKind.WAIT, "", "Waiting for an event gives up in 9m"),
         (StepKind.CHILD, "", "Waiting for a child task gives up in 9m"),
-        (StepKind.BRANCH, "", "Waiting for parallel steps runs in 9m"),
+        (StepKind.PARALLEL, "", "Waiting for parallel steps runs in 9m"),
         (StepKind.STEP, "crm-api", "Waiting for rate crm-api runs in 9m"),
         (StepKind.STEP, "step limit", "Waiting for a free place runs in 9m"),
     ],
 )
-def test_a_waiting_task_says_for_what(viewer, queued, kind, waits_at, said):
+def test_a_waiting_task_says_for_what(viewer, queued, kind, blocked_on, said):
     later = Now() + timedelta(seconds=570)
-    Task.objects.filter(pk=queued.pk).update(status="waiting", waits_at=waits_at, due_at=later, sort_at=later)
+    Task.objects.filter(pk=queued.pk).update(status="waiting", blocked_on=blocked_on, due_at=later, sort_at=later)
     times = {"started_at": Now(), "finished_at": Now()}
     Step.objects.create(task=queued, key="approval", name="approval", kind=kind, status="waiting", **times)
 

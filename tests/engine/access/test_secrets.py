@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from taskqueue import Permanent, Rate, Retry, RetryAfter, TaskEnded, gather, pipeline, step
 from taskqueue.engine.tasks import control
-from taskqueue.models import Attempt, RateUse, Skip, Step, Task
+from taskqueue.models import Attempt, RateLimitBucket, Skip, Step, Task
 from taskqueue.testing import work
 from tests.support.pipelines.secrets import CARD, PASSWORD, Login, logger
 from tests.support.registries import own_registry
@@ -239,7 +239,7 @@ def test_drift_is_written_down_without_them(strict):
 def test_why_a_rate_is_held_is_written_down_without_them(sign_in):
     run(sign_in, "busy")
 
-    assert RateUse.objects.get(hold_reason__gt="").hold_reason == "charge: busy with **********"
+    assert RateLimitBucket.objects.get(block_reason__gt="").block_reason == "charge: busy with **********"
 
 
 def test_a_payload_that_does_not_fit_is_refused_without_its_secrets(sign_in, settings):

@@ -168,7 +168,7 @@ def test_the_page_of_a_parallel_step_is_that_of_its_task():
 
     @step
     def tell(word: SecretStr) -> None:
-        branch = Task.objects.get(branch__gt="", status="running")
+        branch = Task.objects.get(parallel_step__gt="", status="running")
         answers.append(viewer.get(f"/admin/taskqueue/task/{branch.pk}/change/"))
 
     @pipeline("secrets/telling")

@@ -234,7 +234,7 @@ def test_a_batch_is_gathered_by_the_key_of_its_items():
 
     again = gather_by_tenant.enqueue([{"tenant": "a", "number": "3"}])
 
-    assert (first.group, other.group) == ("a", "b")
+    assert (first.concurrency_key, other.concurrency_key) == ("a", "b")
     assert first.pk != other.pk
     assert again.pk == first.pk
 
@@ -271,7 +271,7 @@ def test_a_key_stands_for_the_task_that_stood_in(bound, arguments, kind):
 
     assert {first.pk, second.pk, third.pk} == {IdempotencyKey.objects.get().task_id}
     assert skips() == [(kind, first.pk, "k"), ("duplicate", first.pk, "k")]
-    Task.objects.update(merge_key="", solo_key="")
+    Task.objects.update(debounce_key="", singleton_key="")
     assert not bound.using(key="k", force=True).enqueue(*arguments).duplicate
     assert IdempotencyKey.objects.get().task_id != first.pk
 

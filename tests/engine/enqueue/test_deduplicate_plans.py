@@ -17,28 +17,28 @@ pytestmark = pytest.mark.django_db
 
 WAITING = """
 INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
-    progress_note, created_at, merge_key, solo_key)
+    progress_note, created_at, debounce_key, singleton_key)
 SELECT gen_random_uuid(), 'starts/gather', 'scheduled', '', '{}', 0, '{"numbers": [1]}', now(), now(), 0, 0, '', now(),
     '=' || number, '=' || number
 FROM generate_series(1, 5000) number
 """
 VALUES = {
     "pipeline": "starts/gather",
-    "merge_key": "=77",
-    "solo_key": "=77",
+    "debounce_key": "=77",
+    "singleton_key": "=77",
     "payload": '{"numbers": [2]}',
     "labels": "{}",
     "subject": "",
     "priority": 0,
     "key": "",
-    "group": "",
+    "concurrency_key": "",
     "version": "",
     "delay": timedelta(seconds=1),
     "longest": None,
     "start_within": None,
     "finish_within": None,
     "cancel_grace": None,
-    "echo": False,
+    "notify_completion": False,
     "reason": "",
     "field": "numbers",
     "size": 10,

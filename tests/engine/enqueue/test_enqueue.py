@@ -10,7 +10,7 @@ from django.db import transaction
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.runtime.notify import ring
-from taskqueue.errors import InvalidOptions, InvalidPayload, TooLarge, UnknownPipeline, Unstorable
+from taskqueue.errors import InvalidOptions, InvalidPayload, NotSerializable, TooLarge, UnknownPipeline
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import advance, work
 from tests.support.pipelines.basic import calls, one_step, three_steps
@@ -150,7 +150,7 @@ def test_a_payload_that_does_not_fit_is_refused_with_pointers():
 
 
 def test_a_payload_that_cannot_be_stored_is_refused():
-    with pytest.raises(Unstorable):
+    with pytest.raises(NotSerializable):
         enqueue.enqueue("engine/atomic", {"name": "a\x00b"})
 
 

@@ -47,8 +47,8 @@ def plain(number: int) -> int:
     return number
 
 
-@pipeline("ends/gated", cancel_on=STOP, concurrency=1)
-def gated() -> None:
+@pipeline("ends/is_limited", cancel_on=STOP, concurrency=1)
+def is_limited() -> None:
     """Its end may be what the next one waits for."""
 
 
@@ -83,8 +83,8 @@ def open_waits() -> int:
 
 @pytest.mark.parametrize(
     ("listening", "arguments"),
-    [(plain, (1,)), (gated, ()), (told, ()), (fails_in_a_step, ()), (fails_in_its_body, ()), (waits, ())],
-    ids=["plain", "gated", "told", "failed step", "failed body", "timed out"],
+    [(plain, (1,)), (is_limited, ()), (told, ()), (fails_in_a_step, ()), (fails_in_its_body, ()), (waits, ())],
+    ids=["plain", "is_limited", "told", "failed step", "failed body", "timed out"],
 )
 def test_whatever_ends_a_task_closes_what_would_have_cancelled_it(listening, arguments):
     task = listening.enqueue(*arguments)

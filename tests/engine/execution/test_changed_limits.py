@@ -16,8 +16,7 @@ from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.run import perform
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import InvalidLimit
-from taskqueue.models import Gate, RateUse, Step, StepSlot, Task
-from taskqueue.models import Rate as RateRow
+from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket, Step, StepSlot, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.leases import take
 from tests.support.pipelines.basic import one_step
@@ -62,12 +61,12 @@ def test_a_faster_rate_lets_steps_pass_that_had_late_times():
     work()
     assert statuses(tasks) == ["succeeded", "waiting", "waiting", "waiting"]
 
-    limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
+    limits.change_rate_limit("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
     assert statuses(tasks) == ["succeeded", "queued", "queued", "queued"]
     work()
 
     assert set(statuses(tasks)) == {"succeeded"}
-    assert RateRow.objects.get(name="test/minutely").changed_at is not None
+    assert RateLimit.objects.get(name="test/minutely").changed_at is not None
 
 
 @pytest.mark.django_db
@@ -75,7 +74,7 @@ def test_a_slower_rate_spaces_them_anew():
     tasks = [one_minutely.enqueue(number) for number in range(3)]
     work()
 
-    limits.change_rate("test/minutely", count=None, per=HOUR, burst=None)
+    limits.change_rate_limit("test/minutely", count=None, per=HOUR, burst=None)
     work()
 
     assert statuses(tasks) == ["succeeded", "succeeded", "waiting"]
@@ -87,12 +86,12 @@ def test_starts_that_had_late_times_give_their_places_back_and_keep_their_order(
     tasks = [throttled.enqueue(number) for number in range(5)]
     work()
     assert statuses(tasks) == ["succeeded", "waiting", "queued", "queued", "queued"]
-    assert reload(tasks[1]).admitted_at is not None
+    assert reload(tasks[1]).slot_acquired_at is not None
 
-    limits.change_rate("test/hourly", count=None, per=timedelta(minutes=1), burst=2)
+    limits.change_rate_limit("test/hourly", count=None, per=timedelta(minutes=1), burst=2)
     again = reload(tasks[1])
-    assert (again.status, again.admitted_at, again.waits_at) == ("queued", None, "")
-    assert Gate.objects.get(pipeline="limits/throttled").rate_id == "test/hourly"
+    assert (again.status, again.slot_acquired_at, again.blocked_on) == ("queued", None, "")
+    assert ConcurrencyLimit.objects.get(pipeline="limits/throttled").rate_id == "test/hourly"
     work()
 
     # One as the burst allows, the other ones a minute apart; the next is booked, the others not yet.
@@ -113,10 +112,10 @@ def test_a_start_and_a_step_that_share_a_rate_are_both_freed():
     work()
     assert statuses([start, at_step]) == ["waiting", "waiting"]
 
-    limits.change_rate("test/hourly", count=1000, per=timedelta(seconds=1), burst=10)
+    limits.change_rate_limit("test/hourly", count=1000, per=timedelta(seconds=1), burst=10)
 
-    assert reload(start).admitted_at is None
-    assert reload(at_step).admitted_at is not None
+    assert reload(start).slot_acquired_at is None
+    assert reload(at_step).slot_acquired_at is not None
     work()
     assert statuses([start, at_step]) == ["succeeded", "succeeded"]
 
@@ -134,7 +133,7 @@ def test_a_released_hold_lets_everybody_pass_again():
     work()
 
     assert reload(other).status == "succeeded"
-    assert RateUse.objects.get().held_until is None
+    assert RateLimitBucket.objects.get().blocked_until is None
     assert not limits.release_hold("test/minutely", "")
 
 
@@ -146,7 +145,7 @@ def test_a_wider_step_limit_lets_in_who_waits_and_a_wider_task_limit_who_stands_
 
         def widen():
             execute(leases[1]), execute(leases[2])
-            limits.change_gate("places/one", {"steps": 2})
+            limits.change_concurrency_limit("places/one", {"steps": 2})
             assert statuses(tasks) == ["running", "queued", "waiting"]
             assert StepSlot.objects.count() == 2
 
@@ -160,9 +159,9 @@ def test_a_limit_that_makes_no_sense_is_refused(most):
     one_step.enqueue(1)
 
     with pytest.raises(InvalidLimit, match="A limit is 1 to 100,000"):
-        limits.change_gate("engine/one-step", {"tasks": most})
+        limits.change_concurrency_limit("engine/one-step", {"tasks": most})
 
-    assert Gate.objects.get(pipeline="engine/one-step").tasks is None
+    assert ConcurrencyLimit.objects.get(pipeline="engine/one-step").tasks is None
 
 
 @pytest.mark.django_db
@@ -170,8 +169,8 @@ def test_a_limit_for_each_key_needs_a_key():
     one_step.enqueue(1), keyed.enqueue("a")
 
     with pytest.raises(InvalidLimit, match="no key"):
-        limits.change_gate("engine/one-step", {"steps_per_key": 2})
-    limits.change_gate("limits/keyed", {"tasks_per_key": 2})
+        limits.change_concurrency_limit("engine/one-step", {"steps_per_key": 2})
+    limits.change_concurrency_limit("limits/keyed", {"tasks_per_key": 2})
 
 
 @pytest.mark.django_db
@@ -189,9 +188,9 @@ def test_numbers_that_make_no_rate_are_refused(numbers):
     work()
 
     with pytest.raises(InvalidLimit):
-        limits.change_rate("test/minutely", **numbers)
+        limits.change_rate_limit("test/minutely", **numbers)
 
-    assert RateRow.objects.get(name="test/minutely").changed_at is None
+    assert RateLimit.objects.get(name="test/minutely").changed_at is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -203,7 +202,7 @@ def test_a_step_that_was_given_its_time_by_the_old_rate_asks_anew_though_it_did_
         task = one_minutely.enqueue(2)
         lease = take(worker.worker)
         outcome = perform(lease, activity=Activity(), stopping=lambda: False)
-        limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
+        limits.change_rate_limit("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
         settle(lease, outcome, claim_request=None)
 
         assert reload(task).due_at <= Task.objects.annotate(now=Now()).values_list("now", flat=True)[0]
@@ -233,7 +232,7 @@ def test_while_a_rate_is_changed_nobody_is_given_a_time_by_the_old_one():
                 asking = pool.submit(ask)
                 asked.wait(timeout=90)
                 assert not Step.objects.filter(task=task).exists()
-                limits.change_rate("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
+                limits.change_rate_limit("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
             asking.result(timeout=90)
         worker.work()
         assert reload(task).status == "succeeded"

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from taskqueue import Rate, Retry, RetryAfter, StepFailed, pipeline, step
 from taskqueue.engine.maintenance.recovery import recover
 from taskqueue.engine.runtime.outcomes import Blocked, Release, RetryLater, Succeeded
-from taskqueue.models import RateUse, Step, StepSlot
+from taskqueue.models import RateLimitBucket, Step, StepSlot
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.pipelines.basic import calls, note
 from tests.support.pipelines.rated import reload, waits_about
@@ -81,7 +81,7 @@ def test_steps_wait_for_their_times_while_another_one_executes():
 
     assert reload(task).lease == 1
     assert sorted(calls) == ["hold", "often 0", "often 1", "often 2", "often 3"]
-    assert RateUse.objects.get().admitted == 4
+    assert RateLimitBucket.objects.get().admitted == 4
 
 
 @pipeline("siblings/grouped")
@@ -224,7 +224,7 @@ def test_a_worker_that_stops_waits_for_no_times_and_the_task_keeps_them():
         work()
     assert reload(task).result == [0, 1, 2]
     assert calls == ["secondly 0", "secondly 1", "secondly 2"]
-    assert RateUse.objects.get().admitted == 3
+    assert RateLimitBucket.objects.get().admitted == 3
 
 
 def test_a_worker_lost_while_steps_wait_does_not_lose_their_times():
@@ -250,7 +250,7 @@ def test_a_worker_lost_while_steps_wait_does_not_lose_their_times():
 
     assert Step.objects.get(status="waiting").until == given
     assert reload(task).due_at == given
-    assert RateUse.objects.get().arrival_at - given == MINUTE
+    assert RateLimitBucket.objects.get().theoretical_arrival_at - given == MINUTE
 
 
 def test_a_step_that_waits_is_not_executed_so_its_timeout_does_not_run():
@@ -296,7 +296,7 @@ def test_a_hold_of_the_rate_stops_those_who_wait_for_their_times():
 
     assert calls == ["told"]
     assert reload(task).status == "retrying"
-    assert RateUse.objects.get().held_until is not None
+    assert RateLimitBucket.objects.get().blocked_until is not None
 
 
 def test_a_body_may_cancel_a_step_that_waits():

@@ -159,7 +159,7 @@ def test_a_silent_worker_is_dead_although_it_holds_its_lock():
     Task.objects.filter(pk=task.pk).update(status="running", worker=silent.row, lease=1, started_at=task.created_at)
     assert dispatch.run_due(5).claimable == 0
 
-    Worker.objects.filter(pk=silent.row.pk).update(beat_at=F("beat_at") - timedelta(seconds=31))
+    Worker.objects.filter(pk=silent.row.pk).update(heartbeat_at=F("heartbeat_at") - timedelta(seconds=31))
 
     assert dispatch.run_due(5).claimable == 1
     assert Worker.objects.get(pk=silent.row.pk).ended_at is not None

@@ -173,7 +173,7 @@ def check(make):
     assert task.error["step"] == "returns"
     attempt = Attempt.objects.get(task=task)
     assert (attempt.step_key, attempt.outcome) == ("returns", "failed")
-    assert attempt.error_type in {"Unstorable", "ValidationError", "PydanticSerializationError", "TooLarge"}
+    assert attempt.error_type in {"NotSerializable", "ValidationError", "PydanticSerializationError", "TooLarge"}
     assert "returns" in attempt.error_message or "output" in attempt.error_message
     assert len(attempt.error_message) < 2_000
 
@@ -195,7 +195,7 @@ def test_any_python_value_that_a_body_returns(make):
 
     assert task.status in {"succeeded", "failed"}
     if task.status == "failed":
-        assert task.error["type"] in {"Unstorable", "ValidationError", "PydanticSerializationError"}
+        assert task.error["type"] in {"NotSerializable", "ValidationError", "PydanticSerializationError"}
         assert task.error["step"] is None or task.error["step"] == ""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from taskqueue import policies
 from taskqueue.engine import sql
-from taskqueue.models import Rate, RateUse
+from taskqueue.models import RateLimit, RateLimitBucket
 from taskqueue.testing import InProcessWorker
 from tests.support.leases import take
 from tests.support.pipelines.basic import one_step
@@ -45,13 +45,15 @@ def seconds(length):
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(rate=rates, pauses=pauses)
 def test_a_step_is_given_the_time_that_the_rule_gives(lease, rate, pauses):
-    Rate.objects.all().delete()
-    Rate.objects.create(name="m", declared_count=rate.count, declared_per=rate.per, declared_burst=rate.burst)
+    RateLimit.objects.all().delete()
+    RateLimit.objects.create(name="m", declared_count=rate.count, declared_per=rate.per, declared_burst=rate.burst)
     values = {"rate": "m", "use": "", "key": "k", "name": "k", "input": "{}", "input_hash": "", "brief": timedelta(0)}
     passed, began, tat, given_times = timedelta(0), None, None, []
     for pause in pauses:
         passed += pause
-        RateUse.objects.update(**{field: F(field) - pause for field in ("arrival_at", "passes_at", "admitted_at")})
+        RateLimitBucket.objects.update(
+            **{field: F(field) - pause for field in ("theoretical_arrival_at", "passes_at", "last_admitted_at")}
+        )
 
         ((allowed_at, now, _changed, _known),) = sql.fetch(sql.RESERVE, {**values, **lease.fence})
 

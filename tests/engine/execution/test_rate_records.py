@@ -16,8 +16,7 @@ from taskqueue.engine import sql
 from taskqueue.engine.actions import limits
 from taskqueue.engine.execution.rate_limits import BRIEF
 from taskqueue.engine.maintenance import retention
-from taskqueue.models import Rate as RateRow
-from taskqueue.models import RateUse, Task
+from taskqueue.models import RateLimit, RateLimitBucket, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.support.database.plans import explain, touched
@@ -49,7 +48,7 @@ def whole() -> None:
 
 
 def keys(rate: str = NAME) -> list[str]:
-    return list(RateUse.objects.filter(rate=rate).order_by("key").values_list("key", flat=True))
+    return list(RateLimitBucket.objects.filter(rate=rate).order_by("key").values_list("key", flat=True))
 
 
 @pytest.mark.django_db
@@ -72,9 +71,10 @@ def test_a_key_that_nobody_has_used_for_a_day_leaves_no_record():
 
 @pytest.mark.django_db
 def test_the_workers_prune_them_a_little_at_a_time():
-    rate = RateRow.objects.get(pk=NAME)
-    RateUse.objects.bulk_create(
-        RateUse(rate=rate, key=str(number), arrival_at=Now() - timedelta(days=2)) for number in range(450)
+    rate = RateLimit.objects.get(pk=NAME)
+    RateLimitBucket.objects.bulk_create(
+        RateLimitBucket(rate=rate, key=str(number), theoretical_arrival_at=Now() - timedelta(days=2))
+        for number in range(450)
     )
     first = retention.prune_uses()
     assert (first.rows, first.is_last) == (200, False)
@@ -91,9 +91,9 @@ def test_after_it_has_gone_the_rate_allows_what_it_allowed_before():
     for order in ("kept", "pruned"):
         steps.enqueue(order)
     work()
-    RateUse.objects.filter(key="kept").update(held_until=None)
+    RateLimitBucket.objects.filter(key="kept").update(blocked_until=None)
     advance(days=2)
-    RateUse.objects.filter(key="pruned").delete()
+    RateLimitBucket.objects.filter(key="pruned").delete()
 
     for order in ("kept", "pruned"):
         for _ in range(3):
@@ -104,8 +104,8 @@ def test_after_it_has_gone_the_rate_allows_what_it_allowed_before():
     for task in Task.objects.filter(status="waiting").order_by("due_at"):
         waits[task.payload["order"]].append(round((task.due_at - task.created_at).total_seconds() / 60))
     assert waits == {"kept": [1, 2], "pruned": [1, 2]}
-    uses = {use.key: use for use in RateUse.objects.filter(rate=NAME)}
-    assert abs(uses["kept"].arrival_at - uses["pruned"].arrival_at) < timedelta(seconds=30)
+    uses = {use.key: use for use in RateLimitBucket.objects.filter(rate=NAME)}
+    assert abs(uses["kept"].theoretical_arrival_at - uses["pruned"].theoretical_arrival_at) < timedelta(seconds=30)
     assert abs(uses["kept"].passes_at - uses["pruned"].passes_at) < timedelta(seconds=30)
 
 
@@ -113,22 +113,22 @@ def test_after_it_has_gone_the_rate_allows_what_it_allowed_before():
 @pytest.mark.parametrize(
     "needed",
     [
-        {"arrival_at": Now() - timedelta(hours=23)},
+        {"theoretical_arrival_at": Now() - timedelta(hours=23)},
         {"passes_at": Now() - timedelta(hours=23)},
-        {"held_until": Now() - timedelta(hours=23)},
-        {"held_until": Now() + timedelta(hours=1), "hold_reason": "429"},
+        {"blocked_until": Now() - timedelta(hours=23)},
+        {"blocked_until": Now() + timedelta(hours=1), "block_reason": "429"},
     ],
     ids=["given", "passed", "was held", "is held"],
 )
 def test_a_record_stays_for_a_day_after_the_last_of_its_times(needed):
-    long_ago = {"arrival_at": Now() - timedelta(days=9)}
-    use = RateUse.objects.create(rate_id=NAME, key="order 1", **{**long_ago, **needed})
+    long_ago = {"theoretical_arrival_at": Now() - timedelta(days=9)}
+    use = RateLimitBucket.objects.create(rate_id=NAME, key="order 1", **{**long_ago, **needed})
 
     retention.prune_uses()
     assert keys() == ["order 1"]
 
-    RateUse.objects.filter(pk=use.pk).update(
-        **{name: F(name) - timedelta(days=2) for name in needed if name != "hold_reason"}
+    RateLimitBucket.objects.filter(pk=use.pk).update(
+        **{name: F(name) - timedelta(days=2) for name in needed if name != "block_reason"}
     )
     retention.prune_uses()
     assert keys() == []
@@ -136,9 +136,12 @@ def test_a_record_stays_for_a_day_after_the_last_of_its_times(needed):
 
 @pytest.mark.django_db
 def test_a_record_stays_while_a_hold_of_long_ago_still_leaves_nothing_of_the_burst():
-    RateRow.objects.filter(pk=NAME).update(per=timedelta(days=10), count=10, burst=10)
-    RateUse.objects.create(
-        rate_id=NAME, key="order 1", arrival_at=Now() - timedelta(days=9), held_until=Now() - timedelta(days=5)
+    RateLimit.objects.filter(pk=NAME).update(per=timedelta(days=10), count=10, burst=10)
+    RateLimitBucket.objects.create(
+        rate_id=NAME,
+        key="order 1",
+        theoretical_arrival_at=Now() - timedelta(days=9),
+        blocked_until=Now() - timedelta(days=5),
     )
 
     retention.prune_uses()
@@ -159,8 +162,8 @@ def test_a_start_that_has_its_time_keeps_its_record_however_late_it_is():
     work()
 
     late.refresh_from_db()
-    assert (late.status, late.waits_at) == ("succeeded", "")
-    use = RateUse.objects.get(rate="records/starts")
+    assert (late.status, late.blocked_on) == ("succeeded", "")
+    use = RateLimitBucket.objects.get(rate="records/starts")
     assert use.passes_at > late.started_at
 
 
@@ -187,7 +190,7 @@ def reserve(worker: InProcessWorker) -> list[tuple[object, ...]]:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_call_at_the_moment_at_which_its_record_goes_makes_a_new_one():
-    RateUse.objects.create(rate_id=NAME, key="order 1", arrival_at=Now() - timedelta(days=2))
+    RateLimitBucket.objects.create(rate_id=NAME, key="order 1", theoretical_arrival_at=Now() - timedelta(days=2))
     steps.enqueue("order 1")
 
     def ask() -> list[tuple[object, ...]]:
@@ -205,13 +208,13 @@ def test_a_call_at_the_moment_at_which_its_record_goes_makes_a_new_one():
         ((allowed_at, now, *_rest),) = asking.result(timeout=90)
 
     assert allowed_at <= now
-    use = RateUse.objects.get(rate=NAME)
-    assert (use.admitted, use.arrival_at > now) == (1, True)
+    use = RateLimitBucket.objects.get(rate=NAME)
+    assert (use.admitted, use.theoretical_arrival_at > now) == (1, True)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_record_that_somebody_uses_at_this_moment_is_passed_over():
-    RateUse.objects.create(rate_id=NAME, key="order 1", arrival_at=Now() - timedelta(days=2))
+    RateLimitBucket.objects.create(rate_id=NAME, key="order 1", theoretical_arrival_at=Now() - timedelta(days=2))
     steps.enqueue("order 1")
 
     with InProcessWorker() as worker:
@@ -231,7 +234,7 @@ def test_a_rate_is_changed_beside_a_record_that_has_gone():
     advance(days=2)
     retention.prune_uses()
 
-    limits.change_rate(NAME, count=2, per=MINUTE, burst=None)
+    limits.change_rate_limit(NAME, count=2, per=MINUTE, burst=None)
     limits.hold(NAME, "order 1", delay=MINUTE, reason="maintenance")
     steps.enqueue("order 1")
     work()
@@ -240,12 +243,12 @@ def test_a_rate_is_changed_beside_a_record_that_has_gone():
 
 
 MANY_USES = """
-INSERT INTO taskqueue_rateuse (rate_id, key, arrival_at, admitted, hold_reason)
+INSERT INTO taskqueue_ratelimitbucket (rate_id, key, theoretical_arrival_at, admitted, block_reason)
 SELECT 'records/starts', 'order ' || n, now() - interval '2 days', 1, '' FROM generate_series(1, 20000) n
 """
 MANY_PLACES = """
 INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, lease, failures,
-    progress_note, created_at, admitted_at, due_at, sort_at, "group", waits_at)
+    progress_note, created_at, slot_acquired_at, due_at, sort_at, "concurrency_key", blocked_on)
 SELECT gen_random_uuid(), 'records/starts', 'waiting', '', '{}', 0, '{}', 1, 0, '', now(), now(), now(), now(),
     'order ' || n, 'records/starts'
 FROM generate_series(1, 5000) n
@@ -260,9 +263,9 @@ def test_a_batch_reads_no_more_than_its_bound(counted):
         cursor.execute(MANY_USES)
         cursor.execute(MANY_PLACES)
         if counted:
-            cursor.execute("ANALYZE taskqueue_rateuse, taskqueue_task")
+            cursor.execute("ANALYZE taskqueue_ratelimitbucket, taskqueue_task")
 
     tree = explain(sql.PRUNE_USES, {"after": 0})
 
-    assert touched(tree, "taskqueue_rateuse") <= 3 * sql.LOOKED_AT
+    assert touched(tree, "taskqueue_ratelimitbucket") <= 3 * sql.LOOKED_AT
     assert touched(tree, "taskqueue_task") <= sql.LOOKED_AT

@@ -13,8 +13,7 @@ from taskqueue import Rate, Retry, RetryAfter, pipeline, step
 from taskqueue.engine.queries.tasks import status_of
 from taskqueue.engine.runtime.outcomes import Release
 from taskqueue.engine.tasks import control
-from taskqueue.models import Attempt, RateUse, Step, Task
-from taskqueue.models import Rate as RateRow
+from taskqueue.models import Attempt, RateLimit, RateLimitBucket, Step, Task
 from taskqueue.testing import advance, work
 from tests.support.pipelines import basic as pipelines
 from tests.support.pipelines.basic import note
@@ -49,7 +48,7 @@ def test_the_second_waits_for_its_time_without_a_worker_and_does_not_pay_twice()
 
     assert reload(first).status == "succeeded"
     assert [waits_about(second), waits_about(third)] == [60, 120]
-    assert reload(second).waits_at == "test/minutely"
+    assert reload(second).blocked_on == "test/minutely"
     assert (Step.objects.get(task=second).status, Step.objects.get(task=second).kind) == ("waiting", "step")
     assert pipelines.calls == ["minutely"]
     advance(seconds=50)
@@ -62,7 +61,7 @@ def test_the_second_waits_for_its_time_without_a_worker_and_does_not_pay_twice()
     advance(seconds=60)
     work()
     assert reload(third).status == "succeeded"
-    use = RateUse.objects.get(rate="test/minutely", key="")
+    use = RateLimitBucket.objects.get(rate="test/minutely", key="")
     assert use.admitted == 3
     assert pipelines.calls == ["minutely", "shares", "minutely"]
 
@@ -83,7 +82,7 @@ def test_each_value_of_the_key_has_its_own_rate_with_its_burst():
     work()
 
     assert [reload(task).status for task in tasks] == ["succeeded", "succeeded", "waiting"] * 2
-    assert {use.key: use.admitted for use in RateUse.objects.filter(rate="test/keyed")} == {"a": 2, "b": 2}
+    assert {use.key: use.admitted for use in RateLimitBucket.objects.filter(rate="test/keyed")} == {"a": 2, "b": 2}
 
 
 def test_each_retry_pays_again():
@@ -113,7 +112,7 @@ def test_steps_beside_each_other_each_get_a_time_and_the_task_goes_on_at_the_ear
         advance(seconds=60)
         work()
     assert reload(task).result == [0, 1, 2]
-    assert RateUse.objects.get(rate="test/minutely").admitted == 3
+    assert RateLimitBucket.objects.get(rate="test/minutely").admitted == 3
 
 
 def test_a_worker_lost_before_it_could_settle_does_not_lose_the_given_time():
@@ -126,7 +125,7 @@ def test_a_worker_lost_before_it_could_settle_does_not_lose_the_given_time():
     work()
 
     assert (reload(task).status, reload(task).due_at) == ("waiting", until)
-    assert RateUse.objects.get(rate="test/minutely").arrival_at - until == MINUTE
+    assert RateLimitBucket.objects.get(rate="test/minutely").theoretical_arrival_at - until == MINUTE
 
 
 def test_whoever_comes_late_does_not_pass_together_with_the_next():
@@ -160,9 +159,9 @@ def test_retry_after_holds_the_rate_for_all_who_use_it():
     work()
 
     assert waits_about(other) == 3540
-    use = RateUse.objects.get(rate="test/minutely")
-    assert use.hold_reason == "busy: 429"
-    assert (use.held_until - now()).total_seconds() == pytest.approx(3540, abs=5)
+    use = RateLimitBucket.objects.get(rate="test/minutely")
+    assert use.block_reason == "busy: 429"
+    assert (use.blocked_until - now()).total_seconds() == pytest.approx(3540, abs=5)
     advance(seconds=3540)
     work()
     advance(seconds=60)
@@ -185,7 +184,7 @@ def test_a_worker_that_lost_its_lease_holds_nobody():
     told_late.enqueue()
     assert work() == [Release()]
 
-    assert RateUse.objects.get().held_until is None
+    assert RateLimitBucket.objects.get().blocked_until is None
     task = one_shares.enqueue(2)
     advance(minutes=1)
     work()
@@ -204,17 +203,17 @@ def test_retry_after_that_holds_nobody_else():
 
     assert reload(other).status == "succeeded"
     assert reload(told).status == "retrying"
-    assert RateUse.objects.get().held_until is None
+    assert RateLimitBucket.objects.get().blocked_until is None
 
 
 def test_an_emptied_database_does_not_forget_the_rate():
-    RateRow.objects.all().delete()
+    RateLimit.objects.all().delete()
     one_minutely.enqueue(1), one_minutely.enqueue(2)
 
     work()
 
     assert Task.objects.filter(status="waiting").count() == 1
-    row = RateRow.objects.get(name="test/minutely")
+    row = RateLimit.objects.get(name="test/minutely")
     assert (row.declared_count, row.declared_per) == (1, MINUTE)
 
 

@@ -20,7 +20,7 @@ from taskqueue.engine.queries.tasks import status_of
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
-from taskqueue.models import Gate, Pipeline, StepSlot, Task
+from taskqueue.models import ConcurrencyLimit, Pipeline, StepSlot, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.backlogs import ENDED, insert
 from tests.support.database.plans import explain, walked
@@ -79,7 +79,7 @@ def test_a_step_that_finds_no_place_waits_without_a_worker_and_goes_on_when_one_
     def meanwhile():
         execute(leases[1])
         assert (reload(second).status, reload(second).due_at) == ("waiting", None)
-        assert reload(second).waits_at == "step limit"
+        assert reload(second).blocked_on == "step limit"
         assert status_of(second.pk).waiting_for == "a free place for its step"
         assert StepSlot.objects.count() == 1
 
@@ -115,7 +115,7 @@ def test_each_key_has_places_of_its_own_and_all_together_some(worker):
     seen = []
 
     def go_on(tenant):
-        seen.append(sorted(StepSlot.objects.values_list("group", flat=True)))
+        seen.append(sorted(StepSlot.objects.values_list("concurrency_key", flat=True)))
         if leases:
             execute(leases.pop(0))
 
@@ -171,7 +171,7 @@ def test_a_step_that_waits_for_its_rate_holds_no_place():
     task = one_rated.enqueue("b")
     work()
 
-    assert reload(task).waits_at == "test/places"
+    assert reload(task).blocked_on == "test/places"
     assert not StepSlot.objects.exists()
 
 
@@ -209,14 +209,14 @@ def test_a_place_that_was_free_before_the_wait_was_written_is_not_missed(worker)
 @pytest.mark.django_db
 def test_steps_of_any_pipeline_can_be_limited_and_what_the_code_says_be_changed(worker):
     one_step.enqueue(1)
-    Gate.objects.filter(pipeline="engine/one-step").update(steps=1)
+    ConcurrencyLimit.objects.filter(pipeline="engine/one-step").update(steps=1)
     (lease,) = claim(ClaimRequest(worker.worker))
     assert lease.steps_limited
     execute(lease)
 
-    Gate.objects.filter(pipeline="places/one").update(steps=2)
+    ConcurrencyLimit.objects.filter(pipeline="places/one").update(steps=2)
     tasks = [one_place.enqueue(tenant) for tenant in "abc"]
-    Gate.objects.filter(pipeline="places/one").update(steps=2)
+    ConcurrencyLimit.objects.filter(pipeline="places/one").update(steps=2)
     leases = [take(worker.worker) for _ in tasks]
     in_the_middle(lambda: execute(leases[1]))
     execute(leases[0])
@@ -230,7 +230,7 @@ def test_a_wider_limit_lets_those_in_who_wait(worker):
 
     def widen():
         execute(leases[1]), execute(leases[2])
-        Gate.objects.filter(pipeline="places/one").update(steps=3)
+        ConcurrencyLimit.objects.filter(pipeline="places/one").update(steps=3)
         dispatch.run_due(1)
         assert [reload(task).status for task in tasks] == ["running", "queued", "queued"]
 
@@ -251,7 +251,7 @@ def test_workers_that_ask_at_once_do_not_pass_the_limit_together():
     with InProcessWorker() as worker:
         for _ in range(12):
             one_place.enqueue("a")
-        Gate.objects.update(steps=2)
+        ConcurrencyLimit.objects.update(steps=2)
         leases = [take(worker.worker) for _ in range(12)]
         barrier = threading.Barrier(4)
         counted: list[int] = []
@@ -298,7 +298,7 @@ def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
 
             def race():
                 ready.set()
-                assert following.result(timeout=90).waits_at == "step limit"
+                assert following.result(timeout=90).blocked_on == "step limit"
 
             in_the_middle(race)
             execute(leases[0])

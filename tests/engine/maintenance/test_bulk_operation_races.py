@@ -15,13 +15,13 @@ from django.db import IntegrityError, connection, transaction
 from taskqueue.engine.maintenance import bulk_operations, dispatch, sweeps
 from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.tasks import control
-from taskqueue.errors import NotForAll, NotRetryable, OperationEnded
-from taskqueue.models import Operation, Task
-from taskqueue.states import OperationVerb
+from taskqueue.errors import BulkOperationEnded, NotRetryable, UnfilteredOperation
+from taskqueue.models import BulkOperation, Task
+from taskqueue.states import BulkOperationVerb
 from taskqueue.testing import work
 from tests.support.pipelines.basic import declined_pipeline, one_step
 
-RETRY, CANCEL, RERUN = OperationVerb.RETRY, OperationVerb.CANCEL, OperationVerb.RERUN
+RETRY, CANCEL, RERUN = BulkOperationVerb.RETRY, BulkOperationVerb.CANCEL, BulkOperationVerb.RERUN
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(bulk_operations, "BUDGET", 0.0)
 
 
-def plan(selection: TaskFilter, verb: OperationVerb, *, reason: str = "the bank is back") -> Operation:
+def plan(selection: TaskFilter, verb: BulkOperationVerb, *, reason: str = "the bank is back") -> BulkOperation:
     user, _made = User.objects.get_or_create(username="olga", is_superuser=True)
     return bulk_operations.plan(selection, verb=verb, query="?", reason=reason, user=user.pk, by="olga")
 
@@ -41,11 +41,11 @@ def seven_failed() -> list[Task]:
     return tasks
 
 
-def reload(operation: Operation) -> Operation:
-    return Operation.objects.get(pk=operation.pk)
+def reload(operation: BulkOperation) -> BulkOperation:
+    return BulkOperation.objects.get(pk=operation.pk)
 
 
-def figures(operation: Operation) -> tuple[str, int, int, int, int]:
+def figures(operation: BulkOperation) -> tuple[str, int, int, int, int]:
     now = reload(operation)
     return now.status, now.processed, now.changed, now.skipped, now.failed
 
@@ -258,7 +258,7 @@ def test_a_task_that_somebody_holds_is_not_waited_for_by_the_sweep():
     ],
 )
 def test_what_makes_no_sense_is_refused(selection, verb, sentence):
-    with pytest.raises(NotForAll, match=sentence):
+    with pytest.raises(UnfilteredOperation, match=sentence):
         plan(selection, verb)
 
 
@@ -368,7 +368,7 @@ def test_an_operation_that_has_ended_cannot_be_aborted():
     operation = plan(TaskFilter(statuses=("failed",)), RETRY)
     bulk_operations.run_batches()
 
-    with pytest.raises(OperationEnded, match="The operation is done; there is nothing to abort"):
+    with pytest.raises(BulkOperationEnded, match="The operation is done; there is nothing to abort"):
         bulk_operations.abort(operation.pk, by="olga")
 
 

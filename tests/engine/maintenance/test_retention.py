@@ -200,12 +200,12 @@ def test_a_task_stays_while_its_key_stands_for_it(settings):
 
 def test_a_task_stays_until_its_end_has_been_told():
     task = ended()
-    Task.objects.filter(pk=task.pk).update(echo=True)
+    Task.objects.filter(pk=task.pk).update(notify_completion=True)
     advance(days=31)
     prune()
     assert Task.objects.exists()
 
-    Task.objects.filter(pk=task.pk).update(echo=False)
+    Task.objects.filter(pk=task.pk).update(notify_completion=False)
     prune()
     assert not Task.objects.exists()
 

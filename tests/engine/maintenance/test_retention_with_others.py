@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from taskqueue import Retry, pipeline, step
 from taskqueue.engine.maintenance import rollups
 from taskqueue.ids import uuid7
-from taskqueue.models import Attempt, Operation, Rollup, RollupMark, Step, Task
+from taskqueue.models import Attempt, BulkOperation, Rollup, RollupMark, Step, Task
 from taskqueue.testing import advance, work
 from tests.support.database.histories import prune
 from tests.support.pipelines import basic as pipelines
@@ -32,7 +32,7 @@ def loud() -> None:
 
 
 def operation(status, **fields):
-    return Operation.objects.create(
+    return BulkOperation.objects.create(
         id=uuid7(),
         verb="retry",
         selection={},
@@ -52,7 +52,7 @@ def test_operations_go_when_they_ended_long_ago_and_open_ones_stay():
 
     prune()
 
-    assert set(Operation.objects.values_list("pk", flat=True)) == {young.pk, still_open.pk}
+    assert set(BulkOperation.objects.values_list("pk", flat=True)) == {young.pk, still_open.pk}
 
 
 def test_operations_stay_for_ever_where_everything_does(settings):
@@ -61,7 +61,7 @@ def test_operations_stay_for_ever_where_everything_does(settings):
 
     prune()
 
-    assert Operation.objects.filter(pk=kept.pk).exists()
+    assert BulkOperation.objects.filter(pk=kept.pk).exists()
 
 
 def test_a_task_about_an_object_goes_with_the_logs_of_its_tries():
@@ -85,7 +85,7 @@ def test_a_task_stays_until_its_end_has_been_counted():
     ended_at = Task.objects.get(pk=task.pk).finished_at
     assert ended_at is not None
     RollupMark.objects.update_or_create(
-        pk=1, defaults={"closed_until": ended_at - timedelta(minutes=1), "rolled_until": ended_at}
+        pk=1, defaults={"final_until": ended_at - timedelta(minutes=1), "rolled_up_until": ended_at}
     )
     prune()
     assert Task.objects.filter(pk=task.pk).exists()
@@ -103,7 +103,7 @@ def test_an_operation_passes_over_what_has_been_pruned_meanwhile():
         pipelines.one_step.enqueue(number)
     work()
     newest = Task.objects.latest("pk").pk
-    meant = Operation.objects.create(
+    meant = BulkOperation.objects.create(
         id=uuid7(), verb="rerun", selection={"statuses": ["succeeded"]}, estimate=3, status="planned", until=newest,
         position=UUID(int=0),
     )  # fmt: skip

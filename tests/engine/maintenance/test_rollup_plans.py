@@ -56,7 +56,7 @@ def test_what_stands_in_the_queues_is_counted_to_the_cap(full):
 def test_what_a_full_gate_holds_back_is_time_lost_to_limits(full):
     rollups.sample(NOON)
 
-    lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "lost_seconds"))
+    lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "sampled_blocked_seconds"))
     assert lost == {"engine/three-steps": 60_000, "engine/one-step": 0, "": 60_000}  # a thousand tasks, for a minute
 
 
@@ -95,8 +95,9 @@ def test_the_list_behind_a_group_finds_its_tasks_by_the_same_index(failures):
 def test_what_is_taken_back_touches_its_own_rows_alone(full):
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO taskqueue_rollup (span, at, pipeline, succeeded, recovered, failed, cancelled, failed_tries, "
-            "ran, waited, lost_seconds) SELECT 1, %s - number * interval '1 minute', 'engine/one-step', 0, 0, 0, 0, 0, "
+            "INSERT INTO taskqueue_rollup (span, at, pipeline, succeeded, recovered, failed, cancelled, "
+            "failed_attempts, ran, waited, sampled_blocked_seconds) "
+            "SELECT 1, %s - number * interval '1 minute', 'engine/one-step', 0, 0, 0, 0, 0, "
             "'{}', '{}', 0 FROM generate_series(1, 2880) AS number",
             [NOON],
         )

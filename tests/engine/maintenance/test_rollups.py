@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 def totals(span: int = MINUTE, pipeline: str = ALL_PIPELINES) -> dict[str, int]:
     """What all rows of one span come to."""
-    names = ("succeeded", "recovered", "failed", "cancelled", "failed_tries")
+    names = ("succeeded", "recovered", "failed", "cancelled", "failed_attempts")
     rows = list(Rollup.objects.filter(span=span, pipeline=pipeline))
     return {name: sum(getattr(row, name) for row in rows) for name in names}
 
@@ -45,7 +45,7 @@ def one_of_each() -> None:
     )
 
 
-EACH = {"succeeded": 2, "recovered": 1, "failed": 1, "cancelled": 1, "failed_tries": 2}
+EACH = {"succeeded": 2, "recovered": 1, "failed": 1, "cancelled": 1, "failed_attempts": 2}
 
 
 def test_what_ended_is_counted_for_all_and_for_each_pipeline():
@@ -56,8 +56,8 @@ def test_what_ended_is_counted_for_all_and_for_each_pipeline():
 
     assert totals() == totals(QUARTER) == EACH
     nothing = dict.fromkeys(EACH, 0)
-    assert totals(pipeline="engine/declined") == {**nothing, "failed": 1, "failed_tries": 1}
-    assert totals(QUARTER, "engine/three-steps") == {**nothing, "succeeded": 1, "recovered": 1, "failed_tries": 1}
+    assert totals(pipeline="engine/declined") == {**nothing, "failed": 1, "failed_attempts": 1}
+    assert totals(QUARTER, "engine/three-steps") == {**nothing, "succeeded": 1, "recovered": 1, "failed_attempts": 1}
 
 
 def test_the_present_minute_is_counted_while_it_passes():
@@ -69,7 +69,7 @@ def test_the_present_minute_is_counted_while_it_passes():
 
     assert totals()["succeeded"] == totals(QUARTER)["succeeded"] == 1
     mark = RollupMark.objects.get()
-    assert mark.closed_until <= mark.rolled_until <= datetime.now(UTC)
+    assert mark.final_until <= mark.rolled_up_until <= datetime.now(UTC)
 
 
 def test_while_nothing_ends_the_present_minute_is_not_written_again():
@@ -78,7 +78,7 @@ def test_while_nothing_ends_the_present_minute_is_not_written_again():
     advance(minutes=3)
     rollups.roll_up()
     mark = RollupMark.objects.get()
-    now = mark.rolled_until.replace(second=0, microsecond=0) + timedelta(seconds=40)
+    now = mark.rolled_up_until.replace(second=0, microsecond=0) + timedelta(seconds=40)
 
     same = rollups.Mark(now, now - timedelta(seconds=20), now, now - timedelta(minutes=5), has_reopened=False)
 
@@ -93,7 +93,7 @@ def test_rolling_up_again_changes_nothing():
     before = list(counted.values())
     assert before
     long_ago = datetime.now(UTC) - timedelta(hours=2)
-    RollupMark.objects.update(closed_until=long_ago, rolled_until=long_ago)
+    RollupMark.objects.update(final_until=long_ago, rolled_up_until=long_ago)
 
     while rollups.roll_further():
         pass
@@ -216,7 +216,7 @@ def test_a_count_of_ends_rises_with_each_and_never_falls(moment, monkeypatch):
 
     count = EndCount.objects.get(pipeline="engine/declined")
     assert before <= count.failed == 2
-    assert count.failed_tries == 2
+    assert count.failed_attempts == 2
     Task.objects.all().delete()
     Rollup.objects.all().delete()
     assert EndCount.objects.get(pipeline="engine/declined").failed == 2
@@ -255,11 +255,11 @@ def test_what_stands_in_the_queue_is_sampled():
 
 def test_old_rollups_are_forgotten():
     rollups.roll_up()
-    mark = RollupMark.objects.get().closed_until
+    mark = RollupMark.objects.get().final_until
     days = timedelta(days=1)
     for span, age in ((MINUTE, 1), (MINUTE, 3), (QUARTER, 34), (QUARTER, 36)):
         Rollup.objects.create(span=span, at=mark - age * days, pipeline="kept")
-    RollupMark.objects.update(rolled_until=mark - timedelta(minutes=1), closed_until=mark - timedelta(minutes=1))
+    RollupMark.objects.update(rolled_up_until=mark - timedelta(minutes=1), final_until=mark - timedelta(minutes=1))
 
     rollups.roll_up()
 
@@ -319,7 +319,7 @@ def test_a_task_whose_end_is_committed_late_is_counted_all_the_same(monkeypatch)
 
         assert (totals()["cancelled"], totals()["failed"]) == (1, 0)
         mark = RollupMark.objects.get()
-        assert mark.rolled_until - mark.closed_until >= timedelta(minutes=4)
+        assert mark.rolled_up_until - mark.final_until >= timedelta(minutes=4)
 
         other.commit()
         rollups.roll_up()
@@ -327,7 +327,7 @@ def test_a_task_whose_end_is_committed_late_is_counted_all_the_same(monkeypatch)
         assert (totals()["cancelled"], totals()["failed"]) == (1, 1)
         assert (totals(QUARTER)["cancelled"], totals(QUARTER)["failed"]) == (1, 1)
         mark = RollupMark.objects.get()
-        assert mark.rolled_until - mark.closed_until < timedelta(minutes=1)
+        assert mark.rolled_up_until - mark.final_until < timedelta(minutes=1)
     finally:
         other.close()
 
@@ -383,7 +383,7 @@ def test_the_first_sweep_counts_the_history_there_is():
 def test_a_sweep_with_nothing_to_do_asks_twice_and_writes_nothing(django_assert_num_queries):
     rollups.roll_up()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    RollupMark.objects.update(closed_until=tomorrow, rolled_until=tomorrow)
+    RollupMark.objects.update(final_until=tomorrow, rolled_up_until=tomorrow)
 
     with django_assert_num_queries(4):  # whether there is a mark; a transaction, in which nothing is due
         rollups.roll_up()

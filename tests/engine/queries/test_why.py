@@ -8,8 +8,7 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue.engine.queries.reasons import Code, moment
-from taskqueue.models import Gate, Pipeline, RateUse, Step, StepSlot, Task, Wait
-from taskqueue.models import Rate as RateRow
+from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimit, RateLimitBucket, Step, StepSlot, Task, Wait
 from taskqueue.testing import InProcessWorker
 from tests.support.leases import take
 from tests.support.pipelines.basic import broken, broken_body, declined_pipeline, one_step, three_steps
@@ -61,9 +60,9 @@ def test_a_scheduled_task_says_when_and_a_gathering_one_what_for(worker):
 
     assert only(task).sentence == f"It is scheduled for {moment(task.due_at)}."
 
-    Task.objects.filter(pk=task.pk).update(merge_key="a")
+    Task.objects.filter(pk=task.pk).update(debounce_key="a")
     assert only(task).sentence == f"It waits for more requests that join it, until {moment(task.due_at)}."
-    assert only(task).code == Code.GATHERING
+    assert only(task).code == Code.COLLECTING
 
 
 def test_a_retrying_task_says_which_try_of_which_step_comes_when_and_the_last_error(worker):
@@ -131,9 +130,9 @@ def test_a_child_is_named_with_its_own_status(worker):
 def test_parallel_steps_are_counted(worker):
     task = one_step.enqueue(1)
     for number, status in enumerate(["succeeded", "waiting", "waiting", "waiting"]):
-        branch = one_step.enqueue(number)
-        Task.objects.filter(pk=branch.pk).update(branch="place", branch_limit=4, parent=task)
-        made = waiting(task, f"render#{number}", "branch", child=branch, until=None)
+        parallel_step = one_step.enqueue(number)
+        Task.objects.filter(pk=parallel_step.pk).update(parallel_step="place", parallel_limit=4, parent=task)
+        made = waiting(task, f"render#{number}", "parallel", child=parallel_step, until=None)
         if status == "succeeded":
             Step.objects.filter(pk=made.pk).update(status=status, output=1, child=None)
 
@@ -144,11 +143,11 @@ def test_parallel_steps_are_counted(worker):
 
 
 def test_a_step_that_its_rate_holds_back_says_when_and_how_many_go_before_it(worker):
-    RateRow.objects.create(name="openai", declared_count=60, declared_per=timedelta(minutes=1))
+    RateLimit.objects.create(name="openai", declared_count=60, declared_per=timedelta(minutes=1))
     tasks = [one_step.enqueue(number) for number in range(3)]
     for number, task in enumerate(tasks):
         waiting(task, "ask", "step", until=Now() + timedelta(minutes=1, seconds=number))
-        Task.objects.filter(pk=task.pk).update(waits_at="openai")
+        Task.objects.filter(pk=task.pk).update(blocked_on="openai")
     tasks[2].refresh_from_db()
 
     reason = only(tasks[2])
@@ -162,20 +161,24 @@ def test_a_step_that_its_rate_holds_back_says_when_and_how_many_go_before_it(wor
 
 
 def test_a_rate_that_a_step_has_held_says_until_when_and_why(worker):
-    rate = RateRow.objects.create(
+    rate = RateLimit.objects.create(
         name="openai", declared_count=60, declared_per=timedelta(minutes=1), key="{tenant}-{labels.team}"
     )
     task = one_step.using(labels={"team": "a"}).enqueue(1)
     waiting(task, "ask", "step", input={"tenant": "acme"})
-    Task.objects.filter(pk=task.pk).update(waits_at="openai")
-    use = RateUse.objects.create(
-        rate=rate, key="acme-a", arrival_at=Now(), held_until=Now() + timedelta(hours=1), hold_reason="ask: overloaded"
+    Task.objects.filter(pk=task.pk).update(blocked_on="openai")
+    use = RateLimitBucket.objects.create(
+        rate=rate,
+        key="acme-a",
+        theoretical_arrival_at=Now(),
+        blocked_until=Now() + timedelta(hours=1),
+        block_reason="ask: overloaded",
     )
     use.refresh_from_db()
 
     reason = only(task)
 
-    assert f"The rate is held until {moment(use.held_until)}: ask: overloaded." in reason.sentence
+    assert f"The rate is held until {moment(use.blocked_until)}: ask: overloaded." in reason.sentence
     assert (reason.key, reason.cause, reason.ahead) == ("acme-a", "ask: overloaded", None)
 
 
@@ -185,10 +188,12 @@ def test_the_step_limit_says_who_holds_it(worker):
     Task.objects.filter(pk__in=[holding.pk, other.pk]).update(
         status="running", worker=worker.row, lease=3, started_at=Now()
     )
-    Gate.objects.filter(pipeline="why/limited").update(steps=1)
-    Task.objects.filter(pk=task.pk).update(status="waiting", waits_at="step limit", due_at=None, admitted_at=Now())
-    StepSlot.objects.create(pipeline_id="why/limited", group="a", task=holding, lease=3, step_key="think")
-    StepSlot.objects.create(pipeline_id="why/limited", group="a", task=other, lease=2, step_key="void")
+    ConcurrencyLimit.objects.filter(pipeline="why/limited").update(steps=1)
+    Task.objects.filter(pk=task.pk).update(
+        status="waiting", blocked_on="step limit", due_at=None, slot_acquired_at=Now()
+    )
+    StepSlot.objects.create(pipeline_id="why/limited", concurrency_key="a", task=holding, lease=3, step_key="think")
+    StepSlot.objects.create(pipeline_id="why/limited", concurrency_key="a", task=other, lease=2, step_key="void")
 
     reason = only(task)
 
@@ -203,7 +208,7 @@ def test_a_paused_pipeline_says_who_paused_it_and_why_before_all_other_reasons()
     )
     paused_at = Pipeline.objects.get(name="engine/one-step").paused_at
 
-    assert codes(task) == [Code.PAUSED, Code.NO_WORKER, Code.TURN]
+    assert codes(task) == [Code.PAUSED, Code.NO_WORKER, Code.QUEUED]
     first = reasons(task)[0]
     assert first.sentence == (
         f"Pipeline engine/one-step was paused by dana at {moment(paused_at)}: the card network is down."
@@ -222,7 +227,7 @@ def test_when_no_live_worker_knows_the_pipeline_it_says_so(worker):
     worker.row.pipelines = ["other/pipeline"]
     worker.row.save()
 
-    assert codes(task) == [Code.NO_WORKER, Code.TURN]
+    assert codes(task) == [Code.NO_WORKER, Code.QUEUED]
     assert reasons(task)[0].sentence == (
         "The one live worker does not know pipeline engine/one-step. Start one with the code that defines it."
     )
@@ -234,15 +239,15 @@ def test_when_no_live_worker_knows_the_pipeline_it_says_so(worker):
 
 def test_when_those_who_know_the_pipeline_cannot_claim_it_says_so(worker):
     task = one_step.enqueue(1)
-    worker.row.cannot_claim = "permission denied"
+    worker.row.claim_error = "permission denied"
     worker.row.save()
 
-    assert codes(task) == [Code.NO_WORKER, Code.TURN]
+    assert codes(task) == [Code.NO_WORKER, Code.QUEUED]
     assert reasons(task)[0].sentence == (
         "The one live worker that knows pipeline engine/one-step cannot claim tasks. The list of workers says why."
     )
     with InProcessWorker():
-        assert codes(task) == [Code.TURN]
+        assert codes(task) == [Code.QUEUED]
 
 
 def test_a_waiting_task_also_says_that_nobody_could_go_on_with_it():
@@ -257,7 +262,7 @@ def test_full_places_name_those_who_hold_them(worker):
     take(worker.row.pk)
     take(worker.row.pk)
 
-    assert codes(task) == [Code.LIMIT, Code.TURN]
+    assert codes(task) == [Code.LIMIT, Code.QUEUED]
     in_all = reasons(task)[0]
     assert in_all.sentence == "All 2 places of pipeline why/limited are taken."
     assert (in_all.limit, in_all.taken, in_all.key) == (2, 2, None)
@@ -274,14 +279,14 @@ def test_a_task_with_a_place_is_not_kept_by_the_limit(worker):
     take(worker.row.pk)
     Task.objects.filter(pk=tasks[0].pk).update(status="queued")
 
-    assert codes(tasks[0]) == [Code.TURN]
+    assert codes(tasks[0]) == [Code.QUEUED]
 
 
 def test_no_more_than_twenty_holders_are_listed(worker):
-    Gate.objects.filter(pipeline="why/limited").update(tasks=25, tasks_per_key=100)
+    ConcurrencyLimit.objects.filter(pipeline="why/limited").update(tasks=25, tasks_per_key=100)
     for number in range(25):
         limited.enqueue(str(number))
-    Task.objects.update(status="running", worker=worker.row, started_at=Now(), admitted_at=Now())
+    Task.objects.update(status="running", worker=worker.row, started_at=Now(), slot_acquired_at=Now())
     task = limited.enqueue("late")
 
     assert len(reasons(task)[0].holders) == 20

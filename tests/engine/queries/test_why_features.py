@@ -91,9 +91,9 @@ def test_parallel_steps_are_counted_by_how_they_stand(worker):
     worker.work()
 
     assert reason_of(task).sentence == "It waits for 4 of 4 parallel steps (2 retrying, 2 waiting)."
-    branch = Task.objects.filter(parent=task).order_by("pk")[0]
+    parallel_step = Task.objects.filter(parent=task).order_by("pk")[0]
     with pytest.raises(TaskNotFound):  # it is a part of its task, and has no page of its own
-        why(branch.pk)
+        why(parallel_step.pk)
 
 
 def test_parallel_steps_that_wait_for_a_rate_say_so(worker):

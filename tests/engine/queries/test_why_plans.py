@@ -24,15 +24,16 @@ pytestmark = pytest.mark.django_db
 
 ROWS = """
 INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
-    progress_note, created_at, started_at, finished_at, worker_id, waits_at, "group", admitted_at)
+    progress_note, created_at, started_at, finished_at, worker_id, blocked_on, "concurrency_key", slot_acquired_at)
 SELECT gen_random_uuid(), 'why/crowded', status, '', '{{}}', 0, '{{}}',
     at, at, 1, 0, '', now(),
     CASE WHEN status IN ('running', 'succeeded') THEN now() END, CASE WHEN status = 'succeeded' THEN now() END,
     CASE WHEN status = 'running' THEN {worker} END,
-    CASE WHEN status = 'waiting' THEN 'why-rate' ELSE '' END, "group", CASE WHEN status <> 'queued' THEN now() END
+    CASE WHEN status = 'waiting' THEN 'why-rate' ELSE '' END, "concurrency_key", CASE WHEN status <> 'queued'
+        THEN now() END
 FROM (
     SELECT (ARRAY['succeeded', 'succeeded', 'queued', 'waiting', 'succeeded'])[number % 5 + 1] AS status,
-        (ARRAY['a', 'b', ''])[number % 3 + 1] AS "group", now() + number * interval '1 second' AS at
+        (ARRAY['a', 'b', ''])[number % 3 + 1] AS "concurrency_key", now() + number * interval '1 second' AS at
     FROM generate_series(1, 100000) number
     UNION ALL SELECT 'running', 'a', now() FROM generate_series(1, 30)
 ) AS rows
@@ -75,16 +76,23 @@ def read(tree):
 
 def test_each_part_of_an_explanation_is_read_by_an_index(task):
     pipeline, due_at = {"pipeline": "why/crowded"}, {"due_at": task.due_at}
-    limits = {"group": "a", "silence": SILENCE, "most": 30, "most_per_key": 20, "rate": "why/crowded", "rate_key": ""}
+    limits = {
+        "concurrency_key": "a",
+        "silence": SILENCE,
+        "most": 30,
+        "most_per_key": 20,
+        "rate": "why/crowded",
+        "rate_key": "",
+    }
     place = {"task": task.pk, "sort_at": task.sort_at}
 
     trees = {
         "obstacles": (explain(sql.OBSTACLES, pipeline | limits), 60),
-        "holders": (explain(sql.HOLDERS, {**pipeline, "group": None, "most": 20}), 20),
-        "holders of a key": (explain(sql.HOLDERS, {**pipeline, "group": "a", "most": 20}), 20),
-        "booked": (explain(sql.BOOKED, {**pipeline, **due_at, "rate": "r", "group": None}), 501),
+        "holders": (explain(sql.HOLDERS, {**pipeline, "concurrency_key": None, "most": 20}), 20),
+        "holders of a key": (explain(sql.HOLDERS, {**pipeline, "concurrency_key": "a", "most": 20}), 20),
+        "booked": (explain(sql.BOOKED, {**pipeline, **due_at, "rate": "r", "concurrency_key": None}), 501),
         **{
-            f"queue of {group}": (explain(sql.QUEUE, {**pipeline, **place, "group": group}), 3_400)
+            f"queue of {group}": (explain(sql.QUEUE, {**pipeline, **place, "concurrency_key": group}), 3_400)
             for group in ("a", "", "nobody")
         },
         **{reading.__name__: (explain(asked(reading, task)), 1) for reading in (pending_of, waits_of, executing)},

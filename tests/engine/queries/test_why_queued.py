@@ -12,7 +12,7 @@ from taskqueue.engine.queries.reasons import Code, moment
 from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.ids import uuid7
-from taskqueue.models import RateUse, Task
+from taskqueue.models import RateLimitBucket, Task
 from taskqueue.testing import InProcessWorker, advance
 from tests.support.leases import take
 from tests.support.pipelines.basic import one_step, three_steps
@@ -37,13 +37,13 @@ def test_starts_that_are_booked_up_say_when_the_next_one_is_free(worker):
         f"Its start at rate why-starts, which allows 1 per 10 minutes, is at {moment(tasks[1].due_at)}. "
         "0 have a time before it."
     )
-    assert codes(tasks[3]) == [Code.THROTTLE, Code.TURN]
+    assert codes(tasks[3]) == [Code.THROTTLE, Code.QUEUED]
     late = reasons(tasks[3])[0]
-    free_at = RateUse.objects.get().arrival_at
+    free_at = RateLimitBucket.objects.get().theoretical_arrival_at
     assert late.sentence == (
         f"Starts are limited to 1 per 10 minutes by rate why-starts; the next free one is at {moment(free_at)}."
     )
-    RateUse.objects.update(held_until=free_at + timedelta(hours=1), hold_reason="asked to wait")
+    RateLimitBucket.objects.update(blocked_until=free_at + timedelta(hours=1), block_reason="asked to wait")
     assert reasons(tasks[3])[0].sentence.endswith(
         f"It is held until {moment(free_at + timedelta(hours=1))}: asked to wait."
     )
@@ -89,7 +89,7 @@ def test_before_a_full_limit_there_is_no_estimate(worker):
 
     full, turn = reasons(tasks[1])
 
-    assert (full.code, turn.code) == (Code.LIMIT, Code.TURN)
+    assert (full.code, turn.code) == (Code.LIMIT, Code.QUEUED)
     assert turn.expected_at is None
     assert "estimate" not in turn.sentence
 
@@ -127,7 +127,7 @@ def test_an_explanation_costs_at_most_seven_queries(worker, django_assert_max_nu
     nap = one_step.enqueue(1)
     waiting(nap, "approval", "wait")
     waiting(nap, "nap", "sleep")
-    waiting(nap, "render", "branch")
+    waiting(nap, "render", "parallel")
 
     for task in (tasks[0], tasks[20], nap):
         with django_assert_max_num_queries(7):

@@ -14,7 +14,7 @@ from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
 from taskqueue.engine.worker.claims import ClaimRequest, claim
-from taskqueue.models import Gate, Pipeline, RateUse
+from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import (
     ENDED,
@@ -49,7 +49,7 @@ def by_one_full_key(worker):
 
 
 def by_many_full_keys(worker):
-    Gate.objects.filter(pipeline=NAME).update(tasks=1000, last_group="key 00100")
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=1000, last_served_key="key 00100")
     insert(QUEUED, NAME, 5_000, keys=200)
     insert(RUNNING, NAME, 200, keys=200, worker=worker)
 
@@ -66,9 +66,9 @@ def by_a_pause(worker):
 
 def by_a_booked_up_throttle(worker):
     insert(QUEUED, "costs/throttled", 5_000)
-    gate = Gate.objects.get(pipeline="costs/throttled")
-    assert gate.rate is not None
-    RateUse.objects.create(rate=gate.rate, arrival_at=Now() + timedelta(days=1))
+    concurrency_limit = ConcurrencyLimit.objects.get(pipeline="costs/throttled")
+    assert concurrency_limit.rate is not None
+    RateLimitBucket.objects.create(rate=concurrency_limit.rate, theoretical_arrival_at=Now() + timedelta(days=1))
 
 
 HELD_BACK = [by_one_full_key, by_many_full_keys, by_the_pipelines_limit, by_a_pause, by_a_booked_up_throttle]
@@ -120,7 +120,7 @@ def test_the_plan_for_all_values_reads_no_more(worker, most):
     for number in range(20):
         one_step.enqueue(number)
     claiming = ClaimRequest(worker, most).parameters
-    admitting = {"pipelines": [NAME], "codes": [""], "gate": NAME, "freed": "", "by_end": True, "most": most}
+    admitting = {"pipelines": [NAME], "codes": [""], "limited": NAME, "freed": "", "by_end": True, "most": most}
 
     for statement, values in ((sql.CLAIM, claiming), (sql.ADMIT, admitting)):
         tree = list(nodes(explain_for_all_values(statement, values)))
@@ -143,7 +143,7 @@ def test_looking_letting_starts_through_and_walking_on_do_too(worker):
     code = {"pipelines": [NAME], "codes": [""]}
 
     looking = explain(sql.LOOK, look)
-    admitting = explain(sql.ADMIT, {**code, "gate": NAME, "freed": "", "by_end": True, "most": 8})
+    admitting = explain(sql.ADMIT, {**code, "limited": NAME, "freed": "", "by_end": True, "most": 8})
     walking = explain(sql.WALK_ON, {**code, "passed": []})
 
     for tree in (looking, admitting, walking):

@@ -70,20 +70,20 @@ def test_promoting_reads_only_what_is_due(worker):
 
 STEPS = """
 INSERT INTO taskqueue_step (task_id, key, name, kind, status, failures, input_hash, started_at, finished_at)
-SELECT %s, 'step ' || number, 'step', 'branch', 'waiting', 0, '', now(), now() FROM generate_series(1, 5000) AS number
+SELECT %s, 'step ' || number, 'step', 'parallel', 'waiting', 0, '', now(), now() FROM generate_series(1, 5000) AS number
 """
 
 
 def test_the_end_of_a_branch_reads_no_more_than_its_own_step_of_its_parents(worker):
     pipeline = {"pipeline_id": "engine/one-step", "payload": {}}
     parent = Task.objects.create(**pipeline, status="waiting")
-    made = {"parent": parent, "parent_key": "step 7", "branch": "step", "result": 1}
-    branch = Task.objects.create(**pipeline, **made, status="succeeded", finished_at=Now())
+    made = {"parent": parent, "parent_key": "step 7", "parallel_step": "step", "result": 1}
+    parallel_step = Task.objects.create(**pipeline, **made, status="succeeded", finished_at=Now())
     with unchecked() as cursor:
         cursor.execute(STEPS, [parent.pk])
-    Step.objects.filter(task=parent, key="step 7").update(child=branch)
+    Step.objects.filter(task=parent, key="step 7").update(child=parallel_step)
 
-    tree = explain(sql.RESOLVE_PARENT, {"task": branch.pk, "limit": 1_000_000})
+    tree = explain(sql.RESOLVE_PARENT, {"task": parallel_step.pk, "limit": 1_000_000})
 
     assert not walked(tree)
     read = [node for node in tree if node.get("Relation Name") in {"taskqueue_task", "taskqueue_step"}]

@@ -18,7 +18,7 @@ from taskqueue.engine.runtime.outcomes import Release, Succeeded
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
-from taskqueue.models import Gate, Pipeline, Task
+from taskqueue.models import ConcurrencyLimit, Pipeline, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.pipelines.basic import one_step
 
@@ -62,7 +62,7 @@ def take_all(worker, most=1):
 
 
 def tenants_of(leases):
-    return Counter(lease.group for lease in leases)
+    return Counter(lease.concurrency_key for lease in leases)
 
 
 @pytest.fixture
@@ -105,13 +105,13 @@ def test_each_key_has_a_limit_of_its_own_and_all_together_one(worker, most):
 def test_finishing_one_and_claiming_the_next_is_one_commit_before_a_gate_too(worker):
     for _ in range(3):
         three.enqueue("a")
-    Gate.objects.update(tasks=1)
+    ConcurrencyLimit.objects.update(tasks=1)
     (lease,) = claim(ClaimRequest(worker.worker))
-    assert lease.gated
+    assert lease.is_limited
 
     (following,) = settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker))
 
-    assert following.gated
+    assert following.is_limited
     assert Task.objects.filter(status="running").count() == 1
 
 
@@ -121,9 +121,9 @@ def test_a_changed_limit_holds_from_the_next_claim_on(worker):
         three.enqueue("a")
     assert len(take_all(worker)) == 3
 
-    Gate.objects.filter(pipeline="gates/three").update(tasks=5)
+    ConcurrencyLimit.objects.filter(pipeline="gates/three").update(tasks=5)
     assert len(take_all(worker)) == 2
-    Gate.objects.filter(pipeline="gates/three").update(tasks=1)
+    ConcurrencyLimit.objects.filter(pipeline="gates/three").update(tasks=1)
     assert take_all(worker) == []
     for task in Task.objects.filter(status="running")[:4]:
         control.cancel(task.pk)
@@ -135,12 +135,12 @@ def test_a_changed_limit_holds_from_the_next_claim_on(worker):
 @pytest.mark.django_db
 def test_what_the_code_says_anew_does_not_undo_what_a_person_said():
     three.enqueue("a")
-    Gate.objects.filter(pipeline="gates/three").update(tasks=7)
+    ConcurrencyLimit.objects.filter(pipeline="gates/three").update(tasks=7)
 
     sync_pipeline(three.definition)
 
-    gate = Gate.objects.get(pipeline="gates/three")
-    assert (gate.tasks, gate.declared_tasks) == (7, 3)
+    concurrency_limit = ConcurrencyLimit.objects.get(pipeline="gates/three")
+    assert (concurrency_limit.tasks, concurrency_limit.declared_tasks) == (7, 3)
 
 
 @pytest.mark.django_db
@@ -148,7 +148,7 @@ def test_any_pipeline_can_be_limited_and_those_that_run_already_count(worker):
     for number in range(5):
         one_step.enqueue(number)
     claim(ClaimRequest(worker.worker))
-    Gate.objects.filter(pipeline="engine/one-step").update(tasks=2)
+    ConcurrencyLimit.objects.filter(pipeline="engine/one-step").update(tasks=2)
 
     assert len(take_all(worker)) == 1
 
@@ -171,12 +171,12 @@ def test_a_sleeping_and_a_retrying_task_keep_their_place(worker):
 
 @pytest.mark.django_db
 def test_a_task_that_was_put_back_or_lost_keeps_its_place_and_a_retried_one_stands_before_the_gate_again(worker):
-    Gate.objects.all()
+    ConcurrencyLimit.objects.all()
     tasks = [three.enqueue("hopeless") for _ in range(4)]
-    Gate.objects.update(tasks=1)
+    ConcurrencyLimit.objects.update(tasks=1)
     (lease,) = take_all(worker)
     settle(lease, Release(), claim_request=None)
-    assert Task.objects.get(pk=lease.task).admitted_at is not None
+    assert Task.objects.get(pk=lease.task).slot_acquired_at is not None
     (again,) = take_all(worker)
     assert again.task == lease.task
     worker.die()
@@ -189,7 +189,7 @@ def test_a_task_that_was_put_back_or_lost_keeps_its_place_and_a_retried_one_stan
     work()
     assert {task.status for task in Task.objects.all()} == {"failed"}
     control.retry(tasks[0].pk)
-    assert Task.objects.get(pk=tasks[0].pk).admitted_at is None
+    assert Task.objects.get(pk=tasks[0].pk).slot_acquired_at is None
 
 
 @pytest.mark.django_db
@@ -216,7 +216,7 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, "
-            "lease, failures, progress_note, created_at, \"group\") SELECT gen_random_uuid(), 'gates/per-tenant', "
+            "lease, failures, progress_note, created_at, concurrency_key) SELECT gen_random_uuid(), 'gates/per-tenant', "
             "'queued', '', '{}', 0, '{\"tenant\": \"crowd\"}', t, t, 0, 0, '', t, 'crowd' "
             "FROM generate_series(1, 20000), (SELECT now() - interval '1 hour' AS t) AS past"
         )
@@ -226,13 +226,13 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
 
     assert single.pk in {first.task, second.task}
     # And so it goes on, with one worker that finishes each before the next: they take turns.
-    Gate.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
+    ConcurrencyLimit.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
     late = [per_tenant.enqueue("late") for _ in range(3)]
     order: list[str] = []
     leases = [second]
     while leases and len(order) < 8:
         leases = settle(leases[0], Succeeded("1"), claim_request=ClaimRequest(worker.worker))
-        order += [lease.group for lease in leases]
+        order += [lease.concurrency_key for lease in leases]
     assert order.count("late") >= 3, (order, three_to_start, late)
 
 
@@ -241,7 +241,7 @@ def test_hundreds_of_keys_take_turns(worker):
     for number in range(150):
         per_tenant.enqueue(f"t{number:03}")
         per_tenant.enqueue(f"t{number:03}")
-    Gate.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
+    ConcurrencyLimit.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
 
     assert set(tenants_of(take_all(worker, 8)).values()) == {1}
     assert Task.objects.filter(status="running").count() == 150
@@ -252,9 +252,9 @@ def test_many_full_keys_do_not_hide_one_that_has_room(worker):
     for number in range(200):
         per_tenant.enqueue(f"t{number:03}")
         per_tenant.enqueue(f"t{number:03}")
-    Gate.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
+    ConcurrencyLimit.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
     take_all(worker, 8)
-    Gate.objects.filter(pipeline="gates/per-tenant").update(last_group="")
+    ConcurrencyLimit.objects.filter(pipeline="gates/per-tenant").update(last_served_key="")
     opened = per_tenant.enqueue("zzz")
 
     leases = []
@@ -301,7 +301,7 @@ def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
     with InProcessWorker() as worker:
         for _ in range(4):
             three.enqueue("a")
-        Gate.objects.update(tasks=1)
+        ConcurrencyLimit.objects.update(tasks=1)
         locked, admitted = threading.Event(), threading.Event()
 
         def second():
@@ -314,7 +314,7 @@ def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
 
         with ThreadPoolExecutor(1) as pool:
             with transaction.atomic():
-                sql.fetch(sql.LOCK_GATE, {"gate": "gates/three"})
+                sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": "gates/three"})
                 locked.set()
                 later = pool.submit(second)
                 admitted.wait(timeout=90)

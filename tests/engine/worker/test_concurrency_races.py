@@ -1,4 +1,4 @@
-"""Who meets at a gate, on connections of their own: nobody gets past its limit, and nobody waits in a circle."""
+"""Concurrency limits under races, each contender on its own connection: no limit is exceeded, no deadlock occurs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
-from taskqueue.models import Gate, Task
+from taskqueue.models import ConcurrencyLimit, Task
 from taskqueue.testing import InProcessWorker
 from tests.support.database.races import Held, at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAME = "gate-races/both"
+NAME = "concurrency_limit-races/both"
 
 
 @pipeline(NAME, concurrency=[Limit(3), Limit(2, key="{tenant}")])
@@ -36,18 +36,18 @@ def worker():
         yield worker
 
 
-def lock_gate():
-    return sql.fetch(sql.LOCK_GATE, {"gate": NAME})
+def lock_concurrency_limit():
+    return sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": NAME})
 
 
 def lock_gate_at_once():
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '50ms'")
-        lock_gate()
+        lock_concurrency_limit()
 
 
 def running():
-    return Counter(Task.objects.filter(status="running").values_list("group", flat=True))
+    return Counter(Task.objects.filter(status="running").values_list("concurrency_key", flat=True))
 
 
 def elsewhere(deed):
@@ -96,13 +96,13 @@ def test_who_settles_before_a_gate_holds_no_task_while_it_waits_for_it(worker):
     for _ in range(4):
         both.enqueue("a")
     (lease,) = claim(ClaimRequest(worker.worker))
-    gate = Held(lock_gate)
+    concurrency_limit = Held(lock_concurrency_limit)
     settling = elsewhere(lambda: settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker)))
 
     # Somebody who cancels a family of tasks may hold one of them and want this one.
     assert control.cancel(lease.task).status == "cancelled"
 
-    gate.end()
+    concurrency_limit.end()
     (following,) = settling.result(timeout=90)
     assert Task.objects.get(pk=lease.task).status == "cancelled"
     assert running() == {"a": 1}
@@ -136,7 +136,7 @@ def test_a_cancelled_tasks_place_is_free_with_the_cancels_commit_and_not_before(
 
 def test_a_lost_task_keeps_its_place_until_it_is_poison(worker):
     tasks = [both.enqueue("a") for _ in range(2)]
-    Gate.objects.filter(pipeline=NAME).update(tasks=1)
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=1)
     for _ in range(5):
         with InProcessWorker() as victim:
             (lease,) = claim(ClaimRequest(victim.worker))
@@ -151,27 +151,27 @@ def test_a_lost_task_keeps_its_place_until_it_is_poison(worker):
 def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
     for number in range(40):
         both.enqueue(f"t{number:02}")
-    Gate.objects.filter(pipeline=NAME).update(tasks=100, tasks_per_key=1)
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=100, tasks_per_key=1)
     while claim(ClaimRequest(worker.worker, 8)):
         pass
     for number in range(40):
         both.enqueue(f"t{number:02}")
     both.enqueue("zzz")
-    Gate.objects.filter(pipeline=NAME).update(last_group="")
-    gate = Held(lock_gate)
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(last_served_key="")
+    concurrency_limit = Held(lock_concurrency_limit)
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '1s'")
 
     assert dispatch.run_due(1).claimable == 0
-    gate.end()
+    concurrency_limit.end()
     assert dispatch.run_due(1).claimable == 1
 
 
 def test_a_changed_limit_waits_for_who_holds_the_gate_and_holds_from_then_on(worker):
     for _ in range(5):
         both.enqueue("a")
-    admitting = Held(lambda: (lock_gate(), claim(ClaimRequest(worker.worker))))
-    changing = elsewhere(lambda: Gate.objects.filter(pipeline=NAME).update(tasks=1))
+    admitting = Held(lambda: (lock_concurrency_limit(), claim(ClaimRequest(worker.worker))))
+    changing = elsewhere(lambda: ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=1))
     with pytest.raises(OperationalError):
         lock_gate_at_once()
 

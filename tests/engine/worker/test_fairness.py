@@ -14,7 +14,7 @@ from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
-from taskqueue.models import Gate, Task
+from taskqueue.models import ConcurrencyLimit, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.backlogs import QUEUED, RUNNING, insert
 from tests.support.database.races import at_once
@@ -36,13 +36,13 @@ def worker(db):
 
 
 def groups_of(leases):
-    return [lease.group for lease in leases]
+    return [lease.concurrency_key for lease in leases]
 
 
 def version_of_gate():
     """Where the gate's row lies: another place after each write."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT ctid FROM taskqueue_gate WHERE pipeline_id = %s", [NAME])
+        cursor.execute("SELECT ctid FROM taskqueue_concurrencylimit WHERE pipeline_id = %s", [NAME])
         return cursor.fetchone()
 
 
@@ -63,7 +63,7 @@ def fill(worker, keys):
 )
 def test_beside_a_hundred_thousand_tasks_of_one_key_anothers_single_one_starts_with_the_next_two(worker, single, most):
     insert(QUEUED, NAME, 100_000, keys=1, payload='{"tenant": "crowd"}')
-    Gate.objects.filter(pipeline=NAME).update(tasks_per_key=50)
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks_per_key=50)
     claim(ClaimRequest(worker, most))
     task = per_tenant.enqueue(single)
 
@@ -75,7 +75,7 @@ def test_beside_a_hundred_thousand_tasks_of_one_key_anothers_single_one_starts_w
 @pytest.mark.django_db(transaction=True)
 def test_with_several_workers_it_starts_as_soon(worker):
     insert(QUEUED, NAME, 5_000, keys=1, payload='{"tenant": "crowd"}')
-    Gate.objects.filter(pipeline=NAME).update(tasks_per_key=50)
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks_per_key=50)
     claim(ClaimRequest(worker))
     task = per_tenant.enqueue("single")
 
@@ -90,10 +90,10 @@ def test_keys_take_turns_while_one_worker_works_them_off(worker):
         for _ in range(4):
             per_tenant.enqueue(tenant)
     (lease,) = claim(ClaimRequest(worker))
-    order = [lease.group]
+    order = [lease.concurrency_key]
     while following := settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker)):
         (lease,) = following
-        order.append(lease.group)
+        order.append(lease.concurrency_key)
 
     assert len(order) == 12
     assert all(set(order[at : at + 3]) == {"crowd", "one", "two"} for at in range(0, 12, 3)), order
@@ -103,7 +103,7 @@ def test_tasks_without_a_key_have_their_turn_too(worker):
     insert(QUEUED, NAME, 3, keys=0, payload='{"tenant": "x"}')
     insert(QUEUED, NAME, 300, keys=3, payload='{"tenant": "x"}')
 
-    groups = [lease.group for _ in range(4) for lease in claim(ClaimRequest(worker))]
+    groups = [lease.concurrency_key for _ in range(4) for lease in claim(ClaimRequest(worker))]
 
     assert sorted(groups) == ["", "key 00000", "key 00001", "key 00002"]
 
@@ -140,20 +140,20 @@ def test_keys_that_are_all_full_cost_no_write_at_each_look(worker):
 
 def test_who_gives_a_place_back_fills_it_however_many_full_keys_there_are(worker):
     fill(worker, 500)
-    Gate.objects.filter(pipeline=NAME).update(last_group="")
-    held = Task.objects.get(held=NAME, group="key 00400")
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(last_served_key="")
+    held = Task.objects.get(slot_pipeline=NAME, concurrency_key="key 00400")
     lease = lease_for(held, worker)
 
     (following,) = settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker))
 
-    assert following.group == "key 00400"
+    assert following.concurrency_key == "key 00400"
 
 
 def test_and_the_walk_goes_on_meanwhile_to_a_key_that_has_room(worker):
     fill(worker, 500)
     opened = per_tenant.enqueue("zzz")
-    Gate.objects.filter(pipeline=NAME).update(last_group="")
-    lease = lease_for(Task.objects.get(held=NAME, group="key 00001"), worker)
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(last_served_key="")
+    lease = lease_for(Task.objects.get(slot_pipeline=NAME, concurrency_key="key 00001"), worker)
     insert(QUEUED, NAME, 20, keys=2, payload='{"tenant": "x"}')
 
     started = []
@@ -170,7 +170,7 @@ def test_what_the_code_no_longer_groups_starts_all_the_same(worker):
     Task.objects.filter(pk=scheduled.pk).update(status="scheduled")
     failed = per_tenant.enqueue("failed")
     control.cancel(failed.pk)
-    Gate.objects.filter(pipeline=NAME).update(declared_tasks_per_key=None, key="")
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(declared_tasks_per_key=None, key="")
 
     Task.objects.filter(pk=scheduled.pk).update(status="queued")
     control.retry(failed.pk)
@@ -180,7 +180,7 @@ def test_what_the_code_no_longer_groups_starts_all_the_same(worker):
 
 
 def test_a_limit_in_all_is_shared_among_the_keys(worker):
-    Gate.objects.filter(pipeline=NAME).update(tasks=2, tasks_per_key=5)
+    ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=2, tasks_per_key=5)
     insert(QUEUED, NAME, 90, keys=3, payload='{"tenant": "x"}')
     leases = claim(ClaimRequest(worker)) + claim(ClaimRequest(worker))
     assert claim(ClaimRequest(worker)) == []
@@ -188,7 +188,7 @@ def test_a_limit_in_all_is_shared_among_the_keys(worker):
     for _ in range(7):
         (lease,) = settle(leases.pop(0), Succeeded("1"), claim_request=ClaimRequest(worker))
         leases.append(lease)
-        served.append(lease.group)
+        served.append(lease.concurrency_key)
 
     assert [served.count(f"key 0000{number}") for number in range(3)] == [3, 3, 3]
     assert Task.objects.filter(status="running").count() == 2
@@ -198,5 +198,5 @@ def lease_for(task, worker):
     """The lease of a running task."""
     return Lease(
         task=task.pk, worker=worker, number=task.lease, pipeline=task.pipeline_id, payload="{}", labels={}, key="",
-        failures=0, group=task.group, gated=True,
+        failures=0, concurrency_key=task.concurrency_key, is_limited=True,
     )  # fmt: skip

@@ -56,7 +56,7 @@ def test_what_a_worker_is_at_is_written_once_it_lasts_and_cleared_afterwards(hea
     row = Worker.objects.get()
     assert row.task_id == lease.task
     assert row.step_started_at is not None
-    assert row.step_started_at < row.beat_at
+    assert row.step_started_at < row.heartbeat_at
 
     heart.activity.rest()
     eventually(lambda: Worker.objects.get().task_id is None)
@@ -106,8 +106,8 @@ def test_a_worker_goes_on_beating_and_keeps_its_lock_while_the_table_of_tasks_is
     with closing(private_connection()) as other, other.transaction():
         other.execute("LOCK TABLE taskqueue_task")
         for news in ("first", "second", "third"):
-            heart.cannot_claim = news
-            eventually(Worker.objects.filter(cannot_claim=news).exists)
+            heart.claim_error = news
+            eventually(Worker.objects.filter(claim_error=news).exists)
 
     assert holder_of_the_lock(heart.worker) == holder
     heart.activity.rest()
@@ -119,10 +119,10 @@ def test_a_worker_whose_own_row_is_locked_keeps_its_lock_and_beats_when_it_can(h
 
     with transaction.atomic():
         Worker.objects.select_for_update().get()
-        heart.cannot_claim = "locked"
+        heart.claim_error = "locked"
         eventually(lambda: waits_for_a_lock(holder))
         eventually(lambda: not waits_for_a_lock(holder))
-    eventually(lambda: Worker.objects.get().cannot_claim == "locked")
+    eventually(lambda: Worker.objects.get().claim_error == "locked")
 
     assert holder_of_the_lock(heart.worker) == holder
 
@@ -211,9 +211,9 @@ def test_what_could_not_be_given_to_others_at_once_is_given_to_them_later(heart)
         heart.activity.ahead.append(behind)
         heart.activity.begin_task(slow)
         eventually(lambda: not heart.activity.ahead)
-        beaten_at = Worker.objects.get().beat_at
+        beaten_at = Worker.objects.get().heartbeat_at
         heart.activity.begin_step("one", one.definition, failures=0)
-        eventually(lambda: Worker.objects.get().beat_at > beaten_at)
+        eventually(lambda: Worker.objects.get().heartbeat_at > beaten_at)
 
     eventually(lambda: Task.objects.get(pk=behind.task).status == "queued")
 

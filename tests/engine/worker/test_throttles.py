@@ -11,7 +11,7 @@ from taskqueue import Rate, RetryAfter, gather, pipeline, step
 from taskqueue.engine.actions import limits
 from taskqueue.engine.queries.tasks import status_of
 from taskqueue.engine.tasks import control
-from taskqueue.models import RateUse, Task
+from taskqueue.models import RateLimitBucket, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.leases import take
 from tests.support.pipelines.rated import now, reload, waits, waits_about
@@ -65,7 +65,7 @@ def run_out(seconds=2.5, rounds=40):
         if not Task.objects.exclude(status="succeeded").exists():
             return
         advance(seconds=seconds)
-    raise AssertionError(list(Task.objects.values_list("status", "due_at", "waits_at")))
+    raise AssertionError(list(Task.objects.values_list("status", "due_at", "blocked_on")))
 
 
 def most_in_a_window(times, length):
@@ -124,7 +124,7 @@ def test_each_key_has_a_throttle_of_its_own():
     work()
 
     assert [reload(task).status for task in tasks] == ["succeeded", "waiting"] * 2 + ["succeeded"]
-    assert set(RateUse.objects.values_list("key", flat=True)) == {"a", "b", "c"}
+    assert set(RateLimitBucket.objects.values_list("key", flat=True)) == {"a", "b", "c"}
 
 
 def test_starts_and_steps_share_a_rate_by_its_name():
@@ -245,15 +245,15 @@ def test_each_of_them_has_a_time_of_its_own_and_asks_for_another_when_the_rate_i
     assert before == [gap] * len(before)
     assert len(before) >= 2
 
-    limits.change_rate(recursive.definition.throttle_name, count=1, per=timedelta(minutes=1), burst=1)
+    limits.change_rate_limit(recursive.definition.throttle_name, count=1, per=timedelta(minutes=1), burst=1)
     work()
 
     # The next one may come at once by the new numbers.
     assert spaces(waiting) == [timedelta(minutes=1)] * (len(before) - 1)
-    assert below.filter(admitted_at=None).count() == 0
+    assert below.filter(slot_acquired_at=None).count() == 0
     run_out(60)
     assert reload(task).status == "succeeded"
-    assert RateUse.objects.get().admitted == 6
+    assert RateLimitBucket.objects.get().admitted == 6
 
 
 def test_a_child_that_lost_its_worker_before_its_start_was_counted_is_counted_once():
@@ -266,5 +266,5 @@ def test_a_child_that_lost_its_worker_before_its_start_was_counted_is_counted_on
 
     run_out()
 
-    assert RateUse.objects.get().admitted == 2
+    assert RateLimitBucket.objects.get().admitted == 2
     assert reload(child).lease > 1

@@ -14,13 +14,13 @@ from django.db.models.functions import Now
 from demo.seeding import PREFIX, count, seed
 from taskqueue.ids import uuid7
 from taskqueue.models import (
+    BulkOperation,
+    ConcurrencyLimit,
     Event,
-    Gate,
-    Operation,
     Pipeline,
-    PipelineRight,
-    Rate,
-    RateUse,
+    PipelinePermission,
+    RateLimit,
+    RateLimitBucket,
     Schedule,
     Skip,
     Task,
@@ -28,7 +28,7 @@ from taskqueue.models import (
     Trigger,
     Worker,
 )  # fmt: skip
-from taskqueue.states import OperationStatus, OperationVerb, SkipKind
+from taskqueue.states import BulkOperationStatus, BulkOperationVerb, SkipKind
 
 PIPELINES, TASKS, ROWS = 200, 3_000, 30
 LONG = "reconcile-the-inventory-with-the-suppliers-of-the-northern-region-and-send-what-differs-to-accounting"
@@ -84,7 +84,7 @@ def names() -> list[str]:
 def limit(pipelines: list[Pipeline]) -> None:
     """Rates of all kinds, and limits that people changed."""
     rates = [
-        Rate(
+        RateLimit(
             name=f"{LONG if number % 2 else 'rate'}-{number}",
             key="{customer.account}" if number % 3 == 0 else "",
             declared_count=10_000 + number,
@@ -95,21 +95,21 @@ def limit(pipelines: list[Pipeline]) -> None:
         )
         for number in range(ROWS)
     ]
-    Rate.objects.bulk_create(rates)
-    RateUse.objects.bulk_create(
-        RateUse(
+    RateLimit.objects.bulk_create(rates)
+    RateLimitBucket.objects.bulk_create(
+        RateLimitBucket(
             rate=rate,
             key=SOLID[: 40 + number] if rate.key else "",
-            arrival_at=Now() + timedelta(hours=number),
+            theoretical_arrival_at=Now() + timedelta(hours=number),
             admitted=10**9,
-            admitted_at=Now() - timedelta(minutes=number),
-            held_until=Now() + timedelta(hours=30) if number % 2 else None,
-            hold_reason=SENTENCES[:300] if number % 2 else "",
+            last_admitted_at=Now() - timedelta(minutes=number),
+            blocked_until=Now() + timedelta(hours=30) if number % 2 else None,
+            block_reason=SENTENCES[:300] if number % 2 else "",
         )
         for number, rate in enumerate(rates)
     )
-    Gate.objects.bulk_create(
-        Gate(
+    ConcurrencyLimit.objects.bulk_create(
+        ConcurrencyLimit(
             pipeline=pipeline,
             tasks=1_000 if number % 2 else None,
             declared_tasks=20,
@@ -174,10 +174,10 @@ def ask(pipelines: list[Pipeline]) -> None:
 
 def operate(user: User) -> None:
     """Operations of every verb in every state."""
-    ends = {OperationStatus.ABORTED, OperationStatus.DONE}
-    ways = [(verb, status) for verb in OperationVerb for status in OperationStatus]
-    Operation.objects.bulk_create(
-        Operation(
+    ends = {BulkOperationStatus.ABORTED, BulkOperationStatus.DONE}
+    ways = [(verb, status) for verb in BulkOperationVerb for status in BulkOperationStatus]
+    BulkOperation.objects.bulk_create(
+        BulkOperation(
             verb=verb,
             status=status,
             query=f"status=failed&pipeline=seed%2F{LONG}-2&label=region%3D{LONG}",
@@ -193,9 +193,9 @@ def operate(user: User) -> None:
             skipped=900,
             failed=100,
             refusals={"the task is now succeeded": 900, SENTENCES: 100},
-            started_at=None if status == OperationStatus.PLANNED else Now(),
+            started_at=None if status == BulkOperationStatus.PLANNED else Now(),
             finished_at=Now() if status in ends else None,
-            aborted_by=user.username if status == OperationStatus.ABORTED else "",
+            aborted_by=user.username if status == BulkOperationStatus.ABORTED else "",
         )
         for verb, status in ways
     )
@@ -218,8 +218,8 @@ def admit(pipelines: list[Pipeline], user: User) -> None:
         for number in range(ROWS)
     )
     group = Group.objects.create(name=LONG)
-    PipelineRight.objects.bulk_create(
-        PipelineRight(pipeline=pipeline, run=True, view_payload=bool(number % 2), cancel=True,
+    PipelinePermission.objects.bulk_create(
+        PipelinePermission(pipeline=pipeline, run=True, view_payload=bool(number % 2), cancel=True,
                       **({"group": group} if number % 2 else {"user": user}))
         for number, pipeline in enumerate(pipelines[: ROWS // 4])
     )  # fmt: skip
@@ -234,13 +234,13 @@ def staff() -> None:
             pid=4_194_304 - number,
             cluster=SOLID[:12],
             version="2026.11.29",
-            cannot_claim=SENTENCES if number % 7 == 0 else "",
+            claim_error=SENTENCES if number % 7 == 0 else "",
             task_id=task.pk,
             step=LONG if number % 2 else "fetch",
             step_started_at=Now() - timedelta(hours=5),
             pipelines=[f"{PREFIX}{LONG}-{each}" for each in range(40)],
             draining_at=Now() if number % 5 == 0 else None,
-            beat_at=Now() - (timedelta(hours=3) if number % 6 == 5 else timedelta(0)),
+            heartbeat_at=Now() - (timedelta(hours=3) if number % 6 == 5 else timedelta(0)),
         )
         for number, task in enumerate(running)
     )
@@ -248,4 +248,4 @@ def staff() -> None:
 
 def beat() -> None:
     """What workers that are alive do meanwhile."""
-    Worker.objects.filter(ended_at=None, beat_at__gt=Now() - timedelta(minutes=2)).update(beat_at=Now())
+    Worker.objects.filter(ended_at=None, heartbeat_at__gt=Now() - timedelta(minutes=2)).update(heartbeat_at=Now())

@@ -20,8 +20,8 @@ from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import running_version
-from taskqueue.models import Event, Operation, PipelineRight, Schedule, Task, Worker
-from taskqueue.states import OperationVerb
+from taskqueue.models import BulkOperation, Event, PipelinePermission, Schedule, Task, Worker
+from taskqueue.states import BulkOperationVerb
 from taskqueue.testing import advance
 from tests.support.browser.workers import beside, work
 
@@ -76,12 +76,14 @@ def schedule_a_pipeline() -> None:
 def show_access_and_workers() -> None:
     """A token that soon expires, a right, and workers: one at work, one that cannot claim, one that is silent."""
     tokens.issue(viewer(), name="billing service", expires_in=timedelta(days=3), per_minute=600)
-    PipelineRight.objects.create(pipeline_id="demo/publish", group=Group.objects.create(name="editors"), retry=True)
+    PipelinePermission.objects.create(
+        pipeline_id="demo/publish", group=Group.objects.create(name="editors"), retry=True
+    )
     task = Task.objects.filter(status="waiting").latest("pk")
     states: list[dict[str, Any]] = [
         {"task_id": task.pk, "step": "print-pages", "step_started_at": Now() - timedelta(seconds=42)},
-        {"cannot_claim": "permission denied for table taskqueue_task"},
-        {"beat_at": Now() - timedelta(minutes=4)},
+        {"claim_error": "permission denied for table taskqueue_task"},
+        {"heartbeat_at": Now() - timedelta(minutes=4)},
     ]
     for number, facts in enumerate(states):
         who = {"host": f"worker-{number}", "pid": 4711, "cluster": str(number), "version": running_version()}
@@ -92,7 +94,7 @@ def retry_what_failed() -> None:
     """An operation over the failed tasks of the demo, which fail again."""
     audited.operate(
         TaskFilter(statuses=("failed",), pipeline="demo/task"),
-        verb=OperationVerb.RETRY,
+        verb=BulkOperationVerb.RETRY,
         query="status=failed&pipeline=demo%2Ftask",
         said=lambda estimate: f"Retry {estimate} tasks: status failed, pipeline demo/task.",
         reason="The service is back.",
@@ -124,9 +126,9 @@ def screens() -> Iterator[Screen]:
     yield Screen("overview", "/admin/?range=1h")
     for name in ("task", "pipeline", "worker", "event", "schedule", "rate", "skip", "operation", "token"):
         yield Screen(f"{name}s", f"/admin/taskqueue/{name}/")
-    yield Screen("rights", "/admin/taskqueue/pipelineright/")
-    yield Screen("limits", "/admin/taskqueue/gate/")
-    yield Screen("usage", "/admin/taskqueue/rateuse/")
+    yield Screen("rights", "/admin/taskqueue/pipelinepermission/")
+    yield Screen("limits", "/admin/taskqueue/concurrencylimit/")
+    yield Screen("usage", "/admin/taskqueue/ratelimitbucket/")
     yield Screen("audit", "/admin/admin/logentry/")
     yield Screen("failed tasks", "/admin/taskqueue/task/?status=failed")
     yield Screen("nothing found", "/admin/taskqueue/task/?q=nothing-like-it")
@@ -145,13 +147,21 @@ def screens() -> Iterator[Screen]:
     yield Screen("send an event", "/admin/taskqueue/event/send/")
     yield Screen("new token", "/admin/taskqueue/token/add/")
     yield Screen("worker", f"/admin/taskqueue/worker/{Worker.objects.get(host='worker-1').pk}/change/")
-    yield Screen("preview", "/admin/taskqueue/operation/new/retry/?status=failed")
-    yield Screen("operation", f"/admin/taskqueue/operation/{Operation.objects.earliest('pk').pk}/change/")
+    yield Screen("preview", "/admin/taskqueue/bulkoperation/new/retry/?status=failed")
+    yield Screen("operation", f"/admin/taskqueue/bulkoperation/{BulkOperation.objects.earliest('pk').pk}/change/")
 
 
-RIGHTS = ("view_task", "view_pipeline", "pause_pipeline", "add_task", "view_gate", "change_gate")
+RIGHTS = (
+    "view_task",
+    "view_pipeline",
+    "pause_pipeline",
+    "add_task",
+    "view_concurrencylimit",
+    "change_concurrencylimit",
+)
 
 
 ALL_RIGHTS = (
-    *RIGHTS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule", "view_rate", "change_rate",
+    *RIGHTS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule",
+    "view_ratelimit", "change_ratelimit",
 )  # fmt: skip

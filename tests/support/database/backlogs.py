@@ -19,11 +19,12 @@ STATISTICS = [
 """Whether a table was analyzed after it was filled: a new database plans without knowing what is in its tables."""
 
 COLUMNS = (
-    'id, pipeline_id, status, key, labels, priority, payload, lease, failures, progress_note, due_at, sort_at, "group"'
+    "id, pipeline_id, status, key, labels, priority, payload, lease, failures, progress_note, due_at, sort_at, "
+    "concurrency_key"
 )
 
 ENDED = """
-INSERT INTO taskqueue_task (<columns>, created_at, admitted_at, started_at, finished_at, worker_id)
+INSERT INTO taskqueue_task (<columns>, created_at, slot_acquired_at, started_at, finished_at, worker_id)
 SELECT gen_random_uuid(), %(pipeline)s, 'succeeded', '', '{}', 0, '{}', 1, 0, '', now(), now(), '',
     now(), now(), now(), now(), %(worker)s
 FROM generate_series(1, %(number)s)
@@ -36,7 +37,7 @@ SELECT gen_random_uuid(), %(pipeline)s, 'queued', '', '{}', 0, %(payload)s, 0, 0
 FROM generate_series(1, %(number)s) AS number, (SELECT now() - interval '1 hour' AS hour) AS past
 """
 RUNNING = """
-INSERT INTO taskqueue_task (<columns>, created_at, admitted_at, started_at, worker_id)
+INSERT INTO taskqueue_task (<columns>, created_at, slot_acquired_at, started_at, worker_id)
 SELECT gen_random_uuid(), %(pipeline)s, 'running', '', '{}', 0, '{}', 1, 0, '', now(), now(),
     CASE WHEN %(keys)s = 0 THEN '' ELSE 'key ' || lpad((number %% %(keys)s)::text, 5, '0') END,
     now(), now(), now(), %(worker)s

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.models import Gate
+from taskqueue.models import ConcurrencyLimit
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, forget_statistics, insert, unchecked
 
@@ -24,7 +24,9 @@ def full(request, module_transaction):
         insert(QUEUED, "engine/one-step", 5_000)
         insert(QUEUED, "engine/three-steps", 3_000, keys=100)
         insert(RUNNING, "engine/three-steps", 2_000, keys=100, worker=worker.row.pk)
-        Gate.objects.update_or_create(pipeline_id="engine/three-steps", defaults={"tasks": 10, "tasks_per_key": 1})
+        ConcurrencyLimit.objects.update_or_create(
+            pipeline_id="engine/three-steps", defaults={"tasks": 10, "tasks_per_key": 1}
+        )
         with unchecked() as cursor:
             cursor.execute(SPREAD)
             if request.param:

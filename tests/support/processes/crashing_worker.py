@@ -112,7 +112,7 @@ def finish_everything() -> None:
         if due.claimable or due.dead or due.chores or due.next_due_in == timedelta(0):
             answer()
         elif (
-            not Task.objects.filter(Q(finished_at=None) | Q(echo_at__isnull=False))
+            not Task.objects.filter(Q(finished_at=None) | Q(completion_pending_at__isnull=False))
             .exclude(waits_for_an_hour())
             .exists()
         ):

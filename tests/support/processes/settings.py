@@ -20,9 +20,9 @@ DATABASES = {**demo.DATABASES, "default": {**demo.DATABASES["default"], "NAME": 
 TASKQUEUE = {
     "WORKER_DATABASE": demo.TASKQUEUE["WORKER_DATABASE"],
     "STOP_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_GRACE", "20"))),
-    "DRAIN_BUDGET": timedelta(seconds=float(os.environ.get("WORKER_TEST_BUDGET", "2"))),
+    "WORKER_LOOP_TIME": timedelta(seconds=float(os.environ.get("WORKER_TEST_LOOP_TIME", "2"))),
     "HARD_TIMEOUT_GRACE": timedelta(seconds=float(os.environ.get("WORKER_TEST_HARD_TIMEOUT_GRACE", "10"))),
-    "WATCHDOG": timedelta(seconds=float(os.environ.get("WORKER_TEST_WATCHDOG", "10"))),
+    "STUCK_POOL_TIMEOUT": timedelta(seconds=float(os.environ.get("WORKER_TEST_STUCK_POOL_TIMEOUT", "10"))),
 }
 Q_CLUSTER = {
     **demo.Q_CLUSTER,

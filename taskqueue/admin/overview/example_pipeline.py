@@ -1,6 +1,6 @@
 """The button of an empty overview: send a first task, from the example payload of the pipeline that a setting names.
 
-Only a project knows which of its pipelines is harmless, so without `TASKQUEUE["FIRST_TASK"]` there is no button.
+Only a project knows which of its pipelines is harmless, so without `TASKQUEUE["EXAMPLE_PIPELINE"]` there is no button.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from taskqueue.models import Pipeline
 
 def offered_to(request: HttpRequest) -> Pipeline | None:
     """The pipeline, if there is one with an example payload and the user may send it a task."""
-    name = settings().FIRST_TASK
+    name = settings().EXAMPLE_PIPELINE
     if not name or name not in registry.names() or not Rights(request.user).may(Action.RUN, name):
         return None
     return Pipeline.objects.filter(pk=name, payload_example__isnull=False).first()
