@@ -1,6 +1,6 @@
-"""How gunicorn serves the project, wherever it is started from the top level: `gunicorn demo.wsgi`.
+"""The configuration of `gunicorn demo.wsgi`, which gunicorn reads when it is started at the top level.
 
-Each setting can be given otherwise by the environment variable named here, or on gunicorn's command line.
+The environment variables named here, or options on gunicorn's command line, override each setting.
 """
 
 import os
@@ -12,10 +12,10 @@ from gunicorn.workers.gthread import ThreadWorker
 
 
 class WebProcess(ThreadWorker):
-    """gunicorn's own, which in development outlives code that cannot be imported, and waits for its next change."""
+    """A thread worker that, in development, survives code that cannot be imported and waits for the next change."""
 
     def load_wsgi(self) -> None:
-        """Load the application; while that fails, answer with the traceback instead."""
+        """Load the application; if that fails, serve the traceback."""
         try:
             self.wsgi = self.app.wsgi()
         except Exception as error:
@@ -34,18 +34,18 @@ class WebProcess(ThreadWorker):
 
 
 worker_class = WebProcess
-# As in demo/settings.py, which is not imported here: what this process has loaded, a reload does not load again.
+# The default of demo/settings.py, which is not imported here: a reload would not load it again.
 reload = Env().bool("RELOAD", default=Env().bool("DEBUG", default=not os.environ.get("DATABASE_URL")))
 bind = os.environ.get("BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
 workers = int(os.environ.get("WEB_PROCESSES", "2"))
-# Long polls hold TASKQUEUE["STATUS_WAITERS"] of them; the others answer everything else.
+# Long polls occupy at most TASKQUEUE["STATUS_WAITERS"] of them; the others serve all other requests.
 threads = int(os.environ.get("WEB_THREADS", "8"))
-# Longer than the longest `?wait=`. Threads are not killed by it; a process that no longer answers at all is.
+# Longer than the longest `?wait=`. It kills a process that no longer responds, not a slow thread.
 timeout = 75
 graceful_timeout = 5
-# As long as common proxies keep theirs, or they would write into a connection that has just been closed.
+# As long as common proxies keep connections, so that a proxy does not write to a closed one.
 keepalive = 75
 loglevel = "warning"
 accesslog = os.environ.get("ACCESS_LOG") or None
-# The containers can write nowhere but below /tmp.
+# The containers can write only below /tmp.
 control_socket_disable = True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from taskqueue.embedded.base import read_settings
+from taskqueue.embedded.base import data_directory_of
 
 USUAL = "8000"
 
@@ -14,7 +14,7 @@ USUAL = "8000"
 def port_file() -> Path | None:
     """Where it is kept; nowhere for a database that is not this machine's own."""
     known = connection.settings_dict
-    return read_settings(known).data_directory / "port" if "EMBEDDED" in known else None
+    return data_directory_of(known).root / "port" if "EMBEDDED" in known else None
 
 
 def port_in_use() -> str:

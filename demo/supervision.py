@@ -1,4 +1,7 @@
-"""Runs the Procfile's processes with honcho, greets once the web answers, and stops all of them together."""
+"""Runs the Procfile's processes with honcho, greets once the web answers, and stops all of them together.
+
+They also end when this supervisor is killed.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ import signal
 import sys
 import time
 from datetime import timedelta
-from multiprocessing import Process
+from functools import partial
+from multiprocessing import Process, parent_process
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from django.conf import settings
 from environ import Env
 from honcho import manager as honcho
+from honcho import process as honcho_process
 from honcho.environ import parse_procfile
 
 from taskqueue.conf import settings as taskqueue_settings
+from taskqueue.pool.orphans import die_with
 
 DIRECTLY = build_opener(ProxyHandler({}))
 """Whatever proxy the environment names, it is not for this machine's own web server."""
@@ -34,11 +41,27 @@ GREETING = """
 """
 
 
+class Program(honcho_process.Process):  # type: ignore[misc]  # honcho has no types
+    """A line of the Procfile. honcho runs it as the child of a process of its own, which is forked from this one."""
+
+    def run(self, *arguments: Any, **options: Any) -> None:
+        """Run the program until it ends, or until the supervisor does."""
+        die_with_parent()
+        self._child_ctor = partial(honcho_process.Popen, preexec_fn=partial(die_with, os.getpid()))
+        super().run(*arguments, **options)
+
+
+def die_with_parent() -> None:
+    if parent := parent_process():
+        die_with(parent.pid or 0)
+
+
 def supervise(*, port: int, login: str) -> int:
     """Run web and workers until a signal comes or one of them ends; returns the exit code."""
     # honcho kills what is still there this long after a stop; a step in progress has longer than its five seconds.
     honcho.KILL_WAIT = (taskqueue_settings().STOP_GRACE + timedelta(seconds=5)).total_seconds()
     supervisor = honcho.Manager()
+    supervisor._process_ctor = Program
     reloads = Env().bool("RELOAD", default=True)
     for name, command in parse_procfile((settings.BASE_DIR / "Procfile").read_text()).processes.items():
         # gunicorn.conf.py reads RELOAD itself.
@@ -66,6 +89,7 @@ def stop_on_hangup() -> None:
 
 def greet(*, site: str, login: str) -> None:
     """Wait until the web server answers, then say where to look."""
+    die_with_parent()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
     while not answers(f"{site}/api/health/live"):

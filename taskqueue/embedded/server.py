@@ -1,180 +1,189 @@
-"""Finding the running server of a data directory, or starting it."""
+"""Joining the server of a data directory, or starting it."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import Literal
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
-from taskqueue.embedded import keeper
-from taskqueue.embedded.binaries import Binaries, find_binaries
-from taskqueue.embedded.cluster import ENVIRONMENT, prepare_cluster
-from taskqueue.embedded.keeper import SOCKET_NAME, Orders, Postmaster, find_postmaster
-from taskqueue.embedded.location import Layout
-from taskqueue.embedded.locks import Share, hold, is_held, open_lock, share
-from taskqueue.embedded.owner import Owner, find_owner, make_directory, make_private_directory
+from taskqueue.embedded import supervisor
+from taskqueue.embedded.account import run_as
+from taskqueue.embedded.data_directory import PORT, DataDirectory, make_directory
+from taskqueue.embedded.programs import Programs, find_programs
+from taskqueue.embedded.supervisor import Arguments
 
-START_PATIENCE = timedelta(seconds=60)
-PORT = "5432"  # No port, but part of the socket's name.
-SERVER_SETTINGS = {
-    "listen_addresses": "",
-    "port": PORT,
-    "unix_socket_permissions": "0700",
-    "max_connections": "100",
-    "shared_buffers": "128MB",
-    "fsync": "on",
-    "synchronous_commit": "on",
-    "full_page_writes": "on",
-    "jit": "off",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "lc_messages": "C",
-    "logging_collector": "off",
-    "log_destination": "stderr",
-    "log_line_prefix": "%m [%p] ",
-}
-Answer = Literal["ready", "busy", "failed"]
+KEEP_SECONDS = 5.0
+"""How long an unused server runs on, so that commands that follow each other find it running."""
+START_TIMEOUT = 120
+SUPERUSER = "postgres"
+# The environment of every PostgreSQL program: messages, sorting and times do not depend on the machine.
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+INITDB_OPTIONS = [
+    f"--username={SUPERUSER}",
+    "--encoding=UTF8",
+    # PostgreSQL's own locale: the same order on every machine, whatever its C library.
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--locale=C",
+    "--text-search-config=simple",
+    # Only the server's user and root can reach the socket, and they can read the files anyway.
+    "--auth-local=trust",
+    "--auth-host=reject",
+    "--no-instructions",
+]
 
-# By data directory: our share of its users lock, held from the first connection until this process and all that it
-# has forked have ended. It is never released by hand, so nothing can forget to.
-_shares: dict[Path, Share] = {}
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """What the settings ask for."""
-
-    data_directory: Path
-    grace: timedelta
+# The descriptors of the users locks that this process holds. They are never closed here: the kernel closes them when
+# this process and its forked children have ended. Two threads may both open one, which does no harm.
+_joined: dict[DataDirectory, int] = {}
 
 
-def find_server(embedded: Embedded) -> Postmaster:
-    """The ready server of this data directory, which from now on runs at least as long as this process.
+def address_of(directory: DataDirectory) -> dict[str, str]:
+    """Return where the server listens, in libpq's words."""
+    return {"host": str(directory.pgdata), "port": PORT, "user": SUPERUSER}
 
-    Starts it when there is none. Raises ImproperlyConfigured or OperationalError, saying what to do about it.
+
+def ensure_running(directory: DataDirectory) -> None:
+    """Let the server run at least as long as this process, and start it when there is none.
+
+    Raises:
+        ImproperlyConfigured: the settings, the data or the wheel do not allow it.
+        OperationalError: the server does not start.
     """
-    layout = Layout(embedded.data_directory)
     try:
-        join_users(layout)
-        return find_kept(layout) or start(layout, grace=embedded.grace)
+        join(directory)
+        if not directory.socket.exists():
+            start(directory)
     except PermissionError as error:
         raise OperationalError(
-            f"{error}. The embedded PostgreSQL keeps its data in {layout.root}, which belongs to another user. Run "
+            f"{error}. The embedded PostgreSQL keeps its data in {directory.root}, which belongs to another user. Run "
             'this as that user, or choose another directory in DATABASES["default"]["EMBEDDED"]["data_dir"].'
         ) from error
 
 
-def join_users(layout: Layout) -> None:
-    """Hold a share of the users lock. While a keeper stops the server, this waits until it has."""
-    held = _shares.get(layout.root)
-    if held is not None:
-        if held.is_of(layout.users_lock):
-            return
-        # The data directory was deleted under us. Leave the old server, so that its keeper can end.
-        if _shares.pop(layout.root, None) is not None:  # None: another thread was faster.
-            held.release()
-    if not layout.root.exists():
-        # Others need to pass (not to list) only where the server runs as somebody else.
-        owner = find_owner(layout)
-        make_directory(layout.root, mode=0o711 if owner.is_another else 0o700)
-    taken = share(layout.users_lock)
-    if _shares.setdefault(layout.root, taken) is not taken:
-        taken.release()  # Another thread was faster.
+def join(directory: DataDirectory) -> None:
+    """Hold the users lock shared. While the supervisor stops the server, this waits."""
+    held = _joined.get(directory)
+    # A process that becomes a daemon closes its descriptors; and the data directory may have been deleted.
+    if held is None or not is_open(held, directory):
+        make_directory(directory.root)
+        descriptor = os.open(directory.users_lock, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        _joined[directory] = descriptor
 
 
-def find_kept(layout: Layout) -> Postmaster | None:
-    """The server if it is ready and a keeper looks after it."""
-    postmaster = find_postmaster(str(layout.pgdata))
-    if postmaster is None or not postmaster.is_ready or not is_held(layout.keeper_lock):
-        return None
-    return postmaster
-
-
-def start(layout: Layout, *, grace: timedelta) -> Postmaster:
-    with hold(layout.start_lock) as start_lock:
-        deadline = time.monotonic() + START_PATIENCE.total_seconds()
-        while True:
-            # Whoever held the start lock before us may have done it all.
-            if postmaster := find_kept(layout):
-                return postmaster
-            owner = find_owner(layout)
-            binaries = find_binaries(owner)
-            prepare_cluster(layout, owner=owner, binaries=binaries, start_lock=start_lock)
-            make_private_directory(layout.socket_directory, owner=owner)
-            answer = launch_keeper(give_orders(layout, owner=owner, binaries=binaries, grace=grace))
-            if answer == "failed" and not is_passing(layout):
-                raise OperationalError(f"The embedded PostgreSQL did not start. {show_log(layout)}")
-            if answer != "ready" and time.monotonic() > deadline:
-                raise OperationalError(
-                    f"The embedded PostgreSQL is not ready after {START_PATIENCE}. {show_log(layout)}"
-                )
-            if answer != "ready":
-                time.sleep(0.05)
-
-
-def give_orders(layout: Layout, *, owner: Owner, binaries: Binaries, grace: timedelta) -> Orders:
-    for lock in (layout.keeper_lock, layout.server_lock):
-        os.close(open_lock(lock))  # It makes the file.
-    settings = {**SERVER_SETTINGS, "unix_socket_directories": str(layout.socket_directory)}
-    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    return Orders(
-        command=[binaries.path("postgres"), "-D", str(layout.pgdata), *options],
-        environment=ENVIRONMENT,
-        pgdata=str(layout.pgdata),
-        users_lock=str(layout.users_lock),
-        keeper_lock=str(layout.keeper_lock),
-        server_lock=str(layout.server_lock),
-        log=str(layout.log),
-        socket_directory=str(layout.socket_directory),
-        grace_seconds=grace.total_seconds(),
-        uid=owner.uid if owner.is_another else None,
-        gid=owner.gid if owner.is_another else None,
-    )
-
-
-def launch_keeper(orders: Orders) -> Answer:
-    """Start a keeper in a session of its own, and wait for its word."""
+def is_open(descriptor: int, directory: DataDirectory) -> bool:
     try:
-        launched = subprocess.run(  # noqa: S603 - this very Python and our own script
-            # Isolated and without site-packages: nothing of this project or environment can slow or break it.
-            [sys.executable, "-I", "-S", keeper.__file__, json.dumps(orders)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            check=False,
-            cwd="/",
-            text=True,
-            start_new_session=True,
-            timeout=START_PATIENCE.total_seconds(),
+        return os.path.samestat(os.fstat(descriptor), directory.users_lock.stat())
+    except OSError:
+        return False
+
+
+def start(directory: DataDirectory) -> None:
+    """Return when the server takes connections, whichever process starts it."""
+    deadline = time.monotonic() + START_TIMEOUT
+    launched = False
+    while not answers(directory):
+        if not is_locked(directory):
+            if launched:
+                raise OperationalError(f"The embedded PostgreSQL did not start. {log_of(directory)}")
+            launched = launch_supervisor(directory)
+        if time.monotonic() > deadline:
+            raise OperationalError(f"The embedded PostgreSQL is not ready after {START_TIMEOUT} s. {log_of(directory)}")
+        time.sleep(0.02)
+
+
+def check_data(directory: DataDirectory, programs: Programs) -> None:
+    if not directory.allows_a_socket:
+        raise ImproperlyConfigured(
+            f"The path {directory.root} is too long for the server's socket, or has a comma. Choose another directory "
+            'in DATABASES["default"]["EMBEDDED"]["data_dir"].'
         )
-    except subprocess.TimeoutExpired:
-        # It goes on, and later processes will find the server when its recovery is done.
-        return "busy"
-    match launched.stdout:
-        case "ready" | "busy" as word:
-            return word
-        case _:
-            return "failed"
+    version_file = directory.pgdata / "PG_VERSION"
+    made_by = version_file.read_text().strip() if version_file.exists() else None
+    if made_by not in {None, str(programs.major_version)}:
+        raise ImproperlyConfigured(
+            f"The database in {directory.root} was made by PostgreSQL {made_by}, but {programs.major_version} is "
+            "installed. Install the version of django-durable-taskqueue[embedded] that made it and move the data with "
+            f"pg_dump; or delete {directory.root} to start without the data; or set DATABASE_URL."
+        )
 
 
-def is_passing(layout: Layout) -> bool:
-    """Whether only the server of a deleted data directory is in the way, which ends as soon as its keeper looks."""
-    return f'{SOCKET_NAME}.lock" already exists' in read_log(layout)
+def answers(directory: DataDirectory) -> bool:
+    """Whether the server takes connections. It does not while it starts, recovers or stops."""
+    return pq.PGconn.ping(make_conninfo(**address_of(directory)).encode()) == pq.Ping.OK
 
 
-def show_log(layout: Layout) -> str:
-    return f"Its log, {layout.log}, ends with:\n{read_log(layout)}\nMend the cause, or set DATABASE_URL."
-
-
-def read_log(layout: Layout) -> str:
+def is_locked(directory: DataDirectory) -> bool:
+    """Whether a supervisor, or a server that is about to end, is at work."""
+    descriptor = os.open(directory.server_lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        with layout.log.open(errors="replace") as lines:
-            return "".join(deque(lines, maxlen=20)).rstrip()
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        # Closing is not enough: a child that another thread forks at this moment has a copy of the descriptor.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def launch_supervisor(directory: DataDirectory) -> bool:
+    """Start a supervisor. False when another process was faster."""
+    programs = find_programs()
+    check_data(directory, programs)
+    arguments = Arguments(
+        initdb=[*initdb_command(programs), "--pgdata", str(directory.unfinished_pgdata)],
+        postgres=postgres_command(directory, programs),
+        environment=ENVIRONMENT,
+        run_as=run_as(directory.pgdata),
+        pgdata=str(directory.pgdata),
+        unfinished_pgdata=str(directory.unfinished_pgdata),
+        users_lock=str(directory.users_lock),
+        server_lock=str(directory.server_lock),
+        log=str(directory.log),
+        keep_seconds=KEEP_SECONDS,
+    )
+    launched = subprocess.run(  # noqa: S603 - this Python and our own script
+        # Isolated and without site-packages: nothing of this project or environment can slow or break it.
+        # The directory is an argument only so that `ps` shows it.
+        [sys.executable, "-I", "-S", supervisor.__file__, str(directory.root)],
+        input=json.dumps(arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+        cwd="/",
+        text=True,
+        start_new_session=True,
+    )
+    return launched.returncode == 0
+
+
+def initdb_command(programs: Programs) -> list[str]:
+    return [programs.path("initdb"), *INITDB_OPTIONS]
+
+
+def postgres_command(directory: DataDirectory, programs: Programs) -> list[str]:
+    quoted = str(directory.pgdata).replace('"', '""')
+    settings = {"listen_addresses": "", "port": PORT, "unix_socket_directories": f'"{quoted}"', "jit": "off"}
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return [programs.path("postgres"), "-D", str(directory.pgdata), *options]
+
+
+def log_of(directory: DataDirectory) -> str:
+    try:
+        with directory.log.open(errors="replace") as lines:
+            end = "".join(deque(lines, maxlen=20)).rstrip()
     except FileNotFoundError:
-        return "(there is none)"
+        end = "(there is none)"
+    return (
+        f"Its log, {directory.log}, ends with:\n{end}\nCorrect the cause, choose another directory in "
+        'DATABASES["default"]["EMBEDDED"]["data_dir"], or set DATABASE_URL.'
+    )

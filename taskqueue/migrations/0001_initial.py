@@ -2258,7 +2258,7 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(
                 condition=models.Q(("unique_singleton__isnull", False)),
                 fields=("unique_singleton",),
-                name="taskqueue_task_solo_once",
+                name="taskqueue_task_singleton_once",
             ),
         ),
         migrations.AddConstraint(
@@ -2266,7 +2266,7 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(
                 condition=models.Q(("unique_debounce__isnull", False)),
                 fields=("unique_debounce",),
-                name="taskqueue_task_merging_once",
+                name="taskqueue_task_debounce_once",
             ),
         ),
         migrations.AddConstraint(

@@ -297,10 +297,14 @@ class Task(models.Model):
             ),
             # Of two requests for a singleton, or for one debounced or batched task, the second finds the first.
             models.UniqueConstraint(
-                fields=["unique_singleton"], name="taskqueue_task_solo_once", condition=Q(unique_singleton__isnull=False)
+                fields=["unique_singleton"],
+                name="taskqueue_task_singleton_once",
+                condition=Q(unique_singleton__isnull=False),
             ),
             models.UniqueConstraint(
-                fields=["unique_debounce"], name="taskqueue_task_merging_once", condition=Q(unique_debounce__isnull=False)
+                fields=["unique_debounce"],
+                name="taskqueue_task_debounce_once",
+                condition=Q(unique_debounce__isnull=False),
             ),
             models.UniqueConstraint(
                 fields=["pipeline", "cron_at"], name="taskqueue_task_tick_once", condition=Q(cron_at__isnull=False)
@@ -313,7 +317,9 @@ class Task(models.Model):
         ]
         indexes = [
             # statements.CLAIM: the head of each pipeline's queue.
-            models.Index("ready_queue", "sort_at", "id", name="taskqueue_task_claim", condition=Q(ready_queue__isnull=False)),
+            models.Index(
+                "ready_queue", "sort_at", "id", name="taskqueue_task_claim", condition=Q(ready_queue__isnull=False)
+            ),
             # the concurrency_limit: the heads of each group's queue
             models.Index(
                 "blocked_queue",

@@ -209,7 +209,7 @@ def test_a_pipeline_that_names_others_refuses_all_and_is_pointed_at(caller_with)
         connection,
     ) as queries:
         assert caller.post(BATCH, {"tasks": [order("A1")] * 5}).status_code == 202
-    assert sum("pipelineright" in query["sql"] for query in queries) == 1
+    assert sum("pipelinepermission" in query["sql"] for query in queries) == 1
 
 
 def test_who_sees_no_tasks_learns_no_more_of_each_than_of_one(caller_with):

@@ -1,4 +1,4 @@
-"""Houses to test in."""
+"""Servers to test with."""
 
 import os
 import pwd
@@ -6,26 +6,26 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.processes.embedded import House, find_python, make_home
+from tests.support.processes.embedded import Instance, find_python, make_home
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    house = House(make_home(None))
-    yield house
-    house.close()
+def instance() -> Iterator[Instance]:
+    instance = Instance(make_home(None))
+    yield instance
+    instance.close()
 
 
 @pytest.fixture
-def house_of_nobody() -> Iterator[House]:
-    """The same for a user who is not root, whoever runs the tests."""
+def instance_of_nobody() -> Iterator[Instance]:
+    """An instance whose clients are not root, whether or not the tests run as root."""
     if os.geteuid() != 0:
-        house = House(make_home(None))
+        instance = Instance(make_home(None))
     else:
         uid = pwd.getpwnam("nobody").pw_uid
         python = find_python(uid)
         if python is None:
             pytest.skip("there is no Python here that a user other than root may run")
-        house = House(make_home(uid), uid=uid, python=python)
-    yield house
-    house.close()
+        instance = Instance(make_home(uid), uid=uid, python=python)
+    yield instance
+    instance.close()

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from taskqueue.embedded.base import find_address, read_settings
+from taskqueue.embedded.base import data_directory_of
+from taskqueue.embedded.server import address_of
 from taskqueue.engine.runtime import silent_server
 from taskqueue.engine.runtime.silent_server import Attentive, Witness
 from tests.support.processes.processes import answer_of, free_port, running
@@ -28,14 +29,14 @@ BODY = json.dumps({"pipeline": "demo/task", "payload": {"label": "silent"}}).enc
 @pytest.fixture
 def proxy(transactional_db):
     """A way to the test's database that can fall silent."""
-    server = find_address(read_settings(connection.settings_dict))
+    server = address_of(data_directory_of(connection.settings_dict))
     with proxied(f"{server['host']}/.s.PGSQL.{server['port']}") as proxy:
         yield proxy
 
 
 @pytest.fixture
 def url(proxy):
-    user = find_address(read_settings(connection.settings_dict))["user"]
+    user = address_of(data_directory_of(connection.settings_dict))["user"]
     return f"postgres://{user}@127.0.0.1:{proxy.port}/{connection.settings_dict['NAME']}"
 
 

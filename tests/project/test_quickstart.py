@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from tests.support.processes.processes import ROOT, answer_of, free_port, open_directory, running
+from tests.support.processes.worker_command import is_alive
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -100,6 +101,24 @@ def test_it_greets_serves_and_stops_without_leaving_a_process(environment, data_
     assert [process for process in started if process.is_running()] == []
     assert "Traceback" not in log.read_text()
     eventually(lambda: not (data_directory / "postgres" / "postmaster.pid").exists())
+
+
+@pytest.mark.slow
+def test_killing_it_leaves_no_process_and_it_starts_again(environment, data_directory, tmp_path):
+    port = free_port()
+
+    start_and_kill(environment, port=port, log=tmp_path / "first.log")
+    start_and_kill(environment, port=port, log=tmp_path / "second.log")
+
+    eventually(lambda: not (data_directory / "postgres" / "postmaster.pid").exists())
+
+
+def start_and_kill(environment: dict[str, str], *, port: int, log: Path) -> None:
+    with running([*COMMAND, "--port", str(port)], env=environment, log=log) as quickstart:
+        eventually(lambda: "taskqueue is running" in log.read_text(), otherwise=log.read_text)
+        started = psutil.Process(quickstart.pid).children(recursive=True)
+        quickstart.kill()
+        eventually(lambda: not any(is_alive(process.pid) for process in started))
 
 
 def follow_the_greeting(text: str) -> dict[str, Any]:

@@ -1,22 +1,17 @@
 """What the compose file starts works as plain processes: a PostgreSQL server of its own, DEBUG off, real commands."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import yaml
 
-from taskqueue.embedded.binaries import find_binaries
-from taskqueue.embedded.cluster import ENVIRONMENT, SUPERUSER, prepare_cluster
-from taskqueue.embedded.location import Layout
-from taskqueue.embedded.owner import find_owner
-from tests.support.processes.processes import ROOT, answer_of, free_port, open_directory, running
+from tests.support.processes.postgres import own_server
+from tests.support.processes.processes import ROOT, answer_of, free_port, running
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -25,41 +20,8 @@ pytestmark = pytest.mark.process
 @pytest.fixture(scope="module")
 def database_url() -> Iterator[str]:
     """A PostgreSQL server that listens on a port, as one on another machine would."""
-    with open_directory() as folder:
-        layout = Layout(folder)
-        owner = find_owner(layout)
-        binaries = find_binaries(owner)
-        with (folder / "lock").open("w") as lock:
-            prepare_cluster(layout, owner=owner, binaries=binaries, start_lock=lock.fileno())
-        (layout.pgdata / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
-        port = free_port()
-        options = {"listen_addresses": "127.0.0.1", "port": str(port), "unix_socket_directories": ""}
-        server = subprocess.Popen(
-            [binaries.path("postgres"), "-D", str(layout.pgdata)]
-            + [part for name, value in options.items() for part in ("-c", f"{name}={value}")],
-            env=ENVIRONMENT,
-            cwd="/",
-            stderr=subprocess.DEVNULL,
-            user=owner.uid if owner.is_another else None,
-            group=owner.gid if owner.is_another else None,
-            extra_groups=[] if owner.is_another else None,
-            start_new_session=True,
-        )
-        try:
-            url = f"postgres://{SUPERUSER}@127.0.0.1:{port}/postgres"
-            eventually(lambda: accepts_connections(url))
-            yield url
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(timeout=90)
-
-
-def accepts_connections(url: str) -> bool:
-    try:
-        psycopg.connect(url).close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    with own_server() as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
                 view(require_http_methods(["GET", "HEAD", "POST"])(self.new_view)),
                 name="taskqueue_bulkoperation_new",
             ),
-            *posted_to(self, "operation", {"abort": self.abort_view}, place="<uuid:operation_id>"),
+            *posted_to(self, "bulkoperation", {"abort": self.abort_view}, place="<uuid:operation_id>"),
             *super().get_urls(),
         ]
 
@@ -180,7 +180,7 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
 
     def answer(self, request: HttpRequest, template: str, title: str, context: dict[str, Any]) -> HttpResponse:
         """A page of this admin."""
-        return framed(self, request, f"operation/{template}", title, context)
+        return framed(self, request, f"bulkoperation/{template}", title, context)
 
 
 def may(request: HttpRequest, verb: BulkOperationVerb) -> bool:

@@ -57,7 +57,7 @@ class Holds:
     def get_urls(self) -> list[URLPattern]:
         """Both before the stock ones, which would take them for names."""
         views = {"hold": self.hold_view, "lift": self.lift_view}
-        ours = posted_to(self, "rate", views)
+        ours = posted_to(self, "ratelimit", views)
         return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
 
     def hold_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

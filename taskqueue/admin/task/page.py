@@ -164,11 +164,15 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
         result=excerpt_of(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
         drift=drift_of(task),
         reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
-        children=list(
-            task.children.filter(parallel_step="").order_by("pk").values_list("pk", flat=True)[:CHILDREN_SHOWN]
-        ),
+        children=children_of(task),
         history=history_of(task_id, seen.secrets),
     )
+
+
+def children_of(task: Task) -> list[UUID]:
+    """The oldest children, without parallel steps."""
+    children = task.children.filter(parallel_step="").order_by("pk")
+    return list(children.values_list("pk", flat=True)[:CHILDREN_SHOWN])
 
 
 def read(task_id: UUID) -> Any:

@@ -35,7 +35,7 @@ REASONS = {
     SkipKind.BATCHED: "Its items were added to task {task}, which gathers a batch.",
     SkipKind.MISFIRE: "Task {task} was made for this tick of the clock before.",
 }
-SOLO_ONCE = "taskqueue_task_solo_once"
+SINGLETON_ONCE = "taskqueue_task_singleton_once"
 
 
 def find_or_insert(definition: PipelineDefinition, values: dict[str, Any], make: Callable[[], Task | None]) -> Task:
@@ -257,7 +257,7 @@ def one_of_singleton() -> Iterator[None]:
         yield
     except IntegrityError as error:
         diagnosis = getattr(error.__cause__, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) != SOLO_ONCE:
+        if getattr(diagnosis, "constraint_name", None) != SINGLETON_ONCE:
             raise
         raise NotRetryable(
             "Another task of the same singleton is under way. Wait for its end, or cancel it first."

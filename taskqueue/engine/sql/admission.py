@@ -1,27 +1,26 @@
-"""Statements of the gates: which pipelines have starts that their limits let through, and letting them through.
+"""Concurrency limits: which tasks may start, and giving them their slots.
 
-A limited pipeline's tasks wait in `blocked_queue` until they have a slot (`Task.slot_acquired_at`); then they are
-claimed like all others. Keys take turns: the groups of a pipeline are walked by index, one probe each, from the one
-that had its turn last, so that neither a long queue of one key nor the number of tasks costs anything.
+`LOCK_CONCURRENCY_LIMIT`,
+then `ADMIT` under its lock; `WALK_ON` for keys that no claim has reached. A task of a limited pipeline
+waits until it has a slot (`Task.slot_acquired_at`); then it is claimed like all others. Concurrency keys take turns:
+the keys of a pipeline are walked by index, one probe each, from the one that was served last. So neither a long queue
+of one key nor the number of tasks costs anything.
 """
 
 from __future__ import annotations
 
-from typing import Final, LiteralString
+from typing import Final
 
-# Between two that follow each other. Rounded up to a whole microsecond, as `policies.Rate.interval` is: three in a
-# second must not come 0.999,999 s apart, or a fourth would fit into it.
-GAP: Final = """
-(
+# The time between two uses of a rate. Rounded up to a whole microsecond, as `policies.Rate.interval` is: with three per
+# second in 0.999,999 s a fourth would fit into the second.
+GAP: Final = """(
     ceil(extract(epoch FROM coalesce(rate.per, rate.declared_per)) * 1000000
         / coalesce(rate.count, rate.declared_count))::bigint * interval '1 microsecond'
-)
-"""
+)"""
 
-# The queues of what this process's code knows, by one probe each: of tasks that have a place, of those that have not
-# started, and whether there are any that stand in the queues of their groups.
-QUEUES: Final = """
-queues AS MATERIALIZED (
+# The queues of the pipelines that this process has the code of, by one index probe each: the first task that has a
+# slot, the first that has not started and has no key, and whether any waits in the queue of its key.
+QUEUES: Final = """queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
         WHERE queue.ready_queue = code.name COLLATE "C"
@@ -36,13 +35,11 @@ queues AS MATERIALIZED (
         ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
     ) AS in_groups
     FROM unnest(%(pipelines)s::text[], %(codes)s::text[]) AS code (name, fingerprint)
-)
-"""
+)"""
 
-# Those of them that nobody has paused, with what holds their starts back. What stands in the queue of a group goes
-# through the gate also when there is no limit any more: the code may have had a key when it was made.
-KNOWN: Final = f"""
-{QUEUES}, known AS MATERIALIZED (
+# The pipelines with tasks in a queue that are not paused, with their limits. Tasks in the queue of a key need admission
+# also when there is no limit any more: the code may have had a key when they were created.
+KNOWN: Final = f"""{QUEUES}, known AS MATERIALIZED (
     SELECT pipeline.name, queues.fingerprint, queues.going_at, queues.fresh_at,
         coalesce(concurrency.tasks, concurrency.declared_tasks) AS most,
         coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS most_per_key,
@@ -58,33 +55,32 @@ KNOWN: Final = f"""
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
     WHERE queues.going_at IS NOT NULL OR queues.fresh_at IS NOT NULL OR queues.in_groups IS NOT NULL
-)
-"""
+)"""
 
-# Of a pipeline whose starts are limited by a rate. Reservations are made a minute ahead, or one interval if that is
-# longer.
-SPACING: Final = f"""
-LEFT JOIN LATERAL (
+# The rate limit of a pipeline's starts. Times are reserved a minute ahead, or one interval if that is longer.
+SPACING: Final = f"""LEFT JOIN LATERAL (
     SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack,
         greatest(rounded.gap, interval '1 minute') AS ahead
     FROM taskqueue_ratelimit rate CROSS JOIN LATERAL (SELECT {GAP} AS gap) AS rounded
     WHERE rate.name = known.rate_id
-) AS spacing ON true
-"""
+) AS spacing ON true"""
 
 AT_ONCE: Final = 16
-"""Keys that a claim looks at before it leaves a pipeline whose keys are all full; so many cost half of a claim."""
+"""How many keys a claim looks at before it leaves a pipeline whose keys are all full; so many cost half of a claim."""
 UNDER_THE_LOCK: Final = 64
-"""The same when a task of it has ended, or it has room."""
+"""The same for ADMIT."""
 WHEN_IDLE: Final = 1000
-"""The same once a second, when those that claims look at are full."""
+"""The same for WALK_ON, once a second, when the keys that claims look at are full."""
 
-TURN_LIMITS: Final[dict[int, LiteralString]] = {AT_ONCE: "16", UNDER_THE_LOCK: "64", WHEN_IDLE: "1000"}
 
-# The next group is found before it is compared with the last one served: within the probe, that would be a filter over
-# all that stand behind.
-TURNS: Final = """
-turns AS (
+def turns(most: int) -> str:
+    """The keys of one pipeline that have tasks to start, in their turns, so many at the most.
+
+    First the keys after the last one served, then from the beginning up to it. The empty key is the queue of tasks
+    without one. The next key is found before it is compared with the last one served: within the probe, the comparison
+    would filter all tasks behind it.
+    """
+    return f"""turns AS (
     SELECT 0 AS half, known.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
     0 AS turn,
         NULL::text COLLATE "C" AS former
@@ -102,23 +98,12 @@ turns AS (
         SELECT 1, ''::text COLLATE "C", known.fresh_at WHERE turns.half = 0
         LIMIT 1
     ) AS following
-    WHERE turns.turn < <most>
-)
-"""
+    WHERE turns.turn < {most}
+)"""
 
 
-def turns(most: int) -> LiteralString:
-    """The groups of one pipeline that have starts to come, in their turns, so many at the most.
-
-    First those after the last one served, then from the beginning up to it. The empty group is the queue of tasks
-    without a key.
-    """
-    return TURNS.replace("<most>", TURN_LIMITS[most])
-
-
-# How many more of a group may start: as many as its limit leaves room for, none while its rate is booked up.
-ROOM: Final = """
-CROSS JOIN LATERAL (
+# How many more tasks of a key may start: as many as its limit leaves slots for, none while its rate is used up.
+ROOM: Final = """CROSS JOIN LATERAL (
     SELECT CASE WHEN known.most_per_key IS NULL OR turns.concurrency_key = '' THEN 100 ELSE known.most_per_key - (
         SELECT count(*) FROM (
             SELECT FROM taskqueue_task place
@@ -133,27 +118,24 @@ WHERE turns.sort_at IS NOT NULL AND key_limit.room > 0 AND (known.rate_id IS NUL
     FROM taskqueue_ratelimitbucket used
     WHERE used.rate_id = known.rate_id
         AND used.key = CASE WHEN known.rate_is_keyed THEN turns.concurrency_key ELSE '' END COLLATE "C"
-), true))
-"""
+), true))"""
 
-# A rate gives its next hundred starts their times, so that nobody has to look again for each of them.
+# A rate gives its next hundred starts their times at once.
 WISH: Final = "CASE WHEN known.rate_id IS NULL THEN %(most)s::int ELSE 100 END"
 
-# The heads of so many groups are enough; no more rows are locked than can be let through.
+# How many tasks of each key: no more rows are locked than can start.
 FAIR_SHARE: Final = f"ceil(({WISH})::float / (SELECT count(*) FROM open))"
 
-PLACES_LEFT: Final = """
-known.most - (
+# How many slots of the pipeline are free; null without a limit.
+PLACES_LEFT: Final = """known.most - (
     SELECT count(*) FROM (
         SELECT FROM taskqueue_task place WHERE place.slot_pipeline = known.name
         ORDER BY place.slot_pipeline, place.concurrency_key LIMIT known.most
     ) AS places
-)
-"""
+)"""
 
-# Gated pipelines that would let a start through, with the place of that start in the queue.
-OPENINGS: Final = f"""
-openings AS MATERIALIZED (
+# The limited pipelines of which a task could start, with that task's position in the queue.
+OPENINGS: Final = f"""openings AS MATERIALIZED (
     SELECT known.name, opening.sort_at
     FROM known {SPACING} CROSS JOIN LATERAL (
         WITH RECURSIVE {turns(AT_ONCE)}
@@ -161,22 +143,20 @@ openings AS MATERIALIZED (
     ) AS opening
     WHERE known.is_limited AND known.has_starts AND NOT (known.name = ANY (%(passed)s::text[]))
         AND coalesce({PLACES_LEFT} > 0, true)
-)
-"""
+)"""
 
-# Gated pipelines whose walk came to its end without finding room: the next one has to begin where it ended.
-WALKED: Final = f"""
-walked AS MATERIALIZED (
+# The limited pipelines whose walk found only full keys: WALK_ON goes on from there.
+WALKED: Final = f"""walked AS MATERIALIZED (
     SELECT known.name FROM known CROSS JOIN LATERAL (
         WITH RECURSIVE {turns(AT_ONCE)}
-        SELECT FROM turns WHERE turns.turn = {TURN_LIMITS[AT_ONCE]}
+        SELECT FROM turns WHERE turns.turn = {AT_ONCE}
     ) AS final
     WHERE known.is_limited AND known.has_starts AND NOT EXISTS (SELECT FROM openings WHERE openings.name = known.name)
         AND coalesce({PLACES_LEFT} > 0, true)
-)
-"""
+)"""
 
-# The next one begins before the first that has room, or where this one ended. Whoever holds a gate walks by himself.
+# Move the walk on over keys that are full: the next one begins at the first key with a free slot, or where this one
+# ended. Pipelines whose lock another process has are skipped: it walks itself.
 WALK_ON: Final = f"""
 WITH {KNOWN}, {OPENINGS}, {WALKED}, further AS MATERIALIZED (
     SELECT walked.name, found.former, found.former IS NOT NULL AS has_room
@@ -187,7 +167,7 @@ WITH {KNOWN}, {OPENINGS}, {WALKED}, further AS MATERIALIZED (
 ), final AS MATERIALIZED (
     SELECT known.name, last.concurrency_key FROM further JOIN known USING (name) CROSS JOIN LATERAL (
         WITH RECURSIVE {turns(WHEN_IDLE)}
-        SELECT turns.concurrency_key FROM turns WHERE turns.turn = {TURN_LIMITS[WHEN_IDLE]}
+        SELECT turns.concurrency_key FROM turns WHERE turns.turn = {WHEN_IDLE}
     ) AS last
     WHERE NOT further.has_room
 ), free AS MATERIALIZED (
@@ -201,32 +181,38 @@ WHERE concurrency.pipeline_id = free.pipeline_id AND coalesce(further.former, fi
 RETURNING further.has_room
 """
 
+# Lock a pipeline's limits, before ADMIT or GRANT_SLOTS.
 LOCK_CONCURRENCY_LIMIT: Final = (
     "SELECT pipeline_id FROM taskqueue_concurrencylimit WHERE pipeline_id = %(limited)s::text FOR NO KEY UPDATE"
 )
 
-# The groups that have room, in their turns. The one whose task has just ended comes last: a walk may end before it.
-OPEN_TURNS: Final = f"""
-SELECT * FROM (SELECT turns.concurrency_key, turns.turn, turns.room FROM (
-    SELECT turns.concurrency_key, turns.turn, key_limit.room FROM turns {ROOM}
-    UNION ALL
-    SELECT turns.concurrency_key, turns.turn, key_limit.room FROM (
-        SELECT %(freed)s::text COLLATE "C" AS concurrency_key, NULL::int AS turn, (
-            SELECT queue.sort_at FROM taskqueue_task queue
-            WHERE queue.blocked_queue = known.name AND queue.concurrency_key = %(freed)s::text COLLATE "C"
-            ORDER BY queue.sort_at, queue.id LIMIT 1
-        ) AS sort_at
-        WHERE %(freed)s::text <> '' AND NOT EXISTS (
-            SELECT FROM turns WHERE turns.concurrency_key = %(freed)s::text COLLATE "C" AND turns.turn > 0
-        )
-    ) AS turns {ROOM}
-) AS turns LIMIT {WISH}) AS open LIMIT 100
-"""
+# The keys that have room, in their turns. The key whose task has just ended comes last: a walk may end before it.
+OPEN_TURNS: Final = f"""open AS MATERIALIZED (
+    SELECT * FROM (
+        SELECT turns.concurrency_key, turns.turn, turns.room FROM (
+            SELECT turns.concurrency_key, turns.turn, key_limit.room FROM turns
+            {ROOM}
+            UNION ALL
+            SELECT turns.concurrency_key, turns.turn, key_limit.room FROM (
+                SELECT %(freed)s::text COLLATE "C" AS concurrency_key, NULL::int AS turn, (
+                    SELECT queue.sort_at FROM taskqueue_task queue
+                    WHERE queue.blocked_queue = known.name AND queue.concurrency_key = %(freed)s::text COLLATE "C"
+                    ORDER BY queue.sort_at, queue.id LIMIT 1
+                ) AS sort_at
+                WHERE %(freed)s::text <> '' AND NOT EXISTS (
+                    SELECT FROM turns WHERE turns.concurrency_key = %(freed)s::text COLLATE "C" AND turns.turn > 0
+                )
+            ) AS turns
+            {ROOM}
+        ) AS turns LIMIT {WISH}
+    ) AS open LIMIT 100
+)"""
 
-# Under the gate's lock, in a statement after the one that took it, so that it sees what the last holder admitted. It
-# waits for no task: one that somebody else holds is passed over. The limits of 100 are for the planner, as in a claim.
-# What an end lets through, as the last place of all or of its key, has been held back until now, and so has what is
-# given a later time; what a free worker lets through has been in the queue.
+# Give slots to the tasks that may start. Under the lock of LOCK_CONCURRENCY_LIMIT, in a statement after it, to see
+# what the last
+# holder of the lock admitted. It waits for no task: a locked one is skipped. The limits of 100 are for the planner, as
+# in a claim. A task that gets the last slot, of all or of its key, when another task ends, was blocked until now, and
+# so was one that gets a later time; a task that a free worker admits was queued.
 ADMIT: Final = f"""
 WITH {KNOWN}, starts AS MATERIALIZED (
     SELECT start.id, start.concurrency_key, start.turn, known.rate_id, spacing.gap, spacing.slack, spacing.ahead,
@@ -236,7 +222,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
         CASE WHEN known.rate_is_keyed THEN start.concurrency_key ELSE '' END AS rate_key
     FROM known {SPACING} CROSS JOIN LATERAL (SELECT {PLACES_LEFT} AS number OFFSET 0) AS places_left
     CROSS JOIN LATERAL (SELECT * FROM (
-        WITH RECURSIVE {turns(UNDER_THE_LOCK)}, open AS MATERIALIZED ({OPEN_TURNS}), heads AS (
+        WITH RECURSIVE {turns(UNDER_THE_LOCK)}, {OPEN_TURNS}, heads AS (
             SELECT head.id, open.concurrency_key, open.turn, open.room,
                 row_number() OVER (PARTITION BY open.concurrency_key ORDER BY head.sort_at, head.id) AS number
             FROM open CROSS JOIN LATERAL (
@@ -266,7 +252,7 @@ WITH {KNOWN}, starts AS MATERIALIZED (
 ), numbered AS (
     SELECT starts.*, row_number() OVER (PARTITION BY rate_key ORDER BY turn NULLS LAST, id) AS number FROM starts
 ), booked AS MATERIALIZED (
-    -- Only those whose time would come soon; the others are given theirs later, so that a changed rate counts at once.
+    -- Only tasks whose time comes soon. The others get theirs later, so that a changed rate counts at once.
     SELECT numbered.* FROM numbered LEFT JOIN taskqueue_ratelimitbucket used
         ON used.rate_id = numbered.rate_id AND used.key = numbered.rate_key COLLATE "C"
     WHERE numbered.rate_id IS NULL
@@ -294,11 +280,11 @@ WITH {KNOWN}, starts AS MATERIALIZED (
     LEFT JOIN bookings ON bookings.rate_key = booked.rate_key
     LEFT JOIN used ON used.key = booked.rate_key
 ), admitted AS (
-    -- Locked above, so still queued. No condition says so: it would lead to the index of all that are.
+    -- Locked above, so still queued. A condition on the status would lead to the index of statuses.
     UPDATE taskqueue_task task
     SET slot_acquired_at = statement_timestamp(),
         status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
-        -- Until it passes: a start that comes late, because workers were busy, must not come together with the next.
+        -- Until START lets it pass: a late start, because workers were busy, must not come together with the next one.
         blocked_on = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority),
@@ -312,10 +298,10 @@ WITH {KNOWN}, starts AS MATERIALIZED (
     WHERE task.id = timed.id AND task.id = ANY (ARRAY(SELECT id FROM timed))
     RETURNING task.id
 ), final AS MATERIALIZED (
-    -- Nothing has room as far as the walk went: the next one goes on from there.
+    -- No key has room as far as the walk went: the next one goes on from there.
     SELECT final.concurrency_key FROM known CROSS JOIN LATERAL (
         WITH RECURSIVE {turns(UNDER_THE_LOCK)}
-        SELECT turns.concurrency_key FROM turns WHERE turns.turn = {TURN_LIMITS[UNDER_THE_LOCK]}
+        SELECT turns.concurrency_key FROM turns WHERE turns.turn = {UNDER_THE_LOCK}
     ) AS final
     WHERE known.is_limited AND NOT EXISTS (SELECT FROM starts WHERE turn IS NOT NULL)
 ), turned AS (

@@ -1,4 +1,10 @@
-"""Statements of parallel steps and children: making them, telling their end, and ending them with their parent."""
+"""Child tasks, and the tasks that run the steps of a parallel step (parallel_steps).
+
+Create: `MAKE_BRANCHES`, `BE_CHILD`, `REFUSE_CHILD`. Let the next parallel step run: `BRANCHES_AT_WORK`,
+`RELEASE`. Tell the
+parent of an end: `UNTOLD`, `LOCK_PARENT`, `LOCK_UNTOLD`, `RESOLVE_PARENT`, `MOVE_ATTEMPTS`, `DISSOLVE`, `TOLD`. Cancel:
+`FORSAKEN`, `OVERDUE`, `LOCK_OVERDUE`, `CANCEL_ALL`, `STOPPED`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from typing import Final
 
 from taskqueue.engine.sql.rate_limits import UNBOOKED
 
-# How many of each step's parallel steps are begun and not over, without those that are held until another one ends.
+# Count the unfinished parallel steps of each parallel step, without those that wait until another one ends.
 BRANCHES_AT_WORK: Final = """
 SELECT parallel_step, count(*) FROM taskqueue_task
 WHERE parent_id = %(task)s::uuid AND parallel_step <> '' AND finished_at IS NULL
@@ -14,16 +20,16 @@ WHERE parent_id = %(task)s::uuid AND parallel_step <> '' AND finished_at IS NULL
 GROUP BY parallel_step
 """
 
-# They hold no place of their own: their parent's is theirs too.
+# Create the parallel steps of parallel steps. They run in their parent's slot.
 MAKE_BRANCHES: Final = """
-WITH made AS (
+WITH new AS (
     SELECT * FROM unnest(
         %(ids)s::uuid[], %(keys)s::text[], %(payloads)s::text[], %(parallel_steps)s::text[], %(limits)s::int[],
         %(held)s::boolean[]
-    ) AS made (id, key, payload, parallel_step, "limit", held)
+    ) AS new (id, key, payload, parallel_step, "limit", held)
 ), step AS (
-    UPDATE taskqueue_step step SET child_id = made.id FROM made
-    WHERE step.task_id = %(task)s::uuid AND step.key = made.key
+    UPDATE taskqueue_step step SET child_id = new.id FROM new
+    WHERE step.task_id = %(task)s::uuid AND step.key = new.key
 )
 INSERT INTO taskqueue_task (
     id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures, progress_note,
@@ -32,24 +38,25 @@ INSERT INTO taskqueue_task (
     slot_acquired_at, shares_slot
 )
 SELECT
-    made.id, parent.pipeline_id, CASE WHEN made.held THEN 'waiting' ELSE 'queued' END, parent.key, parent.labels,
-    parent.priority, made.payload::jsonb,
-    CASE WHEN NOT made.held THEN statement_timestamp() END,
-    CASE WHEN NOT made.held THEN statement_timestamp() - make_interval(secs => parent.priority) END, 0, 0, '',
-    statement_timestamp(), parent.concurrency_key, parent.version, parent.cancel_grace, true, parent.id, made.key,
-    made.parallel_step,
-    made."limit", parent.depth, statement_timestamp(), true
-FROM made JOIN taskqueue_task parent ON parent.id = %(task)s::uuid
+    new.id, parent.pipeline_id, CASE WHEN new.held THEN 'waiting' ELSE 'queued' END, parent.key, parent.labels,
+    parent.priority, new.payload::jsonb,
+    CASE WHEN NOT new.held THEN statement_timestamp() END,
+    CASE WHEN NOT new.held THEN statement_timestamp() - make_interval(secs => parent.priority) END, 0, 0, '',
+    statement_timestamp(), parent.concurrency_key, parent.version, parent.cancel_grace, true, parent.id, new.key,
+    new.parallel_step,
+    new."limit", parent.depth, statement_timestamp(), true
+FROM new JOIN taskqueue_task parent ON parent.id = %(task)s::uuid
 """
 
-# The child's step names it; below a task of the same limit it counts under that one's place, or both would wait for
-# each other. What limits the rate of starts holds for it too: it asks for a time when it is claimed.
+# Record a new child in its parent's step. Below a task of the same pipeline and key it shares that task's slot, else
+# the two would wait for each other. Its rate limit still counts: it asks for a time when it is claimed.
 BE_CHILD: Final = f"""
-WITH RECURSIVE above AS (
+WITH RECURSIVE ancestors AS (
     SELECT id, parent_id, pipeline_id, concurrency_key FROM taskqueue_task WHERE id = %(task)s::uuid
     UNION ALL
+    -- Only ancestors that hold a slot.
     SELECT task.id, task.parent_id, task.pipeline_id, task.concurrency_key
-    FROM above JOIN taskqueue_task task ON task.id = above.parent_id AND task.slot_acquired_at IS NOT NULL
+    FROM ancestors JOIN taskqueue_task task ON task.id = ancestors.parent_id AND task.slot_acquired_at IS NOT NULL
         AND task.finished_at IS NULL
 ), step AS (
     UPDATE taskqueue_step SET child_id = %(child)s::uuid WHERE task_id = %(task)s::uuid AND key = %(key)s::text
@@ -61,10 +68,12 @@ UPDATE taskqueue_task child SET shares_slot = true, slot_acquired_at = statement
     ) THEN {UNBOOKED} ELSE ''
 END
 WHERE child.id = %(child)s::uuid AND EXISTS (
-    SELECT FROM above WHERE above.pipeline_id = child.pipeline_id AND above.concurrency_key = child.concurrency_key
+    SELECT FROM ancestors WHERE ancestors.pipeline_id = child.pipeline_id
+        AND ancestors.concurrency_key = child.concurrency_key
 )
 """
 
+# Fail the step whose child could not be created.
 REFUSE_CHILD: Final = """
 UPDATE taskqueue_step
 SET status = 'failed', error = %(error)s::jsonb, until = NULL,
@@ -72,7 +81,7 @@ SET status = 'failed', error = %(error)s::jsonb, until = NULL,
 WHERE task_id = %(task)s::uuid AND key = %(key)s::text AND status = 'waiting'
 """
 
-# What is under way for a task without a step that waits for it.
+# Find the unfinished children of a task for which no step waits any more.
 FORSAKEN: Final = """
 SELECT task.id FROM taskqueue_task task
 WHERE task.parent_id = %(task)s::uuid AND task.finished_at IS NULL AND task.parent_key NOT IN (
@@ -81,23 +90,25 @@ WHERE task.parent_id = %(task)s::uuid AND task.finished_at IS NULL AND task.pare
 ORDER BY task.id
 """
 
+# Cancel tasks, and close their waits. The new lease fences off the workers that run them.
 CANCEL_ALL: Final = """
-WITH held AS (
+WITH unfinished AS (
     SELECT id, status FROM taskqueue_task
     WHERE id = ANY (%(tasks)s::uuid[]) AND finished_at IS NULL
     ORDER BY id FOR NO KEY UPDATE
 ), closed AS (
     UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-    WHERE task_id IN (SELECT id FROM held) AND outcome = ''
+    WHERE task_id IN (SELECT id FROM unfinished) AND outcome = ''
 )
 UPDATE taskqueue_task task
 SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
     cancel_reason = %(reason)s::text
-FROM held WHERE task.id = held.id
+FROM unfinished WHERE task.id = unfinished.id
 RETURNING task.id, task.parallel_step, task.notify_completion
 """
 
-# Only when nobody has made it run again since.
+# Record the attempt of a cancelled task whose process was ended when its grace period was over. Not if the task has
+# been retried since: its lease is then another one.
 STOPPED: Final = """
 INSERT INTO taskqueue_attempt (
     task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at, finished_at
@@ -113,7 +124,9 @@ WHERE task.id = %(task)s::uuid AND task.lease = %(lease)s::int + 1 AND task.stat
 FOR NO KEY UPDATE
 """
 
-# Branches that are gone. Their foreign keys are checked at the commit.
+# Delete tasks with all that is theirs; used for parallel steps whose result their parent has. Foreign keys are
+# checked at the
+# commit.
 DISSOLVE: Final = """
 WITH steps AS (
     DELETE FROM taskqueue_step WHERE task_id = ANY (%(tasks)s::uuid[])
@@ -123,47 +136,55 @@ WITH steps AS (
     DELETE FROM taskqueue_wait WHERE task_id = ANY (%(tasks)s::uuid[])
 ), slots AS (
     DELETE FROM taskqueue_stepslot WHERE task_id = ANY (%(tasks)s::uuid[])
-), named AS (
+), parent_steps AS (
     UPDATE taskqueue_step SET child_id = NULL WHERE child_id = ANY (%(tasks)s::uuid[])
         AND NOT task_id = ANY (%(tasks)s::uuid[])
-), sent AS (
+), events AS (
+    -- An event that a parallel_step sent counts as sent by its parent.
     UPDATE taskqueue_event event SET source_id = task.parent_id FROM taskqueue_task task
     WHERE event.source_id = ANY (%(tasks)s::uuid[]) AND task.id = event.source_id
 )
 DELETE FROM taskqueue_task WHERE id = ANY (%(tasks)s::uuid[])
 """
 
-# Ends that have not been told yet, the oldest first: only those whose handlers this process's code knows.
+# Find ended tasks whose completion is still to be handled, the oldest first, of pipelines that this process has the
+# code of.
 UNTOLD: Final = """
 SELECT id FROM taskqueue_task
 WHERE completion_pending_at IS NOT NULL AND pipeline_id = ANY (%(pipelines)s::text[])
 ORDER BY completion_pending_at LIMIT 50
 """
 
+# Find tasks whose deadline has passed.
 OVERDUE: Final = """
 SELECT id FROM taskqueue_task WHERE deadline_at <= statement_timestamp() ORDER BY deadline_at LIMIT 50
 """
+# Lock a task whose deadline has still passed.
 LOCK_OVERDUE: Final = """
 SELECT pipeline_id, started_at IS NOT NULL, finish_within FROM taskqueue_task
 WHERE id = %(task)s::uuid AND deadline_at <= statement_timestamp()
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
+# Lock a parent before its child: every transaction locks in this order.
 LOCK_PARENT: Final = "SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid FOR NO KEY UPDATE"
+# Lock a parent unless another transaction has.
 LOCK_FREE_PARENT: Final = f"{LOCK_PARENT} SKIP LOCKED"
 
-# One of several who tell it comes first; the others find nothing.
+# Lock an ended task whose completion is still to be handled. Of several processes the first handles it; the others find
+# no row.
 LOCK_UNTOLD: Final = """
 SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND completion_pending_at IS NOT NULL FOR NO KEY UPDATE
 """
+# The same as LOCK_UNTOLD, unless another transaction has the lock.
 LOCK_FREE_UNTOLD: Final = f"{LOCK_UNTOLD} SKIP LOCKED"
 
-# Under the locks of the parent and of the task that has ended. The parent's outputs are counted in its row: to sum them
-# up at the end of each of ten thousand parallel steps would be to read a hundred million steps. The count begins anew
-# at each
-# pause, so that it cannot go astray. The sentence is that of `errors.TooLarge`.
+# Give a child's result to the step that waits for it, under the locks of both tasks. The size of the parent's outputs
+# is counted in its row: summing it up at the end of each of ten thousand parallel steps would read a hundred million
+# steps.
+# Each suspension sets the count again, so that it cannot drift. The sentence is that of `errors.TooLarge`.
 RESOLVE_PARENT: Final = """
-WITH told AS MATERIALIZED (
+WITH size AS MATERIALIZED (
     SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
     FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = task.parent_id
     WHERE task.id = %(task)s::uuid
@@ -192,6 +213,7 @@ WITH told AS MATERIALIZED (
                 'message', format('Child task %%s failed: %%s', ended.id, ended.error ->> 'message')
             )
         END,
+        -- A parallel_step is deleted afterwards: its step takes over its failures, logs and times.
         child_id = CASE WHEN ended.parallel_step = '' THEN step.child_id END, until = NULL,
         failures = CASE WHEN ended.parallel_step = '' THEN step.failures ELSE coalesce((
             SELECT done.failures FROM taskqueue_step done
@@ -205,10 +227,10 @@ WITH told AS MATERIALIZED (
             WHEN ended.parallel_step = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
         END,
         finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
-    FROM taskqueue_task ended JOIN told USING (id)
+    FROM taskqueue_task ended JOIN size USING (id)
     WHERE ended.id = %(task)s::uuid AND step.task_id = ended.parent_id AND step.key = ended.parent_key
         AND step.child_id = ended.id AND step.status = 'waiting'
-    RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN told.bytes END AS added
+    RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
 ), counted AS (
     UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
     FROM resolved WHERE parent.id = resolved.task_id AND resolved.added IS NOT NULL
@@ -216,11 +238,10 @@ WITH told AS MATERIALIZED (
 SELECT id FROM resolved
 """
 
-# What the task was given whose step this is.
-LOAD_PARENT: Final = """
-SELECT payload::text FROM taskqueue_task WHERE id = %(parent)s::uuid
-"""
+# Load the payload of a parallel_step's parent.
+LOAD_PARENT: Final = "SELECT payload::text FROM taskqueue_task WHERE id = %(parent)s::uuid"
 
+# Copy the attempts of an ended parallel step to its parent's step.
 MOVE_ATTEMPTS: Final = """
 INSERT INTO taskqueue_attempt (
     task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
@@ -237,19 +258,20 @@ FROM taskqueue_task ended JOIN taskqueue_attempt tried ON tried.task_id = ended.
 WHERE ended.id = %(task)s::uuid
 """
 
-# One that was held takes the turn of the one that has ended.
+# Queue the next parallel step of a parallel step with a limit, in place of the one that has ended.
 RELEASE: Final = """
 UPDATE taskqueue_task task
 SET status = 'queued', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
 WHERE task.id = (
-    SELECT held.id FROM taskqueue_task held
-    JOIN taskqueue_task ended ON ended.id = %(task)s::uuid AND ended.parent_id = held.parent_id
-        AND ended.parallel_step = held.parallel_step
-    WHERE held.parallel_limit IS NOT NULL AND held.status = 'waiting' AND held.due_at IS NULL AND held.blocked_on = ''
-    ORDER BY held.id LIMIT 1
+    SELECT next.id FROM taskqueue_task next
+    JOIN taskqueue_task ended ON ended.id = %(task)s::uuid AND ended.parent_id = next.parent_id
+        AND ended.parallel_step = next.parallel_step
+    WHERE next.parallel_limit IS NOT NULL AND next.status = 'waiting' AND next.due_at IS NULL AND next.blocked_on = ''
+    ORDER BY next.id LIMIT 1
 )
 RETURNING task.id
 """
 
+# Note that a task's completion has been handled.
 TOLD: Final = "UPDATE taskqueue_task SET notify_completion = false WHERE id = %(task)s::uuid"

@@ -1,10 +1,15 @@
-"""Statements of requests for which a task that is there already stands in, or has to go."""
+"""Requests that may find an existing task: idempotency keys, debounce, batch. And the next due schedule.
+
+`PROMISE`, `PROMISE_ALL` and `LOCK_SHARED` reserve keys; `DEBOUNCE` and `ADD_TO_BATCH` change the task that waits;
+`NEXT_SCHEDULE` is for cron.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-# As ENQUEUE does it, before it is known which task the key will stand for. Callers with the same key wait here.
+# Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for plain requests.
+# Callers with the same key wait here for the first one's commit.
 PROMISE: Final = """
 INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
 VALUES (
@@ -17,8 +22,9 @@ WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
 RETURNING 1
 """
 
-# The keys of a whole batch, in the order of the lists, which is the same for every batch. Each row is locked, also one
-# that stands for another task: of two batches with the same keys one waits at the first of them and holds none.
+# Reserve the keys of a bulk request, in the order of the lists, which is the same for every request. Each key's row is
+# locked, also one that stands for another task: of two requests with the same keys one waits at the first key, and
+# holds no lock meanwhile.
 PROMISE_ALL: Final = """
 INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
 SELECT pipeline, key, id, statement_timestamp() + %(window)s::interval, payload_digest
@@ -31,20 +37,20 @@ WHERE held.expires_at <= statement_timestamp()
 RETURNING task_id
 """
 
-# Batches of a pipeline whose requests share tasks besides their keys (singletons, debounces): one after the other.
+# Let one bulk request at a time in, for pipelines with singletons or debounce.
 LOCK_SHARED: Final = """
 SELECT pg_advisory_xact_lock(%(space)s::int, hashtext(pipeline))
 FROM unnest(%(pipelines)s::text[]) AS wanted (pipeline) ORDER BY hashtext(pipeline)
 """
 
-QUIET_AT: Final = """
-greatest(
+# When a debounced task starts: after the delay, at the latest so long after the first request.
+QUIET_AT: Final = """greatest(
     statement_timestamp(),
     least(statement_timestamp() + %(delay)s::interval, task.created_at + %(longest)s::interval)
-)
-"""
+)"""
 
-# A task that has become due is no longer `unique_debounce`: whoever waited for its row then finds nothing to join.
+# Replace the payload of the debounced task that waits, and wait again. A task that has become due is no longer
+# `unique_debounce`: a caller that waited for its row then finds none.
 DEBOUNCE: Final = f"""
 UPDATE taskqueue_task task
 SET payload = %(payload)s::jsonb, labels = %(labels)s::jsonb, subject = %(subject)s::text,
@@ -58,8 +64,8 @@ WHERE task.unique_debounce = %(pipeline)s::text || ' ' || %(debounce_key)s::text
 RETURNING task.id, true, task.due_at <= statement_timestamp()
 """
 
-# The items join if there is room for them; else the batch goes as it is. A payload of another shape, from code that was
-# there before, has no room.
+# Add items to the batch that waits if there is room for them; else start the batch as it is. A payload of another
+# shape, from an earlier version of the code, has no room.
 ADD_TO_BATCH: Final = """
 WITH waiting AS MATERIALIZED (
     SELECT id, payload -> %(field)s::text AS items FROM taskqueue_task
@@ -70,7 +76,7 @@ WITH waiting AS MATERIALIZED (
         jsonb_build_object(%(field)s::text, items || (%(payload)s::jsonb -> %(field)s::text))
     END AS payload
     FROM waiting
-), judged AS MATERIALIZED (
+), checked AS MATERIALIZED (
     SELECT id, payload, coalesce(
         jsonb_array_length(payload -> %(field)s::text) <= %(size)s::int
         AND octet_length(payload::text) <= %(most_bytes)s::int, false
@@ -78,19 +84,20 @@ WITH waiting AS MATERIALIZED (
     FROM merged
 )
 UPDATE taskqueue_task task
-SET payload = CASE WHEN fits THEN judged.payload ELSE task.payload END,
+SET payload = CASE WHEN fits THEN checked.payload ELSE task.payload END,
     status = CASE WHEN fits AND NOT is_full THEN task.status ELSE 'queued' END,
     due_at = CASE WHEN fits AND NOT is_full THEN task.due_at ELSE statement_timestamp() END,
     sort_at = CASE WHEN fits AND NOT is_full THEN task.sort_at
         ELSE statement_timestamp() - make_interval(secs => task.priority) END,
     start_by = CASE WHEN fits AND NOT is_full THEN task.start_by
         ELSE statement_timestamp() + %(start_within)s::interval END
-FROM judged
-WHERE task.id = judged.id
+FROM checked
+WHERE task.id = checked.id
 RETURNING task.id, fits, task.status = 'queued'
 """
 
-# One at a time over all processes: who is in the middle of its ticks holds the row, and moves its time on.
+# Lock the next schedule that is due. Of all processes one at a time: it keeps the lock while it enqueues the runs, and
+# sets the next time.
 NEXT_SCHEDULE: Final = """
 SELECT schedule.pipeline_id, schedule.expression, schedule.timezone, schedule.misfire, schedule.next_at,
     statement_timestamp(), CASE WHEN pipeline.paused_at IS NULL THEN ''

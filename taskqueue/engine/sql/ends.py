@@ -1,12 +1,16 @@
-"""Statements of ends that are taken back, because a person retries the task, and of counts of ends that only rise."""
+"""Ends that a retry takes back, and counts of ends that only rise.
+
+`REOPEN` records that an end is taken back, `FIRST_REOPENED` and `TAKE_BACK` correct the rollups, `RAISE` adds a closed
+minute to the counters of the metrics.
+"""
 
 from __future__ import annotations
 
-from typing import Final, LiteralString
+from typing import Final
 
 from taskqueue.engine.sql.rollups import ENDED, OUTCOMES, each_phase, summed
 
-# In the transaction of the retry, before it.
+# Record the end of a task that is about to be retried, in the transaction of the retry.
 REOPEN: Final = f"""
 INSERT INTO taskqueue_reopened (
     finished_at, pipeline, status, ran, waited, tried, repaired, {each_phase("<phase>")}
@@ -15,15 +19,15 @@ SELECT task.finished_at, {ENDED} FROM taskqueue_task task
 WHERE task.id = %(task)s::uuid AND task.finished_at IS NOT NULL AND task.parallel_step = ''
 """
 
-# The first that lies in minutes which are rolled but not closed: those are simply counted again.
+# Find the first such end in minutes that are rolled up but not closed: those are rolled up again.
 FIRST_REOPENED: Final = """
 SELECT date_bin('1 minute', min(finished_at), 'epoch') FROM taskqueue_reopened
 WHERE finished_at >= %(closed)s::timestamptz AND finished_at < %(rolled)s::timestamptz
 """
 
 
-def without(name: LiteralString) -> LiteralString:
-    """A histogram without the places that are taken back."""
+def without(name: str) -> str:
+    """A histogram without the ends that are taken back."""
     return f"""ARRAY(
         SELECT greatest(place.number - (SELECT count(*) FROM unnest(gone.{name}) AS bucket
                                         WHERE bucket = place.place - 1), 0)::int
@@ -31,8 +35,8 @@ def without(name: LiteralString) -> LiteralString:
     )"""
 
 
-# Out of minutes that are closed, where they were counted: whatever the closing statement saw taken back, it deleted.
-# The tasks of a closed minute cannot be counted again, for some may have been pruned.
+# Subtract such ends from the rollups of closed minutes, which cannot be counted again, as some tasks may have been
+# pruned. What the closing statement saw taken back it has deleted, and not counted.
 TAKE_BACK: Final = f"""
 WITH gone AS (
     DELETE FROM taskqueue_reopened WHERE id IN (
@@ -57,7 +61,7 @@ WHERE known.span = gone.span AND known.at = gone.at AND known.pipeline = gone.na
 """
 
 
-def together(name: LiteralString) -> LiteralString:
+def together(name: str) -> str:
     """Two histograms as one."""
     return f"""ARRAY(
         SELECT coalesce(one.number, 0) + coalesce(other.number, 0)
@@ -66,7 +70,7 @@ def together(name: LiteralString) -> LiteralString:
     )"""
 
 
-# Of minutes that are just being closed, which happens to each of them once.
+# Add the minutes that are being closed to the counters, which happens once to each minute.
 RAISE: Final = f"""
 WITH minute AS MATERIALIZED (
     SELECT * FROM taskqueue_rollup

@@ -1,19 +1,21 @@
-"""Statements that make tasks."""
+"""`ENQUEUE`: create a task, with its idempotency key, in one statement."""
 
 from __future__ import annotations
 
 from typing import Final
 
+# Create a task. No row when its key stands for another task, or when a unique index (singleton, debounce, the run of a
+# schedule) finds one.
 ENQUEUE: Final = """
 WITH pipeline AS (
-    -- A pipeline that is not mirrored yet (a new deploy, an emptied test database) must not fail its first caller.
+    -- A pipeline that has no row yet (a new deploy, an emptied test database) must not fail its first caller.
     INSERT INTO taskqueue_pipeline (name, description, payload_schema, result_schema, retry)
     SELECT %(pipeline)s::text, '', '{}', '{}', '[]'
     WHERE NOT EXISTS (SELECT FROM taskqueue_pipeline WHERE name = %(pipeline)s::text)
     ON CONFLICT DO NOTHING
     RETURNING name
-), promised AS (
-    -- Of several callers with one key the first wins; the others wait for its commit and then insert nothing.
+), reserved AS (
+    -- Of several callers with one key the first wins; the others wait for its commit and then insert no task.
     INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
     SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
         %(payload_digest)s::text
@@ -46,8 +48,8 @@ SELECT
     %(parent)s::uuid, %(parent_key)s::text, %(parallel_step)s::text, %(parallel_limit)s::int, %(depth)s::smallint,
     %(shares_slot)s::boolean
 FROM due
-WHERE %(key)s::text = '' OR EXISTS (SELECT FROM promised)
--- A singleton, a task that others join, or a tick of the clock that is there already.
+WHERE %(key)s::text = '' OR EXISTS (SELECT FROM reserved)
+-- A singleton, a debounced task, a batch, or the run of a schedule that exists already.
 ON CONFLICT DO NOTHING
 RETURNING status, due_at, sort_at, created_at, EXISTS (SELECT FROM pipeline)
 """

@@ -1,4 +1,9 @@
-"""Statements of events: sending, waiting for them, and routing them to those who wait."""
+"""Events: send them, wait for them, route them.
+
+Send: `FREE_ID`, `SEND`, `EMIT`. Wait: `LOCK_EVENT_NAME`, `LOOK_BACK`, `LOOK_BACK_FOR`, `REGISTER_WAIT`, `RESOLVE`.
+Route one: `LOCK_EVENT`, `OPEN_FIELDS`, `LOCK_LISTENERS`, `CLOSE_WAITS`, `CANCELLED_BY`, `CANCELLABLE`, `RESOLVE_ALL`,
+`ROUTED`. What is left to route or to start: `UNROUTED`, `DEFERRED`, `LOCK_DEFERRED`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,14 @@ from typing import Final
 
 from taskqueue.engine.sql.journal import HELD
 
-# A sender's id makes duplicates for its window only; then it can be used again.
+# Let an external id be used again: it prevents duplicates for its window only.
 FREE_ID: Final = """
 UPDATE taskqueue_event SET unique_id = ''
 WHERE unique_id = %(external_id)s::text AND unique_id <> ''
     AND received_at <= statement_timestamp() - %(window)s::interval
 """
 
+# Insert an event; no row when its external id has been used within the window.
 SEND: Final = """
 INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at, closed)
 VALUES (
@@ -23,7 +29,7 @@ ON CONFLICT DO NOTHING
 RETURNING id
 """
 
-# The event and the step that says that it was sent are one statement: it is sent once.
+# Send an event from a step. The event and the step's record are one statement: it is sent once.
 EMIT: Final = f"""
 WITH {HELD}, step AS (
     INSERT INTO taskqueue_step (
@@ -40,18 +46,19 @@ SELECT %(id)s::uuid, %(name)s::text, %(data)s::jsonb, '', '', task_id, statement
 RETURNING id
 """
 
-# One at a time for each name: who registers a wait and who routes an event must not pass by each other unseen.
+# Let one transaction at a time work on an event name: one that registers a wait and one that routes an event must see
+# each other.
 LOCK_EVENT_NAME: Final = "SELECT pg_advisory_xact_lock(%(space)s::int, hashtext(%(name)s::text))"
 
-# Events that came since the task was made, the oldest first, without the one that started it and those that it has had.
-# One whose sender took long to commit came when it was routed; and one that is still to be routed finds the wait.
-CAME_SINCE: Final = """
-(event.received_at >= %(created_at)s::timestamptz OR event.routed_at > %(created_at)s::timestamptz)
-AND event.id IS DISTINCT FROM %(started_by)s::uuid AND event.id <> ALL (ARRAY(
+# Events that came since the task was created, without the one that started it and those that it has received. An event
+# whose sender committed late counts from its routing; one that is not routed yet will find the wait.
+CAME_SINCE: Final = """(
+    event.received_at >= %(created_at)s::timestamptz OR event.routed_at > %(created_at)s::timestamptz
+) AND event.id IS DISTINCT FROM %(started_by)s::uuid AND event.id <> ALL (ARRAY(
     SELECT resolved_by_id FROM taskqueue_wait WHERE task_id = %(task)s::uuid AND resolved_by_id IS NOT NULL
-))
-"""
+))"""
 
+# Find events that a new wait has missed, the oldest first.
 LOOK_BACK: Final = f"""
 SELECT event.id, event.data::text, event.received_at::text
 FROM taskqueue_event event
@@ -59,8 +66,8 @@ WHERE event.name = %(name)s::text AND event.id > %(since)s::uuid AND {CAME_SINCE
 ORDER BY event.name, event.id LIMIT 20
 """
 
-# The same when there are values to look for. They are looked for first: a walk in the order of ids would read every
-# event of the name on its way to one that fits.
+# Find events that a new wait with `match` has missed, the oldest first. The values are looked up first: in the order of
+# ids every event of the name would be read on the way to one that matches.
 LOOK_BACK_FOR: Final = f"""
 WITH event AS MATERIALIZED (
     SELECT id, data, received_at, routed_at FROM taskqueue_event
@@ -71,6 +78,7 @@ FROM event WHERE {CAME_SINCE}
 ORDER BY event.id LIMIT 20
 """
 
+# Register that a step waits for an event. With an empty step key: that the event cancels the task.
 REGISTER_WAIT: Final = """
 INSERT INTO taskqueue_wait (task_id, step_key, position, event, match, fields, digest, until, created_at, outcome)
 VALUES (
@@ -83,31 +91,31 @@ ON CONFLICT (task_id, step_key, position) DO NOTHING
 RETURNING id
 """
 
+# Lock an event that is still to be routed.
 LOCK_EVENT: Final = """
 SELECT name, data::text, received_at::text, closed::text FROM taskqueue_event
 WHERE id = %(event)s::uuid AND routed_at IS NULL
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# By which fields of their data events of this name are waited for: each distinct list once, by one probe each.
+# List the fields by which open waits match events of a name: each distinct list once, by one index probe each.
 OPEN_FIELDS: Final = """
-WITH RECURSIVE known AS (
+WITH RECURSIVE lists AS (
     (
         SELECT fields FROM taskqueue_wait
         WHERE outcome = '' AND event = %(name)s::text ORDER BY event, fields, digest LIMIT 1
     )
     UNION ALL
-    SELECT following.fields FROM known CROSS JOIN LATERAL (
+    SELECT following.fields FROM lists CROSS JOIN LATERAL (
         SELECT fields FROM taskqueue_wait
-        WHERE outcome = '' AND event = %(name)s::text AND fields > known.fields ORDER BY event, fields, digest LIMIT 1
+        WHERE outcome = '' AND event = %(name)s::text AND fields > lists.fields ORDER BY event, fields, digest LIMIT 1
     ) AS following
 )
-SELECT fields FROM known
+SELECT fields FROM lists
 """
 
-# The open waits that an event fits: a probe for each list of fields, whatever the planner thinks of the table.
-FITTING: Final = """
-fitting AS MATERIALIZED (
+# The open waits that an event matches: one index probe per list of fields, whatever the planner thinks of the table.
+FITTING: Final = """matching AS MATERIALIZED (
     SELECT wait.id, wait.task_id, wait.step_key, wait.position
     FROM unnest(%(fields)s::text[], %(digests)s::text[]) AS sought (fields, digest)
     CROSS JOIN LATERAL (
@@ -116,53 +124,55 @@ fitting AS MATERIALIZED (
             AND fields = sought.fields COLLATE "C" AND digest = sought.digest
         ORDER BY event, fields, digest OFFSET 0
     ) AS wait
-)
-"""
+)"""
 
-# Parents before children, and all in one order: nobody who locks tasks meets another who goes the other way.
+# Lock the tasks whose waits an event matches. In the order of ids, so parents before children: every transaction that
+# locks several tasks uses this order, so none deadlock.
 LOCK_LISTENERS: Final = f"""
 WITH {FITTING}
 SELECT task.id, task.finished_at IS NOT NULL FROM taskqueue_task task
-WHERE task.id = ANY (ARRAY(SELECT task_id FROM fitting))
+WHERE task.id = ANY (ARRAY(SELECT task_id FROM matching))
 ORDER BY task.id
 FOR NO KEY UPDATE
 """
 
-# What follows comes after the locks, so that it sees what their last holders did. Of ended tasks few left waits open:
-# those whose code has changed since, or that killed their workers. Each is met once.
+# Close the open waits of ended tasks; run after the locks, to see what their last holders did. Few ended tasks left
+# waits open: those whose code has changed since, or that killed their workers.
 CLOSE_WAITS: Final = """
 UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
 WHERE task_id = ANY (%(tasks)s::uuid[]) AND outcome = ''
 """
 
+# Resolve the waits of `cancel_on` that an event matches, and return the tasks to cancel.
 CANCELLED_BY: Final = f"""
 WITH {FITTING}
 UPDATE taskqueue_wait wait
 SET outcome = 'event', resolved_by_id = %(event)s::uuid, resolved_at = statement_timestamp()
-FROM fitting WHERE wait.id = fitting.id AND wait.step_key = '' AND wait.task_id <> ALL (%(spared)s::uuid[])
+FROM matching WHERE wait.id = matching.id AND wait.step_key = '' AND wait.task_id <> ALL (%(spared)s::uuid[])
 RETURNING wait.task_id
 """
 
-# Of the listeners those that an event would cancel, by their pipelines.
+# Find the tasks that an event would cancel, with their pipelines.
 CANCELLABLE: Final = f"""
 WITH {FITTING}
 SELECT task.id, task.pipeline_id FROM taskqueue_task task
-WHERE task.id = ANY (ARRAY(SELECT task_id FROM fitting WHERE step_key = '')) AND task.finished_at IS NULL
+WHERE task.id = ANY (ARRAY(SELECT task_id FROM matching WHERE step_key = '')) AND task.finished_at IS NULL
 """
 
-# One wait of each task, and none of a task that has had the event. Of an event and the clock, and of two events, the
-# first one counts: the clock is first when the task has gone on, or when the event came after its time.
+# Give an event to the steps whose waits it matches: one wait per task, none of a task that has received it. The first
+# of two events counts, and of an event and a timeout: the timeout is first when the task has gone on, or when the event
+# came later.
 RESOLVE_ALL: Final = f"""
 WITH {FITTING}, chosen AS MATERIALIZED (
-    SELECT DISTINCT ON (fitting.task_id) fitting.task_id, fitting.step_key, fitting.position, step.id AS step_id
-    FROM fitting
-    JOIN taskqueue_step step ON step.task_id = fitting.task_id AND step.key = fitting.step_key
+    SELECT DISTINCT ON (matching.task_id) matching.task_id, matching.step_key, matching.position, step.id AS step_id
+    FROM matching
+    JOIN taskqueue_step step ON step.task_id = matching.task_id AND step.key = matching.step_key
     WHERE step.status = 'waiting' AND (step.until IS NULL OR step.until > %(received_at)s::timestamptz)
         AND NOT EXISTS (
             SELECT FROM taskqueue_wait used
-            WHERE used.task_id = fitting.task_id AND used.resolved_by_id = %(event)s::uuid
+            WHERE used.task_id = matching.task_id AND used.resolved_by_id = %(event)s::uuid
         )
-    ORDER BY fitting.task_id, step.id, fitting.position
+    ORDER BY matching.task_id, step.id, matching.position
 ), step AS (
     UPDATE taskqueue_step step
     SET status = 'succeeded', finished_at = greatest(statement_timestamp(), step.started_at),
@@ -179,7 +189,7 @@ WITH {FITTING}, chosen AS MATERIALIZED (
 SELECT task_id FROM step
 """
 
-# The same for a wait that is just being registered and finds its event there: under the task's lock.
+# Give an event that came earlier to a step that has just registered its wait, under the task's lock.
 RESOLVE: Final = """
 WITH step AS (
     UPDATE taskqueue_step
@@ -196,10 +206,11 @@ FROM step
 WHERE wait.task_id = step.task_id AND wait.step_key = %(key)s::text AND wait.outcome = ''
 """
 
+# Note that an event has been routed.
 ROUTED: Final = "UPDATE taskqueue_event SET routed_at = statement_timestamp() WHERE id = %(event)s::uuid"
 
-# Of each pipeline that this process's code knows the oldest, by one probe each. The range, which is one name, is
-# written so that only the index of deferred starts has the order.
+# Find the oldest starts by event that were deferred, of pipelines that this process has the code of, by one index probe
+# each. The range, which is one name, is written so that only the index of deferred starts has the order.
 DEFERRED: Final = """
 SELECT deferred.id
 FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
@@ -223,6 +234,7 @@ FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
 ORDER BY deferred.id LIMIT 50
 """
 
+# Lock a deferred start unless another transaction has.
 LOCK_DEFERRED: Final = """
 SELECT skip.event_id, skip.pipeline_id, event.name, event.data::text
 FROM taskqueue_skip skip JOIN taskqueue_event event ON event.id = skip.event_id
@@ -230,4 +242,5 @@ WHERE skip.id = %(skip)s::bigint AND skip.kind = 'deferred'
 FOR UPDATE OF skip SKIP LOCKED
 """
 
+# Find events that are still to be routed.
 UNROUTED: Final = "SELECT id FROM taskqueue_event WHERE routed_at IS NULL AND id > %(after)s::uuid ORDER BY id LIMIT 50"

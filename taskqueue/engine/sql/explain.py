@@ -1,105 +1,119 @@
-"""Statements that tell why a task is not running. Each reads a bounded number of rows by an index."""
+"""Why a task is not running. Each statement reads a bounded number of rows by an index.
+
+`OBSTACLES`: workers, slots and the rate; `HOLDERS`: who holds the slots; `QUEUE`: what is before it; `BOOKED`: the same
+for a rate.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
 COUNTED: Final = 1_000
-"""Nobody needs to know more exactly than "more than 1,000"."""
+"""More than these are shown as "more than 1,000"."""
 
-# Ranges instead of equalities, and in an order: whatever the statistics say, only one index gives it. Those who hold a
-# place in a pipeline are the first from its name on, if they are of that pipeline at all.
-IN_ALL: Final = """
-SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at FROM taskqueue_task place
-WHERE place.slot_pipeline >= %(pipeline)s::text ORDER BY place.slot_pipeline, place.concurrency_key
-    LIMIT %(most)s::int
-"""
-OF_KEY: Final = """
-SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at FROM taskqueue_task place
+# The tasks that hold a slot of a pipeline, and of one concurrency key. Ranges instead of equalities, and an order: then
+# only one index fits, whatever the statistics say. The first range may reach into the next pipeline: check `held`.
+IN_ALL: Final = """FROM taskqueue_task place
+WHERE place.slot_pipeline >= %(pipeline)s::text
+ORDER BY place.slot_pipeline, place.concurrency_key LIMIT %(most)s::int"""
+OF_KEY: Final = """FROM taskqueue_task place
 WHERE place.slot_pipeline IS NOT NULL AND (place.slot_pipeline, place.concurrency_key) >= (%(pipeline)s::text,
     %(concurrency_key)s::text)
     AND (place.slot_pipeline, place.concurrency_key) <= (%(pipeline)s::text, %(concurrency_key)s::text)
 ORDER BY place.slot_pipeline, place.concurrency_key
 """
 
-# What may keep a queued task from being claimed: workers, places, and how far the rate of its pipeline's starts is
-# booked. A count of places ends at the limit.
+# Tell what may keep a queued task from being claimed: workers, slots (counted up to the limit), and how far the rate of
+# its pipeline is reserved.
 OBSTACLES: Final = f"""
 WITH live AS MATERIALIZED (
     SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS knows, worker.draining_at IS NOT NULL AS drains,
-        worker.claim_error <> '' AS fails,
-        coalesce((
-        SELECT true FROM taskqueue_task task
-        WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
-        ORDER BY task.worker_id LIMIT 1
-    ), false) AS is_busy
+        worker.claim_error <> '' AS fails, coalesce((
+            SELECT true FROM taskqueue_task task
+            WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
+            ORDER BY task.worker_id LIMIT 1
+        ), false) AS is_busy
     FROM taskqueue_worker worker
     WHERE worker.ended_at IS NULL AND worker.heartbeat_at > statement_timestamp() - %(silence)s::interval
 )
 SELECT
-    (SELECT count(*) FROM live), (SELECT count(*) FROM live WHERE knows AND NOT drains AND NOT fails),
+    (SELECT count(*) FROM live),
+    (SELECT count(*) FROM live WHERE knows AND NOT drains AND NOT fails),
     (SELECT count(*) FROM live WHERE knows AND drains),
-    (SELECT count(*) FROM live WHERE knows AND NOT drains AND fails), (SELECT count(*) FROM live WHERE is_busy),
+    (SELECT count(*) FROM live WHERE knows AND NOT drains AND fails),
+    (SELECT count(*) FROM live WHERE is_busy),
     CASE WHEN %(most)s::int IS NOT NULL THEN (
-        SELECT count(*) FROM ({IN_ALL}) AS places WHERE slot_pipeline = %(pipeline)s::text
+        SELECT count(*) FROM (SELECT place.slot_pipeline {IN_ALL}) AS places WHERE slot_pipeline = %(pipeline)s::text
     ) ELSE 0 END,
     CASE WHEN %(most_per_key)s::int IS NOT NULL AND %(concurrency_key)s::text <> '' THEN (
-        SELECT count(*) FROM ({OF_KEY} LIMIT %(most_per_key)s::int) AS places
+        SELECT count(*) FROM (SELECT {OF_KEY} LIMIT %(most_per_key)s::int) AS places
     ) ELSE 0 END,
     used.theoretical_arrival_at, used.blocked_until, coalesce(used.block_reason, ''), statement_timestamp()
 FROM (SELECT) AS one
 LEFT JOIN taskqueue_ratelimitbucket used ON used.rate_id = %(rate)s::text AND used.key = %(rate_key)s::text
 """
 
+# List tasks that hold a slot: of the pipeline, or of one concurrency key.
 HOLDERS: Final = f"""
-SELECT * FROM ({IN_ALL}) AS places WHERE %(concurrency_key)s::text IS NULL AND slot_pipeline = %(pipeline)s::text
+SELECT * FROM (
+    SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at {IN_ALL}
+) AS places WHERE %(concurrency_key)s::text IS NULL AND slot_pipeline = %(pipeline)s::text
 UNION ALL
-SELECT * FROM ({OF_KEY} LIMIT %(most)s::int) AS places WHERE %(concurrency_key)s::text IS NOT NULL
+SELECT * FROM (
+    SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at {OF_KEY} LIMIT %(most)s::int
+) AS places WHERE %(concurrency_key)s::text IS NOT NULL
 """
 
-# A hundred at a time, and rows compared whole in the order of the one index that gives it: no plan can seem better,
-# whatever the statistics say, and none reads more than it counts.
+# A hundred at a time, and rows compared whole in the order of the one index that has it: whatever the statistics say,
+# no other plan seems better, and no more rows are read than are counted.
 STRIDE: Final = 100
 
 
-def walk(name: str, columns: str, values: str, *, holds: str = "true") -> str:
+def walk(name: str, columns: str, values: str, *, holds: str = "") -> str:
     """A queue from its head to the task itself, counted up to the cap: `{name}_head` and `{name}_count`."""
-    place = f"({columns}, queue.sort_at, queue.id)"
-    until = f"{place} < ({values}, %(sort_at)s::timestamptz, %(task)s::uuid) AND {holds}"
     first = columns.partition(",")[0]
     order = f"{columns}, queue.sort_at, queue.id"
-    onwards = f"""
-        SELECT queue.sort_at, queue.id FROM taskqueue_task queue
-        WHERE {first} IS NOT NULL AND {place} > ({values}, {name}.sort_at, {name}.id) AND {until}
-        ORDER BY {order}
-    """
-    return f"""
-    {name} AS (
-        SELECT '-infinity'::timestamptz AS sort_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, 0 AS number
-        UNION ALL
-        SELECT further.sort_at, further.id, {name}.number + {STRIDE}
-        FROM {name} CROSS JOIN LATERAL ({onwards} OFFSET {STRIDE - 1} LIMIT 1) AS further
-        WHERE {name}.number < {COUNTED}
-    ), {name}_head AS (
-        SELECT further.sort_at, further.id
-        FROM {name} CROSS JOIN LATERAL ({onwards} LIMIT 1) AS further WHERE {name}.number = 0
-    ), {name}_count AS (
-        SELECT {name}.number + (SELECT count(*) FROM ({onwards} LIMIT {STRIDE}) AS rest) AS number
-        FROM {name} ORDER BY {name}.number DESC LIMIT 1
-    )
-    """
+    further = f"""SELECT queue.sort_at, queue.id FROM taskqueue_task queue
+WHERE {first} IS NOT NULL{holds}
+    AND ({order}) > ({values}, {name}.sort_at, {name}.id)
+    AND ({order}) < ({values}, %(sort_at)s::timestamptz, %(task)s::uuid)
+ORDER BY {order}"""
+    return f"""{name} AS (
+    SELECT '-infinity'::timestamptz AS sort_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, 0 AS number
+    UNION ALL
+    SELECT further.sort_at, further.id, {name}.number + {STRIDE}
+    FROM {name} CROSS JOIN LATERAL (
+        {further} OFFSET {STRIDE - 1} LIMIT 1
+    ) AS further
+    WHERE {name}.number < {COUNTED}
+), {name}_head AS (
+    SELECT further.sort_at, further.id
+    FROM {name} CROSS JOIN LATERAL (
+        {further} LIMIT 1
+    ) AS further
+    WHERE {name}.number = 0
+), {name}_count AS (
+    SELECT {name}.number + (
+        SELECT count(*) FROM (
+            {further} LIMIT {STRIDE}
+        ) AS rest
+    ) AS number
+    FROM {name} ORDER BY {name}.number DESC LIMIT 1
+)"""
 
 
 STARTED: Final = walk("started", "queue.ready_queue", "%(pipeline)s::text")
-FRESH: Final = walk("fresh", "queue.ready_queue", "%(pipeline)s::text || '+'", holds="%(concurrency_key)s::text = ''")
+FRESH: Final = walk(
+    "fresh", "queue.ready_queue", "%(pipeline)s::text || '+'", holds=" AND %(concurrency_key)s::text = ''"
+)
 GROUPED: Final = walk(
     "grouped", "queue.blocked_queue, queue.concurrency_key", "%(pipeline)s::text, %(concurrency_key)s::text"
 )
 LOOKED_BACK: Final = 1_000
 
-# The tasks that stand before it: those of its pipeline that have started and go on, and of those that have not the ones
-# of its own queue. With the number of its pipeline's starts in the last five minutes, among the tasks that were made
-# last before the one at the head.
+# Count the tasks before a queued one: those of its pipeline that have started and go on, and those that have not
+# started and are in its own queue. With the number of its pipeline's starts in the last five minutes, among the tasks
+# created last before the head of the queue.
 QUEUE: Final = f"""
 WITH RECURSIVE {STARTED}, {FRESH}, {GROUPED}, head AS (
     SELECT id FROM (
@@ -124,9 +138,9 @@ FROM recent
 WHERE counts AND started_at > statement_timestamp() - interval '5 minutes'
 """
 
-# Of the next timers those that wait for the same rate: booked before it. Whether all that come before it were read.
 # So few that no plan can seem better than the index, also without statistics.
 TIMERS_READ: Final = 500
+# Count the timers before a task's that wait for the same rate, and tell whether all of them were read.
 BOOKED: Final = f"""
 SELECT count(*) FILTER (WHERE blocked_on = %(rate)s::text AND (
     %(concurrency_key)s::text IS NULL OR pipeline_id = %(pipeline)s::text

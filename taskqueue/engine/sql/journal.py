@@ -1,18 +1,22 @@
-"""Statements that record what a task has done. Each is fenced: it writes only under the lease."""
+"""What a task has done: its steps, failed attempts and end. Each statement is fenced: it writes only under the lease.
+
+`LOAD_JOURNAL`, `LOAD_INPUTS`, `CHECKPOINT`, `RECORD_FAILED_STEP` and `RECORD_FAILED_HOOK` are whole. How an execution
+ended is written by `FINISH`, `FAIL_BODY`, `TRY_AGAIN` and `PUT_BACK`, which `alone`, `deaf` and `claims.and_claim` make
+whole.
+"""
 
 from __future__ import annotations
 
 from typing import Final, LiteralString
 
-# Locks the task for the rest of the transaction, so that neither recovery nor a cancel can slip in before the commit.
-HELD: Final = """
-held AS (
+# The task, if this worker still has its lease. Its lock keeps recovery and cancel out until the commit.
+HELD: Final = """held AS (
     SELECT id FROM taskqueue_task
     WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
     FOR NO KEY UPDATE
-)
-"""
+)"""
 
+# Record a step that has succeeded, once. Returns the recorded output, and whether the pipeline is paused.
 CHECKPOINT: Final = f"""
 WITH {HELD}
 INSERT INTO taskqueue_step AS known (
@@ -29,15 +33,15 @@ SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_ha
     finished_at = EXCLUDED.finished_at
 WHERE known.status <> 'succeeded'
 RETURNING output::text, (
-    -- Running tasks stop after the step that they are in when their pipeline is paused.
+    -- A running task of a paused pipeline stops after this step.
     SELECT pipeline.paused_at IS NOT NULL FROM taskqueue_task task
     JOIN taskqueue_pipeline pipeline ON pipeline.name = task.pipeline_id
     WHERE task.id = %(task)s::uuid
 )
 """
 
-ATTEMPT: Final = """
-attempt AS (
+# The attempt of a task or of a step, under its next number.
+ATTEMPT: Final = """attempt AS (
     INSERT INTO taskqueue_attempt (
         task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
         finished_at
@@ -49,12 +53,10 @@ attempt AS (
         %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(logs)s::jsonb,
         %(worker)s::int, %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
     FROM written JOIN held USING (id)
-)
-"""
+)"""
 
-# A failed try: the step's row (none for the body itself, whose key is empty) and the attempt, under the same lock.
-FAILED_TRY: Final = f"""
-{HELD}, step AS (
+# A failed attempt, and the row of its step: none for the pipeline's body, whose key is empty.
+FAILED_TRY: Final = f"""{HELD}, step AS (
     INSERT INTO taskqueue_step AS known (
         task_id, key, name, status, failures, input, input_hash, error, started_at, finished_at
     )
@@ -70,18 +72,18 @@ FAILED_TRY: Final = f"""
     WHERE known.status <> 'succeeded'
     RETURNING id
 ), written AS (
-    -- A step whose commit was answered with an error may have succeeded all the same: then nothing failed.
+    -- A commit that was answered with an error may have happened: then the step has succeeded, and nothing failed.
     SELECT id FROM held WHERE %(key)s::text = '' OR EXISTS (SELECT FROM step)
-), {ATTEMPT}
-"""
+), {ATTEMPT}"""
 
+# Record a failed attempt of a step.
 RECORD_FAILED_STEP: Final = f"WITH {FAILED_TRY} SELECT id FROM written"
 
-# The attempt alone: its step has succeeded.
+# Record a failed attempt of a hook, without its step, which has succeeded.
 RECORD_FAILED_HOOK: Final = f"WITH {HELD}, written AS (SELECT id FROM held), {ATTEMPT} SELECT id FROM written"
 
-TRY_AGAIN: Final = f"""
-{FAILED_TRY}, settled AS (
+# Record a failed attempt, and let the task run again after its wait; at once when the step has succeeded after all.
+TRY_AGAIN: Final = f"""{FAILED_TRY}, settled AS (
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.due_at IS NULL THEN 'queued' ELSE 'retrying' END,
         failures = task.failures + %(body_failures)s::smallint,
@@ -92,11 +94,10 @@ TRY_AGAIN: Final = f"""
     ) AS later USING (id)
     WHERE task.id = held.id
     RETURNING task.id
-)
-"""
+)"""
 
-FINISH: Final = f"""
-{HELD}, settled AS (
+# End a task: succeeded, or failed by a step whose attempt is recorded.
+FINISH: Final = f"""{HELD}, settled AS (
     UPDATE taskqueue_task task
     SET status = %(status)s::text, result = %(result)s::jsonb, error = %(error)s::jsonb,
         finished_at = statement_timestamp(), code_ended = %(code)s::text,
@@ -106,45 +107,48 @@ FINISH: Final = f"""
     FROM held
     WHERE task.id = held.id
     RETURNING task.id
-)
-"""
+)"""
 
-FAIL_BODY: Final = f"""
-{FAILED_TRY}, settled AS (
+# End a task that failed outside of its steps, and record the attempt.
+FAIL_BODY: Final = f"""{FAILED_TRY}, settled AS (
     UPDATE taskqueue_task task
     SET status = 'failed', error = %(error)s::jsonb, failures = task.failures + 1, finished_at = statement_timestamp(),
         code_ended = %(code)s::text, drift = coalesce(%(drift)s::jsonb, task.drift)
     FROM held
     WHERE task.id = held.id
     RETURNING task.id
-)
-"""
+)"""
 
-# Keeps its place in the queue: it was interrupted, not postponed. Writes nothing when the lease is someone else's.
-PUT_BACK: Final = f"""
-{HELD}, settled AS (
+# Give a task back to the queue. It keeps its position: it was interrupted, not postponed.
+PUT_BACK: Final = f"""{HELD}, settled AS (
     UPDATE taskqueue_task task SET status = 'queued' FROM held WHERE task.id = held.id RETURNING task.id
-)
-"""
+)"""
 
+# Load all recorded steps of a task.
 LOAD_JOURNAL: Final = """
 SELECT key, kind, status, failures, input_hash, output::text, error::text,
     extract(epoch FROM until - statement_timestamp())::float
 FROM taskqueue_step WHERE task_id = %(task)s::uuid
 """
 
+# Load the recorded inputs of a task's steps for the check of drift: of all, or of those with these keys.
+LOAD_INPUTS: Final = """
+SELECT key, input::text FROM taskqueue_step
+WHERE task_id = %(task)s::uuid AND (%(keys)s::text[] IS NULL OR key = ANY (%(keys)s::text[]))
+"""
+
 
 def alone(settling: LiteralString) -> LiteralString:
-    """A settling statement by itself."""
+    """A statement that writes how an execution ended, and no more."""
     return f"WITH {settling} SELECT FROM settled"
 
 
 def deaf(settling: LiteralString) -> LiteralString:
-    """A settling statement that ends a task, and closes what it still listens for, as what would have cancelled it.
+    """The end of a task, with its open waits closed, such as those of `cancel_on`.
 
-    Else an event would meet all that ever listened for it.
+    Else an event would meet the waits of all tasks that ever listened for it.
     """
-    return f"""{settling}, deaf AS (
-        UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-        WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
-    )"""
+    return f"""{settling}, closed AS (
+    UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
+    WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
+)"""

@@ -1,4 +1,9 @@
-"""Statements of the doorbells and hearts: timers, dead workers, beats and rings."""
+"""The dispatcher, recovery, and the workers' heartbeats.
+
+`LOOK`: is there anything to do? `PROMOTE`: timers. `RECOVER`, `WAIT_FOR_RECOVERY`, `EXPLAIN_LOSS`, `FORGIVE`: workers
+that were lost. `BEAT`, `STILL_HELD`, `REPORT_PROGRESS`, `REPORT_STEP`: what a live worker writes. `RING`: NOTIFY.
+`PATIENCE`, `BOUND_LOCKS`: how long a statement waits for locks.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,8 @@ from taskqueue.engine.sql.admission import WALKED
 from taskqueue.engine.sql.claims import HEADS
 from taskqueue.engine.sql.journal import HELD
 
-# For the doorbell and for each drain: one round trip when there is nothing to do.
+# Tell what there is to do: tasks to claim, seconds until the next timer, sweeps to run, workers to recover. One round
+# trip when there is nothing.
 LOOK: Final = f"""
 WITH {HEADS}, {WALKED}
 SELECT
@@ -18,16 +24,16 @@ SELECT
         ) AS claimable
     ),
     (
-        -- The next timer, and the next tick of a clock that this process's code knows: of paused ones too, whose ticks
-        -- are skipped in their time.
+        -- The next timer, and the next run of a schedule that this process has the code of. Also of paused pipelines,
+        -- whose runs are skipped at their time.
         SELECT extract(epoch FROM least(
             (SELECT timer_at FROM taskqueue_task WHERE timer_at IS NOT NULL ORDER BY timer_at LIMIT 1),
             (SELECT min(next_at) FROM taskqueue_schedule WHERE pipeline_id = ANY (%(pipelines)s::text[]))
         ) - statement_timestamp())::float
     ),
     (
-        -- Deadlines that have passed, ends that have not been told, events that have not been routed, keys that have
-        -- not been looked at, tasks that wait for a step's turn, and history that is due to be pruned.
+        -- In this order: deadlines that have passed, completions to handle, events to route, concurrency keys that no
+        -- claim has reached, history to prune, tasks that wait for a slot of a step.
         coalesce(
             (SELECT deadline_at <= statement_timestamp() FROM taskqueue_task
              WHERE deadline_at IS NOT NULL ORDER BY deadline_at LIMIT 1), false)
@@ -38,7 +44,7 @@ SELECT
         OR coalesce((SELECT due_at <= statement_timestamp() FROM taskqueue_pruning WHERE name = ''), false)
         OR coalesce((SELECT true FROM taskqueue_task WHERE step_limit_queue IS NOT NULL ORDER BY step_limit_queue, id
             LIMIT 1), false)
-        -- What events start and the processes that routed them did not know, but this one does.
+        -- Starts by event whose code the process that routed the event did not have, but this one has.
         OR EXISTS (
             SELECT FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
                 SELECT FROM taskqueue_skip
@@ -47,20 +53,20 @@ SELECT
                 ORDER BY pipeline_id, id LIMIT 1
             ) AS deferred
         )
-        -- What a person wants done to many tasks.
+        -- Bulk operations.
         OR coalesce((SELECT true FROM taskqueue_bulkoperation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)
     ),
     ARRAY(
-        -- Ended while it claimed: nobody else looks after what it holds.
+        -- Workers that ended while they claimed.
         SELECT ended.id FROM taskqueue_task task JOIN taskqueue_worker ended ON ended.id = task.worker_id
         WHERE task.status = 'running' AND ended.ended_at IS NOT NULL
         UNION
         SELECT worker.id FROM taskqueue_worker worker
         WHERE worker.ended_at IS NULL AND (
             worker.heartbeat_at < statement_timestamp() - %(silence)s::interval
-            -- After a restart of the database every worker needs a moment to take its lock again.
+            -- Workers without their advisory lock. After a restart of the database they need a moment to take it again.
             OR coalesce(
-                -- Younger than the server itself after a crash; hidden from roles that may not see it.
+                -- After a crash the checkpointer is younger than the server; some roles may not see it.
                 (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'),
                 pg_postmaster_start_time()
             ) < statement_timestamp() - %(settling)s::interval AND NOT EXISTS (
@@ -73,8 +79,9 @@ SELECT
     )
 """
 
-# A number that the planner can see, and so small that no plan but the index can seem better.
+# So few that no plan but the index can seem better; the planner has to see the number.
 PROMOTED_AT_ONCE: Final = 50
+# Queue the tasks whose timer is due.
 PROMOTE: Final = """
 UPDATE taskqueue_task SET status = 'queued'
 WHERE id IN (
@@ -86,9 +93,9 @@ WHERE id IN (
 RETURNING id
 """
 
-# The lock on the worker's row lets one at a time in. Nobody waits for a lock here, neither for another who recovers the
-# same worker nor for whoever holds a task's row: what is passed over stays under an ended worker, and the next look
-# finds it there.
+# End a lost worker, and queue the tasks that it held. The one that it executed gets a lost attempt; after several in a
+# row it fails as poison. This waits for no lock, neither of another process that recovers the same worker nor of a
+# task's row: a task that is skipped stays under an ended worker, and the next LOOK finds it.
 RECOVER: Final = """
 WITH dead AS (
     UPDATE taskqueue_worker worker
@@ -104,8 +111,8 @@ WITH dead AS (
     WHERE task.status = 'running'
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), executed AS (
-    -- Of what it had claimed the one task that it was at; its last note of that is the best, then what its heart wrote.
-    SELECT held.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = held.id AS is_told,
+    -- Of the claimed tasks the one that was executed: as the worker's own note says, else as its last heartbeat does.
+    SELECT held.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = held.id AS by_heartbeat,
         dead.step_started_at,
         CASE WHEN %(known)s::bool THEN %(step)s::text WHEN dead.task_id = held.id THEN dead.step ELSE '' END AS step_key
     FROM held CROSS JOIN dead
@@ -115,7 +122,7 @@ WITH dead AS (
 ), unfinished AS (
     SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid,
         CASE WHEN done.is_done THEN '' ELSE executed.step_key END AS step_key,
-        CASE WHEN executed.is_told AND executed.step_key <> '' AND NOT done.is_done THEN executed.step_started_at
+        CASE WHEN executed.by_heartbeat AND executed.step_key <> '' AND NOT done.is_done THEN executed.step_started_at
             ELSE executed.started_at END AS began_at,
         greatest(
             executed.retried_at,
@@ -130,7 +137,7 @@ WITH dead AS (
         ) AS is_done
     ) AS done
 ), judged AS (
-    -- Losses with no finished step and no retry by a person between them: of processes that died, and all others.
+    -- Losses since the last finished step or retry by a person: how many by the death of a process, how many others.
     SELECT unfinished.*, earlier.deaths + 1 AS losses,
         %(died)s::bool AND earlier.deaths + 1 >= %(poison)s::int AS fails,
         CASE WHEN %(backs_off)s::bool AND earlier.others > 0
@@ -173,9 +180,10 @@ WHERE task.id = held.id
 RETURNING task.id, task.status
 """
 
+# Wait until another process has recovered a worker.
 WAIT_FOR_RECOVERY: Final = "SELECT FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE"
 
-# After a recovery by somebody who could not know: of the lost attempt, what tells people of it.
+# Write the reason into a lost attempt that another process has recorded without knowing it.
 EXPLAIN_LOSS: Final = """
 WITH worker AS (
     UPDATE taskqueue_worker SET end_reason = left(%(reason)s::text, 100)
@@ -203,7 +211,7 @@ FROM known WHERE task.id = known.task_id AND task.status = 'failed' AND task.err
 RETURNING task.id
 """
 
-# By a worker that others took for dead and that finds itself alive.
+# Correct the lost attempt of a worker that was taken for dead and is alive.
 FORGIVE: Final = """
 UPDATE taskqueue_attempt
 SET error_type = 'WorkerSilent',
@@ -212,6 +220,7 @@ WHERE task_id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lea
     AND error_type = 'WorkerLost'
 """
 
+# Write a worker's heartbeat. No row when another process has ended it.
 BEAT: Final = """
 UPDATE taskqueue_worker
 SET heartbeat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
@@ -219,19 +228,21 @@ SET heartbeat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(ste
 WHERE id = %(worker)s::int AND ended_at IS NULL
 """
 
-# Without a lock: asked of a task that lasts.
+# Check a running task's lease, without a lock.
 STILL_HELD: Final = """
 SELECT id FROM taskqueue_task
 WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
 """
 
+# Write a task's progress, under its lease.
 REPORT_PROGRESS: Final = f"""
 WITH {HELD}
 UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %(note)s::text
 FROM held WHERE task.id = held.id
 """
 
-# Without a lock: a report of a lease that is gone by then is shown to nobody.
+# Write the logs and the stack of the step that a worker executes. Without a lock: a report under a lost lease is not
+# shown.
 REPORT_STEP: Final = """
 INSERT INTO taskqueue_stepreport (worker_id, task_id, lease, step, logs, stack, reported_at)
 SELECT %(worker)s::int, id, %(lease)s::int, %(step)s::text, %(logs)s::jsonb, %(stack)s::text, statement_timestamp()
@@ -242,14 +253,14 @@ ON CONFLICT (worker_id) DO UPDATE SET
     stack = excluded.stack, reported_at = excluded.reported_at
 """
 
-# Its own tiny transaction after the caller's commit: NOTIFY takes a lock on the whole instance until it commits. The
-# wake-up may be lost, so it need not wait for the disk.
+# Notify the workers. In a transaction of its own after the caller's: NOTIFY takes a lock on the whole server until it
+# commits. A notification may be lost, so it need not wait for the disk.
 RING: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"
 
-# For the rest of a transaction.
+# Limit how long a statement waits for locks, for the rest of a transaction.
 BOUND_LOCKS: Final = "SELECT set_config('lock_timeout', %(patience)s::text, true)"
 
-# The former value, and the new one from here on.
+# Limit how long statements wait for locks from here on, and return the former limit.
 PATIENCE: Final = """
 SELECT former.value FROM (SELECT current_setting('lock_timeout') AS value OFFSET 0) AS former
 CROSS JOIN LATERAL (SELECT set_config('lock_timeout', %(patience)s::text, false), former.value) AS latter

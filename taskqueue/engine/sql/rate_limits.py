@@ -1,9 +1,13 @@
-"""Statements of rates: a step is given its time, passes when it has come, and holds everybody when it was asked to.
+"""Rate limits (GCRA, as `policies.Rate.next_free` has it).
 
-GCRA, as `policies.Rate.next_free` has it, in two counts. `theoretical_arrival_at` counts the times that were given,
-also those that
-are still to come: so everyone has an own place. `passes_at` counts who has passed, and when they really did: whoever
-comes late, because workers were busy, does not pass together with the next one.
+For a step: `RESERVE` a time, `PASS` when it has come. For the start of a task: `START`, or `START_CHILD` when it shares
+its parent's slot. `HOLD_RATE` blocks a rate, `HOLD_BACK` frees the worker until the reserved time, `FORGET_TIMES` is
+for a changed rate.
+
+Each row of `taskqueue_ratelimitbucket` has two counts. `theoretical_arrival_at` counts the times that were given,
+also future ones, so each
+has its own. `passes_at` counts what has passed, and when it really did: a step that comes late, because workers were
+busy, does not pass together with the next one.
 """
 
 from __future__ import annotations
@@ -13,46 +17,42 @@ from typing import Final
 from taskqueue.engine.sql.admission import GAP
 from taskqueue.engine.sql.journal import HELD
 
-SPACING: Final = f"""
-spacing AS MATERIALIZED (
+# The time between two uses of the rate, and how much of it a burst may be ahead.
+SPACING: Final = f"""spacing AS MATERIALIZED (
     SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack, rate.changed_at
     FROM taskqueue_ratelimit rate CROSS JOIN LATERAL (SELECT {GAP} AS gap) AS rounded
     WHERE rate.name = %(rate)s::text
-)
-"""
+)"""
 
-# The time that a new one would be given. `excluded` is its row as if it were the first.
-GIVEN: Final = """
-greatest(
-    used.theoretical_arrival_at, used.passes_at, statement_timestamp(), used.blocked_until + (SELECT slack FROM spacing)
-)
-"""
-
-# Who passes now, or so soon that the worker waits for it, counts from that moment on.
+# What passes now, or so soon that the worker waits for it, counts from that moment on.
 NOW: Final = "statement_timestamp() + %(brief)s::interval"
 
-# One upsert on the rate's row. In READ COMMITTED the second of two waits for the first, and calculates with what it has
-# written.
-GIVE: Final = f"""
-given AS (
+# Give a time, by one upsert on the rate's row. In READ COMMITTED the second of two waits for the first one's lock, and
+# calculates with what it has written.
+GIVE: Final = f"""given AS (
     INSERT INTO taskqueue_ratelimitbucket AS used (rate_id, key, theoretical_arrival_at, passes_at, admitted,
         last_admitted_at, block_reason)
     SELECT %(rate)s::text, %(use)s::text, statement_timestamp() + gap, statement_timestamp() + gap, 1,
         statement_timestamp(), ''
     FROM held CROSS JOIN spacing
-    ON CONFLICT (rate_id, key) DO UPDATE
-    SET theoretical_arrival_at = {GIVEN} + (SELECT gap FROM spacing),
-        passes_at = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
-            THEN {GIVEN} + (SELECT gap FROM spacing) ELSE used.passes_at END,
-        admitted = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
-            THEN used.admitted + 1 ELSE used.admitted END,
-        last_admitted_at = CASE WHEN {GIVEN} - (SELECT slack FROM spacing) <= {NOW}
-            THEN greatest({GIVEN} - (SELECT slack FROM spacing), statement_timestamp()) ELSE used.last_admitted_at END
+    ON CONFLICT (rate_id, key) DO UPDATE SET (theoretical_arrival_at, passes_at, admitted, last_admitted_at) = (
+        SELECT next.at + spacing.gap,
+            CASE WHEN allowed.now THEN next.at + spacing.gap ELSE used.passes_at END,
+            CASE WHEN allowed.now THEN used.admitted + 1 ELSE used.admitted END,
+            CASE WHEN allowed.now THEN greatest(allowed.at, statement_timestamp()) ELSE used.last_admitted_at END
+        FROM spacing CROSS JOIN LATERAL (
+            SELECT greatest(
+                used.theoretical_arrival_at, used.passes_at, statement_timestamp(), used.blocked_until + spacing.slack
+            ) AS at
+        ) AS next CROSS JOIN LATERAL (
+            SELECT next.at - spacing.slack AS at, next.at - spacing.slack <= {NOW} AS now
+        ) AS allowed
+    )
     RETURNING used.theoretical_arrival_at - (SELECT gap + slack FROM spacing) AS allowed_at
-)
-"""
+)"""
 
-# A time that lies ahead is recorded in the same statement, so that nobody pays twice for one try.
+# Reserve a time for a step. A future one is recorded with the step in this statement, so that one attempt uses the rate
+# once.
 RESERVE: Final = f"""
 WITH {HELD}, {SPACING}, {GIVE}, waiting AS (
     INSERT INTO taskqueue_step AS known (
@@ -71,10 +71,10 @@ SELECT given.allowed_at, statement_timestamp(), spacing.changed_at, spacing.gap 
 FROM held LEFT JOIN spacing ON true LEFT JOIN given ON true
 """
 
-# For a step whose time has come. It passes, unless the rate is held or the one before it has passed just now. Then it
-# waits a little longer if it still comes before the next one's time, else it asks for a new one.
+# Let a step pass whose time has come, unless the rate is blocked or the step before it has passed just now. Then it
+# waits a little longer if that is before the next step's time; no row: it reserves a new time.
 PASS: Final = f"""
-WITH {HELD}, {SPACING}, turn AS MATERIALIZED (
+WITH {HELD}, {SPACING}, bucket AS MATERIALIZED (
     SELECT used.id, spacing.gap, used.passes_at,
         greatest(statement_timestamp(), used.passes_at - spacing.slack, used.blocked_until) AS allowed_at
     FROM taskqueue_ratelimitbucket used CROSS JOIN spacing CROSS JOIN held
@@ -82,18 +82,18 @@ WITH {HELD}, {SPACING}, turn AS MATERIALIZED (
     FOR NO KEY UPDATE OF used
 ), passed AS (
     UPDATE taskqueue_ratelimitbucket used
-    SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, admitted = used.admitted + 1,
-        last_admitted_at = turn.allowed_at,
-        theoretical_arrival_at = greatest(used.theoretical_arrival_at, turn.passes_at + turn.gap,
-            turn.allowed_at + turn.gap)
-    FROM turn
-    WHERE used.id = turn.id AND turn.allowed_at <= {NOW}
-    RETURNING turn.allowed_at
+    SET passes_at = greatest(bucket.passes_at, bucket.allowed_at) + bucket.gap, admitted = used.admitted + 1,
+        last_admitted_at = bucket.allowed_at,
+        theoretical_arrival_at = greatest(used.theoretical_arrival_at, bucket.passes_at + bucket.gap,
+            bucket.allowed_at + bucket.gap)
+    FROM bucket
+    WHERE used.id = bucket.id AND bucket.allowed_at <= {NOW}
+    RETURNING bucket.allowed_at
 ), later AS (
-    UPDATE taskqueue_step step SET until = turn.allowed_at
-    FROM turn CROSS JOIN held
+    UPDATE taskqueue_step step SET until = bucket.allowed_at
+    FROM bucket CROSS JOIN held
     WHERE step.task_id = held.id AND step.key = %(key)s::text AND step.status = 'waiting'
-        AND turn.allowed_at > {NOW} AND turn.allowed_at <= step.until + turn.gap
+        AND bucket.allowed_at > {NOW} AND bucket.allowed_at <= step.until + bucket.gap
     RETURNING step.until
 )
 SELECT passed.allowed_at, statement_timestamp() FROM passed
@@ -101,44 +101,44 @@ UNION ALL
 SELECT later.until, statement_timestamp() FROM later
 """
 
-# Where a child under its parent's place waits that has not been given a time for its start. No rate is called so.
+# In `blocked_on`: a child that shares its parent's slot has no time for its start yet. No rate has this name.
 UNBOOKED: Final = "'+'"
 
-# For a start that its gate has let through: the same. One that comes too late for its time stands before its gate
-# again, as old as it is. Neither has started. A child that has its parent's place never came through the gate and must
-# not wait before it, where only its parent's end could make room: it keeps the place and is given another time.
+# Let a task start whose time has come, as PASS does. No row: it has not started, and waits a little longer, or, too
+# late for its time, is blocked again, as old as it is. A child that shares its parent's slot cannot be blocked, since
+# only its parent's end could free a slot: it keeps the slot and asks for another time.
 START: Final = f"""
-WITH {HELD}, {SPACING}, booked AS MATERIALIZED (
+WITH {HELD}, {SPACING}, reserved AS MATERIALIZED (
     SELECT task.id, task.shares_slot FROM taskqueue_task task JOIN held USING (id)
     WHERE task.blocked_on = %(rate)s::text
-), turn AS MATERIALIZED (
-    SELECT used.id, spacing.gap, used.passes_at, booked.shares_slot,
+), bucket AS MATERIALIZED (
+    SELECT used.id, spacing.gap, used.passes_at, reserved.shares_slot,
         greatest(statement_timestamp(), used.passes_at - spacing.slack, used.blocked_until) AS allowed_at
-    FROM taskqueue_ratelimitbucket used CROSS JOIN spacing CROSS JOIN booked
+    FROM taskqueue_ratelimitbucket used CROSS JOIN spacing CROSS JOIN reserved
     WHERE used.rate_id = %(rate)s::text AND used.key = %(use)s::text
     FOR NO KEY UPDATE OF used
 ), passed AS (
     UPDATE taskqueue_ratelimitbucket used
-    -- Others were counted by their gate, when it gave them their time.
-    SET passes_at = greatest(turn.passes_at, turn.allowed_at) + turn.gap, last_admitted_at = turn.allowed_at,
-        admitted = used.admitted + CASE WHEN turn.shares_slot THEN 1 ELSE 0 END,
-        theoretical_arrival_at = greatest(used.theoretical_arrival_at, turn.passes_at + turn.gap,
-            turn.allowed_at + turn.gap)
-    FROM turn
-    WHERE used.id = turn.id AND turn.allowed_at <= {NOW}
-    RETURNING turn.allowed_at
+    -- The others were counted when ADMIT gave them their time.
+    SET passes_at = greatest(bucket.passes_at, bucket.allowed_at) + bucket.gap, last_admitted_at = bucket.allowed_at,
+        admitted = used.admitted + CASE WHEN bucket.shares_slot THEN 1 ELSE 0 END,
+        theoretical_arrival_at = greatest(used.theoretical_arrival_at, bucket.passes_at + bucket.gap,
+            bucket.allowed_at + bucket.gap)
+    FROM bucket
+    WHERE used.id = bucket.id AND bucket.allowed_at <= {NOW}
+    RETURNING bucket.allowed_at
 ), started AS (
     UPDATE taskqueue_task task
     SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN passed.allowed_at ELSE task.started_at END
-    FROM booked CROSS JOIN passed
-    WHERE task.id = booked.id
+    FROM reserved CROSS JOIN passed
+    WHERE task.id = reserved.id
 ), later AS MATERIALIZED (
-    SELECT task.id, turn.allowed_at <= task.due_at + turn.gap AS in_time, CASE
-        WHEN turn.allowed_at <= task.due_at + turn.gap THEN turn.allowed_at
+    SELECT task.id, bucket.allowed_at <= task.due_at + bucket.gap AS in_time, CASE
+        WHEN bucket.allowed_at <= task.due_at + bucket.gap THEN bucket.allowed_at
         ELSE least(task.due_at, greatest(task.created_at, task.retried_at))
     END AS due_at
-    FROM taskqueue_task task JOIN booked USING (id) CROSS JOIN turn
-    WHERE turn.allowed_at > {NOW}
+    FROM taskqueue_task task JOIN reserved USING (id) CROSS JOIN bucket
+    WHERE bucket.allowed_at > {NOW}
 ), returned AS (
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.in_time THEN 'waiting' ELSE 'queued' END,
@@ -158,28 +158,28 @@ SELECT coalesce((SELECT allowed_at FROM passed), statement_timestamp()), stateme
 FROM held WHERE NOT EXISTS (SELECT FROM returned)
 """
 
-# For a child that nobody has given a time for its start: it is given one as a step is, and keeps its place meanwhile.
+# Give a child that shares its parent's slot a time for its start, as RESERVE does for a step. It keeps the slot.
 START_CHILD: Final = f"""
-WITH {HELD}, {SPACING}, {GIVE}, turn AS MATERIALIZED (
+WITH {HELD}, {SPACING}, {GIVE}, start AS MATERIALIZED (
     SELECT held.id, greatest(given.allowed_at, statement_timestamp()) AS allowed_at
     FROM held LEFT JOIN given ON true
 ), started AS (
     UPDATE taskqueue_task task
-    SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN turn.allowed_at ELSE task.started_at END
-    FROM turn
-    WHERE task.id = turn.id AND turn.allowed_at <= {NOW}
+    SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN start.allowed_at ELSE task.started_at END
+    FROM start
+    WHERE task.id = start.id AND start.allowed_at <= {NOW}
 ), later AS (
     UPDATE taskqueue_task task
     SET status = 'waiting', blocked_on = %(rate)s::text, finish_by = NULL,
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
-        due_at = turn.allowed_at, sort_at = turn.allowed_at - make_interval(secs => task.priority)
-    FROM turn
-    WHERE task.id = turn.id AND turn.allowed_at > {NOW}
+        due_at = start.allowed_at, sort_at = start.allowed_at - make_interval(secs => task.priority)
+    FROM start
+    WHERE task.id = start.id AND start.allowed_at > {NOW}
 )
-SELECT turn.allowed_at, statement_timestamp() FROM turn WHERE turn.allowed_at <= {NOW}
+SELECT start.allowed_at, statement_timestamp() FROM start WHERE start.allowed_at <= {NOW}
 """
 
-# In the middle of a step: the longest hold counts.
+# Block a rate from within a step. The longest block counts.
 HOLD_RATE: Final = f"""
 WITH {HELD}
 INSERT INTO taskqueue_ratelimitbucket AS used (rate_id, key, theoretical_arrival_at, admitted, blocked_until,
@@ -191,10 +191,10 @@ SET blocked_until = EXCLUDED.blocked_until, block_reason = EXCLUDED.block_reason
 WHERE used.blocked_until IS NULL OR used.blocked_until < EXCLUDED.blocked_until
 """
 
-# The task goes free until the earliest time that one of its steps was given. If a person has changed the rate since, it
-# asks again at once. A task that waits for a place has no time.
+# Let a task wait without a worker until the earliest time of its steps. If a person has changed the rate since, it asks
+# again at once. A task that waits for a slot has no time.
 HOLD_BACK: Final = f"""
-WITH {HELD}, turn AS (
+WITH {HELD}, first AS (
     SELECT min(step.until) AS until, EXISTS (
         SELECT FROM taskqueue_ratelimit rate
         WHERE rate.name = %(blocked_on)s::text AND %(is_new)s::boolean
@@ -202,18 +202,18 @@ WITH {HELD}, turn AS (
     ) AS is_void
     FROM taskqueue_step step
     WHERE step.task_id = %(task)s::uuid AND step.key = ANY (%(keys)s::text[]) AND step.status = 'waiting'
-), told AS (
+), steps AS (
     UPDATE taskqueue_step step SET until = statement_timestamp()
-    FROM turn, held
-    WHERE turn.is_void AND step.task_id = held.id AND step.key = ANY (%(keys)s::text[]) AND step.status = 'waiting'
+    FROM first, held
+    WHERE first.is_void AND step.task_id = held.id AND step.key = ANY (%(keys)s::text[]) AND step.status = 'waiting'
 ), due AS (
     SELECT CASE
         WHEN cardinality(%(keys)s::text[]) > 0 THEN greatest(
-            CASE WHEN NOT turn.is_void THEN turn.until END, statement_timestamp() + %(wait)s::interval
+            CASE WHEN NOT first.is_void THEN first.until END, statement_timestamp() + %(wait)s::interval
         )
         WHEN %(wait)s::interval > interval '0' THEN statement_timestamp() + %(wait)s::interval
     END AS at
-    FROM turn
+    FROM first
 )
 UPDATE taskqueue_task task
 SET status = 'waiting', blocked_on = %(blocked_on)s::text, due_at = due.at,
@@ -223,8 +223,9 @@ WHERE task.id = held.id
 RETURNING extract(epoch FROM task.due_at - statement_timestamp())::float
 """
 
-# When a rate was changed. A start gives its place back and stands before its gate again, as old as it is. A child that
-# has its parent's place, and a step that has its time recorded, are queued and ask anew.
+# Forget the reserved times of a rate that was changed. A task that has not started gives its slot back and is blocked
+# again, as old as it is. A child that shares its parent's slot, and a step with a recorded time, are queued and ask
+# again.
 FORGET_TIMES: Final = f"""
 WITH waiting AS MATERIALIZED (
     SELECT task.id, EXISTS (
@@ -234,20 +235,20 @@ WITH waiting AS MATERIALIZED (
     FROM taskqueue_task task
     WHERE task.status = 'waiting' AND task.blocked_on = %(rate)s::text
     FOR NO KEY UPDATE
-), told AS (
+), steps AS (
     UPDATE taskqueue_step step SET until = statement_timestamp()
     FROM waiting
     WHERE waiting.at_step AND step.task_id = waiting.id AND step.kind = 'step' AND step.status = 'waiting'
-), asked AS (
+), requeued AS (
     SELECT task.id, waiting.at_step, CASE WHEN waiting.at_step THEN statement_timestamp()
         ELSE least(task.due_at, greatest(task.created_at, task.retried_at)) END AS due_at
     FROM waiting JOIN taskqueue_task task USING (id)
 )
 UPDATE taskqueue_task task
 SET status = 'queued',
-    blocked_on = CASE WHEN task.shares_slot AND NOT asked.at_step THEN {UNBOOKED} ELSE '' END,
-    slot_acquired_at = CASE WHEN task.shares_slot OR asked.at_step THEN task.slot_acquired_at END,
-    due_at = asked.due_at, sort_at = asked.due_at - make_interval(secs => task.priority)
-FROM asked
-WHERE task.id = asked.id
+    blocked_on = CASE WHEN task.shares_slot AND NOT requeued.at_step THEN {UNBOOKED} ELSE '' END,
+    slot_acquired_at = CASE WHEN task.shares_slot OR requeued.at_step THEN task.slot_acquired_at END,
+    due_at = requeued.due_at, sort_at = requeued.due_at - make_interval(secs => task.priority)
+FROM requeued
+WHERE task.id = requeued.id
 """

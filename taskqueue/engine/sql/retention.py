@@ -1,4 +1,9 @@
-"""Statements that delete history: each a bounded number of rows, found by an index, without waiting for locks."""
+"""Delete history: each statement a bounded number of rows, found by an index, without waiting for locks.
+
+Whose turn: `ADD_PRUNINGS`, `TAKE_TURN`, `DUE_FOR_PRUNING`, `REMEMBER_PRUNED`, `COUNT_PRUNED`, `GIVE_TURN`. Tasks:
+`PRUNE_TASKS`, `COUNT_PRUNABLE`. The rest: `PRUNE_SKIPS`, `GIVE_UP_STARTS`, `OLDEST_UNFINISHED`, `PRUNE_EVENTS`,
+`PRUNE_KEYS`, `PRUNE_WORKERS`, `PRUNE_OPERATIONS`, `PRUNE_USES`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,13 @@ from typing import Final
 
 from taskqueue.engine.sql.admission import GAP
 
-# Whoever holds the row is the one that prunes; its time moves on with what has been pruned, over all workers.
+# Lock the right to prune, when it is time. The time moves on with what has been pruned, over all workers.
 TAKE_TURN: Final = """
 SELECT name FROM taskqueue_pruning WHERE name = '' AND due_at <= statement_timestamp()
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
-# Those that have not been looked at for longest come first, so that a long history does not keep the others waiting.
+# Find the pipeline that has waited longest to be pruned, so that a long history does not keep the others waiting.
 DUE_FOR_PRUNING: Final = """
 SELECT pruning.name, pruning.after, pipeline.keep, coalesce(pipeline.keep_for_ever, false)
 FROM taskqueue_pruning pruning LEFT JOIN taskqueue_pipeline pipeline ON pipeline.name = pruning.name
@@ -20,6 +25,7 @@ WHERE pruning.name <> '' AND pruning.due_at <= statement_timestamp()
 ORDER BY pruning.due_at, pruning.name LIMIT 1
 """
 
+# Set when to prune next: after so many seconds, or when the next pipeline is due.
 GIVE_TURN: Final = """
 UPDATE taskqueue_pruning SET due_at = CASE
     WHEN %(seconds)s::float IS NULL THEN (SELECT min(due_at) FROM taskqueue_pruning WHERE name <> '')
@@ -28,6 +34,7 @@ END
 WHERE name = ''
 """
 
+# Record how far a pipeline has been pruned.
 REMEMBER_PRUNED: Final = """
 UPDATE taskqueue_pruning
 SET after = %(after)s::uuid, due_at = statement_timestamp() + %(rest)s::interval, total = total + %(tasks)s::bigint,
@@ -35,6 +42,7 @@ SET after = %(after)s::uuid, due_at = statement_timestamp() + %(rest)s::interval
 WHERE name = %(name)s::text
 """
 
+# Count tasks that a command has pruned.
 COUNT_PRUNED: Final = """
 INSERT INTO taskqueue_pruning AS pruning (name, after, due_at, pruned_at, total)
 VALUES (%(name)s::text, '00000000-0000-0000-0000-000000000000', statement_timestamp(), statement_timestamp(),
@@ -42,7 +50,7 @@ VALUES (%(name)s::text, '00000000-0000-0000-0000-000000000000', statement_timest
 ON CONFLICT (name) DO UPDATE SET total = pruning.total + EXCLUDED.total, pruned_at = EXCLUDED.pruned_at
 """
 
-# Every pipeline that ever had tasks, those whose code is gone too.
+# Add the pipelines that are not pruned yet, also those whose code is gone.
 ADD_PRUNINGS: Final = """
 INSERT INTO taskqueue_pruning (name, after, due_at, total)
 SELECT name, '00000000-0000-0000-0000-000000000000', statement_timestamp() + %(rest)s::interval, 0
@@ -54,10 +62,9 @@ ON CONFLICT DO NOTHING
 LOOKED_AT: Final = 200
 PRUNED_AT_ONCE: Final = 100
 
-# The oldest first, by one probe each, so that no plan reads more whatever the statistics say. The range, which is one
-# name, is written so that only the index of pipelines has the order.
-LOOKED: Final = """
-walked AS (
+# The oldest tasks of a pipeline, by one index probe each, so that no plan reads more, whatever the statistics say. The
+# range, which is one name, is written so that only the index of pipelines has the order.
+LOOKED: Final = """walked AS (
     (
         SELECT id, created_at, finished_at FROM taskqueue_task
         WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > %(after)s::uuid
@@ -69,13 +76,11 @@ walked AS (
         WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > walked.id
         ORDER BY pipeline_id DESC, id LIMIT 1
     ) AS following
-), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200)
-"""
+), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200)"""
 
-# Nobody needs it: its end has been told and counted, no key stands for it, nothing unfinished is above or below it. One
-# for which very many requests were skipped waits until those have been pruned by themselves.
-PRUNABLE: Final = """
-task.finished_at < statement_timestamp() - %(keep)s::interval AND NOT task.notify_completion
+# What may be pruned: its completion has been handled and counted, no idempotency key stands for it, its parent and
+# children have ended. A task with very many skipped requests waits until those have been pruned.
+PRUNABLE: Final = """task.finished_at < statement_timestamp() - %(keep)s::interval AND NOT task.notify_completion
 AND task.finished_at < coalesce((SELECT final_until FROM taskqueue_rollupmark), 'infinity')
 AND NOT EXISTS (
     SELECT FROM taskqueue_task above WHERE above.id = task.parent_id AND above.finished_at IS NULL
@@ -87,22 +92,16 @@ AND NOT EXISTS (
     SELECT FROM taskqueue_idempotencykey held
     WHERE held.task_id = task.id AND held.expires_at > statement_timestamp() - interval '1 hour'
 )
-AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.task_id = task.id OFFSET 1000)
-"""
+AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.task_id = task.id OFFSET 1000)"""
 
-# Where the look ended, and whether all that is old enough has been looked at: what follows was made too late to have
-# ended so long ago.
-LAST_LOOKED: Final = """
-(SELECT id FROM looked ORDER BY id DESC LIMIT 1)
-"""
-ALL_LOOKED: Final = """
-(
+# Where the look ended, and whether all that is old enough has been looked at: the next tasks were created too late.
+LAST_LOOKED: Final = """(SELECT id FROM looked ORDER BY id DESC LIMIT 1)"""
+ALL_LOOKED: Final = """(
     SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM looked
-)
-"""
+)"""
 
-# A task goes with all that is its own, and others no longer point at it. So many at once that their steps stay within
-# bounds too, but at least one. Foreign keys are checked at the commit.
+# Delete old tasks with all that is theirs, and clear what points at them. So many at once that their steps are bounded
+# too, but at least one. Foreign keys are checked at the commit.
 PRUNE_TASKS: Final = f"""
 WITH RECURSIVE {LOOKED}, free AS MATERIALIZED (
     SELECT task.id,
@@ -158,6 +157,7 @@ FROM (
 ) AS hands
 """
 
+# Count what PRUNE_TASKS would delete.
 COUNT_PRUNABLE: Final = f"""
 WITH RECURSIVE {LOOKED}
 SELECT (
@@ -168,6 +168,7 @@ SELECT (
 ), 0, {LAST_LOOKED}, {ALL_LOOKED}
 """
 
+# Delete a pipeline's old skipped requests.
 PRUNE_SKIPS: Final = """
 WITH RECURSIVE walked AS (
     (
@@ -192,7 +193,7 @@ DELETE FROM taskqueue_skip WHERE id = ANY (ARRAY(
 RETURNING 1
 """
 
-# The oldest of each pipeline, by one probe each: its code is gone.
+# Give up old deferred starts whose pipeline no worker knows: the oldest of each, by one index probe each.
 GIVE_UP_STARTS: Final = """
 UPDATE taskqueue_skip
 SET kind = 'unknown', reason = format(
@@ -228,7 +229,7 @@ WHERE id = ANY (ARRAY(
 RETURNING 1
 """
 
-# Since when the oldest task that has not ended has been there: a probe of each status.
+# Find the age of the oldest unfinished task: one index probe per status.
 OLDEST_UNFINISHED: Final = """
 SELECT min(oldest.created_at)
 FROM unnest(ARRAY['scheduled', 'queued', 'running', 'waiting', 'retrying']) AS live (status)
@@ -237,7 +238,8 @@ CROSS JOIN LATERAL (
 ) AS oldest
 """
 
-# A task may wait at any time for what came since it was made; and what is still there of a task keeps its events.
+# Delete old events, but none since the oldest unfinished task was created, which may still wait for it, and none that a
+# task, a wait or a skipped request points at.
 PRUNE_EVENTS: Final = """
 WITH RECURSIVE walked AS (
     (SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 1)
@@ -267,6 +269,7 @@ SELECT 0, (SELECT count(*) FROM gone), (SELECT id FROM looked ORDER BY id DESC L
     )
 """
 
+# Delete idempotency keys that have expired.
 PRUNE_KEYS: Final = """
 DELETE FROM taskqueue_idempotencykey WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_idempotencykey
@@ -277,7 +280,7 @@ DELETE FROM taskqueue_idempotencykey WHERE id = ANY (ARRAY(
 RETURNING 1
 """
 
-# Those that hold a task are recovered first. The table has a row for each process that ever was: the oldest first.
+# Delete ended workers, the oldest first, but none that still has to be recovered.
 PRUNE_WORKERS: Final = """
 WITH pruned AS (
     DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
@@ -296,7 +299,7 @@ WITH pruned AS (
 SELECT 1 FROM pruned
 """
 
-# There are no more of them than people have started: the oldest first.
+# Delete finished bulk operations.
 PRUNE_OPERATIONS: Final = """
 DELETE FROM taskqueue_bulkoperation WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_bulkoperation
@@ -307,9 +310,9 @@ DELETE FROM taskqueue_bulkoperation WHERE id = ANY (ARRAY(
 RETURNING 1
 """
 
-# Without a record a key's rate is as unused as one whose times are long over: also the one until which its burst was
-# used up by a hold. A start that has a time needs its record, however late it is. In the order of the primary key: an
-# index of the times would be written at every call.
+# Delete the records of keys whose rate was last used long ago: without a record a rate is unused, too. A task that has
+# a time for its start needs its record, however late it is. In the order of the primary key: an index of the times
+# would be written at every use.
 PRUNE_USES: Final = f"""
 WITH RECURSIVE walked AS (
     (SELECT id FROM taskqueue_ratelimitbucket WHERE id > %(after)s::bigint ORDER BY id LIMIT 1)

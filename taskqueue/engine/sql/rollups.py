@@ -1,24 +1,28 @@
-"""Statements that roll up what ended, minute by minute, and look at what stands in the queues."""
+"""Roll up what ended, minute by minute, and count what is in the queues now.
+
+The watermark: `MAKE_MARK`, `LOCK_MARK`, `FIRST_END`, `MOVE_MARK`. The rollups: `ROLL_MINUTES`, `ROLL_QUARTERS`,
+`PRUNE`. The queues: `IN_ORDER`, then `STANDING_NOW`, `READY_NOW` or `SAMPLE`.
+"""
 
 from __future__ import annotations
 
-from typing import Final, LiteralString
+from typing import Final
 
 from taskqueue.policies.histograms import BUCKETS, PER_OCTAVE
 from taskqueue.states import PHASES
 
 SETTLE: Final = "interval '2 seconds'"
-"""So long a statement that has begun may take until its lock on the table is to be seen."""
+"""How long a statement may take from its beginning until its lock on the table can be seen."""
 
 FRESH: Final = "interval '3 seconds'"
-"""Nobody minds that what ended so lately is not counted yet."""
+"""What ended so lately need not be counted yet."""
 
 UNSEEN: Final = "interval '10 minutes'"
-"""How old a transaction is taken to be whose beginning this role may not see."""
+"""The age of a transaction whose beginning this role may not see."""
 
-# The lock on the mark lets one at a time in; who finds it taken leaves it to the other. A time of end is that of the
-# statement that writes it, and whoever has written may not have committed: nothing is closed that lies after the
-# beginning of the oldest transaction that writes to the tables. Read before the rows are, in a statement of its own.
+# Lock the watermark, unless another process has, and tell up to which time minutes can be closed. A time of end is that
+# of the statement that writes it, which may not have committed: so nothing is closed after the beginning of the oldest
+# transaction that writes to the tables. Read before the rows are, in a statement of its own.
 LOCK_MARK: Final = f"""
 WITH writers AS (
     SELECT min(coalesce(activity.xact_start, statement_timestamp() - {UNSEEN})) AS since
@@ -43,6 +47,7 @@ WHERE mark.rolled_up_until < known.past - {FRESH} OR mark.final_until < known.se
 FOR NO KEY UPDATE OF mark SKIP LOCKED
 """
 
+# Find the first minute since a time in which a task or an attempt ended.
 FIRST_END: Final = """
 SELECT date_bin('1 minute', least(
     (SELECT finished_at FROM taskqueue_task WHERE finished_at >= %(since)s::timestamptz ORDER BY finished_at LIMIT 1),
@@ -50,6 +55,7 @@ SELECT date_bin('1 minute', least(
 ), 'epoch')
 """
 
+# Create the watermark.
 MAKE_MARK: Final = """
 INSERT INTO taskqueue_rollupmark (id, final_until, rolled_up_until)
 SELECT 1, begin.at, begin.at FROM (
@@ -59,47 +65,43 @@ WHERE NOT EXISTS (SELECT FROM taskqueue_rollupmark)
 ON CONFLICT DO NOTHING
 """
 
+# Move the watermark.
 MOVE_MARK: Final = """
 UPDATE taskqueue_rollupmark SET final_until = %(closed)s::timestamptz, rolled_up_until = %(rolled)s::timestamptz,
     moved_at = statement_timestamp()
 """
 
 
-def bucket(seconds: LiteralString) -> LiteralString:
-    """The bucket of so many seconds, as `histograms.bucket_of` tells it; null of null."""
-    scale: LiteralString = str(PER_OCTAVE)
-    last: LiteralString = str(BUCKETS - 1)
-    return f"least(floor(ln(greatest({seconds} * 1000, 1)) / ln(2::float) * {scale})::int, {last})"
+def bucket(seconds: str) -> str:
+    """The histogram's bucket of so many seconds, as `histograms.bucket_of` has it; null of null."""
+    return f"least(floor(ln(greatest({seconds} * 1000, 1)) / ln(2::float) * {PER_OCTAVE})::int, {BUCKETS - 1})"
 
 
-def each_phase(template: LiteralString) -> LiteralString:
+def each_phase(template: str) -> str:
     """A column for each phase of a task's life."""
-    names: list[LiteralString] = [template.replace("<phase>", f"{phase}_seconds") for phase in PHASES]
-    return ", ".join(names)
+    return ",\n    ".join(template.replace("<phase>", f"{phase}_seconds") for phase in PHASES)
 
 
-def counted(name: LiteralString) -> LiteralString:
+def counted(name: str) -> str:
     """One histogram for each minute and pipeline, and for each minute of all: `{name}_histogram`."""
-    return f"""
-    {name}_count AS (
-        SELECT at, coalesce(pipeline, '') AS pipeline, {name} AS place, count(*)::int AS number
-        FROM ended WHERE {name} IS NOT NULL GROUP BY GROUPING SETS ((at, pipeline, {name}), (at, {name}))
-    ), {name}_histogram AS (
-        SELECT reach.at, reach.pipeline, array_agg(coalesce(found.number, 0) ORDER BY place) AS counts
-        FROM (SELECT at, pipeline, max(place) AS last FROM {name}_count GROUP BY at, pipeline) AS reach
-        CROSS JOIN LATERAL generate_series(0, reach.last) AS place
-        LEFT JOIN {name}_count found USING (at, pipeline, place)
-        GROUP BY reach.at, reach.pipeline
-    )
-    """
+    return f"""{name}_count AS (
+    SELECT at, coalesce(pipeline, '') AS pipeline, {name} AS place, count(*)::int AS number
+    FROM ended WHERE {name} IS NOT NULL GROUP BY GROUPING SETS ((at, pipeline, {name}), (at, {name}))
+), {name}_histogram AS (
+    SELECT reach.at, reach.pipeline, array_agg(coalesce(found.number, 0) ORDER BY place) AS counts
+    FROM (SELECT at, pipeline, max(place) AS last FROM {name}_count GROUP BY at, pipeline) AS reach
+    CROSS JOIN LATERAL generate_series(0, reach.last) AS place
+    LEFT JOIN {name}_count found USING (at, pipeline, place)
+    GROUP BY reach.at, reach.pipeline
+)"""
 
 
 WITHIN: Final = "finished_at >= %(start)s::timestamptz AND finished_at < %(until)s::timestamptz"
 
-# How a task ended and where its time went, as it is counted and as it is taken back. Tasks of before the columns have
-# only their times. A try that failed is followed by another claim. Where a cancelled task's time went says nothing.
-ENDED: Final = f"""
-task.pipeline_id AS pipeline, task.status,
+# How a task ended and where its time went, as it is counted and as a retry takes it back. Tasks from before these
+# columns have only their times. A failed attempt is followed by another claim. The times of a cancelled task say
+# nothing.
+ENDED: Final = f"""task.pipeline_id AS pipeline, task.status,
 CASE WHEN task.status <> 'cancelled' THEN {
     bucket("coalesce(task.executing_seconds, extract(epoch FROM task.finished_at - task.started_at)::float)")
 } END AS ran,
@@ -110,21 +112,18 @@ task.lease > 1 AND (
     SELECT true FROM taskqueue_attempt failed WHERE failed.task_id = task.id LIMIT 1
 ) IS NOT NULL AS tried,
 task.status = 'succeeded' AND task.retried_at IS NOT NULL AS repaired,
-{each_phase("coalesce(task.<phase>, 0) AS <phase>")}
-"""
+{each_phase("coalesce(task.<phase>, 0) AS <phase>")}"""
 
-OUTCOMES: Final = f"""
-count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
+OUTCOMES: Final = f"""count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
 count(*) FILTER (WHERE status = 'succeeded' AND tried) AS recovered,
 count(*) FILTER (WHERE repaired) AS repaired,
 count(*) FILTER (WHERE status = 'failed') AS failed,
 count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
-{each_phase("coalesce(sum(<phase>) FILTER (WHERE status <> 'cancelled'), 0) AS <phase>")}
-"""
+{each_phase("coalesce(sum(<phase>) FILTER (WHERE status <> 'cancelled'), 0) AS <phase>")}"""
 
-# Written over what is there already, so that it makes no difference how often a minute is rolled up. What was sampled
-# stays: it cannot be counted again. An end that was taken back before its minute was closed is in no count of this
-# statement, which sees the retry and what the retry wrote alike; as an end it counts all the same.
+# Roll up the tasks and attempts that ended, minute by minute. It overwrites, so a minute can be rolled up often; what
+# was sampled stays, since it cannot be counted again. An end that a retry took back before its minute was closed is in
+# no count of this statement, which sees the retry; it still counts in taskqueue_endcount.
 ROLL_MINUTES: Final = f"""
 WITH ended AS MATERIALIZED (
     SELECT date_bin('1 minute', finished_at, 'epoch') AS at, {ENDED}
@@ -174,19 +173,18 @@ ON CONFLICT (span, pipeline, at) DO UPDATE SET
 """
 
 
-def summed(name: LiteralString, by: LiteralString = "quarter, pipeline") -> LiteralString:
+def summed(name: str, by: str = "quarter, pipeline") -> str:
     """The sums of the histograms of minutes: `{name}_sum`."""
-    return f"""
-    {name}_sum AS (
-        SELECT {by}, array_agg(number ORDER BY place) AS counts FROM (
-            SELECT {by}, place, sum(found.number)::int AS number
-            FROM minute CROSS JOIN LATERAL unnest(minute.{name}) WITH ORDINALITY AS found (number, place)
-            GROUP BY {by}, place
-        ) AS places GROUP BY {by}
-    )
-    """
+    return f"""{name}_sum AS (
+    SELECT {by}, array_agg(number ORDER BY place) AS counts FROM (
+        SELECT {by}, place, sum(found.number)::int AS number
+        FROM minute CROSS JOIN LATERAL unnest(minute.{name}) WITH ORDINALITY AS found (number, place)
+        GROUP BY {by}, place
+    ) AS places GROUP BY {by}
+)"""
 
 
+# Sum minutes up to quarters of an hour.
 ROLL_QUARTERS: Final = f"""
 WITH minute AS MATERIALIZED (
     SELECT *, date_bin('15 minutes', at, 'epoch') AS quarter FROM taskqueue_rollup
@@ -213,21 +211,21 @@ ON CONFLICT (span, pipeline, at) DO UPDATE SET
     ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_phase("<phase> = EXCLUDED.<phase>")}
 """
 
+# Delete old rollups.
 PRUNE: Final = "DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::timestamptz"
 
-# --- what stands in the queues now -----------------------------------------------------------------------------------
+# --- what is in the queues now ---------------------------------------------------------------------------------------
 
-# The planner is told the number: it takes a limit that it does not know for a tenth of the table.
+# The planner has to see the number: it takes an unknown limit for a tenth of the table.
 STANDING_MOST: Final = 1_000
 
-# Until the end of the transaction. What is read up to a cap comes from its index in order, also when the statistics are
-# older than the queue, and all of it seems so little that it could as well be sorted.
+# Let reads up to a cap come from their index in order, until the end of the transaction: with statistics older than the
+# queue the planner would sort all of it.
 IN_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
 
-# One probe for each queue of each pipeline, counted up to the cap. The oldest of those that have no group is at the
-# head, but for its priority.
-STANDING: Final = f"""
-standing AS MATERIALIZED (
+# The queues of each pipeline, counted up to the cap by one index probe each. The oldest task of a queue is at its head,
+# but for priorities.
+STANDING: Final = f"""standing AS MATERIALIZED (
     SELECT pipeline.name AS pipeline, going.number AS going, fresh.number AS fresh, grouped.number AS grouped,
         going.parallel_steps, least(going.oldest, fresh.oldest, grouped.oldest) AS oldest
     FROM taskqueue_pipeline pipeline
@@ -250,9 +248,9 @@ standing AS MATERIALIZED (
             ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT {STANDING_MOST}
         ) AS rows
     ) AS grouped
-)
-"""
+)"""
 
+# Count the queued tasks of each pipeline, and the age of the oldest.
 STANDING_NOW: Final = f"""
 WITH {STANDING}
 SELECT pipeline, (going + fresh + grouped - parallel_steps)::int, parallel_steps::int,
@@ -261,10 +259,9 @@ SELECT pipeline, (going + fresh + grouped - parallel_steps)::int, parallel_steps
 FROM standing WHERE going + fresh + grouped > 0
 """
 
-# Held back: before a gate that is full, in all or for the task's key; for a free place of a step; and for a rate, of
-# which the next timers are read.
-HELD_BACK: Final = f"""
-concurrency AS MATERIALIZED (
+# Blocked tasks: by the concurrency limit, of the pipeline or of the key; by the limit of steps; by a rate, among the
+# next timers.
+HELD_BACK: Final = f"""concurrency AS MATERIALIZED (
     SELECT standing.pipeline, standing.fresh + standing.grouped AS number,
         coalesce(concurrency.tasks, concurrency.declared_tasks) AS most,
         coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS most_per_key
@@ -306,10 +303,9 @@ concurrency AS MATERIALIZED (
         SELECT task.pipeline_id AS pipeline, task.blocked_on FROM taskqueue_task task WHERE task.timer_at IS NOT NULL
         ORDER BY task.timer_at LIMIT {STANDING_MOST}
     ) AS booked WHERE booked.blocked_on <> '' GROUP BY booked.pipeline
-)
-"""
+)"""
 
-# Of every pipeline, for metrics. What stands before a full gate, and what is paused, is ready and cannot be claimed.
+# Count the claimable and the blocked tasks of every pipeline, for metrics.
 READY_NOW: Final = f"""
 WITH {STANDING}, {HELD_BACK}, held AS (SELECT pipeline, sum(number)::int AS number FROM held_back GROUP BY pipeline)
 SELECT pipeline.name, pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
@@ -322,6 +318,7 @@ LEFT JOIN held ON held.pipeline = pipeline.name
 ORDER BY pipeline.name
 """
 
+# Record how many tasks are queued now, and the time lost to limits in this minute.
 SAMPLE: Final = f"""
 WITH {STANDING}, {HELD_BACK}, sample AS (
     SELECT pipeline, (going + fresh + grouped)::int AS queued, 0 AS held,

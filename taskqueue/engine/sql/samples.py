@@ -1,4 +1,7 @@
-"""Statements that tell how pipelines do. Each reads a bounded number of rows by an index, whatever the tables hold."""
+"""How pipelines and their steps do, from a bounded number of rows read by an index.
+
+`LOADS`: running and queued tasks; `STEP_FIGURES`: times and failures of steps; `CODE_SEEN`: versions of the code.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ COUNTED_MOST: Final = 1_000
 RECENT_TASKS: Final = 500
 RECENT_STEPS: Final = 20_000
 
-# From a name on and in an order, and only then its own: one index gives that, and no more rows are read than the limit
-# says. The planner takes another way only while the table is so small that reading all of it costs no more.
+# Count the slots in use and the queued tasks of each pipeline, up to a cap. Each count reads from a name on, in an
+# order, and filters afterwards: only one index fits, and no more rows are read than the limit says. The planner takes
+# another way only while the table is so small that reading all of it costs no more.
 LOADS: Final = f"""
 SELECT known.name, (
     SELECT count(*) FROM (
@@ -36,9 +40,8 @@ SELECT known.name, (
 FROM (SELECT name COLLATE "C" AS name FROM unnest(%(names)s::text[]) AS name) AS known
 """
 
-# The newest tasks of a pipeline; those that run a step beside others count with their parent.
-NEWEST: Final = f"""
-newest AS MATERIALIZED (
+# The newest tasks of a pipeline. Branches of parallel steps count with their parent.
+NEWEST: Final = f"""newest AS MATERIALIZED (
     SELECT id, created_at, version, code_began, code_ended FROM (
         SELECT task.id, task.pipeline_id, task.created_at, task.version, task.code_began, task.code_ended,
         task.parallel_step
@@ -46,13 +49,13 @@ newest AS MATERIALIZED (
         ORDER BY task.pipeline_id, task.id DESC LIMIT {4 * RECENT_TASKS}
     ) AS from_pipeline
     WHERE pipeline_id = %(pipeline)s::text AND parallel_step = '' ORDER BY id DESC LIMIT {RECENT_TASKS}
-)
-"""
+)"""
 
+# Sum up the steps of a pipeline's newest tasks, in the order in which they run.
 STEP_FIGURES: Final = f"""
 WITH {NEWEST}, seen AS MATERIALIZED (
     SELECT step.* FROM newest CROSS JOIN LATERAL (
-        SELECT own.name, own.kind, own.status, coalesce(tried.number, 0) AS failures,
+        SELECT own.name, own.kind, own.status, coalesce(attempts.number, 0) AS failures,
             own.finished_at - own.started_at AS took,
             row_number() OVER (ORDER BY own.id) AS place
         FROM (
@@ -61,7 +64,7 @@ WITH {NEWEST}, seen AS MATERIALIZED (
         ) AS own LEFT JOIN (
             SELECT attempt.step_key, count(*) AS number
             FROM taskqueue_attempt attempt WHERE attempt.task_id = newest.id GROUP BY attempt.step_key
-        ) AS tried ON tried.step_key = own.key
+        ) AS attempts ON attempts.step_key = own.key
     ) AS step LIMIT {RECENT_STEPS}
 )
 SELECT name, min(kind), count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
@@ -70,6 +73,7 @@ SELECT name, min(kind), count(*) FILTER (WHERE status = 'succeeded'), count(*) F
 FROM seen GROUP BY name ORDER BY avg(place), name
 """
 
+# List the versions of the code that a pipeline's newest tasks began or ended with.
 CODE_SEEN: Final = f"""
 WITH {NEWEST}
 SELECT code, max(version), count(*), max(created_at)

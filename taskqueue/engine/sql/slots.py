@@ -1,7 +1,7 @@
-"""Statements of the places that steps hold while they execute, in pipelines whose steps are limited.
+"""Slots of steps, in pipelines with a limit of steps: `TAKE_SLOT`, `FREE_SLOT`, `GRANT_SLOTS`, `CROWDED`.
 
-A place counts while its task runs under its lease, so those of a dead worker are void without anyone's doing. A task
-that waited for one is given it before it is queued, under the lease that its next claim will have.
+A slot counts while its task runs under its lease, so the slots of a dead worker are void by themselves. A task that
+waited for a slot is given it before it is queued, under the lease that its next claim will have.
 """
 
 from __future__ import annotations
@@ -10,32 +10,31 @@ from typing import Final
 
 from taskqueue.engine.sql.journal import HELD
 
-LIVE: Final = """
-live AS MATERIALIZED (
+# The slots of the pipeline that count.
+LIVE: Final = """live AS MATERIALIZED (
     SELECT slot.id, slot.task_id, slot.step_key, slot.concurrency_key
     FROM taskqueue_stepslot slot JOIN taskqueue_task task ON task.id = slot.task_id
     WHERE slot.pipeline_id = %(pipeline)s::text AND (
         task.status = 'running' AND task.lease = slot.lease OR task.status = 'queued' AND task.lease = slot.lease - 1
     )
-)
-"""
+)"""
 
-LIMITS: Final = """
-limits AS MATERIALIZED (
+LIMITS: Final = """limits AS MATERIALIZED (
     SELECT coalesce(concurrency.steps, concurrency.declared_steps) AS most,
         coalesce(concurrency.steps_per_key, concurrency.declared_steps_per_key) AS most_per_key
     FROM taskqueue_concurrencylimit concurrency WHERE concurrency.pipeline_id = %(pipeline)s::text
-)
-"""
+)"""
 
-# Under the gate's lock, in a statement after the one that took it. A place that was given ahead is used first.
+# Take a slot for a step, if one is free. Under the pipeline's lock, in a statement after the one that took it. A slot
+# that GRANT_SLOTS has given to the task is used first.
 TAKE_SLOT: Final = f"""
-WITH {HELD}, {LIVE}, {LIMITS}, ahead AS (
+WITH {HELD}, {LIVE}, {LIMITS}, granted AS (
     UPDATE taskqueue_stepslot slot SET step_key = %(key)s::text
     FROM held
     WHERE slot.task_id = held.id AND slot.lease = %(lease)s::int AND slot.step_key = ''
     RETURNING slot.id
 ), void AS (
+    -- Slots that no longer count.
     DELETE FROM taskqueue_stepslot slot
     WHERE slot.pipeline_id = %(pipeline)s::text AND slot.id NOT IN (SELECT id FROM live)
         AND NOT (slot.task_id = %(task)s::uuid AND slot.step_key = %(key)s::text)
@@ -43,19 +42,19 @@ WITH {HELD}, {LIVE}, {LIMITS}, ahead AS (
     INSERT INTO taskqueue_stepslot AS slot (pipeline_id, concurrency_key, task_id, lease, step_key)
     SELECT %(pipeline)s::text, %(concurrency_key)s::text, held.id, %(lease)s::int, %(key)s::text
     FROM held LEFT JOIN limits ON true
-    WHERE NOT EXISTS (SELECT FROM ahead)
+    WHERE NOT EXISTS (SELECT FROM granted)
         AND coalesce((SELECT count(*) FROM live) < limits.most, true)
         AND (%(concurrency_key)s::text = '' OR coalesce(
-            (SELECT count(*) FROM live
-                WHERE live.concurrency_key = %(concurrency_key)s::text) < limits.most_per_key, true
+            (SELECT count(*) FROM live WHERE live.concurrency_key = %(concurrency_key)s::text) < limits.most_per_key,
+            true
         ))
     ON CONFLICT (task_id, step_key) DO UPDATE SET lease = EXCLUDED.lease
     RETURNING slot.id
 )
-SELECT EXISTS (SELECT FROM ahead UNION ALL SELECT FROM taken) FROM held
+SELECT EXISTS (SELECT FROM granted UNION ALL SELECT FROM taken) FROM held
 """
 
-# Whether somebody waits for what has become free.
+# Give a step's slot back. A row when another task waits for one.
 FREE_SLOT: Final = """
 WITH freed AS (
     DELETE FROM taskqueue_stepslot
@@ -64,13 +63,14 @@ WITH freed AS (
 SELECT true FROM taskqueue_task WHERE step_limit_queue = %(pipeline)s::text ORDER BY id LIMIT 1
 """
 
-# Under the gate's lock: those who have waited longest get what is free, each key up to its own limit.
+# Give free slots to the tasks that have waited longest, each concurrency key up to its limit, and queue them. Under the
+# pipeline's lock.
 GRANT_SLOTS: Final = f"""
 WITH {LIVE}, {LIMITS}, waiters AS MATERIALIZED (
     SELECT waiter.id, waiter.lease, waiter.concurrency_key FROM taskqueue_task waiter
     WHERE waiter.step_limit_queue = %(pipeline)s::text
     ORDER BY waiter.id LIMIT 1000
-), fitting AS (
+), ranked AS (
     SELECT waiters.*, row_number() OVER (ORDER BY waiters.id) AS place
     FROM (
         SELECT *, row_number() OVER (PARTITION BY concurrency_key ORDER BY id) AS number FROM waiters
@@ -80,8 +80,8 @@ WITH {LIVE}, {LIMITS}, waiters AS MATERIALIZED (
     ), true)
 ), ready AS MATERIALIZED (
     SELECT task.id, task.lease, task.concurrency_key FROM taskqueue_task task
-    JOIN fitting USING (id) CROSS JOIN limits
-    WHERE coalesce(fitting.place <= limits.most - (SELECT count(*) FROM live), true)
+    JOIN ranked USING (id) CROSS JOIN limits
+    WHERE coalesce(ranked.place <= limits.most - (SELECT count(*) FROM live), true)
         AND task.step_limit_queue IS NOT NULL
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), granted AS (
@@ -97,17 +97,17 @@ WHERE task.id = ready.id
 RETURNING task.id
 """
 
-# Each pipeline once, by one index probe after the other.
+# List the pipelines whose tasks wait for a slot of a step: each once, by one index probe after the other.
 CROWDED: Final = """
-WITH RECURSIVE crowded AS (
+WITH RECURSIVE pipelines AS (
     (SELECT step_limit_queue FROM taskqueue_task WHERE step_limit_queue IS NOT NULL ORDER BY step_limit_queue, id
         LIMIT 1)
     UNION ALL
     SELECT (
         SELECT task.step_limit_queue FROM taskqueue_task task
-        WHERE task.step_limit_queue > crowded.step_limit_queue ORDER BY task.step_limit_queue, task.id LIMIT 1
+        WHERE task.step_limit_queue > pipelines.step_limit_queue ORDER BY task.step_limit_queue, task.id LIMIT 1
     )
-    FROM crowded WHERE crowded.step_limit_queue IS NOT NULL
+    FROM pipelines WHERE pipelines.step_limit_queue IS NOT NULL
 )
-SELECT step_limit_queue FROM crowded WHERE step_limit_queue IS NOT NULL
+SELECT step_limit_queue FROM pipelines WHERE step_limit_queue IS NOT NULL
 """

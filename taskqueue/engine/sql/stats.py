@@ -1,9 +1,13 @@
-"""Statements that read the rollups, and what is failed now. None of them counts tasks without a bound."""
+"""Read the rollups, and what is failed now. No statement counts tasks without a bound.
+
+`NOW`, `TROUBLES`, `BUSIEST`, `DAYS` and `LOST` are for the overview, `PILLS` for the navigation.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
+# Read the database's clock, how far the rollups are, and whether they are being made.
 NOW: Final = """
 SELECT statement_timestamp(), mark.rolled_up_until, mark.moved_at > statement_timestamp() - interval '1 minute'
 FROM (SELECT) AS one LEFT JOIN taskqueue_rollupmark mark ON true
@@ -12,8 +16,9 @@ FROM (SELECT) AS one LEFT JOIN taskqueue_rollupmark mark ON true
 FAILED_MOST: Final = 10_000
 """More failed tasks than these are not grouped; the list counts no more of them either."""
 
-# The step by its name, so that a fan-out is one group. `selections.TaskFilter.failure` asks for the same. The status is
-# asked for outside: statistics that know of no failed task would lead to the index of statuses.
+# Group the failed tasks by error, pipeline and step. The step by its name, so that a parallel step is one group, as in
+# `TaskFilter.failure`. The status is filtered outside: statistics without a failed task would lead to the index of
+# statuses.
 TROUBLES: Final = f"""
 SELECT error_type, pipeline, step, count(*)::int, (array_agg(message ORDER BY finished_at DESC, id))[1],
     max(finished_at), (array_agg(id ORDER BY finished_at DESC, id))[1]
@@ -34,7 +39,7 @@ GROUP BY error_type, pipeline, step
 ORDER BY 4 DESC, 6 DESC LIMIT %(most)s::int
 """
 
-# The busiest first; with what each lost to limits.
+# List the pipelines with the most ended tasks, with the time that they lost to limits.
 BUSIEST: Final = """
 SELECT pipeline, sum(succeeded)::int, sum(recovered)::int, sum(failed)::int, sum(cancelled)::int,
 sum(sampled_blocked_seconds)::int
@@ -45,6 +50,7 @@ HAVING sum(succeeded + failed + cancelled + sampled_blocked_seconds) > 0
 ORDER BY sum(succeeded + failed) DESC, sum(sampled_blocked_seconds) DESC, pipeline LIMIT %(most)s::int
 """
 
+# Count the ended tasks of pipelines by bars of time.
 DAYS: Final = """
 SELECT pipeline, date_bin(%(bar)s::interval, at, %(start)s::timestamptz), sum(succeeded)::int, sum(failed)::int
 FROM taskqueue_rollup
@@ -53,6 +59,7 @@ WHERE span = 15 AND pipeline = ANY (%(pipelines)s::text[])
 GROUP BY 1, 2
 """
 
+# List the pipelines that lost the most time to limits.
 LOST: Final = """
 SELECT pipeline, sum(sampled_blocked_seconds)::int FROM taskqueue_rollup
 WHERE span = %(span)s::int AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''
@@ -60,7 +67,7 @@ GROUP BY pipeline HAVING sum(sampled_blocked_seconds) > 0
 ORDER BY 2 DESC, pipeline LIMIT %(most)s::int
 """
 
-# For the navigation of every page: three small tables, in one round trip.
+# Count today's failures, paused pipelines and workers for the navigation of every page: three small tables.
 PILLS: Final = """
 SELECT coalesce((
     SELECT sum(failed) FROM taskqueue_rollup

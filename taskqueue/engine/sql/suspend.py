@@ -1,4 +1,7 @@
-"""Statements of a task's pauses: it waits for a time, an event or other tasks, and holds no worker."""
+"""Suspend a task: it waits for a time, an event or other tasks, without a worker.
+
+`HOLD`, `RECORD_PAUSE` and `SET_WAITING` suspend it; `WAKE` and `WAKE_ALL` queue it; `CLOSE_OVERDUE` when it goes on.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ from typing import Final
 
 from taskqueue.engine.sql.journal import HELD
 
-# Held until the transaction ends: neither recovery, nor a cancel, nor whoever resolves what it waits for can slip in.
+# Lock the task under its lease: recovery, cancel, and what it waits for come after this transaction.
 HOLD: Final = f"WITH {HELD} SELECT id FROM held"
 
-# A plain step that is to be called again may have become a pause in the code of now: it is one from here on. For what
-# the statement returns something may have to be made; a pause that was there already has it.
+# Record for what a task waits, one step each. Returns the new ones, whose waits and children are still to be made. A
+# plain step that is to be retried may be a suspension in the present code: it is one from here on.
 RECORD_PAUSE: Final = """
 INSERT INTO taskqueue_step AS known (
     task_id, key, name, kind, status, failures, input, input_hash, until, child_id, started_at, finished_at
@@ -31,33 +34,34 @@ WHERE known.kind = 'step' AND known.status IN ('retrying', 'waiting')
 RETURNING key
 """
 
-# What the body no longer asks for is forgotten. The task goes on at once if all that it waits for is there already,
-# or something of it is over by the clock.
+# Suspend a running task, and delete the suspensions that its body no longer asks for. It is queued at once if all that
+# it waits for has come, or a time is over.
 SET_WAITING: Final = """
-WITH forgotten AS (
+WITH dropped AS (
     DELETE FROM taskqueue_step
     WHERE task_id = %(task)s::uuid AND status = 'waiting' AND kind <> 'step'
         AND key NOT IN (SELECT unnest(%(keys)s::text[]))
     RETURNING key
-), unasked AS (
-    DELETE FROM taskqueue_wait WHERE task_id = %(task)s::uuid AND step_key IN (SELECT key FROM forgotten)
-), open AS (
+), waits AS (
+    DELETE FROM taskqueue_wait WHERE task_id = %(task)s::uuid AND step_key IN (SELECT key FROM dropped)
+), state AS (
     SELECT count(*) = 0 OR coalesce(min(until) <= statement_timestamp(), false) AS is_over, min(until) AS until
     FROM taskqueue_step
     WHERE task_id = %(task)s::uuid AND status = 'waiting' AND key IN (SELECT unnest(%(keys)s::text[]))
 )
 UPDATE taskqueue_task task
-SET status = CASE WHEN open.is_over THEN 'queued' ELSE 'waiting' END, blocked_on = '',
+SET status = CASE WHEN state.is_over THEN 'queued' ELSE 'waiting' END, blocked_on = '',
     output_bytes = %(output_bytes)s::bigint,
-    due_at = CASE WHEN open.is_over THEN statement_timestamp() ELSE open.until END,
-    sort_at = CASE WHEN open.is_over THEN statement_timestamp() ELSE open.until END
+    due_at = CASE WHEN state.is_over THEN statement_timestamp() ELSE state.until END,
+    sort_at = CASE WHEN state.is_over THEN statement_timestamp() ELSE state.until END
         - make_interval(secs => task.priority)
-FROM open
+FROM state
 WHERE task.id = %(task)s::uuid AND task.status = 'running'
 RETURNING task.status
 """
 
-# In the transaction that has resolved something for which the task waits, and that holds the task's row.
+# Queue a suspended task when all that it waits for has come. Run by the transaction that resolved the last of it, under
+# the task's lock.
 WAKE: Final = """
 UPDATE taskqueue_task task
 SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
@@ -67,10 +71,11 @@ WHERE task.id = %(task)s::uuid AND task.status = 'waiting' AND NOT EXISTS (
 )
 RETURNING task.id
 """
+# Queue suspended tasks when all that they wait for has come: WAKE for many.
 WAKE_ALL: Final = WAKE.replace("task.id = %(task)s::uuid", "task.id = ANY (%(tasks)s::uuid[])")
 
-# When a task goes on: what is over by the clock ends now. Whoever resolves it at this moment has the row's lock, and
-# this statement then finds it resolved. A step that was given a time by its rate is not touched.
+# End the suspensions of a task whose time is over, when it goes on. A transaction that resolves one at this moment has
+# the row's lock, and this statement then finds it resolved. Steps that wait for a rate limit are left alone.
 CLOSE_OVERDUE: Final = """
 WITH over AS (
     UPDATE taskqueue_step step

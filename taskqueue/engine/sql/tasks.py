@@ -1,11 +1,15 @@
-"""What the list of tasks shows around its rows; each part bounded, whatever the tables hold."""
+"""Around the list of tasks; each statement reads a bounded number of rows.
+
+`STATUS_COUNTS` and `CENSUS` count; `ERROR_TYPES`, `LABELS_WITH` and `PATHS_WITH` suggest what to search for;
+`NEXT_OPERATION` locks a bulk operation; `MOMENT` is the time; `BOUND_READS` limits how long a read may take.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Up to the limit of each status, by its index. An array of one and the status in the order leave the planner no other:
-# it would walk the table by the primary key to find a rare one.
+# Count the tasks of each status, up to a limit. The array of one status, and the status in ORDER BY, leave the planner
+# only the index of statuses: else it would walk the table by the primary key to find a rare one.
 STATUS_COUNTS: Final = """
 SELECT known.status, (
     SELECT count(*) FROM (
@@ -16,9 +20,10 @@ SELECT known.status, (
 FROM unnest(%(statuses)s::text[]) AS known(status)
 """
 
-# How many of them there are of each pipeline. Of each status so many of the newest are read, and what runs a step
-# beside others is passed over: it counts with its parent. The number is told to the planner.
+# The planner has to see this number.
 CENSUS_MOST: Final = 10_000
+# Count the tasks of each status and pipeline, among the newest of the status. Branches of parallel steps count with
+# their parent.
 CENSUS: Final = f"""
 SELECT known.status, counted.pipeline, counted.number, counted.rows
 FROM unnest(%(statuses)s::text[]) AS known(status)
@@ -33,7 +38,7 @@ CROSS JOIN LATERAL (
 ) AS counted
 """
 
-# From one type to the next in the index, however many tries there are of each.
+# List the error types of failed attempts: from one to the next in the index, however many attempts there are of each.
 ERROR_TYPES: Final = """
 WITH RECURSIVE types(name, number) AS (
     (SELECT error_type, 1 FROM taskqueue_attempt ORDER BY error_type LIMIT 1)
@@ -47,8 +52,7 @@ WITH RECURSIVE types(name, number) AS (
 SELECT name FROM types
 """
 
-# Where the newest tasks have a word: as name or value of a label, or at a path into their payloads, two names deep.
-# Payloads that are large are passed over before they are read, and those of pipelines that are closed to the reader.
+# Find labels whose name or value is a word, among the newest tasks.
 LABELS_WITH: Final = """
 SELECT DISTINCT label.key, label.value
 FROM (SELECT labels FROM taskqueue_task WHERE parallel_step = '' ORDER BY id DESC LIMIT %(newest)s::int) AS task
@@ -56,6 +60,8 @@ CROSS JOIN LATERAL jsonb_each_text(task.labels) AS label
 WHERE lower(label.value) = lower(%(word)s) OR lower(label.key) = lower(%(word)s)
 ORDER BY label.key, label.value LIMIT %(limit)s::int
 """
+# Find paths, at most two names deep, at which the payloads of the newest tasks hold a word. Large payloads are skipped
+# before they are read, and so are pipelines that the reader may not see.
 PATHS_WITH: Final = """
 SELECT DISTINCT found.path
 FROM (
@@ -77,7 +83,7 @@ WHERE task.size < 8192 AND NOT task.pipeline_id = ANY (%(closed)s::text[]) AND f
 ORDER BY found.path LIMIT %(limit)s::int
 """
 
-# Together with what a batch does, in its transaction: a second one finds the row locked, and passes over it.
+# Lock the oldest unfinished bulk operation, in the transaction of one of its batches. Another process skips it.
 NEXT_OPERATION: Final = """
 SELECT id FROM taskqueue_bulkoperation
 WHERE finished_at IS NULL
@@ -85,7 +91,8 @@ ORDER BY id LIMIT 1
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
+# Read the database's clock.
 MOMENT: Final = "SELECT statement_timestamp()"
 
-# For the rest of a transaction.
+# Limit how long a statement may take, for the rest of a transaction.
 BOUND_READS: Final = "SELECT set_config('statement_timeout', %(milliseconds)s::text, true)"

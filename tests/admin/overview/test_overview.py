@@ -231,7 +231,7 @@ def test_a_worker_that_cannot_claim_is_told_with_its_reason(onlooker):
         text = text_of(onlooker.get(HOME))
 
     assert "Workers 1 of 2 1 cannot claim" in text
-    assert "Cannot claim permission denied idle" in text
+    assert "Claim error permission denied idle" in text
     assert text.index("unable:") < text.index(" able:")
 
 

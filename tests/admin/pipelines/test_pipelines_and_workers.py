@@ -129,7 +129,7 @@ def test_a_worker_that_cannot_claim_says_why(viewer):
 
     text = text_of(viewer.get(WORKERS))
 
-    assert "Cannot claim permission denied for table taskqueue_task mars:7" in text
+    assert "Claim error permission denied for table taskqueue_task mars:7" in text
     assert "Ended stopped pluto:7" in text
 
 

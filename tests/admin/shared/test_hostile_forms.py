@@ -147,7 +147,8 @@ def test_anything_in_the_form_of_a_hold(admin):
 
 ENDINGS = [
     "task/{}/edit/", "task/{}/download/payload/", "task/{}/step/", "pipeline/{}/submit/", "pipeline/{}/places/",
-    "pipeline/{}/starts/", "operation/{}/abort/", "operation/new/{}/", "rate/{}/hold/", "rate/{}/lift/",
+    "pipeline/{}/starts/", "bulkoperation/{}/abort/", "bulkoperation/new/{}/", "ratelimit/{}/hold/",
+    "ratelimit/{}/lift/",
     "schedule/{}/run/", "worker/{}/drain/", "worker/{}/resume/", "task/export/{}/",
 ]  # fmt: skip
 

@@ -33,9 +33,9 @@ def test_a_live_request_gets_the_regions_and_not_the_frame(viewer):
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("taskqueue/operation", "Nothing has been done to many tasks at once yet."),
+        ("taskqueue/bulkoperation", "Nothing has been done to many tasks at once yet."),
         ("taskqueue/token", "There is no token yet, so no program can call the API."),
-        ("taskqueue/pipelineright", "Nobody is named: whoever has a permission has it for every pipeline."),
+        ("taskqueue/pipelinepermission", "Nobody is named: whoever has a permission has it for every pipeline."),
         ("admin/logentry", "Nobody has done anything here yet."),
     ],
 )

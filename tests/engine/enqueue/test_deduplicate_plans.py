@@ -61,8 +61,8 @@ def _full_table(request, module_transaction):
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
-        (sql.DEBOUNCE, "taskqueue_task_merging_once"),
-        (sql.ADD_TO_BATCH, "taskqueue_task_merging_once"),
+        (sql.DEBOUNCE, "taskqueue_task_debounce_once"),
+        (sql.ADD_TO_BATCH, "taskqueue_task_debounce_once"),
     ],
 )
 def test_the_one_that_stands_in_is_found_by_its_index(statement, index):

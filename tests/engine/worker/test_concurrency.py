@@ -216,7 +216,8 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, "
-            "lease, failures, progress_note, created_at, concurrency_key) SELECT gen_random_uuid(), 'gates/per-tenant', "
+            "lease, failures, progress_note, created_at, concurrency_key) "
+            "SELECT gen_random_uuid(), 'gates/per-tenant', "
             "'queued', '', '{}', 0, '{\"tenant\": \"crowd\"}', t, t, 0, 0, '', t, 'crowd' "
             "FROM generate_series(1, 20000), (SELECT now() - interval '1 hour' AS t) AS past"
         )

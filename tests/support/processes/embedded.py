@@ -1,4 +1,4 @@
-"""A data directory in a path with a space, and real processes that use it."""
+"""An embedded server with a data directory of its own, and real processes that use it."""
 
 import json
 import os
@@ -13,26 +13,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from taskqueue.embedded.keeper import Postmaster, find_postmaster
-from taskqueue.embedded.location import Layout
+from taskqueue.embedded.data_directory import DataDirectory
 from tests.support.waiting import eventually
 
 DEADLINE = 30.0
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as two users")
 
 
-class Refused(Exception):
-    """What a visitor raised."""
+class ClientError(Exception):
+    """What a client raised."""
 
 
-class Visitor:
+class Client:
     """One process that uses the database."""
 
-    def __init__(self, database: dict[str, Any], *, uid: int | None, python: str) -> None:
+    def __init__(self, arguments: Any, *, uid: int | None, python: str) -> None:
         self.process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("visitor.py")), json.dumps(database)],
+            [python, str(Path(__file__).with_name("embedded_client.py")), json.dumps(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -59,7 +59,7 @@ class Visitor:
         assert self.process.stdout is not None
         answer = json.loads(self.process.stdout.readline())
         if "error" in answer:
-            raise Refused(answer["error"])
+            raise ClientError(answer["error"])
         return answer["value"]
 
     def leave(self) -> None:
@@ -75,59 +75,54 @@ class Visitor:
         self.leave()
 
 
-class House:
-    """One data directory and its visitors."""
+class Instance:
+    """One data directory, in a path with a space, and its clients."""
 
     def __init__(self, home: Path, *, uid: int | None = None, python: str = sys.executable) -> None:
         self.home = home
         self.python = python
         self.uid = uid
-        self.layout = Layout(home / "the data")
-        self.visitors: list[Visitor] = []
+        self.directory = DataDirectory(home / "the data")
+        self.clients: list[Client] = []
 
-    def visit(self, *, grace: float = 0.2, name: str = "tasks") -> Visitor:
-        database = {
-            "ENGINE": "taskqueue.embedded",
-            "NAME": name,
-            "EMBEDDED": {"data_dir": str(self.layout.root), "grace": grace},
-        }
-        visitor = Visitor(database, uid=self.uid, python=self.python)
-        self.visitors.append(visitor)
-        return visitor
+    def client(self, *, keep_seconds: float = 0.2, name: str = "tasks") -> Client:
+        embedded = {"data_dir": str(self.directory.root)}
+        database = {"ENGINE": "taskqueue.embedded", "NAME": name, "EMBEDDED": embedded}
+        client = Client([database, keep_seconds], uid=self.uid, python=self.python)
+        self.clients.append(client)
+        return client
 
-    def server(self) -> Postmaster | None:
-        """The server that is alive right now."""
-        return find_postmaster(str(self.layout.pgdata))
+    def server(self) -> psutil.Process:
+        """The main process of the server that runs."""
+        return psutil.Process(int((self.directory.pgdata / "postmaster.pid").read_text().split("\n")[0]))
 
-    def running_server(self) -> Postmaster:
-        postmaster = self.server()
-        assert postmaster is not None
-        return postmaster
-
-    def keeper(self) -> int:
-        """The process that holds the keeper's lock."""
-        inode = self.layout.keeper_lock.stat().st_ino
-        for line in Path("/proc/locks").read_text().splitlines():
-            fields = line.split()
-            if fields[1] == "FLOCK" and fields[3] == "WRITE" and fields[5].endswith(f":{inode}"):
-                return int(fields[4])
-        raise AssertionError("no keeper")
+    def supervisor(self) -> psutil.Process:
+        supervisor = self.server().parent()
+        assert supervisor is not None
+        return supervisor
 
     def has_stopped(self) -> bool:
-        return self.server() is None and not (self.layout.pgdata / "postmaster.pid").exists()
+        """Whether neither supervisor nor server is left."""
+        ours = {str(self.directory.root), str(self.directory.pgdata)}
+        return not any(ours & set(command_of(process)) for process in psutil.process_iter())
 
     def close(self) -> None:
-        for visitor in self.visitors:
-            if visitor.process.poll() is None:
-                visitor.kill()
+        for client in self.clients:
+            if client.process.poll() is None:
+                client.kill()
         with suppress(AssertionError):
             eventually(self.has_stopped)
-        shutil.rmtree(self.layout.socket_directory, ignore_errors=True)
         shutil.rmtree(self.home)
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
 def make_home(uid: int | None) -> Path:
-    home = Path(tempfile.mkdtemp(prefix="house ", dir="/tmp"))  # root's tmp_path is closed to the server's user
+    home = Path(tempfile.mkdtemp(prefix="embedded ", dir="/tmp"))  # root's tmp_path is closed to the server's user
     home.chmod(0o755)
     if uid is not None:
         os.chown(home, uid, uid)

@@ -13,9 +13,9 @@ from pathlib import Path
 import psycopg
 from django.db import connection
 
-from taskqueue.embedded.base import find_address, read_settings
-from taskqueue.embedded.location import Layout
-from taskqueue.embedded.owner import find_owner
+from taskqueue.embedded.account import run_as
+from taskqueue.embedded.base import data_directory_of
+from taskqueue.embedded.server import address_of
 from tests.support.processes.network_namespace import go_without
 from tests.support.processes.processes import free_port, open_directory
 from tests.support.waiting import eventually
@@ -44,8 +44,8 @@ def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
     program = shutil.which("pgbouncer", path=PLACES)
     if program is None:
         go_without("There is no `pgbouncer` command. Install pgbouncer.")
-    embedded = read_settings(connection.settings_dict)
-    owner, server = find_owner(Layout(embedded.data_directory)), find_address(embedded)
+    directory = data_directory_of(connection.settings_dict)
+    account, server = run_as(directory.pgdata), address_of(directory)
     name, port = connection.settings_dict["NAME"], free_port()
     with open_directory() as folder:
         (folder / "log").touch()
@@ -54,15 +54,13 @@ def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
             f"pool_mode = {mode}\ndefault_pool_size = {servers}\nmax_client_conn = 500\nlogfile = {folder / 'log'}\n"
         )
-        if owner.is_another:  # it refuses to run as root
+        if account:  # it refuses to run as root
             for path in (folder, folder / "log"):
-                os.chown(path, owner.uid, owner.gid)
+                os.chown(path, account["user"], account["group"])
         process = subprocess.Popen(
             [program, "-q", str(folder / "pgbouncer.ini")],
-            user=owner.uid if owner.is_another else None,
-            group=owner.gid if owner.is_another else None,
-            extra_groups=[] if owner.is_another else None,
             start_new_session=True,
+            **account,
         )
         pooler = Pooler(f"postgres://anybody@127.0.0.1:{port}/{name}", direct_url(), folder / "log")
         try:
@@ -75,7 +73,7 @@ def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
 
 def direct_url() -> str:
     """The test's database, for processes that take it from DATABASE_URL."""
-    server = find_address(read_settings(connection.settings_dict))
+    server = address_of(data_directory_of(connection.settings_dict))
     return f"postgres:///{connection.settings_dict['NAME']}?host={server['host']}&port={server['port']}&user={server['user']}"
 
 

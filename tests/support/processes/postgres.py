@@ -1,16 +1,17 @@
 """A PostgreSQL server of a test's own, which it may crash."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 
-from taskqueue.embedded.binaries import find_binaries
-from taskqueue.embedded.cluster import ENVIRONMENT, SUPERUSER, prepare_cluster
-from taskqueue.embedded.location import Layout
-from taskqueue.embedded.owner import find_owner
+from taskqueue.embedded.account import run_as
+from taskqueue.embedded.programs import find_programs
+from taskqueue.embedded.server import ENVIRONMENT, SUPERUSER, initdb_command
 from tests.support.processes.processes import free_port, open_directory
 from tests.support.waiting import eventually
 
@@ -19,38 +20,42 @@ class Server:
     """One data directory, served on one port.
 
     Args:
-        layout: the directory.
+        folder: where the data directory is made.
         host: the address to listen at.
         settings: of PostgreSQL, as "name=value".
     """
 
-    def __init__(self, layout: Layout, *, host: str = "127.0.0.1", settings: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, *, host: str = "127.0.0.1", settings: Sequence[str] = ()) -> None:
         self._host = host
         self._settings = settings
-        self._layout = layout
-        self._owner = find_owner(layout)
-        self._binaries = find_binaries(self._owner)
+        self._pgdata = folder / "data"
+        self._run_as = run_as(self._pgdata)
+        self._programs = find_programs()
         self.port = free_port()
         self.url = f"postgres://{SUPERUSER}@{host}:{self.port}/postgres"
-        with layout.root.joinpath("lock").open("w") as lock:
-            prepare_cluster(layout, owner=self._owner, binaries=self._binaries, start_lock=lock.fileno())
-        (layout.pgdata / "pg_hba.conf").write_text("host all all 0.0.0.0/0 trust\n")
+        self._make_data()
         self._process = self.start()
+
+    def _make_data(self) -> None:
+        self._pgdata.mkdir()
+        if self._run_as:
+            os.chown(self._pgdata, self._run_as["user"], self._run_as["group"])
+        command = [*initdb_command(self._programs), "-D", str(self._pgdata)]
+        subprocess.run(command, check=True, env=ENVIRONMENT, cwd="/", stdout=subprocess.DEVNULL, **self._run_as)
+        (self._pgdata / "pg_hba.conf").write_text("host all all 0.0.0.0/0 trust\n")
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the server, and wait until it answers."""
         own = (f"listen_addresses={self._host}", f"port={self.port}", "unix_socket_directories=")
         options = (*own, *self._settings)
         self._process = subprocess.Popen(
-            [self._binaries.path("postgres"), "-D", str(self._layout.pgdata)]
+            [self._programs.path("postgres"), "-D", str(self._pgdata)]
             + [part for option in options for part in ("-c", option)],
             env=ENVIRONMENT,
             cwd="/",
             stderr=subprocess.DEVNULL,
-            user=self._owner.uid if self._owner.is_another else None,
-            group=self._owner.gid if self._owner.is_another else None,
-            extra_groups=[] if self._owner.is_another else None,
             start_new_session=True,
+            **self._run_as,
         )
         eventually(self.answers)
         return self._process
@@ -88,7 +93,7 @@ class Server:
 def own_server(*, host: str = "127.0.0.1", settings: Sequence[str] = ()) -> Iterator[Server]:
     """A server that ends with the test."""
     with open_directory() as folder:
-        server = Server(Layout(folder), host=host, settings=settings)
+        server = Server(folder, host=host, settings=settings)
         try:
             yield server
         finally:

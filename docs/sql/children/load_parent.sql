@@ -1,0 +1,3 @@
+-- Load the payload of a parallel_step's parent.
+-- Parameters: :parent uuid
+SELECT payload::text FROM taskqueue_task WHERE id = :parent::uuid;

@@ -1,0 +1,56 @@
+-- Give a child's result to the step that waits for it, under the locks of both tasks. The size of the parent's outputs
+-- is counted in its row: summing it up at the end of each of ten thousand parallel steps would read a hundred million
+-- steps. Each suspension sets the count again, so that it cannot drift. The sentence is that of `errors.TooLarge`.
+-- Parameters: :task uuid, :limit bigint
+WITH size AS MATERIALIZED (
+    SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
+    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = task.parent_id
+    WHERE task.id = :task::uuid
+), resolved AS (
+    UPDATE taskqueue_step step
+    SET status = CASE WHEN ended.status = 'succeeded' AND used + bytes <= :limit::bigint
+            THEN 'succeeded' ELSE 'failed' END,
+        output = CASE WHEN ended.status = 'succeeded' AND used + bytes <= :limit::bigint THEN ended.result END,
+        error = CASE
+            WHEN ended.status = 'succeeded' AND used + bytes <= :limit::bigint THEN NULL
+            WHEN ended.status = 'succeeded' THEN jsonb_build_object('type', 'TooLarge', 'message', format(
+                'The sum of this task''s outputs, with that of step ''%s'', is %s bytes; the limit is %s '
+                    '(setting TASK_OUTPUT_MAX_BYTES).',
+                step.key, to_char(used + bytes, 'FM999,999,999,999,999'),
+                to_char(:limit::bigint, 'FM999,999,999,999,999')
+            ))
+            WHEN ended.parallel_step <> '' AND ended.error IS NOT NULL THEN jsonb_build_object(
+                'type', ended.error ->> 'type', 'message', ended.error ->> 'message'
+            )
+            WHEN ended.status = 'cancelled' THEN jsonb_build_object(
+                'type', 'ChildCancelled',
+                'message', format('Child task %s was cancelled. %s', ended.id, ended.cancel_reason)
+            )
+            ELSE jsonb_build_object(
+                'type', ended.error ->> 'type',
+                'message', format('Child task %s failed: %s', ended.id, ended.error ->> 'message')
+            )
+        END,
+        -- A parallel_step is deleted afterwards: its step takes over its failures, logs and times.
+        child_id = CASE WHEN ended.parallel_step = '' THEN step.child_id END, until = NULL,
+        failures = CASE WHEN ended.parallel_step = '' THEN step.failures ELSE coalesce((
+            SELECT done.failures FROM taskqueue_step done
+            WHERE done.task_id = ended.id AND done.key = ended.parent_key
+        ), 0) END,
+        logs = (
+            SELECT done.logs FROM taskqueue_step done
+            WHERE ended.parallel_step <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
+        ),
+        started_at = CASE
+            WHEN ended.parallel_step = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
+        END,
+        finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
+    FROM taskqueue_task ended JOIN size USING (id)
+    WHERE ended.id = :task::uuid AND step.task_id = ended.parent_id AND step.key = ended.parent_key
+        AND step.child_id = ended.id AND step.status = 'waiting'
+    RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
+), counted AS (
+    UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
+    FROM resolved WHERE parent.id = resolved.task_id AND resolved.added IS NOT NULL
+)
+SELECT id FROM resolved;

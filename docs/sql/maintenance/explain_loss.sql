@@ -1,0 +1,26 @@
+-- Write the reason into a lost attempt that another process has recorded without knowing it.
+-- Parameters: :reason text, :worker int, :stack text, :step text, :task uuid
+WITH worker AS (
+    UPDATE taskqueue_worker SET end_reason = left(:reason::text, 100)
+    WHERE id = :worker::int
+    RETURNING id, host, pid
+), known AS (
+    UPDATE taskqueue_attempt attempt
+    SET error_message = format('Worker %s (process %s on %s) was lost: %s.', worker.id, worker.pid, worker.host,
+            :reason::text),
+        traceback = coalesce(nullif(attempt.traceback, ''), :stack::text),
+        step_key = CASE WHEN attempt.step_key = '' THEN :step::text ELSE attempt.step_key END,
+        number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (
+            SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
+            WHERE a.task_id = attempt.task_id AND a.step_key = :step::text
+        ) END
+    FROM worker
+    WHERE attempt.task_id = :task::uuid AND attempt.worker_id = worker.id AND attempt.outcome = 'lost'
+    RETURNING attempt.task_id
+)
+UPDATE taskqueue_task task
+SET error = task.error || jsonb_build_object('step', nullif(:step::text, ''), 'message', regexp_replace(
+    task.error ->> 'message', '; the last: .*', format('; the last: %s.', :reason::text)
+))
+FROM known WHERE task.id = known.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
+RETURNING task.id;

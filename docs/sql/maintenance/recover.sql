@@ -1,0 +1,86 @@
+-- End a lost worker, and queue the tasks that it held. The one that it executed gets a lost attempt; after several in a
+-- row it fails as poison. This waits for no lock, neither of another process that recovers the same worker nor of a
+-- task's row: a task that is skipped stays under an ended worker, and the next LOOK finds it.
+-- Parameters: :reason text, :worker int, :known bool, :step text, :task uuid, :died bool, :poison int, :backs_off bool,
+-- :longest interval, :error_type text, :message text, :stack text
+WITH dead AS (
+    UPDATE taskqueue_worker worker
+    SET ended_at = coalesce(worker.ended_at, statement_timestamp()),
+        end_reason = CASE WHEN worker.ended_at IS NULL THEN left(:reason::text, 100) ELSE worker.end_reason END
+    FROM (SELECT id, ended_at FROM taskqueue_worker WHERE id = :worker::int FOR NO KEY UPDATE SKIP LOCKED) AS former
+    WHERE worker.id = former.id
+    RETURNING worker.id, worker.host, worker.pid, worker.task_id, worker.step, worker.step_started_at,
+        former.ended_at IS NULL AS is_first
+), held AS (
+    SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
+    FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
+    WHERE task.status = 'running'
+    FOR NO KEY UPDATE OF task SKIP LOCKED
+), executed AS (
+    -- Of the claimed tasks the one that was executed: as the worker's own note says, else as its last heartbeat does.
+    SELECT held.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = held.id AS by_heartbeat,
+        dead.step_started_at,
+        CASE WHEN :known::bool THEN :step::text WHEN dead.task_id = held.id THEN dead.step ELSE '' END AS step_key
+    FROM held CROSS JOIN dead
+    WHERE CASE WHEN :known::bool THEN held.id = :task::uuid ELSE dead.is_first OR dead.task_id = held.id END
+    ORDER BY dead.task_id = held.id DESC NULLS LAST, held.lease > 1 DESC, held.sort_at, held.id
+    LIMIT 1
+), unfinished AS (
+    SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid,
+        CASE WHEN done.is_done THEN '' ELSE executed.step_key END AS step_key,
+        CASE WHEN executed.by_heartbeat AND executed.step_key <> '' AND NOT done.is_done THEN executed.step_started_at
+            ELSE executed.started_at END AS began_at,
+        greatest(
+            executed.retried_at,
+            (SELECT max(done.finished_at) FROM taskqueue_step done
+             WHERE done.task_id = executed.id AND done.status = 'succeeded'),
+            '-infinity'::timestamptz
+        ) AS since
+    FROM executed CROSS JOIN LATERAL (
+        SELECT EXISTS (
+            SELECT FROM taskqueue_step step
+            WHERE step.task_id = executed.id AND step.key = executed.step_key AND step.status = 'succeeded'
+        ) AS is_done
+    ) AS done
+), judged AS (
+    -- Losses since the last finished step or retry by a person: how many by the death of a process, how many others.
+    SELECT unfinished.*, earlier.deaths + 1 AS losses,
+        :died::bool AND earlier.deaths + 1 >= :poison::int AS fails,
+        CASE WHEN :backs_off::bool AND earlier.others > 0
+            THEN least(make_interval(secs => 2 ^ least(earlier.others, 20)), :longest::interval)
+        END AS wait
+    FROM unfinished CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE error_type = 'WorkerLost') AS deaths,
+            count(*) FILTER (WHERE error_type <> 'WorkerLost') AS others
+        FROM taskqueue_attempt attempt
+        WHERE attempt.task_id = unfinished.id AND attempt.outcome = 'lost' AND attempt.finished_at > unfinished.since
+    ) AS earlier
+), lost AS (
+    INSERT INTO taskqueue_attempt (
+        task_id, step_key, number, outcome, error_type, error_message, traceback, worker_id, lease, started_at,
+        finished_at
+    )
+    SELECT judged.id, judged.step_key,
+        (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
+         WHERE a.task_id = judged.id AND a.step_key = judged.step_key),
+        'lost', coalesce(nullif(:error_type::text, ''), 'WorkerLost'),
+        coalesce(nullif(:message::text, ''), format('Worker %s (process %s on %s) was lost: %s.',
+        judged.worker_id, judged.pid, judged.host, :reason::text)), :stack::text, judged.worker_id, judged.lease,
+        least(judged.began_at, statement_timestamp()), statement_timestamp()
+    FROM judged
+    ON CONFLICT DO NOTHING
+)
+UPDATE taskqueue_task task
+SET status = CASE WHEN judged.fails THEN 'failed' WHEN judged.wait IS NOT NULL THEN 'retrying' ELSE 'queued' END,
+    finished_at = CASE WHEN judged.fails THEN statement_timestamp() END,
+    due_at = coalesce(statement_timestamp() + judged.wait, task.due_at),
+    sort_at = coalesce(
+        statement_timestamp() + judged.wait - make_interval(secs => task.priority), task.sort_at
+    ),
+    error = CASE WHEN judged.fails THEN jsonb_build_object(
+        'type', 'Poison', 'step', nullif(judged.step_key, ''),
+        'message', format('%s workers in a row were lost in it; the last: %s.', judged.losses, :reason::text)
+    ) END
+FROM held LEFT JOIN judged USING (id)
+WHERE task.id = held.id
+RETURNING task.id, task.status;

@@ -1,0 +1,167 @@
+"""The engine's statements as files of `docs/sql/`, so that people can read and EXPLAIN them.
+
+`python -m tests.support.statements` writes them; `tests/engine/test_statements.py` compares and prepares them.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from taskqueue.engine import sql
+from tests.support.sql_layout import laid_out
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "sql"
+REMEDY = "docs/sql is not what the code says. Write it again: python -m tests.support.statements"
+VERB = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b")
+PARAMETER = re.compile(r"%\((\w+)\)s(?:::(\w+(?:\[\])?))?")
+INTRODUCTION = """\
+# The statements, as PostgreSQL receives them
+
+One file per statement, one folder per module of `taskqueue/engine/sql/`, where they are put together from parts. Do not
+edit these files: `python -m tests.support.statements` writes them. `tests/engine/test_statements.py` fails when they
+differ from the code, or when PostgreSQL cannot plan one.
+
+A parameter is written `:name`, as psql has it; psycopg sends it as `$1`, `$2` and so on, in the order of the names in
+the file's header. To see a plan, give each parameter a value as an SQL literal, in `python manage.py dbshell`:
+
+    \\set task '\\'01980000-0000-7000-8000-000000000000\\''
+    EXPLAIN (ANALYZE, BUFFERS)
+    SELECT key, kind, status FROM taskqueue_step WHERE task_id = :task::uuid;
+
+ANALYZE executes the statement, so put it between BEGIN and ROLLBACK. For a plan without values (PostgreSQL 16 or newer)
+write `\\set task $1`, `$2` for the next parameter and so on, and then `EXPLAIN (GENERIC_PLAN)`.
+"""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement that the engine executes.
+
+    Attributes:
+        name: its file, without the suffix, below `docs/sql/`.
+        text: as the engine gives it to psycopg, with its parameters as `%(name)s`.
+        about: the comment above its constant.
+    """
+
+    name: str
+    text: str
+    about: str
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The type of each parameter by its name, as the statement casts it; `unknown` without a cast."""
+        types: dict[str, str] = {}
+        for name, cast in PARAMETER.findall(self.text):
+            types[name] = types.get(name) or cast
+        return {name: cast or "unknown" for name, cast in types.items()}
+
+    def numbered(self) -> str:
+        """With `$1` and so on for its parameters."""
+        numbers = {name: number for number, name in enumerate(self.parameters, 1)}
+        text = PARAMETER.sub(lambda found: found[0].replace(f"%({found[1]})s", f"${numbers[found[1]]}"), self.text)
+        return text.replace("%%", "%")
+
+    def file(self) -> str:
+        """The content of its file."""
+        header = [*textwrap.wrap(self.about, 117), *textwrap.wrap(self._legend(), 117)]
+        text = re.sub(r"%\((\w+)\)s", r":\1", self.text).replace("%%", "%")
+        return "".join(f"-- {line}\n" for line in header) + laid_out(text) + ";\n"
+
+    def _legend(self) -> str:
+        named = ", ".join(f":{name} {cast}" for name, cast in self.parameters.items())
+        return f"Parameters: {named}" if named else ""
+
+
+def modules() -> Iterator[tuple[str, ModuleType]]:
+    """The modules that hold statements, by their names."""
+    for found in pkgutil.iter_modules(sql.__path__):
+        if found.name != "run":
+            yield found.name, importlib.import_module(f"{sql.__name__}.{found.name}")
+
+
+def statements() -> list[Statement]:
+    """All that the engine executes."""
+    return [
+        Statement(f"{folder}/{name.lower()}", text, about)
+        for folder, module in modules()
+        for name, text, about in constants(module)
+        if VERB.match(text)
+    ] + list(settlements())
+
+
+def constants(module: ModuleType) -> Iterator[tuple[str, str, str]]:
+    """The names, texts and comments of the strings that a module defines."""
+    lines = inspect.getsource(module).splitlines()
+    for node in ast.parse("\n".join(lines)).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            value = getattr(module, node.target.id)
+            if isinstance(value, str):
+                yield node.target.id, value, comment_above(lines, node.lineno - 1)
+
+
+def comment_above(lines: list[str], number: int) -> str:
+    """The comment that ends right above this line."""
+    first = number
+    while lines[first - 1].startswith("#"):
+        first -= 1
+    return " ".join(line.removeprefix("#").strip() for line in lines[first:number])
+
+
+def settlements() -> Iterator[Statement]:
+    """How `worker.settle` writes an end, alone and together with the next claim."""
+    parts = {text: (name.lower(), about) for name, text, about in constants(sql.journal)}
+    for part in (sql.FINISH, sql.FAIL_BODY, sql.TRY_AGAIN, sql.PUT_BACK):
+        name, about = parts[part]
+        yield Statement(f"journal/{name}", sql.alone(part), about)
+        yield Statement(f"claims/{name}_and_claim", sql.and_claim(part), f"{about} Then claim the next tasks.")
+        if part in (sql.FINISH, sql.FAIL_BODY):
+            closes = f"{about} Close the waits of `cancel_on`."
+            yield Statement(f"journal/{name}_deaf", sql.alone(sql.deaf(part)), closes)
+            both = sql.and_claim(sql.deaf(part))
+            yield Statement(f"claims/{name}_deaf_and_claim", both, f"{closes} Then claim the next tasks.")
+
+
+def files() -> dict[str, str]:
+    """The whole folder: the content of each file by its path in it."""
+    all_of_them = sorted(statements(), key=lambda each: each.name)
+    return {"README.md": INTRODUCTION + index(all_of_them)} | {f"{each.name}.sql": each.file() for each in all_of_them}
+
+
+def index(all_of_them: list[Statement]) -> str:
+    """The statements by their modules, with the first sentence about each."""
+    text = ""
+    for folder, module in modules():
+        text += f"\n## {folder}\n\n{inspect.getdoc(module)}\n\n"
+        text += "".join(
+            f"- [{each.name}]({each.name}.sql): {each.about.partition('. ')[0].rstrip('.')}.\n"
+            for each in all_of_them
+            if each.name.startswith(f"{folder}/")
+        )
+    return text
+
+
+def written() -> dict[str, str]:
+    """What the folder holds."""
+    return {str(path.relative_to(FOLDER)): path.read_text() for path in FOLDER.rglob("*") if path.is_file()}
+
+
+def write() -> None:
+    """Make the folder what the code says."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    for name, text in files().items():
+        (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
+        (FOLDER / name).write_text(text)
+
+
+if __name__ == "__main__":
+    write()
