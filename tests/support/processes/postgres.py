@@ -10,8 +10,8 @@ from pathlib import Path
 import psycopg
 
 from taskqueue.embedded.account import run_as
-from taskqueue.embedded.programs import find_programs
-from taskqueue.embedded.server import ENVIRONMENT, SUPERUSER, initdb_command
+from taskqueue.embedded.programs import Programs, find_programs
+from taskqueue.embedded.server import ENVIRONMENT, SUPERUSER
 from tests.support.processes.processes import free_port, open_directory
 from tests.support.waiting import eventually
 
@@ -23,14 +23,22 @@ class Server:
         folder: where the data directory is made.
         host: the address to listen at.
         settings: of PostgreSQL, as "name=value".
+        programs: the PostgreSQL to run; the embedded one if None.
     """
 
-    def __init__(self, folder: Path, *, host: str = "127.0.0.1", settings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: str = "127.0.0.1",
+        settings: Sequence[str] = (),
+        programs: Programs | None = None,
+    ) -> None:
         self._host = host
         self._settings = settings
         self._pgdata = folder / "data"
         self._run_as = run_as(self._pgdata)
-        self._programs = find_programs()
+        self._programs = programs or find_programs()
         self.port = free_port()
         self.url = f"postgres://{SUPERUSER}@{host}:{self.port}/postgres"
         self._make_data()
@@ -40,7 +48,9 @@ class Server:
         self._pgdata.mkdir()
         if self._run_as:
             os.chown(self._pgdata, self._run_as["user"], self._run_as["group"])
-        command = [*initdb_command(self._programs), "-D", str(self._pgdata)]
+        # Options that every supported version has: the embedded server's own need PostgreSQL 17.
+        options = [f"--username={SUPERUSER}", "--encoding=UTF8", "--locale=C", "--auth=trust", "--no-instructions"]
+        command = [self._programs.path("initdb"), *options, "-D", str(self._pgdata)]
         subprocess.run(command, check=True, env=ENVIRONMENT, cwd="/", stdout=subprocess.DEVNULL, **self._run_as)
         (self._pgdata / "pg_hba.conf").write_text("host all all 0.0.0.0/0 trust\n")
 
@@ -90,10 +100,12 @@ class Server:
 
 
 @contextmanager
-def own_server(*, host: str = "127.0.0.1", settings: Sequence[str] = ()) -> Iterator[Server]:
+def own_server(
+    *, host: str = "127.0.0.1", settings: Sequence[str] = (), programs: Programs | None = None
+) -> Iterator[Server]:
     """A server that ends with the test."""
     with open_directory() as folder:
-        server = Server(folder, host=host, settings=settings)
+        server = Server(folder, host=host, settings=settings, programs=programs)
         try:
             yield server
         finally:

@@ -1,0 +1,56 @@
+"""Migrations, models and engine agree on the distribution's PostgreSQL and on the embedded one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taskqueue.embedded.programs import Programs, find_programs
+from tests.support.processes.postgres import own_server
+from tests.support.processes.processes import ROOT
+
+pytestmark = pytest.mark.process
+
+EXECUTE = """
+from demo.pipelines import DemoRequest, demo_task
+from taskqueue.models import Task
+from taskqueue.testing import work
+task = demo_task.enqueue(DemoRequest(label="x", delay_seconds=0))
+work()
+print("status:", Task.objects.get(pk=task.pk).status)
+"""
+
+
+def distribution_programs() -> Programs:
+    """The oldest PostgreSQL that the distribution has installed."""
+    installed = [Programs(path.parents[1]) for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    if not installed:
+        pytest.fail("There is no PostgreSQL below /usr/lib/postgresql. Install it: apt-get install postgresql")
+    return min(installed, key=lambda programs: programs.major_version)
+
+
+@pytest.mark.parametrize("find", [find_programs, distribution_programs], ids=["embedded", "distribution"])
+def test_a_new_database_is_migrated_and_executes_a_task(find):
+    with own_server(programs=find()) as server:
+
+        def manage(*words: str) -> str:
+            environment = {**os.environ, "DATABASE_URL": server.url, "DEBUG": "true"}
+            done = subprocess.run(
+                [sys.executable, "manage.py", *words],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        manage("migrate")
+
+        assert "No changes detected" in manage("makemigrations", "--check", "--dry-run")
+        assert "status: succeeded" in manage("shell", "-c", EXECUTE)
