@@ -1,11 +1,16 @@
 # Needs make, a POSIX shell and Python 3.11 or newer. `make` alone lists what there is.
 
 PORT = 8000
+# Where make dev writes a line for each request; make dev ACCESS_LOG= writes none.
+ACCESS_LOG = -
 ARGS =
 PYTHONS = python3.14 python3.13 python3.12 python3.11 python3 python
 PYTHON = .venv/bin/python
-# Four processes on two cores, since many tests wait, each with a database of its own; files stay together.
-SPREAD = --numprocesses 4 --dist loadfile --no-loadscope-reorder
+FILES = $(filter tests/%,$(ARGS))
+ONE_FILE = $(and $(findstring .py,$(FILES)),$(filter 1,$(words $(FILES))))
+# Four processes on two cores, since many tests wait, each with a database of its own; files stay together. One process for
+# one file, or for what -k picks: it has run them before the four have started.
+SPREAD = $(if $(ONE_FILE)$(filter -k,$(ARGS)),,--numprocesses 4 --dist loadfile --no-loadscope-reorder)
 PIP = $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile
 LOCKED =
 WITH =
@@ -19,27 +24,31 @@ BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))[
 # What pytest makes of the tests' modules is kept: each of the processes would spend ten seconds on it at every run.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test test-all smoke pictures check format schema lock audit bench drill clean
+.PHONY: help run dev test test-all smoke pictures check format schema lock audit bench chaos clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
-	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest, as in ARGS='-k retry'; SPREAD= uses one process"
+	@echo "make dev [PORT=8000]   the same while you change code: DEBUG and reload are on, and requests are logged"
+	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest: a folder, a file, -k retry; SPREAD= uses one process"
 	@echo "make test-all          make test, and then the tests that take long, and those of made-up values with more of them"
 	@echo "make smoke             a minute's tests of everything at once, for another Python or Django than make test had"
 	@echo "                       LOCKED=yes with any of these: exactly the packages of requirements-dev.lock"
 	@echo "                       WITH='django==6.0.*' with any of these: that besides"
 	@echo "make check             format, lint, types, imports, migrations, API schema"
 	@echo "make format            put the code into its format"
-	@echo "make schema            write openapi.yaml anew from the code"
-	@echo "make lock              write requirements.lock and requirements-dev.lock anew (needs a package index)"
+	@echo "make schema            write openapi.yaml and docs/sql from the code"
+	@echo "make lock              update requirements.lock and requirements-dev.lock (needs a package index)"
 	@echo "make audit             ask for known vulnerabilities of what is locked (needs the internet)"
 	@echo "make bench [ARGS=...]  measure"
-	@echo "make pictures          take the screenshots in docs/images anew"
-	@echo "make drill [ARGS=...]  10,000 tasks while workers are killed and the database is restarted"
+	@echo "make pictures          take the screenshots in docs/images again"
+	@echo "make chaos [ARGS=...]  10,000 tasks while workers are killed and the database is restarted"
 	@echo "make clean             remove what these commands made here; data is kept"
 
 run: .venv/run.stamp
 	@DEBUG=true exec $(PYTHON) manage.py quickstart --port "$(PORT)"
+
+dev: .venv/run.stamp
+	@DEBUG=true RELOAD=true ACCESS_LOG="$(ACCESS_LOG)" exec $(PYTHON) manage.py quickstart --port "$(PORT)"
 
 test: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m "not slow" $(ARGS)
@@ -66,14 +75,15 @@ check: .venv/test.stamp
 	DEBUG=true $(PYTHON) manage.py makemigrations --check --dry-run
 	DEBUG=true $(SCHEMA) --file .venv/openapi.yaml
 	@cmp -s openapi.yaml .venv/openapi.yaml || { \
-		echo "openapi.yaml is not what the code says. Write it anew: make schema" >&2; exit 1; }
+		echo "openapi.yaml is not what the code says. Write it again: make schema" >&2; exit 1; }
 
 format: .venv/test.stamp
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-schema: .venv/run.stamp
+schema: .venv/test.stamp
 	DEBUG=true $(SCHEMA) --file openapi.yaml
+	$(PYTHON) -m tests.support.statements
 
 lock: .venv/bin/python
 	@$(PIP) 'uv>=0.9'
@@ -89,7 +99,7 @@ audit: .venv/bin/python
 bench: .venv/run.stamp
 	$(PYTHON) -m benchmarks $(ARGS)
 
-drill: .venv/test.stamp
+chaos: .venv/test.stamp
 	$(PYTHON) -m tests.chaos $(ARGS)
 
 clean:

@@ -26,7 +26,17 @@ def fresh(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/releasing.md",
+    ".github/pull_request_template.md",
+    ".github/ISSUE_TEMPLATE/bug_report.yml",
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_make_command_in_a_document_exists(document):
     named = set(re.findall(r"(?:`|^)make ([a-z-]+)", (ROOT / document).read_text(), flags=re.MULTILINE))
 
@@ -53,6 +63,31 @@ def test_make_alone_lists_every_command(fresh):
 )
 def test_make_check_looks_at_format_lint_types_imports_migrations_and_schema(part):
     assert part in make("--dry-run", "check", folder=ROOT).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spreads"),
+    [
+        ("", True),
+        ("tests/engine", True),
+        ("tests/policies/test_cron.py tests/policies/test_keys.py", True),
+        ("-m 'not process'", True),
+        ("tests/policies/test_cron.py", False),
+        ("-x tests/policies/test_cron.py::test_a_name", False),
+        ("tests/engine -k retry", False),
+    ],
+)
+def test_make_test_spreads_folders_over_processes_and_runs_one_file_in_one(arguments, spreads):
+    shown = make("--dry-run", "test", f"ARGS={arguments}", folder=ROOT).stdout
+
+    assert ("--numprocesses 4" in shown) is spreads
+    assert shown.rstrip().endswith(f'-m "not slow" {arguments}'.rstrip())
+
+
+def test_make_dev_has_debug_and_reload_on_and_logs_requests():
+    shown = make("--dry-run", "dev", "PORT=8010", folder=ROOT).stdout
+
+    assert 'DEBUG=true RELOAD=true ACCESS_LOG="-" exec .venv/bin/python manage.py quickstart --port "8010"' in shown
 
 
 def test_without_a_python_that_is_new_enough_make_says_what_to_install(fresh):

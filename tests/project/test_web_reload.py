@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -17,8 +18,6 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
-SAVE_EVERY = 200
-"""Looks, of which each takes 20 ms at least."""
 APPLICATION = """
 def application(environ, start_response):
     start_response("200 OK", [])
@@ -26,35 +25,46 @@ def application(environ, start_response):
 """
 
 
-def test_saved_code_is_served_and_broken_code_is_shown_until_it_is_corrected(tmp_path: Path):
-    module = tmp_path / "reloaded_site.py"
-    module.write_text(APPLICATION.format(answer="first"))
+@contextmanager
+def serving(module: Path, log: Path) -> Iterator[str]:
+    """The address of a web server that loads this module, and stops in good order."""
     site = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--pythonpath", str(tmp_path), "reloaded_site"]
+    command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--pythonpath", str(module.parent), module.stem]
     environment = {**os.environ, "DEBUG": "true", "PORT": str(port)}
-    log = tmp_path / "web.log"
-
     with running(command, env=environment, log=log) as web:
-
-        def serves(code: str, text: str) -> None:
-            """Save the code, and save it again now and then: what is saved in the second after a reload is missed."""
-            looks = itertools.count()
-
-            def is_served() -> bool:
-                if next(looks) % SAVE_EVERY == 0:
-                    module.write_text(code)
-                return text in body_of(site)
-
-            eventually(is_served, otherwise=log.read_text)
-
-        serves(APPLICATION.format(answer="first"), "first")
-        serves("no_such_name\n", "NameError: name 'no_such_name' is not defined")
-        serves("def broken(:\n", "SyntaxError: invalid syntax")
-        serves(APPLICATION.format(answer="second"), "second")
+        yield site
         web.terminate()
         assert web.wait(timeout=90) == 0
+
+
+def test_saved_code_is_served_and_broken_code_is_shown_until_it_is_corrected(tmp_path: Path):
+    module, log = tmp_path / "reloaded_site.py", tmp_path / "web.log"
+    module.write_text(APPLICATION.format(answer="first"))
+
+    with serving(module, log) as site:
+
+        def serves(text: str) -> None:
+            eventually(lambda: text in body_of(site), otherwise=log.read_text)
+
+        serves("first")
+        module.write_text("no_such_name\n")
+        serves("NameError: name 'no_such_name' is not defined")
+        module.write_text("def broken(:\n")
+        serves("SyntaxError: invalid syntax")
+        module.write_text(APPLICATION.format(answer="second"))
+        serves("second")
+    assert f"{module} has changed: loading it again." in log.read_text()
     assert f"{module}, line 1: NameError: name 'no_such_name' is not defined. " in log.read_text()
     assert f"{module}, line 1: SyntaxError: invalid syntax. " in log.read_text()
+
+
+def test_what_is_saved_while_code_is_loaded_is_served_too(tmp_path: Path):
+    module, log = tmp_path / "saved_meanwhile.py", tmp_path / "web.log"
+    second = APPLICATION.format(answer="second")
+    module.write_text(f"open(__file__, 'w').write({second!r})" + APPLICATION.format(answer="first"))
+
+    with serving(module, log) as site:
+        eventually(lambda: body_of(site) == "second", otherwise=log.read_text)
 
 
 def body_of(address: str) -> str:

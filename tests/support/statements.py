@@ -21,7 +21,7 @@ from taskqueue.engine import sql
 from tests.support.sql_layout import laid_out
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "sql"
-REMEDY = "docs/sql is not what the code says. Write it again: python -m tests.support.statements"
+REMEDY = "docs/sql is not what the code says. Write it again: make schema"
 VERB = re.compile(r"\s*(WITH|SELECT|INSERT|UPDATE|DELETE)\b")
 PARAMETER = re.compile(r"%\((\w+)\)s(?:::(\w+(?:\[\])?))?")
 INTRODUCTION = """\

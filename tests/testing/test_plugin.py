@@ -16,6 +16,7 @@ from taskqueue.definitions import stand_ins
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker
+from tests.support.moves import arranging
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +40,8 @@ def test_the_worker_executes_what_is_due_and_takes_the_tasks_of_dead_ones_at_onc
     taskqueue_worker.work()
     advance(minutes=5)
     dead = InProcessWorker()
-    Task.objects.update(status="running", worker=dead.row, lease=7)
+    with arranging():
+        Task.objects.update(status="running", worker=dead.row, lease=7)
     dead.die()
     taskqueue_worker.work()
 

@@ -25,6 +25,7 @@ from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.admin_pages import ids_on, text_of
 from tests.support.database.backlogs import ENDED, forget_statistics, insert
 from tests.support.database.plans import explain, walked
+from tests.support.moves import arranging
 from tests.support.users import client_of
 
 HOME = "/admin/"
@@ -248,11 +249,12 @@ def test_a_card_is_for_those_who_may_see_what_is_on_it(viewer):
 
 def test_hostile_errors_are_text(onlooker):
     task = demo_task.enqueue(DemoRequest(label="x"))
-    Task.objects.filter(pk=task.pk).update(
-        status="failed",
-        finished_at=datetime.now(UTC),
-        error={"type": "<b>", "message": "<script>x</script>", "step": "<i>"},
-    )
+    with arranging():
+        Task.objects.filter(pk=task.pk).update(
+            status="failed",
+            finished_at=datetime.now(UTC),
+            error={"type": "<b>", "message": "<script>x</script>", "step": "<i>"},
+        )
     advance(minutes=3)
     roll_up()
 
@@ -352,9 +354,9 @@ def test_a_pipeline_has_one_success_rate_on_every_page(onlooker):
 def test_what_needs_attention_leads_to_the_tasks_that_it_counts(onlooker):
     three_tasks()
     other = demo_task.enqueue(DemoRequest(label="x"))
-    Task.objects.filter(pk=other.pk).update(
-        status="failed", finished_at=Now() - timedelta(minutes=5), error={"type": "KeyError", "message": "", "step": ""}
-    )
+    error = {"type": "KeyError", "message": "", "step": ""}
+    with arranging():
+        Task.objects.filter(pk=other.pk).update(status="failed", finished_at=Now() - timedelta(minutes=5), error=error)
 
     page = onlooker.get(HOME).content.decode()
 
@@ -368,9 +370,10 @@ def test_what_failed_last_comes_first(onlooker):
     made_first, made_last = (demo_task.enqueue(DemoRequest(label="x")) for _ in range(2))
     for task, minutes in ((made_first, 1), (made_last, 9)):
         error = {"type": f"Failed{minutes}", "message": "", "step": ""}
-        Task.objects.filter(pk=task.pk).update(
-            status="failed", finished_at=Now() - timedelta(minutes=minutes), error=error
-        )
+        with arranging():
+            Task.objects.filter(pk=task.pk).update(
+                status="failed", finished_at=Now() - timedelta(minutes=minutes), error=error
+            )
 
     assert re.findall(r"<b>(Failed\d)</b>", onlooker.get(HOME).content.decode().partition("Recent failures")[2]) == [
         "Failed1",
@@ -383,7 +386,7 @@ def test_to_find_them_reads_no_more_than_it_shows():
     with InProcessWorker() as worker:
         sync_pipelines()
         insert(ENDED, "demo/task", 20_000, worker=worker.row.pk)
-        with connection.cursor() as cursor:
+        with arranging(), connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE taskqueue_task SET status = 'failed', error = '{}' WHERE id IN "
                 "(SELECT id FROM taskqueue_task ORDER BY random() LIMIT 2000)"

@@ -13,6 +13,7 @@ from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, ConcurrencyLimit, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.admin_pages import LIST, messages_of, page_of, text_of
+from tests.support.moves import arranging
 
 
 def badges(response) -> list[tuple[str, str]]:
@@ -178,7 +179,8 @@ def test_tries_lost_in_a_step_that_left_no_record_are_shown(viewer, queued):
 
 def test_a_failing_body_is_the_row_that_failed(viewer, queued):
     error = {"type": "KeyError", "message": "'x'", "step": None}
-    Task.objects.filter(pk=queued.pk).update(status="failed", error=error, finished_at=Now(), failures=1)
+    with arranging():
+        Task.objects.filter(pk=queued.pk).update(status="failed", error=error, finished_at=Now(), failures=1)
     Attempt.objects.create(
         task=queued, step_key="", number=1, outcome="failed", error_type="KeyError", error_message="'x'", lease=1,
         traceback="Traceback: here", started_at=Now(), finished_at=Now(),

@@ -19,6 +19,7 @@ from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import bucket_of, percentile
 from taskqueue.states import TaskStatus
 from taskqueue.testing import advance, work
+from tests.support.moves import ARRANGE, arranging
 from tests.support.pipelines import basic as pipelines
 
 pytestmark = pytest.mark.django_db
@@ -125,12 +126,13 @@ def test_histograms_hold_how_long_tasks_waited_and_ran():
 
 
 def test_a_task_of_before_is_counted_by_its_times():
-    Task.objects.filter(pk=pipelines.one_step.enqueue(1).pk).update(
-        status=TaskStatus.SUCCEEDED,
-        created_at=datetime.now(UTC) - timedelta(seconds=25),
-        started_at=datetime.now(UTC) - timedelta(seconds=20),
-        finished_at=datetime.now(UTC) - timedelta(seconds=10),
-    )
+    with arranging():
+        Task.objects.filter(pk=pipelines.one_step.enqueue(1).pk).update(
+            status=TaskStatus.SUCCEEDED,
+            created_at=datetime.now(UTC) - timedelta(seconds=25),
+            started_at=datetime.now(UTC) - timedelta(seconds=20),
+            finished_at=datetime.now(UTC) - timedelta(seconds=10),
+        )
     Task.objects.update(queued_seconds=None, executing_seconds=None)
 
     rollups.roll_up()
@@ -311,6 +313,7 @@ def test_a_task_whose_end_is_committed_late_is_counted_all_the_same(monkeypatch)
     try:
         other.set_autocommit(False)
         with other.cursor() as cursor:
+            cursor.execute(ARRANGE)
             cursor.execute(END, [slow.pk])
         pipelines.one_step.enqueue(2)
         Task.objects.exclude(pk=slow.pk).update(status=TaskStatus.CANCELLED, finished_at=datetime.now(UTC))

@@ -18,6 +18,7 @@ from taskqueue.models import ConcurrencyLimit, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.backlogs import QUEUED, RUNNING, insert
 from tests.support.database.races import at_once
+from tests.support.moves import arranging
 
 NAME = "fairness/per-tenant"
 
@@ -167,7 +168,8 @@ def test_and_the_walk_goes_on_meanwhile_to_a_key_that_has_room(worker):
 def test_what_the_code_no_longer_groups_starts_all_the_same(worker):
     # The key was removed from the code while these were scheduled, or had failed.
     scheduled = per_tenant.using(run_at=None).enqueue("late")
-    Task.objects.filter(pk=scheduled.pk).update(status="scheduled")
+    with arranging():
+        Task.objects.filter(pk=scheduled.pk).update(status="scheduled")
     failed = per_tenant.enqueue("failed")
     control.cancel(failed.pk)
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(declared_tasks_per_key=None, key="")

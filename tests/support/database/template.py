@@ -1,4 +1,4 @@
-"""One migrated database, kept from run to run, of which each process of tests takes a copy."""
+"""One migrated database that watches moves, kept from run to run; each process of tests takes a copy."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from django.db.models.signals import post_migrate
 from psycopg import sql
 
 from taskqueue.engine.catalog.sync import sync_after_migrate
+from tests.support.moves import WATCH_MOVES
 
 PREFIX = "taskqueue_template_"
 LOCK = 7_205_759
@@ -44,8 +45,8 @@ def use_template() -> None:
 
 
 def fingerprint() -> str:
-    """Of all migrations, and of the Django that runs them."""
-    found = hashlib.sha256(django.get_version().encode())
+    """Of all migrations, of the Django that runs them, and of the moves that are allowed."""
+    found = hashlib.sha256(f"{django.get_version()} {WATCH_MOVES}".encode())
     for app in sorted(apps.get_app_configs(), key=lambda app: app.label):
         for path in sorted(Path(app.path, "migrations").glob("*.py")):
             found.update(path.read_bytes())
@@ -61,6 +62,8 @@ def make(name: str) -> None:
     try:
         with no_pipelines_mirrored():
             connection.creation.create_test_db(verbosity=0, autoclobber=True, **UNSERIALIZED)
+        with connection.cursor() as cursor:
+            cursor.execute(WATCH_MOVES)
     finally:
         connection.close()
         test["NAME"] = asked
