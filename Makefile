@@ -72,6 +72,8 @@ check: .venv/test.stamp
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	.venv/bin/lint-imports --no-logo
+	.venv/bin/codespell --quiet-level 2 --skip 'docs/plain-english.txt,*.lock,*.pyc' \
+		*.md benchmarks demo docs taskqueue templates tests
 	DEBUG=true $(PYTHON) manage.py makemigrations --check --dry-run
 	DEBUG=true $(SCHEMA) --file .venv/openapi.yaml
 	@cmp -s openapi.yaml .venv/openapi.yaml || { \

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.process
 NOTE = """
 CREATE TABLE passes (at timestamptz, key text);
 CREATE FUNCTION note_pass() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN INSERT INTO passes VALUES (NEW.slot_acquired_at, NEW.key); RETURN NULL; END $$;
+BEGIN INSERT INTO passes VALUES (NEW.last_admitted_at, NEW.key); RETURN NULL; END $$;
 CREATE TRIGGER note_first AFTER INSERT ON taskqueue_ratelimitbucket FOR EACH ROW EXECUTE FUNCTION note_pass();
 CREATE TRIGGER note_next AFTER UPDATE ON taskqueue_ratelimitbucket FOR EACH ROW
 WHEN (OLD.admitted < NEW.admitted) EXECUTE FUNCTION note_pass();
