@@ -1,4 +1,4 @@
-"""What a claim costs beside a long history and a long backlog that is held back, against an empty table."""
+"""The cost of a claim with a long history and a long blocked backlog, relative to an empty table."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
-from benchmarks.pipelines import booked_up, full_keys, full_limit, one_step, paused
+from benchmarks.pipelines import full_keys, full_limit, one_step, paused, throttled
 from taskqueue import Pipeline
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.testing import InProcessWorker
 
-ENDED, HELD_BACK = 1_000_000, 100_000
+ENDED, BLOCKED = 1_000_000, 100_000
 CLAIMS, ROUNDS = 150, 3
 
 COLUMNS = "id, pipeline_id, status, key, labels, priority, payload, lease, failures, progress_note"
@@ -35,78 +36,76 @@ FROM generate_series(1, %(number)s) AS number, (SELECT now() - interval '1 hour'
 """
 
 
-def claims_beside_held_back() -> tuple[float, ...]:
-    """Times the claim on an empty table: held back by full keys, by a full limit, by a pause, by a throttle."""
+def claims_with_backlog() -> tuple[float, ...]:
+    """Cost relative to an empty table, with a backlog blocked by full keys, a full limit, a pause, a throttle."""
     with InProcessWorker() as worker:
-        alone = milliseconds_per_claim(worker.worker)
+        baseline = milliseconds_per_claim(worker.worker)
         insert(HISTORY, one_step.definition.name, ENDED, worker=worker.worker)
         execute("ANALYZE taskqueue_task")
-        beside = []
-        for hold in (by_full_keys, by_a_full_limit, by_a_pause, by_a_throttle):
-            with hold(worker.worker):
-                beside.append(milliseconds_per_claim(worker.worker))
+        costs = []
+        for block in (by_full_keys, by_a_full_limit, by_a_pause, by_a_throttle):
+            with block(worker.worker):
+                costs.append(milliseconds_per_claim(worker.worker))
         execute("TRUNCATE taskqueue_task CASCADE")
-        # Once more: the machine may have become faster meanwhile.
-        alone = min(alone, milliseconds_per_claim(worker.worker))
-    return tuple(each / alone for each in beside)
+        # Again: the machine may have become faster meanwhile.
+        baseline = min(baseline, milliseconds_per_claim(worker.worker))
+    return tuple(each / baseline for each in costs)
 
 
 def milliseconds_per_claim(worker: int) -> float:
-    """A claim of a task that is ready: the best decile of some rounds, without the wait for the disk."""
+    """A claim of a ready task: the best decile of some rounds, without the wait for the disk."""
     execute("SET synchronous_commit = off")
     try:
-        return min(quick_claim(worker) for _ in range(ROUNDS))
+        return min(best_decile(worker) for _ in range(ROUNDS))
     finally:
         execute("SET synchronous_commit = on")
 
 
-def quick_claim(worker: int) -> float:
-    """One round."""
+def best_decile(worker: int) -> float:
     with transaction.atomic():
         for number in range(CLAIMS):
             one_step.enqueue(number)
-    took = []
+    durations = []
     for _ in range(CLAIMS):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         (lease,) = claim(ClaimRequest(worker))
-        took.append((time.perf_counter() - began) * 1000)
+        durations.append((time.perf_counter() - started_at) * 1000)
         assert lease.pipeline == one_step.definition.name
     execute("DELETE FROM taskqueue_task WHERE status = 'running' AND pipeline_id = 'benchmarks/one-step'")
-    return statistics.quantiles(took, n=10)[0]
+    return statistics.quantiles(durations, n=10)[0]
 
 
 @contextmanager
-def held_back(pipeline: Pipeline[[str], str], *, keys: int = 0) -> Iterator[None]:
-    """A backlog of this pipeline, for the length of a with block."""
-    insert(BACKLOG, pipeline.definition.name, HELD_BACK, keys=keys)
+def backlog(pipeline: Pipeline[[str], str], *, keys: int = 0) -> Iterator[None]:
+    """A backlog of this pipeline within a with block."""
+    insert(BACKLOG, pipeline.definition.name, BLOCKED, keys=keys)
     try:
         yield
     finally:
         execute("DELETE FROM taskqueue_task WHERE pipeline_id = %(pipeline)s", pipeline=pipeline.definition.name)
-        execute("VACUUM taskqueue_task")  # what was deleted is not to be read past by the next one
+        execute("VACUUM taskqueue_task")  # so that the next measure does not read past deleted rows
 
 
 @contextmanager
 def by_full_keys(worker: int) -> Iterator[None]:
-    """Two hundred keys with one place each, all taken."""
-    with held_back(full_keys, keys=200):
-        drawn(worker, 200)
+    """Two hundred keys with one slot each, all taken."""
+    with backlog(full_keys, keys=200):
+        claim_all(worker, 200)
         yield
 
 
 @contextmanager
 def by_a_full_limit(worker: int) -> Iterator[None]:
-    """Ten places in all, all taken."""
-    with held_back(full_limit):
-        drawn(worker, 10)
+    """Ten slots in total, all taken."""
+    with backlog(full_limit):
+        claim_all(worker, 10)
         yield
 
 
 @contextmanager
 def by_a_pause(_worker: int) -> Iterator[None]:
-    """A paused pipeline."""
-    with held_back(paused):
-        control.pause_pipeline(paused.definition.name, reason="a benchmark", by="benchmarks")
+    with backlog(paused):
+        control.pause_pipeline(paused.definition.name, reason="a benchmark", actor=Actor(None, "benchmarks"))
         try:
             yield
         finally:
@@ -115,26 +114,23 @@ def by_a_pause(_worker: int) -> Iterator[None]:
 
 @contextmanager
 def by_a_throttle(worker: int) -> Iterator[None]:
-    """One start an hour."""
-    with held_back(booked_up):
-        drawn(worker, 0)
+    with backlog(throttled):
+        claim_all(worker, 0)
         yield
 
 
-def drawn(worker: int, expected: int) -> None:
-    """Claim until nothing of what is held back can be claimed any more."""
-    leases = 0
-    while taken := claim(ClaimRequest(worker, 8)):
-        leases += len(taken)
-    assert leases >= expected
+def claim_all(worker: int, expected: int) -> None:
+    """Claim until no task of the backlog is claimable."""
+    claimed = 0
+    while leases := claim(ClaimRequest(worker, 8)):
+        claimed += len(leases)
+    assert claimed >= expected
 
 
 def insert(statement: str, pipeline: str, number: int, **values: int) -> None:
-    """Insert so many tasks of a pipeline."""
     execute(statement.replace("<columns>", COLUMNS), pipeline=pipeline, number=number, **values)
 
 
 def execute(statement: str, **values: str | int) -> None:
-    """Run a statement."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)

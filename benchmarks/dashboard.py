@@ -1,4 +1,4 @@
-"""What the pages of the dashboard cost beside a long history, from the request to the last byte of HTML, in process."""
+"""The duration of dashboard pages with a long history, from the request to the last byte of HTML, in process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "failed": lambda: f"{LIST}?status=failed",
     "failed or cancelled": lambda: f"{LIST}?status=failed,cancelled",
     "failed of a pipeline": lambda: f"{LIST}?status=failed&pipeline=seed/crm-sync",
-    "search by id": lambda: f"{LIST}?q={str(middle_task().pk)[:20]}",
+    "search by id": lambda: f"{LIST}?q={str(failed_task().pk)[:20]}",
     "search by key": lambda: f"{LIST}?q=order:777",
     "search by error:": lambda: f"{LIST}?q=error:Timeout",
     "search by payload": lambda: f"{LIST}?q=payload.order.id:{SIZE // 2}",
     "by label": lambda: f"{LIST}?label=tenant=acme",
     "has been retried": lambda: f"{LIST}?retried=yes",
-    "a task": lambda: reverse("admin:taskqueue_task_change", args=[middle_task().pk]),
+    "a task": lambda: reverse("admin:taskqueue_task_change", args=[failed_task().pk]),
     "overview": lambda: reverse("admin:index"),
     "pipelines": lambda: reverse("admin:taskqueue_pipeline_changelist"),
     "a pipeline": lambda: reverse("admin:taskqueue_pipeline_change", args=[quote("seed/crm-sync")]),
@@ -43,11 +43,11 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def page_milliseconds() -> tuple[float, ...]:
-    """The median of each page; prints them with their names, and gives the slowest and their median."""
-    began = time.perf_counter()
-    for _made in seed(tasks=SIZE, steps=STEPS):
+    """The slowest and the median of all pages' medians; prints the median of each page."""
+    started_at = time.perf_counter()
+    for _count in seed(tasks=SIZE, steps=STEPS):
         pass
-    print(f"\nSeeded {SIZE:,} tasks and their steps in {time.perf_counter() - began:.0f} s.\n")
+    print(f"\nSeeded {SIZE:,} tasks and their steps in {time.perf_counter() - started_at:.0f} s.\n")
     plain = {**settings.STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
     with override_settings(ALLOWED_HOSTS=["testserver"], STORAGES=plain):
         medians = {name: milliseconds(client(), page()) for name, page in PAGES.items()}
@@ -59,26 +59,24 @@ def page_milliseconds() -> tuple[float, ...]:
 
 def milliseconds(browser: Client, address: str) -> float:
     """The median of some requests, after one that fills the caches."""
-    took = []
+    durations = []
     for _ in range(ROUNDS + 1):
-        began = time.perf_counter()
-        answer: Any = browser.get(address)
-        took.append((time.perf_counter() - began) * 1000)
-        assert answer.status_code == 200, (address, answer.status_code)
-    return statistics.median(took[1:])
+        started_at = time.perf_counter()
+        response: Any = browser.get(address)
+        durations.append((time.perf_counter() - started_at) * 1000)
+        assert response.status_code == 200, (address, response.status_code)
+    return statistics.median(durations[1:])
 
 
 def client() -> Client:
-    """A browser in which a superuser is signed in."""
-    user, _made = User.objects.get_or_create(username="benchmark", defaults={"is_staff": True, "is_superuser": True})
+    user, _count = User.objects.get_or_create(username="benchmark", defaults={"is_staff": True, "is_superuser": True})
     ContentType.objects.get_for_model(Task)
     browser = Client()
     browser.force_login(user)
     return browser
 
 
-def middle_task() -> Task:
-    """One of the newer tasks that have a failed try."""
+def failed_task() -> Task:
     task = Task.objects.filter(status="failed").order_by("-pk").first()
     assert task is not None
     return task

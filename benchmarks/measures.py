@@ -15,126 +15,123 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.db.models import Max, Min
 
-from benchmarks.pipelines import first_line, five_steps, held, hundred_steps, one_step
+from benchmarks.pipelines import first_line, five_steps, hundred_steps, one_step, sleeping
 from benchmarks.processes import wait_for, web, workers
 from taskqueue import Pipeline
 from taskqueue.models import Attempt, Task, Worker
 
 
-def drained(pipeline: Pipeline[[int], int], tasks: int) -> float:
-    """Seconds in which two workers finish so many tasks that were there before them."""
+def seconds_to_finish(pipeline: Pipeline[[int], int], tasks: int) -> float:
+    """Seconds in which two workers finish so many tasks that were enqueued before their start."""
     with transaction.atomic():
         for number in range(tasks):
             pipeline.enqueue(number)
     ours = Task.objects.filter(pipeline=pipeline.definition.name)
     with workers():
         wait_for(lambda: not ours.exclude(status="succeeded").exists(), seconds=300, every=0.2)
-    times = ours.order_by("-pk")[:tasks].aggregate(began=Min("started_at"), ended=Max("finished_at"))
-    took: timedelta = times["ended"] - times["began"]
-    return took.total_seconds()
+    times = ours.order_by("-pk")[:tasks].aggregate(started=Min("started_at"), finished=Max("finished_at"))
+    duration: timedelta = times["finished"] - times["started"]
+    return duration.total_seconds()
 
 
 def one_step_tasks_per_second() -> float:
-    """Drain pre-enqueued one-step tasks."""
-    return 3000 / drained(one_step, 3000)
+    return 3000 / seconds_to_finish(one_step, 3000)
 
 
 def steps_per_second() -> float:
-    """Drain pre-enqueued five-step tasks."""
-    return 5 * 1500 / drained(five_steps, 1500)
+    return 5 * 1500 / seconds_to_finish(five_steps, 1500)
 
 
 def milliseconds_per_step() -> float:
     """One task of a hundred steps; the median of five."""
     with workers():
-        took = []
+        durations = []
         for number in range(5):
             task = hundred_steps.enqueue(number)
             wait_for(success_of(task))
             task = Task.objects.get(pk=task.pk)
             assert task.started_at is not None
             assert task.finished_at is not None
-            took.append((task.finished_at - task.started_at).total_seconds() * 1000 / 100)
-    return statistics.median(took)
+            durations.append((task.finished_at - task.started_at).total_seconds() * 1000 / 100)
+    return statistics.median(durations)
 
 
 def first_line_latency() -> tuple[float, float]:
-    """Milliseconds from the call of enqueue() to the first line of user code on idle workers: p50 and p95."""
-    took = []
+    """Milliseconds from the call of enqueue() to the first line of author code on idle workers: p50 and p95."""
+    durations = []
     with workers():
         for _ in range(100):
             called = time.monotonic_ns()
             task = first_line.enqueue()
             wait_for(success_of(task), every=0.03)
-            took.append((int(str(Task.objects.get(pk=task.pk).result)) - called) / 1e6)
-    return percentiles(took)
+            durations.append((int(str(Task.objects.get(pk=task.pk).result)) - called) / 1e6)
+    return percentiles(durations)
 
 
 def enqueue_milliseconds() -> tuple[float, float]:
     """Milliseconds of enqueue() in process: p50 and p95."""
-    took = []
+    durations = []
     for number in range(500):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         one_step.enqueue(number)
-        took.append((time.perf_counter() - began) * 1000)
+        durations.append((time.perf_counter() - started_at) * 1000)
     Task.objects.filter(status="queued").delete()
-    return percentiles(took)
+    return percentiles(durations)
 
 
 def open_post_milliseconds() -> tuple[float, float]:
-    """Milliseconds of POST /api/tasks by twenty clients at once, on the quickstart's open door: p50 and p95."""
+    """Milliseconds of POST /api/tasks by twenty clients at once, without authentication: p50 and p95."""
     with web(debug=True) as address:
         return post_milliseconds(address, {})
 
 
 def signed_in_post_milliseconds() -> tuple[float, float]:
-    """The same by a signed-in operator, whose session and user are read for each request."""
+    """POST /api/tasks by a signed-in operator, whose session and user are read for each request."""
     with web(debug=False) as address:
         return post_milliseconds(address, signed_in(address))
 
 
 def post_milliseconds(address: str, credentials: dict[str, str]) -> tuple[float, float]:
-    """Twenty clients, each with a connection of its own that stays open, post fifty tasks one after the other."""
-    took: list[float] = []
+    """Twenty clients post fifty tasks each, one after the other, on a connection that stays open."""
+    durations: list[float] = []
     body = json.dumps({"pipeline": "benchmarks/one-step", "payload": {"number": 1}})
     headers = {"Content-Type": "application/json", **credentials}
 
     def client() -> None:
         connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)
         for _ in range(50):
-            began = time.perf_counter()
+            started_at = time.perf_counter()
             connection.request("POST", "/api/tasks", body, headers)
-            with connection.getresponse() as answer:
-                answer.read()
-                assert answer.status == 202
-            took.append((time.perf_counter() - began) * 1000)
+            with connection.getresponse() as response:
+                response.read()
+                assert response.status == 202
+            durations.append((time.perf_counter() - started_at) * 1000)
         connection.close()
 
     client()
-    took.clear()
+    durations.clear()
     at_once(20, client)
     Task.objects.filter(status="queued").delete()
-    return percentiles(took)
+    return percentiles(durations)
 
 
 def recovery_seconds() -> float:
-    """Seconds from kill -9 of a worker process to its task running again on another."""
+    """Seconds from kill -9 of a worker process until its task runs again on another."""
     with workers():
-        task = held.enqueue(1.5)
+        task = sleeping.enqueue(1.5)
         ours = Task.objects.filter(pk=task.pk)
         wait_for(lambda: ours.filter(status="running", lease=1).exists())
-        holder = Worker.objects.get(tasks=task.pk)
-        os.kill(holder.pid, signal.SIGKILL)
+        worker = Worker.objects.get(tasks=task.pk)
+        os.kill(worker.pid, signal.SIGKILL)
         killed = time.monotonic()
         wait_for(lambda: ours.filter(status="running", lease=2).exists(), every=0.005)
-        took = time.monotonic() - killed
+        seconds = time.monotonic() - killed
         wait_for(lambda: ours.filter(status="succeeded").exists())
     assert Attempt.objects.filter(task=task, outcome="lost").count() == 1
-    return took
+    return seconds
 
 
 def signed_in(address: str) -> dict[str, str]:
-    """The headers of a signed-in operator."""
     from django.contrib.auth.models import User
     from django.test import Client
 
@@ -147,22 +144,20 @@ def signed_in(address: str) -> dict[str, str]:
 
 
 def success_of(task: Task) -> Callable[[], bool]:
-    """The condition that a task has succeeded."""
     return Task.objects.filter(pk=task.pk, status="succeeded").exists
 
 
 def percentiles(values: list[float]) -> tuple[float, float]:
-    """The median and the 95th percentile."""
     return statistics.median(values), statistics.quantiles(values, n=20)[-1]
 
 
-def at_once(callers: int, deed: Callable[[], object]) -> None:
-    """Do something in several threads and wait for all of them."""
+def at_once(callers: int, action: Callable[[], object]) -> None:
+    """Call an action in several threads and wait for all of them."""
     failures: list[BaseException] = []
 
     def attempt() -> None:
         try:
-            deed()
+            action()
         except BaseException as failure:  # noqa: BLE001 - raised again below, in the main thread
             failures.append(failure)
         finally:

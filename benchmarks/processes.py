@@ -1,4 +1,4 @@
-"""The processes that a benchmark needs: real workers and a real web server, on free ports, stopped in the end."""
+"""The processes of a benchmark: real workers and a real web server, on free ports."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 60, every: flo
     """Return when the condition holds.
 
     Raises:
-        TimeoutError: it did not in time.
+        TimeoutError: it does not hold in time.
     """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{getattr(condition, '__name__', condition)} did not come true in {seconds} s")
+            raise TimeoutError(f"{getattr(condition, '__name__', condition)} is not true after {seconds} s")
         time.sleep(every)
 
 
 @contextmanager
 def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, for the length of a with block."""
+    """A process in a session of its own, within a with block."""
     process = subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **environment}, start_new_session=True)
     try:
         yield process
@@ -58,7 +58,7 @@ def workers() -> Iterator[None]:
 
 @contextmanager
 def web(*, debug: bool, asynchronous: bool = False) -> Iterator[str]:
-    """The web server as gunicorn.conf.py has it, or one process under ASGI, on a free port; its address."""
+    """The web server of gunicorn.conf.py, or one process under ASGI, on a free port. Yields its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -70,6 +70,5 @@ def web(*, debug: bool, asynchronous: bool = False) -> Iterator[str]:
 
 
 def answers(port: int) -> bool:
-    """Whether something listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

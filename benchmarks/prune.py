@@ -1,4 +1,4 @@
-"""Whether the queue keeps its pace while its history is pruned."""
+"""The speed of the queue while its history is pruned."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.models import Task
 
 SIZE = 1_000_000
-"""Rows of the history: a task and five steps are six."""
-DRAINED = 2_000
+"""Rows of the history: a task has six, with its five steps."""
+TASKS = 2_000
 ROUNDS = 5
 
 HISTORY = """
@@ -42,71 +42,69 @@ NOT_DUE = "UPDATE taskqueue_pruning SET due_at = now() + interval '1 day'"
 PRUNE = [sys.executable, "manage.py", "prune", "--pipeline", five_steps.definition.name]
 
 
-def drains_beside_pruning() -> tuple[float, float, float, float]:
-    """What share of its pace the queue keeps, and how many rows a second are pruned meanwhile: first by the workers
-    themselves, then by `manage.py prune`, which goes as fast as it can.
+def speed_while_pruning() -> tuple[float, float, float, float]:
+    """The speed relative to one without pruning, and the rows pruned per second: by the workers, then by `manage.py
+    prune`, which has no pauses.
 
-    Each drain is compared with one without pruning right before it, for the machine may have other things to do.
+    Each measure is compared with one without pruning right before it, because the load of the machine may change.
     """
     sync_pipelines()
     execute(HISTORY, pipeline=five_steps.definition.name, number=SIZE // 6)
     execute("ANALYZE taskqueue_task, taskqueue_step")
     with workers():
-        own, own_rows = shares(by_the_workers)
-        by_hand, by_hand_rows = shares(by_hand_once)
-    return own, by_hand, own_rows, by_hand_rows
+        by_workers, worker_rows = measure(prune_by_workers)
+        by_command, command_rows = measure(prune_by_command)
+    return by_workers, by_command, worker_rows, command_rows
 
 
-def shares(pruning: Callable[[], AbstractContextManager[None]]) -> tuple[float, float]:
-    """The median share, and the rows pruned per second of the drains beside it."""
+def measure(pruning: Callable[[], AbstractContextManager[None]]) -> tuple[float, float]:
+    """The median relative speed, and the rows pruned per second meanwhile."""
     found, seconds, rows = [], 0.0, 0
     for _ in range(ROUNDS):
-        alone = drained()
-        before, began = left(), time.monotonic()
+        baseline = tasks_per_second()
+        before, started_at = rows_left(), time.monotonic()
         if not before:
             break
         with pruning():
-            found.append(drained() / alone)
-        seconds += time.monotonic() - began
-        rows += before - left()
-    assert found, "Nothing was left to be pruned: take a larger SIZE."
+            found.append(tasks_per_second() / baseline)
+        seconds += time.monotonic() - started_at
+        rows += before - rows_left()
+    assert found, "No rows were left to prune: choose a larger SIZE."
     return statistics.median(found), rows / seconds
 
 
 @contextmanager
-def by_the_workers() -> Iterator[None]:
-    """The workers prune, as they do in between."""
+def prune_by_workers() -> Iterator[None]:
+    """Let the workers prune between tasks."""
     execute(DUE, pipeline=five_steps.definition.name)
     yield
     execute(NOT_DUE)
 
 
 @contextmanager
-def by_hand_once() -> Iterator[None]:
-    """The command, until it is stopped."""
-    before = left()
+def prune_by_command() -> Iterator[None]:
+    """Run the command within a with block."""
+    before = rows_left()
     with started(*PRUNE):
-        wait_for(lambda: left() < before)
+        wait_for(lambda: rows_left() < before)
         yield
 
 
-def drained() -> float:
-    """Tasks per second in which the workers finish some that come all at once."""
+def tasks_per_second() -> float:
+    """Enqueue tasks all at once. Returns how many per second the workers finish."""
     with transaction.atomic():
-        tasks = [one_step.enqueue(number).pk for number in range(DRAINED)]
+        tasks = [one_step.enqueue(number).pk for number in range(TASKS)]
     ours = Task.objects.filter(pipeline=one_step.definition.name, pk__gte=tasks[0], pk__lte=tasks[-1])
     wait_for(lambda: not ours.exclude(status="succeeded").exists(), seconds=300, every=0.2)
-    times = ours.aggregate(began=Min("started_at"), ended=Max("finished_at"))
-    took: timedelta = times["ended"] - times["began"]
-    return DRAINED / took.total_seconds()
+    times = ours.aggregate(started=Min("started_at"), finished=Max("finished_at"))
+    duration: timedelta = times["finished"] - times["started"]
+    return TASKS / duration.total_seconds()
 
 
-def left() -> int:
-    """Rows of the history that are still there."""
+def rows_left() -> int:
     return 6 * Task.objects.filter(pipeline=five_steps.definition.name).count()
 
 
 def execute(statement: str, **values: str | int) -> None:
-    """Run a statement."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values or None)

@@ -1,9 +1,9 @@
-"""The demo project's settings as a deployment has them, on a database of their own."""
+"""The demo project's settings as in a deployment, on a database of their own."""
 
 import os
 
 os.environ["DEBUG"] = os.environ.get("BENCHMARKS_DEBUG", "false")
-os.environ.setdefault("SECRET_KEY", "a key for benchmarks, which serve nobody")
+os.environ.setdefault("SECRET_KEY", "a key for benchmarks only")
 os.environ.setdefault("HTTPS", "false")
 os.environ.setdefault("ALLOWED_HOSTS", "127.0.0.1")
 os.environ.setdefault("LOG_LEVEL", "WARNING")

@@ -1,14 +1,14 @@
-"""The demo as a Django app: taskqueue finds its pipelines in demo/pipelines.py."""
+"""The demo as a Django app. taskqueue finds its pipelines in demo/pipelines.py."""
 
 from django.apps import AppConfig
 from django.contrib import admin
 
 
 class DemoConfig(AppConfig):
-    """Pipelines to look at and commands to try."""
+    """Example pipelines and commands."""
 
     name = "demo"
 
     def ready(self) -> None:
-        """The admin is the whole site: its link to the site would lead back to itself."""
+        """Remove the admin's link to the site, which would lead back to the admin."""
         admin.site.site_url = None

@@ -1,4 +1,4 @@
-"""The demo project as an ASGI application: any number of callers may wait for their tasks."""
+"""The demo project as an ASGI application, under which any number of callers may wait for their tasks."""
 
 import os
 

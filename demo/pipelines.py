@@ -1,4 +1,4 @@
-"""The demo: one pipeline of five steps that can be told to wait, to fail, and to recover; another in publishing.py."""
+"""The demo: a pipeline of five steps that waits, fails and recovers as requested. publishing.py has another one."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["DemoRequest", "demo_task", "publish"]
 
 StepName = Literal["simulate-processing", "simulate-delay", "simulate-api-call", "demonstrate-retry", "return-result"]
 
-# Short enough to watch. What a pipeline gets without a policy of its own is five retries over 24 hours.
+# Short enough to watch. The default policy has five retries over 24 hours.
 SOON = Retry.exponential(first=timedelta(seconds=1), retries=4, longest=timedelta(seconds=8))
 
 
 class DemoRequest(BaseModel):
-    """What the demo shall do."""
+    """What the demo is to do."""
 
     model_config = ConfigDict(
         extra="forbid",
         populate_by_name=True,
-        # Other programs may write their own way: simulateFailure is simulate_failure.
+        # Other programs may use camel case: simulateFailure is simulate_failure.
         alias_generator=AliasGenerator(validation_alias=lambda name: AliasChoices(name, to_camel(name))),
         json_schema_extra={"examples": [{"label": "hello", "delay_seconds": 2, "failures_before_success": 1}]},
     )
 
-    label: str = Field(default="demo", min_length=1, max_length=100, description="A word to recognise the task by.")
+    label: str = Field(default="demo", min_length=1, max_length=100, description="A name for the task.")
     delay_seconds: float = Field(default=2, ge=0, le=60, description="How long simulate-delay takes.")
     simulate_failure: bool = Field(default=False, description="Fail for good in the step that fail_at_step names.")
-    fail_at_step: StepName = Field(default="simulate-api-call", description="Where simulate_failure strikes.")
+    fail_at_step: StepName = Field(default="simulate-api-call", description="The step in which simulate_failure fails.")
     failures_before_success: int = Field(
         default=0,
         ge=0,
@@ -46,33 +46,32 @@ class DemoRequest(BaseModel):
     task_id: str = Field(
         default="",
         max_length=100,
-        description="The sender's own id. Of the events that start this pipeline one with the same id within 24 hours "
-        "starts nothing.",
+        description="The sender's own id. A second event with this id within 24 hours starts no task.",
     )
-    force: bool = Field(default=False, exclude=True, description="Start one all the same; it is not kept.")
+    force: bool = Field(default=False, exclude=True, description="Start a task in any case; this field is not stored.")
 
 
 class Processed(BaseModel):
-    """A label after processing."""
+    """The processed label."""
 
     label: str
     words: int
 
 
 class ApiResponse(BaseModel):
-    """What a remote service might answer."""
+    """The answer of a simulated service."""
 
     status: int
     echo: str
 
 
 class DemoResult(BaseModel):
-    """What the demo comes to."""
+    """The result of the demo."""
 
     label: str
     words: int
     api_status: int
-    tries: int
+    attempts: int
 
 
 @pipeline(
@@ -82,25 +81,25 @@ class DemoResult(BaseModel):
     announce=True,
 )
 def demo_task(request: DemoRequest) -> DemoResult:
-    """Five steps: some work, a wait, a call to a service, a step that recovers from failures, and a result."""
+    """Five steps: some work, a delay, a call to a service, a step that recovers from failures, and a result."""
     processed = simulate_processing(request)
     simulate_delay(request)
     response = simulate_api_call(processed, request)
-    tries = demonstrate_retry(request)
-    return return_result(processed, response, tries, request)
+    attempts = demonstrate_retry(request)
+    return return_result(processed, response, attempts, request)
 
 
 @step(retry=SOON)
 def simulate_processing(request: DemoRequest) -> Processed:
-    """Work on the label."""
-    fail_if_asked("simulate-processing", request)
+    """Process the label."""
+    fail_if_requested("simulate-processing", request)
     return Processed(label=request.label.strip(), words=len(request.label.split()))
 
 
 @step(retry=SOON, timeout=timedelta(seconds=90))
 def simulate_delay(request: DemoRequest) -> float:
-    """Take a while, and say how far it is."""
-    fail_if_asked("simulate-delay", request)
+    """Take a while, and report progress."""
+    fail_if_requested("simulate-delay", request)
     parts = 20
     for part in range(parts):
         time.sleep(request.delay_seconds / parts)
@@ -110,15 +109,15 @@ def simulate_delay(request: DemoRequest) -> float:
 
 @step(retry=SOON, timeout=timedelta(seconds=30), rate=DEMO_API)
 def simulate_api_call(processed: Processed, request: DemoRequest) -> ApiResponse:
-    """Stand for a call to a remote service."""
-    fail_if_asked("simulate-api-call", request)
+    """Simulate a call to a remote service."""
+    fail_if_requested("simulate-api-call", request)
     return ApiResponse(status=200, echo=processed.label)
 
 
 @step(retry=SOON)
 def demonstrate_retry(request: DemoRequest) -> int:
-    """Fail as often as asked, then succeed; returns the number of tries."""
-    fail_if_asked("demonstrate-retry", request)
+    """Fail as often as requested, then succeed. Returns the number of attempts."""
+    fail_if_requested("demonstrate-retry", request)
     attempt = current_task().attempt
     if attempt <= request.failures_before_success:
         raise ConnectionError(f"simulated failure {attempt} of {request.failures_before_success}")
@@ -126,13 +125,13 @@ def demonstrate_retry(request: DemoRequest) -> int:
 
 
 @step(retry=SOON)
-def return_result(processed: Processed, response: ApiResponse, tries: int, request: DemoRequest) -> DemoResult:
-    """Put the result together."""
-    fail_if_asked("return-result", request)
-    return DemoResult(label=processed.label, words=processed.words, api_status=response.status, tries=tries)
+def return_result(processed: Processed, response: ApiResponse, attempts: int, request: DemoRequest) -> DemoResult:
+    """Combine the outputs."""
+    fail_if_requested("return-result", request)
+    return DemoResult(label=processed.label, words=processed.words, api_status=response.status, attempts=attempts)
 
 
-def fail_if_asked(name: StepName, request: DemoRequest) -> None:
-    """Raise an error that no retry can help, if the request asks for one in this step."""
+def fail_if_requested(name: StepName, request: DemoRequest) -> None:
+    """Raise an error that is not retried, if the request asks for one in this step."""
     if request.simulate_failure and request.fail_at_step == name:
         raise Permanent(f"simulated failure in {name}, as the request asked")

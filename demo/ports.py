@@ -1,4 +1,4 @@
-"""The port on which `make run` answers: kept beside its database, so that other commands print the right links."""
+"""The port of `make run`. It is stored next to the database, so that other commands print the right links."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from django.db import connection
 
 from taskqueue.embedded.base import data_directory_of
 
-USUAL = "8000"
+DEFAULT_PORT = "8000"
 
 
 def port_file() -> Path | None:
-    """Where it is kept; nowhere for a database that is not this machine's own."""
-    known = connection.settings_dict
-    return data_directory_of(known).root / "port" if "EMBEDDED" in known else None
+    """Return the file with the port; None for a database that is not embedded."""
+    database = connection.settings_dict
+    return data_directory_of(database).root / "port" if "EMBEDDED" in database else None
 
 
 def port_in_use() -> str:
-    """What `make run` wrote down last, or the usual one."""
+    """Return the port that `make run` stored last, or the default."""
     file = port_file()
     try:
-        return (file.read_text().strip() if file is not None else "") or USUAL
+        return (file.read_text().strip() if file is not None else "") or DEFAULT_PORT
     except OSError:
-        return USUAL
+        return DEFAULT_PORT

@@ -1,4 +1,4 @@
-"""The demo's second pipeline: an article is typeset, waits for a person's approval, and is printed by a child task."""
+"""The demo's second pipeline: an article is typeset, waits for approval, and is printed by a child task."""
 
 from __future__ import annotations
 
@@ -26,28 +26,30 @@ SOON = Retry.exponential(first=timedelta(seconds=1), retries=3)
 
 
 class PublishRequest(BaseModel):
-    """What shall be published."""
+    """The article that is to be published."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"title": "On waiting", "pages": 4, "approve_within": 600}]}
     )
 
-    title: str = Field(min_length=1, max_length=100, description="The approval names it.")
+    title: str = Field(min_length=1, max_length=100, description="The approval event has this title.")
     pages: int = Field(default=4, ge=1, le=50)
-    approve_within: float = Field(default=600, gt=0, le=86_400, description="Seconds; without an approval by then, no.")
-    printer_jams: bool = Field(default=False, description="Let the child fail, so that the shelf is given back.")
+    approve_within: float = Field(
+        default=600, gt=0, le=86_400, description="Seconds; without an approval by then, nothing is published."
+    )
+    printer_jams: bool = Field(default=False, description="Let the child task fail, so that the shelf is released.")
 
 
 class Approval(BaseModel):
-    """The data of the event demo/approved: send it with the article's title."""
+    """The data of the event demo/approved; its title is that of the article."""
 
     title: str
     approved: bool = True
-    by: str = "somebody"
+    by: str = "an editor"
 
 
 class Published(BaseModel):
-    """What came of it."""
+    """The result."""
 
     published: bool
     reason: str
@@ -56,7 +58,7 @@ class Published(BaseModel):
 
 
 class PrintRequest(BaseModel):
-    """What the child prints."""
+    """What the child task prints."""
 
     title: str
     pages: list[str]
@@ -65,7 +67,7 @@ class PrintRequest(BaseModel):
 
 @pipeline("demo/publish", concurrency=5, finish_within=timedelta(days=2))
 def publish(request: PublishRequest) -> Published:
-    """Pages side by side, two at a time; cover and summary at once; a rest; somebody's word; a child; a way back."""
+    """Typeset two pages at a time, then cover and summary; sleep; wait for approval; print; compensate a failure."""
     pages = each(typeset, [f"{request.title}, page {number + 1}" for number in range(request.pages)], limit=2)
     cover, summary = gather(draw_cover.defer(request.title), summarise.defer(pages))
     sleep("let-the-ink-dry", timedelta(seconds=1))
@@ -77,13 +79,13 @@ def publish(request: PublishRequest) -> Published:
         model=Approval,
     )
     if approval is None or not approval.approved:
-        free_shelf(shelf)
-        reason = "nobody approved it in time" if approval is None else f"declined by {approval.by}"
+        release_shelf(shelf)
+        reason = "it was not approved in time" if approval is None else f"declined by {approval.by}"
         return Published(published=False, reason=reason, pages=pages)
     try:
         copies = print_copies(PrintRequest(title=request.title, pages=pages, jams=request.printer_jams))
     except StepFailed:
-        free_shelf(shelf)  # what was done before the failure is undone, and the failure stays one
+        release_shelf(shelf)  # compensate, and let the task fail
         raise
     emit("demo/published", {"title": request.title, "copies": copies})
     return Published(published=True, reason=f"approved by {approval.by}", pages=pages, copies=copies)
@@ -91,38 +93,36 @@ def publish(request: PublishRequest) -> Published:
 
 @step(retry=SOON)
 def typeset(text: str) -> str:
-    """Set a page."""
     time.sleep(0.2)
     return text.upper()
 
 
 @step(retry=SOON, rate=DEMO_API)
 def draw_cover(title: str) -> str:
-    """Ask the drawing service, which demo/task calls too: both share one rate."""
+    """Call the drawing service, which demo/task calls too: both share one rate."""
     return f"cover of {title}"
 
 
 @step(retry=SOON, rate=DEMO_API)
 def summarise(pages: list[str]) -> str:
-    """Ask the summarising service, under the same rate."""
+    """Call the summarising service, under the shared rate."""
     return f"{len(pages)} pages"
 
 
 @step
 def reserve_shelf(cover: str, summary: str) -> str:
-    """Take a place on the shelf, which has to be given back if nothing is published."""
+    """Reserve a shelf, which must be released if nothing is published."""
     return f"shelf for {cover} ({summary})"
 
 
 @step
-def free_shelf(shelf: str) -> str:
-    """Give it back."""
+def release_shelf(shelf: str) -> str:
     return f"{shelf} is free again"
 
 
 @pipeline("demo/print")
 def print_copies(request: PrintRequest) -> int:
-    """A task of its own, with steps of its own."""
+    """A child task with its own steps."""
     return run_press(request)
 
 

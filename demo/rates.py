@@ -1,4 +1,4 @@
-"""What the demo's pipelines share."""
+"""The rate that the demo's pipelines share."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from datetime import timedelta
 from taskqueue import Rate
 
 DEMO_API = Rate(10, per=timedelta(seconds=1), burst=5, name="demo-api")
-"""The services that the demo pretends to call bear ten calls a second, whoever makes them."""
+"""The simulated services accept ten calls a second, from all pipelines together."""

@@ -20,20 +20,20 @@ DEBUG: bool = env.bool("DEBUG", default=not DATABASE_URL)
 
 
 def secret_key() -> str:
-    """The environment's SECRET_KEY; in DEBUG a fixed one will do, and nowhere else: everybody can read it here."""
+    """Return the environment's SECRET_KEY, or in DEBUG a fixed key, which is public."""
     fixed = "development-only-key-that-protects-nothing-outside-this-machine"
     key: str = env.str("SECRET_KEY", default=fixed if DEBUG else "")
     if DEBUG or key not in {"", fixed}:
         return key or fixed
     raise ImproperlyConfigured(
-        "SECRET_KEY is not set, or is the one that everybody can read, and DEBUG is off. "
+        "SECRET_KEY is not set, or is the public development key, and DEBUG is off. "
         "Set SECRET_KEY to a long random text "
         "(python -c 'import secrets; print(secrets.token_urlsafe(50))'), the same for web and workers."
     )
 
 
 def database() -> dict[str, Any]:
-    """The server that DATABASE_URL names, or else PostgreSQL embedded in this project."""
+    """Return the server of DATABASE_URL, or the embedded PostgreSQL of this project."""
     if DATABASE_URL:
         if not DATABASE_URL.startswith(("postgres://", "postgresql://", "pgsql://")):
             raise ImproperlyConfigured(
@@ -46,7 +46,7 @@ def database() -> dict[str, Any]:
         "ENGINE": "taskqueue.embedded",
         "NAME": "taskqueue",
         "EMBEDDED": {"data_dir": env.str("TASKQUEUE_DATA_DIR", default="")},
-        # No pooler can stand in between, so that taskqueue may prepare its statements in the web processes too.
+        # There is no pooler in between, so taskqueue may prepare its statements in the web processes too.
         "OPTIONS": {"prepare_threshold": 1_000_000_000},
     }
 
@@ -69,7 +69,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "demo.policy.ContentSecurityPolicy",
+    "demo.content_security_policy.ContentSecurityPolicy",
     "demo.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -100,7 +100,7 @@ TEMPLATES = [
     },
 ]
 
-# Connections stay open; taskqueue has each one checked before its use.
+# Connections stay open; taskqueue checks each one before its use.
 DATABASES = {
     "default": {
         **database(),
@@ -127,7 +127,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-# Where a proxy shows the service below a path, which it takes off before it passes a request on.
+# The path below which a proxy serves the project. The proxy removes it before it passes a request on.
 URL_PREFIX: str = env.str("URL_PREFIX", default="").strip("/")
 FORCE_SCRIPT_NAME = f"/{URL_PREFIX}" if URL_PREFIX else None
 SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = f"/{URL_PREFIX}"
@@ -141,7 +141,7 @@ STORAGES = {
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-# In DEBUG files are served from where they lie, so no collectstatic is needed.
+# In DEBUG files are served from their apps, without collectstatic.
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_AUTOREFRESH = DEBUG
 
@@ -163,7 +163,7 @@ SECURE_SSL_REDIRECT = HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^(.+/)?api/health/"]
 SECURE_HSTS_SECONDS: int = env.int("HSTS_SECONDS", default=3600 if HTTPS else 0)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = env.bool("HSTS_WHOLE_DOMAIN", default=False)
-# Whether the sub-domains speak HTTPS too is for the domain's owner to know, who says so by HSTS_WHOLE_DOMAIN.
+# Only the owner of the domain knows whether its sub-domains use HTTPS too, and sets HSTS_WHOLE_DOMAIN.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -177,7 +177,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO").upper()},
     "loggers": {
-        "django": {"handlers": []},  # or each line comes twice: Django's own handler stays beside the root's
-        "django-q": {"level": "WARNING"},  # it tells each process's coming and going
+        "django": {"handlers": []},  # otherwise each line comes twice: Django's own handler is added to the root's
+        "django-q": {"level": "WARNING"},  # it logs the start and end of each process
     },
 }

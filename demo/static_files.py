@@ -12,7 +12,7 @@ from whitenoise.middleware import WhiteNoiseMiddleware  # type: ignore[import-un
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it carries no types
-    """WhiteNoise, which knows threads only: under ASGI it would keep one for each request until that is answered."""
+    """WhiteNoise with async support. Without it, each request under ASGI would occupy a thread until its answer."""
 
     sync_capable = async_capable = True
 
@@ -22,7 +22,6 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it carries no 
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """A static file, or what else there is."""
         return self._answer_async(request) if iscoroutinefunction(self) else super().__call__(request)
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:

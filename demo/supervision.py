@@ -1,6 +1,6 @@
-"""Runs the Procfile's processes with honcho, greets once the web answers, and stops all of them together.
+"""Runs the Procfile's processes with honcho, prints a greeting once the web server answers, and stops all of them.
 
-They also end when this supervisor is killed.
+The processes also end when this supervisor is killed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from honcho.environ import parse_procfile
 from taskqueue.conf import settings as taskqueue_settings
 from taskqueue.pool.orphans import die_with
 
-DIRECTLY = build_opener(ProxyHandler({}))
-"""Whatever proxy the environment names, it is not for this machine's own web server."""
+WITHOUT_PROXY = build_opener(ProxyHandler({}))
+"""For this machine's own web server, whatever proxy the environment names."""
 
 BODY = '{"pipeline": "demo/task", "payload": {"label": "hello"}}'
 GREETING = """
@@ -42,10 +42,10 @@ GREETING = """
 
 
 class Program(honcho_process.Process):  # type: ignore[misc]  # honcho has no types
-    """A line of the Procfile. honcho runs it as the child of a process of its own, which is forked from this one."""
+    """A line of the Procfile. honcho runs it as the child of a process that is forked from this one."""
 
     def run(self, *arguments: Any, **options: Any) -> None:
-        """Run the program until it ends, or until the supervisor does."""
+        """Run the program until it or the supervisor ends."""
         die_with_parent()
         self._child_ctor = partial(honcho_process.Popen, preexec_fn=partial(die_with, os.getpid()))
         super().run(*arguments, **options)
@@ -57,8 +57,8 @@ def die_with_parent() -> None:
 
 
 def supervise(*, port: int, login: str) -> int:
-    """Run web and workers until a signal comes or one of them ends; returns the exit code."""
-    # honcho kills what is still there this long after a stop; a step in progress has longer than its five seconds.
+    """Run web and workers until a signal comes or one of them ends. Returns the exit code."""
+    # honcho kills processes this long after a stop. Its default of five seconds is too short for a running step.
     honcho.KILL_WAIT = (taskqueue_settings().STOP_GRACE + timedelta(seconds=5)).total_seconds()
     supervisor = honcho.Manager()
     supervisor._process_ctor = Program
@@ -75,20 +75,19 @@ def supervise(*, port: int, login: str) -> int:
 
 
 def environment(port: int) -> dict[str, str]:
-    """What the processes see: this one's environment, the port, and this Python first on PATH."""
+    """Return the environment of the processes: this one's with the port, and this Python first on PATH."""
     scripts = str(Path(sys.executable).parent)
     path = os.pathsep.join([scripts, os.environ.get("PATH", os.defpath)])
     return {**os.environ, "PATH": path, "PORT": str(port), "DEBUG": "true", "PYTHONUNBUFFERED": "1"}
 
 
 def stop_on_hangup() -> None:
-    """Treat a closed terminal like Ctrl-C: the processes live in sessions of their own and would stay behind."""
+    """Handle a closed terminal like Ctrl-C. The processes have sessions of their own and would go on running."""
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def greet(*, site: str, login: str) -> None:
-    """Wait until the web server answers, then say where to look."""
     die_with_parent()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
@@ -98,9 +97,9 @@ def greet(*, site: str, login: str) -> None:
 
 
 def answers(address: str) -> bool:
-    """Whether a web server listens there, whatever it thinks of the address."""
+    """Whether a web server listens there, with any status."""
     try:
-        with DIRECTLY.open(address, timeout=5):
+        with WITHOUT_PROXY.open(address, timeout=5):
             return True
     except HTTPError:
         return True

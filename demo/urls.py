@@ -1,4 +1,4 @@
-"""The demo project's addresses: the admin, the API, and a front door that leads to the admin."""
+"""The demo project's URLs: the admin, the API, and a redirect from / to the admin."""
 
 from django.contrib import admin
 from django.http import HttpResponseRedirect
@@ -9,7 +9,7 @@ from django.views.generic import RedirectView
 from demo import pages
 
 urlpatterns = [
-    # Browsers ask for it here on pages that name no icon, such as the login.
+    # Browsers request this path on pages without an icon, such as the login page.
     path("favicon.ico", lambda _request: HttpResponseRedirect(static("taskqueue/icon.svg"))),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

@@ -14,19 +14,19 @@ from taskqueue.defaults import complete_settings
 
 
 class TaskqueueConfig(AppConfig):
-    """Finds every installed app's pipelines and keeps their rows up to date."""
+    """Imports every installed app's pipelines and keeps their rows up to date."""
 
     name = "taskqueue"
     verbose_name = "Task queue"
     default_auto_field = "django.db.models.BigAutoField"
 
     def __init__(self, app_name: str, app_module: Any) -> None:
-        """Complete the settings before Django loads the next app: django-q2 reads its own when it is imported."""
+        """Complete the settings before Django loads the next app: django-q2 reads its settings at import."""
         super().__init__(app_name, app_module)
         complete_settings()
 
     def ready(self) -> None:
-        """Import each installed app's `pipelines` module, and mirror what they define after each migrate."""
+        """Import each app's `pipelines` module, and write their definitions to the database after each migrate."""
         from taskqueue import checks  # noqa: F401 - registers the checks; needs loaded models
         from taskqueue.engine.catalog.sync import sync_after_migrate
         from taskqueue.pool.queue_lists import hide_queue_lists
@@ -36,16 +36,16 @@ class TaskqueueConfig(AppConfig):
         hide_queue_lists()
         autodiscover_modules("pipelines")
         post_migrate.connect(sync_after_migrate, sender=self)
-        request_started.connect(serve_requests, dispatch_uid="taskqueue")
+        request_started.connect(set_up_web_process, dispatch_uid="taskqueue")
 
 
-def serve_requests(*, sender: Any, **_signal: Any) -> None:
-    """Know with the first request that this is a web process, and of which kind: before it no connection is open."""
+def set_up_web_process(*, sender: Any, **_signal: Any) -> None:
+    """On the first request, set this process up as a web process, WSGI or ASGI. No connection is open before it."""
     from taskqueue.api.status import task_status
     from taskqueue.engine.runtime.sessions import close_all, use_web_sessions
 
     use_web_sessions()
     if isinstance(sender, type) and issubclass(sender, ASGIHandler):
-        task_status.be_async()
+        task_status.become_async()
         request_finished.connect(close_all, dispatch_uid="taskqueue")
     request_started.disconnect(dispatch_uid="taskqueue")

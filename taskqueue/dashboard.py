@@ -1,10 +1,10 @@
-"""The overview and the navigation, for projects that let taskqueue's admin site stand where Django's own does.
+"""An admin site with taskqueue's overview and navigation, to use in place of Django's own.
 
     INSTALLED_APPS = ["taskqueue.dashboard.DashboardConfig", ...]   # instead of "django.contrib.admin"
 
-With plain `django.contrib.admin`, or a site of one's own, every page of taskqueue is there too, the overview at
-`taskqueue/overview/`; only its navigation is this site's. The pages are imported when they are called for: Django makes
-its site before it looks for the apps' `admin` modules.
+Every page of taskqueue also works in `django.contrib.admin` and in other sites, with the overview at
+`taskqueue/overview/`; only the navigation needs this site. Pages are imported in the methods, because Django creates
+its site before it imports the apps' `admin` modules.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from django.utils.functional import SimpleLazyObject
 
 
 class Dashboard(AdminSite):
-    """Django's admin site with the overview as its first page."""
+    """Django's admin site with the overview as its start page."""
 
     site_header = site_title = "taskqueue"
     index_is_overview = True
-    """Whether the overview is the first page. If not, Django's own stays, and `taskqueue/overview/` is a click away."""
+    """Whether the overview is the start page; if not, Django's own is, and the overview is at `taskqueue/overview/`."""
     index_template = "taskqueue/index.html"
     app_index_template = "taskqueue/app_index.html"
     login_template = "taskqueue/login.html"
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """What every page needs; the navigation is read when a page shows it."""
+        """Add the navigation, which is queried only if the page shows it."""
         from taskqueue.admin import navigation
 
         entries = SimpleLazyObject(lambda: navigation.entries_for(request, self))
         return {**super().each_context(request), "taskqueue_nav": entries}
 
-    def index(  # type: ignore[override]  # it may answer that nothing has changed
+    def index(  # type: ignore[override]  # it may answer 304
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The overview; the list of apps for those who may not see tasks."""
+        """The overview, or Django's list of apps for users who may not see tasks."""
         from taskqueue.admin.overview import page
-        from taskqueue.admin.shared import framing
+        from taskqueue.admin.shared import view_wrappers
 
-        if not self.index_is_overview or not page.is_for(request):
+        if not self.index_is_overview or not page.may_view(request):
             return super().index(request, extra_context)
-        return framing.english(page.page)(request, self, extra_context or {})
+        return view_wrappers.in_english(page.page)(request, self, extra_context or {})
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - Django's own
-        """What is refused or missing leads back, on every page of the site."""
-        from taskqueue.admin.shared import framing
+        """Every view, with a link back on pages that are refused or missing."""
+        from taskqueue.admin.shared import view_wrappers
 
-        return framing.leading_back(super().admin_view(view, cacheable), self)
+        return view_wrappers.with_error_pages(super().admin_view(view, cacheable), self)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Django's, which reads the session and the user."""
-        from taskqueue.admin.shared import framing
+        """Django's login, with a link back."""
+        from taskqueue.admin.shared import view_wrappers
 
-        return framing.leading_back(super().login, self)(request, extra_context)
+        return view_wrappers.with_error_pages(super().login, self)(request, extra_context)
 
 
 class DashboardConfig(AdminConfig):

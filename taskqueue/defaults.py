@@ -1,10 +1,10 @@
-"""What a project's settings need for taskqueue: the apps to list, and defaults for what the project leaves out.
+"""What taskqueue needs in a project's settings: the apps, and defaults for other settings.
 
     from taskqueue.defaults import with_apps
 
     INSTALLED_APPS = with_apps(INSTALLED_APPS)
 
-Settings files import this module, so importing it reads no settings and changes nothing.
+Settings files import this module, so the import itself reads no settings and changes nothing.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any, Final
 from django.conf import settings
 
 APPS: Final = (
-    "django.contrib.postgres",  # from Django 6.0 on, PostgreSQL's own fields and indexes ask for it
+    "django.contrib.postgres",  # Django 6.0 requires it for PostgreSQL's fields and indexes
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "taskqueue",  # before django_q, which reads Q_CLUSTER as soon as Django comes to it
+    "taskqueue",  # before django_q, which reads Q_CLUSTER at import
     "django_q",
 )
-"""The entries of INSTALLED_APPS that taskqueue needs, itself included, besides Django's auth and contenttypes."""
+"""The apps that taskqueue needs, itself included, in addition to Django's auth and contenttypes."""
 
 Q_CLUSTER: Final[dict[str, Any]] = {
     "name": "taskqueue",
     "orm": "default",
-    "broker_class": "taskqueue.pool.notifier.Doorbell",
-    # Retries, attempts, timeouts and schedules are taskqueue's: those of django-q2 must never act first.
+    "broker_class": "taskqueue.pool.notifier.NotifierBroker",
+    # taskqueue does retries, timeouts and schedules itself: django-q2's must never fire first.
     "timeout": 86400,
     "retry": 90000,
     "max_attempts": 1,
@@ -40,31 +40,31 @@ Q_CLUSTER: Final[dict[str, Any]] = {
     "poll": 1,
     "log_level": "WARNING",
 }
-"""The options of django-q2 that workers need."""
+"""The options of django-q2 that taskqueue needs."""
 
-BROKERS: Final = ("redis", "django_redis", "iron_mq", "sqs", "mongo")
-"""The options that make django-q2 keep its messages outside the database."""
+OTHER_BROKERS: Final = ("redis", "django_redis", "iron_mq", "sqs", "mongo")
+"""The options of django-q2 for brokers outside the database."""
 
 
 def with_apps(installed: Iterable[str]) -> list[str]:
-    """A project's INSTALLED_APPS, completed by those of APPS that it does not list."""
+    """The project's apps, with those of APPS that are missing."""
     apps = list(installed)
     missing = [app for app in APPS if app not in apps]
-    place = apps.index("django_q") if "django_q" in apps else len(apps)
-    return [*apps[:place], *missing, *apps[place:]]
+    position = apps.index("django_q") if "django_q" in apps else len(apps)
+    return [*apps[:position], *missing, *apps[position:]]
 
 
 def complete_settings() -> None:
-    """Fill in what the project's settings leave out; each value that the project gives stays."""
+    """Add defaults for settings that the project does not set."""
     given: dict[str, Any] = getattr(settings, "Q_CLUSTER", {})
-    settings.Q_CLUSTER = {**defaults_beside(given), **given}
+    settings.Q_CLUSTER = {**cluster_defaults(given), **given}
     if default := settings.DATABASES.get("default"):
-        # Without effect unless the project sets CONN_MAX_AGE. Then a restart of the database costs no request.
+        # Only matters with CONN_MAX_AGE: then no request fails after a restart of the database.
         default.setdefault("CONN_HEALTH_CHECKS", True)
 
 
-def defaults_beside(given: dict[str, Any]) -> dict[str, Any]:
-    """The defaults for a project's Q_CLUSTER. A project that chose a broker keeps it, and the checks warn of it."""
-    if not any(name in given for name in BROKERS):
+def cluster_defaults(given: dict[str, Any]) -> dict[str, Any]:
+    """The defaults for the project's Q_CLUSTER. Another broker is kept, and a system check reports it."""
+    if not any(name in given for name in OTHER_BROKERS):
         return Q_CLUSTER
     return {name: value for name, value in Q_CLUSTER.items() if name not in {"broker_class", "orm"}}

@@ -1,4 +1,4 @@
-"""Whether two requests ask for the same: payloads compared by a digest of what their callers gave."""
+"""Digests of payloads, by which two requests with one key are compared."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from pydantic import BaseModel
 
 
 class CheckedPayload(str):
-    """A payload as JSON text that can tell which part of it its caller gave."""
+    """A payload as JSON text, which can also write the values that its caller gave, without defaults."""
 
     given: Callable[[], str]
 
     def __new__(cls, text: str, given: Callable[[], str]) -> CheckedPayload:
-        """The text, and what writes the given values."""
+        """The text, and a function that writes the given values."""
         self = super().__new__(cls, text)
         self.given = given
         return self
 
 
 def payload_digest(payload: str) -> str:
-    """A short name for a payload: the same values, given again in any order, have the same one."""
+    """A digest of the values that the caller gave: their order does not matter."""
     given = payload.given() if isinstance(payload, CheckedPayload) else payload
     return sha256(json.dumps(json.loads(given), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def equal_as(model: type[BaseModel], left: str, right: str) -> bool:
-    """Whether two JSON texts are equal as values of a model."""
+    """Whether two JSON texts have equal values for a model."""
     try:
         return model.model_validate_json(left) == model.model_validate_json(right)
-    except Exception:  # noqa: BLE001 - comparing runs the author's __eq__
+    except Exception:  # noqa: BLE001 - runs the author's __eq__
         return False

@@ -10,10 +10,10 @@ Duration: TypeAlias = timedelta | int | float
 
 
 def duration_of(value: object, what: str) -> timedelta:
-    """A duration as a timedelta. True is not one second here.
+    """A duration as a timedelta; `what` names it in error messages.
 
     Raises:
-        ValueError: it is neither a timedelta nor a number of seconds.
+        ValueError: the value is neither a timedelta nor a number of seconds. A bool is not a number here.
     """
     if isinstance(value, timedelta):
         return value

@@ -1,17 +1,18 @@
-"""Everything that taskqueue raises on purpose.
+"""Every error that taskqueue raises on purpose.
 
     TaskqueueError
-    ├── DefinitionError         a pipeline or step that cannot work, found when it is imported
-    ├── InvalidContext              a call that makes no sense where it was made
+    ├── DefinitionError         a wrong definition of a pipeline or step, found at import
+    ├── InvalidContext          a call that is not possible here, inside or outside of a task
     ├── UnknownPipeline
-    ├── InvalidPayload          ┐
-    ├── InvalidOptions          ├ carry `errors`: one pointer and sentence each
-    ├── InvalidLimit            │
-    ├── NotSerializable              ┘
+    ├── InvalidValue            carries `errors`: a pointer and a sentence for each
+    │   ├── InvalidPayload
+    │   ├── InvalidOptions
+    │   ├── InvalidLimit
+    │   ├── NotSerializable
+    │   └── InvalidEvent
     ├── TooLarge
-    ├── KeyReused               an idempotency key that stands for another request
-    ├── BatchRefused            several requests of which one or more cannot be met: holds the error of each
-    ├── InvalidEvent            carries `errors` too
+    ├── KeyReused               an idempotency key that was used for another request
+    ├── BatchRefused            one or more requests of a batch are refused: has the error of each
     ├── EventNotFound
     ├── InvalidEventData
     ├── TaskNotFound
@@ -21,25 +22,25 @@
     ├── NotDelayed
     ├── AlreadyPaused
     ├── NotPaused
-    ├── NotPermitted            a deed that the caller has no right to
+    ├── NotPermitted            an action for which the caller lacks a permission
     ├── InvalidToken            a token that does not exist, has expired or was revoked
-    ├── UnfilteredOperation               a verb for many tasks that are all of them, or none
+    ├── UnfilteredOperation     a bulk operation on all tasks, or on none
     ├── BulkOperationEnded
     ├── WorkerNotFound
     ├── NotDrainable
-    ├── OutputChanged           a recorded output no longer fits the code
-    ├── Drift                   record and code disagree, and the pipeline is strict
-    ├── TransactionBroken       what an atomic step has written cannot be committed
-    ├── InvalidResult           a step did its work, and what it returned was refused
-    ├── StepFailed              what a pipeline's body sees when a step's retries are used up
-    │   └── GatherFailed        several branches have ended, and some of them failed
-    ├── TooManyParallelSteps         more than PARALLEL_STEPS_MAX in one gather or each
-    ├── NestingTooDeep                 a child below DEPTH_MAX parents
-    └── StepTimedOut            raised inside a step when its time is over
+    ├── OutputChanged           a recorded output does not match the step's new annotation
+    ├── Drift                   recorded steps and code differ, and the pipeline is strict
+    ├── TransactionBroken       the transaction of an atomic step cannot be committed
+    ├── InvalidResult           a step ran, and its result was refused
+    ├── StepFailed              raised in a pipeline's body when a step has no retries left
+    │   └── GatherFailed        several parallel steps have ended, and some of them failed
+    ├── TooManyParallelSteps    more than PARALLEL_STEPS_MAX in one gather or each
+    ├── NestingTooDeep          a child task with more than DEPTH_MAX ancestors
+    └── StepTimedOut            raised inside a step after its timeout
 
-    Permanent, RetryAfter       raised by authors inside steps: signals to the engine, not errors of it
+    Permanent, RetryAfter       raised by authors inside steps to steer retries
 
-The first line of each docstring is the title that the API shows; `code` is stable and is what programs compare.
+The first line of a docstring is the `title` in the API. `code` is stable: programs compare it.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ from taskqueue.durations import Duration, duration_of
 
 
 class FieldError(NamedTuple):
-    """One thing that is wrong with a value: where (a JSON pointer, RFC 6901) and what."""
+    """One error in a value: a JSON pointer (RFC 6901) and a sentence."""
 
     pointer: str
     detail: str
 
 
 class TaskqueueError(Exception):
-    """Something went wrong in taskqueue."""
+    """An error of taskqueue."""
 
     code: ClassVar[str] = "taskqueue-error"
 
@@ -70,12 +71,12 @@ class TaskqueueError(Exception):
 
     @classmethod
     def title(cls) -> str:
-        """The first line of the docstring, without its full stop."""
+        """The first line of the docstring, without the full stop."""
         return (cls.__doc__ or cls.__name__).strip().splitlines()[0].rstrip(".")
 
 
 class DefinitionError(TaskqueueError):
-    """A pipeline or step is defined wrongly."""
+    """A pipeline or step has a wrong definition."""
 
     code = "bad-definition"
 
@@ -85,7 +86,7 @@ class DefinitionError(TaskqueueError):
 
 
 class InvalidContext(TaskqueueError):
-    """This call makes no sense where it was made."""
+    """This call is not possible here."""
 
     code = "invalid-context"
 
@@ -97,7 +98,7 @@ class UnknownPipeline(TaskqueueError):
 
 
 class InvalidValue(TaskqueueError):
-    """A value has faults."""
+    """A value is not valid."""
 
     code = "invalid-value"
 
@@ -107,7 +108,7 @@ class InvalidValue(TaskqueueError):
 
 
 class InvalidPayload(InvalidValue):
-    """The payload does not fit the pipeline."""
+    """The payload is not valid for the pipeline."""
 
     code = "invalid-payload"
 
@@ -119,13 +120,13 @@ class InvalidOptions(InvalidValue):
 
 
 class InvalidLimit(InvalidValue):
-    """A limit or a rate cannot be changed to this."""
+    """A limit or rate is not valid."""
 
     code = "invalid-limit"
 
 
 class NotSerializable(InvalidValue):
-    """A value holds something that JSON or PostgreSQL cannot store."""
+    """A value has something that JSON or PostgreSQL cannot store."""
 
     code = "not-serializable"
 
@@ -142,27 +143,27 @@ class TooLarge(TaskqueueError):
 
 
 class KeyReused(TaskqueueError):
-    """The key stands for a request with other content."""
+    """The key was used for a request with other content."""
 
     code = "key-reused"
 
     def __init__(self, detail: str, *, task: UUID | None = None) -> None:
         self.task = task
-        """The task that the key stands for, if it stands for one."""
+        """The task of the key, if there is one."""
         super().__init__(detail)
 
 
 class BatchRefused(TaskqueueError):
-    """Some tasks of a batch were refused, so none was made."""
+    """Some tasks of a batch were refused, so none was created."""
 
     code = "batch-refused"
 
     def __init__(self, refusals: Sequence[tuple[int, TaskqueueError]], *, of: int) -> None:
         self.refusals = refusals
-        """The place of each in the batch, and why it was refused."""
-        place, first = refusals[0]
-        refused = f"Of {of:,} tasks {len(refusals):,} were refused, so none was made."
-        super().__init__(f"{refused} The first is at {place}: {first.detail}")
+        """The index of each refused task in the batch, and its error."""
+        index, first = refusals[0]
+        refused = f"{len(refusals):,} of {of:,} tasks {'was' if len(refusals) == 1 else 'were'} refused"
+        super().__init__(f"{refused}, so none was created. The first is at {index}: {first.detail}")
 
 
 class TaskNotFound(TaskqueueError):
@@ -190,7 +191,7 @@ class EventNotFound(TaskqueueError):
 
 
 class InvalidEventData(TaskqueueError):
-    """The data of an event that was waited for does not fit its model."""
+    """The data of an event does not match the model of the wait."""
 
     code = "invalid-event-data"
 
@@ -232,7 +233,7 @@ class NotPaused(TaskqueueError):
 
 
 class NotPermitted(TaskqueueError):
-    """The caller has no right to do this with this pipeline."""
+    """The caller has no permission for this on this pipeline."""
 
     code = "not-permitted"
 
@@ -244,13 +245,13 @@ class InvalidToken(TaskqueueError):
 
 
 class UnfilteredOperation(TaskqueueError):
-    """This cannot be done to these tasks together."""
+    """This operation needs a filter that matches some tasks."""
 
     code = "unfiltered-operation"
 
 
 class BulkOperationEnded(TaskqueueError):
-    """The operation has ended already."""
+    """The bulk operation has ended already."""
 
     code = "bulk-operation-ended"
 
@@ -271,15 +272,15 @@ class NotDrainable(TaskqueueError):
 
 
 class OutputChanged(TaskqueueError):
-    """A recorded output no longer fits the step that made it."""
+    """A recorded output does not match the step's annotation any more."""
 
     code = "output-changed"
 
 
 class Drift(TaskqueueError):
-    """A task's record and the present code disagree.
+    """A task's recorded steps and the current code differ.
 
-    Never raised: a strict pipeline's body is stopped with it, and it is the type of the task's error.
+    Never raised: it is the error type of a task that a strict pipeline fails for drift.
     """
 
     code = "drift"
@@ -292,15 +293,15 @@ class TransactionBroken(TaskqueueError):
 
 
 class InvalidResult(TaskqueueError):
-    """A step returned what does not fit its annotation."""
+    """A step's result does not match its annotation."""
 
     code = "invalid-result"
 
 
 class StepFailed(TaskqueueError):
-    """A step failed and its retries are used up.
+    """A step failed and has no retries left.
 
-    A pipeline's body may catch it to compensate; uncaught, it fails the task.
+    A pipeline's body can catch it to compensate; uncaught, it fails the task.
     """
 
     code = "step-failed"
@@ -315,16 +316,16 @@ class StepFailed(TaskqueueError):
 
 
 class GatherFailed(StepFailed):
-    """Some of the steps that ran beside each other failed.
+    """Some of several parallel steps failed.
 
-    Raised when all of them have ended.
+    Raised after all of them have ended.
     """
 
     code = "gather-failed"
 
     def __init__(self, outcomes: Sequence[object]) -> None:
         self.outcomes = list(outcomes)
-        """A result or a StepFailed for each, in order."""
+        """A result or a StepFailed for each step, in order."""
         failed = [outcome for outcome in outcomes if isinstance(outcome, StepFailed)]
         first = failed[0]
         super().__init__(first.step, first.error_type, first.message)
@@ -333,31 +334,31 @@ class GatherFailed(StepFailed):
 
 
 class TooManyParallelSteps(TaskqueueError):
-    """More steps beside each other than are allowed."""
+    """There are too many parallel steps."""
 
     code = "too-many-parallel-steps"
 
     def __init__(self, number: int, limit: int) -> None:
         super().__init__(
-            f"{number:,} steps beside each other are more than the limit of {limit:,} (setting PARALLEL_STEPS_MAX). "
+            f"{number:,} parallel steps are more than the limit of {limit:,} (setting PARALLEL_STEPS_MAX). "
             "Give each step several items."
         )
 
 
 class NestingTooDeep(TaskqueueError):
-    """A child has too many parents above it."""
+    """A child task has too many ancestors."""
 
     code = "nesting-too-deep"
 
     def __init__(self, pipeline: str, limit: int) -> None:
         super().__init__(
-            f"A child task of {pipeline!r} would have more than {limit} parents above it (setting DEPTH_MAX). "
-            "Does the pipeline call itself without an end?"
+            f"A child task of {pipeline!r} would have more than {limit} ancestors (setting DEPTH_MAX). "
+            "Does the pipeline call itself without end?"
         )
 
 
 class StepTimedOut(TaskqueueError, TimeoutError):
-    """A step ran longer than its timeout allows."""
+    """A step ran longer than its timeout."""
 
     code = "step-timed-out"
 
@@ -366,23 +367,23 @@ class StepTimedOut(TaskqueueError, TimeoutError):
 
 
 class Permanent(Exception):
-    """Raised in a step: trying again cannot help, so the step's retries are not used."""
+    """Raise it in a step that no retry can repair: the step fails without retries."""
 
 
 class RetryAfter(Exception):
-    """Raised in a step: this try failed, and the next one shall come after this delay instead of the policy's."""
+    """Raise it in a step to fail this attempt and set the delay before the next one."""
 
     def __init__(self, delay: Duration, reason: str = "", *, hold: bool = True) -> None:
-        """Say when.
+        """Set the delay.
 
         Args:
-            delay: how long the next try has to wait.
+            delay: a timedelta or seconds until the next attempt.
             reason: why, for people.
-            hold: in a step with a rate, whether nobody else who uses the rate may pass before either.
+            hold: whether the delay blocks the step's rate for all its users.
         """
         delay = duration_of(delay, "The delay of RetryAfter")
         if not timedelta(0) <= delay <= timedelta(days=3650):
-            raise ValueError("RetryAfter needs a delay from nothing to 3,650 days.")
+            raise ValueError("RetryAfter needs a delay between 0 and 3,650 days.")
         self.delay = delay
         self.hold = hold
-        super().__init__(reason or f"asked to be tried again after {delay.total_seconds():g} s")
+        super().__init__(reason or f"retry after {delay.total_seconds():g} s")

@@ -1,4 +1,4 @@
-"""Live pages: a page that asks for itself again is answered with its live regions alone, or with "not modified"."""
+"""Live pages: a refresh of a page is answered with its live regions only, or with 304 Not Modified."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 HEADER: Final = "X-TQ-Live"
-"""The header of a page that refreshes itself."""
+"""Sent by live.js with each refresh."""
 
-VOID: Final = frozenset(
+VOID_ELEMENTS: Final = frozenset(
     ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
 )
 AGES: Final = re.compile(rb"(<time\b[^>]*>)[^<]*")
@@ -23,10 +23,10 @@ SECRETS: Final = re.compile(rb"<input type=\"hidden\" name=\"csrfmiddlewaretoken
 
 
 class LiveRegions:
-    """Middleware. Filters, page and rights are those of the page itself, and so is the cost of making it: less is sent.
+    """Middleware that shortens the answer to a refresh. The page itself is rendered as always.
 
-    The tag is of what is shown, but for how long ago things were: that, the browser counts on by itself. A page with a
-    cheaper tag of its own answers before it is made, as the overview does.
+    The ETag is computed from the regions without the texts of relative times, which the browser updates itself. A page
+    that sets an ETag of its own, as the overview does, can answer 304 before it is rendered.
     """
 
     sync_capable = async_capable = True
@@ -37,17 +37,16 @@ class LiveRegions:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer; a page that was asked for as a live one is cut."""
         if iscoroutinefunction(self):
             return self._answer_async(request)
-        return shown(request, self.get_response(request))
+        return with_regions_only(request, self.get_response(request))
 
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
-        return shown(request, await self.get_response(request))
+        return with_regions_only(request, await self.get_response(request))
 
 
-def shown(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """The answer as the caller wants it."""
+def with_regions_only(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """The response, shortened if the request is a refresh of an HTML page."""
     if (
         request.headers.get(HEADER) is None
         or request.method != "GET"
@@ -56,17 +55,17 @@ def shown(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         or not response.headers.get("Content-Type", "").startswith("text/html")
     ):
         return response
-    return cut(request, response)
+    return regions_response(request, response)
 
 
-def cut(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    """The regions of a page with a tag, or 304 when the caller has them."""
+def regions_response(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """The regions of a page with an ETag, or 304 if the browser has them."""
     regions = regions_of(response.content.decode()).encode()
     if "ETag" in response.headers:
-        # The page has a cheaper one, and has compared it.
+        # The page has a cheaper ETag of its own and has compared it.
         return with_content(response, regions)
-    seen = SECRETS.sub(b"", AGES.sub(rb"\1", regions))
-    tag = f'"{hashlib.sha256(seen).hexdigest()[:32]}"'
+    tagged = SECRETS.sub(b"", AGES.sub(rb"\1", regions))
+    tag = f'"{hashlib.sha256(tagged).hexdigest()[:32]}"'
     if request.headers.get("If-None-Match") == tag:
         unchanged = HttpResponse(status=304)
         unchanged.headers["ETag"] = tag
@@ -76,22 +75,21 @@ def cut(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 
 def with_content(response: HttpResponse, content: bytes) -> HttpResponse:
-    """The same answer with other content; its length was said already, of the whole page."""
     response.content = content
     response.headers["Content-Length"] = str(len(content))
     return response
 
 
 def regions_of(page: str) -> str:
-    """The elements of a page that are marked with data-region, and what says whether and how often it is live."""
-    reader = Regions(page)
+    """A page with only the elements that have data-region, and the element with the refresh interval."""
+    reader = RegionParser(page)
     reader.feed(page)
     reader.close()
     return f"<!doctype html><title>live</title><body>{reader.frame}{''.join(reader.found)}</body>"
 
 
-class Regions(HTMLParser):
-    """Reads a page and keeps the source of its outermost regions."""
+class RegionParser(HTMLParser):
+    """Collects the source of the outermost regions of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=False)
@@ -100,29 +98,27 @@ class Regions(HTMLParser):
         self._page = page
         self._lines = [0, *(match.end() for match in re.finditer("\n", page))]
         self._depth = 0
-        self._begin = 0
+        self._start = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Go in, or find a region's beginning."""
         names = dict(attrs)
         if "data-live" in names and names.get("id") == "content-main":
             self.frame = f'<div id="content-main" data-live data-every="{int(names.get("data-every") or 5)}"></div>'
-        if tag in VOID:
+        if tag in VOID_ELEMENTS:
             return
         if self._depth:
             self._depth += 1
         elif "data-region" in names:
-            self._depth, self._begin = 1, self._here()
+            self._depth, self._start = 1, self._offset()
 
     def handle_endtag(self, tag: str) -> None:
-        """Go out; at a region's end keep it."""
-        if not self._depth or tag in VOID:
+        if not self._depth or tag in VOID_ELEMENTS:
             return
         self._depth -= 1
         if not self._depth:
-            end = self._page.index(">", self._here()) + 1
-            self.found.append(self._page[self._begin : end])
+            end = self._page.index(">", self._offset()) + 1
+            self.found.append(self._page[self._start : end])
 
-    def _here(self) -> int:
+    def _offset(self) -> int:
         line, column = self.getpos()
         return self._lines[line - 1] + column

@@ -1,7 +1,7 @@
-"""Masks: what a JSON schema marks as secret is found in a value, and hidden wherever its text comes up.
+"""Finds the secrets of a value by its JSON schema, and masks them there and in other texts.
 
-A field is secret when its schema says `"secret": true` (`Field(json_schema_extra={"secret": True})`) or
-`"writeOnly": true`, which is what pydantic says of `SecretStr` and its like.
+A field is secret if its schema has `"secret": true` (`Field(json_schema_extra={"secret": True})`) or
+`"writeOnly": true`, which pydantic writes for `SecretStr` and `SecretBytes`.
 """
 
 from __future__ import annotations
@@ -18,42 +18,40 @@ from taskqueue.errors import DefinitionError, FieldError, InvalidPayload
 
 MASK: Final = "**********"
 SHORTEST: Final = 6
-"""A shorter secret is masked where it is marked, and nowhere else: it would be found in every other word."""
+"""A shorter secret is masked in its own field only: in other texts it would match parts of words."""
 MARKS: Final = ("secret", "writeOnly")
 BRANCHES: Final = ("anyOf", "oneOf", "allOf")
 DEEPEST: Final = 200
-"""Pydantic reads JSON that is nested no deeper; what is found further down is taken for secret as a whole."""
+"""Pydantic reads no deeper JSON; anything deeper counts as secret."""
 QUOTED_INPUT: Final = re.compile(r"input_value=.{0,500}?, input_type=", re.DOTALL)
-"""What pydantic quotes of a value that does not fit, shortened in the middle so that no search would find it."""
+"""Pydantic quotes an invalid value, shortened in the middle, so that a search for the secret would miss it."""
 
 SECRET: Final = object()
 
 Schema = Mapping[str, Any]
-Place = tuple[Schema, Schema]
-"""A schema, and the root within which its references lead on."""
+SchemaInRoot = tuple[Schema, Schema]
+"""A schema, and the root schema that its references point into."""
 
 ALL_SECRET: Final[Schema] = {"secret": True}
-"""For what has no schema: where it cannot be told what is secret, everything is."""
+"""For values without a schema: everything is secret."""
 
 
-class Described:
-    """What has a JSON schema, which tells what is secret in it."""
+class HasSchema:
+    """A value type with a JSON schema, which marks its secrets."""
 
     make_schema: Callable[..., Schema]
 
     @cached_property
     def schema(self) -> Schema:
-        """The schema."""
         return self.make_schema()
 
     @cached_property
     def has_secrets(self) -> bool:
-        """Whether anything may be secret."""
         return marks_secrets(self.schema)
 
     @cached_property
-    def marks(self) -> tuple[Schema, ...]:
-        """What to look for secrets by: each name of a field, as it is read, as it is written, and its own."""
+    def secret_schemas(self) -> tuple[Schema, ...]:
+        """The schemas to find secrets with: by the names that are read, that are written, and without aliases."""
         if not self.has_secrets:
             return ()
         try:
@@ -63,7 +61,7 @@ class Described:
 
 
 def refuse_unmarked(function: Callable[..., Any], core_schema: object) -> None:
-    """Refuse `Secret[…]`, whose JSON schema does not tell that it is one.
+    """Refuse `Secret[…]`, because its JSON schema does not mark it as secret.
 
     Raises:
         DefinitionError
@@ -76,9 +74,11 @@ def refuse_unmarked(function: Callable[..., Any], core_schema: object) -> None:
 
 
 def revealed(plain: Any, dumped: Any) -> Any:
-    """A JSON value with what pydantic has masked in it put back, from the same value dumped as Python objects.
+    """A JSON value in which pydantic's masks are replaced by the secrets.
 
-    Both have one shape and one order, sets included, since both were made of the same objects.
+    Args:
+        plain: the value dumped as JSON.
+        dumped: the value dumped as Python objects. Both dumps have one shape and order, sets included.
     """
     if isinstance(dumped, SecretStr):
         return dumped.get_secret_value()
@@ -93,150 +93,159 @@ def revealed(plain: Any, dumped: Any) -> Any:
 
 
 def marks_secrets(schema: Any) -> bool:
-    """Whether a schema marks anything as secret."""
     if isinstance(schema, Mapping):
         return is_secret(schema) or any(map(marks_secrets, schema.values()))
     return isinstance(schema, list) and any(map(marks_secrets, schema))
 
 
 def is_secret(schema: Schema) -> bool:
-    """Whether a schema marks its whole value as secret."""
     return any(schema.get(mark) is True for mark in MARKS)
 
 
 def masked(value: Any, *schemas: Schema) -> Any:
-    """The value with a mask in the place of each secret: of what any of these schemas marks, for each may be meant."""
-    return replaced(value, schemas, lambda _secret: MASK)
+    """The value with every secret masked that one of these schemas marks."""
+    return replace_secrets(value, schemas, lambda _secret: MASK)
 
 
 def refuse_masks(value: Any, *schemas: Schema) -> None:
-    """Refuse a payload in which a secret's value is its mask: it was copied from what was shown.
+    """Refuse a payload that has the mask in place of a secret, because it was copied from a redacted view.
 
     Raises:
-        InvalidPayload: with a pointer for each.
+        InvalidPayload: with a pointer to each mask.
     """
-    found: list[str] = []
-    compare_with_marked(value, replaced(value, schemas, lambda _secret: SECRET), "", found)
-    if found:
+    pointers: list[str] = []
+    collect_masks(value, replace_secrets(value, schemas, lambda _secret: SECRET), "", pointers)
+    if pointers:
         sentence = "This is the mask of a secret, not its value."
         raise InvalidPayload(
-            f"The payload has {len(found)} fault{'s' * (len(found) > 1)}.",
-            [FieldError(pointer, sentence) for pointer in found],
+            f"The payload has {len(pointers)} error{'s' * (len(pointers) > 1)}.",
+            [FieldError(pointer, sentence) for pointer in pointers],
         )
 
 
-def compare_with_marked(value: Any, marked: Any, pointer: str, found: list[str]) -> None:
-    """Find the masks in a value, given the same value with SECRET in the place of each secret."""
+def collect_masks(value: Any, marked: Any, pointer: str, found: list[str]) -> None:
+    """Append the pointer of each mask in a value; `marked` is the value with SECRET in place of each secret."""
     if marked is SECRET:
         if any(text == MASK for text in texts_in(value)):
             found.append(pointer)
     elif isinstance(value, dict):
         for name, item in value.items():
-            place = name.replace("~", "~0").replace("/", "~1")
-            compare_with_marked(item, marked[name], f"{pointer}/{place}", found)
+            part = name.replace("~", "~0").replace("/", "~1")
+            collect_masks(item, marked[name], f"{pointer}/{part}", found)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            compare_with_marked(item, marked[index], f"{pointer}/{index}", found)
+            collect_masks(item, marked[index], f"{pointer}/{index}", found)
 
 
 def secrets_in(value: Any, *schemas: Schema) -> list[str]:
-    """The texts of a value's secrets that are long enough to be looked for elsewhere."""
+    """The texts of a value's secrets, without those too short to be searched for elsewhere."""
     found: list[Any] = []
-    replaced(value, schemas, found.append)
+    replace_secrets(value, schemas, found.append)
     return [text for secret in found for text in texts_in(secret) if len(text) >= SHORTEST and text != MASK]
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Every text within a value, however deep."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
+    stack = [value]
+    while stack:
+        item = stack.pop()
         if isinstance(item, str):
             yield item
         elif isinstance(item, dict):
-            waiting += item.values()
+            stack += item.values()
         elif isinstance(item, list):
-            waiting += item
+            stack += item
 
 
 def hidden(value: Any, secrets: Iterable[str]) -> Any:
-    """The value with these secrets masked in all its texts; names of members too."""
+    """The value with these secrets masked in all its texts and member names."""
     longest_first = sorted(set(secrets), key=len, reverse=True)
     if not longest_first:
         return value
-    # An error or a diff may quote a secret as Python or JSON writes it.
-    forms = [form for secret in longest_first for form in dict.fromkeys((secret, repr(secret)[1:-1], written(secret)))]
-    return everywhere(value, re.compile("|".join(map(re.escape, forms))))
+    # An error message or a diff may quote a secret as Python or JSON writes it.
+    forms = [
+        form for secret in longest_first for form in dict.fromkeys((secret, repr(secret)[1:-1], json_escaped(secret)))
+    ]
+    return mask_pattern(value, re.compile("|".join(map(re.escape, forms))))
 
 
-def hidden_faults(faults: list[FieldError], value: Any, schemas: Iterable[Schema]) -> list[FieldError]:
-    """What is wrong with a value, without its secrets: a validator of the author's may quote them."""
+def redacted_errors(errors: list[FieldError], value: Any, schemas: Iterable[Schema]) -> list[FieldError]:
+    """The errors without the value's secrets, which an author's validator may quote."""
     secrets = secrets_in(value, *schemas)
-    return [FieldError(fault.pointer, hidden(fault.detail, secrets)) for fault in faults]
+    return [FieldError(error.pointer, hidden(error.detail, secrets)) for error in errors]
 
 
-def written(text: str) -> str:
-    """A text as JSON writes it, without its quotes."""
+def json_escaped(text: str) -> str:
+    """A text as JSON writes it, without the quotes."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def everywhere(value: Any, pattern: re.Pattern[str]) -> Any:
-    """The value with what the pattern finds masked."""
+def mask_pattern(value: Any, pattern: re.Pattern[str]) -> Any:
+    """The value with each match of the pattern masked."""
     if isinstance(value, str):
         return pattern.sub(MASK, QUOTED_INPUT.sub(f"input_value={MASK}, input_type=", value))
     if isinstance(value, dict):
-        return {pattern.sub(MASK, name): everywhere(item, pattern) for name, item in value.items()}
-    return [everywhere(item, pattern) for item in value] if isinstance(value, list) else value
+        return {pattern.sub(MASK, name): mask_pattern(item, pattern) for name, item in value.items()}
+    return [mask_pattern(item, pattern) for item in value] if isinstance(value, list) else value
 
 
-def replaced(value: Any, schemas: Iterable[Schema], put: Callable[[Any], Any]) -> Any:
-    """The value with each secret replaced; itself when no schema marks any."""
+def replace_secrets(value: Any, schemas: Iterable[Schema], replacement: Callable[[Any], Any]) -> Any:
+    """The value with each secret replaced; the value itself if no schema marks any."""
     marked = [(schema, schema) for schema in schemas if marks_secrets(schema)]
-    return walked(value, marked, put) if marked else value
+    return replace_by_schemas(value, marked, replacement) if marked else value
 
 
-def walked(value: Any, places: Iterable[Place], put: Callable[[Any], Any], depth: int = 0) -> Any:
-    """The same for a value and all the schemas that may describe it: it is walked through once, however many."""
-    places = all_places(places)
-    if value is None or not places:
+def replace_by_schemas(
+    value: Any, schemas: Iterable[SchemaInRoot], replacement: Callable[[Any], Any], depth: int = 0
+) -> Any:
+    """Replace the secrets of a value by all schemas that may describe it, in one pass."""
+    schemas = all_schemas(schemas)
+    if value is None or not schemas:
         return value
-    if depth > DEEPEST or any(is_secret(schema) for schema, _root in places):
-        return put(value)
+    if depth > DEEPEST or any(is_secret(schema) for schema, _root in schemas):
+        return replacement(value)
     if isinstance(value, dict):
-        return {name: walked(item, inner(places, member, name), put, depth + 1) for name, item in value.items()}
+        return {
+            name: replace_by_schemas(item, schemas_of_part(schemas, member, name), replacement, depth + 1)
+            for name, item in value.items()
+        }
     if isinstance(value, list):
-        return [walked(item, inner(places, element, index), put, depth + 1) for index, item in enumerate(value)]
+        return [
+            replace_by_schemas(item, schemas_of_part(schemas, element, index), replacement, depth + 1)
+            for index, item in enumerate(value)
+        ]
     return value
 
 
-def all_places(places: Iterable[Place]) -> list[Place]:
-    """These schemas and the others that may describe the same value, each once."""
-    found: dict[tuple[int, int], Place] = {}
-    waiting = list(places)
-    while waiting:
-        schema, root = place = waiting.pop()
+def all_schemas(schemas: Iterable[SchemaInRoot]) -> list[SchemaInRoot]:
+    """These schemas and all that they refer to or branch into for one value, each once."""
+    found: dict[tuple[int, int], SchemaInRoot] = {}
+    stack = list(schemas)
+    while stack:
+        schema, root = stack.pop()
         if (id(schema), id(root)) not in found:
-            found[id(schema), id(root)] = place
-            waiting += ((other, root) for other in also_schemas(schema, root))
+            found[id(schema), id(root)] = schema, root
+            stack += ((other, root) for other in alternatives(schema, root))
     return list(found.values())
 
 
-def inner(places: Iterable[Place], part: Callable[[Schema, Any], Iterable[Any]], at: Any) -> Iterator[Place]:
-    """The schemas of a part of the value; those that say nothing of it, such as `true`, are left out."""
-    for schema, root in places:
+def schemas_of_part(
+    schemas: Iterable[SchemaInRoot], part: Callable[[Schema, Any], Iterable[Any]], at: Any
+) -> Iterator[SchemaInRoot]:
+    """The schemas of a member or an element of the value, without boolean ones."""
+    for schema, root in schemas:
         yield from ((found, root) for found in part(schema, at) if isinstance(found, Mapping))
 
 
-def holding(schema: Schema, name: str, other: Schema) -> Schema:
-    """The schema of an object of which one member, or its absence, is described by another whole schema."""
+def with_member_schema(schema: Schema, name: str, other: Schema) -> Schema:
+    """The schema of an object with another whole schema, or null, for one of its members."""
     whole = {key: value for key, value in other.items() if key != "$defs"}
     member = {"anyOf": [whole, {"type": "null"}], "default": None}
     definitions = {**schema.get("$defs", {}), **other.get("$defs", {})}
     return {**schema, "$defs": definitions, "properties": {**schema["properties"], name: member}}
 
 
-def also_schemas(schema: Schema, root: Schema) -> Iterator[Schema]:
-    """The other schemas that may describe the same value."""
+def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
+    """The schemas that this one refers to or branches into."""
     if isinstance(reference := schema.get("$ref"), str):
         yield definition_at(root, reference)
     for name in BRANCHES:
@@ -244,7 +253,6 @@ def also_schemas(schema: Schema, root: Schema) -> Iterator[Schema]:
 
 
 def definition_at(root: Schema, reference: str) -> Schema:
-    """What a reference within the schema leads to."""
     found: Any = root
     for part in reference.removeprefix("#/").split("/"):
         found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}
@@ -252,13 +260,12 @@ def definition_at(root: Schema, reference: str) -> Schema:
 
 
 def member(schema: Schema, name: str) -> Iterator[Any]:
-    """The schemas of a member of an object. Patterns are not compared: any of them may be meant."""
+    """The schemas of a member of an object. Patterns are not compared: each of them counts."""
     yield from schema.get("patternProperties", {}).values()
     properties = schema.get("properties", {})
     yield properties[name] if name in properties else schema.get("additionalProperties")
 
 
 def element(schema: Schema, index: int) -> Iterator[Any]:
-    """The schema of an element of a list."""
     first = schema.get("prefixItems", ())
     yield first[index] if index < len(first) else schema.get("items")

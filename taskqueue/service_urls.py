@@ -1,8 +1,8 @@
-"""The whole service by one entry in a project's addresses: the API below `api/`, and `metrics` for Prometheus.
+"""All addresses in one include: the API below `api/`, and `metrics` for Prometheus.
 
     urlpatterns = [path("", include("taskqueue.service_urls")), ...]
 
-A project with an `api/` of its own mounts it below a prefix, or takes `taskqueue.urls` alone.
+A project with its own `api/` mounts this below a prefix, or includes `taskqueue.urls` only.
 """
 
 from __future__ import annotations

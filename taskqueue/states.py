@@ -1,4 +1,4 @@
-"""The words for where a task, a step and a failed attempt stand, and which moves between them are legal."""
+"""The statuses of tasks and steps, the outcomes of attempts and waits, and the allowed transitions of tasks."""
 
 from __future__ import annotations
 
@@ -7,94 +7,94 @@ from typing import Final
 
 
 class TaskStatus(StrEnum):
-    """Where a task stands: one column, read alike by the admin, the API and the metrics."""
+    """The status of a task: one column for admin, API and metrics."""
 
     SCHEDULED = "scheduled"
-    """Due at a later time that its caller chose."""
+    """Due later, at a time that its caller set."""
     QUEUED = "queued"
-    """Ready: the next free worker whose code knows the pipeline takes it."""
+    """Due now: the next free worker that has the pipeline claims it, unless a limit blocks it."""
     RUNNING = "running"
-    """A worker holds the lease."""
+    """A worker has the lease."""
     WAITING = "waiting"
-    """Waits for something that is not a worker; holds none."""
+    """Waits for a time, an event, parallel steps, a child task or a rate, and occupies no worker."""
     RETRYING = "retrying"
-    """A try failed and the next one has a time."""
+    """An attempt failed, and the next one has a time."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
 class StepStatus(StrEnum):
-    """Where a recorded step stands."""
+    """The status of a recorded step."""
 
     WAITING = "waiting"
-    """Begun and not over: a sleep, a wait, a branch, a child, or a step that was given a later time by its rate."""
+    """Not finished: a sleep, a wait, a parallel step, a child task, or a step that its rate has delayed."""
     SUCCEEDED = "succeeded"
     RETRYING = "retrying"
     FAILED = "failed"
 
 
 class StepKind(StrEnum):
-    """What kind of step was recorded."""
+    """The kind of a recorded step."""
 
     STEP = "step"
     PARALLEL = "parallel"
-    """A step that runs beside others, on any worker."""
+    """A parallel step, on any worker."""
     CHILD = "child"
-    """A pipeline that was called as a step."""
+    """A pipeline called inside a task: a child task."""
     SLEEP = "sleep"
     WAIT = "wait"
-    """For an event, or for the first of several."""
+    """For an event, or the first of several."""
     EMIT = "emit"
 
 
 class WaitOutcome(StrEnum):
-    """How a wait for an event ended; an open one has none."""
+    """The outcome of a wait for an event; an open wait has none."""
 
     EVENT = "event"
     TIMEOUT = "timeout"
     CLOSED = "closed"
-    """Another one of the same wait_any came first, or the task ended."""
+    """Another event of the wait_any came first, or the task ended."""
 
 
 class SkipKind(StrEnum):
-    """Why a request made no new task."""
+    """Why a request created no task."""
 
     DUPLICATE = "duplicate"
-    """Its key stands for another task."""
+    """Its key belongs to an existing task."""
     SINGLETON = "singleton"
-    """Another task of the same singleton is under way."""
+    """Another task of this singleton has not ended."""
     DEBOUNCED = "debounced"
-    """It replaced the payload of a task that waits for quiet."""
+    """It replaced the payload of a debounced task."""
     BATCHED = "batched"
-    """Its items were added to a task that gathers a batch."""
+    """Its items were added to a task that collects a batch."""
     MISFIRE = "misfire"
-    """Ticks of the clock came too late."""
+    """Scheduled runs were missed."""
     PAUSED = "paused"
-    """A tick of the clock came while the pipeline was paused."""
+    """A scheduled run was due while the pipeline was paused."""
     INVALID = "invalid"
-    """An event's data does not fit the pipeline's payload."""
+    """The event's data is not a valid payload."""
     DEFERRED = "deferred"
-    """The process that routed the event does not know the pipeline: the next one that does makes the task."""
+    """The process that routed the event does not have the pipeline: another process creates the task later."""
     UNKNOWN = "unknown"
-    """For days no process did."""
+    """No process had the pipeline for days."""
     NOT_PERMITTED = "not-permitted"
-    """The pipeline's rights are for others than the sender of the event."""
+    """The event's sender has no permission for the pipeline."""
 
 
 class DriftKind(StrEnum):
-    """In what a task's record and the code disagree."""
+    """How a task's recorded steps and the code differ."""
 
     VERSION = "version"
-    """The code no longer has the body of the task's version."""
+    """The code does not have the task's version of the body."""
     ARGUMENTS = "arguments"
     """A recorded step is called with other arguments."""
     UNUSED = "unused"
-    """The body ended without asking for a recorded step."""
+    """The body ended without calling a recorded step."""
 
 
 class BulkOperationVerb(StrEnum):
-    """What is done to many tasks at once."""
+    """The action of a bulk operation."""
 
     RETRY = "retry"
     CANCEL = "cancel"
@@ -103,47 +103,50 @@ class BulkOperationVerb(StrEnum):
 
     @property
     def words(self) -> str:
-        """As people read it."""
         return self.value.replace("-", " ")
 
 
 class BulkOperationStatus(StrEnum):
-    """Where an operation stands."""
+    """The status of a bulk operation."""
 
     PLANNED = "planned"
-    """No worker has begun it yet."""
+    """No worker has started it."""
     RUNNING = "running"
     ABORTED = "aborted"
-    """A person ended it between two batches."""
+    """A user ended it between two batches."""
     DONE = "done"
 
 
 class AttemptOutcome(StrEnum):
-    """How a try that did not succeed ended."""
+    """How a failed attempt ended."""
 
     FAILED = "failed"
-    """The author's code raised, or returned something that does not fit."""
+    """The author's code raised an exception, or its result was refused."""
     TIMED_OUT = "timed_out"
-    """The step's own timeout ended it."""
+    """The step's timeout ended it."""
     LOST = "lost"
-    """The worker died or fell silent in the middle of it."""
+    """The worker died or stopped sending heartbeats."""
     STOPPED = "stopped"
-    """Its task was cancelled, and its worker was ended when the grace was over."""
+    """The task was cancelled, and its worker was ended after the grace period."""
 
 
 ENDED: Final = (TaskStatus.SUCCEEDED, TaskStatus.FAILED, TaskStatus.CANCELLED)
-"""A task in one of these holds still until a person asks for more."""
+"""A task in one of these has ended; it only moves again if a user retries it."""
 
-TOLD_AS: Final = {TaskStatus.SUCCEEDED: "completed", TaskStatus.FAILED: "failed", TaskStatus.CANCELLED: "cancelled"}
-"""What the name of the event that tells an end has behind that of the pipeline."""
+EVENT_SUFFIXES: Final = {
+    TaskStatus.SUCCEEDED: "completed",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.CANCELLED: "cancelled",
+}
+"""How the names of completion events end, as in `demo/task.completed`."""
 
 ON_A_TIMER: Final = (TaskStatus.SCHEDULED, TaskStatus.WAITING, TaskStatus.RETRYING)
-"""A task in one of these becomes queued when its time comes."""
+"""A task in one of these becomes queued at its due time."""
 
 LIVE: Final = tuple(status for status in TaskStatus if status not in ENDED)
-"""Everything that still has something to do."""
+"""A task in one of these has not ended."""
 
-MOVES: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
+TRANSITIONS: Final[dict[TaskStatus, frozenset[TaskStatus]]] = {
     TaskStatus.SCHEDULED: frozenset({TaskStatus.QUEUED, TaskStatus.CANCELLED}),
     TaskStatus.QUEUED: frozenset({TaskStatus.RUNNING, TaskStatus.WAITING, TaskStatus.CANCELLED}),
     TaskStatus.RUNNING: frozenset(
@@ -169,5 +172,5 @@ The engine's statements make the moves. The database of the tests refuses every 
 
 
 PHASES: Final = ("queued", "blocked", "waiting", "backoff", "executing")
-"""Where the time of a task goes: in the queue, held back by limits, asleep or waiting for something, between attempts,
-and in the hands of a worker. Each is counted in seconds, in `Task`, in rollups and in metrics."""
+"""What a task spends its time on: in the queue, blocked by limits or rates, sleeping or waiting, between attempts,
+executing. `Task`, rollups and metrics have the seconds of each."""

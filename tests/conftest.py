@@ -1,4 +1,4 @@
-"""What all tests share: after a test that commits, the tables are soon as they were before it."""
+"""Fixtures and hooks of all tests: cheap databases, a fast flush, and the order of test files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.database.template import use_template
 
-# How fast a machine is, and how busy with something else, is not what these tests are about.
+# These tests must not depend on the speed and the load of the machine.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("any machine"))
 settings.load_profile("any machine")
 
 KEPT = {"django_content_type", "auth_permission"}
-"""What comes from the models alone, and no test changes."""
+"""Rows that come from the models, and that no test changes."""
 UNCHECKED = "SET LOCAL session_replication_role = replica"
-"""In whatever order rows come and go."""
+"""Ignore foreign keys, so that the order of statements does not matter."""
 COPIED = """
 SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns
 WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
@@ -33,25 +33,27 @@ WHERE table_schema = 'public' AND table_name = %s AND is_generated = 'NEVER'
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those that drive a browser first, and files whose tests wait for processes between those that compute.
+    """Run browser tests first, and spread files that wait for processes among files that compute.
 
-    Else all that share a machine would compute together first, and wait together afterwards.
+    Otherwise all parallel test processes would compute at first, and wait at the end.
     """
     first = {item.path for item in items if item.get_closest_marker("browser")}
     waiting = {item.path for item in items if item.get_closest_marker("process")} - first
     computing = {item.path for item in items} - first - waiting
-    places = {path: number / len(group) for group in (waiting, computing) for number, path in enumerate(sorted(group))}
-    items.sort(key=lambda item: places.get(item.path, -1))
+    positions = {
+        path: number / len(group) for group in (waiting, computing) for number, path in enumerate(sorted(group))
+    }
+    items.sort(key=lambda item: positions.get(item.path, -1))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
-    """Spread files, and leave all that drive a browser to one process: three browsers would compute at once."""
+    """Distribute files, and run all browser tests in one process: three browsers would overload the machine."""
     return OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 class OneBrowser(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Tests of a file stay together, and so do those of `tests/browser`."""
+    """Keeps the tests of a file together, and all tests of `tests/browser`."""
 
     def _split_scope(self, nodeid: str) -> str:
         folder = "tests/browser/"
@@ -70,7 +72,7 @@ def django_db_modify_db_settings(
 
 @pytest.fixture(scope="module")
 def module_transaction(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """A transaction around a module's tests, in which a fixture fills tables once; each test is a savepoint in it."""
+    """A transaction around a module's tests, in which a fixture can fill tables once. Each test is a savepoint."""
     with django_db_blocker.unblock(), transaction.atomic():
         yield
         transaction.set_rollback(True)
@@ -78,32 +80,32 @@ def module_transaction(django_db_setup: None, django_db_blocker: DjangoDbBlocker
 
 @pytest.fixture(autouse=True, scope="session")
 def _quick_passwords() -> Iterator[None]:
-    """A password takes a third of a second to hash as it is hashed outside tests."""
+    """The production hasher takes a third of a second per password."""
     with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
         yield
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _quick_flush() -> Iterator[None]:
-    """Delete rows, which are few, and put back those that were there, instead of truncating and mirroring all anew."""
+    """Delete the few rows and copy the initial ones, instead of truncating and syncing all pipelines."""
     copy = Copy(emit_post_migrate_signal)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DatabaseOperations, "sql_flush", deletes)
+        patch.setattr(DatabaseOperations, "sql_flush", delete_statement)
         patch.setattr("django.core.management.commands.flush.emit_post_migrate_signal", copy.bring_back)
         yield
 
 
-def deletes(operations: DatabaseOperations, _style: Any, tables: Sequence[str], **_options: Any) -> list[str]:
+def delete_statement(operations: DatabaseOperations, _style: Any, tables: Sequence[str], **_options: Any) -> list[str]:
     """One statement that empties the tables."""
     each = [f"DELETE FROM {operations.quote_name(table)}" for table in sorted(set(tables) - KEPT)]
     return ["; ".join([UNCHECKED, *each])] if each else []
 
 
 class Copy:
-    """The rows that are there before any test: those that mirror the pipelines of all test modules.
+    """The rows that exist before any test: those of the test modules' pipelines.
 
     Args:
-        make: writes them.
+        make: creates the rows.
     """
 
     def __init__(self, make: Any) -> None:
@@ -111,7 +113,7 @@ class Copy:
         self._inserts: list[str] = []
 
     def bring_back(self, *arguments: Any, **options: Any) -> None:
-        """Write the rows, and from the second time on copy them."""
+        """Create the rows at the first call, and copy them from then on."""
         if not self._inserts:
             self._make(*arguments, **options)
             self._take()

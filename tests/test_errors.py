@@ -46,7 +46,7 @@ def test_every_error_has_a_code_of_its_own_in_kebab_case():
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", kind.code) for kind in kinds)
 
 
-def test_every_error_is_drawn_in_the_tree_at_the_head_of_its_module():
+def test_every_error_is_in_the_docstring_tree():
     for kind in tree():
         assert errors.__doc__ is not None
         assert kind is errors.InvalidValue or kind.__name__ in errors.__doc__
@@ -58,11 +58,11 @@ def test_the_title_is_the_first_line_of_the_docstring(kind):
     assert kind.title()
 
 
-def test_an_error_without_detail_says_its_title():
-    assert str(errors.InvalidContext()) == "This call makes no sense where it was made"
+def test_an_error_without_detail_has_its_title():
+    assert str(errors.InvalidContext()) == "This call is not possible here"
 
 
-def test_errors_say_what_they_know():
+def test_error_messages_have_their_details():
     assert str(DefinitionError("It is wrong.", hint="Do it right.")) == "It is wrong. Do it right."
     assert str(TooLarge("The payload", size=1_234_567, limit=1000, setting="X")) == (
         "The payload is 1,234,567 bytes; the limit is 1,000 (setting X)."
@@ -73,17 +73,17 @@ def test_errors_say_what_they_know():
     assert isinstance(StepTimedOut("charge", timedelta(seconds=1)), TimeoutError)
 
 
-def test_the_signals_of_authors_are_no_errors_of_taskqueue():
+def test_permanent_and_retry_after_are_not_taskqueue_errors():
     assert not issubclass(Permanent, TaskqueueError)
     assert not issubclass(RetryAfter, TaskqueueError)
 
 
 @pytest.mark.parametrize("delay", [timedelta(seconds=-1), timedelta.max])
-def test_retry_after_needs_a_delay_that_a_row_can_hold(delay):
-    with pytest.raises(ValueError, match=r"from nothing to 3,650 days"):
+def test_retry_after_refuses_delays_out_of_range(delay):
+    with pytest.raises(ValueError, match=r"between 0 and 3,650 days"):
         RetryAfter(delay)
 
 
-def test_retry_after_says_why():
-    assert str(RetryAfter(timedelta(seconds=90))) == "asked to be tried again after 90 s"
+def test_retry_after_has_its_reason_as_message():
+    assert str(RetryAfter(timedelta(seconds=90))) == "retry after 90 s"
     assert str(RetryAfter(timedelta(seconds=90), "busy")) == "busy"

@@ -1,4 +1,4 @@
-"""Examples of payloads: each is accepted by the model that it is made for."""
+"""Examples of payloads are accepted by their models."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from taskqueue.codec import Payload
 from taskqueue.errors import InvalidPayload
+from taskqueue.json_values.typed import Payload
 from taskqueue.masks import MASK
 
 
@@ -88,18 +88,18 @@ def takes(model: type[BaseModel]) -> Payload:
 
 
 @pytest.mark.parametrize("function", [scalars, shapes])
-def test_an_example_is_made_of_the_schema_where_the_model_gives_none(function):
+def test_without_examples_one_is_made_from_the_schema(function):
     payload = Payload(function)
 
     payload.check(payload.example())
 
 
-def test_a_wrong_example_of_a_model_is_passed_over():
+def test_an_invalid_example_of_a_model_is_skipped():
     assert takes(Wrong).example() == {"title": "right"}
 
 
 @pytest.mark.parametrize("model", [Login, Careless])
-def test_no_secret_and_no_mask_is_in_an_example(model):
+def test_examples_have_neither_secrets_nor_masks(model):
     payload = takes(model)
     example = payload.example()
 
@@ -108,7 +108,7 @@ def test_no_secret_and_no_mask_is_in_an_example(model):
     assert set(example) <= {"user", "password"}
 
 
-def test_without_any_valid_example_there_is_none():
+def test_without_a_valid_example_there_is_none():
     assert takes(Impossible).example() is None
 
 
@@ -126,5 +126,5 @@ def test_a_mask_is_refused_as_the_value_of_a_secret(value, pointers):
     assert [fault.pointer for fault in refused.value.errors] == pointers
 
 
-def test_a_mask_elsewhere_is_a_text_like_any_other():
+def test_a_mask_in_another_field_is_plain_text():
     takes(Login).check({"user": MASK, "password": "b"})

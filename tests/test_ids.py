@@ -9,7 +9,7 @@ from uuid import RFC_4122
 from taskqueue.ids import uuid7
 
 
-def test_an_id_is_a_uuid_of_version_7_of_this_moment():
+def test_an_id_is_a_uuid_version_7_of_now():
     before = time.time_ns() // 1_000_000
     made = uuid7()
     after = time.time_ns() // 1_000_000
@@ -18,7 +18,7 @@ def test_an_id_is_a_uuid_of_version_7_of_this_moment():
     assert before <= made.int >> 80 <= after
 
 
-def test_ids_are_made_in_order_within_a_millisecond():
+def test_ids_sort_within_a_millisecond():
     made = []
     for _ in range(50):
         made.append(uuid7())
@@ -27,7 +27,7 @@ def test_ids_are_made_in_order_within_a_millisecond():
     assert made == sorted(made)
 
 
-def test_no_id_is_made_twice():
+def test_ids_are_unique():
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: uuid7(), range(20_000)))
 

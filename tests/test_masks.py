@@ -1,4 +1,4 @@
-"""Masks: what a schema marks as secret, and the same text wherever it comes up."""
+"""Secrets are found by schema and masked, also in other texts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field, SecretBytes, SecretStr, StringConstraints, ValidationError
 
 from taskqueue import masks
-from taskqueue.codec import Arguments, Payload, Result
 from taskqueue.errors import InvalidPayload
+from taskqueue.json_values.typed import Arguments, Payload, Result
 from taskqueue.masks import MASK
 
 
@@ -57,7 +57,7 @@ VALUE: dict[str, Any] = {
 SCHEMA = Login.model_json_schema()
 
 
-def test_each_marked_field_is_masked_and_nothing_else():
+def test_exactly_the_marked_fields_are_masked():
     assert masks.masked(VALUE, SCHEMA) == {
         "user": "dana",
         "password": MASK,
@@ -71,7 +71,7 @@ def test_each_marked_field_is_masked_and_nothing_else():
     }
 
 
-def test_a_secret_reaches_the_payload_the_arguments_and_the_result_as_it_is():
+def test_secrets_are_stored_in_clear():
     payload, arguments, result = Payload(sign_in), Arguments(store), Result(store)
 
     assert '"hunter2-hunter2"' in payload.check(VALUE)
@@ -88,7 +88,7 @@ def test_a_secret_reaches_the_payload_the_arguments_and_the_result_as_it_is():
 
 
 @given(st.text(max_size=20), st.lists(st.text(max_size=20), max_size=4))
-def test_any_text_survives_as_a_secret(password, others):
+def test_any_text_can_be_a_secret(password, others):
     arguments = Arguments(store)
     if "\0" in "".join([password, *others]) or any("\ud800" <= c <= "\udfff" for c in "".join([password, *others])):
         return
@@ -106,7 +106,7 @@ def test_the_texts_of_all_secrets_are_found():
     assert "dana" not in found
 
 
-def test_a_short_secret_is_not_looked_for_elsewhere():
+def test_a_short_secret_is_masked_only_in_its_field():
     assert masks.secrets_in({"number": "12345"}, Card.model_json_schema()) == []
     assert masks.masked({"number": "12345"}, Card.model_json_schema()) == {"number": MASK}
 
@@ -125,17 +125,17 @@ def test_a_secret_is_hidden_in_text(text, said):
 
 @pytest.mark.parametrize("secret", ['quote"quote', "back\\slash", "line\nline", "it's mine", "a.b*c(d", "köder-köder"])
 def test_a_secret_is_hidden_however_it_is_quoted(secret):
-    said = masks.hidden([repr(secret), masks.written(secret), {secret: secret}, str([secret])], [secret])
+    said = masks.hidden([repr(secret), masks.json_escaped(secret), {secret: secret}, str([secret])], [secret])
 
     assert secret not in str(said)
     assert repr(secret)[1:-1] not in str(said)
 
 
-def test_of_two_secrets_the_longer_one_goes_first():
+def test_longer_secrets_are_masked_first():
     assert masks.hidden("abcdefgh", ["abcdef", "abcdefgh"]) == MASK
 
 
-def test_what_pydantic_quotes_of_a_value_is_hidden_too():
+def test_pydantics_quoted_input_is_masked():
     with pytest.raises(ValidationError) as refused:
         Card.model_validate({"holder": "x", "numbr": "4111-1111" * 20})
 
@@ -150,11 +150,11 @@ def test_without_secrets_nothing_is_changed():
 
 
 @pytest.mark.parametrize("schema", [{}, {"properties": {"a": True}}, {"$ref": "#/nowhere"}, {"items": False}])
-def test_any_schema_is_read(schema):
+def test_any_schema_can_be_searched(schema):
     assert masks.masked({"a": [1]}, schema) == {"a": [1]}
 
 
-def test_what_has_no_schema_is_secret_as_a_whole():
+def test_values_without_schema_are_secret():
     assert masks.masked({"a": [1]}, masks.ALL_SECRET) == MASK
 
 
@@ -162,7 +162,7 @@ class Vault(BaseModel):
     by_code: dict[Annotated[str, StringConstraints(pattern="^[a-z]+$")], SecretStr]
 
 
-def test_members_that_are_named_by_a_pattern_are_masked():
+def test_pattern_properties_are_masked():
     schema = Vault.model_json_schema()
 
     assert "patternProperties" in str(schema)
@@ -192,18 +192,20 @@ def hold(holder: Holder) -> Holder:
     return holder
 
 
-def test_a_secret_is_masked_under_each_name_that_its_field_has():
+def test_a_secret_is_masked_under_every_alias():
     for value in (
         {"purseGiven": {"card_in": "4111-1111"}},
         {"purseGiven": {"card_out": "4111-1111"}},
         {"purse": {"card": "4111-1111"}},
     ):
         for described in (Payload(hold), Result(hold)):
-            assert "4111" not in str(masks.masked(value, *described.marks)), value
-    assert "4111" not in str(masks.masked({"holder": {"purseGiven": {"card_out": "4111"}}}, *Arguments(hold).marks))
+            assert "4111" not in str(masks.masked(value, *described.secret_schemas)), value
+    assert "4111" not in str(
+        masks.masked({"holder": {"purseGiven": {"card_out": "4111"}}}, *Arguments(hold).secret_schemas)
+    )
 
 
-def test_a_refused_payload_is_told_without_a_secret_that_was_given_by_another_name():
+def test_errors_of_a_payload_have_no_secrets():
     with pytest.raises(InvalidPayload) as caught:
         Payload(hold).check({"purse": {"card": "refused-card"}})
 
@@ -245,7 +247,7 @@ def test_a_secret_is_masked_however_deep_it_is():
     assert masked == nested(150, {"number": MASK})
 
 
-def test_deeper_than_any_value_that_is_stored_everything_is_secret():
+def test_values_deeper_than_the_limit_are_secret():
     deep = nested(900, {"size": "4111-1111"})
 
     assert masks.masked(deep, Card.model_json_schema()) == nested(201, MASK)
@@ -269,7 +271,7 @@ def calls_in_masks(function: Callable[[], object]) -> int:
 
 
 def calls_refusing(body: Any, deep: int) -> int:
-    """The same of a pipeline that refuses a payload that is nested so deep."""
+    """Calls while a pipeline refuses a payload of this depth."""
     payload = Payload(body)
 
     def refuse() -> None:
@@ -280,7 +282,7 @@ def calls_refusing(body: Any, deep: int) -> int:
     return calls_in_masks(refuse)
 
 
-def test_a_value_is_walked_through_once_however_many_schemas_may_describe_it():
+def test_a_value_is_searched_once_for_all_schemas():
     schema = Fork.model_json_schema()
 
     def calls_to(deep: int) -> int:
@@ -289,9 +291,9 @@ def test_a_value_is_walked_through_once_however_many_schemas_may_describe_it():
     assert calls_to(12) < calls_to(6) * 3
 
 
-def test_the_cost_of_a_refused_payload_grows_with_its_depth_and_no_faster():
+def test_the_cost_of_a_refused_payload_is_linear_in_depth():
     assert calls_refusing(set_table, 12) < calls_refusing(set_table, 6) * 3
 
 
-def test_without_any_secret_a_refused_payload_is_not_walked_through():
+def test_without_secrets_a_refused_payload_is_not_searched():
     assert calls_refusing(clear_table, 12) == calls_refusing(clear_table, 3)

@@ -1,6 +1,6 @@
-"""Run a mix of all features for a chosen time, and print what grows: lines should be flat.
+"""Run a mix of all features for a chosen time, and print what could grow: the lines should stay flat.
 
-Throughput over time, dead rows, sizes of tables and indexes for each thousand ended tasks, memory of the workers.
+It prints throughput, dead rows, sizes of tables and indexes per thousand ended tasks, and memory of the workers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from django.db import connection, transaction  # noqa: E402
 from django.db.models.functions import Now  # noqa: E402
 
 from benchmarks.processes import started, wait_for  # noqa: E402
-from benchmarks.soak.pipelines import mix, mix_debounced, short, wait_for_ever  # noqa: E402
+from benchmarks.soak.pipelines import mix, mix_debounced, short, wait_until_cancelled  # noqa: E402
 from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task, Worker  # noqa: E402
 
@@ -41,7 +41,7 @@ MEBIBYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Sample:
-    """How things stood at a moment."""
+    """The measurements at one moment."""
 
     seconds: float
     ended: int
@@ -52,18 +52,17 @@ class Sample:
     memory: int
 
     @classmethod
-    def take(cls, began: float, worker: int) -> Sample:
-        """Take one."""
+    def take(cls, started_at: float, worker: int) -> Sample:
         with connection.cursor() as cursor:
             cursor.execute(TABLES)
             live, dead, tables, indexes = cursor.fetchone()
         children = psutil.Process(worker).children(recursive=True)
         memory = sum(child.memory_info().rss for child in children if child.is_running())
         ended = Task.objects.filter(finished_at__isnull=False).count()
-        return cls(time.monotonic() - began, ended, int(live), int(dead), int(tables), int(indexes), memory)
+        return cls(time.monotonic() - started_at, ended, int(live), int(dead), int(tables), int(indexes), memory)
 
     def line(self, former: Sample) -> str:
-        """Beside the one before it."""
+        """A line of the table, with the throughput since the former sample."""
         rate = (self.ended - former.ended) / max(self.seconds - former.seconds, 0.001)
         sizes = f"{self.tables / MEBIBYTE:,.1f} | {self.indexes / MEBIBYTE:,.1f}"
         rows, memory = f"{self.live:,} | {self.dead:,}", f"{self.memory / MEBIBYTE:,.0f}"
@@ -71,7 +70,7 @@ class Sample:
 
 
 def feed(numbers: Iterator[int]) -> None:
-    """Keep some work ahead of the workers, a little of everything."""
+    """Keep some tasks of all kinds queued."""
     if Task.objects.filter(finished_at=None).count() >= BACKLOG:
         return
     with transaction.atomic():
@@ -80,13 +79,12 @@ def feed(numbers: Iterator[int]) -> None:
             mix.using(key=f"mix {number}", labels={"tenant": tenant}, priority=number % 60).enqueue(tenant, number)
             short.using(run_at=datetime.now(UTC) + timedelta(seconds=number % 3)).enqueue(number)
             mix_debounced.enqueue(tenant, number)
-        wait_for_ever.enqueue(number)
-    for task in Task.objects.filter(pipeline="soak/waits-for-ever", status="waiting")[:AT_ONCE]:
-        control.cancel(task.pk, reason="The soak ends its wait.")
+        wait_until_cancelled.enqueue(number)
+    for task in Task.objects.filter(pipeline="soak/wait-until-cancelled", status="waiting")[:AT_ONCE]:
+        control.cancel(task.pk, reason="The soak test ends its wait.")
 
 
 def main() -> int:
-    """Run it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--every", type=float, default=15, metavar="SECONDS", help="between two samples")
@@ -103,33 +101,33 @@ def main() -> int:
 
 
 def soak(seconds: float, every: float, worker: int) -> list[Sample]:
-    """Feed and take samples for so long."""
-    began, numbers = time.monotonic(), count()
+    """Feed and take samples for so many seconds."""
+    started_at, numbers = time.monotonic(), count()
     print("| s | tasks ended | per s | live rows | dead rows | tables MiB | indexes MiB | workers MiB |")
     print("|---|---|---|---|---|---|---|---|")
-    samples = [Sample.take(began, worker)]
-    while time.monotonic() - began < seconds:
+    samples = [Sample.take(started_at, worker)]
+    while time.monotonic() - started_at < seconds:
         feed(numbers)
         time.sleep(0.05)
-        if time.monotonic() - began >= len(samples) * every:
-            samples.append(Sample.take(began, worker))
+        if time.monotonic() - started_at >= len(samples) * every:
+            samples.append(Sample.take(started_at, worker))
             print(samples[-1].line(samples[-2]), flush=True)
     return samples
 
 
 def report(samples: list[Sample]) -> int:
-    """Compare the last third with the first one; how many tasks did not end well."""
+    """Print the first and the last third. The exit code is 1 if a task failed."""
     third = max(len(samples) // 3, 1)
     early, late = samples[: third + 1], samples[-third - 1 :]
 
-    def pace(part: list[Sample]) -> float:
+    def throughput(part: list[Sample]) -> float:
         return (part[-1].ended - part[0].ended) / max(part[-1].seconds - part[0].seconds, 0.001)
 
     def per_thousand(sample: Sample) -> float:
         return (sample.tables + sample.indexes) / MEBIBYTE / max(sample.ended / 1000, 0.001)
 
     failed = Task.objects.filter(status="failed").count()
-    print(f"\ntasks per second: {pace(early):,.0f} in the first third, {pace(late):,.0f} in the last")
+    print(f"\ntasks per second: {throughput(early):,.0f} in the first third, {throughput(late):,.0f} in the last")
     print(f"MiB for each thousand ended tasks: {per_thousand(early[-1]):.2f}, then {per_thousand(late[-1]):.2f}")
     print(f"memory of the workers, MiB: {early[-1].memory / MEBIBYTE:,.0f}, then {late[-1].memory / MEBIBYTE:,.0f}")
     print(f"failed: {failed}")

@@ -1,4 +1,4 @@
-"""The benchmarks' settings, with the soak's pipelines, on a database of its own."""
+"""The benchmarks' settings with the soak test's pipelines, on a database of its own."""
 
 from benchmarks.settings import *  # noqa: F403 - Django's settings are names in a module
 

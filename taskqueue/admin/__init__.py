@@ -1,14 +1,14 @@
-"""The admin: where people watch tasks, understand them, and retry or cancel them. Importing it registers its pages.
+"""The admin pages: watch tasks, see why they failed, retry or cancel them. Importing this package registers its pages.
 
-overview          the first page: what needs attention, and how the last hours went
+overview          the first page: failures that need attention, and how the last hours went
 tasks             the list of tasks: columns, filters, tabs, bulk actions, export
-task              one task: its steps, attempts and timeline, and what can be done about it
-pipelines         their list and pages; submitting a task, pausing, changing limits
-rate_limits       rates and limits, and blocking a rate
-bulk_operations   a verb for all tasks that a filter matches
-events            their list, and sending one
-search            what the address and the search box of a list ask for
-shared            what several pages use: HTML, charts, forms, filters
+task              the page of one task: steps, attempts, timeline, actions
+pipelines         list and page of pipelines; submit a task, pause, change limits
+rate_limits       rate limits, their usage, concurrency limits; block a rate limit
+bulk_operations   an action on all tasks that match a filter
+events            list and page of events; send an event
+search            search syntax and URL parameters of the lists
+shared            parts of several pages: HTML, charts, forms, filters
 """
 
 from taskqueue.admin import audit, permissions, schedules, tokens, workers
@@ -17,7 +17,7 @@ from taskqueue.admin.events.admin import EventAdmin
 from taskqueue.admin.object_tasks import TasksOfObject
 from taskqueue.admin.overview.admin import OverviewAdmin
 from taskqueue.admin.pipelines.admin import PipelineAdmin
-from taskqueue.admin.rate_limits.admin import RateAdmin
+from taskqueue.admin.rate_limits.admin import RateLimitAdmin
 from taskqueue.admin.tasks.admin import TaskAdmin
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "EventAdmin",
     "OverviewAdmin",
     "PipelineAdmin",
-    "RateAdmin",
+    "RateLimitAdmin",
     "TaskAdmin",
     "TasksOfObject",
     "audit",

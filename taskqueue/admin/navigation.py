@@ -1,4 +1,4 @@
-"""The navigation beside every page: where one can go, and what needs a look."""
+"""The navigation on every page: links to the lists that the user may see, with badges for what needs attention."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import html
-from taskqueue.admin.shared.filters import written_slice
+from taskqueue.admin.shared.filters import format_time_range
 from taskqueue.admin.shared.formats import capped
-from taskqueue.engine.queries.stats import DAY, Pills, pills
+from taskqueue.engine.queries.stats import DAY, BadgeCounts, badge_counts
 
-CAP: Final = 999
+BADGE_LIMIT: Final = 999
 
 
 @dataclass(frozen=True)
-class Place:
-    """Somewhere to go: a model's list, and which part of it."""
+class MenuItem:
+    """A link to the list of a model, optionally filtered by a query string."""
 
     name: str
     icon: str
@@ -31,24 +31,24 @@ class Place:
     query: str = ""
 
 
-PLACES: Final = (
-    Place("Overview", "grid", "taskqueue.overview"),
-    Place("Tasks", "list", "taskqueue.task"),
-    Place("Failures", "cross", "taskqueue.task", "status=failed"),
-    Place("Pipelines", "flow", "taskqueue.pipeline"),
-    Place("Workers", "server", "taskqueue.worker"),
-    Place("Events", "bolt", "taskqueue.event"),
-    Place("Schedules", "calendar", "taskqueue.schedule"),
-    Place("Rates", "gauge", "taskqueue.rate"),
-    Place("Operations", "stack", "taskqueue.operation"),
-    Place("Tokens", "key", "taskqueue.token"),
-    Place("Audit", "book", "admin.logentry"),
+MENU: Final = (
+    MenuItem("Overview", "grid", "taskqueue.overview"),
+    MenuItem("Tasks", "list", "taskqueue.task"),
+    MenuItem("Failures", "cross", "taskqueue.task", "status=failed"),
+    MenuItem("Pipelines", "flow", "taskqueue.pipeline"),
+    MenuItem("Workers", "server", "taskqueue.worker"),
+    MenuItem("Events", "bolt", "taskqueue.event"),
+    MenuItem("Schedules", "calendar", "taskqueue.schedule"),
+    MenuItem("Rate limits", "gauge", "taskqueue.ratelimit"),
+    MenuItem("Bulk operations", "stack", "taskqueue.bulkoperation"),
+    MenuItem("Tokens", "key", "taskqueue.token"),
+    MenuItem("Audit", "book", "admin.logentry"),
 )
 
 
 @dataclass(frozen=True)
-class Pill:
-    """A number beside an entry, what it means, and whether that is bad."""
+class Badge:
+    """A count next to an entry; `tone` is "bad", "poor" or empty."""
 
     text: str
     title: str
@@ -57,86 +57,84 @@ class Pill:
 
 @dataclass(frozen=True)
 class Entry:
-    """A link."""
+    """A link as the template shows it."""
 
     name: str
     address: str
     icon: SafeString
     is_current: bool
-    pill: Pill | None
+    badge: Badge | None
 
 
 def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
-    """Where a user may go; one query for the numbers if it is anywhere."""
-    places = [place for place in PLACES if is_open(place, request, site)]
-    if not places:
+    """The links for this user. One query for all badges; none when the user may see no list."""
+    items = [item for item in MENU if may_view(item, request, site)]
+    if not items:
         return []
-    numbers = pills()
-    shown = dict(pills_of(numbers))
+    counts = badge_counts()
+    badges = dict(badges_of(counts))
     here = request.get_full_path()
     if request.path == reverse("admin:taskqueue_overview_changelist", current_app=site.name):
-        here = address_of(PLACES[0], site)
-    entries = [(place, address_of(place, site)) for place in places]
-    current = current_of([address for _place, address in entries], here)
+        here = address_of(MENU[0], site)
+    entries = [(item, address_of(item, site)) for item in items]
+    current = current_of([address for _item, address in entries], here)
     return [
         Entry(
-            place.name,
-            address + (failed_today(numbers) if place.name == "Failures" else ""),
-            html.icon(place.icon),
+            item.name,
+            address + (filter_of_today(counts) if item.name == "Failures" else ""),
+            html.icon(item.icon),
             address == current,
-            shown.get(place.name),
+            badges.get(item.name),
         )
-        for place, address in entries
+        for item, address in entries
     ]
 
 
-def failed_today(numbers: Pills) -> str:
-    """What narrows the failures to those that the number beside them counts; all are shown while it counts none."""
-    if not numbers.failed_today or numbers.today is None:
+def filter_of_today(counts: BadgeCounts) -> str:
+    """The filter for the failures that the badge counts; empty when it counts none, so that the link shows all."""
+    if not counts.failed_today or counts.today is None:
         return ""
-    # To the end of the day, not to where the counting ends: that moves, and pages refresh what has changed.
-    return "&" + urlencode({"ended": written_slice(numbers.today, numbers.today + DAY)}, safe=":.,")
+    # Until the end of the day, not until the end of the counted time: that moves, and would change the page each time.
+    return "&" + urlencode({"ended": format_time_range(counts.today, counts.today + DAY)}, safe=":.,")
 
 
-def is_open(place: Place, request: HttpRequest, site: AdminSite) -> bool:
-    """Whether there is such a page, and the user may see it."""
-    label, name = place.model.split(".")
+def may_view(item: MenuItem, request: HttpRequest, site: AdminSite) -> bool:
+    label, name = item.model.split(".")
     if name not in apps.all_models[label]:
         return False
     model = apps.get_model(label, name)
     return site.is_registered(model) and site.get_model_admin(model).has_view_permission(request)
 
 
-def address_of(place: Place, site: AdminSite) -> str:
-    """Where it leads."""
-    if place.name == "Overview" and getattr(site, "index_is_overview", False):
+def address_of(item: MenuItem, site: AdminSite) -> str:
+    if item.name == "Overview" and getattr(site, "index_is_overview", False):
         return reverse("admin:index", current_app=site.name)
-    address = reverse(f"admin:{place.model.replace('.', '_')}_changelist", current_app=site.name)
-    return f"{address}?{place.query}" if place.query else address
+    address = reverse(f"admin:{item.model.replace('.', '_')}_changelist", current_app=site.name)
+    return f"{address}?{item.query}" if item.query else address
 
 
 def current_of(addresses: list[str], here: str) -> str:
-    """Of several addresses the one that leads to this page, or to what it is a part of; the longest that does."""
+    """The longest of these addresses that is a prefix of this page's address; empty when none is."""
     path = here.partition("?")[0]
     overview = addresses[0]
-    fitting = [
+    matching = [
         address
         for address in addresses
         if (here.startswith(address) if "?" in address else path.startswith(address))
         and (address != overview or path == overview)
     ]
-    return max(fitting, key=len, default="")
+    return max(matching, key=len, default="")
 
 
-def pills_of(numbers: Pills) -> Iterator[tuple[str, Pill]]:
-    """What the numbers are worth saying."""
-    if numbers.failed_today:
-        yield "Failures", Pill(capped(numbers.failed_today, CAP), "failed today (UTC)", "bad")
-    if numbers.paused:
-        yield "Pipelines", Pill(f"{capped(numbers.paused, CAP)} paused", "pipelines that somebody has paused", "poor")
-    if numbers.unable_workers:
-        text = f"{capped(numbers.unable_workers, CAP)} cannot claim"
-        yield "Workers", Pill(text, "worker processes that cannot claim tasks", "bad")
+def badges_of(counts: BadgeCounts) -> Iterator[tuple[str, Badge]]:
+    """The badges by the name of their entry; counts that are normal have none."""
+    if counts.failed_today:
+        yield "Failures", Badge(capped(counts.failed_today, BADGE_LIMIT), "failed today (UTC)", "bad")
+    if counts.paused:
+        yield "Pipelines", Badge(f"{capped(counts.paused, BADGE_LIMIT)} paused", "paused pipelines", "poor")
+    if counts.failing_workers:
+        text = f"{capped(counts.failing_workers, BADGE_LIMIT)} cannot claim"
+        yield "Workers", Badge(text, "worker processes that cannot claim tasks", "bad")
         return
-    tone = "" if numbers.live_workers else "bad"
-    yield "Workers", Pill(f"{capped(numbers.live_workers, CAP)} live", "worker processes that beat", tone)
+    tone = "" if counts.live_workers else "bad"
+    yield "Workers", Badge(f"{capped(counts.live_workers, BADGE_LIMIT)} live", "live worker processes", tone)

@@ -1,8 +1,7 @@
-"""An object's own page in the admin shows the tasks that are about it."""
+"""A section with the tasks of an object, for the object's own page in the admin."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -22,24 +21,22 @@ FIELD = "tasks_of_object"
 
 
 class TasksOfObject(ModelAdmin[Row]):
-    """Put before `ModelAdmin`: the page of each object gets a section with its tasks, newest first.
+    """Mix-in, placed before `ModelAdmin`: the page of each object gets a section with its tasks, newest first.
 
-    The tasks are those that were made with `pipeline.using(subject=the_object).enqueue(…)`. Who may not view tasks
-    does not see the section.
+    The tasks of an object are those created with `pipeline.using(subject=the_object).enqueue(…)`. Users without the
+    permission to view tasks do not see the section.
     """
 
     class Media:
         css = {"all": ["taskqueue/admin.css"]}
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
-        """With the tasks, for those who may see them."""
         fields = super().get_readonly_fields(request, obj)
-        may_see = obj is not None and request.user.has_perm("taskqueue.view_task")
-        return (*fields, FIELD) if may_see else tuple(fields)
+        may_view = obj is not None and request.user.has_perm("taskqueue.view_task")
+        return (*fields, FIELD) if may_view else tuple(fields)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """With a section of their own below the others."""
-        sections = [(name, {**options, "fields": without(FIELD, options["fields"])})
+        sections = [(name, {**options, "fields": [field for field in options["fields"] if field != FIELD]})
                     for name, options in super().get_fieldsets(request, obj)]  # fmt: skip
         if FIELD in self.get_readonly_fields(request, obj):
             sections.append(("Tasks", {"fields": (FIELD,), "classes": ("tq-object-tasks",)}))
@@ -47,22 +44,17 @@ class TasksOfObject(ModelAdmin[Row]):
 
     @admin.display(description="Tasks")
     def tasks_of_object(self, thing: Model) -> SafeString:
-        """Its tasks; one query by an index."""
+        """The table of its newest tasks; one query by an index."""
         tasks = Task.objects.filter(subject=subject_of(thing)).annotate(seen_at=Now()).order_by("-pk")
         found = list(tasks.defer("payload", "result")[: SHOWN + 1])
         rows = [
             {
                 "task": task,
                 "badge": html.badge(task.status),
-                "took": task_details.took(task, task.seen_at),
+                "duration": task_details.duration(task, task.seen_at),
                 "created": html.moment(task.created_at, task.seen_at),
-                "error": task_details.shown_error(task.error),
+                "error": task_details.error_line(task.error),
             }
             for task in found[:SHOWN]
         ]
         return render_to_string("taskqueue/object_tasks.html", {"rows": rows, "has_more": len(found) > SHOWN})
-
-
-def without(name: str, fields: Sequence[Any]) -> list[Any]:
-    """The fields without one of them."""
-    return [field for field in fields if field != name]

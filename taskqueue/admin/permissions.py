@@ -1,4 +1,4 @@
-"""Rights of single pipelines in the admin: who is named, and for what."""
+"""Permissions for single pipelines: the users and groups that may act on the tasks of a pipeline."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from taskqueue.models import PipelinePermission
 
 @admin.register(PipelinePermission)
 class PipelinePermissionAdmin(ChangeableAdmin[PipelinePermission]):
-    """Who may act on a pipeline's tasks, once not everybody may. What is changed here is in the history, as always."""
+    """Pipeline permissions, by pipeline. Changes are in the history, as for every model."""
 
-    list_display = ("pipeline", "shown_who", *Action)
+    list_display = ("pipeline", "grantee", *Action)
     list_select_related = ("user", "group")
     ordering = ("pipeline_id", "pk")
     search_fields = ("pipeline__name__startswith",)
-    search_help_text = "Finds pipelines whose names begin with what you type."
+    search_help_text = "Search by the beginning of the pipeline's name."
     raw_id_fields = ("user",)
     fieldsets = (
         (
@@ -29,26 +29,22 @@ class PipelinePermissionAdmin(ChangeableAdmin[PipelinePermission]):
             {
                 "fields": ("pipeline", "user", "group", *Action),
                 "description": (
-                    "The first right closes a pipeline to everybody who is not named here, superusers apart. "
-                    "Each deed needs its permission as well."
+                    "The first permission of a pipeline restricts it to the users and groups listed here, and to "
+                    "superusers. Each action needs the user's general permission too."
                 ),
             },
         ),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """People name each other here; the code does not."""
         return request.user.has_perm("taskqueue.add_pipelinepermission")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The last one to go opens the pipeline again."""
         return request.user.has_perm("taskqueue.delete_pipelinepermission")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PipelinePermission]:
-        """With those who are named."""
         return PipelinePermission.objects.select_related("user", "group")
 
-    @admin.display(description="Who")
-    def shown_who(self, right: PipelinePermission) -> str:
-        """The user or the group."""
-        return f"group {right.group}" if right.group_id is not None else str(right.user)
+    @admin.display(description="User or group")
+    def grantee(self, permission: PipelinePermission) -> str:
+        return f"group {permission.group}" if permission.group_id is not None else str(permission.user)

@@ -1,73 +1,76 @@
-"""Workers in the admin: which processes live, what each does now, and draining them."""
+"""Workers: live processes, the current step of each, and draining them."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
 from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 from django.db.models.functions import Now
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.drains import NEEDS, Drains
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.details import audit_entries_of
 from taskqueue.admin.shared.models import ReadOnlyAdmin
-from taskqueue.engine.runtime.liveness import SILENCE
+from taskqueue.admin.shared.pages import post_urls
+from taskqueue.admin.shared.task_actions import actor_of
+from taskqueue.engine.actions import drain
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.engine.worker.heartbeat import running_version
+from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker
 
-version_here = cache(running_version)
-LIVE, SILENT, UNABLE, ENDED, DRAINING, DRAINED = "live", "silent", "claim_error", "ended", "draining", "drained"
+LIVE, SILENT, CLAIM_ERROR, ENDED, DRAINING, DRAINED = "live", "silent", "claim_error", "ended", "draining", "drained"
+DRAIN = "taskqueue.change_worker"
+"""The permission to drain and resume workers."""
+SELECTED_AT_MOST = 200
 HISTORY_SHOWN = 30
 
 
 class WorkerChangeList(ChangeList):
-    """A page of workers, which knows whether one of them lives."""
+    """A page of workers. `has_live` is False when no worker is live."""
 
     has_live = True
 
     def get_results(self, request: HttpRequest) -> None:
-        """Read the page. Those that have not ended come first, so that the first page tells."""
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
+        # Workers that have not ended come first, so the first page is enough to know.
         self.has_live = self.page_num > 1 or any(row.state not in {SILENT, ENDED} for row in rows)
-        commands = commands_now()
+        pools = pool_sizes()
         for row in rows:
-            row.slots, row.busy = commands.get((row.host, row.cluster), (0, 0))
+            row.slots, row.busy = pools.get((row.host, row.cluster), (0, 0))
         self.result_list = rows
 
 
 @admin.register(Worker)
-class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
-    """Workers, those that have not ended first."""
+class WorkerAdmin(ReadOnlyAdmin[Worker]):
+    """Workers; those that have not ended come first."""
 
     list_display = (
-        "shown_state", "shown_process", "shown_command", "version_shown", "shown_beat", "shown_doing", "shown_since",
-        "shown_start", "shown_deeds",
+        "state", "process", "pool", "code_version", "heartbeat", "current_step", "running_for", "started", "buttons",
     )  # fmt: skip
-    list_display_links = ("shown_process",)
+    list_display_links = ("process",)
     change_form_template = "admin/taskqueue/worker/change_form.html"
     ordering = (F("ended_at").desc(nulls_first=True), "-id")
     actions = ("drain_selected", "resume_selected")
     fields = readonly_fields = (
-        "shown_state", "shown_command", "version_shown", "shown_beat", "shown_doing", "shown_since", "shown_start",
-        "shown_end", "shown_pipelines",
+        "state", "pool", "code_version", "heartbeat", "current_step", "running_for", "started", "ended",
+        "deployed_pipelines",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        """Workers with their state and the database's present moment."""
         state = Case(
             When(ended_at__isnull=False, then=Value(ENDED)),
-            When(heartbeat_at__lte=Now() - SILENCE, then=Value(SILENT)),
-            When(~Q(claim_error=""), then=Value(UNABLE)),
+            When(heartbeat_at__lte=Now() - HEARTBEAT_TIMEOUT, then=Value(SILENT)),
+            When(~Q(claim_error=""), then=Value(CLAIM_ERROR)),
             When(draining_at__isnull=False, task_id__isnull=False, then=Value(DRAINING)),
             When(draining_at__isnull=False, then=Value(DRAINED)),
             default=Value(LIVE),
@@ -75,50 +78,99 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         return Worker.objects.annotate(state=state, seen_at=Now())
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Worker | None:
-        """The worker with the size of its command."""
-        found: Any = super().get_object(request, object_id, from_field)
-        if found is not None:
-            found.slots, found.busy = commands_now().get((found.host, found.cluster), (0, 0))
-        return found  # type: ignore[no-any-return]
+        worker: Any = super().get_object(request, object_id, from_field)
+        if worker is not None:
+            worker.slots, worker.busy = pool_sizes().get((worker.host, worker.cluster), (0, 0))
+        return worker  # type: ignore[no-any-return]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list that knows whether a worker lives."""
         return WorkerChangeList
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """The columns; the buttons only for those who may drain."""
-        may_drain = request.user.has_perm(NEEDS)
-        return self.list_display if may_drain else [name for name in self.list_display if name != "shown_deeds"]
+        may_drain = self.has_drain_permission(request)
+        return self.list_display if may_drain else [name for name in self.list_display if name != "buttons"]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The page, with who drained it, and the button for those who may."""
         worker: Any = kwargs.get("obj")
         content_type = ContentType.objects.get_for_model(Worker)
         entries = LogEntry.objects.filter(content_type=content_type, object_id=str(worker.pk)).select_related("user")
         context["history"] = audit_entries_of(list(entries.order_by("-pk")[:HISTORY_SHOWN]), worker.seen_at)
         context["title"] = str(worker)
-        context["button"] = button_of(worker, back="page") if request.user.has_perm(NEEDS) else ""
+        context["button"] = drain_button(worker, back="page") if self.has_drain_permission(request) else ""
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def get_urls(self) -> list[URLPattern]:
+        # Before Django's own patterns, which would match these addresses as object ids.
+        views = {"drain": self.drain_view, "resume": self.resume_view}
+        return [*post_urls(self, "worker", views, prefix="<int:worker_id>"), *super().get_urls()]
+
+    def drain_view(self, request: HttpRequest, worker_id: int) -> HttpResponse:
+        result = "finishes its task and takes no other until you resume it."
+        return self.apply(request, worker_id, drain.drain_worker, result)
+
+    def resume_view(self, request: HttpRequest, worker_id: int) -> HttpResponse:
+        return self.apply(request, worker_id, drain.resume_worker, "takes tasks again.")
+
+    def apply(self, request: HttpRequest, worker_id: int, action: Any, result: str) -> HttpResponse:
+        """Drain or resume one worker, then go back to the page or the list."""
+        if not self.has_drain_permission(request):
+            raise PermissionDenied
+        back = reverse("admin:taskqueue_worker_changelist")
+        try:
+            worker = action(worker_id, actor=actor_of(request))
+        except WorkerNotFound as error:
+            self.message_user(request, error.detail, messages.WARNING)
+            return HttpResponseRedirect(back)
+        except NotDrainable as error:
+            self.message_user(request, error.detail, messages.ERROR)
+        else:
+            self.message_user(request, f"Worker {worker} {result}", messages.SUCCESS)
+        if request.GET.get("back") == "page":
+            back = reverse("admin:taskqueue_worker_change", args=[worker_id])
+        return HttpResponseRedirect(back)
+
+    def has_drain_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(DRAIN)
+
+    @admin.action(description="Drain selected workers", permissions=["drain"])
+    def drain_selected(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
+        self.apply_to_all(request, queryset, drain.drain_worker, "drained")
+
+    @admin.action(description="Resume selected workers", permissions=["drain"])
+    def resume_selected(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
+        self.apply_to_all(request, queryset, drain.resume_worker, "resumed")
+
+    def apply_to_all(self, request: HttpRequest, queryset: QuerySet[Worker], action: Any, participle: str) -> None:
+        """Drain or resume each worker, and report how many were, and why the others were not."""
+        errors = []
+        selected = list(queryset.order_by("pk").values_list("pk", flat=True)[:SELECTED_AT_MOST])
+        for worker_id in selected:
+            try:
+                action(worker_id, actor=actor_of(request))
+            except (NotDrainable, WorkerNotFound) as error:
+                errors.append(error.detail)
+        count = len(selected) - len(errors)
+        message = " ".join([f"{formats.count_of(count, 'worker')} {participle}.", *errors[:5]])
+        self.message_user(request, message, messages.WARNING if errors else messages.SUCCESS)
+
     @admin.display(description="State")
-    def shown_state(self, worker: Any) -> SafeString:
-        """Live, draining, silent, unable to claim, or ended; since when it drains, why it cannot, or why it ended."""
-        note: Any = worker.end_reason or (worker.claim_error if worker.state == UNABLE else "")
+    def state(self, worker: Any) -> SafeString:
+        """The badge, with the reason of an end or of a claim error, or the start of the drain, below it."""
+        note: Any = worker.end_reason or (worker.claim_error if worker.state == CLAIM_ERROR else "")
         if worker.state in {DRAINING, DRAINED}:
-            note = format_html("asked {}", html.moment(worker.draining_at, worker.seen_at))
+            note = format_html("requested {}", html.moment(worker.draining_at, worker.seen_at))
         badge = html.badge(worker.state)
         return format_html('{}<span class="tq-under">{}</span>', badge, note) if note else badge
 
     @admin.display(description="Process")
-    def shown_process(self, worker: Worker) -> str:
-        """Where it runs."""
+    def process(self, worker: Worker) -> str:
         return f"{worker.host}:{worker.pid}"
 
     @admin.display(description="Pool")
-    def shown_command(self, worker: Any) -> SafeString | str:
-        """How many processes its command has, and how many of them are at work."""
+    def pool(self, worker: Any) -> SafeString | str:
+        """How many processes of the worker's pool have a task."""
         if worker.ended_at is not None:
-            return formats.NOTHING
+            return formats.EMPTY_VALUE
         return format_html(
             '<span class="tq-meter"><progress max="{}" value="{}" aria-label="Busy"></progress> {}</span>',
             worker.slots,
@@ -127,76 +179,69 @@ class WorkerAdmin(Drains, ReadOnlyAdmin[Worker]):
         )
 
     @admin.display(description="Version")
-    def version_shown(self, worker: Worker) -> SafeString | str:
-        """The version that it runs; marked when it is not this page's."""
+    def code_version(self, worker: Worker) -> SafeString | str:
+        """The worker's version, marked when it is not the version of this page."""
         if worker.version == running_version() or worker.ended_at is not None:
             return worker.version
         return format_html(
-            '<span class="tq-tries" title="This page runs {}.">{}</span>', running_version(), worker.version
+            '<span class="tq-attempts" title="This page runs {}.">{}</span>', running_version(), worker.version
         )
 
     @admin.display(description="Heartbeat")
-    def shown_beat(self, worker: Any) -> SafeString:
-        """When it was last heard of."""
+    def heartbeat(self, worker: Any) -> SafeString:
         return html.moment(worker.heartbeat_at, worker.seen_at)
 
     @admin.display(description="Current step")
-    def shown_doing(self, worker: Worker) -> SafeString | str:
-        """The step and the task in its hands."""
+    def current_step(self, worker: Worker) -> SafeString | str:
         if worker.task_id is None or worker.ended_at is not None:
-            return formats.NOTHING
+            return formats.EMPTY_VALUE
         address = reverse("admin:taskqueue_task_change", args=[worker.task_id])
         return format_html(
             '<a href="{}">{} <span class="tq-id">{}</span></a>',
             address,
             worker.step or "between steps",
-            formats.id_tail(worker.task_id),
+            formats.short_id(worker.task_id),
         )
 
     @admin.display(description="Running for")
-    def shown_since(self, worker: Any) -> str:
-        """How long it has been at it."""
+    def running_for(self, worker: Any) -> str:
         if worker.task_id is None or worker.ended_at is not None:
-            return formats.NOTHING
+            return formats.EMPTY_VALUE
         return formats.duration(formats.between(worker.step_started_at, worker.seen_at))
 
     @admin.display(description="Started")
-    def shown_start(self, worker: Any) -> SafeString:
-        """When it started."""
+    def started(self, worker: Any) -> SafeString:
         return html.moment(worker.started_at, worker.seen_at)
 
     @admin.display(description="Ended")
-    def shown_end(self, worker: Any) -> SafeString:
-        """When it ended."""
+    def ended(self, worker: Any) -> SafeString:
         return html.moment(worker.ended_at, worker.seen_at)
 
-    @admin.display(description="Pipelines that it knows")
-    def shown_pipelines(self, worker: Worker) -> str:
-        """Their names."""
-        return ", ".join(worker.pipelines) or formats.NOTHING
+    @admin.display(description="Deployed pipelines")
+    def deployed_pipelines(self, worker: Worker) -> str:
+        return ", ".join(worker.pipelines) or formats.EMPTY_VALUE
 
     @admin.display(description="Actions")
-    def shown_deeds(self, worker: Any) -> SafeString | str:
-        """The button; it sends the list's form to where the worker is drained or resumed."""
-        return button_of(worker) or formats.NOTHING
+    def buttons(self, worker: Any) -> SafeString | str:
+        return drain_button(worker) or formats.EMPTY_VALUE
 
 
-def commands_now() -> dict[tuple[str, str], tuple[int, int]]:
-    """Of each command, by host and name, how many processes live and how many of them have a task; one query."""
-    living = Worker.objects.filter(ended_at=None).order_by()
-    counted = living.values_list("host", "cluster").annotate(slots=Count("pk"), busy=Count("task_id"))
+def pool_sizes() -> dict[tuple[str, str], tuple[int, int]]:
+    """Live processes and processes with a task, by host and name of the pool; one query."""
+    live = Worker.objects.filter(ended_at=None).order_by()
+    counted = live.values_list("host", "cluster").annotate(slots=Count("pk"), busy=Count("task_id"))
     return {(host, cluster): (slots, busy) for host, cluster, slots, busy in counted}
 
 
-def button_of(worker: Worker, *, back: str = "list") -> SafeString:
-    """Drain or resume; none for a worker that has ended."""
+def drain_button(worker: Worker, *, back: str = "list") -> SafeString:
+    """The button that drains or resumes a worker; empty for one that has ended."""
     if worker.ended_at is not None:
         return SafeString("")
-    noun = "resume" if worker.draining_at else "drain"
-    title = "Lets it take tasks again." if worker.draining_at else "It ends its task and takes no other one."
+    verb = "resume" if worker.draining_at else "drain"
+    title = "Takes tasks again." if worker.draining_at else "Finishes its task and takes no other."
     return format_html(
         '<button type="submit" class="tq-button" formmethod="post" formaction="{}?back={}" title="{}"'
         ' aria-label="{} {}">{}</button>',
-        reverse(f"admin:taskqueue_worker_{noun}", args=[worker.pk]), back, title, noun.capitalize(), worker,
-        noun.capitalize(),
+        reverse(f"admin:taskqueue_worker_{verb}", args=[worker.pk]), back, title, verb.capitalize(), worker,
+        verb.capitalize(),
     )  # fmt: skip

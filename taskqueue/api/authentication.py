@@ -1,4 +1,4 @@
-"""Who may call: a token or a logged-in staff user with the permission for the deed; in DEBUG anyone on this machine."""
+"""Callers need a token or a staff session, and the view's permissions; with DEBUG on, local callers need neither."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rest_framework.permissions import BasePermission
 from rest_framework.throttling import BaseThrottle
 
 from taskqueue.api.problems import TokenRefused
-from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.actions import tokens
-from taskqueue.engine.actions.audited import Actor
 from taskqueue.errors import InvalidToken
 from taskqueue.models import Token
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 PROXY_HEADERS = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_REAL_IP", "HTTP_VIA")
 
 
-class Access(BasePermission):
-    """Asks for the permissions that the door names in `needs` for the request's method."""
+class RequiredPermissions(BasePermission):
+    """Requires the permissions that the view lists in `required_permissions` for the request's method."""
 
     message = ""
-    """What a refused caller is told; there is one object for each request."""
+    """Why the request is refused; DRF makes a new object for each request."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        """Whether this request may go on."""
-        if is_unchecked(request):
+        if is_exempt(request):
             return True
-        needs = getattr(view, "needs", {}).get("GET" if request.method == "HEAD" else request.method, ())
+        method = "GET" if request.method == "HEAD" else request.method
+        required = getattr(view, "required_permissions", {}).get(method, ())
         if not (isinstance(request.auth, Token) or is_staff(request.user)):
             self.message = "A call with a login needs a staff account, or a token instead of the login."
-        elif missing := [permission for permission in needs if not request.user.has_perm(permission)]:
+        elif missing := [permission for permission in required if not request.user.has_perm(permission)]:
             self.message = (
                 f"Your account lacks the permission{'s' if len(missing) > 1 else ''} {' and '.join(missing)}."
             )
@@ -48,15 +48,15 @@ class Access(BasePermission):
 
 
 class BearerToken(BaseAuthentication):
-    """`Authorization: Bearer …`. No CSRF token is asked for: a browser never sends this by itself."""
+    """`Authorization: Bearer …`. Needs no CSRF token: a browser never sends this header by itself."""
 
     def authenticate(self, request: Request) -> tuple[Any, Token] | None:
-        """The token's user and the token; None without one, so that a session may do.
+        """The token's user and the token; None without one, so that the session is tried.
 
         Raises:
-            TokenRefused: what came is no valid token. A session beside it does not count then.
+            TokenRefused: the token is not valid; a session in the same request does not help then.
         """
-        secret = secret_of(request)
+        secret = bearer_secret(request)
         if secret is None:
             return None
         try:
@@ -66,25 +66,24 @@ class BearerToken(BaseAuthentication):
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
-        """A challenge, so that a request without any login is answered 401 and one without permission 403."""
-        fault = "" if secret_of(request) is None else ', error="invalid_token"'
-        return f'Bearer realm="taskqueue"{fault}'
+        """The challenge: with it DRF answers 401 without a login and 403 without permission."""
+        error = "" if bearer_secret(request) is None else ', error="invalid_token"'
+        return f'Bearer realm="taskqueue"{error}'
 
 
-def secret_of(request: Request) -> str | None:
-    """What the request brings as a bearer token; None if it brings nothing of the kind."""
+def bearer_secret(request: Request) -> str | None:
+    """The bearer token of the request; None without one."""
     scheme, _space, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-class TokenRate(BaseThrottle):
-    """Lets a token make as many requests as it may, over all processes."""
+class TokenRateThrottle(BaseThrottle):
+    """Limits a token to its requests per minute, over all processes."""
 
     def __init__(self) -> None:
         self.seconds: int | None = None
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        """Whether there is room for this one."""
         if not isinstance(request.auth, Token):
             return True
         wait = tokens.wait_of(request.auth)
@@ -92,7 +91,6 @@ class TokenRate(BaseThrottle):
         return not wait
 
     def wait(self) -> int | None:
-        """In how many seconds there is."""
         return self.seconds
 
 
@@ -100,43 +98,41 @@ class StaffSession(SessionAuthentication):
     """The admin's session, with CSRF protection."""
 
     def authenticate_header(self, request: Request) -> str:
-        """A challenge, so that a request without a login is answered 401 and one without permission 403."""
+        """The challenge: with it DRF answers 401 without a login and 403 without permission."""
         return 'Session realm="admin"'
 
 
-def may(request: Request, *permissions: str) -> bool:
-    """Whether the caller has these permissions too, beside those that the door asks for."""
-    return is_unchecked(request) or bool(request.user.has_perms(permissions))
+def has_permissions(request: Request, *permissions: str) -> bool:
+    return is_exempt(request) or bool(request.user.has_perms(permissions))
 
 
-def rights_of(request: Request) -> Rights:
-    """What the caller may do with pipelines."""
-    return Rights(None if is_unchecked(request) else request.user)
+def pipeline_permissions_of(request: Request) -> CallerPermissions:
+    """What the caller may do with each pipeline."""
+    return CallerPermissions(None if is_exempt(request) else request.user)
 
 
 def actor_of(request: Request) -> Actor:
-    """Who calls, for the record."""
+    """The caller, for the audit log."""
     token = request.auth.name if isinstance(request.auth, Token) else ""
-    return Actor(request.user.pk, request.user.get_username() or "somebody on this machine", token)
+    return Actor(request.user.pk, request.user.get_username() or "local caller", token)
 
 
-def is_unchecked(request: Request) -> bool:
-    """Whether nothing is asked of this caller. In DEBUG too a token is held to its rights."""
-    return request.auth is None and is_open_to(request)
+def is_exempt(request: Request) -> bool:
+    """Whether no permission is checked: a local caller with DEBUG on. A token's permissions are always checked."""
+    return request.auth is None and is_local_in_debug(request)
 
 
 def is_staff(user: Any) -> bool:
-    """Whether this user may use the admin."""
     return bool(user and user.is_active and user.is_staff)
 
 
-def is_open_to(request: HttpRequest | Request) -> bool:
-    """Whether this request needs no login: DEBUG is on, and it comes from this machine and from no foreign page."""
-    return settings.DEBUG and is_local(request) and is_called_local(request) and not is_from_another_site(request)
+def is_local_in_debug(request: HttpRequest | Request) -> bool:
+    """Whether DEBUG is on and the request comes from this machine, and not from another site's page in its browser."""
+    return settings.DEBUG and is_from_loopback(request) and has_local_host(request) and not is_cross_origin(request)
 
 
-def is_called_local(request: HttpRequest | Request) -> bool:
-    """Whether the caller names its own machine: a foreign name can be made to lead here (DNS rebinding)."""
+def has_local_host(request: HttpRequest | Request) -> bool:
+    """Whether the Host header names this machine. Another name can be made to resolve to it (DNS rebinding)."""
     name = split_domain_port(request.get_host())[0].strip("[]")
     try:
         return ip_address(name).is_loopback
@@ -144,8 +140,8 @@ def is_called_local(request: HttpRequest | Request) -> bool:
         return name == "localhost" or name.endswith(".localhost")
 
 
-def is_local(request: HttpRequest | Request) -> bool:
-    """Whether the caller is on this machine. A proxy on it speaks for somebody else."""
+def is_from_loopback(request: HttpRequest | Request) -> bool:
+    """Whether the caller is on this machine. A proxy on it forwards requests from elsewhere, so it does not count."""
     if any(header in request.META for header in PROXY_HEADERS):
         return False
     try:
@@ -156,7 +152,7 @@ def is_local(request: HttpRequest | Request) -> bool:
     return (mapped or address).is_loopback
 
 
-def is_from_another_site(request: HttpRequest | Request) -> bool:
-    """Whether a browser sent this on behalf of another site's page, which must not act on a developer's machine."""
+def is_cross_origin(request: HttpRequest | Request) -> bool:
+    """Whether another site's page sent this, which must not act on a developer's machine."""
     origin = request.META.get("HTTP_ORIGIN")
     return origin is not None and origin != f"{request.scheme}://{request.get_host()}"

@@ -1,4 +1,4 @@
-"""Health: for those who start, stop and route to this service. Open to everyone, for they have no login."""
+"""Health checks for supervisors and load balancers. They need no login."""
 
 from __future__ import annotations
 
@@ -8,78 +8,89 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue.api.health_serializers import Alive, Ready
-from taskqueue.api.openapi import operations
+from taskqueue.api.openapi.operations import operation
 from taskqueue.api.parameters import ReadyQuery
 from taskqueue.api.problems import NotReady
-from taskqueue.api.views import Door, described
-from taskqueue.engine.runtime.outages import outage
-from taskqueue.engine.worker.heartbeat import live_workers, unable_workers
+from taskqueue.api.views import ApiView
+from taskqueue.engine.runtime.outages import outage_log
+from taskqueue.engine.worker.heartbeat import live_workers, workers_with_claim_errors
 from taskqueue.errors import FieldError
 
 
-class Live(Door):
+class LivenessView(ApiView):
     """Whether the web process is up."""
 
     authentication_classes = ()
     permission_classes = ()
 
-    @described(operations.HEALTH_LIVE)
+    @operation(
+        "isLive",
+        "Check that the web process is up",
+        "Does not use the database: restarting this process would not repair it.",
+        tag="health",
+        success={200: (Alive, "The process is up.")},
+        never=(503,),
+    )
     def get(self, request: Request) -> Response:
-        """It is, or there would be no answer. The database is not asked: restarting this process would not mend it."""
         return Response(Alive({"status": "ok"}).data)
 
 
-class Readiness(Door):
-    """Whether the service can do its work."""
+class ReadinessView(ApiView):
+    """Whether the service can accept tasks."""
 
     authentication_classes = ()
     permission_classes = ()
 
-    @described(operations.HEALTH_READY)
+    @operation(
+        "isReady",
+        "Check that the service can accept tasks",
+        "Ready means that the database answers, is writable and has all migrations. Workers are only required with "
+        "`workers`, because tasks are accepted without one.",
+        tag="health",
+        success={200: (Ready, "The service is ready.")},
+        query=ReadyQuery,
+    )
     def get(self, request: Request) -> Response:
-        """Ready with a reachable database whose migrations are applied. Tasks can be taken in without any worker."""
         query: ReadyQuery = ReadyQuery.of(request.query_params)
-        able, unable = counted_workers(query.workers)
-        return Response(Ready({"status": "ready", "workers": able, "claim_errors": unable}).data)
+        claiming, failing = checked_workers(query.workers)
+        return Response(Ready({"status": "ready", "workers": claiming, "claim_errors": failing}).data)
 
 
-def counted_workers(needed: int) -> tuple[int, int]:
-    """How many workers live and can claim, and how many live and cannot.
+def checked_workers(required: int) -> tuple[int, int]:
+    """How many live workers can claim, and how many cannot.
 
     Raises:
-        NotReady: naming what is missing.
+        NotReady: with a pointer to what is missing.
     """
     try:
         if pending := pending_migrations():
-            raise missing("/migrations", f"Not applied: {', '.join(pending)}. Run manage.py migrate.")
+            raise not_ready("/migrations", f"Not applied: {', '.join(pending)}. Run manage.py migrate.")
         if is_read_only():
-            raise missing("/database", "The database is read-only: no task can be taken in or executed.")
-        unable = unable_workers().count()
-        able = live_workers().count() - unable
+            raise not_ready("/database", "The database is read-only: tasks can be neither accepted nor executed.")
+        failing = workers_with_claim_errors().count()
+        claiming = live_workers().count() - failing
     except Error as error:
-        outage.begin(error)
-        raise missing("/database", "The database does not answer.") from error
-    if able < needed:
-        remedy = "See why under Workers in the admin." if unable else "Start manage.py worker."
-        others = f" and {unable} that cannot claim" if unable else ""
-        raise missing("/workers", f"{able} live{others}, {needed} needed. {remedy}")
-    return able, unable
+        outage_log.begin(error)
+        raise not_ready("/database", "The database does not answer.") from error
+    if claiming < required:
+        remedy = "See why under Workers in the admin." if failing else "Start manage.py worker."
+        others = f" and {failing} that cannot claim" if failing else ""
+        raise not_ready("/workers", f"{claiming} live{others}, {required} needed. {remedy}")
+    return claiming, failing
 
 
 def pending_migrations() -> list[str]:
-    """Migrations of the installed code that the database has not seen."""
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     return [f"{migration.app_label}.{migration.name}" for migration, _backwards in plan]
 
 
 def is_read_only() -> bool:
-    """Whether the database takes nothing in: a standby, or one that was set so."""
+    """Whether the database accepts no writes: a standby, or one that was set to read-only."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('transaction_read_only') = 'on'")
         return bool(cursor.fetchone()[0])
 
 
-def missing(pointer: str, detail: str) -> NotReady:
-    """The refusal that names what is missing."""
+def not_ready(pointer: str, detail: str) -> NotReady:
     return NotReady(detail, [FieldError(pointer, detail)])

@@ -1,4 +1,4 @@
-"""What answers about health hold."""
+"""Serializers of health checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Prometheus asks. What is told is another face's affair, which the addresses put in."""
+"""The metrics endpoint. `taskqueue/urls.py` passes in the function that writes the text."""
 
 from __future__ import annotations
 
@@ -6,37 +6,43 @@ from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.request import Request
 
-from taskqueue.api.openapi import operations
-from taskqueue.api.views import Door, described
+from taskqueue.api.openapi.operations import operation
+from taskqueue.api.views import ApiView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class TextAlone(BaseContentNegotiation):
-    """There is one format, which every scraper reads, whatever it says that it would rather have."""
+class AlwaysText(BaseContentNegotiation):
+    """Ignore `Accept`: every scraper reads the one format."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
-        """None is needed."""
         return parsers[0]
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> tuple[Any, str]:
-        """None is needed: the text is ready."""
         return renderers[0], CONTENT_TYPE
 
 
-class Metrics(Door):
+class MetricsView(ApiView):
     """The metrics of the whole service."""
 
-    needs = {"GET": ("taskqueue.view_task",)}
-    content_negotiation_class = TextAlone
+    required_permissions = {"GET": ("taskqueue.view_task",)}
+    content_negotiation_class = AlwaysText
     exposition: Callable[[], bytes] | None = None
-    """What makes the text; given by `as_view`."""
+    """Writes the text; given to `as_view`."""
 
-    @described(operations.READ_METRICS)
+    @operation(
+        "readMetrics",
+        "Get metrics for Prometheus",
+        "In Prometheus' text format, read from the database at request time: every web process answers with the same "
+        "numbers.",
+        tag="metrics",
+        success={(200, "text/plain"): (OpenApiTypes.STR, "The metrics.")},
+        never=(406,),
+    )
     def get(self, request: Request) -> HttpResponse:
-        """The metrics of this moment."""
-        assert self.exposition is not None  # noqa: S101 - the addresses give it
+        assert self.exposition is not None  # noqa: S101 - urls.py gives it
         return HttpResponse(self.exposition(), content_type=CONTENT_TYPE)

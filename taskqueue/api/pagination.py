@@ -1,4 +1,4 @@
-"""Lists of tasks and events: filters, and pages by keyset, which stay where they are while new tasks arrive."""
+"""Filtered lists of tasks and events, in keyset pages, which new rows do not shift."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django.db.models import Model
 
-from taskqueue.api.parameters import Cursor, EventQuery, TaskQuery, refusal
+from taskqueue.api.parameters import Cursor, EventQuery, TaskQuery, invalid_query
 from taskqueue.definitions import registry
 from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.errors import FieldError
@@ -23,24 +23,23 @@ Row = TypeVar("Row", bound=Model)
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """Some rows, newest first, and where it goes on."""
+    """Some rows, newest first, and the cursors of the next and previous page."""
 
     rows: list[Row]
     next_cursor: str | None
     previous_cursor: str | None
 
 
-def page_of(query: TaskQuery) -> Page[Task]:
-    """The page of tasks that a query asks for.
+def task_page(query: TaskQuery) -> Page[Task]:
+    """The page of tasks for a query.
 
     Raises:
         InvalidQuery: there is no such pipeline.
     """
-    return cut(filtered(task_queries.listing(), query), query)
+    return keyset_page(filter_tasks(task_queries.listing(), query), query)
 
 
-def page_of_events(query: EventQuery) -> Page[Event]:
-    """The page of events that a query asks for."""
+def event_page(query: EventQuery) -> Page[Event]:
     events = Event.objects.order_by("-id")
     if query.name:
         events = events.filter(name=query.name)
@@ -48,11 +47,11 @@ def page_of_events(query: EventQuery) -> Page[Event]:
         events = events.filter(id__gte=earliest_at(query.received_after), received_at__gt=query.received_after)
     if query.received_before is not None:
         events = events.filter(id__lt=latest_at(query.received_before), received_at__lt=query.received_before)
-    return cut(events, query)
+    return keyset_page(events, query)
 
 
-def cut(rows_in_order: QuerySet[Row], query: TaskQuery | EventQuery) -> Page[Row]:
-    """A page of rows whose ids sort by time, by one query: a row more than fits tells whether there are others."""
+def keyset_page(rows_in_order: QuerySet[Row], query: TaskQuery | EventQuery) -> Page[Row]:
+    """A page of rows, whose ids sort by time. One row more than the limit is read to know whether there are others."""
     cursor: Any = query.cursor
     backwards = bool(cursor) and not cursor.older
     if cursor:
@@ -66,19 +65,19 @@ def cut(rows_in_order: QuerySet[Row], query: TaskQuery | EventQuery) -> Page[Row
         rows.reverse()
     return Page(
         rows,
-        next_cursor=edge(rows[-1:], older=True) if backwards or more else None,
-        previous_cursor=edge(rows[:1], older=False) if (more if backwards else cursor) else None,
+        next_cursor=cursor_at(rows[-1:], older=True) if backwards or more else None,
+        previous_cursor=cursor_at(rows[:1], older=False) if (more if backwards else cursor) else None,
     )
 
 
-def filtered(tasks: QuerySet[Task], query: TaskQuery) -> QuerySet[Task]:
-    """Those that the caller wants to see.
+def filter_tasks(tasks: QuerySet[Task], query: TaskQuery) -> QuerySet[Task]:
+    """The tasks that match all filters of the query.
 
     Raises:
         InvalidQuery: there is no such pipeline.
     """
     if query.pipeline:
-        known_pipeline(query.pipeline)
+        refuse_unknown_pipeline(query.pipeline)
         tasks = tasks.filter(pipeline=query.pipeline)
     if query.status:
         tasks = tasks.filter(status__in=query.status)
@@ -94,12 +93,12 @@ def filtered(tasks: QuerySet[Task], query: TaskQuery) -> QuerySet[Task]:
     return tasks
 
 
-def known_pipeline(name: str) -> None:
-    """Refuse a pipeline that neither this code nor any former one knows; only then is a query needed."""
+def refuse_unknown_pipeline(name: str) -> None:
+    # A query is needed only for a name that this code does not define: older code may have.
     if name not in registry.names() and not Pipeline.objects.filter(pk=name).exists():
-        raise refusal([FieldError("/pipeline", f"no pipeline is called {name!r}")])
+        raise invalid_query([FieldError("/pipeline", f"no pipeline is called {name!r}")])
 
 
-def edge(rows: Iterable[Model], *, older: bool) -> str | None:
-    """The cursor at one end of a page; an empty page has none."""
+def cursor_at(rows: Iterable[Model], *, older: bool) -> str | None:
+    """The cursor at one end of a page; None for an empty page."""
     return next((str(Cursor(row.pk, older)) for row in rows), None)

@@ -1,4 +1,4 @@
-"""What query parameters may hold."""
+"""Models of query parameters."""
 
 from __future__ import annotations
 
@@ -10,59 +10,58 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from taskqueue import codec
 from taskqueue.api.problems import InvalidQuery
-from taskqueue.api.requests import Moment, unfit
+from taskqueue.api.requests import Moment, invalid
 from taskqueue.errors import FieldError
+from taskqueue.json_values import codec
 from taskqueue.states import TaskStatus
 
 if TYPE_CHECKING:
     from django.http import QueryDict
 
 PAGE_SIZE = 50
-LONGEST_PAGE = 200
-LONGEST_WAIT = 60
+MAX_PAGE_SIZE = 200
+MAX_WAIT_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place between two rows of a list, and the way to look from there."""
+    """A position in a list and the direction of the page: older rows or newer ones."""
 
     row: UUID
     older: bool
 
     def __str__(self) -> str:
-        """The cursor as callers see it."""
         return base64.urlsafe_b64encode(self.row.bytes + (b"o" if self.older else b"n")).rstrip(b"=").decode()
 
     @classmethod
-    def read(cls, text: str) -> Cursor:
-        """The cursor that a caller gives back."""
+    def parse(cls, text: str) -> Cursor:
+        """The cursor that a caller sends."""
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raw = b""
         if len(raw) != 17 or raw[16:] not in (b"o", b"n"):
-            raise unfit("it must be a next_cursor or previous_cursor from an earlier answer")
+            raise invalid("it must be the next_cursor or previous_cursor of an earlier answer")
         return cls(UUID(bytes=raw[:16]), older=raw[16:] == b"o")
 
 
 def storable(text: str) -> str:
-    """Text that PostgreSQL can compare with."""
-    for fault in codec.text_faults(text, ""):
-        raise unfit(fault.detail)
+    """The text, unless PostgreSQL refuses to compare with it."""
+    for error in codec.text_errors(text, ""):
+        raise invalid(error.detail)
     return text
 
 
-def split(texts: list[str]) -> list[str]:
-    """Values given one by one or separated by commas."""
+def split_commas(texts: list[str]) -> list[str]:
+    """The values of a parameter that is repeated, comma-separated, or both."""
     return [part for text in texts for part in text.split(",")]
 
 
-def pair(text: str) -> str:
-    """A label with its value."""
+def label_filter(text: str) -> str:
+    """A label's name and value."""
     if ":" not in text:
-        raise unfit("it must be a label's name and value with a colon between them, as in tenant:acme")
+        raise invalid("it must be a label's name and value with a colon between them, such as tenant:acme")
     return text
 
 
@@ -70,7 +69,7 @@ Text = Annotated[str, AfterValidator(storable)]
 
 
 class Query(BaseModel):
-    """Query parameters: unknown ones are refused, for a misspelt filter would show everything."""
+    """Query parameters. Unknown ones are refused: with a misspelt filter the answer would have everything."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -79,72 +78,73 @@ class Query(BaseModel):
         """The parameters of a request.
 
         Raises:
-            InvalidQuery: with a pointer for each fault, the query taken as an object.
+            InvalidQuery: with a pointer to each error, as if the query were an object.
         """
         given: dict[str, Any] = {}
         for name, texts in parameters.lists():
             given[name] = texts if name in cls.repeatable() else texts[-1]
             if len(texts) > 1 and name not in cls.repeatable():
-                raise refusal([FieldError(f"/{codec.escape(name)}", "it is given more than once")])
+                raise invalid_query([FieldError(f"/{codec.escape(name)}", "it is given more than once")])
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise refusal(codec.faults_of(error)) from error
+            raise invalid_query(codec.field_errors(error)) from error
 
     @classmethod
     def repeatable(cls) -> set[str]:
-        """The parameters that may be given several times."""
         return {name for name, field in cls.model_fields.items() if field.default_factory is list}
 
 
-def refusal(faults: list[FieldError]) -> InvalidQuery:
-    """The refusal of a query."""
-    return InvalidQuery(f"The query does not fit: {faults[0].pointer}: {faults[0].detail}.", faults)
+def invalid_query(errors: list[FieldError]) -> InvalidQuery:
+    return InvalidQuery(f"The query is not valid: {errors[0].pointer}: {errors[0].detail}.", errors)
 
 
 class TaskQuery(Query):
-    """Which tasks, and which page of them."""
+    """Filters and page of the list of tasks."""
 
     pipeline: Text = Field(default="", min_length=1, max_length=200, description="Tasks of this pipeline.")
-    status: Annotated[list[TaskStatus], BeforeValidator(split)] = Field(
+    status: Annotated[list[TaskStatus], BeforeValidator(split_commas)] = Field(
         default_factory=list,
-        description="Tasks in one of these statuses; given several times, or separated by commas.",
+        description="Tasks in one of these statuses: repeat the parameter, or separate them by commas.",
     )
-    key: Text = Field(default="", min_length=1, max_length=200, description="Tasks made with this idempotency key.")
-    label: list[Annotated[Text, AfterValidator(pair)]] = Field(
+    key: Text = Field(default="", min_length=1, max_length=200, description="Tasks created with this idempotency key.")
+    label: list[Annotated[Text, AfterValidator(label_filter)]] = Field(
         default_factory=list,
-        description="Tasks with this label, as `name:value`; given several times, tasks that have all of them.",
+        description="Tasks with this label, as `name:value`. Repeat the parameter for tasks with several labels.",
         json_schema_extra={"items": {"type": "string", "pattern": "^[^:]*:"}},
     )
-    created_after: Moment | None = Field(default=None, description="Tasks made after this time.")
-    created_before: Moment | None = Field(default=None, description="Tasks made before this time.")
-    cursor: Annotated[str, AfterValidator(Cursor.read)] = Field(
+    created_after: Moment | None = Field(default=None, description="Tasks created after this time.")
+    created_before: Moment | None = Field(default=None, description="Tasks created before this time.")
+    cursor: Annotated[str, AfterValidator(Cursor.parse)] = Field(
         default="", min_length=1, description="The `next_cursor` or `previous_cursor` of an earlier answer."
     )
-    limit: int = Field(default=PAGE_SIZE, ge=1, le=LONGEST_PAGE, description="How many tasks a page holds.")
+    limit: int = Field(default=PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="Tasks per page.")
 
 
 class EventQuery(Query):
-    """Which events, and which page of them."""
+    """Filters and page of the list of events."""
 
-    name: Text = Field(default="", min_length=1, max_length=200, description="Events of this name.")
+    name: Text = Field(default="", min_length=1, max_length=200, description="Events with this name.")
     received_after: Moment | None = Field(default=None, description="Events received after this time.")
     received_before: Moment | None = Field(default=None, description="Events received before this time.")
-    cursor: Annotated[str, AfterValidator(Cursor.read)] = Field(
+    cursor: Annotated[str, AfterValidator(Cursor.parse)] = Field(
         default="", min_length=1, description="The `next_cursor` or `previous_cursor` of an earlier answer."
     )
-    limit: int = Field(default=PAGE_SIZE, ge=1, le=LONGEST_PAGE, description="How many events a page holds.")
+    limit: int = Field(default=PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="Events per page.")
 
 
 class StatusQuery(Query):
-    """How long to wait."""
+    """How long to wait for the task's end."""
 
     wait: int = Field(
-        default=0, ge=0, le=LONGEST_WAIT, description="Seconds to wait for the task's end before answering."
+        default=0,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        description="Seconds to wait for the task's end before the answer is sent.",
     )
 
 
 class ReadyQuery(Query):
-    """What counts as ready."""
+    """What is required to be ready."""
 
-    workers: int = Field(default=0, ge=0, le=10_000, description="At least so many live worker processes are needed.")
+    workers: int = Field(default=0, ge=0, le=10_000, description="Live worker processes that are required.")

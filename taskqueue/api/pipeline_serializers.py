@@ -1,4 +1,4 @@
-"""What answers about pipelines hold."""
+"""Serializers of pipelines."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskqueue.api.serializers import Seconds, SkipRecord, Time, choices_of
-from taskqueue.engine.queries.counts import COUNTED_MOST
+from taskqueue.engine.queries.counts import COUNT_LIMIT
 from taskqueue.states import TaskStatus
 
 
-class KnownStep(serializers.Serializer[Any]):
-    """A step that a pipeline is known to call."""
+class PipelineStepRecord(serializers.Serializer[Any]):
+    """A step that the pipeline's code calls."""
 
     name = serializers.CharField()
-    atomic = serializers.BooleanField(help_text="Its database writes and its checkpoint commit together.")
-    timeout = Seconds(allow_null=True, help_text="Seconds that one try may take.")
+    atomic = serializers.BooleanField(help_text="Whether its database writes and its checkpoint are one transaction.")
+    timeout = Seconds(allow_null=True, help_text="Seconds for one attempt; null without a timeout.")
     retry_waits = serializers.ListField(
-        child=serializers.FloatField(), source="retry", help_text="Seconds between tries, before jitter of 10 %."
+        child=serializers.FloatField(), source="retry", help_text="Seconds between attempts, before ±10 % jitter."
     )
 
 
-class Pausing(serializers.Serializer[Any]):
-    """That a pipeline is paused: none of its tasks starts or goes on."""
+class PauseRecord(serializers.Serializer[Any]):
+    """A pause of a pipeline."""
 
     at = Time(source="paused_at")
     by = serializers.CharField(source="paused_by", allow_blank=True)
@@ -32,19 +32,17 @@ class Pausing(serializers.Serializer[Any]):
 
 
 class LastDay(serializers.Serializer[Any]):
-    """How the tasks did that ended in the last 24 hours, by the half hour; up to a minute late."""
+    """The tasks that ended in the last 24 hours, rounded to half hours; up to a minute old."""
 
     succeeded = serializers.IntegerField()
     failed = serializers.IntegerField()
     cancelled = serializers.IntegerField()
-    p50_seconds = Seconds(
-        source="p50", allow_null=True, help_text="Half of them were executed no longer; null without any."
-    )
-    p95_seconds = Seconds(source="p95", allow_null=True, help_text="95 of 100 of them were executed no longer.")
+    p50_seconds = Seconds(source="p50", allow_null=True, help_text="Median execution time; null without tasks.")
+    p95_seconds = Seconds(source="p95", allow_null=True, help_text="95th percentile of the execution time.")
 
 
-class PipelineFigures(serializers.Serializer[Any]):
-    """What a pipeline has in hand now, and how its last day was."""
+class PipelineStats(serializers.Serializer[Any]):
+    """A pipeline's unfinished tasks by status, and its last day."""
 
     scheduled = serializers.IntegerField(source="unfinished.scheduled")
     queued = serializers.IntegerField(source="unfinished.queued")
@@ -53,8 +51,7 @@ class PipelineFigures(serializers.Serializer[Any]):
     retrying = serializers.IntegerField(source="unfinished.retrying")
     capped = serializers.ListField(
         child=serializers.ChoiceField(choices=choices_of(TaskStatus)),
-        help_text=f"Statuses of which all pipelines together have {COUNTED_MOST:,} tasks or more: only the newest of "
-        "them are counted here.",
+        help_text=f"Statuses with {COUNT_LIMIT:,} tasks or more in all pipelines: the newest are counted.",
     )
     last_day = LastDay()
 
@@ -68,44 +65,46 @@ class PipelineRecord(serializers.Serializer[Any]):
     payload_example = serializers.JSONField()
     result_schema = serializers.JSONField(help_text="JSON schema of the result.")
     retry_waits = serializers.ListField(
-        child=serializers.FloatField(), source="retry", help_text="Seconds between tries of the body itself."
+        child=serializers.FloatField(), source="retry", help_text="Seconds between attempts of the body itself."
     )
-    steps = KnownStep(many=True, source="known_steps", help_text="In the order in which the body names them.")
-    policies = serializers.JSONField(help_text="What else the code says: limits, rates, starts. Times in seconds.")
-    paused = serializers.SerializerMethodField(help_text="Since when, by whom and why it is paused; null if it is not.")
+    steps = PipelineStepRecord(many=True, source="known_steps", help_text="In the order of the code.")
+    policies = serializers.JSONField(
+        help_text="The other policies of the code: limits, rates, triggers. Durations in seconds."
+    )
+    paused = serializers.SerializerMethodField(
+        help_text="When, by whom and why it was paused; null if it is not paused."
+    )
     registered_at = Time()
     updated_at = Time()
-    figures = PipelineFigures(help_text="How it does now, and did in the last day.")
+    stats = PipelineStats(help_text="Its unfinished tasks and its last day.")
 
-    @extend_schema_field(Pausing(allow_null=True))
+    @extend_schema_field(PauseRecord(allow_null=True))
     def get_paused(self, pipeline: Any) -> Any:
-        """Whether it is paused."""
-        return None if pipeline.paused_at is None else Pausing(pipeline).data
+        return None if pipeline.paused_at is None else PauseRecord(pipeline).data
 
 
 class ScheduleRecord(serializers.Serializer[Any]):
-    """When the clock starts a pipeline."""
+    """The cron schedule of a pipeline."""
 
-    expression = serializers.CharField(help_text="Minute, hour, day of the month, month, day of the week.")
-    timezone = serializers.CharField(help_text="The IANA name of the zone in which the expression is read.")
-    misfire = serializers.CharField(help_text="What becomes of missed ticks: `skip`, `once` or `all`.")
-    next_at = Time(help_text="The next tick.")
-    last_at = Time(allow_null=True, help_text="The last tick that was taken.")
+    expression = serializers.CharField(help_text="Cron expression: minute, hour, day of month, month, day of week.")
+    timezone = serializers.CharField(help_text="The IANA time zone of the expression.")
+    misfire = serializers.CharField(help_text="What happens to missed runs: `skip`, `once` or `all`.")
+    next_at = Time(help_text="The next scheduled run.")
+    last_at = Time(allow_null=True, help_text="The last scheduled run.")
 
 
 class PipelineDetail(PipelineRecord):
-    """A pipeline, when it starts, and what did not start."""
+    """A pipeline with its schedule and its skipped requests."""
 
-    schedule = serializers.SerializerMethodField(help_text="When the clock starts it; null if it does not.")
+    schedule = serializers.SerializerMethodField(help_text="The cron schedule, or null.")
     skips = SkipRecord(
         many=True,
         source="latest_skips",
-        help_text="The latest requests that made no task, newest first; none for callers without `view_skip`.",
+        help_text="The latest requests that created no task, newest first; empty for callers without `view_skip`.",
     )
 
     @extend_schema_field(ScheduleRecord(allow_null=True))
     def get_schedule(self, pipeline: Any) -> Any:
-        """Its clock."""
         schedule = getattr(pipeline, "schedule", None)
         return None if schedule is None else ScheduleRecord(schedule).data
 

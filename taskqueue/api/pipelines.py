@@ -1,4 +1,4 @@
-"""Pipelines, as the deployed code defines them."""
+"""Pipelines: list them, get one, pause and resume one."""
 
 from __future__ import annotations
 
@@ -8,111 +8,134 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api.authentication import actor_of, may
-from taskqueue.api.json_parser import fitted
-from taskqueue.api.openapi import operations
+from taskqueue.api.authentication import actor_of, has_permissions
+from taskqueue.api.json_parser import parse_body
+from taskqueue.api.openapi.operations import hidden_operation, operation
 from taskqueue.api.pipeline_serializers import PipelineDetail, PipelineList
 from taskqueue.api.problems import PipelineNotFound
 from taskqueue.api.requests import NoBody, PauseRequest
-from taskqueue.api.views import Door, described
-from taskqueue.engine.actions import audited
-from taskqueue.engine.queries import skips, tasks
-from taskqueue.engine.queries.pipeline_stats import figures_of
+from taskqueue.api.views import ApiView
+from taskqueue.engine.queries import tasks
+from taskqueue.engine.queries.pipeline_stats import pipeline_stats
+from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline
 
 
-class Pipelines(Door):
+class PipelineListView(ApiView):
     """All pipelines."""
 
-    needs = {"GET": ("taskqueue.view_pipeline",)}
+    required_permissions = {"GET": ("taskqueue.view_pipeline",)}
 
-    @described(operations.LIST_PIPELINES)
+    @operation(
+        "listPipelines",
+        "List pipelines",
+        "Every pipeline that deployed code has defined, with its numbers. Pipelines whose code is gone are listed as "
+        "long as they have tasks.",
+        tag="pipelines",
+        success={200: (PipelineList, "The pipelines.")},
+    )
     def get(self, request: Request) -> Response:
-        """List them."""
-        return Response(PipelineList({"pipelines": with_figures(tasks.pipelines())}).data)
+        return Response(PipelineList({"pipelines": with_stats(tasks.pipelines())}).data)
 
 
-class PipelinePlace(Door):
+class PipelineDetailView(ApiView):
     """One pipeline."""
 
-    needs = {"GET": ("taskqueue.view_pipeline",)}
+    required_permissions = {"GET": ("taskqueue.view_pipeline",)}
 
-    @described(operations.GET_PIPELINE)
+    @operation(
+        "getPipeline",
+        "Get a pipeline",
+        "The JSON schemas of its payload and result, its steps, its schedule, how many unfinished tasks it has, the "
+        "last 24 hours, and the latest skipped requests.",
+        tag="pipelines",
+        success={200: (PipelineDetail, "The pipeline.")},
+    )
     def get(self, request: Request, name: str) -> Response:
-        """What it takes, does and returns."""
-        return described_pipeline(request, name)
+        return pipeline_response(request, name)
 
 
-class PipelinePauses(Door):
-    """Pauses of a pipeline."""
+class PipelinePauseView(ApiView):
+    """Pause a pipeline."""
 
-    needs = {
+    required_permissions = {
         "GET": ("taskqueue.view_pipeline",),
         "POST": ("taskqueue.view_pipeline", "taskqueue.pause_pipeline"),
     }
-    statuses = {errors.UnknownPipeline: 404}
+    status_overrides = {errors.UnknownPipeline: 404}
 
-    @described(operations.PAUSE_PIPELINE)
+    @operation(
+        "pausePipeline",
+        "Pause a pipeline",
+        "No task of the pipeline starts or continues; a running one stops after its current step. New tasks are still "
+        "accepted.",
+        tag="pipelines",
+        success={200: (PipelineDetail, "The paused pipeline.")},
+        body=PauseRequest,
+    )
     def post(self, request: Request, name: str) -> Response:
-        """Let none of its tasks start or go on."""
-        asked = fitted(PauseRequest, request.data)
-        audited.pause(possible(name), reason=asked.reason, actor=actor_of(request))
-        return described_pipeline(request, name)
+        reason = parse_body(PauseRequest, request.data).reason
+        control.pause_pipeline(refuse_nul(name), reason=reason, actor=actor_of(request))
+        return pipeline_response(request, name)
 
-    @described({"exclude": True})
+    @hidden_operation
     def get(self, request: Request, name: str) -> Response:
-        """A pipeline whose own name ends so."""
-        return described_pipeline(request, f"{name}/pause")
+        return pipeline_response(request, f"{name}/pause")
 
 
-class PipelineResumption(Door):
-    """The end of a pipeline's pause."""
+class PipelineResumeView(ApiView):
+    """Resume a pipeline."""
 
-    needs = PipelinePauses.needs
-    statuses = {errors.UnknownPipeline: 404}
+    required_permissions = PipelinePauseView.required_permissions
+    status_overrides = {errors.UnknownPipeline: 404}
 
-    @described(operations.RESUME_PIPELINE)
+    @operation(
+        "resumePipeline",
+        "Resume a pipeline",
+        "Its tasks start and continue in queue order.",
+        tag="pipelines",
+        success={200: (PipelineDetail, "The resumed pipeline.")},
+        body=NoBody,
+    )
     def post(self, request: Request, name: str) -> Response:
-        """Let its tasks start and go on."""
-        fitted(NoBody, request.data)
-        audited.resume(possible(name), actor=actor_of(request))
-        return described_pipeline(request, name)
+        parse_body(NoBody, request.data)
+        control.resume_pipeline(refuse_nul(name), actor=actor_of(request))
+        return pipeline_response(request, name)
 
-    @described({"exclude": True})
+    @hidden_operation
     def get(self, request: Request, name: str) -> Response:
-        """A pipeline whose own name ends so."""
-        return described_pipeline(request, f"{name}/resume")
+        return pipeline_response(request, f"{name}/resume")
 
 
-def possible(name: str) -> str:
-    """A name that PostgreSQL can compare with.
+def refuse_nul(name: str) -> str:
+    """The name, unless it has a NUL character: PostgreSQL refuses to compare with one.
 
     Raises:
-        PipelineNotFound: no pipeline can have it.
+        PipelineNotFound
     """
     if "\x00" in name:
         raise PipelineNotFound(f"No pipeline is called {name!r}.")
     return name
 
 
-def described_pipeline(request: Request, name: str) -> Response:
-    """The answer that tells everything about a pipeline, as far as the caller may see it.
+def pipeline_response(request: Request, name: str) -> Response:
+    """The answer with a pipeline; its skipped requests only for callers with `view_skip`.
 
     Raises:
         PipelineNotFound
     """
-    pipeline = None if "\x00" in name else tasks.pipelines().select_related("schedule").filter(pk=name).first()
+    pipeline = tasks.pipelines().select_related("schedule").filter(pk=refuse_nul(name)).first()
     if pipeline is None:
         raise PipelineNotFound(f"No pipeline is called {name!r}.")
-    sees_skips = may(request, "taskqueue.view_skip")
-    pipeline.latest_skips = skips.of_pipeline(pipeline) if sees_skips else []  # type: ignore[attr-defined]  # for its serializer
-    return Response(PipelineDetail(with_figures([pipeline])[0]).data)
+    sees_skips = has_permissions(request, "taskqueue.view_skip")
+    pipeline.latest_skips = tasks.skips_of(pipeline) if sees_skips else []  # type: ignore[attr-defined]  # for its serializer
+    return Response(PipelineDetail(with_stats([pipeline])[0]).data)
 
 
-def with_figures(pipelines: Iterable[Pipeline]) -> list[Pipeline]:
-    """Pipelines that tell how they do."""
+def with_stats(pipelines: Iterable[Pipeline]) -> list[Pipeline]:
+    """The pipelines, each with its stats attached for the serializer."""
     found = list(pipelines)
-    figures = figures_of(pipeline.name for pipeline in found)
+    stats = pipeline_stats(pipeline.name for pipeline in found)
     for pipeline in found:
-        pipeline.figures = figures[pipeline.name]  # type: ignore[attr-defined]  # for their serializer
+        pipeline.stats = stats[pipeline.name]  # type: ignore[attr-defined]  # for their serializer
     return found

@@ -1,4 +1,4 @@
-"""Every refusal as RFC 9457 problem details: one handler, and one table from error to status."""
+"""Errors as RFC 9457 problem details: one exception handler, and one table from error to status."""
 
 from __future__ import annotations
 
@@ -14,31 +14,34 @@ from django.utils.log import log_response
 from rest_framework import exceptions
 from rest_framework.views import set_rollback
 
-from taskqueue import codec, errors
-from taskqueue.engine.runtime.outages import outage
+from taskqueue import errors
+from taskqueue.engine.runtime.outages import outage_log
 from taskqueue.errors import FieldError, InvalidValue, TaskqueueError
+from taskqueue.json_values import codec
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = 2
-"""Seconds after which a request that met no database may be sent again."""
-FAULTS_TOLD: Final = 1_000
-"""A body can hold more of them than it is worth to answer."""
+"""Seconds after which to repeat a request that failed because the database did not answer."""
+MAX_ERRORS: Final = 1_000
+"""Field errors in one answer; a body can have many more."""
 
 
-def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
-    """Answer an error that left a door with its problem: the exception handler of every view here."""
+def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
+    """Answer an exception of a view with its problem."""
     view, request = context["view"], context["request"]
-    known = translated(error)
+    known = as_taskqueue_error(error)
     if known is None:
         return internal_error(error, request)
     set_rollback()
     if isinstance(known, DatabaseUnavailable):
-        outage.begin(error)
-    statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "statuses", {})}
-    pointers: Mapping[type[TaskqueueError], str] = {**POINTERS, **getattr(view, "pointers", {})}
-    # A batch is refused as the first of its tasks would have been by itself.
-    kind = known.refusals[0][1] if isinstance(known, errors.BatchRefused) else known
-    response = problem(kind, status=statuses[type(kind)], detail=known.detail, faults=faults_of(known, pointers))
+        outage_log.begin(error)
+    statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "status_overrides", {})}
+    pointers: Mapping[type[TaskqueueError], str] = {**POINTERS, **getattr(view, "pointer_overrides", {})}
+    # A batch has the status and code that the first refused task would have by itself.
+    cause = known.refusals[0][1] if isinstance(known, errors.BatchRefused) else known
+    response = problem_response(
+        cause, status=statuses[type(cause)], detail=known.detail, errors=field_errors(known, pointers)
+    )
     if (challenge := getattr(error, "auth_header", None)) is not None:
         response["WWW-Authenticate"] = challenge
     if isinstance(error, exceptions.Throttled):
@@ -50,34 +53,35 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     return response
 
 
-def faults_of(error: TaskqueueError, pointers: Mapping[type[TaskqueueError], str]) -> list[FieldError]:
-    """What is wrong in which place of the request, as far as that can be told."""
+def field_errors(error: TaskqueueError, pointers: Mapping[type[TaskqueueError], str]) -> list[FieldError]:
+    """The errors with pointers into the request, if their place is known."""
     if isinstance(error, errors.BatchRefused):
         return [
-            FieldError(f"/tasks/{place}{fault.pointer}", fault.detail)
-            for place, refusal in error.refusals
-            for fault in faults_of(refusal, pointers) or [FieldError("", refusal.detail)]
+            FieldError(f"/tasks/{position}{each.pointer}", each.detail)
+            for position, refusal in error.refusals
+            for each in field_errors(refusal, pointers) or [FieldError("", refusal.detail)]
         ]
     pointer = pointers.get(type(error), "")
-    faults = error.errors if isinstance(error, InvalidValue) else [FieldError("", error.detail)] if pointer else []
-    return [FieldError(pointer + fault.pointer, fault.detail) for fault in faults]
+    found = error.errors if isinstance(error, InvalidValue) else [FieldError("", error.detail)] if pointer else []
+    return [FieldError(pointer + each.pointer, each.detail) for each in found]
 
 
-def problem(error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[FieldError] = ()) -> HttpResponse:
-    """The response that tells an error, with these faults of the request; its own words, or this detail.
-
-    Text is made printable: a message may quote what the caller sent.
-    """
-    body = problem_of(error, status=status, detail=detail, faults=faults)
+def problem_response(
+    error: TaskqueueError, *, status: int, detail: str = "", errors: Sequence[FieldError] = ()
+) -> HttpResponse:
+    body = problem_body(error, status=status, detail=detail, errors=errors)
     return HttpResponse(json.dumps(body, ensure_ascii=False), status=status, content_type=MEDIA_TYPE)
 
 
-def problem_of(
-    error: TaskqueueError, *, status: int, detail: str = "", faults: Sequence[FieldError] | None = None
+def problem_body(
+    error: TaskqueueError, *, status: int, detail: str = "", errors: Sequence[FieldError] | None = None
 ) -> dict[str, Any]:
-    """The body of that response; with the error's own faults, unless others are given."""
-    if faults is None:
-        faults = error.errors if isinstance(error, InvalidValue) else ()
+    """The body of the response for an error; `detail` and `errors` replace the error's own.
+
+    Texts are made printable, because a message may quote what the caller sent.
+    """
+    if errors is None:
+        errors = error.errors if isinstance(error, InvalidValue) else ()
     return {
         "type": f"urn:taskqueue:problem:{error.code}",
         "title": error.title(),
@@ -85,28 +89,27 @@ def problem_of(
         "detail": codec.printable(detail or error.detail),
         "code": error.code,
         "errors": [
-            {"pointer": codec.printable(fault.pointer), "detail": codec.printable(fault.detail)}
-            for fault in faults[:FAULTS_TOLD]
+            {"pointer": codec.printable(each.pointer), "detail": codec.printable(each.detail)}
+            for each in errors[:MAX_ERRORS]
         ],
     }
 
 
-def translated(error: Exception) -> TaskqueueError | None:
-    """The error in taskqueue's words; None if it is no answer to a caller."""
+def as_taskqueue_error(error: Exception) -> TaskqueueError | None:
+    """The error, or its counterpart for an error of Django or DRF; None for an unexpected one."""
     if isinstance(error, TaskqueueError):
         return error if type(error) in STATUSES or isinstance(error, errors.BatchRefused) else None
-    for kind, words in TRANSLATIONS.items():
+    for kind, counterpart in COUNTERPARTS.items():
         if isinstance(error, kind):
-            said = str(error) if isinstance(error, exceptions.APIException | PermissionDenied) else ""
-            return words(said)
+            return counterpart(str(error) if isinstance(error, exceptions.APIException | PermissionDenied) else "")
     return None
 
 
 def internal_error(error: Exception, request: Any) -> HttpResponse:
-    """An error of our own: recorded as Django records those that leave a view, and told without its details."""
+    """Answer 500 without details, and log the error as Django logs those that leave a view."""
     set_rollback()
     got_request_exception.send(sender=None, request=request)
-    response = problem(InternalError(), status=500)
+    response = problem_response(InternalError(), status=500)
     log_response("%s: %s", "Internal Server Error", request.path, response=response, request=request, exception=error)
     return response
 
@@ -124,19 +127,19 @@ class MalformedRequest(TaskqueueError):
 
 
 class InvalidBody(InvalidValue):
-    """The request body does not fit."""
+    """The request body is not valid."""
 
     code = "invalid-body"
 
 
 class NotSerializableBody(InvalidValue):
-    """A value holds something that JSON or PostgreSQL cannot store."""
+    """A value has something that JSON or PostgreSQL cannot store."""
 
     code = errors.NotSerializable.code
 
 
 class InvalidQuery(InvalidValue):
-    """A query parameter does not fit."""
+    """A query parameter is not valid."""
 
     code = "invalid-query"
 
@@ -154,11 +157,11 @@ class LoginRequired(TaskqueueError):
 
 
 class TokenRefused(exceptions.AuthenticationFailed):
-    """What stops the authentication of a request whose token is not valid."""
+    """Raised while authenticating a request whose token is not valid."""
 
 
 class TooManyRequests(TaskqueueError):
-    """The token has made all the requests that it may for now."""
+    """The token has used up its requests for now."""
 
     code = "too-many-requests"
 
@@ -182,7 +185,7 @@ class PipelineNotFound(TaskqueueError):
 
 
 class MethodNotAllowed(TaskqueueError):
-    """This address does not know this method."""
+    """This address does not support this method."""
 
     code = "method-not-allowed"
 
@@ -212,13 +215,13 @@ class NotReady(InvalidValue):
 
 
 class DatabaseUnavailable(TaskqueueError):
-    """The database did not answer; try again, with the same key if a task is to be made."""
+    """The database did not answer; try again, with the same key when you submit a task."""
 
     code = "database-unavailable"
 
 
 class InternalError(TaskqueueError):
-    """Something went wrong here; it has been recorded."""
+    """An unexpected error; it was logged."""
 
     code = "internal-error"
 
@@ -262,10 +265,10 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     DatabaseUnavailable: 503,
     NotReady: 503,
 }
-"""The status of each error that a caller may meet. A door may say otherwise in its `statuses`."""
+"""The status of each error that a caller can get. A view can change it in `status_overrides`."""
 
 CODES: Final = sorted({error.code for error in STATUSES})
-"""Every code that a caller may meet."""
+"""Every code that a caller can get."""
 
 POINTERS: Final[dict[type[TaskqueueError], str]] = {
     errors.UnknownPipeline: "/pipeline",
@@ -275,12 +278,12 @@ POINTERS: Final[dict[type[TaskqueueError], str]] = {
     errors.KeyReused: "/key",
     errors.UnknownStep: "/from_step",
 }
-"""Where in a request body the engine's errors lie: the engine knows the payload, not the body around it.
+"""Prefixes for the pointers of the engine's errors: the engine knows the payload, not the body around it.
 
-A door may say otherwise in its `pointers`.
+A view can change them in `pointer_overrides`.
 """
 
-TRANSLATIONS: Final[dict[type[Exception], type[TaskqueueError]]] = {
+COUNTERPARTS: Final[dict[type[Exception], type[TaskqueueError]]] = {
     exceptions.NotAuthenticated: LoginRequired,
     TokenRefused: errors.InvalidToken,
     exceptions.AuthenticationFailed: LoginRequired,
@@ -298,4 +301,4 @@ TRANSLATIONS: Final[dict[type[Exception], type[TaskqueueError]]] = {
     OperationalError: DatabaseUnavailable,
     InterfaceError: DatabaseUnavailable,
 }
-"""What Django and DRF raise, in our words; the first that fits counts."""
+"""Errors of Django and DRF, and their counterparts here; the first match counts."""

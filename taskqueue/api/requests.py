@@ -1,4 +1,4 @@
-"""What request bodies may hold, beside the payload: that is the pipeline's own affair."""
+"""Models of request bodies. The payload is checked by the pipeline's own model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from taskqueue.engine.enqueue.bulk import BATCH_MOST
+from taskqueue.engine.enqueue.bulk import BULK_MAX
 from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.engine.events.send import ID_MAX_LENGTH
 from taskqueue.errors import FieldError, InvalidOptions
@@ -19,66 +19,70 @@ from taskqueue.policies import EVENT_NAME_MAX
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])+)" *')
 YEARS: Final = range(1970, 9000)
-"""Further out a time cannot be calculated with: PostgreSQL and Python end at different years."""
+"""PostgreSQL and Python support different years; both can calculate with these."""
 
 
-def moment(value: object) -> object:
-    """Text that is a time as RFC 3339 has it, in UTC; pydantic alone would also take numbers and dates."""
+def rfc_3339(value: object) -> object:
+    """A time in UTC from RFC 3339 text. Pydantic alone would also accept numbers and dates."""
     if isinstance(value, datetime):
         return value
     if not isinstance(value, str) or not RFC_3339.fullmatch(value):
-        raise unfit("it must be a time with an offset, such as 2030-01-31T08:00:00Z")
+        raise invalid("it must be a time with an offset, such as 2030-01-31T08:00:00Z")
     if int(value[:4]) not in YEARS:
-        raise unfit(f"the year must be from {YEARS.start} to {YEARS.stop - 1}")
+        raise invalid(f"the year must be from {YEARS.start} to {YEARS.stop - 1}")
     try:
         return datetime.fromisoformat(value.upper()).astimezone(UTC)
     except ValueError as error:
-        raise unfit(f"there is no such time: {error}") from error
+        raise invalid(f"there is no such time: {error}") from error
 
 
-def unfit(detail: str) -> PydanticCustomError:
-    """A value's fault, in our words alone."""
-    return PydanticCustomError("unfit", "{detail}", {"detail": detail})
+def invalid(detail: str) -> PydanticCustomError:
+    return PydanticCustomError("invalid", "{detail}", {"detail": detail})
 
 
-def whole(value: object) -> object:
-    """JSON has one kind of number: 5.0 is 5."""
+def integral(value: object) -> object:
+    """5 for 5.0: JSON has one kind of number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(moment)]
+Moment = Annotated[AwareDatetime, BeforeValidator(rfc_3339)]
 
 
 class Body(BaseModel):
-    """A request body: what it does not know it refuses, and it takes no text for a number."""
+    """A request body. Unknown fields and numbers in text are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Submission(Body):
-    """A task to be made."""
+    """A task to submit."""
 
     pipeline: str = Field(min_length=1, max_length=200, description="The pipeline's name.")
-    payload: Any = Field(description="What the pipeline takes.")
+    payload: Any = Field(description="The input of the pipeline.")
     key: str | None = Field(
         default=None,
         min_length=1,
         max_length=KEY_MAX_LENGTH,
-        description="The same key within its window finds the task that it made instead of making another. "
-        "The header Idempotency-Key means the same.",
+        description="Idempotency key: a request with a key that was used before, within its window, returns that task "
+        "instead of creating one. The header Idempotency-Key works too.",
     )
-    force: bool = Field(default=False, description="Make a new task all the same; the key then stands for the new one.")
-    priority: Annotated[int, BeforeValidator(whole)] = Field(
+    force: bool = Field(
+        default=False,
+        description="Create a new task even if the key was used before; the key then belongs to the new one.",
+    )
+    priority: Annotated[int, BeforeValidator(integral)] = Field(
         default=0,
         ge=-PRIORITY_LIMIT,
         le=PRIORITY_LIMIT,
-        description="Seconds by which the task goes before others of the same age.",
+        description="Seconds by which the task is queued ahead of tasks of the same age.",
     )
-    run_at: Moment | None = Field(default=None, description="When it may start; without it, or with a past time, now.")
+    run_at: Moment | None = Field(
+        default=None, description="When the task may start. Now, if it is missing or in the past."
+    )
     labels: dict[str, str] = Field(
         default_factory=dict,
         max_length=LABELS_MAX,
-        description=f"Texts of at most {LABEL_MAX_LENGTH} characters by which the task can be found again.",
+        description=f"Names and values for finding the task; at most {LABEL_MAX_LENGTH} characters each.",
     )
 
     def options(self, header: str | None) -> Options:
@@ -88,10 +92,10 @@ class Submission(Body):
             header: the request's Idempotency-Key, if it has one.
 
         Raises:
-            InvalidOptions: with a pointer for each fault.
+            InvalidOptions: with a pointer to each error.
         """
         return Options(
-            key=chosen_key(self.key, header) or "",
+            key=agreed_key(self.key, header) or "",
             force=self.force,
             priority=self.priority,
             run_at=self.run_at,
@@ -99,32 +103,32 @@ class Submission(Body):
         )
 
 
-def chosen_key(key: str | None, header: str | None, *, name: str = "key") -> str | None:
-    """The key that body and header agree on.
+def agreed_key(key: str | None, header: str | None, *, field: str = "key") -> str | None:
+    """The key from the body or the header.
 
     Args:
-        key: the body's.
-        header: the request's Idempotency-Key: as it stands, or quoted as RFC 8941 has a string.
-        name: how the body calls it.
+        key: the key in the body.
+        header: the request's Idempotency-Key, plain or as a quoted string of RFC 8941.
+        field: the name of the key's field in the body.
 
     Raises:
-        InvalidOptions
+        InvalidOptions: the header is malformed, or differs from the body.
     """
     if header is None:
         return key
     if not header or not header.isascii() or not header.isprintable():
-        raise bad_key(
-            "The header Idempotency-Key must hold printable ASCII characters; other keys fit in the body.",
-            pointer=f"/{name}",
+        raise invalid_key(
+            "The header Idempotency-Key must be printable ASCII. Send other keys in the body.",
+            pointer=f"/{field}",
         )
-    given = unquoted(header, pointer=f"/{name}")
+    given = unquoted(header, pointer=f"/{field}")
     if key is not None and key != given:
-        raise bad_key(f"The {name} in the body and the header Idempotency-Key differ.", pointer=f"/{name}")
+        raise invalid_key(f"The {field} in the body and the header Idempotency-Key differ.", pointer=f"/{field}")
     return given
 
 
 def unquoted(header: str, *, pointer: str) -> str:
-    """The key in a header: the draft of Idempotency-Key has it quoted, many clients do not.
+    """The key in the header. The draft of Idempotency-Key has it in quotes, many clients leave them out.
 
     Raises:
         InvalidOptions
@@ -132,58 +136,60 @@ def unquoted(header: str, *, pointer: str) -> str:
     if not header.startswith('"'):
         return header
     if (quoted := QUOTED.fullmatch(header)) is None:
-        raise bad_key(
-            "The header Idempotency-Key begins with a quotation mark and is no quoted text (RFC 8941).", pointer=pointer
+        raise invalid_key(
+            "The header Idempotency-Key begins with a quotation mark but is not a quoted string (RFC 8941).",
+            pointer=pointer,
         )
     return re.sub(r"\\(.)", r"\1", quoted[1])
 
 
-def bad_key(detail: str, *, pointer: str = "/key") -> InvalidOptions:
-    """The refusal of a key."""
+def invalid_key(detail: str, *, pointer: str = "/key") -> InvalidOptions:
     return InvalidOptions(detail, [FieldError(pointer, detail)])
 
 
 class Batch(Body):
-    """Many tasks to be made, or none of them."""
+    """Tasks to submit together: all or none."""
 
-    tasks: list[Submission] = Field(min_length=1, max_length=BATCH_MOST)
+    tasks: list[Submission] = Field(min_length=1, max_length=BULK_MAX)
 
 
 class RetryRequest(Body):
-    """How a task shall be retried."""
+    """How to retry a task."""
 
     from_step: str | None = Field(
         default=None,
         min_length=1,
         max_length=200,
-        description="Forget the recorded result of the step with this key and of all that were recorded after it.",
+        description="Run the step with this key, and all that were recorded after it, again.",
     )
 
 
 class EventSubmission(Body):
-    """An event to be sent."""
+    """An event to send."""
 
-    name: str = Field(min_length=1, max_length=EVENT_NAME_MAX, description="Its name, printable and without spaces.")
-    data: dict[str, Any] = Field(default_factory=dict, description="Its data.")
+    name: str = Field(
+        min_length=1, max_length=EVENT_NAME_MAX, description="The event's name, printable and without spaces."
+    )
+    data: dict[str, Any] = Field(default_factory=dict, description="The event's data.")
     id: str | None = Field(
         default=None,
         min_length=1,
         max_length=ID_MAX_LENGTH,
-        description="The sender's own id: the same one within 24 hours is the same event, and counts once.",
+        description="The sender's own id. An event with an id that was used in the last 24 hours is not sent again.",
     )
 
 
 class PauseRequest(Body):
-    """Why a pipeline shall be paused."""
+    """Why to pause a pipeline."""
 
-    reason: str = Field(min_length=1, max_length=300, description="For those who ask why their tasks wait.")
+    reason: str = Field(min_length=1, max_length=300, description="Shown to people whose tasks wait.")
 
 
 class CancelRequest(Body):
-    """Why a task is cancelled."""
+    """Why to cancel a task."""
 
-    reason: str = Field(default="", max_length=300, description="Kept with the task, for people.")
+    reason: str = Field(default="", max_length=300, description="Shown with the task.")
 
 
 class NoBody(Body):
-    """Nothing: this verb takes no options."""
+    """An empty object: there are no options."""

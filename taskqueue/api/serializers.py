@@ -1,4 +1,4 @@
-"""What answers hold."""
+"""Serializers of tasks, and of what several resources share."""
 
 from __future__ import annotations
 
@@ -15,51 +15,50 @@ from taskqueue.engine.queries.tasks import code_changed, next_run_of
 from taskqueue.states import AttemptOutcome, DriftKind, SkipKind, StepStatus, TaskStatus
 
 
-def choices_of(words: type[StrEnum]) -> list[tuple[str, str]]:
-    """An enum's words as a field's choices, in the form by which the schema recognises and names it."""
-    return [(word.value, word.name) for word in words]
+def choices_of(enum: type[StrEnum]) -> list[tuple[str, str]]:
+    """An enum as the choices of a field, so that the schema gives it the enum's name."""
+    return [(word.value, word.name) for word in enum]
 
 
 class Time(serializers.DateTimeField):
-    """A time in UTC as RFC 3339 has it, whatever the project's settings say."""
+    """A time in UTC as RFC 3339, whatever the project's settings say."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(format="iso-8601", default_timezone=UTC, **options)
 
 
 class Seconds(serializers.FloatField):
-    """A length of time in seconds."""
+    """A duration in seconds."""
 
     def to_representation(self, value: Any) -> Any:
-        """A number."""
         return value.total_seconds()
 
 
 class FieldError(serializers.Serializer[Any]):
-    """One thing that is wrong."""
+    """One error of the request."""
 
     pointer = serializers.CharField(
         allow_blank=True,
-        help_text="Where: a JSON pointer (RFC 6901) into the request body, or into the query taken as an object.",
+        help_text="JSON pointer (RFC 6901) into the request body, or into the query as if it were an object.",
     )
-    detail = serializers.CharField(help_text="What.")
+    detail = serializers.CharField(help_text="What is wrong.")
 
 
 class Problem(serializers.Serializer[Any]):
-    """Why a request was refused (RFC 9457)."""
+    """An error as problem details (RFC 9457)."""
 
     type = serializers.CharField(help_text="`urn:taskqueue:problem:` and the code.")
-    title = serializers.CharField(help_text="The kind of problem, the same words each time.")
+    title = serializers.CharField(help_text="The kind of problem, as a fixed text.")
     status = serializers.IntegerField(help_text="The HTTP status.")
-    detail = serializers.CharField(help_text="This very problem, for people.")
+    detail = serializers.CharField(help_text="What happened, for people.")
     code = serializers.ChoiceField(choices=CODES, help_text="The kind of problem, for programs.")
     errors = FieldError(  # type: ignore[assignment]  # DRF takes declared fields out of the class again
-        many=True, help_text="Each fault of the request by itself, where that can be told."
+        many=True, help_text="The single errors of the request, if their place is known."
     )
 
 
 class StepError(serializers.Serializer[Any]):
-    """What a try ended with."""
+    """The error of an attempt."""
 
     type = serializers.CharField(help_text="The exception's class.")
     message = serializers.CharField(allow_blank=True)
@@ -72,43 +71,42 @@ class TaskError(StepError):
 
 
 class TaskSummary(serializers.Serializer[Any]):
-    """A task without what it was given and what it made."""
+    """A task without payload, result and steps."""
 
-    id = serializers.UUIDField(help_text="UUIDv7: ids sort by the time at which they were made.")
+    id = serializers.UUIDField(help_text="UUIDv7: ids sort by creation time.")
     pipeline = serializers.CharField(source="pipeline_id")
     status = serializers.ChoiceField(choices=choices_of(TaskStatus))
-    key = serializers.CharField(allow_blank=True, help_text="The idempotency key; empty without one.")
+    key = serializers.CharField(allow_blank=True, help_text="The idempotency key, or empty.")
     labels = serializers.DictField(child=serializers.CharField(allow_blank=True))
     priority = serializers.IntegerField()
-    progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last said.")
+    progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last reported.")
     progress_note = serializers.CharField(allow_blank=True)
-    error = TaskError(allow_null=True, help_text="Why it failed.")
-    rerun_of = serializers.UUIDField(source="rerun_of_id", allow_null=True, help_text="The task whose payload this is.")
+    error = TaskError(allow_null=True, help_text="Why the task failed.")
+    rerun_of = serializers.UUIDField(
+        source="rerun_of_id", allow_null=True, help_text="The task that this one is a rerun of."
+    )
     created_at = Time()
     started_at = Time(allow_null=True)
     finished_at = Time(allow_null=True)
-    retried_at = Time(allow_null=True, help_text="When it was last retried by request.")
+    retried_at = Time(allow_null=True, help_text="When a caller last retried it.")
     next_run_at = serializers.SerializerMethodField(
-        help_text="When it may start or go on; null while it runs or once it ended."
+        help_text="When it may start or continue; null while it runs and after it has ended."
     )
 
     @extend_schema_field(Time(allow_null=True))
     def get_next_run_at(self, task: Any) -> str | None:
-        """When it may start or go on."""
         due = next_run_of(task)
         return None if due is None else str(Time().to_representation(due))
 
 
 class SubmittedTask(TaskSummary):
-    """The task that a submission made or found."""
+    """The new or existing task of a submission."""
 
-    duplicate = serializers.BooleanField(
-        help_text="Whether this task was there already and stands in for the one that was asked for."
-    )
+    duplicate = serializers.BooleanField(help_text="Whether this is an existing task, returned instead of a new one.")
 
 
 class SubmittedBatch(serializers.Serializer[Any]):
-    """The tasks that a batch made or found, in the order in which they were asked for."""
+    """The new or existing tasks of a batch, in the order of the request."""
 
     tasks = SubmittedTask(many=True)
 
@@ -117,16 +115,20 @@ class ListedTask(TaskSummary):
     """A task in the list."""
 
     steps_done = serializers.IntegerField()
-    steps_known = serializers.IntegerField(help_text="How many steps its pipeline is known to have.")
-    failed_attempts = serializers.IntegerField(source="tries")
+    steps_known = serializers.IntegerField(
+        help_text="How many steps the pipeline's code has; a body can run more or fewer."
+    )
+    failed_attempts = serializers.IntegerField(source="failed_attempt_count")
 
 
 class Paged(serializers.Serializer[Any]):
     """A page of rows, newest first."""
 
-    next_cursor = serializers.CharField(allow_null=True, help_text="Leads to older ones; null when there are none.")
+    next_cursor = serializers.CharField(
+        allow_null=True, help_text="The cursor of the next, older page; null on the last page."
+    )
     previous_cursor = serializers.CharField(
-        allow_null=True, help_text="Leads back to newer ones; null at the newest known ones."
+        allow_null=True, help_text="The cursor of the previous, newer page; null on the first page."
     )
 
 
@@ -145,10 +147,10 @@ class WorkerRecord(serializers.Serializer[Any]):
 
 
 class AttemptRecord(serializers.Serializer[Any]):
-    """A try that did not succeed."""
+    """A failed attempt."""
 
     step = serializers.CharField(source="step_key", allow_blank=True, help_text="The step's key; empty for the body.")
-    number = serializers.IntegerField(help_text="Which try of this step it was, from 1.")
+    number = serializers.IntegerField(help_text="The number of the attempt, from 1.")
     outcome = serializers.ChoiceField(choices=choices_of(AttemptOutcome))
     error_type = serializers.CharField(allow_blank=True)
     error_message = serializers.CharField(allow_blank=True)
@@ -164,9 +166,9 @@ class StepRecord(serializers.Serializer[Any]):
     key = serializers.CharField(help_text="The step's name, with #2, #3 … for further calls.")
     name = serializers.CharField()
     status = serializers.ChoiceField(choices=choices_of(StepStatus))
-    failures = serializers.IntegerField(help_text="Failed tries since the last retry by request.")
-    input = serializers.JSONField(help_text="As the payload: masked for callers who may not see it.")
-    output = serializers.JSONField(help_text="The same.")
+    failures = serializers.IntegerField(help_text="Failed attempts since the last retry by a caller.")
+    input = serializers.JSONField(help_text="The arguments; masked like the payload.")
+    output = serializers.JSONField(help_text="The result; masked like the payload.")
     error = StepError(allow_null=True)
     started_at = Time()
     finished_at = Time()
@@ -174,144 +176,172 @@ class StepRecord(serializers.Serializer[Any]):
 
 
 class SkipRecord(serializers.Serializer[Any]):
-    """A request that made no task, or changed another one instead."""
+    """A request that created no task, because it was skipped or changed an existing task."""
 
     kind = serializers.ChoiceField(choices=choices_of(SkipKind))
-    reason = serializers.CharField(help_text="Why, for people.")
-    key = serializers.CharField(allow_blank=True, help_text="The request's idempotency key; empty without one.")
-    task = serializers.UUIDField(source="task_id", allow_null=True, help_text="The task that stood in for it.")
-    event = serializers.UUIDField(source="event_id", allow_null=True, help_text="The event that asked for it.")
+    reason = serializers.CharField(help_text="The reason, for people.")
+    key = serializers.CharField(allow_blank=True, help_text="The request's idempotency key, or empty.")
+    task = serializers.UUIDField(
+        source="task_id", allow_null=True, help_text="The existing task that was returned or changed."
+    )
+    event = serializers.UUIDField(source="event_id", allow_null=True, help_text="The event that made the request.")
     created_at = Time()
 
 
 class WaitRecord(serializers.Serializer[Any]):
-    """That a task waits, or waited, for an event."""
+    """A wait of a task for an event, open or resolved."""
 
-    step = serializers.CharField(source="step_key", allow_blank=True, help_text="Its key; empty: the event cancels.")
-    event = serializers.CharField(help_text="The event's name.")
-    match = serializers.JSONField(help_text="Paths in the event's data, and the values that must be there.")
-    until = Time(allow_null=True, help_text="When the wait is over by itself.")
-    outcome = serializers.CharField(
-        allow_blank=True, help_text="`event`, `timeout`, `closed` (another one came first), or empty while it is open."
+    step = serializers.CharField(
+        source="step_key", allow_blank=True, help_text="The step's key; empty for an event that cancels the task."
     )
-    resolved_by = serializers.UUIDField(source="resolved_by_id", allow_null=True, help_text="The event that came.")
+    event = serializers.CharField(help_text="The event's name.")
+    match = serializers.JSONField(help_text="Paths in the event's data and the values that they must have.")
+    until = Time(allow_null=True, help_text="When the wait times out.")
+    outcome = serializers.CharField(
+        allow_blank=True,
+        help_text="`event`, `timeout`, `closed` (another event came first, or the task ended); empty while open.",
+    )
+    resolved_by = serializers.UUIDField(
+        source="resolved_by_id", allow_null=True, help_text="The event that resolved the wait."
+    )
     resolved_at = Time(allow_null=True)
 
 
 class TaskCode(serializers.Serializer[Any]):
-    """The code that a task ran on, by fingerprints of its body and steps."""
+    """The code that a task ran on, as fingerprints of body and steps."""
 
-    version = serializers.CharField(allow_blank=True, help_text="Of the body, as its author counts; empty without.")
-    began = serializers.CharField(source="code_began", allow_blank=True, help_text="Empty before its first start.")
-    ended = serializers.CharField(source="code_ended", allow_blank=True, help_text="Empty before its end.")
-    changed = serializers.SerializerMethodField(help_text="Whether it ended on other code than it began on.")
+    version = serializers.CharField(
+        allow_blank=True, help_text="The version of the pipeline's body that the author set, or empty."
+    )
+    began = serializers.CharField(
+        source="code_began", allow_blank=True, help_text="The code at the start; empty before it."
+    )
+    ended = serializers.CharField(
+        source="code_ended", allow_blank=True, help_text="The code at the end; empty before it."
+    )
+    changed = serializers.SerializerMethodField(help_text="Whether the code changed between start and end.")
 
     def get_changed(self, task: Any) -> bool:
-        """Whether it ended on other code than it began on."""
         return code_changed(task)
 
 
 class DriftRecord(serializers.Serializer[Any]):
-    """Where the task's record and the code that it ended on disagreed."""
+    """A difference between the task's recorded steps and the code that it ended on."""
 
-    key = serializers.CharField(allow_blank=True, help_text="The step's key; empty where it is about the version.")
+    key = serializers.CharField(allow_blank=True, help_text="The step's key; empty if the version differs.")
     kind = serializers.ChoiceField(choices=choices_of(DriftKind))
     recorded = serializers.CharField(
-        allow_blank=True, help_text="The recorded arguments as JSON, or the version; up to 2,000 characters."
+        allow_blank=True, help_text="The recorded arguments as JSON, or the recorded version; at most 2,000 characters."
     )
     now = serializers.CharField(
-        allow_blank=True, allow_null=True, help_text="The same by the code; null when the body never asked for it."
+        allow_blank=True,
+        allow_null=True,
+        help_text="The arguments or version in the code; null if the body did not call the step.",
     )
 
 
 class TaskDetail(TaskSummary):
     """Everything about a task."""
 
-    payload = serializers.JSONField(help_text="Secrets, or all of it, as asterisks for callers who may not see it.")
-    result = serializers.JSONField(help_text="The same.")
-    worker = WorkerRecord(allow_null=True, help_text="The worker that has it, or had it last.")
+    payload = serializers.JSONField(
+        help_text="Secrets, or everything, are masked with asterisks for callers without permission."
+    )
+    result = serializers.JSONField(help_text="Masked like the payload.")
+    worker = WorkerRecord(allow_null=True, help_text="The worker that runs it or ran it last.")
     steps = StepRecord(many=True, source="recorded_steps", help_text="In the order in which they were first recorded.")
     attempts = AttemptRecord(
-        many=True, source="other_attempts", help_text="Failed tries of the body, and of steps that are not recorded."
+        many=True,
+        source="other_attempts",
+        help_text="Failed attempts of the body, and of steps that are not in `steps`.",
     )
-    waits = WaitRecord(many=True, source="known_waits", help_text="The events for which it waits or waited.")
+    waits = WaitRecord(many=True, source="event_waits", help_text="The events that it waits or waited for.")
     event = serializers.UUIDField(source="event_id", allow_null=True, help_text="The event that started it.")
-    cancel_reason = serializers.CharField(allow_blank=True, help_text="Why it was cancelled, if somebody said.")
+    cancel_reason = serializers.CharField(allow_blank=True, help_text="Why it was cancelled, or empty.")
     code = TaskCode(source="*")
-    drift = DriftRecord(many=True, allow_null=True, help_text="Null when there was none.")
+    drift = DriftRecord(many=True, allow_null=True, help_text="Null without drift.")
     skips = SkipRecord(
-        many=True, source="latest_skips", help_text="The latest requests for which it stood in, newest first."
+        many=True,
+        source="latest_skips",
+        help_text="The latest requests that returned or changed this task instead of creating one, newest first.",
     )
 
 
 class TaskProgress(serializers.Serializer[Any]):
-    """Where a task stands."""
+    """The status and progress of a task."""
 
     id = serializers.UUIDField()
     pipeline = serializers.CharField()
     status = serializers.ChoiceField(choices=choices_of(TaskStatus))
-    current_step = serializers.CharField(allow_null=True, help_text="The key of the step that runs or is tried again.")
+    current_step = serializers.CharField(allow_null=True, help_text="The key of the step that runs or is retried.")
     steps_done = serializers.IntegerField()
-    steps_known = serializers.IntegerField(help_text="How many steps its pipeline is known to have.")
-    progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last said.")
+    steps_known = serializers.IntegerField(
+        help_text="How many steps the pipeline's code has; a body can run more or fewer."
+    )
+    progress = serializers.FloatField(allow_null=True, help_text="From 0 to 1, as the running step last reported.")
     progress_note = serializers.CharField(allow_blank=True)
-    attempt = serializers.IntegerField(help_text="Which try of that step it is, from 1.")
+    attempt = serializers.IntegerField(help_text="The number of that step's attempt, from 1.")
     created_at = Time()
     started_at = Time(allow_null=True)
     finished_at = Time(allow_null=True)
-    next_run_at = Time(allow_null=True, help_text="When it may start or go on.")
-    waiting_for = serializers.CharField(allow_null=True, help_text="What has to happen before it goes on.")
+    next_run_at = Time(allow_null=True, help_text="When it may start or continue.")
+    waiting_for = serializers.CharField(allow_null=True, help_text="What it waits for, in words.")
     error = TaskError(allow_null=True)
     waited = serializers.SerializerMethodField(
-        help_text="Whether this answer was held back for the task's end, as `wait` asked. False with a task that had "
-        "ended already, and when too many wait: then `Retry-After` says when to ask again."
+        help_text="Whether the service waited for the task's end, as `wait` requested. False if the task had ended "
+        "already, or if too many requests wait: then `Retry-After` has the seconds after which to ask again."
     )
 
     def get_waited(self, _snapshot: Any) -> bool:
-        """As the view says."""
+        """What the view put into the context."""
         return bool(self.context.get("waited"))
 
 
 class Holder(serializers.Serializer[Any]):
-    """A task that stands in the way, or that is waited for."""
+    """A task that blocks this one, or that it waits for."""
 
     id = serializers.UUIDField()
     pipeline = serializers.CharField()
     status = serializers.ChoiceField(choices=choices_of(TaskStatus))
-    since = Time(allow_null=True, help_text="Since when it holds its place.")
+    since = Time(allow_null=True, help_text="Since when it has its slot.")
 
 
 class AwaitedEvent(serializers.Serializer[Any]):
-    """An event that would end a wait."""
+    """An event that would resolve a wait."""
 
     event = serializers.CharField()
-    match = serializers.DictField(child=serializers.JSONField(), help_text="Paths in its data and the values there.")
+    match = serializers.DictField(
+        child=serializers.JSONField(), help_text="Paths in the event's data and the values that they must have."
+    )
 
 
 class ReasonRecord(serializers.Serializer[Any]):
-    """One reason. Facts that do not belong to its code are null, or empty lists."""
+    """One reason. Fields that do not apply to its code are null or empty."""
 
-    code = serializers.ChoiceField(choices=choices_of(Code), help_text="What kind of reason it is, for programs.")
-    sentence = serializers.CharField(help_text="The reason for people.")
-    name = serializers.CharField(allow_null=True, help_text="Of the sleep, wait, rate or pipeline that is concerned.")
-    step = serializers.CharField(allow_null=True, help_text="The key of the step that is concerned.")
-    attempt = serializers.IntegerField(allow_null=True, help_text="Which try comes next.")
+    code = serializers.ChoiceField(choices=choices_of(Code), help_text="The kind of reason, for programs.")
+    sentence = serializers.CharField(help_text="The reason, for people.")
+    name = serializers.CharField(allow_null=True, help_text="The name of the sleep, wait, rate or pipeline.")
+    step = serializers.CharField(allow_null=True, help_text="The step's key.")
+    attempt = serializers.IntegerField(allow_null=True, help_text="The number of the next attempt.")
     since = Time(allow_null=True)
-    until = Time(allow_null=True, help_text="When it is over by itself.")
-    by = serializers.CharField(allow_null=True, help_text="Who paused the pipeline, or the worker that has the task.")
-    cause = serializers.CharField(
-        allow_null=True, help_text="Why: the words of who paused or held it, or the last error."
+    until = Time(allow_null=True, help_text="When the reason ends by itself.")
+    by = serializers.CharField(
+        allow_null=True, help_text="The user that paused the pipeline, or the worker that runs the task."
     )
-    limit = serializers.IntegerField(allow_null=True, help_text="How many there may be at a time.")
-    taken = serializers.IntegerField(allow_null=True, help_text="How many there are, counted up to the limit.")
-    key = serializers.CharField(allow_null=True, help_text="The value of the limit's key; null for a limit in all.")
-    holders = Holder(many=True, help_text="Up to 20 tasks that hold the places, or that it waits for.")
-    events = AwaitedEvent(many=True, help_text="One of these has to come.")
-    ahead = serializers.IntegerField(allow_null=True, help_text="How many go before it.")
-    ahead_is_more = serializers.BooleanField(help_text="Whether there are more than that: it was not counted further.")
-    expected_at = Time(allow_null=True, help_text="An estimate of its start, by the starts of the last five minutes.")
+    cause = serializers.CharField(
+        allow_null=True, help_text="The reason given for the pause or block, or the last error."
+    )
+    limit = serializers.IntegerField(allow_null=True, help_text="The limit: how many may run at a time.")
+    taken = serializers.IntegerField(allow_null=True, help_text="How many run now, counted up to the limit.")
+    key = serializers.CharField(
+        allow_null=True, help_text="The value of the limit's key; null for a limit without key."
+    )
+    holders = Holder(many=True, help_text="Up to 20 tasks that have the slots, or that this one waits for.")
+    events = AwaitedEvent(many=True, help_text="The events that it waits for; one is enough.")
+    ahead = serializers.IntegerField(allow_null=True, help_text="How many tasks are ahead of it in the queue.")
+    ahead_is_more = serializers.BooleanField(help_text="Whether even more are ahead: counting stopped at that number.")
+    expected_at = Time(allow_null=True, help_text="Estimated start, from the starts of the last five minutes.")
     workers = serializers.IntegerField(allow_null=True, help_text="Live workers.")
-    workers_busy = serializers.IntegerField(allow_null=True, help_text="Those of them that have a task.")
+    workers_busy = serializers.IntegerField(allow_null=True, help_text="Live workers that run a task.")
 
 
 class ExplanationRecord(serializers.Serializer[Any]):
@@ -320,9 +350,9 @@ class ExplanationRecord(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     pipeline = serializers.CharField()
     status = serializers.ChoiceField(choices=choices_of(TaskStatus))
-    as_of = Time(help_text="The moment for which this holds.")
+    as_of = Time(help_text="When the reasons were read.")
     reasons = ReasonRecord(
         many=True,
-        help_text="Never empty. Of several things that keep a queued task, the hardest comes first; a waiting one "
-        "begins with what it waits for.",
+        help_text="Never empty. For a queued task the reason that takes longest to resolve comes first, for a waiting "
+        "task what it waits for.",
     )

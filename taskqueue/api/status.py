@@ -1,4 +1,4 @@
-"""`GET /api/tasks/{id}/status`: where a task stands, now or at its end. Under ASGI waiting takes no thread."""
+"""`GET /api/tasks/{id}/status`: the status now, or with `?wait=` at the end. Under ASGI waiting takes no thread."""
 
 from __future__ import annotations
 
@@ -16,128 +16,143 @@ from django.db import close_old_connections, connections, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api.openapi import operations
+from taskqueue.api.openapi.operations import operation
 from taskqueue.api.parameters import StatusQuery
 from taskqueue.api.serializers import TaskProgress
-from taskqueue.api.views import Door, described
+from taskqueue.api.views import ApiView
 from taskqueue.conf import settings
 from taskqueue.engine.queries import tasks
-from taskqueue.engine.queries.end_watch import watch
+from taskqueue.engine.runtime.end_watch import watch
 from taskqueue.states import ENDED
 
 Result = TypeVar("Result")
-TRY_AGAIN_AFTER: Final = 2
-"""Seconds after which a caller who was not held may ask again."""
-LOOKERS: Final = ThreadPoolExecutor(8, thread_name_prefix="taskqueue-status")
-"""What asks the database under ASGI: so many threads and connections for however many callers."""
+RETRY_AFTER_SECONDS: Final = 2
+"""When a caller may ask again whose request could not wait."""
+STATUS_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="taskqueue-status")
+"""Under ASGI the threads, and so the connections, that query statuses for any number of callers."""
+RETRY_AFTER: Final = OpenApiParameter(
+    "Retry-After",
+    {"type": "integer", "minimum": 1},
+    OpenApiParameter.HEADER,
+    description="Seconds after which to ask again; only if the request asked to `wait` and could not.",
+    response=[200],
+)
 
 
 @cache
-def waiters() -> BoundedSemaphore:
-    """The places for those who wait in a thread of this process."""
+def waiter_slots() -> BoundedSemaphore:
     return BoundedSemaphore(settings().STATUS_WAITERS)
 
 
+# Never in a transaction: an open one during the wait would hold back VACUUM.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
-class TaskStatusPlace(Door):
-    """Where a task stands. Never in a transaction: a waiting one would hold back the database's clean-up."""
+class TaskStatusView(ApiView):
+    """The status of a task."""
 
-    needs = {"GET": ("taskqueue.view_task",)}
-    suspends = False
-    """Whether a request that is to be held is suspended by the view around this one, in its event loop."""
-    hold = 0
-    """For how many seconds it is to be held; then the first answer is not sent."""
+    required_permissions = {"GET": ("taskqueue.view_task",)}
+    waits_in_event_loop = False
+    """Whether `status_async` around this view does the waiting."""
+    remaining_wait = 0
+    """Seconds that `status_async` has to wait; then the first answer is not sent."""
 
-    @described(operations.GET_STATUS)
+    @operation(
+        "getTaskStatus",
+        "Get task status",
+        "With `wait` the answer is sent as soon as the task has ended, at the latest after that many seconds. If too "
+        "many requests wait already, the answer comes at once with `waited` false and `Retry-After`.",
+        tag="tasks",
+        success={200: (TaskProgress, "The task's status and progress.")},
+        query=StatusQuery,
+        headers=(RETRY_AFTER,),
+    )
     def get(self, request: Request, task_id: UUID) -> Response:
-        """Where it stands now, or at its end if that comes within the wait."""
         query: StatusQuery = StatusQuery.of(request.query_params)
         snapshot = tasks.status_of(task_id)
         if not query.wait or snapshot.status in ENDED:
-            return answer(snapshot)
-        if self.suspends:
-            self.hold = query.wait
-            return answer(snapshot)
-        # A server without threads could answer nobody else meanwhile, not even who asks whether it is alive.
-        if not request.META.get("wsgi.multithread") or not waiters().acquire(blocking=False):
-            return answer(snapshot, headers={"Retry-After": str(TRY_AGAIN_AFTER)})
+            return status_response(snapshot)
+        if self.waits_in_event_loop:
+            self.remaining_wait = query.wait
+            return status_response(snapshot)
+        # A single-threaded server must not wait: it could not answer anything else, health checks included.
+        if not request.META.get("wsgi.multithread") or not waiter_slots().acquire(blocking=False):
+            return status_response(snapshot, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         try:
-            with watch.joined(task_id) as ended, suppress(TimeoutError):
+            with watch.subscribe(task_id) as ended, suppress(TimeoutError):
                 ended.result(query.wait)
         finally:
-            waiters().release()
-        return answer(tasks.status_of(task_id), waited=True)
+            waiter_slots().release()
+        return status_response(tasks.status_of(task_id), waited=True)
 
-    def begin(self, request: HttpRequest, task_id: UUID) -> HttpResponseBase:
-        """The first answer, after all that comes before one."""
+    def first_response(self, request: HttpRequest, task_id: UUID) -> HttpResponseBase:
+        """Authenticate, check and answer as the plain view does."""
         self.setup(request, task_id=task_id)
         return self.dispatch(request, task_id=task_id)
 
-    def answer_after_hold(self, task_id: UUID) -> HttpResponseBase:
-        """The answer to a request that was held."""
+    def response_after_wait(self, task_id: UUID) -> HttpResponseBase:
         try:
-            response: Any = answer(tasks.status_of(task_id), waited=True)
-        except Exception as error:  # noqa: BLE001 - answered as everywhere
+            response: Any = status_response(tasks.status_of(task_id), waited=True)
+        except Exception as error:  # noqa: BLE001 - becomes a problem as in every view
             response = self.handle_exception(error)
         return self.finalize_response(self.request, response)
 
 
-def answer(snapshot: tasks.Snapshot, *, waited: bool = False, headers: dict[str, str] | None = None) -> Response:
-    """Where a task stands, and whether the answer was held back for it."""
+def status_response(
+    snapshot: tasks.Snapshot, *, waited: bool = False, headers: dict[str, str] | None = None
+) -> Response:
+    """The answer with a task's status, and whether the request waited."""
     return Response(TaskProgress(snapshot, context={"waited": waited}).data, headers=headers)
 
 
-async def suspended(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
-    """The same under ASGI: whoever waits has neither a thread nor a connection."""
-    view = TaskStatusPlace(suspends=True)
-    response = await looked_up(view.begin, request, task_id)
-    if view.hold:
+async def status_async(request: HttpRequest, task_id: UUID) -> HttpResponseBase:
+    """`TaskStatusView` under ASGI: a request that waits uses neither a thread nor a connection."""
+    view = TaskStatusView(waits_in_event_loop=True)
+    response = await in_status_thread(view.first_response, request, task_id)
+    if view.remaining_wait:
         release_thread()
-        with watch.joined(task_id) as ended, suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.wrap_future(ended), view.hold)
-        response = await looked_up(view.answer_after_hold, task_id)
+        with watch.subscribe(task_id) as ended, suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(ended), view.remaining_wait)
+        response = await in_status_thread(view.response_after_wait, task_id)
     return response
 
 
-async def looked_up(ask: Callable[..., Result], *values: Any) -> Result:
-    """What the database says, asked by one of the few threads that do."""
+async def in_status_thread(function: Callable[..., Result], *values: Any) -> Result:
+    """Run a function that queries the database, in one of the status threads."""
 
-    def with_sound_connection() -> Result:
+    def with_usable_connection() -> Result:
         close_old_connections()
-        return ask(*values)
+        return function(*values)
 
-    return await sync_to_async(with_sound_connection, thread_sensitive=False, executor=LOOKERS)()
+    return await sync_to_async(with_usable_connection, thread_sensitive=False, executor=STATUS_THREADS)()
 
 
 def release_thread() -> None:
-    """End the thread that middleware has made asgiref keep for this request; for what follows it makes another one."""
+    """End the thread that asgiref keeps for this request's middleware; asgiref makes another one when it needs it."""
     context = SyncToAsync.thread_sensitive_context.get(None)
     if context is not None and (executor := SyncToAsync.context_to_thread_executor.pop(context, None)):
         executor.shutdown(wait=False)
 
 
-class StatusView:
-    """`TaskStatusPlace` for urls: plain where threads serve, and async once it is known that this process is.
+class TaskStatusEndpoint:
+    """What urls.py mounts: a plain view under WSGI, an async one under ASGI.
 
     An async view would make a thread and an event loop for each request under WSGI.
     """
 
     def __init__(self) -> None:
-        self._plain = TaskStatusPlace.as_view()
+        self._plain = TaskStatusView.as_view()
         update_wrapper(self, self._plain)
-        # Of every database: Django refuses async views where any wants a transaction for each request.
+        # For every database: Django refuses an async view if any of them has ATOMIC_REQUESTS.
         self._non_atomic_requests = set(connections)
 
     def __call__(self, request: HttpRequest, task_id: UUID) -> Any:
-        """Answer, or a coroutine that does."""
-        return suspended(request, task_id) if iscoroutinefunction(self) else self._plain(request, task_id=task_id)
+        return status_async(request, task_id) if iscoroutinefunction(self) else self._plain(request, task_id=task_id)
 
-    def be_async(self) -> None:
-        """Let Django await it from now on."""
+    def become_async(self) -> None:
         markcoroutinefunction(self)
 
 
-task_status = StatusView()
+task_status = TaskStatusEndpoint()

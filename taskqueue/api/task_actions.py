@@ -1,79 +1,111 @@
-"""What can be done to one task: retry it, cancel it, run it anew."""
+"""Actions on one task: retry, run now, cancel, rerun."""
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
-from taskqueue.api.authentication import actor_of, rights_of
-from taskqueue.api.json_parser import fitted
-from taskqueue.api.openapi import operations
+from taskqueue.api.authentication import actor_of, pipeline_permissions_of
+from taskqueue.api.json_parser import parse_body
+from taskqueue.api.openapi.operations import location, operation
 from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
 from taskqueue.api.serializers import TaskSummary
-from taskqueue.api.tasks import submitted
-from taskqueue.api.views import Door, described
+from taskqueue.api.tasks import CREATED, EXISTING, submitted
+from taskqueue.api.views import ApiView
 from taskqueue.engine.access.permissions import Action
-from taskqueue.engine.actions import audited
 from taskqueue.engine.queries import tasks
+from taskqueue.engine.tasks import control
+
+CHANGED: Final = {200: (TaskSummary, "The task after the change.")}
 
 
-class TaskRetries(Door):
-    """Retries of a task."""
+class TaskRetryView(ApiView):
+    """Retry a task."""
 
-    needs = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
+    required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
 
-    @described(operations.RETRY_TASK)
+    @operation(
+        "retryTask",
+        "Retry a task",
+        "Queues a failed or cancelled task again and keeps its finished steps. With `from_step` it queues any ended "
+        "task again, and that step and all later ones run again.",
+        tag="tasks",
+        success=CHANGED,
+        body=RetryRequest,
+    )
     def post(self, request: Request, task_id: UUID) -> Response:
-        """Queue it again."""
-        asked = fitted(RetryRequest, request.data)
-        rights_of(request).require(Action.RETRY, tasks.pipeline_of(task_id))
-        return Response(TaskSummary(audited.retry(task_id, actor=actor_of(request), from_step=asked.from_step)).data)
+        from_step = parse_body(RetryRequest, request.data).from_step
+        pipeline_permissions_of(request).require(Action.RETRY, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(control.retry(task_id, actor=actor_of(request), from_step=from_step)).data)
 
 
-class TaskRunsNow(Door):
-    """The end of a task's delay."""
+class TaskRunNowView(ApiView):
+    """End a task's delay."""
 
-    needs = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
+    required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
 
-    @described(operations.RUN_TASK_NOW)
+    @operation(
+        "runTaskNow",
+        "Run a delayed task now",
+        "Ends the delay of a scheduled, retrying or sleeping task. Limits, rates and pauses still apply, and no retry "
+        "is used up. Answers 409 if the task is due already, has ended, or waits for an event or another task.",
+        tag="tasks",
+        success=CHANGED,
+        body=NoBody,
+    )
     def post(self, request: Request, task_id: UUID) -> Response:
-        """Let it go on at once."""
-        fitted(NoBody, request.data)
-        rights_of(request).require(Action.RETRY, tasks.pipeline_of(task_id))
-        return Response(TaskSummary(audited.run_task_now(task_id, actor=actor_of(request))).data)
+        parse_body(NoBody, request.data)
+        pipeline_permissions_of(request).require(Action.RETRY, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(control.run_now(task_id, actor=actor_of(request))).data)
 
 
-class TaskCancellation(Door):
-    """The cancellation of a task."""
+class TaskCancelView(ApiView):
+    """Cancel a task."""
 
-    needs = {"POST": ("taskqueue.view_task", "taskqueue.cancel_task")}
+    required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.cancel_task")}
 
-    @described(operations.CANCEL_TASK)
+    @operation(
+        "cancelTask",
+        "Cancel a task",
+        "Ends a task with its parallel steps and children. A step that is running is not interrupted, but its result "
+        "is discarded. Answers 409 if the task has ended.",
+        tag="tasks",
+        success=CHANGED,
+        body=CancelRequest,
+    )
     def post(self, request: Request, task_id: UUID) -> Response:
-        """End it."""
-        asked = fitted(CancelRequest, request.data)
-        rights_of(request).require(Action.CANCEL, tasks.pipeline_of(task_id))
-        return Response(TaskSummary(audited.cancel(task_id, actor=actor_of(request), reason=asked.reason)).data)
+        reason = parse_body(CancelRequest, request.data).reason
+        pipeline_permissions_of(request).require(Action.CANCEL, tasks.pipeline_of(task_id))
+        return Response(TaskSummary(control.cancel(task_id, actor=actor_of(request), reason=reason)).data)
 
 
-class TaskReruns(Door):
-    """Reruns of a task."""
+class TaskRerunView(ApiView):
+    """Rerun a task."""
 
-    needs = {"POST": ("taskqueue.view_task", "taskqueue.add_task")}
-    # Here it is not the request that is wrong: the code has changed since the task was made.
-    statuses = {
+    required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.add_task")}
+    # The request is right here: these errors mean that the code has changed since the task was created.
+    status_overrides = {
         errors.UnknownPipeline: 409,
         errors.InvalidPayload: 409,
         errors.TooLarge: 409,
         errors.NotSerializable: 409,
     }
 
-    @described(operations.RERUN_TASK)
+    @operation(
+        "rerunTask",
+        "Rerun a task",
+        "Submits a new task with this one's payload, priority and labels, without its key. Answers 409 if the "
+        "pipeline's code no longer accepts the payload.",
+        tag="tasks",
+        success={202: CREATED, 200: EXISTING},
+        body=NoBody,
+        headers=(location("new task", 202),),
+    )
     def post(self, request: Request, task_id: UUID) -> Response:
-        """Make a new task from the same payload."""
-        fitted(NoBody, request.data)
-        rights_of(request).require(Action.RUN, tasks.pipeline_of(task_id))
-        return submitted(audited.rerun(task_id, actor=actor_of(request)))
+        parse_body(NoBody, request.data)
+        pipeline_permissions_of(request).require(Action.RUN, tasks.pipeline_of(task_id))
+        return submitted(control.rerun(task_id, actor=actor_of(request)))

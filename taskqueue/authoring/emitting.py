@@ -1,4 +1,4 @@
-"""Emitting: a task, or anybody, says what has happened."""
+"""Emit events from tasks and from other code."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 
-from taskqueue.authoring.places import in_event_loop
+from taskqueue.authoring.call_context import in_event_loop
 from taskqueue.context import current, current_step
-from taskqueue.engine.events.send import checked, send
+from taskqueue.engine.events.send import checked_data, send
 from taskqueue.errors import InvalidContext
 
 
 def emit(event: str, data: dict[str, Any]) -> None:
     """Send an event.
 
-    In a pipeline's body it is sent once, however often the body runs. In a step, and outside of tasks, it is written in
-    the caller's transaction: a rollback takes it along, and a step that is tried again sends it again, unless it is
+    A pipeline's body sends it once, however often the body runs. In a step, and outside of tasks, the event is part of
+    the caller's transaction: a rollback removes it, and a step that is retried sends it again, unless it is
     `step.atomic`.
 
     Args:
         event: its name, such as "order/paid".
-        data: its data, a JSON object.
+        data: a JSON object.
 
     Raises:
-        InvalidEvent, TooLarge: it cannot be sent.
+        InvalidEvent, TooLarge: the event is not valid.
         InvalidContext: called in an async body: write `await aemit(…)`.
     """
     if in_event_loop():
@@ -33,9 +33,9 @@ def emit(event: str, data: dict[str, Any]) -> None:
     if task is None or current_step.get():
         send(event, data, source=task.id if task is not None else None)
     else:
-        task.emit(event, checked(event, data))
+        task.emit(event, checked_data(event, data))
 
 
 async def aemit(event: str, data: dict[str, Any]) -> None:
-    """The same from async code."""
+    """Send an event from async code; see `emit`."""
     await sync_to_async(emit)(event, data)

@@ -1,4 +1,4 @@
-"""What `@pipeline` takes besides a name: checked, and put into one form."""
+"""The options of `@pipeline`: checked, and brought into one form."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ class PipelineOptions(TypedDict, total=False):
     """The options of `@pipeline`."""
 
     version: str
-    """The version of the body, kept with each task; `@….version("…")` keeps an old body for tasks that began on it."""
+    """The version of the body, stored with each task; `@….version("…")` keeps an old body for its tasks."""
     concurrency: int | Limit | Sequence[Limit]
-    """So many whole tasks at a time, from their start to their end: in all, for each value of a key, or both."""
+    """At most so many tasks at a time, from their start to their end: in total, for each value of a key, or both."""
     step_concurrency: int | Limit | Sequence[Limit]
-    """So many of its steps at a time, while they execute."""
+    """At most so many of its steps executing at a time."""
     throttle: Rate
-    """So many starts of tasks in each period."""
+    """At most so many starts of tasks in each period."""
     on: str | On | Sequence[str | On]
-    """Events that start it, besides `<name>.requested`; an `On` for that one takes its place."""
+    """Events that start it, in addition to `<name>.requested`, which an `On` with that name replaces."""
     cancel_on: str | CancelOn | Sequence[str | CancelOn]
     """Events that cancel its tasks."""
     cron: str
-    """When the clock starts it: minute, hour, day of the month, month, day of the week."""
+    """Its schedule: minute, hour, day of the month, month, day of the week."""
     timezone: str
     """Of `cron`; UTC by default."""
     misfire: Literal["skip", "once", "all"]
-    """What becomes of ticks that were missed: none, the newest ("once", the default), or all of them."""
+    """Which missed scheduled times still run: none, the newest ("once", the default), or all."""
     debounce: Debounce
-    """Wait until requests with the same key have been quiet, then run the last one."""
+    """Wait until no request with an equal key has come for a while, then run the last one."""
     batch: Batch
-    """Gather requests with the same key into one task."""
+    """Combine requests with an equal key into one task."""
     singleton: Singleton
-    """Only one task with the same key at a time."""
+    """At most one unfinished task for each key."""
     start_within: Duration
-    """A task that has not started so long after it was due is cancelled."""
+    """Cancel a task that has not started within this time after it was due."""
     finish_within: Duration
-    """A task that has not ended so long after its start is cancelled."""
+    """Cancel a task that has not ended within this time after its start."""
     cancel_grace: Duration
-    """How long after a cancel a worker may go on with the step that it is in before its process is ended."""
+    """How long the current step of a cancelled task may run on before its worker process is ended."""
     keep: Duration | None
-    """How long its ended tasks are kept; None for ever. As the setting RETENTION says, when it is not given."""
+    """How long its ended tasks are kept; None for ever. The default is the setting RETENTION."""
     strict: bool
-    """Fail a task whose record and code disagree, instead of noting the drift."""
+    """Fail a task on drift between its record and the code, instead of only recording the drift."""
     announce: bool
-    """Emit an event at each end, even if no deployed code listens for it."""
+    """Emit an event whenever a task ends, even if no deployed code mentions the event."""
 
 
 def policies_of(name: str, options: PipelineOptions) -> Policies:
-    """The options in one form.
+    """Return the options in one form.
 
     Raises:
-        DefinitionError: one of them cannot work, with a hint.
+        DefinitionError: an option is not valid, with a hint.
     """
     what = f"Pipeline {name!r}"
     refuse_unknown(what, options)
@@ -69,18 +69,18 @@ def policies_of(name: str, options: PipelineOptions) -> Policies:
             version=options.get("version", ""),
             concurrency=limits(what, "concurrency", options.get("concurrency")),
             step_concurrency=limits(what, "step_concurrency", options.get("step_concurrency")),
-            throttle=of_type(what, "throttle", Rate, options.get("throttle")),
-            on=tuple(On(each) if isinstance(each, str) else each for each in listed(options.get("on"))),
+            throttle=checked(what, "throttle", Rate, options.get("throttle")),
+            on=tuple(On(each) if isinstance(each, str) else each for each in as_list(options.get("on"))),
             cancel_on=tuple(
-                CancelOn(each) if isinstance(each, str) else each for each in listed(options.get("cancel_on"))
+                CancelOn(each) if isinstance(each, str) else each for each in as_list(options.get("cancel_on"))
             ),
-            cron=clock(what, options),
-            debounce=of_type(what, "debounce", Debounce, options.get("debounce")),
-            batch=of_type(what, "batch", Batch, options.get("batch")),
-            singleton=of_type(what, "singleton", Singleton, options.get("singleton")),
-            start_within=span(what, "start_within", options.get("start_within")),
-            finish_within=span(what, "finish_within", options.get("finish_within")),
-            cancel_grace=span(what, "cancel_grace", options.get("cancel_grace"), least=timedelta(0)),
+            cron=cron_of(what, options),
+            debounce=checked(what, "debounce", Debounce, options.get("debounce")),
+            batch=checked(what, "batch", Batch, options.get("batch")),
+            singleton=checked(what, "singleton", Singleton, options.get("singleton")),
+            start_within=duration(what, "start_within", options.get("start_within")),
+            finish_within=duration(what, "finish_within", options.get("finish_within")),
+            cancel_grace=duration(what, "cancel_grace", options.get("cancel_grace"), least=timedelta(0)),
             keep=retention(what, options.get("keep")),
             keep_for_ever="keep" in options and options["keep"] is None,
             strict=bool(options.get("strict", False)),
@@ -93,42 +93,40 @@ def policies_of(name: str, options: PipelineOptions) -> Policies:
 
 
 def refuse_unknown(what: str, options: Mapping[str, Any]) -> None:
-    """Refuse an option that does not exist."""
-    known = PipelineOptions.__annotations__
+    names = PipelineOptions.__annotations__
     for option in options:
-        if option not in known:
-            raise DefinitionError(f"{what} has an option {option!r}.", hint=f"There are: {', '.join(known)}.")
+        if option not in names:
+            raise DefinitionError(f"{what} has an option {option!r}.", hint=f"There are: {', '.join(names)}.")
 
 
 def refuse_contradictions(what: str, policies: Policies) -> None:
-    """Refuse options that cannot be had together."""
     limited = [*policies.concurrency, *policies.step_concurrency, *filter(None, [policies.throttle])]
     keys = {limit.key for limit in limited if limit.key}
     if len(keys) > 1:
         raise DefinitionError(
             f"{what} has limits by different keys: {', '.join(sorted(keys))}.",
-            hint="A pipeline's tasks are grouped by one key: use the same one for each of its limits.",
+            hint="A pipeline has one concurrency key: use it for each of its limits.",
         )
-    together = [name for name in ("debounce", "batch", "singleton") if getattr(policies, name) is not None]
-    if len(together) > 1:
-        raise DefinitionError(f"{what} has both {' and '.join(together)}.", hint="Use one of them.")
+    exclusive = [name for name in ("debounce", "batch", "singleton") if getattr(policies, name) is not None]
+    if len(exclusive) > 1:
+        raise DefinitionError(f"{what} has both {' and '.join(exclusive)}.", hint="Use one of them.")
     check_version(policies.version, what)
 
 
 def limits(what: str, option: str, value: object) -> tuple[Limit, ...]:
-    """A limit, several, or a plain number: at most one in all and one by a key."""
-    found = tuple(Limit(each) if isinstance(each, int) else each for each in listed(value))
+    """Return a number, a limit or a list of limits as limits: at most one without and one with a key."""
+    found = tuple(Limit(each) if isinstance(each, int) else each for each in as_list(value))
     if not all(isinstance(each, Limit) for each in found):
         raise DefinitionError(f"{what} has {option}={value!r}.", hint=f"Use {option}=10 or {option}=Limit(2, key=…).")
     if len({bool(each.key) for each in found}) != len(found):
         raise DefinitionError(
-            f"{what} has {len(found)} limits of one kind in {option}.", hint="Use at most one in all and one by a key."
+            f"{what} has {len(found)} limits of one kind in {option}.",
+            hint="Use at most one without a key and one with a key.",
         )
     return found
 
 
-def clock(what: str, options: PipelineOptions) -> Cron | None:
-    """The clock that starts it."""
+def cron_of(what: str, options: PipelineOptions) -> Cron | None:
     if "cron" not in options:
         if {"timezone", "misfire"} & set(options):
             raise DefinitionError(f"{what} has a timezone or misfire and no cron.", hint='Add cron="0 3 * * *".')
@@ -137,7 +135,6 @@ def clock(what: str, options: PipelineOptions) -> Cron | None:
 
 
 def retention(what: str, value: object) -> timedelta | None:
-    """How long ended tasks are kept."""
     length = None if value is None else duration_of(value, "keep")
     if length is not None and (length < SHORTEST_RETENTION or length.days > 36_500):
         raise DefinitionError(
@@ -146,22 +143,19 @@ def retention(what: str, value: object) -> timedelta | None:
     return length
 
 
-def listed(value: object) -> list[Any]:
-    """One or several as a list."""
+def as_list(value: object) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def of_type(what: str, option: str, kind: type[T], value: object) -> T | None:
-    """A value of its type, or none."""
+def checked(what: str, option: str, kind: type[T], value: object) -> T | None:
     if value is None or isinstance(value, kind):
         return value
     raise DefinitionError(f"{what} has {option}={value!r}.", hint=f"Give it a {kind.__name__}.")
 
 
-def span(what: str, option: str, value: object, *, least: timedelta | None = None) -> timedelta | None:
-    """A length of time, or none."""
+def duration(what: str, option: str, value: object, *, least: timedelta | None = None) -> timedelta | None:
     if value is None:
         return None
     length = duration_of(value, option)

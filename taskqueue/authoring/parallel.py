@@ -1,4 +1,4 @@
-"""Parallel steps: branches of a body that run beside each other, on any workers."""
+"""Parallel steps: calls that run at the same time, on any workers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import ValidationError
 
-from taskqueue import codec
-from taskqueue.authoring.places import body, in_event_loop
+from taskqueue.authoring.call_context import calling_task, in_event_loop
 from taskqueue.conf import settings
-from taskqueue.context import Pause, Recorded
+from taskqueue.context import Resolution, Suspension
 from taskqueue.errors import GatherFailed, OutputChanged, StepFailed, TooManyParallelSteps
+from taskqueue.json_values import codec
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -30,16 +30,16 @@ Collect = Literal["collect"]
 
 @dataclass(frozen=True)
 class Deferred(Generic[R_co]):
-    """A call that was not made yet; `gather` makes several at once."""
+    """A call that has not been made yet; `gather` makes several at once."""
 
     name: str
     key: str
-    pause: Callable[[], Pause]
-    """What the engine is asked for."""
+    pause: Callable[[], Suspension]
+    """Makes the request to the engine."""
     read: Callable[[str], R_co]
-    """Its recorded result."""
+    """Reads its recorded result."""
     call: Callable[[], Any]
-    """The plain call, outside of tasks."""
+    """Makes the plain call, outside of tasks."""
 
 
 @overload
@@ -71,22 +71,21 @@ def gather(*calls: Deferred[R], errors: Collect) -> tuple[R | StepFailed, ...]: 
 
 
 def gather(*calls: Deferred[Any], errors: Errors = "raise") -> tuple[Any, ...]:
-    """Make several calls beside each other, each on any worker, and wait for all of them without one.
+    """Make several calls at the same time, on any workers, and wait for all of them without occupying a worker.
 
     Args:
         calls: what `step.defer(…)` and `pipeline.defer(…)` return.
-        errors: "raise" a GatherFailed when all have ended and one has failed, or "collect" each StepFailed in its
-            place.
+        errors: "raise" a GatherFailed when all have ended and one has failed, or "collect" each StepFailed as a result.
 
     Returns:
         The results in the order of the calls. Outside of tasks they are called here, one after the other.
 
     Raises:
-        GatherFailed: with the outcome of each.
+        GatherFailed: with all outcomes.
         TooManyParallelSteps: more than PARALLEL_STEPS_MAX.
         InvalidContext: called inside a step.
     """
-    return tuple(together(calls, errors=errors, what="gather()"))
+    return tuple(run_parallel(calls, errors=errors, what="gather()"))
 
 
 @overload
@@ -135,20 +134,20 @@ def each(
     errors: Errors = "raise",
     key: Callable[[Any], str] | None = None,
 ) -> list[Any]:
-    """Call a step for each item, beside each other on any workers, and wait for all of them without one.
+    """Call a step for each item at the same time, on any workers, and wait for all without occupying a worker.
 
     Args:
         step: a step of one argument.
-        items: its arguments; the same ones in the same order each time the body runs, or with a key.
-        limit: so many at a time.
+        items: its arguments. Without a key, their order must not change when the body runs again.
+        limit: at most so many at a time.
         errors: as for `gather`.
-        key: names an item's step by the item instead of by its position.
+        key: identifies an item's step by the item instead of by its position.
 
     Returns:
         The results in the order of the items.
 
     Raises:
-        GatherFailed, TooManyParallelSteps, InvalidContext: as `gather` does.
+        GatherFailed, TooManyParallelSteps, InvalidContext: as for `gather`.
         ValueError: the limit is below one.
     """
     if limit is not None and limit < 1:
@@ -160,40 +159,38 @@ def each(
     for item in items:
         call: Deferred[Any] = defer(item)
         calls.append(call if key is None else replace(call, key=f"{call.key or call.name}:{key(item)}"[:200]))
-    return together(calls, errors=errors, what="each()", limit=limit)
+    return run_parallel(calls, errors=errors, what="each()", limit=limit)
 
 
-def together(calls: Sequence[Deferred[Any]], *, errors: Errors, what: str, limit: int | None = None) -> list[Any]:
-    """What came of each call."""
-    task = body(what)
+def run_parallel(calls: Sequence[Deferred[Any]], *, errors: Errors, what: str, limit: int | None = None) -> list[Any]:
+    task = calling_task(what)
     most = settings().PARALLEL_STEPS_MAX
     if task is not None and len(calls) > most:
         raise TooManyParallelSteps(len(calls), most)
     if not calls:
         return []
     if task is None:
-        outcomes = [called_here(call) for call in calls]
+        outcomes = [call_directly(call) for call in calls]
     else:
-        pauses = [asked(call, limit) for call in calls]
-        outcomes = [outcome_of(call, recorded) for call, recorded in zip(calls, task.pause(pauses), strict=True)]
+        pauses = [pause_of(call, limit) for call in calls]
+        outcomes = [outcome_of(call, recorded) for call, recorded in zip(calls, task.suspend(pauses), strict=True)]
     if errors == "raise" and any(isinstance(outcome, StepFailed) for outcome in outcomes):
         raise GatherFailed(outcomes)
     return outcomes
 
 
-def asked(call: Deferred[Any], limit: int | None) -> Pause:
-    """The pause that a call is to the engine."""
+def pause_of(call: Deferred[Any], limit: int | None) -> Suspension:
     pause = replace(call.pause(), name=call.name, explicit_key=call.key)
-    if limit is None or pause.offspring is None:
+    if limit is None or pause.child_spec is None:
         return pause
-    return replace(pause, offspring=replace(pause.offspring, limit=limit))
+    return replace(pause, child_spec=replace(pause.child_spec, limit=limit))
 
 
-def outcome_of(call: Deferred[R], recorded: Recorded) -> R | StepFailed:
-    """The result of a call, or how it failed.
+def outcome_of(call: Deferred[R], recorded: Resolution) -> R | StepFailed:
+    """Return the result of a call, or its failure.
 
     Raises:
-        OutputChanged: the annotation has changed since, and the output no longer fits.
+        OutputChanged: the annotation has changed, and the recorded output no longer fits.
     """
     if recorded.error is not None:
         error = codec.read(recorded.error)
@@ -206,21 +203,20 @@ def outcome_of(call: Deferred[R], recorded: Recorded) -> R | StepFailed:
         ) from error
 
 
-def called_here(call: Deferred[R]) -> R | StepFailed:
-    """The result of a call that is made outside of tasks, or how it failed."""
+def call_directly(call: Deferred[R]) -> R | StepFailed:
     try:
         value = call.call()
         return cast("R", run(value) if asyncio.iscoroutine(value) else value)
     except StepFailed as error:
         return error
-    except Exception as error:  # noqa: BLE001 - whatever the author's function raises is its outcome
+    except Exception as error:  # noqa: BLE001 - any error of the author's function is its outcome
         failed = StepFailed(call.key or call.name, type(error).__qualname__, str(error))
         failed.__cause__ = error
         return failed
 
 
 def run(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Run a coroutine to its end from plain code; inside a running event loop in a thread of its own."""
+    """Run a coroutine to its end; inside a running event loop in a thread of its own."""
     if not in_event_loop():
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""Pipelines: functions whose calls become tasks."""
+"""Pipelines: functions that become tasks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 
-from taskqueue.authoring.children import call_child, deferred
-from taskqueue.authoring.ends import TaskEnded
+from taskqueue.authoring.children import call_child, child_call
 from taskqueue.authoring.options import PipelineOptions, policies_of
 from taskqueue.authoring.parallel import Deferred
-from taskqueue.authoring.sleeping import LONGEST
-from taskqueue.authoring.versions import keep
-from taskqueue.codec import Payload, Result
+from taskqueue.authoring.sleeping import MAX_WAIT
+from taskqueue.authoring.task_ended import TaskEnded
+from taskqueue.authoring.versions import add_version
 from taskqueue.context import current, current_step
 from taskqueue.definitions import (
     HANDLERS,
@@ -25,13 +24,14 @@ from taskqueue.definitions import (
     PipelineDefinition,
     check_function,
     check_retry,
-    check_starts,
+    check_start_options,
     registry,
 )
 from taskqueue.durations import Duration, duration_of
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options, subject_of
 from taskqueue.errors import DefinitionError, FieldError, InvalidContext, InvalidOptions
+from taskqueue.json_values.typed import Payload, Result
 from taskqueue.models import Task
 from taskqueue.policies import Retry
 
@@ -43,95 +43,95 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class BoundPipeline(Generic[P, R]):
-    """A pipeline with the options of the task that is to be made of it."""
+    """A pipeline with the options of one task."""
 
     definition: PipelineDefinition
     options: Options
     timeout: timedelta | None = None
-    """Of a child."""
+    """How long a body waits for the child."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """In a pipeline's body: a child task with these options, and its result. Outside of tasks: a plain call.
+        """In a pipeline's body: run a child task with these options. Outside of tasks: a plain call.
 
         Raises:
-            StepFailed: the child failed, was cancelled, was too slow or could not be made.
+            StepFailed: the child failed, was cancelled, exceeded its timeout or could not be created.
             InvalidContext: called inside a step.
         """
         return cast("R", call_child(self.definition, self.defer(*args, **kwargs)))
 
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
-        """The call of a child for `gather`, which makes it beside others."""
-        return deferred(self.definition, self.options, self.timeout, args, kwargs)
+        """Return the call of a child for `gather`, which runs several at the same time."""
+        return child_call(self.definition, self.options, self.timeout, args, kwargs)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
-        """Make a task, in the caller's transaction: a rollback takes it along.
+        """Create a task in the caller's transaction: a rollback removes it.
 
         Returns:
-            The task; its `duplicate` is true when it was there already and stands in for the one that was asked for.
+            The task. Its `duplicate` is true when it existed already and answers this request.
 
         Raises:
-            InvalidPayload, NotSerializable, TooLarge: the arguments do not fit.
-            KeyReused: the key stands for a task that was made from other arguments; nothing was made.
-            InvalidContext: called in a pipeline's body, where it would be repeated; a step may call it.
+            InvalidPayload, NotSerializable, TooLarge: the arguments are not valid.
+            KeyReused: the key belongs to a task with other arguments; no task was created.
+            InvalidContext: called in a pipeline's body, which would repeat it; a step may call it.
         """
         if current.get() is not None and not current_step.get():
             raise InvalidContext(
-                "enqueue() was called in a pipeline's body, which runs again from its beginning after every pause. "
+                "enqueue() was called in a pipeline's body, which runs again from its beginning after each pause. "
                 "Call it in a step."
             )
         if self.timeout is not None:
-            fault = FieldError("/timeout", "A timeout is for a call in a pipeline's body; enqueue() does not wait.")
-            raise InvalidOptions(fault.detail, [fault])
+            error = FieldError("/timeout", "A timeout is for a call in a pipeline's body; enqueue() does not wait.")
+            raise InvalidOptions(error.detail, [error])
         return insert(self.definition, self.definition.payload.pack(args, kwargs), options=self.options)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
-        """The same from async code."""
+        """Create a task from async code; see `enqueue`."""
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
 
 class Pipeline(Generic[P, R]):
-    """A function that becomes a task when it is enqueued, and is an ordinary function when it is called."""
+    """A function that becomes a task when it is enqueued; called outside of tasks, it is an ordinary function."""
 
     def __init__(self, definition: PipelineDefinition) -> None:
         self.definition = definition
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """In a pipeline's body: a child task of its own, and its result. Outside of tasks: a plain call.
+        """In a pipeline's body: run a child task. Outside of tasks: a plain call.
 
         Raises:
-            StepFailed: the child failed, was cancelled or could not be made.
+            StepFailed: the child failed, was cancelled or could not be created.
             InvalidContext: called inside a step.
         """
         return self.using()(*args, **kwargs)
 
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
-        """The call of a child for `gather`, which makes it beside others."""
+        """Return the call of a child for `gather`, which runs several at the same time."""
         return self.using().defer(*args, **kwargs)
 
     def on_failure(self, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
-        """Make a function the pipeline that runs once after each task of this one that failed.
+        """Make a function the pipeline that runs once after each failed task of this pipeline.
 
         Raises:
             DefinitionError: it does not take one TaskEnded.
         """
-        return self._handle("failed", function)
+        return self._add_handler("failed", function)
 
     def on_cancel(self, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
-        """The same after each task that was cancelled."""
-        return self._handle("cancelled", function)
+        """Make a function the pipeline that runs once after each cancelled task; see `on_failure`."""
+        return self._add_handler("cancelled", function)
 
-    def _handle(self, ending: str, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
-        """Define a handler. What is secret in the payload of the task that has ended is secret in its own, too."""
-        definition = define(function, name=f"{self.definition.name}.{HANDLERS[ending]}", retry=Retry(), options={})
+    def _add_handler(self, outcome: str, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
+        """Define a handler. The secrets in the payload of the ended task are secrets in the handler's payload too."""
+        definition = define(function, name=f"{self.definition.name}.{HANDLERS[outcome]}", retry=Retry(), options={})
         if definition.payload.model is not TaskEnded:
             raise DefinitionError(
-                f"{function.__qualname__} handles the end of {self.definition.name!r} and takes something else.",
+                f"{function.__qualname__} is a handler of {self.definition.name!r} and does not take one TaskEnded.",
                 hint="Give it one parameter: def handler(ended: TaskEnded).",
             )
-        definition.payload.hold("payload", self.definition.payload)
+        definition.payload.describe_field("payload", self.definition.payload)
         registry.add(definition)
-        self.definition.handlers[ending] = definition
+        self.definition.handlers[outcome] = definition
         return Pipeline(definition)
 
     def using(
@@ -145,14 +145,14 @@ class Pipeline(Generic[P, R]):
         subject: Model | None = None,
         timeout: Duration | None = None,
     ) -> BoundPipeline[P, R]:
-        """The pipeline with options for one task; see `engine.enqueue.options.Options` for what they mean.
+        """Return the pipeline with options for one task; `engine.enqueue.options.Options` explains them.
 
         Args:
             subject: a saved object that the task is about; its admin page can show the task (see `TasksOfObject`).
-            timeout: of a call in a body: how long it waits for the child, which is cancelled then.
+            timeout: how long a call in a body waits for the child before it cancels the child.
 
         Raises:
-            InvalidOptions: one of them is not valid.
+            InvalidOptions: an option is not valid.
         """
         limit = child_timeout(timeout)
         about = subject_of(subject) if subject is not None else ""
@@ -160,31 +160,30 @@ class Pipeline(Generic[P, R]):
         return BoundPipeline(self.definition, options, limit)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
-        """Make a task without options; see `BoundPipeline.enqueue`."""
+        """Create a task without options; see `BoundPipeline.enqueue`."""
         return self.using().enqueue(*args, **kwargs)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
-        """The same from async code."""
+        """Create a task from async code; see `enqueue`."""
         return await self.using().aenqueue(*args, **kwargs)
 
     def version(self, version: str) -> Callable[[F], F]:
-        """Keep an old body for the tasks that were made while this was the pipeline's `version`.
+        """Keep an old body for the tasks that were created under this `version` of the pipeline.
 
-        The function stays an ordinary one. Its parameters must accept the payloads of those tasks. An empty text stands
-        for the time before the pipeline had a version.
+        The function stays an ordinary function. Its parameters must accept the payloads of those tasks. The version ""
+        is that of tasks from before the pipeline had a version.
 
         Raises:
-            DefinitionError: it is the present version, or there is another body for it.
+            DefinitionError: it is the current version, or has another body already.
         """
 
         def decorate(function: F) -> F:
-            keep(self.definition, version, function)
+            add_version(self.definition, version, function)
             return function
 
         return decorate
 
     def __repr__(self) -> str:
-        """For people."""
         return f"<pipeline {self.definition.name}>"
 
 
@@ -197,12 +196,12 @@ def pipeline(
     """Make a function a pipeline.
 
     Args:
-        name: by which the API and the admin know it, such as "shop/fulfil".
-        retry: when the body is tried again after an error that it raised itself, between its steps.
+        name: its name in the API and the admin, such as "shop/fulfil".
+        retry: when the body is retried after an error that it raised itself, between its steps.
         options: see `PipelineOptions`.
 
     Raises:
-        DefinitionError: it cannot work, with a hint.
+        DefinitionError: an option or the function is not valid, with a hint.
     """
 
     def decorate(function: Callable[P, R]) -> Pipeline[P, R]:
@@ -214,13 +213,12 @@ def pipeline(
 
 
 def define(function: Callable[..., Any], *, name: str, retry: Retry, options: PipelineOptions) -> PipelineDefinition:
-    """Check a pipeline's parts and put them together."""
     check_function(function, f"Pipeline {name!r}", decorator="@pipeline")
     check_retry(retry, f"Pipeline {name!r}")
     if not PIPELINE_NAME.fullmatch(name) or len(name) > 200:
         raise DefinitionError(
             f"A pipeline is called {name!r}.",
-            hint="Use small letters, digits, dots and hyphens, parted by slashes: 'shop/fulfil'.",
+            hint="Use small letters, digits, dots and hyphens, separated by slashes: 'shop/fulfil'.",
         )
     definition = PipelineDefinition(
         name=name,
@@ -230,21 +228,16 @@ def define(function: Callable[..., Any], *, name: str, retry: Retry, options: Pi
         result=Result(function),
         policies=policies_of(name, options),
     )
-    check_starts(definition)
+    check_start_options(definition)
     return definition
 
 
 def child_timeout(timeout: Duration | None) -> timedelta | None:
-    """How long a body waits for a child.
-
-    Raises:
-        InvalidOptions: it is no duration, nothing or too long.
-    """
     try:
         limit = None if timeout is None else duration_of(timeout, "The timeout")
-        if limit is None or timedelta(0) < limit <= LONGEST:
+        if limit is None or timedelta(0) < limit <= MAX_WAIT:
             return limit
-        detail = f"The timeout is a timedelta above nothing, of at most {LONGEST.days:,} days."
+        detail = f"The timeout is a timedelta above 0, of at most {MAX_WAIT.days:,} days."
     except ValueError as error:
         detail = str(error)
     raise InvalidOptions(f"The task's options are not valid: {detail}", [FieldError("/timeout", detail)])

@@ -1,4 +1,4 @@
-"""Steps: functions whose results a task keeps."""
+"""Steps: functions whose results a task records."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from asgiref.sync import sync_to_async
 
-from taskqueue import codec
+from taskqueue.authoring.call_context import in_event_loop
 from taskqueue.authoring.parallel import Deferred
-from taskqueue.authoring.places import in_event_loop
-from taskqueue.codec import Arguments, Result
 from taskqueue.conf import settings
-from taskqueue.context import Offspring, Pause, current, current_step
+from taskqueue.context import ChildSpec, Suspension, current, current_step
 from taskqueue.definitions import (
     KEY_MAX_LENGTH,
     STEP_NAME,
@@ -26,6 +24,8 @@ from taskqueue.definitions import (
 )
 from taskqueue.durations import Duration
 from taskqueue.errors import DefinitionError, InvalidContext
+from taskqueue.json_values import codec
+from taskqueue.json_values.typed import Arguments, Result
 from taskqueue.policies import Rate, Retry
 from taskqueue.states import StepKind
 
@@ -43,14 +43,14 @@ class Step(Generic[P, R]):
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call it. In a pipeline's body the result is recorded, and recalled when the body runs again.
+        """Call it. A pipeline's body gets the recorded result when it runs again.
 
         Raises:
             StepFailed: in a body, when the step's retries are used up.
         """
         task = current.get()
         if task is None or current_step.get():
-            return cast("R", self.definition.called(*args, **kwargs))
+            return cast("R", self.definition.active_function(*args, **kwargs))
         if self.definition.is_async:
             if not in_event_loop():
                 raise InvalidContext(
@@ -85,27 +85,27 @@ class Step(Generic[P, R]):
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]: ...
 
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[Any]:
-        """The call for `gather`, which makes it beside others, on any worker."""
+        """Return the call for `gather`, which runs several at the same time, on any workers."""
         definition = self.definition
 
-        def pause() -> Pause:
+        def pause() -> Suspension:
             what = f"arguments of step {definition.name!r}"
             written = definition.arguments.write(args, kwargs, what=what)
             limit = settings().STEP_OUTPUT_MAX_BYTES
             codec.within(written, limit=limit, what=f"The {what}", setting="STEP_OUTPUT_MAX_BYTES")
-            offspring = Offspring(pipeline="", payload=written, parallel_step=definition.place)
-            return Pause(kind=StepKind.PARALLEL, name=definition.name, input=written, offspring=offspring)
+            child_spec = ChildSpec(pipeline="", payload=written, parallel_step=definition.path)
+            return Suspension(kind=StepKind.PARALLEL, name=definition.name, input=written, child_spec=child_spec)
 
         return Deferred(
             name=definition.name,
             key=self._key,
             pause=pause,
             read=definition.result.read,
-            call=lambda: definition.called(*args, **kwargs),
+            call=lambda: definition.active_function(*args, **kwargs),
         )
 
     def named(self, key: str) -> Step[P, R]:
-        """The same step under a key of its own, for calls whose order may change.
+        """Return the step with a fixed key, for calls whose order may change.
 
         Raises:
             ValueError: the key is empty or too long.
@@ -115,12 +115,11 @@ class Step(Generic[P, R]):
         return Step(self.definition, key=key)
 
     def __repr__(self) -> str:
-        """For people."""
         return f"<step {self.definition.name}>"
 
 
 class StepDecorator:
-    """`@step`, plain or with options; `step.atomic` is its twin for steps that write by the ORM."""
+    """`@step`, plain or with options, or `@step.atomic`."""
 
     def __init__(self, *, atomic: bool = False) -> None:
         self._atomic = atomic
@@ -152,14 +151,14 @@ class StepDecorator:
         """Make a function a step.
 
         Args:
-            function: what the step does. Its arguments and its result must fit their annotations and be JSON-able.
-            name: its name; from the function's by default. A stable name survives renaming the function.
-            retry: when a failed try is repeated; by default five times over 24 hours.
-            timeout: after so long StepTimedOut is raised inside the function.
-            rate: how often it may be called, over all workers; a name stands for a rate that is declared elsewhere.
+            function: its arguments and its result must match their annotations and be JSON-serializable.
+            name: by default the function's name. A fixed name survives a renamed function.
+            retry: when a failed attempt is retried; by default five times over 24 hours.
+            timeout: after this time StepTimedOut is raised inside the function.
+            rate: how often it may be called by all workers together; a name refers to a rate declared elsewhere.
 
         Raises:
-            DefinitionError: it cannot work, with a hint.
+            DefinitionError: an option or the function is not valid, with a hint.
         """
 
         def decorate(function: Callable[P, R]) -> Step[P, R]:
@@ -171,7 +170,7 @@ class StepDecorator:
 
 
 class AnyStepDecorator(StepDecorator):
-    """`@step` with its twin."""
+    """`@step`, with `@step.atomic`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -191,7 +190,6 @@ def define(
     atomic: bool,
     rate: Rate | str | None,
 ) -> StepDefinition:
-    """Check a step's parts and put them together."""
     what = f"Step {getattr(function, '__qualname__', function)!r}"
     check_function(function, what, decorator="@step")
     check_retry(retry, what)

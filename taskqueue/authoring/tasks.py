@@ -7,12 +7,12 @@ from taskqueue.errors import InvalidContext
 
 
 def current_task() -> CurrentTask:
-    """The task that this code runs in: its id, attempt and labels, and how to report progress.
+    """Return the task that this code runs in, with its id, attempt and labels; it can also report progress.
 
     Raises:
         InvalidContext: the code does not run in a task.
     """
     task = current.get()
     if task is None:
-        raise InvalidContext("current_task() was called outside a task: only a worker that executes one can answer it.")
+        raise InvalidContext("current_task() was called outside of a task: only code that a worker executes has one.")
     return task

@@ -1,4 +1,4 @@
-"""Waiting: a task waits for an event, or for the first of several, and holds no worker."""
+"""Wait for events without occupying a worker."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Generic, TypeVar, overload
 
 from pydantic import TypeAdapter, ValidationError
 
-from taskqueue import codec
-from taskqueue.authoring.places import body
-from taskqueue.authoring.sleeping import LONGEST
-from taskqueue.context import Awaited, Pause, Recorded
+from taskqueue.authoring.call_context import calling_task
+from taskqueue.authoring.sleeping import MAX_WAIT
+from taskqueue.context import Awaited, Resolution, Suspension
 from taskqueue.definitions import NAME_MAX_LENGTH
 from taskqueue.durations import Duration, duration_of
 from taskqueue.errors import InvalidContext, InvalidEventData, OutputChanged
+from taskqueue.json_values import codec
 from taskqueue.policies import EVENT_NAME_MAX, check_match, is_event_name
 from taskqueue.states import StepKind
 
@@ -38,10 +38,10 @@ class EventOf(Generic[T]):
 
 @dataclass(frozen=True)
 class Arrived(Generic[T]):
-    """Which of several events came first.
+    """The first of several events.
 
     Attributes:
-        index: its place among those that were waited for, from 0.
+        index: its position among the arguments of `wait_any`, from 0.
         name: its name.
         value: its data, as its model if one was given.
     """
@@ -60,15 +60,15 @@ def event_of(name: str, *, match: Mapping[str, Any] | None = None) -> EventOf[di
 
 
 def event_of(name: str, *, model: Any = None, match: Mapping[str, Any] | None = None) -> EventOf[Any]:
-    """One of the events for which `wait_any` waits.
+    """Describe one of the events for which `wait_any` waits.
 
     Args:
         name: the event's name.
-        model: what its data is read as: a model, or another type that pydantic reads.
-        match: dotted paths in its data, and the values that must be there; none: any data.
+        model: the type of its data: a model, or another type that pydantic reads.
+        match: dotted paths in its data, and the values that they must have; empty for any data.
 
     Raises:
-        ValueError: the name or the match cannot be.
+        ValueError: the name or the match is not valid.
     """
     if not is_event_name(name):
         raise ValueError(f"An event's name has 1 to {EVENT_NAME_MAX} printable characters and no spaces, not {name!r}.")
@@ -80,7 +80,6 @@ def event_of(name: str, *, model: Any = None, match: Mapping[str, Any] | None = 
 
 @lru_cache(maxsize=256)
 def reader_of(model: Any) -> TypeAdapter[Any]:
-    """What reads an event's data as this type."""
     return TypeAdapter(model)
 
 
@@ -104,24 +103,24 @@ def wait_for(
     match: Mapping[str, Any] | None = None,
     name: str | None = None,
 ) -> Any:
-    """Wait for an event, without a worker.
+    """Wait for an event, without occupying a worker.
 
-    It is found too if it came after the task was made and before the task waited for it. Each event ends one wait of a
-    task: a second `wait_for` waits for the next one.
+    An event counts if it came after the task was created, even before the task waited for it. Each event ends one
+    wait of a task: a second `wait_for` waits for the next event.
 
     Args:
         event: its name.
-        timeout: how long, from when the task first comes here.
-        model: what its data is read as: a model, or another type that pydantic reads; a dict by default.
-        match: dotted paths in its data, and the values that must be there.
-        name: by which the wait is recorded; the event's name by default.
+        timeout: how long, from the first call.
+        model: the type of its data: a model, or another type that pydantic reads; a dict by default.
+        match: dotted paths in its data, and the values that they must have.
+        name: the key of the wait's record; the event's name by default.
 
     Returns:
         The event's data; None when it did not come in time.
 
     Raises:
-        InvalidEventData: it came, and its data does not fit the model. Not tried again; a body that catches it may wait
-            for the next one.
+        InvalidEventData: its data does not match the model. This is not retried; a body that catches it may wait for
+            the next event.
         InvalidContext: called in a step, or outside of tasks.
     """
     awaited: EventOf[Any] = event_of(event, match=match) if model is None else event_of(event, match=match, model=model)
@@ -173,66 +172,58 @@ def wait_any(
 
 
 def wait_any(*events: EventOf[Any], timeout: Duration, name: str | None = None) -> Arrived[Any] | None:
-    """Wait for the first of several events; the other waits are closed then.
+    """Wait for the first of several events; it closes the other waits.
 
     Returns:
-        Which one came, and its data; None when none came in time.
+        The event that came first, with its data; None when none came in time.
 
     Raises:
-        ValueError: there is nothing to wait for, or the timeout is nothing or over ten years.
+        ValueError: there are no events, or the timeout is not above 0 and at most ten years.
         InvalidEventData, InvalidContext: as in `wait_for`.
     """
     if not events:
         raise ValueError("wait_any() needs at least one event.")
     timeout = duration_of(timeout, "The timeout of a wait")
-    if not timedelta(0) < timeout <= LONGEST:
-        raise ValueError(f"The timeout of a wait is a timedelta above nothing, of at most {LONGEST.days:,} days.")
+    if not timedelta(0) < timeout <= MAX_WAIT:
+        raise ValueError(f"The timeout of a wait is a timedelta above 0, of at most {MAX_WAIT.days:,} days.")
     what = " or ".join(event.name for event in events)[:NAME_MAX_LENGTH] if name is None else name
-    task = body(f"A wait for {what!r}")
+    task = calling_task(f"A wait for {what!r}")
     if task is None:
         raise InvalidContext(
-            f"A wait for {what!r} stands outside of tasks, where no event can end it. "
+            f"A wait for {what!r} was called outside of tasks, where no event can end it. "
             "In tests, use taskqueue.testing.run_inline(…, events=[…])."
         )
-    described = [{"event": event.name, "match": dict(event.match)} for event in events]
+    shown = [{"event": event.name, "match": dict(event.match)} for event in events]
     awaited = tuple(Awaited(event=event.name, match=event.match) for event in events)
-    written = codec.write({"events": described, "seconds": timeout.total_seconds()}, what="match")
-    (recorded,) = task.pause([Pause(kind=StepKind.WAIT, name=what, delay=timeout, input=written, awaited=awaited)])
+    written = codec.write({"events": shown, "seconds": timeout.total_seconds()}, what="match")
+    (recorded,) = task.suspend(
+        [Suspension(kind=StepKind.WAIT, name=what, delay=timeout, input=written, awaited=awaited)]
+    )
     return arrived(events, recorded)
 
 
-def arrived(events: Sequence[EventOf[Any]], recorded: Recorded) -> Arrived[Any] | None:
-    """What came; None when nothing did in time.
-
-    Raises:
-        InvalidEventData
-        OutputChanged: something else is recorded under this key, by another version of the code.
-    """
-    came = codec.read(recorded.output or "null")
-    if recorded.error is None and came is None:
+def arrived(events: Sequence[EventOf[Any]], recorded: Resolution) -> Arrived[Any] | None:
+    event: Any = codec.read(recorded.output or "null")
+    if recorded.error is None and event is None:
         return None
-    if not isinstance(came, dict) or not isinstance(index := came.get("index"), int) or index >= len(events):
+    if not isinstance(event, dict) or not isinstance(index := event.get("index"), int) or index >= len(events):
         raise OutputChanged(
-            f"What is recorded of {recorded.key!r} is no end of this wait: the code has changed since. "
+            f"What is recorded of {recorded.key!r} is not the result of this wait: the code has changed. "
             "Give the wait another name, or retry the task from it."
         )
-    return Arrived(index, came["name"], read(events[index], came))
+    return Arrived(index, event["name"], read(events[index], event))
 
 
-def read(event: EventOf[Any], came: dict[str, Any]) -> Any:
-    """An event's data, as its model.
-
-    Raises:
-        InvalidEventData
-    """
-    model: Any = event.model
+def read(awaited: EventOf[Any], event: dict[str, Any]) -> Any:
+    model: Any = awaited.model
     if model is None:
-        return came["data"]
+        return event["data"]
     try:
-        return reader_of(model).validate_json(codec.write(came["data"]))
+        return reader_of(model).validate_json(codec.write(event["data"]))
     except ValidationError as error:
-        faults = "; ".join(f"{fault.pointer} {fault.detail}" for fault in codec.faults_of(error)[:3])
+        errors = "; ".join(f"{each.pointer} {each.detail}" for each in codec.field_errors(error)[:3])
         raise InvalidEventData(
-            f"Event {came['id']} ({came['name']}) does not fit {getattr(model, '__name__', model)}: {faults}. "
-            "Let the model take it and retry the task, or catch InvalidEventData in the body and wait for the next one."
+            f"Event {event['id']} ({event['name']}) does not fit {getattr(model, '__name__', model)}: {errors}. "
+            "Change the model to accept it and retry the task, or catch InvalidEventData in the body and wait for the "
+            "next event."
         ) from error

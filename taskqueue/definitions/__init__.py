@@ -1,4 +1,4 @@
-"""What authors define: frozen descriptions of pipelines and steps, and the registry that knows them by name."""
+"""What authors define: frozen definitions of pipelines and steps, and the registry that has them by name."""
 
 from taskqueue.definitions.checks import (
     KEY_MAX_LENGTH,
@@ -11,10 +11,10 @@ from taskqueue.definitions.checks import (
     check_version,
 )
 from taskqueue.definitions.fingerprints import fingerprint
-from taskqueue.definitions.pipelines import HANDLERS, PipelineDefinition, Policies, handled_by
-from taskqueue.definitions.registry import Registry, place_of, registry
-from taskqueue.definitions.starts import check_starts
-from taskqueue.definitions.steps import StepDefinition, stand_ins, steps_named_in
+from taskqueue.definitions.pipelines import HANDLERS, PipelineDefinition, Policies, pipeline_of_handler
+from taskqueue.definitions.registry import Registry, registry
+from taskqueue.definitions.start_options import check_start_options
+from taskqueue.definitions.steps import StepDefinition, active_fakes, referenced_steps
 
 __all__ = [
     "HANDLERS",
@@ -26,15 +26,14 @@ __all__ = [
     "Policies",
     "Registry",
     "StepDefinition",
+    "active_fakes",
     "check_function",
     "check_retry",
-    "check_starts",
+    "check_start_options",
     "check_timeout",
     "check_version",
     "fingerprint",
-    "handled_by",
-    "place_of",
+    "pipeline_of_handler",
+    "referenced_steps",
     "registry",
-    "stand_ins",
-    "steps_named_in",
 ]

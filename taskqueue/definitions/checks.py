@@ -1,4 +1,4 @@
-"""What is wrong with a definition is said where it is written."""
+"""Checks of definitions. Each error is raised where the author wrote the definition."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ STEP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 PIPELINE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 KEY_MAX_LENGTH = 200
 NAME_MAX_LENGTH = 190
-"""Of a name that a key is made of: there is room for #2 and the like behind it."""
+"""Of a name that becomes a key: this leaves room for a suffix such as #2."""
 VERSION_MAX_LENGTH = 50
 
 
 def check_function(function: object, what: str, *, decorator: str) -> None:
-    """See that a decorated object can be called as a pipeline or a step.
+    """Refuse an object that cannot be a pipeline or a step.
 
     Raises:
-        DefinitionError: it cannot.
+        DefinitionError: it is no plain function of a module.
     """
     if not inspect.isfunction(function):
         raise DefinitionError(
@@ -35,10 +35,10 @@ def check_function(function: object, what: str, *, decorator: str) -> None:
 
 
 def check_retry(retry: object, what: str) -> None:
-    """See that a policy is one.
+    """Refuse anything but a Retry.
 
     Raises:
-        DefinitionError: it is something else.
+        DefinitionError: it is no Retry.
     """
     if not isinstance(retry, Retry):
         raise DefinitionError(
@@ -47,12 +47,12 @@ def check_retry(retry: object, what: str) -> None:
 
 
 def check_timeout(timeout: object, what: str) -> timedelta | None:
-    """A timeout as a timedelta.
+    """Return a timeout as a timedelta.
 
     Raises:
-        DefinitionError: it is something else, or no time at all.
+        DefinitionError: it is no positive duration.
     """
-    hint = "A timeout is a timedelta above nothing, or a number of seconds."
+    hint = "A timeout is a positive timedelta or number of seconds."
     try:
         duration = None if timeout is None else duration_of(timeout, "A timeout")
     except ValueError as error:
@@ -63,10 +63,10 @@ def check_timeout(timeout: object, what: str) -> timedelta | None:
 
 
 def check_version(version: object, what: str) -> None:
-    """See that a version is a short text.
+    """Refuse anything but a short printable text.
 
     Raises:
-        DefinitionError: it is something else.
+        DefinitionError: it is too long or not printable.
     """
     if not isinstance(version, str) or len(version) > VERSION_MAX_LENGTH or not version.isprintable():
         raise DefinitionError(

@@ -1,4 +1,4 @@
-"""Fingerprints: a short name for the code of a pipeline, the same on every machine that has the same code."""
+"""Fingerprints: a short digest of a pipeline's code, equal on every machine with equal code."""
 
 from __future__ import annotations
 
@@ -13,36 +13,41 @@ from typing import Any
 
 from taskqueue.definitions.pipelines import PipelineDefinition
 
-UNSPOKEN = {"kind", "type_comment"}
-"""Fields of syntax trees that tell how something was written, not what it does."""
+IGNORED_FIELDS = {"kind", "type_comment"}
+"""Fields of syntax trees that tell how code is written, not what it does."""
 
 
 @cache
 def fingerprint(definition: PipelineDefinition) -> str:
-    """The fingerprint of the body and of the steps that it names.
+    """Return the fingerprint of the body and of the steps that it names.
 
     Comments, formatting, docstrings, decorators and the name of the body's function do not count: a body that is kept
-    for an old version has the fingerprint that it had.
+    for an old version keeps its fingerprint.
     """
-    steps = sorted(f"{step.name} {code_of(step.function)}" for step in definition.known_steps())
+    steps = sorted(f"{step.name} {code_of(step.function)}" for step in definition.steps_in_body())
     return sha256("\n".join([code_of(definition.function), *steps]).encode()).hexdigest()[:16]
 
 
 def code_of(function: Callable[..., Any]) -> str:
-    """The function's code as text: its syntax tree, or where there is no source its byte code.
+    """The function's code as text: its syntax tree, or its byte code where there is no source.
 
-    Byte code is another one in each version of Python; a syntax tree is not.
+    Byte code differs between versions of Python; a syntax tree does not.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError, TokenError):  # the last from Python 3.12 on, for what is no Python
+    except (
+        OSError,
+        TypeError,
+        SyntaxError,
+        TokenError,
+    ):  # TokenError from Python 3.12 on, for a source that is no Python
         code = function.__code__
         return repr((code.co_code, code.co_names, [const for const in code.co_consts if isinstance(const, str | int)]))
-    return written(strip(tree))
+    return to_text(strip_function(tree))
 
 
-def strip(tree: ast.Module) -> ast.AST:
-    """The function that a source holds, without its name, its decorators and any docstring."""
+def strip_function(tree: ast.Module) -> ast.AST:
+    """The function in a source, without its name, its decorators and all docstrings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
@@ -52,20 +57,19 @@ def strip(tree: ast.Module) -> ast.AST:
     return outermost
 
 
-def written(node: object) -> str:
-    """A syntax tree as text. `ast.dump` would write it another way in each version of Python: newer ones add fields
-    that are mostly empty, and leave empty ones out."""
+def to_text(node: object) -> str:
+    # `ast.dump` writes the same tree differently in each version of Python: newer ones add fields that are mostly
+    # empty, and leave empty ones out.
     if isinstance(node, ast.AST):
         return f"{type(node).__name__}({','.join(fields_of(node))})"
     if isinstance(node, list):
-        return f"[{','.join(written(item) for item in node)}]"
+        return f"[{','.join(to_text(item) for item in node)}]"
     return repr(node)
 
 
 def fields_of(node: ast.AST) -> Iterator[str]:
-    """What a node holds, by the name of the field."""
     for name, value in ast.iter_fields(node):
         if name == "value" and isinstance(node, ast.Constant):
             yield repr(value)
-        elif name not in UNSPOKEN and value not in (None, []):
-            yield f"{name}={written(value)}"
+        elif name not in IGNORED_FIELDS and value not in (None, []):
+            yield f"{name}={to_text(value)}"

@@ -1,11 +1,11 @@
-"""The registry: what this process's code defines, by name."""
+"""The registry: the pipelines and steps that the code of this process defines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from taskqueue.definitions.listening import names_mentioned_by
+from taskqueue.definitions.event_names import event_names_in
 from taskqueue.definitions.pipelines import PipelineDefinition
 from taskqueue.definitions.steps import StepDefinition
 from taskqueue.errors import DefinitionError, UnknownPipeline
@@ -13,7 +13,7 @@ from taskqueue.policies import Rate
 
 
 class Registry:
-    """The pipelines that this process's code defines, by name."""
+    """The pipelines by name, and the steps by the path of their function."""
 
     def __init__(self) -> None:
         self._pipelines: dict[str, PipelineDefinition] = {}
@@ -21,63 +21,62 @@ class Registry:
         self._mentioned: tuple[dict[str, PipelineDefinition], frozenset[str]] = ({}, frozenset())
 
     def add(self, pipeline: PipelineDefinition) -> None:
-        """Make a pipeline known.
+        """Register a pipeline.
 
         Raises:
-            DefinitionError: another function already has this name. The same function imported again replaces itself.
+            DefinitionError: another function has this name. A function that is imported again replaces itself.
         """
         other = self._pipelines.get(pipeline.name)
-        if other is not None and place_of(other.function) != place_of(pipeline.function):
-            places = f"{place_of(other.function)} and {place_of(pipeline.function)}"
+        if other is not None and path_of(other.function) != path_of(pipeline.function):
+            paths = f"{path_of(other.function)} and {path_of(pipeline.function)}"
             raise DefinitionError(
-                f"Two pipelines are called {pipeline.name!r}: {places}.",
+                f"Two pipelines are called {pipeline.name!r}: {paths}.",
                 hint="Give one of them another name.",
             )
         self._pipelines[pipeline.name] = pipeline
 
     def add_step(self, step: StepDefinition) -> None:
-        """Make a step known by its place, so that a worker can run it as a branch."""
-        self._steps[step.place] = step
+        """Register a step by its path, so that a worker can run it as a parallel step."""
+        self._steps[step.path] = step
 
-    def step(self, place: str) -> StepDefinition:
-        """The step of this place.
+    def step(self, path: str) -> StepDefinition:
+        """Return the step with this path.
 
         Raises:
-            UnknownPipeline: this process's code has no such step any more.
+            UnknownPipeline: the code has no such step.
         """
         try:
-            return self._steps[place]
+            return self._steps[path]
         except KeyError:
-            raise UnknownPipeline(f"The code has no step {place!r} any more.") from None
+            raise UnknownPipeline(f"The code has no step {path!r} any more.") from None
 
     def steps(self) -> list[StepDefinition]:
-        """Every step."""
         return list(self._steps.values())
 
-    def declarations_of(self, name: str) -> list[Rate]:
-        """What the code says of the rate of this name: each step and each throttle that gives its numbers."""
+    def rate_declarations(self, name: str) -> list[Rate]:
+        """Return each rate of this name that a step or a throttle declares with numbers."""
         steps = [step.rate for step in self._steps.values() if step.rate_name == name]
         throttles = [known.policies.throttle for known in self._pipelines.values() if known.throttle_name == name]
         return [rate for rate in (*throttles, *steps) if isinstance(rate, Rate)]
 
     def rate(self, name: str) -> Rate:
-        """The rate of this name.
+        """Return the rate of this name.
 
         Raises:
             DefinitionError: no step and no throttle declares it.
         """
-        for rate in self.declarations_of(name):
+        for rate in self.rate_declarations(name):
             return rate
         raise DefinitionError(
-            f"Nobody declares the rate {name!r}.",
-            hint=f"Give its numbers once, in a step or a throttle: Rate(10, per=timedelta(seconds=1), name={name!r}).",
+            f"No step and no throttle declares the rate {name!r}.",
+            hint=f"Declare it once, in a step or a throttle: Rate(10, per=timedelta(seconds=1), name={name!r}).",
         )
 
     def get(self, name: str) -> PipelineDefinition:
-        """The pipeline of this name.
+        """Return the pipeline of this name.
 
         Raises:
-            UnknownPipeline: this process's code defines none; the message lists those that it does define.
+            UnknownPipeline: the code defines no such pipeline; the message lists the pipelines that it defines.
         """
         try:
             return self._pipelines[name]
@@ -88,26 +87,22 @@ class Registry:
             raise UnknownPipeline(f"No pipeline is called {name!r}. Known: {known}.") from None
 
     def all(self) -> list[PipelineDefinition]:
-        """Every pipeline, by name."""
         return [self._pipelines[name] for name in self.names()]
 
     def by_name(self) -> Mapping[str, PipelineDefinition]:
-        """Every pipeline."""
         return self._pipelines
 
     def mentions(self, event: str) -> bool:
-        """Whether a pipeline names this event: as what starts or cancels it, or as a text in its body."""
+        """Whether a pipeline is started or cancelled by this event, or its body has the event's name as a text."""
         if self._mentioned[0] != self._pipelines:
-            self._mentioned = (dict(self._pipelines), names_mentioned_by(self._pipelines.values()))
+            self._mentioned = (dict(self._pipelines), event_names_in(self._pipelines.values()))
         return event in self._mentioned[1]
 
     def names(self) -> list[str]:
-        """Every pipeline's name, in order."""
         return sorted(self._pipelines)
 
 
-def place_of(function: Callable[..., Any]) -> str:
-    """Where a function is defined, for people and for comparing."""
+def path_of(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from taskqueue.codec import Arguments, Result
-from taskqueue.definitions.reading import names_in_reach_of, objects_named_in
+from taskqueue.definitions.code_references import referenced_objects, visible_names
+from taskqueue.json_values.typed import Arguments, Result
 from taskqueue.policies import KeyTemplate, Rate, Retry
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StepDefinition:
-    """A step as its author defined it."""
-
     name: str
     function: Callable[..., Any]
     retry: Retry
@@ -25,43 +23,41 @@ class StepDefinition:
     arguments: Arguments
     result: Result
     rate: Rate | str | None = None
-    """The rate that it declares, or the name of one that is declared elsewhere."""
+    """The rate that it declares, or the name of a rate that is declared elsewhere."""
 
     @property
-    def called(self) -> Callable[..., Any]:
-        """What a call of it calls: its function, unless a test has something stand in for that."""
-        return stand_ins.get(self, self.function) if stand_ins else self.function
+    def active_function(self) -> Callable[..., Any]:
+        """The function that a call executes: its own, or the fake of a test."""
+        return active_fakes.get(self, self.function) if active_fakes else self.function
 
     @property
     def is_async(self) -> bool:
-        """Whether the function is `async def`."""
         return inspect.iscoroutinefunction(self.function)
 
     @property
-    def place(self) -> str:
-        """Where the function is defined, by which another worker finds it."""
+    def path(self) -> str:
+        """The dotted path of the function, by which another worker finds the step."""
         return f"{self.function.__module__}.{self.function.__qualname__}"
 
     @property
     def rate_name(self) -> str:
-        """The name of its rate; empty for none. One that was given no name has the step's."""
+        """The name of its rate, `step/<name>` by default; "" without a rate."""
         if isinstance(self.rate, Rate):
             return self.rate.name or f"step/{self.name}"
         return self.rate or ""
 
     @property
     def rate_template(self) -> KeyTemplate | None:
-        """What its rate is kept for each value of."""
         return self.rate.template if isinstance(self.rate, Rate) else None
 
 
-stand_ins: dict[StepDefinition, Callable[..., Any]] = {}
-"""What `taskqueue.testing.fake` has put in the place of functions; empty but for that."""
+active_fakes: dict[StepDefinition, Callable[..., Any]] = {}
+"""The functions that `taskqueue.testing.fake` calls instead of a step's own."""
 
 
-def steps_named_in(function: Callable[..., Any]) -> Iterator[StepDefinition]:
-    """Each step that a function's code refers to, by a global, a closure or an attribute of a module."""
-    for found in objects_named_in(function.__code__, names_in_reach_of(function)):
+def referenced_steps(function: Callable[..., Any]) -> Iterator[StepDefinition]:
+    """Yield each step that a function's code refers to by a global, a closure or an attribute of a module."""
+    for found in referenced_objects(function.__code__, visible_names(function)):
         definition = getattr(found, "definition", None)
         if isinstance(definition, StepDefinition):
             yield definition

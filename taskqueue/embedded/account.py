@@ -28,13 +28,13 @@ def run_as(pgdata: Path) -> dict[str, Any]:
 
 
 def find_account() -> pwd.struct_passwd:
-    """Return an account that no other service runs as, made when it is missing; `nobody` where that is impossible."""
+    """Return an account that no other service uses, made when it is missing; else the least privileged one."""
     with suppress(KeyError):
         return pwd.getpwnam(ACCOUNT)
     make_account()
     with suppress(KeyError):
         return pwd.getpwnam(ACCOUNT)
-    return pwd.getpwnam("nobody")
+    return pwd.getpwnam("nobody")  # codespell:ignore nobody
 
 
 def make_account() -> None:

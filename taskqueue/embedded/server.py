@@ -86,7 +86,7 @@ def is_open(descriptor: int, directory: DataDirectory) -> bool:
 
 
 def start(directory: DataDirectory) -> None:
-    """Return when the server takes connections, whichever process starts it."""
+    """Return when the server takes connections. This process or another one starts it."""
     deadline = time.monotonic() + START_TIMEOUT
     launched = False
     while not answers(directory):

@@ -1,6 +1,6 @@
 """The tables, with what Django's models cannot say: storage parameters, and two triggers of the task table.
 
-The triggers see every change of a status, whichever statement makes it. `taskqueue_announce_end` asks once for each task
+The triggers see every change of a status, by any statement. `taskqueue_announce_end` asks once for each task
 that ends and notifies only if a web process waits for it: NOTIFY makes all transactions that use it commit one by one.
 """
 
@@ -103,17 +103,14 @@ class Migration(migrations.Migration):
                 ("payload_schema", models.JSONField(default=dict, help_text="JSON schema of the payload.")),
                 ("payload_example", models.JSONField(blank=True, null=True)),
                 ("result_schema", models.JSONField(default=dict, help_text="JSON schema of the result.")),
-                (
-                    "retry",
-                    models.JSONField(default=list, help_text="Waits between tries of the body itself, in seconds."),
-                ),
+                ("retry", models.JSONField(default=list, help_text="Seconds between attempts of the body itself.")),
                 (
                     "policies",
                     models.JSONField(
                         blank=True,
                         db_default={},
                         default=dict,
-                        help_text="What else the code says: limits, rates, starts.",
+                        help_text="The other policies of the code: limits, rates, triggers.",
                     ),
                 ),
                 (
@@ -122,39 +119,43 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Of the body that new tasks run.",
+                        help_text="The version of the body that new tasks run.",
                         max_length=50,
                     ),
                 ),
                 (
                     "fingerprint",
                     models.CharField(
-                        blank=True, db_default="", default="", help_text="Of the code of body and steps.", max_length=32
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Fingerprint of the code of body and steps.",
+                        max_length=32,
                     ),
                 ),
                 (
                     "announces",
                     models.BooleanField(
-                        db_default=False, default=False, help_text="Whether its tasks emit an event when they end."
+                        db_default=False, default=False, help_text="Whether its tasks emit a completion event."
                     ),
                 ),
                 (
                     "has_handlers",
                     models.BooleanField(
-                        db_default=False,
-                        default=False,
-                        help_text="Whether on_failure or on_cancel runs after its tasks.",
+                        db_default=False, default=False, help_text="Whether it has an on_failure or on_cancel handler."
                     ),
                 ),
                 (
                     "keep",
                     models.DurationField(
-                        blank=True, help_text="How long its ended tasks are kept, if the code says so.", null=True
+                        blank=True, help_text="How long ended tasks are kept, if the code sets it.", null=True
                     ),
                 ),
                 (
                     "keep_for_ever",
-                    models.BooleanField(db_default=False, default=False, help_text="Whether they are never pruned."),
+                    models.BooleanField(
+                        db_default=False, default=False, help_text="Whether ended tasks are never pruned."
+                    ),
                 ),
                 (
                     "definition_digest",
@@ -162,7 +163,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="A digest of all that the code last said of it.",
+                        help_text="Digest of the definition that was last copied from the code.",
                         max_length=64,
                     ),
                 ),
@@ -243,14 +244,14 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="The object that it is about: its model and its key.",
+                        help_text="The object that the task is about: model and primary key.",
                         max_length=200,
                     ),
                 ),
                 (
                     "priority",
                     models.SmallIntegerField(
-                        default=0, help_text="Seconds by which it goes before tasks of the same age."
+                        default=0, help_text="Seconds by which it goes ahead of tasks of its age."
                     ),
                 ),
                 ("payload", models.JSONField()),
@@ -260,14 +261,14 @@ class Migration(migrations.Migration):
                     "due_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="When it may start or go on; null while it waits for something without a time.",
+                        help_text="When it may start or continue; null while it waits without a time.",
                         null=True,
                     ),
                 ),
                 (
                     "sort_at",
                     models.DateTimeField(
-                        blank=True, help_text="Its place in the queue: due_at less priority seconds.", null=True
+                        blank=True, help_text="Queue position: due_at minus priority seconds.", null=True
                     ),
                 ),
                 (
@@ -277,7 +278,7 @@ class Migration(migrations.Migration):
                         db_collation="C",
                         db_default="",
                         default="",
-                        help_text="The value of its limit's key.",
+                        help_text="The value of the concurrency limit's key.",
                         max_length=200,
                     ),
                 ),
@@ -285,7 +286,7 @@ class Migration(migrations.Migration):
                     "slot_acquired_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="Since when it holds a place under its pipeline's limits; until it ends.",
+                        help_text="Since when it has a slot of its pipeline's concurrency limit, until it ends.",
                         null=True,
                     ),
                 ),
@@ -294,7 +295,7 @@ class Migration(migrations.Migration):
                     models.BooleanField(
                         db_default=False,
                         default=False,
-                        help_text="Whether it counts under its parent's place, as a child of the same limit.",
+                        help_text="Whether it uses its parent's slot, as a child under the same limit.",
                     ),
                 ),
                 (
@@ -313,7 +314,7 @@ class Migration(migrations.Migration):
                                 then=taskqueue.models.task.Concatenated(models.F("pipeline"), models.Value("+")),
                             ),
                         ),
-                        help_text="The queue that it stands in: its pipeline's name, with a plus before its first start.",
+                        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start.",
                         output_field=models.CharField(db_collation="C", max_length=201, null=True),
                     ),
                 ),
@@ -329,7 +330,7 @@ class Migration(migrations.Migration):
                                 then=models.F("pipeline"),
                             )
                         ),
-                        help_text="The pipeline in whose queue of its group it stands, before its first start.",
+                        help_text="The pipeline, while the concurrency limit blocks the task before its first start.",
                         output_field=models.CharField(db_collation="C", max_length=200, null=True),
                     ),
                 ),
@@ -345,7 +346,7 @@ class Migration(migrations.Migration):
                                 then=models.F("pipeline"),
                             )
                         ),
-                        help_text="The pipeline under whose limits it holds a place.",
+                        help_text="The pipeline, while the task has a slot of its concurrency limit.",
                         output_field=models.CharField(db_collation="C", max_length=200, null=True),
                     ),
                 ),
@@ -363,18 +364,20 @@ class Migration(migrations.Migration):
                                 then=models.F("due_at"),
                             )
                         ),
-                        help_text="When it becomes ready by itself; null while nothing of that kind is ahead.",
+                        help_text="When it becomes queued by itself; null in other statuses.",
                         output_field=models.DateTimeField(null=True),
                     ),
                 ),
                 (
                     "lease",
-                    models.IntegerField(default=0, help_text="Raised at every claim; older leases write nothing."),
+                    models.IntegerField(
+                        default=0, help_text="Raised at every claim; a worker with an older lease cannot write."
+                    ),
                 ),
                 (
                     "failures",
                     models.SmallIntegerField(
-                        default=0, help_text="Failed tries of the body itself, between its steps."
+                        default=0, help_text="Failed attempts of the body itself, outside of its steps."
                     ),
                 ),
                 ("progress", models.FloatField(blank=True, null=True)),
@@ -385,7 +388,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="The rate or limit that a waiting task waits for, if any.",
+                        help_text="The rate or step limit that blocks a waiting task.",
                         max_length=250,
                     ),
                 ),
@@ -394,7 +397,7 @@ class Migration(migrations.Migration):
                     models.BigIntegerField(
                         db_default=0,
                         default=0,
-                        help_text="The sum of its steps' outputs, kept while it waits for other tasks.",
+                        help_text="Total size of its steps' outputs, stored while it waits for other tasks.",
                     ),
                 ),
                 (
@@ -409,18 +412,14 @@ class Migration(migrations.Migration):
                                 then=models.F("pipeline"),
                             )
                         ),
-                        help_text="The pipeline for whose step limit it waits.",
+                        help_text="The pipeline whose step limit blocks it.",
                         output_field=models.CharField(db_collation="C", max_length=200, null=True),
                     ),
                 ),
                 (
                     "parent_key",
                     models.CharField(
-                        blank=True,
-                        db_default="",
-                        default="",
-                        help_text="The parent's step that it does.",
-                        max_length=200,
+                        blank=True, db_default="", default="", help_text="The key of the parent's step.", max_length=200
                     ),
                 ),
                 (
@@ -429,23 +428,20 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="The step that it runs beside its siblings, if it is one.",
+                        help_text="The step that it runs, if it is a parallel step.",
                         max_length=200,
                     ),
                 ),
                 (
                     "parallel_limit",
-                    models.PositiveIntegerField(blank=True, help_text="Of its siblings so many at a time.", null=True),
-                ),
-                (
-                    "depth",
-                    models.PositiveSmallIntegerField(
-                        db_default=0, default=0, help_text="How many parents it has above it."
+                    models.PositiveIntegerField(
+                        blank=True, help_text="How many of its siblings may run at a time.", null=True
                     ),
                 ),
+                ("depth", models.PositiveSmallIntegerField(db_default=0, default=0, help_text="Number of ancestors.")),
                 (
                     "cron_at",
-                    models.DateTimeField(blank=True, help_text="The tick of the clock that it is for.", null=True),
+                    models.DateTimeField(blank=True, help_text="The scheduled time, if cron started it.", null=True),
                 ),
                 (
                     "debounce_key",
@@ -453,7 +449,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Requests with the same one join it until it is due.",
+                        help_text="Requests with this key change the task until it is due.",
                         max_length=201,
                     ),
                 ),
@@ -479,7 +475,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Only one task with it is under way at a time.",
+                        help_text="Only one task with this key is unfinished at a time.",
                         max_length=201,
                     ),
                 ),
@@ -505,7 +501,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "finish_within",
-                    models.DurationField(blank=True, help_text="Cancelled so long after its start.", null=True),
+                    models.DurationField(blank=True, help_text="Cancelled this long after its start.", null=True),
                 ),
                 (
                     "finish_by",
@@ -532,7 +528,7 @@ class Migration(migrations.Migration):
                     "cancel_grace",
                     models.DurationField(
                         blank=True,
-                        help_text="How long after a cancel its worker may go on with the step that it is in.",
+                        help_text="How long after a cancel its worker may finish the current step.",
                         null=True,
                     ),
                 ),
@@ -540,7 +536,9 @@ class Migration(migrations.Migration):
                 (
                     "notify_completion",
                     models.BooleanField(
-                        db_default=False, default=False, help_text="Whether somebody has to be told of its end."
+                        db_default=False,
+                        default=False,
+                        help_text="Whether its completion has to be notified: to a parent, handlers or an event.",
                     ),
                 ),
                 (
@@ -550,39 +548,50 @@ class Migration(migrations.Migration):
                         expression=models.Case(
                             models.When(finished_at__isnull=False, notify_completion=True, then=models.F("finished_at"))
                         ),
-                        help_text="Since when its end has to be told; null before and after.",
+                        help_text="Since when its completion is pending; null before the end and after the notification.",
                         output_field=models.DateTimeField(null=True),
                     ),
                 ),
                 (
                     "version",
                     models.CharField(
-                        blank=True, db_default="", default="", help_text="Of the body that it runs.", max_length=50
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="The version of the body that it runs.",
+                        max_length=50,
                     ),
                 ),
                 (
                     "code_began",
                     models.CharField(
-                        blank=True, db_default="", default="", help_text="The code that it started on.", max_length=32
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Fingerprint of the code at its start.",
+                        max_length=32,
                     ),
                 ),
                 (
                     "code_ended",
                     models.CharField(
-                        blank=True, db_default="", default="", help_text="The code that it ended on.", max_length=32
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Fingerprint of the code at its end.",
+                        max_length=32,
                     ),
                 ),
                 (
                     "drift",
-                    models.JSONField(blank=True, help_text="Where its record and the code disagreed.", null=True),
+                    models.JSONField(
+                        blank=True, help_text="Differences between its recorded steps and the code.", null=True
+                    ),
                 ),
                 ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("started_at", models.DateTimeField(blank=True, null=True)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "retried_at",
-                    models.DateTimeField(blank=True, help_text="When a person last asked for more tries.", null=True),
-                ),
+                ("retried_at", models.DateTimeField(blank=True, help_text="When a user last retried it.", null=True)),
                 (
                     "since",
                     models.DateTimeField(
@@ -595,21 +604,19 @@ class Migration(migrations.Migration):
                 (
                     "queued_seconds",
                     models.FloatField(
-                        blank=True, editable=False, help_text="Ready, and no worker was free.", null=True
+                        blank=True, editable=False, help_text="Queued, while no worker was free.", null=True
                     ),
                 ),
                 (
                     "blocked_seconds",
-                    models.FloatField(
-                        blank=True, editable=False, help_text="Held back by a limit or a rate.", null=True
-                    ),
+                    models.FloatField(blank=True, editable=False, help_text="Blocked by a limit or a rate.", null=True),
                 ),
                 (
                     "waiting_seconds",
                     models.FloatField(
                         blank=True,
                         editable=False,
-                        help_text="Asleep, or waiting for an event, children or parallel steps.",
+                        help_text="Sleeping, or waiting for an event, child tasks or parallel steps.",
                         null=True,
                     ),
                 ),
@@ -621,7 +628,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "executing_seconds",
-                    models.FloatField(blank=True, editable=False, help_text="In the hands of a worker.", null=True),
+                    models.FloatField(blank=True, editable=False, help_text="Executed by a worker.", null=True),
                 ),
                 (
                     "parent",
@@ -681,14 +688,14 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         default="",
-                        help_text="The sender's id, for as long as it makes duplicates.",
+                        help_text="The sender's id while it identifies duplicates; then empty.",
                         max_length=200,
                     ),
                 ),
                 ("received_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 (
                     "routed_at",
-                    models.DateTimeField(blank=True, help_text="When it reached those who listened.", null=True),
+                    models.DateTimeField(blank=True, help_text="When it was routed to triggers and waits.", null=True),
                 ),
                 (
                     "closed",
@@ -696,7 +703,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default={},
                         default=dict,
-                        help_text="The pipelines of which its sender may run (`run`) or cancel (`cancel`) no tasks.",
+                        help_text="The pipelines whose tasks the sender may not run (`run`) or cancel (`cancel`).",
                     ),
                 ),
             ],
@@ -718,18 +725,18 @@ class Migration(migrations.Migration):
                     "after",
                     models.UUIDField(
                         default=uuid.UUID("00000000-0000-0000-0000-000000000000"),
-                        help_text="The present round has looked so far.",
+                        help_text="The current round has read up to this task.",
                     ),
                 ),
                 (
                     "due_at",
                     models.DateTimeField(
                         db_default=django.db.models.functions.datetime.Now(),
-                        help_text="When it goes on, or the next round begins.",
+                        help_text="When the round continues or the next one begins.",
                     ),
                 ),
-                ("pruned_at", models.DateTimeField(blank=True, help_text="When something was pruned last.", null=True)),
-                ("total", models.BigIntegerField(default=0, help_text="How many tasks have been pruned in all.")),
+                ("pruned_at", models.DateTimeField(blank=True, help_text="When a task was last pruned.", null=True)),
+                ("total", models.BigIntegerField(default=0, help_text="Tasks pruned so far.")),
             ],
         ),
         migrations.CreateModel(
@@ -740,39 +747,33 @@ class Migration(migrations.Migration):
                 ("pid", models.IntegerField()),
                 (
                     "cluster",
-                    models.CharField(help_text="The `manage.py worker` command that it belongs to.", max_length=64),
+                    models.CharField(help_text="The `manage.py worker` command that started it.", max_length=64),
                 ),
-                ("version", models.CharField(help_text="The version of taskqueue that it runs.", max_length=50)),
+                ("version", models.CharField(help_text="Its version of taskqueue.", max_length=50)),
                 ("started_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("heartbeat_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ("ended_at", models.DateTimeField(blank=True, null=True)),
                 ("end_reason", models.CharField(blank=True, default="", max_length=100)),
                 (
                     "pipelines",
-                    models.JSONField(
-                        blank=True, db_default=[], default=list, help_text="The pipelines that its code knows."
-                    ),
+                    models.JSONField(blank=True, db_default=[], default=list, help_text="The pipelines of its code."),
                 ),
                 (
                     "draining_at",
                     models.DateTimeField(
-                        blank=True, help_text="Since when it ends what it has in hand and takes nothing new.", null=True
+                        blank=True, help_text="Since when it finishes its tasks and claims no new ones.", null=True
                     ),
                 ),
                 (
                     "task_id",
-                    models.UUIDField(blank=True, help_text="The task in its hands, as of the last look.", null=True),
+                    models.UUIDField(blank=True, help_text="The task that it ran at its last heartbeat.", null=True),
                 ),
                 ("step", models.CharField(blank=True, default="", max_length=200)),
                 ("step_started_at", models.DateTimeField(blank=True, null=True)),
                 (
                     "claim_error",
                     models.CharField(
-                        blank=True,
-                        db_default="",
-                        default="",
-                        help_text="Why its last claims have failed.",
-                        max_length=300,
+                        blank=True, db_default="", default="", help_text="The error of its last claims.", max_length=300
                     ),
                 ),
             ],
@@ -790,17 +791,19 @@ class Migration(migrations.Migration):
             name="Token",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(help_text="What it is for, such as nightly-import.", max_length=100)),
+                ("name", models.CharField(help_text="What the token is for, such as nightly-import.", max_length=100)),
                 ("digest", models.CharField(editable=False, max_length=64, unique=True)),
                 (
                     "prefix",
-                    models.CharField(editable=False, help_text="How it begins, to recognise it by.", max_length=16),
+                    models.CharField(
+                        editable=False, help_text="The first characters of the secret, to recognise it.", max_length=16
+                    ),
                 ),
                 (
                     "per_minute",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="Requests in a minute. Empty: as many as it likes.",
+                        help_text="Requests per minute. Empty: no limit.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
                     ),
@@ -815,7 +818,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         blank=True,
                         editable=False,
-                        help_text="To the minute, so that not every request writes.",
+                        help_text="Updated once a minute at most, so that not every request writes.",
                         null=True,
                     ),
                 ),
@@ -825,7 +828,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         blank=True,
                         editable=False,
-                        help_text="When its next request would be due if all came evenly.",
+                        help_text="GCRA: when the next request would be due if requests came evenly.",
                         null=True,
                     ),
                 ),
@@ -848,7 +851,12 @@ class Migration(migrations.Migration):
                     "step_key",
                     models.CharField(blank=True, help_text="Empty: the event cancels the task.", max_length=200),
                 ),
-                ("position", models.PositiveSmallIntegerField(default=0, help_text="Which of several it is, from 0.")),
+                (
+                    "position",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="Its position among several events of one wait, from 0."
+                    ),
+                ),
                 ("event", models.CharField(db_collation="C", max_length=200)),
                 ("match", models.JSONField(blank=True, default=dict)),
                 ("fields", models.TextField(blank=True, db_collation="C")),
@@ -884,21 +892,24 @@ class Migration(migrations.Migration):
                 (
                     "query",
                     models.TextField(
-                        blank=True, default="", help_text="The list that it was started from, as its address."
+                        blank=True, default="", help_text="The query string of the list that it was started from."
                     ),
                 ),
-                ("selection", models.JSONField(help_text="Which tasks; times are those of its start.")),
+                ("selection", models.JSONField(help_text="The filter, with times as of the start.")),
                 ("reason", models.CharField(blank=True, default="", max_length=300)),
                 (
                     "started_by",
                     models.CharField(
-                        blank=True, default="", help_text="Kept when the account is gone.", max_length=150
+                        blank=True,
+                        default="",
+                        help_text="The user's name, kept when the account is deleted.",
+                        max_length=150,
                     ),
                 ),
                 (
                     "estimate",
                     models.PositiveIntegerField(
-                        help_text="How many matched at its start; one more than the cap: more."
+                        help_text="How many tasks matched at the start; the cap plus one means more than the cap."
                     ),
                 ),
                 (
@@ -913,15 +924,27 @@ class Migration(migrations.Migration):
                         max_length=8,
                     ),
                 ),
-                ("until", models.UUIDField(help_text="The newest task at its start; those made later are left alone.")),
-                ("position", models.UUIDField(help_text="Every task up to this one has been done.")),
+                ("until", models.UUIDField(help_text="The newest task at the start; later tasks are not included.")),
+                ("position", models.UUIDField(help_text="Every task up to this one has been processed.")),
                 ("processed", models.PositiveIntegerField(db_default=0, default=0)),
                 ("changed", models.PositiveIntegerField(db_default=0, default=0)),
-                ("skipped", models.PositiveIntegerField(db_default=0, default=0, help_text="They had moved on.")),
-                ("failed", models.PositiveIntegerField(db_default=0, default=0, help_text="They could not be done.")),
+                (
+                    "skipped",
+                    models.PositiveIntegerField(
+                        db_default=0, default=0, help_text="Tasks whose status no longer allowed it."
+                    ),
+                ),
+                (
+                    "failed",
+                    models.PositiveIntegerField(
+                        db_default=0, default=0, help_text="Tasks for which the action failed."
+                    ),
+                ),
                 (
                     "refusals",
-                    models.JSONField(blank=True, db_default={}, default=dict, help_text="Why not, and how often."),
+                    models.JSONField(
+                        blank=True, db_default={}, default=dict, help_text="The reasons and how often each occurred."
+                    ),
                 ),
                 (
                     "created_at",
@@ -960,7 +983,7 @@ class Migration(migrations.Migration):
                     "tasks",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="Whole tasks at a time, from their start to their end. Empty: what the code says.",
+                        help_text="Tasks that run at a time, from start to end. Empty: the number in the code.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
                     ),
@@ -969,7 +992,7 @@ class Migration(migrations.Migration):
                     "tasks_per_key",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="The same, for each value of the key.",
+                        help_text="As above, for each value of the key.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
                     ),
@@ -978,7 +1001,7 @@ class Migration(migrations.Migration):
                     "steps",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="Steps that execute at a time. Empty: what the code says.",
+                        help_text="Steps that execute at a time. Empty: the number in the code.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
                     ),
@@ -987,7 +1010,7 @@ class Migration(migrations.Migration):
                     "steps_per_key",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="The same, for each value of the key.",
+                        help_text="As above, for each value of the key.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
                     ),
@@ -1002,7 +1025,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         default="",
                         editable=False,
-                        help_text="What tasks are grouped by, such as {tenant}.",
+                        help_text="The key of the limit, such as {tenant}.",
                         max_length=200,
                     ),
                 ),
@@ -1015,7 +1038,7 @@ class Migration(migrations.Migration):
                         db_default="",
                         default="",
                         editable=False,
-                        help_text="Whose turn it was last: keys take turns.",
+                        help_text="The key that was admitted last: keys take turns.",
                         max_length=200,
                     ),
                 ),
@@ -1041,7 +1064,7 @@ class Migration(migrations.Migration):
                 ("timezone", models.CharField(max_length=64)),
                 ("misfire", models.CharField(max_length=8)),
                 ("next_at", models.DateTimeField()),
-                ("last_at", models.DateTimeField(blank=True, help_text="The last tick that was taken.", null=True)),
+                ("last_at", models.DateTimeField(blank=True, help_text="The last scheduled run.", null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -1058,7 +1081,7 @@ class Migration(migrations.Migration):
                         to="taskqueue.task",
                     ),
                 ),
-                ("until", models.DateTimeField(help_text="Nobody waits any longer than this.")),
+                ("until", models.DateTimeField(help_text="The latest time that any process waits for.")),
             ],
         ),
         migrations.CreateModel(
@@ -1066,7 +1089,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("step_key", models.CharField(blank=True, max_length=200)),
-                ("number", models.PositiveIntegerField(help_text="Which try of this step it was, from 1.")),
+                ("number", models.PositiveIntegerField(help_text="Number of the attempt of this step, from 1.")),
                 (
                     "outcome",
                     models.CharField(
@@ -1082,7 +1105,7 @@ class Migration(migrations.Migration):
                 ("error_type", models.CharField(max_length=200)),
                 ("error_message", models.TextField(blank=True)),
                 ("traceback", models.TextField(blank=True)),
-                ("logs", models.JSONField(blank=True, help_text="What it logged.", null=True)),
+                ("logs", models.JSONField(blank=True, help_text="Log lines of the attempt.", null=True)),
                 ("lease", models.IntegerField()),
                 ("started_at", models.DateTimeField()),
                 ("finished_at", models.DateTimeField()),
@@ -1147,7 +1170,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="Of the payload that the key was used with.",
+                        help_text="Digest of the payload that the key was used with.",
                         max_length=32,
                     ),
                 ),
@@ -1174,11 +1197,11 @@ class Migration(migrations.Migration):
             name="PipelinePermission",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("run", models.BooleanField(default=False, help_text="Submit tasks and rerun them.")),
+                ("run", models.BooleanField(default=False, help_text="Submit and rerun tasks.")),
                 (
                     "view_payload",
                     models.BooleanField(
-                        default=False, help_text="See payloads, results, and what steps were given and returned."
+                        default=False, help_text="See payloads, results, and the arguments and outputs of steps."
                     ),
                 ),
                 ("retry", models.BooleanField(default=False, help_text="Retry tasks.")),
@@ -1224,14 +1247,16 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=200)),
                 (
                     "position",
-                    models.PositiveSmallIntegerField(help_text="The order in which the body names its steps, from 0."),
+                    models.PositiveSmallIntegerField(help_text="Its position in the code of the body, from 0."),
                 ),
                 (
                     "atomic",
-                    models.BooleanField(default=False, help_text="Its ORM writes and its checkpoint commit together."),
+                    models.BooleanField(
+                        default=False, help_text="Whether its ORM writes and its checkpoint are one transaction."
+                    ),
                 ),
                 ("timeout", models.DurationField(blank=True, null=True)),
-                ("retry", models.JSONField(default=list, help_text="Waits between tries, in seconds.")),
+                ("retry", models.JSONField(default=list, help_text="Seconds between attempts.")),
                 (
                     "pipeline",
                     models.ForeignKey(
@@ -1250,7 +1275,10 @@ class Migration(migrations.Migration):
                 (
                     "key",
                     models.CharField(
-                        blank=True, default="", help_text="Kept for each value of this key.", max_length=200
+                        blank=True,
+                        default="",
+                        help_text="The rate is separate for each value of this key.",
+                        max_length=200,
                     ),
                 ),
                 ("declared_count", models.PositiveIntegerField()),
@@ -1260,20 +1288,20 @@ class Migration(migrations.Migration):
                     "count",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="How many instead of what the code says.",
+                        help_text="The count, if it differs from the code.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
                     ),
                 ),
                 (
                     "per",
-                    models.DurationField(blank=True, help_text="In each period of this length instead.", null=True),
+                    models.DurationField(blank=True, help_text="The period, if it differs from the code.", null=True),
                 ),
                 (
                     "burst",
                     models.PositiveIntegerField(
                         blank=True,
-                        help_text="How many may go at once instead.",
+                        help_text="The burst, if it differs from the code.",
                         null=True,
                         validators=[django.core.validators.MinValueValidator(1)],
                     ),
@@ -1304,27 +1332,30 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(blank=True, db_collation="C", default="", max_length=200)),
                 (
                     "theoretical_arrival_at",
-                    models.DateTimeField(help_text="When the next one would be due if all came evenly."),
+                    models.DateTimeField(help_text="GCRA: when the next admission would be due if they came evenly."),
                 ),
                 (
                     "passes_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="The same, counting only steps that have passed, and when they really did.",
+                        help_text="As above, counting only steps that have passed, at the time when they did.",
                         null=True,
                     ),
                 ),
-                (
-                    "admitted",
-                    models.BigIntegerField(db_default=0, default=0, help_text="How many have been let through."),
-                ),
+                ("admitted", models.BigIntegerField(db_default=0, default=0, help_text="Admissions so far.")),
                 (
                     "last_admitted_at",
-                    models.DateTimeField(blank=True, help_text="The time that the last one was given.", null=True),
+                    models.DateTimeField(
+                        blank=True, help_text="The time that the last admission was given.", null=True
+                    ),
                 ),
                 (
                     "blocked_until",
-                    models.DateTimeField(blank=True, help_text="Nobody passes before, as RetryAfter asked.", null=True),
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="No admission before this time: RetryAfter or a user blocked the rate.",
+                        null=True,
+                    ),
                 ),
                 ("block_reason", models.CharField(blank=True, db_default="", default="", max_length=300)),
                 (
@@ -1367,33 +1398,23 @@ class Migration(migrations.Migration):
             name="Rollup",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("span", models.PositiveSmallIntegerField(help_text="Its length in minutes.")),
-                ("at", models.DateTimeField(help_text="Its beginning.")),
+                ("span", models.PositiveSmallIntegerField(help_text="Length in minutes.")),
+                ("at", models.DateTimeField(help_text="Start of the span.")),
                 (
                     "pipeline",
                     models.CharField(
-                        blank=True, db_collation="C", help_text="Empty: all of them together.", max_length=200
+                        blank=True, db_collation="C", help_text="Empty: all pipelines together.", max_length=200
                     ),
                 ),
                 ("succeeded", models.IntegerField(default=0)),
-                (
-                    "recovered",
-                    models.IntegerField(
-                        default=0, help_text="Of those that succeeded, the ones that had failed tries."
-                    ),
-                ),
+                ("recovered", models.IntegerField(default=0, help_text="Succeeded tasks that had failed attempts.")),
                 (
                     "repaired",
-                    models.IntegerField(
-                        db_default=0, default=0, help_text="Of those that succeeded, those retried by hand."
-                    ),
+                    models.IntegerField(db_default=0, default=0, help_text="Succeeded tasks that a user had retried."),
                 ),
                 ("failed", models.IntegerField(default=0)),
                 ("cancelled", models.IntegerField(default=0)),
-                (
-                    "failed_attempts",
-                    models.IntegerField(default=0, help_text="Tries of steps and bodies that did not succeed."),
-                ),
+                ("failed_attempts", models.IntegerField(default=0, help_text="Failed attempts of steps and bodies.")),
                 (
                     "ran",
                     django.contrib.postgres.fields.ArrayField(
@@ -1414,16 +1435,13 @@ class Migration(migrations.Migration):
                 (
                     "sampled_blocked_seconds",
                     models.IntegerField(
-                        default=0, help_text="Task seconds spent waiting for limits and rates; sampled."
+                        default=0, help_text="Seconds that tasks were blocked by limits and rates; sampled."
                     ),
                 ),
-                (
-                    "queued",
-                    models.IntegerField(blank=True, help_text="How many were ready at once; sampled.", null=True),
-                ),
+                ("queued", models.IntegerField(blank=True, help_text="Queue depth; sampled.", null=True)),
                 (
                     "oldest_seconds",
-                    models.IntegerField(blank=True, help_text="How long the oldest had waited; sampled.", null=True),
+                    models.IntegerField(blank=True, help_text="Age of the oldest queued task; sampled.", null=True),
                 ),
             ],
             options={
@@ -1440,9 +1458,15 @@ class Migration(migrations.Migration):
             name="RollupMark",
             fields=[
                 ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ("final_until", models.DateTimeField(help_text="Nothing before it can change any more.")),
-                ("rolled_up_until", models.DateTimeField(help_text="From there on nothing has been counted yet.")),
-                ("moved_at", models.DateTimeField(blank=True, help_text="When somebody counted last.", null=True)),
+                ("final_until", models.DateTimeField(help_text="Rollups before this time are final.")),
+                (
+                    "rolled_up_until",
+                    models.DateTimeField(help_text="Tasks that ended after this time are not counted yet."),
+                ),
+                (
+                    "moved_at",
+                    models.DateTimeField(blank=True, help_text="When the rollups were last updated.", null=True),
+                ),
             ],
             options={
                 "constraints": [
@@ -1504,7 +1528,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         blank=True,
                         db_index=False,
-                        help_text="The task that stood in for the one that was asked for.",
+                        help_text="The existing task that was returned or changed.",
                         null=True,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="skips",
@@ -1555,17 +1579,17 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "failures",
-                    models.SmallIntegerField(default=0, help_text="Failed tries since the last retry by a person."),
+                    models.SmallIntegerField(default=0, help_text="Failed attempts since the last retry by a user."),
                 ),
                 ("input", models.JSONField(blank=True, null=True)),
                 ("input_hash", models.CharField(max_length=32)),
                 ("output", models.JSONField(blank=True, null=True)),
-                ("error", models.JSONField(blank=True, help_text="The last failed try: type and message.", null=True)),
-                ("logs", models.JSONField(blank=True, help_text="What the try that succeeded logged.", null=True)),
                 (
-                    "until",
-                    models.DateTimeField(blank=True, help_text="When a waiting one is over by itself.", null=True),
+                    "error",
+                    models.JSONField(blank=True, help_text="Type and message of the last failed attempt.", null=True),
                 ),
+                ("logs", models.JSONField(blank=True, help_text="Log lines of the successful attempt.", null=True)),
+                ("until", models.DateTimeField(blank=True, help_text="When a waiting step ends by itself.", null=True)),
                 ("started_at", models.DateTimeField()),
                 ("finished_at", models.DateTimeField()),
                 (
@@ -1573,7 +1597,7 @@ class Migration(migrations.Migration):
                     models.ForeignKey(
                         blank=True,
                         db_index=False,
-                        help_text="The task that does it.",
+                        help_text="The child task that runs it.",
                         null=True,
                         on_delete=django.db.models.deletion.SET_NULL,
                         related_name="+",
@@ -1605,8 +1629,8 @@ class Migration(migrations.Migration):
                         to="taskqueue.worker",
                     ),
                 ),
-                ("task_id", models.UUIDField(help_text="The task in whose step it is.")),
-                ("lease", models.IntegerField(help_text="Under which it holds the task.")),
+                ("task_id", models.UUIDField(help_text="The task of the step.")),
+                ("lease", models.IntegerField(help_text="The worker's lease of the task.")),
                 ("step", models.CharField(help_text="The step's key.", max_length=200)),
                 ("logs", models.JSONField(blank=True, null=True)),
                 ("stack", models.TextField(blank=True, default="")),
@@ -1669,7 +1693,7 @@ class Migration(migrations.Migration):
             model_name="token",
             name="user",
             field=models.ForeignKey(
-                help_text="Whoever has the token may do what this user may. A user of its own, without a login, is best.",
+                help_text="The token has this user's permissions. Best is a separate user without a login.",
                 on_delete=django.db.models.deletion.CASCADE,
                 related_name="taskqueue_tokens",
                 to=settings.AUTH_USER_MODEL,
@@ -1828,7 +1852,7 @@ class Migration(migrations.Migration):
                     _connector="OR",
                 ),
                 name="taskqueue_pipelinepermission_of_one",
-                violation_error_message="A right belongs to a user or to a group: choose one of them.",
+                violation_error_message="A permission belongs to a user or to a group: choose one.",
             ),
         ),
         migrations.AddConstraint(

@@ -1,4 +1,4 @@
-"""The rows: everything that is true about pipelines, tasks and workers is here and nowhere else."""
+"""The tables: PostgreSQL holds the whole state of pipelines, tasks and workers."""
 
 from taskqueue.models.access import PipelinePermission, Token
 from taskqueue.models.end_watch import EndWatch

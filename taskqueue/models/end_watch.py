@@ -1,4 +1,4 @@
-"""End watches: the tasks for whose end a web process waits."""
+"""End watches: the tasks whose end a web process waits for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from django.db import models
 
 
 class EndWatch(models.Model):
-    """A task whose end is to be announced: a trigger on the table of tasks looks here. A hint, which may be lost."""
+    """A task whose end a trigger on the task table announces with NOTIFY. A hint that may be lost."""
 
-    # No constraint: it would have to lock the task's row, on which a step may be writing for long.
+    # No constraint: it would lock the task's row, which a step's transaction may hold for long.
     task = models.OneToOneField(
         "taskqueue.Task", primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
     )
-    until = models.DateTimeField(help_text="Nobody waits any longer than this.")
+    until = models.DateTimeField(help_text="The latest time that any process waits for.")
 
     def __str__(self) -> str:
-        """The task's id."""
         return str(self.task_id)

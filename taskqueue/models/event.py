@@ -1,4 +1,4 @@
-"""Events, what listens for them, and the requests that made no task."""
+"""Events, triggers and waits for them, and skipped requests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from taskqueue.states import SkipKind, WaitOutcome
 
 
 class Event(models.Model):
-    """A named message from outside or from a task. It is routed once: it starts pipelines and resolves waits."""
+    """A named message from outside or from a task. Routing it, once, starts pipelines and resolves waits."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=200, db_collation="C")
     data = models.JSONField(default=dict, blank=True)
     external_id = models.CharField(max_length=200, blank=True, default="", help_text="The sender's own id.")
     unique_id = models.CharField(
-        max_length=200, blank=True, default="", help_text="The sender's id, for as long as it makes duplicates."
+        max_length=200, blank=True, default="", help_text="The sender's id while it identifies duplicates; then empty."
     )
     source = models.ForeignKey(
         "taskqueue.Task",
@@ -35,39 +35,38 @@ class Event(models.Model):
         help_text="The task that emitted it.",
     )
     received_at = models.DateTimeField(db_default=Now())
-    routed_at = models.DateTimeField(null=True, blank=True, help_text="When it reached those who listened.")
+    routed_at = models.DateTimeField(null=True, blank=True, help_text="When it was routed to triggers and waits.")
     closed = models.JSONField(
         default=dict,
         db_default={},
         blank=True,
-        help_text="The pipelines of which its sender may run (`run`) or cancel (`cancel`) no tasks.",
+        help_text="The pipelines whose tasks the sender may not run (`run`) or cancel (`cancel`).",
     )
 
     duplicate: bool = False
-    """Whether `send` found this event by its sender's id instead of writing it; not stored."""
+    """Whether `send` returned this existing event for its id; not stored."""
 
     class Meta:
         constraints = [
-            # Of two events with one id the second finds the first.
+            # A second event with the same id finds the first one.
             models.UniqueConstraint(fields=["unique_id"], name="taskqueue_event_once", condition=~Q(unique_id="")),
         ]
         indexes = [
-            # events.listing and waits: what came with this name, newest first
+            # lists of events, and waits: events with this name, newest first
             models.Index(fields=["name", "-id"], name="taskqueue_event_by_name"),
-            # waits: which of them fits
+            # waits: which of them matches
             GinIndex(fields=["data"], opclasses=["jsonb_path_ops"], name="taskqueue_event_by_data"),
-            # routing: what has not reached anyone yet
+            # routing: events that are not routed yet
             models.Index(fields=["id"], name="taskqueue_event_unrouted", condition=Q(routed_at__isnull=True)),
             models.Index(fields=["source"], name="taskqueue_event_by_source", condition=Q(source__isnull=False)),
         ]
 
     def __str__(self) -> str:
-        """The name and the id."""
         return f"{self.name} {self.id}"
 
 
 class Trigger(models.Model):
-    """That events of a name start a pipeline: definition_digest from the code, so that any process can route."""
+    """Events of this name start the pipeline. Copied from the code, so that any process can route."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="triggers", db_index=False)
     event = models.CharField(max_length=200, db_collation="C")
@@ -81,20 +80,21 @@ class Trigger(models.Model):
         indexes = [models.Index(fields=["event"], name="taskqueue_trigger_by_event")]
 
     def __str__(self) -> str:
-        """The event's name."""
         return self.event
 
 
 class Wait(models.Model):
-    """That a task waits for an event (or is cancelled by one, when it names no step)."""
+    """A wait of a task for an event; without a step key the event cancels the task."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="waits", db_index=False)
     step_key = models.CharField(max_length=200, blank=True, help_text="Empty: the event cancels the task.")
-    position = models.PositiveSmallIntegerField(default=0, help_text="Which of several it is, from 0.")
+    position = models.PositiveSmallIntegerField(
+        default=0, help_text="Its position among several events of one wait, from 0."
+    )
     event = models.CharField(max_length=200, db_collation="C")
     match: models.JSONField[Any, Any] = models.JSONField(default=dict, blank=True)
-    # The paths of the match and a digest of its values: an event computes the same from its data, so that it finds its
-    # waits by an index among any number of them.
+    # The paths of the match and a digest of its values: routing computes both from the event's data and finds the waits
+    # by an index, however many there are.
     fields = models.TextField(blank=True, db_collation="C")
     digest = models.CharField(max_length=32, blank=True)
     until = models.DateTimeField(null=True, blank=True)
@@ -115,7 +115,7 @@ class Wait(models.Model):
             ),
         ]
         indexes = [
-            # routing: the open waits that an event resolves
+            # routing: the open waits for an event
             models.Index(fields=["event", "fields", "digest"], name="taskqueue_wait_open", condition=Q(outcome="")),
             models.Index(
                 fields=["resolved_by"], name="taskqueue_wait_by_event", condition=Q(resolved_by__isnull=False)
@@ -123,12 +123,11 @@ class Wait(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The event's name."""
         return self.event
 
 
 class Skip(models.Model):
-    """A request that made no task, or changed another one instead; with the reason, for those who look for it."""
+    """A request that created no task, because it was skipped or changed an existing task; with the reason."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="skips", db_index=False)
     kind = models.CharField(max_length=16, choices=[(kind.value, kind.value) for kind in SkipKind])
@@ -141,7 +140,7 @@ class Skip(models.Model):
         blank=True,
         related_name="skips",
         db_index=False,
-        help_text="The task that stood in for the one that was asked for.",
+        help_text="The existing task that was returned or changed.",
     )
     event = models.ForeignKey(
         Event, on_delete=models.CASCADE, null=True, blank=True, related_name="skips", db_index=False
@@ -157,12 +156,11 @@ class Skip(models.Model):
             models.Index(fields=["pipeline", "-id"], name="taskqueue_skip_by_pipeline"),
             models.Index(fields=["task"], name="taskqueue_skip_by_task", condition=Q(task__isnull=False)),
             models.Index(fields=["event"], name="taskqueue_skip_by_event", condition=Q(event__isnull=False)),
-            # statements.DEFERRED, LOOK and GIVE_UP_STARTS
+            # sweeps of deferred starts
             models.Index(
                 fields=["pipeline", "id"], name="taskqueue_skip_deferred", condition=Q(kind=SkipKind.DEFERRED)
             ),
         ]
 
     def __str__(self) -> str:
-        """What became of the request."""
         return f"{self.kind}: {self.reason}"

@@ -1,4 +1,4 @@
-"""Idempotency keys: which task a key stands for, and how long."""
+"""Idempotency keys: the task of a key, and when the key expires."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from taskqueue.models.task import Task
 
 
 class IdempotencyKey(models.Model):
-    """The promise that a key makes no second task of its pipeline within its window. The unique constraint keeps it."""
+    """A key and its task. The unique constraint prevents a second task within the key's window."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+", db_index=False)
     key = models.CharField(max_length=200)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="idempotency_keys")
     expires_at = models.DateTimeField()
     payload_digest = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="Of the payload that the key was used with."
+        max_length=32,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Digest of the payload that the key was used with.",
     )
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["pipeline", "key"], name="taskqueue_idempotencykey_once"),
         ]
-        # pruning: those that have expired
+        # pruning: expired keys
         indexes = [models.Index(fields=["expires_at"], name="taskqueue_key_expiry")]
 
     def __str__(self) -> str:
-        """The key."""
         return self.key

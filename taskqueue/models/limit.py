@@ -1,4 +1,4 @@
-"""Limits and rates: what the code declares, what people changed, and how much is used."""
+"""Concurrency limits, rates and schedules: what the code declares, what users changed, and current usage."""
 
 from __future__ import annotations
 
@@ -14,31 +14,30 @@ from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.task import Task
 
 
-def most(what: str) -> models.PositiveIntegerField[int | None, int | None]:
-    """A column for how many of something there may be at a time."""
-    return models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)], help_text=what)
+def limit_field(help_text: str) -> models.PositiveIntegerField[int | None, int | None]:
+    return models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)], help_text=help_text)
 
 
 class ConcurrencyLimit(models.Model):
-    """The limits of a pipeline, and the door through which its tasks start when they are limited: one at a time.
+    """The concurrency limits of a pipeline. Its row is the lock for admission.
 
-    Its row is the lock: who holds it counts the rows that hold a place, and admits no more than there is room for.
-    Where a person wrote a number it holds, from the next claim on; else what the code declares.
+    The transaction that has the lock counts the tasks with a slot and admits as many as the limit allows. A number that
+    a user has set replaces the declared one from the next admission on.
     """
 
     pipeline = models.OneToOneField(
         Pipeline, on_delete=models.CASCADE, primary_key=True, related_name="concurrency_limit"
     )
-    tasks = most("Whole tasks at a time, from their start to their end. Empty: what the code says.")
-    tasks_per_key = most("The same, for each value of the key.")
-    steps = most("Steps that execute at a time. Empty: what the code says.")
-    steps_per_key = most("The same, for each value of the key.")
+    tasks = limit_field("Tasks that run at a time, from start to end. Empty: the number in the code.")
+    tasks_per_key = limit_field("As above, for each value of the key.")
+    steps = limit_field("Steps that execute at a time. Empty: the number in the code.")
+    steps_per_key = limit_field("As above, for each value of the key.")
     declared_tasks = models.PositiveIntegerField(null=True, blank=True, editable=False)
     declared_tasks_per_key = models.PositiveIntegerField(null=True, blank=True, editable=False)
     declared_steps = models.PositiveIntegerField(null=True, blank=True, editable=False)
     declared_steps_per_key = models.PositiveIntegerField(null=True, blank=True, editable=False)
     key = models.CharField(
-        max_length=200, blank=True, default="", editable=False, help_text="What tasks are grouped by, such as {tenant}."
+        max_length=200, blank=True, default="", editable=False, help_text="The key of the limit, such as {tenant}."
     )
     rate = models.ForeignKey(
         "taskqueue.RateLimit",
@@ -56,7 +55,7 @@ class ConcurrencyLimit(models.Model):
         db_default="",
         db_collation="C",
         editable=False,
-        help_text="Whose turn it was last: keys take turns.",
+        help_text="The key that was admitted last: keys take turns.",
     )
 
     class Meta:
@@ -69,24 +68,25 @@ class ConcurrencyLimit(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The pipeline's name."""
         return self.pipeline_id
 
 
 class RateLimit(models.Model):
-    """A rate by its name: so many in each period, evenly spaced, over all its users."""
+    """A named rate: a number per period, evenly spaced, shared by all its users."""
 
     name = models.CharField(primary_key=True, max_length=250, db_collation="C")
-    key = models.CharField(max_length=200, blank=True, default="", help_text="Kept for each value of this key.")
+    key = models.CharField(
+        max_length=200, blank=True, default="", help_text="The rate is separate for each value of this key."
+    )
     declared_count = models.PositiveIntegerField()
     declared_per = models.DurationField()
     declared_burst = models.PositiveIntegerField(default=1)
     count = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="How many instead of what the code says."
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="The count, if it differs from the code."
     )
-    per = models.DurationField(null=True, blank=True, help_text="In each period of this length instead.")
+    per = models.DurationField(null=True, blank=True, help_text="The period, if it differs from the code.")
     burst = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="How many may go at once instead."
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="The burst, if it differs from the code."
     )
     changed_at = models.DateTimeField(null=True, blank=True, editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -102,22 +102,21 @@ class RateLimit(models.Model):
         ]
 
     def __str__(self) -> str:
-        """The name."""
         return self.name
 
     @property
     def interval(self) -> timedelta:
-        """The time between two that follow each other."""
+        """The time between two admissions."""
         return self.effective.interval
 
     @property
     def tolerance(self) -> timedelta:
-        """By how much one may come early when others did not come at all (GCRA's burst tolerance)."""
+        """How early an admission may be after idle time (GCRA's burst tolerance)."""
         return self.effective.tolerance
 
     @property
     def effective(self) -> policies.Rate:
-        """What holds: a person's numbers before the code's."""
+        """The rate in force: a user's numbers replace the code's."""
         return policies.Rate(
             self.count or self.declared_count,
             per=self.per or self.declared_per,
@@ -127,20 +126,26 @@ class RateLimit(models.Model):
 
 
 class RateLimitBucket(models.Model):
-    """How far a rate is used up, for one value of its key: its theoretical arrival time (GCRA).
+    """The state of a rate for one value of its key: its theoretical arrival time (GCRA).
 
-    Without a row all of it is left, and so it is with one whose times are long over: such a row is pruned.
+    No row means that the rate is unused. A row whose times are long past means the same and is pruned.
     """
 
     rate = models.ForeignKey(RateLimit, on_delete=models.CASCADE, related_name="uses", db_index=False)
     key = models.CharField(max_length=200, blank=True, default="", db_collation="C")
-    theoretical_arrival_at = models.DateTimeField(help_text="When the next one would be due if all came evenly.")
-    passes_at = models.DateTimeField(
-        null=True, blank=True, help_text="The same, counting only steps that have passed, and when they really did."
+    theoretical_arrival_at = models.DateTimeField(
+        help_text="GCRA: when the next admission would be due if they came evenly."
     )
-    admitted = models.BigIntegerField(default=0, db_default=0, help_text="How many have been let through.")
-    last_admitted_at = models.DateTimeField(null=True, blank=True, help_text="The time that the last one was given.")
-    blocked_until = models.DateTimeField(null=True, blank=True, help_text="Nobody passes before, as RetryAfter asked.")
+    passes_at = models.DateTimeField(
+        null=True, blank=True, help_text="As above, counting only steps that have passed, at the time when they did."
+    )
+    admitted = models.BigIntegerField(default=0, db_default=0, help_text="Admissions so far.")
+    last_admitted_at = models.DateTimeField(
+        null=True, blank=True, help_text="The time that the last admission was given."
+    )
+    blocked_until = models.DateTimeField(
+        null=True, blank=True, help_text="No admission before this time: RetryAfter or a user blocked the rate."
+    )
     block_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
 
     class Meta:
@@ -148,12 +153,11 @@ class RateLimitBucket(models.Model):
         constraints = [models.UniqueConstraint(fields=["rate", "key"], name="taskqueue_ratelimitbucket_once")]
 
     def __str__(self) -> str:
-        """The rate and the key."""
         return f"{self.rate_id} {self.key}".strip()
 
 
 class StepSlot(models.Model):
-    """That a step of a pipeline with `step_concurrency` executes: a row that counts while its task's lease holds."""
+    """The slot of an executing step, if its pipeline has `step_concurrency`. It counts while the lease is current."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+", db_index=False)
     concurrency_key = models.CharField(max_length=200, blank=True, default="", db_collation="C")
@@ -166,23 +170,21 @@ class StepSlot(models.Model):
         indexes = [models.Index(fields=["pipeline", "concurrency_key"], name="taskqueue_stepslot_counted")]
 
     def __str__(self) -> str:
-        """The step's key."""
         return self.step_key
 
 
 class Schedule(models.Model):
-    """By which clock a pipeline starts: its next tick. The row is the lock under which ticks are taken."""
+    """The cron schedule of a pipeline. Its row is the lock for enqueueing scheduled runs."""
 
     pipeline = models.OneToOneField(Pipeline, on_delete=models.CASCADE, primary_key=True, related_name="schedule")
     expression = models.CharField(max_length=200)
     timezone = models.CharField(max_length=64)
     misfire = models.CharField(max_length=8)
     next_at = models.DateTimeField()
-    last_at = models.DateTimeField(null=True, blank=True, help_text="The last tick that was taken.")
+    last_at = models.DateTimeField(null=True, blank=True, help_text="The last scheduled run.")
 
     class Meta:
         indexes = [models.Index(fields=["next_at"], name="taskqueue_schedule_next")]
 
     def __str__(self) -> str:
-        """The expression."""
         return f"{self.expression} ({self.timezone})"

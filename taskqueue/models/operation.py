@@ -1,4 +1,4 @@
-"""Operations: one row for each thing that a person had done to many tasks at once."""
+"""Bulk operations: one action on many tasks."""
 
 from __future__ import annotations
 
@@ -12,27 +12,33 @@ from taskqueue.states import BulkOperationStatus, BulkOperationVerb
 
 
 class BulkOperation(models.Model):
-    """A verb for every task that a filter matched at its start; `engine.maintenance.bulk_operations` does it."""
+    """An action on every task that a filter matched at the start; workers execute it in batches."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     verb = models.CharField(max_length=8, choices=[(verb.value, verb.value) for verb in BulkOperationVerb])
-    query = models.TextField(blank=True, default="", help_text="The list that it was started from, as its address.")
-    selection = models.JSONField(help_text="Which tasks; times are those of its start.")
+    query = models.TextField(blank=True, default="", help_text="The query string of the list that it was started from.")
+    selection = models.JSONField(help_text="The filter, with times as of the start.")
     reason = models.CharField(max_length=300, blank=True, default="")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
-    started_by = models.CharField(max_length=150, blank=True, default="", help_text="Kept when the account is gone.")
-    estimate = models.PositiveIntegerField(help_text="How many matched at its start; one more than the cap: more.")
+    started_by = models.CharField(
+        max_length=150, blank=True, default="", help_text="The user's name, kept when the account is deleted."
+    )
+    estimate = models.PositiveIntegerField(
+        help_text="How many tasks matched at the start; the cap plus one means more than the cap."
+    )
 
     status = models.CharField(max_length=8, choices=[(status.value, status.value) for status in BulkOperationStatus])
-    until = models.UUIDField(help_text="The newest task at its start; those made later are left alone.")
-    position = models.UUIDField(help_text="Every task up to this one has been done.")
+    until = models.UUIDField(help_text="The newest task at the start; later tasks are not included.")
+    position = models.UUIDField(help_text="Every task up to this one has been processed.")
     processed = models.PositiveIntegerField(default=0, db_default=0)
     changed = models.PositiveIntegerField(default=0, db_default=0)
-    skipped = models.PositiveIntegerField(default=0, db_default=0, help_text="They had moved on.")
-    failed = models.PositiveIntegerField(default=0, db_default=0, help_text="They could not be done.")
-    refusals = models.JSONField(default=dict, db_default={}, blank=True, help_text="Why not, and how often.")
+    skipped = models.PositiveIntegerField(default=0, db_default=0, help_text="Tasks whose status no longer allowed it.")
+    failed = models.PositiveIntegerField(default=0, db_default=0, help_text="Tasks for which the action failed.")
+    refusals = models.JSONField(
+        default=dict, db_default={}, blank=True, help_text="The reasons and how often each occurred."
+    )
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -54,19 +60,17 @@ class BulkOperation(models.Model):
             ),
         ]
         indexes = [
-            # statements.LOOK and operations.advance: what is to be worked off, the oldest first.
+            # open operations, the oldest first
             models.Index(fields=["id"], name="taskqueue_bulkoperation_open", condition=Q(finished_at__isnull=True)),
-            # statements.PRUNE_OPERATIONS
+            # pruning
             models.Index(
                 fields=["finished_at"], name="taskqueue_bulkoperation_ended", condition=Q(finished_at__isnull=False)
             ),
         ]
 
     def __str__(self) -> str:
-        """The verb and how many."""
         return f"{self.verb} of {self.estimate} tasks"
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more is done."""
         return self.status in {BulkOperationStatus.ABORTED, BulkOperationStatus.DONE}

@@ -1,4 +1,4 @@
-"""The overview as a model, so that it has an address and a place in the menu of every admin site."""
+"""A proxy model that gives the overview an address and a menu entry in every admin site."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from taskqueue.models.task import Task
 
 
 class Overview(Task):
-    """No rows of its own: the admin asks for a model where a page is to be."""
+    """Stands for the overview page; it has no rows of its own."""
 
     class Meta:
         proxy = True

@@ -1,4 +1,4 @@
-"""Rollups: what the tasks of each minute came to, kept small so that nobody has to count tasks to draw a chart."""
+"""Rollups: counts and histograms of ended tasks per minute and quarter of an hour, for charts."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from django.db.models import Q
 MINUTE = 1
 QUARTER = 15
 ALL_PIPELINES = ""
-"""The pipeline of a row that stands for all of them together; no pipeline has this name."""
+"""The pipeline of rows for all pipelines together; no pipeline has this name."""
 
 
 def histogram() -> ArrayField[list[int], list[int]]:
-    """Counts by `policies.histograms` bucket, without the empty ones at the end."""
+    """Counts by bucket of `policies.histograms`, without empty buckets at the end."""
     return ArrayField(models.IntegerField(), default=list, blank=True)
 
 
 class Rollup(models.Model):
-    """One span of time of one pipeline. The engine alone writes here (`engine/maintenance/rollups.py`).
+    """The ended tasks of one pipeline in one span of time, by their end.
 
-    A task is counted where its end lies. Histograms add up, place by place, over pipelines and over time; percentiles
-    are read from the sum.
+    Only `engine/maintenance/rollups.py` writes it. Histograms are added bucket by bucket over pipelines and spans;
+    percentiles are read from the sum.
     """
 
-    span = models.PositiveSmallIntegerField(help_text="Its length in minutes.")
-    at = models.DateTimeField(help_text="Its beginning.")
-    pipeline = models.CharField(max_length=200, blank=True, db_collation="C", help_text="Empty: all of them together.")
+    span = models.PositiveSmallIntegerField(help_text="Length in minutes.")
+    at = models.DateTimeField(help_text="Start of the span.")
+    pipeline = models.CharField(
+        max_length=200, blank=True, db_collation="C", help_text="Empty: all pipelines together."
+    )
     succeeded = models.IntegerField(default=0)
-    recovered = models.IntegerField(default=0, help_text="Of those that succeeded, the ones that had failed tries.")
-    repaired = models.IntegerField(default=0, db_default=0, help_text="Of those that succeeded, those retried by hand.")
+    recovered = models.IntegerField(default=0, help_text="Succeeded tasks that had failed attempts.")
+    repaired = models.IntegerField(default=0, db_default=0, help_text="Succeeded tasks that a user had retried.")
     failed = models.IntegerField(default=0)
     cancelled = models.IntegerField(default=0)
-    failed_attempts = models.IntegerField(default=0, help_text="Tries of steps and bodies that did not succeed.")
+    failed_attempts = models.IntegerField(default=0, help_text="Failed attempts of steps and bodies.")
     ran = histogram()
     waited = histogram()
     queued_seconds = models.FloatField(default=0, db_default=0)
@@ -41,10 +43,10 @@ class Rollup(models.Model):
     backoff_seconds = models.FloatField(default=0, db_default=0)
     executing_seconds = models.FloatField(default=0, db_default=0)
     sampled_blocked_seconds = models.IntegerField(
-        default=0, help_text="Task seconds spent waiting for limits and rates; sampled."
+        default=0, help_text="Seconds that tasks were blocked by limits and rates; sampled."
     )
-    queued = models.IntegerField(null=True, blank=True, help_text="How many were ready at once; sampled.")
-    oldest_seconds = models.IntegerField(null=True, blank=True, help_text="How long the oldest had waited; sampled.")
+    queued = models.IntegerField(null=True, blank=True, help_text="Queue depth; sampled.")
+    oldest_seconds = models.IntegerField(null=True, blank=True, help_text="Age of the oldest queued task; sampled.")
 
     class Meta:
         constraints = [
@@ -52,19 +54,18 @@ class Rollup(models.Model):
             models.CheckConstraint(name="taskqueue_rollup_span_known", condition=Q(span__in=[MINUTE, QUARTER])),
         ]
         indexes = [
-            # rolling up and pruning: all pipelines of a time
+            # rolling up and pruning: all pipelines of a span
             models.Index(fields=["span", "at"], name="taskqueue_rollup_by_time"),
         ]
 
     def __str__(self) -> str:
-        """The pipeline and the time."""
         return f"{self.pipeline or 'all'} {self.at:%Y-%m-%d %H:%M}"
 
 
 class Reopened(models.Model):
-    """An end that no longer is one, since a person retried the task: what the rollups have to take back.
+    """An end to subtract from the rollups, because a user retried the task.
 
-    Written in the transaction of the retry, gone with the next sweep.
+    Written in the transaction of the retry, deleted by the next rollup.
     """
 
     finished_at = models.DateTimeField()
@@ -84,12 +85,11 @@ class Reopened(models.Model):
         indexes = [models.Index(fields=["finished_at"], name="taskqueue_reopened_by_end")]
 
     def __str__(self) -> str:
-        """What ended how."""
         return f"{self.pipeline} {self.status}"
 
 
 class EndCount(models.Model):
-    """Every end of a pipeline's tasks since counting began. It only rises: neither pruning nor a retry lowers it."""
+    """All ends of a pipeline's tasks since counting began. Neither pruning nor a retry lowers it."""
 
     pipeline = models.CharField(max_length=200, primary_key=True, db_collation="C")
     succeeded = models.BigIntegerField(default=0)
@@ -105,17 +105,16 @@ class EndCount(models.Model):
     executing_seconds = models.FloatField(default=0)
 
     def __str__(self) -> str:
-        """The pipeline."""
         return self.pipeline
 
 
 class RollupMark(models.Model):
-    """How far the rollups go: one row, and the lock under which they are written."""
+    """The watermarks of the rollups: one row, which is also the lock for writing them."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    final_until = models.DateTimeField(help_text="Nothing before it can change any more.")
-    rolled_up_until = models.DateTimeField(help_text="From there on nothing has been counted yet.")
-    moved_at = models.DateTimeField(null=True, blank=True, help_text="When somebody counted last.")
+    final_until = models.DateTimeField(help_text="Rollups before this time are final.")
+    rolled_up_until = models.DateTimeField(help_text="Tasks that ended after this time are not counted yet.")
+    moved_at = models.DateTimeField(null=True, blank=True, help_text="When the rollups were last updated.")
 
     class Meta:
         constraints = [
@@ -126,5 +125,4 @@ class RollupMark(models.Model):
         ]
 
     def __str__(self) -> str:
-        """Until when everything is counted."""
         return f"{self.rolled_up_until:%Y-%m-%d %H:%M}"

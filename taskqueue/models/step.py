@@ -1,4 +1,4 @@
-"""Steps and their failed attempts: what a task has done so far, and what went wrong on the way."""
+"""Recorded steps and their failed attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taskqueue.states import AttemptOutcome, StepKind, StepStatus
 
 
 class Step(models.Model):
-    """A named, durable piece of a task: its checkpoint once it succeeded, its state of retries before."""
+    """A recorded step: its checkpoint after success, its retry state before."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="steps", db_index=False)
     key = models.CharField(max_length=200, help_text="The step's name, with #2, #3 … for further calls.")
@@ -23,13 +23,13 @@ class Step(models.Model):
         choices=[(kind.value, kind.value) for kind in StepKind],
     )
     status = models.CharField(max_length=16, choices=[(status.value, status.value) for status in StepStatus])
-    failures = models.SmallIntegerField(default=0, help_text="Failed tries since the last retry by a person.")
+    failures = models.SmallIntegerField(default=0, help_text="Failed attempts since the last retry by a user.")
     input = models.JSONField(null=True, blank=True)
     input_hash = models.CharField(max_length=32)
     output = models.JSONField(null=True, blank=True)
-    error = models.JSONField(null=True, blank=True, help_text="The last failed try: type and message.")
-    logs = models.JSONField(null=True, blank=True, help_text="What the try that succeeded logged.")
-    until = models.DateTimeField(null=True, blank=True, help_text="When a waiting one is over by itself.")
+    error = models.JSONField(null=True, blank=True, help_text="Type and message of the last failed attempt.")
+    logs = models.JSONField(null=True, blank=True, help_text="Log lines of the successful attempt.")
+    until = models.DateTimeField(null=True, blank=True, help_text="When a waiting step ends by itself.")
     child = models.ForeignKey(
         Task,
         on_delete=models.SET_NULL,
@@ -37,14 +37,14 @@ class Step(models.Model):
         blank=True,
         related_name="+",
         db_index=False,
-        help_text="The task that does it.",
+        help_text="The child task that runs it.",
     )
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
 
     class Meta:
         constraints = [
-            # Also serves statements.LOAD_JOURNAL: all checkpoints of one task.
+            # Also for loading the journal: all steps of one task.
             models.UniqueConstraint(fields=["task", "key"], name="taskqueue_step_key_once"),
             models.CheckConstraint(name="taskqueue_step_kind_known", condition=Q(kind__in=list(StepKind))),
             models.CheckConstraint(name="taskqueue_step_status_known", condition=Q(status__in=list(StepStatus))),
@@ -63,26 +63,25 @@ class Step(models.Model):
             models.CheckConstraint(name="taskqueue_step_has_key", condition=~Q(key="")),
         ]
         indexes = [
-            # pruning: the step that a task did for another one
+            # pruning: the parent's step of a child task
             models.Index(fields=["child"], name="taskqueue_step_by_child", condition=Q(child__isnull=False)),
         ]
 
     def __str__(self) -> str:
-        """The key."""
         return self.key
 
 
 class Attempt(models.Model):
-    """One try of a step that did not succeed (or of the body itself, whose step key is empty)."""
+    """A failed attempt of a step, or of the body itself, whose step key is empty."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="attempts", db_index=False)
     step_key = models.CharField(max_length=200, blank=True)
-    number = models.PositiveIntegerField(help_text="Which try of this step it was, from 1.")
+    number = models.PositiveIntegerField(help_text="Number of the attempt of this step, from 1.")
     outcome = models.CharField(max_length=16, choices=[(outcome.value, outcome.value) for outcome in AttemptOutcome])
     error_type = models.CharField(max_length=200)
     error_message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
-    logs = models.JSONField(null=True, blank=True, help_text="What it logged.")
+    logs = models.JSONField(null=True, blank=True, help_text="Log lines of the attempt.")
     worker = models.ForeignKey(
         Worker,
         on_delete=models.DO_NOTHING,
@@ -104,12 +103,11 @@ class Attempt(models.Model):
             ),
         ]
         indexes = [
-            # rollups: the failed tries of a minute
+            # rollups: the failed attempts of a minute
             models.Index(fields=["finished_at"], name="taskqueue_attempt_by_end"),
-            # statements.ERROR_TYPES: which there are. Written only when a try fails.
+            # the list of error types; only failed attempts are indexed
             models.Index(fields=["error_type"], name="taskqueue_attempt_by_error"),
         ]
 
     def __str__(self) -> str:
-        """Which try of what, and how it ended."""
-        return f"{self.step_key or 'body'}, try {self.number}: {self.outcome}"
+        return f"{self.step_key or 'body'}, attempt {self.number}: {self.outcome}"

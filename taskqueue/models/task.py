@@ -1,4 +1,4 @@
-"""Tasks: one row each, from the call that made it to the end of its history."""
+"""Tasks: one row for each run of a pipeline, from enqueue to pruning."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from taskqueue.models.worker import Worker
 from taskqueue.states import ENDED, ON_A_TIMER, TaskStatus
 
 PRIORITY_LIMIT = 600
-NOT_ADMITTED = "+"
-"""Marks the queue of a pipeline's tasks that have not started yet; no name has it in it."""
+NOT_STARTED = "+"
+"""In `ready_queue`, for tasks that have not started yet; no pipeline's name contains a plus."""
 
 
-def queue_place(due_at: Any, priority: Any) -> ExpressionWrapper[Any]:
-    """The `sort_at` that belongs to a due time and a priority."""
+def queue_position(due_at: Any, priority: Any) -> ExpressionWrapper[Any]:
+    """The `sort_at` of a due time and a priority."""
     ahead = ExpressionWrapper(priority * Value(timedelta(seconds=1)), models.DurationField())
     return ExpressionWrapper(due_at - ahead, models.DateTimeField())
 
 
-def spent(on_what: str) -> models.FloatField[float | None, float | None]:
-    """Seconds of a task's life, without what its present status adds."""
-    return models.FloatField(null=True, blank=True, editable=False, help_text=on_what)
+def phase_seconds(help_text: str) -> models.FloatField[float | None, float | None]:
+    """Seconds in one phase of a task, up to its last change of status."""
+    return models.FloatField(null=True, blank=True, editable=False, help_text=help_text)
 
 
 class Concatenated(Func):
-    """Texts one after the other by PostgreSQL's operator, which unlike its function is fit for generated columns."""
+    """Concatenates with PostgreSQL's operator: generated columns do not allow its CONCAT function."""
 
     template = "(%(expressions)s)"
     arg_joiner = " || "
@@ -40,7 +40,7 @@ class Concatenated(Func):
 
 
 class Task(models.Model):
-    """One run of a pipeline. The engine alone writes here; its statements are in `engine/sql.py`."""
+    """One run of a pipeline. Only the statements in `engine/sql/` write it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="tasks", db_index=False)
@@ -52,46 +52,44 @@ class Task(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="The object that it is about: its model and its key.",
+        help_text="The object that the task is about: model and primary key.",
     )
-    priority = models.SmallIntegerField(default=0, help_text="Seconds by which it goes before tasks of the same age.")
+    priority = models.SmallIntegerField(default=0, help_text="Seconds by which it goes ahead of tasks of its age.")
 
     payload = models.JSONField()
     result = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="Why it failed: type, message and step.")
 
     due_at = models.DateTimeField(
-        null=True, blank=True, help_text="When it may start or go on; null while it waits for something without a time."
+        null=True, blank=True, help_text="When it may start or continue; null while it waits without a time."
     )
-    sort_at = models.DateTimeField(
-        null=True, blank=True, help_text="Its place in the queue: due_at less priority seconds."
-    )
+    sort_at = models.DateTimeField(null=True, blank=True, help_text="Queue position: due_at minus priority seconds.")
     concurrency_key = models.CharField(
         max_length=200,
         blank=True,
         default="",
         db_default="",
         db_collation="C",
-        help_text="The value of its limit's key.",
+        help_text="The value of the concurrency limit's key.",
     )
     slot_acquired_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it holds a place under its pipeline's limits; until it ends."
+        null=True, blank=True, help_text="Since when it has a slot of its pipeline's concurrency limit, until it ends."
     )
     shares_slot = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Whether it counts under its parent's place, as a child of the same limit.",
+        help_text="Whether it uses its parent's slot, as a child under the same limit.",
     )
-    # The generated columns are null whenever they do not apply, so each has one index that serves it and no other can:
-    # the planner cannot be led astray by statistics that are older than the queue.
+    # Each generated column is null when it does not apply, and has one partial index. Only that index can serve it: the
+    # planner cannot choose another one because of outdated statistics.
     ready_queue = models.GeneratedField(
         expression=Case(
             When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
-            When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_ADMITTED))),
+            When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_STARTED))),
         ),
         output_field=models.CharField(max_length=201, null=True, db_collation="C"),
         db_persist=True,
-        help_text="The queue that it stands in: its pipeline's name, with a plus before its first start.",
+        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start.",
     )
     blocked_queue = models.GeneratedField(
         expression=Case(
@@ -99,7 +97,7 @@ class Task(models.Model):
         ),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),
         db_persist=True,
-        help_text="The pipeline in whose queue of its group it stands, before its first start.",
+        help_text="The pipeline, while the concurrency limit blocks the task before its first start.",
     )
     slot_pipeline = models.GeneratedField(
         expression=Case(
@@ -107,16 +105,16 @@ class Task(models.Model):
         ),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),
         db_persist=True,
-        help_text="The pipeline under whose limits it holds a place.",
+        help_text="The pipeline, while the task has a slot of its concurrency limit.",
     )
     timer_at = models.GeneratedField(
         expression=Case(When(status__in=ON_A_TIMER, then=F("due_at"))),
         output_field=models.DateTimeField(null=True),
         db_persist=True,
-        help_text="When it becomes ready by itself; null while nothing of that kind is ahead.",
+        help_text="When it becomes queued by itself; null in other statuses.",
     )
-    # Without a constraint: a worker is pruned before the tasks that are kept for longer, and to find those would be a
-    # walk through all of them. Statements keep the row for as long as a task is running under it.
+    # No constraint: workers are pruned before tasks that are kept longer, and checking it would scan all tasks. Pruning
+    # never deletes the worker of a running task.
     worker = models.ForeignKey(
         Worker,
         on_delete=models.DO_NOTHING,
@@ -126,8 +124,12 @@ class Task(models.Model):
         db_index=False,
         db_constraint=False,
     )
-    lease = models.IntegerField(default=0, help_text="Raised at every claim; older leases write nothing.")
-    failures = models.SmallIntegerField(default=0, help_text="Failed tries of the body itself, between its steps.")
+    lease = models.IntegerField(
+        default=0, help_text="Raised at every claim; a worker with an older lease cannot write."
+    )
+    failures = models.SmallIntegerField(
+        default=0, help_text="Failed attempts of the body itself, outside of its steps."
+    )
     progress = models.FloatField(null=True, blank=True)
     progress_note = models.CharField(max_length=200, blank=True, default="")
     blocked_on = models.CharField(
@@ -135,43 +137,45 @@ class Task(models.Model):
         blank=True,
         default="",
         db_default="",
-        help_text="The rate or limit that a waiting task waits for, if any.",
+        help_text="The rate or step limit that blocks a waiting task.",
     )
     output_bytes = models.BigIntegerField(
-        default=0, db_default=0, help_text="The sum of its steps' outputs, kept while it waits for other tasks."
+        default=0, db_default=0, help_text="Total size of its steps' outputs, stored while it waits for other tasks."
     )
     step_limit_queue = models.GeneratedField(
         expression=Case(When(~Q(blocked_on=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline"))),
         output_field=models.CharField(max_length=200, null=True, db_collation="C"),
         db_persist=True,
-        help_text="The pipeline for whose step limit it waits.",
+        help_text="The pipeline whose step limit blocks it.",
     )
 
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children", db_index=False
     )
     parent_key = models.CharField(
-        max_length=200, blank=True, default="", db_default="", help_text="The parent's step that it does."
+        max_length=200, blank=True, default="", db_default="", help_text="The key of the parent's step."
     )
     parallel_step = models.CharField(
         max_length=200,
         blank=True,
         default="",
         db_default="",
-        help_text="The step that it runs beside its siblings, if it is one.",
+        help_text="The step that it runs, if it is a parallel step.",
     )
-    parallel_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Of its siblings so many at a time.")
-    depth = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="How many parents it has above it.")
+    parallel_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How many of its siblings may run at a time."
+    )
+    depth = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Number of ancestors.")
     event = models.ForeignKey(
         "taskqueue.Event", on_delete=models.SET_NULL, null=True, blank=True, related_name="started", db_index=False
     )
-    cron_at = models.DateTimeField(null=True, blank=True, help_text="The tick of the clock that it is for.")
+    cron_at = models.DateTimeField(null=True, blank=True, help_text="The scheduled time, if cron started it.")
     debounce_key = models.CharField(
         max_length=201,
         blank=True,
         default="",
         db_default="",
-        help_text="Requests with the same one join it until it is due.",
+        help_text="Requests with this key change the task until it is due.",
     )
     unique_debounce = models.GeneratedField(
         expression=Case(
@@ -185,7 +189,11 @@ class Task(models.Model):
         db_persist=True,
     )
     singleton_key = models.CharField(
-        max_length=201, blank=True, default="", db_default="", help_text="Only one task with it is under way at a time."
+        max_length=201,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Only one task with this key is unfinished at a time.",
     )
     unique_singleton = models.GeneratedField(
         expression=Case(
@@ -200,7 +208,7 @@ class Task(models.Model):
     )
 
     start_by = models.DateTimeField(null=True, blank=True, help_text="Cancelled if it has not started by then.")
-    finish_within = models.DurationField(null=True, blank=True, help_text="Cancelled so long after its start.")
+    finish_within = models.DurationField(null=True, blank=True, help_text="Cancelled this long after its start.")
     finish_by = models.DateTimeField(null=True, blank=True, help_text="Cancelled if it has not ended by then.")
     deadline_at = models.GeneratedField(
         expression=Case(
@@ -211,29 +219,31 @@ class Task(models.Model):
         db_persist=True,
     )
     cancel_grace = models.DurationField(
-        null=True, blank=True, help_text="How long after a cancel its worker may go on with the step that it is in."
+        null=True, blank=True, help_text="How long after a cancel its worker may finish the current step."
     )
     cancel_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
     notify_completion = models.BooleanField(
-        default=False, db_default=False, help_text="Whether somebody has to be told of its end."
+        default=False,
+        db_default=False,
+        help_text="Whether its completion has to be notified: to a parent, handlers or an event.",
     )
     completion_pending_at = models.GeneratedField(
         expression=Case(When(notify_completion=True, finished_at__isnull=False, then=F("finished_at"))),
         output_field=models.DateTimeField(null=True),
         db_persist=True,
-        help_text="Since when its end has to be told; null before and after.",
+        help_text="Since when its completion is pending; null before the end and after the notification.",
     )
 
     version = models.CharField(
-        max_length=50, blank=True, default="", db_default="", help_text="Of the body that it runs."
+        max_length=50, blank=True, default="", db_default="", help_text="The version of the body that it runs."
     )
     code_began = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="The code that it started on."
+        max_length=32, blank=True, default="", db_default="", help_text="Fingerprint of the code at its start."
     )
     code_ended = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="The code that it ended on."
+        max_length=32, blank=True, default="", db_default="", help_text="Fingerprint of the code at its end."
     )
-    drift = models.JSONField(null=True, blank=True, help_text="Where its record and the code disagreed.")
+    drift = models.JSONField(null=True, blank=True, help_text="Differences between its recorded steps and the code.")
     rerun_of = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="reruns", db_index=False
     )
@@ -241,21 +251,21 @@ class Task(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
-    retried_at = models.DateTimeField(null=True, blank=True, help_text="When a person last asked for more tries.")
+    retried_at = models.DateTimeField(null=True, blank=True, help_text="When a user last retried it.")
 
-    # Where its time went. A trigger of the table keeps them, whichever statement changes the status: see
-    # docs/adr/0006-rollups.md. Null in tasks of before.
+    # Seconds in each phase, kept by a trigger of the table at every change of the status
+    # (docs/adr/0006-rollups.md).
     since = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Since when it has its status; null before the first change."
     )
-    queued_seconds = spent("Ready, and no worker was free.")
-    blocked_seconds = spent("Held back by a limit or a rate.")
-    waiting_seconds = spent("Asleep, or waiting for an event, children or parallel steps.")
-    backoff_seconds = spent("Between a failed attempt and the next one.")
-    executing_seconds = spent("In the hands of a worker.")
+    queued_seconds = phase_seconds("Queued, while no worker was free.")
+    blocked_seconds = phase_seconds("Blocked by a limit or a rate.")
+    waiting_seconds = phase_seconds("Sleeping, or waiting for an event, child tasks or parallel steps.")
+    backoff_seconds = phase_seconds("Between a failed attempt and the next one.")
+    executing_seconds = phase_seconds("Executed by a worker.")
 
     duplicate: bool = False
-    """Whether `enqueue` found this task, which stands in for the one that was asked for; not stored."""
+    """Whether `enqueue` returned this existing task instead of a new one; not stored."""
 
     class Meta:
         permissions = [
@@ -271,7 +281,7 @@ class Task(models.Model):
             ),
             models.CheckConstraint(
                 name="taskqueue_task_sorted_by_priority",
-                condition=Q(sort_at=queue_place(F("due_at"), F("priority"))),
+                condition=Q(sort_at=queue_position(F("due_at"), F("priority"))),
             ),
             models.CheckConstraint(
                 name="taskqueue_task_running_has_worker",
@@ -295,7 +305,7 @@ class Task(models.Model):
                 condition=~Q(status__in=[TaskStatus.QUEUED, TaskStatus.SCHEDULED, TaskStatus.RETRYING])
                 | Q(due_at__isnull=False, sort_at__isnull=False),
             ),
-            # Of two requests for a singleton, or for one debounced or batched task, the second finds the first.
+            # A second request for a singleton, debounced or batched task finds the first one's task.
             models.UniqueConstraint(
                 fields=["unique_singleton"],
                 name="taskqueue_task_singleton_once",
@@ -316,11 +326,11 @@ class Task(models.Model):
             ),
         ]
         indexes = [
-            # statements.CLAIM: the head of each pipeline's queue.
+            # claim: the head of each pipeline's ready queue
             models.Index(
                 "ready_queue", "sort_at", "id", name="taskqueue_task_claim", condition=Q(ready_queue__isnull=False)
             ),
-            # the concurrency_limit: the heads of each group's queue
+            # admission: the head of each key's blocked queue
             models.Index(
                 "blocked_queue",
                 "concurrency_key",
@@ -329,7 +339,7 @@ class Task(models.Model):
                 name="taskqueue_task_groups",
                 condition=Q(blocked_queue__isnull=False),
             ),
-            # the concurrency_limit: who holds a place
+            # admission: the tasks that have a slot
             models.Index(
                 "slot_pipeline",
                 "concurrency_key",
@@ -345,42 +355,39 @@ class Task(models.Model):
             ),
             models.Index("parent", "id", name="taskqueue_task_by_parent", condition=Q(parent__isnull=False)),
             models.Index("event", name="taskqueue_task_by_event", condition=Q(event__isnull=False)),
-            # statements.PROMOTE and NEXT_TIMER: what becomes due next.
+            # timers: what becomes due next
             models.Index("timer_at", name="taskqueue_task_timer", condition=Q(timer_at__isnull=False)),
-            # statements.RECOVER: what a dead worker held.
+            # recovery: the tasks of a dead worker
             models.Index("worker", name="taskqueue_task_held", condition=Q(status=TaskStatus.RUNNING)),
-            # queries.listing: newest first, by status or pipeline.
+            # lists: newest first, by status or pipeline
             models.Index(fields=["status", "-id"], name="taskqueue_task_by_status"),
             models.Index(fields=["pipeline", "-id"], name="taskqueue_task_by_pipeline"),
-            # rollups, the tasks that ended in a slice of time, and pruning. Written once a task, at its end, and in
-            # order: the new entry goes to the last page.
+            # rollups and pruning: tasks by end time. Cheap: one entry per task, in order, on the last page
             models.Index("finished_at", name="taskqueue_task_by_end", condition=Q(finished_at__isnull=False)),
-            # the overview: what failed last. Written when a task fails; of no use to the list of failed tasks by id.
+            # the overview: the latest failures; the list of failed tasks, which sorts by id, does not use it
             models.Index(fields=["finished_at"], name="taskqueue_task_failed", condition=Q(error__isnull=False)),
             # pruning, and the list of a task's reruns
             models.Index("rerun_of", name="taskqueue_task_reruns", condition=Q(rerun_of__isnull=False)),
-            # an object's own page: its tasks, newest first
+            # object pages: an object's tasks, newest first
             models.Index(fields=["subject", "-id"], name="taskqueue_task_by_subject", condition=~Q(subject="")),
-            # search by the beginning of a key
+            # search by a prefix of the key
             models.Index(
                 fields=["key"], opclasses=["varchar_pattern_ops"], name="taskqueue_task_by_key", condition=~Q(key="")
             ),
         ]
 
     def __str__(self) -> str:
-        """The pipeline and the id."""
         return f"{self.pipeline_id} {self.id}"
 
     @classmethod
     def check(cls, **kwargs: Any) -> list[CheckMessage]:
         """Run Django's checks without asking a database.
 
-        To check a generated column, Django 6.1 connects and asks for the server's version: then a worker that starts
-        before its database would fail instead of waiting, and `check` would need a database.
+        For a generated column Django 6.1 connects and reads the server's version. Then a worker that starts before its
+        database would fail instead of waiting, and `check` would need a database.
         """
         return super().check(**{**kwargs, "databases": []})
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more happens to it by itself."""
         return self.status in ENDED

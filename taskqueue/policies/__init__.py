@@ -1,12 +1,12 @@
-"""Policies as frozen values: they validate themselves, calculate, and touch nothing.
+"""Policies: frozen values that validate themselves and calculate, without I/O.
 
-retry: when a failed step is tried again · limits: how many at a time and in a period · starts: what starts, gathers and
-cancels tasks · cron: starts by the clock · keys: templates of keys · matching: which events fit · paths, bounds: shared
+retry: waits between attempts · limits: concurrency and rates · triggers: events, debounce, batch and singleton ·
+cron: schedules · keys: key templates · matching: which events match · histograms: durations · paths, bounds: shared
 """
 
 from taskqueue.policies.cron import Cron
 from taskqueue.policies.keys import KEY_MAX, Keyed, KeyTemplate
-from taskqueue.policies.limits import MOST_AT_A_TIME, Admission, Limit, Rate
+from taskqueue.policies.limits import MAX_CONCURRENCY, Admission, Limit, Rate
 from taskqueue.policies.matching import (
     MATCH_MAX,
     canonical,
@@ -16,17 +16,17 @@ from taskqueue.policies.matching import (
     match_fields,
     matches,
 )
-from taskqueue.policies.retry import JITTER, LONGEST_WAIT, MOST_RETRIES, Retry
-from taskqueue.policies.starts import EVENT_NAME_MAX, Batch, CancelOn, Debounce, On, Singleton, is_event_name
+from taskqueue.policies.retry import JITTER, MAX_RETRIES, MAX_RETRY_WAIT, Retry
+from taskqueue.policies.triggers import EVENT_NAME_MAX, Batch, CancelOn, Debounce, On, Singleton, is_event_name
 
 __all__ = [
     "EVENT_NAME_MAX",
     "JITTER",
     "KEY_MAX",
-    "LONGEST_WAIT",
     "MATCH_MAX",
-    "MOST_AT_A_TIME",
-    "MOST_RETRIES",
+    "MAX_CONCURRENCY",
+    "MAX_RETRIES",
+    "MAX_RETRY_WAIT",
     "Admission",
     "Batch",
     "CancelOn",

@@ -1,4 +1,4 @@
-"""Starts by the clock."""
+"""Cron expressions and the times at which they fire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIELDS = {
     "month": "1-12 or JAN-DEC",
     "day of the week": "0-7 or SUN-SAT, also 5L and MON#2",
 }
-NAMED = {
+ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -29,30 +29,30 @@ NAMED = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-"""The names that cron knows, but for @reboot, and what is kept in their place."""
+"""cron's names for expressions, except @reboot."""
 EXPRESSION_MAX = 200
-MOST_TICKS = 100_000
+MAX_TIMES = 100_000
 MINUTE = timedelta(minutes=1)
 EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-"""From here an expression is tried out: what does not fire in the 50 years that follow never does."""
+"""Expressions are tested from here: one that does not fire in the following 50 years never fires."""
 
 
 @dataclass(frozen=True)
 class Cron:
-    """When the clock starts a pipeline.
+    """The schedule of a pipeline.
 
-    Summer time is kept as by Debian's cron. When neither the minute nor the hour begins with a star, a time that the
-    clock skips runs once, right after the change, and a time that comes twice runs once, the first time. When one of
-    them does begin with a star, each real minute is compared with the clock on the wall: what is skipped does not run,
-    what comes twice runs twice. In the few zones that change by half an hour or at midnight (Lord Howe, Havana, Cairo)
-    such an expression may have a tick too many or miss some on the day of the change.
+    Daylight saving time is handled as by Debian's cron. If neither the minute nor the hour begins with a star, a
+    skipped local time runs once, right after the change, and a repeated local time runs once, the first time. If one
+    of them begins with a star, each real minute is compared with the local time: a skipped time does not run, a
+    repeated time runs twice. In the few zones that change by half an hour or at midnight (Lord Howe, Havana, Cairo)
+    such an expression may have one run too many, or miss some, on the day of the change.
 
     Attributes:
-        expression: minute, hour, day of the month, month, day of the week. If neither day begins with a star, either is
-            enough. Or a name such as @daily, in whose place the five fields are kept.
+        expression: minute, hour, day of the month, month, day of the week. If neither day begins with a star,
+            one of the two must match. A name such as @daily is replaced by its five fields.
         timezone: a name from the IANA database, such as Europe/Berlin.
-        misfire: what happens to ticks that came while nothing ran: "skip" leaves out those that are older than the
-            grace, "once" makes up for all by the newest, "all" runs each.
+        misfire: what happens to scheduled times that were missed: "skip" skips those older than the grace, "once" runs
+            the newest, "all" runs each.
     """
 
     expression: str
@@ -61,80 +61,77 @@ class Cron:
     misfire: Literal["skip", "once", "all"] = "once"
 
     def __post_init__(self) -> None:
-        """Refuse what can never be right, where it is written."""
         if self.misfire not in {"skip", "once", "all"}:
             raise ValueError(f'misfire is "skip", "once" or "all", not {self.misfire!r}.')
-        object.__setattr__(self, "expression", NAMED.get(self.expression, self.expression))
+        object.__setattr__(self, "expression", ALIASES.get(self.expression, self.expression))
         _check_zone(self.timezone)
         _check_fields(self.expression)
         _check_fires(self.expression)
 
     def next_after(self, moment: datetime) -> datetime:
-        """The first tick after a moment, in UTC.
+        """Return the first scheduled time after a moment, in UTC.
 
         Raises:
-            ValueError: the moment has no time zone, or no tick comes within 50 years.
+            ValueError: the moment has no time zone, or the expression does not fire within 50 years.
         """
-        tick = next(self._ticks_after(moment), None)
-        if tick is None:
+        time = next(self._times_after(moment), None)
+        if time is None:
             raise ValueError(f'The cron expression "{self.expression}" does not fire within 50 years of {moment}.')
-        return tick
+        return time
 
-    def ticks(self, after: datetime, until: datetime, *, most: int = 1000) -> list[datetime]:
-        """The ticks with after < tick <= until in UTC, oldest first, and only so many of them."""
-        check_whole("most", most, least=1, most=MOST_TICKS)
+    def times_between(self, after: datetime, until: datetime, *, limit: int = 1000) -> list[datetime]:
+        """Return the scheduled times with after < time <= until in UTC, oldest first, at most `limit` of them."""
+        check_whole("limit", limit, least=1, most=MAX_TIMES)
         _check_aware(until)
-        return list(islice(takewhile(lambda tick: tick <= until, self._ticks_after(after)), most))
+        return list(islice(takewhile(lambda time: time <= until, self._times_after(after)), limit))
 
     def due(self, last: datetime, now: datetime, *, grace: timedelta) -> list[datetime]:
-        """Which of the ticks that came after the last one are to run now, oldest first.
+        """Return which scheduled times after the last one are to run now, oldest first.
 
         Args:
-            last: the last tick that was dealt with; what lies before counts as dealt with.
+            last: the last scheduled time that was handled; all earlier ones count as handled.
             now: the time.
-            grace: how old a tick may be that "skip" still runs.
+            grace: how late "skip" still runs a scheduled time.
 
         Returns:
-            At most 1,000; when "all" has more, they are due after the last of these.
+            At most 1,000; if "all" has more, the next call with the last of these returns them.
         """
         if grace < timedelta(0):
             raise ValueError(f"grace is not negative, but it is {grace}.")
         if self.misfire == "once":
             return self._newest(last, now)
         if self.misfire == "skip":
-            # A tick that is exactly as old as the grace still runs.
+            # A time that is exactly as late as the grace still runs.
             last = max(last, now - grace - timedelta(microseconds=1))
-        return self.ticks(last, now)
+        return self.times_between(last, now)
 
-    def _ticks_after(self, moment: datetime) -> Iterator[datetime]:
-        """All ticks after a moment, in UTC, each later than the one before."""
+    def _times_after(self, moment: datetime) -> Iterator[datetime]:
         _check_aware(moment)
         newest = moment.astimezone(UTC)
         for local in CronSim(self.expression, moment.astimezone(ZoneInfo(self.timezone))):
-            tick = local.astimezone(UTC)
-            # Times that the clock skips fall together, and in an hour that comes twice the first one may be over.
-            if tick > newest:
-                yield tick
-                newest = tick
+            time = local.astimezone(UTC)
+            # Skipped local times fall together, and of a repeated hour the first one may be over.
+            if time > newest:
+                yield time
+                newest = time
 
     def _newest(self, last: datetime, now: datetime) -> list[datetime]:
-        """The newest tick with last < tick <= now, if there is one; found by halving, however many there are."""
+        """The newest scheduled time with last < time <= now, if any; found by bisection, as there may be very many."""
         _check_aware(now)
         newest, until = self.next_after(last), now.astimezone(UTC)
         if newest > now:
             return []
         while until - newest >= MINUTE:
             middle = newest + (until - newest) / 2
-            tick = self.next_after(middle)
-            if tick <= now:
-                newest = tick
+            time = self.next_after(middle)
+            if time <= now:
+                newest = time
             else:
                 until = middle
         return [newest]
 
 
 def _check_zone(name: str) -> None:
-    """Refuse a time zone that this machine does not know."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -142,19 +139,18 @@ def _check_zone(name: str) -> None:
 
 
 def _check_fields(expression: str) -> None:
-    """Refuse an expression with a wrong field, and name the field."""
     parts = expression.split()
     if len(parts) != len(FIELDS) or len(expression) > EXPRESSION_MAX:
         raise ValueError(
             f'The cron expression "{expression[:EXPRESSION_MAX]}" is not five fields in at most {EXPRESSION_MAX} '
             "characters; write minute, hour, day of the month, month and day of the week, such as 0 3 * * *, "
-            f"or one of {', '.join(NAMED)}."
+            f"or one of {', '.join(ALIASES)}."
         )
     for position, (name, takes) in enumerate(FIELDS.items()):
-        alone = ["*"] * len(FIELDS)
-        alone[position] = parts[position]
+        tested = ["*"] * len(FIELDS)
+        tested[position] = parts[position]
         try:
-            CronSim(" ".join(alone), EPOCH)
+            CronSim(" ".join(tested), EPOCH)
         except CronSimError as error:
             raise ValueError(
                 f'The {name} of the cron expression "{expression}" is "{parts[position]}"; '
@@ -163,16 +159,14 @@ def _check_fields(expression: str) -> None:
 
 
 def _check_fires(expression: str) -> None:
-    """Refuse an expression whose date does not exist."""
     try:
-        tick = next(CronSim(expression, EPOCH), None)
+        time = next(CronSim(expression, EPOCH), None)
     except CronSimError:
-        tick = None
-    if tick is None:
+        time = None
+    if time is None:
         raise ValueError(f'The cron expression "{expression}" never fires; choose a day that its months have.')
 
 
 def _check_aware(moment: datetime) -> None:
-    """Refuse a time that could mean several moments."""
     if moment.utcoffset() is None:
         raise ValueError(f"{moment} has no time zone; give an aware datetime.")

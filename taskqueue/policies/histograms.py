@@ -1,7 +1,7 @@
-"""Histograms of durations that add up: counts in buckets whose bounds are the same everywhere and for ever.
+"""Histograms of durations that can be added: counts in buckets whose bounds never change.
 
-The upper bound of each bucket is 2^(1/4) times that of the one before it, from a millisecond to twelve days, so what is
-read from a sum of histograms is off by less than a fifth.
+The upper bound of each bucket is 2^(1/4) times the one before it, from a millisecond to twelve days. So a percentile of
+a sum of histograms is wrong by less than a fifth.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ BUCKETS = 120
 
 
 def bucket_of(length: timedelta) -> int:
-    """The bucket in which a duration is counted."""
+    """Return the index of the bucket in which a duration is counted."""
     milliseconds = max(length / timedelta(milliseconds=1), 1.0)
     return min(math.floor(math.log2(milliseconds) * PER_OCTAVE), BUCKETS - 1)
 
 
 def lower_bound(bucket: float) -> timedelta:
-    """The shortest duration that is counted in a bucket; of a fraction of a bucket, what lies between."""
+    """Return the shortest duration of a bucket; for a fraction of a bucket, a duration within it."""
     return timedelta(milliseconds=2.0 ** (bucket / PER_OCTAVE))
 
 
 def merged(histograms: Iterable[Sequence[int]]) -> list[int]:
-    """The sum of several, place by place; shorter ones have nothing in the places that they lack."""
+    """Return the sum of several histograms. A shorter one counts as 0 in the buckets that it lacks."""
     total: list[int] = []
     for counts in histograms:
         if len(counts) > len(total):
             total.extend([0] * (len(counts) - len(total)))
-        for place, number in enumerate(counts):
-            total[place] += number
+        for bucket, number in enumerate(counts):
+            total[bucket] += number
     return total
 
 
 def percentile(counts: Sequence[int], share: float) -> timedelta | None:
-    """The duration that this share of all did not exceed, within the bucket by even spread; None of nothing."""
+    """Return the duration that this share did not exceed, spread evenly within its bucket; None without counts."""
     total = sum(counts)
     if not total:
         return None

@@ -1,4 +1,4 @@
-"""Keys written as templates, whose fields are dotted paths: {order.items.0.name}."""
+"""Key templates, whose fields are dotted paths: {order.items.0.name}."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from taskqueue.policies.paths import MISSING, digest, lookup, storable
 
 KEY_MAX = 200
-"""A key is no longer than this, in characters; neither is the text of its template."""
+"""The longest key and the longest template, in characters."""
 
-KEPT = 160
-"""What is kept of a longer key, before the digest of the whole."""
+KEY_PREFIX = 160
+"""Characters of a longer key that are kept before its digest."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,12 @@ class KeyTemplate:
     """A key whose fields come from a task: "{tenant}", "{order.customer}:{labels.region}".
 
     Attributes:
-        text: each field is a dotted path into payload or labels, in braces; {{ and }} stand for the braces themselves.
+        text: each field is a dotted path into payload or labels, in braces; write {{ and }} for literal braces.
     """
 
     text: str
 
     def __post_init__(self) -> None:
-        """Refuse what can never be right, where it is written."""
         if len(self.text) > KEY_MAX:
             raise ValueError(f"A key template has at most {KEY_MAX} characters, not {len(self.text):,}.")
         if storable(self.text) != self.text:
@@ -43,18 +42,18 @@ class KeyTemplate:
         return tuple(dict.fromkeys(path for _, path in pieces_of(self.text) if path))
 
     def render(self, values: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-        """The key, at most 200 characters: a longer one is cut to 160 and ends in ":" and a digest of the whole.
+        """Return the key. One of more than 200 characters is cut to 160 and ends in ":" and a digest of the whole.
 
         Args:
             values: the payload as JSON.
-            labels: asked for `labels.name`, unless the payload has its own `labels`, and for a plain `name` that the
-                payload does not have.
+            labels: used for `labels.name`, unless the payload has its own `labels`, and for a plain `name` that the
+                payload lacks.
         """
         whole = self.fill(values, labels)
-        return whole if len(whole) <= KEY_MAX else f"{whole[:KEPT]}:{digest(whole)}"
+        return whole if len(whole) <= KEY_MAX else f"{whole[:KEY_PREFIX]}:{digest(whole)}"
 
     def value(self, values: Mapping[str, Any], labels: Mapping[str, str]) -> Any:
-        """The field's own JSON value when the template is one field alone (None when missing), else the whole text."""
+        """Return the JSON value (None when missing) if the template is a single field, or else the whole text."""
         pieces = pieces_of(self.text)
         if len(pieces) > 1 or pieces[0][0]:
             return self.fill(values, labels)
@@ -62,7 +61,7 @@ class KeyTemplate:
         return None if found is MISSING else found
 
     def fill(self, values: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-        """The whole text, however long. What is missing or None leaves nothing."""
+        """Return the whole text, however long. A field that is missing or None adds no text."""
         parts = [
             literal + (text_of(find(path, values, labels)) if path else "") for literal, path in pieces_of(self.text)
         ]
@@ -71,7 +70,7 @@ class KeyTemplate:
 
 @lru_cache(maxsize=1024)
 def pieces_of(text: str) -> tuple[tuple[str, str], ...]:
-    """A template as pairs: literal text, and the path of the field after it ("" after the last literal).
+    """Return a template as pairs: literal text, and the path of the field after it ("" after the last literal).
 
     Raises:
         ValueError: its braces do not close, or a field is more than a dotted path.
@@ -93,27 +92,24 @@ def pieces_of(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def escaped(literal: str) -> str:
-    """Literal text as it is written in a template."""
     return literal.replace("{", "{{").replace("}", "}}")
 
 
 def _check_field(text: str, path: str, formatted: bool) -> None:  # noqa: FBT001 - private, called once
-    """Refuse a field that is anything but a dotted path."""
     where = f'The field "{{{path}}}" of the key template "{text}"'
     if formatted:
         raise ValueError(f"{where} has a conversion or format; a key takes values as they are, so leave it out.")
     if not path:
         raise ValueError(f"{where} is empty; name a path, such as {{tenant}}.")
     if any(part != part.strip() or not part for part in path.split(".")):
-        raise ValueError(f"{where} has an empty part or spaces; write it as names parted by dots.")
+        raise ValueError(f"{where} has an empty part or spaces; write it as names separated by dots.")
     if any(brace in path for brace in "{}[]"):
-        raise ValueError(f"{where} has brackets; write names and numbers parted by dots, such as items.0.name.")
+        raise ValueError(f"{where} has brackets; write names and numbers separated by dots, such as items.0.name.")
     if path.split(".", maxsplit=1)[0].isdecimal():
         raise ValueError(f"{where} is a position; begin with a name.")
 
 
 def find(path: str, values: Mapping[str, Any], labels: Mapping[str, str]) -> Any:
-    """What a field stands for, or MISSING."""
     found = lookup(path, values)
     if found is not MISSING:
         return found
@@ -126,7 +122,6 @@ def find(path: str, values: Mapping[str, Any], labels: Mapping[str, str]) -> Any
 
 
 def text_of(value: Any) -> str:
-    """A value as part of a key."""
     if value is None or value is MISSING:
         return ""
     if isinstance(value, bool):
@@ -137,16 +132,14 @@ def text_of(value: Any) -> str:
 
 
 class Keyed:
-    """A policy that may count for each value of a key by itself."""
+    """A policy with an optional key: it applies to each value of the key separately."""
 
     key: str
 
     @property
     def template(self) -> KeyTemplate | None:
-        """The key's template; None without a key."""
         return KeyTemplate(self.key) if self.key else None
 
     def check_key(self) -> None:
-        """Refuse a key that is no template."""
         if self.key:
             KeyTemplate(self.key)

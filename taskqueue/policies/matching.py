@@ -1,4 +1,4 @@
-"""What an event's data has to match: values at dotted paths, and digests by which an index finds who waits for them."""
+"""Match an event's data: values at dotted paths, and digests by which an index finds the waiting tasks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from taskqueue.policies.paths import MISSING, digest, lookup, storable
 
 MATCH_MAX = 10
-"""A match names at most so many paths."""
+"""The most paths in a match."""
 
 PATHS_MAX = 1_500
-"""The paths of a match together, in bytes: they stand in an index beside the event's name."""
+"""The bytes of all paths of a match, which are indexed together with the event's name."""
 
-DEEPEST = 100
-"""A value in a match is nested no deeper."""
+MAX_NESTING = 100
+"""The deepest nesting of a value in a match."""
 
 
 def matches(match: Mapping[str, Any], data: Any) -> bool:
-    """Whether each path of the match is in the data, with a value that is equal as JSON: 1 is 1.0, but not true."""
+    """Whether each path of the match is in the data, with a value that is equal as JSON: 1 equals 1.0, but not true."""
     return all(
         (found := lookup(path, data)) is not MISSING and canonical(found) == canonical(value)
         for path, value in match.items()
@@ -29,17 +29,17 @@ def matches(match: Mapping[str, Any], data: Any) -> bool:
 
 
 def match_fields(match: Mapping[str, Any]) -> str:
-    """The sorted paths of a match, joined by commas."""
+    """Return the sorted paths of a match, joined by commas."""
     return ",".join(sorted(match))
 
 
 def match_digest(match: Mapping[str, Any]) -> str:
-    """32 hexadecimal digits that are the same for equal matches and for no others."""
+    """Return 32 hexadecimal digits that are equal only for equal matches."""
     return _digest_of((path, match[path]) for path in sorted(match))
 
 
 def digest_for(fields: str, data: Any) -> str | None:
-    """The digest of a match that names exactly these paths and that this data fits; None when a path is missing.
+    """Return the digest of the match with exactly these paths that this data satisfies; None when a path is missing.
 
     Args:
         fields: paths joined by commas, as `match_fields` gives them.
@@ -50,12 +50,12 @@ def digest_for(fields: str, data: Any) -> str | None:
 
 
 def canonical(value: Any) -> str:
-    """JSON text that is the same for equal values. Numbers are equal when their JSON is, as in PostgreSQL."""
+    """Return JSON text that is equal for equal values. Numbers are equal when their JSON is, as in PostgreSQL."""
     return json.dumps(_plain(value), separators=(",", ":"), sort_keys=True)
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Refuse what cannot be the paths of a match.
+    """Refuse invalid paths of a match.
 
     Raises:
         ValueError: there are too many, one is empty or holds a comma, or they are too long together.
@@ -65,7 +65,7 @@ def check_paths(paths: Iterable[str]) -> None:
         raise ValueError(f"A match names at most {MATCH_MAX} paths, not {len(names):,}.")
     for name in names:
         if not all(name.split(".")):
-            raise ValueError(f'The path "{name}" of a match has an empty part; write names parted by dots.')
+            raise ValueError(f'The path "{name}" of a match has an empty part; write names separated by dots.')
         if "," in name:
             raise ValueError(f'The path "{name}" of a match holds a comma; match the value above it instead.')
         if storable(name) != name:
@@ -75,7 +75,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def check_match(match: Mapping[str, Any]) -> None:
-    """Refuse a match that can never be right.
+    """Refuse an invalid match.
 
     Raises:
         ValueError: its paths are wrong (see `check_paths`), or a value is not JSON that can be stored.
@@ -89,12 +89,11 @@ def check_match(match: Mapping[str, Any]) -> None:
 
 
 def _digest_of(pairs: Iterable[tuple[str, Any]]) -> str:
-    """The digest of sorted paths and their values."""
     return digest(canonical(list(pairs)))
 
 
 def _plain(value: Any) -> Any:
-    """The value with each whole float as the int of the same JSON number: 1e23 is 10**23, however binary holds it."""
+    """Replace each whole float by the int of its JSON number: 1e23 becomes 10**23, whatever its binary value is."""
     if isinstance(value, float) and value.is_integer():
         return int(Decimal(float.__repr__(value)))
     if isinstance(value, Mapping):
@@ -105,8 +104,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_json(value: Any, depth: int = 0) -> bool:
-    """Whether a value is JSON that PostgreSQL can store."""
-    if depth > DEEPEST:
+    if depth > MAX_NESTING:
         return False
     if isinstance(value, str):
         return storable(value) == value

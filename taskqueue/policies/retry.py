@@ -1,4 +1,4 @@
-"""When a failed step is tried again."""
+"""When a failed step is retried."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Self
 from taskqueue.durations import Duration, duration_of
 
 JITTER = 0.1
-"""A wait is moved by up to this share of itself, so that tasks which failed together do not come back together."""
+"""A wait varies by up to this share of itself, so that tasks that failed together are not retried together."""
 
-LONGEST_WAIT = timedelta(days=3650)
-MOST_RETRIES = 10_000
+MAX_RETRY_WAIT = timedelta(days=3650)
+MAX_RETRIES = 10_000
 
 
 @dataclass(frozen=True)
 class Retry:
-    """When a failed step is tried again.
+    """When a failed step is retried.
 
     Attributes:
-        waits: how long to wait after the first failed try, the second, and so on. When they are used up the step has
-            failed. The default spreads five retries over 24 hours.
+        waits: how long to wait after the first failed attempt, the second, and so on. When they are used up, the step
+            has failed. The default spreads five retries over 24 hours.
         give_up_on: exception classes that are never retried.
     """
 
@@ -42,19 +42,17 @@ class Retry:
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        """Refuse what can never be right, where it is written."""
         object.__setattr__(self, "waits", tuple(duration_of(wait, "The wait of a retry") for wait in self.waits))
-        if len(self.waits) > MOST_RETRIES:
-            raise ValueError(f"There are at most {MOST_RETRIES:,} retries.")
+        if len(self.waits) > MAX_RETRIES:
+            raise ValueError(f"There are at most {MAX_RETRIES:,} retries.")
         if any(wait < timedelta(0) for wait in self.waits):
             raise ValueError("A retry cannot wait for a negative time.")
-        if any(wait > LONGEST_WAIT for wait in self.waits):
-            raise ValueError(f"A retry waits for at most {LONGEST_WAIT.days:,} days.")
+        if any(wait > MAX_RETRY_WAIT for wait in self.waits):
+            raise ValueError(f"A retry waits for at most {MAX_RETRY_WAIT.days:,} days.")
         _check_classes(self.give_up_on)
 
     @classmethod
     def never(cls) -> Self:
-        """A failed try is final."""
         return cls(waits=())
 
     @classmethod
@@ -67,9 +65,9 @@ class Retry:
         longest: Duration = timedelta(hours=24),
         give_up_on: tuple[type[BaseException], ...] = (),
     ) -> Self:
-        """Wait `first`, then `factor` times as long each time, never longer than `longest`."""
-        if not 0 <= retries <= MOST_RETRIES:
-            raise ValueError(f"retries is a number from 0 to {MOST_RETRIES:,}.")
+        """Wait `first`, then each time `factor` times as long, up to `longest`."""
+        if not 0 <= retries <= MAX_RETRIES:
+            raise ValueError(f"retries is a number from 0 to {MAX_RETRIES:,}.")
         if not 1 <= factor < math.inf:
             raise ValueError("factor must be 1 or more.")
         waits: list[Duration] = []
@@ -83,31 +81,30 @@ class Retry:
 
     @classmethod
     def fixed(cls, wait: Duration, *, retries: int, give_up_on: tuple[type[BaseException], ...] = ()) -> Self:
-        """Wait equally long each time."""
         return cls.exponential(first=wait, retries=retries, factor=1.0, longest=wait, give_up_on=give_up_on)
 
     @property
     def retries(self) -> int:
-        """How many tries may follow the first one."""
+        """How many attempts may follow the first one."""
         return len(self.waits)
 
-    def wait_after(self, failures: int, *, luck: float) -> timedelta | None:
-        """How long to wait after this many failed tries (1 or more); None when the retries are used up.
+    def wait_after(self, failures: int, *, jitter: float) -> timedelta | None:
+        """Return how long to wait after this many failed attempts (1 or more); None when the retries are used up.
 
         Args:
-            failures: failed tries so far, this one included.
-            luck: a number from 0 to 1 that places the wait within its jitter.
+            failures: failed attempts so far, this one included.
+            jitter: a number from 0 to 1: the shortest to the longest wait.
         """
         if failures > len(self.waits):
             return None
-        return self.waits[failures - 1] * (1 + JITTER * (2 * luck - 1))
+        return self.waits[failures - 1] * (1 + JITTER * (2 * jitter - 1))
 
-    def covers(self, error: BaseException) -> bool:
-        """Whether trying again after this error may help."""
+    def applies_to(self, error: BaseException) -> bool:
+        """Whether this error may be retried."""
         return not isinstance(error, self.give_up_on)
 
 
 def _check_classes(kinds: tuple[object, ...]) -> None:
-    """Refuse anything but exception classes, which would fail only when the first error is judged."""
+    """Refuse anything but exception classes: isinstance() would fail only at the first error."""
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
         raise ValueError("give_up_on takes exception classes.")

@@ -1,4 +1,4 @@
-"""What a worker process does when it is woken: claim and execute tasks until nothing is due."""
+"""What an awake worker process does: claim and execute tasks until nothing is due."""
 
 from __future__ import annotations
 
@@ -11,131 +11,130 @@ import psycopg
 from django import db
 
 from taskqueue.conf import settings
-from taskqueue.engine.execution.activity import Slate
-from taskqueue.engine.runtime.database_errors import line_of
+from taskqueue.engine.execution.activity import CrashRecord
+from taskqueue.engine.runtime.database_errors import error_line
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import DatabaseLost, Outcome
 from taskqueue.engine.worker.heartbeat import Heartbeat, cause_of
-from taskqueue.engine.worker.loop import drain
+from taskqueue.engine.worker.loop import run_until_idle
 from taskqueue.pool.shared_memory import STOP
 
 logger = logging.getLogger("taskqueue.workers")
 
 DATABASE_ERRORS = (db.Error, psycopg.Error, DatabaseLost)
-TRY_AGAIN_AFTER = 0.5
-LONGEST_PAUSE = 4.0
+RETRY_DELAY = 0.5
+MAX_RETRY_DELAY = 4.0
 
 
-def answer() -> None:
-    """Execute what is due, for as long as the drain budget lasts.
+def run_claimed_tasks() -> None:
+    """Execute what is due until nothing is left, or WORKER_LOOP_TIME is over. Raises nothing.
 
-    The doorbell's wake-ups name this function; a plain `async_task("taskqueue.pool.claimed_tasks.answer")` on any
-    django-q2 broker does the same. Raises nothing, since django-q2 would try a failed wake-up again.
+    The notifier's wake-up messages name this function. `async_task("taskqueue.pool.claimed_tasks.run_claimed_tasks")`
+    on any django-q2 broker has the same effect.
     """
-    # django-q2 arms an alarm for its own timeout; a step's timeout is the engine's affair.
+    # django-q2 arms an alarm for its own timeout. The timeouts of steps belong to the engine.
     signal.alarm(0)
-    pause = 0.0
-    while not could_drain() and not STOP.wait(pause):
-        pause = min(max(pause * 2, TRY_AGAIN_AFTER), LONGEST_PAUSE)
+    delay = 0.0
+    while not run_worker_loop() and not STOP.wait(delay):
+        delay = min(max(delay * 2, RETRY_DELAY), MAX_RETRY_DELAY)
 
 
-def could_drain() -> bool:
-    """Drain once. If that fails, say so, let go of what this worker may hold, and return False."""
+def run_worker_loop() -> bool:
+    """Run the worker loop once. If it fails, log the error, release this worker's leases, and return False."""
     try:
-        drain(
-            keeper.heart(),
+        run_until_idle(
+            heartbeats.current(),
             budget=settings().WORKER_LOOP_TIME,
             stopping=STOP.is_set,
-            settled=log_execution,
+            on_execution=log_execution,
         )
     except DATABASE_ERRORS as error:
-        met: BaseException = error
-        line = line_of(cause_of(error))
-        if keeper.is_news(line):
-            logger.warning("A worker lost the database, and lets go of what it had: %s", line)
-    except BaseException as error:  # a fault of the engine's must not be the end of the worker
-        met = error
+        caught: BaseException = error
+        line = error_line(cause_of(error))
+        if heartbeats.is_new_error(line):
+            logger.warning("A worker lost the database, and releases its tasks: %s", line)
+    except BaseException as error:  # an error of the engine must not end the worker
+        caught = error
         line = f"{type(error).__name__}: {message_of(error)}"
-        if keeper.is_news(line):
-            logger.exception("A worker could not go on with its task, and lets go of it")
+        if heartbeats.is_new_error(line):
+            logger.exception("The worker loop failed; the worker releases its tasks")
     else:
-        keeper.is_well()
+        heartbeats.clear_error()
         return True
-    keeper.doubt(line, met)
+    heartbeats.mark_uncertain(line, caught)
     return False
 
 
-def log_execution(lease: Lease, outcome: Outcome, took: timedelta) -> None:
-    """One line for each time that a task was in this worker's hands."""
-    logger.info("%s %s: %s after %.3f s", lease.pipeline, lease.task, type(outcome).__name__, took.total_seconds())
+def log_execution(lease: Lease, outcome: Outcome, duration: timedelta) -> None:
+    logger.info("%s %s: %s after %.3f s", lease.pipeline, lease.task, type(outcome).__name__, duration.total_seconds())
 
 
-class HeartbeatKeeper:
-    """Keeps the heart of this worker process. A heart has a thread, and threads do not survive a fork."""
+class ProcessHeartbeat:
+    """The heartbeat of this worker process. It has a thread, and threads do not survive a fork."""
 
     def __init__(self) -> None:
         self.cluster = ""
-        self._heart: Heartbeat | None = None
+        self.shared_state: CrashRecord | None = None
+        self._heartbeat: Heartbeat | None = None
         self._pid = 0
-        self._in_doubt: BaseException | None = None
-        self._last = ""
-        self.slate: Slate | None = None
+        self._uncertain_error: BaseException | None = None
+        self._last_error = ""
 
-    def heart(self) -> Heartbeat:
-        """The beating heart; begins to beat at the first call in a process.
+    def current(self) -> Heartbeat:
+        """Return the heartbeat. The first call in a process starts it.
 
         Raises:
-            django.db.Error, psycopg.Error: the database is away.
+            django.db.Error, psycopg.Error: the database is unreachable.
         """
-        if self._heart is None or self._pid != os.getpid():
-            heart = Heartbeat(self.cluster or f"qcluster-{os.getppid()}")
-            heart.activity.slate = self.slate
-            heart.start()
-            self._heart, self._pid, self._in_doubt = heart, os.getpid(), None
-        if self._in_doubt is not None:
-            self._heart.renew(self._in_doubt)
-            self._in_doubt = None
-        return self._heart
+        if self._heartbeat is None or self._pid != os.getpid():
+            heartbeat = Heartbeat(self.cluster or f"qcluster-{os.getppid()}")
+            heartbeat.activity.crash_record = self.shared_state
+            heartbeat.start()
+            self._heartbeat, self._pid, self._uncertain_error = heartbeat, os.getpid(), None
+        if self._uncertain_error is not None:
+            self._heartbeat.renew(self._uncertain_error)
+            self._uncertain_error = None
+        return self._heartbeat
 
-    def is_news(self, line: str) -> bool:
-        """Whether the drain before this one did not fail for the same reason."""
-        return line != self._last
+    def is_new_error(self, line: str) -> bool:
+        """Whether the worker loop before this one did not fail for this reason."""
+        return line != self._last_error
 
-    def is_well(self) -> None:
-        """A drain has succeeded."""
-        if self._last and self._heart is not None:
-            self._heart.claim_error = ""
-        self._last = ""
+    def clear_error(self) -> None:
+        """Note that the worker loop succeeded."""
+        if self._last_error and self._heartbeat is not None:
+            self._heartbeat.claim_error = ""
+        self._last_error = ""
 
-    def doubt(self, line: str, error: BaseException) -> None:
-        """It is unknown whether this worker still holds a task: give that back, as soon as the database lets us.
+    def mark_uncertain(self, line: str, error: BaseException) -> None:
+        """After a failed loop, release this worker's leases once the database answers.
 
-        Nobody else would. The heart holds on to the worker's row by itself, and no wake-up comes for a task that passes
-        for running. One failure may be the database's restart; of the second in a row the worker's row tells.
+        No other process would do it: the heartbeat keeps this worker alive, and no wake-up comes for a running task.
+        The first failure may be a restart of the database; from the second in a row on it becomes the claim error.
 
         Args:
-            line: why the drain failed.
-            error: the same as it was raised.
+            line: why the loop failed.
+            error: the exception behind it.
         """
-        if self._last and self._heart is not None:
-            self._heart.claim_error = line
-        self._last = line
-        self._in_doubt = error
+        if self._last_error and self._heartbeat is not None:
+            self._heartbeat.claim_error = line
+        self._last_error = line
+        self._uncertain_error = error
         while not STOP.is_set():
             try:
                 db.connections.close_all()
-                self.heart()
+                self.current()
             except DATABASE_ERRORS:
-                STOP.wait(TRY_AGAIN_AFTER)
+                STOP.wait(RETRY_DELAY)
             else:
                 return
 
     def stop(self, reason: str) -> None:
-        """Say goodbye, if this process has a heart; silently while in doubt, so that others find it dead and look."""
-        if self._heart is not None and self._pid == os.getpid() and self._in_doubt is None:
-            self._heart.stop(reason)
-            self._heart = None
+        """End this worker's row. An uncertain worker only stops its process, so that recovery releases its leases."""
+        if self._heartbeat is not None and self._pid == os.getpid() and self._uncertain_error is None:
+            self._heartbeat.stop(reason)
+            self._heartbeat = None
 
 
-keeper = HeartbeatKeeper()
+heartbeats = ProcessHeartbeat()

@@ -1,4 +1,4 @@
-"""Waiting for the engine to ring: LISTEN on a connection of its own."""
+"""Wait for notifications of the engine: LISTEN on a connection of its own."""
 
 from __future__ import annotations
 
@@ -12,75 +12,73 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import sql
 
 from taskqueue.engine.runtime import notify
-from taskqueue.engine.runtime.sessions import is_server_itself
+from taskqueue.engine.runtime.sessions import is_direct_connection
 from taskqueue.pool.shared_memory import STOP
 
-SLICE = 0.25
-"""Longest single wait on the socket, so that a stop is seen soon."""
-POLL = 0.2
-"""How often to look where LISTEN does not work."""
-TRY_AGAIN_AFTER = 60.0
+MAX_SOCKET_WAIT = 0.25
+"""Seconds of one wait on the socket, so that a stop is noticed soon."""
+POLL_SECONDS = 0.2
+"""How often to look for work where LISTEN does not work."""
+RETRY_LISTEN_AFTER = 60.0
 
 
 class Listener:
-    """Hears `notify.ring`, in the process that first calls `wait`.
+    """Receives notifications in the process that first calls `wait`.
 
-    A pooler such as pgbouncer swallows notifications without a word. It gives itself away by announcing another
-    process id than the server's own; then, and where LISTEN is refused, waiting is cut short to a poll.
+    A pooler such as pgbouncer discards notifications without an error. It shows itself by another process id than the
+    server's own. Behind a pooler, and where LISTEN is refused, `wait` polls.
     """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self._database: BaseDatabaseWrapper | None = None
         self._pid = 0
-        self._deaf_until = 0.0
+        self._poll_until = 0.0
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long, or until it rings, or until this process is to stop. Whether it has rung.
+        """Wait for a notification, or until this process is to stop. Returns whether a notification came.
 
         Raises:
-            django.db.Error, psycopg.Error: the database is gone; the next call connects again.
+            django.db.Error, psycopg.Error: the connection is lost; the next call connects again.
         """
         connection = self._connection()
         if connection is None:
-            STOP.wait(min(seconds, POLL))
+            STOP.wait(min(seconds, POLL_SECONDS))
             return False
         deadline = time.monotonic() + seconds
         while True:
             left = max(0.0, deadline - time.monotonic())
-            if list(connection.notifies(timeout=min(left, SLICE), stop_after=1)):
+            if list(connection.notifies(timeout=min(left, MAX_SOCKET_WAIT), stop_after=1)):
                 return True
-            if left <= SLICE or STOP.is_set():
+            if left <= MAX_SOCKET_WAIT or STOP.is_set():
                 return False
 
     def close(self) -> None:
-        """Let go of the connection; the next `wait` opens another."""
         database, self._database = self._database, None
         if database is not None and self._pid == os.getpid():
             database.close()
 
     def _connection(self) -> psycopg.Connection[Any] | None:
         if self._pid != os.getpid():
-            # Forked: the socket belongs to the parent, who goes on using it.
-            self._database, self._pid, self._deaf_until = None, os.getpid(), 0.0
-        if self._database is None and time.monotonic() >= self._deaf_until:
+            # After a fork the socket belongs to the parent, which goes on using it.
+            self._database, self._pid, self._poll_until = None, os.getpid(), 0.0
+        if self._database is None and time.monotonic() >= self._poll_until:
             self._open()
         return self._database.connection if self._database is not None else None
 
     def _open(self) -> None:
         database = db.connections.create_connection(self._alias)
         database.ensure_connection()
-        connection: psycopg.Connection[Any] = database.connection
-        if listens(connection):
+        if try_listen(database.connection):
             self._database = database
         else:
             database.close()
-            self._deaf_until = time.monotonic() + TRY_AGAIN_AFTER
+            self._poll_until = time.monotonic() + RETRY_LISTEN_AFTER
 
 
-def listens(connection: psycopg.Connection[Any]) -> bool:
-    """Start listening; whether notifications will really arrive on this connection."""
-    if not is_server_itself(connection):
+def try_listen(connection: psycopg.Connection[Any]) -> bool:
+    """Start listening. Returns whether notifications will really arrive on this connection."""
+    if not is_direct_connection(connection):
         return False
     try:
         connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(notify.CHANNEL)))

@@ -1,4 +1,4 @@
-"""The doorbell: a django-q2 broker that tells idle worker processes when there is something to claim."""
+"""The notifier: a django-q2 broker that wakes idle worker processes when a task can be claimed."""
 
 from __future__ import annotations
 
@@ -20,28 +20,27 @@ from django_q.signing import SignedPackage
 
 from taskqueue.engine.maintenance import dispatch, sweeps
 from taskqueue.engine.runtime import database_errors, notify
-from taskqueue.engine.runtime.outages import OVER
+from taskqueue.engine.runtime.outages import RECOVERED
 from taskqueue.pool import claimed_tasks
 from taskqueue.pool.listener import Listener
-from taskqueue.pool.shared_memory import STOP, Board
+from taskqueue.pool.shared_memory import STOP, PoolStatus
 
 logger = logging.getLogger("taskqueue.workers")
 
 Message = tuple[int | None, str]
-"""What django-q2 wants of a broker: the id to acknowledge, None for nothing, and the signed package."""
+"""What django-q2 expects of a broker: the id to acknowledge, None for nothing, and the signed package."""
 
 FIRST_PAUSE = 0.02
-LONGEST_PAUSE = notify.LOOK_EVERY
-SHORTEST_PAUSE = 0.004
-"""A burst of rings is answered by one look."""
+MAX_PAUSE = notify.POLL_INTERVAL
+MIN_PAUSE = 0.004
+"""Seconds between two queries for due work; a burst of notifications costs one."""
 RECONNECT_AFTER = 0.5
-AWAY = (*database_errors.AWAY, psycopg.OperationalError, psycopg.InterfaceError)
-LEISURE = 5.0
-"""Seconds between two looks at what may wait."""
-PATIENCE = "10s"
-"""How long any statement of the doorbell's process may take; each reads or writes a bounded number of rows."""
-IMPATIENCE = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
-FULL = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.DiskFull)
+LOW_PRIORITY_EVERY = 5.0
+STATEMENT_TIMEOUT = "10s"
+"""Of each statement of this process. Each one reads or writes a bounded number of rows."""
+CONNECTION_ERRORS = (*database_errors.CONNECTION_ERRORS, psycopg.OperationalError, psycopg.InterfaceError)
+TIMEOUT_ERRORS = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
+READ_ONLY_ERRORS = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.DiskFull)
 A_YEAR = 365 * 24 * 3600
 
 CLAIM_MESSAGES = """
@@ -52,101 +51,100 @@ CLAIM_MESSAGES = """
     )
     RETURNING id, payload
 """
-GIVE_BACK_MESSAGE = "UPDATE django_q_ormq SET lock = clock_timestamp() WHERE id = %s"
+RELEASE_MESSAGE = "UPDATE django_q_ormq SET lock = clock_timestamp() WHERE id = %s"
 
 
 class Queue(Protocol):
-    """The queue to the workers, as far as the doorbell looks at it."""
+    """The part of the queue to the workers that the notifier uses."""
 
     def qsize(self) -> int: ...
 
 
-class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
-    """Rings for due tasks, and passes on ordinary django-q2 messages. It never claims a task.
+class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
+    """Wakes workers for due tasks, and passes on ordinary django-q2 messages. It never claims a task.
 
-    A wake-up is a hint: the worker that gets one claims for itself, when it is free. Nothing is lost with it.
+    A wake-up is a hint: a worker that gets one claims for itself. A lost wake-up costs no task.
     """
 
     def __init__(self, list_key: str | None = None) -> None:
         super().__init__(list_key=list_key)
         self._listener = Listener(Conf.ORM or db.DEFAULT_DB_ALIAS)
-        self._rhythm = Rhythm()
-        self._outage = Outage()
+        self._backoff = PollBackoff()
+        self._outage = OutageLog()
         self._queue: Queue | None = None
-        self._board: Board | None = None
+        self._status: PoolStatus | None = None
         self._pause = 0.0
-        self._looked_at = 0.0
-        self._tidied_at = 0.0
+        self._polled_at = 0.0
+        self._swept_at = 0.0
 
     def dequeue(self) -> Iterator[Message]:
-        """Wait until there may be something to do, and yield what to give to the workers. Never raises.
+        """Wait until work may be due, and yield the messages for the workers. Never raises.
 
-        A ring wakes a waiting worker at once, and only then is it looked for how many more there is work.
+        A notification wakes one idle worker at once, before the query that tells how many workers have work.
         """
         try:
-            rung = self._listener.wait(self._pause)
+            notified = self._listener.wait(self._pause)
             if STOP.is_set():
                 return
-            if rung:
-                STOP.wait(self._looked_at + SHORTEST_PAUSE - time.monotonic())
-            hasty = rung and self._someone_waits()
-            if hasty:
+            if notified:
+                STOP.wait(self._polled_at + MIN_PAUSE - time.monotonic())
+            woke_one = notified and self._has_idle_worker()
+            if woke_one:
                 yield None, self._wakeup
-            yield from self._look(rung=rung, woken=hasty)
-            self._tidy()
+            yield from self._find_work(notified=notified, woke_one=woke_one)
+            self._sweep()
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
             self._recover_from(error)
-            # It answers, but not to this: a worker that tries for itself succeeds, or tells on its row why it cannot.
-            if not isinstance(error, AWAY) or isinstance(error.__cause__, IMPATIENCE):
-                yield from [(None, self._wakeup)] * min(self._room(), 1)
+            # The database answers, but not this query: a worker claims for itself, or shows its claim error.
+            if not isinstance(error, CONNECTION_ERRORS) or isinstance(error.__cause__, TIMEOUT_ERRORS):
+                yield from [(None, self._wakeup)] * min(self._free_queue_slots(), 1)
         else:
-            self._outage.is_over()
+            self._outage.end()
 
     def enqueue(self, task: str) -> int:
-        """Put an ordinary message into the caller's transaction, and ring when it commits."""
+        """Put an ordinary message into the caller's transaction, and notify when it commits."""
         message_id: int = super().enqueue(task)
         notify.notify_on_commit()
         return message_id
 
-    def give_back(self, message_id: int | None) -> None:
-        """Let another cluster have an ordinary message that this one took and did not begin."""
+    def release_message(self, message_id: int | None) -> None:
+        """Let another cluster have an ordinary message that this cluster took and did not begin."""
         with self._database().cursor() as cursor:
-            cursor.execute(GIVE_BACK_MESSAGE, [message_id])
+            cursor.execute(RELEASE_MESSAGE, [message_id])
 
-    def feed(self, queue: Queue, board: Board) -> None:
-        """Ring only while there is room in this queue, so that the process that rings never has to wait for it.
+    def attach(self, queue: Queue, status: PoolStatus) -> None:
+        """Send wake-ups only while this queue has room, so that the notifier never blocks on it.
 
         Args:
             queue: leads to the workers.
-            board: where to say that the database does not answer.
+            status: where to note that the database does not answer.
         """
-        self._queue, self._board = queue, board
+        self._queue, self._status = queue, status
 
     @staticmethod
     def get_connection(list_key: str | None = None) -> Any:  # noqa: ARG004 - django-q2's signature
-        """The rows of ordinary messages; as the original, but without connecting just to have a look."""
-        connection = Doorbell._database()
+        """Return the rows of ordinary messages. Unlike django-q2's own, this opens no connection for it."""
+        connection = NotifierBroker._database()
         if connection.connection is None or connection.autocommit:
             db.close_old_connections()
         return OrmQ.objects.using(connection.alias)
 
-    def _look(self, *, rung: bool, woken: bool) -> Iterator[Message]:
+    def _find_work(self, *, notified: bool, woke_one: bool) -> Iterator[Message]:
         messages = self._claim_messages()
-        # Before anything else that can fail: they are locked for as long as django-q2's `retry`.
+        # First, before anything that can fail: these messages are locked for as long as django-q2's `retry`.
         yield from messages
         due = dispatch.run_due(Conf.WORKERS)
-        self._looked_at = time.monotonic()
-        self._pause = self._rhythm.pause(rung=rung, claimable=due.claimable, next_due_in=due.next_due_in)
+        self._polled_at = time.monotonic()
+        self._pause = self._backoff.pause(notified=notified, claimable=due.claimable, next_due_in=due.next_due_in)
         if messages:
             self._pause = 0.0
-        # What is claimable was not counted. One worker is on its way to it, and the next look wakes the others.
-        if due.claimable and not woken:
-            yield from [(None, self._wakeup)] * self._room()
+        # `claimable` is no count. The worker that was woken may be enough; the next query wakes the others.
+        if due.claimable and not woke_one:
+            yield from [(None, self._wakeup)] * self._free_queue_slots()
 
-    def _tidy(self) -> None:
-        """Do what may wait, after the workers have been rung."""
-        if time.monotonic() - self._tidied_at >= LEISURE:
-            self._tidied_at = time.monotonic()
+    def _sweep(self) -> None:
+        if time.monotonic() - self._swept_at >= LOW_PRIORITY_EVERY:
+            self._swept_at = time.monotonic()
             sweeps.run_low_priority()
 
     def _claim_messages(self) -> list[Message]:
@@ -154,16 +152,16 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
             cursor.execute(CLAIM_MESSAGES, [Conf.RETRY, self.list_key, max(Conf.BULK, 1)])
             return list(cursor.fetchall())
 
-    def _someone_waits(self) -> bool:
-        if self._queue is None or self._board is None:
+    def _has_idle_worker(self) -> bool:
+        if self._queue is None or self._status is None:
             return False
-        return self._queue.qsize() == 0 and not self._board.everyone_is_busy()
+        return self._queue.qsize() == 0 and not self._status.all_busy()
 
     @staticmethod
     def _database() -> BaseDatabaseWrapper:
         return db.connections[Conf.ORM or db.DEFAULT_DB_ALIAS]
 
-    def _room(self) -> int:
+    def _free_queue_slots(self) -> int:
         limit: int = Conf.WORKERS
         if self._queue is None:
             return limit
@@ -171,11 +169,11 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
 
     @cached_property
     def _wakeup(self) -> str:
-        """The package of every wake-up. It is busy work to django-q2 while it has a timeout; ours never ends one."""
+        """The signed package of every wake-up. Its timeout keeps django-q2 from treating a worker as idle."""
         package = {
             "id": "0" * 32,
             "name": "wake-up",
-            "func": f"{claimed_tasks.answer.__module__}.{claimed_tasks.answer.__qualname__}",
+            "func": f"{claimed_tasks.__name__}.{claimed_tasks.run_claimed_tasks.__name__}",
             "args": (),
             "kwargs": {},
             "save": False,
@@ -186,9 +184,9 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         return signed
 
     def _recover_from(self, error: Exception) -> None:
-        self._outage.goes_on(error)
-        if self._board is not None:
-            self._board.excuse()
+        self._outage.report(error)
+        if self._status is not None:
+            self._status.mark_unavailable()
         self._pause = 0.0
         for close in (self._listener.close, self._database().close):
             try:
@@ -198,55 +196,55 @@ class Doorbell(ORM):  # type: ignore[misc]  # django-q2 carries no types
         STOP.wait(RECONNECT_AFTER)
 
 
-def bound_statements(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
-    """Let a new connection of the doorbell's process give up a statement that takes too long, as behind a lock."""
+def set_statement_timeout(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
+    """Limit the statements of a new connection of the notifier's process, which may wait behind a lock."""
     if connection.vendor == "postgresql":
-        connection.connection.execute(f"SET statement_timeout = '{PATIENCE}'")
+        connection.connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
 
 
-class Rhythm:
-    """How long to wait for a ring before looking again."""
+class PollBackoff:
+    """How long to wait for a notification before the next query for due work."""
 
     def __init__(self) -> None:
-        self._stuck_pause = FIRST_PAUSE
+        self._unclaimed_pause = FIRST_PAUSE
 
-    def pause(self, *, rung: bool, claimable: int, next_due_in: timedelta | None) -> float:
-        """Until the next timer, at most a second.
+    def pause(self, *, notified: bool, claimable: int, next_due_in: timedelta | None) -> float:
+        """Seconds until the next timer, at most `MAX_PAUSE`.
 
-        Work that is due and that no worker takes must not make the notifier spin: then each pause is twice the last
-        one, until something rings or nothing is left.
+        Due work that no worker claims must not make the notifier spin: then each pause is twice the last one, until
+        a notification comes or no such work is left.
         """
-        until_due = LONGEST_PAUSE if next_due_in is None else next_due_in.total_seconds()
-        stuck = claimable > 0 or until_due <= 0
-        if rung or not stuck:
-            self._stuck_pause = FIRST_PAUSE
-        if not stuck:
-            return min(max(until_due, SHORTEST_PAUSE), LONGEST_PAUSE)
-        pause, self._stuck_pause = self._stuck_pause, min(self._stuck_pause * 2, LONGEST_PAUSE)
+        until_due = MAX_PAUSE if next_due_in is None else next_due_in.total_seconds()
+        is_unclaimed = claimable > 0 or until_due <= 0
+        if notified or not is_unclaimed:
+            self._unclaimed_pause = FIRST_PAUSE
+        if not is_unclaimed:
+            return min(max(until_due, MIN_PAUSE), MAX_PAUSE)
+        pause, self._unclaimed_pause = self._unclaimed_pause, min(self._unclaimed_pause * 2, MAX_PAUSE)
         return pause
 
 
-class Outage:
-    """Tells of a database that is away once, and once more when it is back."""
+class OutageLog:
+    """Logs each outage of the database once, and once more when the outage is over."""
 
     def __init__(self) -> None:
         self._last = ""
 
-    def goes_on(self, error: Exception) -> None:
+    def report(self, error: Exception) -> None:
         """Log the error, unless it is the last one again."""
-        line = database_errors.message_of(error)
+        line = database_errors.error_message(error)
         if line == self._last:
             return
-        if isinstance(error.__cause__, FULL):
-            logger.error("The database takes nothing in; asking again every second: %s", line)
-        elif isinstance(error, AWAY):
-            logger.error("The database does not answer; asking again every second: %s", line)
+        if isinstance(error.__cause__, READ_ONLY_ERRORS):
+            logger.error("The database accepts no writes; retrying every second: %s", line)
+        elif isinstance(error, CONNECTION_ERRORS):
+            logger.error("The database does not answer; retrying every second: %s", line)
         else:
-            logger.error("Looking for work failed; trying again every second: %s", line, exc_info=error)
+            logger.error("Looking for work failed; retrying every second: %s", line, exc_info=error)
         self._last = line
 
-    def is_over(self) -> None:
-        """Log that all is well, if it was not."""
+    def end(self) -> None:
+        """Log the recovery, if there was an outage."""
         if self._last:
-            logger.warning(OVER)
+            logger.warning(RECOVERED)
             self._last = ""

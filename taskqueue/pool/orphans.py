@@ -1,4 +1,4 @@
-"""No process outlives the one that started it, however that one died."""
+"""No process outlives its parent, however the parent ended."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import threading
 import time
 
 PR_SET_PDEATHSIG = 1
-LOOK_EVERY = 0.5
+POLL_SECONDS = 0.5
 
 
 def die_with(parent: int) -> None:
-    """Make this process, a child of `parent`, die when it does. Call it first thing after a fork.
+    """Make this process, a child of `parent`, end when its parent does. Call it first after a fork.
 
-    On Linux the kernel sees to it; elsewhere a thread watches the parent.
+    On Linux the kernel kills it; on other systems a thread watches the parent.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The parent may have died between the fork and the line above, and then no signal comes.
+        # If the parent has ended between the fork and the line above, no signal comes.
         if os.getppid() != parent:
             os._exit(1)
     else:
@@ -29,5 +29,5 @@ def die_with(parent: int) -> None:
 
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_SECONDS)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The Python files of the project, not those of installed packages: which have changed, and which cannot be read."""
+"""Watch the Python files of the project, not those of installed packages, for changes and syntax errors."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-SETTLING: Final = 0.1
-"""A file that is saved may be gone for a moment, and a change of branch writes many."""
-NOT_OURS: Final = {"site-packages", "dist-packages", "node_modules", "__pycache__"}
+STABLE_AFTER: Final = 0.1
+"""Seconds. An editor may remove a file for a moment while it saves, and a change of branch writes many files."""
+EXCLUDED_FOLDERS: Final = {"site-packages", "dist-packages", "node_modules", "__pycache__"}
 
 
 class ProjectFiles:
     """Every Python file below the packages that this process has loaded from outside of Python's own folders.
 
-    Whole folders are watched rather than loaded modules: a module that is new, or that failed to import, is not loaded.
+    Folders are watched rather than loaded modules: a module that is new, or that failed to import, is not loaded.
     """
 
     def __init__(self) -> None:
         self._roots = sorted(set(_project_roots()))
-        self._seen = self._times()
-        self._suspects: set[Path] = set()
+        self._last_times = self._times()
+        self._unchecked: set[Path] = set()
 
     def changed(self) -> str:
-        """The first file that was saved, made or removed since the last call, as a path from here; "" for none."""
+        """Return the relative path of the first file saved, created or removed since the last call, or ""."""
         now = self._times()
-        if now == self._seen:
+        if now == self._last_times:
             return ""
-        before, now = now, self._settled(now)
-        changed = {path for path, _ in self._seen.items() ^ now.items()}
-        self._seen = now
-        self._suspects |= changed
-        return _from_here(min(changed, default=min(before)))
+        before, now = now, self._when_stable(now)
+        changed = {path for path, _ in self._last_times.items() ^ now.items()}
+        self._last_times = now
+        self._unchecked |= changed
+        return _relative(min(changed, default=min(before)))
 
     def syntax_error(self) -> str:
-        """A sentence that names the first of the files changed so far that Python cannot read; "" if there is none."""
-        for path in sorted(self._suspects):
-            if fault := _syntax_error(path):
-                return f"{_from_here(path)}{fault}"
-        self._suspects.clear()
+        """Return a sentence about the first changed file that Python cannot compile, or ""."""
+        for path in sorted(self._unchecked):
+            if error := _syntax_error(path):
+                return f"{_relative(path)}{error}"
+        self._unchecked.clear()
         return ""
 
-    def _settled(self, times: dict[Path, int]) -> dict[Path, int]:
+    def _when_stable(self, times: dict[Path, int]) -> dict[Path, int]:
         while True:
-            time.sleep(SETTLING)
+            time.sleep(STABLE_AFTER)
             before, times = times, self._times()
             if before == times:
                 return times
@@ -71,17 +71,16 @@ def _project_roots() -> Iterator[Path]:
         if "." in name:
             continue
         file = getattr(module, "__file__", None)
-        places = getattr(module, "__path__", [file] if file else [])
-        for place in map(Path, places):
-            if not place.is_relative_to(python) and not NOT_OURS & set(place.parts):
-                yield place.absolute()
+        for path in map(Path, getattr(module, "__path__", [file] if file else [])):
+            if not path.is_relative_to(python) and not EXCLUDED_FOLDERS & set(path.parts):
+                yield path.absolute()
 
 
 def _python_files(root: Path) -> Iterator[Path]:
     if root.is_file():
         yield root
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in NOT_OURS and not name.startswith(".")]
+        folders[:] = [name for name in folders if name not in EXCLUDED_FOLDERS and not name.startswith(".")]
         yield from (Path(folder, name) for name in names if name.endswith(".py") and not name.startswith("."))
 
 
@@ -98,6 +97,6 @@ def _syntax_error(path: Path) -> str:
     return ""
 
 
-def _from_here(path: Path) -> str:
+def _relative(path: Path) -> str:
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,4 +1,4 @@
-"""django-q2's own lists in the admin: messages that wake workers, which look like tasks and are always empty."""
+"""django-q2's own admin lists: they show wake-up messages, which look like tasks, and are nearly always empty."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from taskqueue.conf import settings
 
 
 def hide_queue_lists() -> None:
-    """Take them out of the default admin site, unless they are asked for.
+    """Unregister the lists from the default admin site, unless DJANGO_Q_ADMIN asks for them.
 
-    Their module is imported first, so that the admin, which imports each app's once, does not add them afterwards.
+    This imports their module first. The admin imports each app's module once, so it does not register them again.
     """
     if settings().DJANGO_Q_ADMIN or not (apps.is_installed("django_q") and apps.is_installed("django.contrib.admin")):
         return

@@ -1,8 +1,7 @@
-"""The key with which django-q2 signs its messages: one of their own.
+"""The key with which django-q2 signs its messages.
 
-django-q2 pickles what it sends, so whoever can sign for it can run code. It signs with SECRET_KEY, as Django signs
-sessions, links and whatever else a project signs. With a key derived for messages alone, nothing that was signed for
-another purpose is ever unpickled, whatever salt it was signed with.
+django-q2 pickles its messages, so the holder of its key can run code. Its own key is SECRET_KEY, with which Django also
+signs sessions and links. A key derived for messages alone unpickles nothing that was signed for another purpose.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ PURPOSE: Final = "taskqueue.pool.signing"
 
 
 def use_own_key() -> None:
-    """Sign and check messages with it, in this process and in those forked from it."""
+    """Sign and check messages with the derived key, in this process and in those forked from it."""
     Conf.SECRET_KEY = own_key(settings.SECRET_KEY)
 
 
 def own_key(secret_key: str) -> str:
-    """The key for messages that belongs to a project's SECRET_KEY."""
+    """Return the key for messages that is derived from a project's SECRET_KEY."""
     return salted_hmac(PURPOSE, "messages", secret=secret_key, algorithm="sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What has to be right before a worker cluster starts."""
+"""Checks and settings before a worker cluster starts."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from django_q.conf import logger as django_q_logger
 from taskqueue.conf import settings
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.runtime import sessions
-from taskqueue.engine.runtime.database_errors import message_of
-from taskqueue.engine.runtime.sessions import LOST_AFTER_TEN_SECONDS
-from taskqueue.engine.worker.heartbeat import have_it_dropped
-from taskqueue.pool.notifier import Doorbell
+from taskqueue.engine.runtime.database_errors import error_message
+from taskqueue.engine.runtime.sessions import KEEPALIVE_OPTIONS
+from taskqueue.engine.worker.heartbeat import drop_when_unreachable
+from taskqueue.pool.notifier import NotifierBroker
 from taskqueue.pool.shared_memory import STOP
 
-ASK_EVERY = 1.0
+RETRY_DELAY = 1.0
 APPS = ("taskqueue", "django_q")
 
-PREPARE_OURS_ALONE: Final = 1_000_000_000
-"""Lets the engine prepare its statements. psycopg prepares none of Django's before it has run so often."""
+PREPARE_THRESHOLD: Final = 1_000_000_000
+"""So high that psycopg prepares no statement of Django's. The engine prepares its own statements explicitly."""
 
-NEEDS_THE_SERVER: Final = (
+POOLER_ERROR: Final = (
     "This is a pooler in transaction mode, and a worker needs the PostgreSQL server itself, for its locks and its "
-    "wake-ups: put the server's address into DATABASES and name it in "
+    "notifications: put the server's address into DATABASES and name it in "
     'TASKQUEUE["WORKER_DATABASE"] (see docs/deploy.md).'
 )
 
 
-def size_pool(processes: int | None) -> int:
-    """Set the number of worker processes, if one is given. The number that now holds."""
+def set_pool_size(processes: int | None) -> int:
+    """Set the number of worker processes, if one is name. Returns the number in effect."""
     if processes is not None:
         Conf.WORKERS = processes
     workers = Conf.WORKERS = int(Conf.WORKERS)
-    # A wake-up that waits behind others in a longer queue is of no use to anyone.
+    # A wake-up that waits behind others in a longer queue wakes no worker.
     Conf.QUEUE_LIMIT = Conf.conf.get("queue_limit") or workers
     return workers
 
 
 def use_worker_database() -> None:
-    """Let this process and its children reach the default database where TASKQUEUE["WORKER_DATABASE"] says.
+    """Connect this process and its children to the default database as TASKQUEUE["WORKER_DATABASE"] says.
 
-    What steps do with the default database goes there too: for a worker it is the same database by another way.
+    Steps use this connection too: it leads to the same database by another route.
     """
     if alias := settings().WORKER_DATABASE:
         db.connections.close_all()
@@ -58,41 +58,41 @@ def use_worker_database() -> None:
         own = {**default, **db.connections.settings[alias], "TEST": default["TEST"]}
         default.clear()
         default.update(own)
-        del db.connections[db.DEFAULT_DB_ALIAS]  # made for the former settings, it may be another backend
+        del db.connections[db.DEFAULT_DB_ALIAS]  # it has the former settings, and perhaps another backend
 
 
-def quieten() -> None:
-    """Let django-q2 log at its `log_level`, which it forgets wherever the root logger has a handler."""
+def apply_log_level() -> None:
+    """Let django-q2 log at its `log_level`, which it ignores when the root logger has a handler."""
     if django_q_logger.level == logging.NOTSET:
         django_q_logger.setLevel(Conf.LOG_LEVEL)
 
 
-def wrong_broker() -> str:
-    """The sentence that refuses a broker on which no task would ever start; "" if all is well.
+def broker_error() -> str:
+    """Return why no task would ever start on the project's django-q2 broker, or "".
 
-    The broker is not made: that of a project without the setting asks for a package that may not be installed.
+    The broker is not instantiated: django-q2's default asks for a package that may not be installed.
     """
-    given = Conf.BROKER_CLASS or ""
+    name = Conf.BROKER_CLASS or ""
     try:
-        broker = import_string(given)
+        broker = import_string(name)
     except ImportError:
         broker = None
-    if isinstance(broker, type) and issubclass(broker, Doorbell):
+    if isinstance(broker, type) and issubclass(broker, NotifierBroker):
         return ""
     return (
-        f"Q_CLUSTER makes django-q2 use {given or 'a broker of its own'}, which cannot tell when a task is due. "
-        f'Set Q_CLUSTER["broker_class"] to "{Doorbell.__module__}.{Doorbell.__qualname__}".'
+        f"Q_CLUSTER makes django-q2 use {name or 'a broker of its own'}, which does not know when a task is due. "
+        f'Set Q_CLUSTER["broker_class"] to "{NotifierBroker.__module__}.{NotifierBroker.__qualname__}".'
     )
 
 
 def persist_connections() -> None:
-    """Let this process and its children keep their connections, and share none, whatever the web settings say.
+    """Let this process and its children keep their connections and share none, whatever the web settings say.
 
-    A connection for each message would cost workers two thirds of their speed, and a psycopg pool is shared with
-    forked children, which then read each other's answers.
+    One connection per message would cost workers two thirds of their speed. Forked children would share a psycopg pool
+    and read each other's answers.
 
-    Either end notices within ten seconds or so that the other one is gone: a worker whose server is gone would wait
-    for its answer for ever, and a server whose worker is gone would keep its locks.
+    Each end notices within about ten seconds that the other one is gone. Otherwise a worker would wait for a lost
+    server for ever, and the server would keep the locks of a lost worker.
     """
     for alias in db.connections:
         database: dict[str, Any] = db.connections[alias].settings_dict
@@ -102,57 +102,56 @@ def persist_connections() -> None:
             continue
         options = database.setdefault("OPTIONS", {})
         options.pop("pool", None)
-        for name, value in {**LOST_AFTER_TEN_SECONDS, "prepare_threshold": PREPARE_OURS_ALONE}.items():
+        for name, value in {**KEEPALIVE_OPTIONS, "prepare_threshold": PREPARE_THRESHOLD}.items():
             options.setdefault(name, value)
     sessions.name_sessions("supervisor")
-    connection_created.connect(look_after, dispatch_uid="taskqueue.workers")
+    connection_created.connect(_set_server_timeouts, dispatch_uid="taskqueue.workers")
 
 
-def look_after(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
-    """Tell the server of a new connection when to give it up."""
+def _set_server_timeouts(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
     if connection.vendor == "postgresql":
-        have_it_dropped(connection.connection)
+        drop_when_unreachable(connection.connection)
 
 
-def unmigrated_apps() -> list[str]:
-    """The apps of which a worker needs migrations that the database lacks.
+def _unmigrated_apps() -> list[str]:
+    """The apps of which the database lacks migrations.
 
     Raises:
-        django.db.Error: the database is away.
+        django.db.Error: the database is unreachable.
     """
     executor = MigrationExecutor(db.connection)
     targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]
     return sorted({migration.app_label for migration, _ in executor.migration_plan(targets)})
 
 
-def await_database(say: Callable[[str], None]) -> str:
-    """Wait until the database answers, and mirror the pipelines into it. Why no worker can run on it; "" if one can."""
-    said = ""
+def wait_for_database(write: Callable[[str], None]) -> str:
+    """Wait until the database answers, and sync the pipelines. Returns why no worker can run on it, or ""."""
+    last_line = ""
     while not STOP.is_set():
         try:
-            if refusal := unfit_database():
-                return refusal
+            if error_text := database_error():
+                return error_text
             sync_pipelines()
         except (db.Error, psycopg.Error) as error:
             db.connections.close_all()
-            line = message_of(error)
-            if line != said:
-                say(f"Waiting for the database: {line}")
-            said = line
-            STOP.wait(ASK_EVERY)
+            line = error_message(error)
+            if line != last_line:
+                write(f"Waiting for the database: {line}")
+            last_line = line
+            STOP.wait(RETRY_DELAY)
         else:
             return ""
     return ""
 
 
-def unfit_database() -> str:
-    """The sentence that refuses a database on which no worker can run; "" if all is well.
+def database_error() -> str:
+    """Return why no worker can run on the database, or "".
 
     Raises:
-        django.db.Error, psycopg.Error: the database is away.
+        django.db.Error, psycopg.Error: the database is unreachable.
     """
-    if sessions.is_taken_apart():
-        return NEEDS_THE_SERVER
-    if missing := unmigrated_apps():
+    if sessions.is_transaction_pooled():
+        return POOLER_ERROR
+    if missing := _unmigrated_apps():
         return f"The database lacks migrations of {', '.join(missing)}: run manage.py migrate."
     return ""

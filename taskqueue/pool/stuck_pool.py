@@ -1,4 +1,4 @@
-"""The watchdog: notices a worker pool that has got stuck, whatever it got stuck on."""
+"""The watchdog: detects a worker pool that hangs, whatever the cause."""
 
 from __future__ import annotations
 
@@ -9,48 +9,45 @@ from datetime import timedelta
 from django import db
 
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.pool.shared_memory import Board
+from taskqueue.pool.shared_memory import PoolStatus
 
 logger = logging.getLogger("taskqueue.workers")
 
-LOOKS_PER_PATIENCE = 5
+CHECKS_PER_TIMEOUT = 5
 
 
 class Watchdog:
-    """Watches one pool from the main process, through the database and the pool's board."""
+    """Watches one pool from the main process, through the database and the status of the pool."""
 
-    def __init__(self, board: Board, *, patience: timedelta) -> None:
-        self._board = board
-        self._patience = patience.total_seconds()
-        self._look_at = 0.0
-        self._neglected_since: float | None = None
+    def __init__(self, status: PoolStatus, *, timeout: timedelta) -> None:
+        self._status = status
+        self._timeout = timeout.total_seconds()
+        self._next_check_at = 0.0
+        self._suspect_since: float | None = None
 
-    def finds_it_stuck(self) -> bool:
-        """Whether claimable work has lain there all through its patience, beside a worker that never stirred.
+    def is_stuck(self) -> bool:
+        """Whether a task was claimable for the whole timeout while at least one worker was idle and none changed.
 
-        A pool whose workers are all busy is not stuck, however long their steps take. Nor is one whose workers come
-        and find that they cannot have the work, as each wake-up that they answer shows on the board.
+        A pool whose workers are all busy is not stuck, however long their steps take. Nor is a pool whose workers
+        answer wake-ups and cannot claim the task: each answer is a change.
         """
-        if time.monotonic() < self._look_at:
+        if time.monotonic() < self._next_check_at:
             return False
-        self._look_at = time.monotonic() + self._patience / LOOKS_PER_PATIENCE
-        if not self._is_quiet() or not self._work_is_waiting():
-            self._neglected_since = None
+        interval = self._timeout / CHECKS_PER_TIMEOUT
+        self._next_check_at = time.monotonic() + interval
+        is_quiet = not self._status.all_busy() and self._status.seconds_without_change() > interval
+        if not is_quiet or not self._is_work_claimable():
+            self._suspect_since = None
             return False
-        if self._neglected_since is None:
-            self._neglected_since = time.monotonic()
-        return time.monotonic() - self._neglected_since >= self._patience and self._quiet_for() >= self._patience
+        if self._suspect_since is None:
+            self._suspect_since = time.monotonic()
+        suspect_for = time.monotonic() - self._suspect_since
+        return min(suspect_for, self._status.seconds_without_change()) >= self._timeout
 
-    def _is_quiet(self) -> bool:
-        return not self._board.everyone_is_busy() and self._quiet_for() > self._patience / LOOKS_PER_PATIENCE
-
-    def _quiet_for(self) -> float:
-        return min(self._board.quiet_for(), self._board.excused_for())
-
-    def _work_is_waiting(self) -> bool:
+    def _is_work_claimable(self) -> bool:
         try:
             return dispatch.run_due(1).claimable > 0
         except db.Error:
-            # Without a database there is nothing to claim, and the doorbell already tells of it.
+            # Without a database no task is claimable. The notifier logs the outage.
             db.connections.close_all()
             return False

@@ -1,4 +1,4 @@
-"""Deaths: how a worker process ended, which its parent alone can tell, is told of the task that it executed."""
+"""How a worker process ended. Only its parent knows, and reports it to the task that the worker executed."""
 
 from __future__ import annotations
 
@@ -6,42 +6,41 @@ import signal
 from typing import Final
 
 from taskqueue.engine.maintenance.recovery import Loss, explain, recover
-from taskqueue.engine.runtime.stacks import left_stack_of
+from taskqueue.engine.runtime.stacks import read_crash_dump
 from taskqueue.engine.worker.hard_timeouts import EXIT_CODE
-from taskqueue.pool.shared_memory import Note
+from taskqueue.pool.shared_memory import WorkerState
 
-STOPPED: Final = "it was told to stop, did not end within the grace, and was killed"
+STOPPED: Final = "its command was stopped, and its step did not end within STOP_GRACE"
 
 
-def report(note: Note, exit_code: int, *, stopped: bool = False) -> None:
-    """Give back what a dead worker held, and say how it died.
+def report(state: WorkerState, exit_code: int, *, stopped: bool = False) -> None:
+    """Recover the tasks of a dead worker, with the reason of its end.
 
     Args:
-        note: the last that it said of itself.
-        exit_code: of its process; below zero the signal that killed it.
-        stopped: it was killed because its pool stops, which is no fault of the task's.
+        state: the last state that it wrote.
+        exit_code: of its process; below zero the number of the signal that killed it.
+        stopped: whether it was killed because its pool stops, which is no failure of the task.
 
     Raises:
-        django.db.Error: the database is away. Others find the worker dead.
+        django.db.Error: the database is unreachable. Another process then recovers the worker.
     """
-    reason = STOPPED if stopped else how_it_ended(exit_code)
+    reason = STOPPED if stopped else describe_exit(exit_code)
     loss = Loss(
-        task=note.task,
-        step=note.step,
+        task=state.task,
+        step=state.step,
         error_type="WorkerStopped" if stopped else "",
-        message=f"Worker {note.worker} was lost: {reason}." if stopped else "",
-        # Read once: it is not there any more afterwards.
-        traceback=left_stack_of(note.worker),
+        message=f"Worker {state.worker} was lost: {reason}." if stopped else "",
+        # This removes the file: read it once.
+        traceback=read_crash_dump(state.worker),
     )
-    if not recover(note.worker, reason=reason, loss=loss) and note.task is not None and not stopped:
-        # Somebody else may have seen first that it was gone.
-        explain(note.worker, loss, reason=reason)
+    if not recover(state.worker, reason=reason, loss=loss) and state.task is not None and not stopped:
+        # Another process may have recovered the worker before, without the reason.
+        explain(state.worker, loss, reason=reason)
 
 
-def how_it_ended(exit_code: int) -> str:
-    """An exit code in words."""
+def describe_exit(exit_code: int) -> str:
     if exit_code == EXIT_CODE:
-        return "it was ended in a step that heeded neither its timeout nor that its task was cancelled"
+        return "it was ended in a step that ignored its timeout or the cancellation of its task"
     if exit_code >= 0:
         return f"its process ended with exit code {exit_code}"
     if exit_code == -signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""The cells of a list with the names of their columns: a narrow window shows each row as a card, without a head."""
+"""Add column names to the cells of a list: a narrow window shows each row as a card, without a table head."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ register = template.Library()
 
 
 @register.filter
-def named_by(cells: Iterable[SafeString], headers: Iterable[Mapping[str, Any]]) -> list[SafeString]:
-    """The cells of a row, each with its column's name as `data-name`.
+def with_column_names(cells: Iterable[SafeString], headers: Iterable[Mapping[str, Any]]) -> list[SafeString]:
+    """Set each cell's `data-name` to its column's name.
 
     Args:
-        cells: as the admin has written them, `<td class=…>…</td>`.
-        headers: of their columns, in the order of the cells.
+        cells: HTML of the admin, `<td class=…>…</td>`.
+        headers: of the columns, in the order of the cells.
     """
-    return [named(cell, str(header["text"])) for cell, header in zip(cells, headers, strict=False)]
+    return [with_name(cell, str(header["text"])) for cell, header in zip(cells, headers, strict=False)]
 
 
-def named(cell: SafeString, name: str) -> SafeString:
+def with_name(cell: SafeString, name: str) -> SafeString:
     start, rest = cell[:3], cell[3:]
-    if start not in {"<td", "<th"} or "<" in name:  # the box that ticks all rows has no name
+    if start not in {"<td", "<th"} or "<" in name:  # the column of check boxes has HTML for a name
         return cell
     return SafeString(start) + format_html(' data-name="{}"', capfirst(name)) + SafeString(rest)

@@ -1,4 +1,4 @@
-"""Assertions about what was enqueued."""
+"""Assertions about enqueued tasks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from taskqueue import codec
 from taskqueue.definitions import PipelineDefinition, registry
+from taskqueue.json_values import codec
 from taskqueue.models import Task
 from taskqueue.policies import matches
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from taskqueue.authoring import Pipeline
 
 UNSET: Final[Any] = object()
-SHOWN = 20
+MAX_SHOWN = 20
 
 
 def assert_enqueued(
@@ -27,35 +27,35 @@ def assert_enqueued(
     labels: Mapping[str, str] | None = None,
     times: int = 1,
 ) -> list[Task]:
-    """Assert that tasks of a pipeline were made, whatever has become of them since.
+    """Assert that tasks of a pipeline were created, whatever their status is now.
 
     Args:
         pipeline: the pipeline, or its name.
         payload: the whole payload: its model, or a dict by the names of the parameters.
-        matching: dotted paths in the payload, and the values that must be there.
+        matching: dotted paths in the payload, and the values that they must have.
         key: the idempotency key.
-        labels: labels that it must have among its own.
-        times: how many such tasks there must be.
+        labels: labels that the task must have; it may have more.
+        times: the number of such tasks.
 
     Returns:
-        Those tasks, the oldest first.
+        The matching tasks, oldest first.
 
     Raises:
-        AssertionError: there are more or less of them; the message lists what was enqueued instead.
+        AssertionError: there are more or fewer such tasks; the message lists the tasks that were enqueued instead.
     """
     definition = definition_of(pipeline)
-    wanted = Wanted(definition, payload, matching, key, labels)
-    made = list(Task.objects.filter(parallel_step="").order_by("pk"))
-    found = [task for task in made if wanted.fits(task)]
+    expected = ExpectedTask(definition, payload, matching, key, labels)
+    tasks = list(Task.objects.filter(parallel_step="").order_by("pk"))
+    found = [task for task in tasks if expected.matches(task)]
     if len(found) == times:
         return found
-    others = [task for task in made if task not in found]
+    others = [task for task in tasks if task not in found]
     others.sort(key=lambda task: task.pipeline_id != definition.name)
-    counted = "once" if times == 1 else "never" if times == 0 else f"{times} times"
+    number = "once" if times == 1 else "never" if times == 0 else f"{times} times"
     raise AssertionError(
-        f"{definition.name}{wanted} was enqueued {len(found)} time{'s' * (len(found) != 1)}, not {counted}.\n"
-        + listed("As asked", found)
-        + listed("Besides" if found else "Enqueued instead", others, empty="Nothing else was enqueued.")
+        f"{definition.name}{expected} was enqueued {len(found)} time{'s' * (len(found) != 1)}, not {number}.\n"
+        + listed("Matching", found)
+        + listed("Others" if found else "Enqueued instead", others, empty="Nothing else was enqueued.")
     )
 
 
@@ -67,13 +67,11 @@ def assert_not_enqueued(
     key: str | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> None:
-    """Assert that no such task was made; see `assert_enqueued`."""
+    """Assert that no such task was created; see `assert_enqueued`."""
     assert_enqueued(pipeline, payload=payload, matching=matching, key=key, labels=labels, times=0)
 
 
-class Wanted:
-    """What a task must be like."""
-
+class ExpectedTask:
     def __init__(
         self,
         definition: PipelineDefinition,
@@ -83,14 +81,13 @@ class Wanted:
         labels: Mapping[str, str] | None,
     ) -> None:
         self.definition = definition
-        # As the pipeline itself would write it: a payload that could never be one is refused here.
+        # In the pipeline's own form. This refuses a payload that the pipeline could never have.
         self.payload = UNSET if payload is UNSET else codec.read(definition.payload.check(payload))
         self.matching = dict(matching or {})
         self.key = key
         self.labels = dict(labels or {})
 
-    def fits(self, task: Task) -> bool:
-        """Whether a task is one of these."""
+    def matches(self, task: Task) -> bool:
         return (
             task.pipeline_id == self.definition.name
             and (self.payload is UNSET or task.payload == self.payload)
@@ -100,36 +97,31 @@ class Wanted:
         )
 
     def __str__(self) -> str:
-        """In the words of the message."""
-        said = [] if self.payload is UNSET else [f"payload {shown(self.payload)}"]
-        said += [f"{path} = {shown(value)}" for path, value in self.matching.items()]
-        said += [] if self.key is None else [f"key {self.key!r}"]
-        said += [f"label {name} = {value!r}" for name, value in self.labels.items()]
-        return f" with {', '.join(said)}" if said else ""
+        parts = [] if self.payload is UNSET else [f"payload {as_json(self.payload)}"]
+        parts += [f"{path} = {as_json(value)}" for path, value in self.matching.items()]
+        parts += [] if self.key is None else [f"key {self.key!r}"]
+        parts += [f"label {name} = {value!r}" for name, value in self.labels.items()]
+        return f" with {', '.join(parts)}" if parts else ""
 
 
 def definition_of(pipeline: Pipeline[..., Any] | str) -> PipelineDefinition:
-    """A pipeline's definition."""
     return registry.get(pipeline) if isinstance(pipeline, str) else pipeline.definition
 
 
 def listed(title: str, tasks: list[Task], *, empty: str = "") -> str:
-    """Tasks, one a line."""
     if not tasks:
         return empty
-    lines = [f"  {line(task)}" for task in tasks[:SHOWN]]
-    lines += [f"  and {len(tasks) - SHOWN:,} more"] * (len(tasks) > SHOWN)
+    lines = [f"  {line(task)}" for task in tasks[:MAX_SHOWN]]
+    lines += [f"  and {len(tasks) - MAX_SHOWN:,} more"] * (len(tasks) > MAX_SHOWN)
     return "\n".join([f"{title}:", *lines]) + "\n"
 
 
 def line(task: Task) -> str:
-    """A task on one line."""
-    facts = [task.pipeline_id, shown(task.payload)]
-    facts += [f"key {task.key!r}"] * bool(task.key)
-    facts += [f"labels {shown(task.labels)}"] * bool(task.labels)
-    return " ".join(facts)
+    parts = [task.pipeline_id, as_json(task.payload)]
+    parts += [f"key {task.key!r}"] * bool(task.key)
+    parts += [f"labels {as_json(task.labels)}"] * bool(task.labels)
+    return " ".join(parts)
 
 
-def shown(value: Any) -> str:
-    """A JSON value for people, its names in order, so that two of them compare."""
+def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)

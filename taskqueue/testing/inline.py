@@ -1,4 +1,4 @@
-"""Running a task to its end inside a test: no worker, no waiting, the same engine."""
+"""Run a task to its end inside a test, without a worker process and without waiting."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from taskqueue.engine.queries.why import why
 from taskqueue.models import Schedule, Task, Wait
 from taskqueue.states import ON_A_TIMER
 from taskqueue.testing import events
-from taskqueue.testing.clock import let_pass
-from taskqueue.testing.events import Given
+from taskqueue.testing.events import GivenEvent
 from taskqueue.testing.runs import Run
+from taskqueue.testing.time_travel import move_into_past
 from taskqueue.testing.workers import InProcessWorker
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-MOST_PAUSES = 1_000
-"""A task that pauses more often in a test is taken for one that never ends."""
+MAX_PAUSES = 1_000
+"""A task with more pauses counts as one that never ends."""
 
-MOMENT = timedelta(milliseconds=1)
+TICK = timedelta(milliseconds=1)
 
 
 class RunsInline(Protocol):
-    """The types of `run_inline`. With events the arguments are not checked: a signature cannot say both."""
+    """The types of `run_inline`. With `events` the arguments are not checked: a signature cannot express both."""
 
     @overload
     def __call__(
@@ -70,117 +70,109 @@ class RunsInline(Protocol):
         **kwargs: Any,
     ) -> Run[R]: ...
 
-    def __call__(self, pipeline: Any, /, *args: Any, **kwargs: Any) -> Run[Any]:
-        """See `run_inline`."""
-        ...
+    def __call__(self, pipeline: Any, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
 
 
-def run(pipeline: Any, /, *args: Any, events: Iterable[Given] = (), **kwargs: Any) -> Run[Any]:
-    """Make a task, run it to its end, and tell what became of it.
+def run(pipeline: Any, /, *args: Any, events: Iterable[GivenEvent] = (), **kwargs: Any) -> Run[Any]:
+    """Create a task, run it to its end, and return its result and record.
 
-    Time passes at once: through sleeps, waits between tries, rates. Children and parallel steps run too. The clocks of
-    pipelines with `cron` stand still meanwhile.
+    Sleeps, waits between attempts and rates pass at once. Children and parallel steps run too. Schedules stand still.
 
     Args:
         pipeline: the pipeline, or one with options: `fulfil.using(key="a")`.
-        args: what it is enqueued with.
-        events: pairs of name and data, each sent when the task waits for it, in this order. With None for its data an
-            event does not come, and the wait for it runs out of time.
-        kwargs: the same as `args`, by name.
+        args: the arguments of `enqueue`.
+        events: pairs of name and data. Each is sent when the task waits for it, in this order. An event whose data is
+            None does not come, and the wait for it times out.
+        kwargs: the keyword arguments of `enqueue`.
 
     Returns:
-        What became of it. Nothing is raised when it failed, unless its `result` is asked for.
+        The run. For a failed task only its `result` raises an error.
     """
     definition: PipelineDefinition = pipeline.definition
     task: Task = pipeline.enqueue(*args, **kwargs)
-    play = Play(definition, task.pk, list(events))
+    inline = InlineRun(definition, task.pk, list(events))
     with InProcessWorker() as worker:
-        return play.to_the_end(worker)
+        return inline.run(worker)
 
 
 run_inline = cast("RunsInline", run)
 
 
-class Works(Protocol):
-    """A worker, or several who take turns."""
+class WorkerLike(Protocol):
+    """A worker, or several that take turns."""
 
-    def work(self) -> object:
-        """Execute everything that is due."""
-        ...
+    def work(self) -> object: ...
 
 
 @dataclass
-class Play:
-    """A task on its way to its end."""
+class InlineRun:
+    """A task that is run to its end."""
 
     definition: PipelineDefinition
     task: UUID
-    given: list[Given]
+    events: list[GivenEvent]
     slept: timedelta = field(default_factory=timedelta)
 
-    def to_the_end(self, worker: Works) -> Run[Any]:
-        """Work, and let happen what the task waits for, until it has ended or nothing more can happen."""
-        for _ in range(MOST_PAUSES):
+    def run(self, worker: WorkerLike) -> Run[Any]:
+        """Work, and let pass what the task waits for, until it has ended or cannot continue."""
+        for _ in range(MAX_PAUSES):
             worker.work()
             task = Task.objects.get(pk=self.task)
             if task.has_ended:
-                worker.work()  # what follows upon its end
-                return self.outcome()
-            if (stuck := self.go_on()) is not None:
-                return self.outcome(stuck)
-        return self.outcome(f"It has not ended after {MOST_PAUSES:,} pauses.")
+                worker.work()  # its completion handlers
+                return self._outcome()
+            if (stuck := self._continue()) is not None:
+                return self._outcome(stuck)
+        return self._outcome(f"It has not ended after {MAX_PAUSES:,} pauses.")
 
-    def go_on(self) -> str | None:
-        """Let the next thing happen; why nothing can when it cannot."""
-        family = family_of(self.task)
-        waits = list(events.open_waits(family))
-        if (event := events.first_that_fits(self.given, waits)) is not None:
-            self.given.remove(event)
+    def _continue(self) -> str | None:
+        """Send the next event, or let the time until the next timer pass. Returns why neither is possible."""
+        tasks = tasks_of(self.task)
+        waits = list(events.open_waits(tasks))
+        if (event := events.first_match(self.events, waits)) is not None:
+            self.events.remove(event)
             events.send(*event)
             return None
-        now, until = next_time(family)
-        ending = events.ending_by(until, waits)
-        excused = {(wait.task_id, wait.step_key) for wait in ending if self.is_not_to_come(wait)}
-        if missed := [wait for wait in ending if (wait.task_id, wait.step_key) not in excused]:
-            return events.missing(missed, self.given)
-        until = until or self.free_at()
+        now, until = next_time(tasks)
+        ending = events.waits_ending_by(until, waits)
+        timed_out = {(wait.task_id, wait.step_key) for wait in ending if self._is_declared_missing(wait)}
+        if missed := [wait for wait in ending if (wait.task_id, wait.step_key) not in timed_out]:
+            return events.missing(missed, self.events)
+        until = until or self._throttled_until()
         if until is None:
             return " ".join(reason.sentence for reason in why(self.task).reasons)
-        wait = max(until - now, timedelta(0))
-        let_pass(wait + MOMENT, leaving=(Schedule,))
-        self.slept += wait
+        pause = max(until - now, timedelta(0))
+        move_into_past(pause + TICK, excluding=(Schedule,))
+        self.slept += pause
         return None
 
-    def is_not_to_come(self, wait: Wait) -> bool:
-        """Whether it was said that an event does not come; said once, it is true for one wait."""
-        said = (wait.event, None)
-        if said not in self.given:
+    def _is_declared_missing(self, wait: Wait) -> bool:
+        declared = (wait.event, None)
+        if declared not in self.events:
             return False
-        self.given.remove(said)
+        self.events.remove(declared)
         return True
 
-    def free_at(self) -> datetime | None:
-        """When a start that is held back may be given its time."""
+    def _throttled_until(self) -> datetime | None:
         reasons = why(self.task).reasons
         return next((each.until for each in reasons if each.code == Code.THROTTLE and each.until is not None), None)
 
-    def outcome(self, stuck: str = "") -> Run[Any]:
-        """What became of it."""
+    def _outcome(self, stuck: str = "") -> Run[Any]:
         task = Task.objects.select_related("worker").get(pk=self.task)
-        return Run(self.definition, task, self.slept, tuple(self.given), stuck)
+        return Run(self.definition, task, self.slept, tuple(self.events), stuck)
 
 
-def family_of(task: UUID) -> list[UUID]:
+def tasks_of(task: UUID) -> list[UUID]:
     """A task with its children and parallel steps, and theirs."""
-    family, newest = [task], [task]
+    tasks, newest = [task], [task]
     while newest:
         newest = list(Task.objects.filter(parent__in=newest, finished_at=None).values_list("pk", flat=True))
-        family += newest
-    return family
+        tasks += newest
+    return tasks
 
 
-def next_time(family: list[UUID]) -> tuple[datetime, datetime | None]:
+def next_time(tasks: list[UUID]) -> tuple[datetime, datetime | None]:
     """The present, and when the first of these tasks goes on by itself; None when none of them does."""
-    now = Task.objects.filter(pk=family[0]).values_list(Now(), flat=True).get()
-    timers = Task.objects.filter(pk__in=family, status__in=ON_A_TIMER)
+    now = Task.objects.filter(pk=tasks[0]).values_list(Now(), flat=True).get()
+    timers = Task.objects.filter(pk__in=tasks, status__in=ON_A_TIMER)
     return now, timers.aggregate(first=Min("due_at"))["first"]

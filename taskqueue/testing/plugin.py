@@ -1,6 +1,7 @@
-"""The pytest plugin: fixtures for tests of pipelines. Loaded by pytest itself, before Django is there.
+"""The pytest plugin: fixtures for tests of pipelines.
 
-So nothing is imported at the top that needs Django's settings, and nothing else imports this module.
+pytest loads it before Django is set up. So it imports nothing at the top that needs Django's settings, and no other
+module imports it.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def taskqueue_worker(
-    db: None,  # noqa: ARG001 - a fixture is asked for by naming it
+    db: None,  # noqa: ARG001 - a test requests a fixture by naming it
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[InProcessWorker]:
     """A worker in the test's own process and transaction: `taskqueue_worker.work()` executes what is due."""
     from taskqueue.engine.maintenance import dispatch
     from taskqueue.testing import InProcessWorker
 
-    # The tests' database may have started a second ago; their workers need no time to take their locks again.
-    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
+    # The tests' database may have started a second ago, but no worker has to take its lock again.
+    monkeypatch.setattr(dispatch, "STARTUP_GRACE", timedelta(0))
     with InProcessWorker() as worker:
         yield worker
 
 
 @pytest.fixture
 def run_inline(db: None) -> RunsInline:  # noqa: ARG001 - the same
-    """`taskqueue.testing.run_inline`: make a task and run it to its end."""
+    """`taskqueue.testing.run_inline`: create a task and run it to its end."""
     from taskqueue.testing import run_inline
 
     return run_inline
@@ -51,7 +52,7 @@ def advance(db: None) -> Callable[..., None]:  # noqa: ARG001 - the same
 
 @pytest.fixture
 def fake_step() -> Iterator[Callable[..., Fake]]:
-    """`taskqueue.testing.fake`, from now on until the end of the test."""
+    """`taskqueue.testing.fake`, until the end of the test."""
     from taskqueue.testing import fake
 
     with ExitStack() as fakes:

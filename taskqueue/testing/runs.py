@@ -1,4 +1,4 @@
-"""Runs: what became of a task that was run to its end inside a test."""
+"""The result and the record of a task that was run to its end inside a test."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
 
-from taskqueue import codec
 from taskqueue.definitions import PipelineDefinition
+from taskqueue.json_values import codec
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.states import StepStatus, TaskStatus
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class RunFailed(AssertionError):
-    """The result of a run was asked for, and there is none."""
+    """A run has no result."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class RunError:
     """Why a run has no result.
 
     Attributes:
-        type: the exception's class; `Stuck` when the task waits for something that nobody will do.
+        type: the exception's class; `Stuck` when the task waits for something that will not happen.
         message: its message.
         step: the key of the step that failed; None for the body.
     """
@@ -34,18 +34,17 @@ class RunError:
     step: str | None = None
 
     def __str__(self) -> str:
-        """On one line."""
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
 @dataclass(frozen=True)
 class Run(Generic[R]):
-    """What became of a task.
+    """A task that was run to its end.
 
     Attributes:
-        task: its row as it was in the end.
-        slept: how much time was let pass.
-        unsent: the events that nobody waited for.
+        task: its row at the end.
+        slept: the time that was made to pass.
+        unsent: the events for which the task did not wait.
     """
 
     definition: PipelineDefinition = field(repr=False)
@@ -56,12 +55,12 @@ class Run(Generic[R]):
 
     @property
     def status(self) -> TaskStatus:
-        """How it ended; the status in which it is stuck, if it has not."""
+        """How it ended, or the status in which it is stuck."""
         return TaskStatus(self.task.status)
 
     @property
     def error(self) -> RunError | None:
-        """Why it has no result; None when it has."""
+        """Why it has no result, or None."""
         if self.stuck:
             return RunError("Stuck", self.stuck)
         if self.task.error is not None:
@@ -73,34 +72,35 @@ class Run(Generic[R]):
 
     @property
     def result(self) -> R:
-        """What it returned, with its type.
+        """What the pipeline returned, with its type.
 
         Raises:
-            RunFailed: it did not succeed; the message says why, with the traceback of the last failed try.
+            RunFailed: it did not succeed; the message has the reason and the traceback of the last failed attempt.
         """
         if self.task.status == TaskStatus.SUCCEEDED:
             return cast("R", self.definition.result.read(codec.write(self.task.result)))
-        raise RunFailed(self._account())
+        raise RunFailed(self._failure_text())
 
     @property
     def steps(self) -> dict[str, Any]:
-        """The outputs of its finished steps by key, as JSON, in the order in which they were recorded."""
+        """The outputs of its finished steps by key, as JSON, in recorded order."""
         done = Step.objects.filter(task=self.task, status=StepStatus.SUCCEEDED).order_by("pk")
         return dict(done.values_list("key", "output"))
 
     @property
     def attempts(self) -> list[Attempt]:
-        """Its failed tries, in order."""
+        """Its failed attempts, in order."""
         return list(Attempt.objects.filter(task=self.task).order_by("pk"))
 
-    def _account(self) -> str:
-        """Why there is no result."""
+    def _failure_text(self) -> str:
         error, attempts = self.error, self.attempts
         how = {TaskStatus.FAILED: "failed", TaskStatus.CANCELLED: "was cancelled"}.get(self.status, "has not ended")
         where = f" in step {error.step!r}" if error is not None and error.step else ""
-        said = [f"The task of {self.task.pipeline_id} {how}{where}: {error}"]
+        lines = [f"The task of {self.task.pipeline_id} {how}{where}: {error}"]
         if attempts:
             last = attempts[-1]
-            said.append(f"It had {len(attempts)} failed {'tries' if len(attempts) != 1 else 'try'}; the last one:")
-            said.append(last.traceback or f"{last.error_type}: {last.error_message}")
-        return "\n".join(said)
+            lines.append(
+                f"It had {len(attempts)} failed {'attempts' if len(attempts) != 1 else 'attempt'}; the last one:"
+            )
+            lines.append(last.traceback or f"{last.error_type}: {last.error_message}")
+        return "\n".join(lines)

@@ -1,1 +1,1 @@
-"""The name under which settings know the broker of the pool."""
+"""The former name of the package with the django-q2 broker, which existing settings may contain."""

@@ -1,5 +1,5 @@
-"""The broker of `taskqueue.pool.notifier`, under the name that Q_CLUSTER settings may have."""
+"""The former name of `taskqueue.pool.notifier.NotifierBroker`, which existing Q_CLUSTER settings may contain."""
 
-from taskqueue.pool.notifier import Doorbell
+from taskqueue.pool.notifier import NotifierBroker as Doorbell
 
 __all__ = ["Doorbell"]

@@ -1,4 +1,4 @@
-"""People with different rights, and tasks in different states."""
+"""Users with different permissions, and tasks with different statuses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin import navigation
-from taskqueue.engine.queries.stats import Pills
+from taskqueue.engine.queries.stats import BadgeCounts
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import work
 from tests.support.users import client_of
@@ -17,20 +17,20 @@ from tests.support.users import client_of
 
 @pytest.fixture(autouse=True)
 def _database(db):
-    """Every page reads rows."""
+    """All pages need the database."""
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept():
-    """What one test has seen is not what the next one sees."""
+def _empty_cache():
+    """Tests share no cached values."""
     cache.clear()
 
 
 @pytest.fixture(autouse=True)
-def _numbers_of_the_navigation(request, monkeypatch):
-    """The navigation's one query is counted where it is tested, not on every page."""
+def _navigation_counts(request, monkeypatch):
+    """Stub the navigation's query, so that tests which count queries need not add it."""
     if "test_navigation" not in request.node.nodeid:
-        monkeypatch.setattr(navigation, "pills", lambda: Pills(0, 0, 1, 0))
+        monkeypatch.setattr(navigation, "badge_counts", lambda: BadgeCounts(0, 0, 1, 0))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def operator() -> Client:
 
 @pytest.fixture
 def stranger() -> Client:
-    """Staff, but with no rights here."""
+    """A staff user without permissions here."""
     return client_of("stan")
 
 
@@ -84,5 +84,5 @@ def retrying() -> Task:
 
 @pytest.fixture
 def pipeline_without_code() -> Pipeline:
-    """A pipeline whose code was removed while its tasks are kept."""
+    """A pipeline that the code no longer has."""
     return Pipeline.objects.create(name="gone/away")

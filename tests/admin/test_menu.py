@@ -1,4 +1,4 @@
-"""The menu has taskqueue's own lists, under the names that people have for them, and none of django-q2's."""
+"""The menu lists taskqueue's models by their usual names, and none of django-q2."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_django_q2_has_no_lists_in_the_menu(admin):
     assert not {model for model in site._registry if model._meta.app_label == "django_q"}
 
 
-def test_a_project_that_asks_for_them_keeps_them(settings, monkeypatch):
+def test_a_setting_keeps_the_lists_of_django_q2(settings, monkeypatch):
     from django_q import admin as lists
     from django_q.models import Success
 
@@ -34,5 +34,5 @@ def test_a_project_that_asks_for_them_keeps_them(settings, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["Concurrency limits", "Skipped requests", "Rate limit usage", "Pipeline permissions"])
-def test_lists_are_called_what_people_call_them(admin, name):
+def test_lists_have_the_usual_names(admin, name):
     assert name in text_of(admin.get("/admin/taskqueue/"))

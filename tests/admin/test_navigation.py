@@ -1,4 +1,4 @@
-"""The navigation beside every page."""
+"""The navigation on every page, and the audit log."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ LIST = "/admin/taskqueue/task/"
 
 
 def entries(response) -> dict[str, tuple[bool, str]]:
-    """What the navigation says: for each entry whether it is the current one, and its pill."""
-    [shown] = re.findall(r'<ul class="tq-nav".*?</ul>', response.content.decode(), flags=re.DOTALL)
+    """For each entry of the navigation: whether it is current, and the text of its badge."""
+    [navigation_html] = re.findall(r'<ul class="tq-nav".*?</ul>', response.content.decode(), flags=re.DOTALL)
     found = re.findall(
-        r"<a [^>]*?href=\"[^\"]+\"( aria-current)?.*?<span>(.*?)</span>(?:<span [^>]*>(.*?)</span>)?</a>", shown
+        r"<a [^>]*?href=\"[^\"]+\"( aria-current)?.*?<span>(.*?)</span>(?:<span [^>]*>(.*?)</span>)?</a>",
+        navigation_html,
     )
-    return {name: (bool(current), pill) for current, name, pill in found}
+    return {name: (bool(current), badge) for current, name, badge in found}
 
 
-def test_everything_that_a_user_may_see_is_one_click_away(admin):
+def test_a_superuser_has_every_entry(admin):
     assert list(entries(admin.get(LIST))) == [
-        "Overview", "Tasks", "Failures", "Pipelines", "Workers", "Events", "Schedules", "Rates", "Operations",
-        "Tokens", "Audit",
+        "Overview", "Tasks", "Failures", "Pipelines", "Workers", "Events", "Schedules", "Rate limits",
+        "Bulk operations", "Tokens", "Audit",
     ]  # fmt: skip
 
 
-def test_what_a_user_may_not_see_is_not_there():
+def test_lists_without_view_permission_have_no_entry():
     client = client_of("tom", "view_task", "view_worker")
 
     assert list(entries(client.get("/admin/"))) == ["Overview", "Tasks", "Failures", "Workers"]
 
 
-def test_who_may_start_operations_finds_them():
+def test_a_user_who_may_start_bulk_operations_has_their_entry():
     client = client_of("carl", "view_task", "cancel_task")
 
-    assert list(entries(client.get("/admin/"))) == ["Overview", "Tasks", "Failures", "Operations"]
+    assert list(entries(client.get("/admin/"))) == ["Overview", "Tasks", "Failures", "Bulk operations"]
 
 
-def test_staff_without_rights_here_have_the_stock_sidebar(stranger):
+def test_staff_without_permissions_have_the_stock_sidebar(stranger):
     page = stranger.get("/admin/password_change/").content.decode()
 
     assert "tq-nav" not in page
@@ -64,16 +65,18 @@ def test_staff_without_rights_here_have_the_stock_sidebar(stranger):
         (f"{LIST}?status=queued", "Tasks"),
         (f"{LIST}?status=failed", "Failures"),
         ("/admin/taskqueue/pipeline/demo_2Ftask/change/", "Pipelines"),
+        ("/admin/taskqueue/ratelimit/", "Rate limits"),
+        ("/admin/taskqueue/bulkoperation/", "Bulk operations"),
         ("/admin/admin/logentry/", "Audit"),
     ],
 )
-def test_the_entry_of_the_present_page_is_marked(admin, address, current):
-    marked = [name for name, (is_current, _pill) in entries(admin.get(address)).items() if is_current]
+def test_the_entry_of_this_page_is_marked(admin, address, current):
+    marked = [name for name, (is_current, _badge) in entries(admin.get(address)).items() if is_current]
 
     assert marked == [current]
 
 
-def test_pages_of_other_apps_have_it_too_and_keep_their_list_under_more(admin):
+def test_pages_of_other_apps_have_the_navigation_and_the_app_list(admin):
     for address in ("/admin/auth/user/", "/admin/auth/"):
         page = admin.get(address).content.decode()
         assert 'class="tq-nav"' in page
@@ -81,38 +84,38 @@ def test_pages_of_other_apps_have_it_too_and_keep_their_list_under_more(admin):
         assert "/admin/auth/group/" in page
 
 
-def test_what_needs_a_look_is_counted(admin):
+def test_failures_pauses_and_missing_workers_have_badges(admin):
     Rollup.objects.create(span=15, at=datetime.now(UTC), pipeline="", failed=1234)
     Pipeline.objects.filter(name="demo/task").update(paused_at=Now(), pause_reason="x", paused_by="dana")
 
-    shown = entries(admin.get(LIST))
+    found = entries(admin.get(LIST))
 
-    assert shown["Failures"][1] == "999+"
-    assert shown["Pipelines"][1] == "1 paused"
-    assert shown["Workers"][1] == "0 live"
-    assert 'tq-pill tq-bad" title="worker processes that beat">0 live' in admin.get(LIST).content.decode()
+    assert found["Failures"][1] == "999+"
+    assert found["Pipelines"][1] == "1 paused"
+    assert found["Workers"][1] == "0 live"
+    assert 'tq-nav-badge tq-bad" title="live worker processes">0 live' in admin.get(LIST).content.decode()
 
 
-def test_nothing_is_counted_that_is_well(admin):
+def test_a_healthy_system_has_only_the_badge_of_live_workers(admin):
     with InProcessWorker():
-        shown = entries(admin.get(LIST))
+        found = entries(admin.get(LIST))
 
-    assert (shown["Failures"][1], shown["Pipelines"][1], shown["Workers"][1]) == ("", "", "1 live")
-
-
-def test_workers_that_cannot_claim_are_counted_before_those_that_can(admin):
-    with InProcessWorker(), InProcessWorker() as unable:
-        Worker.objects.filter(pk=unable.worker).update(claim_error="permission denied")
-        shown = entries(admin.get(LIST))
-
-    assert shown["Workers"][1] == "1 cannot claim"
+    assert (found["Failures"][1], found["Pipelines"][1], found["Workers"][1]) == ("", "", "1 live")
 
 
-def test_its_numbers_cost_one_query(admin, django_assert_num_queries):
+def test_claim_errors_take_the_place_of_the_live_workers_badge(admin):
+    with InProcessWorker(), InProcessWorker() as with_claim_error:
+        Worker.objects.filter(pk=with_claim_error.worker).update(claim_error="permission denied")
+        found = entries(admin.get(LIST))
+
+    assert found["Workers"][1] == "1 cannot claim"
+
+
+def test_all_badges_cost_one_query(admin, django_assert_num_queries):
     admin.get(LIST)
 
     with django_assert_num_queries(1):
-        stats.pills()
+        stats.badge_counts()
 
 
 def test_a_site_without_these_pages_has_no_navigation(admin, rf: RequestFactory):
@@ -122,7 +125,7 @@ def test_a_site_without_these_pages_has_no_navigation(admin, rf: RequestFactory)
     assert navigation.entries_for(request, AdminSite(name="other")) == []
 
 
-def test_the_audit_tells_who_did_what_and_changes_nothing(admin, operator, failed):
+def test_the_audit_log_lists_actions_read_only(admin, operator, failed):
     operator.post(f"{LIST}{failed.pk}/retry/")
 
     text = text_of(admin.get("/admin/admin/logentry/"))

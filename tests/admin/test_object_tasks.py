@@ -1,4 +1,4 @@
-"""The tasks of an object on its own page."""
+"""The section with an object's tasks on the object's page in the admin."""
 
 from __future__ import annotations
 
@@ -43,12 +43,16 @@ def group() -> Group:
     return Group.objects.create(name="buyers")
 
 
-def about(thing, label: str = "x") -> Task:
+def enqueue_about(thing, label: str = "x") -> Task:
     return demo_task.using(subject=thing).enqueue(DemoRequest(label=label, delay_seconds=0))
 
 
 def test_an_objects_page_shows_its_own_tasks_newest_first(admin, group):
-    first, second, _other = about(group), about(group), about(Group.objects.create(name="sellers"))
+    first, second, _other = (
+        enqueue_about(group),
+        enqueue_about(group),
+        enqueue_about(Group.objects.create(name="sellers")),
+    )
 
     response = admin.get(f"/objects/auth/group/{group.pk}/change/")
 
@@ -59,9 +63,9 @@ def test_an_objects_page_shows_its_own_tasks_newest_first(admin, group):
     assert "taskqueue/admin.css" in body
 
 
-def test_it_stands_in_a_section_of_its_own_below_the_declared_ones(admin, group):
+def test_the_section_is_below_the_declared_fieldsets(admin, group):
     user = User.objects.get(username="ada")
-    about(user)
+    enqueue_about(user)
 
     text = text_of(admin.get(f"/objects/auth/user/{user.pk}/change/"))
 
@@ -69,13 +73,13 @@ def test_it_stands_in_a_section_of_its_own_below_the_declared_ones(admin, group)
     assert text.count("demo/task") == 1
 
 
-def test_an_object_without_tasks_says_so_and_a_new_one_has_no_section(admin, group):
-    assert "No task was made for it." in text_of(admin.get(f"/objects/auth/group/{group.pk}/change/"))
-    assert "No task" not in text_of(admin.get("/objects/auth/group/add/"))
+def test_an_object_without_tasks_says_so_and_an_add_form_has_no_section(admin, group):
+    assert "No tasks for this object." in text_of(admin.get(f"/objects/auth/group/{group.pk}/change/"))
+    assert "No tasks" not in text_of(admin.get("/objects/auth/group/add/"))
 
 
-def test_who_may_not_view_tasks_does_not_see_them(group):
-    about(group)
+def test_users_without_view_task_do_not_see_the_section(group):
+    enqueue_about(group)
     clerk = client_of("clara")
     User.objects.get(username="clara").user_permissions.add(*Permission.objects.filter(content_type__app_label="auth"))
 
@@ -87,16 +91,16 @@ def test_who_may_not_view_tasks_does_not_see_them(group):
 
 def test_the_number_of_queries_does_not_depend_on_the_tasks(admin, group, django_assert_num_queries):
     for number in range(25):
-        about(group, str(number))
+        enqueue_about(group, str(number))
     admin.get(f"/objects/auth/group/{group.pk}/change/")  # which looks for the content type, once per process
 
     with django_assert_num_queries(4):  # session, user, group, tasks
         response = admin.get(f"/objects/auth/group/{group.pk}/change/")
 
-    assert "The 20 newest are shown." in text_of(response)
+    assert "The newest 20 are shown." in text_of(response)
 
 
-def test_an_index_finds_them(group):
+def test_tasks_of_an_object_are_found_by_an_index(group):
     tasks = Task.objects.filter(subject=f"auth.group:{group.pk}").order_by("-pk")[:21]
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
@@ -106,15 +110,15 @@ def test_an_index_finds_them(group):
     assert "Sort" not in plan
 
 
-def test_a_rerun_is_about_the_same_object(group):
-    task = about(group)
+def test_a_rerun_keeps_the_subject(group):
+    task = enqueue_about(group)
 
     assert control.rerun(task.pk).subject == f"auth.group:{group.pk}"
 
 
-def test_an_object_that_was_not_saved_cannot_be_a_subject():
+def test_an_unsaved_object_cannot_be_a_subject():
     with pytest.raises(InvalidOptions, match="Save the group"):
-        demo_task.using(subject=Group(name="nobody"))
+        demo_task.using(subject=Group(name="unsaved"))
     for subject in ("x" * 201, "a\0b"):
         with pytest.raises(InvalidOptions):
             Options(subject=subject)

@@ -1,4 +1,4 @@
-"""A project's own admin site: every page is there, and the overview has an address of its own."""
+"""A project's own admin site has every page, and the overview at its own address."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ShopSite(AdminSite):
 
 
 class ShopDashboard(Dashboard):
-    """As docs/dashboard.md has it."""
+    """As in docs/dashboard.md."""
 
     site_header = "The shop"
     index_is_overview = False
@@ -30,7 +30,7 @@ class ShopDashboard(Dashboard):
 
 @pytest.fixture(params=[ShopSite, ShopDashboard])
 def site(request, settings) -> AdminSite:
-    """Mounted, with all that is registered."""
+    """A mounted site with all registered models."""
     site: AdminSite = request.param(name="admin")
     for model, options in admin.site._registry.items():
         site.register(model, type(options))
@@ -41,7 +41,7 @@ def site(request, settings) -> AdminSite:
     return site
 
 
-def test_the_overview_has_an_address_and_an_entry_in_the_menu_and_the_first_page_stays_the_project_s(site, viewer):
+def test_the_overview_is_in_the_menu_and_the_index_stays_the_projects(site, viewer):
     assert f'href="{OVERVIEW}"' in viewer.get("/staff/").content.decode()
     page = viewer.get(OVERVIEW)
     assert "<h1>Overview</h1>" in page.content.decode()
@@ -54,18 +54,18 @@ def test_every_page_opens(site, admin, failed):
     for app in site.get_app_list(SimpleNamespace(user=User.objects.get(username="ada")), "taskqueue"):
         for model in app["models"]:
             assert admin.get(model["admin_url"]).status_code == 200, model
-    for way in ("change/", "edit/", "rerun/", "retry/"):
-        assert admin.get(f"/staff/taskqueue/task/{failed.pk}/{way}").status_code == 200
-    for way in ("change/", "submit/"):
-        assert admin.get(f"/staff/taskqueue/pipeline/demo_2Ftask/{way}").status_code == 200
+    for action in ("change/", "edit/", "rerun/", "retry/"):
+        assert admin.get(f"/staff/taskqueue/task/{failed.pk}/{action}").status_code == 200
+    for action in ("change/", "submit/"):
+        assert admin.get(f"/staff/taskqueue/pipeline/demo_2Ftask/{action}").status_code == 200
 
 
-def test_who_may_see_no_tasks_finds_no_overview(site, stranger):
+def test_users_without_view_task_have_no_overview(site, stranger):
     assert stranger.get(OVERVIEW).status_code == 403
     assert OVERVIEW not in stranger.get("/staff/").content.decode()
 
 
-def test_the_first_task_is_sent_from_there(site, admin, settings):
+def test_the_overview_submits_the_example_task(site, admin, settings):
     settings.TASKQUEUE = {"EXAMPLE_PIPELINE": "demo/task"}
 
     admin.post(f"{OVERVIEW}first-task/")

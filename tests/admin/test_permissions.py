@@ -1,4 +1,4 @@
-"""Rights of single pipelines on the pages of the admin: forms, operations, exports, searches and downloads."""
+"""Pipeline permissions on the admin pages: forms, bulk operations, exports, searches and downloads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters
@@ -23,29 +24,29 @@ PIPELINES = "/admin/taskqueue/pipeline/"
 
 @pytest.fixture
 def olga() -> Client:
-    """One with every permission for tasks."""
+    """A user with every permission for tasks."""
     return client_of(
         "olga", "view_task", "view_task_payload", "add_task", "retry_task", "cancel_task", "view_pipeline", "view_token"
     )
 
 
-def named(**held: bool) -> PipelinePermission:
-    """Name olga for the demo's pipeline, for these deeds alone."""
-    return PipelinePermission.objects.create(pipeline_id=PIPELINE, user=User.objects.get(username="olga"), **held)
+def grant(**actions: bool) -> PipelinePermission:
+    """Give olga a permission for the demo's pipeline, with these actions only."""
+    return PipelinePermission.objects.create(pipeline_id=PIPELINE, user=User.objects.get(username="olga"), **actions)
 
 
-def all_but(deed: Action) -> dict[str, bool]:
-    return {other.value: other != deed for other in Action}
+def all_but(action: Action) -> dict[str, bool]:
+    return {other.value: other != action for other in Action}
 
 
 def operation_of(verb: Any, user: User | None) -> BulkOperation:
     return bulk_operations.plan(
-        filters.TaskFilter(pipeline=PIPELINE), verb=verb, query="", reason="", user=user and user.pk, by="olga"
+        filters.TaskFilter(pipeline=PIPELINE), verb=verb, query="", reason="", actor=Actor(user and user.pk, "olga")
     )
 
 
-def test_who_is_not_named_may_not_submit_by_the_form(olga):
-    right = named(**all_but(Action.RUN))
+def test_without_the_grant_there_is_no_submit_form(olga):
+    permission = grant(**all_but(Action.RUN))
     address = f"{PIPELINES}demo_2Ftask/submit/"
 
     assert olga.get(address).status_code == 403
@@ -53,16 +54,18 @@ def test_who_is_not_named_may_not_submit_by_the_form(olga):
     assert address not in olga.get(PIPELINES).content.decode()
     assert address not in olga.get(f"{PIPELINES}demo_2Ftask/change/").content.decode()
 
-    PipelinePermission.objects.filter(pk=right.pk).update(run=True)
+    PipelinePermission.objects.filter(pk=permission.pk).update(run=True)
 
     assert olga.get(address).status_code == 200
     assert address in olga.get(PIPELINES).content.decode()
 
 
-@pytest.mark.parametrize(("verb", "deed"), [("retry", Action.RETRY), ("cancel", Action.CANCEL), ("rerun", Action.RUN)])
-def test_an_operation_acts_with_the_rights_of_who_started_it(olga, failed, queued, verb, deed):
+@pytest.mark.parametrize(
+    ("verb", "action"), [("retry", Action.RETRY), ("cancel", Action.CANCEL), ("rerun", Action.RUN)]
+)
+def test_an_operation_acts_with_the_permissions_of_its_user(olga, failed, queued, verb, action):
     operation = operation_of(verb, User.objects.get(username="olga"))
-    named(**all_but(deed))
+    grant(**all_but(action))
 
     bulk_operations.run_batches()
 
@@ -73,7 +76,7 @@ def test_an_operation_acts_with_the_rights_of_who_started_it(olga, failed, queue
     assert Task.objects.count() == 2
 
 
-def test_an_operation_of_an_account_that_is_gone_does_nothing(failed):
+def test_an_operation_of_a_deleted_user_changes_nothing(failed):
     operation = operation_of("retry", None)
 
     bulk_operations.run_batches()
@@ -83,7 +86,7 @@ def test_an_operation_of_an_account_that_is_gone_does_nothing(failed):
     assert operation.refusals == {"The account that started it is gone.": 1}
 
 
-def test_an_operation_of_one_who_has_lost_the_permission_does_nothing(olga, failed):
+def test_an_operation_of_a_user_without_the_permission_changes_nothing(olga, failed):
     user = User.objects.get(username="olga")
     operation = operation_of("retry", user)
     user.user_permissions.clear()
@@ -94,8 +97,8 @@ def test_an_operation_of_one_who_has_lost_the_permission_does_nothing(olga, fail
     assert (operation.changed, operation.failed) == (0, 1)
 
 
-def test_an_export_masks_the_payloads_of_pipelines_that_are_closed(olga, failed, django_assert_max_num_queries):
-    named(**all_but(Action.VIEW_PAYLOAD))
+def test_an_export_masks_payloads_of_denied_pipelines(olga, failed, django_assert_max_num_queries):
+    grant(**all_but(Action.VIEW_PAYLOAD))
 
     with django_assert_max_num_queries(14):
         (line,) = b"".join(olga.get(f"{LIST}export/jsonl/").streaming_content).decode().splitlines()
@@ -104,29 +107,29 @@ def test_an_export_masks_the_payloads_of_pipelines_that_are_closed(olga, failed,
     assert json.loads(line)["result"] is None
 
 
-def test_a_search_in_payloads_passes_over_pipelines_that_are_closed(olga, queued):
+def test_a_payload_search_leaves_out_denied_pipelines(olga, queued):
     search = {"q": "payload.label:queued"}
     assert ids_on(olga.get(LIST, search)) == [str(queued.pk)]
 
-    named(**all_but(Action.VIEW_PAYLOAD))
+    grant(**all_but(Action.VIEW_PAYLOAD))
 
     assert ids_on(olga.get(LIST, search)) == []
     assert b"".join(olga.get(f"{LIST}export/jsonl/", search).streaming_content) == b""
     assert ids_on(olga.get(LIST)) == [str(queued.pk)]
 
 
-def test_an_operation_on_a_search_in_payloads_passes_over_them_too(olga, queued):
-    named(**all_but(Action.VIEW_PAYLOAD))
+def test_an_operation_on_a_payload_search_leaves_out_denied_pipelines(olga, queued):
+    grant(**all_but(Action.VIEW_PAYLOAD))
 
-    said = text_of(olga.get("/admin/taskqueue/bulkoperation/new/cancel/?q=payload.label:queued"))
+    text = text_of(olga.get("/admin/taskqueue/bulkoperation/new/cancel/?q=payload.label:queued"))
 
-    assert "0 tasks" in said
+    assert "0 tasks" in text
 
 
-def test_a_download_is_a_mask_for_who_is_not_named(olga, succeeded):
+def test_a_download_is_masked_without_the_grant(olga, succeeded):
     step = Step.objects.filter(task=succeeded).earliest("pk")
     names = ["payload", "result", f"input-{step.pk}", f"output-{step.pk}"]
-    right = named(**all_but(Action.VIEW_PAYLOAD))
+    permission = grant(**all_but(Action.VIEW_PAYLOAD))
 
     def read(name: str) -> Any:
         response = olga.get(f"/admin/taskqueue/task/{succeeded.pk}/download/{name}/")
@@ -135,26 +138,26 @@ def test_a_download_is_a_mask_for_who_is_not_named(olga, succeeded):
     assert {read(name) for name in names} <= {"**********", 404}
     assert read("payload") == "**********"
 
-    PipelinePermission.objects.filter(pk=right.pk).update(view_payload=True)
+    PipelinePermission.objects.filter(pk=permission.pk).update(view_payload=True)
 
     assert read("payload")["label"] == "fine"
 
 
-@pytest.mark.parametrize("deed", [Action.RUN, Action.VIEW_PAYLOAD])
-def test_a_payload_is_edited_only_by_who_may_see_and_run_it(olga, queued, deed):
-    right = named(**all_but(deed))
+@pytest.mark.parametrize("action", [Action.RUN, Action.VIEW_PAYLOAD])
+def test_editing_a_payload_needs_the_grants_to_see_and_run(olga, queued, action):
+    permission = grant(**all_but(action))
 
     assert olga.get(button_of(queued, "edit")).status_code == 403
     assert olga.post(button_of(queued, "edit"), {"payload": '{"label": "x"}'}).status_code == 403
     assert button_of(queued, "edit") not in olga.get(page_of(queued)).content.decode()
 
-    PipelinePermission.objects.filter(pk=right.pk).update(**{deed.value: True})
+    PipelinePermission.objects.filter(pk=permission.pk).update(**{action.value: True})
 
     assert olga.get(button_of(queued, "edit")).status_code == 200
     assert button_of(queued, "edit") in olga.get(page_of(queued)).content.decode()
 
 
-def test_the_payload_itself_is_not_on_the_page_of_who_is_not_named(olga):
+def test_a_task_page_has_no_payload_without_the_grant(olga):
     task = demo_task.enqueue(DemoRequest(label="a-label-of-its-own", delay_seconds=0))
     PipelinePermission.objects.create(
         pipeline_id=PIPELINE, group=Group.objects.create(name="others"), view_payload=True
@@ -163,6 +166,6 @@ def test_the_payload_itself_is_not_on_the_page_of_who_is_not_named(olga):
     assert "a-label-of-its-own" not in text_of(olga.get(page_of(task)))
 
 
-def test_the_navigation_leads_to_tokens_for_those_who_may_see_them(olga, viewer):
+def test_the_navigation_has_tokens_for_users_who_may_view_them(olga, viewer):
     assert "/admin/taskqueue/token/" in olga.get(LIST).content.decode()
     assert "/admin/taskqueue/token/" not in viewer.get(LIST).content.decode()

@@ -1,4 +1,4 @@
-"""Skips and schedules: to be read, not to be changed; a schedule can be run now."""
+"""Skipped requests and schedules are read-only; a schedule can be run now."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def skips(queued):
 
 
 @pytest.mark.parametrize("address", [SKIPS, SCHEDULES])
-def test_viewing_needs_the_right_to_and_nothing_is_added_by_hand(address, client, stranger, viewer, admin):
+def test_viewing_needs_its_permission_and_adding_is_refused(address, client, stranger, viewer, admin):
     assert client.get(address).url.startswith("/admin/login/")
     assert stranger.get(address).status_code == 403
     assert viewer.get(address).status_code == 200
     assert admin.get(f"{address}add/").status_code == 403
 
 
-def test_skips_are_listed_with_their_reasons_and_lead_to_the_task(viewer, skips, queued):
+def test_skips_are_listed_with_reason_and_task(viewer, skips, queued):
     response = viewer.get(SKIPS)
 
     text = text_of(response)
@@ -51,7 +51,7 @@ def test_skips_are_filtered_by_kind_and_pipeline(viewer, skips):
     assert viewer.get(SKIPS, {"kind": "no-such"}).status_code == 302
 
 
-def test_schedules_tell_the_next_tick(viewer):
+def test_schedules_show_the_next_run(viewer):
     Schedule.objects.create(
         pipeline_id="demo/task",
         expression="0 3 * * *",
@@ -73,7 +73,7 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, skips, django_assert_nu
 
 @pytest.fixture
 def nightly():
-    """A pipeline that a clock starts, forgotten afterwards: in tests that set the time forward it would start."""
+    """A pipeline with a schedule, unregistered at the end: tests that set the time forward would start it."""
     with own_registry():
 
         @pipeline("adm/nightly", cron="0 3 * * *")
@@ -89,21 +89,21 @@ def runner():
     return client_of("rose", "view_schedule", "view_task", "add_task")
 
 
-def test_a_schedule_is_run_now_and_its_clock_goes_on_as_before(runner, nightly):
+def test_a_schedule_is_run_now_and_stays_as_it_was(runner, nightly):
     before = Schedule.objects.values().get(pk="adm/nightly")
 
     response = runner.post(f"{SCHEDULES}adm_2Fnightly/run/", follow=True)
 
     task = Task.objects.get()
     assert response.redirect_chain[-1][0] == page_of(task)
-    assert messages_of(response) == ["The task is made."]
+    assert messages_of(response) == ["The task is submitted."]
     assert (task.payload, task.cron_at) == ({"count": 3}, None)
     assert Schedule.objects.values().get(pk="adm/nightly") == before
-    said = set(LogEntry.objects.values_list("object_id", "change_message"))
-    assert said == {("adm/nightly", f"Ran now as {task.pk}."), (str(task.pk), "Made by hand from its schedule.")}
+    messages = set(LogEntry.objects.values_list("object_id", "change_message"))
+    assert messages == {("adm/nightly", f"Ran now as {task.pk}."), (str(task.pk), "Submitted from its schedule.")}
 
 
-def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer, nightly):
+def test_the_last_result_links_to_its_task(viewer, nightly):
     Schedule.objects.filter(pk="adm/nightly").update(next_at=Now() - timedelta(days=1))
     cron.enqueue_due()
     work()
@@ -114,7 +114,7 @@ def test_the_result_of_the_last_tick_is_told_and_leads_to_its_task(viewer, night
     assert "Succeeded" in text_of(response)
 
 
-def test_only_who_may_submit_tasks_runs_a_schedule(viewer, runner, nightly, pipeline_without_code):
+def test_running_a_schedule_needs_add_task(viewer, runner, nightly, pipeline_without_code):
     Schedule.objects.create(
         pipeline=pipeline_without_code, expression="0 3 * * *", timezone="UTC", misfire="once", next_at=Now()
     )
@@ -124,12 +124,12 @@ def test_only_who_may_submit_tasks_runs_a_schedule(viewer, runner, nightly, pipe
     assert "Run now" in text_of(runner.get(SCHEDULES))
     assert messages_of(runner.post(f"{SCHEDULES}none/run/", follow=True)) == ["Pipeline none has no schedule."]
     gone = runner.post(f"{SCHEDULES}gone_2Faway/run/", follow=True)
-    assert messages_of(gone)[0].startswith("No task was made: No pipeline is called 'gone/away'.")
+    assert messages_of(gone)[0].startswith("No task was created: No pipeline is called 'gone/away'.")
     assert not Task.objects.exists()
 
 
-def test_empty_lists_say_what_to_do(viewer):
+def test_empty_lists_explain_themselves(viewer):
     Schedule.objects.all().delete()
     assert "No pipeline has a schedule." in text_of(viewer.get(SCHEDULES))
-    assert "No request has been skipped: each one made a task." in text_of(viewer.get(SKIPS))
+    assert "No request was skipped: each created a task." in text_of(viewer.get(SKIPS))
     assert "No skipped request matches." in text_of(viewer.get(SKIPS, {"kind": "misfire"}))

@@ -1,4 +1,4 @@
-"""A program that another team might write: it uses the client that a generator made of the schema. See test_clients."""
+"""A program that uses the client generated from the schema; test_clients runs it."""
 
 import sys
 from uuid import UUID

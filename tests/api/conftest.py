@@ -1,4 +1,4 @@
-"""Callers of the API, and tasks for them to find."""
+"""Clients of the API, and tasks in several statuses."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tests.support.pipelines import orders as pipelines
 
 
 @pytest.fixture(autouse=True)
-def _nothing_broken() -> Iterator[None]:
+def _reset_broken_steps() -> Iterator[None]:
     yield
     pipelines.broken.clear()
 
 
 @pytest.fixture
 def api(db: None, settings: Any) -> Api:
-    """A caller on this machine, with DEBUG on: nothing more is asked of it."""
+    """A local client with DEBUG on, which needs no login."""
     settings.DEBUG = True
     return Api(SERVER_NAME="localhost")
 
 
 @pytest.fixture
 def caller_with(db: None) -> Callable[..., Api]:
-    """Make a caller who is logged in with these permissions; DEBUG is off."""
+    """Creates a logged-in client with these permissions; DEBUG is off."""
 
     def make(*permissions: str, is_staff: bool = True, enforce_csrf_checks: bool = False) -> Api:
         user = User.objects.create_user("dana", is_staff=is_staff)
@@ -43,20 +43,20 @@ def caller_with(db: None) -> Callable[..., Api]:
 
 
 @pytest.fixture
-def stranger(db: None) -> Api:
-    """A caller without a login; DEBUG is off."""
+def anonymous(db: None) -> Api:
+    """A client without login; DEBUG is off."""
     return Api()
 
 
 @pytest.fixture
 def queued(db: None) -> Task:
-    """A task that waits for a worker."""
+    """A queued task."""
     return enqueue_order("queued")
 
 
 @pytest.fixture
 def succeeded(db: None) -> Task:
-    """A task that has succeeded."""
+    """A succeeded task."""
     task = enqueue_order("succeeded")
     work()
     return Task.objects.get(pk=task.pk)
@@ -64,7 +64,7 @@ def succeeded(db: None) -> Task:
 
 @pytest.fixture
 def failed(db: None) -> Task:
-    """A task that has failed in its second step."""
+    """A task that failed in its second step."""
     task = enqueue_order("failed")
     pipelines.broken["ship"] = 1
     work()
@@ -76,7 +76,7 @@ EVERYTHING = ("view_task", "view_task_payload", "add_task", "retry_task", "cance
 
 @pytest.fixture
 def dana(db: None) -> User:
-    """A member of staff with every permission for tasks."""
+    """A staff user with every permission for tasks."""
     user = User.objects.create_user("dana", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=EVERYTHING))
     return user

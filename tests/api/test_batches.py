@@ -22,7 +22,7 @@ def order(number: Any, **options: Any) -> dict[str, Any]:
     return {"pipeline": "shop/order", "payload": {"number": number}, **options}
 
 
-def test_tasks_are_made_in_the_order_in_which_they_are_asked_for(api):
+def test_a_batch_answers_in_the_order_of_the_request(api):
     response = api.post(BATCH, {"tasks": [order("A1"), {"pipeline": "anything", "payload": {"value": 2}}, order("A3")]})
 
     tasks = response.json()["tasks"]
@@ -36,7 +36,7 @@ def test_tasks_are_made_in_the_order_in_which_they_are_asked_for(api):
     assert len(work()) == 3
 
 
-def test_each_is_answered_as_it_would_be_by_itself(api):
+def test_each_task_of_a_batch_is_answered_like_a_single_one(api):
     run_at = datetime.now(UTC) + timedelta(days=1)
     asked = order("A1", key="k", priority=5, labels={"tenant": "a"}, run_at=run_at.isoformat())
 
@@ -49,7 +49,7 @@ def test_each_is_answered_as_it_would_be_by_itself(api):
     }
 
 
-def test_a_key_finds_its_task_and_the_same_key_twice_makes_one(api):
+def test_a_repeated_key_in_a_batch_creates_one_task(api):
     known = enqueue_order("A1", key="known")
 
     tasks = api.post(BATCH, {"tasks": [order("A1", key=key) for key in ("new", "known", "new")]}).json()["tasks"]
@@ -63,7 +63,7 @@ def test_a_key_finds_its_task_and_the_same_key_twice_makes_one(api):
     ]
 
 
-def test_keys_that_stand_for_other_payloads_refuse_the_batch_and_are_pointed_at(api):
+def test_a_reused_key_with_another_payload_refuses_the_batch(api):
     enqueue_order("A1", key="known")
 
     refused = api.post(BATCH, {"tasks": [order("A1", key="new"), order("A2", key="known"), order("A3", key="new")]})
@@ -75,7 +75,7 @@ def test_keys_that_stand_for_other_payloads_refuse_the_batch_and_are_pointed_at(
     assert Task.objects.count() == 1
 
 
-def test_within_a_batch_force_may_use_a_key_again(api):
+def test_force_reuses_a_key_within_a_batch(api):
     forced = order("A2", key="k", force=True)
 
     tasks = api.post(BATCH, {"tasks": [order("A1", key="k"), forced, order("A2", key="k")]}).json()["tasks"]
@@ -84,7 +84,7 @@ def test_within_a_batch_force_may_use_a_key_again(api):
     assert tasks[2]["id"] == tasks[1]["id"]
 
 
-def test_a_batch_that_is_sent_again_makes_nothing_again(api):
+def test_a_batch_sent_again_creates_nothing(api):
     body = {"tasks": [order(f"A{number}", key=f"k{number}") for number in range(20)]}
     first = api.post(BATCH, body).json()["tasks"]
 
@@ -95,14 +95,14 @@ def test_a_batch_that_is_sent_again_makes_nothing_again(api):
     assert Task.objects.count() == 20
 
 
-def test_of_a_singleton_one_is_made_and_stands_in_for_the_others(api):
+def test_a_batch_creates_one_task_of_a_singleton(api):
     tasks = api.post(BATCH, {"tasks": [{"pipeline": "one/at-a-time", "payload": {}}] * 3}).json()["tasks"]
 
     assert [task["duplicate"] for task in tasks] == [False, True, True]
     assert len({task["id"] for task in tasks}) == 1
 
 
-def test_force_makes_another_one_and_is_written_down(caller_with):
+def test_force_creates_another_task_and_is_audited(caller_with):
     enqueue_order("A1", key="k")
 
     tasks = (
@@ -129,19 +129,19 @@ def test_force_makes_another_one_and_is_written_down(caller_with):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_one_that_is_wrong_refuses_all_and_is_pointed_at(api, wrong, refusal):
+def test_one_invalid_task_refuses_the_batch(api, wrong, refusal):
     response = api.post(BATCH, {"tasks": [order("A1", key="k"), wrong, order("A3")]})
 
     assert problem_of(response) == refusal
     assert not Task.objects.exists()
 
 
-def test_every_one_that_is_wrong_is_pointed_at(api):
+def test_every_invalid_task_of_a_batch_has_a_pointer(api):
     response = api.post(BATCH, {"tasks": [order(""), order("A2"), {"pipeline": "no", "payload": 1}, order(5)]})
 
     pointers = ["/tasks/0/payload/number", "/tasks/2/pipeline", "/tasks/3/payload/number"]
     assert problem_of(response) == (422, "invalid-payload", pointers)
-    assert "Of 4 tasks 3 were refused, so none was made." in response.json()["detail"]
+    assert "3 of 4 tasks were refused, so none was created." in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -155,12 +155,12 @@ def test_every_one_that_is_wrong_is_pointed_at(api):
         ([order("A1")], ""),
     ],
 )
-def test_what_is_no_batch_is_refused(api, body, pointer):
+def test_a_body_that_is_not_a_batch_is_refused(api, body, pointer):
     assert problem_of(api.post(BATCH, body)) == (422, "invalid-body", [pointer])
     assert not Task.objects.exists()
 
 
-def test_a_key_for_all_of_them_is_refused_rather_than_overlooked(api):
+def test_a_batch_with_an_idempotency_key_header_is_refused(api):
     response = api.post(BATCH, {"tasks": [order("A1")]}, **{"Idempotency-Key": "k"})
 
     assert "Give each task of the batch a `key` of its own" in response.json()["detail"]
@@ -168,13 +168,13 @@ def test_a_key_for_all_of_them_is_refused_rather_than_overlooked(api):
     assert not Task.objects.exists()
 
 
-def test_more_faults_than_anybody_reads_are_cut_off(api):
+def test_at_most_a_thousand_errors_are_answered(api):
     response = api.post(BATCH, {"tasks": [{"pipeline": "no", "payload": 1, "a": 1, "b": 2}] * 1000})
 
     assert len(problem_of(response)[2]) == 1000
 
 
-def test_a_batch_may_be_larger_than_a_task_but_not_without_end(api, settings):
+def test_a_batch_has_its_own_size_limit(api, settings):
     settings.TASKQUEUE = {"BATCH_MAX_BYTES": 3_000_000}
     large = {"pipeline": "anything", "payload": {"value": "x" * 400_000}}
 
@@ -185,18 +185,18 @@ def test_a_batch_may_be_larger_than_a_task_but_not_without_end(api, settings):
     assert problem_of(api.post("/api/tasks", raw=b" " * 2_000_000)) == (413, "too-large", [])
 
 
-def test_what_one_task_may_have_a_batch_of_one_may_have(api, settings):
+def test_a_batch_of_one_may_be_as_large_as_a_task(api, settings):
     settings.TASKQUEUE = {"BATCH_MAX_BYTES": 10}
 
     assert api.post(BATCH, {"tasks": [order("A1")]}).status_code == 202
 
 
-def test_submitting_many_needs_the_permission_for_one(caller_with, stranger):
-    assert stranger.post(BATCH, {"tasks": [order("A1")]}).status_code == 401
+def test_a_batch_needs_add_task(caller_with, anonymous):
+    assert anonymous.post(BATCH, {"tasks": [order("A1")]}).status_code == 401
     assert problem_of(caller_with("view_task").post(BATCH, {"tasks": [order("A1")]})) == (403, "not-allowed", [])
 
 
-def test_a_pipeline_that_names_others_refuses_all_and_is_pointed_at(caller_with):
+def test_a_pipeline_without_permission_refuses_the_batch(caller_with):
     PipelinePermission.objects.create(pipeline_id="anything", group=Group.objects.create(name="others"), run=True)
     closed = {"pipeline": "anything", "payload": {"value": 1}}
     caller = caller_with("add_task")
@@ -212,7 +212,7 @@ def test_a_pipeline_that_names_others_refuses_all_and_is_pointed_at(caller_with)
     assert sum("pipelinepermission" in query["sql"] for query in queries) == 1
 
 
-def test_who_sees_no_tasks_learns_no_more_of_each_than_of_one(caller_with):
+def test_duplicates_in_a_batch_are_redacted_without_view_task(caller_with):
     enqueue_order("A1", key="k", labels={"tenant": "a"})
 
     (task,) = caller_with("add_task").post(BATCH, {"tasks": [order("A1", key="k")]}).json()["tasks"]
@@ -221,7 +221,7 @@ def test_who_sees_no_tasks_learns_no_more_of_each_than_of_one(caller_with):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_thousand_take_one_transaction_and_one_wake_up(settings):
+def test_a_thousand_tasks_take_one_transaction_and_one_notification(settings):
     settings.DEBUG = True
     body = {"tasks": [order(f"A{number}", key=f"k{number}", labels={"n": "x"}) for number in range(1000)]}
     api = Api(SERVER_NAME="localhost")

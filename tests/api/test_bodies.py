@@ -1,4 +1,4 @@
-"""What is no JSON, or cannot be stored, is refused at every door with the reason; never with a server error."""
+"""Malformed bodies and values that cannot be stored are refused with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from io import BytesIO
 
 import pytest
 
-from taskqueue.api.json_parser import StrictJson
+from taskqueue.api.json_parser import StrictJsonParser
 from taskqueue.models import Task
 from tests.support.api import problem_of
 
@@ -19,11 +19,11 @@ from tests.support.api import problem_of
     [
         (b"{", "line 1, column 2"),
         (b"{'pipeline': 1}", "line 1, column 2"),
-        (b'{"a": NaN}', "NaN is not JSON"),
-        (b'{"a": -Infinity}', "-Infinity is not JSON"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1e999}', "too large"),
         (b'{"a": ' + b"9" * 5000 + b"}", "too many digits"),
-        (b'{"a": 1, "a": 2}', "'a' occurs twice"),
+        (b'{"a": 1, "a": 2}', "“a” occurs twice"),
         (b'{"a": "\xff"}', "not UTF-8"),
         (b'\xef\xbb\xbf{"a": 1}', "BOM"),
         (b"[" * 101 + b"]" * 101, "nested"),
@@ -51,14 +51,14 @@ def test_a_body_that_is_not_json_is_refused_with_the_reason(api, raw, reason):
         ({"pipeline": "any\x00thing"}, "/pipeline"),
     ],
 )
-def test_text_that_postgresql_cannot_store_is_pointed_at(api, change, pointer):
+def test_text_that_postgresql_cannot_store_has_a_pointer(api, change, pointer):
     response = api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": 1}, **change})
 
     assert problem_of(response) == (422, "not-serializable", [pointer])
     assert not Task.objects.exists()
 
 
-def test_a_backslash_before_what_looks_like_an_escape_is_text(api):
+def test_an_escaped_backslash_before_u0000_is_text(api):
     value = "\\u0000 \\ud800"
 
     assert api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": value}}).status_code == 202
@@ -69,9 +69,9 @@ def test_a_backslash_before_what_looks_like_an_escape_is_text(api):
 def test_numbers_and_many_values_come_back_exactly(api, value):
     raw = json.dumps({"pipeline": "anything", "payload": {"value": value}}).encode()
 
-    place = api.post("/api/tasks", raw=raw)["Location"]
+    address = api.post("/api/tasks", raw=raw)["Location"]
 
-    kept = json.loads(api.get(place).content, parse_float=Decimal)["payload"]
+    kept = json.loads(api.get(address).content, parse_float=Decimal)["payload"]
     assert kept == json.loads(raw, parse_float=Decimal)["payload"]
 
 
@@ -85,7 +85,7 @@ def test_payloads_may_be_nested_as_deeply_as_bodies(api):
     assert api.get(response["Location"]).json()["payload"]["value"] == value
 
 
-def test_a_body_over_its_limit_is_not_read_to_its_end(api, settings):
+def test_a_body_over_its_limit_is_refused(api, settings):
     settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 10}
 
     response = api.post("/api/tasks", raw=b" " * 100_000)
@@ -101,7 +101,7 @@ def test_another_media_type_is_refused(api, media_type):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP, br", "deflate"])
-def test_a_compressed_body_is_refused_with_the_remedy(api, encoding):
+def test_a_compressed_body_is_refused_with_a_hint(api, encoding):
     raw = gzip.compress(b'{"pipeline": "anything", "payload": {}}')
     headers = {"Content-Encoding": encoding}
 
@@ -113,44 +113,44 @@ def test_a_compressed_body_is_refused_with_the_remedy(api, encoding):
     assert response["Accept-Encoding"] == "identity"
 
 
-def test_a_body_that_is_said_to_be_uncompressed_is_read(api):
+def test_a_body_with_identity_encoding_is_read(api):
     headers = {"Content-Encoding": "identity"}
 
     assert api.post("/api/tasks", {"pipeline": "anything", "payload": {"value": 1}}, **headers).status_code == 202
 
 
-def test_a_list_for_one_task_leads_to_the_batch(api):
+def test_a_list_is_refused_with_the_address_for_batches(api):
     task = {"pipeline": "anything", "payload": {"value": 1}}
 
     response = api.post("/api/tasks", [task, task])
 
     assert problem_of(response) == (422, "invalid-body", [""])
-    assert 'Did you mean POST /api/tasks/batch with {"tasks": [...]}?' in response.json()["detail"]
+    assert 'Did you mean POST /api/tasks/batch {"tasks": [...]}?' in response.json()["detail"]
     assert not Task.objects.exists()
 
 
 @pytest.mark.parametrize("verb", ["retry", "cancel", "rerun"])
-def test_the_verbs_take_no_options_that_they_do_not_know(api, failed, verb):
+def test_actions_refuse_unknown_options(api, failed, verb):
     response = api.post(f"/api/tasks/{failed.pk}/{verb}", {"priority": 5})
 
     assert problem_of(response) == (422, "invalid-body", ["/priority"])
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/xml, text/*;q=0.5"])
-def test_who_does_not_accept_json_is_told_so(api, accept):
+def test_a_caller_that_does_not_accept_json_gets_406(api, accept):
     response = api.client.get("/api/tasks", headers={"Accept": accept})
 
     assert problem_of(response) == (406, "not-acceptable", [])
 
 
 @pytest.mark.parametrize("accept", ["application/json", "application/problem+json", "text/html, */*;q=0.1", "*/*"])
-def test_who_accepts_json_gets_it(api, accept):
+def test_a_caller_that_accepts_json_gets_json(api, accept):
     response = api.client.get("/api/tasks", headers={"Accept": accept})
 
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
 
 
-def test_a_body_in_chunks_is_refused_rather_than_taken_for_none_where_the_server_does_not_tell_its_end(api, failed):
+def test_a_chunked_body_without_a_marked_end_is_refused(api, failed):
     response = api.client.generic(
         "POST", f"/api/tasks/{failed.pk}/retry", b"", "application/json", headers={"Transfer-Encoding": "chunked"}
     )
@@ -160,46 +160,46 @@ def test_a_body_in_chunks_is_refused_rather_than_taken_for_none_where_the_server
 
 
 class Chunks(BytesIO):
-    """A body as a server hands it on that arrived in small chunks."""
+    """A body that arrives in small chunks."""
 
     def read(self, size: int | None = -1) -> bytes:
         return super().read(min(size or 0, 7_000))
 
 
 class CutOff(BytesIO):
-    """One whose caller has gone."""
+    """A body whose sender disconnected."""
 
     def read(self, size: int | None = -1) -> bytes:
         raise ConnectionResetError
 
 
-def sent_in_chunks(api, path: str, body: BytesIO):
+def post_chunked(api, path: str, body: BytesIO):
     how = {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
     how["CONTENT_TYPE"] = "application/json"
     return api.client.generic("POST", path, b"", **how)
 
 
-def test_a_body_in_chunks_is_read_like_any_other(api):
+def test_a_chunked_body_is_read(api):
     body = {"pipeline": "shop/order", "payload": {"number": "1"}, "labels": {"filler": "x" * 200}}
-    response = sent_in_chunks(api, "/api/tasks", Chunks(b" " * 100_000 + json.dumps(body).encode()))
+    response = post_chunked(api, "/api/tasks", Chunks(b" " * 100_000 + json.dumps(body).encode()))
 
     assert response.status_code == 202, response.content
     assert Task.objects.get().labels == body["labels"]
 
 
-def test_a_body_in_chunks_is_read_up_to_the_limit(api):
+def test_a_chunked_body_is_read_up_to_the_limit(api):
     endless = Chunks(b" " * 20_000_000)
 
-    assert problem_of(sent_in_chunks(api, "/api/tasks", endless)) == (413, "too-large", [])
-    assert endless.tell() == StrictJson().limit() + 1
+    assert problem_of(post_chunked(api, "/api/tasks", endless)) == (413, "too-large", [])
+    assert endless.tell() == StrictJsonParser().limit() + 1
 
 
-def test_a_body_in_chunks_that_is_cut_off_is_no_body(api):
-    assert problem_of(sent_in_chunks(api, "/api/tasks", CutOff())) == (400, "malformed-request", [])
+def test_a_chunked_body_that_is_cut_off_is_refused(api):
+    assert problem_of(post_chunked(api, "/api/tasks", CutOff())) == (400, "malformed-request", [])
 
 
-def test_who_may_not_call_has_no_body_read(stranger):
+def test_the_body_of_an_unauthorised_caller_is_not_read(anonymous):
     unread = Chunks(b"{}")
 
-    assert sent_in_chunks(stranger, "/api/tasks", unread).status_code == 401
+    assert post_chunked(anonymous, "/api/tasks", unread).status_code == 401
     assert unread.tell() == 0

@@ -19,7 +19,7 @@ from taskqueue.api.openapi.schema import current_schema
 from taskqueue.definitions import registry
 from taskqueue.engine.actions import tokens
 from taskqueue.engine.catalog.sync import sync_pipelines
-from tests.support.processes.network_namespace import go_without
+from tests.support.processes.network_namespace import skip_or_fail
 from tests.support.registries import own_registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,16 +50,16 @@ def run(*words: object, **options: Any) -> str:
 def node() -> Path:
     """Where the commands of npm's packages are."""
     if shutil.which("npm") is None:
-        go_without("There is no `npm` command. Install Node.js 20 or newer (on Debian: apt install npm).")
-    place, stamp = TOOLS / "node", TOOLS / "node.json"
+        skip_or_fail("There is no `npm` command. Install Node.js 20 or newer (on Debian: apt install npm).")
+    folder, stamp = TOOLS / "node", TOOLS / "node.json"
     if not stamp.exists() or json.loads(stamp.read_text()) != list(FOR_NODE):
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "package.json").write_text("{}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text("{}")
         run(
             "npm",
             "install",
             "--prefix",
-            place,
+            folder,
             "--no-audit",
             "--no-fund",
             "--ignore-scripts",
@@ -67,23 +67,23 @@ def node() -> Path:
             *FOR_NODE,
         )
         stamp.write_text(json.dumps(FOR_NODE))
-    return place / "node_modules"
+    return folder / "node_modules"
 
 
 @pytest.fixture(scope="module")
 def python() -> Path:
     """The commands of an environment of their own: a client must need nothing of ours."""
-    place, stamp = TOOLS / "python", TOOLS / "python.json"
+    folder, stamp = TOOLS / "python", TOOLS / "python.json"
     if not stamp.exists() or json.loads(stamp.read_text()) != list(FOR_PYTHON):
-        run(sys.executable, "-m", "venv", "--clear", place)
-        run(place / "bin" / "python", "-m", "pip", "install", "--quiet", *FOR_PYTHON)
+        run(sys.executable, "-m", "venv", "--clear", folder)
+        run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", *FOR_PYTHON)
         stamp.write_text(json.dumps(FOR_PYTHON))
-    return place / "bin"
+    return folder / "bin"
 
 
 @pytest.fixture
 def shop() -> Iterator[None]:
-    """The README's pipeline, another one whose name ends alike, and the demo's."""
+    """The README's pipeline, one whose name ends in the same word, and the demo's."""
     demo = [definition for definition in registry.all() if definition.name.startswith("demo/")]
     assert demo
     with own_registry(empty=True):
@@ -107,7 +107,7 @@ def service(shop: None, live_server: Any, tmp_path: Path) -> list[str]:
     return [live_server.url, tokens.issue(User.objects.create_superuser("dana"), name="client")[1]]
 
 
-def test_two_public_linters_find_nothing(node, tmp_path):
+def test_two_public_linters_accept_the_schema(node, tmp_path):
     rules = tmp_path / "spectral.yaml"
     rules.write_text('extends: ["spectral:oas"]\n')
     quiet = {**os.environ, "REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}

@@ -32,7 +32,7 @@ def test_failed_attempts_are_shown_with_the_step_that_they_belong_to(api, failed
     assert body["error"] == {"type": "Permanent", "message": "ship is broken", "step": "ship"}
 
 
-def test_attempts_of_the_body_are_shown_beside_the_steps(api, failed):
+def test_attempts_of_the_body_are_shown_apart_from_steps(api, failed):
     Attempt.objects.filter(task=failed).update(step_key="")
 
     body = api.get(f"/api/tasks/{failed.pk}").json()
@@ -41,7 +41,7 @@ def test_attempts_of_the_body_are_shown_beside_the_steps(api, failed):
     assert [step["attempts"] for step in body["steps"]] == [[], []]
 
 
-def test_the_code_that_it_ran_on_is_shown(api, succeeded, queued):
+def test_the_code_fingerprints_are_shown(api, succeeded, queued):
     code = api.get(f"/api/tasks/{succeeded.pk}").json()["code"]
     fresh = api.get(f"/api/tasks/{queued.pk}").json()
 
@@ -72,6 +72,6 @@ def test_a_task_that_does_not_exist_is_not_found(api):
     assert problem_of(api.get(f"/api/tasks/{uuid7()}")) == (404, "task-not-found", [])
 
 
-def test_five_queries_tell_everything(api, failed, django_assert_num_queries):
+def test_a_task_is_read_with_five_queries(api, failed, django_assert_num_queries):
     with django_assert_num_queries(5):
         api.get(f"/api/tasks/{failed.pk}")

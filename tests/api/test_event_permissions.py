@@ -8,18 +8,18 @@ import pytest
 from django.contrib.auth.models import Permission, User
 
 from taskqueue import emit
-from taskqueue.engine.access.permissions import Rights
-from taskqueue.engine.actions import audited, tokens
-from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.access.permissions import CallerPermissions
+from taskqueue.engine.actions import submissions, tokens
 from taskqueue.engine.events import route, send
 from taskqueue.models import Skip, Task
-from tests.support.api import Api, named
+from tests.support.api import Api, grant
 from tests.support.pipelines import orders as pipelines
 
 
 @pytest.fixture
 def sender(dana) -> Api:
-    """A token whose user may send events, and has no other permission that matters."""
+    """A client whose token may send events and nothing else."""
     dana.user_permissions.set(Permission.objects.filter(codename__in=["add_event", "view_event"]))
     return Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(dana, name='ci')[1]}")
 
@@ -33,36 +33,36 @@ def kinds(body: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_event_starts_no_pipeline_that_is_closed_to_its_sender(sender, dana):
-    named(run=True)
+def test_an_event_starts_no_pipeline_that_its_sender_may_not_run(sender, dana):
+    grant(run=True)
 
     body = sender.post("/api/events", REQUESTED).json()
 
     assert (body["tasks"], Task.objects.count()) == ([], 0)
-    assert kinds(body) == [("not-permitted", "Its sender may not run tasks of pipeline 'shop/order'.")]
+    assert kinds(body) == [("not-permitted", "The sender has no permission to run tasks of pipeline 'shop/order'.")]
     assert sender.get(f"/api/events/{body['id']}").json()["skips"] == body["skips"]
-    named(user=dana, run=True)
+    grant(user=dana, run=True)
     assert len(sender.post("/api/events", REQUESTED).json()["tasks"]) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_event_cancels_no_task_of_a_pipeline_that_is_closed_to_its_sender(sender, dana):
+def test_an_event_cancels_no_task_that_its_sender_may_not_cancel(sender, dana):
     task = pipelines.approved.enqueue("A1")
-    named("approvals/wait", cancel=True)
+    grant("approvals/wait", cancel=True)
 
     body = sender.post("/api/events", WITHDRAWN).json()
 
     assert body["cancelled"] == []
     assert kinds(body) == [
-        ("not-permitted", "Its sender may not cancel tasks of pipeline 'approvals/wait': 1 task goes on.")
+        ("not-permitted", "The sender has no permission to cancel tasks of pipeline 'approvals/wait': 1 task goes on.")
     ]
-    named("approvals/wait", user=dana, cancel=True)
+    grant("approvals/wait", user=dana, cancel=True)
     assert sender.post("/api/events", WITHDRAWN).json()["cancelled"] == [str(task.pk)]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_form_asks_for_the_same_rights(sender, in_admin):
-    named(run=True)
+def test_the_admin_form_checks_pipeline_permissions_too(sender, in_admin):
+    grant(run=True)
 
     page = in_admin.post(
         "/admin/taskqueue/event/send/",
@@ -70,27 +70,27 @@ def test_the_form_asks_for_the_same_rights(sender, in_admin):
         follow=True,
     ).content.decode()
 
-    assert "Its sender may not run tasks of pipeline" in page
+    assert "The sender has no permission to run tasks of pipeline" in page
     assert not Task.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_is_the_senders_right_whoever_routes_the_event_and_even_when_the_sender_is_gone(dana, monkeypatch):
-    named(run=True)
+def test_the_senders_permissions_hold_after_the_sender_is_deleted(dana, monkeypatch):
+    grant(run=True)
     monkeypatch.setattr(send, "route_now", lambda _event: None)
-    rights = Rights(dana)
-    event = audited.send(REQUESTED["name"], REQUESTED["data"], actor=Actor(dana.pk), rights=rights)
+    rights = CallerPermissions(dana)
+    event = submissions.send_event(REQUESTED["name"], REQUESTED["data"], actor=Actor(dana.pk), rights=rights)
     dana.delete()
 
-    route.route_unrouted()
+    route.route_pending()
 
     assert list(Skip.objects.filter(event=event).values_list("kind", flat=True)) == ["not-permitted"]
     assert not Task.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_code_and_who_may_do_everything_start_what_they_will(dana):
-    named(run=True)
+def test_code_and_superusers_start_every_pipeline(dana):
+    grant(run=True)
     User.objects.filter(pk=dana.pk).update(is_superuser=True)
     by_superuser = Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(dana, name='ci')[1]}")
 

@@ -13,7 +13,7 @@ from tests.support.pipelines import orders as pipelines
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sent_event_tells_what_it_started_and_what_it_did_not(settings):
+def test_a_sent_event_lists_started_and_skipped_pipelines(settings):
     from tests.support.api import Api
 
     settings.DEBUG = True
@@ -68,7 +68,7 @@ def test_events_are_listed_newest_first_by_name_and_page(api):
     assert rest["next_cursor"] is None
 
 
-def test_one_event_is_told_whole_and_a_missing_one_is_a_problem(api):
+def test_an_event_is_shown_and_a_missing_one_is_not_found(api):
     event = api.post("/api/events", {"name": "a", "data": {"n": 1}}).json()
 
     found = api.get(f"/api/events/{event['id']}").json()
@@ -88,12 +88,12 @@ def test_one_event_is_told_whole_and_a_missing_one_is_a_problem(api):
         ({"name": "a", "data": {"text": "\ud800"}}, "not-serializable", "/data/text"),
     ],
 )
-def test_an_event_that_cannot_be_is_refused_with_the_place_of_the_fault(api, body, code, pointer):
+def test_an_invalid_event_is_refused_with_a_pointer(api, body, code, pointer):
     assert problem_of(api.post("/api/events", body)) == (422, code, [pointer])
     assert Event.objects.count() == 0
 
 
-def test_an_event_tells_the_wait_that_it_ended_and_the_task_that_it_cancelled(api):
+def test_an_event_lists_resolved_waits_and_cancelled_tasks(api):
     from taskqueue.engine.events.route import route
 
     waiting, doomed = pipelines.approved.enqueue("A1"), pipelines.approved.enqueue("A2")
@@ -109,7 +109,7 @@ def test_an_event_tells_the_wait_that_it_ended_and_the_task_that_it_cancelled(ap
     assert (withdrawn["waits"], withdrawn["cancelled"]) == ([], [str(doomed.pk)])
 
 
-def test_events_can_be_narrowed_down_to_a_time(api):
+def test_events_are_filtered_by_time(api):
     sent = [api.post("/api/events", {"name": "a", "data": {"n": number}}).json() for number in range(5)]
 
     after = api.get("/api/events", received_after=sent[2]["received_at"]).json()["events"]
@@ -120,26 +120,26 @@ def test_events_can_be_narrowed_down_to_a_time(api):
 
 
 @pytest.mark.parametrize("query", ["nmae=a", "name=", "received_after=yesterday", "cursor=abc", "limit=0"])
-def test_a_query_that_does_not_fit_is_pointed_at(api, query):
+def test_an_invalid_query_has_a_pointer(api, query):
     assert problem_of(api.get(f"/api/events?{query}")) == (400, "invalid-query", ["/" + query.partition("=")[0]])
 
 
-def test_data_that_is_too_large_is_pointed_at_and_nothing_is_kept(api):
+def test_event_data_over_the_limit_is_refused(api):
     response = api.post("/api/events", {"name": "a", "data": {"text": "x" * 600_000}})
 
     assert problem_of(response) == (413, "too-large", ["/data"])
     assert Event.objects.count() == 0
 
 
-def test_sending_needs_its_permission(caller_with):
+def test_sending_needs_add_event(caller_with):
     caller = caller_with("view_event")
 
     assert caller.post("/api/events", {"name": "a"}).status_code == 403
     assert caller.get("/api/events").status_code == 200
 
 
-def test_a_task_tells_its_waits(api):
-    task = pipelines.gated.enqueue(1)
+def test_a_task_lists_its_waits(api):
+    task = pipelines.limited.enqueue(1)
     work()
 
     (wait,) = api.get(f"/api/tasks/{task.pk}").json()["waits"]

@@ -1,4 +1,4 @@
-"""Whatever is sent to any door is taken or refused with a reason that says where; nothing is a server error."""
+"""Any input is accepted or refused with a pointer, and never a server error."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ BODIES = ["/api/tasks", "/api/events", "/api/pipelines/anything/pause", f"/api/t
 
 
 def look(response):
-    """The answer is good, or a problem that points at places in the request."""
+    """The answer is a success, or a problem with pointers into the request."""
     assert response.status_code < 500, response.content
     if response.status_code >= 400:
         status, code, pointers = problem_of(response)
@@ -80,18 +80,18 @@ def exactly(text):
     return json.loads(text, parse_float=Decimal, parse_int=Decimal)
 
 
-@pytest.mark.parametrize("door", BODIES)
-def test_any_json_as_a_body(api, door):
+@pytest.mark.parametrize("path", BODIES)
+def test_any_json_as_a_body(api, path):
     @hold
     @given(any_json)
     def send(value):
-        look(api.post(door, value if value is not None else [None]))
+        look(api.post(path, value if value is not None else [None]))
 
     send()
 
 
-@pytest.mark.parametrize("door", BODIES)
-def test_any_bytes_as_a_body(api, door):
+@pytest.mark.parametrize("path", BODIES)
+def test_any_bytes_as_a_body(api, path):
     @hold
     @given(st.binary(max_size=60))
     @example(b"\xff\xfe{\x00}\x00")
@@ -101,7 +101,7 @@ def test_any_bytes_as_a_body(api, door):
     @example(b"-")
     @example(b"1e" + b"9" * 40)
     def send(raw):
-        look(api.post(door, raw=raw))
+        look(api.post(path, raw=raw))
 
     send()
 
@@ -116,7 +116,7 @@ def test_any_json_in_any_field_of_a_submission(api, field):
     send()
 
 
-def test_any_payload_comes_back_as_it_was_or_is_pointed_at(api):
+def test_any_payload_is_returned_unchanged_or_refused(api):
     @settings(hold, max_examples=examples(150))
     @given(any_json)
     def send(value):
@@ -151,7 +151,7 @@ def test_any_json_in_any_field_of_an_event(api, field):
     send()
 
 
-def test_the_data_of_an_event_comes_back_as_it_was(api):
+def test_event_data_is_returned_unchanged(api):
     @hold
     @given(st.dictionaries(any_text, any_json, max_size=4))
     def send(data):
@@ -193,55 +193,55 @@ QUERIES = {
 }  # fmt: skip
 
 
-def for_door(door: str) -> settings:
+def settings_for(path: str) -> settings:
     """Fewer where each answer is of every pipeline of all test modules."""
-    return settings(hold, max_examples=examples(15)) if door == "/api/pipelines" else hold
+    return settings(hold, max_examples=examples(15)) if path == "/api/pipelines" else hold
 
 
-@pytest.mark.parametrize(("door", "name"), [(door, name) for door, names in QUERIES.items() for name in names])
-def test_any_text_in_any_query_parameter(api, door, name):
-    @for_door(door)
+@pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in QUERIES.items() for name in names])
+def test_any_text_in_any_query_parameter(api, path, name):
+    @settings_for(path)
     @given(any_text | any_moment | any_number.map(lambda number: repr(number)[:400]) | st.just("tenant:\ud800"))
     def ask(text):
         value = quote(text, safe="", errors="surrogatepass")
-        response = api.client.get(f"{door}?{name}={value}")
-        if not door.endswith("/ready") or response.status_code != 503:
+        response = api.client.get(f"{path}?{name}={value}")
+        if not path.endswith("/ready") or response.status_code != 503:
             look(response)
 
     ask()
 
 
-@pytest.mark.parametrize("door", QUERIES)
-def test_any_query_string(api, door):
-    @for_door(door)
+@pytest.mark.parametrize("path", QUERIES)
+def test_any_query_string(api, path):
+    @settings_for(path)
     @given(st.binary(max_size=40).map(quote_from_bytes) | st.text(st.characters(codec="ascii"), max_size=40))
     @example("&" * 2000)
     @example("&".join(f"a{number}=1" for number in range(2000)))
     def ask(query):
-        response = api.client.get(door, QUERY_STRING=query)
-        if not door.endswith("/ready") or response.status_code != 503:
+        response = api.client.get(path, QUERY_STRING=query)
+        if not path.endswith("/ready") or response.status_code != 503:
             look(response)
 
     ask()
 
 
 @pytest.mark.parametrize(
-    "place",
+    "address",
     ["/api/tasks/{}", "/api/tasks/{}/status", "/api/tasks/{}/why", "/api/events/{}", "/api/pipelines/{}"],
 )
-def test_anything_in_a_path(api, place):
+def test_anything_in_a_path(api, address):
     @hold
     @given(any_text | st.binary(max_size=20))
     def ask(part):
         raw = part if isinstance(part, bytes) else part.encode(errors="surrogatepass")
-        response = api.client.get(place.format(quote_from_bytes(raw, safe="")))
+        response = api.client.get(address.format(quote_from_bytes(raw, safe="")))
         assert response.status_code < 500
 
     ask()
 
 
 @pytest.mark.parametrize("verb", ["retry", "run-now", "cancel", "rerun"])
-def test_anything_in_the_path_of_a_verb(api, verb):
+def test_anything_in_the_path_of_an_action(api, verb):
     @hold
     @given(any_text)
     def ask(part):
@@ -289,7 +289,7 @@ def test_anything_in_a_header(api, header):
 
 
 @pytest.mark.parametrize("length", ["", "-1", "abc", "1e3", "\xb2"])
-def test_a_length_that_is_none(api, length):
+def test_an_invalid_content_length(api, length):
     response = api.client.generic(
         "POST", "/api/tasks", json.dumps(SUBMISSION).encode(), "application/json", CONTENT_LENGTH=length
     )

@@ -11,40 +11,40 @@ from taskqueue.testing import InProcessWorker
 from tests.support.api import problem_of
 
 
-def test_a_process_that_answers_is_live_without_the_database(stranger, django_assert_num_queries):
+def test_a_process_is_live_without_the_database(anonymous, django_assert_num_queries):
     with django_assert_num_queries(0):
-        response = stranger.get("/api/health/live")
+        response = anonymous.get("/api/health/live")
 
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 
 
-def test_a_migrated_database_is_enough_to_be_ready(stranger):
-    response = stranger.get("/api/health/ready")
+def test_a_migrated_database_is_enough_to_be_ready(anonymous):
+    response = anonymous.get("/api/health/ready")
 
     assert (response.status_code, response.json()) == (200, {"status": "ready", "workers": 0, "claim_errors": 0})
 
 
-def test_live_workers_are_counted(stranger):
+def test_live_workers_are_counted(anonymous):
     with InProcessWorker():
-        assert stranger.get("/api/health/ready", workers=1).json() == {
+        assert anonymous.get("/api/health/ready", workers=1).json() == {
             "status": "ready",
             "workers": 1,
             "claim_errors": 0,
         }
 
 
-def test_who_needs_workers_can_ask_for_them(stranger):
-    response = stranger.get("/api/health/ready", workers=1)
+def test_readiness_can_require_workers(anonymous):
+    response = anonymous.get("/api/health/ready", workers=1)
 
     assert problem_of(response) == (503, "not-ready", ["/workers"])
 
 
-def test_a_worker_that_cannot_claim_does_not_count_and_its_reason_is_not_told_to_strangers(stranger):
+def test_a_worker_with_a_claim_error_does_not_count_as_ready(anonymous):
     with InProcessWorker() as worker:
         Worker.objects.filter(pk=worker.row.pk).update(claim_error="permission denied for table taskqueue_task")
 
-        assert stranger.get("/api/health/ready").json() == {"status": "ready", "workers": 0, "claim_errors": 1}
-        response = stranger.get("/api/health/ready", workers=1)
+        assert anonymous.get("/api/health/ready").json() == {"status": "ready", "workers": 0, "claim_errors": 1}
+        response = anonymous.get("/api/health/ready", workers=1)
 
     assert problem_of(response) == (503, "not-ready", ["/workers"])
     assert response.json()["detail"] == (
@@ -52,36 +52,36 @@ def test_a_worker_that_cannot_claim_does_not_count_and_its_reason_is_not_told_to
     )
 
 
-def test_a_migration_that_is_not_applied_is_named(stranger):
+def test_a_migration_that_is_not_applied_is_named(anonymous):
     MigrationRecorder.Migration.objects.filter(app="taskqueue").order_by("-name")[0].delete()
 
-    response = stranger.get("/api/health/ready")
+    response = anonymous.get("/api/health/ready")
 
     assert problem_of(response) == (503, "not-ready", ["/migrations"])
     assert "taskqueue.0" in response.json()["detail"]
 
 
-def test_a_database_that_does_not_answer_is_named(stranger):
+def test_a_database_that_does_not_answer_is_named(anonymous):
     def refuse(*_arguments: object) -> None:
         raise OperationalError("connection refused")
 
     with connection.execute_wrapper(refuse):
-        response = stranger.get("/api/health/ready")
+        response = anonymous.get("/api/health/ready")
 
     assert problem_of(response) == (503, "not-ready", ["/database"])
     assert "refused" not in response.json()["detail"]
 
 
-def test_a_database_that_takes_nothing_in_is_named(stranger):
+def test_a_read_only_database_is_named(anonymous):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL transaction_read_only = on")
 
-    response = stranger.get("/api/health/ready")
+    response = anonymous.get("/api/health/ready")
 
     assert problem_of(response) == (503, "not-ready", ["/database"])
     assert "read-only" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("workers", ["-1", "all", "10001"])
-def test_a_number_of_workers_that_does_not_fit_is_refused(stranger, workers):
-    assert problem_of(stranger.get("/api/health/ready", workers=workers)) == (400, "invalid-query", ["/workers"])
+def test_an_invalid_number_of_workers_is_refused(anonymous, workers):
+    assert problem_of(anonymous.get("/api/health/ready", workers=workers)) == (400, "invalid-query", ["/workers"])

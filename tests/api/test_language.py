@@ -18,7 +18,7 @@ def in_german(settings):
 
 
 def said(client: Client) -> list[object]:
-    """What the API answers to requests whose faults Django, its REST framework and taskqueue itself find."""
+    """The answers to requests that Django, DRF and taskqueue refuse."""
     schema_with.cache_clear()
     return [
         client.put("/api/tasks").json(),
@@ -31,7 +31,7 @@ def said(client: Client) -> list[object]:
     ]
 
 
-def test_its_words_are_the_same_in_every_language(db, settings, in_german):
+def test_answers_are_english_in_every_language(db, settings, in_german):
     settings.DEBUG = True
     with translation.override("en"):
         english = said(Client(SERVER_NAME="localhost"))

@@ -31,7 +31,7 @@ def test_an_empty_list_has_no_cursors(api):
     assert api.get("/api/tasks").json() == {"tasks": [], "next_cursor": None, "previous_cursor": None}
 
 
-def test_pages_lead_to_the_end_and_back(api, seven):
+def test_pages_can_be_followed_forward_and_back(api, seven):
     first = api.get("/api/tasks", limit=3)
     second = api.get("/api/tasks", limit=3, cursor=first.json()["next_cursor"])
     third = api.get("/api/tasks", limit=3, cursor=second.json()["next_cursor"])
@@ -43,14 +43,14 @@ def test_pages_lead_to_the_end_and_back(api, seven):
     assert first.json()["previous_cursor"] is third.json()["next_cursor"] is start.json()["previous_cursor"] is None
 
 
-def test_pages_stay_where_they_are_while_tasks_arrive(api, seven):
+def test_new_tasks_do_not_shift_pages(api, seven):
     cursor = api.get("/api/tasks", limit=3).json()["next_cursor"]
     enqueue_order("A", labels={"number": "new"})
 
     assert numbers(api.get("/api/tasks", limit=3, cursor=cursor)) == ["3", "2", "1"]
 
 
-def test_a_cursor_outlives_the_task_that_it_names(api, seven):
+def test_a_cursor_works_after_its_task_is_deleted(api, seven):
     cursor = api.get("/api/tasks", limit=3).json()["next_cursor"]
     seven[4].delete()
 
@@ -61,7 +61,7 @@ def test_a_page_that_is_exactly_full_is_the_last(api, seven):
     assert api.get("/api/tasks", limit=7).json()["next_cursor"] is None
 
 
-def test_tasks_can_be_narrowed_down_to_a_pipeline_and_statuses(api):
+def test_tasks_are_filtered_by_pipeline_and_status(api):
     done = enqueue_order("A")
     work()
     later = enqueue_order("B", run_at=done.created_at + timedelta(days=1))
@@ -78,7 +78,7 @@ def test_tasks_can_be_narrowed_down_to_a_pipeline_and_statuses(api):
     assert ids("status=cancelled") == []
 
 
-def test_tasks_can_be_narrowed_down_to_a_key_and_labels(api):
+def test_tasks_are_filtered_by_key_and_labels(api):
     enqueue_order("A", key="order-1", labels={"number": "1", "tenant": "a:b"})
     enqueue_order("A", key="order-2", labels={"number": "2", "tenant": "a:b", "kind": "test"})
     enqueue_order("A", labels={"number": "3", "tenant": "c"})
@@ -88,14 +88,14 @@ def test_tasks_can_be_narrowed_down_to_a_key_and_labels(api):
     assert numbers(api.get("/api/tasks", label=["tenant:a:b", "kind:test"])) == ["2"]
 
 
-def test_tasks_can_be_narrowed_down_to_a_time(api, seven):
+def test_tasks_are_filtered_by_time(api, seven):
     middle = seven[3].created_at.isoformat().replace("+00:00", "Z")
 
     assert numbers(api.get("/api/tasks", created_after=middle)) == ["6", "5", "4"]
     assert numbers(api.get("/api/tasks", created_before=middle)) == ["2", "1", "0"]
 
 
-def test_a_pipeline_whose_code_is_gone_can_be_asked_for(api):
+def test_tasks_of_a_removed_pipeline_can_be_listed(api):
     Pipeline.objects.create(name="shop/former")
 
     assert api.get("/api/tasks", pipeline="shop/former").json()["tasks"] == []
@@ -125,19 +125,19 @@ def test_a_pipeline_whose_code_is_gone_can_be_asked_for(api):
         ("state=failed", "/state"),
     ],
 )
-def test_a_query_that_does_not_fit_is_pointed_at(api, query, pointer):
+def test_an_invalid_query_has_a_pointer(api, query, pointer):
     assert problem_of(api.get(f"/api/tasks?{query}")) == (400, "invalid-query", [pointer])
 
 
 @pytest.mark.parametrize("pages", [1, 2])
-def test_a_page_of_any_length_takes_one_query(api, seven, django_assert_num_queries, pages):
+def test_a_page_takes_one_query(api, seven, django_assert_num_queries, pages):
     cursor = {"cursor": api.get("/api/tasks", limit=1).json()["next_cursor"]} if pages == 2 else {}
 
     with django_assert_num_queries(1):
         api.get("/api/tasks", pipeline="shop/order", label="number:3", **cursor)
 
 
-def test_a_listed_task_tells_how_far_it_is(api, failed):
+def test_a_listed_task_has_its_progress(api, failed):
     (task,) = api.get("/api/tasks").json()["tasks"]
 
     assert (task["steps_done"], task["steps_known"], task["failed_attempts"]) == (1, 2, 1)

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from prometheus_client.parser import text_string_to_metric_families
 
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.actions import tokens
 from taskqueue.engine.maintenance import rollups
 from taskqueue.engine.queries import stats
@@ -41,7 +42,7 @@ def of(samples: Any, metric: str, **labels: str) -> float:
     return value
 
 
-def test_an_empty_database_has_metrics_of_nothing(db, settings):
+def test_metrics_of_an_empty_database(db, settings):
     settings.DEBUG = True
     Pipeline.objects.all().delete()
 
@@ -52,7 +53,7 @@ def test_an_empty_database_has_metrics_of_nothing(db, settings):
     assert not [name for name, labels in samples if dict(labels).get("pipeline")]
 
 
-def test_unfinished_tasks_are_told_by_pipeline_and_status(api):
+def test_unfinished_tasks_are_counted_by_pipeline_and_status(api):
     for number in range(3):
         enqueue_order(f"A{number}")
     enqueue_order("later", run_at=datetime.now(UTC) + timedelta(days=1))
@@ -71,12 +72,12 @@ def test_unfinished_tasks_are_told_by_pipeline_and_status(api):
     assert not [labels for name, labels in samples if dict(labels).get("status") == "succeeded"]
 
 
-def test_what_could_run_is_told_with_what_keeps_it(api):
+def test_claimable_and_blocked_tasks_are_counted(api):
     for number in range(3):
         enqueue_order(f"A{number}")
     pipelines.anything.enqueue(1)
     Task.objects.update(due_at=Now() - timedelta(minutes=5), sort_at=Now() - timedelta(minutes=5))
-    control.pause_pipeline("anything", reason="x", by="dana")
+    control.pause_pipeline("anything", reason="x", actor=Actor(None, "dana"))
 
     samples = read(api)
 
@@ -87,19 +88,19 @@ def test_what_could_run_is_told_with_what_keeps_it(api):
     assert of(samples, "oldest_queued_seconds", pipeline="approvals/wait") == 0
 
 
-def test_tasks_before_a_full_gate_are_held_back(api):
-    pipelines.gated.enqueue(1)
+def test_tasks_over_a_concurrency_limit_count_as_blocked(api):
+    pipelines.limited.enqueue(1)
     work()
     for number in range(2):
-        pipelines.gated.enqueue(number)
+        pipelines.limited.enqueue(number)
 
     samples = read(api)
 
-    assert of(samples, "tasks_blocked", pipeline="one/place") == 2
-    assert of(samples, "claimable_tasks", pipeline="one/place") == 0
+    assert of(samples, "tasks_blocked", pipeline="one/slot") == 2
+    assert of(samples, "claimable_tasks", pipeline="one/slot") == 0
 
 
-def test_live_workers_are_counted_and_those_that_cannot_claim(api):
+def test_live_workers_and_claim_errors_are_counted(api):
     with InProcessWorker() as worker:
         Worker.objects.create(host="a", pid=1, cluster="c", version="1", pipelines=[], claim_error="no")
         Worker.objects.create(host="b", pid=2, cluster="c", version="1", pipelines=[], ended_at=Now())
@@ -110,17 +111,17 @@ def test_live_workers_are_counted_and_those_that_cannot_claim(api):
     assert (of(samples, "live_workers"), of(samples, "workers_claim_errors")) == (2, 1)
 
 
-def test_what_has_ended_is_counted_with_where_its_time_went(api):
+def test_ended_tasks_are_counted_with_their_phase_seconds(api):
     for number in range(6):
         enqueue_order(f"A{number}")
     pipelines.broken["ship"] = 2
     work()
-    roll_up_ended(took=timedelta(milliseconds=100))
+    roll_up_ended(duration=timedelta(milliseconds=100))
 
     samples = read(api)
 
-    told = {outcome: of(samples, "tasks_ended_total", pipeline="shop/order", outcome=outcome) for outcome in OUTCOMES}
-    assert told == {"succeeded": 4, "failed": 2, "cancelled": 0}
+    counts = {outcome: of(samples, "tasks_ended_total", pipeline="shop/order", outcome=outcome) for outcome in OUTCOMES}
+    assert counts == {"succeeded": 4, "failed": 2, "cancelled": 0}
     assert of(samples, "failed_attempts_total", pipeline="shop/order") == 2
     for name, phase, total in (("execution", "executing", 0.6), ("queue", "queued", 12)):
         assert of(samples, f"task_{name}_seconds_count", pipeline="shop/order") == 6
@@ -129,10 +130,10 @@ def test_what_has_ended_is_counted_with_where_its_time_went(api):
     assert 0 <= of(samples, "rollups_behind_seconds") < 120
 
 
-def test_a_histogram_has_bounds_of_its_own_and_buckets_that_rise(api):
+def test_histogram_buckets_are_cumulative(api):
     enqueue_order("A1")
     work()
-    roll_up_ended(took=timedelta(milliseconds=100))
+    roll_up_ended(duration=timedelta(milliseconds=100))
 
     buckets = sorted(
         (float(dict(labels)["le"]), value)
@@ -146,17 +147,17 @@ def test_a_histogram_has_bounds_of_its_own_and_buckets_that_rise(api):
     assert 1048.576 in dict(buckets)
 
 
-def test_what_is_counted_never_falls_whatever_becomes_of_the_tasks(api):
+def test_counters_never_fall_after_pruning_or_retries(api):
     for number in range(3):
         enqueue_order(f"A{number}")
     pipelines.broken["ship"] = 3
     work()
-    roll_up_ended(took=timedelta(milliseconds=100))
+    roll_up_ended(duration=timedelta(milliseconds=100))
     before = read(api)
 
     for task in Task.objects.filter(status="failed"):
         control.retry(task.pk)
-    while rollups.roll_further():
+    while rollups.roll_up_window():
         pass
     retried = read(api)
     Task.objects.all().delete()
@@ -169,7 +170,7 @@ def test_what_is_counted_never_falls_whatever_becomes_of_the_tasks(api):
     assert of(pruned, "tasks_ended_total", pipeline="shop/order", outcome="failed") == 3
 
 
-def test_what_a_rate_has_let_through_is_counted(api):
+def test_admissions_of_a_rate_are_counted(api):
     rate = RateLimit.objects.create(name="api", declared_count=1, declared_per="0:01:00", declared_burst=1)
     RateLimitBucket.objects.create(rate=rate, theoretical_arrival_at=Now(), admitted=7)
     held = RateLimit.objects.create(name="held", declared_count=1, declared_per="0:01:00", declared_burst=1)
@@ -181,7 +182,7 @@ def test_what_a_rate_has_let_through_is_counted(api):
     assert of(samples, "rate_blocked", rate="held") == 1
 
 
-def test_reading_takes_as_many_queries_for_many_as_for_few(api):
+def test_the_number_of_queries_is_constant(api):
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             read(api)
@@ -195,12 +196,12 @@ def test_reading_takes_as_many_queries_for_many_as_for_few(api):
     assert queries() == few == 10
 
 
-def test_it_needs_the_right_to_see_tasks(caller_with, stranger):
-    assert problem_of(stranger.get("/metrics")) == (401, "login-required", [])
+def test_metrics_need_view_task(caller_with, anonymous):
+    assert problem_of(anonymous.get("/metrics")) == (401, "login-required", [])
     assert problem_of(caller_with("view_pipeline").get("/metrics")) == (403, "not-allowed", [])
 
 
-def test_a_scraper_brings_a_token(db):
+def test_a_scraper_can_use_a_token(db):
     user = User.objects.create_user("prometheus")
     user.user_permissions.set(Permission.objects.filter(codename="view_task"))
     scraper = Api(
@@ -211,7 +212,7 @@ def test_a_scraper_brings_a_token(db):
     assert of(read(scraper), "live_workers") == 0
 
 
-def test_a_database_that_takes_too_long_is_not_waited_for(api, monkeypatch):
+def test_a_slow_database_is_a_503(api, monkeypatch):
     monkeypatch.setattr(stats, "TIME_LIMIT", timedelta(milliseconds=50))
     with private_connection() as other:
         other.autocommit = False
@@ -223,5 +224,5 @@ def test_a_database_that_takes_too_long_is_not_waited_for(api, monkeypatch):
     assert problem_of(refused) == (503, "database-unavailable", [])
 
 
-def test_only_reading_is_possible(api):
+def test_metrics_only_support_get(api):
     assert problem_of(api.post("/metrics", {})) == (405, "method-not-allowed", [])

@@ -36,9 +36,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("address", ["/api/tasks", "/api/health/ready", "/admin/"])
-def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_is_over(
-    unreachable, api, admin_client, caplog, address
-):
+def test_an_outage_is_logged_at_its_begin_and_end(unreachable, api, admin_client, caplog, address):
     caller = admin_client if address == "/admin/" else api.client
     for _ in range(3):
         assert caller.get(address).status_code == 503
@@ -53,7 +51,7 @@ def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_is_over(
     assert lines(caplog) == [begun, (logging.WARNING, OVER)]
 
 
-def test_a_statement_that_takes_too_long_is_no_outage(api, caplog):
+def test_a_slow_statement_is_not_an_outage(api, caplog):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 1")
 

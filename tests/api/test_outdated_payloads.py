@@ -1,4 +1,4 @@
-"""A payload that no longer fits the pipeline's model after a deploy: it is shown, and each verb says what is wrong."""
+"""A payload that the pipeline's model refuses after a deploy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ OLD = [{"colour": "red"}, {"number": "", "quantity": 0}, [], "text", 5, {"number
 
 @pytest.fixture(params=OLD, ids=str)
 def outdated(request, queued):
-    """A task whose payload other code has accepted."""
+    """A task with a payload that older code accepted."""
     Task.objects.filter(pk=queued.pk).update(payload=request.param)
     return queued, request.param
 
 
-def test_it_fails_for_a_reason_that_is_told_and_can_be_retried(api, outdated):
+def test_an_outdated_payload_fails_the_task_with_the_reason(api, outdated):
     task, payload = outdated
     Task.objects.filter(pk=task.pk).update(failures=5)  # the last try of the body
     work()
@@ -34,7 +34,7 @@ def test_it_fails_for_a_reason_that_is_told_and_can_be_retried(api, outdated):
     assert api.post(f"/api/tasks/{task.pk}/retry").status_code == 200
 
 
-def test_a_rerun_points_at_what_no_longer_fits(api, outdated):
+def test_a_rerun_with_an_outdated_payload_has_pointers(api, outdated):
     task, _payload = outdated
 
     status, code, pointers = problem_of(api.post(f"/api/tasks/{task.pk}/rerun"))

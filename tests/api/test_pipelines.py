@@ -19,7 +19,7 @@ def test_pipelines_are_listed_by_name_before_they_ever_ran(api):
 
 
 @pytest.mark.parametrize("name", ["demo/task", "demo%2Ftask"])
-def test_a_pipeline_tells_what_it_takes_does_and_returns(api, name):
+def test_a_pipeline_has_schemas_steps_and_policies(api, name):
     body = api.get(f"/api/pipelines/{name}").json()
 
     assert body["name"] == "demo/task"
@@ -39,17 +39,17 @@ def test_a_pipeline_that_does_not_exist_is_not_found(api, name):
 
 
 @pytest.mark.parametrize(("path", "queries"), [("/api/pipelines", 9), ("/api/pipelines/demo/task", 10)])
-def test_a_few_queries_tell_all_pipelines_or_everything_about_one(api, django_assert_num_queries, path, queries):
+def test_pipelines_take_a_constant_number_of_queries(api, django_assert_num_queries, path, queries):
     with django_assert_num_queries(queries):
         api.get(path)
 
 
-def in_hand(api, path="/api/pipelines/shop/order"):
-    figures = api.get(path).json()["figures"]
-    return {status: figures[status] for status in ("scheduled", "queued", "running", "waiting", "retrying")}
+def unfinished_of(api, path="/api/pipelines/shop/order"):
+    stats = api.get(path).json()["stats"]
+    return {status: stats[status] for status in ("scheduled", "queued", "running", "waiting", "retrying")}
 
 
-def test_a_pipeline_tells_what_it_has_in_hand(api):
+def test_a_pipeline_has_its_unfinished_tasks_by_status(api):
     pipelines.approved.enqueue("A1")
     work()
     for number in range(3):
@@ -57,8 +57,8 @@ def test_a_pipeline_tells_what_it_has_in_hand(api):
     enqueue_order("later", run_at=datetime.now(UTC) + timedelta(days=1))
 
     nothing = dict.fromkeys(("scheduled", "queued", "running", "waiting", "retrying"), 0)
-    assert in_hand(api) == {**nothing, "queued": 3, "scheduled": 1}
-    assert in_hand(api, "/api/pipelines/approvals/wait") == {**nothing, "waiting": 1}
+    assert unfinished_of(api) == {**nothing, "queued": 3, "scheduled": 1}
+    assert unfinished_of(api, "/api/pipelines/approvals/wait") == {**nothing, "waiting": 1}
 
 
 def test_a_pipeline_tells_how_its_last_day_was(api):
@@ -66,9 +66,9 @@ def test_a_pipeline_tells_how_its_last_day_was(api):
         enqueue_order(f"A{number}")
     pipelines.broken["ship"] = 1
     work()
-    roll_up_ended(took=timedelta(seconds=10))
+    roll_up_ended(duration=timedelta(seconds=10))
 
-    day = api.get("/api/pipelines/shop/order").json()["figures"]["last_day"]
+    day = api.get("/api/pipelines/shop/order").json()["stats"]["last_day"]
 
     assert (day["succeeded"], day["failed"], day["cancelled"]) == (3, 1, 0)
     assert day["p50_seconds"] == pytest.approx(10, rel=0.2)
@@ -78,7 +78,7 @@ def test_a_pipeline_tells_how_its_last_day_was(api):
 def test_the_list_tells_the_figures_of_each(api):
     enqueue_order("A1")
 
-    listed = {pipeline["name"]: pipeline["figures"] for pipeline in api.get("/api/pipelines").json()["pipelines"]}
+    listed = {pipeline["name"]: pipeline["stats"] for pipeline in api.get("/api/pipelines").json()["pipelines"]}
 
     assert (listed["shop/order"]["queued"], listed["anything"]["queued"]) == (1, 0)
     assert listed["anything"]["capped"] == []

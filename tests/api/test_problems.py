@@ -1,4 +1,4 @@
-"""Every refusal is a problem, and every error has its place in the table."""
+"""Every refusal is a problem, and every error has a status."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from taskqueue import errors
 from taskqueue.api.problems import CODES, STATUSES
 from tests.support.api import problem_of
 
-NEVER_AT_A_DOOR = {
+NEVER_ANSWERED = {
     errors.TaskqueueError,
     errors.InvalidValue,
     errors.DefinitionError,
-    errors.BatchRefused,  # told as the first of its refusals
+    errors.BatchRefused,  # answered as its first refusal
     errors.InvalidContext,
     errors.Drift,
     errors.InvalidEventData,
@@ -32,9 +32,9 @@ NEVER_AT_A_DOOR = {
     errors.TooManyParallelSteps,
     errors.OutputChanged,
     errors.Drift,  # never raised: the type of a task's error
-    errors.InvalidLimit,  # in the admin alone
-    errors.UnfilteredOperation,  # the same
-    errors.BulkOperationEnded,  # the same
+    errors.InvalidLimit,  # only in the admin
+    errors.UnfilteredOperation,  # only in the admin
+    errors.BulkOperationEnded,  # only in the admin
     errors.StepFailed,
     errors.StepTimedOut,
     errors.InvalidResult,
@@ -49,9 +49,9 @@ def all_errors(root: type[errors.TaskqueueError] = errors.TaskqueueError) -> Ite
 
 
 def test_every_error_has_a_status_or_never_meets_a_caller():
-    house = {kind for kind in all_errors() if kind.__module__.startswith("taskqueue.")}
+    defined = {kind for kind in all_errors() if kind.__module__.startswith("taskqueue.")}
 
-    assert set(STATUSES) == house - NEVER_AT_A_DOOR
+    assert set(STATUSES) == defined - NEVER_ANSWERED
 
 
 @pytest.mark.parametrize("kind", list(STATUSES), ids=lambda kind: kind.__name__)

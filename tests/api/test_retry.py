@@ -10,7 +10,7 @@ from taskqueue.testing import work
 from tests.support.api import problem_of
 
 
-def test_a_failed_task_goes_on_from_the_failed_step(api, failed):
+def test_a_retried_task_continues_at_the_failed_step(api, failed):
     charged = Step.objects.get(task=failed, key="charge")
 
     response = api.post(f"/api/tasks/{failed.pk}/retry")
@@ -22,7 +22,7 @@ def test_a_failed_task_goes_on_from_the_failed_step(api, failed):
     assert Step.objects.get(task=failed, key="charge").pk == charged.pk
 
 
-def test_from_a_step_on_everything_is_done_anew(api, succeeded):
+def test_from_step_runs_that_step_and_later_ones_again(api, succeeded):
     charged = Step.objects.get(task=succeeded, key="charge")
 
     response = api.post(f"/api/tasks/{succeeded.pk}/retry", {"from_step": "charge"})
@@ -32,7 +32,7 @@ def test_from_a_step_on_everything_is_done_anew(api, succeeded):
     assert Step.objects.get(task=succeeded, key="charge").pk != charged.pk
 
 
-def test_a_step_that_was_not_recorded_is_pointed_at(api, failed):
+def test_an_unknown_from_step_has_a_pointer(api, failed):
     response = api.post(f"/api/tasks/{failed.pk}/retry", {"from_step": "wrap"})
 
     assert problem_of(response) == (422, "unknown-step", ["/from_step"])
@@ -40,11 +40,11 @@ def test_a_step_that_was_not_recorded_is_pointed_at(api, failed):
 
 
 @pytest.mark.parametrize("body", [{"from_step": ""}, {"from_step": 5}])
-def test_a_step_must_be_named_by_text(api, failed, body):
+def test_from_step_must_be_text(api, failed, body):
     assert problem_of(api.post(f"/api/tasks/{failed.pk}/retry", body)) == (422, "invalid-body", ["/from_step"])
 
 
-def test_no_step_may_be_said_by_null(api, failed):
+def test_from_step_may_be_null(api, failed):
     assert api.post(f"/api/tasks/{failed.pk}/retry", {"from_step": None}).status_code == 200
 
 

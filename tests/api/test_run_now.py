@@ -40,22 +40,22 @@ def test_a_task_that_does_not_exist_is_not_found(api):
     assert problem_of(api.post(f"/api/tasks/{uuid7()}/run-now")) == (404, "task-not-found", [])
 
 
-def test_it_takes_no_body(api, scheduled):
+def test_run_now_takes_no_options(api, scheduled):
     assert problem_of(api.post(f"/api/tasks/{scheduled.pk}/run-now", {"at": 1})) == (422, "invalid-body", ["/at"])
 
 
-def test_it_needs_the_permission_to_retry_of_its_pipeline_too(caller_with, stranger, scheduled):
+def test_run_now_needs_the_pipelines_retry_permission_too(caller_with, anonymous, scheduled):
     address = f"/api/tasks/{scheduled.pk}/run-now"
     caller = caller_with("view_task", "retry_task")
 
-    assert stranger.post(address).status_code == 401
+    assert anonymous.post(address).status_code == 401
     PipelinePermission.objects.create(pipeline_id="shop/order", group=Group.objects.create(name="others"), retry=True)
     assert problem_of(caller.post(address)) == (403, "not-permitted", [])
     PipelinePermission.objects.all().delete()
     assert caller.post(address).status_code == 200
 
 
-def test_without_the_permission_to_retry_it_is_not_allowed(caller_with, scheduled):
+def test_run_now_needs_retry_task(caller_with, scheduled):
     response = caller_with("view_task", "cancel_task").post(f"/api/tasks/{scheduled.pk}/run-now")
 
     assert problem_of(response) == (403, "not-allowed", [])

@@ -46,7 +46,7 @@ def _one_connection() -> Iterator[None]:
 
 @cache
 def loaded() -> Any:
-    """The schema as the service gives it, read once: it is of the code alone."""
+    """The served schema, loaded once: it depends only on the code."""
     return schemathesis.openapi.from_wsgi("/api/schema", service)
 
 
@@ -65,7 +65,7 @@ def ids(queued: Any, failed: Any, succeeded: Any) -> Any:
 
 @pytest.fixture
 def ended_ids(failed: Any, succeeded: Any) -> Any:
-    """The same of ended tasks, on which `wait` does not wait."""
+    """Ids of ended tasks, for which `wait` returns at once."""
     return cycle([None, succeeded.pk, failed.pk])
 
 
@@ -79,7 +79,7 @@ OPERATIONS = [
 
 
 @pytest.mark.parametrize(("path", "method", "mode"), OPERATIONS)
-def test_every_answer_is_one_that_the_schema_knows(contract, ids, ended_ids, path, method, mode):
+def test_every_answer_matches_the_schema(contract, ids, ended_ids, path, method, mode):
     operation = contract[path][method.upper()]
     existing = ended_ids if path.endswith("/status") else ids
 

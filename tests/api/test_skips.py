@@ -1,4 +1,4 @@
-"""Requests that made no task are told where people look for them."""
+"""Skipped requests are listed at tasks, pipelines and events."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ def asked(key=""):
     return enqueue("shop/order", {"number": "A1"}, options=Options(key=key))
 
 
-def test_a_task_tells_for_which_requests_it_stood_in(api):
+def test_a_task_lists_skipped_requests(api):
     task = asked("k")
     asked("k")
 
     (skip,) = api.get(f"/api/tasks/{task.pk}").json()["skips"]
 
     assert (skip["kind"], skip["key"], skip["task"], skip["event"]) == ("duplicate", "k", str(task.pk), None)
-    assert skip["reason"] == f"Its key stands for task {task.pk}."
+    assert skip["reason"] == f"The key already belongs to task {task.pk}."
     assert skip["created_at"].endswith("Z")
 
 
-def test_a_pipeline_tells_the_latest_twenty_newest_first(api):
+def test_a_pipeline_lists_its_latest_twenty_skips(api):
     task = asked("k")
     for _ in range(25):
         asked("k")
@@ -37,7 +37,7 @@ def test_a_pipeline_tells_the_latest_twenty_newest_first(api):
     assert datetime.fromisoformat(body["skips"][0]["created_at"]) == newest
 
 
-def test_a_pipeline_tells_when_the_clock_starts_it(api):
+def test_a_pipeline_has_its_schedule(api):
     assert api.get("/api/pipelines/shop/order").json()["schedule"] is None
     Schedule.objects.create(
         pipeline_id="shop/order",

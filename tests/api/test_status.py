@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from taskqueue.api import status
-from taskqueue.engine.queries import end_watch
+from taskqueue.engine.runtime import end_watch
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import private_connection
 from taskqueue.ids import uuid7
@@ -31,20 +31,20 @@ MEMBERS = {
 
 @pytest.fixture
 def quick_watch(monkeypatch):
-    """No connection is left to the test's database when the test has ended."""
-    monkeypatch.setattr(end_watch, "LINGER", 0.01)
+    """The watch closes its connection before the test ends."""
+    monkeypatch.setattr(end_watch, "IDLE_TIMEOUT", 0.01)
     yield
     eventually(lambda: end_watch.watch._thread is None)
 
 
 @pytest.fixture
-def announcements_alone(monkeypatch):
+def notifications_only(monkeypatch):
     """Nothing else ends a wait."""
-    monkeypatch.setattr(end_watch, "SECOND_LOOK", 3600)
-    monkeypatch.setattr(end_watch, "LOOK_EVERY", 3600)
+    monkeypatch.setattr(end_watch, "RECHECK_AFTER", 3600)
+    monkeypatch.setattr(end_watch, "POLL_INTERVAL", 3600)
 
 
-def test_a_waiting_task_tells_what_it_waits_for(api, queued):
+def test_the_status_says_what_a_task_waits_for(api, queued):
     body = api.get(f"/api/tasks/{queued.pk}/status").json()
 
     assert set(body) == MEMBERS
@@ -52,14 +52,14 @@ def test_a_waiting_task_tells_what_it_waits_for(api, queued):
     assert (body["steps_done"], body["steps_known"]) == (0, 2)
 
 
-def test_an_ended_task_tells_how_it_ended(api, failed):
+def test_the_status_of_an_ended_task_has_its_error(api, failed):
     body = api.get(f"/api/tasks/{failed.pk}/status").json()
 
     assert (body["status"], body["steps_done"]) == ("failed", 1)
     assert body["error"] == {"type": "Permanent", "message": "ship is broken", "step": "ship"}
 
 
-def test_an_ended_task_is_not_waited_for(api, succeeded, monkeypatch):
+def test_the_status_of_an_ended_task_is_answered_at_once(api, succeeded, monkeypatch):
     monkeypatch.setattr(status, "watch", None)
     response = api.get(f"/api/tasks/{succeeded.pk}/status", wait=60)
 
@@ -68,7 +68,7 @@ def test_an_ended_task_is_not_waited_for(api, succeeded, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)  # or what the watch has written would stay
-def test_when_the_wait_is_over_the_task_is_answered_as_it_is(api, queued, quick_watch):
+def test_after_the_wait_the_current_status_is_answered(api, queued, quick_watch):
     started = time.monotonic()
 
     body = api.get(f"/api/tasks/{queued.pk}/status", wait=1).json()
@@ -78,7 +78,7 @@ def test_when_the_wait_is_over_the_task_is_answered_as_it_is(api, queued, quick_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_end_of_the_task_ends_the_wait_and_no_transaction_is_held(api, quick_watch, announcements_alone):
+def test_the_tasks_end_ends_the_wait(api, quick_watch, notifications_only):
     task = enqueue_order("A")
 
     with ThreadPoolExecutor() as threads:
@@ -92,8 +92,8 @@ def test_the_end_of_the_task_ends_the_wait_and_no_transaction_is_held(api, quick
 
 
 @pytest.mark.django_db(transaction=True)
-def test_behind_a_pooler_that_swallows_announcements_those_who_wait_are_looked_after(api, quick_watch, monkeypatch):
-    monkeypatch.setattr(end_watch, "is_server_itself", lambda _connection: False)
+def test_without_notifications_waiting_callers_are_answered_by_polling(api, quick_watch, monkeypatch):
+    monkeypatch.setattr(end_watch, "is_direct_connection", lambda _connection: False)
     task = enqueue_order("A")
 
     with ThreadPoolExecutor() as threads:
@@ -107,7 +107,7 @@ def test_behind_a_pooler_that_swallows_announcements_those_who_wait_are_looked_a
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_end_of_a_task_for_which_nobody_waits_is_not_announced():
+def test_an_end_without_waiting_callers_is_not_notified():
     alone, awaited = enqueue_order("A"), enqueue_order("B")
     EndWatch.objects.create(task=awaited, until=timezone.now())
 
@@ -121,7 +121,7 @@ def test_the_end_of_a_task_for_which_nobody_waits_is_not_announced():
 
 
 def hold(api: Api, task: Task) -> dict[str, Any]:
-    """The answer to somebody who waits in a thread of his own."""
+    """The answer to a request that waits in a thread."""
     try:
         return api.get(f"/api/tasks/{task.pk}/status", wait=60).json()
     finally:
@@ -138,7 +138,7 @@ def sessions_in_transaction() -> int:
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "soon", "nan"])
-def test_a_wait_that_does_not_fit_is_refused(api, queued, wait):
+def test_an_invalid_wait_is_refused(api, queued, wait):
     assert problem_of(api.get(f"/api/tasks/{queued.pk}/status", wait=wait)) == (400, "invalid-query", ["/wait"])
 
 
@@ -147,7 +147,7 @@ def test_a_task_that_does_not_exist_is_not_found(api, query):
     assert problem_of(api.get(f"/api/tasks/{uuid7()}/status", **query)) == (404, "task-not-found", [])
 
 
-def test_two_queries_tell_the_status_and_one_more_what_it_waits_for(api, queued, django_assert_num_queries):
+def test_the_status_takes_two_queries_and_a_wait_one_more(api, queued, django_assert_num_queries):
     with django_assert_num_queries(3):
         api.get(f"/api/tasks/{queued.pk}/status")
     with arranging():
@@ -157,9 +157,9 @@ def test_two_queries_tell_the_status_and_one_more_what_it_waits_for(api, queued,
 
 
 @pytest.mark.parametrize("server", ["without threads", "whose places are taken"])
-def test_who_cannot_be_held_is_told_so_and_when_to_ask_again(api, queued, monkeypatch, server):
+def test_a_request_that_cannot_wait_gets_retry_after(api, queued, monkeypatch, server):
     monkeypatch.setattr(status, "watch", None)
-    monkeypatch.setattr(status, "waiters", lambda: BoundedSemaphore(1) if server == "without threads" else FULL)
+    monkeypatch.setattr(status, "waiter_slots", lambda: BoundedSemaphore(1) if server == "without threads" else FULL)
     if server == "without threads":
         api.client.defaults["wsgi.multithread"] = False
 
@@ -169,17 +169,17 @@ def test_who_cannot_be_held_is_told_so_and_when_to_ask_again(api, queued, monkey
     assert int(response["Retry-After"]) > 0
 
 
-def test_who_asks_for_no_wait_is_not_told_when_to_ask_again(api, queued):
+def test_a_request_without_wait_gets_no_retry_after(api, queued):
     response = api.get(f"/api/tasks/{queued.pk}/status")
 
     assert response.json()["waited"] is False
     assert "Retry-After" not in response
 
 
-def test_each_process_holds_as_many_in_threads_as_the_setting_says(settings):
+def test_status_waiters_limits_waiting_requests_per_process(settings):
     settings.TASKQUEUE = {"STATUS_WAITERS": 2}
-    status.waiters.cache_clear()
+    status.waiter_slots.cache_clear()
     try:
-        assert [status.waiters().acquire(blocking=False) for _ in range(3)] == [True, True, False]
+        assert [status.waiter_slots().acquire(blocking=False) for _ in range(3)] == [True, True, False]
     finally:
-        status.waiters.cache_clear()
+        status.waiter_slots.cache_clear()

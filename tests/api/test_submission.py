@@ -14,7 +14,7 @@ from tests.support.api import problem_of
 ORDER = {"pipeline": "shop/order", "payload": {"number": "A1"}}
 
 
-def test_a_task_is_accepted_with_its_place(api):
+def test_a_task_is_accepted_with_its_location(api):
     response = api.post("/api/tasks", ORDER)
 
     body = response.json()
@@ -25,15 +25,15 @@ def test_a_task_is_accepted_with_its_place(api):
 
 
 def test_an_accepted_task_is_executed(api):
-    place = api.post("/api/tasks", ORDER)["Location"]
+    address = api.post("/api/tasks", ORDER)["Location"]
 
     work()
 
-    body = api.get(place).json()
+    body = api.get(address).json()
     assert (body["status"], body["result"]) == ("succeeded", {"charge": "charged A1", "ship": "shipped A1"})
 
 
-def test_all_options_are_kept(api):
+def test_all_options_are_stored(api):
     run_at = datetime.now(UTC) + timedelta(days=1)
     options = {"key": "order-42", "priority": 120, "run_at": run_at.isoformat(), "labels": {"tenant": "a"}}
 
@@ -58,7 +58,7 @@ def test_the_same_key_finds_the_same_task(api):
     assert Task.objects.count() == 1
 
 
-def test_after_its_window_a_key_makes_a_new_task(api):
+def test_after_its_window_a_key_creates_a_new_task(api):
     first = api.post("/api/tasks", {**ORDER, "key": "order-42"})
     advance(hours=25)
 
@@ -68,7 +68,7 @@ def test_after_its_window_a_key_makes_a_new_task(api):
     assert second.json()["id"] != first.json()["id"]
 
 
-def test_force_makes_a_new_task_in_spite_of_the_key(api):
+def test_force_creates_a_new_task_for_a_used_key(api):
     first = api.post("/api/tasks", {**ORDER, "key": "order-42"})
 
     second = api.post("/api/tasks", {**ORDER, "key": "order-42", "force": True})
@@ -78,7 +78,7 @@ def test_force_makes_a_new_task_in_spite_of_the_key(api):
     assert first.json()["id"] != second.json()["id"] == third.json()["id"]
 
 
-def test_the_header_means_the_same_as_the_key(api):
+def test_the_idempotency_key_header_works_like_key(api):
     first = api.post("/api/tasks", ORDER, **{"Idempotency-Key": "order-42"})
 
     second = api.post("/api/tasks", {**ORDER, "key": "order-42"}, **{"Idempotency-Key": "order-42"})
@@ -94,7 +94,7 @@ def test_a_quoted_header_is_unquoted(api, header, key):
     assert api.post("/api/tasks", ORDER, **{"Idempotency-Key": header}).json()["key"] == key
 
 
-def test_a_key_with_another_payload_is_refused_and_force_makes_a_new_task(api):
+def test_a_key_with_another_payload_is_refused_without_force(api):
     first = api.post("/api/tasks", {**ORDER, "key": "k"}).json()
     other = {**ORDER, "payload": {"number": "A1", "quantity": 7}, "key": "k"}
 
@@ -106,7 +106,7 @@ def test_a_key_with_another_payload_is_refused_and_force_makes_a_new_task(api):
 
 
 @pytest.mark.parametrize("header", ["another", "", "grün", "tab\there", "x" * 201, '"', '"open', '""', '"a"b', r'"\n"'])
-def test_a_header_that_contradicts_the_key_or_is_no_key_is_refused(api, header):
+def test_an_invalid_or_contradicting_key_header_is_refused(api, header):
     body = {**ORDER, "key": "order-42"} if header == "another" else ORDER
 
     response = api.post("/api/tasks", body, **{"Idempotency-Key": header})
@@ -122,7 +122,7 @@ def test_an_unknown_pipeline_is_refused_with_the_known_ones(api):
     assert "shop/order" in response.json()["detail"]
 
 
-def test_each_fault_of_a_payload_is_pointed_at(api):
+def test_each_error_of_a_payload_has_a_pointer(api):
     payload = {"number": "", "quantity": 0, "address": {"street": 5}, "a/b~c": 1}
 
     response = api.post("/api/tasks", {"pipeline": "shop/order", "payload": payload})
@@ -154,21 +154,21 @@ def test_each_fault_of_a_payload_is_pointed_at(api):
         ({"lables": {}}, "/lables"),
     ],
 )
-def test_a_fault_beside_the_payload_is_pointed_at(api, change, pointer):
+def test_an_error_outside_the_payload_has_a_pointer(api, change, pointer):
     response = api.post("/api/tasks", {**ORDER, **change})
 
     assert problem_of(response) == (422, "invalid-body", [pointer])
     assert not Task.objects.exists()
 
 
-def test_a_label_that_is_too_long_is_pointed_at(api):
+def test_a_label_that_is_too_long_has_a_pointer(api):
     response = api.post("/api/tasks", {**ORDER, "labels": {"tenant": "x" * 201}})
 
     assert problem_of(response) == (422, "invalid-options", ["/labels/tenant"])
 
 
 @pytest.mark.parametrize("body", [[], "text", 5, None, {}])
-def test_a_body_that_is_no_submission_is_refused(api, body):
+def test_a_body_that_is_not_a_submission_is_refused(api, body):
     response = api.post("/api/tasks", raw=b"null" if body is None else None, body=body)
 
     status, code, pointers = problem_of(response)
@@ -195,7 +195,7 @@ def test_a_payload_at_its_limit_may_be_written_with_escapes(api, settings):
     assert Task.objects.get().payload == {"value": value}
 
 
-def test_one_statement_makes_a_task(api, django_assert_num_queries):
+def test_one_statement_creates_a_task(api, django_assert_num_queries):
     with django_assert_num_queries(1):
         assert api.post("/api/tasks", {**ORDER, "key": "order-42"}).status_code == 202
 

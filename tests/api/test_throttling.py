@@ -17,7 +17,7 @@ from tests.support.api import Api, problem_of
 
 
 def caller(per_minute: int | None) -> Api:
-    """A caller whose token may make so many requests in a minute."""
+    """A client whose token is limited to a number of requests per minute."""
     user = User.objects.create_user("robot")
     user.user_permissions.set(Permission.objects.filter(codename="view_task"))
     return Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(user, name='t', per_minute=per_minute)[1]}")
@@ -33,7 +33,7 @@ def statuses(api: Api, number: int) -> list[int]:
 
 
 @pytest.mark.django_db
-def test_requests_pass_until_the_rate_is_used_up_and_then_wait():
+def test_requests_over_the_rate_are_answered_429():
     api = caller(per_minute=12)
 
     assert statuses(api, 2) == [200, 200]
@@ -44,7 +44,7 @@ def test_requests_pass_until_the_rate_is_used_up_and_then_wait():
 
 
 @pytest.mark.django_db
-def test_after_the_time_that_was_named_the_next_one_passes():
+def test_after_retry_after_the_next_request_passes():
     api = caller(per_minute=12)
     statuses(api, 3)
 
@@ -54,7 +54,7 @@ def test_after_the_time_that_was_named_the_next_one_passes():
 
 
 @pytest.mark.django_db
-def test_asking_in_vain_does_not_put_the_next_free_time_off():
+def test_refused_requests_do_not_delay_the_next_one():
     api = caller(per_minute=12)
     statuses(api, 20)
 
@@ -64,7 +64,7 @@ def test_asking_in_vain_does_not_put_the_next_free_time_off():
 
 
 @pytest.mark.django_db
-def test_a_quiet_time_saves_no_more_than_ten_seconds_worth():
+def test_the_burst_is_ten_seconds_of_the_rate():
     caller(per_minute=12)
     token = Token.objects.get()
     tokens.wait_of(token)
@@ -75,7 +75,7 @@ def test_a_quiet_time_saves_no_more_than_ten_seconds_worth():
 
 
 @pytest.mark.django_db
-def test_the_rate_of_one_token_is_not_that_of_another():
+def test_each_token_has_its_own_rate():
     first = caller(per_minute=1)
     other = tokens.issue(User.objects.get(), name="other", per_minute=1)[1]
 
@@ -84,7 +84,7 @@ def test_the_rate_of_one_token_is_not_that_of_another():
 
 
 @pytest.mark.django_db
-def test_a_token_without_a_rate_is_never_made_to_wait(django_assert_num_queries):
+def test_a_token_without_a_rate_is_not_throttled(django_assert_num_queries):
     api = caller(per_minute=None)
 
     assert statuses(api, 30) == [200] * 30
@@ -94,14 +94,14 @@ def test_a_token_without_a_rate_is_never_made_to_wait(django_assert_num_queries)
 
 
 @pytest.mark.django_db
-def test_health_is_not_counted():
+def test_health_checks_are_not_throttled():
     api = caller(per_minute=1)
 
     assert [api.get("/api/health/live").status_code for _ in range(3)] == [200, 200, 200]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_requests_at_the_same_moment_count_one_after_the_other():
+def test_concurrent_requests_are_all_counted():
     caller(per_minute=12)
     token = Token.objects.get()
 
@@ -115,12 +115,12 @@ def test_requests_at_the_same_moment_count_one_after_the_other():
         waits = list(pool.map(ask, range(16)))
 
     assert waits.count(timedelta(0)) == 2
-    # The next place is five seconds away; who began before the last one passed waits that much longer.
+    # The next slot is five seconds away; a request that began earlier waits that much longer.
     assert all(wait <= timedelta(seconds=6) for wait in waits)
 
 
 @pytest.mark.django_db
-def test_a_request_that_is_not_permitted_counts_like_any_other():
+def test_a_request_without_permission_is_counted_too():
     api = caller(per_minute=12)
 
     answers = [api.get("/api/events").status_code for _ in range(3)]

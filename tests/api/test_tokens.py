@@ -1,4 +1,4 @@
-"""Bearer tokens: who has a valid one calls as its user, and who has not is told why."""
+"""Bearer tokens in the API and in `manage.py token`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.test import Client
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Task, Token
-from tests.support.api import BODY, DOORS, Api, call, enqueue_order, problem_of
+from tests.support.api import BODY, ENDPOINTS, Api, call, enqueue_order, problem_of
 
 UNUSED_SECRET = "tq_" + "x" * 43
 
@@ -40,7 +40,7 @@ def issued(user: User, **options: Any) -> str:
     return tokens.issue(user, name="nightly", **options)[1]
 
 
-@pytest.mark.parametrize(("method", "path", "permission"), DOORS)
+@pytest.mark.parametrize(("method", "path", "permission"), ENDPOINTS)
 def test_a_token_may_do_what_its_user_may(robot, failed, method, path, permission):
     task = enqueue_order("A") if "cancel" in path else failed
     allow(robot, permission, "view_task")
@@ -48,7 +48,7 @@ def test_a_token_may_do_what_its_user_may(robot, failed, method, path, permissio
     assert call(caller(issued(robot)), method, path, task).status_code in {200, 202}
 
 
-@pytest.mark.parametrize(("method", "path", "permission"), DOORS)
+@pytest.mark.parametrize(("method", "path", "permission"), ENDPOINTS)
 def test_a_token_may_not_do_what_its_user_may_not(robot, queued, method, path, permission):
     assert problem_of(call(caller(issued(robot)), method, path, queued)) == (403, "not-allowed", [])
 
@@ -59,8 +59,8 @@ def test_a_token_needs_no_csrf_token(robot):
     assert caller(issued(robot), enforce_csrf_checks=True).post("/api/tasks", BODY).status_code == 202
 
 
-def test_without_any_login_a_bearer_token_is_asked_for(stranger):
-    response = stranger.get("/api/tasks")
+def test_without_login_the_challenge_is_a_bearer_token(anonymous):
+    response = anonymous.get("/api/tasks")
 
     assert problem_of(response) == (401, "login-required", [])
     assert response["WWW-Authenticate"] == 'Bearer realm="taskqueue"'
@@ -94,20 +94,20 @@ def test_a_token_that_has_expired_or_was_revoked_is_refused(robot, change, said)
     assert said in response.json()["detail"]
 
 
-def test_the_token_of_a_user_who_is_no_longer_active_is_refused(robot):
+def test_the_token_of_an_inactive_user_is_refused(robot):
     secret = issued(robot)
     User.objects.filter(pk=robot.pk).update(is_active=False)
 
     assert problem_of(caller(secret).get("/api/tasks")) == (401, "invalid-token", [])
 
 
-def test_a_session_does_not_stand_in_for_a_token_that_is_not_valid(admin_client):
+def test_a_session_does_not_replace_an_invalid_token(admin_client):
     response = admin_client.get("/api/tasks", headers={"Authorization": f"Bearer {UNUSED_SECRET}"})
 
     assert response.status_code == 401
 
 
-def test_another_scheme_is_not_for_us(admin_client):
+def test_another_authorization_scheme_is_ignored(admin_client):
     assert admin_client.get("/api/tasks", headers={"Authorization": "Basic eA=="}).status_code == 200
 
 
@@ -117,13 +117,13 @@ def test_the_scheme_is_read_in_any_case(robot):
     assert Api(HTTP_AUTHORIZATION=f"bearer {issued(robot)}").get("/api/tasks").status_code == 200
 
 
-def test_in_debug_a_token_is_held_to_its_rights(robot, settings):
+def test_in_debug_a_tokens_permissions_are_checked(robot, settings):
     settings.DEBUG = True
 
     assert caller(issued(robot), SERVER_NAME="localhost").get("/api/tasks").status_code == 403
 
 
-def test_of_a_secret_only_its_digest_and_its_beginning_are_kept(robot):
+def test_only_digest_and_prefix_of_a_secret_are_stored(robot):
     token, secret = tokens.issue(robot, name="nightly")
 
     kept = Token.objects.filter(pk=token.pk).values().get()
@@ -145,7 +145,7 @@ def test_a_token_is_found_by_one_query_on_an_index(robot, django_assert_num_quer
     assert "taskqueue_token_digest" in Token.objects.filter(digest=tokens.digest_of(secret)).explain()
 
 
-def test_when_it_was_last_used_is_written_at_most_once_a_minute(robot):
+def test_last_used_at_is_written_once_a_minute(robot):
     secret = issued(robot)
     tokens.find(secret)
     first = Token.objects.get().last_used_at
@@ -159,11 +159,11 @@ def test_when_it_was_last_used_is_written_at_most_once_a_minute(robot):
     assert Token.objects.get().last_used_at > first - timedelta(seconds=1)
 
 
-def test_health_needs_no_token_and_heeds_none(db):
+def test_health_checks_ignore_tokens(db):
     assert caller("nonsense").get("/api/health/live").status_code == 200
 
 
-def test_a_command_makes_a_token_for_scripts(robot, capsys):
+def test_the_command_creates_a_token(robot, capsys):
     allow(robot, "view_task")
 
     call_command("token", "create", "nightly", "--user", "robot", "--expires", "90d", "--per-minute", "60")
@@ -176,7 +176,7 @@ def test_a_command_makes_a_token_for_scripts(robot, capsys):
     assert timedelta(days=89) < token.expires_at - token.created_at <= timedelta(days=91)
 
 
-def test_the_command_says_what_its_token_may_do(robot, capsys):
+def test_the_command_lists_the_tokens_permissions(robot, capsys):
     allow(robot, "view_task", "add_task")
 
     call_command("token", "create", "nightly", "--user", "robot")
@@ -192,7 +192,7 @@ def test_a_superusers_token_may_do_everything(admin_user, capsys):
     assert "As admin it has every permission (superuser)." in capsys.readouterr().err
 
 
-def test_the_command_warns_of_a_token_without_permissions_with_the_line_that_gives_them(robot, capsys):
+def test_the_command_warns_of_a_token_without_permissions(robot, capsys):
     call_command("token", "create", "nightly", "--user", "robot")
 
     printed = capsys.readouterr()
@@ -204,7 +204,7 @@ def test_the_command_warns_of_a_token_without_permissions_with_the_line_that_giv
     assert caller(printed.out.strip()).post("/api/tasks", BODY).status_code == 202
 
 
-def test_a_command_lists_and_revokes_tokens(robot, capsys):
+def test_the_command_lists_and_revokes_tokens(robot, capsys):
     token, secret = tokens.issue(robot, name="nightly")
 
     call_command("token", "list")
@@ -220,15 +220,15 @@ def test_a_command_lists_and_revokes_tokens(robot, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("create", "nightly", "--user", "nobody"), "no user 'nobody'"),
+        (("create", "nightly", "--user", "missing"), "no user 'missing'"),
         (("create", "nightly", "--user", "robot", "--expires", "soon"), "90d, 12h or never"),
         (("create", "nightly", "--user", "robot", "--expires", "99999999d"), "90d, 12h or never"),
         (("create", "nightly", "--user", "robot", "--per-minute", "0"), "1 or more"),
         (("create", "", "--user", "robot"), "1 to 100 characters"),
-        (("revoke", "999"), "no token 999 that could be revoked"),
+        (("revoke", "999"), "no valid token 999"),
     ],
 )
-def test_the_command_says_what_is_wrong(robot, words, said):
+def test_the_command_refuses_invalid_arguments(robot, words, said):
     with pytest.raises(CommandError, match=said):
         call_command("token", *words)
     assert not Token.objects.exists()
@@ -245,7 +245,7 @@ def test_a_secret_is_in_no_log(robot, caplog):
     assert UNUSED_SECRET not in caplog.text
 
 
-def test_a_token_serves_a_client_that_has_cookies_of_others(robot, admin_client: Client):
+def test_a_token_works_with_a_session_cookie_of_another_user(robot, admin_client: Client):
     """A browser's session must not add to what a token may do."""
     response = admin_client.get("/api/tasks", headers={"Authorization": f"Bearer {issued(robot)}"})
 

@@ -15,7 +15,7 @@ MEMBERS = {
 }  # fmt: skip
 
 
-def test_the_reasons_are_told_the_hardest_first(api, queued):
+def test_the_hardest_reason_comes_first(api, queued):
     Pipeline.objects.filter(name=queued.pipeline_id).update(
         paused_at=Now(), paused_by="dana", pause_reason="stocktaking"
     )
@@ -30,7 +30,7 @@ def test_the_reasons_are_told_the_hardest_first(api, queued):
     assert [reason["sentence"] for reason in body["reasons"]] == [each.sentence for each in why(queued.pk).reasons]
 
 
-def test_the_status_says_the_first_reason_in_short(api, queued):
+def test_the_status_has_the_first_reason_in_short(api, queued):
     assert api.get(f"/api/tasks/{queued.pk}/status").json()["waiting_for"] == "a live worker"
 
 
@@ -45,14 +45,14 @@ def test_a_task_that_does_not_exist_is_not_found(api):
     assert problem_of(api.get(f"/api/tasks/{uuid7()}/why")) == (404, "task-not-found", [])
 
 
-def test_it_is_told_to_those_who_may_view_tasks(caller_with, stranger, queued):
-    assert problem_of(stranger.get(f"/api/tasks/{queued.pk}/why"))[:2] == (401, "login-required")
+def test_why_is_answered_with_view_task(caller_with, anonymous, queued):
+    assert problem_of(anonymous.get(f"/api/tasks/{queued.pk}/why"))[:2] == (401, "login-required")
     assert caller_with("view_task").get(f"/api/tasks/{queued.pk}/why").status_code == 200
 
 
-def test_it_is_not_told_to_others(caller_with, queued):
+def test_why_needs_view_task(caller_with, queued):
     assert problem_of(caller_with("add_task").get(f"/api/tasks/{queued.pk}/why"))[0] == 403
 
 
-def test_it_takes_no_posts(api, queued):
+def test_why_refuses_post(api, queued):
     assert api.post(f"/api/tasks/{queued.pk}/why").status_code == 405

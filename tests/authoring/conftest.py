@@ -1,4 +1,4 @@
-"""What every test of the authoring surface starts from."""
+"""Fixtures of the authoring tests."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.support.registries import own_registry
 
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
-    """Tests define pipelines as they need them; each one's are forgotten after it."""
+    """Remove the pipelines that a test defines."""
     with own_registry():
         yield
 
 
 @pytest.fixture(autouse=True)
 def _settled_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' database may have started a second ago; their workers need no time to take their locks again."""
-    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
+    """Skip the startup grace: the tests' database may have started a second ago."""
+    monkeypatch.setattr(dispatch, "STARTUP_GRACE", timedelta(0))
 
 
 @pytest.fixture
 def calls() -> list[object]:
-    """What the steps of a test write down, in the order in which they are really called."""
+    """The steps that a test has really called, in order."""
     return []

@@ -1,4 +1,4 @@
-"""Async pipelines: the same promises, with steps that may be in flight together."""
+"""Async pipelines: the guarantees of plain pipelines, with steps that may run concurrently."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_an_async_pipeline_awaits_async_steps_and_keeps_their_results(calls):
     assert outputs_of(task) == {"double": 6, "double#2": 12}
 
 
-def test_gathered_calls_get_their_keys_in_the_order_of_the_calls_whatever_finishes_first(calls):
+def test_gathered_calls_get_keys_in_call_order(calls):
     @step
     async def wait(turns: int) -> int:
         for _ in range(turns):
@@ -61,7 +61,7 @@ def test_gathered_calls_get_their_keys_in_the_order_of_the_calls_whatever_finish
     assert outputs_of(task).items() >= {"wait": 30, "wait#2": 10, "wait#3": 1, "other": 20}.items()
 
 
-def test_a_failed_branch_pauses_the_task_and_its_siblings_in_flight_are_kept(calls):
+def test_a_failed_parallel_step_keeps_its_running_siblings(calls):
     @step(retry=ONCE_MORE)
     async def fragile() -> str:
         calls.append("fragile")
@@ -87,7 +87,7 @@ def test_a_failed_branch_pauses_the_task_and_its_siblings_in_flight_are_kept(cal
     assert sorted(calls) == ["fragile", "fragile", "slow"]
 
 
-def test_a_failed_step_is_raised_where_it_is_awaited_also_when_the_body_runs_again(calls):
+def test_a_failed_step_is_raised_at_its_await_in_every_run(calls):
     @step(retry=Retry.never())
     async def broken() -> str:
         calls.append("broken")
@@ -100,7 +100,7 @@ def test_a_failed_step_is_raised_where_it_is_awaited_also_when_the_body_runs_aga
             raise ConnectionError
         return "fine"
 
-    @pipeline("async/recalled-failure")
+    @pipeline("async/replayed-failure")
     async def body() -> list[str]:
         results = await asyncio.gather(broken(), return_exceptions=True)
         return [type(results[0]).__name__, await fine()]
@@ -122,18 +122,20 @@ def test_a_pause_travels_through_a_task_group(calls):
     @pipeline("async/group")
     async def body() -> str:
         async with asyncio.TaskGroup() as group:
-            branch = group.create_task(as_coroutine(fragile()))
-        return branch.result()
+            running = group.create_task(as_coroutine(fragile()))
+        return running.result()
 
     assert finish(body.enqueue()).result == "mended"
     assert [attempt.step_key for attempt in Attempt.objects.all()] == ["fragile"]
 
 
-def test_the_timeout_of_each_step_under_way_is_watched_until_that_step_has_ended():
+def test_each_running_steps_timeout_is_enforced():
     watched: list[tuple[str, int | None]] = []
     moments = ["begins"]
     worker = InProcessWorker()
-    worker.activity.arm = lambda left: watched.append((moments[-1], None if left is None else round(left / MINUTE)))
+    worker.activity.set_hard_timeout = lambda left: watched.append(
+        (moments[-1], None if left is None else round(left / MINUTE))
+    )
 
     async def pass_time(name: str, naps: int) -> None:
         moments.append(f"{name} is inside")
@@ -164,11 +166,11 @@ def test_the_timeout_of_each_step_under_way_is_watched_until_that_step_has_ended
 
 
 async def as_coroutine(awaitable):
-    """What create_task takes."""
+    """A coroutine for create_task."""
     return await awaitable
 
 
-def test_a_step_that_fails_for_good_in_a_task_group_fails_the_task_under_its_own_name():
+def test_a_final_failure_in_a_task_group_names_its_step():
     @step
     async def broken() -> None:
         raise Permanent("no route")
@@ -261,7 +263,7 @@ def test_a_soft_timeout_also_ends_a_plain_step_under_aio():
     assert finish(body.enqueue()).error["type"] == "StepTimedOut"
 
 
-def test_a_plain_call_of_a_plain_step_in_an_async_body_is_refused_with_the_remedy():
+def test_a_plain_call_of_a_plain_step_in_async_code_is_refused():
     @step
     def plain() -> int:
         return 1
@@ -276,7 +278,7 @@ def test_a_plain_call_of_a_plain_step_in_an_async_body_is_refused_with_the_remed
     assert "await step.aio(…)" in task.error["message"]
 
 
-def test_an_async_step_called_by_a_plain_body_is_refused_instead_of_never_awaited():
+def test_an_async_step_in_a_plain_body_is_refused():
     @step
     async def never() -> int:
         return 1
@@ -303,7 +305,7 @@ def test_aio_of_an_async_step_is_refused_with_the_remedy():
     assert "await it as it is" in finish(body.enqueue()).error["message"]
 
 
-def test_each_branch_knows_its_own_step_and_attempt(calls):
+def test_each_parallel_step_has_its_own_step_and_attempt(calls):
     @step(retry=ONCE_MORE)
     async def first() -> int:
         await asyncio.sleep(0.02)

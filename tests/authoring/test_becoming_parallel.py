@@ -1,4 +1,4 @@
-"""Steps that become parallel, and parallel ones that become plain, under the record of a task that has not ended."""
+"""A deploy turns plain steps into parallel steps, or back, while a task is unfinished."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Rate, Retry, StepFailed, gather, pipeline, sleep, step
-from taskqueue.engine.execution.run import perform
+from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
@@ -26,7 +26,7 @@ def notify(number: int) -> str:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_step_that_waits_for_its_next_try_is_tried_as_a_branch(calls, strict):
+def test_a_retrying_step_continues_as_a_parallel_step(calls, strict):
     @step(retry=IN_FIVE_MINUTES)
     def charge(number: int) -> str:
         calls.append(number)
@@ -54,7 +54,7 @@ def test_a_step_that_waits_for_its_next_try_is_tried_as_a_branch(calls, strict):
     assert calls == [1, 2, 2]
 
 
-def test_a_step_that_its_rate_holds_back_is_called_as_a_branch(calls):
+def test_a_rate_limited_step_continues_as_a_parallel_step(calls):
     @step(rate=Rate(1, per=timedelta(hours=1), name="becoming/hourly"))
     def charge(number: int) -> int:
         calls.append(number)
@@ -84,7 +84,7 @@ def test_a_step_that_its_rate_holds_back_is_called_as_a_branch(calls):
     assert (task.result, calls) == ([1, "notified 1"], [0, 1])
 
 
-def test_a_step_that_waits_for_its_next_try_may_become_a_sleep():
+def test_a_retrying_step_may_become_a_sleep():
     @step(name="rest", retry=IN_FIVE_MINUTES)
     def rest() -> None:
         raise ConnectionError
@@ -107,7 +107,7 @@ def test_a_step_that_waits_for_its_next_try_may_become_a_sleep():
     assert finish(task).result == "rested"
 
 
-def test_an_open_branch_that_becomes_a_plain_call_is_waited_for_and_its_siblings_go_on(calls):
+def test_an_open_parallel_step_may_become_a_plain_call(calls):
     @step
     def charge(number: int) -> int:
         calls.append(number)
@@ -131,22 +131,22 @@ def test_an_open_branch_that_becomes_a_plain_call_is_waited_for_and_its_siblings
     task = deploy(parallel).enqueue()
     with InProcessWorker() as worker:
         worker.work(budget=timedelta(0))
-        branches = [lease_of_branch(worker, task), lease_of_branch(worker, task)]
+        leases = [lease_of_parallel_step(worker, task), lease_of_parallel_step(worker, task)]
         deploy(plain)
         advance(minutes=1)
         work()
         assert (calls, reload(task).status) == ([], "waiting")
 
-        for lease in branches:
-            settle(lease, perform(lease, activity=worker.activity, stopping=lambda: False), claim_request=None)
+        for lease in leases:
+            settle(lease, execute_task(lease, activity=worker.activity, stopping=lambda: False), claim_request=None)
 
     task = finish(task)
     assert (task.result, calls) == (3, [1, 2])
     assert outputs_of(task) == {"becoming/slow": None, "charge": 1, "charge#2": 2}
 
 
-def lease_of_branch(worker, task):
-    """The lease of one of the task's branches, which other workers then find taken."""
+def lease_of_parallel_step(worker, task):
+    """Claim one of the task's parallel steps, so that other workers do not get it."""
     while (lease := take(worker.row.pk)).parent != task.pk or not lease.parallel_step:
         Task.objects.filter(pk=lease.task).update(status="waiting", due_at=None, sort_at=None)
     return lease

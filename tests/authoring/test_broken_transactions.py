@@ -1,4 +1,4 @@
-"""What author code does to the database's session is an outcome of its step, and no later step or task notices."""
+"""A step that breaks the database session fails by itself, and no later step or task is affected."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_atomic_step_that_breaks_its_transaction_fails_by_its_own_policy(call
     assert list(Attempt.objects.filter(task=task).values_list("outcome", flat=True)) == ["failed"] * len(calls)
 
 
-def test_the_swallowed_error_is_in_the_traceback_of_the_failed_try():
+def test_a_swallowed_error_is_in_the_traceback_of_the_attempt():
     @step.atomic(retry=Retry.never())
     def untidy() -> None:
         swallow()
@@ -119,7 +119,7 @@ def test_the_swallowed_error_is_in_the_traceback_of_the_failed_try():
     assert "in swallow" in traceback
 
 
-def test_a_swallowed_error_costs_the_tasks_that_were_claimed_with_it_nothing():
+def test_a_swallowed_error_does_not_affect_prefetched_tasks():
     @step.atomic(retry=Retry.never())
     def untidy() -> None:
         swallow()
@@ -163,7 +163,7 @@ def test_an_atomic_step_that_ends_its_own_transaction_is_not_repeated(how, calls
     assert "ended its own transaction" in task.error["message"]
 
 
-def test_savepoints_of_its_own_are_an_atomic_steps_own_business():
+def test_an_atomic_step_may_use_savepoints():
     @step.atomic(retry=Retry.never())
     def tidy() -> int:
         Group.objects.create(name="taken")
@@ -202,7 +202,7 @@ def asked() -> list[str]:
 
 
 @pytest.mark.parametrize("where", ["step", "atomic", "body"])
-def test_what_author_code_sets_on_the_session_ends_with_its_step(where):
+def test_session_settings_of_a_step_end_with_it(where):
     settings = list(SETTINGS)
 
     @(step.atomic if where == "atomic" else step)(retry=Retry.never())
@@ -318,7 +318,7 @@ def test_hooks_of_a_transaction_that_is_rolled_back_do_not_run(calls):
     assert calls == []
 
 
-def test_a_hook_that_leaves_a_transaction_open_costs_the_next_step_nothing():
+def test_a_hook_that_leaves_a_transaction_open_does_not_affect_the_next_step():
     @step.atomic
     def order() -> None:
         transaction.on_commit(lambda: transaction.atomic().__enter__())

@@ -1,4 +1,4 @@
-"""Where pipelines and steps are ordinary functions, and where a call becomes a task."""
+"""When pipelines and steps are ordinary functions, and when a call becomes a task."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_pipeline_without_parameters_takes_an_empty_payload():
     assert finish(task).result == 1
 
 
-def test_options_are_the_tasks():
+def test_options_are_stored_on_the_task():
     @pipeline("calls/options")
     def body(number: int) -> int:
         return number
@@ -122,7 +122,7 @@ def test_options_that_a_row_could_not_hold_are_refused_with_a_pointer(options, p
     with pytest.raises(InvalidOptions) as refused:
         body.using(**options)
 
-    assert [fault.pointer for fault in refused.value.errors] == [pointer]
+    assert [error.pointer for error in refused.value.errors] == [pointer]
 
 
 def test_a_payload_that_does_not_fit_makes_no_task():
@@ -131,11 +131,11 @@ def test_a_payload_that_does_not_fit_makes_no_task():
 
     with pytest.raises(InvalidPayload) as refused:
         body.enqueue("many")  # type: ignore[arg-type]
-    assert [fault.pointer for fault in refused.value.errors] == ["/number"]
+    assert [error.pointer for error in refused.value.errors] == ["/number"]
 
     with pytest.raises(NotSerializable) as unstorable:
         body.enqueue(1, note="nul \x00")
-    assert [fault.pointer for fault in unstorable.value.errors] == ["/note"]
+    assert [error.pointer for error in unstorable.value.errors] == ["/note"]
 
     with pytest.raises(TypeError, match="unexpected keyword"):
         body.enqueue(1, remark="")  # type: ignore[call-arg]
@@ -196,7 +196,7 @@ def test_every_public_name_can_be_imported_and_is_the_authoring_surface():
         taskqueue.job  # noqa: B018
 
 
-def test_a_wait_of_days_is_worked_off_in_order_of_time():
+def test_days_of_waits_end_in_order_of_time():
     @pipeline("calls/later")
     def body(number: int) -> int:
         return number

@@ -1,4 +1,4 @@
-"""Cancelling: a task ends with all that it has made, and deadlines do the same."""
+"""Cancellation: a task ends with its children and parallel steps, and deadlines do that too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def same(number: int) -> int:
     return number
 
 
-def test_children_and_branches_end_with_their_parent():
+def test_children_and_parallel_steps_end_with_their_parent():
     @pipeline("cancelling/leaf")
     def leaf() -> None:
         wait_for("never/comes", timeout=timedelta(days=1))
@@ -46,12 +46,12 @@ def test_children_and_branches_end_with_their_parent():
     assert Wait.objects.get().outcome == "closed"
 
 
-def test_branches_that_have_not_ended_leave_nothing_behind():
-    @pipeline("cancelling/branches")
-    def branches() -> list[int]:
+def test_cancelled_parallel_steps_leave_no_rows():
+    @pipeline("cancelling/parallel")
+    def parallel() -> list[int]:
         return each(same, [1, 2, 3], limit=1)
 
-    task = branches.enqueue()
+    task = parallel.enqueue()
     with InProcessWorker() as worker:
         worker.work(budget=timedelta(0))
     control.cancel(task.pk)
@@ -61,7 +61,7 @@ def test_branches_that_have_not_ended_leave_nothing_behind():
     assert finish(task).result == [1, 2, 3]
 
 
-def test_a_retry_makes_cancelled_children_anew():
+def test_a_retry_creates_cancelled_children_again():
     @pipeline("cancelling/child")
     def child() -> int:
         sleep("nap", timedelta(hours=1))

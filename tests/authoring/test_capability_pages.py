@@ -1,4 +1,4 @@
-"""docs/capabilities: every page runs from top to bottom, and what it says holds."""
+"""docs/capabilities: the examples of every page run, and their assertions hold."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def test_a_page_runs(document, monkeypatch):
 
 
 def run(document, examples, module):
-    """One page's examples, in a module of their own."""
+    """Run one page's examples in a module of their own."""
     for example in examples:
         exec(compile(example, str(document), "exec"), module.__dict__)  # noqa: S102 - our own documentation

@@ -1,4 +1,4 @@
-"""`manage.py check` finds what can only be seen when all is imported."""
+"""`manage.py check` finds errors that are visible only when all modules are imported."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_rate_declared_twice_with_the_same_numbers_or_by_a_throttle_is_fine():
     call_command("check")
 
 
-def test_a_rate_that_nobody_declares_is_an_error():
+def test_an_undeclared_rate_is_an_error():
     @step(rate="checks-unknown")
     def lost() -> None: ...
 

@@ -1,4 +1,4 @@
-"""Children: a pipeline that a body calls becomes a task of its own, and its result comes back with its type."""
+"""Children: a pipeline that a body calls becomes a task of its own, and its result keeps its type."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_cancelled_child_is_a_failed_step():
     assert finish(task).result == "ChildCancelled"
 
 
-def test_a_child_that_is_too_slow_is_cancelled():
+def test_a_child_is_cancelled_at_its_timeout():
     charge = charging()
 
     @pipeline("children/slow")
@@ -125,7 +125,7 @@ def test_children_and_steps_are_gathered_together():
 
 
 @pytest.mark.parametrize("way", ["key", "singleton"])
-def test_a_child_whose_place_is_taken_by_a_foreign_task_has_failed(way):
+def test_a_child_whose_singleton_belongs_to_another_task_has_failed(way):
     charge = charging(singleton=Singleton()) if way == "singleton" else charging()
     foreign = charge.using(key="taken").enqueue(1)
 
@@ -143,7 +143,7 @@ def test_a_child_whose_place_is_taken_by_a_foreign_task_has_failed(way):
     assert reload(task).result.startswith(f"DuplicateChild Task {foreign.pk} ")
 
 
-def test_a_child_whose_key_stands_for_another_payload_has_failed():
+def test_a_child_whose_key_has_another_payload_has_failed():
     charge = charging()
     charge.using(key="taken").enqueue(7)
 
@@ -161,7 +161,7 @@ def test_a_child_whose_key_stands_for_another_payload_has_failed():
     assert reload(task).result == "KeyReused"
 
 
-def test_a_retry_makes_a_child_with_a_key_anew():
+def test_a_retry_creates_a_child_with_a_key_again():
     @step(retry=Retry.never())
     def sometimes() -> int:
         if Task.objects.filter(pipeline="children/unlucky").count() < 2:
@@ -184,7 +184,7 @@ def test_a_retry_makes_a_child_with_a_key_anew():
     assert Task.objects.filter(parent=task).count() == 2
 
 
-def test_recursion_ends_at_its_depth_and_says_so():
+def test_recursion_ends_at_the_maximum_depth():
     @pipeline("children/endless")
     def endless(depth: int) -> int:
         return endless(depth + 1)

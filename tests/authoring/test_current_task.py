@@ -1,4 +1,4 @@
-"""What code inside a task may know and say about it."""
+"""current_task(): what code inside a task can read and report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_it_knows_its_id_pipeline_key_and_labels_in_the_body_and_in_steps():
     assert task.result == [expected, expected]
 
 
-def test_attempts_are_counted_per_step_and_for_the_body_apart():
+def test_attempts_are_counted_per_step_and_for_the_body():
     seen: list[tuple[str, int]] = []
 
     @step(retry=Retry.fixed(timedelta(minutes=1), retries=3))
@@ -60,7 +60,7 @@ def test_attempts_are_counted_per_step_and_for_the_body_apart():
     assert seen == [("flaky", 1), ("flaky", 2), ("flaky", 3), ("body", 1), ("body", 2), ("steady", 1)]
 
 
-def test_progress_is_left_where_the_heartbeat_finds_it():
+def test_progress_is_kept_for_the_heartbeat():
     @step
     def report() -> None:
         current_task().progress(0.4, "page 4\x00 of 10" + "x" * 300)
@@ -79,7 +79,7 @@ def test_progress_is_left_where_the_heartbeat_finds_it():
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan"), float("inf")])
-def test_a_progress_that_is_no_share_costs_the_work_nothing(fraction):
+def test_an_invalid_progress_does_not_fail_the_step(fraction):
     @pipeline("current/share", retry=Retry.never())
     def body() -> None:
         current_task().progress(fraction)
@@ -88,7 +88,7 @@ def test_a_progress_that_is_no_share_costs_the_work_nothing(fraction):
 
 
 def test_outside_of_a_task_there_is_none():
-    with pytest.raises(InvalidContext, match="outside a task"):
+    with pytest.raises(InvalidContext, match="outside of a task"):
         current_task()
 
 
@@ -106,7 +106,7 @@ def test_after_a_task_there_is_none():
 def test_a_context_variable_that_a_body_sets_does_not_leak_into_the_next_task():
     from contextvars import ContextVar
 
-    tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
+    tenant: ContextVar[str] = ContextVar("tenant", default="none")
 
     @pipeline("current/leak")
     def body(name: str) -> str:
@@ -117,5 +117,5 @@ def test_a_context_variable_that_a_body_sets_does_not_leak_into_the_next_task():
     tasks = [body.enqueue("a"), body.enqueue("b")]
     work()
 
-    assert [reload(task).result for task in tasks] == ["nobody", "nobody"]
-    assert tenant.get() == "nobody"
+    assert [reload(task).result for task in tasks] == ["none", "none"]
+    assert tenant.get() == "none"

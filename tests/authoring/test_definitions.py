@@ -1,4 +1,4 @@
-"""What is wrong with a definition is said when it is imported, with what to do about it."""
+"""An invalid definition is refused at import, with a hint."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ class Shop:
         (many, "is a generator", "Return a list"),
         (many_async, "is a generator", "Return a list"),
         (Shop.sell, "is a method", "a function of the module"),
-        (of_a_row, "annotation that cannot be stored as JSON", "of a Django model pass the primary key"),
-        (to_a_row, "annotation that cannot be stored as JSON", "of a Django model pass the primary key"),
+        (of_a_row, "annotation that cannot be stored as JSON", "Instead of a Django object pass its primary key"),
+        (to_a_row, "annotation that cannot be stored as JSON", "Instead of a Django object pass its primary key"),
         (to_a_callable, "annotation that cannot be stored as JSON", "Use plain types"),
         (to_an_iterator, "cannot be stored as JSON: collections.abc.Iterator[int]. Use plain types, lists", "lists"),
         (to_many_iterators, "stored as JSON: collections.abc.AsyncIterator[int]. Use plain types, lists", "lists"),
@@ -100,7 +100,7 @@ def test_a_steps_name_has_small_letters_digits_dots_and_hyphens(name: str):
 
 @pytest.mark.parametrize("timeout", [timedelta(0), timedelta(seconds=-1), 0, -1.5, True, "30"])
 def test_a_timeout_is_longer_than_nothing(timeout: Any):
-    with pytest.raises(DefinitionError, match="timedelta above nothing"):
+    with pytest.raises(DefinitionError, match="positive timedelta"):
         step(timeout=timeout)(charge)
 
 
@@ -119,7 +119,7 @@ def test_a_policy_is_a_retry(retry: Any):
 
 @pytest.mark.parametrize("name", ["", "Shop/fulfil", "/fulfil", "shop/", "shop//fulfil", "shop fulfil", "x" * 201])
 def test_a_pipelines_name_is_made_of_small_words_and_slashes(name: str):
-    with pytest.raises(DefinitionError, match="parted by slashes"):
+    with pytest.raises(DefinitionError, match="separated by slashes"):
         pipeline(name)(charge)
 
 
@@ -168,7 +168,7 @@ def test_the_same_function_imported_again_replaces_itself():
     assert registry.get("definitions/again") is again.definition
 
 
-def test_the_objects_look_like_the_functions_that_they_are_made_of():
+def test_the_objects_look_like_their_functions():
     def document() -> None:
         """Write it."""
 

@@ -1,4 +1,4 @@
-"""docs/pipelines.md: every example runs, every public name is explained."""
+"""docs/pipelines.md: every example runs, and every public name is explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drift: where a task's record and the code that runs it now disagree."""
+"""Drift: differences between a task's record and the code that continues it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ship(parcel: str, *, express: bool = False) -> str:
 
 
 def started(body: Any, **options: Any) -> Task:
-    """A task that has come to its first pause on this body."""
+    """A task that has reached its first pause on this body."""
     task: Task = deploy(body, **options).enqueue()
     work()
     assert reload(task).status == "waiting"
@@ -76,7 +76,7 @@ def without() -> str:
     return "nothing charged"
 
 
-def test_the_same_code_in_other_words_is_no_drift():
+def test_equivalent_code_is_no_drift():
     task = started(old)
     deploy(same)
 
@@ -86,7 +86,7 @@ def test_the_same_code_in_other_words_is_no_drift():
     assert task.code_began == task.code_ended != ""
 
 
-def test_a_recorded_step_that_is_called_with_other_arguments_is_noted_and_keeps_its_output():
+def test_changed_arguments_are_drift_and_the_output_is_kept():
     task = started(old)
     deploy(dearer)
 
@@ -97,14 +97,14 @@ def test_a_recorded_step_that_is_called_with_other_arguments_is_noted_and_keeps_
     assert task.code_began != task.code_ended
 
 
-def test_a_pause_that_would_be_another_one_now_is_noted():
+def test_a_changed_pause_is_recorded_as_drift():
     task = started(old)
     deploy(longer)
 
     assert [(note["key"], note["kind"]) for note in resumed(task).drift] == [("pause", "arguments")]
 
 
-def test_a_recorded_step_that_the_body_never_asks_for_is_noted_when_it_ends():
+def test_an_unused_recorded_step_is_drift_at_the_end():
     task = started(old)
     deploy(without)
 
@@ -114,7 +114,7 @@ def test_a_recorded_step_that_the_body_never_asks_for_is_noted_when_it_ends():
     assert task.drift == [{"key": "charge", "kind": "unused", "recorded": '{"amount": 3}', "now": None}]
 
 
-def test_nothing_is_judged_unused_while_the_body_pauses():
+def test_no_step_counts_as_unused_while_the_body_pauses():
     task = started(old)
 
     @step(name="ship", retry=SOON)
@@ -199,14 +199,14 @@ def test_a_strict_body_cannot_catch_its_drift():
     assert resumed(task).error["type"] == "Drift"
 
 
-def test_a_strict_task_fails_for_a_step_that_was_never_asked_for():
+def test_a_strict_task_fails_for_an_unused_step():
     task = started(old)
     deploy(without, strict=True)
 
     task = resumed(task)
 
     assert (task.error["type"], task.error["step"]) == ("Drift", "charge")
-    assert task.error["message"] == "The body has ended and never asked for the recorded step 'charge'."
+    assert task.error["message"] == "The body has ended without requesting the recorded step 'charge'."
     assert task.drift == [{"key": "charge", "kind": "unused", "recorded": '{"amount": 3}', "now": None}]
 
 
@@ -284,7 +284,7 @@ def test_a_default_that_a_step_gained_is_drift():
         (Any, {"b": [1.0, {"d": None, "c": True}], "a": 100.0}),
     ],
 )
-def test_what_postgresql_writes_in_its_own_way_is_no_drift(kind, value):
+def test_postgresqls_json_format_is_no_drift(kind, value):
     def take(value: Any) -> None: ...
 
     take.__annotations__ = {"value": kind, "return": None}
@@ -340,7 +340,7 @@ def test_a_list_in_another_order_is_drift():
     assert [note["kind"] for note in resumed(task).drift] == ["arguments"]
 
 
-def test_a_recalled_step_whose_arguments_no_longer_fit_is_recalled_as_ever():
+def test_a_recorded_step_with_invalid_arguments_is_still_replayed():
     task = started(old)
 
     def body() -> str:
@@ -352,7 +352,7 @@ def test_a_recalled_step_whose_arguments_no_longer_fit_is_recalled_as_ever():
     assert (task.result, [note["key"] for note in task.drift]) == ("charged 3", ["pause"])
 
 
-def test_long_arguments_are_kept_in_short():
+def test_long_arguments_are_shortened():
     @step
     def read(text: str) -> int:
         return len(text)
@@ -371,7 +371,7 @@ def test_long_arguments_are_kept_in_short():
     assert (len(note["recorded"]), len(note["now"])) == (2_000, 2_000)
 
 
-def test_a_hundred_disagreements_are_kept():
+def test_at_most_a_hundred_drifts_are_kept():
     @step
     def count(number: int) -> int:
         return number

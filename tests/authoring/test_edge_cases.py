@@ -1,4 +1,4 @@
-"""The cases by which a task queue is told from a toy, one test each."""
+"""Edge cases that a reliable task queue must handle, one test each."""
 
 from __future__ import annotations
 
@@ -177,19 +177,19 @@ def test_pipeline_changed_in_flight(
     assert (task.code_began != task.code_ended) == (after is not before)
 
 
-# In transactions of its own: in a single one the database could not tidy up behind so many changes.
+# Not in one transaction, in which PostgreSQL could not remove dead rows of so many updates.
 @pytest.mark.django_db(transaction=True)
 def test_backpressure():
-    places, backlog = 5, 150
-    held: list[int] = []
+    slots, backlog = 5, 150
+    counts: list[int] = []
 
     @step
     def look() -> None:
-        held.append(Task.objects.filter(slot_pipeline="edge/limited").count())
+        counts.append(Task.objects.filter(slot_pipeline="edge/limited").count())
 
-    @pipeline("edge/limited", concurrency=places)
+    @pipeline("edge/limited", concurrency=slots)
     def limited(number: int) -> int:
-        if number < places:
+        if number < slots:
             pause()
         look()
         return number
@@ -203,17 +203,17 @@ def test_backpressure():
     singles = [free.enqueue() for _ in range(3)]
     work()
 
-    # All places are taken by tasks that wait: the backlog stands still, and the other pipeline goes on.
-    assert held == []
-    assert Task.objects.filter(slot_pipeline="edge/limited").count() == places
+    # Waiting tasks hold all slots: the backlog stays queued, and the other pipeline runs.
+    assert counts == []
+    assert Task.objects.filter(slot_pipeline="edge/limited").count() == slots
     assert {reload(single).status for single in singles} == {"succeeded"}
 
     advance(minutes=1)
     while work():
-        pass  # until nothing is left, however slow the machine
+        pass  # until no task is left, however slow the machine
 
     assert Task.objects.filter(pipeline="edge/limited", status="succeeded").count() == backlog
-    assert (len(held), max(held)) == (backlog, places)
+    assert (len(counts), max(counts)) == (backlog, slots)
 
 
 def test_duplicate_task_and_force():

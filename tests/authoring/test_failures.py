@@ -1,4 +1,4 @@
-"""What becomes of a step that fails, and of the body around it."""
+"""Failing steps, and the body around them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_uncaught_failed_step_fails_the_task_and_names_the_step():
     assert task.error == {"type": "ConnectionError", "message": "no route", "step": "charge-card"}
 
 
-def test_a_result_of_the_wrong_type_is_a_failed_try_of_that_step_alone(calls):
+def test_a_result_of_the_wrong_type_is_a_failed_attempt_of_its_step(calls):
     @step
     def before() -> str:
         calls.append("before")
@@ -116,7 +116,7 @@ def test_a_result_of_the_wrong_type_is_a_failed_try_of_that_step_alone(calls):
 
 
 class Loose(BaseModel):
-    """A model whose JSON does not fit itself."""
+    """A model whose JSON does not validate against itself."""
 
     model_config = ConfigDict(extra="forbid")
     number: int = Field(serialization_alias="nummer")
@@ -143,7 +143,7 @@ def deep(levels: int) -> Any:
         pytest.param(b"\xff", id="bytes"),
     ],
 )
-def test_a_result_that_cannot_be_kept_is_a_failed_try_and_leaves_nothing_recorded(value):
+def test_a_result_that_cannot_be_stored_is_a_failed_attempt(value):
     @step(retry=Retry.never())
     def unkeepable() -> Any:
         return value
@@ -163,7 +163,7 @@ def test_a_result_that_cannot_be_kept_is_a_failed_try_and_leaves_nothing_recorde
 
 
 class Renamed(BaseModel):
-    """A model whose JSON has another name for its field, and a field more."""
+    """A model whose JSON has another field name and an additional field."""
 
     model_config = ConfigDict(extra="forbid")
     number: int = Field(alias="nummer")
@@ -189,7 +189,7 @@ def test_a_model_that_renames_its_fields_comes_back_from_its_record():
     assert outputs_of(task) == {"make": {"nummer": 3}}
 
 
-def test_sys_exit_in_a_step_is_a_failed_try_of_it(calls):
+def test_sys_exit_in_a_step_is_a_failed_attempt(calls):
     @step(retry=ONCE_MORE)
     def leave() -> str:
         calls.append("leave")
@@ -205,8 +205,8 @@ def test_sys_exit_in_a_step_is_a_failed_try_of_it(calls):
     assert Attempt.objects.get().error_type == "SystemExit"
 
 
-class Unspeakable(Exception):
-    """An error that cannot say what it is."""
+class Unprintable(Exception):
+    """An error whose __str__ raises."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -215,20 +215,20 @@ class Unspeakable(Exception):
 def test_an_error_whose_own_message_raises_is_still_written_down():
     @step(retry=Retry.never())
     def mumble() -> None:
-        raise Unspeakable
+        raise Unprintable
 
     @pipeline("failures/unspeakable")
     def body() -> None:
         mumble()
 
     assert finish(body.enqueue()).error == {
-        "type": "Unspeakable",
+        "type": "Unprintable",
         "message": "(its message could not be read: RuntimeError)",
         "step": "mumble",
     }
 
 
-def test_what_postgresql_cannot_hold_is_replaced_in_error_messages():
+def test_unstorable_characters_are_replaced_in_error_messages():
     @step(retry=Retry.never())
     def mumble() -> None:
         raise ValueError("nul \x00 and half \ud800")
@@ -260,7 +260,7 @@ def test_retry_after_sets_the_time_but_not_the_number_of_retries():
 
 
 @pytest.mark.parametrize("error", [Permanent("no"), LookupError("no"), KeyError("no")])
-def test_permanent_errors_and_those_to_give_up_on_are_not_tried_again(error):
+def test_permanent_and_give_up_errors_are_not_retried(error):
     @step(retry=Retry(give_up_on=(LookupError,)))
     def look() -> None:
         raise error
@@ -293,7 +293,7 @@ def test_an_error_of_the_body_after_a_failed_step_is_the_bodys_own():
     assert task.error == {"type": "LookupError", "message": "no other card", "step": None}
 
 
-def test_arguments_that_do_not_fit_their_annotations_are_a_failed_try(calls):
+def test_invalid_arguments_are_a_failed_attempt(calls):
     @step(retry=Retry.never())
     def charge(amount: int) -> int:
         calls.append(amount)
@@ -308,7 +308,7 @@ def test_arguments_that_do_not_fit_their_annotations_are_a_failed_try(calls):
     assert (task.error["type"], calls) == ("ValidationError", [])
 
 
-def test_a_payload_that_no_longer_fits_the_code_is_a_failed_try_of_the_body():
+def test_an_outdated_payload_is_a_failed_attempt_of_the_body():
     @pipeline("failures/payload", retry=Retry.never())
     def body(amount: int) -> int:
         return amount
@@ -323,7 +323,7 @@ def test_a_payload_that_no_longer_fits_the_code_is_a_failed_try_of_the_body():
     assert finish(task).error["type"] == "ValidationError"
 
 
-def test_an_output_that_no_longer_fits_the_code_says_so():
+def test_an_outdated_output_is_explained():
     @step
     def count() -> str:
         return "three"

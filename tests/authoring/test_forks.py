@@ -1,4 +1,4 @@
-"""Children that author code forks: they share nothing with the worker and never come back into the engine."""
+"""Children that author code forks: they share no connection with the worker and never return into the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Group
 
 from taskqueue import Retry, current_task, pipeline, step
-from taskqueue.engine.execution.forks import STRAYED, guard
+from taskqueue.engine.runtime.forks import FORKED_EXIT_CODE, detach_children
 from taskqueue.models import Attempt, Step
 from tests.support.endings import finish
 
@@ -22,7 +22,7 @@ def code_of(pid: int) -> int:
 
 
 def run_on() -> None:
-    """Come back into the engine."""
+    """Return into the engine."""
 
 
 def leave() -> None:
@@ -45,12 +45,18 @@ def know_no_task() -> None:
         os._exit(8)
 
 
-CHILDREN = {run_on: STRAYED, leave: STRAYED, raise_error: STRAYED, write_and_leave: 7, know_no_task: 8}
+CHILDREN = {
+    run_on: FORKED_EXIT_CODE,
+    leave: FORKED_EXIT_CODE,
+    raise_error: FORKED_EXIT_CODE,
+    write_and_leave: 7,
+    know_no_task: 8,
+}
 
 
 @pytest.mark.parametrize("where", ["step", "atomic", "body", "async"])
-def test_a_forked_child_costs_its_worker_and_its_task_nothing(where):
-    guard()
+def test_a_forked_child_does_not_affect_worker_or_task(where):
+    detach_children()
 
     def fork(number: int) -> int:
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""Handlers and events of an end: once for each end."""
+"""Handlers and completion events run once for each end of a task."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_handler_that_takes_something_else_is_refused():
             pass
 
 
-def test_nobody_is_told_of_an_end_for_which_nobody_listens():
+def test_an_end_without_listeners_emits_no_event():
     @pipeline("handlers/quiet")
     def quiet() -> None:
         pass
@@ -130,7 +130,7 @@ def test_an_end_is_an_event_when_a_body_names_it():
     assert reload(waiting).result == "ValueError"
 
 
-def test_a_pipeline_can_announce_its_ends_to_whoever_comes():
+def test_announce_emits_an_event_at_each_end():
     @pipeline("handlers/announces", announce=True)
     def announces() -> int:
         return 1

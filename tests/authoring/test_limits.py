@@ -1,4 +1,4 @@
-"""Time and size: what a step may take, and what happens past that."""
+"""Timeouts and size limits of steps."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_async_step_that_runs_too_long_gets_an_exception_where_it_awaits(call
     assert Attempt.objects.get().outcome == "timed_out"
 
 
-def test_an_authors_own_timeout_error_is_not_taken_for_the_steps():
+def test_an_authors_timeout_error_is_an_ordinary_error():
     @step(timeout=timedelta(seconds=20), retry=Retry.never())
     async def impatient() -> None:
         async with asyncio.timeout(0.01):
@@ -91,7 +91,7 @@ def test_a_timeout_leaves_no_alarm_behind(calls):
 
 
 @pytest.mark.parametrize("what", ["output", "arguments", "result", "sum"])
-def test_what_is_too_large_is_not_tried_again_and_names_step_size_and_limit(settings, what):
+def test_a_too_large_output_is_not_retried(settings, what):
     settings.TASKQUEUE = {"STEP_OUTPUT_MAX_BYTES": 100, "TASK_OUTPUT_MAX_BYTES": 150}
 
     @step

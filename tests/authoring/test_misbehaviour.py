@@ -1,4 +1,4 @@
-"""Author code that leaves the database in disorder."""
+"""Author code that leaves the database connection in a bad state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.db import connection, transaction
 
 from taskqueue import Retry, StepFailed, pipeline, step
-from taskqueue.engine.execution import author_session
+from taskqueue.engine.runtime import author_session
 from taskqueue.engine.runtime.outcomes import DatabaseLost
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work
@@ -69,7 +69,7 @@ def test_a_step_that_leaves_a_transaction_open_fails_and_nothing_of_it_is_kept(b
     assert not Group.objects.exists()
 
 
-def test_a_step_that_raises_in_an_open_transaction_is_tried_again_on_a_clean_connection(calls):
+def test_an_error_in_an_open_transaction_is_retried_on_a_clean_connection(calls):
     @step(retry=Retry.fixed(timedelta(minutes=1), retries=1))
     def untidy() -> int:
         calls.append("untidy")
@@ -176,7 +176,7 @@ def test_an_atomic_steps_writes_are_rolled_back_when_the_task_was_cancelled_mean
     assert outputs_of(task) == {}
 
 
-def test_a_constraint_that_fails_at_commit_is_a_failed_try(calls):
+def test_a_constraint_that_fails_at_commit_is_a_failed_attempt(calls):
     @step.atomic(retry=Retry.fixed(timedelta(minutes=1), retries=1))
     def link() -> int:
         calls.append("link")
@@ -196,7 +196,7 @@ def test_a_constraint_that_fails_at_commit_is_a_failed_try(calls):
 
 
 def cut_connection() -> None:
-    """End this process's connection from another one, as an administrator or a proxy would."""
+    """Terminate this process's connection from another one, as an administrator or a proxy would."""
     other = connection.copy()
     with other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
@@ -226,7 +226,7 @@ def test_a_body_that_catches_everything_does_not_go_on_after_the_database_was_lo
     assert calls == []
 
 
-def test_a_connection_that_died_under_a_long_step_does_not_cost_its_result(calls, monkeypatch):
+def test_a_connection_lost_during_a_step_keeps_its_result(calls, monkeypatch):
     monkeypatch.setattr(author_session, "TRUSTED_IDLE", 0.0)
 
     @step
@@ -243,7 +243,7 @@ def test_a_connection_that_died_under_a_long_step_does_not_cost_its_result(calls
     assert calls == ["long"]
 
 
-def test_a_connection_that_dies_under_an_atomic_step_is_no_failed_try_of_it(calls):
+def test_a_connection_lost_in_an_atomic_step_is_no_failed_attempt(calls):
     @step.atomic(retry=Retry.never())
     def unlucky() -> int:
         calls.append("unlucky")
@@ -266,7 +266,7 @@ def test_a_connection_that_dies_under_an_atomic_step_is_no_failed_try_of_it(call
     assert [attempt.outcome for attempt in Attempt.objects.filter(task=task)] == ["lost"]
 
 
-def test_a_step_that_closes_its_connection_is_only_a_step():
+def test_a_step_may_close_its_connection():
     @step
     def close() -> int:
         connection.close()

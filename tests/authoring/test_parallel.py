@@ -1,4 +1,4 @@
-"""Parallel steps: any workers, results in order, and failures only when all have ended."""
+"""Parallel steps: they run on any worker, keep the order of results, and fail only when all have ended."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picky(number: int) -> int:
     return number
 
 
-def test_two_steps_run_beside_each_other_and_their_results_keep_their_types_and_order():
+def test_parallel_results_keep_their_types_and_order():
     @pipeline("parallel/two")
     def two() -> list[object]:
         number, text = gather(double.defer(4), shout.defer("a"))
@@ -49,7 +49,7 @@ def test_two_steps_run_beside_each_other_and_their_results_keep_their_types_and_
     assert Task.objects.count() == 1
 
 
-def test_while_its_branches_run_the_task_waits_without_a_worker():
+def test_the_parent_waits_without_a_worker():
     @pipeline("parallel/waits")
     def waits_for_both() -> int:
         return sum(each(double, [1, 2]))
@@ -63,7 +63,7 @@ def test_while_its_branches_run_the_task_waits_without_a_worker():
     assert [found.pk for found in tasks.listing()] == [task.pk]
 
 
-def test_a_branch_is_no_task_to_those_who_ask_for_one():
+def test_a_parallel_step_is_not_visible_as_a_task():
     @pipeline("parallel/hidden")
     def hidden() -> int:
         return sum(each(double, [1]))
@@ -71,14 +71,14 @@ def test_a_branch_is_no_task_to_those_who_ask_for_one():
     task = hidden.enqueue()
     with InProcessWorker() as worker:
         worker.work(budget=timedelta(0))
-    branch = Task.objects.get(parent=task)
+    parallel_step = Task.objects.get(parent=task)
 
     for verb in (control.cancel, control.retry, control.rerun, tasks.find, tasks.status_of, tasks.has_ended):
         with pytest.raises(TaskNotFound):
-            verb(branch.pk)
+            verb(parallel_step.pk)
 
 
-def test_when_all_have_ended_the_failed_ones_are_raised_with_every_outcome():
+def test_failures_are_raised_with_all_outcomes():
     @pipeline("parallel/fails")
     def fails() -> list[str]:
         try:
@@ -93,7 +93,7 @@ def test_when_all_have_ended_the_failed_ones_are_raised_with_every_outcome():
     assert Attempt.objects.get(task=task).step_key == "picky#2"
 
 
-def test_an_uncaught_failure_fails_the_task_and_a_retry_runs_the_failed_ones_again(calls):
+def test_a_retry_runs_only_the_failed_parallel_steps(calls):
     broken = [True]
 
     @step(retry=Retry.never())
@@ -118,7 +118,7 @@ def test_an_uncaught_failure_fails_the_task_and_a_retry_runs_the_failed_ones_aga
     assert sorted(calls) == [1, 2, 2, 3]
 
 
-def test_failures_can_be_collected_in_their_places():
+def test_failures_can_be_collected():
     @pipeline("parallel/collects")
     def collects() -> list[bool]:
         outcomes = each(picky, [1, 2, 3], errors="collect")
@@ -127,7 +127,7 @@ def test_failures_can_be_collected_in_their_places():
     assert finish(collects.enqueue()).result == [False, True, False]
 
 
-def test_a_branch_has_its_own_retries_and_its_failed_tries_are_the_parents(calls):
+def test_a_parallel_steps_failed_attempts_belong_to_its_parent(calls):
     @step(retry=Retry.fixed(timedelta(minutes=1), retries=2))
     def flaky() -> str:
         calls.append(current_task().attempt)
@@ -136,16 +136,16 @@ def test_a_branch_has_its_own_retries_and_its_failed_tries_are_the_parents(calls
         return "done"
 
     @pipeline("parallel/flaky")
-    def tries() -> tuple[str, int]:
+    def attempts_of() -> tuple[str, int]:
         return gather(flaky.defer(), double.defer(2))
 
-    task = finish(tries.enqueue())
+    task = finish(attempts_of.enqueue())
 
     assert (task.result, calls) == (["done", 4], [1, 2, 3])
     assert list(Attempt.objects.filter(task=task).values_list("step_key", "number")) == [("flaky", 1), ("flaky", 2)]
 
 
-def test_a_branch_knows_its_parent(calls):
+def test_a_parallel_step_has_the_parents_current_task(calls):
     @step
     def who() -> None:
         task = current_task()
@@ -177,7 +177,7 @@ def test_never_more_than_its_limit_are_ready_at_a_time(calls):
     assert (len(calls), max(calls)) == (200, 4)
 
 
-def test_a_failed_branch_lets_the_next_one_begin():
+def test_a_failed_parallel_step_lets_the_next_begin():
     @pipeline("parallel/limited-fails")
     def limited() -> int:
         return len(each(picky, [2, 1, 2, 3], limit=1, errors="collect"))
@@ -185,7 +185,7 @@ def test_a_failed_branch_lets_the_next_one_begin():
     assert finish(limited.enqueue()).result == 4
 
 
-def test_items_are_known_by_their_key_when_their_order_changes(calls):
+def test_items_with_keys_may_change_their_order(calls):
     order = [["a", "b"], ["b", "a"]]
 
     @step
@@ -232,7 +232,7 @@ def test_inside_a_step_they_are_refused():
     assert (task.status, task.error["type"]) == ("failed", InvalidContext.__name__)
 
 
-def test_too_many_branches_fail_the_task_at_once(settings):
+def test_too_many_parallel_steps_fail_the_task(settings):
     settings.TASKQUEUE = {"PARALLEL_STEPS_MAX": 2}
 
     @pipeline("parallel/many")
@@ -246,7 +246,7 @@ def test_too_many_branches_fail_the_task_at_once(settings):
     assert (task.status, task.error["type"]) == ("failed", "TooManyParallelSteps")
 
 
-def test_nothing_to_do_waits_for_nothing():
+def test_no_items_are_an_empty_result():
     @pipeline("parallel/none")
     def nothing() -> int:
         return len(each(double, [])) + len(gather())
@@ -256,7 +256,7 @@ def test_nothing_to_do_waits_for_nothing():
     assert reload(task).result == 0
 
 
-def test_a_worker_lost_in_a_branch_costs_that_branch_alone(calls):
+def test_a_worker_lost_in_a_parallel_step_repeats_only_that_step(calls):
     @step
     def dies(number: int) -> int:
         calls.append(number)
@@ -282,7 +282,7 @@ def test_a_worker_lost_in_a_branch_costs_that_branch_alone(calls):
 
 
 @pytest.fixture(autouse=True)
-def _no_branches_left() -> Iterator[None]:
-    """Whatever happens, a branch of an ended task leaves nothing behind."""
+def _no_parallel_steps_left() -> Iterator[None]:
+    """An ended task never leaves a parallel step."""
     yield
     assert not Task.objects.exclude(parallel_step="").filter(parent__finished_at__isnull=False).exists()

@@ -1,4 +1,4 @@
-"""Whatever a step or a body raises is its own outcome, by its own policy, whatever the class."""
+"""Any exception of a step or a body, of any class, is its own outcome by its own policy."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 AT_ONCE = Retry.fixed(timedelta(0), retries=1)
 
 
-class Unheard(BaseException):
-    """Passes every `except Exception`."""
+class NotAnException(BaseException):
+    """Not caught by `except Exception`."""
 
 
 class Mute(Exception):
-    """Cannot say what it is."""
+    """An error whose __str__ raises."""
 
     def __str__(self) -> str:
         raise SystemExit
@@ -36,15 +36,15 @@ class Mute(Exception):
 
 
 class Unreadable(Exception):
-    """Even its class lies."""
+    """An error whose class has a broken __name__."""
 
     @property
     def __cause__(self) -> None:  # type: ignore[override]
-        raise Unheard
+        raise NotAnException
 
 
 RAISED: dict[str, Callable[[], BaseException]] = {
-    "Unheard": Unheard,
+    "NotAnException": NotAnException,
     "SystemExit": lambda: SystemExit(3),
     "KeyboardInterrupt": KeyboardInterrupt,
     "GeneratorExit": GeneratorExit,
@@ -52,7 +52,7 @@ RAISED: dict[str, Callable[[], BaseException]] = {
     "Mute": Mute,
     "Unreadable": Unreadable,
     "ExceptionGroup": lambda: ExceptionGroup("several", [ValueError("one"), Mute()]),
-    "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [KeyboardInterrupt(), Unheard()]),
+    "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [KeyboardInterrupt(), NotAnException()]),
     "RecursionError": RecursionError,
     "MemoryError": MemoryError,
     "TimeoutError": TimeoutError,
@@ -61,7 +61,7 @@ RAISED: dict[str, Callable[[], BaseException]] = {
 
 @pytest.fixture(autouse=True)
 def _handler_of_a_worker() -> Iterator[None]:
-    """Workers have a handler for Ctrl-C, so that KeyboardInterrupt is the author's alone."""
+    """Workers handle Ctrl-C themselves, so that KeyboardInterrupt comes only from author code."""
     former = signal.signal(signal.SIGINT, lambda *_: None)
     yield
     signal.signal(signal.SIGINT, former)
@@ -131,7 +131,7 @@ def test_a_body_may_raise_anything(is_async):
         assert (task.status, task.error["type"], task.error["step"]) == ("failed", name, None)
 
 
-def test_a_branch_may_raise_anything():
+def test_a_parallel_step_may_raise_anything():
     @step(retry=Retry.never())
     def raising(name: str) -> None:
         raise RAISED[name]()
@@ -144,7 +144,7 @@ def test_a_branch_may_raise_anything():
     assert finish(body.enqueue()).result == list(RAISED)
 
 
-def test_a_step_whose_own_task_is_cancelled_is_tried_again_by_its_own_policy():
+def test_a_step_that_cancels_its_asyncio_task_is_retried():
     @step(retry=Retry.fixed(timedelta(0), retries=2))
     async def cancelled_once() -> int:
         if current_task().attempt == 1:
@@ -168,7 +168,7 @@ def test_a_step_whose_own_task_is_cancelled_is_tried_again_by_its_own_policy():
     assert set(Attempt.objects.values_list("step_key", "error_type")) == {("cancelled-once", "CancelledError")}
 
 
-def test_a_step_that_the_body_cancels_is_no_failed_try_and_the_body_goes_on(calls):
+def test_a_step_that_the_body_cancels_is_no_failed_attempt(calls):
     @step
     async def slow() -> None:
         calls.append("slow")
@@ -202,7 +202,7 @@ async def be_deaf(calls: list[object]) -> None:
         try:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
-            calls.append("deaf")
+            calls.append("ignored")
 
 
 async def numbers(calls: list[object]) -> AsyncIterator[int]:
@@ -211,14 +211,14 @@ async def numbers(calls: list[object]) -> AsyncIterator[int]:
         yield 1
     finally:
         calls.append("generator closed")
-        raise Unheard
+        raise NotAnException
 
 
 async def exit_early() -> None:
     sys.exit(4)
 
 
-def test_what_an_async_body_leaves_in_its_loop_ends_with_it(calls):
+def test_leftover_asyncio_tasks_end_with_the_body(calls):
     @step
     async def untidy() -> int:
         calls.append(asyncio.ensure_future(be_deaf(calls)))
@@ -243,4 +243,4 @@ def test_what_an_async_body_leaves_in_its_loop_ends_with_it(calls):
     assert finish(task).result == 0
     assert finish(exits).error["type"] in {"SystemExit", "CancelledError"}
     assert finish(other).result == 1
-    assert "deaf" in calls
+    assert "ignored" in calls

@@ -1,4 +1,4 @@
-"""What others add to a task's record counts in the sum of its outputs: branches, children and events."""
+"""Outputs of parallel steps, children and events count towards the size limit of the task's record."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def refusal(key: str, *, size: int) -> str:
     return TooLarge(what, size=size, limit=LIMIT, setting="TASK_OUTPUT_MAX_BYTES").detail
 
 
-def test_the_branches_that_pass_the_limit_have_failed_and_no_innocent_step_has(calls):
+def test_only_the_parallel_steps_above_the_size_limit_fail(calls):
     @pipeline("sizes/each")
     def body() -> int:
         outcomes = each(render, range(5), errors="collect")
@@ -53,7 +53,7 @@ def test_the_branches_that_pass_the_limit_have_failed_and_no_innocent_step_has(c
     assert sum(output is not None for output in outputs_of(task).values()) == 4
 
 
-def test_what_the_task_has_recorded_before_counts_and_nothing_is_tried_again():
+def test_recorded_outputs_count_towards_the_size_limit():
     @pipeline("sizes/before")
     def body() -> None:
         render(1), render(2)
@@ -87,7 +87,7 @@ def test_a_childs_result_counts_too():
     assert Task.objects.get(parent=task).status == "succeeded"
 
 
-def test_a_wait_is_not_begun_when_events_have_passed_the_limit():
+def test_no_wait_begins_above_the_size_limit():
     @pipeline("sizes/events")
     def body() -> None:
         for number in range(10):

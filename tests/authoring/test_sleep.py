@@ -1,4 +1,4 @@
-"""Sleeping: a time passes without a worker, and only once."""
+"""Sleep: a task waits without a worker, and only once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_sleeps_of_one_name_are_numbered_and_each_lasts(calls):
     assert list(outputs_of(task)) == ["nap", "nap#2", "nap#3"]
 
 
-def test_a_past_time_and_no_duration_do_not_wait():
+def test_a_past_time_or_zero_duration_does_not_wait():
     @pipeline("sleep/past")
     def past() -> str:
         sleep("nothing", timedelta(0))

@@ -1,4 +1,4 @@
-"""By which key a step's result is found again."""
+"""The keys under which the results of steps are recorded."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_two_calls_under_one_explicit_key_fail_the_task_at_once():
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\nb", "nul\x00", "half \ud800"])
-def test_a_key_that_a_row_could_not_hold_is_refused(key):
+def test_an_unstorable_key_is_refused(key):
     @step
     def charge() -> None: ...
 
@@ -113,7 +113,7 @@ def test_a_key_that_a_row_could_not_hold_is_refused(key):
         charge.named(key)
 
 
-def test_a_counted_key_that_grows_too_long_fails_the_task_with_a_sentence():
+def test_a_too_long_counted_key_fails_the_task():
     @step
     def tick(number: int) -> int:
         return number
@@ -125,7 +125,7 @@ def test_a_counted_key_that_grows_too_long_fails_the_task_with_a_sentence():
     assert finish(long.enqueue()).result == 1
 
 
-def test_the_order_of_keys_in_a_result_is_the_same_when_the_body_runs_again(calls):
+def test_the_order_of_keys_in_a_result_is_stable(calls):
     """PostgreSQL keeps the keys of an object in an order of its own: the first execution must see that one too."""
 
     @step
@@ -168,7 +168,7 @@ def test_a_step_called_in_a_step_is_an_ordinary_call():
     assert outputs_of(task) == {"outer": 20}
 
 
-def test_an_error_in_a_step_called_in_a_step_is_the_outer_steps(calls):
+def test_an_error_in_a_nested_step_belongs_to_the_outer_step(calls):
     @step
     def inner() -> None:
         raise Permanent("inner")

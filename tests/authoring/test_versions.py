@@ -1,4 +1,4 @@
-"""Versions: a body that is kept for the tasks that began on it."""
+"""Versions: an old body is kept for the tasks that began on it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def third(amount: int) -> str:
 
 
 def release(body: Any, version: str = "", **kept: Any) -> Any:
-    """Deploy a body as the pipeline's present one, with others that are kept."""
+    """Deploy a body as the pipeline's current one, with old bodies."""
     registry._pipelines.pop(NAME, None)
     made = pipeline(NAME, version=version)(body)
     for name, old in kept.items():
@@ -58,7 +58,7 @@ def release(body: Any, version: str = "", **kept: Any) -> Any:
 
 
 @pytest.mark.django_db
-def test_two_versions_are_in_flight_at_once():
+def test_two_versions_run_at_the_same_time():
     older = release(first, "1").enqueue(3)
     work()
     newer = release(second, "2", _1=first).enqueue(3)
@@ -74,7 +74,7 @@ def test_two_versions_are_in_flight_at_once():
 
 
 @pytest.mark.django_db
-def test_an_async_body_replaces_a_plain_one_that_is_kept():
+def test_an_async_body_may_replace_a_plain_body():
     older = release(first, "1").enqueue(3)
     work()
     newer = release(third, "2", _1=first).enqueue(3)
@@ -96,7 +96,7 @@ def test_an_async_body_is_kept():
 
 
 @pytest.mark.django_db
-def test_tasks_from_before_there_were_versions_keep_their_body_too():
+def test_tasks_without_a_version_keep_their_body():
     older = release(first).enqueue(3)
     work()
     release(second, "2", __=first)
@@ -120,7 +120,7 @@ def test_a_task_that_runs_on_a_kept_body_has_not_changed_its_code():
 
 
 @pytest.mark.django_db
-def test_a_task_that_first_starts_after_the_release_began_on_the_body_that_is_kept_for_it():
+def test_a_task_enqueued_before_a_release_runs_on_its_old_body():
     older = release(first, "1").enqueue(3)
     made = release(second, "2", _1=first)
     newer = made.enqueue(3)
@@ -131,7 +131,7 @@ def test_a_task_that_first_starts_after_the_release_began_on_the_body_that_is_ke
 
 
 @pytest.mark.django_db
-def test_a_version_that_the_code_no_longer_has_runs_on_the_present_body_and_is_noted():
+def test_a_lost_version_runs_on_the_current_body_and_is_recorded():
     older = release(first, "1").enqueue(3)
     release(second, "2")
     work()
@@ -190,20 +190,20 @@ def test_a_kept_body_stays_an_ordinary_function():
 @pytest.mark.parametrize(
     ("version", "sentence"),
     [
-        ("2", r"Version '2' of pipeline 'versions/shop' is the one that it has now\. Give the present body a new one"),
+        ("2", r"Version '2' of pipeline 'versions/shop' is its current version\. Give the current body a new version"),
         ("1", r"Version '1' of pipeline 'versions/shop' is defined twice"),
         ("x" * 51, r"up to 50 printable characters"),
         ("a\nb", r"up to 50 printable characters"),
     ],
 )
-def test_a_version_that_cannot_be_is_refused_where_it_is_written(version, sentence):
+def test_an_invalid_version_is_refused_at_definition(version, sentence):
     made = release(second, "2", _1=first)
 
     with pytest.raises(DefinitionError, match=sentence):
         made.version(version)(first)
 
 
-def test_what_is_no_function_cannot_be_kept():
+def test_only_a_function_can_be_an_old_body():
     made = release(second, "2")
 
     with pytest.raises(DefinitionError, match="is not a function"):
@@ -211,7 +211,7 @@ def test_what_is_no_function_cannot_be_kept():
 
 
 @pytest.mark.django_db
-def test_old_tasks_are_not_lost_when_they_are_many():
+def test_many_old_tasks_keep_their_body():
     tasks = [release(first, "1").enqueue(number) for number in range(3)]
     work()
     release(second, "2", _1=first)

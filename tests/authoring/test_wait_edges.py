@@ -1,4 +1,4 @@
-"""Where waits and events are easily done almost right."""
+"""Edge cases of waits and events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Approval(BaseModel):
     by: str
 
 
-def test_an_event_that_was_found_before_it_was_routed_does_not_end_a_second_wait():
+def test_an_event_ends_only_one_wait_even_before_routing():
     @pipeline("edges/twice")
     def twice() -> list[object]:
         return [wait_for("tick", timeout=DAY), wait_for("tick", timeout=DAY)]
@@ -55,7 +55,7 @@ def test_a_task_finds_an_event_that_it_sent_itself():
     assert finish(own.enqueue()).result == {"n": 1}
 
 
-def test_an_event_that_was_sent_before_the_task_and_reached_others_after_it_is_found():
+def test_an_event_routed_after_the_tasks_creation_is_found():
     @pipeline("edges/late")
     def late() -> object:
         return wait_for("go", timeout=DAY)
@@ -81,7 +81,7 @@ def test_names_of_any_length_can_be_sent_and_waited_for_twice(name):
 
 
 @pytest.mark.parametrize("name", ["", "n" * 201, "a\nb"])
-def test_a_name_that_cannot_be_a_steps_key_is_refused_once_and_the_worker_lives(name):
+def test_an_invalid_wait_name_fails_the_task_and_not_the_worker(name):
     @pipeline("edges/bad-name")
     def bad_name() -> object:
         return wait_for("go", timeout=DAY, name=name)
@@ -92,7 +92,7 @@ def test_a_name_that_cannot_be_a_steps_key_is_refused_once_and_the_worker_lives(
     assert (reload(task).status, reload(task).error["type"]) == ("failed", "InvalidContext")
 
 
-def test_a_sleep_whose_name_is_too_long_does_not_take_its_worker_along():
+def test_a_too_long_sleep_name_does_not_end_the_worker():
     @pipeline("edges/long-sleep")
     def long_sleep() -> None:
         sleep("n" * 201, DAY)
@@ -112,7 +112,7 @@ class Picky(BaseModel):
         raise KeyError(f"out of order: {value}")
 
 
-def test_a_validator_that_raises_anything_is_a_skip_and_harms_neither_the_sender_nor_the_other_pipelines():
+def test_a_validator_that_raises_causes_a_skip_only():
     @pipeline("edges/picky", on="edges/made")
     def picky(request: Picky) -> None: ...
 
@@ -145,7 +145,7 @@ def doomed():
     return doomed
 
 
-def test_the_cancelled_task_is_named_by_its_event_and_can_be_cancelled_again_after_a_retry(doomed):
+def test_an_event_can_cancel_a_task_again_after_a_retry(doomed):
     task = doomed.enqueue(7)
     work()
     event = send("order/cancelled", {"order": 7})
@@ -162,7 +162,7 @@ def test_the_cancelled_task_is_named_by_its_event_and_can_be_cancelled_again_aft
     assert (reload(task).status, again.resolved.get().task) == ("cancelled", task)
 
 
-def test_an_event_closes_what_ended_tasks_left_open_and_changes_nothing_else(doomed):
+def test_an_event_closes_open_waits_of_ended_tasks(doomed):
     task = doomed.enqueue(7)
     work()
     control.cancel(task.pk)
@@ -203,7 +203,7 @@ def test_the_event_that_starts_a_task_neither_cancels_it_nor_ends_its_wait():
     assert Task.objects.get().status == "waiting"
 
 
-def test_a_wait_that_the_body_no_longer_asks_for_is_forgotten_and_can_be_asked_for_anew(calls):
+def test_an_abandoned_wait_is_deleted_and_can_be_repeated(calls):
     @pipeline("edges/changing")
     def changing() -> object:
         if len(calls) == 1:
@@ -225,7 +225,7 @@ def test_a_wait_that_the_body_no_longer_asks_for_is_forgotten_and_can_be_asked_f
     assert reload(task).result == {"n": 2}
 
 
-def test_data_that_does_not_fit_is_caught_in_the_body_which_waits_for_the_next():
+def test_a_body_can_catch_invalid_event_data_and_wait_again():
     @pipeline("edges/patient")
     def patient() -> str:
         while True:
@@ -233,7 +233,7 @@ def test_data_that_does_not_fit_is_caught_in_the_body_which_waits_for_the_next()
                 approval = wait_for("approved", timeout=DAY, model=Approval)
             except InvalidEventData:
                 continue
-            return approval.by if approval else "nobody"
+            return approval.by if approval else "no approval"
 
     task = patient.enqueue()
     send("approved", {"bye": 1})
@@ -256,7 +256,7 @@ def test_after_a_retry_from_a_wait_the_same_event_is_found_again():
     assert Wait.objects.count() == 1
 
 
-def test_an_event_that_came_in_time_ends_a_wait_whose_time_has_passed_meanwhile():
+def test_an_event_in_time_ends_a_wait_past_its_timeout():
     @pipeline("edges/in-time")
     def in_time() -> object:
         return wait_for("go", timeout=timedelta(hours=1))
@@ -272,7 +272,7 @@ def test_an_event_that_came_in_time_ends_a_wait_whose_time_has_passed_meanwhile(
     assert reload(task).result == {"n": 1}
 
 
-def test_an_event_that_fits_several_of_a_wait_is_the_first_of_them():
+def test_an_event_that_matches_several_counts_as_the_first():
     @pipeline("edges/several")
     def several() -> object:
         came = wait_any(event_of("a"), event_of("go", match={"n": 1}), event_of("go"), timeout=DAY)

@@ -1,4 +1,4 @@
-"""Waiting for events: found whenever they come, used once, typed, and over in time."""
+"""Waits: an event is found whenever it comes, used once and typed, and a wait times out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def approved():
     @pipeline("wait/approved")
     def approved(order: int) -> str:
         approval = wait_for("order/approved", match={"order": order}, timeout=DAY, model=Approval)
-        return "nobody" if approval is None else approval.by
+        return "no approval" if approval is None else approval.by
 
     return approved
 
@@ -52,7 +52,7 @@ def test_an_event_that_fits_ends_the_wait_and_others_do_not(approved):
     assert (reload(task).waits.get().outcome, reload(task).waits.get().resolved_by) == ("event", event)
 
 
-def test_an_event_that_came_before_the_wait_is_found_and_one_from_before_the_task_is_not(approved):
+def test_an_event_after_the_tasks_creation_ends_a_later_wait(approved):
     send("order/approved", {"order": 7, "by": "too early"})
     advance(minutes=1)
     task = approved.enqueue(7)
@@ -64,14 +64,14 @@ def test_an_event_that_came_before_the_wait_is_found_and_one_from_before_the_tas
     assert reload(task).result == "ada"
 
 
-def test_a_wait_that_nobody_ends_is_over_in_time_and_comes_to_nothing(approved):
+def test_a_wait_times_out_with_none(approved):
     task = approved.enqueue(7)
     work()
     advance(days=1)
     send("order/approved", {"order": 7, "by": "too late"})
     work()
 
-    assert reload(task).result == "nobody"
+    assert reload(task).result == "no approval"
     assert reload(task).waits.get().outcome == "timeout"
 
 
@@ -182,7 +182,7 @@ def test_an_event_of_an_atomic_step_is_rolled_back_with_it(calls):
     assert list(Event.objects.values_list("data", flat=True)) == [{"try": 1}]
 
 
-def test_an_event_starts_the_pipelines_that_listen_for_it_and_fit():
+def test_an_event_starts_its_matching_pipelines():
     @pipeline("wait/started", on=[On("order/paid", match={"country": "de"})])
     def started(order: int) -> int:
         return order
@@ -241,14 +241,14 @@ def test_a_wait_in_a_step_or_outside_of_tasks_is_refused_with_a_remedy():
     ("name", "data", "sentence"),
     [("", {}, "1 to 200"), ("a b", {}, "no spaces"), ("a", [1], "JSON object"), ("a", {"x": float("nan")}, "nan")],
 )
-def test_an_event_that_cannot_be_is_refused_and_nothing_is_written(name, data, sentence):
+def test_an_invalid_event_is_refused(name, data, sentence):
     with pytest.raises((InvalidEvent, NotSerializable), match=sentence):
         send(name, data)
 
     assert Event.objects.count() == 0
 
 
-def test_the_same_id_within_a_day_is_the_same_event_and_later_another():
+def test_an_event_id_is_unique_within_a_day():
     first = send("a", {"n": 1}, external_id="e-1")
     again = send("a", {"n": 1}, external_id="e-1")
     assert (again.pk, again.duplicate, again.data) == (first.pk, True, {"n": 1})
@@ -259,7 +259,7 @@ def test_the_same_id_within_a_day_is_the_same_event_and_later_another():
     assert Event.objects.filter(external_id="e-1").count() == 2
 
 
-def test_an_event_of_a_pipeline_that_only_others_know_is_left_to_them():
+def test_an_event_for_a_pipeline_of_other_code_is_left_to_it():
     @pipeline("wait/elsewhere")
     def elsewhere(order: int) -> int:
         return order

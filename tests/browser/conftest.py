@@ -1,4 +1,4 @@
-"""A real browser before a real server. Whatever the browser complains about fails the test."""
+"""A real browser and a real server. Any console error or warning of the browser fails the test."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
-from tests.support.browser.sign_in import PATIENCE, WATCH, sign_in
+from tests.support.browser.sign_in import BROWSER_TIMEOUT, WATCH, sign_in
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUICK = "const wait = window.setTimeout; window.setTimeout = (call, ms) => wait(call, ms < 5000 ? ms : ms / 10)"
-"""Pages that ask for themselves again every five seconds do it every half second."""
-expect.set_options(timeout=PATIENCE)
+"""Live pages, which refresh every five seconds, refresh every half second."""
+expect.set_options(timeout=BROWSER_TIMEOUT)
 OPERATOR = ("view_task", "view_pipeline", "view_worker", "retry_task", "cancel_task", "add_task")
 
 
@@ -29,15 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="package")
 def playwright() -> Iterator[Playwright]:
-    """Ends with this folder's tests, since others need the thread without its event loop."""
+    """Playwright, stopped after this folder's tests: other tests need the thread without its event loop."""
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as started:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Django refuses the database beside an event loop
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # Django refuses the database in a thread with an event loop
         yield started
 
 
 @pytest.fixture(scope="package")
 def browser(playwright: Playwright, browser_type_launch_args: dict[str, Any]) -> Iterator[Browser]:
-    """Chromium, which ends before Playwright does."""
+    """Chromium, closed before Playwright stops."""
     browser = playwright.chromium.launch(**browser_type_launch_args)
     yield browser
     browser.close()
@@ -45,18 +45,18 @@ def browser(playwright: Playwright, browser_type_launch_args: dict[str, Any]) ->
 
 @pytest.fixture(scope="package")
 def browser_context_args(base_url: str) -> dict[str, Any]:
-    """Where addresses begin."""
+    """The base URL."""
     return {"base_url": base_url}
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The system's Chromium."""
-    named = os.environ.get("CHROMIUM", "")
-    found = named or next((path for name in BROWSERS if (path := shutil.which(name))), "")
+    configured = os.environ.get("CHROMIUM", "")
+    found = configured or next((path for name in BROWSERS if (path := shutil.which(name))), "")
     if not found or not shutil.which(found):
         pytest.fail(
-            f"There is no browser: {named or 'chromium'} was not found. Install one (Debian and Ubuntu: "
+            f"There is no browser: {configured or 'chromium'} was not found. Install one (Debian and Ubuntu: "
             "apt install chromium), or set CHROMIUM to the path of a Chromium or Chrome.",
             pytrace=False,
         )
@@ -65,13 +65,13 @@ def chromium() -> str:
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(chromium: str) -> dict[str, Any]:
-    """Options of pytest-playwright; without a sandbox, as root in a container has none."""
+    """Launch options; no sandbox, because root in a container has none."""
     return {"executable_path": chromium, "args": ["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb"]}
 
 
 @pytest.fixture(scope="session")
 def live_server() -> Iterator[LiveServer]:
-    """The project, with the content security policy that it is shipped with."""
+    """The project with its content security policy."""
     server = LiveServer("localhost")
     yield server
     server.stop()
@@ -79,18 +79,20 @@ def live_server() -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="session")
 def base_url(live_server: LiveServer) -> str:
-    """What addresses in the tests are relative to."""
+    """The URL that addresses in the tests are relative to."""
     return live_server.url
 
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A page; at the end of the test nothing may have gone wrong in it."""
-    context.set_default_timeout(PATIENCE)
+    """A page; the test fails if the browser reported an error or warning."""
+    context.set_default_timeout(BROWSER_TIMEOUT)
     context.add_init_script(f"{WATCH}; {QUICK}")
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
     assert complaints == []
@@ -98,13 +100,13 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 @pytest.fixture
 def operator(page: Page, context: BrowserContext, base_url: str, transactional_db: None) -> Page:
-    """A page before which an operator sits."""
+    """A page of a signed-in operator."""
     sign_in(context, base_url, "olga", *OPERATOR)
     return page
 
 
 @pytest.fixture
 def viewer(page: Page, context: BrowserContext, base_url: str, transactional_db: None) -> Page:
-    """A page before which somebody sits who may only look."""
+    """A page of a signed-in user who may only view tasks."""
     sign_in(context, base_url, "vera", "view_task")
     return page

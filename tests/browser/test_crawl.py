@@ -1,6 +1,6 @@
 """Every kind of page of the admin, reached by links from its index, with two hundred pipelines and a month of history.
 
-Django's own pages for users and groups stand in the frame without being taskqueue's, and are left out.
+Django's own pages for users and groups are left out.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from playwright.sync_api import BrowserContext
 from taskqueue.models import BulkOperation, Task
 from taskqueue.states import TaskStatus
 from tests.support.browser.inspection import Inspector
-from tests.support.browser.month import a_month, beat
-from tests.support.browser.screens import screens, tell_stories
+from tests.support.browser.month import create_month, refresh_heartbeats
+from tests.support.browser.screens import create_examples, screens
 from tests.support.browser.sign_in import sign_in_admin
-from tests.support.browser.workers import beside
+from tests.support.browser.workers import in_thread
 
 LINKS = "links => links.map(link => new URL(link.getAttribute('href'), document.baseURI).href)"
 FILTERED = {"taskqueue_task_changelist", "taskqueue_pipeline_changelist"}
-"""Lists that axe looks at also while they are filtered: they have all kinds of filters."""
+"""Lists that axe checks also when filtered: they have all kinds of filters."""
 FILES = {"taskqueue_task_export", "taskqueue_task_download"}
 OURS = ("index", "app_list", "taskqueue_", "admin_logentry_")
 BY_STATUS = {"taskqueue_task_change": Task, "taskqueue_bulkoperation_change": BulkOperation}
@@ -35,68 +35,68 @@ Kind = tuple[str, ...]
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_every_kind_of_page_is_sound_with_a_month_of_history(
+def test_every_kind_of_page_passes_with_a_month_of_history(
     context: BrowserContext, base_url: str, transactional_db: None
 ) -> None:
     sign_in_admin(context, base_url, "ada")
-    tell_stories()
-    waiting = {kind: screen.address for screen in screens() if (kind := kind_of(screen.address))}
-    beside(a_month)
+    create_examples()
+    pending = {kind: screen.address for screen in screens() if (kind := kind_of(screen.address))}
+    in_thread(create_month)
     cache.clear()
     inspector = Inspector(context)
     seen: set[Kind] = set()
 
-    while waiting:
-        kind = next(iter(waiting))
-        beat()
-        inspector.visit(" ".join(kind), waiting.pop(kind), with_axe=kind[-1] != "filtered" or kind[0] in FILTERED)
+    while pending:
+        kind = next(iter(pending))
+        refresh_heartbeats()
+        inspector.visit(" ".join(kind), pending.pop(kind), with_axe=kind[-1] != "filtered" or kind[0] in FILTERED)
         seen.add(kind)
         for link in inspector.page.eval_on_selector_all("a[href]", LINKS):
             found = kind_of(link) if link.startswith(base_url) else None
             if found and found not in seen:
-                waiting.setdefault(found, link)
+                pending.setdefault(found, link)
 
-    assert not inspector.faults, "\n".join(inspector.faults)
+    assert not inspector.errors, "\n".join(inspector.errors)
     assert expected() - seen == set()
 
 
 @pytest.mark.slow
-def test_what_forms_answer_is_sound(context: BrowserContext, base_url: str, transactional_db: None) -> None:
+def test_pages_after_a_form_pass(context: BrowserContext, base_url: str, transactional_db: None) -> None:
     sign_in_admin(context, base_url, "ada")
-    tell_stories()
+    create_examples()
     inspector = Inspector(context)
     page = inspector.page
 
     page.goto("/admin/taskqueue/pipeline/demo_2Ftask/submit/")
     page.get_by_label("Delay seconds").fill("soon")
     page.get_by_role("button", name="Submit the task").click()
-    page.locator(".tq-wrong").wait_for()
-    inspector.look("a form with a mistake")
+    page.locator(".tq-invalid").wait_for()
+    inspector.check("a form with a mistake")
     page.goto("/admin/taskqueue/pipeline/demo_2Ftask/change/")
     page.get_by_role("switch").click()
     page.get_by_label("Reason").wait_for()
-    inspector.look("the question for a reason to pause")
+    inspector.check("the question for a reason to pause")
     page.goto("/admin/taskqueue/token/add/")
     page.get_by_label("Name").fill(f"{'nightly-import-' * 6}1")
-    page.get_by_role("button", name="Make token").click()
+    page.get_by_role("button", name="Create token").click()
     page.locator(".tq-secret").wait_for()
-    inspector.look("a token's secret")
+    inspector.check("a token's secret")
     page.goto("/admin/taskqueue/task/?status=retrying")
     page.locator("#action-toggle").check()
-    inspector.look("a list with rows ticked")
+    inspector.check("a list with rows ticked")
     page.get_by_label("Action:").select_option("rerun_selected")
     page.get_by_role("button", name="Go").click()
     page.wait_for_load_state()
-    inspector.look("the question before several tasks run again")
+    inspector.check("the question before several tasks run again")
 
-    assert not inspector.faults, "\n".join(inspector.faults)
+    assert not inspector.errors, "\n".join(inspector.errors)
 
 
 def kind_of(address: str) -> Kind | None:
-    """What pages have in common that are looked at once; None for what is no page of taskqueue.
+    """The kind of a page, of which only one is checked; None for an address that is not a page of taskqueue.
 
-    That is the name of their address, with the status of a task or an operation, the group of a pipeline, the verb of a
-    new operation, and whether a list is filtered.
+    It is the URL name, with the status of a task or operation, the group of a pipeline, the verb of a new operation,
+    and whether a list is filtered.
     """
     parts = urlsplit(address)
     try:
@@ -121,7 +121,7 @@ def details(name: str, key: str, query: str) -> Iterator[str]:
 
 
 def expected() -> set[Kind]:
-    """Some that must be among them: all lists of taskqueue, a task in each status, a pipeline without code."""
+    """Kinds that must be visited: all lists of taskqueue, a task in each status, a pipeline without code."""
     models = [model._meta for model in admin.site._registry if model._meta.app_label == "taskqueue"]
     lists = {(f"taskqueue_{meta.model_name}_changelist",) for meta in models}
     return (

@@ -1,4 +1,4 @@
-"""Each question that the admin asks before it does something: once refused, once confirmed, in a real browser."""
+"""Each confirmation page of the admin, once cancelled and once confirmed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def failed(transactional_db: None) -> Task:
     return task
 
 
-def test_rerun_and_retry_ask_and_name_what_is_not_atomic(operator: Page, failed: Task) -> None:
+def test_rerun_and_retry_ask_and_name_steps_that_are_not_atomic(operator: Page, failed: Task) -> None:
     operator.goto(f"{LIST}{failed.pk}/change/")
     operator.get_by_role("link", name="Rerun", exact=True).click()
     expect(operator.get_by_role("heading", name="Rerun demo/task?")).to_be_visible()
@@ -34,11 +34,11 @@ def test_rerun_and_retry_ask_and_name_what_is_not_atomic(operator: Page, failed:
     expect(operator.locator(".messagelist")).to_contain_text("queued again, from step simulate-processing")
 
     operator.get_by_role("link", name="Rerun", exact=True).click()
-    operator.get_by_role("button", name="Run as a new task").click()
-    expect(operator.locator(".tq-facts")).to_contain_text("Rerun of")
+    operator.get_by_role("button", name="Create task").click()
+    expect(operator.locator(".tq-details")).to_contain_text("Rerun of")
 
 
-def test_ticked_tasks_are_rerun_after_a_question(operator: Page, failed: Task) -> None:
+def test_selected_tasks_are_rerun_after_a_confirmation(operator: Page, failed: Task) -> None:
     operator.goto(LIST)
     operator.locator("#action-toggle").check()
     operator.get_by_label("Action:").select_option("rerun_selected")

@@ -1,4 +1,4 @@
-"""Pages that go on by themselves, and everything by keyboard."""
+"""Live refresh and keyboard shortcuts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_watches_a_task_finish_without_reloading(operator: Page, transactional_d
     assert operator.evaluate("window.untouched")
 
 
-def test_a_step_that_is_open_stays_open_while_the_page_goes_on(operator: Page, transactional_db):
+def test_an_open_step_stays_open_during_a_refresh(operator: Page, transactional_db):
     task = enqueue("broken", failures_before_success=9)
     work()
     operator.goto(f"{LIST}{task.pk}/change/")
@@ -40,11 +40,11 @@ def test_a_step_that_is_open_stays_open_while_the_page_goes_on(operator: Page, t
 
     Task.objects.filter(pk=task.pk).update(labels={"tenant": "acme"})
 
-    expect(operator.locator(".tq-facts")).to_contain_text("acme")
+    expect(operator.locator(".tq-details")).to_contain_text("acme")
     expect(operator.locator("details#step-1")).to_have_attribute("open", "")
 
 
-def test_a_ticked_row_is_left_alone_and_a_new_one_comes_when_it_is_unticked(operator: Page, transactional_db):
+def test_a_refresh_waits_until_no_row_is_selected(operator: Page, transactional_db):
     enqueue("first")
     operator.goto(LIST)
     box = operator.locator("#result_list .action-select")
@@ -61,7 +61,7 @@ def test_a_ticked_row_is_left_alone_and_a_new_one_comes_when_it_is_unticked(oper
     expect(operator.locator("#result_list tbody tr").first).to_have_class("tq-new")
 
 
-def test_live_updates_are_paused_by_a_key_and_stay_so(operator: Page, transactional_db):
+def test_a_key_pauses_live_updates_permanently(operator: Page, transactional_db):
     operator.goto(LIST)
     button = operator.locator("button.tq-live")
     expect(button).to_have_attribute("aria-pressed", "true")
@@ -116,14 +116,14 @@ MARKS = """offsets => document.body.append(...offsets.map(([seconds, due]) => {
 }))"""
 
 
-def test_times_go_on_in_every_unit_though_nothing_else_has_changed(operator: Page, transactional_db):
+def test_relative_times_are_counted_on_without_changes(operator: Page, transactional_db):
     operator.goto(LIST)
     operator.wait_for_event("response", lambda answer: answer.status == 304)
 
     marks = [[-30, ""], [-150, ""], [-7300, ""], [-200_000, ""], [150, ""], [7300, ""], [200_000, ""]]
     operator.evaluate(MARKS, [*marks, [150, "runs"], [-150, "retries"]])
 
-    said: list[str | re.Pattern[str]] = [
+    texts: list[str | re.Pattern[str]] = [
         re.compile(r"^[34]\ds ago$"),
         "2m ago",
         "2h ago",
@@ -134,10 +134,10 @@ def test_times_go_on_in_every_unit_though_nothing_else_has_changed(operator: Pag
         "runs in 2m",
         "due now",
     ]
-    expect(operator.locator("time.mark")).to_have_text(said)
+    expect(operator.locator("time.mark")).to_have_text(texts)
 
 
-def test_who_is_signed_out_is_told_so(operator: Page, transactional_db):
+def test_a_signed_out_user_is_told_so(operator: Page, transactional_db):
     operator.goto(LIST)
     operator.context.clear_cookies()
 

@@ -1,4 +1,4 @@
-"""What an operator does to many tasks at once."""
+"""Bulk operations in the browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIST = "/admin/taskqueue/task/"
 
 @pytest.fixture
 def three_failed(transactional_db: None) -> None:
-    """Three tasks that failed, and one that did not."""
+    """Three failed tasks and one that succeeded."""
     for number in range(3):
         demo_task.enqueue(DemoRequest(label=f"broken {number}", delay_seconds=0, simulate_failure=True))
     demo_task.enqueue(DemoRequest(label="fine", delay_seconds=0))
@@ -25,8 +25,8 @@ def three_failed(transactional_db: None) -> None:
 
 
 @pytest.mark.usefixtures("three_failed")
-def test_retries_a_filtered_set_and_watches_it_being_done(operator: Page, monkeypatch):
-    monkeypatch.setattr(confirm, "MANY", 2)
+def test_retries_a_filtered_list_and_watches_the_progress(operator: Page, monkeypatch):
+    monkeypatch.setattr(confirm, "LARGE", 2)
     operator.goto(LIST)
     operator.get_by_role("link", name=re.compile("^Failed")).click()
     operator.get_by_role("link", name="Retry all that match…").click()
@@ -39,25 +39,25 @@ def test_retries_a_filtered_set_and_watches_it_being_done(operator: Page, monkey
 
     operator.get_by_label("Type retry to confirm").fill("retry")
     operator.get_by_role("button", name="Retry 3 tasks").click()
-    expect(operator.locator(".tq-progress")).to_contain_text("0 of 3 tasks done")
+    expect(operator.locator(".tq-progress")).to_contain_text("0 of 3 tasks processed")
     work()
     operator.reload()
     expect(operator.locator(".tq-progress .tq-badge")).to_have_text("Done")
-    expect(operator.locator(".tq-progress")).to_contain_text("3 of 3 tasks done, 3 changed")
+    expect(operator.locator(".tq-progress")).to_contain_text("3 of 3 tasks processed: 3 retried")
     expect(operator.get_by_text("the API is back")).to_be_visible()
 
 
 @pytest.mark.usefixtures("three_failed")
-def test_the_progress_of_operations_moves_in_their_list(operator: Page):
+def test_the_list_of_operations_shows_live_progress(operator: Page):
     operator.goto(f"{LIST}?status=failed")
     operator.get_by_role("link", name="Retry all that match…").click()
     operator.get_by_role("button", name="Retry 3 tasks").click()
     operator.goto("/admin/taskqueue/bulkoperation/")
-    expect(operator.locator("#result_list")).to_contain_text("0 of 3 tasks done")
+    expect(operator.locator("#result_list")).to_contain_text("0 of 3 tasks processed")
 
     work()
 
-    expect(operator.locator("#result_list")).to_contain_text("3 of 3 tasks done, 3 changed")
+    expect(operator.locator("#result_list")).to_contain_text("3 of 3 tasks processed: 3 retried")
     expect(operator.locator("button.tq-live")).to_have_text("Live")
 
 
@@ -68,7 +68,7 @@ def test_aborts_an_operation_before_it_is_done(operator: Page):
     operator.get_by_role("button", name="Retry 3 tasks").click()
     operator.get_by_role("button", name="Abort").click()
 
-    expect(operator.locator(".messagelist")).to_contain_text("The operation is aborted. Aborted after 0 tasks.")
+    expect(operator.locator(".messagelist")).to_contain_text("The operation is aborted, after 0 tasks.")
     expect(operator.get_by_role("button", name="Abort")).to_have_count(0)
     work()
     assert Task.objects.filter(status="failed").count() == 3
@@ -77,7 +77,7 @@ def test_aborts_an_operation_before_it_is_done(operator: Page):
 
 @pytest.mark.usefixtures("three_failed")
 @pytest.mark.parametrize("width", [390, 1000, 1440])
-def test_the_actions_wait_until_a_row_is_ticked(operator: Page, width):
+def test_actions_are_hidden_until_a_row_is_selected(operator: Page, width):
     operator.set_viewport_size({"width": width, "height": 900})
     operator.goto(LIST)
     actions = operator.locator("#changelist-form .actions")
@@ -89,7 +89,7 @@ def test_the_actions_wait_until_a_row_is_ticked(operator: Page, width):
 
 
 @pytest.mark.usefixtures("three_failed")
-def test_selects_all_that_match_on_all_pages_and_is_led_to_the_preview(operator: Page, monkeypatch):
+def test_selecting_all_pages_leads_to_the_confirmation(operator: Page, monkeypatch):
     monkeypatch.setattr("taskqueue.admin.shared.models.ReadOnlyAdmin.list_per_page", 2)
     operator.goto(f"{LIST}?status=failed")
     operator.locator("#action-toggle").check()

@@ -1,4 +1,4 @@
-"""What an operator does all day."""
+"""The daily work of an operator: find, read, retry, cancel and edit tasks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def enqueue(label: str, **more: object) -> Task:
 
 @pytest.fixture
 def failed(transactional_db: None) -> Task:
-    """A task that failed, among others that did not."""
+    """A failed task, and one that succeeded."""
     task = enqueue("broken", simulate_failure=True)
     enqueue("fine")
     work()
     return task
 
 
-def test_finds_a_failed_task_reads_why_retries_it_from_a_step_and_sees_it_go_on(operator: Page, failed):
+def test_finds_a_failed_task_and_retries_it_from_a_step(operator: Page, failed):
     operator.goto(LIST)
     expect(operator.locator(".tq-tab.tq-is-all .tq-count")).to_be_visible()
     operator.locator(".tq-tab", has_text="Failed").click()
@@ -38,11 +38,11 @@ def test_finds_a_failed_task_reads_why_retries_it_from_a_step_and_sees_it_go_on(
 
     rows.first.get_by_role("link").click()
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
-    expect(operator.locator(".tq-own", has_text="fail_if_asked")).to_be_visible()
+    expect(operator.locator(".tq-project-code", has_text="fail_if_requested")).to_be_visible()
     expect(operator.locator("pre", has_text="Traceback (most recent call last)")).to_be_hidden()
-    operator.get_by_text("Whole traceback").click()
+    operator.get_by_text("Full traceback").click()
     expect(operator.locator("pre", has_text="Traceback (most recent call last)")).to_be_visible()
-    expect(operator.get_by_text("Keeps the 2 earlier step outputs, runs simulate-api-call again.")).to_be_visible()
+    expect(operator.get_by_text("Runs simulate-api-call again; keeps 2 earlier results.")).to_be_visible()
 
     operator.get_by_role("button", name="Retry from “simulate-api-call”").click()
     expect(operator.locator(".messagelist")).to_contain_text("The task is queued again, from step simulate-api-call.")
@@ -52,10 +52,10 @@ def test_finds_a_failed_task_reads_why_retries_it_from_a_step_and_sees_it_go_on(
     work()
     operator.reload()
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
-    expect(operator.locator("#step-3 .tq-tries-table tbody tr")).to_have_count(2)
+    expect(operator.locator("#step-3 .tq-attempts-table tbody tr")).to_have_count(2)
 
 
-def test_cancels_a_queued_task_and_learns_when_another_has_moved_on(operator: Page, transactional_db):
+def test_cancels_a_queued_task_but_not_a_finished_one(operator: Page, transactional_db):
     unwanted = enqueue("unwanted")
     operator.goto(f"{LIST}{unwanted.pk}/change/")
     operator.get_by_role("button", name="Cancel").click()
@@ -64,12 +64,13 @@ def test_cancels_a_queued_task_and_learns_when_another_has_moved_on(operator: Pa
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Cancelled")
     expect(operator.get_by_role("button", name="Cancel")).to_be_disabled()
     expect(operator.locator(".tq-history")).to_contain_text("olga Cancelled; it was queued. Reason: ordered twice")
-    expect(operator.locator(".tq-facts")).to_contain_text("ordered twice")
+    expect(operator.locator(".tq-details")).to_contain_text("ordered twice")
 
     quick = enqueue("quick")
     operator.goto(f"{LIST}{quick.pk}/change/")
-    work()
+    # The page does not update itself while the dialog is open.
     operator.get_by_role("button", name="Cancel").click()
+    work()
     operator.get_by_role("button", name="Cancel the task").click()
     expect(operator.locator(".messagelist")).to_contain_text("Cannot cancel: the task is now succeeded.")
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Succeeded")
@@ -87,7 +88,7 @@ def test_retries_several_tasks_at_once(operator: Page, failed):
     expect(operator.locator("#result_list tr", has_text=str(failed.pk)[-6:])).to_contain_text("Queued")
 
 
-def test_a_viewer_without_rights_sees_no_buttons_and_is_refused(viewer: Page, base_url, failed):
+def test_a_viewer_sees_no_buttons_and_is_refused(viewer: Page, base_url, failed):
     viewer.goto(LIST)
     expect(viewer.locator("#result_list tbody tr")).to_have_count(2)
     expect(viewer.locator(".action-select")).to_have_count(0)
@@ -101,29 +102,29 @@ def test_a_viewer_without_rights_sees_no_buttons_and_is_refused(viewer: Page, ba
     assert Task.objects.get(pk=failed.pk).status == "failed"
 
 
-def test_edits_the_payload_of_a_failed_task_makes_a_mistake_corrects_it_and_runs_it(operator: Page, failed):
+def test_edits_the_payload_of_a_failed_task_and_reruns_it(operator: Page, failed):
     operator.goto(f"{LIST}{failed.pk}/change/")
     operator.get_by_role("link", name="Edit and rerun").click()
     payload = operator.get_by_label("New payload")
     payload.fill('{"label": "mended", "delay_seconds": "soon"}')
-    operator.get_by_role("button", name="Make the new task").click()
+    operator.get_by_role("button", name="Create task").click()
 
     expect(operator.get_by_role("alert")).to_contain_text("/delay_seconds Input should be a valid number")
     expect(payload).to_have_value('{"label": "mended", "delay_seconds": "soon"}')
 
     payload.fill('{"label": "mended", "delay_seconds": 0}')
-    operator.get_by_role("button", name="Check only").click()
-    expect(operator.get_by_role("status")).to_contain_text("accepts this payload")
-    operator.get_by_role("button", name="Make the new task").click()
-    expect(operator.locator(".messagelist")).to_contain_text("This is a new task from the edited payload.")
-    expect(operator.locator(".tq-facts")).to_contain_text("Rerun of")
+    operator.get_by_role("button", name="Validate").click()
+    expect(operator.get_by_role("status")).to_contain_text("The payload is valid")
+    operator.get_by_role("button", name="Create task").click()
+    expect(operator.locator(".messagelist")).to_contain_text("This is a new task with the edited payload.")
+    expect(operator.locator(".tq-details")).to_contain_text("Rerun of")
 
     work()
     operator.reload()
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Succeeded")
 
 
-def test_reads_what_a_step_logged_and_which_code_failed(operator: Page, failed):
+def test_opens_steps_by_address_and_keyboard(operator: Page, failed):
     operator.goto(f"{LIST}{failed.pk}/change/#step-2")
 
     expect(operator.locator("#step-2")).to_have_attribute("open", "")  # as the address asks
@@ -134,22 +135,22 @@ def test_reads_what_a_step_logged_and_which_code_failed(operator: Page, failed):
 
 
 @pytest.fixture
-def without_script(browser: Browser, base_url: str, operator: Page) -> Iterator[Page]:
-    """The operator's session in a browser that runs no script."""
+def without_javascript(browser: Browser, base_url: str, operator: Page) -> Iterator[Page]:
+    """The operator's session in a browser without JavaScript."""
     context = browser.new_context(java_script_enabled=False, base_url=base_url)
     context.add_cookies(operator.context.cookies())  # type: ignore[arg-type]  # reads and writes differ in name only
     yield context.new_page()
     context.close()
 
 
-def test_a_task_is_read_and_retried_without_script(without_script: Page, failed):
-    without_script.goto(f"{LIST}{failed.pk}/change/")
-    without_script.get_by_text("simulate-processing", exact=True).click()
-    expect(without_script.locator("#step-1 pre", has_text='"words": 1')).to_be_visible()
+def test_a_task_is_read_and_retried_without_javascript(without_javascript: Page, failed):
+    without_javascript.goto(f"{LIST}{failed.pk}/change/")
+    without_javascript.get_by_text("simulate-processing", exact=True).click()
+    expect(without_javascript.locator("#step-1 pre", has_text='"words": 1')).to_be_visible()
 
-    without_script.get_by_role("button", name="Retry", exact=True).click()
+    without_javascript.get_by_role("button", name="Retry", exact=True).click()
 
-    expect(without_script.locator(".tq-head .tq-badge")).to_have_text("Queued")
+    expect(without_javascript.locator(".tq-head .tq-badge")).to_have_text("Queued")
 
 
 def test_copies_an_id_and_an_output(operator: Page, context: BrowserContext, base_url: str, failed: Task):
@@ -169,7 +170,7 @@ def test_copies_an_id_and_an_output(operator: Page, context: BrowserContext, bas
     assert json.loads(operator.evaluate("navigator.clipboard.readText()")) == Step.objects.earliest("pk").output
 
 
-def test_where_nothing_can_be_copied_no_button_offers_it(operator: Page, failed: Task):
+def test_without_a_clipboard_there_is_no_copy_button(operator: Page, failed: Task):
     operator.add_init_script("Object.defineProperty(Navigator.prototype, 'clipboard', {get: () => undefined})")
     operator.goto(f"/admin/taskqueue/task/{failed.pk}/change/")
 

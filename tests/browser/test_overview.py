@@ -1,4 +1,4 @@
-"""What an operator does in the morning."""
+"""The overview in the browser."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ HOME = "/admin/"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_kept():
-    """What one test has seen is not what the next one sees."""
+def _empty_cache():
+    """The overview is cached for two seconds."""
     cache.clear()
 
 
 @pytest.fixture
-def morning(transactional_db: None) -> None:
-    """A night in which two tasks failed and one did not."""
+def ended_tasks(transactional_db: None) -> None:
+    """Two failed tasks and one that succeeded, rolled up."""
     for number in range(2):
         demo_task.using(key=f"bad-{number}").enqueue(
             DemoRequest(label="broken", delay_seconds=0, simulate_failure=True)
@@ -36,7 +36,7 @@ def morning(transactional_db: None) -> None:
     roll_up()
 
 
-def test_sees_what_failed_and_goes_to_the_tasks_and_to_the_last_of_them(operator: Page, morning):
+def test_a_failure_group_leads_to_its_tasks_and_its_last_task(operator: Page, ended_tasks):
     operator.goto(HOME)
     attention = operator.get_by_role("region", name="Needs attention")
     expect(attention).to_contain_text("Permanent in demo/task")
@@ -50,7 +50,7 @@ def test_sees_what_failed_and_goes_to_the_tasks_and_to_the_last_of_them(operator
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Failed")
 
 
-def test_points_at_a_bar_and_sees_the_tasks_of_its_time(operator: Page, morning):
+def test_a_bar_leads_to_the_tasks_of_its_period(operator: Page, ended_tasks):
     operator.goto(HOME)
     bar = operator.locator(".tq-chart a", has=operator.locator("rect.tq-hue-red"))
     expect(bar.locator("title")).to_contain_text("1 succeeded, 2 failed")
@@ -61,7 +61,7 @@ def test_points_at_a_bar_and_sees_the_tasks_of_its_time(operator: Page, morning)
     expect(operator.locator(".tq-filter.tq-active")).to_contain_text("UTC")
 
 
-def test_does_the_same_by_keyboard(operator: Page, morning):
+def test_the_chart_table_leads_to_tasks_by_keyboard(operator: Page, ended_tasks):
     operator.goto(HOME)
     operator.get_by_text("Both charts as a table").focus()
     operator.keyboard.press("Enter")
@@ -72,7 +72,7 @@ def test_does_the_same_by_keyboard(operator: Page, morning):
     expect(operator.locator("#result_list tbody tr")).to_have_count(3)
 
 
-def test_finds_the_way_to_everything_on_a_phone(operator: Page, morning):
+def test_the_navigation_works_on_a_phone(operator: Page, ended_tasks):
     operator.set_viewport_size({"width": 390, "height": 844})
     operator.goto(HOME)
 
@@ -82,11 +82,11 @@ def test_finds_the_way_to_everything_on_a_phone(operator: Page, morning):
     expect(operator.locator(".tq-nav [aria-current=page]")).to_contain_text("Workers")
 
 
-def test_begins_with_a_telling_task(operator: Page, transactional_db):
+def test_runs_the_example_task(operator: Page, transactional_db):
     operator.goto(HOME)
     expect(operator.get_by_role("heading", name="There are no tasks yet")).to_be_visible()
 
-    operator.get_by_role("button", name="Send a telling task").click()
+    operator.get_by_role("button", name="Run the example task").click()
 
     expect(operator.locator(".tq-head .tq-badge")).to_have_text("Queued")
     assert Task.objects.count() == 1

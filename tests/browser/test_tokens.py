@@ -1,4 +1,4 @@
-"""What somebody does who gives programs access."""
+"""Tokens in the browser."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from tests.support.browser.sign_in import sign_in
 LIST = "/admin/taskqueue/token/"
 
 
-def test_makes_a_token_copies_its_secret_and_revokes_it(
-    page: Page, context: BrowserContext, base_url: str, transactional_db: None
-):
+def test_creates_a_token_and_revokes_it(page: Page, context: BrowserContext, base_url: str, transactional_db: None):
     sign_in(context, base_url, "mia", "view_token", "add_token", "change_token")
     page.goto(LIST)
-    page.get_by_role("button", name="Live").click(trial=True)  # it lies under nothing
+    page.get_by_role("button", name="Live").click(trial=True)  # nothing covers it
     page.get_by_role("link", name="Add token").click()
     page.get_by_label("Name").fill("nightly-import")
     page.get_by_label("Requests per minute").fill("600")
     shoot(page, "token-form")
-    page.get_by_role("button", name="Make token").click()
+    page.get_by_role("button", name="Create token").click()
 
     expect(page.get_by_text("Copy it now")).to_be_visible()
     secret = page.locator(".tq-secret").inner_text()
@@ -45,7 +43,7 @@ def test_makes_a_token_copies_its_secret_and_revokes_it(
 
 
 def shoot(page: Page, name: str) -> None:
-    """A picture, for those who set SCREENSHOTS to a folder."""
+    """Take screenshots if SCREENSHOTS names a folder."""
     if folder := os.environ.get("SCREENSHOTS"):
         for suffix, size in (("", (1280, 800)), ("-narrow", (390, 800))):
             page.set_viewport_size({"width": size[0], "height": size[1]})

@@ -1,1 +1,1 @@
-"""Long drills, which `make test` leaves out: `python -m tests.chaos` (or `make chaos`)."""
+"""Long-running chaos tests, which `make test` leaves out: `python -m tests.chaos` (or `make chaos`)."""

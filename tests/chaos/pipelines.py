@@ -1,4 +1,4 @@
-"""What is executed while workers die and the database goes away."""
+"""The tasks that run while workers die and the database restarts."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from taskqueue import current_task, pipeline, step
 
 @step
 def draw(number: int) -> str:
-    """Another value each time that it is called, so that a second recorded output would show."""
+    """A different value at each call, so that a second recorded output would be noticed."""
     return f"{number} {uuid4()}"
 
 
 @step.atomic
-def leave(number: int) -> int:
-    """Leave a row. Nothing keeps a second one from being left, but that the step is atomic."""
+def insert_row(number: int) -> int:
+    """Insert a row. Only the atomic step prevents a second one."""
     with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO drill_effect (task, number) VALUES (%s, %s)", [current_task().id, number])
+        cursor.execute("INSERT INTO chaos_effect (task, number) VALUES (%s, %s)", [current_task().id, number])
     return number
 
 
-@pipeline("drill/five-steps")
+@pipeline("chaos/five-steps")
 def five_steps(number: int) -> list[str]:
-    """Three plain steps and two atomic ones."""
+    """Three plain steps and two atomic steps."""
     first = draw(1)
-    leave(1)
+    insert_row(1)
     second = draw(2)
-    leave(2)
+    insert_row(2)
     return [first, second, draw(3)]

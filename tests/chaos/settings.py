@@ -1,4 +1,4 @@
-"""Settings of the drill's processes: those of the worker tests, with the drill's pipelines."""
+"""Settings of the chaos run's processes: those of the worker tests, with its pipelines."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Fingerprints: what counts as a change of a pipeline's code."""
+"""Fingerprints: which changes count as changed code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from taskqueue import pipeline, step
 from taskqueue.definitions import fingerprint, registry
-from taskqueue.definitions.fingerprints import strip, written
+from taskqueue.definitions.fingerprints import strip_function, to_text
 
 pytestmark = pytest.mark.smoke  # its ground is Python's own syntax tree
 
@@ -37,7 +37,7 @@ def _own_registry():
 
 
 def defined(source: str, **names: Any) -> str:
-    """The fingerprint of the pipeline whose body is the last function of a module with this source."""
+    """The fingerprint of the pipeline whose body is the last function of this source."""
     registry._pipelines.pop("prints/shop", None)
     file = f"<prints {hash(source)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
@@ -60,7 +60,7 @@ def defined(source: str, **names: Any) -> str:
         BODY.replace("\ndef body", '\n@pipeline("prints/shop", version="7", concurrency=3)\ndef body'),
     ],
 )
-def test_how_it_is_written_does_not_count(source):
+def test_formatting_does_not_change_the_fingerprint(source):
     assert defined(source) == defined(BODY)
 
 
@@ -74,15 +74,15 @@ def test_how_it_is_written_does_not_count(source):
         BODY.replace("    return", "    charge.named('again')(order)\n    return"),
     ],
 )
-def test_what_it_does_counts(source):
+def test_changed_code_changes_the_fingerprint(source):
     assert defined(source) != defined(BODY)
 
 
-def test_a_body_that_consists_of_a_docstring_is_one():
+def test_a_body_of_only_a_docstring_has_a_fingerprint():
     assert defined('def body() -> None:\n    """Nothing."""\n') == defined("def body() -> None:\n    pass\n")
 
 
-def test_the_code_and_the_name_of_a_step_that_it_names_count():
+def test_code_and_name_of_a_named_step_change_the_fingerprint():
     @step(name="charge")
     def other(order: str) -> str:
         return order + "!"
@@ -96,16 +96,16 @@ def test_the_code_and_the_name_of_a_step_that_it_names_count():
     assert len(prints) == 3
 
 
-def test_the_name_of_the_function_does_not_count():
+def test_the_function_name_does_not_change_the_fingerprint():
     source = BODY.replace("def body", "def older") + "\nbody = older\n"
 
     assert defined(source) == defined(BODY)
 
 
-def test_it_is_the_same_in_every_version_of_python():
-    # Whichever Python runs this test: what newer ones add to a tree (type_params) and leave out of its dump (empty
+def test_the_fingerprint_is_equal_in_all_python_versions():
+    # With any Python: what newer ones add to a tree (type_params) and leave out of its dump (empty
     # lists) must not show, or every task in flight would look changed after an upgrade.
-    assert written(strip(ast.parse(BODY))) == (
+    assert to_text(strip_function(ast.parse(BODY))) == (
         "FunctionDef(name='',args=arguments(args=[arg(arg='order',annotation=Name(id='str',ctx=Load())),"
         "arg(arg='amount',annotation=Name(id='int',ctx=Load()))],defaults=[Constant(1)]),"
         "body=[Assign(targets=[Name(id='receipt',ctx=Store())],value=Call(func=Name(id='charge',ctx=Load()),"
@@ -118,7 +118,7 @@ def test_it_is_the_same_in_every_version_of_python():
     )
 
 
-def test_code_whose_file_is_no_python_has_one_too(tmp_path):
+def test_code_from_a_file_that_is_no_python_has_a_fingerprint(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("It isn't Python.\n")
     space: dict[str, Any] = {"__name__": "prints"}
@@ -127,7 +127,7 @@ def test_code_whose_file_is_no_python_has_one_too(tmp_path):
     assert fingerprint(pipeline("prints/page")(space["body"]).definition)
 
 
-def test_code_without_a_source_has_one_too():
+def test_code_without_a_source_has_a_fingerprint():
     space: dict[str, Any] = {"pipeline": pipeline}
     exec("@pipeline('prints/blind')\ndef body() -> int:\n    return 1\n", space)  # noqa: S102 - our own example
 

@@ -1,4 +1,4 @@
-"""What starts, gathers and cancels tasks."""
+"""Triggers, debounce, batch, singleton and cancellation by events."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_a_policy_has_the_template_of_its_key(make):
 
 
 @pytest.mark.parametrize("name", ["a", "demo/task.requested", "größe", "a" * 200])
-def test_printable_text_without_spaces_names_an_event(name):
+def test_printable_text_without_spaces_is_an_event_name(name):
     assert is_event_name(name)
     assert On(name).event == CancelOn(name).event == name
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\tb", "a\n", "a\0", "\ud800", "a\u00a0b", "a" * 201])
-def test_other_text_names_no_event(name):
+def test_other_text_is_no_event_name(name):
     assert not is_event_name(name)
     for kind in (On, CancelOn):
         with pytest.raises(ValueError, match="printable characters and no spaces"):
             kind(name)
 
 
-def test_the_match_of_an_event_cannot_be_changed_from_anywhere():
+def test_the_match_of_an_event_is_immutable():
     written: dict[str, Any] = {"order": {"status": "paid"}}
     on = On("order", match=written)
 
@@ -63,7 +63,7 @@ def test_the_match_of_an_event_cannot_be_changed_from_anywhere():
         on.match["order"] = 1
 
 
-def test_events_to_start_on_are_values():
+def test_triggers_are_compared_by_value():
     assert On("a", match={"b": [1]}) == On("a", match={"b": [1]})
     assert On("a", match={"b": [1]}) != On("a", match={"b": [2]})
     assert len({On("a", match={"b": [1]}), On("a", match={"b": [1]}), CancelOn("a")}) == 2
@@ -84,7 +84,7 @@ def test_events_to_start_on_are_values():
         ("{long}.", "x" * 300 + "."),
     ],
 )
-def test_a_cancelling_match_is_bound_to_the_task_and_keeps_the_type_of_a_single_field(template, value):
+def test_a_bound_cancel_match_keeps_the_json_type_of_a_field(template, value):
     payload = {"order_id": 7, "order": {"lines": [1, 2]}, "urgent": True, "long": "x" * 300}
 
     bound = CancelOn("order/cancelled", match={"id": template}).bound(payload, {"region": "eu"})
@@ -103,7 +103,7 @@ def test_a_bound_match_matches_an_event_that_repeats_the_payload(payload):
     assert matches(bound, {"a": payload.get("a"), "b": payload.get("b")})
 
 
-def test_a_bound_match_can_be_checked_like_any_other():
+def test_a_bound_match_passes_the_check():
     check_match(CancelOn("x", match={"a": "{a}-{b}"}).bound({"a": "\0", "b": "\ud800"}, {}))
 
 
@@ -131,12 +131,12 @@ def test_a_bound_match_can_be_checked_like_any_other():
         (lambda: CancelOn("a", match={"a": "order_id"}), "has no field"),
     ],
 )
-def test_a_policy_that_can_never_be_right_is_refused_where_it_is_written(make, says):
+def test_an_invalid_policy_is_refused_at_definition(make, says):
     with pytest.raises(ValueError, match=says):
         make()
 
 
-def test_a_debounce_may_wait_at_most_as_long_as_it_is_quiet():
+def test_a_debounce_accepts_longest_equal_to_wait():
     assert Debounce(SECOND, longest=SECOND).longest == SECOND
 
 
@@ -144,12 +144,12 @@ def test_a_debounce_may_wait_at_most_as_long_as_it_is_quiet():
     ("data", "key"),
     [({"id": "a"}, "order-a"), ({"id": 7}, "order-7"), ({"id": None}, ""), ({}, ""), ({"other": 1}, "")],
 )
-def test_the_key_of_a_trigger_comes_from_the_data_and_is_none_without(data, key):
+def test_a_trigger_key_comes_from_the_data(data, key):
     assert On("order/paid", key="order-{id}").key_for(data) == key
 
 
 @pytest.mark.parametrize(("data", "forced"), [({"force": True}, True), ({"force": "true"}, False), ({}, False)])
-def test_only_true_forces(data, forced):
+def test_only_true_forces_a_new_task(data, forced):
     on = On("order/paid", key="{id}", force="force")
 
     assert on.is_forced_by(data) is forced

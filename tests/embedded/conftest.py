@@ -1,4 +1,4 @@
-"""Servers to test with."""
+"""Embedded servers for tests."""
 
 import os
 import pwd
@@ -17,12 +17,12 @@ def instance() -> Iterator[Instance]:
 
 
 @pytest.fixture
-def instance_of_nobody() -> Iterator[Instance]:
+def instance_of_another_user() -> Iterator[Instance]:
     """An instance whose clients are not root, whether or not the tests run as root."""
     if os.geteuid() != 0:
         instance = Instance(make_home(None))
     else:
-        uid = pwd.getpwnam("nobody").pw_uid
+        uid = pwd.getpwnam("nobody").pw_uid  # codespell:ignore nobody
         python = find_python(uid)
         if python is None:
             pytest.skip("there is no Python here that a user other than root may run")

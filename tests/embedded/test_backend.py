@@ -1,4 +1,4 @@
-"""What Django does with the backend."""
+"""Django's use of the backend."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,13 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Instance]:
-    """One server for all of these."""
     instance = Instance(make_home(None))
     instance.client().sql("SELECT 1")
     yield instance
     instance.close()
 
 
-def test_a_missing_database_is_made_whatever_its_name(instance: Instance) -> None:
+def test_a_missing_database_is_created_whatever_its_name(instance: Instance) -> None:
     assert instance.client(name='it\'s "mine"').sql("SELECT current_database()") == 'it\'s "mine"'
 
 

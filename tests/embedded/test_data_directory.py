@@ -1,4 +1,4 @@
-"""Where the data lies, and who can reach it."""
+"""The data directory, and who can read it."""
 
 import os
 import stat
@@ -85,10 +85,10 @@ def test_a_directory_that_the_servers_user_cannot_reach_is_refused_not_opened(in
 @pytest.mark.slow
 @needs_root
 @pytest.mark.process
-def test_another_users_processes_are_kept_out(instance: Instance, instance_of_nobody: Instance) -> None:
+def test_another_users_processes_are_kept_out(instance: Instance, instance_of_another_user: Instance) -> None:
     instance.client().sql("SELECT 1")
-    instance.uid, instance.python = instance_of_nobody.uid, instance_of_nobody.python
+    instance.uid, instance.python = instance_of_another_user.uid, instance_of_another_user.python
 
     with pytest.raises(ClientError, match="belongs to another user"):
         instance.client().sql("SELECT 1")
-    assert instance.server().username() not in {"root", "nobody"}
+    assert instance.server().username() not in {"root", "nobody"}  # codespell:ignore nobody

@@ -22,14 +22,14 @@ def test_two_processes_share_one_server(instance: Instance) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_of_another_user_than_root_share_one_server(instance_of_nobody: Instance) -> None:
-    web, worker = instance_of_nobody.client(), instance_of_nobody.client()
+def test_two_processes_of_another_user_than_root_share_one_server(instance_of_another_user: Instance) -> None:
+    web, worker = instance_of_another_user.client(), instance_of_another_user.client()
 
     assert web.sql(WHICH_SERVER) == worker.sql(WHICH_SERVER)
 
     web.leave()
     worker.leave()
-    eventually(instance_of_nobody.has_stopped)
+    eventually(instance_of_another_user.has_stopped)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Whatever a crash left behind, the next connection starts the server; else the error says what to do."""
+"""After any crash the next connection starts the server, or the error names the remedy."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture
 def stopped(instance: Instance) -> Instance:
-    """An instance with a database, whose server does not run."""
+    """An instance with a database whose server is not running."""
     client = instance.client(keep_seconds=0)
     client.sql("SELECT 1")
     client.leave()
@@ -26,7 +26,7 @@ def stopped(instance: Instance) -> Instance:
 
 @pytest.fixture
 def other_program(stopped: Instance) -> Iterator[int]:
-    """A living process of the server's user that is no server."""
+    """A living process of the server's user that is no PostgreSQL server."""
     owner = stopped.directory.pgdata.stat().st_uid
     process = subprocess.Popen(["sleep", "600"], user=owner if os.geteuid() == 0 else None, cwd="/")
     yield process.pid

@@ -1,4 +1,4 @@
-"""What every test of the engine starts from."""
+"""Fixtures of all tests of the engine."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["full"]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_done_yet():
-    """No call recorded, nothing broken."""
+def _reset_pipelines():
+    """Reset the recorded calls and the failures of the test pipelines."""
     pipelines.calls.clear()
     pipelines.broken.clear()
 
 
 @pytest.fixture(autouse=True)
-def _settled_database(monkeypatch):
-    """The tests' database may have started a second ago; their workers need no time to take their locks again."""
-    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
+def _no_startup_grace(monkeypatch):
+    """Without the grace period for locks: the tests' database may have started a second ago."""
+    monkeypatch.setattr(dispatch, "STARTUP_GRACE", timedelta(0))
 
 
 @pytest.fixture
-def heart():
-    heart = Heartbeat("a-cluster")
-    heart.start()
-    yield heart
-    heart.stop()
+def heartbeat():
+    heartbeat = Heartbeat("a-cluster")
+    heartbeat.start()
+    yield heartbeat
+    heartbeat.stop()

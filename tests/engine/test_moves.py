@@ -1,4 +1,4 @@
-"""The database of the tests, and so each of them, allows the moves of `states.MOVES` and no other."""
+"""The database of the tests, and so each of them, allows the moves of `states.TRANSITIONS` and no other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import ProgrammingError, transaction
 from django.db.models.functions import Now
 
 from taskqueue.models import Task
-from taskqueue.states import ENDED, MOVES, TaskStatus
+from taskqueue.states import ENDED, TRANSITIONS, TaskStatus
 from taskqueue.testing import InProcessWorker
 from tests.support.moves import arranging
 from tests.support.pipelines import basic as pipelines
@@ -43,9 +43,9 @@ def test_a_move_is_refused_unless_the_table_has_it(task):
                 refused[source, target] = str(error).splitlines()[0]
 
     assert refused == {
-        (source, target): f"states.MOVES has no move from {source} to {target}"
+        (source, target): f"states.TRANSITIONS has no move from {source} to {target}"
         for source, target in PAIRS
-        if target not in MOVES[source]
+        if target not in TRANSITIONS[source]
     }
 
 

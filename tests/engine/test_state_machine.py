@@ -1,4 +1,4 @@
-"""Anything may happen in any order, and after each thing that happens the engine's promises hold."""
+"""The engine's guarantees hold after each event of random sequences."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ from hypothesis.stateful import (
 )
 
 from taskqueue import Limit, Retry, pipeline, sleep, step, wait_for
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.events import route, send
 from taskqueue.engine.execution.activity import Activity
-from taskqueue.engine.execution.run import perform
+from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.tasks import control
@@ -41,7 +42,7 @@ from taskqueue.testing import InProcessWorker, advance
 
 MOST, MOST_PER_TENANT = 3, 2
 broken: Counter[str] = Counter()
-"""How many more times a step of this tenant fails."""
+"""How many more times the steps of a tenant fail."""
 
 
 @step(retry=Retry.fixed(timedelta(minutes=1), retries=2))
@@ -85,15 +86,15 @@ PIPELINES = {"machine/limited": limited, "machine/free": free, "machine/waiting"
 
 
 @dataclass
-class Hands:
-    """A worker, and the leases that it holds."""
+class WorkerState:
+    """A worker and its leases."""
 
     worker: InProcessWorker
     leases: list[Lease] = field(default_factory=list)
 
 
 class Machine(RuleBasedStateMachine):
-    """Callers, two or more workers, people and the clock."""
+    """Callers, two workers, operators and the passing of time."""
 
     @initialize()
     def begin(self):
@@ -101,10 +102,10 @@ class Machine(RuleBasedStateMachine):
         self.atomic.__enter__()
         broken.clear()
         sync_pipelines()
-        self.hands = [Hands(InProcessWorker()) for _ in range(2)]
+        self.workers = [WorkerState(InProcessWorker()) for _ in range(2)]
         self.leases: dict[UUID, int] = {}
         self.outputs: dict[tuple[UUID, str], Any] = {}
-        self.endings: dict[UUID, str] = {}
+        self.finished: dict[UUID, str] = {}
 
     def teardown(self):
         if hasattr(self, "atomic"):
@@ -125,30 +126,30 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1), most=st.sampled_from([1, 3]))
     def claim(self, number, most):
-        hands = self.hands[number]
-        self.take(hands, claim(ClaimRequest(hands.worker.worker, most)))
+        state = self.workers[number]
+        self.take(state, claim(ClaimRequest(state.worker.worker, most)))
 
-    def take(self, hands, leases):
-        """What is claimed is claimed of pipelines that nobody has paused."""
+    def take(self, state, leases):
+        """Check that no task of a paused pipeline was claimed."""
         paused = Pipeline.objects.filter(paused_at__isnull=False, name__in=[lease.pipeline for lease in leases])
         assert not paused.exists()
-        hands.leases += leases
+        state.leases += leases
 
-    @precondition(lambda self: any(hands.leases for hands in self.hands))
+    @precondition(lambda self: any(state.leases for state in self.workers))
     @rule(data=st.data(), steps=st.integers(0, 3), claims=st.booleans())
     def execute(self, data, steps, claims):
-        """A worker goes through the body, for so many steps, and settles what came of it."""
-        hands = data.draw(st.sampled_from([hands for hands in self.hands if hands.leases]))
-        lease = hands.leases.pop(0)
+        """A worker executes some steps of a body and settles the outcome."""
+        state = data.draw(st.sampled_from([state for state in self.workers if state.leases]))
+        lease = state.leases.pop(0)
         left = [steps]
 
         def stopping() -> bool:
             left[0] -= 1
             return left[0] < 0
 
-        outcome = perform(lease, activity=Activity(), stopping=stopping)
-        claim_request = ClaimRequest(hands.worker.worker) if claims else None
-        self.take(hands, settle(lease, outcome, claim_request=claim_request))
+        outcome = execute_task(lease, activity=Activity(), stopping=stopping)
+        claim_request = ClaimRequest(state.worker.worker) if claims else None
+        self.take(state, settle(lease, outcome, claim_request=claim_request))
 
     @rule(tenant=st.sampled_from("abc"), times=st.integers(1, 4))
     def break_steps(self, tenant, times):
@@ -156,10 +157,10 @@ class Machine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1))
     def crash(self, number):
-        """A worker dies and goes on thinking that it holds what it held; another one takes its place."""
-        self.hands[number].worker.die()
+        """A worker dies, with its old leases still in its memory, and another one replaces it."""
+        self.workers[number].worker.die()
         dispatch.run_due(1)
-        self.hands[number].worker = InProcessWorker()
+        self.workers[number].worker = InProcessWorker()
 
     @rule(minutes=st.sampled_from([1, 6, 60 * 24 * 3]))
     def let_time_pass(self, minutes):
@@ -171,23 +172,23 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data):
         try:
-            control.cancel(data.draw(st.sampled_from(known())))
+            control.cancel(data.draw(st.sampled_from(all_tasks())))
         except NotCancellable:
             return
 
     @precondition(lambda _machine: Task.objects.exists())
     @rule(data=st.data())
     def retry(self, data):
-        chosen = data.draw(st.sampled_from(known()))
+        chosen = data.draw(st.sampled_from(all_tasks()))
         try:
             control.retry(chosen)
         except NotRetryable:
             return
-        self.endings.pop(chosen, None)
+        self.finished.pop(chosen, None)
 
     @rule(tenant=st.sampled_from("abc"), name=st.sampled_from(["machine/word", "machine/last-word"]))
     def emit(self, tenant, name):
-        """An event comes, and whoever waits for it waits no longer."""
+        """Send an event that ends all waits for it."""
         event = send.send(name, {"tenant": tenant})
         route.route(event.pk)
         assert not Wait.objects.filter(event=name, match={"tenant": tenant}, outcome="").exists()
@@ -195,7 +196,7 @@ class Machine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(sorted(PIPELINES)))
     def pause(self, name):
         try:
-            control.pause_pipeline(name, reason="A look.", by="dana")
+            control.pause_pipeline(name, reason="A look.", actor=Actor(None, "dana"))
         except AlreadyPaused:
             return
 
@@ -208,12 +209,14 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def no_limit_is_exceeded(self):
-        held = Task.objects.filter(pipeline="machine/limited", slot_acquired_at__isnull=False).exclude(status__in=ENDED)
-        assert held.count() <= MOST
-        assert all(row["n"] <= MOST_PER_TENANT for row in held.values("concurrency_key").annotate(n=Count("pk")))
+        with_slot = Task.objects.filter(pipeline="machine/limited", slot_acquired_at__isnull=False).exclude(
+            status__in=ENDED
+        )
+        assert with_slot.count() <= MOST
+        assert all(row["n"] <= MOST_PER_TENANT for row in with_slot.values("concurrency_key").annotate(n=Count("pk")))
 
     @invariant()
-    def whatever_is_unfinished_can_go_on(self):
+    def every_unfinished_task_can_continue(self):
         for task in Task.objects.exclude(status__in=ENDED).select_related("worker"):
             if task.status == "running":
                 assert task.worker is not None
@@ -234,33 +237,33 @@ class Machine(RuleBasedStateMachine):
             (step.task_id, step.key): (step.pk, step.output, step.finished_at - step.started_at)
             for step in Step.objects.filter(status=StepStatus.SUCCEEDED)
         }
-        for place, recorded in self.outputs.items():
-            assert now[place] == recorded
+        for step_key, recorded in self.outputs.items():
+            assert now[step_key] == recorded
         self.outputs = now
 
     @invariant()
-    def an_end_is_an_end(self):
+    def finished_tasks_stay_finished(self):
         now = dict(Task.objects.filter(status__in=ENDED).values_list("pk", "status"))
-        for task, status in self.endings.items():
+        for task, status in self.finished.items():
             assert now[task] == status
-        self.endings = now
+        self.finished = now
 
     @invariant()
-    def leases_count_up(self):
+    def leases_only_increase(self):
         now = dict(Task.objects.values_list("pk", "lease"))
         assert all(now[task] >= lease for task, lease in self.leases.items())
         self.leases = now
 
 
-def known() -> list[UUID]:
-    """Every task, the oldest first."""
+def all_tasks() -> list[UUID]:
+    """All tasks, the oldest first."""
     return list(Task.objects.order_by("pk").values_list("pk", flat=True))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.django_db
-def test_the_promises_hold_whatever_happens():
+def test_guarantees_hold_for_any_sequence_of_events():
     run_state_machine_as_test(
         Machine,
         settings=settings(

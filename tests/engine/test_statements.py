@@ -1,4 +1,4 @@
-"""docs/sql shows every statement as PostgreSQL receives it, and PostgreSQL can prepare and plan each one."""
+"""docs/sql has every statement as PostgreSQL receives it, and PostgreSQL can plan each one."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections import Counter
 import pytest
 from django.db import connection
 
-from tests.support.statements import REMEDY, Statement, files, statements, written
+from tests.support.statements import REMEDY, Statement, existing_files, files, statements
 
 
-def test_the_folder_is_what_the_code_says():
-    said, held = files(), written()
+def test_docs_sql_is_up_to_date():
+    expected, existing = files(), existing_files()
 
-    different = sorted(name for name in said.keys() | held.keys() if said.get(name) != held.get(name))
+    names = expected.keys() | existing.keys()
+    different = sorted(name for name in names if expected.get(name) != existing.get(name))
     assert different == [], REMEDY
 
 
-def test_every_statement_says_what_it_does():
+def test_every_statement_has_a_description():
     assert [each.name for each in statements() if not each.about] == []
 
 
-def test_a_name_stands_for_one_statement():
+def test_statement_names_are_unique():
     names = Counter(each.name.partition("/")[2] for each in statements())
 
     assert [name for name, number in names.items() if number > 1] == []
@@ -29,7 +30,7 @@ def test_a_name_stands_for_one_statement():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("statement", statements(), ids=lambda each: each.name)
-def test_postgresql_can_plan_it(statement: Statement):
+def test_postgresql_can_plan_every_statement(statement: Statement):
     types = ", ".join(statement.parameters.values())
     values = ", ".join("NULL" for _ in statement.parameters)
     with connection.cursor() as cursor:

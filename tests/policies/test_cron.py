@@ -1,4 +1,4 @@
-"""Ticks of the clock: summer time, misfires, and expressions that are refused."""
+"""Schedules: daylight saving time, misfires, and refused expressions."""
 
 from __future__ import annotations
 
@@ -25,59 +25,59 @@ def utc(*parts: int) -> datetime:
     return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
 
 
-def on_the_wall(expression: str, zone: str, day: tuple[int, int, int]) -> list[str]:
-    """What the clock on the wall shows at the ticks of a day, with its distance from UTC."""
+def local_times(expression: str, zone: str, day: tuple[int, int, int]) -> list[str]:
+    """The local times of a day's scheduled times, with their offsets from UTC."""
     midnight = datetime(*day, tzinfo=ZoneInfo(zone))
-    ticks = Cron(expression, timezone=zone).ticks(
+    times = Cron(expression, timezone=zone).times_between(
         midnight - timedelta(microseconds=1), midnight + timedelta(days=1) - timedelta(microseconds=1)
     )
-    return [tick.astimezone(ZoneInfo(zone)).strftime("%H:%M %z") for tick in ticks]
+    return [time.astimezone(ZoneInfo(zone)).strftime("%H:%M %z") for time in times]
 
 
 def offsets(zone: str, day: tuple[int, int, int]) -> tuple[str, str]:
-    """The distances from UTC with which a day begins and ends."""
+    """The offsets from UTC at the start and the end of a day."""
     return tuple(datetime(*day, hour, tzinfo=ZoneInfo(zone)).strftime("%z") for hour in (0, 12))  # type: ignore[return-value]
 
 
 @zones
 @pytest.mark.parametrize("minute", [0, 30, 59])
-def test_a_fixed_time_that_the_clock_skips_runs_once_right_after_the_change(zone, minute):
+def test_a_skipped_fixed_time_runs_once_after_the_change(zone, minute):
     _, summer = offsets(zone, SPRING[zone])
 
-    assert on_the_wall(f"{minute} {SKIPPED[zone]} * * *", zone, SPRING[zone]) == [f"03:00 {summer}"]
+    assert local_times(f"{minute} {SKIPPED[zone]} * * *", zone, SPRING[zone]) == [f"03:00 {summer}"]
 
 
 @zones
-def test_fixed_times_that_fall_together_after_the_change_run_once(zone):
+def test_skipped_fixed_times_that_coincide_run_once(zone):
     _, summer = offsets(zone, SPRING[zone])
 
-    assert on_the_wall("0,30 2,3 * * *", zone, SPRING[zone]) == [f"03:00 {summer}", f"03:30 {summer}"]
+    assert local_times("0,30 2,3 * * *", zone, SPRING[zone]) == [f"03:00 {summer}", f"03:30 {summer}"]
 
 
 @zones
 @pytest.mark.parametrize("minute", ["00", "30"])
-def test_a_fixed_time_that_comes_twice_runs_once_the_first_time(zone, minute):
+def test_a_repeated_fixed_time_runs_only_the_first_time(zone, minute):
     summer, _ = offsets(zone, AUTUMN[zone])
 
-    assert on_the_wall(f"{minute} {TWICE[zone]} * * *", zone, AUTUMN[zone]) == [f"0{TWICE[zone]}:{minute} {summer}"]
+    assert local_times(f"{minute} {TWICE[zone]} * * *", zone, AUTUMN[zone]) == [f"0{TWICE[zone]}:{minute} {summer}"]
 
 
 @zones
-def test_a_fixed_time_is_not_due_again_when_its_hour_comes_again(zone):
+def test_a_fixed_time_is_not_due_in_the_repeated_hour(zone):
     cron = Cron(f"45 {TWICE[zone]} * * *", timezone=zone)
     again = datetime(*AUTUMN[zone], TWICE[zone], 30, fold=1, tzinfo=ZoneInfo(zone))
 
-    tick = cron.next_after(again)
+    time = cron.next_after(again)
 
-    assert again < tick.astimezone(UTC)
-    assert tick.astimezone(ZoneInfo(zone)).day == (again + timedelta(days=1)).day
+    assert again < time.astimezone(UTC)
+    assert time.astimezone(ZoneInfo(zone)).day == (again + timedelta(days=1)).day
 
 
 @zones
 def test_every_hour_is_every_real_hour(zone):
     winter, summer = offsets(zone, SPRING[zone])
-    spring = on_the_wall("0 * * * *", zone, SPRING[zone])
-    autumn = on_the_wall("0 * * * *", zone, AUTUMN[zone])
+    spring = local_times("0 * * * *", zone, SPRING[zone])
+    autumn = local_times("0 * * * *", zone, AUTUMN[zone])
 
     assert len(spring) == 23
     assert spring[1:3] == [f"01:00 {winter}", f"03:00 {summer}"]
@@ -91,15 +91,17 @@ def test_every_quarter_of_every_hour_is_every_real_quarter(zone, minutes):
     for day, count in ((SPRING[zone], 92), (AUTUMN[zone], 100)):
         start = datetime(*day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
 
-        ticks = Cron(f"{minutes} * * * *", timezone=zone).ticks(start - HOUR / 60, start + count * HOUR / 4 - HOUR / 60)
+        times = Cron(f"{minutes} * * * *", timezone=zone).times_between(
+            start - HOUR / 60, start + count * HOUR / 4 - HOUR / 60
+        )
 
-        assert ticks == [start + quarter * HOUR / 4 for quarter in range(count)]
+        assert times == [start + quarter * HOUR / 4 for quarter in range(count)]
 
 
 @zones
 def test_quarters_of_one_hour_are_skipped_and_repeated_with_it(zone):
-    assert on_the_wall(f"*/15 {SKIPPED[zone]} * * *", zone, SPRING[zone]) == []
-    assert len(on_the_wall(f"*/15 {TWICE[zone]} * * *", zone, AUTUMN[zone])) == 8
+    assert local_times(f"*/15 {SKIPPED[zone]} * * *", zone, SPRING[zone]) == []
+    assert len(local_times(f"*/15 {TWICE[zone]} * * *", zone, AUTUMN[zone])) == 8
 
 
 @given(
@@ -110,22 +112,22 @@ def test_quarters_of_one_hour_are_skipped_and_repeated_with_it(zone):
     start=st.integers(-(48 * 60), 48 * 60),
     season=st.sampled_from([SPRING, AUTUMN]),
 )
-def test_ticks_are_the_chain_of_next_ticks_and_each_is_later(expression, zone, start, season):
+def test_times_between_equals_repeated_next_after(expression, zone, start, season):
     cron = Cron(expression, timezone=zone)
     after = utc(*season[zone]) + timedelta(minutes=start)
 
-    ticks = cron.ticks(after, after + 48 * HOUR)
+    times = cron.times_between(after, after + 48 * HOUR)
 
     chain, moment = [], after
     while (moment := cron.next_after(moment)) <= after + 48 * HOUR:
         chain.append(moment)
-    assert ticks == chain
-    assert all(earlier < later for earlier, later in zip([after, *ticks], ticks, strict=False))
-    assert all(tick.tzinfo is UTC for tick in ticks)
+    assert times == chain
+    assert all(earlier < later for earlier, later in zip([after, *times], times, strict=False))
+    assert all(time.tzinfo is UTC for time in times)
 
 
 def test_a_leap_day_comes_in_leap_years():
-    assert Cron("0 0 29 2 *").ticks(utc(2026, 1, 1), utc(2036, 12, 31)) == [
+    assert Cron("0 0 29 2 *").times_between(utc(2026, 1, 1), utc(2036, 12, 31)) == [
         utc(2028, 2, 29),
         utc(2032, 2, 29),
         utc(2036, 2, 29),
@@ -133,22 +135,25 @@ def test_a_leap_day_comes_in_leap_years():
 
 
 def test_either_day_is_enough_when_both_are_given():
-    assert Cron("0 0 13 * FRI").ticks(utc(2026, 11, 10), utc(2026, 11, 20)) == [utc(2026, 11, 13), utc(2026, 11, 20)]
+    assert Cron("0 0 13 * FRI").times_between(utc(2026, 11, 10), utc(2026, 11, 20)) == [
+        utc(2026, 11, 13),
+        utc(2026, 11, 20),
+    ]
 
 
-def test_a_tick_is_after_the_moment_and_until_includes_it():
+def test_times_between_excludes_the_start_and_includes_the_end():
     cron = Cron("0 3 * * *")
 
     assert cron.next_after(utc(2026, 1, 1, 3)) == utc(2026, 1, 2, 3)
     assert cron.next_after(utc(2026, 1, 1, 2, 59, 59, 999_999)) == utc(2026, 1, 1, 3)
-    assert cron.ticks(utc(2026, 1, 1, 3), utc(2026, 1, 2, 3)) == [utc(2026, 1, 2, 3)]
-    assert cron.ticks(utc(2026, 1, 2, 3), utc(2026, 1, 1, 3)) == []
+    assert cron.times_between(utc(2026, 1, 1, 3), utc(2026, 1, 2, 3)) == [utc(2026, 1, 2, 3)]
+    assert cron.times_between(utc(2026, 1, 2, 3), utc(2026, 1, 1, 3)) == []
 
 
-def test_only_so_many_ticks_are_given_oldest_first():
-    ticks = Cron("* * * * *").ticks(utc(2026, 1, 1), utc(2027, 1, 1), most=2)
+def test_the_limit_keeps_the_oldest_times():
+    times = Cron("* * * * *").times_between(utc(2026, 1, 1), utc(2027, 1, 1), limit=2)
 
-    assert ticks == [utc(2026, 1, 1, 0, 1), utc(2026, 1, 1, 0, 2)]
+    assert times == [utc(2026, 1, 1, 0, 1), utc(2026, 1, 1, 0, 2)]
 
 
 LAST, NOW = utc(2026, 1, 1, 0), utc(2026, 1, 1, 4, 30)
@@ -166,14 +171,14 @@ LAST, NOW = utc(2026, 1, 1, 0), utc(2026, 1, 1, 4, 30)
         ("skip", timedelta(days=3), [1, 2, 3, 4]),
     ],
 )
-def test_missed_ticks_run_by_the_misfire_policy(misfire, grace, hours):
+def test_missed_times_run_by_the_misfire_policy(misfire, grace, hours):
     cron = Cron("0 * * * *", misfire=misfire)
 
     assert cron.due(LAST, NOW, grace=grace) == [utc(2026, 1, 1, hour) for hour in hours]
 
 
 @pytest.mark.parametrize("misfire", ["all", "once", "skip"])
-def test_nothing_is_due_before_the_next_tick(misfire):
+def test_nothing_is_due_before_the_next_time(misfire):
     cron = Cron("0 * * * *", misfire=misfire)
 
     assert cron.due(LAST, LAST + HOUR - timedelta(microseconds=1), grace=HOUR) == []
@@ -181,7 +186,7 @@ def test_nothing_is_due_before_the_next_tick(misfire):
     assert cron.due(LAST, LAST - HOUR, grace=HOUR) == []
 
 
-def test_a_long_outage_is_made_up_for_in_portions():
+def test_after_a_long_outage_missed_times_come_in_batches():
     cron = Cron("* * * * *", misfire="all")
 
     first = cron.due(LAST, LAST + 24 * HOUR, grace=timedelta(0))
@@ -196,15 +201,15 @@ def test_a_long_outage_is_made_up_for_in_portions():
     seconds=st.integers(-10, 100_000),
     start=st.datetimes(datetime(2026, 1, 1), datetime(2029, 1, 1)),  # noqa: DTZ001 - hypothesis wants them naive
 )
-def test_once_is_the_last_of_all(expression, seconds, start):
+def test_misfire_once_runs_the_newest_time(expression, seconds, start):
     last = start.replace(tzinfo=UTC)
     now = last + timedelta(seconds=seconds)
     cron = Cron(expression, timezone=BERLIN, misfire="once")
 
-    assert cron.due(last, now, grace=timedelta(0)) == cron.ticks(last, now, most=100_000)[-1:]
+    assert cron.due(last, now, grace=timedelta(0)) == cron.times_between(last, now, limit=100_000)[-1:]
 
 
-def test_once_does_not_walk_through_years_of_minutes():
+def test_misfire_once_is_fast_after_years_of_minutes():
     cron = Cron("* * * 1 *", misfire="once")
 
     assert cron.due(utc(1980, 1, 1), utc(2026, 12, 1), grace=timedelta(0)) == [utc(2026, 1, 31, 23, 59)]
@@ -229,7 +234,7 @@ def test_once_does_not_walk_through_years_of_minutes():
         ("0 0 31 4,6,9,11 *", "never fires"),
     ],
 )
-def test_an_expression_that_can_never_be_right_is_refused_and_the_fault_is_named(expression, says):
+def test_an_invalid_expression_is_refused_with_its_field(expression, says):
     with pytest.raises(ValueError, match=says):
         Cron(expression)
 
@@ -246,17 +251,17 @@ def test_an_expression_that_can_never_be_right_is_refused_and_the_fault_is_named
         ("@hourly", "0 * * * *"),
     ],
 )
-def test_a_name_that_cron_knows_stands_for_its_five_fields(name, fields):
+def test_an_alias_stands_for_its_five_fields(name, fields):
     assert Cron(name) == Cron(fields)
 
 
 @pytest.mark.parametrize("expression", ["0 0 L * *", "0 0 LW * *", "0 0 * * 5L", "0 0 * * mon#2", "0 0 * jan-mar 1-5"])
-def test_names_and_last_days_are_taken(expression):
+def test_names_and_last_days_are_accepted(expression):
     assert Cron(expression).next_after(LAST) > LAST
 
 
 @pytest.mark.parametrize("zone", ["", "Mars/Olympus", "America", "../etc/passwd", "/etc/passwd", "zone.tab", "a\0b"])
-def test_a_time_zone_that_nobody_knows_is_refused(zone):
+def test_an_unknown_time_zone_is_refused(zone):
     with pytest.raises(ValueError, match="is not known; write its IANA name"):
         Cron("0 0 * * *", timezone=zone)
 
@@ -265,12 +270,12 @@ def test_a_time_zone_that_nobody_knows_is_refused(zone):
     ("ask", "says"),
     [
         (lambda cron: cron.next_after(datetime(2026, 1, 1)), "has no time zone"),  # noqa: DTZ001
-        (lambda cron: cron.ticks(LAST, datetime(2026, 1, 1)), "has no time zone"),  # noqa: DTZ001
-        (lambda cron: cron.ticks(LAST, NOW, most=0), "most is a whole number"),
+        (lambda cron: cron.times_between(LAST, datetime(2026, 1, 1)), "has no time zone"),  # noqa: DTZ001
+        (lambda cron: cron.times_between(LAST, NOW, limit=0), "limit is a whole number"),
         (lambda cron: cron.due(LAST, NOW, grace=timedelta(seconds=-1)), "grace is not negative"),
     ],
 )
-def test_a_question_without_an_answer_is_refused(ask, says):
+def test_invalid_arguments_are_refused(ask, says):
     with pytest.raises(ValueError, match=says):
         ask(Cron("0 0 * * *"))
 

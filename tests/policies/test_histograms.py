@@ -1,4 +1,4 @@
-"""Histograms add up, and what is read from them is right to a fifth."""
+"""Histograms can be added, and their percentiles are right to a fifth."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def histogram(lengths: list[timedelta]) -> list[int]:
 
 
 @given(LENGTHS)
-def test_a_duration_lies_in_its_bucket(length):
+def test_a_duration_is_within_its_bucket(length):
     bucket = bucket_of(length)
 
     assert lower_bound(bucket) <= length + timedelta(microseconds=1)
     assert length < lower_bound(bucket + 1) + timedelta(microseconds=1)
 
 
-def test_what_is_too_short_or_too_long_is_counted_at_the_ends():
+def test_extreme_durations_are_counted_in_the_outer_buckets():
     assert bucket_of(timedelta(0)) == bucket_of(timedelta(seconds=-1)) == 0
     assert bucket_of(timedelta(days=1000)) == BUCKETS - 1
 
 
 @given(st.lists(LENGTHS, min_size=1, max_size=50), st.lists(LENGTHS, min_size=1, max_size=50))
-def test_the_sum_of_two_is_the_histogram_of_both(ones, others):
+def test_merged_is_the_histogram_of_all_durations(ones, others):
     assert merged([histogram(ones), histogram(others)]) == histogram(ones + others)
 
 
 @given(st.lists(LENGTHS, min_size=1, max_size=80), st.sampled_from([0.5, 0.95, 0.99]))
-def test_a_percentile_is_right_to_the_width_of_a_bucket(lengths, share):
+def test_a_percentile_is_exact_to_one_bucket(lengths, share):
     ranked = sorted(lengths)
     exact = ranked[max(-(-round(share * len(ranked) * 10_000) // 10_000) - 1, 0)]
 
@@ -50,9 +50,9 @@ def test_a_percentile_is_right_to_the_width_of_a_bucket(lengths, share):
 
 
 @pytest.mark.parametrize("counts", [[], [0, 0]])
-def test_of_nothing_there_is_no_percentile(counts):
+def test_an_empty_histogram_has_no_percentile(counts):
     assert percentile(counts, 0.5) is None
 
 
-def test_shorter_ones_have_nothing_in_the_places_that_they_lack():
+def test_shorter_histograms_count_as_zero_in_missing_buckets():
     assert merged([[1], [], [0, 0, 2]]) == [1, 0, 2]

@@ -1,4 +1,4 @@
-"""Key templates, and what matches an event."""
+"""Key templates, and the matching of events."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ documents = st.recursive(
 paths = st.lists(names, min_size=1, max_size=3).map(".".join)
 
 
-def places_in(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Every path in a document, with what is there."""
+def paths_in(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Every path in a document, with its value."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     places = {}
     for name, item in items:
         places[f"{prefix}{name}"] = item
-        places |= places_in(item, f"{prefix}{name}.")
+        places |= paths_in(item, f"{prefix}{name}.")
     return places
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Equality of JSON, said in another way than the code says it."""
+    """Equality of JSON, by another algorithm than the code's."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, list) and isinstance(right, list):
@@ -56,9 +56,9 @@ def equal(left: Any, right: Any) -> bool:
 
 @st.composite
 def matches_and_data(draw) -> tuple[dict[str, Any], Any]:
-    """A match whose paths and values often come from the data itself."""
+    """A match, often with paths and values of the data itself."""
     data = draw(documents)
-    places = places_in(data)
+    places = paths_in(data)
     match = draw(st.dictionaries(paths, documents, max_size=2))
     for path in draw(st.lists(st.sampled_from(sorted(places)), max_size=3)) if places else []:
         match[path] = draw(st.just(places[path]) | documents)
@@ -69,9 +69,9 @@ def matches_and_data(draw) -> tuple[dict[str, Any], Any]:
 @example(case=({}, None))
 @example(case=({"a": True}, {"a": 1}))
 @example(case=({"a": [1, {"b": 2.0}]}, {"a": [1.0, {"b": 2}]}))
-def test_data_matches_exactly_when_its_digest_over_the_same_paths_is_that_of_the_match(case):
+def test_data_matches_exactly_when_the_digests_are_equal(case):
     match, data = case
-    places = places_in(data)
+    places = paths_in(data)
     check_match(match)
 
     assert matches(match, data) == (digest_for(match_fields(match), data) == match_digest(match))
@@ -93,7 +93,7 @@ def test_a_whole_float_matches_as_its_integer_does(number):
     assert match_digest({"a": number}) == match_digest({"a": float(number)})
 
 
-def test_large_numbers_are_compared_as_postgresql_writes_them():
+def test_large_numbers_compare_as_in_postgresql():
     # jsonb keeps 1e23 as the decimal number, and gives back an integer.
     assert matches({"a": 1e23}, {"a": 10**23})
     assert not matches({"a": 2**53}, {"a": 2**53 + 1})
@@ -112,7 +112,7 @@ def test_large_numbers_are_compared_as_postgresql_writes_them():
         ({"a": 1}, "a"),
     ],
 )
-def test_what_is_missing_or_of_another_type_does_not_match(match, data):
+def test_a_missing_value_or_another_type_does_not_match(match, data):
     assert not matches(match, data)
     assert digest_for(match_fields(match), data) != match_digest(match)
 
@@ -123,7 +123,7 @@ def test_an_empty_match_has_no_fields_and_matches_everything():
     assert digest_for("", {"a": 1}) == match_digest({})
 
 
-def test_the_order_in_which_a_match_is_written_does_not_count():
+def test_the_order_of_paths_does_not_matter():
     assert match_fields({"b": 1, "a": 2}) == "a,b" == match_fields({"a": 2, "b": 1})
     assert match_digest({"b": 1, "a": 2}) == match_digest({"a": 2, "b": 1})
     assert match_digest({"a": 1, "b": 2}) != match_digest({"b": 1, "a": 2})
@@ -144,12 +144,12 @@ def test_the_order_in_which_a_match_is_written_does_not_count():
         ({"a" * 1_501: 1}, "at most 1,500 bytes"),
     ],
 )
-def test_a_match_that_can_never_be_right_is_refused(match, says):
+def test_an_invalid_match_is_refused(match, says):
     with pytest.raises(ValueError, match=says):
         check_match(match)
 
 
-def test_a_match_that_is_nested_without_end_is_refused():
+def test_a_recursive_match_is_refused():
     endless: list[Any] = []
     endless.append(endless)
 
@@ -174,7 +174,7 @@ def test_a_match_that_is_nested_without_end_is_refused():
         ("{{{tenant}}}", "{acme}"),
     ],
 )
-def test_a_template_is_filled_from_the_payload_and_then_from_the_labels(text, key):
+def test_a_template_uses_the_payload_then_the_labels(text, key):
     values = {
         "tenant": "acme",
         "order": {"items": [{"name": "a"}, {"name": "b"}], "customer": 7},
@@ -188,17 +188,17 @@ def test_a_template_is_filled_from_the_payload_and_then_from_the_labels(text, ke
     assert KeyTemplate(text).render(values, labels) == key
 
 
-def test_a_payload_with_labels_of_its_own_hides_those_of_the_task():
+def test_labels_in_the_payload_hide_the_tasks_labels():
     assert KeyTemplate("{labels.region}").render({"labels": {"region": "own"}}, {"region": "eu"}) == "own"
     assert KeyTemplate("{labels.region}").render({"labels": {}}, {"region": "eu"}) == ""
 
 
-def test_a_template_names_its_fields_once_and_in_order():
+def test_a_template_lists_each_field_once_in_order():
     assert KeyTemplate("{b.c}:{a}:{b.c}").fields == ("b.c", "a")
 
 
 @given(text=st.text(st.characters(codec=None), max_size=400))
-def test_a_key_can_be_stored_and_is_never_too_long(text):
+def test_a_key_is_storable_and_within_its_limit(text):
     key = KeyTemplate("{a}").render({"a": text}, {})
 
     assert len(key) <= KEY_MAX
@@ -210,7 +210,7 @@ def test_a_key_can_be_stored_and_is_never_too_long(text):
     start=st.text("ab", min_size=200, max_size=210),
     ends=st.tuples(st.text("ab", max_size=3), st.text("ab", max_size=3)),
 )
-def test_long_keys_that_differ_only_at_their_end_stay_different(start, ends):
+def test_long_keys_with_different_ends_stay_different(start, ends):
     assume(ends[0] != ends[1])
 
     short, other = (KeyTemplate("{a}x").render({"a": start + end}, {}) for end in ends)
@@ -244,6 +244,6 @@ def test_long_keys_that_differ_only_at_their_end_stay_different(start, ends):
         ("{a}" + "x" * 200, "at most 200"),
     ],
 )
-def test_a_template_that_can_never_be_right_is_refused_where_it_is_written(text, says):
+def test_an_invalid_template_is_refused_at_definition(text, says):
     with pytest.raises(ValueError, match=says):
         KeyTemplate(text)

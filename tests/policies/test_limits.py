@@ -23,8 +23,8 @@ rates = st.builds(
 gaps = st.lists(st.integers(0, 3_000), min_size=1, max_size=80)
 
 
-def slot_acquired_at(rate: Rate, gaps: list[int], costs: list[int]) -> list[int]:
-    """When requests with these gaps between them are admitted, in microseconds; once for each that they count as."""
+def admission_times(rate: Rate, gaps: list[int], costs: list[int]) -> list[int]:
+    """When requests with these gaps between them are admitted, in microseconds; once per unit of cost."""
     tat, now, admitted = None, START, []
     for gap, cost in zip(gaps, costs, strict=False):
         now += gap
@@ -37,13 +37,13 @@ def slot_acquired_at(rate: Rate, gaps: list[int], costs: list[int]) -> list[int]
 
 
 def most_in_a_window(moments: list[int], length: int) -> int:
-    """The most in any half-open window, which may as well begin with one of them."""
+    """The most admissions in any half-open window; such a window may begin at an admission."""
     return max(sum(start <= moment < start + length for moment in moments) for start in moments)
 
 
 @given(rate=rates, gaps=gaps, costs=st.lists(st.integers(1, 5), min_size=80, max_size=80))
-def test_no_window_as_long_as_the_period_admits_more_than_count_and_burst(rate, gaps, costs):
-    admitted = slot_acquired_at(rate, gaps, costs)
+def test_no_window_admits_more_than_count_and_burst(rate, gaps, costs):
+    admitted = admission_times(rate, gaps, costs)
 
     assert most_in_a_window(admitted, rate.per // timedelta(microseconds=1)) <= rate.count + rate.burst - 1
 
@@ -52,13 +52,13 @@ def test_no_window_as_long_as_the_period_admits_more_than_count_and_burst(rate, 
 def test_without_a_burst_no_window_admits_more_than_the_count(count, per, gaps):
     rate = Rate(count, per=timedelta(microseconds=per))
 
-    admitted = slot_acquired_at(rate, gaps, [1] * len(gaps))
+    admitted = admission_times(rate, gaps, [1] * len(gaps))
 
     assert most_in_a_window(admitted, per) <= count
 
 
 @given(rate=rates, gaps=gaps)
-def test_who_comes_at_the_time_that_a_refusal_names_is_admitted_and_not_before(rate, gaps):
+def test_a_refused_request_is_admitted_from_its_allowed_time_on(rate, gaps):
     tat, now = None, START / 1_000_000
     for gap in gaps:
         now = (round(now * 1_000_000) + gap) / 1_000_000
@@ -81,7 +81,7 @@ def test_a_full_rate_is_evenly_spaced():
     assert rate.next_free(5.1, 7.0) == (7.0, 7.1)
 
 
-def test_a_burst_goes_at_once_after_a_quiet_time_and_no_more():
+def test_a_burst_runs_at_once_after_an_idle_time():
     rate = Rate(10, per=SECOND, burst=3)
     tat, allowed = None, []
     for _ in range(4):
@@ -93,13 +93,13 @@ def test_a_burst_goes_at_once_after_a_quiet_time_and_no_more():
 
 
 @pytest.mark.parametrize("cost", [0, 4, True])
-def test_a_request_counts_as_one_up_to_the_burst(cost):
+def test_a_request_costs_at_most_the_burst(cost):
     with pytest.raises(ValueError, match="cost is a whole number from 1 to 3"):
         Rate(10, per=SECOND, burst=3).next_free(None, 0.0, cost)
 
 
 @given(rate=rates)
-def test_so_many_intervals_are_never_shorter_than_the_period(rate):
+def test_count_intervals_are_never_shorter_than_the_period(rate):
     assert rate.per <= rate.interval * rate.count < rate.per + rate.count * timedelta(microseconds=1)
     assert rate.tolerance == rate.interval * (rate.burst - 1)
 
@@ -136,7 +136,7 @@ def test_a_rate_may_have_a_name(name):
         (lambda: Rate(1, per=float("nan")), "per is a timedelta"),
         (lambda: Rate(1, per=timedelta(microseconds=999)), "from 1 millisecond to 31 days"),
         (lambda: Rate(1, per=timedelta(days=32)), "from 1 millisecond to 31 days"),
-        (lambda: Rate(1_001, per=timedelta(milliseconds=1)), "in a microsecond"),
+        (lambda: Rate(1_001, per=timedelta(milliseconds=1)), "per microsecond"),
         (lambda: Rate(1, per=SECOND, burst=0), "burst is a whole number"),
         (lambda: Rate(1, per=SECOND, burst=100_001), "from 1 to 100,000"),
         (lambda: Rate(1, per=SECOND, key="{}"), "is empty"),
@@ -145,6 +145,6 @@ def test_a_rate_may_have_a_name(name):
         (lambda: Rate(1, per=SECOND, name="demo\n"), "rate name"),
     ],
 )
-def test_a_limit_or_rate_that_can_never_be_right_is_refused_where_it_is_written(make, says):
+def test_an_invalid_limit_or_rate_is_refused_at_definition(make, says):
     with pytest.raises(ValueError, match=says):
         make()

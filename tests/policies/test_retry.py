@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskqueue import Retry
-from taskqueue.policies import JITTER, LONGEST_WAIT, MOST_RETRIES
+from taskqueue.policies import JITTER, MAX_RETRIES, MAX_RETRY_WAIT
 
 waits = st.timedeltas(timedelta(0), timedelta(days=3650))
-luck = st.floats(0, 1)
+jitter = st.floats(0, 1)
 
 
 @given(first=waits, longest=waits, retries=st.integers(0, 50), factor=st.floats(1, 1e300))
-def test_exponential_waits_never_shrink_and_never_pass_the_longest(first, longest, retries, factor):
+def test_exponential_waits_grow_up_to_the_longest(first, longest, retries, factor):
     policy = Retry.exponential(first=first, retries=retries, factor=factor, longest=longest)
 
     assert policy.retries == retries
@@ -32,11 +32,11 @@ def test_fixed_waits_are_equal(wait, retries):
     assert Retry.fixed(wait, retries=retries).waits == (wait,) * retries
 
 
-@given(given_waits=st.lists(waits, max_size=8), failures=st.integers(1, 20), luck=luck)
-def test_a_wait_is_moved_by_its_jitter_at_most_and_is_over_when_the_retries_are(given_waits, failures, luck):
+@given(given_waits=st.lists(waits, max_size=8), failures=st.integers(1, 20), jitter=jitter)
+def test_a_wait_varies_by_its_jitter_until_retries_are_used_up(given_waits, failures, jitter):
     policy = Retry(waits=tuple(given_waits))
 
-    wait = policy.wait_after(failures, luck=luck)
+    wait = policy.wait_after(failures, jitter=jitter)
 
     if failures > len(given_waits):
         assert wait is None
@@ -46,10 +46,10 @@ def test_a_wait_is_moved_by_its_jitter_at_most_and_is_over_when_the_retries_are(
         assert abs(wait - planned) <= planned * JITTER + timedelta(microseconds=1)
 
 
-def test_luck_places_a_wait_from_the_earliest_to_the_latest():
+def test_jitter_chooses_between_the_shortest_and_longest_wait():
     policy = Retry.fixed(timedelta(seconds=100), retries=1)
 
-    placed = [policy.wait_after(1, luck=luck) for luck in (0, 0.5, 1)]
+    placed = [policy.wait_after(1, jitter=jitter) for jitter in (0, 0.5, 1)]
 
     assert placed == [timedelta(seconds=90), timedelta(seconds=100), timedelta(seconds=110)]
 
@@ -66,15 +66,15 @@ def test_exponential_doubles_by_default():
 
 
 def test_never_has_no_retries():
-    assert Retry.never().wait_after(1, luck=0.5) is None
+    assert Retry.never().wait_after(1, jitter=0.5) is None
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda: Retry(waits=(timedelta(seconds=-1),)), "negative"),
-        (lambda: Retry(waits=(LONGEST_WAIT + timedelta(days=1),)), "at most 3,650 days"),
-        (lambda: Retry(waits=(timedelta(0),) * (MOST_RETRIES + 1)), "at most 10,000 retries"),
+        (lambda: Retry(waits=(MAX_RETRY_WAIT + timedelta(days=1),)), "at most 3,650 days"),
+        (lambda: Retry(waits=(timedelta(0),) * (MAX_RETRIES + 1)), "at most 10,000 retries"),
         (lambda: Retry(give_up_on=("ValueError",)), "exception classes"),  # type: ignore[arg-type]
         (lambda: Retry(give_up_on=(ValueError(),)), "exception classes"),  # type: ignore[arg-type]
         (lambda: Retry.fixed(timedelta(seconds=1), retries=-1), "from 0 to 10,000"),
@@ -86,13 +86,13 @@ def test_never_has_no_retries():
         (lambda: Retry.exponential(first=timedelta(1), retries=10**9), "from 0 to 10,000"),
     ],
 )
-def test_a_policy_that_can_never_be_right_is_refused_where_it_is_written(make, says):
+def test_an_invalid_policy_is_refused_at_definition(make, says):
     with pytest.raises(ValueError, match=says):
         make()
 
 
-def test_a_policy_covers_every_error_but_those_to_give_up_on():
+def test_a_policy_applies_to_all_errors_except_give_up_on():
     policy = Retry(give_up_on=(LookupError,))
 
-    assert policy.covers(ValueError())
-    assert not policy.covers(KeyError())
+    assert policy.applies_to(ValueError())
+    assert not policy.applies_to(KeyError())

@@ -1,1 +1,1 @@
-"""Tests of the workers, with real processes."""
+"""Tests of the worker pool, with real processes."""

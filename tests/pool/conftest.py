@@ -1,4 +1,4 @@
-"""Notes to write in, and worker commands that never outlive their test."""
+"""A notes file for steps, and worker commands that end with their test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.processes.worker_command import Notes, WorkerCommand
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Notes:
-    """What the steps did."""
+    """The file to which steps write."""
     return Notes(tmp_path)
 
 
@@ -33,7 +33,7 @@ def start(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Work
 
 @pytest.fixture
 def marks(transactional_db: None) -> Iterator[Callable[[], list[str]]]:
-    """The table in which atomic steps leave their rows, and what is in it."""
+    """The table of the atomic steps' rows, and a function that reads it."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE tests_mark (name text)")
 

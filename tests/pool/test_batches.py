@@ -1,4 +1,4 @@
-"""Batches under real worker commands: what is gathered is done once."""
+"""Batches in real worker commands: each item runs once."""
 
 import threading
 
@@ -16,7 +16,7 @@ CALLERS, REQUESTS = 4, 100
 
 
 @pytest.mark.slow
-def test_items_that_come_while_batches_fall_due_are_done_once(start):
+def test_each_item_of_due_batches_runs_once(start):
     commands = [start(), start()]
 
     def call(first: int) -> None:
@@ -26,14 +26,14 @@ def test_items_that_come_while_batches_fall_due_are_done_once(start):
         finally:
             connection.close()
 
-    callers = [threading.Thread(target=call, args=(place * REQUESTS,)) for place in range(CALLERS)]
+    callers = [threading.Thread(target=call, args=(index * REQUESTS,)) for index in range(CALLERS)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
 
     unfinished = Task.objects.exclude(status=TaskStatus.SUCCEEDED)
-    eventually(lambda: not unfinished.exists(), otherwise=commands[0].said)
+    eventually(lambda: not unfinished.exists(), details=commands[0].output)
     results: list[list[int]] = [task.result for task in Task.objects.all() if task.result is not None]
     assert sorted(number for result in results for number in result) == list(range(CALLERS * REQUESTS))
     assert max(len(result) for result in results) <= 7

@@ -1,4 +1,4 @@
-"""Limits of whole tasks over two clusters of two worker processes each."""
+"""Concurrency limits over two clusters of two worker processes each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
-# How many held a place at the moment at which each was admitted, in all and of one key, by the database's clock.
+# The most slots taken at the admission of any task, in total or per key, by the database's clock.
 MOST_AT_ONCE = """
 SELECT max((
     SELECT count(*) FROM taskqueue_task other
@@ -32,37 +32,37 @@ def most_at_once(pipeline, *, by_key=False):
 
 
 @pytest.mark.slow
-def test_no_more_tasks_are_under_way_than_their_limit_and_as_many(start, notes):
+def test_tasks_run_up_to_their_limit_over_two_clusters(start, notes):
     first, second = start(), start()
-    tasks = [enqueue.enqueue("tests/three-places", {"seconds": 0.2}) for _ in range(20)]
+    tasks = [enqueue.enqueue("tests/three-at-a-time", {"seconds": 0.2}) for _ in range(20)]
 
-    eventually(all_done, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, details=lambda: first.output() + second.output())
 
-    assert most_at_once("tests/three-places") == 3
+    assert most_at_once("tests/three-at-a-time") == 3
     assert len(workers_of(tasks)) > 1
 
 
 @pytest.mark.slow
-def test_each_key_has_its_own_place_and_all_are_used(start, notes):
+def test_each_key_has_its_own_slot(start, notes):
     first, second = start(), start()
     for number in range(24):
         enqueue.enqueue("tests/one-of-each", {"tenant": f"tenant {number % 3}", "seconds": 0.15})
 
-    eventually(all_done, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, details=lambda: first.output() + second.output())
 
     assert most_at_once("tests/one-of-each", by_key=True) == 1
     assert most_at_once("tests/one-of-each") >= 2
 
 
-def test_a_killed_worker_takes_no_place_with_it(start, notes):
+def test_a_killed_worker_releases_its_slot(start, notes):
     first, second = start(), start()
-    tasks = [enqueue.enqueue("tests/three-places", {"seconds": 0.5}) for _ in range(9)]
+    tasks = [enqueue.enqueue("tests/three-at-a-time", {"seconds": 0.5}) for _ in range(9)]
     at_work = Task.objects.filter(status="running")
-    eventually(lambda: at_work.count() == 3, otherwise=first.said)
+    eventually(lambda: at_work.count() == 3, details=first.output)
 
     os.kill(Worker.objects.filter(tasks__status="running").earliest("pk").pid, signal.SIGKILL)
-    eventually(all_done, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, details=lambda: first.output() + second.output())
 
-    assert most_at_once("tests/three-places") == 3
+    assert most_at_once("tests/three-at-a-time") == 3
     assert not Task.objects.filter(slot_pipeline__isnull=False).exists()
     assert Task.objects.filter(pk__in=[task.pk for task in tasks], lease__gte=2).count() == 1

@@ -1,6 +1,6 @@
-"""A real worker process is killed before, inside and after every commit of a task's life, and nothing shows it.
+"""A real worker process is killed before, inside and after every commit of a task, without any effect on the result.
 
-Inside: the statement or the COMMIT is on its way to the server, and nobody is there for the answer.
+Inside: the statement or the COMMIT is sent to the server, and the process dies before the answer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIDES = ("before", "inside", "after")
 STEPS = {
     "stride",
     "mark",
-    "stumble",
+    "fail-once",
     "rest",
     "mark#2",
     "mark#3",
@@ -38,8 +38,8 @@ STEPS = {
 }
 
 
-class Mortals:
-    """The process that forks workers which kill themselves."""
+class CrashingWorkers:
+    """The process that forks workers that kill themselves."""
 
     def __init__(self, log: Path) -> None:
         self.log = log
@@ -55,14 +55,13 @@ class Mortals:
                 text=True,
             )
 
-    def order(self, do: str, *, may_live: bool = False, **more: Any) -> list[str]:
-        """Have a worker do something; what it has committed. It dies if it is told to, and else ends in peace.
+    def run(self, do: str, *, may_live: bool = False, **more: Any) -> list[str]:
+        """Run a command in a worker. Returns its commits. With `die` it kills itself at a commit.
 
         Args:
-            do: one of the orders.
-            may_live: it may have come to the end before it was to die: there are sweeps that come too late to find
-                anything, and then commit nothing.
-            more: what the order needs.
+            do: one of the commands.
+            may_live: the worker may end before that commit, because a sweep that finds no rows does not commit.
+            more: the arguments of the command.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -74,20 +73,19 @@ class Mortals:
         return list(answer["commits"])
 
     def close(self) -> None:
-        """End it."""
         self.process.kill()
         self.process.communicate()
 
 
 @pytest.fixture
-def mortals(marks: Callable[[], list[str]], tmp_path: Path) -> Iterator[Mortals]:
-    started = Mortals(tmp_path / "mortals.log")
+def workers(marks: Callable[[], list[str]], tmp_path: Path) -> Iterator[CrashingWorkers]:
+    started = CrashingWorkers(tmp_path / "workers.log")
     yield started
     started.close()
 
 
-def assert_nothing_is_left() -> None:
-    """No task under way, no branch, no end untold, no place taken, no worker that passes for alive."""
+def assert_no_leftovers() -> None:
+    """No open task, no parallel step, no pending completion, no slot, no living worker."""
     assert not Task.objects.filter(finished_at=None).exists()
     assert not Task.objects.filter(completion_pending_at__isnull=False).exists()
     assert not Task.objects.exclude(parallel_step="").exists()
@@ -96,26 +94,26 @@ def assert_nothing_is_left() -> None:
 
 
 @pytest.mark.slow
-def test_a_life_is_the_same_wherever_its_worker_dies(mortals, marks, tmp_path):
+def test_a_crash_at_any_commit_does_not_change_the_result(workers, marks, tmp_path):
     def notes_of(key: str) -> str:
         return str(tmp_path / key.replace(" ", "-"))
 
-    commits = mortals.order("live", key="whole", notes=notes_of("whole"))
-    assert {"ENQUEUE", "CLAIM", "CHECKPOINT", "TRY_AGAIN", "PROMOTE", "FINISH"} <= set(commits)
-    moments = [(number + 1, side) for number in range(len(commits)) for side in SIDES]
+    commits = workers.run("live", key="whole", notes=notes_of("whole"))
+    assert {"ENQUEUE", "CLAIM", "CHECKPOINT", "RETRY", "PROMOTE", "FINISH"} <= set(commits)
+    crash_points = [(number + 1, side) for number in range(len(commits)) for side in SIDES]
 
-    for number, side in moments:
-        mortals.order(
+    for number, side in crash_points:
+        workers.run(
             "live", key=f"{number} {side}", may_live=number > 30, notes=notes_of(f"{number} {side}"), die=[number, side]
         )
-    mortals.order("live", key="last", notes=notes_of("last"))
+    workers.run("live", key="last", notes=notes_of("last"))
 
     outcomes = Counter(attempt.outcome for attempt in Attempt.objects.filter(task__pipeline="tests/life"))
-    assert outcomes["lost"] > len(moments) // 3, "where a worker died between two tasks, no try was lost"
+    assert outcomes["lost"] > len(crash_points) // 3, "a worker that died between two tasks lost no attempt"
     lives = {task.key: task for task in Task.objects.filter(pipeline="tests/life")}
-    told = ["whole", *(f"{number} {side}" for number, side in moments), "last"]
-    # Killed before its first commit, a task was never made; killed inside, it was or was not.
-    assert set(told) - set(lives) <= {"1 before", "1 inside"}
+    keys = ["whole", *(f"{number} {side}" for number, side in crash_points), "last"]
+    # Killed before its first commit, a task does not exist; killed inside it, the task may exist.
+    assert set(keys) - set(lives) <= {"1 before", "1 inside"}
     for key, task in lives.items():
         assert (task.status, task.result) == ("succeeded", key), key
         steps = list(Step.objects.filter(task=task).values_list("key", "status"))
@@ -124,57 +122,57 @@ def test_a_life_is_the_same_wherever_its_worker_dies(mortals, marks, tmp_path):
         ended = [line.split()[1] for line in Path(notes_of(key)).read_text().splitlines() if "end" in line]
         assert set(ended) == {"1", "2"}
         assert len(ended) <= 3, f"{key}: a plain step ran again more than once"
-        tries = Counter(task.attempts.values_list("outcome", flat=True))
-        assert tries["lost"] <= 2, f"{key}: one death, of a worker that may have held both parallel steps"
-        assert tries["failed"] == 1, key
+        attempts = Counter(task.attempts.values_list("outcome", flat=True))
+        assert attempts["lost"] <= 2, f"{key}: one crash, of a worker that may have held both parallel steps"
+        assert attempts["failed"] == 1, key
     assert marks() == sorted(f"{key}{part}" for key in lives for part in ("", " left", " right", " child"))
     assert Task.objects.filter(pipeline="tests/child").count() == len(lives)
-    assert_nothing_is_left()
+    assert_no_leftovers()
 
 
 @pytest.mark.slow
-def test_a_cancel_is_done_or_not_and_can_be_done_again(mortals):
-    mortals.order("enqueue", key="whole")
-    commits = mortals.order("cancel", key="whole")
+def test_a_cancellation_that_crashes_can_be_repeated(workers):
+    workers.run("enqueue", key="whole")
+    commits = workers.run("cancel", key="whole")
     assert len(commits) >= 2, "the task, and its child"
 
     for number in range(1, len(commits) + 1):
         for side in SIDES:
             key = f"{number} {side}"
-            mortals.order("enqueue", key=key)
-            mortals.order("cancel", key=key, die=[number, side])
-            mortals.order("recover")
+            workers.run("enqueue", key=key)
+            workers.run("cancel", key=key, die=[number, side])
+            workers.run("recover")
             if Task.objects.get(key=key).status != "cancelled":
                 assert number == 1
                 assert side != "after"
-                mortals.order("cancel", key=key)
-    mortals.order("enqueue", key="last")
-    mortals.order("cancel", key="last")
+                workers.run("cancel", key=key)
+    workers.run("enqueue", key="last")
+    workers.run("cancel", key="last")
 
     assert set(Task.objects.values_list("status", flat=True)) == {"cancelled"}
     assert Task.objects.count() == 2 * (2 + 3 * len(commits))
-    assert_nothing_is_left()
+    assert_no_leftovers()
 
 
 @pytest.mark.slow
-def test_a_recovery_is_done_once_wherever_it_is_interrupted(mortals, tmp_path):
+def test_a_recovery_that_crashes_at_any_commit_happens_once(workers, tmp_path):
     notes = str(tmp_path / "notes")
-    commits = mortals.order("live", key="whole", notes=notes)
+    commits = workers.run("live", key="whole", notes=notes)
     claimed = commits.index("CLAIM") + 1
 
     for number, side in [(number, side) for number in (1, 2) for side in SIDES]:
         key = f"{number} {side}"
-        mortals.order("live", key=key, notes=notes, die=[claimed, "after"])
+        workers.run("live", key=key, notes=notes, die=[claimed, "after"])
         task = Task.objects.get(key=key)
         assert task.status == "running"
-        recovered = mortals.order("recover", die=[number, side])
+        recovered = workers.run("recover", die=[number, side])
         assert recovered[0] == "RECOVER"
-        mortals.order("recover")
+        workers.run("recover")
         task.refresh_from_db()
         assert (task.status, task.attempts.filter(outcome="lost").count()) == ("queued", 1), key
-        # Each recovery that was killed was a worker too, and held nothing.
+        # Each recovery that was killed was a worker too, without a task.
         assert not Worker.objects.filter(ended_at=None).exists()
-    mortals.order("live", key="last", notes=notes)
+    workers.run("live", key="last", notes=notes)
 
     assert set(Task.objects.values_list("status", flat=True)) == {"succeeded"}
-    assert_nothing_is_left()
+    assert_no_leftovers()

@@ -1,4 +1,4 @@
-"""The database goes away, falls silent, refuses or takes nothing in: workers come back, and say so in a few lines."""
+"""The database stops, falls silent, refuses connections or writes: workers recover, with a few lines in the log."""
 
 from __future__ import annotations
 
@@ -34,43 +34,40 @@ WORDS = ("does not answer", "lost the database", "Looking for work failed", "Tra
 
 @dataclass
 class Scene:
-    """A server, a proxy before it, and a worker command that runs 500 tasks through it."""
+    """A server, a proxy before it, and a worker command that runs 500 tasks through the proxy."""
 
     server: Server
     proxy: Proxy
     command: WorkerCommand
 
     def count(self, question: str) -> int:
-        """A number."""
         return int(str(self.server.ask(question)[0][0]))
 
     def done(self) -> int:
-        """How many tasks have succeeded."""
         return self.count("SELECT count(*) FROM taskqueue_task WHERE status = 'succeeded'")
 
     def wait_until_at_work(self) -> None:
-        """Until some are done and most are not."""
-        eventually(lambda: self.done() > 20, otherwise=self.command.said)
+        """Wait until some tasks have succeeded and most have not."""
+        eventually(lambda: self.done() > 20, details=self.command.output)
 
     def lines(self, *words: str) -> list[str]:
-        """What it has complained about."""
-        return [line for line in self.command.said().splitlines() if any(word in line for word in words)]
+        """The lines of the log with one of these words."""
+        return [line for line in self.command.output().splitlines() if any(word in line for word in words)]
 
-    def told(self) -> str:
-        """How things stand."""
-        return "\n".join([self.command.said(), *(str(self.server.ask(question)) for question in STATE)])
+    def state(self) -> str:
+        """The log, and the rows of tasks, workers and sessions."""
+        return "\n".join([self.command.output(), *(str(self.server.ask(question)) for question in STATE)])
 
-    def all_end_right(self) -> None:
-        """Every task succeeds, and each effect is there once."""
-        eventually(lambda: self.done() == TASKS, otherwise=self.told)
+    def check_all_succeed(self) -> None:
+        """Check that every task succeeds, with each effect once."""
+        eventually(lambda: self.done() == TASKS, details=self.state)
         assert self.count("SELECT count(*) FROM tests_mark") == 2 * TASKS
         assert self.count(DOUBLED) == 0
-        assert self.command.stop() == 0, self.command.said()
+        assert self.command.stop() == 0, self.command.output()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """One for all tests here."""
     with own_server() as started:
         environment = {"DATABASE_URL": started.url, "DEBUG": "true", "WORKER_TEST_DATABASE": "postgres"}
         manage("migrate", environment=environment)
@@ -80,7 +77,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def scene(server: Server, tmp_path: Path) -> Iterator[Scene]:
-    """With 500 tasks to do."""
+    """500 queued tasks."""
     server.do("TRUNCATE tests_mark, taskqueue_task, taskqueue_worker CASCADE")
     with proxied(server.port) as proxy:
         environment = {"DATABASE_URL": server.url, "DEBUG": "true", "WORKER_TEST_DATABASE": "postgres"}
@@ -110,14 +107,14 @@ def cut(scene: Scene) -> None:
 
 def refuse_for_a_while(scene: Scene) -> None:
     scene.proxy.refuse()
-    eventually(lambda: bool(scene.lines("does not answer")), otherwise=scene.command.said)
+    eventually(lambda: bool(scene.lines("does not answer")), details=scene.command.output)
     scene.proxy.go_on()
 
 
 def refuse_writes_for_a_while(scene: Scene) -> None:
     scene.server.do("ALTER DATABASE postgres SET default_transaction_read_only = on")
     scene.proxy.cut()
-    eventually(lambda: bool(scene.lines("read-only")), otherwise=scene.command.said)
+    eventually(lambda: bool(scene.lines("read-only")), details=scene.command.output)
     scene.server.do("ALTER DATABASE postgres RESET default_transaction_read_only")
     scene.proxy.cut()
 
@@ -127,17 +124,17 @@ def refuse_writes_for_a_while(scene: Scene) -> None:
     [restart_fast, restart_at_once, cut, refuse_for_a_while, refuse_writes_for_a_while],
     ids=lambda fail: fail.__name__,
 )
-def test_five_hundred_tasks_end_right_while_the_database_fails(scene: Scene, fail: Callable[[Scene], None]):
+def test_five_hundred_tasks_succeed_while_the_database_fails(scene: Scene, fail: Callable[[Scene], None]):
     scene.wait_until_at_work()
 
     fail(scene)
 
-    scene.all_end_right()
-    assert len(scene.lines(*WORDS)) <= 12, scene.command.said()
-    assert not scene.lines("Traceback"), scene.command.said()
+    scene.check_all_succeed()
+    assert len(scene.lines(*WORDS)) <= 12, scene.command.output()
+    assert not scene.lines("Traceback"), scene.command.output()
 
 
-def test_a_proxy_that_falls_silent_and_cuts_costs_nothing(scene: Scene):
+def test_a_silent_and_cut_connection_loses_no_task(scene: Scene):
     scene.wait_until_at_work()
 
     scene.proxy.fall_silent()
@@ -145,28 +142,28 @@ def test_a_proxy_that_falls_silent_and_cuts_costs_nothing(scene: Scene):
     scene.proxy.cut()
     scene.proxy.go_on()
 
-    scene.all_end_right()
+    scene.check_all_succeed()
     assert before < TASKS
 
 
-FAIL_NOW_AND_THEN = """
-CREATE FUNCTION fail_now_and_then() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+FAIL_AT_RANDOM = """
+CREATE FUNCTION fail_at_random() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 IF random() < 0.02 THEN RAISE EXCEPTION 'an error for the test' USING ERRCODE = '{code}'; END IF;
 RETURN NEW; END $$;
-CREATE TRIGGER fail_now_and_then BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fail_now_and_then();
+CREATE TRIGGER fail_at_random BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fail_at_random();
 """
 
 
 @pytest.mark.parametrize("table", ["taskqueue_step", "taskqueue_task"])
 @pytest.mark.parametrize("name", ["disk_full", "serialization_failure", "deadlock_detected", "lock_not_available"])
-def test_they_end_right_though_statements_fail_now_and_then(scene: Scene, name: str, table: str):
+def test_tasks_succeed_though_statements_fail_at_random(scene: Scene, name: str, table: str):
     scene.wait_until_at_work()
 
-    scene.server.do(FAIL_NOW_AND_THEN.format(code=name, table=table))
+    scene.server.do(FAIL_AT_RANDOM.format(code=name, table=table))
     try:
-        eventually(lambda: len(scene.lines("an error for the test")) >= 2, otherwise=scene.told)
+        eventually(lambda: len(scene.lines("an error for the test")) >= 2, details=scene.state)
     finally:
-        scene.server.do("DROP FUNCTION fail_now_and_then CASCADE")
+        scene.server.do("DROP FUNCTION fail_at_random CASCADE")
 
-    scene.all_end_right()
-    assert not scene.lines("Traceback"), scene.command.said()
+    scene.check_all_succeed()
+    assert not scene.lines("Traceback"), scene.command.output()

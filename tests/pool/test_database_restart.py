@@ -1,4 +1,4 @@
-"""The database server crashes and comes back under a running worker command."""
+"""The database server crashes and restarts under a running worker command."""
 
 import pytest
 
@@ -11,31 +11,31 @@ pytestmark = pytest.mark.process
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_server_crashes_and_work_goes_on_where_it_was(notes, tmp_path):
+def test_tasks_continue_after_a_crash_of_the_database_server(notes, tmp_path):
     with own_server() as server:
         environment = {"DATABASE_URL": server.url, "DEBUG": "true", "WORKER_TEST_DATABASE": "postgres"}
         manage("migrate", environment=environment)
         command = WorkerCommand(tmp_path, environment=environment)
         try:
-            eventually(lambda: "Worker: 2 processes" in command.said(), otherwise=command.said)
+            eventually(lambda: "Worker: 2 processes" in command.output(), details=command.output)
             walk = f"enqueue('tests/walk', {{'notes': {str(notes.path)!r}, 'wait_in': 3}})"
             manage(
                 "shell", "-c", f"from taskqueue.engine.enqueue.enqueue import enqueue; {walk}", environment=environment
             )
-            eventually(lambda: notes.begun(3), otherwise=command.said)
+            eventually(lambda: notes.pids_that_began(3), details=command.output)
 
             server.crash()
-            notes.open_gate()
-            eventually(lambda: "The database does not answer" in command.said(), otherwise=command.said)
+            notes.release_steps()
+            eventually(lambda: "The database does not answer" in command.output(), details=command.output)
             server.start()
 
             done = [("succeeded",)]
-            eventually(lambda: server.ask("SELECT status FROM taskqueue_task") == done, otherwise=command.said)
+            eventually(lambda: server.ask("SELECT status FROM taskqueue_task") == done, details=command.output)
             begun = notes.count("begin")
             assert (begun[1], begun[2], begun[4], begun[5]) == (1, 1, 1, 1)
-            assert len([line for line in command.said().splitlines() if "does not answer" in line]) <= 4
+            assert len([line for line in command.output().splitlines() if "does not answer" in line]) <= 4
             over = "WARNING taskqueue.workers: The database answers again"
-            eventually(lambda: over in command.said(), otherwise=command.said)
-            assert command.stop() == 0, command.said()
+            eventually(lambda: over in command.output(), details=command.output)
+            assert command.stop() == 0, command.output()
         finally:
             command.kill_all()

@@ -1,4 +1,4 @@
-"""Draining a real worker process: it ends its task, takes nothing new, and is back when it is released."""
+"""A draining worker process finishes its task, claims no new one, and continues when it is released."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ def all_finished(tasks: list[Task]) -> bool:
     return all(map(finished, tasks))
 
 
-def test_a_draining_process_ends_its_task_and_leaves_the_rest_to_another(start, notes):
+def test_a_draining_worker_finishes_its_task_and_claims_no_other(start, notes):
     command = start(processes=2)
     walk = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), otherwise=command.said)
-    worker = worker_of(notes.begun(3)[0])
+    eventually(lambda: notes.pids_that_began(3), details=command.output)
+    worker = worker_of(notes.pids_that_began(3)[0])
 
     drain.drain_worker(worker.pk)
     others = naps(20)
-    eventually(lambda: all_finished(others), otherwise=command.said)
-    notes.open_gate()
-    eventually(lambda: finished(walk), otherwise=command.said)
+    eventually(lambda: all_finished(others), details=command.output)
+    notes.release_steps()
+    eventually(lambda: finished(walk), details=command.output)
 
-    assert set(notes.begun(5)) == {worker.pid}
+    assert set(notes.pids_that_began(5)) == {worker.pid}
     assert {task.worker_id for task in others} == {worker_of(pid).pk for pid in command.workers()} - {worker.pk}
 
 
-def test_tasks_wait_while_all_drain_and_run_after_a_release(start):
+def test_tasks_wait_while_all_workers_drain(start):
     command = start(processes=1)
     (pid,) = command.workers()
     worker = worker_of(pid)
     drain.drain_worker(worker.pk)
-    task, first_look = naps(1)[0], worker.heartbeat_at
-    # It beats every five seconds: it has had all the time to take the task that it was rung for.
-    eventually(lambda: worker_of(pid).heartbeat_at > first_look, otherwise=command.said)
+    task, former_heartbeat = naps(1)[0], worker.heartbeat_at
+    # A heartbeat every five seconds: the worker had time to claim the task that woke it.
+    eventually(lambda: worker_of(pid).heartbeat_at > former_heartbeat, details=command.output)
     task.refresh_from_db()
     assert task.status == "queued"
 
     drain.resume_worker(worker.pk)
-    eventually(lambda: finished(task), otherwise=command.said)
+    eventually(lambda: finished(task), details=command.output)

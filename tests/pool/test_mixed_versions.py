@@ -1,4 +1,4 @@
-"""A deploy: the next release's migrations are applied while the workers of this one execute tasks."""
+"""A deploy: the next release's migrations are applied while workers of this release execute tasks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tables() -> list[str]:
     return [model._meta.db_table for model in apps.get_app_config("taskqueue").get_models() if not model._meta.proxy]
 
 
-def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, marks):
+def test_workers_run_while_later_migrations_are_applied(start, notes, marks):
     old = start()
     first = datetime.now(UTC) + timedelta(seconds=2)
     with transaction.atomic():
@@ -38,7 +38,7 @@ def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, mark
             enqueue.enqueue("tests/life", payload, options=due)
     done = Task.objects.filter(pipeline="tests/nap", status="succeeded")
     lives = Task.objects.filter(pipeline="tests/life", status="succeeded", parent=None)
-    eventually(lambda: done.count() > 20, otherwise=old.said)
+    eventually(lambda: done.count() > 20, details=old.output)
 
     try:
         for table in tables():
@@ -46,15 +46,15 @@ def test_workers_go_on_while_a_later_schema_is_put_under_them(start, notes, mark
         assert done.count() < TASKS, "it was under load until the end"
         new = start()
 
-        eventually(lambda: (done.count(), lives.count()) == (TASKS, LIVES), otherwise=old.said)
+        eventually(lambda: (done.count(), lives.count()) == (TASKS, LIVES), details=old.output)
         enqueue.enqueue("tests/nap", {"seconds": 0})
-        eventually(lambda: done.count() == TASKS + 1, otherwise=old.said)
+        eventually(lambda: done.count() == TASKS + 1, details=old.output)
     finally:
         for table in tables():
             change(f"ALTER TABLE {table} DROP COLUMN IF EXISTS tests_later")
 
-    assert Attempt.objects.exclude(step_key="stumble").count() == 0
+    assert Attempt.objects.exclude(step_key="fail-once").count() == 0
     assert len(marks()) == LIVES * 4
     for command in (old, new):
-        assert command.stop() == 0, command.said()
-        assert "lost the database" not in command.said()
+        assert command.stop() == 0, command.output()
+        assert "lost the database" not in command.output()

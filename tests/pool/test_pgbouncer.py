@@ -1,4 +1,4 @@
-"""Web processes behind a real PgBouncer, and workers that need the server itself."""
+"""Web processes behind a real PgBouncer, and workers on a direct connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.contrib.auth.models import User
 
 from taskqueue.models import Task
 from tests.support.processes.pgbouncer import pgbouncer
-from tests.support.processes.processes import answer_of, free_port, running
+from tests.support.processes.processes import free_port, http_status, running
 from tests.support.processes.worker_command import WorkerCommand, enqueue_walk, finished
 from tests.support.waiting import eventually
 
@@ -30,7 +30,7 @@ BODY = json.dumps({"pipeline": "demo/task", "payload": {"label": "pooled", "dela
 
 
 @pytest.mark.slow
-def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path, settings):
+def test_the_web_works_behind_a_pooler_and_workers_without_it(tmp_path, settings):
     settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS  # the web process knows no others
     User.objects.create_superuser("root", password="a password")
     port, log = free_port(), tmp_path / "web.log"
@@ -46,7 +46,7 @@ def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path, settings)
         command = [sys.executable, "-m", "gunicorn", "demo.wsgi"]
         try:
             with running(command, env={**os.environ, **environment}, log=log):
-                eventually(lambda: answer_of(f"http://127.0.0.1:{port}/api/health/ready") == 200)
+                eventually(lambda: http_status(f"http://127.0.0.1:{port}/api/health/ready") == 200)
                 with ThreadPoolExecutor(CLIENTS) as clients:
                     answers = list(clients.map(call, [port] * CLIENTS))
                 eventually(lambda: not Task.objects.exclude(status="succeeded").exists())
@@ -57,11 +57,11 @@ def test_the_web_works_behind_a_pooler_and_workers_beside_it(tmp_path, settings)
     assert answers == [[202] * TASKS + [200] * TASKS] * CLIENTS, log.read_text()
     assert Task.objects.count() == CLIENTS * TASKS
     assert "demo/task" in page
-    assert "prepared statement" not in log.read_text() + worker.said() + page
+    assert "prepared statement" not in log.read_text() + worker.output() + page
 
 
 def call(port: int) -> list[int]:
-    """Make tasks, then look at each; the statuses."""
+    """Create tasks, then request each. Returns the statuses."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=200)) as connection:
         made = [ask(connection, "POST", "/api/tasks", BODY, JSON) for _ in range(TASKS)]
         ids = [json.loads(text).get("id") if status == 202 else None for status, text, _ in made]
@@ -70,7 +70,7 @@ def call(port: int) -> list[int]:
 
 
 def page_of_root(port: int) -> str:
-    """The list of tasks in the admin, as somebody sees it who signs in."""
+    """The task list of the admin, as a signed-in user sees it."""
     form = urlencode({"username": "root", "password": "a password", "csrfmiddlewaretoken": TOKEN})
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={TOKEN}"}
     with closing(HTTPConnection("127.0.0.1", port, timeout=200)) as connection:
@@ -81,20 +81,20 @@ def page_of_root(port: int) -> str:
 def ask(
     connection: HTTPConnection, method: str, path: str, body: str = "", headers: Mapping[str, str] | None = None
 ) -> tuple[int, str, list[str]]:
-    """The status, the body, and the cookies that are set."""
+    """The status, the body and the cookies."""
     connection.request(method, path, body, dict(headers or {}))
     with connection.getresponse() as answer:
         cookies = [value.partition(";")[0] for value in answer.headers.get_all("Set-Cookie", [])]
         return answer.status, answer.read().decode(), cookies
 
 
-def test_a_worker_behind_a_pooler_says_in_one_line_what_it_needs(tmp_path):
+def test_a_worker_behind_a_pooler_names_the_remedy(tmp_path):
     with pgbouncer("transaction") as pooler:
         command = WorkerCommand(tmp_path, environment={"DATABASE_URL": pooler.url, "DEBUG": "true"})
 
         assert command.wait() == 1
 
-    assert command.said().splitlines() == [
+    assert command.output().splitlines() == [
         "CommandError: This is a pooler in transaction mode, and a worker needs the PostgreSQL server itself, for its "
         "locks and its wake-ups: put the server's address into DATABASES and name it in "
         'TASKQUEUE["WORKER_DATABASE"] (see docs/deploy.md).'
@@ -106,8 +106,8 @@ def test_a_worker_behind_a_pooler_in_session_mode_works(tmp_path, notes):
         command = WorkerCommand(tmp_path, processes=1, environment={"DATABASE_URL": pooler.url, "DEBUG": "true"})
         try:
             command.ready()
-            notes.open_gate()
+            notes.release_steps()
             task = enqueue_walk(notes)
-            eventually(lambda: finished(task), otherwise=command.said)
+            eventually(lambda: finished(task), details=command.output)
         finally:
             command.kill_all()

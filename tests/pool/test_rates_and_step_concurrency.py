@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
-# What passed, and by which clock: the database's own note of each change of the rate's row.
+# What was admitted, and when: a trigger records each change of the rate's row, by the database's clock.
 NOTE = """
 CREATE TABLE passes (at timestamptz, key text);
 CREATE FUNCTION note_pass() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -31,18 +31,18 @@ SELECT max((
 )), count(*) FROM passes
 """
 
-# How many steps executed at once at the beginning of each, by what was recorded of them.
+# The most steps that ran at once, at the start of any step, by their recorded times.
 MOST_AT_ONCE = """
 SELECT max((
     SELECT count(*) FROM taskqueue_step other
     WHERE other.started_at <= step.started_at AND other.finished_at > step.started_at
-)) FROM taskqueue_step step WHERE step.name = 'nap-in-turn'
+)) FROM taskqueue_step step WHERE step.name = 'nap-two-at-a-time'
 """
 
 
 @pytest.fixture
 def passes(transactional_db):
-    """Note when something passes a rate."""
+    """Record when a rate admits a call."""
     with connection.cursor() as cursor:
         cursor.execute(NOTE)
     yield
@@ -62,27 +62,27 @@ def test_a_rate_holds_over_two_clusters_and_two_pipelines(passes, start, notes):
         enqueue.enqueue("tests/rated", {"number": number})
         enqueue.enqueue("tests/also-rated", {"number": number})
 
-    eventually(all_done, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, details=lambda: first.output() + second.output())
 
     most, passed = one(FULLEST_SECOND)
     assert passed == 40
     assert most <= 10
     assert Worker.objects.count() == 4
-    # By the clocks of the workers, whose messages take their time: nothing like a rush.
+    # By the clocks of the workers, which differ a little: there is no burst.
     started = sorted(Step.objects.values_list("started_at", flat=True))
     assert started[-1] - started[0] >= timedelta(seconds=3.8)
 
 
 @pytest.mark.slow
-def test_a_rate_holds_when_all_workers_were_busy_while_times_passed(passes, start, notes):
+def test_a_rate_holds_after_all_workers_were_busy(passes, start, notes):
     first, second = start(), start()
     for number in range(12):
         enqueue.enqueue("tests/rated", {"number": number})
-    eventually(lambda: Task.objects.filter(status="waiting").exists(), otherwise=first.said)
+    eventually(lambda: Task.objects.filter(status="waiting").exists(), details=first.output)
     for _ in range(4):
         enqueue.enqueue("tests/nap", {"seconds": 1.5})
 
-    eventually(all_done, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, details=lambda: first.output() + second.output())
 
     most, passed = one(FULLEST_SECOND)
     assert passed == 12
@@ -90,23 +90,23 @@ def test_a_rate_holds_when_all_workers_were_busy_while_times_passed(passes, star
 
 
 @pytest.mark.slow
-def test_starts_of_a_throttled_pipeline_hold_their_rate_over_two_clusters(start, notes):
+def test_a_throttle_holds_over_two_clusters(start, notes):
     first, second = start(), start()
     for number in range(20):
         enqueue.enqueue("tests/throttled", {"number": number})
 
-    eventually(all_done, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, details=lambda: first.output() + second.output())
 
     started = list(Task.objects.values_list("started_at", flat=True))
     assert max(sum(begin <= each < begin + timedelta(seconds=1) for each in started) for begin in started) <= 10
 
 
-def test_no_more_steps_execute_at_once_than_their_limit_over_two_clusters_and_as_many(start, notes):
+def test_steps_run_up_to_their_limit_over_two_clusters(start, notes):
     first, second = start(), start()
-    tasks = [enqueue.enqueue("tests/in-turn", {"seconds": 0.15}) for _ in range(12)]
+    tasks = [enqueue.enqueue("tests/two-at-a-time", {"seconds": 0.15}) for _ in range(12)]
 
-    eventually(all_done, otherwise=lambda: first.said() + second.said())
+    eventually(all_done, details=lambda: first.output() + second.output())
 
     assert one(MOST_AT_ONCE) == (2,)
     assert len(workers_of(tasks)) > 1
-    assert Step.objects.filter(name="nap-in-turn").count() == 24
+    assert Step.objects.filter(name="nap-two-at-a-time").count() == 24

@@ -1,4 +1,4 @@
-"""Durability, with real deaths: nothing that was recorded happens again, and nothing is lost."""
+"""Durability with real killed processes: no recorded step is repeated, and no task is lost."""
 
 import os
 import signal
@@ -19,122 +19,122 @@ EACH_ONCE = {1: 1, 2: 1, 3: 1, 4: 1, 5: 1}
 THIRD_TWICE = {**EACH_ONCE, 3: 2}
 
 
-def test_a_worker_killed_in_step_three_costs_that_step_alone(start, notes):
+def test_a_worker_killed_in_step_three_repeats_only_that_step(start, notes):
     command = start()
     task = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(3), details=command.output)
 
-    os.kill(notes.begun(3)[0], signal.SIGKILL)
-    notes.open_gate()
+    os.kill(notes.pids_that_began(3)[0], signal.SIGKILL)
+    notes.release_steps()
 
-    eventually(lambda: finished(task), otherwise=command.said)
+    eventually(lambda: finished(task), details=command.output)
     assert notes.count("begin") == THIRD_TWICE
     assert notes.count("end") == EACH_ONCE
     assert [attempt.outcome for attempt in task.attempts.all()] == ["lost"]
 
 
-def test_a_worker_killed_at_work_does_not_disturb_its_neighbour(start, notes):
+def test_a_killed_worker_does_not_disturb_another(start, notes):
     command = start()
     sentinel = command.sentinel()
     tasks = [enqueue_walk(notes, wait_in=3), enqueue_walk(notes, wait_in=3)]
-    eventually(lambda: len(notes.begun(3)) == 2, otherwise=command.said)
-    victim, neighbour = notes.begun(3)
+    eventually(lambda: len(notes.pids_that_began(3)) == 2, details=command.output)
+    victim, neighbour = notes.pids_that_began(3)
 
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: len(notes.begun(3)) == 3, otherwise=command.said)
-    notes.open_gate()
+    eventually(lambda: len(notes.pids_that_began(3)) == 3, details=command.output)
+    notes.release_steps()
 
-    eventually(lambda: all(finished(task) for task in tasks), otherwise=command.said)
+    eventually(lambda: all(finished(task) for task in tasks), details=command.output)
     assert command.sentinel() == sentinel
     assert neighbour in [int(words[2]) for words in notes.lines() if words[:2] == ["end", "3"]]
 
 
-def test_a_stopped_worker_that_goes_on_after_its_task_was_finished_elsewhere_writes_nothing(start, notes):
+def test_a_resumed_worker_writes_nothing_to_a_finished_task(start, notes):
     command = start()
     task = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), otherwise=command.said)
-    sleeper = notes.begun(3)[0]
+    eventually(lambda: notes.pids_that_began(3), details=command.output)
+    sleeper = notes.pids_that_began(3)[0]
     os.kill(sleeper, signal.SIGSTOP)
     Worker.objects.filter(pid=sleeper).update(heartbeat_at=Now() - timedelta(minutes=1))
-    notes.open_gate()
-    eventually(lambda: finished(task), otherwise=command.said)
+    notes.release_steps()
+    eventually(lambda: finished(task), details=command.output)
     steps = list(task.steps.order_by("id").values())
 
     os.kill(sleeper, signal.SIGCONT)
 
-    eventually(lambda: notes.count("end")[3] == 2, otherwise=command.said)
+    eventually(lambda: notes.count("end")[3] == 2, details=command.output)
     another = enqueue_walk(notes)
-    eventually(lambda: finished(another), otherwise=command.said)
-    assert command.stop() == 0, command.said()
+    eventually(lambda: finished(another), details=command.output)
+    assert command.stop() == 0, command.output()
     assert finished(task)
     assert list(task.steps.order_by("id").values()) == steps
     assert notes.count("begin")[4] == 2, "once for each of the two tasks"
 
 
-def test_a_stopped_worker_in_an_atomic_step_leaves_no_second_effect(start, notes, marks):
+def test_a_resumed_worker_in_an_atomic_step_leaves_no_second_effect(start, notes, marks):
     command = start()
     task = enqueue.enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
-    eventually(lambda: notes.begun(1), otherwise=command.said)
-    sleeper = notes.begun(1)[0]
+    eventually(lambda: notes.pids_that_began(1), details=command.output)
+    sleeper = notes.pids_that_began(1)[0]
     os.kill(sleeper, signal.SIGSTOP)
     Worker.objects.filter(pid=sleeper).update(heartbeat_at=Now() - timedelta(minutes=1))
-    notes.open_gate()
-    eventually(lambda: finished(task), otherwise=command.said)
+    notes.release_steps()
+    eventually(lambda: finished(task), details=command.output)
     steps = list(task.steps.order_by("id").values())
 
     os.kill(sleeper, signal.SIGCONT)
 
-    eventually(lambda: notes.count("end")[1] == 2, otherwise=command.said)
-    eventually(lambda: Worker.objects.filter(ended_at=None, pid=sleeper).exists(), otherwise=command.said)
-    assert command.stop() == 0, command.said()
+    eventually(lambda: notes.count("end")[1] == 2, details=command.output)
+    eventually(lambda: Worker.objects.filter(ended_at=None, pid=sleeper).exists(), details=command.output)
+    assert command.stop() == 0, command.output()
     assert marks() == ["slowly"]
     assert list(task.steps.order_by("id").values()) == steps
     assert [attempt.outcome for attempt in task.attempts.all()] == ["lost"]
-    assert not command.family()
+    assert not command.living_processes()
 
 
-def test_a_whole_command_is_killed_and_another_loses_nothing(start, notes):
+def test_another_command_recovers_a_killed_command(start, notes):
     command = start()
     tasks = [enqueue_walk(notes, wait_in=3) for _ in range(6)]
-    eventually(lambda: len(notes.begun(3)) == 2, otherwise=command.said)
+    eventually(lambda: len(notes.pids_that_began(3)) == 2, details=command.output)
     command.kill_all()
-    notes.open_gate()
+    notes.release_steps()
 
     successor = start()
 
-    eventually(lambda: all(finished(task) for task in tasks), otherwise=successor.said)
+    eventually(lambda: all(finished(task) for task in tasks), details=successor.output)
     assert notes.count("begin") == {1: 6, 2: 6, 3: 8, 4: 6, 5: 6}
 
 
-def test_workers_that_have_answered_often_enough_are_replaced(start, notes):
+def test_workers_are_recycled_after_many_messages(start, notes):
     command = start(recycle=1)
     sentinel = command.sentinel()
 
     for _ in range(2):
         task = enqueue_walk(notes)
-        eventually(lambda: finished(task), otherwise=command.said)  # noqa: B023
+        eventually(lambda: finished(task), details=command.output)  # noqa: B023
 
-    eventually(Worker.objects.filter(end_reason="recycled").exists, otherwise=command.said)
+    eventually(Worker.objects.filter(end_reason="recycled").exists, details=command.output)
     assert command.sentinel() == sentinel
-    assert command.stop() == 0, command.said()
+    assert command.stop() == 0, command.output()
 
 
-def test_every_connection_is_cut_and_work_goes_on(start, notes):
+def test_work_continues_after_all_connections_are_cut(start, notes):
     command = start()
     task = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.begun(3), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(3), details=command.output)
 
     cut_connections()
-    notes.open_gate()
+    notes.release_steps()
     another = enqueue_walk(notes)
 
-    eventually(lambda: finished(task) and finished(another), otherwise=command.said)
-    assert command.said().count("The database does not answer") <= 3
-    assert command.stop() == 0, command.said()
+    eventually(lambda: finished(task) and finished(another), details=command.output)
+    assert command.output().count("The database does not answer") <= 3
+    assert command.stop() == 0, command.output()
 
 
 def cut_connections() -> None:
-    """What a restart of the server does to its clients."""
+    """Terminate all client connections, as a restart of the server does."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -1,4 +1,4 @@
-"""`manage.py worker --reload` goes on with the code that was saved last."""
+"""`manage.py worker --reload` continues with the code that was saved last."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def answer() -> str:
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The pipelines of an app that this process has loaded as well."""
+    """The pipelines file of an app that this process has loaded too."""
     app = tmp_path / "site" / APP
     app.mkdir(parents=True)
     (app / "__init__.py").touch()
@@ -53,9 +53,9 @@ def worker(module: Path, start: Callable[..., WorkerCommand]) -> WorkerCommand:
 
 
 def answer(worker: WorkerCommand) -> object:
-    """What a new task returns."""
+    """The result of a new task."""
     task = enqueue.enqueue("reloaded/answer", {})
-    eventually(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists(), otherwise=worker.said)
+    eventually(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists(), details=worker.output)
     return Task.objects.get(pk=task.pk).result
 
 
@@ -63,46 +63,46 @@ def restarted(worker: WorkerCommand, before: list[int]) -> Callable[[], bool]:
     return lambda: len(found := worker.workers()) == 1 and found != before
 
 
-def test_saved_code_runs_in_the_next_task_and_broken_code_is_named_and_waited_for(worker, module):
-    """Code with a syntax error stops nothing; code that cannot be imported leaves no worker until it is mended."""
+def test_saved_code_is_reloaded_and_broken_code_is_reported(worker, module):
+    """A syntax error does not stop the worker; code that cannot be imported does, until it is corrected."""
     assert answer(worker) == "first"
 
     first = worker.workers()
     module.write_text(CODE.format(answer="second"))
-    eventually(restarted(worker, first), otherwise=worker.said)
+    eventually(restarted(worker, first), details=worker.output)
     assert answer(worker) == "second"
 
     second = worker.workers()
     module.write_text("def broken(:\n")
-    eventually(lambda: "pipelines.py, line 1: " in worker.said(), otherwise=worker.said)
+    eventually(lambda: "pipelines.py, line 1: " in worker.output(), details=worker.output)
     assert answer(worker) == "second"
     assert worker.workers() == second
 
     module.write_text("no_such_name\n")
-    eventually(lambda: "starts again after the next change" in worker.said(), otherwise=worker.said)
-    assert "NameError: name 'no_such_name' is not defined" in worker.said()
+    eventually(lambda: "starts again after the next change" in worker.output(), details=worker.output)
+    assert "NameError: name 'no_such_name' is not defined" in worker.output()
 
     module.write_text(CODE.format(answer="third"))
-    eventually(restarted(worker, second), otherwise=worker.said)
+    eventually(restarted(worker, second), details=worker.output)
     assert answer(worker) == "third"
 
-    family = worker.family()
-    assert worker.stop(signal.SIGINT) == 0, worker.said()
+    family = worker.living_processes()
+    assert worker.stop(signal.SIGINT) == 0, worker.output()
     assert len(family) > 3
-    assert worker.family() == set()
+    assert worker.living_processes() == set()
 
 
 def test_no_worker_outlives_a_killed_reloader(worker):
-    family = worker.family()
+    family = worker.living_processes()
 
     worker.stop(signal.SIGKILL)
 
     assert len(family) > 3
-    eventually(lambda: worker.family() == set(), otherwise=worker.said)
+    eventually(lambda: worker.living_processes() == set(), details=worker.output)
 
 
 def test_a_worker_that_cannot_start_ends_the_command(module, start, tmp_path):
     command = WorkerCommand(tmp_path, processes=1, reload=True, broker="django_q.brokers.orm.ORM")
 
     assert command.wait() == 1
-    assert 'Set Q_CLUSTER["broker_class"]' in command.said()
+    assert 'Set Q_CLUSTER["broker_class"]' in command.output()

@@ -1,4 +1,4 @@
-"""Settings that break workers are warned of, with a remedy; the demo's are fine."""
+"""Harmful settings of workers cause warnings with a remedy; the demo's settings cause none."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from django_q.conf import Conf
 
 from taskqueue import defaults
 from taskqueue.pool import startup
-from taskqueue.pool.notifier import Doorbell
+from taskqueue.pool.notifier import NotifierBroker
 from taskqueue.pool.settings_check import check_cluster_settings
 
 GOOD_DATABASE = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
@@ -16,7 +16,7 @@ GOOD_DATABASE = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": None
 
 @pytest.fixture
 def warnings(settings, monkeypatch):
-    """The ids of the warnings that these settings call forth, beside the demo's own."""
+    """The ids of the warnings for these settings, on top of the demo's."""
 
     def found(*, database: dict[str, Any] | None = None, without: str = "", **cluster: Any) -> list[str]:
         conf = {name: value for name, value in {**settings.Q_CLUSTER, **cluster}.items() if name != without}
@@ -27,7 +27,7 @@ def warnings(settings, monkeypatch):
     return found
 
 
-def test_the_demo_is_fine():
+def test_the_demos_settings_have_no_warnings():
     assert check_cluster_settings() == []
 
 
@@ -49,13 +49,13 @@ def test_the_demo_is_fine():
         ({"log_level": "INFO"}, "taskqueue.W011"),
     ],
 )
-def test_a_cluster_setting_that_harms_is_named(warnings, cluster, expected):
+def test_a_harmful_cluster_setting_is_reported(warnings, cluster, expected):
     assert warnings(**cluster) == [expected]
 
 
-def test_the_former_name_of_the_broker_is_no_mistake(warnings):
+def test_the_former_name_of_the_broker_is_accepted(warnings):
     assert warnings(broker_class="taskqueue.workers.doorbell.Doorbell") == []
-    assert import_string("taskqueue.workers.doorbell.Doorbell") is Doorbell
+    assert import_string("taskqueue.workers.doorbell.Doorbell") is NotifierBroker
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_the_former_name_of_the_broker_is_no_mistake(warnings):
         ({"CONN_HEALTH_CHECKS": False}, "taskqueue.W014"),
     ],
 )
-def test_a_database_setting_that_harms_is_named(warnings, database, expected):
+def test_a_harmful_database_setting_is_reported(warnings, database, expected):
     assert warnings(database=database) == [expected]
 
 
-def test_a_connection_for_each_request_is_no_mistake(warnings):
+def test_a_connection_per_request_is_accepted(warnings):
     assert warnings(database={"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": False}) == []
 
 
@@ -83,14 +83,14 @@ def test_options_that_django_q2_read_too_early_are_an_error(monkeypatch):
 
 
 @pytest.mark.parametrize("broker", [None, "", "no.such.Broker", "django_q.brokers.orm.ORM"])
-def test_a_worker_refuses_a_broker_that_cannot_wake_it_without_making_one(monkeypatch, broker):
-    """Made, django-q2's own default would ask for Redis."""
+def test_a_worker_refuses_another_broker_without_instantiating_it(monkeypatch, broker):
+    # An instance of django-q2's default would import Redis.
     monkeypatch.setattr(Conf, "BROKER_CLASS", broker)
 
-    assert f"use {broker or 'a broker of its own'}, which" in startup.wrong_broker()
+    assert f"use {broker or 'a broker of its own'}, which" in startup.broker_error()
 
 
-def test_what_a_project_sets_stays_and_the_rest_is_filled_in(settings, monkeypatch):
+def test_missing_settings_are_completed(settings, monkeypatch):
     settings.Q_CLUSTER = {"name": "shop", "workers": 7, "poll": 9}
     monkeypatch.setitem(settings.DATABASES, "default", {"CONN_MAX_AGE": None})
 
@@ -101,7 +101,7 @@ def test_what_a_project_sets_stays_and_the_rest_is_filled_in(settings, monkeypat
     assert check_cluster_settings() == []
 
 
-def test_a_project_keeps_the_broker_that_it_chose_and_is_warned(settings):
+def test_a_project_keeps_its_broker_and_is_warned(settings):
     settings.Q_CLUSTER = {"redis": {"host": "127.0.0.1"}}
 
     defaults.complete_settings()
@@ -110,7 +110,7 @@ def test_a_project_keeps_the_broker_that_it_chose_and_is_warned(settings):
 
 
 @pytest.mark.parametrize(("alias", "expected"), [("default", []), ("nowhere", ["taskqueue.E020"])])
-def test_the_workers_database_is_one_that_there_is(settings, alias, expected):
+def test_the_worker_database_must_exist(settings, alias, expected):
     settings.TASKQUEUE = {"WORKER_DATABASE": alias}
 
     assert [message.id for message in check_cluster_settings()] == expected

@@ -1,4 +1,4 @@
-"""What travels to the workers: no data of a task, and nothing that anybody else could have signed."""
+"""Messages to the workers carry no task data, and must be signed with the project's own key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django_q.signing import BadSignature, PickleSerializer, SignedPackage
 
 from taskqueue.engine import sql
 from taskqueue.pool import claimed_tasks
-from taskqueue.pool.notifier import Doorbell
+from taskqueue.pool.notifier import NotifierBroker
 from taskqueue.pool.signing import own_key
 from tests.support.pipelines.basic import one_step
 
@@ -23,7 +23,7 @@ unpickled: list[str] = []
 
 
 class Bomb:
-    """Something whose unpickling runs code."""
+    """An object whose unpickling runs code."""
 
     def __reduce__(self) -> Any:
         return unpickled.append, ("boom",)
@@ -35,36 +35,36 @@ def _nothing_unpickled():
 
 
 @pytest.mark.django_db
-def test_a_wake_up_names_one_function_and_carries_nothing():
-    package = SignedPackage.loads(Doorbell()._wakeup)
+def test_a_wakeup_names_one_function_and_carries_no_data():
+    package = SignedPackage.loads(NotifierBroker()._wakeup)
 
     assert (
         package["func"]
-        == "taskqueue.pool.claimed_tasks.answer"
-        == f"{claimed_tasks.__name__}.{claimed_tasks.answer.__name__}"
+        == "taskqueue.pool.claimed_tasks.run_claimed_tasks"
+        == f"{claimed_tasks.__name__}.{claimed_tasks.run_claimed_tasks.__name__}"
     )
     assert (package["args"], package["kwargs"]) == ((), {})
     assert set(package) == {"id", "name", "func", "args", "kwargs", "save", "timeout", "started"}
 
 
-def test_a_ring_is_a_notification_without_a_word():
-    assert sql.RING.endswith("pg_notify(%(channel)s::text, '')")
+def test_a_notification_carries_no_data():
+    assert sql.NOTIFY.endswith("pg_notify(%(channel)s::text, '')")
 
 
 @pytest.mark.django_db
-def test_a_task_puts_no_message_into_the_queue_of_messages():
+def test_enqueueing_a_task_creates_no_message():
     one_step.enqueue(1)
 
     assert not OrmQ.objects.exists()
 
 
-def test_messages_are_signed_with_a_key_that_signs_nothing_else():
+def test_messages_have_a_signing_key_of_their_own():
     assert own_key(settings.SECRET_KEY) == Conf.SECRET_KEY
     assert settings.SECRET_KEY not in Conf.SECRET_KEY
     assert own_key("another") != Conf.SECRET_KEY
 
 
-def test_what_the_project_signed_is_never_unpickled_whatever_its_salt():
+def test_values_signed_by_the_project_are_never_unpickled():
     bomb = dumps(Bomb(), key=settings.SECRET_KEY, salt=Conf.PREFIX, serializer=PickleSerializer)
 
     with pytest.raises(BadSignature):
@@ -82,18 +82,18 @@ def test_what_the_project_signed_is_never_unpickled_whatever_its_salt():
     ],
     ids=["of another salt", "unsigned", "with a wrong signature", "empty"],
 )
-def test_what_nobody_signed_is_not_unpickled(forged):
+def test_unsigned_messages_are_not_unpickled(forged):
     with pytest.raises(BadSignature):
         SignedPackage.loads(forged)
     assert unpickled == []
 
 
-def test_a_message_of_our_own_is_read():
+def test_a_signed_message_is_read():
     assert SignedPackage.loads(SignedPackage.dumps({"func": "print"})) == {"func": "print"}
 
 
 @pytest.mark.django_db
-def test_the_api_reads_json_and_nothing_else(admin_client):
+def test_the_api_reads_only_json(admin_client):
     response = admin_client.post("/api/tasks", pickle.dumps(Bomb()), content_type="application/python-pickle")
 
     assert response.status_code == 415

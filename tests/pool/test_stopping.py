@@ -1,4 +1,4 @@
-"""Stopping: a running step may end, the rest is handed back at once, and nothing hangs."""
+"""Stopping: a running step may end, other tasks are released at once, and no process hangs."""
 
 import os
 import signal
@@ -14,94 +14,94 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.process
 
 
-def test_an_idle_command_stops_at_once_and_its_workers_say_goodbye(start):
+def test_an_idle_command_stops_at_once_and_ends_its_workers(start):
     command = start()
 
     code = command.stop()
 
-    assert code == 0, command.said()
-    assert not command.family()
+    assert code == 0, command.output()
+    assert not command.living_processes()
     assert not Worker.objects.filter(ended_at=None).exists()
-    assert "Worker stopped." in command.said()
+    assert "Worker stopped." in command.output()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_to_the_whole_group_lets_the_running_step_end(start, notes, number):
     command = start()
     task = enqueue_walk(notes, wait_in=2)
-    eventually(lambda: notes.begun(2), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(2), details=command.output)
 
     os.killpg(command.process.pid, number)
-    notes.open_gate()
+    notes.release_steps()
 
-    assert command.wait() == 0, command.said()
+    assert command.wait() == 0, command.output()
     task.refresh_from_db()
     assert task.status == TaskStatus.QUEUED
     assert notes.count("end") == {1: 1, 2: 1}
     assert not task.attempts.exists()
-    assert not command.family()
+    assert not command.living_processes()
 
 
-def test_a_task_handed_back_is_finished_by_the_next_command(start, notes):
+def test_a_released_task_is_finished_by_the_next_command(start, notes):
     command = start()
     task = enqueue_walk(notes, wait_in=2)
-    eventually(lambda: notes.begun(2), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(2), details=command.output)
     command.process.terminate()
-    notes.open_gate()
-    assert command.wait() == 0, command.said()
+    notes.release_steps()
+    assert command.wait() == 0, command.output()
 
     successor = start()
 
-    eventually(lambda: finished(task), otherwise=successor.said)
+    eventually(lambda: finished(task), details=successor.output)
     assert notes.count("begin") == {1: 1, 2: 1, 3: 1, 4: 1, 5: 1}
 
 
-def test_a_step_that_outlasts_the_grace_is_killed(start, notes):
+def test_a_step_longer_than_the_grace_is_killed(start, notes):
     command = start(grace=1)
     enqueue_walk(notes, wait_in=2)
-    eventually(lambda: notes.begun(2), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(2), details=command.output)
 
-    assert command.stop() == 0, command.said()
+    assert command.stop() == 0, command.output()
 
     assert notes.count("end") == {1: 1}
-    assert "did not end within the grace" in command.said()
-    assert not command.family()
+    assert "did not end within the grace" in command.output()
+    assert not command.living_processes()
 
 
 @pytest.mark.slow
 def test_a_second_signal_stops_without_waiting(start, notes):
     command = start()
     enqueue_walk(notes, wait_in=2)
-    eventually(lambda: notes.begun(2), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(2), details=command.output)
     command.process.terminate()
     asked_at = time.monotonic()
     eventually(lambda: time.monotonic() - asked_at > 1.2)
 
-    assert command.stop() == 1, command.said()
+    assert command.stop() == 1, command.output()
 
-    assert not command.family()
+    assert not command.living_processes()
 
 
-def test_a_stop_asked_for_twice_at_once_is_one_stop(start, notes):
+def test_two_signals_at_once_are_one_stop(start, notes):
     command = start()
     enqueue_walk(notes, wait_in=2)
-    eventually(lambda: notes.begun(2), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(2), details=command.output)
 
     command.process.terminate()
     os.killpg(command.process.pid, signal.SIGINT)
-    notes.open_gate()
+    notes.release_steps()
 
-    assert command.wait() == 0, command.said()
+    assert command.wait() == 0, command.output()
     assert notes.count("end") == {1: 1, 2: 1}
 
 
-def test_a_worker_killed_during_the_stop_does_not_hold_it_up(start, notes):
+def test_a_worker_killed_during_the_stop_does_not_delay_it(start, notes):
     command = start()
     enqueue_walk(notes, wait_in=2)
-    eventually(lambda: notes.begun(2), otherwise=command.said)
+    eventually(lambda: notes.pids_that_began(2), details=command.output)
     command.process.terminate()
 
-    os.kill(notes.begun(2)[0], signal.SIGKILL)
+    os.kill(notes.pids_that_began(2)[0], signal.SIGKILL)
 
-    assert command.wait() == 0, command.said()
-    assert not command.family()
+    assert command.wait() == 0, command.output()
+    assert not command.living_processes()

@@ -1,4 +1,4 @@
-"""`manage.py worker` says what it does, and in a sentence why it cannot."""
+"""`manage.py worker` prints what it does, or in one sentence why it cannot."""
 
 import signal
 import socket
@@ -28,36 +28,36 @@ def run(db, tmp_path):
 
 
 @pytest.mark.smoke
-def test_one_line_at_the_start_and_one_at_the_end(start):
+def test_the_command_prints_a_start_line_and_a_stop_line(start):
     command = start(processes=1)
 
     command.stop(signal.SIGINT)
 
-    first, last = command.said().splitlines()
+    first, last = command.output().splitlines()
     assert first.startswith(f"Worker: 1 process on database {connection.settings_dict['NAME']}")
     assert ", for pipelines tests/" in first
     assert first.endswith("tests/walk. Stop with Ctrl-C.")
     assert last == "Worker stopped."
 
 
-def test_postgresql_shows_what_each_of_its_connections_is_for(start, notes):
+def test_each_connection_has_the_name_of_its_role(start, notes):
     command = start(processes=1)
     enqueue_walk(notes)
 
-    eventually(lambda: {"worker", "heartbeat", "notifier"} <= roles(), otherwise=lambda: str(roles()))
+    eventually(lambda: {"worker", "heartbeat", "notifier"} <= roles(), details=lambda: str(roles()))
 
     (worker,) = command.workers()
     assert f"taskqueue worker {socket.gethostname()[:30]}:{worker}" in names()
 
 
-def test_a_name_of_the_projects_own_stays(start):
+def test_the_projects_own_connection_name_stays(start):
     start(processes=1, environment={"PGAPPNAME": "shop"})
 
     assert names() == {"shop"}
 
 
 def names() -> set[str]:
-    """The names of all connections to this database but our own."""
+    """The names of all connections to this database except this process's."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT application_name FROM pg_stat_activity "
@@ -67,12 +67,12 @@ def names() -> set[str]:
 
 
 def roles() -> set[str]:
-    """What they are for, as their names say."""
+    """The roles in their names."""
     return {name.split()[1] for name in names() if name.startswith("taskqueue ")}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_without_migrations_it_says_what_to_do(run):
+def test_without_migrations_the_command_names_the_remedy(run):
     with connection.cursor() as cursor:
         cursor.execute("CREATE DATABASE worker_test_empty")
         try:
@@ -83,30 +83,30 @@ def test_without_migrations_it_says_what_to_do(run):
 
     assert (
         "The database lacks migrations of auth, contenttypes, django_q, taskqueue: run manage.py migrate."
-        in command.said()
+        in command.output()
     )
-    assert "Traceback" not in command.said()
+    assert "Traceback" not in command.output()
 
 
 @pytest.mark.smoke
-def test_without_a_database_it_waits_and_stops_when_told(run):
-    command = run(environment={"DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/none", "DEBUG": "true"})
+def test_without_a_database_the_command_waits(run):
+    command = run(environment={"DATABASE_URL": f"postgres://missing@127.0.0.1:{free_port()}/none", "DEBUG": "true"})
 
-    eventually(lambda: "Waiting for the database:" in command.said(), otherwise=command.said)
+    eventually(lambda: "Waiting for the database:" in command.output(), details=command.output)
 
-    assert command.stop() == 0, command.said()
-    assert command.said().count("Waiting for the database:") == 1
+    assert command.stop() == 0, command.output()
+    assert command.output().count("Waiting for the database:") == 1
 
 
-def test_a_broker_that_cannot_ring_is_refused(run):
+def test_another_broker_is_refused(run):
     command = run(broker="django_q.brokers.orm.ORM")
 
     assert command.wait() == 1
-    assert 'Set Q_CLUSTER["broker_class"] to "taskqueue.pool.notifier.Doorbell"' in command.said()
+    assert 'Set Q_CLUSTER["broker_class"] to "taskqueue.pool.notifier.NotifierBroker"' in command.output()
 
 
-def test_no_processes_are_no_workers(run):
+def test_zero_processes_are_refused(run):
     command = run(processes=0)
 
     assert command.wait() == 2
-    assert "must be at least 1" in command.said()
+    assert "must be at least 1" in command.output()

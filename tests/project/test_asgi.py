@@ -22,7 +22,7 @@ from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.tasks import control
 from taskqueue.models import EndWatch
 from tests.support.processes.pgbouncer import direct_url
-from tests.support.processes.processes import answer_of, free_port, running
+from tests.support.processes.processes import free_port, http_status, running
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.django_db(transaction=True)]
@@ -50,23 +50,23 @@ def served(server: str, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
     command = [sys.executable, "-m", *SERVERS[server], str(port) if server == "uvicorn" else f"127.0.0.1:{port}"]
     with running(command, env=environment, log=log) as process:
         alive = f"http://127.0.0.1:{port}/api/health/live"
-        eventually(lambda: answer_of(alive) == 200, otherwise=log.read_text)
+        eventually(lambda: http_status(alive) == 200, details=log.read_text)
         found = psutil.Process(process.pid)
         yield port, (found.children() or [found])[0]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
-def test_callers_who_wait_have_neither_a_thread_nor_a_connection_each(server, tmp_path):
+def test_under_asgi_waiting_callers_use_no_threads_or_connections(server, tmp_path):
     sync_pipelines()
     tasks = [demo_task.enqueue(DemoRequest(label="awaited")) for _ in range(CALLERS)]
     with served(server, tmp_path) as (port, process), ExitStack() as stack:
         callers = [stack.enter_context(asking(port, f"/api/tasks/{task.pk}/status?wait=60")) for task in tasks]
         eventually(lambda: EndWatch.objects.count() == CALLERS)
         eventually(lambda: process.num_threads() < CALLERS / 3)
-        eventually(lambda: connections() <= CONNECTIONS, otherwise=lambda: str(connections()))
+        eventually(lambda: connections() <= CONNECTIONS, details=lambda: str(connections()))
         for path in ("/api/pipelines", "/api/health/ready", "/admin/login/"):
-            assert answer_of(f"http://127.0.0.1:{port}{path}") == 200
+            assert http_status(f"http://127.0.0.1:{port}{path}") == 200
 
         for task in tasks:
             control.cancel(task.pk)
@@ -76,13 +76,13 @@ def test_callers_who_wait_have_neither_a_thread_nor_a_connection_each(server, tm
         assert {answer["id"] for answer in answers} == {str(task.pk) for task in tasks}
         for _ in range(10):
             for path in ("/api/tasks", f"/api/tasks/{tasks[0].pk}/status", "/admin/login/"):
-                assert answer_of(f"http://127.0.0.1:{port}{path}") == 200
-        eventually(lambda: connections() <= CONNECTIONS, otherwise=lambda: str(connections()))
+                assert http_status(f"http://127.0.0.1:{port}{path}") == 200
+        eventually(lambda: connections() <= CONNECTIONS, details=lambda: str(connections()))
 
 
 @contextmanager
 def asking(port: int, path: str) -> Iterator[socket.socket]:
-    """A caller who has asked and not yet been answered."""
+    """A request that is waiting for its answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=120) as caller:
         caller.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         yield caller

@@ -19,7 +19,7 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "sho
 """
 
 
-def test_it_names_each_app_and_setting_that_is_missing_with_the_line_to_add(tmp_path):
+def test_missing_apps_and_settings_are_named_with_a_hint(tmp_path):
     (tmp_path / "bare_settings.py").write_text(SETTINGS)
 
     done = subprocess.run(
@@ -47,5 +47,5 @@ def test_it_names_each_app_and_setting_that_is_missing_with_the_line_to_add(tmp_
         ([*APPS, "shop"], [*APPS, "shop"]),
     ],
 )
-def test_what_is_missing_is_added_once_and_before_django_q2(installed, expected):
+def test_missing_apps_are_added_once_before_django_q2(installed, expected):
     assert with_apps(installed) == expected

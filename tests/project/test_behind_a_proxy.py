@@ -20,9 +20,9 @@ from django.test import Client
 from django.urls import clear_script_prefix, set_script_prefix
 
 from taskqueue.engine.catalog.sync import sync_pipelines
-from tests.support.processes.network_namespace import go_without
-from tests.support.processes.pgbouncer import PLACES, direct_url
-from tests.support.processes.processes import ROOT, answer_of, free_port, running
+from tests.support.processes.network_namespace import skip_or_fail
+from tests.support.processes.pgbouncer import SEARCH_PATH, direct_url
+from tests.support.processes.processes import ROOT, free_port, http_status, running
 from tests.support.waiting import eventually
 
 PREFIX = "/tasks-of/acme"
@@ -40,7 +40,7 @@ def prefix() -> Iterator[None]:
 
 @pytest.fixture
 def below(db: None, prefix: None, settings: Any) -> Client:
-    """A superuser whose requests come from such a proxy."""
+    """A superuser behind that proxy."""
     settings.DEBUG = True
     sync_pipelines()
     client = Client(SERVER_NAME="localhost", SCRIPT_NAME=PREFIX)
@@ -48,13 +48,13 @@ def below(db: None, prefix: None, settings: Any) -> Client:
     return client
 
 
-def test_a_task_and_its_place_are_below_the_path(below):
+def test_a_tasks_location_is_below_the_prefix(below):
     made = below.post("/api/tasks", json.dumps(BODY), content_type="application/json")
 
     assert made["Location"] == f"{PREFIX}/api/tasks/{made.json()['id']}"
 
 
-def test_programs_that_read_the_schema_call_below_the_path(below):
+def test_the_schemas_server_is_below_the_prefix(below):
     schema = below.get("/api/schema", headers={"Accept": "application/vnd.oai.openapi+json"}).json()
 
     assert [server["url"] for server in schema["servers"]] == [PREFIX]
@@ -64,7 +64,7 @@ def test_programs_that_read_the_schema_call_below_the_path(below):
 @pytest.mark.parametrize(
     "path", ["/api/docs", "/api/redoc", "/admin/", "/admin/taskqueue/task/", "/admin/taskqueue/pipeline/"]
 )
-def test_every_address_on_a_page_is_below_the_path(below, path):
+def test_every_link_on_a_page_is_below_the_prefix(below, path):
     page = below.get(path).content.decode()
 
     found = [address for address in ADDRESSES.findall(page) if not address.startswith("/static/")]
@@ -72,7 +72,7 @@ def test_every_address_on_a_page_is_below_the_path(below, path):
     assert [address for address in found if not f"{address}/".startswith(f"{PREFIX}/")] == []
 
 
-def test_who_has_to_sign_in_is_led_there(settings, db, prefix):
+def test_the_login_redirect_is_below_the_prefix(settings, db, prefix):
     settings.DEBUG = False
     answer = Client(SCRIPT_NAME=PREFIX).get("/api/docs")
 
@@ -81,23 +81,23 @@ def test_who_has_to_sign_in_is_led_there(settings, db, prefix):
 
 @pytest.fixture
 def port(transactional_db: None, tmp_path: Path) -> Iterator[int]:
-    """Where the demo project listens under gunicorn, told of the path by its setting."""
+    """The address of the demo project under gunicorn, with the prefix in its settings."""
     port = free_port()
     given = {"DATABASE_URL": direct_url(), "DJANGO_SETTINGS_MODULE": "demo.settings", "DEBUG": "true"}
     environment = {**os.environ, **given, "URL_PREFIX": PREFIX, "PORT": str(port)}
     log = tmp_path / "web.log"
     with running([sys.executable, "-m", "gunicorn", "demo.wsgi"], env=environment, log=log):
         alive = f"http://127.0.0.1:{port}/api/health/live"
-        eventually(lambda: answer_of(alive) == 200, otherwise=log.read_text)
+        eventually(lambda: http_status(alive) == 200, details=log.read_text)
         yield port
 
 
 @pytest.fixture
 def proxy(port: int, tmp_path: Path) -> Iterator[int]:
     """Where nginx listens, with the configuration of docs/deploy.md."""
-    program = shutil.which("nginx", path=PLACES)
+    program = shutil.which("nginx", path=SEARCH_PATH)
     if program is None:
-        go_without("There is no `nginx` command. Install nginx.")
+        skip_or_fail("There is no `nginx` command. Install nginx.")
     shown = free_port()
     (configured,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), flags=re.DOTALL)
     for words, ours in (
@@ -115,12 +115,12 @@ def proxy(port: int, tmp_path: Path) -> Iterator[int]:
     log = tmp_path / "nginx.log"
     with running([program, "-e", "stderr", "-c", str(tmp_path / "nginx.conf")], env=os.environ, log=log):
         ready = f"http://127.0.0.1:{shown}{PREFIX}/api/health/ready"
-        eventually(lambda: answer_of(ready) == 200, otherwise=log.read_text)
+        eventually(lambda: http_status(ready) == 200, details=log.read_text)
         yield shown
 
 
 @pytest.mark.process
-def test_a_body_in_chunks_is_read_by_gunicorn_up_to_the_limit(port):
+def test_gunicorn_reads_a_chunked_body_up_to_the_limit(port):
     sync_pipelines()
     body = json.dumps(BODY).encode()
     kind = {"Content-Type": "application/json"}
@@ -137,7 +137,7 @@ def test_a_body_in_chunks_is_read_by_gunicorn_up_to_the_limit(port):
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_behind_the_nginx_that_is_shown_addresses_lead_back_and_slow_callers_keep_nobody_waiting(proxy):
+def test_the_documented_nginx_configuration_works(proxy):
     with ExitStack() as slow, closing(HTTPConnection("127.0.0.1", proxy, timeout=200)) as site:
         for _ in range(40):
             caller = slow.enter_context(socket.create_connection(("127.0.0.1", proxy)))

@@ -12,7 +12,7 @@ import yaml
 from django.core.management import get_commands
 from django.urls import resolve
 
-from taskqueue.api.parameters import LONGEST_WAIT
+from taskqueue.api.parameters import MAX_WAIT_SECONDS
 from taskqueue.conf import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +48,8 @@ def test_web_runs_what_the_image_runs_by_default(services):
     assert json.loads(dockerfile_lines("CMD")[0]) == services["web"]["command"]
 
 
-def test_everything_starts_the_web_server_by_the_same_words_and_its_file_says_the_rest():
-    """Readme, Procfile, compose file and image: threads and times are in gunicorn.conf.py alone."""
+def test_every_file_starts_the_same_web_server():
+    """Readme, Procfile, compose file and image: threads and timeouts are only in gunicorn.conf.py."""
     words = "gunicorn demo.wsgi"
 
     assert " ".join(json.loads(dockerfile_lines("CMD")[0])) == words
@@ -60,10 +60,10 @@ def test_everything_starts_the_web_server_by_the_same_words_and_its_file_says_th
         assert not re.findall(r"--threads|--timeout|--workers[ =\"]", (ROOT / name).read_text()), name
 
 
-def test_the_web_server_outlasts_the_longest_wait_and_has_threads_left_beside_those_that_wait():
+def test_gunicorn_outlasts_the_longest_wait_and_has_free_threads():
     configuration = runpy.run_path(str(ROOT / "gunicorn.conf.py"))
 
-    assert configuration["timeout"] > LONGEST_WAIT
+    assert configuration["timeout"] > MAX_WAIT_SECONDS
     assert configuration["threads"] >= 2 * Settings().STATUS_WAITERS
 
 
@@ -74,7 +74,7 @@ def test_one_image_serves_all_and_each_reaps_its_orphans(services):
     assert all(service["init"] for service in ours)
 
 
-def test_a_stopping_worker_is_given_longer_than_its_grace(services):
+def test_the_container_stop_period_exceeds_the_grace(services):
     seconds = int(services["worker"]["stop_grace_period"].removesuffix("s"))
 
     assert timedelta(seconds=seconds) > Settings().STOP_GRACE
@@ -109,7 +109,7 @@ def test_the_image_copies_files_that_exist_and_runs_without_root():
 
 
 @pytest.mark.parametrize("name", ["migrate", "web", "worker"])
-def test_a_container_of_ours_can_write_nowhere_and_has_no_capabilities(services, name):
+def test_containers_are_read_only_and_have_no_capabilities(services, name):
     service = services[name]
 
     assert service["read_only"] is True
@@ -119,7 +119,7 @@ def test_a_container_of_ours_can_write_nowhere_and_has_no_capabilities(services,
     assert not {"privileged", "volumes", "cap_add", "user"} & set(service)
 
 
-def test_only_the_web_server_is_reachable_and_from_this_machine_alone(services):
+def test_only_the_web_server_is_published_on_loopback(services):
     assert [name for name, service in services.items() if "ports" in service] == ["web"]
     assert all(port.startswith("127.0.0.1:") for port in services["web"]["ports"])
 
@@ -132,14 +132,14 @@ def test_no_secret_has_a_default(variable):
     assert set(re.findall(rf"\$\{{{variable}(..)", text)) == {":?"}
 
 
-def test_the_image_installs_what_is_locked_and_nothing_else():
+def test_the_image_installs_the_lock_file():
     locked, ours = [line for line in dockerfile_lines("RUN") if "pip install" in line]
 
     assert "--require-hashes --requirement /build/requirements.lock" in locked
     assert "--no-deps --no-build-isolation" in ours
 
 
-def test_the_image_holds_no_secret_and_no_file_of_a_developers():
+def test_the_image_has_no_secrets_and_no_developer_files():
     text = (ROOT / "Dockerfile").read_text()
     ignored = (ROOT / ".dockerignore").read_text().split()
 

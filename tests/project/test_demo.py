@@ -34,26 +34,26 @@ def test_an_approved_article_is_typeset_printed_by_a_child_and_announced():
     assert Event.objects.get(name="demo/published").data == {"title": "On waiting", "copies": 300}
 
 
-def test_an_article_that_nobody_approves_gives_its_shelf_back():
+def test_an_article_without_approval_frees_its_shelf():
     run = run_inline(publish, REQUEST, events=[("demo/approved", {"title": "On waiting", "approved": False})])
 
-    assert run.result.reason == "declined by somebody"
-    assert "free_shelf" in {key.replace("-", "_") for key in run.steps}
+    assert run.result.reason == "declined by an editor"
+    assert "release_shelf" in {key.replace("-", "_") for key in run.steps}
 
 
-def test_without_a_word_it_ends_by_itself():
+def test_without_approval_the_wait_times_out():
     run = run_inline(publish, REQUEST, events=[("demo/approved", None)])
 
-    assert run.result.reason == "nobody approved it in time"
+    assert run.result.reason == "it was not approved in time"
     assert run.slept.total_seconds() > 600
 
 
-def test_a_jam_fails_the_task_and_gives_its_shelf_back():
+def test_a_jam_fails_the_task_and_frees_its_shelf():
     run = run_inline(publish, REQUEST.model_copy(update={"printer_jams": True}), events=[APPROVED])
 
     assert run.status == "failed"
     assert "the press is jammed" in str(run.error)
-    assert "free_shelf" in {key.replace("-", "_") for key in run.steps}
+    assert "release_shelf" in {key.replace("-", "_") for key in run.steps}
 
 
 def test_both_pipelines_share_a_rate_and_have_their_limits():
@@ -81,7 +81,7 @@ def requested(**data: Any) -> Any:
         ({"task_id": "t-1", "simulate_failure": True, "fail_at_step": "simulate-processing"}, "failed"),
     ],
 )
-def test_the_event_of_the_plan_starts_the_demo_and_its_end_is_an_event(data, status):
+def test_an_event_starts_the_demo_and_completion_emits_one(data, status):
     sync_pipelines()
 
     (task,) = requested(**data).started_tasks
@@ -109,7 +109,7 @@ def test_an_event_with_a_known_task_id_starts_nothing_for_a_day_unless_it_forces
     assert len(requested(taskId="t-1").started_tasks) == 1
 
 
-def test_requests_without_a_task_id_are_not_compared():
+def test_events_without_a_task_id_are_not_deduplicated():
     sync_pipelines()
 
     assert [len(requested(label="x").started_tasks) for _ in range(2)] == [1, 1]
@@ -128,15 +128,15 @@ def test_the_command_prints_links_to_the_port_in_use(monkeypatch, tmp_path):
     assert out.getvalue().count("https://tasks.example.com/api/tasks/") == 10
 
 
-def test_the_command_tells_a_story_with_each_task(monkeypatch):
+def test_the_demo_command_describes_each_task(monkeypatch):
     sync_pipelines()
     monkeypatch.setattr(ports, "port_file", lambda: None)
     out = StringIO()
 
     call_command("demo", stdout=out)
 
-    said = out.getvalue()
-    assert said.count("  API    http://127.0.0.1:8000/api/tasks/") == 10
-    assert "event demo/approved with" in said
+    output = out.getvalue()
+    assert output.count("  API    http://127.0.0.1:8000/api/tasks/") == 10
+    assert "event demo/approved with" in output
     assert Task.objects.filter(pipeline="demo/publish").count() == 2
     assert Event.objects.filter(name="demo/approved").count() == 1

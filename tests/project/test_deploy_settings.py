@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from demo.policy import HEADER, POLICY
+from demo.content_security_policy import HEADER, POLICY
 from tests.support.processes.processes import ROOT
 
 OURS = {"DATABASE_URL", "DEBUG", "SECRET_KEY", "HTTPS", "BEHIND_PROXY", "HSTS_SECONDS", "HSTS_WHOLE_DOMAIN"}
 KEY = "a-key-of-fifty-characters-or-more-that-only-this-test-knows"
 DEPLOYED = {
-    "DATABASE_URL": "postgres://nobody@127.0.0.1:1/none",
+    "DATABASE_URL": "postgres://missing@127.0.0.1:1/none",
     "SECRET_KEY": KEY,
     "ALLOWED_HOSTS": "tasks.example.com",
 }
@@ -58,14 +58,14 @@ def test_a_deployment_passes_djangos_own_checks():
     assert "no issues" in done.stdout
 
 
-def test_the_whole_domain_is_spoken_for_only_when_asked():
+def test_hsts_for_the_domain_is_off_by_default():
     names = ("SECURE_HSTS_INCLUDE_SUBDOMAINS", "SECURE_HSTS_PRELOAD")
 
     assert read(*names, **DEPLOYED) == dict.fromkeys(names, False)
     assert read(*names, HSTS_WHOLE_DOMAIN="true", **DEPLOYED) == dict.fromkeys(names, True)
 
 
-def test_with_a_database_of_its_own_debug_is_off_and_everything_is_closed():
+def test_with_database_url_debug_is_off():
     assert read("DEBUG", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT", **DEPLOYED) == {
         "DEBUG": False,
         "SESSION_COOKIE_SECURE": True,
@@ -75,25 +75,25 @@ def test_with_a_database_of_its_own_debug_is_off_and_everything_is_closed():
     assert read("SECURE_HSTS_SECONDS", **DEPLOYED)["SECURE_HSTS_SECONDS"] >= 3600
 
 
-def test_a_proxy_is_believed_only_when_there_is_said_to_be_one():
+def test_forwarded_headers_count_only_behind_a_configured_proxy():
     assert read("SECURE_PROXY_SSL_HEADER", **DEPLOYED)["SECURE_PROXY_SSL_HEADER"] is None
     behind = read("SECURE_PROXY_SSL_HEADER", BEHIND_PROXY="true", **DEPLOYED)
     assert behind["SECURE_PROXY_SSL_HEADER"] == ["HTTP_X_FORWARDED_PROTO", "https"]
 
 
 @pytest.mark.parametrize("key", ["", "development-only-key-that-protects-nothing-outside-this-machine"])
-def test_without_a_key_of_its_own_a_deployment_does_not_start(key):
+def test_a_deployment_without_secret_key_does_not_start(key):
     done = python("manage.py", "check", **{**DEPLOYED, "SECRET_KEY": key})
 
     assert done.returncode != 0
     assert "Set SECRET_KEY to a long random text" in done.stderr
 
 
-def test_debug_falls_back_on_the_key_that_is_refused_elsewhere():
+def test_debug_uses_a_default_key():
     assert read("SECRET_KEY", DEBUG="true")["SECRET_KEY"].startswith("development-only-key")
 
 
-def test_secrets_come_from_the_environment_alone():
+def test_secrets_come_from_the_environment_only():
     text = (ROOT / "demo" / "settings.py").read_text()
 
     assert "env.db_url" in text
@@ -101,7 +101,7 @@ def test_secrets_come_from_the_environment_alone():
 
 
 @pytest.mark.django_db
-def test_every_page_says_what_a_browser_may_load(settings):
+def test_every_page_has_a_content_security_policy(settings):
     client = Client()
     for place in ("/admin/login/", "/api/tasks", "/no/such/page"):
         response = client.get(place)
@@ -117,7 +117,7 @@ def test_a_page_with_a_policy_of_its_own_keeps_it(admin_client):
 
 
 @pytest.mark.django_db
-def test_djangos_own_pages_for_mistakes_keep_their_looks_in_debug(settings):
+def test_djangos_error_pages_keep_their_styles_in_debug(settings):
     settings.DEBUG = True
 
     assert HEADER not in Client(SERVER_NAME="localhost").get("/no/such/page")

@@ -17,7 +17,7 @@ def test_a_test_that_the_page_names_exists(path: str, name: str):
     assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), flags=re.MULTILINE)
 
 
-def test_every_guarantee_says_what_shows_it_or_what_it_rests_on():
+def test_every_guarantee_names_its_tests_or_its_basis():
     chapters = re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]
 
     assert len(NAMED) > 30

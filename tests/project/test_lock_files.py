@@ -35,8 +35,8 @@ def test_each_package_is_pinned_and_has_its_hashes(name):
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_what_the_project_asks_for_is_locked_at_a_version_that_fits(name):
-    """Whoever changes pyproject.toml writes the locks anew: make lock."""
+def test_every_dependency_is_locked_at_a_matching_version(name):
+    """After a change of pyproject.toml run `make lock`."""
     extras = PROJECT["project"]["optional-dependencies"]
     asked = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
     asked += [requirement for extra in EXTRAS[name] for requirement in extras[extra]]

@@ -18,7 +18,7 @@ def make(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def fresh(tmp_path) -> Path:
-    """A checkout in which nothing has been made yet, at a path that holds a space."""
+    """A fresh checkout at a path with a space."""
     folder = tmp_path / "my project"
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml"):
@@ -61,7 +61,7 @@ def test_make_alone_lists_every_command(fresh):
         "--validate --fail-on-warn",
     ],
 )
-def test_make_check_looks_at_format_lint_types_imports_migrations_and_schema(part):
+def test_make_check_runs_all_checks(part):
     assert part in make("--dry-run", "check", folder=ROOT).stdout
 
 
@@ -90,7 +90,7 @@ def test_make_dev_has_debug_and_reload_on_and_logs_requests():
     assert 'DEBUG=true RELOAD=true ACCESS_LOG="-" exec .venv/bin/python manage.py quickstart --port "8010"' in shown
 
 
-def test_without_a_python_that_is_new_enough_make_says_what_to_install(fresh):
+def test_make_names_the_python_version_to_install(fresh):
     done = make("run", "PYTHONS=python2.7 no-such-python", folder=fresh)
 
     assert done.returncode != 0
@@ -98,7 +98,7 @@ def test_without_a_python_that_is_new_enough_make_says_what_to_install(fresh):
     assert not (fresh / ".venv").exists()
 
 
-def test_a_python_without_its_venv_module_is_told_from_none_at_all(fresh):
+def test_make_reports_a_missing_venv_module(fresh):
     python = fresh / "python"
     python.write_text('#!/bin/sh\ncase "$2" in *ensurepip*) exit 1 ;; esac\n')
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Migrations add: code that does not know them yet works on beside code that does, as during any deploy."""
+"""Migrations are compatible with the previous code, which still runs during a deploy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 
 pytestmark = pytest.mark.django_db(transaction=True)
-"""Django refuses to tell the SQL of an index that is built beside its writers while a transaction is open."""
+"""Django refuses to print the SQL of a concurrent index inside a transaction."""
 
 FIRST = "0001_initial"
 """It makes the tables; what comes after it changes tables that are in use."""
@@ -18,7 +18,7 @@ FIRST = "0001_initial"
 HARSH = re.compile(
     r"DROP COLUMN|DROP TABLE|RENAME|SET NOT NULL|DROP DEFAULT|ALTER COLUMN \S+ TYPE|ADD COLUMN (?!.*DEFAULT).*NOT NULL"
 )
-"""SQL that takes something away, or asks something of whoever inserts without knowing."""
+"""SQL that removes something, or that makes inserts of older code fail."""
 
 
 def later_migrations() -> list[str]:
@@ -33,7 +33,7 @@ def statements_of(name: str) -> list[str]:
     return [line for line in loader.collect_sql(plan) if not line.startswith("--")]
 
 
-def test_a_migration_takes_nothing_away_from_code_that_does_not_know_it():
+def test_migrations_are_compatible_with_older_code():
     harsh = {name: [line for line in statements_of(name) if HARSH.search(line)] for name in later_migrations()}
 
     assert {name: lines for name, lines in harsh.items() if lines} == {}
@@ -56,10 +56,10 @@ def test_the_models_and_the_migrations_agree(capsys):
         'ALTER TABLE "taskqueue_task" RENAME COLUMN "ready_queue" TO "road";',
     ],
 )
-def test_what_would_is_recognised(line):
+def test_an_incompatible_migration_is_recognised(line):
     assert HARSH.search(line)
 
 
-def test_what_does_not_is_let_pass():
+def test_a_compatible_migration_is_accepted():
     assert not HARSH.search('ALTER TABLE "taskqueue_task" ADD COLUMN "ready_queue" integer DEFAULT 0 NOT NULL;')
     assert not HARSH.search('ALTER TABLE "taskqueue_task" ADD COLUMN "ready_queue" integer NULL;')

@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
-from tests.support.processes.processes import ROOT, answer_of, free_port, open_directory, running
+from tests.support.processes.processes import ROOT, free_port, http_status, open_directory, running
 from tests.support.processes.worker_command import is_alive
 from tests.support.waiting import eventually
 
@@ -33,14 +33,14 @@ def data_directory() -> Iterator[Path]:
 
 @pytest.fixture
 def environment(data_directory) -> dict[str, str]:
-    """That of a person who has set nothing but where the data shall be."""
+    """An environment with nothing set but the data directory."""
     ours = {"DATABASE_URL", "SECRET_KEY", "ALLOWED_HOSTS", "PORT", "WORKERS"}
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return {**kept, "DEBUG": "true", "TASKQUEUE_DATA_DIR": str(data_directory)}
 
 
 @pytest.fixture
-def taken_port() -> Iterator[int]:
+def used_port() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -59,40 +59,40 @@ def refusal(environment: dict[str, str], *, port: str) -> str:
 @pytest.mark.parametrize(
     "port", ["abc", "65536", *(pytest.param(port, marks=pytest.mark.slow) for port in ("0", "-1", "", "\u0668\u0660"))]
 )
-def test_a_port_that_is_none_gets_a_sentence(environment, port):
+def test_an_invalid_port_is_explained(environment, port):
     assert "PORT must be a number from 1 to 65535" in refusal(environment, port=port)
 
 
-def test_a_taken_port_gets_a_sentence_that_names_the_way_out(environment, taken_port):
-    said = refusal(environment, port=str(taken_port))
+def test_a_port_in_use_is_explained_with_a_hint(environment, used_port):
+    output = refusal(environment, port=str(used_port))
 
-    assert said.strip().endswith(f"Port {taken_port} is in use. Try another one: make run PORT=8010")
+    assert output.strip().endswith(f"Port {used_port} is in use. Try another one: make run PORT=8010")
 
 
-def test_a_deployment_gets_no_login_that_anybody_can_guess(environment):
+def test_a_deployment_gets_no_default_login(environment):
     environment |= {"DEBUG": "false", "SECRET_KEY": "only-for-this-test"}
 
     assert "needs DEBUG=true" in refusal(environment, port=str(free_port()))
 
 
-def test_a_database_that_does_not_answer_is_said_to_in_a_sentence(environment):
-    environment |= {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing"}
+def test_an_unreachable_database_is_explained(environment):
+    environment |= {"DATABASE_URL": "postgres://missing@127.0.0.1:1/nothing"}
 
     assert "The database does not answer" in refusal(environment, port=str(free_port()))
 
 
 @pytest.mark.smoke
-def test_it_greets_serves_and_stops_without_leaving_a_process(environment, data_directory, tmp_path):
+def test_make_run_starts_serves_and_stops_cleanly(environment, data_directory, tmp_path):
     port = free_port()
     site = f"http://127.0.0.1:{port}"
     log = tmp_path / "quickstart.log"
 
     with running([*COMMAND, "--port", str(port)], env=environment, log=log) as quickstart:
-        eventually(lambda: "taskqueue is running" in log.read_text(), otherwise=log.read_text)
+        eventually(lambda: "taskqueue is running" in log.read_text(), details=log.read_text)
         started = psutil.Process(quickstart.pid).children(recursive=True)
-        answers = [answer_of(f"{site}{path}") for path in ("/", "/api/docs", "/api/health/ready")]
+        answers = [http_status(f"{site}{path}") for path in ("/", "/api/docs", "/api/health/ready")]
         accepted = follow_the_greeting(log.read_text())
-        eventually(lambda: status_of(site, accepted["id"]) == "succeeded", otherwise=log.read_text)
+        eventually(lambda: status_of(site, accepted["id"]) == "succeeded", details=log.read_text)
         os.killpg(quickstart.pid, signal.SIGINT)
         code = quickstart.wait(timeout=90)
 
@@ -104,7 +104,7 @@ def test_it_greets_serves_and_stops_without_leaving_a_process(environment, data_
 
 
 @pytest.mark.slow
-def test_killing_it_leaves_no_process_and_it_starts_again(environment, data_directory, tmp_path):
+def test_make_run_restarts_after_kill_9(environment, data_directory, tmp_path):
     port = free_port()
 
     start_and_kill(environment, port=port, log=tmp_path / "first.log")
@@ -115,7 +115,7 @@ def test_killing_it_leaves_no_process_and_it_starts_again(environment, data_dire
 
 def start_and_kill(environment: dict[str, str], *, port: int, log: Path) -> None:
     with running([*COMMAND, "--port", str(port)], env=environment, log=log) as quickstart:
-        eventually(lambda: "taskqueue is running" in log.read_text(), otherwise=log.read_text)
+        eventually(lambda: "taskqueue is running" in log.read_text(), details=log.read_text)
         started = psutil.Process(quickstart.pid).children(recursive=True)
         quickstart.kill()
         eventually(lambda: not any(is_alive(process.pid) for process in started))

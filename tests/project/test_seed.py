@@ -11,8 +11,8 @@ from django.db import connection
 from django.db.models import F
 from django.test import override_settings
 
-from taskqueue.admin.task.traceback import runs_of
-from taskqueue.engine.maintenance.rollups import roll_further
+from taskqueue.admin.task.traceback import frame_groups
+from taskqueue.engine.maintenance.rollups import roll_up_window
 from taskqueue.models import Attempt, Pipeline, PipelineStep, Rollup, RollupMark, Step, Task, Worker
 from taskqueue.states import TaskStatus
 from taskqueue.testing import work
@@ -21,20 +21,20 @@ pytestmark = pytest.mark.django_db
 
 
 def seed(**options: object) -> str:
-    said = StringIO()
-    call_command("seed", stdout=said, **options)
-    return said.getvalue()
+    output = StringIO()
+    call_command("seed", stdout=output, **options)
+    return output.getvalue()
 
 
 @override_settings(DEBUG=True)
-def test_it_makes_tasks_in_all_statuses_with_steps_and_tries(monkeypatch):
+def test_seed_creates_tasks_in_all_statuses(monkeypatch):
     monkeypatch.setattr("demo.seeding.CHUNK", 200)
     with connection.cursor() as cursor:
         cursor.execute("SELECT setseed(0.5)")  # some statuses are rare
 
-    said = seed(tasks=600, steps=3)
+    output = seed(tasks=600, steps=3)
 
-    assert "600 tasks" in said
+    assert "600 tasks" in output
     assert Task.objects.count() == 600
     statuses = set(Task.objects.values_list("status", flat=True))
     assert statuses >= set(TaskStatus) - {TaskStatus.RUNNING}
@@ -52,9 +52,9 @@ def test_it_makes_tasks_in_all_statuses_with_steps_and_tries(monkeypatch):
 
 @override_settings(DEBUG=True)
 @pytest.mark.parametrize("is_running", [False, True], ids=["first thing", "on a running service"])
-def test_what_it_made_is_true_and_counted(is_running):
+def test_seeded_rows_are_consistent_and_counted(is_running):
     if is_running:
-        while roll_further():
+        while roll_up_window():
             pass
     seed(tasks=500, steps=3)
 
@@ -65,7 +65,7 @@ def test_what_it_made_is_true_and_counted(is_running):
     assert not Task.objects.filter(finished_at__lt=F("started_at")).exists()
     assert not Step.objects.filter(finished_at__gt=F("task__finished_at") + timedelta(seconds=1)).exists()
     tried = Attempt.objects.earliest("pk")
-    assert [frame.function for run in runs_of(tried.traceback) for frame in run.frames if not frame.is_words] == [
+    assert [frame.function for run in frame_groups(tried.traceback) for frame in run.frames if not frame.is_text] == [
         "process", "send"
     ]  # fmt: skip
     week = now - timedelta(days=8)
@@ -78,7 +78,7 @@ def test_what_it_made_is_true_and_counted(is_running):
 
 
 @override_settings(DEBUG=True)
-def test_no_worker_touches_what_it_made():
+def test_no_worker_claims_seeded_tasks():
     seed(tasks=200, steps=2)
 
     work()
@@ -86,7 +86,7 @@ def test_no_worker_touches_what_it_made():
     assert Task.objects.filter(status="queued").exists()
 
 
-def test_it_needs_to_be_forced_where_debug_is_off():
+def test_seed_needs_force_without_debug():
     with pytest.raises(CommandError, match="DEBUG is off: this may be the database of a service"):
         seed(tasks=10)
     assert "Seeded" in seed(tasks=10, force=True)
@@ -94,6 +94,6 @@ def test_it_needs_to_be_forced_where_debug_is_off():
 
 @override_settings(DEBUG=True)
 @pytest.mark.parametrize("options", [{"steps": 0}, {"steps": 9}, {"tasks": 0}])
-def test_it_says_what_it_cannot_make(options):
+def test_seed_refuses_impossible_numbers(options):
     with pytest.raises(CommandError, match="must be"):
         seed(**options)

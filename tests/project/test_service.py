@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.processes.postgres import own_server
-from tests.support.processes.processes import ROOT, answer_of, free_port, running
+from tests.support.processes.processes import ROOT, free_port, http_status, running
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -56,9 +56,9 @@ def test_the_commands_of_the_compose_file_make_a_service_that_is_ready(environme
         running(command_of("worker"), env=environment, log=tmp_path / "worker.log") as worker,
     ):
         ready = f"{site}/api/health/ready?workers=1"
-        eventually(lambda: answer_of(ready) == 200, otherwise=logs(tmp_path))
-        assert answer_of(f"{site}/api/health/live") == 200
-        assert answer_of(f"{site}/api/tasks") in {401, 403}
+        eventually(lambda: http_status(ready) == 200, details=logs(tmp_path))
+        assert http_status(f"{site}/api/health/live") == 200
+        assert http_status(f"{site}/api/tasks") in {401, 403}
         for process in (web, worker):
             process.terminate()
         assert [web.wait(timeout=90), worker.wait(timeout=90)] == [0, 0]
@@ -79,7 +79,7 @@ def test_without_a_secret_key_a_deployment_does_not_start(environment):
     assert "Set SECRET_KEY to a long random text" in refused.stderr
 
 
-def test_another_database_than_postgresql_is_refused_with_the_remedy(environment):
+def test_other_databases_are_refused_with_a_hint(environment):
     environment["DATABASE_URL"] = "sqlite:///tasks.db"
 
     refused = subprocess.run(

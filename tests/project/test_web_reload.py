@@ -37,14 +37,14 @@ def serving(module: Path, log: Path) -> Iterator[str]:
         assert web.wait(timeout=90) == 0
 
 
-def test_saved_code_is_served_and_broken_code_is_shown_until_it_is_corrected(tmp_path: Path):
+def test_saved_code_is_reloaded_and_errors_are_shown(tmp_path: Path):
     module, log = tmp_path / "reloaded_site.py", tmp_path / "web.log"
     module.write_text(APPLICATION.format(answer="first"))
 
     with serving(module, log) as site:
 
         def serves(text: str) -> None:
-            eventually(lambda: text in body_of(site), otherwise=log.read_text)
+            eventually(lambda: text in body_of(site), details=log.read_text)
 
         serves("first")
         module.write_text("no_such_name\n")
@@ -64,7 +64,7 @@ def test_what_is_saved_while_code_is_loaded_is_served_too(tmp_path: Path):
     module.write_text(f"open(__file__, 'w').write({second!r})" + APPLICATION.format(answer="first"))
 
     with serving(module, log) as site:
-        eventually(lambda: body_of(site) == "second", otherwise=log.read_text)
+        eventually(lambda: body_of(site) == "second", details=log.read_text)
 
 
 def body_of(address: str) -> str:

@@ -96,7 +96,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={"PATH": "/usr/bin:/bin"} | passed_on() | environment,
+        env={"PATH": "/usr/bin:/bin"} | inherited_environment() | environment,
         capture_output=True,
         text=True,
         timeout=300,
@@ -105,7 +105,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
-def passed_on() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
     """What pip needs to know of this machine: proxies, certificates, mirrors, its cache."""
     kept = ("PIP_", "HTTP", "http", "NO_PROXY", "no_proxy", "SSL_", "REQUESTS_", "HOME", "XDG_")
     return {name: value for name, value in os.environ.items() if name.startswith(kept)}
@@ -145,7 +145,7 @@ def test_the_wheel_carries_code_migrations_templates_static_files_and_types(whee
     assert carried == ours | templates
 
 
-def test_the_wheel_names_the_pytest_plugin_and_asks_for_no_pytest(wheel):
+def test_the_wheel_has_the_pytest_plugin_without_requiring_pytest(wheel):
     with zipfile.ZipFile(wheel) as opened:
         parts = {name.rpartition("/")[2]: name for name in opened.namelist() if ".dist-info/" in name}
         entries = opened.read(parts["entry_points.txt"]).decode()
@@ -183,22 +183,24 @@ def project(python, tmp_path: Path, database: Mapping[str, Any]) -> Path:
 
 @pytest.mark.smoke
 @pytest.mark.timeout(400)  # it downloads what the wheel asks for, when pip's cache is empty
-def test_the_block_of_the_install_page_makes_a_service_of_a_project_with_settings_of_its_own(python, project, tmp_path):
+def test_the_install_page_works_in_another_project(python, project, tmp_path):
     path = os.pathsep.join([str(python.parent), "/usr/bin:/bin"])
     environment = {"PATH": path, "DJANGO_SETTINGS_MODULE": "mysite.settings"}
 
     run(python, "manage.py", "makemigrations", "people", cwd=project, **environment)
-    said = run("sh", "-e", "-c", BLOCK, cwd=project, **environment)
+    output = run("sh", "-e", "-c", BLOCK, cwd=project, **environment)
     log = tmp_path / "worker.log"
     worker = running(
-        [python, project / "manage.py", "worker", "--processes", "1"], env=passed_on() | environment, log=log
+        [python, project / "manage.py", "worker", "--processes", "1"],
+        env=inherited_environment() | environment,
+        log=log,
     )
     with worker as process:
         seen = json.loads(run(python, "-W", "error", "-c", VISIT, cwd=project, **environment).partition("\n")[0])
         process.terminate()
         assert process.wait(timeout=90) == 0, log.read_text()
 
-    assert "System check identified no issues (0 silenced)." in said
+    assert "System check identified no issues (0 silenced)." in output
     assert Path(seen["place"]).is_relative_to(python.parents[1])
     assert (seen["made"], seen["ended"]["status"], seen["result"]) == (202, "succeeded", "hello you"), log.read_text()
     assert seen["enqueued"] == "queued"
@@ -208,7 +210,7 @@ def test_the_block_of_the_install_page_makes_a_service_of_a_project_with_setting
     assert seen["theirs"] == []
 
 
-def test_the_block_adds_three_lines_of_settings_and_one_of_addresses_besides_its_import():
+def test_the_install_page_needs_four_lines():
     added = re.findall(r"<<'END'\n(.*?)^END", BLOCK, flags=re.DOTALL | re.MULTILINE)
 
     assert [len([line for line in lines.splitlines() if line]) for lines in added] == [3, 2]

@@ -1,4 +1,4 @@
-"""A caller of the API, and what it reads."""
+"""A client for the API, and helpers for its tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskqueue.testing import advance
 from tests.support.pipelines import orders as pipelines
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "errors"}
-DOORS = [
+ENDPOINTS = [
     ("GET", "/api/tasks", "view_task"),
     ("POST", "/api/tasks", "add_task"),
     ("POST", "/api/tasks/batch", "add_task"),
@@ -38,7 +38,7 @@ BODIES: dict[str, object] = {
 
 
 class Api:
-    """A caller that speaks JSON."""
+    """A client that sends JSON."""
 
     def __init__(self, **extra: Any) -> None:
         self.client = Client(**{"wsgi.multithread": True, **extra})
@@ -51,11 +51,11 @@ class Api:
         return self.client.post(path, content, content_type="application/json", headers=headers)
 
 
-def roll_up_ended(*, took: timedelta) -> None:
-    """Let each task have been executed for so long, and have all that has ended counted."""
-    Task.objects.update(executing_seconds=took.total_seconds(), queued_seconds=2)
+def roll_up_ended(*, duration: timedelta) -> None:
+    """Give each task this execution time, and roll up all ended tasks."""
+    Task.objects.update(executing_seconds=duration.total_seconds(), queued_seconds=2)
     advance(minutes=3)
-    while rollups.roll_further():
+    while rollups.roll_up_window():
         pass
 
 
@@ -64,7 +64,7 @@ def enqueue_order(number: str, **options: Any) -> Task:
 
 
 def problem_of(response: Any) -> tuple[int, str, list[str]]:
-    """What a problem says in short: its status, its code, and where the faults lie."""
+    """A problem in short: status, code, and the pointers of its errors."""
     assert response["Content-Type"] == "application/problem+json"
     body = json.loads(response.content)
     assert set(body) == PROBLEM_MEMBERS
@@ -72,15 +72,15 @@ def problem_of(response: Any) -> tuple[int, str, list[str]]:
     assert body["type"] == f"urn:taskqueue:problem:{body['code']}"
     assert body["title"]
     assert body["detail"]
-    return body["status"], body["code"], [fault["pointer"] for fault in body["errors"]]
+    return body["status"], body["code"], [each["pointer"] for each in body["errors"]]
 
 
 def call(caller: Api, method: str, path: str, task: Task):
-    place = path.format(id=task.pk)
-    return caller.get(place) if method == "GET" else caller.post(place, BODIES.get(place))
+    address = path.format(id=task.pk)
+    return caller.get(address) if method == "GET" else caller.post(address, BODIES.get(address))
 
 
-def named(pipeline: Any = "shop/order", *, user: User | None = None, **held: Any) -> PipelinePermission:
-    """Name somebody for a pipeline; without a user somebody else."""
-    who: Any = {"user": user} if user else {"group": Group.objects.get_or_create(name="others")[0]}
-    return PipelinePermission.objects.create(pipeline_id=pipeline, **who, **held)
+def grant(pipeline: Any = "shop/order", *, user: User | None = None, **actions: Any) -> PipelinePermission:
+    """Create a pipeline permission for a user, or for the group `others`."""
+    owner: Any = {"user": user} if user else {"group": Group.objects.get_or_create(name="others")[0]}
+    return PipelinePermission.objects.create(pipeline_id=pipeline, **owner, **actions)

@@ -1,4 +1,4 @@
-"""To the end of a task, however many days its retries take."""
+"""Run a task to its end, however many days its retries take."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from taskqueue.testing import advance, work
 
 
 def reload(task: Task) -> Any:
-    """The task as it is now; without a type, because its result and its error may be anything."""
+    """Return the task as it is now; untyped, because its result and its error may be anything."""
     return Task.objects.get(pk=task.pk)
 
 
 def finish(task: Task) -> Any:
-    """Work, and let a day pass whenever there is nothing to do, until the task has ended."""
+    """Work until the task has ended, and let a day pass whenever no task is due."""
     for _ in range(12):
         work()
         task = reload(task)
@@ -25,5 +25,4 @@ def finish(task: Task) -> Any:
 
 
 def outputs_of(task: Task) -> dict[str, object]:
-    """The recorded outputs by key, in the order of recording."""
     return dict(Step.objects.filter(task=task).order_by("pk").values_list("key", "output"))

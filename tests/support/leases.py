@@ -1,4 +1,4 @@
-"""Taking leases by hand."""
+"""Claim single tasks."""
 
 from __future__ import annotations
 

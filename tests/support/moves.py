@@ -1,4 +1,4 @@
-"""The tests' database refuses every change of a task's status that `states.MOVES` does not list.
+"""The tests' database refuses every change of a task's status that `states.TRANSITIONS` does not list.
 
 So each test watches the moves of the engine, those of real worker processes included.
 """
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
-from taskqueue.states import MOVES
+from taskqueue.states import TRANSITIONS
 
-LEGAL = ", ".join(f"'{source} {target}'" for source in MOVES for target in sorted(MOVES[source]))
+LEGAL = ", ".join(f"'{source} {target}'" for source in TRANSITIONS for target in sorted(TRANSITIONS[source]))
 # The condition is part of the trigger, so that a legal move calls no function.
 WATCH_MOVES = f"""
 CREATE FUNCTION tests_refuse_move() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -20,7 +20,7 @@ BEGIN
     IF current_setting('tests.arranging', true) = 'yes' THEN
         RETURN NULL;
     END IF;
-    RAISE EXCEPTION 'states.MOVES has no move from % to %', OLD.status, NEW.status
+    RAISE EXCEPTION 'states.TRANSITIONS has no move from % to %', OLD.status, NEW.status
         USING HINT = 'A test that needs it to begin with says so: with arranging(): ...';
 END
 $$;

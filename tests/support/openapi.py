@@ -1,4 +1,4 @@
-"""The committed description of the API."""
+"""Reads the committed openapi.yaml."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def parsed(text: str | bytes) -> Any:
-    """YAML as Python values, by the parser in C: the one in Python takes seconds for our schema."""
+    """YAML as Python values. The parser in Python would take seconds for this schema."""
     return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 @cache
 def committed() -> dict[str, Any]:
-    """What openapi.yaml holds."""
     schema: dict[str, Any] = parsed((ROOT / "openapi.yaml").read_text())
     return schema

@@ -1,4 +1,4 @@
-"""How many examples a property test tries: a twelfth in `make test`, a third of them in `make test-all`."""
+"""The number of examples of a property test: a twelfth in `make test`, a third in `make test-all`."""
 
 from __future__ import annotations
 

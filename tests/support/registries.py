@@ -1,4 +1,4 @@
-"""A registry of its own for a test that defines pipelines."""
+"""A separate registry for tests that define pipelines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from taskqueue.definitions import registry
 
 @contextmanager
 def own_registry(*, empty: bool = False) -> Iterator[None]:
-    """What is defined inside is forgotten afterwards; `empty` also hides what was defined before."""
+    """Remove definitions made inside the block at its end; `empty` also hides earlier ones within it."""
     before, steps = dict(registry._pipelines), dict(registry._steps)
     if empty:
         registry._pipelines.clear()

@@ -59,14 +59,14 @@ class Statement:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The type of each parameter by its name, as the statement casts it; `unknown` without a cast."""
+        """The types of the parameters by name, as the statement casts them; `unknown` without a cast."""
         types: dict[str, str] = {}
         for name, cast in PARAMETER.findall(self.text):
             types[name] = types.get(name) or cast
         return {name: cast or "unknown" for name, cast in types.items()}
 
     def numbered(self) -> str:
-        """With `$1` and so on for its parameters."""
+        """The text with `$1` and so on for its parameters."""
         numbers = {name: number for number, name in enumerate(self.parameters, 1)}
         text = PARAMETER.sub(lambda found: found[0].replace(f"%({found[1]})s", f"${numbers[found[1]]}"), self.text)
         return text.replace("%%", "%")
@@ -90,13 +90,13 @@ def modules() -> Iterator[tuple[str, ModuleType]]:
 
 
 def statements() -> list[Statement]:
-    """All that the engine executes."""
+    """All statements that the engine executes."""
     return [
         Statement(f"{folder}/{name.lower()}", text, about)
         for folder, module in modules()
         for name, text, about in constants(module)
         if VERB.match(text)
-    ] + list(settlements())
+    ] + list(settling_statements())
 
 
 def constants(module: ModuleType) -> Iterator[tuple[str, str, str]]:
@@ -117,46 +117,48 @@ def comment_above(lines: list[str], number: int) -> str:
     return " ".join(line.removeprefix("#").strip() for line in lines[first:number])
 
 
-def settlements() -> Iterator[Statement]:
-    """How `worker.settle` writes an end, alone and together with the next claim."""
+def settling_statements() -> Iterator[Statement]:
+    """The statements of `worker.settle`, with and without the next claim."""
     parts = {text: (name.lower(), about) for name, text, about in constants(sql.journal)}
-    for part in (sql.FINISH, sql.FAIL_BODY, sql.TRY_AGAIN, sql.PUT_BACK):
+    for part in (sql.FINISH, sql.FAIL_BODY, sql.RETRY, sql.RELEASE):
         name, about = parts[part]
-        yield Statement(f"journal/{name}", sql.alone(part), about)
-        yield Statement(f"claims/{name}_and_claim", sql.and_claim(part), f"{about} Then claim the next tasks.")
+        yield Statement(f"journal/{name}", sql.standalone(part), about)
+        yield Statement(f"claims/{name}_and_claim", sql.with_claim(part), f"{about} Then claim the next tasks.")
         if part in (sql.FINISH, sql.FAIL_BODY):
             closes = f"{about} Close the waits of `cancel_on`."
-            yield Statement(f"journal/{name}_deaf", sql.alone(sql.deaf(part)), closes)
-            both = sql.and_claim(sql.deaf(part))
-            yield Statement(f"claims/{name}_deaf_and_claim", both, f"{closes} Then claim the next tasks.")
+            yield Statement(f"journal/{name}_close_waits", sql.standalone(sql.close_waits(part)), closes)
+            both = sql.with_claim(sql.close_waits(part))
+            yield Statement(f"claims/{name}_close_waits_and_claim", both, f"{closes} Then claim the next tasks.")
 
 
 def files() -> dict[str, str]:
-    """The whole folder: the content of each file by its path in it."""
-    all_of_them = sorted(statements(), key=lambda each: each.name)
-    return {"README.md": INTRODUCTION + index(all_of_them)} | {f"{each.name}.sql": each.file() for each in all_of_them}
+    """The content of the folder: the text of each file by its path."""
+    all_statements = sorted(statements(), key=lambda each: each.name)
+    return {"README.md": INTRODUCTION + index(all_statements)} | {
+        f"{each.name}.sql": each.file() for each in all_statements
+    }
 
 
-def index(all_of_them: list[Statement]) -> str:
+def index(all_statements: list[Statement]) -> str:
     """The statements by their modules, with the first sentence about each."""
     text = ""
     for folder, module in modules():
         text += f"\n## {folder}\n\n{inspect.getdoc(module)}\n\n"
         text += "".join(
             f"- [{each.name}]({each.name}.sql): {each.about.partition('. ')[0].rstrip('.')}.\n"
-            for each in all_of_them
+            for each in all_statements
             if each.name.startswith(f"{folder}/")
         )
     return text
 
 
-def written() -> dict[str, str]:
-    """What the folder holds."""
+def existing_files() -> dict[str, str]:
+    """The files in the folder."""
     return {str(path.relative_to(FOLDER)): path.read_text() for path in FOLDER.rglob("*") if path.is_file()}
 
 
 def write() -> None:
-    """Make the folder what the code says."""
+    """Write the folder."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     for name, text in files().items():
         (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)

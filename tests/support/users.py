@@ -1,4 +1,4 @@
-"""Users with permissions, and their browsers."""
+"""Users with permissions, as logged-in test clients."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from taskqueue.models import Task
 
 
 def client_of(name: str, *codenames: str) -> Client:
-    """A browser in which a member of staff with these permissions is signed in."""
+    """A client logged in as a staff user with these permissions."""
     user = User.objects.create_user(name, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
-    ContentType.objects.get_for_model(Task)  # a query once per process; it would spoil the counts
+    ContentType.objects.get_for_model(Task)  # cached per process; tests that count queries need it read
     client = Client()
     client.force_login(user)
     return client
 
 
 def client_with(*codenames: str) -> Client:
-    """A browser of a member of staff with exactly these permissions."""
+    """A client of a user named after these permissions."""
     return client_of("-".join(codenames), *codenames)

@@ -1,4 +1,4 @@
-"""Wait for a condition, for as long as a busy machine may need."""
+"""Wait for a condition, as long as a busy machine may need."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-PATIENCE = 120.0
-"""Seconds after which a condition that does not hold is a failure. How fast things are is measured in benchmarks."""
+WAIT_TIMEOUT = 120.0
+"""Seconds after which a condition that does not hold is a failure. Benchmarks measure speed, not these tests."""
 
 
-def eventually(condition: Callable[[], T], *, otherwise: Callable[[], str] = str) -> T:
-    """Poll a condition until it holds, and return its first true answer.
+def eventually(condition: Callable[[], T], *, details: Callable[[], str] = str) -> T:
+    """Poll a condition until it holds, and return its first true value.
 
     Args:
         condition: is called every 50 ms.
-        otherwise: what the failure says besides, such as the log of a process.
+        details: text for the failure, such as the log of a process.
     """
-    deadline = time.monotonic() + PATIENCE
-    while not (answer := condition()):
-        assert time.monotonic() < deadline, f"not so within {PATIENCE} s\n{otherwise()}"
+    deadline = time.monotonic() + WAIT_TIMEOUT
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not true within {WAIT_TIMEOUT} s\n{details()}"
         time.sleep(0.05)
-    return answer
+    return value
 
 
 def never(condition: Callable[[], Any], *, during: float) -> None:

@@ -1,4 +1,4 @@
-"""The fixtures of the plugin, as a project has them that has installed taskqueue."""
+"""The fixtures of the plugin, as in a project that has installed taskqueue."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ __all__ = ["advance", "fake_step", "run_inline", "taskqueue_worker"]
 
 @pytest.fixture(autouse=True)
 def _own_registry() -> Iterator[None]:
-    """Tests define pipelines as they need them; each one's are forgotten after it."""
+    """Remove the pipelines that a test defines."""
     with own_registry():
         yield

@@ -1,4 +1,4 @@
-"""assert_crash_safe: the worker dies at every moment of a task, and what is not safe to repeat is named."""
+"""assert_crash_safe: the worker crashes at every commit of a task, and unsafe steps are named."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_down_once(name: str) -> str:
     return name
 
 
-def test_steps_without_effects_are_safe_and_told():
+def test_steps_without_effects_are_reported_as_repeated():
     @pipeline("crashes/plain")
     def plain(number: int) -> int:
         return double(double(number))
@@ -68,17 +68,17 @@ def test_a_plain_step_that_writes_to_the_database_is_named():
     with pytest.raises(NotCrashSafe) as refused:
         assert_crash_safe(rows, "a")
 
-    told = str(refused.value)
-    assert "step 'write_down' ran twice and is not safe to repeat" not in told
+    text = str(refused.value)
+    assert "step 'write_down' ran twice and is not safe to repeat" not in text
     assert (
         "step 'write-down' ran twice and is not safe to repeat: make it step.atomic or give the remote call a key"
-        in told
+        in text
     )
-    assert "rows of auth.Group: 2 instead of 1" in told
-    assert "(in step 'write-down')" in told
+    assert "rows of auth.Group: 2 instead of 1" in text
+    assert "(in step 'write-down')" in text
 
 
-def test_the_same_in_an_atomic_step_is_safe():
+def test_an_atomic_step_that_writes_is_safe():
     @pipeline("crashes/atomic")
     def atomic(name: str) -> str:
         return write_down_once(name)
@@ -115,7 +115,7 @@ def test_a_remote_call_with_a_key_is_safe():
     assert report.repeated == ("charge-by-key",)
 
 
-def test_a_remote_call_in_an_atomic_step_is_told_what_atomic_is_good_for():
+def test_a_remote_call_in_an_atomic_step_is_explained():
     @step.atomic
     def charge_and_note(amount: int) -> int:
         Group.objects.create(name=f"{amount}")
@@ -126,7 +126,7 @@ def test_a_remote_call_in_an_atomic_step_is_told_what_atomic_is_good_for():
     def both(amount: int) -> int:
         return charge_and_note(amount)
 
-    with pytest.raises(NotCrashSafe, match="undoes what it wrote to the database and nothing else"):
+    with pytest.raises(NotCrashSafe, match="rolls back only its writes to the database"):
         assert_crash_safe(both, 7, effects=lambda: charges, reset=charges.clear)
 
 
@@ -140,7 +140,7 @@ def test_effects_of_the_body_are_named():
         assert_crash_safe(body, 7, effects=lambda: charges, reset=charges.clear)
 
 
-def test_effects_that_nobody_puts_back_are_refused():
+def test_effects_that_are_not_reset_are_refused():
     @pipeline("crashes/accumulates")
     def pay(amount: int) -> int:
         return charge(amount)
@@ -149,7 +149,7 @@ def test_effects_that_nobody_puts_back_are_refused():
         assert_crash_safe(pay, 7, effects=lambda: charges)
 
 
-def test_code_that_catches_everything_does_not_survive_its_death():
+def test_code_that_catches_everything_does_not_survive_a_crash():
     @step.atomic
     def cling(number: int) -> int:
         Group.objects.create(name="before")
@@ -171,13 +171,13 @@ def test_code_that_catches_everything_does_not_survive_its_death():
 
 
 @pytest.mark.slow
-def test_tries_and_failures_are_safe():
-    tries: list[int] = []
+def test_retries_and_failures_are_safe():
+    calls_made: list[int] = []
 
     @step(retry=Retry.fixed(timedelta(minutes=1), retries=1))
     def fail_once(number: int) -> int:
-        tries.append(number)
-        if len(tries) == 1:
+        calls_made.append(number)
+        if len(calls_made) == 1:
             raise ConnectionError("once")
         return number
 
@@ -185,8 +185,8 @@ def test_tries_and_failures_are_safe():
     def refuse() -> int:
         raise Permanent("never")
 
-    @pipeline("crashes/tries")
-    def tried(number: int) -> list[Any]:
+    @pipeline("crashes/retries")
+    def retried(number: int) -> list[Any]:
         first = fail_once(number)
         try:
             refuse()
@@ -194,7 +194,7 @@ def test_tries_and_failures_are_safe():
             return [first, failed.error_type]
         return []
 
-    assert assert_crash_safe(tried, 4, reset=tries.clear).result_compared
+    assert assert_crash_safe(retried, 4, reset=calls_made.clear).result_compared
 
 
 def test_parallel_steps_are_safe():
@@ -235,7 +235,7 @@ def test_an_async_pipeline_is_safe():
     assert assert_crash_safe(several, 1).commits == 5
 
 
-def test_results_that_differ_anyway_are_not_compared():
+def test_results_that_always_differ_are_not_compared():
     @step.atomic
     def key_of(name: str) -> int:
         return int(Group.objects.create(name=name).pk)
@@ -248,7 +248,7 @@ def test_results_that_differ_anyway_are_not_compared():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_works_without_a_transaction_of_the_test_and_leaves_nothing():
+def test_without_a_test_transaction_no_rows_are_left():
     @pipeline("crashes/really")
     def really(name: str) -> str:
         return write_down_once(name)

@@ -1,4 +1,4 @@
-"""assert_enqueued: what was enqueued is found, and what was enqueued instead is listed."""
+"""assert_enqueued: it finds enqueued tasks, and lists the tasks that were enqueued instead."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_tasks_made_by_steps_count_also_when_they_have_ended():
     assert_enqueued(mail, matching={"address": "ada"})
 
 
-def test_when_nothing_was_enqueued_it_says_so():
+def test_a_failure_says_that_nothing_was_enqueued():
     with pytest.raises(AssertionError) as missing:
         assert_enqueued(order, payload=Order(number="A1"), key="k", labels={"tenant": "a"})
 
@@ -68,7 +68,7 @@ def test_when_nothing_was_enqueued_it_says_so():
     )
 
 
-def test_what_was_enqueued_instead_is_listed_with_its_own_pipeline_first():
+def test_a_failure_lists_the_other_tasks():
     mail.using(key="m").enqueue("ada")
     order.using(labels={"tenant": "a"}).enqueue(Order(number="B2"))
 
@@ -83,7 +83,7 @@ def test_what_was_enqueued_instead_is_listed_with_its_own_pipeline_first():
     )
 
 
-def test_one_too_many_is_listed_too():
+def test_a_failure_lists_surplus_tasks():
     for number in range(2):
         mail.enqueue("ada", number)
 
@@ -94,7 +94,7 @@ def test_one_too_many_is_listed_too():
 
     assert str(found.value) == (
         "enqueued/mail was enqueued 2 times, not once.\n"
-        "As asked:\n"
+        "Matching:\n"
         '  enqueued/mail {"address": "ada", "copies": 0}\n'
         '  enqueued/mail {"address": "ada", "copies": 1}\n'
         "Nothing else was enqueued."
@@ -102,7 +102,7 @@ def test_one_too_many_is_listed_too():
     assert len(assert_enqueued(mail, times=2)) == 2
 
 
-def test_no_more_than_twenty_are_listed():
+def test_at_most_twenty_tasks_are_listed():
     for number in range(25):
         mail.enqueue("ada", number)
 
@@ -110,7 +110,7 @@ def test_no_more_than_twenty_are_listed():
         assert_enqueued(order)
 
 
-def test_a_payload_that_the_pipeline_could_never_have_is_refused():
+def test_an_impossible_payload_is_refused():
     with pytest.raises(InvalidPayload):
         assert_enqueued(order, payload={"numero": "A1"})
     with pytest.raises(UnknownPipeline):

@@ -1,4 +1,4 @@
-"""fake: something else stands in for a step's function, and the step stays the same."""
+"""fake: a replacement of a step's function, which leaves the rest of the step unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from taskqueue import Retry, pipeline, step
-from taskqueue.definitions import stand_ins
+from taskqueue.definitions import active_fakes
 from taskqueue.testing import fake, run_inline
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +39,7 @@ async def async_sale(amount: int) -> str:
     return await notify(await charge.aio(amount))
 
 
-def test_it_stands_in_for_the_engine_and_for_direct_calls_and_notes_their_arguments():
+def test_a_fake_replaces_all_calls_and_records_their_arguments():
     with fake(charge, returns=Receipt(total=2)) as charged:
         assert run_inline(sale, 1).result == 4
         assert charge(7) == Receipt(total=2)
@@ -62,7 +62,7 @@ def test_async_steps_are_awaited():
     assert [call["receipt"].total for call in notified.calls] == [3, 4]
 
 
-def test_what_is_called_instead_gets_the_arguments_and_its_result_is_checked_as_the_steps_own():
+def test_a_fake_function_gets_the_arguments_and_its_result_is_checked():
     def twice(amount: int, *, currency: str = "EUR") -> Receipt:
         return Receipt(total=amount * (2 if currency == "EUR" else 3))
 
@@ -78,7 +78,7 @@ def test_what_is_called_instead_gets_the_arguments_and_its_result_is_checked_as_
     assert (run.error.type, run.error.step, len(run.attempts)) == ("InvalidResult", "charge", 2)
 
 
-def test_answers_come_one_after_the_other_and_exceptions_among_them_are_raised():
+def test_returns_each_returns_or_raises_in_order():
     answers = [ConnectionError("down"), Receipt(total=1), Receipt(total=10)]
 
     with fake(charge, returns_each=answers) as charged:
@@ -87,12 +87,12 @@ def test_answers_come_one_after_the_other_and_exceptions_among_them_are_raised()
     assert (run.result, len(charged.calls), run.attempts[0].error_message) == (11, 3, "down")
 
 
-def test_one_call_more_than_there_are_answers_fails_for_good():
+def test_one_call_too_many_fails_for_good():
     with fake(charge, returns_each=[Receipt(total=1)]):
         run = run_inline(sale, 5)
 
     assert str(run.error) == (
-        "Permanent: The fake of step 'charge' was called more than 1 times, and has no more answers."
+        "Permanent: The fake of step 'charge' was called more than 1 times, and has no more values."
     )
     assert len(run.attempts) == 1
 
@@ -108,7 +108,7 @@ def test_a_value_that_does_not_fit_is_refused_at_once(answer):
         fake(charge, **answer)
 
 
-def test_what_is_no_exception_cannot_be_raised():
+def test_a_fake_raises_only_exceptions():
     with pytest.raises(TypeError, match="cannot raise 'down': it is not an exception"):
         fake(charge, raises="down")  # type: ignore[call-overload]  # that is the point
 
@@ -126,13 +126,13 @@ def test_it_decorates_a_test():
     assert charge(5).total == 1
 
 
-def test_the_inner_one_of_two_stands_in_and_afterwards_nothing_is_left():
+def test_nested_fakes_end_in_order():
     with fake(charge, returns=Receipt(total=1)):
         with fake(charge, returns=Receipt(total=2)):
             assert charge(5).total == 2
         assert charge(5).total == 1
 
-    assert stand_ins == {}
+    assert active_fakes == {}
     with pytest.raises(AssertionError, match="The real function"):
         charge(5)
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: its fixtures, and that loading it needs neither Django's settings nor its apps."""
+"""The pytest plugin: its fixtures, and that it loads without Django's settings and apps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from taskqueue import pipeline, sleep, step, testing
-from taskqueue.definitions import stand_ins
+from taskqueue.definitions import active_fakes
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker
@@ -32,10 +32,10 @@ def crawl(url: str) -> str:
     return fetch(url)
 
 
-def test_the_worker_executes_what_is_due_and_takes_the_tasks_of_dead_ones_at_once(taskqueue_worker, fake_step, advance):
+def test_the_fixture_worker_recovers_dead_workers_at_once(taskqueue_worker, fake_step, advance):
     fetched = fake_step(fetch, returns="page")
     task = crawl.enqueue("https://example.org")
-    assert timedelta(0) == vars(dispatch)["SETTLING"]
+    assert timedelta(0) == vars(dispatch)["STARTUP_GRACE"]
 
     taskqueue_worker.work()
     advance(minutes=5)
@@ -51,7 +51,7 @@ def test_the_worker_executes_what_is_due_and_takes_the_tasks_of_dead_ones_at_onc
 
 
 def test_a_fake_of_the_fixture_ends_with_the_test():
-    assert stand_ins == {}
+    assert active_fakes == {}
 
 
 def test_run_inline_and_a_fake_need_no_marker(run_inline, fake_step):
@@ -83,7 +83,7 @@ def test_the_plugin_loads_without_django(tmp_path):
         assert f"\n{fixture} -- " in looked.stdout, looked.stdout + looked.stderr
 
 
-def test_every_name_of_the_package_is_there_when_it_is_asked_for():
+def test_every_public_name_can_be_imported():
     for name in testing.__all__:
         assert getattr(import_module("taskqueue.testing"), name).__module__.startswith("taskqueue.testing.")
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

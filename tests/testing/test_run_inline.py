@@ -1,4 +1,4 @@
-"""run_inline: a task is made, goes to its end while time passes, and tells what became of it."""
+"""run_inline: it creates a task, runs it to its end while time passes, and returns the result."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_nothing_is_raised_until_the_result_of_a_failed_run_is_asked_for():
         _ = run.result
     assert str(failed.value).startswith(
         "The task of inline/failing failed in step 'charge': Permanent: card declined\n"
-        "It had 1 failed try; the last one:\nTraceback (most recent call last):\n"
+        "It had 1 failed attempt; the last one:\nTraceback (most recent call last):\n"
     )
 
 
@@ -151,13 +151,13 @@ def test_an_event_that_was_not_given_is_named():
     assert run.status == "waiting"
     assert str(run.error) == (
         "Stuck: It waits for event 'order/approved' with number = \"a\", and no such event was given: "
-        'add ("order/approved", {…}) to events, or ("order/approved", None) to let its time run out.'
+        'add ("order/approved", {…}) to events, or ("order/approved", None) to let the wait time out.'
     )
     with pytest.raises(RunFailed, match="The task of inline/approval has not ended: Stuck: It waits for event"):
         _ = run.result
 
 
-def test_an_event_that_does_not_fit_is_named_beside_what_was_waited_for():
+def test_an_unused_event_is_named_with_the_wait():
     run = run_inline(approval, "a", events=[("order/approved", {"number": "b"})])
 
     assert str(run.error).endswith('Given and not used: order/approved {"number":"b"}.')
@@ -190,11 +190,11 @@ def test_an_event_that_cancels_the_task_is_sent_when_it_waits():
 
     assert run.error is not None
     assert (run.status, run.error.type) == ("cancelled", "Cancelled")
-    with pytest.raises(RunFailed, match=r"The task of inline/cancelled was cancelled: Cancelled: Event stop"):
+    with pytest.raises(RunFailed, match=r"inline/cancelled was cancelled: Cancelled: Cancelled by event stop"):
         _ = run.result
 
 
-def test_a_start_that_is_held_back_is_given_its_time():
+def test_time_passes_through_a_throttle():
     @pipeline("inline/throttled", throttle=Rate(1, per=timedelta(hours=1)))
     def throttled() -> str:
         return "done"
@@ -207,7 +207,7 @@ def test_a_start_that_is_held_back_is_given_its_time():
     assert timedelta(hours=2) < run.slept < timedelta(hours=4)
 
 
-def test_a_task_that_nobody_can_go_on_with_says_why():
+def test_a_stuck_task_says_why():
     @pipeline("inline/paused", concurrency=Limit(1))
     def paused() -> None:
         return None
@@ -220,8 +220,8 @@ def test_a_task_that_nobody_can_go_on_with_says_why():
     assert str(run.error).startswith("Stuck: Pipeline inline/paused was paused by dana at 2030-01-01 00:00:00 UTC.")
 
 
-def test_a_task_that_never_ends_is_told_so(monkeypatch):
-    monkeypatch.setattr("taskqueue.testing.inline.MOST_PAUSES", 5)
+def test_a_task_with_endless_pauses_is_stuck(monkeypatch):
+    monkeypatch.setattr("taskqueue.testing.inline.MAX_PAUSES", 5)
 
     @pipeline("inline/endless")
     def endless() -> None:
@@ -231,7 +231,7 @@ def test_a_task_that_never_ends_is_told_so(monkeypatch):
     assert str(run_inline(endless).error) == "Stuck: It has not ended after 5 pauses."
 
 
-def test_the_clocks_of_other_pipelines_stand_still():
+def test_schedules_of_other_pipelines_stand_still():
     @pipeline("inline/nightly", cron="0 3 * * *")
     def nightly() -> None:
         raise AssertionError("It was not asked for.")

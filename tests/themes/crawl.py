@@ -1,4 +1,4 @@
-"""Opens every page of the admin under the theme of the settings, and says as JSON what each is."""
+"""Opens every page of the admin under the theme of the settings, and prints the errors as JSON."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import django
 from django.contrib.auth import get_user_model
 from django.test import Client
 
-WORDS = {
+BUTTONS = {
     "task": ("Retry", "Cancel", "Rerun", "Edit and rerun"),
     "pipeline": ("Submit a task",),
-    "event": ("Send another one",),
+    "event": ("Send another",),
     "worker": ("Drain",),
 }
-"""What the page of one row has to offer."""
+"""The buttons that the page of one row must have."""
 LINK = re.compile(r'href="(/admin/taskqueue/[a-z]+/[^"?#]+/change/)[?"]')
 MORE = (
     "/admin/", "/admin/taskqueue/", "/admin/admin/logentry/", "/admin/taskqueue/task/?status=failed",
@@ -27,8 +27,8 @@ MORE = (
 )  # fmt: skip
 
 
-def faults(client: Client) -> Iterator[str]:
-    """What is wrong with the pages."""
+def errors(client: Client) -> Iterator[str]:
+    """The errors of all pages."""
     index = client.get("/admin/").content.decode()
     lists = sorted(set(re.findall(r'href="(/admin/taskqueue/[a-z]+/)"', index)))
     if "/admin/taskqueue/overview/" not in lists or len(lists) < 12:
@@ -38,17 +38,17 @@ def faults(client: Client) -> Iterator[str]:
         model = address.split("/")[3] if address.count("/") > 3 else ""
         for row in LINK.findall(body)[:1]:
             page = yield from opened(client, row)
-            yield from (f"{row} has no {word}" for word in WORDS.get(model, ()) if not offers(page, word))
+            yield from (f"{row} has no {label}" for label in BUTTONS.get(model, ()) if not has_button(page, label))
             if model == "task":
-                for way in ("edit/", "retry/", "rerun/"):
-                    yield from opened(client, row.replace("change/", way))
+                for action in ("edit/", "retry/", "rerun/"):
+                    yield from opened(client, row.replace("change/", action))
 
 
 def opened(client: Client, address: str) -> Generator[str, None, str]:
-    """A page's source."""
+    """The HTML of a page; yields an error unless it answers 200."""
     try:
         response = client.get(address)
-    except Exception as error:  # noqa: BLE001 - whatever a theme stumbles over
+    except Exception as error:  # noqa: BLE001 - a theme may raise anything
         yield f"{address}: {type(error).__name__}: {error}"
         return ""
     if response.status_code != 200:
@@ -56,14 +56,14 @@ def opened(client: Client, address: str) -> Generator[str, None, str]:
     return response.content.decode()
 
 
-def offers(page: str, word: str) -> bool:
-    """Whether a page has one of our buttons that says so."""
+def has_button(page: str, label: str) -> bool:
+    """Whether a page has a taskqueue button with this label."""
     labels = re.findall(r'class="tq-button[^>]*>(.*?)</(?:button|a)>', page, re.DOTALL)
-    return word in {re.sub(r"<[^>]+>|\s+", " ", label).strip() for label in labels}
+    return label in {re.sub(r"<[^>]+>|\s+", " ", each).strip() for each in labels}
 
 
 if __name__ == "__main__":
     django.setup()
     client = Client(SERVER_NAME="localhost")
     client.force_login(get_user_model().objects.get(username="ada"))
-    json.dump(list(faults(client)), sys.stdout)
+    json.dump(list(errors(client)), sys.stdout)

@@ -1,4 +1,4 @@
-"""The demo under a theme of the admin, as a project would have it: the theme first, Django's own admin site."""
+"""The demo with a theme of the admin, as a project would install it: the theme first, Django's admin site."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Themes of the admin show every page, with its buttons."""
+"""Every page opens, with its buttons, under themes of the admin."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.engine.actions import audited
-from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.events import send
+from taskqueue.engine.tasks import control
 from taskqueue.models import Worker
 from taskqueue.testing import work
 from tests.support.processes.processes import ROOT
@@ -29,7 +29,7 @@ def test_every_page_opens_and_has_its_buttons(theme):
     work()
     Worker.objects.create(host="here", pid=1, cluster="1", version="1", pipelines=["demo/task"])
     send.send("demo/approved", {"title": "x"})
-    audited.pause("demo/print", reason="mended", actor=Actor(ada.pk, "ada"))
+    control.pause_pipeline("demo/print", reason="mended", actor=Actor(ada.pk, "ada"))
 
     environment = {
         **os.environ, "DEBUG": "true", "THEME": theme, "THEME_TEST_DATABASE": connection.settings_dict["NAME"],
@@ -45,5 +45,5 @@ def test_every_page_opens_and_has_its_buttons(theme):
     )
 
     assert done.returncode == 0, done.stderr
-    faults = json.loads(done.stdout)
-    assert not faults, "\n".join(faults)
+    errors = json.loads(done.stdout)
+    assert not errors, "\n".join(errors)

@@ -1,4 +1,4 @@
-"""Wrong calls are found by the type checker: each marked line is an error, and nothing else is."""
+"""Wrong calls are type errors: each marked line is an error, and no other line."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def decide(order: Order) -> str:
     assert_type(three, Arrived[Receipt | dict[str, Any] | Order] | None)
     emit("shop/decided", {"number": order.number})
     if came is None:
-        return "nobody"
+        return "no approval"
     return str(came.value.total) if isinstance(came.value, Receipt) else came.name
 
 

@@ -1,4 +1,4 @@
-"""Mypy, as an author would run it, over examples that must pass and examples that must fail."""
+"""mypy, with an author's settings, over examples that must pass and examples that must fail."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COMPLAINT = re.compile(r"^(?P<file>[^:]+):(?P<line>\d+): error: .*\[(?P<code>[a-
 
 
 @pytest.fixture(scope="module")
-def complaints() -> dict[str, set[tuple[int, str]]]:
-    """What mypy says of each example: lines and codes, by file name."""
+def errors_by_file() -> dict[str, set[tuple[int, str]]]:
+    """mypy's errors by file name: lines and codes."""
     examples = sorted([*HERE.glob("ok_*.py"), *HERE.glob("bad_*.py")])
     cache = ROOT / ".mypy_cache" / "examples"
     options = ["--config-file", str(HERE / "mypy.ini"), "--cache-dir", str(cache), "--no-error-summary"]
@@ -33,12 +33,12 @@ def complaints() -> dict[str, set[tuple[int, str]]]:
 
 
 @pytest.mark.parametrize("example", sorted(HERE.glob("ok_*.py")), ids=lambda example: example.name)
-def test_a_right_example_passes(complaints, example: Path):
-    assert complaints[example.name] == set()
+def test_a_right_example_passes(errors_by_file, example: Path):
+    assert errors_by_file[example.name] == set()
 
 
 @pytest.mark.parametrize("example", sorted(HERE.glob("bad_*.py")), ids=lambda example: example.name)
-def test_a_wrong_example_fails_in_the_marked_lines_and_nowhere_else(complaints, example: Path):
+def test_a_wrong_example_fails_in_the_marked_lines_and_nowhere_else(errors_by_file, example: Path):
     marked = {
         (number, code)
         for number, line in enumerate(example.read_text().splitlines(), 1)
@@ -47,4 +47,4 @@ def test_a_wrong_example_fails_in_the_marked_lines_and_nowhere_else(complaints, 
     }
 
     assert marked
-    assert complaints[example.name] == marked
+    assert errors_by_file[example.name] == marked

@@ -1,4 +1,4 @@
-"""`manage.py demo`: a handful of tasks that show what there is to see."""
+"""`manage.py demo`: submit tasks that show the main features."""
 
 from __future__ import annotations
 
@@ -21,23 +21,19 @@ from taskqueue.models import Task
 
 HELP = """\
 Submits tasks of the pipelines demo/task and demo/publish in ten calls, and prints their links:
-one task that simply succeeds, one that takes its time, one that fails twice and recovers,
-one that fails for good, one that is due in a minute, two calls with one key, an urgent one,
-one that waits for your approval, and one whose child task fails, so that it undoes what it did.
+one that succeeds, one that takes 20 seconds, one that fails twice and recovers,
+one that fails for good, one that is due in a minute, two calls with one key, one with priority,
+one that waits for your approval, and one whose child task fails, so that it compensates.
 Workers execute them: `make run` starts some, and so does `manage.py worker`."""
 
 
 class Command(BaseCommand):
-    """Submit telling tasks and say where to look at them."""
-
     help = HELP
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
-        """Keep the help's lines as they are written."""
         return super().create_parser(prog_name, subcommand, formatter_class=RawDescriptionHelpFormatter, **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the base address."""
         parser.add_argument(
             "--base-url",
             default="",
@@ -46,27 +42,25 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Submit and print."""
         site = (options["base_url"] or f"http://127.0.0.1:{port_in_use()}").rstrip("/")
         if not site.startswith(("http://", "https://")):
             raise CommandError(f"--base-url must begin with http:// or https://, not {site!r}.")
         try:
-            for story, task in submitted():
-                self.show(site, story, task)
+            for title, task in submit_examples():
+                self.show(site, title, task)
         except Error as error:
             raise CommandError(f"The tasks could not be written: {error} Has `manage.py migrate` been run?") from error
         self.stdout.write(f"\nAll tasks: {site}{reverse('admin:taskqueue_task_changelist')}")
 
-    def show(self, site: str, story: str, task: Task) -> None:
-        """Print one task and its links."""
+    def show(self, site: str, title: str, task: Task) -> None:
         address = reverse("admin:taskqueue_task_change", args=[task.pk])
-        self.stdout.write(f"\n{self.style.MIGRATE_HEADING(story)}")
+        self.stdout.write(f"\n{self.style.MIGRATE_HEADING(title)}")
         self.stdout.write(f"  admin  {site}{address}")
         self.stdout.write(f"  API    {site}/api/tasks/{task.pk}")
 
 
-def submitted() -> Iterator[tuple[str, Task]]:
-    """Submit the tasks, each with the story that it tells."""
+def submit_examples() -> Iterator[tuple[str, Task]]:
+    """Submit the tasks. Yields what each one shows, with the task."""
     yield "Succeeds", demo_task.enqueue(DemoRequest(label="hello", delay_seconds=0.5))
     yield "Takes 20 seconds: watch its progress", demo_task.enqueue(DemoRequest(label="slow", delay_seconds=20))
     unsteady = DemoRequest(label="unsteady", delay_seconds=0.5, failures_before_success=2)
@@ -80,19 +74,19 @@ def submitted() -> Iterator[tuple[str, Task]]:
     order = DemoRequest(label="order", delay_seconds=0.5)
     yield "Has a key", once.enqueue(order)
     again = once.enqueue(order)
-    assert again.duplicate  # noqa: S101 - it is what this demonstrates
-    yield "The same key again: no second task, the first one is the answer", again
+    assert again.duplicate  # noqa: S101 - this is the point of the example
+    yield "The key is used again: this creates no second task, and returns the first", again
     urgent = DemoRequest(label="urgent", delay_seconds=0.5)
     yield (
-        "Has priority 300: goes before tasks that are 300 seconds older",
+        "Has priority 300: runs before tasks that are up to 300 seconds older",
         demo_task.using(priority=300).enqueue(urgent),
     )
-    title = f"On waiting {uuid4().hex[:4]}"
+    article = f"On waiting {uuid4().hex[:4]}"
     yield (
-        f'Waits ten minutes for your approval: event demo/approved with {{"title": "{title}"}}, in the admin\'s events '
-        "or by POST /api/events",
-        publish.enqueue(PublishRequest(title=title)),
+        f'Waits ten minutes for your approval: event demo/approved with {{"title": "{article}"}}, on an events page of '
+        "the admin or by POST /api/events",
+        publish.enqueue(PublishRequest(title=article)),
     )
     jammed = PublishRequest(title=f"On paper {uuid4().hex[:4]}", pages=2, printer_jams=True)
-    yield "Is approved at once, but its child task fails: the shelf is given back", publish.enqueue(jammed)
+    yield "Is approved at once, but its child task fails: the shelf is released", publish.enqueue(jammed)
     emit("demo/approved", {"title": jammed.title, "by": "the demo"})

@@ -1,4 +1,4 @@
-"""`manage.py quickstart`: everything that `make run` does once the packages are installed."""
+"""`manage.py quickstart`: all that `make run` does once the packages are installed."""
 
 from __future__ import annotations
 
@@ -18,34 +18,33 @@ from demo.ports import port_file
 from demo.supervision import supervise
 
 ADMIN = "admin"
-LOGIN_OF_YOUR_OWN = "sign in as a user of DATABASE_URL's database (manage.py createsuperuser makes one)"
-"""A server that others may use as well gets no password that anybody can guess."""
+OWN_LOGIN = "sign in as a user of DATABASE_URL's database (manage.py createsuperuser makes one)"
+"""On a database server that may be shared, no user with a known password is created."""
 
 
 class Command(BaseCommand):
-    """Migrate, make a demo login, and run web and workers until Ctrl-C."""
+    """Migrate, create a demo login, and run web and workers until Ctrl-C."""
 
-    help = "Migrates, makes the login admin/admin, and runs web and workers on this machine until Ctrl-C."
+    help = "Migrates, creates the login admin/admin, and runs web and workers on this machine until Ctrl-C."
     requires_system_checks: list[str] = []  # `migrate` runs them
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the port."""
         parser.add_argument("--port", default="8000", help="port of the web server on 127.0.0.1 (8000)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Prepare the database, then supervise until a signal comes; the exit code is 0 after Ctrl-C."""
+        """Prepare the database, then supervise until a signal comes. The exit code is 0 after Ctrl-C."""
         if not settings.DEBUG:
             raise CommandError(
-                "quickstart is for trying things on your own machine and makes a login that anybody can guess; "
-                "it needs DEBUG=true. A service is started as docs/settings.md and docker-compose.yml show."
+                "quickstart is for your own machine: it creates a login with a known password, and needs DEBUG=true. "
+                "docs/settings.md and docker-compose.yml show how to start a service."
             )
         port = parse_port(options["port"])
         require_free(port)
         self.stdout.write("Preparing the database ...")
         try:
             call_command("migrate", interactive=False, verbosity=0)
-            login = ensure_login() if not settings.DATABASE_URL else LOGIN_OF_YOUR_OWN
-            remember(port)
+            login = ensure_login() if not settings.DATABASE_URL else OWN_LOGIN
+            write_port(port)
             connections.close_all()
         except KeyboardInterrupt:
             sys.exit(130)
@@ -54,14 +53,13 @@ class Command(BaseCommand):
         sys.exit(supervise(port=port, login=login))
 
 
-def remember(port: int) -> None:
-    """Write down where the web answers, for `manage.py demo`."""
+def write_port(port: int) -> None:
     if (file := port_file()) is not None:
         file.write_text(str(port))
 
 
 def parse_port(text: str) -> int:
-    """The port as a number.
+    """Return the port as a number.
 
     Raises:
         CommandError: it is not a port.
@@ -72,23 +70,23 @@ def parse_port(text: str) -> int:
 
 
 def require_free(port: int) -> None:
-    """Raise CommandError when nothing can listen on this port."""
+    """Check that this port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            reason = "in use" if error.errno == errno.EADDRINUSE else "not for this user to open"
+            reason = "in use" if error.errno == errno.EADDRINUSE else "not open to this user"
             other = 8010 if port != 8010 else 8020
             raise CommandError(f"Port {port} is {reason}. Try another one: make run PORT={other}") from None
 
 
 def ensure_login() -> str:
-    """Make the demo login when it is absent; returns the words that tell how to sign in."""
+    """Create the demo login if it is missing. Returns how to sign in."""
     users = get_user_model()._default_manager
     user = users.filter(username=ADMIN).first()
     if user is None:
         users.create_superuser(username=ADMIN, email="", password=ADMIN)
     elif not user.check_password(ADMIN):
-        return f"sign in as {ADMIN} with the password that you chose"
+        return f"sign in as {ADMIN} with your own password"
     return f"sign in as {ADMIN}, password {ADMIN}"

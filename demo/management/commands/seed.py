@@ -1,4 +1,4 @@
-"""`manage.py seed`: a long history, to see how the dashboard looks and how fast it is with a million tasks."""
+"""`manage.py seed`: create a long history, to see the dashboard and its speed with a million tasks."""
 
 from __future__ import annotations
 
@@ -11,36 +11,32 @@ from django.core.management.base import BaseCommand, CommandError
 
 from demo.seeding import STEPS, count, seed
 
-HELP = """Fills the database with tasks of some made-up pipelines (seed/…), as a month of work would leave them: all
-statuses, failed attempts, labels and keys. No code knows these pipelines, so no worker touches their tasks. They are
-counted for the overview before it ends."""
+HELP = """Fills the database with tasks of example pipelines (seed/…), like those of a month: all statuses, failed
+attempts, labels and keys. No code defines these pipelines, so no worker runs their tasks. At the end they are counted
+for the overview."""
 
 
 class Command(BaseCommand):
-    """Seed."""
-
     help = HELP
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declare the sizes."""
         parser.add_argument("--tasks", type=int, default=10_000, metavar="N", help="how many tasks (10000)")
         parser.add_argument("--steps", type=int, default=5, metavar="N", help=f"steps of each, 1 to {len(STEPS)} (5)")
         parser.add_argument("--force", action="store_true", help="also where DEBUG is off")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Seed, and tell how far it is."""
         if not settings.DEBUG and not options["force"]:
             raise CommandError(
-                "seed fills the database with made-up tasks, and DEBUG is off: this may be the database of a service. "
+                "seed fills the database with example tasks, and DEBUG is off: this may be the database of a service. "
                 "Add --force if you mean it."
             )
         if not 1 <= options["steps"] <= len(STEPS):
             raise CommandError(f"--steps must be from 1 to {len(STEPS)}.")
         if options["tasks"] < 1:
             raise CommandError("--tasks must be at least 1.")
-        began = time.monotonic()
-        for made in seed(tasks=options["tasks"], steps=options["steps"]):
-            self.stdout.write(f"{made:,} tasks")
+        started_at = time.monotonic()
+        for created in seed(tasks=options["tasks"], steps=options["steps"]):
+            self.stdout.write(f"{created:,} tasks")
         self.stdout.write("Counting them for the overview ...")
         count()
-        self.stdout.write(self.style.SUCCESS(f"Seeded in {time.monotonic() - began:.1f} s."))
+        self.stdout.write(self.style.SUCCESS(f"Seeded in {time.monotonic() - started_at:.1f} s."))

@@ -1,237 +1,242 @@
--- Give slots to the tasks that may start. Under the lock of LOCK_CONCURRENCY_LIMIT, in a statement after it, to see
--- what the last holder of the lock admitted. It waits for no task: a locked one is skipped. The limits of 100 are for
--- the planner, as in a claim. A task that gets the last slot, of all or of its key, when another task ends, was blocked
--- until now, and so was one that gets a later time; a task that a free worker admits was queued.
--- Parameters: :pipelines text[], :codes text[], :by_end boolean, :freed text, :most int, :limited text
+-- Give slots to the tasks that may start. Runs under the lock of LOCK_CONCURRENCY_LIMIT, in a statement after it, to
+-- see what the last holder of the lock admitted. A locked task is skipped. The limits of 100 are for the planner, as in
+-- a claim. Time counts as blocked for a task that gets the last slot, of all or of its key, when another task ends, and
+-- for one that gets a later time; a task that a free worker admits was queued.
+-- Parameters: :pipelines text[], :codes text[], :at_task_end boolean, :freed_key text, :most int, :limited text
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
         WHERE queue.ready_queue = code.name COLLATE "C"
         ORDER BY queue.sort_at, queue.id LIMIT 1
-    ) AS going_at, (
+    ) AS ready_at, (
         SELECT queue.sort_at FROM taskqueue_task queue
         WHERE queue.ready_queue = (code.name || '+') COLLATE "C"
         ORDER BY queue.sort_at, queue.id LIMIT 1
-    ) AS fresh_at, (
+    ) AS unstarted_at, (
         SELECT true FROM taskqueue_task queue
         WHERE queue.blocked_queue = code.name COLLATE "C"
         ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
-    ) AS in_groups
+    ) AS has_keyed
     FROM unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
-), known AS MATERIALIZED (
-    SELECT pipeline.name, queues.fingerprint, queues.going_at, queues.fresh_at,
-        coalesce(concurrency.tasks, concurrency.declared_tasks) AS most,
-        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS most_per_key,
+), active AS MATERIALIZED (
+    SELECT pipeline.name, queues.fingerprint, queues.ready_at, queues.unstarted_at,
+        coalesce(concurrency.tasks, concurrency.declared_tasks) AS tasks,
+        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS tasks_per_key,
         coalesce(
             concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
-        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL OR queues.in_groups IS NOT NULL AS is_limited,
-        queues.fresh_at IS NOT NULL OR queues.in_groups IS NOT NULL AS has_starts,
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL OR queues.has_keyed IS NOT NULL AS is_limited,
+        queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL AS has_starts,
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
-        ) IS NOT NULL AS stepped,
+        ) IS NOT NULL AS has_step_limit,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
-    WHERE queues.going_at IS NOT NULL OR queues.fresh_at IS NOT NULL OR queues.in_groups IS NOT NULL
+    WHERE queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL
 ), starts AS MATERIALIZED (
-    SELECT start.id, start.concurrency_key, start.turn, known.rate_id, spacing.gap, spacing.slack, spacing.ahead,
-        :by_end::boolean AND (
-            places_left.number <= 1 OR start.room <= 1 AND start.concurrency_key = :freed::text
+    SELECT start.id, start.concurrency_key, start.position, active.rate_id, start_rate.spacing,
+        start_rate.tolerance, start_rate.horizon,
+        :at_task_end::boolean AND (
+            free_slots.number <= 1 OR start.free_slots <= 1 AND start.concurrency_key = :freed_key::text
         ) IS TRUE AS freed,
-        CASE WHEN known.rate_is_keyed THEN start.concurrency_key ELSE '' END AS rate_key
-    FROM known LEFT JOIN LATERAL (
-        SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack,
-            greatest(rounded.gap, interval '1 minute') AS ahead
+        CASE WHEN active.rate_is_keyed THEN start.concurrency_key ELSE '' END AS rate_key
+    FROM active LEFT JOIN LATERAL (
+        SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
+            greatest(rounded.spacing, interval '1 minute') AS horizon
         FROM taskqueue_ratelimit rate CROSS JOIN LATERAL (SELECT (
             ceil(extract(epoch FROM coalesce(rate.per, rate.declared_per)) * 1000000
                 / coalesce(rate.count, rate.declared_count))::bigint * interval '1 microsecond'
-        ) AS gap) AS rounded
-        WHERE rate.name = known.rate_id
-    ) AS spacing ON true CROSS JOIN LATERAL (SELECT known.most - (
+        ) AS spacing) AS rounded
+        WHERE rate.name = active.rate_id
+    ) AS start_rate ON true CROSS JOIN LATERAL (SELECT active.tasks - (
         SELECT count(*) FROM (
-            SELECT FROM taskqueue_task place WHERE place.slot_pipeline = known.name
-            ORDER BY place.slot_pipeline, place.concurrency_key LIMIT known.most
-        ) AS places
-    ) AS number OFFSET 0) AS places_left
+            SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
+            ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks
+        ) AS slots
+    ) AS number OFFSET 0) AS free_slots
     CROSS JOIN LATERAL (SELECT * FROM (
-        WITH RECURSIVE turns AS (
-            SELECT 0 AS half, known.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
-            0 AS turn,
-                NULL::text COLLATE "C" AS former
+        WITH RECURSIVE keys AS (
+            SELECT 0 AS lap, active.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
+                0 AS position, NULL::text COLLATE "C" AS previous_key
             UNION ALL
-            SELECT following.half, following.concurrency_key, following.sort_at, turns.turn + 1, turns.concurrency_key
-            FROM turns CROSS JOIN LATERAL (
-                SELECT turns.half, next.concurrency_key, next.sort_at FROM (
+            SELECT following.lap, following.concurrency_key, following.sort_at, keys.position + 1, keys.concurrency_key
+            FROM keys CROSS JOIN LATERAL (
+                SELECT keys.lap, next.concurrency_key, next.sort_at FROM (
                     SELECT queue.concurrency_key::text COLLATE "C" AS concurrency_key, queue.sort_at
                     FROM taskqueue_task queue
-                    WHERE queue.blocked_queue = known.name AND queue.concurrency_key > turns.concurrency_key
+                    WHERE queue.blocked_queue = active.name AND queue.concurrency_key > keys.concurrency_key
                     ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
                 ) AS next
-                WHERE turns.half = 0 OR next.concurrency_key <= known.last_served_key
+                WHERE keys.lap = 0 OR next.concurrency_key <= active.last_served_key
                 UNION ALL
-                SELECT 1, ''::text COLLATE "C", known.fresh_at WHERE turns.half = 0
+                SELECT 1, ''::text COLLATE "C", active.unstarted_at WHERE keys.lap = 0
                 LIMIT 1
             ) AS following
-            WHERE turns.turn < 64
-        ), open AS MATERIALIZED (
+            WHERE keys.position < 64
+        ), open_keys AS MATERIALIZED (
             SELECT * FROM (
-                SELECT turns.concurrency_key, turns.turn, turns.room FROM (
-                    SELECT turns.concurrency_key, turns.turn, key_limit.room FROM turns
+                SELECT keys.concurrency_key, keys.position, keys.free_slots FROM (
+                    SELECT keys.concurrency_key, keys.position, key_capacity.free_slots FROM keys
                     CROSS JOIN LATERAL (
-                        SELECT CASE WHEN known.most_per_key IS NULL OR turns.concurrency_key = '' THEN 100 ELSE known.most_per_key - (
+                        SELECT CASE WHEN active.tasks_per_key IS NULL OR keys.concurrency_key = '' THEN 100 ELSE active.tasks_per_key - (
                             SELECT count(*) FROM (
-                                SELECT FROM taskqueue_task place
-                                WHERE place.slot_pipeline = known.name AND place.concurrency_key = turns.concurrency_key
-                                ORDER BY place.slot_pipeline, place.concurrency_key LIMIT known.most_per_key
-                            ) AS places
-                        ) END AS room
-                    ) AS key_limit
-                    WHERE turns.sort_at IS NOT NULL AND key_limit.room > 0 AND (known.rate_id IS NULL OR coalesce((
-                        SELECT greatest(used.theoretical_arrival_at - spacing.slack,
-                            used.blocked_until) <= statement_timestamp() + spacing.ahead
+                                SELECT FROM taskqueue_task slot
+                                WHERE slot.slot_pipeline = active.name AND slot.concurrency_key = keys.concurrency_key
+                                ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks_per_key
+                            ) AS slots
+                        ) END AS free_slots
+                    ) AS key_capacity
+                    WHERE keys.sort_at IS NOT NULL AND key_capacity.free_slots > 0 AND (active.rate_id IS NULL OR coalesce((
+                        SELECT greatest(used.theoretical_arrival_at - start_rate.tolerance,
+                            used.blocked_until) <= statement_timestamp() + start_rate.horizon
                         FROM taskqueue_ratelimitbucket used
-                        WHERE used.rate_id = known.rate_id
-                            AND used.key = CASE WHEN known.rate_is_keyed THEN turns.concurrency_key ELSE '' END COLLATE "C"
+                        WHERE used.rate_id = active.rate_id
+                            AND used.key = CASE WHEN active.rate_is_keyed THEN keys.concurrency_key ELSE '' END COLLATE "C"
                     ), true))
                     UNION ALL
-                    SELECT turns.concurrency_key, turns.turn, key_limit.room FROM (
-                        SELECT :freed::text COLLATE "C" AS concurrency_key, NULL::int AS turn, (
+                    SELECT keys.concurrency_key, keys.position, key_capacity.free_slots FROM (
+                        SELECT :freed_key::text COLLATE "C" AS concurrency_key, NULL::int AS position, (
                             SELECT queue.sort_at FROM taskqueue_task queue
-                            WHERE queue.blocked_queue = known.name AND queue.concurrency_key = :freed::text COLLATE "C"
+                            WHERE queue.blocked_queue = active.name AND queue.concurrency_key = :freed_key::text COLLATE "C"
                             ORDER BY queue.sort_at, queue.id LIMIT 1
                         ) AS sort_at
-                        WHERE :freed::text <> '' AND NOT EXISTS (
-                            SELECT FROM turns WHERE turns.concurrency_key = :freed::text COLLATE "C" AND turns.turn > 0
+                        WHERE :freed_key::text <> '' AND NOT EXISTS (
+                            SELECT FROM keys WHERE keys.concurrency_key = :freed_key::text COLLATE "C" AND keys.position > 0
                         )
-                    ) AS turns
+                    ) AS keys
                     CROSS JOIN LATERAL (
-                        SELECT CASE WHEN known.most_per_key IS NULL OR turns.concurrency_key = '' THEN 100 ELSE known.most_per_key - (
+                        SELECT CASE WHEN active.tasks_per_key IS NULL OR keys.concurrency_key = '' THEN 100 ELSE active.tasks_per_key - (
                             SELECT count(*) FROM (
-                                SELECT FROM taskqueue_task place
-                                WHERE place.slot_pipeline = known.name AND place.concurrency_key = turns.concurrency_key
-                                ORDER BY place.slot_pipeline, place.concurrency_key LIMIT known.most_per_key
-                            ) AS places
-                        ) END AS room
-                    ) AS key_limit
-                    WHERE turns.sort_at IS NOT NULL AND key_limit.room > 0 AND (known.rate_id IS NULL OR coalesce((
-                        SELECT greatest(used.theoretical_arrival_at - spacing.slack,
-                            used.blocked_until) <= statement_timestamp() + spacing.ahead
+                                SELECT FROM taskqueue_task slot
+                                WHERE slot.slot_pipeline = active.name AND slot.concurrency_key = keys.concurrency_key
+                                ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks_per_key
+                            ) AS slots
+                        ) END AS free_slots
+                    ) AS key_capacity
+                    WHERE keys.sort_at IS NOT NULL AND key_capacity.free_slots > 0 AND (active.rate_id IS NULL OR coalesce((
+                        SELECT greatest(used.theoretical_arrival_at - start_rate.tolerance,
+                            used.blocked_until) <= statement_timestamp() + start_rate.horizon
                         FROM taskqueue_ratelimitbucket used
-                        WHERE used.rate_id = known.rate_id
-                            AND used.key = CASE WHEN known.rate_is_keyed THEN turns.concurrency_key ELSE '' END COLLATE "C"
+                        WHERE used.rate_id = active.rate_id
+                            AND used.key = CASE WHEN active.rate_is_keyed THEN keys.concurrency_key ELSE '' END COLLATE "C"
                     ), true))
-                ) AS turns LIMIT CASE WHEN known.rate_id IS NULL THEN :most::int ELSE 100 END
-            ) AS open LIMIT 100
-        ), heads AS (
-            SELECT head.id, open.concurrency_key, open.turn, open.room,
-                row_number() OVER (PARTITION BY open.concurrency_key ORDER BY head.sort_at, head.id) AS number
-            FROM open CROSS JOIN LATERAL (
+                ) AS keys LIMIT CASE WHEN active.rate_id IS NULL THEN :most::int ELSE 100 END
+            ) AS first LIMIT 100
+        ), candidates AS (
+            SELECT candidate.id, open_keys.concurrency_key, open_keys.position, open_keys.free_slots,
+                row_number() OVER (
+                    PARTITION BY open_keys.concurrency_key ORDER BY candidate.sort_at, candidate.id
+                ) AS number
+            FROM open_keys CROSS JOIN LATERAL (
                 (SELECT free.id, free.sort_at FROM (
                     SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-                    WHERE open.concurrency_key <> '' AND queue.blocked_queue = known.name
-                        AND queue.concurrency_key = open.concurrency_key
+                    WHERE open_keys.concurrency_key <> '' AND queue.blocked_queue = active.name
+                        AND queue.concurrency_key = open_keys.concurrency_key
                     ORDER BY queue.sort_at, queue.id
                     LIMIT 100
                     FOR NO KEY UPDATE SKIP LOCKED
-                ) AS free LIMIT least(open.room, ceil((CASE WHEN known.rate_id IS NULL THEN :most::int ELSE 100 END)::float / (SELECT count(*) FROM open))))
+                ) AS free LIMIT least(open_keys.free_slots, ceil((CASE WHEN active.rate_id IS NULL THEN :most::int ELSE 100 END)::float / (SELECT count(*) FROM open_keys))))
                 UNION ALL
                 (SELECT free.id, free.sort_at FROM (
                     SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-                    WHERE open.concurrency_key = '' AND queue.ready_queue = known.name || '+'
+                    WHERE open_keys.concurrency_key = '' AND queue.ready_queue = active.name || '+'
                     ORDER BY queue.sort_at, queue.id
                     LIMIT 100
                     FOR NO KEY UPDATE SKIP LOCKED
-                ) AS free LIMIT least(open.room, ceil((CASE WHEN known.rate_id IS NULL THEN :most::int ELSE 100 END)::float / (SELECT count(*) FROM open))))
-            ) AS head
+                ) AS free LIMIT least(open_keys.free_slots, ceil((CASE WHEN active.rate_id IS NULL THEN :most::int ELSE 100 END)::float / (SELECT count(*) FROM open_keys))))
+            ) AS candidate
         )
-        SELECT heads.id, heads.concurrency_key, heads.turn, heads.room FROM heads
-        ORDER BY heads.number, heads.turn NULLS LAST
-        LIMIT least(coalesce(places_left.number, 100), CASE WHEN known.rate_id IS NULL THEN :most::int ELSE 100 END)
+        SELECT candidates.id, candidates.concurrency_key, candidates.position, candidates.free_slots FROM candidates
+        ORDER BY candidates.number, candidates.position NULLS LAST
+        LIMIT least(coalesce(free_slots.number, 100), CASE WHEN active.rate_id IS NULL THEN :most::int ELSE 100 END)
     ) AS start LIMIT 100) AS start
-    WHERE known.is_limited
+    WHERE active.is_limited
 ), numbered AS (
-    SELECT starts.*, row_number() OVER (PARTITION BY rate_key ORDER BY turn NULLS LAST, id) AS number FROM starts
-), booked AS MATERIALIZED (
-    -- Only tasks whose time comes soon. The others get theirs later, so that a changed rate counts at once.
+    SELECT starts.*, row_number() OVER (PARTITION BY rate_key ORDER BY position NULLS LAST, id) AS number FROM starts
+), reserved AS MATERIALIZED (
+    -- Only tasks whose time comes soon. Later ones are reserved later, so that a changed rate counts at once.
     SELECT numbered.* FROM numbered LEFT JOIN taskqueue_ratelimitbucket used
         ON used.rate_id = numbered.rate_id AND used.key = numbered.rate_key COLLATE "C"
     WHERE numbered.rate_id IS NULL
-        OR greatest(used.theoretical_arrival_at - slack, used.blocked_until, statement_timestamp()) + (number - 1) * gap
-            - greatest(slack, interval '0') <= statement_timestamp() + ahead
-), bookings AS MATERIALIZED (
-    SELECT rate_id, rate_key, gap, slack, count(*) AS number FROM booked
-    WHERE rate_id IS NOT NULL GROUP BY rate_id, rate_key, gap, slack
+        OR greatest(used.theoretical_arrival_at - tolerance, used.blocked_until, statement_timestamp())
+            + (number - 1) * spacing - greatest(tolerance, interval '0') <= statement_timestamp() + horizon
+), reservations AS MATERIALIZED (
+    SELECT rate_id, rate_key, spacing, tolerance, count(*) AS number FROM reserved
+    WHERE rate_id IS NOT NULL GROUP BY rate_id, rate_key, spacing, tolerance
 ), used AS (
     INSERT INTO taskqueue_ratelimitbucket AS used (rate_id, key, theoretical_arrival_at, admitted, last_admitted_at,
         block_reason)
-    SELECT rate_id, rate_key, statement_timestamp() + number * gap, number, statement_timestamp(), '' FROM bookings
+    SELECT rate_id, rate_key, statement_timestamp() + number * spacing, number, statement_timestamp(), ''
+    FROM reservations
     ON CONFLICT (rate_id, key) DO UPDATE
     SET theoretical_arrival_at = greatest(
             used.theoretical_arrival_at, statement_timestamp(),
-            used.blocked_until + (SELECT slack FROM bookings WHERE rate_key = EXCLUDED.key)
-        ) + EXCLUDED.admitted * (SELECT gap FROM bookings WHERE rate_key = EXCLUDED.key),
+            used.blocked_until + (SELECT tolerance FROM reservations WHERE rate_key = EXCLUDED.key)
+        ) + EXCLUDED.admitted * (SELECT spacing FROM reservations WHERE rate_key = EXCLUDED.key),
         admitted = used.admitted + EXCLUDED.admitted, last_admitted_at = statement_timestamp()
     RETURNING used.key, used.theoretical_arrival_at
 ), timed AS (
-    SELECT booked.id, booked.rate_id, booked.freed,
+    SELECT reserved.id, reserved.rate_id, reserved.freed,
         used.theoretical_arrival_at
-            - (bookings.number - booked.number + 1) * bookings.gap - bookings.slack AS allowed_at
-    FROM booked
-    LEFT JOIN bookings ON bookings.rate_key = booked.rate_key
-    LEFT JOIN used ON used.key = booked.rate_key
+            - (reservations.number - reserved.number + 1) * reservations.spacing - reservations.tolerance AS allowed_at
+    FROM reserved
+    LEFT JOIN reservations ON reservations.rate_key = reserved.rate_key
+    LEFT JOIN used ON used.key = reserved.rate_key
 ), admitted AS (
     -- Locked above, so still queued. A condition on the status would lead to the index of statuses.
     UPDATE taskqueue_task task
     SET slot_acquired_at = statement_timestamp(),
         status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
-        -- Until START lets it pass: a late start, because workers were busy, must not come together with the next one.
+        -- Until START_TASK lets it pass: a start that is late must not come together with the next one.
         blocked_on = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority),
-        blocked_seconds = CASE WHEN judged.was_held THEN coalesce(task.blocked_seconds, 0)
+        blocked_seconds = CASE WHEN blocked.was_blocked THEN coalesce(task.blocked_seconds, 0)
             + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
             ELSE task.blocked_seconds END,
-        since = CASE WHEN judged.was_held THEN statement_timestamp() ELSE task.since END
+        since = CASE WHEN blocked.was_blocked THEN statement_timestamp() ELSE task.since END
     FROM timed CROSS JOIN LATERAL (
-        SELECT timed.freed OR coalesce(timed.allowed_at > statement_timestamp(), false) AS was_held
-    ) AS judged
+        SELECT timed.freed OR coalesce(timed.allowed_at > statement_timestamp(), false) AS was_blocked
+    ) AS blocked
     WHERE task.id = timed.id AND task.id = ANY (ARRAY(SELECT id FROM timed))
     RETURNING task.id
 ), final AS MATERIALIZED (
-    -- No key has room as far as the walk went: the next one goes on from there.
-    SELECT final.concurrency_key FROM known CROSS JOIN LATERAL (
-        WITH RECURSIVE turns AS (
-            SELECT 0 AS half, known.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
-            0 AS turn,
-                NULL::text COLLATE "C" AS former
+    -- All keys that were read are full: the next admission goes on behind them.
+    SELECT final.concurrency_key FROM active CROSS JOIN LATERAL (
+        WITH RECURSIVE keys AS (
+            SELECT 0 AS lap, active.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
+                0 AS position, NULL::text COLLATE "C" AS previous_key
             UNION ALL
-            SELECT following.half, following.concurrency_key, following.sort_at, turns.turn + 1, turns.concurrency_key
-            FROM turns CROSS JOIN LATERAL (
-                SELECT turns.half, next.concurrency_key, next.sort_at FROM (
+            SELECT following.lap, following.concurrency_key, following.sort_at, keys.position + 1, keys.concurrency_key
+            FROM keys CROSS JOIN LATERAL (
+                SELECT keys.lap, next.concurrency_key, next.sort_at FROM (
                     SELECT queue.concurrency_key::text COLLATE "C" AS concurrency_key, queue.sort_at
                     FROM taskqueue_task queue
-                    WHERE queue.blocked_queue = known.name AND queue.concurrency_key > turns.concurrency_key
+                    WHERE queue.blocked_queue = active.name AND queue.concurrency_key > keys.concurrency_key
                     ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
                 ) AS next
-                WHERE turns.half = 0 OR next.concurrency_key <= known.last_served_key
+                WHERE keys.lap = 0 OR next.concurrency_key <= active.last_served_key
                 UNION ALL
-                SELECT 1, ''::text COLLATE "C", known.fresh_at WHERE turns.half = 0
+                SELECT 1, ''::text COLLATE "C", active.unstarted_at WHERE keys.lap = 0
                 LIMIT 1
             ) AS following
-            WHERE turns.turn < 64
+            WHERE keys.position < 64
         )
-        SELECT turns.concurrency_key FROM turns WHERE turns.turn = 64
+        SELECT keys.concurrency_key FROM keys WHERE keys.position = 64
     ) AS final
-    WHERE known.is_limited AND NOT EXISTS (SELECT FROM starts WHERE turn IS NOT NULL)
-), turned AS (
-    UPDATE taskqueue_concurrencylimit concurrency SET last_served_key = turn.concurrency_key
+    WHERE active.is_limited AND NOT EXISTS (SELECT FROM starts WHERE position IS NOT NULL)
+), advanced AS (
+    UPDATE taskqueue_concurrencylimit concurrency SET last_served_key = advanced_to.concurrency_key
     FROM (
-        (SELECT starts.concurrency_key FROM starts WHERE starts.turn IS NOT NULL ORDER BY starts.turn DESC LIMIT 1)
+        (
+            SELECT starts.concurrency_key FROM starts
+            WHERE starts.position IS NOT NULL ORDER BY starts.position DESC LIMIT 1
+        )
         UNION ALL
         SELECT final.concurrency_key FROM final
         LIMIT 1
-    ) AS turn
+    ) AS advanced_to
     WHERE concurrency.pipeline_id = :limited::text
 )
 SELECT id FROM admitted;

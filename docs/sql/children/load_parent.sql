@@ -1,3 +1,3 @@
--- Load the payload of a parallel_step's parent.
+-- Load the payload of a parallel step's parent.
 -- Parameters: :parent uuid
 SELECT payload::text FROM taskqueue_task WHERE id = :parent::uuid;

@@ -8,8 +8,8 @@ SELECT ended.parent_id, ended.parent_key,
     (
         SELECT coalesce(max(number), 0) FROM taskqueue_attempt
         WHERE task_id = ended.parent_id AND step_key = ended.parent_key
-    ) + row_number() OVER (ORDER BY tried.id),
-    tried.outcome, tried.error_type, tried.error_message, tried.traceback, tried.logs, tried.worker_id,
-    tried.lease, tried.started_at, tried.finished_at
-FROM taskqueue_task ended JOIN taskqueue_attempt tried ON tried.task_id = ended.id
+    ) + row_number() OVER (ORDER BY attempt.id),
+    attempt.outcome, attempt.error_type, attempt.error_message, attempt.traceback, attempt.logs, attempt.worker_id,
+    attempt.lease, attempt.started_at, attempt.finished_at
+FROM taskqueue_task ended JOIN taskqueue_attempt attempt ON attempt.task_id = ended.id
 WHERE ended.id = :task::uuid;

@@ -31,15 +31,15 @@ WITH size AS MATERIALIZED (
                 'message', format('Child task %s failed: %s', ended.id, ended.error ->> 'message')
             )
         END,
-        -- A parallel_step is deleted afterwards: its step takes over its failures, logs and times.
+        -- The task of a parallel step is deleted afterwards: its step takes over its failures, logs and times.
         child_id = CASE WHEN ended.parallel_step = '' THEN step.child_id END, until = NULL,
         failures = CASE WHEN ended.parallel_step = '' THEN step.failures ELSE coalesce((
-            SELECT done.failures FROM taskqueue_step done
-            WHERE done.task_id = ended.id AND done.key = ended.parent_key
+            SELECT own_step.failures FROM taskqueue_step own_step
+            WHERE own_step.task_id = ended.id AND own_step.key = ended.parent_key
         ), 0) END,
         logs = (
-            SELECT done.logs FROM taskqueue_step done
-            WHERE ended.parallel_step <> '' AND done.task_id = ended.id AND done.key = ended.parent_key
+            SELECT own_step.logs FROM taskqueue_step own_step
+            WHERE ended.parallel_step <> '' AND own_step.task_id = ended.id AND own_step.key = ended.parent_key
         ),
         started_at = CASE
             WHEN ended.parallel_step = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)

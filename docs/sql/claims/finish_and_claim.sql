@@ -1,7 +1,7 @@
 -- End a task: succeeded, or failed by a step whose attempt is recorded. Then claim the next tasks.
 -- Parameters: :task uuid, :worker int, :lease int, :status text, :result jsonb, :error jsonb, :code text, :drift jsonb,
--- :pipelines text[], :codes text[], :passed text[], :claimant int, :most int, :kept jsonb
-WITH held AS (
+-- :pipelines text[], :codes text[], :skipped text[], :claiming_worker int, :most int, :kept jsonb
+WITH leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
     FOR NO KEY UPDATE
@@ -12,120 +12,120 @@ WITH held AS (
         drift = coalesce(:drift::jsonb, task.drift),
         progress = CASE WHEN :status::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN :status::text = 'succeeded' THEN '' ELSE progress_note END
-    FROM held
-    WHERE task.id = held.id
+    FROM leased
+    WHERE task.id = leased.id
     RETURNING task.id
 ), queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
         WHERE queue.ready_queue = code.name COLLATE "C"
         ORDER BY queue.sort_at, queue.id LIMIT 1
-    ) AS going_at, (
+    ) AS ready_at, (
         SELECT queue.sort_at FROM taskqueue_task queue
         WHERE queue.ready_queue = (code.name || '+') COLLATE "C"
         ORDER BY queue.sort_at, queue.id LIMIT 1
-    ) AS fresh_at, (
+    ) AS unstarted_at, (
         SELECT true FROM taskqueue_task queue
         WHERE queue.blocked_queue = code.name COLLATE "C"
         ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
-    ) AS in_groups
+    ) AS has_keyed
     FROM unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
-), known AS MATERIALIZED (
-    SELECT pipeline.name, queues.fingerprint, queues.going_at, queues.fresh_at,
-        coalesce(concurrency.tasks, concurrency.declared_tasks) AS most,
-        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS most_per_key,
+), active AS MATERIALIZED (
+    SELECT pipeline.name, queues.fingerprint, queues.ready_at, queues.unstarted_at,
+        coalesce(concurrency.tasks, concurrency.declared_tasks) AS tasks,
+        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS tasks_per_key,
         coalesce(
             concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
-        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL OR queues.in_groups IS NOT NULL AS is_limited,
-        queues.fresh_at IS NOT NULL OR queues.in_groups IS NOT NULL AS has_starts,
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL OR queues.has_keyed IS NOT NULL AS is_limited,
+        queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL AS has_starts,
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
-        ) IS NOT NULL AS stepped,
+        ) IS NOT NULL AS has_step_limit,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
-    WHERE queues.going_at IS NOT NULL OR queues.fresh_at IS NOT NULL OR queues.in_groups IS NOT NULL
-), heads AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, stepped, going_at AS sort_at FROM known
-        WHERE going_at IS NOT NULL
+    WHERE queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL
+), claimable AS MATERIALIZED (
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
+        WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, stepped, fresh_at FROM known WHERE fresh_at IS NOT NULL
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at FROM active WHERE unstarted_at IS NOT NULL
         AND NOT is_limited
-), openings AS MATERIALIZED (
-    SELECT known.name, opening.sort_at
-    FROM known LEFT JOIN LATERAL (
-        SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack,
-            greatest(rounded.gap, interval '1 minute') AS ahead
+), admissible AS MATERIALIZED (
+    SELECT active.name, first.sort_at
+    FROM active LEFT JOIN LATERAL (
+        SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
+            greatest(rounded.spacing, interval '1 minute') AS horizon
         FROM taskqueue_ratelimit rate CROSS JOIN LATERAL (SELECT (
             ceil(extract(epoch FROM coalesce(rate.per, rate.declared_per)) * 1000000
                 / coalesce(rate.count, rate.declared_count))::bigint * interval '1 microsecond'
-        ) AS gap) AS rounded
-        WHERE rate.name = known.rate_id
-    ) AS spacing ON true CROSS JOIN LATERAL (
-        WITH RECURSIVE turns AS (
-            SELECT 0 AS half, known.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
-            0 AS turn,
-                NULL::text COLLATE "C" AS former
+        ) AS spacing) AS rounded
+        WHERE rate.name = active.rate_id
+    ) AS start_rate ON true CROSS JOIN LATERAL (
+        WITH RECURSIVE keys AS (
+            SELECT 0 AS lap, active.last_served_key::text COLLATE "C" AS concurrency_key, NULL::timestamptz AS sort_at,
+                0 AS position, NULL::text COLLATE "C" AS previous_key
             UNION ALL
-            SELECT following.half, following.concurrency_key, following.sort_at, turns.turn + 1, turns.concurrency_key
-            FROM turns CROSS JOIN LATERAL (
-                SELECT turns.half, next.concurrency_key, next.sort_at FROM (
+            SELECT following.lap, following.concurrency_key, following.sort_at, keys.position + 1, keys.concurrency_key
+            FROM keys CROSS JOIN LATERAL (
+                SELECT keys.lap, next.concurrency_key, next.sort_at FROM (
                     SELECT queue.concurrency_key::text COLLATE "C" AS concurrency_key, queue.sort_at
                     FROM taskqueue_task queue
-                    WHERE queue.blocked_queue = known.name AND queue.concurrency_key > turns.concurrency_key
+                    WHERE queue.blocked_queue = active.name AND queue.concurrency_key > keys.concurrency_key
                     ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
                 ) AS next
-                WHERE turns.half = 0 OR next.concurrency_key <= known.last_served_key
+                WHERE keys.lap = 0 OR next.concurrency_key <= active.last_served_key
                 UNION ALL
-                SELECT 1, ''::text COLLATE "C", known.fresh_at WHERE turns.half = 0
+                SELECT 1, ''::text COLLATE "C", active.unstarted_at WHERE keys.lap = 0
                 LIMIT 1
             ) AS following
-            WHERE turns.turn < 16
+            WHERE keys.position < 16
         )
-        SELECT turns.sort_at FROM turns CROSS JOIN LATERAL (
-            SELECT CASE WHEN known.most_per_key IS NULL OR turns.concurrency_key = '' THEN 100 ELSE known.most_per_key - (
+        SELECT keys.sort_at FROM keys CROSS JOIN LATERAL (
+            SELECT CASE WHEN active.tasks_per_key IS NULL OR keys.concurrency_key = '' THEN 100 ELSE active.tasks_per_key - (
                 SELECT count(*) FROM (
-                    SELECT FROM taskqueue_task place
-                    WHERE place.slot_pipeline = known.name AND place.concurrency_key = turns.concurrency_key
-                    ORDER BY place.slot_pipeline, place.concurrency_key LIMIT known.most_per_key
-                ) AS places
-            ) END AS room
-        ) AS key_limit
-        WHERE turns.sort_at IS NOT NULL AND key_limit.room > 0 AND (known.rate_id IS NULL OR coalesce((
-            SELECT greatest(used.theoretical_arrival_at - spacing.slack,
-                used.blocked_until) <= statement_timestamp() + spacing.ahead
+                    SELECT FROM taskqueue_task slot
+                    WHERE slot.slot_pipeline = active.name AND slot.concurrency_key = keys.concurrency_key
+                    ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks_per_key
+                ) AS slots
+            ) END AS free_slots
+        ) AS key_capacity
+        WHERE keys.sort_at IS NOT NULL AND key_capacity.free_slots > 0 AND (active.rate_id IS NULL OR coalesce((
+            SELECT greatest(used.theoretical_arrival_at - start_rate.tolerance,
+                used.blocked_until) <= statement_timestamp() + start_rate.horizon
             FROM taskqueue_ratelimitbucket used
-            WHERE used.rate_id = known.rate_id
-                AND used.key = CASE WHEN known.rate_is_keyed THEN turns.concurrency_key ELSE '' END COLLATE "C"
+            WHERE used.rate_id = active.rate_id
+                AND used.key = CASE WHEN active.rate_is_keyed THEN keys.concurrency_key ELSE '' END COLLATE "C"
         ), true)) LIMIT 1
-    ) AS opening
-    WHERE known.is_limited AND known.has_starts AND NOT (known.name = ANY (:passed::text[]))
-        AND coalesce(known.most - (
+    ) AS first
+    WHERE active.is_limited AND active.has_starts AND NOT (active.name = ANY (:skipped::text[]))
+        AND coalesce(active.tasks - (
         SELECT count(*) FROM (
-            SELECT FROM taskqueue_task place WHERE place.slot_pipeline = known.name
-            ORDER BY place.slot_pipeline, place.concurrency_key LIMIT known.most
-        ) AS places
+            SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
+            ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks
+        ) AS slots
     ) > 0, true)
-), drained AS MATERIALIZED (
-    -- A draining worker takes nothing. Asked here, so that it holds from the next claim on.
-    SELECT FROM taskqueue_worker WHERE id = :claimant::int AND draining_at IS NOT NULL
-), door AS MATERIALIZED (
+), draining AS MATERIALIZED (
+    -- A draining worker claims nothing. Read here, so that it counts from the next claim on.
+    SELECT FROM taskqueue_worker WHERE id = :claiming_worker::int AND draining_at IS NOT NULL
+), to_admit AS MATERIALIZED (
     -- A blocked task would come first: nothing is claimed, since another statement has to lock its limits before.
-    SELECT openings.name FROM openings
-    WHERE openings.sort_at < coalesce((SELECT min(heads.sort_at) FROM heads), 'infinity')
-        AND NOT EXISTS (SELECT FROM drained)
-    ORDER BY openings.sort_at LIMIT 1
-), head AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, stepped FROM (
-        SELECT ready.id, ready.sort_at, best.fingerprint, best.is_limited, best.stepped
+    SELECT admissible.name FROM admissible
+    WHERE admissible.sort_at < coalesce((SELECT min(claimable.sort_at) FROM claimable), 'infinity')
+        AND NOT EXISTS (SELECT FROM draining)
+    ORDER BY admissible.sort_at LIMIT 1
+), next_task AS MATERIALIZED (
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit
         FROM (
-            SELECT heads.ready_queue, heads.fingerprint, heads.is_limited, heads.stepped FROM heads
-            WHERE NOT EXISTS (SELECT FROM door) AND NOT EXISTS (SELECT FROM drained) ORDER BY heads.sort_at
-        ) AS best
+            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit
+            FROM claimable
+            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
+        ) AS oldest
         CROSS JOIN LATERAL (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-            WHERE queue.ready_queue = best.ready_queue
+            WHERE queue.ready_queue = oldest.ready_queue
             ORDER BY queue.sort_at, queue.id
             LIMIT 100
             FOR NO KEY UPDATE SKIP LOCKED
@@ -134,26 +134,26 @@ WITH held AS (
     ) AS first LIMIT 100
 ), claimed AS (
     UPDATE taskqueue_task task
-    SET status = 'running', worker_id = :claimant::int, lease = task.lease + 1,
+    SET status = 'running', worker_id = :claiming_worker::int, lease = task.lease + 1,
         started_at = coalesce(task.started_at, statement_timestamp()),
         slot_acquired_at = coalesce(task.slot_acquired_at, statement_timestamp()),
         finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
         code_began = CASE
             WHEN task.code_began <> '' THEN task.code_began
-            ELSE coalesce(:kept::jsonb #>> ARRAY[task.pipeline_id, task.version], head.fingerprint)
+            ELSE coalesce(:kept::jsonb #>> ARRAY[task.pipeline_id, task.version], next_task.fingerprint)
         END
-    FROM head
-    WHERE task.id = head.id AND task.id = ANY (ARRAY(SELECT id FROM head))
+    FROM next_task
+    WHERE task.id = next_task.id AND task.id = ANY (ARRAY(SELECT id FROM next_task))
         -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
-        AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
+        AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
-        task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key, head.is_limited,
-        head.stepped,
+        task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+        next_task.is_limited, next_task.has_step_limit,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
         task.parent_id, task.parent_key, task.cancel_grace, task.sort_at
 )
-SELECT claimed.*, (SELECT name FROM door) AS gate
+SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true
 ORDER BY claimed.sort_at, claimed.id;

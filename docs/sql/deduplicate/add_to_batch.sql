@@ -1,5 +1,5 @@
--- Add items to the batch that waits if there is room for them; else start the batch as it is. A payload of another
--- shape, from an earlier version of the code, has no room.
+-- Add items to the waiting batch if they fit; else start the batch as it is. Items never fit into a payload of another
+-- shape, from an earlier version of the code.
 -- Parameters: :field text, :pipeline text, :debounce_key text, :payload jsonb, :size int, :most_bytes int,
 -- :start_within interval
 WITH waiting AS MATERIALIZED (

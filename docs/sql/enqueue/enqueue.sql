@@ -1,10 +1,10 @@
 -- Create a task. No row when its key stands for another task, or when a unique index (singleton, debounce, the run of a
 -- schedule) finds one.
 -- Parameters: :pipeline text, :key text, :id uuid, :window interval, :payload_digest text, :force boolean, :run_at
--- timestamptz, :delay interval, :held boolean, :labels jsonb, :subject text, :priority smallint, :payload jsonb,
--- :rerun_of uuid, :concurrency_key text, :version text, :start_within interval, :finish_within interval, :cancel_grace
--- interval, :notify_completion boolean, :debounce_key text, :singleton_key text, :cron_at timestamptz, :event uuid,
--- :parent uuid, :parent_key text, :parallel_step text, :parallel_limit int, :depth smallint, :shares_slot boolean
+-- timestamptz, :delay interval, :labels jsonb, :subject text, :priority smallint, :payload jsonb, :rerun_of uuid,
+-- :concurrency_key text, :version text, :start_within interval, :finish_within interval, :cancel_grace interval,
+-- :notify_completion boolean, :debounce_key text, :singleton_key text, :cron_at timestamptz, :event uuid, :parent uuid,
+-- :parent_key text, :depth smallint
 WITH pipeline AS (
     -- A pipeline that has no row yet (a new deploy, an emptied test database) must not fail its first caller.
     INSERT INTO taskqueue_pipeline (name, description, payload_schema, result_schema, retry)
@@ -14,13 +14,13 @@ WITH pipeline AS (
     RETURNING name
 ), reserved AS (
     -- Of several callers with one key the first wins; the others wait for its commit and then insert no task.
-    INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
+    INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
     SELECT :pipeline::text, :key::text, :id::uuid, statement_timestamp() + :window::interval,
         :payload_digest::text
     WHERE :key::text <> ''
     ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,
         payload_digest = EXCLUDED.payload_digest
-    WHERE held.expires_at <= statement_timestamp() OR :force::boolean
+    WHERE existing.expires_at <= statement_timestamp() OR :force::boolean
     RETURNING 1
 ), due AS (
     SELECT greatest(:run_at::timestamptz, statement_timestamp() + :delay::interval) AS at
@@ -30,21 +30,16 @@ INSERT INTO taskqueue_task (
     lease, failures, progress_note, rerun_of_id, created_at,
     concurrency_key, version, start_by, finish_within, cancel_grace, notify_completion, debounce_key, singleton_key,
     cron_at, event_id,
-    parent_id, parent_key, parallel_step, parallel_limit, depth, shares_slot
+    parent_id, parent_key, parallel_step, depth, shares_slot
 )
 SELECT
-    :id::uuid, :pipeline::text, CASE
-        WHEN :held::boolean THEN 'waiting' WHEN due.at > statement_timestamp() THEN 'scheduled' ELSE 'queued'
-    END,
+    :id::uuid, :pipeline::text, CASE WHEN due.at > statement_timestamp() THEN 'scheduled' ELSE 'queued' END,
     :key::text, :labels::jsonb, :subject::text, :priority::smallint, :payload::jsonb,
-    CASE WHEN NOT :held::boolean THEN due.at END,
-    CASE WHEN NOT :held::boolean THEN due.at - make_interval(secs => :priority::smallint) END,
-    0, 0, '', :rerun_of::uuid, statement_timestamp(),
+    due.at, due.at - make_interval(secs => :priority::smallint), 0, 0, '', :rerun_of::uuid, statement_timestamp(),
     :concurrency_key::text, :version::text, due.at + :start_within::interval, :finish_within::interval,
     :cancel_grace::interval, :notify_completion::boolean, :debounce_key::text, :singleton_key::text,
     :cron_at::timestamptz, :event::uuid,
-    :parent::uuid, :parent_key::text, :parallel_step::text, :parallel_limit::int, :depth::smallint,
-    :shares_slot::boolean
+    :parent::uuid, :parent_key::text, '', :depth::smallint, false
 FROM due
 WHERE :key::text = '' OR EXISTS (SELECT FROM reserved)
 -- A singleton, a debounced task, a batch, or the run of a schedule that exists already.

@@ -1,4 +1,4 @@
--- Register that a step waits for an event. With an empty step key: that the event cancels the task.
+-- Register that a step waits for an event or, with an empty step key, that the event cancels the task.
 -- Parameters: :task uuid, :key text, :position smallint, :name text, :match jsonb, :fields text, :digest text
 INSERT INTO taskqueue_wait (task_id, step_key, position, event, match, fields, digest, until, created_at, outcome)
 VALUES (

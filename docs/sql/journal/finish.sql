@@ -1,6 +1,6 @@
 -- End a task: succeeded, or failed by a step whose attempt is recorded.
 -- Parameters: :task uuid, :worker int, :lease int, :status text, :result jsonb, :error jsonb, :code text, :drift jsonb
-WITH held AS (
+WITH leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
     FOR NO KEY UPDATE
@@ -11,7 +11,7 @@ WITH held AS (
         drift = coalesce(:drift::jsonb, task.drift),
         progress = CASE WHEN :status::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN :status::text = 'succeeded' THEN '' ELSE progress_note END
-    FROM held
-    WHERE task.id = held.id
+    FROM leased
+    WHERE task.id = leased.id
     RETURNING task.id
 ) SELECT FROM settled;

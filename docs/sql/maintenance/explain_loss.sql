@@ -4,7 +4,7 @@ WITH worker AS (
     UPDATE taskqueue_worker SET end_reason = left(:reason::text, 100)
     WHERE id = :worker::int
     RETURNING id, host, pid
-), known AS (
+), attempt AS (
     UPDATE taskqueue_attempt attempt
     SET error_message = format('Worker %s (process %s on %s) was lost: %s.', worker.id, worker.pid, worker.host,
             :reason::text),
@@ -22,5 +22,5 @@ UPDATE taskqueue_task task
 SET error = task.error || jsonb_build_object('step', nullif(:step::text, ''), 'message', regexp_replace(
     task.error ->> 'message', '; the last: .*', format('; the last: %s.', :reason::text)
 ))
-FROM known WHERE task.id = known.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
+FROM attempt WHERE task.id = attempt.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
 RETURNING task.id;

@@ -1,29 +1,35 @@
--- End a lost worker, and queue the tasks that it held. The one that it executed gets a lost attempt; after several in a
--- row it fails as poison. This waits for no lock, neither of another process that recovers the same worker nor of a
--- task's row: a task that is skipped stays under an ended worker, and the next LOOK finds it.
--- Parameters: :reason text, :worker int, :known bool, :step text, :task uuid, :died bool, :poison int, :backs_off bool,
--- :longest interval, :error_type text, :message text, :stack text
+-- End a lost worker, and queue the tasks that it claimed. The one that it executed gets a lost attempt; after several
+-- in a row it fails as poison. It waits for no lock, neither of another process that recovers this worker nor of a
+-- task's row: a skipped task stays with an ended worker, and the next FIND_DUE_WORK finds it.
+-- Parameters: :reason text, :worker int, :is_explained bool, :step text, :task uuid, :died bool, :poison int,
+-- :backs_off bool, :longest interval, :error_type text, :message text, :stack text
 WITH dead AS (
     UPDATE taskqueue_worker worker
     SET ended_at = coalesce(worker.ended_at, statement_timestamp()),
         end_reason = CASE WHEN worker.ended_at IS NULL THEN left(:reason::text, 100) ELSE worker.end_reason END
-    FROM (SELECT id, ended_at FROM taskqueue_worker WHERE id = :worker::int FOR NO KEY UPDATE SKIP LOCKED) AS former
-    WHERE worker.id = former.id
+    FROM (SELECT id, ended_at FROM taskqueue_worker WHERE id = :worker::int FOR NO KEY UPDATE SKIP LOCKED) AS before
+    WHERE worker.id = before.id
     RETURNING worker.id, worker.host, worker.pid, worker.task_id, worker.step, worker.step_started_at,
-        former.ended_at IS NULL AS is_first
-), held AS (
+        before.ended_at IS NULL AS is_first
+), claimed AS (
     SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
     WHERE task.status = 'running'
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), executed AS (
-    -- Of the claimed tasks the one that was executed: as the worker's own note says, else as its last heartbeat does.
-    SELECT held.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = held.id AS by_heartbeat,
+    -- Of the claimed tasks the one that was executed: by the crash record of the worker, else by its last heartbeat.
+    SELECT claimed.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = claimed.id AS by_heartbeat,
         dead.step_started_at,
-        CASE WHEN :known::bool THEN :step::text WHEN dead.task_id = held.id THEN dead.step ELSE '' END AS step_key
-    FROM held CROSS JOIN dead
-    WHERE CASE WHEN :known::bool THEN held.id = :task::uuid ELSE dead.is_first OR dead.task_id = held.id END
-    ORDER BY dead.task_id = held.id DESC NULLS LAST, held.lease > 1 DESC, held.sort_at, held.id
+        CASE
+            WHEN :is_explained::bool THEN :step::text
+            WHEN dead.task_id = claimed.id THEN dead.step ELSE ''
+        END AS step_key
+    FROM claimed CROSS JOIN dead
+    WHERE CASE
+        WHEN :is_explained::bool THEN claimed.id = :task::uuid
+        ELSE dead.is_first OR dead.task_id = claimed.id
+    END
+    ORDER BY dead.task_id = claimed.id DESC NULLS LAST, claimed.lease > 1 DESC, claimed.sort_at, claimed.id
     LIMIT 1
 ), unfinished AS (
     SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid,
@@ -81,6 +87,6 @@ SET status = CASE WHEN judged.fails THEN 'failed' WHEN judged.wait IS NOT NULL T
         'type', 'Poison', 'step', nullif(judged.step_key, ''),
         'message', format('%s workers in a row were lost in it; the last: %s.', judged.losses, :reason::text)
     ) END
-FROM held LEFT JOIN judged USING (id)
-WHERE task.id = held.id
+FROM claimed LEFT JOIN judged USING (id)
+WHERE task.id = claimed.id
 RETURNING task.id, task.status;

@@ -1,39 +1,41 @@
--- Give a child that shares its parent's slot a time for its start, as RESERVE does for a step. It keeps the slot.
+-- Reserve a time for the start of a child that shares its parent's slot. It keeps the slot.
 -- Parameters: :task uuid, :worker int, :lease int, :rate text, :use text, :brief interval
-WITH held AS (
+WITH leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
     FOR NO KEY UPDATE
-), spacing AS MATERIALIZED (
-    SELECT rounded.gap, rounded.gap * (coalesce(rate.burst, rate.declared_burst) - 1) AS slack, rate.changed_at
+), rate_values AS MATERIALIZED (
+    SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
+        rate.changed_at
     FROM taskqueue_ratelimit rate CROSS JOIN LATERAL (SELECT (
         ceil(extract(epoch FROM coalesce(rate.per, rate.declared_per)) * 1000000
             / coalesce(rate.count, rate.declared_count))::bigint * interval '1 microsecond'
-    ) AS gap) AS rounded
+    ) AS spacing) AS rounded
     WHERE rate.name = :rate::text
-), given AS (
+), reservation AS (
     INSERT INTO taskqueue_ratelimitbucket AS used (rate_id, key, theoretical_arrival_at, passes_at, admitted,
         last_admitted_at, block_reason)
-    SELECT :rate::text, :use::text, statement_timestamp() + gap, statement_timestamp() + gap, 1,
+    SELECT :rate::text, :use::text, statement_timestamp() + spacing, statement_timestamp() + spacing, 1,
         statement_timestamp(), ''
-    FROM held CROSS JOIN spacing
+    FROM leased CROSS JOIN rate_values
     ON CONFLICT (rate_id, key) DO UPDATE SET (theoretical_arrival_at, passes_at, admitted, last_admitted_at) = (
-        SELECT next.at + spacing.gap,
-            CASE WHEN allowed.now THEN next.at + spacing.gap ELSE used.passes_at END,
+        SELECT next.at + rate_values.spacing,
+            CASE WHEN allowed.now THEN next.at + rate_values.spacing ELSE used.passes_at END,
             CASE WHEN allowed.now THEN used.admitted + 1 ELSE used.admitted END,
             CASE WHEN allowed.now THEN greatest(allowed.at, statement_timestamp()) ELSE used.last_admitted_at END
-        FROM spacing CROSS JOIN LATERAL (
+        FROM rate_values CROSS JOIN LATERAL (
             SELECT greatest(
-                used.theoretical_arrival_at, used.passes_at, statement_timestamp(), used.blocked_until + spacing.slack
+                used.theoretical_arrival_at, used.passes_at, statement_timestamp(),
+                used.blocked_until + rate_values.tolerance
             ) AS at
         ) AS next CROSS JOIN LATERAL (
-            SELECT next.at - spacing.slack AS at, next.at - spacing.slack <= statement_timestamp() + :brief::interval AS now
+            SELECT next.at - rate_values.tolerance AS at, next.at - rate_values.tolerance <= statement_timestamp() + :brief::interval AS now
         ) AS allowed
     )
-    RETURNING used.theoretical_arrival_at - (SELECT gap + slack FROM spacing) AS allowed_at
+    RETURNING used.theoretical_arrival_at - (SELECT spacing + tolerance FROM rate_values) AS allowed_at
 ), start AS MATERIALIZED (
-    SELECT held.id, greatest(given.allowed_at, statement_timestamp()) AS allowed_at
-    FROM held LEFT JOIN given ON true
+    SELECT leased.id, greatest(reservation.allowed_at, statement_timestamp()) AS allowed_at
+    FROM leased LEFT JOIN reservation ON true
 ), started AS (
     UPDATE taskqueue_task task
     SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN start.allowed_at ELSE task.started_at END

@@ -1,22 +1,22 @@
 -- Count what PRUNE_TASKS would delete.
 -- Parameters: :pipeline text, :after uuid, :keep interval
-WITH RECURSIVE walked AS (
+WITH RECURSIVE oldest AS (
     (
         SELECT id, created_at, finished_at FROM taskqueue_task
         WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > :after::uuid
         ORDER BY pipeline_id DESC, id LIMIT 1
     )
     UNION ALL
-    SELECT following.id, following.created_at, following.finished_at FROM walked CROSS JOIN LATERAL (
+    SELECT following.id, following.created_at, following.finished_at FROM oldest CROSS JOIN LATERAL (
         SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > walked.id
+        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > oldest.id
         ORDER BY pipeline_id DESC, id LIMIT 1
     ) AS following
-), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200)
+), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200)
 SELECT (
     SELECT count(*) FROM taskqueue_task task
     WHERE task.id = ANY (ARRAY(
-        SELECT id FROM looked WHERE finished_at < statement_timestamp() - :keep::interval
+        SELECT id FROM scanned WHERE finished_at < statement_timestamp() - :keep::interval
     )) AND task.finished_at < statement_timestamp() - :keep::interval AND NOT task.notify_completion
     AND task.finished_at < coalesce((SELECT final_until FROM taskqueue_rollupmark), 'infinity')
     AND NOT EXISTS (
@@ -26,10 +26,10 @@ SELECT (
         SELECT FROM taskqueue_task below WHERE below.parent_id = task.id AND below.finished_at IS NULL
     )
     AND NOT EXISTS (
-        SELECT FROM taskqueue_idempotencykey held
-        WHERE held.task_id = task.id AND held.expires_at > statement_timestamp() - interval '1 hour'
+        SELECT FROM taskqueue_idempotencykey idempotency_key
+        WHERE idempotency_key.task_id = task.id AND idempotency_key.expires_at > statement_timestamp() - interval '1 hour'
     )
     AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.task_id = task.id OFFSET 1000)
-), 0, (SELECT id FROM looked ORDER BY id DESC LIMIT 1), (
-    SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - :keep::interval, true) FROM looked
+), 0, (SELECT id FROM scanned ORDER BY id DESC LIMIT 1), (
+    SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - :keep::interval, true) FROM scanned
 );

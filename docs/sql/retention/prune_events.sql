@@ -1,15 +1,15 @@
 -- Delete old events, but none since the oldest unfinished task was created, which may still wait for it, and none that
 -- a task, a wait or a skipped request points at.
 -- Parameters: :after uuid, :keep interval, :oldest timestamptz, :window interval
-WITH RECURSIVE walked AS (
+WITH RECURSIVE oldest AS (
     (SELECT id, received_at FROM taskqueue_event WHERE id > :after::uuid ORDER BY id LIMIT 1)
     UNION ALL
-    SELECT following.id, following.received_at FROM walked CROSS JOIN LATERAL (
-        SELECT id, received_at FROM taskqueue_event WHERE id > walked.id ORDER BY id LIMIT 1
+    SELECT following.id, following.received_at FROM oldest CROSS JOIN LATERAL (
+        SELECT id, received_at FROM taskqueue_event WHERE id > oldest.id ORDER BY id LIMIT 1
     ) AS following
-), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
+), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), to_delete AS MATERIALIZED (
     SELECT event.id FROM taskqueue_event event
-    WHERE event.id = ANY (ARRAY(SELECT id FROM looked))
+    WHERE event.id = ANY (ARRAY(SELECT id FROM scanned))
         AND greatest(event.received_at, event.routed_at) < statement_timestamp() - :keep::interval
         AND greatest(event.received_at, event.routed_at)
             < coalesce(:oldest::timestamptz - interval '1 hour', 'infinity')
@@ -19,11 +19,11 @@ WITH RECURSIVE walked AS (
         AND NOT EXISTS (SELECT FROM taskqueue_wait resolved WHERE resolved.resolved_by_id = event.id)
         AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.event_id = event.id)
     FOR UPDATE OF event SKIP LOCKED
-), gone AS (
-    DELETE FROM taskqueue_event WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), deleted AS (
+    DELETE FROM taskqueue_event WHERE id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 )
-SELECT 0, (SELECT count(*) FROM gone), (SELECT id FROM looked ORDER BY id DESC LIMIT 1),
+SELECT 0, (SELECT count(*) FROM deleted), (SELECT id FROM scanned ORDER BY id DESC LIMIT 1),
     (
         SELECT count(*) < 200 OR coalesce(max(received_at) >= statement_timestamp() - :keep::interval, true)
-        FROM looked
+        FROM scanned
     );

@@ -1,22 +1,22 @@
 -- Delete a pipeline's old skipped requests.
 -- Parameters: :pipeline text, :keep interval
-WITH RECURSIVE walked AS (
+WITH RECURSIVE oldest AS (
     (
         SELECT id, created_at FROM taskqueue_skip
         WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text
         ORDER BY pipeline_id DESC, id LIMIT 1
     )
     UNION ALL
-    SELECT following.id, following.created_at FROM walked CROSS JOIN LATERAL (
+    SELECT following.id, following.created_at FROM oldest CROSS JOIN LATERAL (
         SELECT id, created_at FROM taskqueue_skip
-        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > walked.id
+        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > oldest.id
         ORDER BY pipeline_id DESC, id LIMIT 1
     ) AS following
-    WHERE walked.created_at < statement_timestamp() - :keep::interval
+    WHERE oldest.created_at < statement_timestamp() - :keep::interval
 )
 DELETE FROM taskqueue_skip WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_skip
-    WHERE id = ANY (ARRAY(SELECT id FROM walked LIMIT 200))
+    WHERE id = ANY (ARRAY(SELECT id FROM oldest LIMIT 200))
         AND created_at < statement_timestamp() - :keep::interval AND kind <> 'deferred'
     FOR UPDATE SKIP LOCKED
 ))

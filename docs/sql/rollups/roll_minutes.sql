@@ -1,6 +1,6 @@
--- Roll up the tasks and attempts that ended, minute by minute. It overwrites, so a minute can be rolled up often; what
--- was sampled stays, since it cannot be counted again. An end that a retry took back before its minute was closed is in
--- no count of this statement, which sees the retry; it still counts in taskqueue_endcount.
+-- Roll up the tasks and attempts that ended, minute by minute. It overwrites, so a minute can be rolled up often;
+-- samples stay, since they cannot be counted again. An end that a retry reopened before its minute became final is not
+-- counted here, but in taskqueue_endcount.
 -- Parameters: :start timestamptz, :until timestamptz
 WITH ended AS MATERIALIZED (
     SELECT date_bin('1 minute', finished_at, 'epoch') AS at, task.pipeline_id AS pipeline, task.status,
@@ -32,35 +32,35 @@ WITH ended AS MATERIALIZED (
     SELECT date_bin('1 minute', attempt.finished_at, 'epoch') AS at, task.pipeline_id AS pipeline
     FROM taskqueue_attempt attempt JOIN taskqueue_task task ON task.id = attempt.task_id
     WHERE attempt.finished_at >= :start::timestamptz AND attempt.finished_at < :until::timestamptz
-), tries AS (
+), attempts AS (
     SELECT at, coalesce(pipeline, '') AS pipeline, count(*) AS number
     FROM failure GROUP BY GROUPING SETS ((at, pipeline), (at))
 ), ran_count AS (
-    SELECT at, coalesce(pipeline, '') AS pipeline, ran AS place, count(*)::int AS number
+    SELECT at, coalesce(pipeline, '') AS pipeline, ran AS bucket, count(*)::int AS number
     FROM ended WHERE ran IS NOT NULL GROUP BY GROUPING SETS ((at, pipeline, ran), (at, ran))
 ), ran_histogram AS (
-    SELECT reach.at, reach.pipeline, array_agg(coalesce(found.number, 0) ORDER BY place) AS counts
-    FROM (SELECT at, pipeline, max(place) AS last FROM ran_count GROUP BY at, pipeline) AS reach
-    CROSS JOIN LATERAL generate_series(0, reach.last) AS place
-    LEFT JOIN ran_count found USING (at, pipeline, place)
-    GROUP BY reach.at, reach.pipeline
+    SELECT series.at, series.pipeline, array_agg(coalesce(found.number, 0) ORDER BY bucket) AS counts
+    FROM (SELECT at, pipeline, max(bucket) AS last FROM ran_count GROUP BY at, pipeline) AS series
+    CROSS JOIN LATERAL generate_series(0, series.last) AS bucket
+    LEFT JOIN ran_count found USING (at, pipeline, bucket)
+    GROUP BY series.at, series.pipeline
 ), waited_count AS (
-    SELECT at, coalesce(pipeline, '') AS pipeline, waited AS place, count(*)::int AS number
+    SELECT at, coalesce(pipeline, '') AS pipeline, waited AS bucket, count(*)::int AS number
     FROM ended WHERE waited IS NOT NULL GROUP BY GROUPING SETS ((at, pipeline, waited), (at, waited))
 ), waited_histogram AS (
-    SELECT reach.at, reach.pipeline, array_agg(coalesce(found.number, 0) ORDER BY place) AS counts
-    FROM (SELECT at, pipeline, max(place) AS last FROM waited_count GROUP BY at, pipeline) AS reach
-    CROSS JOIN LATERAL generate_series(0, reach.last) AS place
-    LEFT JOIN waited_count found USING (at, pipeline, place)
-    GROUP BY reach.at, reach.pipeline
-), place AS (
-    SELECT at, pipeline FROM outcome UNION SELECT at, pipeline FROM tries
+    SELECT series.at, series.pipeline, array_agg(coalesce(found.number, 0) ORDER BY bucket) AS counts
+    FROM (SELECT at, pipeline, max(bucket) AS last FROM waited_count GROUP BY at, pipeline) AS series
+    CROSS JOIN LATERAL generate_series(0, series.last) AS bucket
+    LEFT JOIN waited_count found USING (at, pipeline, bucket)
+    GROUP BY series.at, series.pipeline
+), minute_rows AS (
+    SELECT at, pipeline FROM outcome UNION SELECT at, pipeline FROM attempts
     UNION SELECT at, pipeline FROM taskqueue_rollup
     WHERE span = 1 AND at >= :start::timestamptz AND at < :until::timestamptz
-), passed_over AS (
+), reopened AS (
     DELETE FROM taskqueue_reopened WHERE finished_at >= :start::timestamptz AND finished_at < :until::timestamptz RETURNING pipeline, status
 ), raised AS (
-    INSERT INTO taskqueue_endcount AS known (
+    INSERT INTO taskqueue_endcount AS existing (
         pipeline, succeeded, failed, cancelled, failed_attempts, ran, waited, queued_seconds,
         blocked_seconds,
         waiting_seconds,
@@ -73,29 +73,28 @@ WITH ended AS MATERIALIZED (
     0 AS waiting_seconds,
     0 AS backoff_seconds,
     0 AS executing_seconds
-    FROM passed_over GROUP BY pipeline
+    FROM reopened GROUP BY pipeline
     ON CONFLICT (pipeline) DO UPDATE SET
-        succeeded = known.succeeded + EXCLUDED.succeeded, failed = known.failed + EXCLUDED.failed,
-        cancelled = known.cancelled + EXCLUDED.cancelled
+        succeeded = existing.succeeded + EXCLUDED.succeeded, failed = existing.failed + EXCLUDED.failed,
+        cancelled = existing.cancelled + EXCLUDED.cancelled
 )
 INSERT INTO taskqueue_rollup (
     span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, ran, waited,
-    sampled_blocked_seconds,
-    queued_seconds,
+    sampled_blocked_seconds, queued_seconds,
     blocked_seconds,
     waiting_seconds,
     backoff_seconds,
     executing_seconds
 )
 SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(repaired, 0), coalesce(failed, 0),
-    coalesce(cancelled, 0), coalesce(tries.number, 0), coalesce(ran_histogram.counts, '{}'),
+    coalesce(cancelled, 0), coalesce(attempts.number, 0), coalesce(ran_histogram.counts, '{}'),
     coalesce(waited_histogram.counts, '{}'), 0, coalesce(queued_seconds, 0),
     coalesce(blocked_seconds, 0),
     coalesce(waiting_seconds, 0),
     coalesce(backoff_seconds, 0),
     coalesce(executing_seconds, 0)
-FROM place
-LEFT JOIN outcome USING (at, pipeline) LEFT JOIN tries USING (at, pipeline)
+FROM minute_rows
+LEFT JOIN outcome USING (at, pipeline) LEFT JOIN attempts USING (at, pipeline)
 LEFT JOIN ran_histogram USING (at, pipeline) LEFT JOIN waited_histogram USING (at, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
     succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,

@@ -1,4 +1,4 @@
--- Sum minutes up to quarters of an hour.
+-- Sum the minutes of each quarter of an hour.
 -- Parameters: :start timestamptz, :until timestamptz
 WITH minute AS MATERIALIZED (
     SELECT *, date_bin('15 minutes', at, 'epoch') AS quarter FROM taskqueue_rollup
@@ -14,22 +14,21 @@ WITH minute AS MATERIALIZED (
     sum(executing_seconds) AS executing_seconds
     FROM minute GROUP BY quarter, pipeline
 ), ran_sum AS (
-    SELECT quarter, pipeline, array_agg(number ORDER BY place) AS counts FROM (
-        SELECT quarter, pipeline, place, sum(found.number)::int AS number
-        FROM minute CROSS JOIN LATERAL unnest(minute.ran) WITH ORDINALITY AS found (number, place)
-        GROUP BY quarter, pipeline, place
-    ) AS places GROUP BY quarter, pipeline
+    SELECT quarter, pipeline, array_agg(number ORDER BY bucket) AS counts FROM (
+        SELECT quarter, pipeline, bucket, sum(found.number)::int AS number
+        FROM minute CROSS JOIN LATERAL unnest(minute.ran) WITH ORDINALITY AS found (number, bucket)
+        GROUP BY quarter, pipeline, bucket
+    ) AS buckets GROUP BY quarter, pipeline
 ), waited_sum AS (
-    SELECT quarter, pipeline, array_agg(number ORDER BY place) AS counts FROM (
-        SELECT quarter, pipeline, place, sum(found.number)::int AS number
-        FROM minute CROSS JOIN LATERAL unnest(minute.waited) WITH ORDINALITY AS found (number, place)
-        GROUP BY quarter, pipeline, place
-    ) AS places GROUP BY quarter, pipeline
+    SELECT quarter, pipeline, array_agg(number ORDER BY bucket) AS counts FROM (
+        SELECT quarter, pipeline, bucket, sum(found.number)::int AS number
+        FROM minute CROSS JOIN LATERAL unnest(minute.waited) WITH ORDINALITY AS found (number, bucket)
+        GROUP BY quarter, pipeline, bucket
+    ) AS buckets GROUP BY quarter, pipeline
 )
 INSERT INTO taskqueue_rollup (
     span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, sampled_blocked_seconds,
-    queued,
-    oldest_seconds, queued_seconds,
+    queued, oldest_seconds, queued_seconds,
     blocked_seconds,
     waiting_seconds,
     backoff_seconds,

@@ -16,7 +16,7 @@ WITH live AS MATERIALIZED (
     WHERE waiter.step_limit_queue = :pipeline::text
     ORDER BY waiter.id LIMIT 1000
 ), ranked AS (
-    SELECT waiters.*, row_number() OVER (ORDER BY waiters.id) AS place
+    SELECT waiters.*, row_number() OVER (ORDER BY waiters.id) AS position
     FROM (
         SELECT *, row_number() OVER (PARTITION BY concurrency_key ORDER BY id) AS number FROM waiters
     ) AS waiters CROSS JOIN limits
@@ -26,7 +26,7 @@ WITH live AS MATERIALIZED (
 ), ready AS MATERIALIZED (
     SELECT task.id, task.lease, task.concurrency_key FROM taskqueue_task task
     JOIN ranked USING (id) CROSS JOIN limits
-    WHERE coalesce(ranked.place <= limits.most - (SELECT count(*) FROM live), true)
+    WHERE coalesce(ranked.position <= limits.most - (SELECT count(*) FROM live), true)
         AND task.step_limit_queue IS NOT NULL
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), granted AS (

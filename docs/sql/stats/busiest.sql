@@ -1,8 +1,6 @@
--- List the pipelines with the most ended tasks, with the time that they lost to limits.
+-- List the pipelines with the most ended tasks.
 -- Parameters: :start timestamptz, :until timestamptz, :most int
-SELECT pipeline, sum(succeeded)::int, sum(recovered)::int, sum(failed)::int, sum(cancelled)::int,
-sum(sampled_blocked_seconds)::int
-FROM taskqueue_rollup
+SELECT pipeline FROM taskqueue_rollup
 WHERE span = 15 AND at >= :start::timestamptz AND at < :until::timestamptz AND pipeline <> ''
 GROUP BY pipeline
 HAVING sum(succeeded + failed + cancelled + sampled_blocked_seconds) > 0

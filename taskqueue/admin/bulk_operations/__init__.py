@@ -1,1 +1,1 @@
-"""A verb for all tasks that a filter matches."""
+"""Bulk operations: an action on all tasks that match a filter."""

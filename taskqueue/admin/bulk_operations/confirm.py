@@ -1,4 +1,4 @@
-"""What people are told before an operation and while it goes on."""
+"""The confirmation of a bulk operation, and the texts of its progress."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats
-from taskqueue.engine.queries.filters import COUNTED
+from taskqueue.engine.queries.filters import COUNT_LIMIT
 from taskqueue.models import BulkOperation
 from taskqueue.states import BulkOperationStatus, BulkOperationVerb
 
-MANY = 1_000
-"""Above it a reason is required, and the verb has to be typed."""
-LONGEST_REASON = 300
+LARGE = 1_000
+"""An operation on more tasks needs a reason and the typed verb."""
+REASON_LENGTH = 300
 
 CONSEQUENCES = {
     BulkOperationVerb.RETRY: (
-        "Queues each of them again and keeps the results of its finished steps. What a step that is not atomic did "
-        "outside the database before it failed may happen a second time."
+        "Queues each task again and keeps the results of its finished steps. Steps that are not atomic may repeat what "
+        "they did outside the database before they failed."
     ),
     BulkOperationVerb.CANCEL: (
-        "Ends each of them, with its parallel steps and children; what a step in progress returns is not recorded. "
+        "Cancels each task with its parallel steps and children; the result of a running step is not recorded. "
         "A cancelled task can be retried later."
     ),
     BulkOperationVerb.RERUN: (
-        "Makes a new task from the payload, priority and labels of each; nothing else is kept of it. Every step runs "
-        "again, and what those that are not atomic did outside the database may happen a second time."
+        "Submits a new task with the payload, priority and labels of each task. Every step runs again, and steps that "
+        "are not atomic may repeat what they did outside the database."
     ),
     BulkOperationVerb.RUN_NOW: (
-        "Starts each of them that waits for a time, makes its next attempt, or ends its sleep. Limits and rates hold "
-        "as ever; one that waits for something else is passed over."
+        "Starts scheduled tasks, the next attempt of retrying tasks and sleeping tasks at once. Concurrency and rate "
+        "limits still apply. Tasks that wait for something else are skipped."
     ),
 }
 
@@ -44,77 +44,73 @@ DONE = {
 }
 
 
-class Form:
-    """The form that starts an operation.
+class ConfirmForm:
+    """The form that starts a bulk operation.
 
     Attributes:
-        estimate: how many tasks match now, counted up to the cap and one more.
-        faults: what is wrong with what was sent.
+        estimate: the number of matching tasks, counted up to one more than COUNT_LIMIT.
+        errors: what is wrong with the sent form.
     """
 
     def __init__(self, verb: BulkOperationVerb, estimate: int, sent: Mapping[str, str] | None) -> None:
         self.verb = verb
         self.estimate = estimate
-        self.reason = " ".join((sent or {}).get("reason", "").replace("\0", "").split())[:LONGEST_REASON]
-        self.faults = [] if sent is None else self.check(sent)
-        self.is_valid = sent is not None and not self.faults
+        self.reason = " ".join((sent or {}).get("reason", "").replace("\0", "").split())[:REASON_LENGTH]
+        self.errors = [] if sent is None else self.errors_in(sent)
+        self.is_valid = sent is not None and not self.errors
 
-    def check(self, sent: Mapping[str, str]) -> list[str]:
-        """What is wrong with it."""
-        faults = []
+    def errors_in(self, sent: Mapping[str, str]) -> list[str]:
+        errors = []
         if not self.estimate:
-            faults.append("No task matches any more.")
+            errors.append("No task matches any more.")
         if self.is_large and not self.reason:
-            faults.append("Say why: it is kept with the operation.")
+            errors.append("Enter a reason. It is stored with the operation.")
         if self.is_large and sent.get("confirmation", "").strip().lower() not in {self.verb, self.verb.words}:
-            faults.append(f"Type {self.verb.words} to confirm that you mean {about(self.estimate)}.")
-        return faults
+            errors.append(f"Type {self.verb.words} to confirm that you mean {about(self.estimate)}.")
+        return errors
 
     @property
     def is_large(self) -> bool:
-        """Whether it concerns so many that it has to be confirmed."""
-        return self.estimate > MANY
+        return self.estimate > LARGE
 
     @property
     def consequence(self) -> str:
-        """What becomes of the tasks."""
         return CONSEQUENCES[self.verb]
 
     @property
     def participle(self) -> str:
-        """What is done to them."""
         return DONE[self.verb]
 
     @property
     def about(self) -> str:
-        """How many."""
         return about(self.estimate)
 
     @property
     def label(self) -> str:
-        """What the button says."""
+        """The label of the button, such as "Retry 3 tasks"."""
         return f"{self.verb.words.capitalize()} {self.about}"
 
 
 def about(estimate: int) -> str:
-    """A number of tasks, honest about where counting stopped."""
-    return f"{COUNTED:,}+ tasks" if estimate > COUNTED else formats.count_of(estimate, "task")
+    """A number of tasks; "10,000+ tasks" when counting stopped there."""
+    return f"{COUNT_LIMIT:,}+ tasks" if estimate > COUNT_LIMIT else formats.count_of(estimate, "task")
 
 
-def meter(operation: BulkOperation) -> SafeString:
-    """How far an operation is; without an end where that was not counted."""
-    if operation.estimate > COUNTED and not operation.has_ended:
+def progress_bar(operation: BulkOperation) -> SafeString:
+    """How far an operation is; indeterminate when its tasks were not counted to the end."""
+    if operation.estimate > COUNT_LIMIT and not operation.has_ended:
         return format_html('<progress class="tq-meter" aria-label="{}"></progress>', "Progress")
     most = max(operation.estimate, 1)
     value = most if operation.status == BulkOperationStatus.DONE else min(operation.processed, most)
     return format_html('<progress class="tq-meter" value="{}" max="{}" aria-label="Progress"></progress>', value, most)
 
 
-def account(operation: BulkOperation) -> str:
-    """An exact account of what was done."""
-    parts = [f"{operation.processed:,} of {about(operation.estimate)} done", f"{operation.changed:,} changed"]
+def counts_text(operation: BulkOperation) -> str:
+    """Such as "8 of 8 tasks processed: 7 retried, 1 skipped"."""
+    done = DONE[BulkOperationVerb(operation.verb)]
+    parts = [f"{operation.processed:,} of {about(operation.estimate)} processed: {operation.changed:,} {done}"]
     if operation.skipped:
-        parts.append(f"{operation.skipped:,} had moved on")
+        parts.append(f"{operation.skipped:,} skipped")
     if operation.failed:
-        parts.append(f"{operation.failed:,} could not be done")
+        parts.append(f"{operation.failed:,} failed")
     return ", ".join(parts)

@@ -1,1 +1,1 @@
-"""The list of events, and sending one."""
+"""Events: list and page, and the form that sends one."""

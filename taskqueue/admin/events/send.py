@@ -1,4 +1,4 @@
-"""Sending an event by a form: name, data and the sender's id, through the same function as the API."""
+"""The form that sends an event: name, data and the sender's ID, by the engine function that the API uses."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
-from taskqueue.admin.shared.json_input import read
-from taskqueue.admin.shared.pages import framed
+from taskqueue.admin.shared.json_input import parse_json
+from taskqueue.admin.shared.pages import admin_page
 from taskqueue.admin.shared.task_actions import actor_of
-from taskqueue.engine.access.permissions import Rights
-from taskqueue.engine.actions import audited
+from taskqueue.engine.access.permissions import CallerPermissions
+from taskqueue.engine.actions import submissions
 from taskqueue.errors import InvalidEvent, KeyReused, NotSerializable, TaskqueueError
 from taskqueue.models import Event, Trigger
 
-NEEDS = "taskqueue.add_event"
-"""As `POST /api/events` does."""
-NAMES_SHOWN = 200
+SEND = "taskqueue.add_event"
+"""The permission, the one that `POST /api/events` needs."""
+NAMES_OFFERED = 200
 
 
 class EventForm(forms.Form):
-    """An event to send. What is required the engine says."""
+    """An event to send. The engine checks what is required."""
 
     name = forms.CharField(
         required=False,
         widget=forms.TextInput(attrs={"list": "event-names", "autocomplete": "off", "aria-required": "true"}),
-        help_text="Such as order/paid. It starts the pipelines and ends the waits that listen for it.",
+        help_text="Such as order/paid. It starts pipelines and resolves waits that listen for this name.",
     )
     content = forms.CharField(
         required=False,
@@ -41,21 +41,20 @@ class EventForm(forms.Form):
     )
     id = forms.CharField(
         required=False,
-        label="Id",
+        label="ID",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        help_text="The sender's own id: the same one within 24 hours is the same event. Empty: each is a new one.",
+        help_text="The sender's ID. A second event with this ID within 24 hours is not sent. Empty: always sent.",
     )
 
     def clean_content(self) -> Any:
-        """JSON; the engine says whether it will do."""
         try:
-            return read(self.cleaned_data["content"].strip() or "{}")
+            return parse_json(self.cleaned_data["content"].strip() or "{}")
         except ValueError as error:
             raise ValidationError(str(error)) from error
 
 
-class EventSending:
-    """The address of the form, for `EventAdmin`."""
+class SendView:
+    """Mix-in of `EventAdmin` with the view `send/`."""
 
     admin_site: Any
     message_user: Any
@@ -63,62 +62,59 @@ class EventSending:
     media: Any
 
     def get_urls(self) -> list[URLPattern]:
-        """Before the stock ones, which would take it for an id."""
+        # Before Django's own patterns, which would match this address as an object id.
         view = transaction.non_atomic_requests(self.admin_site.admin_view(self.send_view))
         return [path("send/", view, name="taskqueue_event_send"), *super().get_urls()]  # type: ignore[misc]  # ModelAdmin
 
     def send_view(self, request: HttpRequest) -> HttpResponse:
-        """The form, and what it sends. Not in a transaction: an event is routed when it is committed."""
-        if not request.user.has_perm(NEEDS):
+        """The form on GET; on POST the sent event's page, or the form with its errors.
+
+        Not in a transaction, because an event is routed after its commit, and its page shows the effects.
+        """
+        if not request.user.has_perm(SEND):
             raise PermissionDenied
         if request.method not in {"GET", "HEAD", "POST"}:
             return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
         form = EventForm(request.POST) if request.method == "POST" else EventForm(initial=initial_of(request))
-        if form.is_valid() and (event := sent(form, request)) is not None:
-            self.message_user(request, *account_of(event))
+        if form.is_valid() and (event := send(form, request)) is not None:
+            if event.duplicate:
+                self.message_user(request, "Not sent: an event with this ID exists already.", messages.WARNING)
+            else:
+                self.message_user(request, "The event is sent. Its effects are listed below.", messages.SUCCESS)
             return HttpResponseRedirect(reverse("admin:taskqueue_event_change", args=[event.pk]))
         context = {
             "form": form,
-            "names": Trigger.objects.order_by("event").values_list("event", flat=True).distinct()[:NAMES_SHOWN],
+            "names": Trigger.objects.order_by("event").values_list("event", flat=True).distinct()[:NAMES_OFFERED],
         }
-        return framed(self, request, "event/send.html", "Send an event", context)
+        return admin_page(self, request, "event/send.html", "Send an event", context)
 
 
 def initial_of(request: HttpRequest) -> dict[str, str]:
-    """The name that the address gives, if it gives one."""
+    """The name in the URL, if there is one."""
     return {"name": request.GET["name"][:200]} if "name" in request.GET else {}
 
 
-def sent(form: EventForm, request: HttpRequest) -> Event | None:
-    """Send it, on the record of a user; None when it was refused, and the form then says why."""
+def send(form: EventForm, request: HttpRequest) -> Event | None:
+    """Send the event with a log entry. None when it was refused; the form then has the errors."""
     values = form.cleaned_data
     try:
-        event = audited.send(
+        return submissions.send_event(
             values["name"],
             values["content"],
             actor=actor_of(request),
-            rights=Rights(request.user),
+            rights=CallerPermissions(request.user),
             external_id=values["id"],
-            said="Sent by form.",
+            message="Sent by form.",
         )
-    except InvalidEvent as error:
-        for fault in error.errors:
-            name = fault.pointer.strip("/")
-            form.add_error("content" if name == "data" else name or None, fault.detail)
-    except NotSerializable as error:
-        for fault in error.errors:
-            form.add_error("content", f"{fault.pointer} {fault.detail}".strip())
-    except KeyReused as error:
-        form.add_error("id", error.detail)
-    except TaskqueueError as error:
-        form.add_error("content", error.detail)
-    else:
-        return event
+    except InvalidEvent as refusal:
+        for error in refusal.errors:
+            name = error.pointer.strip("/")
+            form.add_error("content" if name == "data" else name or None, error.detail)
+    except NotSerializable as refusal:
+        for error in refusal.errors:
+            form.add_error("content", f"{error.pointer} {error.detail}".strip())
+    except KeyReused as refusal:
+        form.add_error("id", refusal.detail)
+    except TaskqueueError as refusal:
+        form.add_error("content", refusal.detail)
     return None
-
-
-def account_of(event: Event) -> tuple[str, int]:
-    """What to tell of an event that was sent."""
-    if event.duplicate:
-        return "Nothing was sent: an event with this id came before, and this is it.", messages.WARNING
-    return "The event is sent. What it started and ended is told below.", messages.SUCCESS

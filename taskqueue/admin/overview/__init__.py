@@ -1,1 +1,1 @@
-"""The first page: what needs attention, and how the last hours went."""
+"""The first page: failures that need attention, and how the last hours went."""

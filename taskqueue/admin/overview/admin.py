@@ -1,4 +1,4 @@
-"""The overview's address under any admin site: `taskqueue/overview/`."""
+"""The overview under any admin site: `taskqueue/overview/`."""
 
 from __future__ import annotations
 
@@ -17,26 +17,22 @@ from taskqueue.models import Overview
 
 @admin.register(Overview)
 class OverviewAdmin(ReadOnlyAdmin[Overview]):
-    """One page, for those who may see tasks."""
+    """The overview, for users who may view tasks. It has no rows to list or open."""
 
     def get_urls(self) -> list[URLPattern]:
-        """The page and its button; there are no rows to list or open."""
         wrap = self.admin_site.admin_view
         return [
             path("", wrap(require_safe(self.overview_view)), name="taskqueue_overview_changelist"),
-            path("first-task/", wrap(require_POST(example_pipeline.send)), name="taskqueue_first_task"),
+            path("first-task/", wrap(require_POST(example_pipeline.submit_example)), name="taskqueue_first_task"),
         ]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """As for the tasks that it counts."""
-        return page.is_for(request)
+        return page.may_view(request)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        """As for the page."""
         return self.has_view_permission(request)
 
     def overview_view(self, request: HttpRequest) -> HttpResponse:
-        """The page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         return page.page(request, self.admin_site, {})

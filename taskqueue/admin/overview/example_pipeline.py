@@ -1,6 +1,6 @@
-"""The button of an empty overview: send a first task, from the example payload of the pipeline that a setting names.
+"""The button of an empty overview: submit a first task with the example payload of `TASKQUEUE["EXAMPLE_PIPELINE"]`.
 
-Only a project knows which of its pipelines is harmless, so without `TASKQUEUE["EXAMPLE_PIPELINE"]` there is no button.
+Only the project knows which of its pipelines is harmless, so without the setting there is no button.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from django.urls import reverse
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
-from taskqueue.engine.access.permissions import Action, Rights
-from taskqueue.engine.actions import audited
+from taskqueue.engine.access.permissions import Action, CallerPermissions
+from taskqueue.engine.actions import submissions
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.errors import TaskqueueError
 from taskqueue.models import Pipeline
 
 
-def offered_to(request: HttpRequest) -> Pipeline | None:
-    """The pipeline, if there is one with an example payload and the user may send it a task."""
-    name = settings().EXAMPLE_PIPELINE
-    if not name or name not in registry.names() or not Rights(request.user).may(Action.RUN, name):
-        return None
-    return Pipeline.objects.filter(pk=name, payload_example__isnull=False).first()
-
-
-def send(request: HttpRequest) -> HttpResponse:
-    """Make the task, on the record of the user, and go to its page."""
-    pipeline = offered_to(request)
+def submit_example(request: HttpRequest) -> HttpResponse:
+    """Submit the task and go to its page."""
+    pipeline = example_pipeline_for(request)
     if pipeline is None:
         raise PermissionDenied
     try:
-        task = audited.submit(
+        task = submissions.submit(
             pipeline.name,
             pipeline.payload_example,
             options=Options(),
             actor=actor_of(request),
-            said="Sent from the overview.",
+            message="Submitted from the overview.",
         )
     except TaskqueueError as error:
-        messages.error(request, f"The example could not be sent: {error.detail}")
+        messages.error(request, f"The example task was not submitted: {error.detail}")
         return HttpResponseRedirect(reverse("admin:index"))
     return HttpResponseRedirect(reverse("admin:taskqueue_task_change", args=[task.pk]))
+
+
+def example_pipeline_for(request: HttpRequest) -> Pipeline | None:
+    """The example pipeline; None without one, without an example payload, or when the user may not submit to it."""
+    name = settings().EXAMPLE_PIPELINE
+    if not name or name not in registry.names() or not CallerPermissions(request.user).may(Action.RUN, name):
+        return None
+    return Pipeline.objects.filter(pk=name, payload_example__isnull=False).first()

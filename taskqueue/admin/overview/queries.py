@@ -1,6 +1,6 @@
-"""What the overview is made of: read once in two seconds, whoever looks, and how it is told whether it has changed.
+"""The data of the overview, cached for two seconds for all users, and its ETag.
 
-Kept are numbers and rows, never HTML: what a user may see and do is decided anew for each.
+The cache holds numbers and rows, never HTML: permissions are checked for each user.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from taskqueue.engine.queries import stats
-from taskqueue.engine.queries.stats import Figures, PipelineDay, Range, Standing, Trouble
-from taskqueue.engine.runtime.liveness import SILENCE
+from taskqueue.engine.queries.stats import FailureGroup, PipelineDay, QueueDepth, Range, RangeStats
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Pipeline, Task, Worker
 from taskqueue.states import TaskStatus
 
-KEPT_FOR: Final = 2
-"""Seconds; ten who look cost as much as one."""
-
-GROUPS_SHOWN: Final = 6
-LOST_SHOWN: Final = 5
+CACHE_SECONDS: Final = 2
+FAILURE_GROUPS_SHOWN: Final = 6
+LIMIT_WAITS_SHOWN: Final = 5
 PIPELINES_SHOWN: Final = 10
 FAILURES_SHOWN: Final = 6
 READ_AT_MOST: Final = 500
@@ -32,79 +30,89 @@ READ_AT_MOST: Final = 500
 
 @dataclass(frozen=True)
 class OverviewData:
-    """All of it."""
+    """Everything that the page shows.
 
-    figures: Figures
-    standing: dict[str, Standing]
-    troubles: list[Trouble]
-    lost: list[tuple[str, timedelta]]
+    Attributes:
+        queue_depths: by pipeline.
+        limit_waits: pipelines, and how long their tasks waited for limits.
+        paused: all pipelines, and since when each is paused.
+        is_empty: whether no task was ever stored, as far as the tables tell.
+    """
+
+    stats: RangeStats
+    queue_depths: dict[str, QueueDepth]
+    failure_groups: list[FailureGroup]
+    limit_waits: list[tuple[str, timedelta]]
     workers: list[Worker]
     days: list[PipelineDay]
     paused: dict[str, datetime | None]
-    """All known pipelines, and since when they are paused."""
     failures: list[Task]
     is_empty: bool
-    """Whether there has never been a task, as far as anybody knows."""
 
 
-def data_of(range_: Range) -> OverviewData:
-    """The data of a range.
+def overview_data(range_: Range) -> OverviewData:
+    """The data of a time range, from the cache or the database.
 
     Raises:
-        django.db.OperationalError: reading takes too long.
+        django.db.OperationalError: a statement took too long.
     """
     key = f"taskqueue:overview:{range_.name}"
-    kept = cache.get(key)
-    if isinstance(kept, OverviewData):
-        return kept
+    cached = cache.get(key)
+    if isinstance(cached, OverviewData):
+        return cached
     with stats.time_limit():
         data = read(range_)
-    cache.set(key, data, KEPT_FOR)
+    cache.set(key, data, CACHE_SECONDS)
     return data
 
 
 def read(range_: Range) -> OverviewData:
-    """The same from the database: a fixed number of queries, none of which counts tasks."""
-    shown = stats.figures(range_)
-    standing = stats.standing()
+    """The data from the database: a fixed number of queries, none of which counts tasks."""
+    range_stats = stats.range_stats(range_)
+    queue_depths = stats.queue_depths()
     failures = list(recent_failures()[:FAILURES_SHOWN])
-    alive = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("heartbeat_at", "-pk")
+    active = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("heartbeat_at", "-pk")
     return OverviewData(
-        figures=shown,
-        standing=standing,
-        troubles=stats.troubles(shown, most=GROUPS_SHOWN),
-        lost=stats.lost(shown, most=LOST_SHOWN),
-        workers=list(alive[:READ_AT_MOST]),
-        days=stats.busiest(shown, most=PIPELINES_SHOWN),
+        stats=range_stats,
+        queue_depths=queue_depths,
+        failure_groups=stats.failure_groups(range_stats, limit=FAILURE_GROUPS_SHOWN),
+        limit_waits=stats.blocked_times(range_stats, limit=LIMIT_WAITS_SHOWN),
+        workers=list(active[:READ_AT_MOST]),
+        days=stats.busiest_pipelines(range_stats, limit=PIPELINES_SHOWN),
         paused=dict(Pipeline.objects.order_by("name").values_list("name", "paused_at")[:READ_AT_MOST]),
         failures=failures,
-        is_empty=not failures and not shown.total.ended and not standing and not Task.objects.exists(),
+        is_empty=not failures and not range_stats.total.ended and not queue_depths and not Task.objects.exists(),
     )
 
 
 def recent_failures() -> QuerySet[Task]:
-    """The failed tasks, those first that failed last."""
+    """The failed tasks, the latest first."""
     failed = Task.objects.filter(error__isnull=False, status=TaskStatus.FAILED, parallel_step="")
     return failed.only("pipeline", "key", "error", "finished_at").order_by("-finished_at", "-pk")
 
 
-def tag_of(request: HttpRequest, data: OverviewData) -> str:
-    """What changes when something changes that is worth telling this user. Ages alone do not; they do each minute."""
-    shown = data.figures
-    facts = (
+def etag_of(request: HttpRequest, data: OverviewData) -> str:
+    """A hash of what the user sees. Ages are left out: live.js counts them on, so they alone need no new page."""
+    parts = (
         request.user.pk,
         sorted(request.user.get_all_permissions()),
-        shown.range.name,
-        shown.rolled_up_until,
-        shown.is_behind,
-        [(each.pipeline, each.error_type, each.step, each.number) for each in data.troubles],
-        sorted((name, each.number) for name, each in data.standing.items()),
+        data.stats.range.name,
+        data.stats.rolled_up_until,
+        data.stats.is_behind,
+        [(group.pipeline, group.error_type, group.step, group.number) for group in data.failure_groups],
+        sorted((name, depth.number) for name, depth in data.queue_depths.items()),
         [
-            (worker.pk, worker.heartbeat_at > shown.now - SILENCE, worker.claim_error, worker.task_id, worker.step)
+            (
+                worker.pk,
+                worker.heartbeat_at > data.stats.now - HEARTBEAT_TIMEOUT,
+                worker.claim_error,
+                worker.task_id,
+                worker.step,
+            )
             for worker in data.workers
         ],
         sorted(data.paused.items(), key=lambda pair: pair[0]),
         [(task.pk, task.finished_at) for task in data.failures],
-        stats.pills(),
+        stats.badge_counts(),
     )
-    return f'"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}"'
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'

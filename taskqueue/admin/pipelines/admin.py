@@ -1,4 +1,4 @@
-"""Pipelines in the admin: what the deployed code defines and how it does; they are paused and limited from here."""
+"""Pipelines: list and page. Pipelines are defined by the deployed code; here they are paused and limited."""
 
 from __future__ import annotations
 
@@ -15,47 +15,45 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.urls import reverse
 
 from taskqueue.admin.pipelines import graph
-from taskqueue.admin.pipelines.columns import PAUSE, RUN, PipelineChangeList, PipelineColumns, pause_of, switch_of
-from taskqueue.admin.pipelines.filters import GroupFilter, OrderFilter, ShownFilter
+from taskqueue.admin.pipelines.columns import RUN, PipelineChangeList, PipelineColumns, pause_switch, pause_text
+from taskqueue.admin.pipelines.filters import ConditionFilter, GroupFilter, OrderFilter
 from taskqueue.admin.pipelines.limits import (
     CHANGE_CONCURRENCY_LIMIT,
-    CHANGE_RATE,
-    PipelineLimits,
-    PlacesForm,
-    StartsForm,
+    CHANGE_RATE_LIMIT,
+    LimitsForm,
+    LimitViews,
+    ThrottleForm,
 )
 from taskqueue.admin.pipelines.page import PipelinePage, page_of
-from taskqueue.admin.pipelines.pause import Pauses
-from taskqueue.admin.pipelines.submit import Submissions
-from taskqueue.admin.rate_limits.admin import rate_in_words
+from taskqueue.admin.pipelines.pause import PAUSE, PauseViews
+from taskqueue.admin.pipelines.submit import SubmitView
+from taskqueue.admin.rate_limits.admin import limit_in_code
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.models import ReadOnlyAdmin
-from taskqueue.admin.shared.pages import framed
-from taskqueue.engine.access.permissions import Action, Rights
-from taskqueue.models import Pipeline, RateLimit
+from taskqueue.admin.shared.pages import admin_page
+from taskqueue.engine.access.permissions import Action, CallerPermissions
+from taskqueue.models import Pipeline
 
 
 @admin.register(Pipeline)
-class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOnlyAdmin[Pipeline]):
-    """Pipelines by name."""
+class PipelineAdmin(PauseViews, LimitViews, SubmitView, PipelineColumns, ReadOnlyAdmin[Pipeline]):
+    """Pipelines, by name unless the list's order says otherwise."""
 
     list_display = (
-        "shown_name", "shown_accepting", "shown_limits", "shown_queued", "shown_day", "shown_lengths", "shown_deeds",
+        "name_and_description", "run_state", "limits", "in_queue", "last_day", "durations", "buttons",
     )  # fmt: skip
-    list_display_links = ("shown_name",)
+    list_display_links = ("name_and_description",)
     ordering = ("name",)
     list_per_page = 50
-    list_filter = (GroupFilter, ShownFilter, OrderFilter)
+    list_filter = (GroupFilter, ConditionFilter, OrderFilter)
     search_fields = ("name__icontains",)
     search_help_text = "Search by any part of the name."
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        """The columns; the button only for those who may submit."""
         may_run = request.user.has_perm(RUN)
-        return self.list_display if may_run else [name for name in self.list_display if name != "shown_deeds"]
+        return self.list_display if may_run else [name for name in self.list_display if name != "buttons"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
-        """Pipelines with their limits and the database's present moment, without what only their pages show."""
         return (
             Pipeline.objects.select_related("concurrency_limit__rate")
             .defer("payload_schema", "payload_example", "result_schema", "policies", "retry")
@@ -63,15 +61,13 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
         )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list with figures."""
         return PipelineChangeList
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A pipeline's page."""
         if request.method == "POST":
-            raise PermissionDenied  # the code alone defines it
+            raise PermissionDenied  # pipelines are changed by a deploy only
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         return self.show_page(request, object_id)
@@ -79,7 +75,7 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
     def show_page(
         self, request: HttpRequest, object_id: str, *, forms: Mapping[Any, Any] | None = None
     ) -> HttpResponse:
-        """The page, with forms that were sent and could not be taken."""
+        """A pipeline's page; `forms` are sent forms with errors, by their prefix."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         name = unquote(object_id)
@@ -87,54 +83,46 @@ class PipelineAdmin(Pauses, PipelineLimits, Submissions, PipelineColumns, ReadOn
         if page is None:
             self.message_user(request, f"There is no pipeline {name}.", messages.WARNING)
             return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_changelist"))
-        is_live = not forms  # else its address is the form's, which answers no GET
-        context = {**shown(page, request.user), **forms_of(page, request.user), **(forms or {}), "is_live": is_live}
-        return framed(self, request, "pipeline/change_form.html", name, context)
+        is_live = not forms  # with a form, the address is that of a POST view and cannot be refreshed by GET
+        context = {
+            **page_context(page, request.user),
+            **limit_forms(page, request.user),
+            **(forms or {}),
+            "is_live": is_live,
+        }
+        return admin_page(self, request, "pipeline/change_form.html", name, context)
 
 
-def shown(page: PipelinePage, user: Any) -> dict[str, Any]:
-    """What the template of a pipeline's page needs."""
+def page_context(page: PipelinePage, user: Any) -> dict[str, Any]:
     pipeline = page.pipeline
-    may_pause = user.has_perm(PAUSE)
+    limit = page.concurrency_limit
     return {
         "page": page,
         "pipeline": pipeline,
-        "switch": switch_of(pipeline, may_pause=may_pause),
-        "pause": pause_of(pipeline),
-        "may_pause": may_pause,
-        "may_run": Rights(user).may(Action.RUN, pipeline.name),
+        "switch": pause_switch(pipeline, may_pause=user.has_perm(PAUSE)),
+        "pause": pause_text(pipeline),
+        "may_run": CallerPermissions(user).may(Action.RUN, pipeline.name),
         "stages": graph.stages_of(page.nodes),
-        "rate_says": says_of(page.concurrency_limit.rate)
-        if page.concurrency_limit is not None and page.concurrency_limit.rate is not None
-        else "",
-        "retry": formats.waits(pipeline.retry),
+        "throttle_in_code": limit_in_code(limit.rate) if limit is not None and limit.rate is not None else "",
+        "retry": formats.retry_policy(pipeline.retry),
         "documents": [
             ("Example payload", formats.excerpt(pipeline.payload_example)),
             ("Payload schema", formats.excerpt(pipeline.payload_schema)),
             ("Result schema", formats.excerpt(pipeline.result_schema)),
-            ("Policies in the code", formats.excerpt(pipeline.policies)),
+            ("Policies in code", formats.excerpt(pipeline.policies)),
         ],
         "registered": formats.exact(pipeline.registered_at),
         "updated": formats.exact(pipeline.updated_at),
     }
 
 
-def says_of(rate: RateLimit) -> str:
-    """What the code says of a rate."""
-    return rate_in_words(rate.declared_count, rate.declared_per.total_seconds(), rate.declared_burst)
-
-
-def forms_of(page: PipelinePage, user: Any) -> dict[str, Any]:
-    """The forms that change limits, for those who may."""
-    concurrency_limit = page.concurrency_limit
-    places = (
-        PlacesForm(instance=concurrency_limit)
-        if concurrency_limit is not None and user.has_perm(CHANGE_CONCURRENCY_LIMIT)
-        else None
-    )
-    starts = (
-        StartsForm(instance=concurrency_limit.rate)
-        if concurrency_limit is not None and concurrency_limit.rate and user.has_perm(CHANGE_RATE)
-        else None
-    )
-    return {"places": places, "starts": starts}
+def limit_forms(page: PipelinePage, user: Any) -> dict[str, Any]:
+    """The forms for the limits that the user may change, by their prefix; None for the others."""
+    limit = page.concurrency_limit
+    if limit is None:
+        return {"limits": None, "throttle": None}
+    may_throttle = limit.rate is not None and user.has_perm(CHANGE_RATE_LIMIT)
+    return {
+        "limits": LimitsForm(instance=limit) if user.has_perm(CHANGE_CONCURRENCY_LIMIT) else None,
+        "throttle": ThrottleForm(instance=limit.rate) if may_throttle else None,
+    }

@@ -1,4 +1,4 @@
-"""The limits of a pipeline on its own page: to see what holds, and to change it at once."""
+"""The forms on a pipeline's page that change its concurrency limits and its throttle."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, reverse
 
-from taskqueue.admin.rate_limits.admin import NUMBERS, ConcurrencyLimitForm, RateForm
+from taskqueue.admin.rate_limits.admin import RATE_FIELDS, ConcurrencyLimitForm, RateLimitForm
 from taskqueue.admin.shared import formats
-from taskqueue.admin.shared.pages import named, posted_to
+from taskqueue.admin.shared.pages import name_from_url, post_urls
 from taskqueue.admin.shared.task_actions import actor_of
-from taskqueue.engine.actions import audited, limits
-from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.actions import limits
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimit
 
-CHANGE_CONCURRENCY_LIMIT, CHANGE_RATE = "taskqueue.change_concurrencylimit", "taskqueue.change_ratelimit"
+CHANGE_CONCURRENCY_LIMIT, CHANGE_RATE_LIMIT = "taskqueue.change_concurrencylimit", "taskqueue.change_ratelimit"
 
 
-class PlacesForm(ConcurrencyLimitForm):
-    """How many tasks and steps at a time."""
+class LimitsForm(ConcurrencyLimitForm):
+    """How many tasks and steps may run at a time."""
 
-    prefix = "places"
+    prefix = "limits"
     helps: ClassVar[dict[str, str]] = {
         "tasks": "Tasks that have started and not ended. Empty: the limit in code.",
-        "tasks_per_key": "The same, for each value of the key.",
-        "steps": "Steps that execute right now. Empty: the limit in code.",
-        "steps_per_key": "The same, for each value of the key.",
+        "tasks_per_key": "Tasks for each value of the key. Empty: the limit in code.",
+        "steps": "Steps that are executing. Empty: the limit in code.",
+        "steps_per_key": "Steps for each value of the key. Empty: the limit in code.",
     }
 
     class Meta:
@@ -38,97 +38,87 @@ class PlacesForm(ConcurrencyLimitForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, declared in limits.LIMIT_FIELDS.items():
-            most = getattr(self.instance, declared)
+            limit = getattr(self.instance, declared)
             self.fields[name].help_text = self.helps[name]
-            self.fields[name].widget.attrs["placeholder"] = "unlimited" if most is None else f"{most:,}"
+            self.fields[name].widget.attrs["placeholder"] = "unlimited" if limit is None else f"{limit:,}"
 
 
-class StartsForm(RateForm):
-    """How many starts in a period."""
+class ThrottleForm(RateLimitForm):
+    """How many tasks may start per period."""
 
-    prefix = "starts"
+    prefix = "throttle"
 
     class Meta:
         model = RateLimit
-        fields = NUMBERS
+        fields = RATE_FIELDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in NUMBERS:
+        for name in RATE_FIELDS:
             self.fields[name].widget.attrs["placeholder"] = str(getattr(self.instance, f"declared_{name}"))
 
 
-class PipelineLimits:
-    """The addresses to which the forms of a pipeline's page are sent, for `PipelineAdmin`."""
+class LimitViews:
+    """Mix-in of `PipelineAdmin` with the views `limits/` and `throttle/`."""
 
     admin_site: Any
     message_user: Any
     show_page: Any
 
     def get_urls(self) -> list[URLPattern]:
-        """Both before the stock ones, which would take them for names."""
-        views = {"places": self.places_view, "starts": self.starts_view}
-        ours = posted_to(self, "pipeline", views)
-        return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
+        # Before Django's own patterns, which would match these addresses as object ids.
+        views = {"limits": self.limits_view, "throttle": self.throttle_view}
+        return [*post_urls(self, "pipeline", views), *super().get_urls()]  # type: ignore[misc]  # of ModelAdmin
 
-    def places_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Change how many tasks and steps there may be at a time."""
+    def limits_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not request.user.has_perm(CHANGE_CONCURRENCY_LIMIT):
             raise PermissionDenied
-        concurrency_limit = ConcurrencyLimit.objects.filter(pk=named(object_id)).first()
-        return self.changed(
-            request,
-            object_id,
-            None if concurrency_limit is None else PlacesForm(request.POST, instance=concurrency_limit),
-        )
+        limit = ConcurrencyLimit.objects.filter(pk=name_from_url(object_id)).first()
+        return self.save(request, object_id, None if limit is None else LimitsForm(request.POST, instance=limit))
 
-    def starts_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Change the rate of its starts."""
-        if not request.user.has_perm(CHANGE_RATE):
+    def throttle_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        if not request.user.has_perm(CHANGE_RATE_LIMIT):
             raise PermissionDenied
-        name = named(object_id)
-        concurrency_limit = ConcurrencyLimit.objects.select_related("rate").filter(pk=name, rate__isnull=False).first()
-        return self.changed(
-            request,
-            object_id,
-            None if concurrency_limit is None else StartsForm(request.POST, instance=concurrency_limit.rate),
-        )
+        limits_of_pipeline = ConcurrencyLimit.objects.select_related("rate").filter(rate__isnull=False)
+        limit = limits_of_pipeline.filter(pk=name_from_url(object_id)).first()
+        form = None if limit is None else ThrottleForm(request.POST, instance=limit.rate)
+        return self.save(request, object_id, form)
 
-    def changed(self, request: HttpRequest, object_id: str, form: PlacesForm | StartsForm | None) -> HttpResponse:
-        """Write what the form says, on the record of a user; or show the page with what is wrong."""
+    def save(self, request: HttpRequest, object_id: str, form: LimitsForm | ThrottleForm | None) -> HttpResponse:
+        """Save the form with a log entry; or show the page with the form's errors."""
         if form is None:
             self.message_user(request, "This pipeline has no such limit.", messages.WARNING)
         elif not form.is_valid():
             return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
         elif form.changed_data:
-            pipeline = Pipeline.objects.only("pk").get(pk=named(object_id))
-            written(pipeline, form, actor=actor_of(request))
-            self.message_user(request, "The limits are changed. They hold from the next start on.", messages.SUCCESS)
+            pipeline = Pipeline.objects.only("pk").get(pk=name_from_url(object_id))
+            change_limits(pipeline, form, actor=actor_of(request))
+            message = "The limits are changed. They apply to all tasks that start from now on."
+            self.message_user(request, message, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))
 
 
-def written(pipeline: Pipeline, form: PlacesForm | StartsForm, *, actor: Actor) -> None:
-    """Let the engine write it, on the record of a user."""
-    said = sentence_of(form)
-    if isinstance(form, PlacesForm):
+def change_limits(pipeline: Pipeline, form: LimitsForm | ThrottleForm, *, actor: Actor) -> None:
+    said = changes_text(form)
+    if isinstance(form, LimitsForm):
         values = {name: form.cleaned_data[name] for name in limits.LIMIT_FIELDS}
-        audited.change_places(pipeline, values, said=said, actor=actor)
+        limits.change_concurrency_limit(pipeline.pk, values, message=said, actor=actor)
     else:
-        values = {name: form.cleaned_data[name] for name in NUMBERS}
-        audited.change_starts(pipeline, form.instance.pk, values, said=said, actor=actor)
+        values = {name: form.cleaned_data[name] for name in RATE_FIELDS}
+        limits.change_rate_limit(form.instance.pk, **values, pipeline=pipeline.pk, message=said, actor=actor)
 
 
-def sentence_of(form: PlacesForm | StartsForm) -> str:
-    """What was changed, from what to what."""
+def changes_text(form: LimitsForm | ThrottleForm) -> str:
+    """The log message, such as "Changed tasks from the limit in code to 3."."""
     changes = [
-        f"{name.replace('_', ' ')} from {shown(form.initial.get(name))} to {shown(form.cleaned_data[name])}"
+        f"{name.replace('_', ' ')} from {value_text(form.initial.get(name))} to {value_text(form.cleaned_data[name])}"
         for name in form.changed_data
     ]
     return f"Changed {', '.join(changes)}."
 
 
-def shown(value: Any) -> str:
-    """A limit in words; none is what the code says."""
+def value_text(value: Any) -> str:
+    """A limit in words; None stands for the limit in code."""
     if value is None:
-        return "the code's"
-    return formats.wait_length(value.total_seconds()) if hasattr(value, "total_seconds") else f"{value:,}"
+        return "the limit in code"
+    return formats.compact_duration(value.total_seconds()) if hasattr(value, "total_seconds") else f"{value:,}"

@@ -1,4 +1,4 @@
-"""A pipeline's page as plain values: what its template shows, read with a fixed number of queries."""
+"""The data of a pipeline's page, read with a fixed number of queries."""
 
 from __future__ import annotations
 
@@ -15,55 +15,53 @@ from django.db.models.functions import Now
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.pipelines.columns import address_of_uses, concurrency_limit_of, places_of, tasks_of
+from taskqueue.admin.pipelines.columns import concurrency_limit_of, slots_meter, task_list_url, usage_url
 from taskqueue.admin.pipelines.graph import Node, nodes_of
-from taskqueue.admin.pipelines.stats import PipelineFigures, capped, figures_of
-from taskqueue.admin.rate_limits.budget import Budget, budget_of
+from taskqueue.admin.pipelines.stats import PipelineStats, capped, stats_of
+from taskqueue.admin.rate_limits.remaining import Remaining, remaining_of
 from taskqueue.admin.shared import formats, html
-from taskqueue.admin.shared.details import AuditEntry, Fact, audit_entries_of
+from taskqueue.admin.shared.details import AuditEntry, Detail, audit_entries_of
 from taskqueue.engine.maintenance import retention
-from taskqueue.engine.queries import samples
+from taskqueue.engine.queries import pipeline_stats
 from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, Pruning, RateLimitBucket, Schedule
 from taskqueue.policies import Cron
 
 HISTORY_SHOWN = 30
-TICKS_SHOWN = 3
+NEXT_RUNS_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepPolicy:
-    """A line of the table of steps."""
+class StepRow:
+    """A row of the table of steps; `registered` is None for a step that the code does not name."""
 
     node: Node
-    known: PipelineStep | None
+    registered: PipelineStep | None
 
     @property
     def retry(self) -> str:
-        """Its waits in words."""
-        return formats.NOTHING if self.known is None else formats.waits(self.known.retry)
+        return formats.EMPTY_VALUE if self.registered is None else formats.retry_policy(self.registered.retry)
 
     @property
     def timeout(self) -> str:
-        """How long one try may take."""
-        if self.known is None:
-            return formats.NOTHING
-        return "none" if self.known.timeout is None else formats.wait_length(self.known.timeout.total_seconds())
+        if self.registered is None:
+            return formats.EMPTY_VALUE
+        timeout = self.registered.timeout
+        return "none" if timeout is None else formats.compact_duration(timeout.total_seconds())
 
     @property
-    def atomicity(self) -> str:
-        """Whether its ORM writes and its checkpoint commit together."""
-        return formats.NOTHING if self.known is None else "yes" if self.known.atomic else "no"
+    def atomic(self) -> str:
+        return formats.EMPTY_VALUE if self.registered is None else "yes" if self.registered.atomic else "no"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodeRow:
-    """Code that ran lately."""
+class CodeVersion:
+    """A version of the code on which recent tasks ran."""
 
     fingerprint: str
     version: str
     tasks: str
-    moment: SafeString
-    is_present: bool
+    last_created: SafeString
+    is_deployed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,157 +69,144 @@ class PipelinePage:
     """Everything that a pipeline's page shows.
 
     Attributes:
-        sampled: of how many newest tasks the steps tell.
-        kept: how long its ended tasks are kept, and how many have gone.
+        throttle: what is left of the throttle; None without one, or when it is keyed.
+        sampled: the number of newest tasks that the steps' numbers come from.
+        retention: how long ended tasks are kept, and how many have been pruned.
     """
 
     pipeline: Pipeline
     concurrency_limit: ConcurrencyLimit | None
-    now: datetime
-    figures: PipelineFigures
-    budget: Budget | None
-    steps: list[StepPolicy]
+    stats: PipelineStats
+    throttle: Remaining | None
+    steps: list[StepRow]
     sampled: int
-    code: list[CodeRow]
+    code_versions: list[CodeVersion]
     schedule: Schedule | None
-    ticks: list[SafeString]
-    kept: str
+    next_runs: list[SafeString]
+    retention: str
     history: list[AuditEntry]
 
     @property
     def nodes(self) -> list[Node]:
-        """The steps as they are drawn."""
         return [step.node for step in self.steps]
 
     @property
-    def facts(self) -> list[Fact]:
-        """How it does at this moment."""
-        found = self.figures
-        name = self.pipeline.name
+    def details(self) -> list[Detail]:
+        stats, name = self.stats, self.pipeline.name
         return [
-            Fact("Concurrency", places_of(self.pipeline, found.load.held)),
-            Fact("Throttle", self.starts),
-            Fact("In queue", link(tasks_of(name, status="queued"), capped(found.load.queued))),
-            Fact("Last 24 hours", link(tasks_of(name, ended=found.slice), found.words)),
-            Fact("Succeeded", found.share or formats.NOTHING),
-            Fact("p50 / p95", found.lengths),
-            Fact("Tasks", link(tasks_of(name), "All tasks")),
+            Detail("Concurrency", slots_meter(self.pipeline, stats.load.slots_used)),
+            Detail("Throttle", self.throttle_text),
+            Detail("In queue", link(task_list_url(name, status="queued"), capped(stats.load.queued))),
+            Detail("Last 24 hours", link(task_list_url(name, ended=stats.slice), stats.counts)),
+            Detail("Succeeded", stats.success_rate or formats.EMPTY_VALUE),
+            Detail("p50 / p95", stats.durations),
+            Detail("Tasks", link(task_list_url(name), "All tasks")),
         ]
 
     @property
-    def starts(self) -> SafeString | str:
-        """What is left of the rate of its starts."""
-        if self.concurrency_limit is None or self.concurrency_limit.rate is None:
+    def throttle_text(self) -> SafeString | str:
+        limit = self.concurrency_limit
+        if limit is None or limit.rate is None:
             return "none"
-        if self.budget is None:
-            return link(address_of_uses(self.concurrency_limit.rate.pk), f"per {self.concurrency_limit.rate.key}")
-        return self.budget.shown
+        return self.throttle.meter if self.throttle else link(usage_url(limit.rate.pk), f"per {limit.rate.key}")
 
     @property
-    def code_says(self) -> dict[str, str]:
-        """What the code says of each limit that a person may change."""
-        concurrency_limit = self.concurrency_limit
-        if concurrency_limit is None:
+    def limits_in_code(self) -> dict[str, str]:
+        """The code's value of each limit that can be changed here."""
+        limit = self.concurrency_limit
+        if limit is None:
             return {}
         return {
             name: "unlimited" if most is None else f"{most:,}"
             for name, most in (
-                ("tasks", concurrency_limit.declared_tasks),
-                ("tasks_per_key", concurrency_limit.declared_tasks_per_key),
-                ("steps", concurrency_limit.declared_steps),
-                ("steps_per_key", concurrency_limit.declared_steps_per_key),
+                ("tasks", limit.declared_tasks),
+                ("tasks_per_key", limit.declared_tasks_per_key),
+                ("steps", limit.declared_steps),
+                ("steps_per_key", limit.declared_steps_per_key),
             )
         }
 
 
 def page_of(name: str) -> PipelinePage | None:
-    """Read a pipeline's page; eleven queries. None when there is no such pipeline."""
-    known_steps = Prefetch("known_steps", PipelineStep.objects.order_by("position", "pk"))
-    found: Any = (
+    """The page of a pipeline, by eleven queries; None when there is no such pipeline."""
+    registered_steps = Prefetch("known_steps", PipelineStep.objects.order_by("position", "pk"))
+    pipeline: Any = (
         Pipeline.objects.select_related("concurrency_limit__rate", "schedule")
-        .prefetch_related(known_steps)
+        .prefetch_related(registered_steps)
         .annotate(seen_at=Now())
         .filter(pk=name)
         .first()
     )
-    if found is None:
+    if pipeline is None:
         return None
-    concurrency_limit, schedule = concurrency_limit_of(found), getattr(found, "schedule", None)
-    seen = samples.steps_of(name)
+    limit, schedule = concurrency_limit_of(pipeline), getattr(pipeline, "schedule", None)
+    recorded, registered = pipeline_stats.steps_of(name), pipeline.known_steps.all()
     return PipelinePage(
-        pipeline=found,
-        concurrency_limit=concurrency_limit,
-        now=found.seen_at,
-        figures=figures_of([name])[name],
-        budget=starts_left(concurrency_limit, found.seen_at),
-        steps=policies_of(nodes_of(seen, [step.name for step in found.known_steps.all()]), found.known_steps.all()),
-        sampled=seen[0].tasks if seen else 0,
-        code=code_rows(found, found.seen_at),
+        pipeline=pipeline,
+        concurrency_limit=limit,
+        stats=stats_of([name])[name],
+        throttle=throttle_remaining(limit, pipeline.seen_at),
+        steps=step_rows(nodes_of(recorded, [step.name for step in registered]), registered),
+        sampled=recorded[0].tasks if recorded else 0,
+        code_versions=code_versions(pipeline, pipeline.seen_at),
         schedule=schedule,
-        ticks=[] if schedule is None else ticks_of(schedule, found.seen_at),
-        kept=kept_of(found),
-        history=audit_entries_of(history_of(name), found.seen_at),
+        next_runs=[] if schedule is None else next_runs(schedule, pipeline.seen_at),
+        retention=retention_text(pipeline),
+        history=audit_entries_of(log_entries(name), pipeline.seen_at),
     )
 
 
-def starts_left(concurrency_limit: ConcurrencyLimit | None, now: datetime) -> Budget | None:
-    """What is left of the rate of its starts, when it is one for all."""
-    if concurrency_limit is None or concurrency_limit.rate is None or concurrency_limit.rate_is_keyed:
+def throttle_remaining(limit: ConcurrencyLimit | None, now: datetime) -> Remaining | None:
+    if limit is None or limit.rate is None or limit.rate_is_keyed:
         return None
-    return budget_of(
-        concurrency_limit.rate, RateLimitBucket.objects.filter(rate=concurrency_limit.rate, key="").first(), now
-    )
+    return remaining_of(limit.rate, RateLimitBucket.objects.filter(rate=limit.rate, key="").first(), now)
 
 
-def policies_of(nodes: Sequence[Node], known: Sequence[PipelineStep]) -> list[StepPolicy]:
-    """Each step with what the code says of it."""
-    by_name = {step.name: step for step in known}
-    return [StepPolicy(node=node, known=by_name.get(node.name)) for node in nodes]
+def step_rows(nodes: Sequence[Node], registered: Sequence[PipelineStep]) -> list[StepRow]:
+    by_name = {step.name: step for step in registered}
+    return [StepRow(node=node, registered=by_name.get(node.name)) for node in nodes]
 
 
-def code_rows(pipeline: Pipeline, now: datetime) -> list[CodeRow]:
-    """The code on which the newest tasks ran."""
+def code_versions(pipeline: Pipeline, now: datetime) -> list[CodeVersion]:
     return [
-        CodeRow(
+        CodeVersion(
             fingerprint=code.fingerprint,
             version=code.version,
             tasks=formats.count_of(code.tasks, "task"),
-            moment=html.moment(code.seen_at, now),
-            is_present=code.fingerprint == pipeline.fingerprint,
+            last_created=html.moment(code.seen_at, now),
+            is_deployed=code.fingerprint == pipeline.fingerprint,
         )
-        for code in samples.code_of(pipeline.name)
+        for code in pipeline_stats.code_versions_of(pipeline.name)
     ]
 
 
-def ticks_of(schedule: Schedule, now: datetime) -> list[SafeString]:
-    """The next times in words; none when this machine cannot tell them."""
+def next_runs(schedule: Schedule, now: datetime) -> list[SafeString]:
+    """The next scheduled times; only the stored one when this machine does not know the time zone."""
     try:
         cron, zone = Cron(schedule.expression, timezone=schedule.timezone), ZoneInfo(schedule.timezone)
-        ticks = [schedule.next_at]
-        while len(ticks) < TICKS_SHOWN:
-            ticks.append(cron.next_after(max(ticks[-1], now)))
+        times = [schedule.next_at]
+        while len(times) < NEXT_RUNS_SHOWN:
+            times.append(cron.next_after(max(times[-1], now)))
     except ValueError:
         return [html.moment(schedule.next_at, now)]
     return [
-        format_html("{}, on {}", html.moment(tick, now), f"{tick.astimezone(zone):%A %d %B at %H:%M} {zone.key}")
-        for tick in ticks
+        format_html("{}, on {}", html.moment(time, now), f"{time.astimezone(zone):%A %d %B at %H:%M} {zone.key}")
+        for time in times
     ]
 
 
-def kept_of(pipeline: Pipeline) -> str:
-    """How long its ended tasks are kept, and how many have gone."""
-    keep = retention.kept_for(pipeline.keep, for_ever=pipeline.keep_for_ever)
+def retention_text(pipeline: Pipeline) -> str:
+    keep = retention.retention_of(pipeline.keep, for_ever=pipeline.keep_for_ever)
     pruning = Pruning.objects.filter(pk=pipeline.pk).first() or Pruning()
-    return formats.history(keep, pruning.total, pruning.pruned_at)
+    return formats.retention_note(keep, pruning.total, pruning.pruned_at)
 
 
-def history_of(name: str) -> list[LogEntry]:
-    """Who did what to a pipeline, newest first."""
+def log_entries(pipeline: str) -> list[LogEntry]:
+    """The newest log entries of a pipeline."""
     content_type = ContentType.objects.get_for_model(Pipeline)
-    entries = LogEntry.objects.filter(content_type=content_type, object_id=name).select_related("user")
+    entries = LogEntry.objects.filter(content_type=content_type, object_id=pipeline).select_related("user")
     return list(entries.order_by("-action_time", "-pk")[:HISTORY_SHOWN])
 
 
 def link(address: str, text: str) -> SafeString:
-    """A way to somewhere else."""
     return format_html('<a href="{}">{}</a>', address, text)

@@ -1,4 +1,4 @@
-"""How pipelines do, for the pages that show it: one small door to where the numbers come from."""
+"""The numbers of a pipeline that the list of pipelines, a pipeline's page and the overview show."""
 
 from __future__ import annotations
 
@@ -9,44 +9,42 @@ from typing import Final
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats
-from taskqueue.admin.shared.charts import Bar, Part, microbars
-from taskqueue.admin.shared.filters import written_slice
-from taskqueue.engine.queries import samples, stats
-from taskqueue.engine.queries.samples import Load
-from taskqueue.engine.queries.stats import Day, Stretch
+from taskqueue.admin.shared.charts import Bar, BarSegment, microbars
+from taskqueue.admin.shared.filters import format_time_range
+from taskqueue.engine.queries import pipeline_stats, stats
+from taskqueue.engine.queries.pipeline_stats import PipelineLoad
+from taskqueue.engine.queries.stats import Period, PipelineDay
 
-TOO_MANY_FAIL: Final = 0.02
-"""Above it the share of failed tasks is told in red."""
+HIGH_FAILURE_RATE: Final = 0.02
+"""A higher share of failed tasks is shown in red."""
 
 
 @dataclass(frozen=True)
-class PipelineFigures:
-    """What a pipeline has in hand, and how its last day was."""
+class PipelineStats:
+    """The present load of a pipeline, and its last 24 hours."""
 
-    load: Load
-    day: Day
+    load: PipelineLoad
+    day: PipelineDay
 
     @property
-    def lengths(self) -> str:
-        """How long half, and 95 of 100, of those that ended took at the most."""
+    def durations(self) -> str:
+        """Median and p95 of the execution time."""
         total = self.day.total
         if not total.decided:
-            return formats.NOTHING
-        return f"{formats.duration(total.took(0.5))} / {formats.duration(total.took(0.95))}"
+            return formats.EMPTY_VALUE
+        return f"{formats.duration(total.duration(0.5))} / {formats.duration(total.duration(0.95))}"
 
     @property
-    def share(self) -> str:
-        """The share of those that succeeded."""
-        return share_of(self.day.total.succeeded, self.day.total.failed)
+    def success_rate(self) -> str:
+        return success_rate(self.day.total.succeeded, self.day.total.failed)
 
     @property
     def tone(self) -> str:
-        """Whether that is too small."""
-        return tone_of(self.day.total.succeeded, self.day.total.failed)
+        return success_tone(self.day.total.succeeded, self.day.total.failed)
 
     @property
-    def words(self) -> str:
-        """How many tasks have ended in the last day, and how."""
+    def counts(self) -> str:
+        """How many tasks ended, failed and were cancelled."""
         total = self.day.total
         if not total.ended:
             return "no task ended"
@@ -56,41 +54,42 @@ class PipelineFigures:
 
     @property
     def slice(self) -> str:
-        """The last day as far as it has been counted, as the list of tasks is asked for it."""
-        return written_slice(self.day.total.start, max(self.day.counted_until, self.day.bars[0].end))
+        """The counted part of the last 24 hours, as the task list's filter takes it."""
+        return format_time_range(self.day.total.start, max(self.day.counted_until, self.day.bars[0].end))
 
     @property
     def bars(self) -> SafeString:
-        """The last day in small bars."""
         return bars_of(self.day.bars, self.day.total.succeeded, self.day.total.failed)
 
 
-def figures_of(names: Iterable[str]) -> dict[str, PipelineFigures]:
-    """The figures of each of these pipelines; three queries, whose cost does not grow with the number of tasks."""
-    known = list(names)
-    loads = samples.loads_of(known)
-    return {name: PipelineFigures(loads.get(name, Load()), day) for name, day in stats.days_of(known).items()}
+def stats_of(names: Iterable[str]) -> dict[str, PipelineStats]:
+    """The numbers of these pipelines, by name; three queries, whose cost does not grow with the number of tasks."""
+    pipelines = list(names)
+    loads = pipeline_stats.loads_of(pipelines)
+    return {
+        name: PipelineStats(loads.get(name, PipelineLoad()), day)
+        for name, day in stats.pipeline_days(pipelines).items()
+    }
 
 
-def bars_of(bars: Sequence[Stretch], succeeded: int, failed: int) -> SafeString:
-    """A day in small bars, of which so many tasks in all succeeded and failed."""
-    drawn = [Bar(bar.start, (Part("green", bar.succeeded), Part("red", bar.failed)), "") for bar in bars]
+def bars_of(bars: Sequence[Period], succeeded: int, failed: int) -> SafeString:
+    """Small bars for the last 24 hours; `succeeded` and `failed` are their totals."""
+    drawn = [Bar(bar.start, (BarSegment("green", bar.succeeded), BarSegment("red", bar.failed)), "") for bar in bars]
     return microbars(drawn, label=f"The last 24 hours: {succeeded:,} succeeded, {failed:,} failed")
 
 
 def capped(number: int) -> str:
-    """A number of what was counted up to a limit."""
-    return formats.capped(number, samples.COUNTED_MOST)
+    return formats.capped(number, pipeline_stats.COUNT_LIMIT)
 
 
-def share_of(succeeded: int, failed: int) -> str:
-    """The share of those that succeeded among those that ended by themselves; whole only when none failed."""
+def success_rate(succeeded: int, failed: int) -> str:
+    """The share of succeeded tasks in percent, 100% only when none failed; empty when none ended."""
     ended = succeeded + failed
     if not ended:
         return ""
     return "100%" if not failed else f"{min(100 * succeeded / ended, 99.9):.1f}%"
 
 
-def tone_of(succeeded: int, failed: int) -> str:
-    """`bad` when too many of those that ended by themselves failed."""
-    return "bad" if failed > TOO_MANY_FAIL * (succeeded + failed) else ""
+def success_tone(succeeded: int, failed: int) -> str:
+    """`bad` when more than HIGH_FAILURE_RATE of the tasks failed, else empty."""
+    return "bad" if failed > HIGH_FAILURE_RATE * (succeeded + failed) else ""

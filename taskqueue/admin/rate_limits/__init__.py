@@ -1,1 +1,1 @@
-"""Rates and limits, and blocking a rate."""
+"""Rate limits, their usage, and concurrency limits; a rate limit can be blocked."""

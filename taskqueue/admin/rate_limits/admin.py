@@ -1,4 +1,4 @@
-"""Limits and rates in the admin: what the code says, what a person has said instead, and how much is used."""
+"""Concurrency limits, rate limits and their usage: the limits in code, and those that replace them."""
 
 from __future__ import annotations
 
@@ -14,264 +14,240 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.rate_limits.budget import Budget, budget_of
-from taskqueue.admin.rate_limits.holds import Holds
+from taskqueue.admin.rate_limits.block import CHANGE, BlockViews
+from taskqueue.admin.rate_limits.remaining import Remaining, next_admission, remaining_of
 from taskqueue.admin.shared import formats, html, task_actions
 from taskqueue.admin.shared.models import ChangeableAdmin, ReadOnlyAdmin
-from taskqueue.engine.actions import audited, limits
+from taskqueue.engine.actions import limits
 from taskqueue.engine.queries import tasks
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket
 
-NUMBERS = ("count", "per", "burst")
+RATE_FIELDS = ("count", "per", "burst")
 
 
-class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # takes no type arguments when it runs
-    """A form whose values the engine checks."""
+class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # the class takes no type arguments at run time
+    """A form whose values the engine validates."""
 
     def clean(self) -> dict[str, Any]:
-        """Refuse what the engine would refuse, beside the field."""
+        """Add the engine's errors to their fields."""
         values: dict[str, Any] = super().clean() or {}
         try:
             self.check(values)
         except InvalidLimit as error:
-            faults = {fault.pointer.strip("/") or None: fault.detail for fault in error.errors}
-            for field, detail in faults.items():
+            errors = {each.pointer.strip("/") or None: each.detail for each in error.errors}
+            for field, detail in errors.items():
                 self.add_error(field if field in self.fields else None, ValidationError(detail))
         return values
 
     def check(self, values: dict[str, Any]) -> None:
-        """See whether the engine takes it."""
+        """Raise InvalidLimit when the engine would refuse the values."""
         raise NotImplementedError
 
 
 class ConcurrencyLimitForm(LimitForm):
-    """The limits of a pipeline."""
+    """The concurrency limits of a pipeline."""
 
     def check(self, values: dict[str, Any]) -> None:
-        """See that they let somebody pass."""
         limits.check_concurrency_limit(self.instance, {name: values.get(name) for name in limits.LIMIT_FIELDS})
 
 
-class RateForm(LimitForm):
-    """The numbers of a rate."""
+class RateLimitForm(LimitForm):
+    """Count, period and burst of a rate limit."""
 
     def check(self, values: dict[str, Any]) -> None:
-        """See that they make a rate."""
-        limits.check_rate(self.instance, **{name: values.get(name) for name in NUMBERS})
+        limits.check_rate(self.instance, **{name: values.get(name) for name in RATE_FIELDS})
 
 
 @admin.register(ConcurrencyLimit)
 class ConcurrencyLimitAdmin(ChangeableAdmin[ConcurrencyLimit]):
-    """The limits of each pipeline."""
+    """The concurrency limits of each pipeline."""
 
     form = ConcurrencyLimitForm
-    list_display = ("pipeline", "shown_tasks", "shown_steps", "shown_key")
+    list_display = ("pipeline", "task_limits", "step_limits", "concurrency_key")
     list_display_links = ("pipeline",)
     ordering = ("pk",)
     search_fields = ("pipeline__name__startswith",)
-    search_help_text = "Finds pipelines whose names begin with what you type."
+    search_help_text = "Search by the beginning of the pipeline's name."
     fields = (
-        "shown_held", ("tasks", "shown_declared_tasks"), ("tasks_per_key", "shown_declared_tasks_per_key"),
-        ("steps", "shown_declared_steps"), ("steps_per_key", "shown_declared_steps_per_key"), "shown_key",
+        "slots_taken", ("tasks", "tasks_in_code"), ("tasks_per_key", "tasks_per_key_in_code"),
+        ("steps", "steps_in_code"), ("steps_per_key", "steps_per_key_in_code"), "concurrency_key",
     )  # fmt: skip
     readonly_fields = (
-        "shown_held", "shown_declared_tasks", "shown_declared_tasks_per_key", "shown_declared_steps",
-        "shown_declared_steps_per_key", "shown_key",
+        "slots_taken", "tasks_in_code", "tasks_per_key_in_code", "steps_in_code", "steps_per_key_in_code",
+        "concurrency_key",
     )  # fmt: skip
 
     def save_model(self, request: HttpRequest, obj: ConcurrencyLimit, form: Any, change: Any) -> None:
-        """Let the engine write it."""
         limits.change_concurrency_limit(obj.pk, {name: form.cleaned_data[name] for name in limits.LIMIT_FIELDS})
 
-    @admin.display(description="Held now")
-    def shown_held(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """How many places are taken."""
-        held = tasks.places_of(concurrency_limit.pk)
-        keys = ", ".join(f"{key} {number}" for key, number in held.most_used)
-        return f"{formats.count_of(held.tasks, 'task')}, {formats.count_of(held.steps, 'step')}" + (
-            f"; most by {keys}" if keys else ""
-        )
+    @admin.display(description="Slots taken")
+    def slots_taken(self, limit: ConcurrencyLimit) -> str:
+        taken = tasks.slots_of(limit.pk)
+        keys = ", ".join(f"{key} {number}" for key, number in taken.busiest_keys)
+        counts = f"{formats.count_of(taken.tasks, 'task')}, {formats.count_of(taken.steps, 'step')}"
+        return f"{counts}; most by {keys}" if keys else counts
 
     @admin.display(description="Tasks at a time")
-    def shown_tasks(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """What holds, in all and for each key."""
-        return in_words(
-            concurrency_limit.tasks or concurrency_limit.declared_tasks,
-            concurrency_limit.tasks_per_key or concurrency_limit.declared_tasks_per_key,
-        )
+    def task_limits(self, limit: ConcurrencyLimit) -> str:
+        return limits_text(limit.tasks or limit.declared_tasks, limit.tasks_per_key or limit.declared_tasks_per_key)
 
     @admin.display(description="Steps at a time")
-    def shown_steps(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """What holds, in all and for each key."""
-        return in_words(
-            concurrency_limit.steps or concurrency_limit.declared_steps,
-            concurrency_limit.steps_per_key or concurrency_limit.declared_steps_per_key,
-        )
+    def step_limits(self, limit: ConcurrencyLimit) -> str:
+        return limits_text(limit.steps or limit.declared_steps, limit.steps_per_key or limit.declared_steps_per_key)
 
     @admin.display(description="Key")
-    def shown_key(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """What its tasks are grouped by."""
-        return concurrency_limit.key or formats.NOTHING
+    def concurrency_key(self, limit: ConcurrencyLimit) -> str:
+        return limit.key or formats.EMPTY_VALUE
 
-    @admin.display(description="the code says")
-    def shown_declared_tasks(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """Of tasks."""
-        return in_words(concurrency_limit.declared_tasks)
+    @admin.display(description="limit in code")
+    def tasks_in_code(self, limit: ConcurrencyLimit) -> str:
+        return limits_text(limit.declared_tasks)
 
-    @admin.display(description="the code says")
-    def shown_declared_tasks_per_key(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """Of tasks for each key."""
-        return in_words(concurrency_limit.declared_tasks_per_key)
+    @admin.display(description="limit in code")
+    def tasks_per_key_in_code(self, limit: ConcurrencyLimit) -> str:
+        return limits_text(limit.declared_tasks_per_key)
 
-    @admin.display(description="the code says")
-    def shown_declared_steps(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """Of steps."""
-        return in_words(concurrency_limit.declared_steps)
+    @admin.display(description="limit in code")
+    def steps_in_code(self, limit: ConcurrencyLimit) -> str:
+        return limits_text(limit.declared_steps)
 
-    @admin.display(description="the code says")
-    def shown_declared_steps_per_key(self, concurrency_limit: ConcurrencyLimit) -> str:
-        """Of steps for each key."""
-        return in_words(concurrency_limit.declared_steps_per_key)
+    @admin.display(description="limit in code")
+    def steps_per_key_in_code(self, limit: ConcurrencyLimit) -> str:
+        return limits_text(limit.declared_steps_per_key)
 
 
 @admin.register(RateLimit)
-class RateAdmin(Holds, ChangeableAdmin[RateLimit]):
-    """Rates by name."""
+class RateLimitAdmin(BlockViews, ChangeableAdmin[RateLimit]):
+    """Rate limits, by name."""
 
-    form = RateForm
-    list_display = ("name", "shown_effective", "shown_declared", "shown_left", "shown_uses")
+    form = RateLimitForm
+    list_display = ("name", "effective_limit", "limit_in_code", "remaining", "usage")
     change_form_template = "admin/taskqueue/ratelimit/change_form.html"
     list_display_links = ("name",)
     ordering = ("name",)
     search_fields = ("name__startswith",)
-    search_help_text = "Finds names that begin with what you type."
-    fields = ("name", "shown_declared", "count", "per", "burst", "key", "shown_change", "shown_uses")
-    readonly_fields = ("name", "shown_declared", "key", "shown_change", "shown_uses")
+    search_help_text = "Search by the beginning of the name."
+    fields = ("name", "limit_in_code", "count", "per", "burst", "key", "last_changed", "usage")
+    readonly_fields = ("name", "limit_in_code", "key", "last_changed", "usage")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RateLimit]:
-        """Rates with the use of those that have no key, and the database's present moment."""
-        whole = Prefetch("uses", RateLimitBucket.objects.filter(key=""), to_attr="whole_uses")
-        return RateLimit.objects.annotate(seen_at=Now()).prefetch_related(whole)
-
-    @admin.display(description="Left")
-    def shown_left(self, rate: Any) -> SafeString | str:
-        """What is left of it, and until when it is held; of a rate with a key each value has its own."""
-        if rate.key:
-            return f"for each {rate.key}"
-        budget = budget_of(rate, next(iter(rate.whole_uses), None), rate.seen_at)
-        return format_html("{}{}", budget.shown, blocked_until(budget))
+        """Rate limits, each with the bucket for the empty key in `own_buckets`."""
+        own_buckets = Prefetch("uses", RateLimitBucket.objects.filter(key=""), to_attr="own_buckets")
+        return RateLimit.objects.annotate(seen_at=Now()).prefetch_related(own_buckets)
 
     def save_model(self, request: HttpRequest, obj: RateLimit, form: Any, change: Any) -> None:
-        """Let the engine write it, and ask anew what waits for it."""
-        limits.change_rate_limit(obj.pk, **{name: form.cleaned_data[name] for name in NUMBERS})
+        limits.change_rate_limit(obj.pk, **{name: form.cleaned_data[name] for name in RATE_FIELDS})
 
-    @admin.display(description="In force")
-    def shown_effective(self, rate: RateLimit) -> str:
-        """A person's numbers, else the code's."""
-        return rate_in_words(rate.effective.count, rate.effective.per.total_seconds(), rate.effective.burst)
+    @admin.display(description="Left")
+    def remaining(self, rate: Any) -> SafeString | str:
+        """What is left, and until when it is blocked. A keyed rate limit has that for each value of its key."""
+        if rate.key:
+            return f"per {rate.key}"
+        remaining = remaining_of(rate, next(iter(rate.own_buckets), None), rate.seen_at)
+        return format_html("{}{}", remaining.meter, block_note(remaining))
 
-    @admin.display(description="The code says")
-    def shown_declared(self, rate: RateLimit) -> str:
-        """The code's numbers."""
-        return rate_in_words(rate.declared_count, rate.declared_per.total_seconds(), rate.declared_burst)
+    @admin.display(description="Effective limit")
+    def effective_limit(self, rate: RateLimit) -> str:
+        return rate_text(rate.effective.count, rate.effective.per.total_seconds(), rate.effective.burst)
 
-    @admin.display(description="Changed here")
-    def shown_change(self, rate: RateLimit) -> str:
-        """When a person last changed it."""
+    @admin.display(description="Limit in code")
+    def limit_in_code(self, rate: RateLimit) -> str:
+        return limit_in_code(rate)
+
+    @admin.display(description="Last changed here")
+    def last_changed(self, rate: RateLimit) -> str:
         return formats.exact(rate.changed_at) if rate.changed_at else "never"
 
-    @admin.display(description="Use")
-    def shown_uses(self, rate: RateLimit) -> SafeString:
-        """The way to how much is used."""
+    @admin.display(description="Usage")
+    def usage(self, rate: RateLimit) -> SafeString:
         address = reverse("admin:taskqueue_ratelimitbucket_changelist") + f"?q={rate.pk}"
-        return format_html('<a href="{}">See how much is used</a>', address)
+        return format_html('<a href="{}">Usage</a>', address)
 
 
 @admin.register(RateLimitBucket)
 class RateLimitBucketAdmin(ReadOnlyAdmin[RateLimitBucket]):
-    """How much of each rate is used, for each value of its key."""
+    """The usage of each rate limit, for each value of its key."""
 
-    list_display = ("shown_rate", "key", "shown_left", "admitted", "shown_last", "shown_next", "shown_hold")
+    list_display = ("rate_link", "key", "remaining", "admitted", "last_admission", "next_admission", "blocked")
     list_display_links = None
     ordering = ("rate_id", "key")
     search_fields = ("rate__name__startswith",)
-    search_help_text = "Finds rates whose names begin with what you type."
-    actions = ("release_holds",)
+    search_help_text = "Search by the beginning of the rate limit's name."
+    actions = ("unblock_selected",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RateLimitBucket]:
-        """Uses with the database's present moment."""
         return RateLimitBucket.objects.select_related("rate").annotate(seen_at=Now())
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may see rates: their use is a part of them."""
-        return request.user.has_perm("taskqueue.view_ratelimit") or request.user.has_perm("taskqueue.change_ratelimit")
+        """Users who may view or change rate limits may see their usage."""
+        return request.user.has_perm("taskqueue.view_ratelimit") or request.user.has_perm(CHANGE)
 
-    def has_release_permission(self, request: HttpRequest) -> bool:
-        """Whoever may change rates."""
-        return request.user.has_perm("taskqueue.change_ratelimit")
+    def has_unblock_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(CHANGE)
 
-    @admin.action(description="Release the hold of selected rates", permissions=["release"])
-    def release_holds(self, request: HttpRequest, queryset: QuerySet[RateLimitBucket]) -> None:
-        """Let their users pass again."""
-        chosen = queryset.filter(blocked_until__gt=Now()).order_by("pk")[: task_actions.LIMIT]
-        done = sum(audited.lift(use.rate, use.key, actor=task_actions.actor_of(request)) for use in chosen)
-        sentence = f"{formats.count_of(done, 'hold')} released." if done else "None of them is held."
-        self.message_user(request, sentence, messages.SUCCESS if done else messages.WARNING)
+    @admin.action(description="Unblock selected rate limits", permissions=["unblock"])
+    def unblock_selected(self, request: HttpRequest, queryset: QuerySet[RateLimitBucket]) -> None:
+        actor = task_actions.actor_of(request)
+        blocked = queryset.filter(blocked_until__gt=Now()).order_by("pk")[: task_actions.MAX_TASKS]
+        count = sum(limits.unblock_rate(bucket.rate.pk, bucket.key, actor=actor) for bucket in blocked)
+        if count:
+            self.message_user(request, f"{formats.count_of(count, 'rate limit')} unblocked.", messages.SUCCESS)
+        else:
+            self.message_user(request, "None of them is blocked.", messages.WARNING)
 
-    @admin.display(description="RateLimit")
-    def shown_rate(self, use: RateLimitBucket) -> SafeString:
-        """The way to its numbers."""
-        address = reverse("admin:taskqueue_ratelimit_change", args=[use.rate_id])
-        return format_html('<a href="{}">{}</a>', address, use.rate_id)
+    @admin.display(description="Rate limit")
+    def rate_link(self, bucket: RateLimitBucket) -> SafeString:
+        address = reverse("admin:taskqueue_ratelimit_change", args=[bucket.rate_id])
+        return format_html('<a href="{}">{}</a>', address, bucket.rate_id)
 
     @admin.display(description="Left")
-    def shown_left(self, use: Any) -> SafeString:
-        """What is left of its period."""
-        return budget_of(use.rate, use, use.seen_at).shown
+    def remaining(self, bucket: Any) -> SafeString:
+        return remaining_of(bucket.rate, bucket, bucket.seen_at).meter
 
     @admin.display(description="Last")
-    def shown_last(self, use: Any) -> SafeString:
-        """When the last one passed."""
-        return html.moment(use.last_admitted_at, use.seen_at)
+    def last_admission(self, bucket: Any) -> SafeString:
+        return html.moment(bucket.last_admitted_at, bucket.seen_at)
 
-    @admin.display(description="Next free")
-    def shown_next(self, use: Any) -> SafeString:
-        """When one that comes now might pass."""
-        times = [use.theoretical_arrival_at - use.rate.tolerance, use.blocked_until]
-        if use.passes_at is not None:
-            times.append(use.passes_at - use.rate.tolerance)
-        return html.moment(max(use.seen_at, *filter(None, times)), use.seen_at)
+    @admin.display(description="Next")
+    def next_admission(self, bucket: Any) -> SafeString:
+        return html.moment(next_admission(bucket.rate, bucket, bucket.seen_at), bucket.seen_at)
 
-    @admin.display(description="Held until")
-    def shown_hold(self, use: Any) -> SafeString | str:
-        """Until when nobody passes, and why."""
-        if use.blocked_until is None or use.blocked_until <= use.seen_at:
-            return formats.NOTHING
+    @admin.display(description="Blocked")
+    def blocked(self, bucket: Any) -> SafeString | str:
+        """The end of the block and its reason."""
+        if bucket.blocked_until is None or bucket.blocked_until <= bucket.seen_at:
+            return formats.EMPTY_VALUE
         return format_html(
-            '{}<span class="tq-under">{}</span>', html.moment(use.blocked_until, use.seen_at), use.block_reason
+            '{}<span class="tq-under">{}</span>',
+            html.moment(bucket.blocked_until, bucket.seen_at),
+            bucket.block_reason,
         )
 
 
-def blocked_until(budget: Budget) -> SafeString | str:
-    """Until when nobody passes, and why; nothing when it is not held."""
-    if budget.blocked_until is None:
+def block_note(remaining: Remaining) -> SafeString | str:
+    """Until when and why it is blocked; empty when it is not."""
+    if remaining.blocked_until is None:
         return ""
     return format_html(
-        '<span class="tq-under tq-held">held until {}: {}</span>',
-        html.moment(budget.blocked_until, budget.now),
-        budget.block_reason,
+        '<span class="tq-under tq-blocked">blocked until {}: {}</span>',
+        html.moment(remaining.blocked_until, remaining.now),
+        remaining.block_reason,
     )
 
 
-def in_words(most: int | None, per_key: int | None = None) -> str:
-    """Limits in words."""
+def limit_in_code(rate: RateLimit) -> str:
+    return rate_text(rate.declared_count, rate.declared_per.total_seconds(), rate.declared_burst)
+
+
+def limits_text(most: int | None, per_key: int | None = None) -> str:
+    """A concurrency limit in words, such as "2, 1 per key"."""
     parts = [f"{most:,}"] if most is not None else []
-    parts += [f"{per_key:,} for each key"] if per_key is not None else []
-    return ", ".join(parts) or "no limit"
+    parts += [f"{per_key:,} per key"] if per_key is not None else []
+    return ", ".join(parts) or "unlimited"
 
 
-def rate_in_words(count: int, seconds: float, burst: int) -> str:
-    """A rate in words."""
-    several = f", {burst:,} at once" if burst > 1 else ""
-    return f"{count:,} per {formats.wait_length(seconds)}{several}"
+def rate_text(count: int, seconds: float, burst: int) -> str:
+    """A rate limit in words, such as "10 per 1s, 5 at once"."""
+    at_once = f", {burst:,} at once" if burst > 1 else ""
+    return f"{count:,} per {formats.compact_duration(seconds)}{at_once}"

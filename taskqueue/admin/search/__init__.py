@@ -1,1 +1,1 @@
-"""What the address and the search box of a list ask for."""
+"""How the task list reads its URL parameters and its search box."""

@@ -1,4 +1,4 @@
-"""What an address of the task list asks for. The list, its export and operations read it alike."""
+"""Parse the URL parameters of the task list. The list, its export and bulk operations share this parser."""
 
 from __future__ import annotations
 
@@ -11,100 +11,97 @@ from uuid import UUID
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.utils.dateparse import parse_datetime
 
-from taskqueue import codec
 from taskqueue.admin.search import syntax
 from taskqueue.admin.shared.filters import AGES
-from taskqueue.engine.access.permissions import Action, Rights
+from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries.filters import TaskFilter
+from taskqueue.json_values import codec
 from taskqueue.states import TaskStatus
 
 ZONED = re.compile(r"T.*(Z|[+-]\d\d:?\d\d)$")
-SLICE = ("created_at__gte", "created_at__lt")
-ENDED = ("ended_from", "ended_before")
+CREATED_RANGE = ("created_at__gte", "created_at__lt")
+ENDED_RANGE = ("ended_from", "ended_before")
 PARAMETERS = (
-    "status", "pipeline", "created", "ended", "error", "failure", "label", "retried", "repaired", *SLICE, *ENDED,
-    "id__lt", "q",
+    "status", "pipeline", "created", "ended", "error", "failure", "label", "retried", "repaired", *CREATED_RANGE,
+    *ENDED_RANGE, "id__lt", "q",
 )  # fmt: skip
-"""All that narrow the list."""
+"""All parameters that select tasks."""
 
 
 @dataclass(frozen=True)
 class TaskListParams:
-    """What is asked for.
+    """The parsed parameters.
 
     Attributes:
-        selection: the tasks.
-        fault: what is wrong with the search; none is done then.
+        task_filter: selects the tasks.
+        error: what is wrong with the search; then there are no results.
     """
 
-    selection: TaskFilter
-    fault: str = ""
+    task_filter: TaskFilter
+    error: str = ""
 
 
-def list_params_of(parameters: Mapping[str, str], rights: Rights) -> TaskListParams:
-    """Read the parameters of an address, and search only in payloads that its reader may see.
+def list_params_of(parameters: Mapping[str, str], rights: CallerPermissions) -> TaskListParams:
+    """Parse parameters. A search in payloads leaves out pipelines whose payloads the user may not view.
 
     Raises:
-        IncorrectLookupParameters: a filter has a value that it cannot have.
+        IncorrectLookupParameters: a filter has an invalid value.
     """
     given = {name: value for name in PARAMETERS if (value := parameters.get(name, ""))}
-    if any(list(codec.text_faults(value, "")) for name, value in given.items() if name != "q"):
+    if any(list(codec.text_errors(value, "")) for name, value in given.items() if name != "q"):
         raise IncorrectLookupParameters
     filtered = TaskFilter(
         statuses=statuses_of(given.get("status", "")),
         pipeline=given.get("pipeline", ""),
         age=age_of(given.get("created", "")),
-        made_from=moment_of(given.get(SLICE[0], "")),
-        made_before=moment_of(given.get(SLICE[1], "")),
+        created_after=moment_of(given.get(CREATED_RANGE[0], "")),
+        created_before=moment_of(given.get(CREATED_RANGE[1], "")),
         below=id_of(given.get("id__lt", "")),
-        ended=slice_of(given.get("ended", "")) or span_of(*(given.get(name, "") for name in ENDED)),
+        ended=time_range_of(given.get("ended", "")) or open_range_of(*(given.get(name, "") for name in ENDED_RANGE)),
         error=given.get("error", ""),
         failure=failure_of(given.get("failure", "")),
-        repaired=answer_of(given.get("repaired", "")) or None,
+        repaired=yes_or_no(given.get("repaired", "")) or None,
         labels=labels_of(given.get("label", "")),
-        has_failed_try=answer_of(given.get("retried", "")),
+        has_failed_attempt=yes_or_no(given.get("retried", "")),
     )
     try:
-        search = syntax.read(given.get("q", "").strip(), may_see_payload=rights.has(Action.VIEW_PAYLOAD))
-    except syntax.InvalidSearch as unfit:
-        return TaskListParams(filtered, str(unfit))
+        search = syntax.parse(given.get("q", "").strip(), may_see_payload=rights.has_permission(Action.VIEW_PAYLOAD))
+    except syntax.InvalidSearch as error:
+        return TaskListParams(filtered, str(error))
     closed = rights.pipelines_denied(Action.VIEW_PAYLOAD) if search.payload else ()
-    return TaskListParams(replace(with_search(filtered, search), closed=tuple(sorted(closed))))
+    return TaskListParams(replace(with_search(filtered, search), hidden_pipelines=tuple(sorted(closed))))
 
 
 def with_search(filtered: TaskFilter, search: syntax.Search) -> TaskFilter:
-    """The tasks of the filters among which is searched."""
-    values = {
-        **vars(filtered),
-        "begins": search.begins,
-        "errors": search.error,
-        "pipelines": search.pipeline,
-        "step": search.step,
-        "key_part": search.key_part,
-        "worker": search.worker,
-        "labels": (*filtered.labels, *search.labels),
-        "payload": tuple(search.payload),
-    }
-    return TaskFilter(**values)
+    return replace(
+        filtered,
+        id_or_key_prefix=search.prefix,
+        error_prefix=search.error,
+        pipeline_prefix=search.pipeline,
+        step=search.step,
+        key_words=search.key_words,
+        worker=search.worker,
+        labels=(*filtered.labels, *search.labels),
+        payload=tuple(search.payload),
+    )
 
 
 def statuses_of(text: str) -> tuple[str, ...]:
-    """Statuses with commas between them, each once and in the order in which a task passes through them."""
-    asked = set(text.split(",")) if text else set()
-    if not asked <= set(TaskStatus):
+    """Statuses joined by commas; each once, in the order of a task's life."""
+    chosen = set(text.split(",")) if text else set()
+    if not chosen <= set(TaskStatus):
         raise IncorrectLookupParameters
-    return tuple(status.value for status in TaskStatus if status in asked)
+    return tuple(status.value for status in TaskStatus if status in chosen)
 
 
 def age_of(text: str) -> timedelta | None:
-    """An age that the filter offers."""
     if text and text not in AGES:
         raise IncorrectLookupParameters
     return AGES[text][1] if text else None
 
 
 def moment_of(text: str) -> datetime | None:
-    """A moment in ISO 8601; in UTC if it does not say."""
+    """A time in ISO 8601; in UTC without an offset."""
     if not text:
         return None
     try:
@@ -116,8 +113,8 @@ def moment_of(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def slice_of(text: str) -> tuple[datetime, datetime] | None:
-    """A slice of time such as `2026-05-04T10:00Z..2026-05-04T10:05Z`."""
+def time_range_of(text: str) -> tuple[datetime, datetime] | None:
+    """A time range such as `2026-05-04T10:00Z..2026-05-04T10:05Z`."""
     if not text:
         return None
     begin, _sign, end = text.partition("..")
@@ -127,8 +124,8 @@ def slice_of(text: str) -> tuple[datetime, datetime] | None:
     return first, last
 
 
-def span_of(begin: str, end: str) -> tuple[datetime, datetime] | None:
-    """A slice of time as people choose it: either end may be open."""
+def open_range_of(begin: str, end: str) -> tuple[datetime, datetime] | None:
+    """A time range of which either end may be open."""
     first, last = moment_of(begin), moment_of(end)
     if first is None and last is None:
         return None
@@ -139,18 +136,17 @@ def span_of(begin: str, end: str) -> tuple[datetime, datetime] | None:
 
 
 def failure_of(text: str) -> tuple[str, str] | None:
-    """The type of an error and the name of the step that it ended, such as `ValueError@charge-card`."""
+    """An error type and a step, such as `ValueError@charge-card`."""
     error_type, _sign, step = text.partition("@")
     return (error_type, step) if text else None
 
 
-def written_failure(error_type: str, step: str) -> str:
-    """The same as it is asked for."""
+def format_failure(error_type: str, step: str) -> str:
+    """Write an error type and a step as the `failure` parameter."""
     return f"{error_type}@{step}"
 
 
 def id_of(text: str) -> UUID | None:
-    """An id."""
     try:
         return UUID(text) if text else None
     except ValueError as error:
@@ -158,7 +154,6 @@ def id_of(text: str) -> UUID | None:
 
 
 def labels_of(text: str) -> tuple[tuple[str, str], ...]:
-    """One label with its value."""
     if not text:
         return ()
     try:
@@ -167,8 +162,7 @@ def labels_of(text: str) -> tuple[tuple[str, str], ...]:
         raise IncorrectLookupParameters from error
 
 
-def answer_of(text: str) -> bool | None:
-    """Yes or no."""
+def yes_or_no(text: str) -> bool | None:
     if text not in {"", "yes", "no"}:
         raise IncorrectLookupParameters
     return text == "yes" if text else None

@@ -1,4 +1,4 @@
-"""What a search that found nothing may have meant: where the word does stand, as searches that find something."""
+"""Suggest other searches when a search finds nothing: where the word does occur."""
 
 from __future__ import annotations
 
@@ -10,32 +10,31 @@ from django.db.models import Exists, OuterRef
 
 from taskqueue.admin.search import syntax
 from taskqueue.engine import sql
-from taskqueue.engine.access.permissions import Action, Rights
+from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.models import Pipeline, PipelineStep, Task
 
-OFFERED = 5
-"""So many at the most of each kind."""
-ERRORS_KNOWN = 200
+MAX_OF_KIND = 5
+MAX_ERROR_TYPES = 200
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A search that finds something: its words, and its address."""
+    """A search that finds something: its label and its query string."""
 
     label: str
     query: str
 
 
-def suggestions_for(term: str, rights: Rights) -> list[Suggestion]:
-    """The searches for a bare word that find something; nothing for a term with qualifiers."""
+def suggestions_for(term: str, rights: CallerPermissions) -> list[Suggestion]:
+    """Searches for a word that find something; none for a term with qualifiers."""
     try:
-        search = syntax.read(term, may_see_payload=True)
+        search = syntax.parse(term, may_see_payload=True)
     except syntax.InvalidSearch:
         return []
-    word = search.begins.strip()
-    if not word or search != syntax.Search(begins=search.begins):
+    word = search.prefix.strip()
+    if not word or search != syntax.Search(prefix=search.prefix):
         return []
     return [
         *by_key(word),
@@ -48,64 +47,61 @@ def suggestions_for(term: str, rights: Rights) -> list[Suggestion]:
 
 
 def unknown_qualifiers(term: str) -> list[str]:
-    """The words before colons that are no qualifiers, so that they were taken for the beginning of a key."""
+    """Words before a colon that are no qualifiers, so that the search took them for a key prefix."""
     found = (syntax.QUALIFIED.fullmatch(word) for word in syntax.WORD.findall(term))
     names = (f"{match[1]}{match[2]}" for match in found if match)
     return [name for name in names if name.partition(".")[0].lower() not in syntax.QUALIFIERS]
 
 
 def by_key(word: str) -> Iterator[Suggestion]:
-    """Keys that contain it."""
-    if finds_any(TaskFilter(key_part=word)):
-        yield searched(f"Key contains {word}", "key", word)
+    if finds_any(TaskFilter(key_words=word)):
+        yield suggestion(f"Key contains {word}", "key", word)
 
 
 def by_pipeline(word: str) -> Iterator[Suggestion]:
-    """Pipelines with tasks whose name contains it."""
+    """Pipelines that have tasks."""
     tasks = Task.objects.filter(pipeline=OuterRef("pk"), parallel_step="")
     names = Pipeline.objects.filter(Exists(tasks), name__icontains=word).order_by("name").values_list("name", flat=True)
-    for name in names[:OFFERED]:
+    for name in names[:MAX_OF_KIND]:
         yield Suggestion(f"Pipeline {name}", "?" + urlencode({"pipeline": name}))
 
 
 def by_step(word: str) -> Iterator[Suggestion]:
-    """Steps whose name contains it, which failed or are not over in some task."""
+    """Steps that have failed or not ended in a task."""
     steps = PipelineStep.objects.filter(name__icontains="-".join(word.split())).order_by("name")
-    for name in steps.values_list("name", flat=True).distinct()[:OFFERED]:
+    for name in steps.values_list("name", flat=True).distinct()[:MAX_OF_KIND]:
         if finds_any(TaskFilter(step=name)):
-            yield searched(f"Failed or under way in step {name}", "step", name)
+            yield suggestion(f"Failed or unfinished in step {name}", "step", name)
 
 
 def by_error(word: str) -> Iterator[Suggestion]:
-    """Types of errors that contain it."""
-    names = [name for (name,) in sql.fetch(sql.ERROR_TYPES, {"limit": ERRORS_KNOWN})]
-    for name in [name for name in names if word.lower() in name.lower()][:OFFERED]:
+    names = [name for (name,) in sql.fetch(sql.ERROR_TYPES, {"limit": MAX_ERROR_TYPES})]
+    for name in [name for name in names if word.lower() in name.lower()][:MAX_OF_KIND]:
         yield Suggestion(f"Error type {name}", "?" + urlencode({"error": name}))
 
 
 def by_label(word: str) -> Iterator[Suggestion]:
-    """Labels of the newest tasks with that name or value."""
-    values = {"newest": filters.SEARCHED, "word": word, "limit": OFFERED}
-    for name, value in sql.fetch(sql.LABELS_WITH, values):
-        yield searched(f"Label {name} = {value}", "label", f"{name}={value}")
+    """Label names and values of the newest tasks."""
+    values = {"newest": filters.SCAN_LIMIT, "word": word, "limit": MAX_OF_KIND}
+    for name, value in sql.fetch(sql.FIND_LABELS, values):
+        yield suggestion(f"Label {name} = {value}", "label", f"{name}={value}")
 
 
-def by_payload(word: str, rights: Rights) -> Iterator[Suggestion]:
-    """Fields in the payloads of the newest tasks with that value, for those who may see them."""
-    if not rights.has(Action.VIEW_PAYLOAD):
+def by_payload(word: str, rights: CallerPermissions) -> Iterator[Suggestion]:
+    """Payload fields of the newest tasks with this value, if the user may view them."""
+    if not rights.has_permission(Action.VIEW_PAYLOAD):
         return
     closed = sorted(rights.pipelines_denied(Action.VIEW_PAYLOAD))
-    values = {"newest": filters.SEARCHED, "word": word, "closed": closed, "limit": OFFERED}
-    for (path,) in sql.fetch(sql.PATHS_WITH, values):
-        yield searched(f"Payload {path} = {word}", f"payload.{path}", word)
+    values = {"newest": filters.SCAN_LIMIT, "word": word, "closed": closed, "limit": MAX_OF_KIND}
+    for (path,) in sql.fetch(sql.FIND_PATHS, values):
+        yield suggestion(f"Payload {path} = {word}", f"payload.{path}", word)
 
 
-def searched(label: str, qualifier: str, value: str) -> Suggestion:
-    """A search with one qualifier; its value in quotes when it has spaces."""
+def suggestion(label: str, qualifier: str, value: str) -> Suggestion:
     quoted = f'"{value}"' if " " in value else value
     return Suggestion(label, "?" + urlencode({"q": f"{qualifier}:{quoted}"}))
 
 
-def finds_any(selection: TaskFilter) -> bool:
-    """Whether it means any task, as far as a search looks."""
-    return filters.ids_of(selection, floor=filters.floor_of(selection), limit=1).exists()
+def finds_any(task_filter: TaskFilter) -> bool:
+    """Whether a search finds a task; it looks at the newest tasks only."""
+    return filters.ids_of(task_filter, oldest=filters.oldest_scanned(task_filter), limit=1).exists()

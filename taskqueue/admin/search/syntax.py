@@ -1,4 +1,4 @@
-"""What the search box of the task list understands: the beginning of an id or key, and qualifiers."""
+"""The syntax of the task list's search box: a prefix of an id or key, and qualifiers such as `error:Type`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from taskqueue import codec
+from taskqueue.json_values import codec
 from taskqueue.masks import MASK
 from taskqueue.models import Pipeline
 
@@ -19,69 +19,69 @@ HELP = (
     'label:name=value, payload.field.field:value. Quotes keep words together: error:"Bad Gateway".'
 )
 QUALIFIERS = ("error", "pipeline", "step", "key", "worker", "label", "payload")
-PLAIN = {"error": "error", "step": "step", "key": "key_part", "worker": "worker"}
-"""Those whose value is taken as it is, with the field of the search that takes it."""
-ELSEWHERE = {
+SEARCH_FIELDS = {"error": "error", "step": "step", "key": "key_words", "worker": "worker"}
+"""The field of `Search` for each qualifier whose value needs no parsing."""
+NOT_QUALIFIERS = {
     "status": "Choose a status in the tabs above the list.",
-    "created": "Choose a time in the filters or in the bars.",
-    "id": "Type the beginning of the ID itself, without a qualifier.",
+    "created": "Choose a time in the filters or in the histogram.",
+    "id": "Type the beginning of the ID without a qualifier.",
 }
 WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 QUALIFIED = re.compile(r"([A-Za-z_]+)((?:\.[^:\s\"]*)?):(.*)", re.DOTALL)
-DEEPEST = 10
+MAX_PATH = 10
 
 
 class InvalidSearch(Exception):
-    """A search that cannot be done; its message says why."""
+    """The search term is invalid; the message says why."""
 
 
 @dataclass
 class Search:
-    """What a search term asks for, as the fields of a selection.
+    """A parsed search term.
 
     Attributes:
-        begins: the beginning of an id or key.
+        prefix: of an id or key.
+        payload: paths, each with the values that match.
     """
 
-    begins: str = ""
+    prefix: str = ""
     error: str = ""
     pipeline: str = ""
     step: str = ""
-    key_part: str = ""
+    key_words: str = ""
     worker: str = ""
     labels: list[tuple[str, str]] = field(default_factory=list)
     payload: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
 
 
-def read(term: str, *, may_see_payload: bool) -> Search:
-    """Understand a search term.
+def parse(term: str, *, may_see_payload: bool) -> Search:
+    """Parse a search term.
 
     Raises:
         InvalidSearch
     """
-    search, plain = Search(), []
-    if list(codec.text_faults(term, "")):
-        raise InvalidSearch("It holds a character that no id, key or payload can hold.")
+    search, prefix = Search(), []
+    if list(codec.text_errors(term, "")):
+        raise InvalidSearch("The search has a character that no id, key or payload can have.")
     for word in WORD.findall(term):
         qualified = None if word.startswith('"') else QUALIFIED.fullmatch(word)
         if qualified is None or not is_qualifier(*qualified.group(1, 2)):
-            plain.append(word.replace('"', ""))
+            prefix.append(word.replace('"', ""))
             continue
         name, path, value = qualified.groups()
-        take(search, name.lower(), path, value.replace('"', ""), is_quoted=value.startswith('"'))
+        apply_qualifier(search, name.lower(), path, value.replace('"', ""), is_quoted=value.startswith('"'))
     if search.payload and not may_see_payload:
         raise InvalidSearch("You may not see payloads, so you cannot search in them.")
-    search.begins = " ".join(plain)
+    search.prefix = " ".join(prefix)
     return search
 
 
-def covered(term: str) -> str:
-    """A search term with a mask in the place of each value that it looks for in payloads."""
-    return WORD.sub(lambda word: covered_word(word[0]), term)
+def redacted(term: str) -> str:
+    """A search term with its payload values masked."""
+    return WORD.sub(lambda word: redacted_word(word[0]), term)
 
 
-def covered_word(word: str) -> str:
-    """One word of it."""
+def redacted_word(word: str) -> str:
     qualified = QUALIFIED.fullmatch(word)
     if qualified is None or qualified[1].lower() != "payload":
         return word
@@ -89,23 +89,23 @@ def covered_word(word: str) -> str:
 
 
 def is_qualifier(name: str, path: str) -> bool:
-    """Whether a word with a colon is meant as a qualifier; a key may have colons too.
+    """Whether a word with a colon is a qualifier; else it is part of a key.
 
     Raises:
-        InvalidSearch: it seems to be a misspelt one.
+        InvalidSearch: it looks like a misspelt qualifier.
     """
     if name.lower() in QUALIFIERS:
         return True
-    if name.lower() in ELSEWHERE:
-        raise InvalidSearch(f"There is no qualifier {name}:. {ELSEWHERE[name.lower()]}")
+    if name.lower() in NOT_QUALIFIERS:
+        raise InvalidSearch(f"There is no qualifier {name}:. {NOT_QUALIFIERS[name.lower()]}")
     if close := get_close_matches(name.lower(), QUALIFIERS, n=1, cutoff=0.75):
-        meant = f'Did you mean {close[0]}:? Put a key that begins so in quotes: "{name}{path}:".'
-        raise InvalidSearch(f"There is no qualifier {name}{path}:. {meant}")
+        hint = f'Did you mean {close[0]}:? If it is a key, put it in quotes: "{name}{path}:".'
+        raise InvalidSearch(f"There is no qualifier {name}{path}:. {hint}")
     return False
 
 
-def take(search: Search, name: str, path: str, value: str, *, is_quoted: bool) -> None:
-    """Take one qualifier into a search.
+def apply_qualifier(search: Search, name: str, path: str, value: str, *, is_quoted: bool) -> None:
+    """Add one qualifier to a search.
 
     Raises:
         InvalidSearch
@@ -122,25 +122,25 @@ def take(search: Search, name: str, path: str, value: str, *, is_quoted: bool) -
         case "pipeline":
             search.pipeline = pipeline_of(value)
         case _:
-            setattr(search, PLAIN[name], value)
+            setattr(search, SEARCH_FIELDS[name], value)
 
 
 def path_of(path: str) -> str:
-    """A path into the payload.
+    """A path into the payload, such as `user.id`.
 
     Raises:
         InvalidSearch
     """
     names = path.removeprefix(".").split(".")
     if not all(names):
-        raise InvalidSearch("payload needs the names of its fields, with points between them, as in payload.user.id:7.")
-    if len(names) > DEEPEST:
-        raise InvalidSearch(f"payload takes at most {DEEPEST} names.")
+        raise InvalidSearch("payload needs field names joined by dots, as in payload.user.id:7.")
+    if len(names) > MAX_PATH:
+        raise InvalidSearch(f"payload takes at most {MAX_PATH} field names.")
     return ".".join(names)
 
 
 def values_of(value: str, *, is_quoted: bool) -> tuple[Any, ...]:
-    """What a value in a payload may be: the text, and what it is as JSON."""
+    """The values that match: the text, and its value as JSON."""
     if is_quoted:
         return (value,)
     try:
@@ -154,7 +154,7 @@ def values_of(value: str, *, is_quoted: bool) -> tuple[Any, ...]:
 
 
 def label_of(value: str) -> tuple[str, str]:
-    """A label's name and value.
+    """A label's name and value, from `name=value` or `name:value`.
 
     Raises:
         InvalidSearch
@@ -166,10 +166,10 @@ def label_of(value: str) -> tuple[str, str]:
 
 
 def pipeline_of(value: str) -> str:
-    """The beginning of a pipeline's name.
+    """A prefix of pipeline names.
 
     Raises:
-        InvalidSearch: none begins so.
+        InvalidSearch: no pipeline has it.
     """
     if not Pipeline.objects.filter(name__startswith=value).exists():
         raise InvalidSearch(f"No pipeline's name begins with “{value}”.")

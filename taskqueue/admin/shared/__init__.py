@@ -1,1 +1,1 @@
-"""What several pages use: HTML, charts, forms, filters."""
+"""Helpers of several admin pages: HTML, charts, filters, forms, base classes."""

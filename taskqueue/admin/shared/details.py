@@ -1,4 +1,4 @@
-"""The details at the head of a page, and who did what with its object."""
+"""The details at the head of a page, and the activity list at its end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from taskqueue.admin.shared import html
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A name and what is true."""
+class Detail:
+    """A name and its value; a wide one spans several columns."""
 
     name: str
     value: SafeString | str | int
@@ -22,15 +22,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """An entry of an object's history: its user, what they did, and when."""
+    """An audit entry as a page shows it: the user's name, what the user did, and when."""
 
-    who: str
-    what: str
-    moment: SafeString
+    user: str
+    message: str
+    time: SafeString
 
 
 def audit_entries_of(history: list[LogEntry], now: datetime) -> list[AuditEntry]:
-    """The audit log in sentences."""
     return [
         AuditEntry(entry.user.get_username(), entry.get_change_message(), html.moment(entry.action_time, now))
         for entry in history

@@ -1,4 +1,4 @@
-"""Filters that several lists share, and the stretches of time in their addresses."""
+"""Filters that several lists share, and how URLs write time ranges."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ AGES = {
     "24h": ("Last 24 hours", timedelta(hours=24)),
     "7d": ("Last 7 days", timedelta(days=7)),
 }
-LISTED = 12
-"""So many pipelines are listed; of more the name is typed."""
-NEAR = 8
-"""So many of those in view are offered then."""
+MAX_LISTED = 12
+"""With more pipelines than this, the filter has a text input instead of a list."""
+MAX_OFFERED = 8
+"""Pipelines of the current page that are offered below the text input."""
 
 
-class KnownChoices(admin.SimpleListFilter):
-    """A filter that takes the values it offers and no others."""
+class ChoiceFilter(admin.SimpleListFilter):
+    """A filter that refuses values that it does not offer."""
 
     template = FILTER
 
@@ -42,54 +42,53 @@ class KnownChoices(admin.SimpleListFilter):
         """The value in the URL, or None.
 
         Raises:
-            IncorrectLookupParameters: it is not one of those offered; the list then shows itself unfiltered.
+            IncorrectLookupParameters: the value is not offered; Django then redirects to the unfiltered list.
         """
         value = self.value()
-        if value is not None and value not in {str(known) for known, _label in self.lookup_choices}:
+        if value is not None and value not in {str(choice) for choice, _label in self.lookup_choices}:
             raise IncorrectLookupParameters
         return value
 
 
-class PipelineFilter(KnownChoices):
-    """By pipeline: tasks, skips or schedules. Of many pipelines the name is typed."""
+class PipelineFilter(ChoiceFilter):
+    """Filters rows by pipeline."""
 
     title = "pipeline"
     parameter_name = "pipeline"
     template = "taskqueue/pipeline_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
-        """All pipelines that ever were."""
+        """All pipelines, removed ones included."""
         return [(name, name) for name in Pipeline.objects.order_by("name").values_list("name", flat=True)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Those of that pipeline."""
         name = self.chosen()
         return queryset if name is None else queryset.filter(pipeline=name)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        """What its form needs."""
         names = [str(name) for name, _label in self.lookup_choices]
-        near = Counter(row.pipeline_id for row in changelist.result_list)
-        offered = names if len(names) <= LISTED else [name for name, _count in near.most_common(NEAR)]
+        is_long = len(names) > MAX_LISTED
+        on_page = Counter(row.pipeline_id for row in changelist.result_list)
+        offered = [name for name, _count in on_page.most_common(MAX_OFFERED)] if is_long else names
         yield {
             "value": self.value() or "",
-            "names": names if len(names) > LISTED else [],
+            "names": names if is_long else [],
             "offered": [(name, changelist.get_query_string({"pipeline": name}, ["p", "id__lt"])) for name in offered],
-            "others": others_of(changelist, "pipeline"),
+            "other_params": other_params(changelist, "pipeline"),
             "without": changelist.get_query_string(remove=["pipeline"]),
         }
 
 
-def others_of(changelist: ChangeList, *names: str) -> list[tuple[str, str]]:
-    """The rest of the address, which a form keeps as hidden fields."""
+def other_params(changelist: ChangeList, *names: str) -> list[tuple[str, str]]:
+    """The list's other parameters, which a form keeps as hidden fields."""
     return [(name, text) for name, text in changelist.params.items() if name not in {*names, "p", "id__lt"}]
 
 
-def written_slice(start: datetime, end: datetime) -> str:
-    """A slice of time as its filter takes it."""
-    return "..".join(written(moment.astimezone(UTC)) for moment in (start, end))
+def format_time_range(start: datetime, end: datetime) -> str:
+    """Write a time range as the `ended` parameter reads it."""
+    return "..".join(format_time(moment.astimezone(UTC)) for moment in (start, end))
 
 
-def written(moment: datetime) -> str:
-    """A moment in UTC, without the seconds if it has none."""
+def format_time(moment: datetime) -> str:
+    """Write a time in UTC, without seconds if they are zero."""
     return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment.second or moment.microsecond else f"{moment:%Y-%m-%dT%H:%MZ}"

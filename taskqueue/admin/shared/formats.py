@@ -1,4 +1,4 @@
-"""Times, durations and values in people's words. Pure: the present moment is always passed in."""
+"""Format times, durations, counts and JSON for people. Pure functions: the caller passes the present time."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.shared.json_text import coloured
+from taskqueue.admin.shared.json_highlight import highlight
 
-NOTHING = "\N{EN DASH}"
-SHOWN_BYTES = 64 * 1024
+EMPTY_VALUE = "\N{EN DASH}"
+EXCERPT_BYTES = 64 * 1024
 LINE_LENGTH = 200
 
 
 def duration(length: timedelta | None) -> str:
-    """A length of time as `453ms`, `1.9s`, `3m 44s`, `2h 05m` or `3d 04h`; never negative, never rounded up."""
+    """`453ms`, `1.9s`, `3m 44s`, `2h 05m` or `3d 04h`; rounded down, and `0ms` for a negative length."""
     if length is None:
-        return NOTHING
+        return EMPTY_VALUE
     milliseconds = max(length, timedelta(0)) // timedelta(milliseconds=1)
     if milliseconds == 0:
         return "<1ms" if length > timedelta(0) else "0ms"
@@ -42,12 +42,12 @@ def duration(length: timedelta | None) -> str:
 
 
 def between(start: datetime | None, end: datetime | None) -> timedelta | None:
-    """How long it was from one moment to the other; None when either has not come."""
+    """The time between two moments, at least 0; None when either is None."""
     return None if start is None or end is None else max(end - start, timedelta(0))
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """A moment as seen from now: `just now`, `42s ago`, `in 13m`."""
+    """`just now`, `42s ago` or `in 13m`."""
     seconds = int((moment - now).total_seconds())
     if seconds == 0:
         return "just now"
@@ -56,12 +56,12 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def due(verb: str, moment: datetime, now: datetime) -> str:
-    """What happens at a moment, as seen from now: `runs in 13m`; once it has come, `due now`."""
+    """`runs in 13m`, or `due now` once the moment has passed."""
     return f"{verb} {relative(moment, now)}" if int((moment - now).total_seconds()) > 0 else "due now"
 
 
 def largest_unit(seconds: int) -> str:
-    """A number of seconds in the largest unit that it fills."""
+    """Seconds in the largest unit that fits: `42s`, `13m`, `2h`, `3d`."""
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
         if seconds >= size:
             return f"{seconds // size}{unit}"
@@ -69,30 +69,28 @@ def largest_unit(seconds: int) -> str:
 
 
 def exact(moment: datetime) -> str:
-    """A moment in UTC, to the millisecond."""
+    """A time in UTC with milliseconds."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
-def second(moment: datetime) -> str:
-    """A moment in UTC, to the second."""
+def time_to_second(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%b %d, %H:%M:%S} UTC"
 
 
-def minute(moment: datetime) -> str:
-    """A moment in UTC, to the minute."""
+def time_to_minute(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%b %d, %H:%M} UTC"
 
 
-def waits(seconds: Sequence[float]) -> str:
-    """A retry policy in words."""
-    if not seconds:
+def retry_policy(delays: Sequence[float]) -> str:
+    """A retry policy, from its delays in seconds: `up to 2 retries (5m, 30m)`."""
+    if not delays:
         return "no retries"
-    lengths = ", ".join(wait_length(wait) for wait in seconds)
-    return f"up to 1 retry ({lengths})" if len(seconds) == 1 else f"up to {len(seconds)} retries ({lengths})"
+    text = ", ".join(compact_duration(delay) for delay in delays)
+    return f"up to {count_of(len(delays), 'retry', 'retries')} ({text})"
 
 
-def wait_length(seconds: float) -> str:
-    """One wait without the units that are zero: `5m`, `15h 25m`, `1.5s`."""
+def compact_duration(seconds: float) -> str:
+    """A duration without units that are zero: `5m`, `15h 25m`, `1.5s`."""
     if seconds < 60:
         return f"{seconds:g}s"
     rest = int(seconds)
@@ -104,44 +102,44 @@ def wait_length(seconds: float) -> str:
     return " ".join(parts)
 
 
-def history(keep: timedelta | None, pruned: int, last: datetime | None) -> str:
-    """How long ended tasks are kept, and how many have been pruned since."""
-    kept = "kept for ever" if keep is None else f"kept for {wait_length(keep.total_seconds())} after their end"
+def retention_note(keep: timedelta | None, pruned: int, last: datetime | None) -> str:
+    """How long ended tasks are kept, how many were pruned, and when the last one was."""
+    kept = "kept for ever" if keep is None else f"kept for {compact_duration(keep.total_seconds())} after their end"
     if last is None:
         return f"Ended tasks are {kept}. None has been pruned yet."
     return f"Ended tasks are {kept}. Pruned: {pruned:,} in all, the last {exact(last)}."
 
 
 def capped(number: int, most: int) -> str:
-    """A number of rows that were counted up to one more than `most`."""
+    """A count of rows that stopped at one more than `most`: `42`, or `1,000+`."""
     return f"{most:,}+" if number > most else f"{number:,}"
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun: `1 task`, `2 tasks`."""
+    """`1 task`, `2 tasks`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
 def first_line(text: str) -> str:
-    """The beginning of a message, on one line and of bounded length."""
+    """The first line of a message that is not blank, cut to `LINE_LENGTH`."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 1] + "…"
 
 
-def id_tail(identifier: object) -> str:
-    """The end of an id, which tells neighbours apart: the beginning is the time and much alike."""
+def short_id(identifier: object) -> str:
+    """The last six characters of a UUIDv7; its first ones are the time, so ids made together share them."""
     return "…" + str(identifier)[-6:]
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A JSON value laid out for reading, cut when it is very large.
+    """Indented JSON, cut when it is very large.
 
     Attributes:
         text: the JSON, indented.
-        size: of the whole, in bytes.
-        is_cut: whether the text is only its beginning.
-        address: where all of it can be had.
+        size: bytes of the whole JSON.
+        is_cut: the text is only the beginning.
+        address: URL of the whole JSON.
     """
 
     text: str
@@ -150,27 +148,25 @@ class Excerpt:
     address: str = ""
 
     @property
-    def shown(self) -> int:
-        """How many bytes the text has."""
+    def shown_size(self) -> int:
         return len(self.text.encode())
 
     @property
     def markup(self) -> SafeString:
-        """The text in colours."""
-        return coloured(self.text)
+        return highlight(self.text)
 
 
 def excerpt(value: Any) -> Excerpt:
-    """A value as indented JSON; of one that is larger than 64 KB the beginning."""
+    """A value as indented JSON, cut at 64 KB."""
     whole = json.dumps(value, indent=2, ensure_ascii=False)
     encoded = whole.encode()
-    if len(encoded) <= SHOWN_BYTES:
+    if len(encoded) <= EXCERPT_BYTES:
         return Excerpt(whole, len(encoded), is_cut=False)
-    return Excerpt(encoded[:SHOWN_BYTES].decode(errors="ignore"), len(encoded), is_cut=True)
+    return Excerpt(encoded[:EXCERPT_BYTES].decode(errors="ignore"), len(encoded), is_cut=True)
 
 
-def excerpt_of(beginning: str, size: int, *, address: str = "") -> Excerpt:
-    """JSON text of which the database gave the beginning: laid out if that is all of it."""
+def excerpt_from_text(beginning: str, size: int, *, address: str = "") -> Excerpt:
+    """An excerpt from the beginning of JSON text whose whole size is `size`; indented if nothing is missing."""
     if len(beginning.encode()) < size:
         return Excerpt(beginning, size, is_cut=True, address=address)
     return replace(excerpt(json.loads(beginning)), address=address)

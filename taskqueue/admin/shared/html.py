@@ -1,4 +1,4 @@
-"""Small pieces of HTML that several pages share. Everything goes through format_html: what is shown may be hostile."""
+"""Small pieces of HTML that several pages share. `format_html` escapes every value, because values may be hostile."""
 
 from __future__ import annotations
 
@@ -36,11 +36,10 @@ ICONS = {
     "draining": "stop",
     "drained": "pause",
 }
-"""The icon of each status. A status is never told by colour alone: it has a word and a shape too."""
+"""The icon of each status: a badge has a word and a shape, never a colour alone."""
 
 
 def badge(status: str, *, label: str = "") -> SafeString:
-    """A status as word, shape and hue."""
     return format_html(
         '<span class="tq-badge tq-is-{}">{}{}</span>',
         status.replace("_", "-"),
@@ -50,7 +49,7 @@ def badge(status: str, *, label: str = "") -> SafeString:
 
 
 def icon(name: str) -> SafeString:
-    """A shape from the sprite; it is for the eye only, the word stands beside it."""
+    """An icon of the sprite, hidden from screen readers: the word is next to it."""
     return format_html(
         '<svg class="tq-icon" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
         static("taskqueue/icons.svg"),
@@ -59,9 +58,9 @@ def icon(name: str) -> SafeString:
 
 
 def moment(when: datetime | None, now: datetime) -> SafeString:
-    """A time as people say it, with the exact instant in its title."""
+    """A relative time, with the exact time in its tooltip."""
     if when is None:
-        return format_html("{}", formats.NOTHING)
+        return format_html("{}", formats.EMPTY_VALUE)
     return format_html(
         '<time datetime="{}" data-age title="{}">{}</time>',
         when.isoformat(),
@@ -70,13 +69,13 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
     )
 
 
-def moment_in_full(when: datetime, now: datetime) -> SafeString:
-    """A time as people say it, and beside it the second, which the log of an incident needs."""
-    return format_html('{} <span class="tq-note">{}</span>', moment(when, now), formats.second(when))
+def moment_with_seconds(when: datetime, now: datetime) -> SafeString:
+    """A relative time, and the time with seconds next to it."""
+    return format_html('{} <span class="tq-note">{}</span>', moment(when, now), formats.time_to_second(when))
 
 
 def due(verb: str, when: datetime, now: datetime) -> SafeString:
-    """What happens at a time, which live pages go on to count down: `retries in 4s`, `due now`."""
+    """A countdown such as `retries in 4s`, which live.js updates."""
     return format_html(
         '<time datetime="{}" data-age data-due="{}" title="{}">{}</time>',
         when.isoformat(),
@@ -86,23 +85,22 @@ def due(verb: str, when: datetime, now: datetime) -> SafeString:
     )
 
 
-def dated(word: str, when: datetime, now: datetime) -> SafeString:
-    """A word and its time: `revoked 3d ago`."""
+def labelled_time(word: str, when: datetime, now: datetime) -> SafeString:
+    """A word and a relative time: `revoked 3d ago`."""
     return format_html("{} {}", word, moment(when, now))
 
 
-def copy(text: object) -> SafeString:
-    """A button that copies a text, where the browser can."""
+def copy_button(text: object) -> SafeString:
+    """A button that copies a text; hidden in browsers without a clipboard."""
     return format_html(
         '<button type="button" class="tq-copy" data-copy="{}" aria-label="Copy {}">Copy</button>', text, text
     )
 
 
-def breakable(name: str) -> SafeString:
-    """A name that may end a line after each slash; a browser would rather break its words."""
+def wrap_at_slashes(name: str) -> SafeString:
+    """A name in which the browser may wrap after a slash, and only there."""
     return format_html_join(SafeString("/<wbr>"), "{}", ((part,) for part in name.split("/")))
 
 
 def preformatted(value: object) -> SafeString:
-    """A JSON value laid out for reading."""
     return format_html('<pre class="tq-code" tabindex="0">{}</pre>', formats.excerpt(value).text)

@@ -1,4 +1,4 @@
-"""What all pages of this admin share: rows are looked at, never edited; the engine alone writes them."""
+"""Base classes of all admins here. People read rows; the engine alone writes them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from taskqueue.admin.shared.framing import Framed
 from taskqueue.admin.shared.pagination import CappedPaginator
+from taskqueue.admin.shared.view_wrappers import WrappedViews
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as ModelAdmin
@@ -22,7 +22,6 @@ else:
         """Django's admin classes take type arguments in the stubs only."""
 
         def __class_getitem__(cls, _item: object) -> type:
-            """The class itself."""
             return cls
 
     class ModelAdmin(Subscriptable, admin.ModelAdmin):
@@ -37,93 +36,77 @@ Parent = TypeVar("Parent", bound=Model)
 
 
 class ReadOnly:
-    """No adding, changing or deleting, whatever the user's rights."""
+    """No user can add, change or delete rows, not even a superuser."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody may."""
         return False
 
 
-class ReadOnlyAdmin(Framed, ReadOnly, ModelAdmin[Row]):
-    """A list of rows, with a bounded cost, and a page for each."""
+class BaseAdmin(WrappedViews, ModelAdmin[Row]):
+    """A list of bounded cost, with the model's name as its title."""
 
-    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Of the columns only where a capped list goes on: other look-ups may scan the table, or not parse."""
-        own: set[str | None] = {"id__lt"}
-        for choice in self.list_filter:
-            own |= {getattr(choice, "parameter_name", None), *getattr(choice, "parameters", ())}
-        columns = {"pk", *(field.name for field in self.model._meta.get_fields())}
-        return lookup in own or lookup.partition("__")[0] not in columns
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    sortable_by = ()
+
+    class Media:
+        css = {"all": ["taskqueue/admin.css"]}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Django's list, titled "Tasks" instead of "Select task to change"."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Row | None:
-        """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
+        """The row; None for a key with a NUL character, which PostgreSQL refuses."""
         return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
+
+
+class ReadOnlyAdmin(ReadOnly, BaseAdmin[Row]):
+    """A list and a page per row, both read-only."""
+
+    show_facets = admin.ShowFacets.NEVER
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Allow the filters' parameters and `id__lt`; a look-up on another column may scan the table or fail."""
+        own: set[str | None] = {"id__lt"}
+        for list_filter in self.list_filter:
+            own |= {getattr(list_filter, "parameter_name", None), *getattr(list_filter, "parameters", ())}
+        columns = {"pk", *(field.name for field in self.model._meta.get_fields())}
+        return lookup in own or lookup.partition("__")[0] not in columns
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Row], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        """Do what was chosen. What stands for a row in the form may be no key at all."""
+        """Run the chosen action; a form may send keys that are not valid."""
         try:
             return super().response_action(request, queryset, *args, **kwargs)
         except ValidationError:
             self.message_user(request, "There are no such rows; nothing was done.", messages.WARNING)
             return HttpResponseRedirect(request.get_full_path())
 
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    list_per_page = 50
-    sortable_by = ()
 
-    class Media:
-        css = {"all": ["taskqueue/admin.css"]}
+class ChangeableAdmin(BaseAdmin[Row]):
+    """Rows that the code creates; people may change some of their values."""
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list under its own name; there is nothing to select for changing."""
-        title = str(self.opts.verbose_name_plural).capitalize()
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
-
-
-class ChangeableAdmin(Framed, ModelAdmin[Row]):
-    """Rows that the code makes, and in which people may change a few numbers."""
-
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_per_page = 50
-    sortable_by = ()
     actions = None
 
-    class Media:
-        css = {"all": ["taskqueue/admin.css"]}
-
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """The code adds them."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The code would make them again."""
         return False
-
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list under its own name."""
-        title = str(self.opts.verbose_name_plural).capitalize()
-        return super().changelist_view(request, {"title": title, **(extra_context or {})})
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Row | None:
-        """The row. None has a NUL character in its key, which PostgreSQL would refuse to look for."""
-        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
 
 
 class ReadOnlyInline(ReadOnly, TabularInline[Row, Parent]):
-    """Rows of another model on the page of the one that they belong to."""
+    """Related rows on a row's page, read-only."""
 
     extra = 0
     max_num = 0

@@ -1,4 +1,4 @@
-"""What the pages of the admins share: their frame, the addresses of what is done to a row, and names in addresses."""
+"""Render admin pages, and register the URLs that change one row."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from django.urls import URLPattern, path
 from django.views.decorators.http import require_POST
 
 
-def framed(
+def admin_page(
     admin: Any, request: HttpRequest, template: str, title: str, context: Mapping[str, Any], *, status: int = 200
 ) -> TemplateResponse:
-    """A page of an admin, with what the frame around every page needs; `template` is below admin/taskqueue/."""
+    """A page with the admin's header and navigation; `template` is below admin/taskqueue/."""
     request.current_app = admin.admin_site.name
     shared = {**admin.admin_site.each_context(request), "title": title, "opts": admin.opts, "media": admin.media}
     return TemplateResponse(request, f"admin/taskqueue/{template}", {**shared, **context}, status=status)
 
 
-def posted_to(
-    admin: Any, model: str, views: Mapping[str, Callable[..., HttpResponse]], *, place: str = "<path:object_id>"
+def post_urls(
+    admin: Any, model: str, views: Mapping[str, Callable[..., HttpResponse]], *, prefix: str = "<path:object_id>"
 ) -> list[URLPattern]:
-    """The addresses of what is done to one row, `<place>/<noun>/`, which take POST alone.
+    """POST-only URLs `<prefix>/<action>/` named `taskqueue_<model>_<action>`.
 
-    Their names are `taskqueue_<model>_<noun>`. They belong before the stock ones, which would take them for ids.
+    They must come before Django's own patterns, which match any path as an id.
     """
     return [
         path(
-            f"{place}/{noun}/",
+            f"{prefix}/{action}/",
             admin.admin_site.admin_view(require_POST(view)),
-            name=f"taskqueue_{model}_{noun}",
+            name=f"taskqueue_{model}_{action}",
         )
-        for noun, view in views.items()
+        for action, view in views.items()
     ]
 
 
-def named(object_id: str) -> str:
-    """The name that an address means; PostgreSQL refuses a NUL in one."""
+def name_from_url(object_id: str) -> str:
+    """A row's name as its URL writes it, without NUL characters, which PostgreSQL refuses."""
     return unquote(object_id).replace("\0", "")

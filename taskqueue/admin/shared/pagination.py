@@ -1,4 +1,4 @@
-"""Paging that costs the same with a thousand rows and with a million."""
+"""Paging whose cost does not grow with the table."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ if TYPE_CHECKING:
 
     AnyPaginator = Paginator[Any]
 else:
-    AnyPaginator = Paginator  # takes no type arguments when it runs
+    AnyPaginator = Paginator  # takes no type arguments at run time
 
 
 class CappedPaginator(AnyPaginator):
-    """Counts up to the cap and no further, which also bounds how far OFFSET has to go."""
+    """Counts and pages no further than `CAP` rows, so that OFFSET is bounded too."""
 
     @cached_property
     def count(self) -> int:
-        """How many rows there are to page through; at most the cap."""
-        return min(self.counted, CAP)
+        return min(self.capped_count, CAP)
 
     @cached_property
-    def counted(self) -> int:
-        """The number of rows, up to one more than the cap."""
+    def capped_count(self) -> int:
+        """Number of rows, at most `CAP + 1`."""
         rows = cast("QuerySet[Any]", self.object_list)
         return rows.order_by().values("pk")[: CAP + 1].count()
 
     @property
     def is_capped(self) -> bool:
-        """Whether there are more rows than it pages through."""
-        return self.counted > CAP
+        return self.capped_count > CAP

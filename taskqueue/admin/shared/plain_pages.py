@@ -1,4 +1,4 @@
-"""Pages that need neither the database nor a session: for what happens outside of the admin's own pages."""
+"""Error pages that need neither the database nor a session."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from rest_framework.views import set_rollback
 
-from taskqueue.engine.runtime.outages import outage
+from taskqueue.engine.runtime.outages import outage_log
 
 RETRY_AFTER: Final = 2
-SAFE: Final = {"GET", "HEAD"}
+"""Seconds."""
 
 
-def plain_page(site: AdminSite, status: int, title: str, said: str, *, address: str = "") -> HttpResponse:
-    """A page with a sentence and the way to the first page of this admin site; and to this address, to try again.
+def plain_page(site: AdminSite, status: int, title: str, message: str, *, address: str = "") -> HttpResponse:
+    """A page with a message, a link to the admin's home page and, with `address`, a link to reload.
 
-    It is rendered without the request: context processors read the session and its user.
+    It is rendered without the request, because context processors read the session and its user.
     """
     context = {
         "title": title,
-        "said": said,
+        "message": message,
         "address": address,
         "home": reverse("admin:index", current_app=site.name),
         "site_title": site.site_title,
@@ -32,16 +32,16 @@ def plain_page(site: AdminSite, status: int, title: str, said: str, *, address: 
 
 
 def unavailable(request: HttpRequest, site: AdminSite, error: Exception) -> HttpResponse:
-    """The page of a request that the database did not answer."""
+    """The 503 page for a request that failed because the database is unreachable."""
     set_rollback()
-    outage.begin(error)
-    is_safe = request.method in SAFE
-    said = (
-        "This page needs it. Try again in a few seconds."
+    outage_log.begin(error)
+    is_safe = request.method in {"GET", "HEAD"}
+    message = (
+        "Try again in a few seconds."
         if is_safe
-        else "Your change may or may not have been made. Look at the page before you send it again."
+        else "Your change may or may not have been saved. Check the page before you send it again."
     )
     address = request.get_full_path() if is_safe else ""
-    response = plain_page(site, 503, "The database does not answer", said, address=address)
+    response = plain_page(site, 503, "The database does not answer", message, address=address)
     response["Retry-After"] = str(RETRY_AFTER)
     return response

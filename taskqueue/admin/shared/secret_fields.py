@@ -1,4 +1,4 @@
-"""Secrets in forms: no page shows one, and a field that is left empty keeps the default or the original."""
+"""Secrets in forms: no page shows one, and a field left empty keeps the default or the original value."""
 
 from __future__ import annotations
 
@@ -8,86 +8,88 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskqueue import masks
-from taskqueue.codec import escape
+from taskqueue.json_values.codec import escape
 
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """A secret within a value."""
+class Secret:
+    """Marks a secret within a value."""
 
     value: Any
 
 
 def without_secrets(value: Any, *schemas: Mapping[str, Any]) -> Any:
-    """The value without the members that are secrets; None when it is one itself."""
-    return split(value, *schemas)[0]
+    """The value without its secret members; None when the whole value is secret."""
+    return split_secrets(value, *schemas)[0]
 
 
-def split(value: Any, *schemas: Mapping[str, Any]) -> tuple[Any, dict[Path, Any]]:
-    """The value without its secrets, and these by where they were. A list that holds some is one as a whole."""
-    found: dict[Path, Any] = {}
-    rest = pruned(masks.replaced(value, schemas, Hidden), (), found)
-    if isinstance(rest, Hidden):
+def split_secrets(value: Any, *schemas: Mapping[str, Any]) -> tuple[Any, dict[Path, Any]]:
+    """The value without its secrets, and the secrets by path. A list that contains a secret is secret as a whole."""
+    secrets: dict[Path, Any] = {}
+    rest = extract_secrets(masks.replace_secrets(value, schemas, Secret), (), secrets)
+    if isinstance(rest, Secret):
         return None, {(): rest.value}
-    return rest, found
+    return rest, secrets
 
 
-def pruned(value: Any, path: Path, found: dict[Path, Any]) -> Any:
-    """A value without the secrets in it, which are noted."""
+def extract_secrets(value: Any, path: Path, secrets: dict[Path, Any]) -> Any:
+    """Copy a value without its marked secrets, which go into `secrets` by path."""
     if isinstance(value, list):
-        if any(isinstance(item, Hidden) for item in value):
-            return Hidden(shown(value))
-        return [pruned(item, (*path, index), found) for index, item in enumerate(value)]
+        if any(isinstance(item, Secret) for item in value):
+            return Secret(unmark(value))
+        return [extract_secrets(item, (*path, index), secrets) for index, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    kept = {}
+    public = {}
     for name, item in value.items():
-        rest = pruned(item, (*path, name), found)
-        if isinstance(rest, Hidden):
-            found[*path, name] = rest.value
+        rest = extract_secrets(item, (*path, name), secrets)
+        if isinstance(rest, Secret):
+            secrets[*path, name] = rest.value
         else:
-            kept[name] = rest
-    return kept
+            public[name] = rest
+    return public
 
 
-def shown(value: Any) -> Any:
-    """A value with the secrets in it as they are."""
-    if isinstance(value, Hidden):
+def unmark(value: Any) -> Any:
+    """A value with its marked secrets replaced by their plain values."""
+    if isinstance(value, Secret):
         return value.value
     if isinstance(value, dict):
-        return {name: shown(item) for name, item in value.items()}
-    return [shown(item) for item in value] if isinstance(value, list) else value
+        return {name: unmark(item) for name, item in value.items()}
+    return [unmark(item) for item in value] if isinstance(value, list) else value
 
 
-def restored(value: Any, original: Any, secrets: Mapping[Path, Any]) -> Iterator[Path]:
-    """Put secrets back into a value that was edited without them, where it names none itself; those without a place.
+def restore_secrets(value: Any, original: Any, secrets: Mapping[Path, Any]) -> Iterator[Path]:
+    """Put secrets back into an edited value, unless the editor wrote a value of their own.
 
     Args:
-        value: the edited one, which is changed.
-        original: what was edited.
-        secrets: by where they were in the original.
+        value: the edited value; changed in place.
+        original: the value before editing, without its secrets.
+        secrets: by their path in the original.
+
+    Yields:
+        The paths of secrets that cannot be put back, because their list element was edited.
     """
     before = deepcopy(value)
     for path, secret in secrets.items():
         if not path:
-            continue  # the whole of it
-        *way, name = path
-        parent = followed(value, way)
+            continue  # the whole value is secret
+        *parents, name = path
+        parent = value_at(value, parents)
         if not isinstance(parent, dict) or name in parent:
-            continue  # the object is gone, or its secret was written out
-        # The elements of a list have no names: of one that was changed it cannot be told whose secret this was.
-        first = next((index for index, part in enumerate(way) if isinstance(part, int)), None)
-        element = way[: first + 1] if first is not None else None
-        if element is not None and followed(before, element) != followed(original, element):
+            continue  # the object is gone, or the editor wrote a value
+        # List elements have no names: after an edit it is unknown which element a secret belongs to.
+        first = next((index for index, part in enumerate(parents) if isinstance(part, int)), None)
+        element = parents[: first + 1] if first is not None else None
+        if element is not None and value_at(before, element) != value_at(original, element):
             yield path
         else:
             parent[name] = secret
 
 
-def followed(value: Any, path: list[str | int]) -> Any:
-    """What a path leads to; None when there is nothing."""
+def value_at(value: Any, path: list[str | int]) -> Any:
     for part in path:
         try:
             value = value[part]
@@ -97,5 +99,4 @@ def followed(value: Any, path: list[str | int]) -> Any:
 
 
 def pointer(path: Path) -> str:
-    """A JSON pointer."""
     return "".join(f"/{escape(part)}" for part in path)

@@ -1,4 +1,4 @@
-"""What people do to tasks, each by a deed of the engine on their record; and what to tell of it."""
+"""Run audited actions on tasks for an admin user, and report what changed."""
 
 from __future__ import annotations
 
@@ -10,62 +10,62 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from taskqueue.admin.shared import formats
-from taskqueue.engine.access.permissions import Action, Rights
-from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries import tasks
 from taskqueue.errors import NotCancellable, NotRetryable, TaskNotFound, TaskqueueError
 from taskqueue.models import Task
 
-LIMIT = 200
+MAX_TASKS = 200
 """Tasks that one request may change."""
 
-Verb = Callable[[UUID], Task]
+TaskAction = Callable[[UUID], Task]
 
 
 @dataclass
-class Tally:
-    """What became of the tasks that a verb was called for."""
+class ActionCounts:
+    """How many tasks an action changed, and why it refused others."""
 
     done: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
     def sentence(self, done: str) -> str:
-        """An exact account: how many were done, how many not, and why."""
+        """A message such as `2 tasks retried. 1 task not retried: the task is now queued.`"""
         parts = [f"{formats.count_of(self.done, 'task')} {done}."] if self.done or not self.refused else []
         parts += [f"{formats.count_of(number, 'task')} not {done}: {why}" for why, number in self.refused.most_common()]
         return " ".join(parts)
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """Who does it, for the record."""
+    """The logged-in user as the audit log names them."""
     return Actor(request.user.pk, request.user.get_username())
 
 
-def permitted(verb: Verb, deed: Action, rights: Rights) -> Verb:
-    """The verb, for tasks with which the user may do this; others raise NotPermitted."""
+def require_permission(run: TaskAction, action: Action, rights: CallerPermissions) -> TaskAction:
+    """Wrap a task action: it raises NotPermitted when the user has no permission for the task's pipeline."""
 
-    def do(task_id: UUID) -> Task:
-        rights.require(deed, tasks.pipeline_of(task_id))
-        return verb(task_id)
+    def wrapper(task_id: UUID) -> Task:
+        rights.require(action, tasks.pipeline_of(task_id))
+        return run(task_id)
 
-    return do
+    return wrapper
 
 
-def for_each(task_ids: Iterable[UUID], verb: Verb) -> Tally:
-    """Do the same to several tasks; each succeeds or is refused by itself."""
-    tally = Tally()
+def run_for_each(task_ids: Iterable[UUID], run: TaskAction) -> ActionCounts:
+    """Run a task action on each task in a transaction of its own, and count the results."""
+    counts = ActionCounts()
     for task_id in task_ids:
         try:
-            verb(task_id)
+            run(task_id)
         except TaskqueueError as error:
-            tally.refused[reason(task_id, error)] += 1
+            counts.refused[refusal_reason(task_id, error)] += 1
         else:
-            tally.done += 1
-    return tally
+            counts.done += 1
+    return counts
 
 
-def reason(task_id: UUID, error: TaskqueueError) -> str:
-    """Why a verb was refused: for a task that has moved on what it is now, else what the engine says."""
+def refusal_reason(task_id: UUID, error: TaskqueueError) -> str:
+    """Why an action was refused: the task's present status if that is the reason, else the engine's message."""
     if not isinstance(error, NotRetryable | NotCancellable):
         return error.detail
     try:

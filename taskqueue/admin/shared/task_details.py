@@ -1,4 +1,4 @@
-"""What lists and pages say of a task."""
+"""Values of a task that both lists and pages show."""
 
 from __future__ import annotations
 
@@ -9,63 +9,62 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats
-from taskqueue.engine.queries.time_spent import Spent, spent_of
+from taskqueue.engine.queries.time_spent import TimeSpent, time_spent_of
 from taskqueue.models import Task
 from taskqueue.states import TaskStatus
 
-
-def present_state(task: Task) -> str:
-    """In which state its present piece of the bar is drawn; empty for none."""
-    if task.status in {TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.FAILED}:
-        return task.status
-    return TaskStatus.WAITING.value if task.status == TaskStatus.WAITING else ""
-
-
-def shown_error(error: dict[str, Any] | None) -> SafeString | str:
-    """An error on a line of its own; nothing when there is none."""
-    if not error:
-        return ""
-    name, said = error.get("type", ""), formats.first_line(error.get("message", ""))
-    return format_html('<span class="tq-error" title="{} {}"><b>{}</b> {}</span>', name, said, name, said)
-
-
-def steps_share(task: Task, done: int, known: int) -> str:
-    """Steps done of those that the bar draws, such as `3/5`; a task may call more than are known.
-
-    One that has succeeded has done all its steps, though its code may have others for other cases.
-    """
-    if task.status == TaskStatus.SUCCEEDED:
-        return f"{done}"
-    return f"{done}/{all_of(done, known, present=present_state(task))}"
-
-
 PHASE_NAMES: Final = {
     "queued": "in queue",
-    "blocked": "held back by limits",
-    "waiting": "asleep or waiting",
+    "blocked": "blocked by limits",
+    "waiting": "waiting",
     "backoff": "between attempts",
     "executing": "executing",
 }
 
 
-def waited(task: Task, now: datetime) -> str:
-    """How long a task was ready and had no worker; one that is not due yet did not wait."""
-    queued = spent_of(task, now).queued
-    return formats.duration(queued) if queued or task.started_at is not None else formats.NOTHING
+def duration(task: Task, now: datetime) -> str:
+    """From the task's due time to its end, or to now; waits included."""
+    elapsed = time_spent_of(task, now).elapsed
+    return formats.duration(elapsed) if elapsed else formats.EMPTY_VALUE
 
 
-def took(task: Task, now: datetime) -> str:
-    """How long a task took from when it was due to its end, waits included; so far, if it goes on."""
-    elapsed = spent_of(task, now).elapsed
-    return formats.duration(elapsed) if elapsed else formats.NOTHING
+def queue_time(task: Task, now: datetime) -> str:
+    """How long the task was ready and had no worker. The time before its due time does not count."""
+    queued = time_spent_of(task, now).queued
+    return formats.duration(queued) if queued or task.started_at is not None else formats.EMPTY_VALUE
 
 
-def phases(spent: Spent) -> str:
-    """Where the time of a task went; what takes none is left out, but for executing."""
+def time_breakdown(spent: TimeSpent) -> str:
+    """A task's duration by phase. Phases of zero length are left out, except executing."""
     lengths = ((name, getattr(spent, phase)) for phase, name in PHASE_NAMES.items())
     return ", ".join(f"{name} {formats.duration(length)}" for name, length in lengths if length or name == "executing")
 
 
-def all_of(done: int, known: int, *, present: str) -> int:
-    """How many steps there are: those that are known, or those that are done and the one that it is in, if more."""
-    return max(known, done + bool(present))
+def error_line(error: dict[str, Any] | None) -> SafeString | str:
+    """An error's type and message on one line; empty without an error."""
+    if not error:
+        return ""
+    name, message = error.get("type", ""), formats.first_line(error.get("message", ""))
+    return format_html('<span class="tq-error" title="{} {}"><b>{}</b> {}</span>', name, message, name, message)
+
+
+def step_progress(task: Task, done: int, known: int) -> str:
+    """Steps done of the known ones, such as `3/5`; of a succeeded task only the steps done.
+
+    Code may contain steps that a succeeded task did not call, and a task may call more steps than are known.
+    """
+    if task.status == TaskStatus.SUCCEEDED:
+        return f"{done}"
+    return f"{done}/{step_count(done, known, current=current_state(task))}"
+
+
+def current_state(task: Task) -> str:
+    """The status of the task's current step in the progress bar; empty when it has none."""
+    if task.status in {TaskStatus.RUNNING, TaskStatus.RETRYING, TaskStatus.FAILED, TaskStatus.WAITING}:
+        return task.status
+    return ""
+
+
+def step_count(done: int, known: int, *, current: str) -> int:
+    """The known steps, or the steps done and the current one if those are more."""
+    return max(known, done + bool(current))

@@ -1,4 +1,4 @@
-"""A page that asks too much of the database says so instead of keeping both busy."""
+"""Limit the time of a page's queries; a page that takes longer suggests a narrower filter."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 
 from taskqueue.admin.shared.filters import AGES
-from taskqueue.admin.shared.pages import framed
+from taskqueue.admin.shared.pages import admin_page
 from taskqueue.conf import settings
-from taskqueue.engine.runtime.locks import bound_reads, ran_out_of_time
+from taskqueue.engine.runtime.locks import is_statement_timeout, limit_statement_time
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
-def bounded(view: View) -> View:
-    """A method of an admin that answers a GET: none of its questions may take longer than the setting allows."""
+def limit_read_time(view: View) -> View:
+    """Limit each query of an admin's GET view to `DASHBOARD_TIMEOUT`."""
 
     @wraps(view)
-    def within_time(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def wrapper(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.method not in {"GET", "HEAD"}:
             return view(self, request, *args, **kwargs)
         try:
             with transaction.atomic():
-                bound_reads(settings().DASHBOARD_TIMEOUT)
+                limit_statement_time(settings().DASHBOARD_TIMEOUT)
                 response = view(self, request, *args, **kwargs)
-                # Templates ask too.
+                # Rendered here, because templates send queries too.
                 return response.render() if isinstance(response, TemplateResponse) else response
         except OperationalError as error:
-            if not ran_out_of_time(error):
+            if not is_statement_timeout(error):
                 raise
             return too_broad(self, request)
 
-    return cast("View", within_time)
+    return cast("View", wrapper)
 
 
 def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
-    """The page that says how to go on."""
+    """The 503 page with links to narrower time ranges."""
     narrower = []
     for age, (label, _length) in AGES.items():
         query = request.GET.copy()
@@ -50,4 +50,4 @@ def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
             query.pop(name, None)
         narrower.append((label, query.urlencode()))
     context = {"seconds": settings().DASHBOARD_TIMEOUT.total_seconds(), "narrower": narrower}
-    return framed(admin, request, "too_broad.html", "Too broad", context, status=503)
+    return admin_page(admin, request, "too_broad.html", "Too broad", context, status=503)

@@ -1,1 +1,1 @@
-"""One task: its steps, attempts and timeline, and what can be done about it."""
+"""The page of one task: its steps, its actions, its forms and its downloads."""

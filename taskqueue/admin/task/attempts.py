@@ -1,4 +1,4 @@
-"""The tries of a step as its panel shows them: how each ended, what it raised and logged, and where in the code."""
+"""Failed attempts of a step as its panel shows them: outcome, error, log, traceback."""
 
 from __future__ import annotations
 
@@ -9,114 +9,95 @@ from typing import Any
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
-from taskqueue.admin.task.traceback import Run, runs_of
-from taskqueue.admin.task.waterfall import Bar
+from taskqueue.admin.task.traceback import FrameGroup, frame_groups
+from taskqueue.admin.task.waterfall import Span
 from taskqueue.models import Attempt
 from taskqueue.states import StepStatus
 
 
 def attempt_number(failures: int, status: str) -> int:
-    """Which attempt a step or body is at: the one that goes on or comes next; of one that has failed the last.
+    """The number of the current or next attempt of a step or body; of a failed step, of the last attempt.
 
     Args:
-        failures: failed attempts since the last retry by a person, lost ones included.
-        status: its own.
+        failures: failed attempts since the last manual retry, lost ones included.
+        status: of the step or body.
     """
     return max(failures + (status != StepStatus.FAILED), 1)
 
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line that a step has logged."""
-
-    moment: str
+    time: str
     level: str
     logger: str
     text: str
 
     @property
-    def look(self) -> str:
-        """Its level in small letters, as the style sheet knows it."""
+    def css_level(self) -> str:
         return self.level.lower()
 
 
 @dataclass(frozen=True)
 class Log:
-    """What one try has logged.
-
-    Attributes:
-        lines: the last ones.
-        dropped: how many came before them.
-    """
+    """The last log lines of one attempt, and how many earlier lines were dropped."""
 
     lines: list[LogLine]
     dropped: int
 
 
-def log_of(kept: dict[str, Any] | None) -> Log | None:
-    """What was kept, for reading; None when nothing was said."""
-    if not kept:
+def log_of(record: dict[str, Any] | None) -> Log | None:
+    """Read a recorded log; None when it is empty."""
+    if not record:
         return None
     lines = [
-        LogLine(f"+{formats.duration(timedelta(milliseconds=said_at))}", level, logger, text)
-        for said_at, level, logger, text in kept["lines"]
+        LogLine(f"+{formats.duration(timedelta(milliseconds=milliseconds))}", level, logger, text)
+        for milliseconds, level, logger, text in record["lines"]
     ]
-    return Log(lines, kept["dropped"])
+    return Log(lines, record["dropped"])
 
 
 @dataclass(frozen=True)
-class FailedAttempt:
-    """One failed try of a step."""
-
+class AttemptRow:
     attempt: Attempt
     now: datetime
     details: dict[str, Any] | None = None
-    """Traceback and log; None of one that is too old for the page."""
+    """Traceback and log; None for an attempt too old for the page to load them."""
 
     @property
     def badge(self) -> SafeString:
-        """How it ended."""
         return html.badge(self.attempt.outcome)
 
     @property
-    def moment(self) -> SafeString:
-        """When it began."""
+    def started(self) -> SafeString:
         return html.moment(self.attempt.started_at, self.now)
 
     @property
-    def took(self) -> str:
-        """How long it went on."""
+    def duration(self) -> str:
         return formats.duration(formats.between(self.attempt.started_at, self.attempt.finished_at))
 
     @property
     def message(self) -> str:
-        """What the error said."""
         message: str = self.attempt.message  # type: ignore[attr-defined]  # annotated
         return message
 
     @property
     def first_line(self) -> str:
-        """The same, on one line."""
         return formats.first_line(self.message)
 
     @property
     def traceback(self) -> str:
-        """The traceback, if it is on the page."""
         return self.details["traceback"] if self.details else ""
 
     @property
-    def runs(self) -> list[Run]:
-        """The traceback with the project's own code before the eye."""
-        return runs_of(self.traceback)
+    def frame_groups(self) -> list[FrameGroup]:
+        return frame_groups(self.traceback)
 
     @property
     def log(self) -> Log | None:
-        """What it logged."""
         return log_of(self.details["logs"]) if self.details else None
 
     @property
-    def bar(self) -> Bar:
-        """Its place in the waterfall."""
+    def span(self) -> Span:
         outcome = self.attempt.outcome
-        what = f"Attempt {self.attempt.number}, {outcome.replace('_', ' ')}"
-        return Bar(look=outcome, start=self.attempt.started_at, end=self.attempt.finished_at, what=what)
+        label = f"Attempt {self.attempt.number}, {outcome.replace('_', ' ')}"
+        return Span(status=outcome, start=self.attempt.started_at, end=self.attempt.finished_at, label=label)

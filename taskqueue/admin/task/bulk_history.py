@@ -1,4 +1,7 @@
-"""Which operations did something to a task: they leave one entry in the audit log, not one for each of their tasks."""
+"""Find the bulk operations that changed a task.
+
+An operation has one audit entry for all its tasks, so its changes to one task are found by their times.
+"""
 
 from __future__ import annotations
 
@@ -13,50 +16,53 @@ from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.models import BulkOperation, Task
 from taskqueue.states import BulkOperationVerb, TaskStatus
 
-READ_AT_MOST = 50
-SLACK = timedelta(seconds=2)
-"""Longer than a batch goes on before it is recorded, and than an entry comes after its deed."""
+MAX_OPERATIONS = 50
+TOLERANCE = timedelta(seconds=2)
+"""Longer than a batch runs before it is recorded, and than an audit entry comes after its action."""
 
-Traces = dict[BulkOperationVerb, tuple[datetime, UUID]]
+Changes = dict[BulkOperationVerb, tuple[datetime, UUID]]
 
 
-def traces_of(task: Task) -> Traces:
-    """When something was done to a task that an operation may have done, and to which task of its selection."""
-    traces: Traces = {}
+def changes_of(task: Task) -> Changes:
+    """By verb: when a task was changed, and which task the operation selected."""
+    changes: Changes = {}
     if task.retried_at is not None:
-        traces[BulkOperationVerb.RETRY] = (task.retried_at, task.pk)
+        changes[BulkOperationVerb.RETRY] = (task.retried_at, task.pk)
     if task.status == TaskStatus.CANCELLED and task.finished_at is not None:
-        traces[BulkOperationVerb.CANCEL] = (task.finished_at, task.pk)
+        changes[BulkOperationVerb.CANCEL] = (task.finished_at, task.pk)
     if task.rerun_of_id is not None:
-        traces[BulkOperationVerb.RERUN] = (task.created_at, task.rerun_of_id)
-    return traces
+        changes[BulkOperationVerb.RERUN] = (task.created_at, task.rerun_of_id)
+    return changes
 
 
 def operations_on(task: Task, history: Iterable[LogEntry]) -> list[tuple[datetime, BulkOperation]]:
-    """The operations that were at it when that was done, each with the moment; one query at most.
+    """The operations that changed a task, with the times of the changes. At most one query.
 
-    What a person did by hand has an entry of its own.
+    Args:
+        task: the task.
+        history: the task's own audit entries; their changes were made by hand.
     """
     by_hand = [entry.action_time for entry in history]
-    traces = {
-        verb: (moment, known)
-        for verb, (moment, known) in traces_of(task).items()
-        if not any(abs(moment - done) < SLACK for done in by_hand)
+    changes = {
+        verb: (moment, selected)
+        for verb, (moment, selected) in changes_of(task).items()
+        if not any(abs(moment - action_time) < TOLERANCE for action_time in by_hand)
     }
-    if not traces:
+    if not changes:
         return []
-    earliest = min(moment for moment, _known in traces.values())
-    # Each half has an index of its own; there are no more of them than people have started.
-    found = BulkOperation.objects.filter(Q(finished_at__gte=earliest) | Q(finished_at=None), verb__in=traces)
-    told = ((*traces[BulkOperationVerb(each.verb)], each) for each in found.order_by("-pk")[:READ_AT_MOST])
-    return [(moment, each) for moment, known, each in told if was_at(each, task, moment, known)]
+    earliest = min(moment for moment, _selected in changes.values())
+    # Each half of the OR has an index.
+    found = BulkOperation.objects.filter(Q(finished_at__gte=earliest) | Q(finished_at=None), verb__in=changes)
+    dated = ((*changes[BulkOperationVerb(each.verb)], each) for each in found.order_by("-pk")[:MAX_OPERATIONS])
+    return [(moment, each) for moment, selected, each in dated if may_have_changed(each, task, moment, selected)]
 
 
-def was_at(operation: BulkOperation, task: Task, moment: datetime, known: UUID) -> bool:
-    """Whether an operation was at this task at that moment, as far as can still be told."""
+def may_have_changed(operation: BulkOperation, task: Task, moment: datetime, selected: UUID) -> bool:
+    """Whether an operation was running at that time and had reached the selected task."""
     if operation.started_at is None or not operation.changed:
         return False
-    selection = TaskFilter.from_json(operation.selection)
-    is_among = known <= min(operation.until, operation.position) and selection.pipeline in {"", task.pipeline_id}
-    ended = operation.finished_at
-    return is_among and operation.started_at - SLACK <= moment and (ended is None or moment <= ended)
+    task_filter = TaskFilter.from_json(operation.selection)
+    has_reached = selected <= min(operation.until, operation.position)
+    end = operation.finished_at
+    was_running = operation.started_at - TOLERANCE <= moment and (end is None or moment <= end)
+    return has_reached and task_filter.pipeline in {"", task.pipeline_id} and was_running

@@ -1,4 +1,4 @@
-"""The buttons of a task's page. One that does not apply stays, disabled, and says why, so that nothing jumps."""
+"""The buttons of a task's page. A button that does not apply is disabled and says why, so that the layout is stable."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from taskqueue.engine.tasks.control import RETRYABLE
 from taskqueue.models import Task
 from taskqueue.states import ON_A_TIMER, TaskStatus
 
+ABOUT_EDIT = "Creates a new task from a payload that you edit. The pipeline's schema validates it first."
+ABOUT_RERUN = "Creates a new task with this payload, priority and labels. No step output is kept."
+
 
 @dataclass(frozen=True, kw_only=True)
-class Rights:
+class AllowedActions:
     """What a user may do to tasks."""
 
     retry: bool = False
@@ -28,40 +31,38 @@ class Rights:
 
 @dataclass(frozen=True, kw_only=True)
 class Button:
-    """One button.
+    """A button or link.
 
     Attributes:
-        noun: the end of its address.
-        label: what it says.
+        action: the end of its URL.
         title: its consequence, or why it is disabled.
-        asks: the id of the form that it opens, if it does not act at once.
-        is_link: it leads to a page of its own.
+        dialog: the id of the dialog that it opens, if it does not act at once.
+        is_link: it leads to another page.
     """
 
-    noun: str
+    action: str
     label: str
     title: str
     is_enabled: bool
     address: str
     icon: SafeString
-    asks: str = ""
+    dialog: str = ""
     is_link: bool = False
 
 
-def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
-    """The buttons that a user may see."""
+def action_buttons(page: TaskPage, allowed: AllowedActions) -> list[Button]:
     task = page.task
     buttons = []
-    if rights.retry:
+    if allowed.retry:
         retry = button(task, "retry", "again", about_retry(page), is_enabled=task.status in RETRYABLE)
         buttons.append(replace(retry, is_link=retry.is_enabled and page.recorded - page.steps_kept > 1))
-    if rights.run_now:
-        now = button(task, "run_now", "bolt", about_run_now(page), is_enabled=is_delayed(page))
-        buttons.append(replace(now, label="Run now"))
-    if rights.cancel:
+    if allowed.run_now:
+        run_now = button(task, "run_now", "bolt", about_run_now(page), is_enabled=is_delayed(page))
+        buttons.append(replace(run_now, label="Run now"))
+    if allowed.cancel:
         cancel = button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended)
-        buttons.append(replace(cancel, asks="ask-cancel"))
-    if rights.rerun:
+        buttons.append(replace(cancel, dialog="cancel-dialog"))
+    if allowed.rerun:
         buttons.append(replace(button(task, "rerun", "copy", ABOUT_RERUN, is_enabled=True), is_link=True))
         if page.shows_payload:
             edit = button(task, "edit", "pencil", ABOUT_EDIT, is_enabled=True)
@@ -69,15 +70,13 @@ def buttons_of(page: TaskPage, rights: Rights) -> list[Button]:
     return buttons
 
 
-def neighbours_of(page: TaskPage) -> list[Button]:
-    """The ways to the tasks made after and before this one."""
+def neighbour_buttons(page: TaskPage) -> list[Button]:
     return [neighbour(page.newer, "newer", "left"), neighbour(page.older, "older", "right")]
 
 
 def neighbour(task_id: UUID | None, word: str, icon: str) -> Button:
-    """One of them."""
     return Button(
-        noun=word,
+        action=word,
         label=f"{word.capitalize()} task",
         title=f"The next {word} task" if task_id else f"There is no {word} task.",
         is_enabled=task_id is not None,
@@ -87,25 +86,22 @@ def neighbour(task_id: UUID | None, word: str, icon: str) -> Button:
     )
 
 
-def button(task: Task, noun: str, icon: str, title: str, *, is_enabled: bool) -> Button:
-    """One of them."""
+def button(task: Task, action: str, icon: str, title: str, *, is_enabled: bool) -> Button:
     return Button(
-        noun=noun,
-        label=noun.capitalize(),
+        action=action,
+        label=action.capitalize(),
         title=title,
         is_enabled=is_enabled,
-        address=reverse(f"admin:taskqueue_task_{noun}", args=[task.pk]),
+        address=reverse(f"admin:taskqueue_task_{action}", args=[task.pk]),
         icon=html.icon(icon),
     )
 
 
 def about_retry(page: TaskPage) -> str:
-    """What a retry does, or why there is none."""
     status = page.task.status
     if status in RETRYABLE:
-        return (
-            f"Queues the task again and keeps the results of its {formats.count_of(page.steps_kept, 'finished step')}."
-        )
+        kept = formats.count_of(page.steps_kept, "finished step")
+        return f"Queues the task again and keeps the results of its {kept}."
     if status == TaskStatus.SUCCEEDED:
         return "The task has succeeded. Retry it from one of its steps, or rerun it."
     return f"The task is {status}: it has not ended."
@@ -119,32 +115,26 @@ def is_delayed(page: TaskPage) -> bool:
 
 
 def about_run_now(page: TaskPage) -> str:
-    """What running it now does, or why it cannot be done."""
     status = TaskStatus(page.task.status)
     if page.task.has_ended:
         return f"The task is {status}: it has ended."
     if not is_delayed(page):
         return {
-            TaskStatus.WAITING: "The task waits for something else than a time.",
+            TaskStatus.WAITING: "The task does not wait for a time.",
             TaskStatus.RUNNING: "The task is running.",
         }.get(status, f"The task is {status}: it is due already.")
-    what = {TaskStatus.SCHEDULED: "Starts the task", TaskStatus.RETRYING: "Makes the next attempt"}
-    return f"{what.get(status, 'Goes on')} now instead of at its time. Limits and rates hold as ever."
+    verb = {TaskStatus.SCHEDULED: "Starts the task", TaskStatus.RETRYING: "Starts the next attempt"}
+    return f"{verb.get(status, 'Continues the task')} now instead of at its due time. Limits and rates still apply."
 
 
 def about_cancel(task: Task) -> str:
-    """What cancelling does, or why it cannot be done."""
     if task.has_ended:
         return f"The task is {task.status}: it has ended."
     if task.status == TaskStatus.RUNNING:
-        return "Ends the task; what the step in progress returns is not recorded."
-    return "Ends the task; it can be retried later."
+        return "Ends the task. The output of the running step is not recorded."
+    return "Ends the task. You can retry it later."
 
 
 def why_no_retry_from(task: Task) -> str:
-    """Why there is no retry from a step; empty when there is."""
+    """Why a retry from a step is not possible; empty when it is."""
     return "" if task.has_ended else f"The task is {task.status}: it has not ended."
-
-
-ABOUT_EDIT = "Makes a new task from a payload that you change; it is checked by the pipeline's model first."
-ABOUT_RERUN = "Makes a new task from the same payload, priority and labels; nothing is kept from this one."

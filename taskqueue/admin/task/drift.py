@@ -1,24 +1,21 @@
-"""Where a task's record and the code disagreed, as its page says it."""
+"""Drift as a task's page shows it: where the task's record and the present code differ."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from taskqueue.models import Task
 from taskqueue.states import DriftKind
 
 SENTENCES = {
     DriftKind.VERSION: "The code no longer has the body of the task's version.",
-    DriftKind.ARGUMENTS: "It is recorded with other arguments than it is called with now. Its output was kept.",
-    DriftKind.UNUSED: "It is recorded, and the body ended without asking for it.",
+    DriftKind.ARGUMENTS: "The code calls it with other arguments than the recorded ones. Its recorded output was used.",
+    DriftKind.UNUSED: "It is recorded, but the code no longer calls it.",
 }
 
 
 @dataclass(frozen=True)
 class DriftRow:
-    """One disagreement."""
-
     key: str
     sentence: str
     recorded: str
@@ -26,11 +23,12 @@ class DriftRow:
 
 
 def drift_of(task: Task) -> list[DriftRow]:
-    """All of them, in the order in which they were found."""
-    return [row_of(note) for note in task.drift or []]
-
-
-def row_of(note: dict[str, Any]) -> DriftRow:
-    """One of them."""
-    sentence = SENTENCES.get(note.get("kind", ""), "")
-    return DriftRow(note.get("key") or "Version", sentence, note.get("recorded") or "none", note.get("now"))
+    return [
+        DriftRow(
+            note.get("key") or "Version",
+            SENTENCES.get(note.get("kind", ""), ""),
+            note.get("recorded") or "none",
+            note.get("now"),
+        )
+        for note in task.drift or []
+    ]

@@ -1,4 +1,4 @@
-"""Where the names on a task's page lead: its pipeline, the object that it is about, its worker and its labels."""
+"""Links from a task's page: to its pipeline, its worker, the object that it is about, and tasks with its labels."""
 
 from __future__ import annotations
 
@@ -18,26 +18,25 @@ from taskqueue.models import Task, Worker
 
 @dataclass(frozen=True)
 class TaskLinks:
-    """Links for those who may follow them; to everybody else the name alone.
+    """A link where the user may view its target, else the name alone.
 
     Attributes:
-        site: the admin site that shows the page, and may know the object's model.
-        request: of the user who looks.
+        site: the admin site that shows the page.
+        request: of the user.
     """
 
     site: AdminSite
     request: HttpRequest
 
     def pipeline(self, task: Task) -> SafeString:
-        """The task's pipeline."""
-        return self._of_ours("pipeline", task.pipeline_id, str(task.pipeline_id))
+        return self._link("pipeline", task.pipeline_id, str(task.pipeline_id))
 
     def worker(self, worker: Worker) -> SafeString:
         """The worker process that has the task, or had it last."""
-        return self._of_ours("worker", worker.pk, str(worker))
+        return self._link("worker", worker.pk, str(worker))
 
     def subject(self, task: Task) -> SafeString:
-        """The object that the task is about, when its model has pages in this admin."""
+        """The object that the task is about; a link if this site has an admin for its model."""
         label, _, key = task.subject.partition(":")
         try:
             model = apps.get_model(label)
@@ -53,7 +52,6 @@ class TaskLinks:
         return format_html('<a href="{}">{}</a>', address, task.subject)
 
     def labels(self, task: Task) -> SafeString:
-        """Each label as name and value, leading to all tasks that have it."""
         tasks = reverse("admin:taskqueue_task_changelist")
         rows = (
             (f"{tasks}?{urlencode({'label': f'{name}={value}'})}", name, value)
@@ -61,7 +59,7 @@ class TaskLinks:
         )
         return format_html_join(" ", '<a class="tq-label" href="{}">{}: {}</a>', rows)
 
-    def _of_ours(self, model: str, key: int | str, text: str) -> SafeString:
+    def _link(self, model: str, key: int | str, text: str) -> SafeString:
         if not self.request.user.has_perm(f"taskqueue.view_{model}"):
             return format_html("{}", text)
         address = reverse(f"admin:taskqueue_{model}_change", args=[quote(key)])

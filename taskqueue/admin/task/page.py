@@ -1,8 +1,8 @@
-"""A task's page as plain values: what its template shows, read with a fixed number of queries."""
+"""A task's page as frozen values, read with a fixed number of queries."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,22 +23,27 @@ from taskqueue.admin.task import queries, redaction
 from taskqueue.admin.task.drift import DriftRow, drift_of
 from taskqueue.admin.task.steps import Record, StepRow, rows_of
 from taskqueue.admin.task.timeline import Timeline, timeline_of
-from taskqueue.engine.access.permissions import Rights
+from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.queries.reasons import Code, Holder
-from taskqueue.engine.queries.time_spent import Spent, spent_of
+from taskqueue.engine.queries.time_spent import TimeSpent, time_spent_of
 from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import PipelineStep, Task
 from taskqueue.states import ENDED, StepStatus, TaskStatus
 
-RERUNS_SHOWN = 10
-CHILDREN_SHOWN = 20
-HISTORY_SHOWN = 50
+MAX_RERUNS = 10
+MAX_CHILDREN = 20
+MAX_HISTORY = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trouble:
-    """What went wrong, as the box at the top says it."""
+class ErrorSummary:
+    """The error in the box at the top.
+
+    Attributes:
+        anchor: of the step's row.
+        is_final: the task has failed; else it is retrying.
+    """
 
     type: str
     message: str
@@ -48,8 +53,8 @@ class Trouble:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownReason:
-    """Why it waits: a sentence, and the tasks that stand in the way or are waited for."""
+class WaitReason:
+    """Why the task waits, and the tasks that block it or that it waits for."""
 
     sentence: str
     holders: list[Holder]
@@ -57,12 +62,11 @@ class ShownReason:
 
     @property
     def links(self) -> SafeString:
-        """Each of them with its status."""
         rows = (
             (
                 reverse("admin:taskqueue_task_change", args=[holder.id]),
                 holder.id,
-                formats.id_tail(holder.id),
+                formats.short_id(holder.id),
                 holder.status,
             )
             for holder in self.holders
@@ -72,26 +76,32 @@ class ShownReason:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskPage:
-    """Everything that a task's page shows."""
+    """Everything that a task's page shows.
+
+    Attributes:
+        newer: the task created next.
+        older: the task created before this one.
+        steps_kept: finished steps that a retry keeps.
+        recorded: number of recorded steps; the page may show fewer.
+        shows_payload: the user sees the whole payload, so they may edit it.
+    """
 
     task: Task
     now: datetime
-    rows: list[StepRow]
-    steps_kept: int
-    """How many finished steps a retry would keep."""
-    recorded: int
-    """How many steps are recorded; more than there are rows when not all are shown."""
+    newer: UUID | None
+    older: UUID | None
     timeline: Timeline
-    trouble: Trouble | None
-    reasons: list[ShownReason]
-    spent: Spent
+    steps_kept: int
+    recorded: int
+    error: ErrorSummary | None
+    reasons: list[WaitReason]
+    spent: TimeSpent
     steps: str
     failed_attempts: int
     next_run_at: datetime | None
     percent: int | None
     payload: Excerpt
     shows_payload: bool
-    """Whether nothing of it is masked, so that it can be edited."""
     result: Excerpt | None
     drift: list[DriftRow] = field(default_factory=list)
     reruns: list[UUID] = field(default_factory=list)
@@ -99,42 +109,33 @@ class TaskPage:
     history: list[LogEntry] = field(default_factory=list)
 
     @property
-    def every(self) -> int | None:
-        """How many seconds after the last look it may have changed; None once it has ended."""
+    def rows(self) -> list[StepRow]:
+        return self.timeline.rows
+
+    @property
+    def refresh_seconds(self) -> int | None:
+        """Seconds between two live updates; None for an ended task."""
         if self.task.has_ended:
             return None
         return 2 if self.task.status == TaskStatus.RUNNING else 5
 
     @property
     def steps_shown(self) -> int:
-        """How many of the recorded steps are shown."""
         return sum(row.is_recorded for row in self.rows)
 
     @property
     def current(self) -> StepRow | None:
-        """The row that failed, is tried again, or runs."""
+        """The row that failed, is retrying or runs."""
         return next((row for row in self.rows if row.is_open or row.status == TaskStatus.RUNNING), None)
 
-    @property
-    def newer(self) -> UUID | None:
-        """The task that was made next."""
-        newer: UUID | None = self.task.newer  # type: ignore[attr-defined]  # annotated
-        return newer
 
-    @property
-    def older(self) -> UUID | None:
-        """The task that was made before it."""
-        older: UUID | None = self.task.older  # type: ignore[attr-defined]  # annotated
-        return older
-
-
-def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPage:
-    """Read a task's page; a fixed number of queries, and those that tell why it waits.
+def page_of(task_id: UUID, rights: CallerPermissions, *, show_all: bool = False) -> TaskPage:
+    """Read a task's page.
 
     Args:
         task_id: the task.
-        rights: of the viewer, who sees so much of payload, results, steps and what they logged.
-        show_all: more of its steps than those that matter, if there are many.
+        rights: of the user; values that they may not see are redacted.
+        show_all: show up to 1,000 steps instead of a selection.
 
     Raises:
         TaskNotFound
@@ -142,41 +143,41 @@ def page_of(task_id: UUID, rights: Rights, *, show_all: bool = False) -> TaskPag
     task = read(task_id)
     now: datetime = task.seen_at
     record = record_of(task, now, show_all=show_all)
-    seen = redaction.cover(record, rights)
-    rows = rows_of(record)
-    done = sum(status == StepStatus.SUCCEEDED for _row, status in record.outline.steps)
+    redacted = redaction.redact(record, rights)
+    timeline = timeline_of(task, rows_of(record), now)
+    done = sum(status == StepStatus.SUCCEEDED for _pk, status in record.outline.steps)
     return TaskPage(
         task=task,
         now=now,
-        rows=rows,
+        newer=task.newer,
+        older=task.older,
+        timeline=timeline,
         steps_kept=done,
         recorded=len(record.outline.steps),
-        timeline=timeline_of(task, rows, now),
-        trouble=trouble_of(task, rows),
-        reasons=reasons_of(task, seen.secrets),
-        spent=spent_of(task, now),
-        steps=task_details.steps_share(task, done, len(record.known)),
+        error=error_summary(task, timeline.rows),
+        reasons=reasons_of(task, redacted.secrets),
+        spent=time_spent_of(task, now),
+        steps=task_details.step_progress(task, done, len(record.known)),
         failed_attempts=len(record.attempts),
         next_run_at=None if task.status in (*ENDED, TaskStatus.RUNNING) else task.due_at,
         percent=None if task.progress is None else round(task.progress * 100),
-        payload=excerpt_of(task, "payload"),
-        shows_payload=seen.is_whole,
-        result=excerpt_of(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
+        payload=task_excerpt(task, "payload"),
+        shows_payload=redacted.is_whole,
+        result=task_excerpt(task, "result") if task.status == TaskStatus.SUCCEEDED else None,
         drift=drift_of(task),
-        reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:RERUNS_SHOWN]),
+        reruns=list(task.reruns.order_by("-pk").values_list("pk", flat=True)[:MAX_RERUNS]),
         children=children_of(task),
-        history=history_of(task_id, seen.secrets),
+        history=history_of(task_id, redacted.secrets),
     )
 
 
 def children_of(task: Task) -> list[UUID]:
-    """The oldest children, without parallel steps."""
     children = task.children.filter(parallel_step="").order_by("pk")
-    return list(children.values_list("pk", flat=True)[:CHILDREN_SHOWN])
+    return list(children.values_list("pk", flat=True)[:MAX_CHILDREN])
 
 
 def read(task_id: UUID) -> Any:
-    """A task with the beginnings of payload and result, the present moment, and its neighbours in time.
+    """Read a task with the beginnings of payload and result, the database's time, and the ids of its neighbours.
 
     Raises:
         TaskNotFound
@@ -189,8 +190,11 @@ def read(task_id: UUID) -> Any:
             seen_at=Now(),
             newer=Subquery(others.filter(pk__gt=task_id).order_by("pk")[:1]),
             older=Subquery(others.filter(pk__lt=task_id).order_by("-pk")[:1]),
-            **{f"{what}_text": queries.beginning_of(what, formats.SHOWN_BYTES) for what in ("payload", "result")},
-            **{f"{what}_size": queries.size_of(what) for what in ("payload", "result")},
+            **{
+                f"{column}_text": queries.beginning_of(column, formats.EXCERPT_BYTES)
+                for column in ("payload", "result")
+            },
+            **{f"{column}_size": queries.size_of(column) for column in ("payload", "result")},
         )
         .filter(pk=task_id, parallel_step="")
         .first()
@@ -201,11 +205,10 @@ def read(task_id: UUID) -> Any:
 
 
 def record_of(task: Task, now: datetime, *, show_all: bool) -> Record:
-    """What is recorded of its steps."""
     known = list(PipelineStep.objects.filter(pipeline=task.pipeline_id).order_by("position", "pk"))
     outline = queries.outline_of(task, show_all=show_all)
     steps = queries.steps_of(outline.shown)
-    attempts = queries.tries_of(task, outline, steps)
+    attempts = queries.attempts_of(task, outline, steps)
     details = queries.details_of(attempts)
     reports = queries.reports_of(task, steps)
     return Record(
@@ -220,52 +223,47 @@ def record_of(task: Task, now: datetime, *, show_all: bool) -> Record:
     )
 
 
-def excerpt_of(task: Any, what: str) -> Excerpt:
-    """The beginning of its payload or result."""
-    address = reverse("admin:taskqueue_task_download", args=[task.pk, what])
-    return formats.excerpt_of(
-        getattr(task, f"{what}_text") or "null", getattr(task, f"{what}_size") or 4, address=address
+def task_excerpt(task: Any, column: str) -> Excerpt:
+    address = reverse("admin:taskqueue_task_download", args=[task.pk, column])
+    return formats.excerpt_from_text(
+        getattr(task, f"{column}_text") or "null", getattr(task, f"{column}_size") or 4, address=address
     )
 
 
-def reasons_of(task: Task, secrets: Sequence[str]) -> list[ShownReason]:
-    """Why a task that has neither ended nor runs is waiting, without these secrets."""
+def reasons_of(task: Task, secrets: Sequence[str]) -> list[WaitReason]:
+    """Why a task that neither runs nor has ended is waiting, with secrets masked."""
     if task.status in (*ENDED, TaskStatus.RUNNING):
         return []
     return [
-        ShownReason(sentence=masks.hidden(reason.sentence, secrets), holders=list(reason.holders), code=reason.code)
+        WaitReason(sentence=masks.hidden(reason.sentence, secrets), holders=list(reason.holders), code=reason.code)
         for reason in why(task.pk).reasons
     ]
 
 
-def trouble_of(task: Task, rows: Iterable[StepRow]) -> Trouble | None:
-    """Why a task failed, or why it is retrying: the last failed try."""
-    if task.error is not None:
-        return trouble(task.error, step=task.error.get("step") or "", rows=rows, is_final=True)
+def error_summary(task: Task, rows: Sequence[StepRow]) -> ErrorSummary | None:
+    """Why a task failed, or the last failed attempt of a retrying one."""
+    error: dict[str, Any] | None = task.error
+    step = (error or {}).get("step") or ""
     failed = [(row.key, row.last) for row in rows if row.last is not None]
-    if task.status != TaskStatus.RETRYING or not failed:
+    if error is None and task.status == TaskStatus.RETRYING and failed:
+        step, last = max(failed, key=lambda pair: pair[1].attempt.pk)
+        error = {"type": last.attempt.error_type, "message": last.message}
+    if error is None:
         return None
-    key, last = max(failed, key=lambda pair: pair[1].attempt.pk)
-    return trouble({"type": last.attempt.error_type, "message": last.message}, step=key, rows=rows, is_final=False)
-
-
-def trouble(error: dict[str, Any], *, step: str, rows: Iterable[StepRow], is_final: bool) -> Trouble:
-    """An error with the way to the step that it came from."""
-    anchors = {row.key: row.anchor for row in rows}
-    return Trouble(
+    return ErrorSummary(
         type=error.get("type", ""),
         message=error.get("message", ""),
         step=step,
-        anchor=anchors.get(step, ""),
-        is_final=is_final,
+        anchor=next((row.anchor for row in rows if row.key == step), ""),
+        is_final=task.error is not None,
     )
 
 
 def history_of(task_id: UUID, secrets: Sequence[str]) -> list[LogEntry]:
-    """Who did what to a task, newest first, without these secrets."""
+    """A task's audit entries, newest first, with secrets masked."""
     content_type = ContentType.objects.get_for_model(Task)
     entries = LogEntry.objects.filter(content_type=content_type, object_id=str(task_id)).select_related("user")
-    shown = list(entries.order_by("-action_time", "-pk")[:HISTORY_SHOWN])
+    shown = list(entries.order_by("-action_time", "-pk")[:MAX_HISTORY])
     for entry in shown:
         entry.change_message = masks.hidden(entry.change_message, secrets)
     return shown

@@ -1,4 +1,4 @@
-"""What a task's page reads of its steps and tries: a fixed number of queries, and a bounded amount by each."""
+"""Read the steps and attempts of a task's page: a fixed number of queries, each of bounded size."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from taskqueue.states import StepKind, StepStatus, TaskStatus
 if TYPE_CHECKING:
     from uuid import UUID
 
-SHOWN_AT_ONCE = 200
-LAST_SHOWN = 50
-MOST_SHOWN = 1_000
-MOST_COUNTED = 10_000
-"""Steps of a task of which the page knows at all; the newest."""
-TRIES_SHOWN = 1_000
-TRIES_DETAILED = 40
-"""Tries whose traceback and log the page holds; the newest."""
+MAX_STEPS = 200
+"""With more steps, the page shows the unfinished ones and the last ones only."""
+LAST_STEPS = 50
+MAX_STEPS_IN_FULL = 1_000
+"""Steps that `?steps=all` shows."""
+MAX_OUTLINE = 10_000
+"""The newest steps; the page ignores older ones."""
+MAX_ATTEMPTS = 1_000
+MAX_DETAILED_ATTEMPTS = 40
+"""The newest attempts have their traceback and log on the page."""
 PAGE_BYTES = 1024 * 1024
-"""Of inputs and outputs together."""
+"""Of all inputs and outputs together."""
 MESSAGE_LENGTH = 4_000
 NEWEST_FIRST = (F("pk") + 0).desc()
-"""Not by the key's own index, which with a limit may seem the shorter way and lead through the whole table."""
+"""With a plain `-pk` and a limit, the planner may read the primary key's index through the whole table."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """All recorded steps of a task in their order, without what they hold.
+    """The recorded steps of a task in their order, without their values.
 
     Attributes:
-        steps: row and status of each.
-        shown: the rows that the page shows.
+        steps: the key and status of each row.
+        shown: the keys of the rows on the page.
     """
 
     steps: list[tuple[int, str]]
@@ -45,106 +47,102 @@ class Outline:
 
     @property
     def has_all(self) -> bool:
-        """Whether all are shown."""
         return len(self.shown) == len(self.steps)
 
     @property
-    def kept_before(self) -> dict[int, int]:
-        """How many steps before each have succeeded."""
-        counts, done = {}, 0
-        for row, status in self.steps:
-            counts[row] = done
-            done += status == StepStatus.SUCCEEDED
-        return counts
+    def positions(self) -> dict[int, tuple[int, int]]:
+        """By row: its number from 1, and how many earlier steps have succeeded."""
+        positions, succeeded = {}, 0
+        for number, (pk, status) in enumerate(self.steps, start=1):
+            positions[pk] = number, succeeded
+            succeeded += status == StepStatus.SUCCEEDED
+        return positions
 
 
 def outline_of(task: Task, *, show_all: bool) -> Outline:
-    """Read the outline, and choose what is shown of it."""
-    rows = Step.objects.filter(task=task).order_by(NEWEST_FIRST).values_list("pk", "status")[:MOST_COUNTED]
+    """Read a task's outline, and choose the steps to show."""
+    rows = Step.objects.filter(task=task).order_by(NEWEST_FIRST).values_list("pk", "status")[:MAX_OUTLINE]
     steps = list(reversed(rows))
-    return Outline(steps, chosen(steps, show_all=show_all))
+    return Outline(steps, steps_to_show(steps, show_all=show_all))
 
 
-def chosen(steps: Sequence[tuple[int, str]], *, show_all: bool) -> list[int]:
-    """All steps of a task that has few; else those that did not succeed and the last ones, or what a page bears."""
-    rows = [row for row, _status in steps]
-    if len(rows) <= SHOWN_AT_ONCE:
+def steps_to_show(steps: Sequence[tuple[int, str]], *, show_all: bool) -> list[int]:
+    """All steps if there are few; else the last unfinished ones and the last ones."""
+    rows = [pk for pk, _status in steps]
+    if len(rows) <= MAX_STEPS:
         return rows
     if show_all:
-        return rows[-MOST_SHOWN:]
-    open_ones = [row for row, status in steps if status != StepStatus.SUCCEEDED]
-    return sorted({*open_ones[-(SHOWN_AT_ONCE - LAST_SHOWN) :], *rows[-LAST_SHOWN:]})
+        return rows[-MAX_STEPS_IN_FULL:]
+    unfinished = [pk for pk, status in steps if status != StepStatus.SUCCEEDED]
+    return sorted({*unfinished[-(MAX_STEPS - LAST_STEPS) :], *rows[-LAST_STEPS:]})
 
 
 def text_of(column: str) -> Cast:
-    """A JSON column as text."""
     return Cast(column, TextField())
 
 
 def beginning_of(column: str, length: int) -> Left:
-    """The beginning of a JSON column's text."""
     return Left(text_of(column), length, output_field=CharField())
 
 
 def size_of(column: str) -> Func:
-    """How many bytes a JSON column's text has."""
     return Func(text_of(column), function="octet_length", output_field=IntegerField())
 
 
 def steps_of(rows: Sequence[int]) -> list[Step]:
-    """These steps, with the beginnings of their inputs and outputs; the more steps, the less of each."""
-    share = max(1024, min(formats.SHOWN_BYTES, PAGE_BYTES // max(len(rows), 1)))
+    """Read steps with the beginnings of their inputs and outputs, shorter the more steps there are."""
+    length = max(1024, min(formats.EXCERPT_BYTES, PAGE_BYTES // max(len(rows), 1)))
     steps = (
         Step.objects.filter(pk__in=rows)
         .select_related("child", "child__worker")
         .defer("input", "output", "logs", "child__payload", "child__result")
         .annotate(
-            input_text=beginning_of("input", share),
+            input_text=beginning_of("input", length),
             input_size=size_of("input"),
-            output_text=beginning_of("output", share),
+            output_text=beginning_of("output", length),
             output_size=size_of("output"),
             log_size=size_of("logs"),
             log=Case(
-                When(log_size__lte=share, then="logs"), default=Value(None, JSONField()), output_field=JSONField()
+                When(log_size__lte=length, then="logs"), default=Value(None, JSONField()), output_field=JSONField()
             ),
         )
     )
     return list(steps.order_by("pk"))
 
 
-def tries_of(task: Task, outline: Outline, steps: Sequence[Step]) -> list[Attempt]:
-    """The failed tries of a task and of the parallel steps that are under way for it, in their order.
+def attempts_of(task: Task, outline: Outline, steps: Sequence[Step]) -> list[Attempt]:
+    """Read the failed attempts of a task and of its unfinished parallel steps, oldest first.
 
-    When not all steps are shown, only those of the shown ones, of the body, and of the step that it failed or is in.
+    When the page does not show all steps: those of the shown steps, the body, the failed step and the running step.
     """
     parallel_steps = [step.child_id for step in steps if step.kind == StepKind.PARALLEL and step.child_id is not None]
-    whose = Q(task=task)
+    condition = Q(task=task)
     if not outline.has_all:
-        present = [(task.error or {}).get("step") or "", task.worker.step if task.worker is not None else ""]
-        whose &= Q(step_key__in=[*(step.key for step in steps), *present, ""])
+        current = [(task.error or {}).get("step") or "", task.worker.step if task.worker is not None else ""]
+        condition &= Q(step_key__in=[*(step.key for step in steps), *current, ""])
     if parallel_steps:
-        whose |= Q(task__in=parallel_steps)
+        condition |= Q(task__in=parallel_steps)
     message = Left("error_message", MESSAGE_LENGTH, output_field=CharField())
-    tries = Attempt.objects.filter(whose).select_related("worker").annotate(message=message)
-    newest = tries.defer("error_message", "traceback", "logs").order_by(NEWEST_FIRST)[:TRIES_SHOWN]
+    attempts = Attempt.objects.filter(condition).select_related("worker").annotate(message=message)
+    newest = attempts.defer("error_message", "traceback", "logs").order_by(NEWEST_FIRST)[:MAX_ATTEMPTS]
     return list(reversed(newest))
 
 
 def reports_of(task: Task, steps: Sequence[Step]) -> dict[UUID, StepReport]:
-    """What the steps that run now have said so far, by task; no query when none runs."""
+    """Read the live reports of running steps, by task; no query when none is running."""
     parallel_steps = [step.child for step in steps if step.kind == StepKind.PARALLEL and step.child is not None]
     running = {each.pk: each for each in [task, *parallel_steps] if each.status == TaskStatus.RUNNING}
     reports = StepReport.objects.filter(task_id__in=list(running)) if running else []
     return {
         report.task_id: report
         for report in reports
-        # One that is of an earlier lease says nothing about this attempt.
+        # A report of an earlier lease is about an earlier attempt.
         if (running[report.task_id].worker_id, running[report.task_id].lease) == (report.worker_id, report.lease)
     }
 
 
-def details_of(tries: Sequence[Attempt]) -> dict[int, dict[str, Any]]:
-    """Traceback and log of the newest tries."""
-    rows = [attempt.pk for attempt in tries[-TRIES_DETAILED:]]
-    details = Attempt.objects.filter(pk__in=rows).values("pk", "traceback", "logs")
-    return {each["pk"]: dict(each) for each in details} if rows else {}
+def details_of(attempts: Sequence[Attempt]) -> dict[int, dict[str, Any]]:
+    """Read traceback and log of the newest attempts."""
+    keys = [attempt.pk for attempt in attempts[-MAX_DETAILED_ATTEMPTS:]]
+    details = Attempt.objects.filter(pk__in=keys).values("pk", "traceback", "logs")
+    return {row["pk"]: dict(row) for row in details} if keys else {}

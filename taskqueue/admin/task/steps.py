@@ -1,10 +1,10 @@
-"""The steps of a task's page: what is recorded, what runs now, what failed unrecorded, and what is still to come."""
+"""The rows of a task's waterfall: recorded steps, the running step, and steps without a record."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,58 +14,59 @@ from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.formats import Excerpt
-from taskqueue.admin.task.attempts import FailedAttempt, Log, attempt_number, log_of
+from taskqueue.admin.task.attempts import AttemptRow, Log, attempt_number, log_of
 from taskqueue.admin.task.queries import Outline
-from taskqueue.admin.task.traceback import Run, runs_of
-from taskqueue.admin.task.waterfall import Bar
+from taskqueue.admin.task.traceback import FrameGroup, frame_groups
+from taskqueue.admin.task.waterfall import Span
 from taskqueue.models import Attempt, PipelineStep, Step, StepReport, Task
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 BODY = "Body of the pipeline"
 PENDING = "pending"
-KINDS = {
+KIND_NAMES = {
     StepKind.PARALLEL: "parallel",
     StepKind.CHILD: "child task",
     StepKind.SLEEP: "sleep",
     StepKind.WAIT: "event",
     StepKind.EMIT: "sent",
 }
-"""What a row is when it is not a plain step."""
-HOLLOW = (StepKind.SLEEP, StepKind.WAIT, StepKind.CHILD)
-"""What holds no worker while it goes on."""
+"""Kinds other than a plain step."""
+WITHOUT_WORKER = (StepKind.SLEEP, StepKind.WAIT, StepKind.CHILD)
+"""Kinds that use no worker while they last."""
 
 
 @dataclass(frozen=True)
-class SoFar:
-    """What a step that runs has said, and where its code stands.
+class LiveReport:
+    """What a running step has logged so far, and the stack of its code.
 
     Attributes:
-        runs: its stack.
-        moment: when that was written.
-        percent: how far its task says that it is.
+        time: of the report.
+        percent: the task's progress.
     """
 
     log: Log | None
-    runs: list[Run]
-    moment: SafeString
+    frame_groups: list[FrameGroup]
+    time: SafeString
     percent: int | None
     note: str
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StepRow:
-    """One line of the waterfall, and what it opens to.
+    """One row of the waterfall, and the panel below it.
 
     Attributes:
         key: the step's key; empty for the body.
-        status: a step's status, or `running`, or `pending` when it has no record.
-        label: the word for the status where it is not the status itself.
-        failures: failed attempts since the last retry by a person, as its policy counts them.
-        log: what the try that succeeded has logged.
-        most_tries: how many its policy allows, where that is known.
-        kept: finished steps that a retry from here would keep; None when one cannot retry from here.
-        forgotten: recorded steps after this one that it would forget.
-        unfinished: recorded steps before this one that it would forget too, because they did not succeed.
+        status: a step's status, `running`, or `pending` when there is no record.
+        label: of the badge, where it differs from the status.
+        failures: failed attempts since the last manual retry.
+        log: of the attempt that succeeded.
+        max_attempts: of the retry policy, where it is known.
+        kept: finished steps that a retry from here keeps; None while the task has not ended.
+        forgotten: recorded steps after this one that the retry runs again.
+        unfinished: recorded steps before this one that it runs again too, because they did not succeed.
+        live_report: of a running step.
+        heading: above the first of several parallel steps.
     """
 
     key: str
@@ -73,97 +74,95 @@ class StepRow:
     label: str = ""
     kind: str = StepKind.STEP
     failures: int = 0
-    bars: list[Bar] = field(default_factory=list)
+    spans: Sequence[Span] = ()
     input: Excerpt | None = None
     output: Excerpt | None = None
     log: Log | None = None
-    attempts: list[FailedAttempt] = field(default_factory=list)
+    attempts: Sequence[AttemptRow] = ()
     child: Task | None = None
-    most_tries: int | None = None
+    max_attempts: int | None = None
     kept: int | None = None
     forgotten: int = 0
     unfinished: int = 0
     anchor: str = ""
     is_recorded: bool = False
-    so_far: SoFar | None = None
-    """Of a step that runs now."""
+    live_report: LiveReport | None = None
     heading: str = ""
-    """Stands above the first of several that ran beside each other."""
     track: SafeString | None = None
     group_track: SafeString | None = None
 
     @property
     def title(self) -> str:
-        """What it is called."""
         return self.key or BODY
 
     @property
     def badge(self) -> SafeString:
-        """Its status."""
         return html.badge(self.status, label=self.label)
 
     @property
-    def kind_word(self) -> str:
-        """What it is, if not a plain step."""
-        return KINDS.get(StepKind(self.kind), "")
+    def kind_name(self) -> str:
+        return KIND_NAMES.get(StepKind(self.kind), "")
 
     @property
     def is_parallel(self) -> bool:
-        """Whether it runs beside others, so that it is indented."""
         return self.kind == StepKind.PARALLEL
 
     @property
-    def took(self) -> str:
-        """From its first start to its end, waits between tries included."""
-        return formats.duration(self.bars[-1].end - self.bars[0].start) if self.bars else formats.NOTHING
+    def duration(self) -> str:
+        """From the first start to the end, time between attempts included."""
+        return formats.duration(self.spans[-1].end - self.spans[0].start) if self.spans else formats.EMPTY_VALUE
 
     @property
-    def tries(self) -> int:
-        """Tries so far, the present one included."""
+    def attempt_count(self) -> int:
+        """Attempts so far, the running one included."""
         return len(self.attempts) + (self.status in (StepStatus.SUCCEEDED, TaskStatus.RUNNING))
 
     @property
     def attempt(self) -> int:
-        """Which attempt since the last retry by a person it is at."""
+        """The number of the current attempt since the last manual retry."""
         return attempt_number(self.failures, self.status)
 
     @property
-    def last(self) -> FailedAttempt | None:
-        """The last failed try."""
+    def last(self) -> AttemptRow | None:
         return self.attempts[-1] if self.attempts else None
 
     @property
     def is_open(self) -> bool:
-        """Whether it is open on arrival: what needs a person's eye."""
+        """Whether the panel is open when the page loads."""
         return self.status in (StepStatus.FAILED, StepStatus.RETRYING)
 
     @property
     def is_blank(self) -> bool:
-        """Whether there is nothing to open it for."""
         return self.status == PENDING and not self.attempts
 
     @property
     def child_address(self) -> str:
-        """The page of the task that does it."""
         return reverse("admin:taskqueue_task_change", args=[self.child.pk]) if self.child is not None else ""
 
     @property
-    def asks(self) -> bool:
-        """Whether a retry from here runs more than this step again, so that it is asked for."""
+    def needs_confirmation(self) -> bool:
+        """Whether a retry from here runs other steps again too."""
         return self.forgotten + self.unfinished > 0
 
     @property
     def consequence(self) -> str:
-        """What a retry from here does to what is recorded."""
-        kept = f"Keeps the {formats.count_of(self.kept, 'earlier step output')}" if self.kept else "Keeps no output"
-        after = f" and the {self.forgotten:,} after it" if self.forgotten else ""
-        before = f" {self.unfinished:,} before it that did not succeed too." if self.unfinished else ""
-        return f"{kept}, runs {self.key}{after} again.{before}"
+        """What a retry from here runs again and what it keeps."""
+        following = "step" if self.forgotten == 1 else f"{self.forgotten:,} steps"
+        after = f" and the next {following}" if self.forgotten else ""
+        before = f" and {formats.count_of(self.unfinished, 'unfinished step')} before it" if self.unfinished else ""
+        kept = formats.count_of(self.kept, "earlier result") if self.kept else "no earlier result"
+        return f"Runs {self.key}{after}{before} again; keeps {kept}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was read of a task's steps, from which its rows are made."""
+    """The rows that the page has read.
+
+    Attributes:
+        details: traceback and log, by attempt.
+        known: the synced steps of the pipeline.
+        reports: live reports, by task: this one and its parallel steps.
+    """
 
     task: Task
     now: datetime
@@ -173,156 +172,163 @@ class Record:
     details: Mapping[int, dict[str, Any]]
     known: Sequence[PipelineStep]
     reports: Mapping[UUID, StepReport] = field(default_factory=dict)
-    """By task, this one and its parallel steps: what the step that it is in has said so far."""
 
     @property
     def until(self) -> datetime:
-        """How far what is still open has come."""
+        """The end of spans that have not ended."""
         return self.task.finished_at or self.now
 
-    def tries(self) -> defaultdict[str, list[FailedAttempt]]:
-        """The failed tries by step; those of a parallel step that is under way belong to its row here."""
+    def attempts_by_step(self) -> defaultdict[str, list[AttemptRow]]:
+        """Failed attempts by step key; those of an unfinished parallel step belong to its row."""
         keys = {step.child_id: step.key for step in self.steps if step.child_id is not None}
-        tries: defaultdict[str, list[FailedAttempt]] = defaultdict(list)
+        attempts: defaultdict[str, list[AttemptRow]] = defaultdict(list)
         for attempt in self.attempts:
             key = attempt.step_key if attempt.task_id == self.task.pk else keys.get(attempt.task_id, "")
-            tries[key].append(FailedAttempt(attempt, self.now, self.details.get(attempt.pk)))
-        return tries
+            attempts[key].append(AttemptRow(attempt, self.now, self.details.get(attempt.pk)))
+        return attempts
 
 
 def rows_of(record: Record) -> list[StepRow]:
-    """All rows, in the order in which things happened, then what is still to come in the order of the code."""
-    task, tries = record.task, record.tries()
-    rows = [recorded_row(record, step, tries.pop(step.key, [])) for step in record.steps]
-    body = [body_row(task, tries.pop(""))] if "" in tries else []
-    place_recorded(rows, record)
-    recorded = len(rows)
-    mark_running(rows, record, tries)
-    seen = {row.key for row in rows}
-    called = {step.name for step in record.steps} | seen
-    rows += [unrecorded_row(key, task, missed) for key, missed in tries.items() if key not in seen]
-    called |= set(tries)
-    if record.outline.has_all:  # else one that is not shown would seem to be still to come
-        rows += [unrecorded_row(step.name, task, []) for step in record.known if step.name not in called]
-    rows += body
-    for number, row in enumerate(rows[recorded:], start=len(record.outline.steps) + 1):
-        row.anchor = f"step-{number}"
-    note_policies(rows, record)
-    return rows
+    """All rows: recorded steps in their order, then steps without a record in the order of the code."""
+    task, attempts = record.task, record.attempts_by_step()
+    positions = record.outline.positions
+    rows = [recorded_row(record, step, attempts.pop(step.key, []), *positions[step.pk]) for step in record.steps]
+    body = [body_row(task, attempts.pop(""))] if "" in attempts else []
+    rows = with_running(rows, record, attempts)
+    keys = {row.key for row in rows}
+    named = {step.name for step in record.steps} | keys | set(attempts)
+    rows += [unrecorded_row(key, task, failed) for key, failed in attempts.items() if key not in keys]
+    if record.outline.has_all:  # else a step that is not shown would seem to be still to come
+        rows += [unrecorded_row(step.name, task, []) for step in record.known if step.name not in named]
+    return numbered([*rows, *body], record)
 
 
-def recorded_row(record: Record, step: Any, attempts: list[FailedAttempt]) -> StepRow:
-    """A step with a record."""
+def numbered(rows: list[StepRow], record: Record) -> list[StepRow]:
+    """Add anchors to rows without a record, and to all rows what their retry policies say."""
+    retried_at = record.task.retried_at
+    max_attempts = {step.name: len(step.retry) + 1 for step in record.known}
+    number = len(record.outline.steps)
+    complete = []
+    for row in rows:
+        number += not row.anchor
+        recent = [each for each in row.attempts if retried_at is None or each.attempt.finished_at > retried_at]
+        policy = max_attempts.get(row.key.partition("#")[0])
+        anchor = row.anchor or f"step-{number}"
+        complete.append(replace(row, anchor=anchor, failures=len(recent), max_attempts=policy))
+    return complete
+
+
+def recorded_row(record: Record, step: Any, attempts: list[AttemptRow], number: int, kept: int) -> StepRow:
+    """The row of a recorded step: the one with this number, after `kept` succeeded steps."""
     succeeded = step.status == StepStatus.SUCCEEDED
     row = StepRow(
         key=step.key,
         status=step.status,
         kind=step.kind,
-        failures=step.failures,
+        anchor=f"step-{number}",
         is_recorded=True,
-        input=None if step.input_text is None else excerpt_of(step, "input"),
-        output=excerpt_of(step, "output") if succeeded and step.output_text is not None else None,
+        input=None if step.input_text is None else step_excerpt(step, "input"),
+        output=step_excerpt(step, "output") if succeeded and step.output_text is not None else None,
         log=log_of(step.log),
         attempts=attempts,
         child=step.child if step.kind == StepKind.CHILD else None,
-        bars=[attempt.bar for attempt in attempts],
+        spans=spans_of(attempts),
     )
+    if record.task.has_ended:
+        forgotten, unfinished = len(record.outline.steps) - number, number - 1 - kept
+        row = replace(row, kept=kept, forgotten=forgotten, unfinished=unfinished)
     if step.kind == StepKind.PARALLEL and step.child is not None and step.status == StepStatus.WAITING:
-        show_branch(row, record, step)
-    elif succeeded or step.status == StepStatus.WAITING or step.kind in HOLLOW:
-        row.bars.append(last_bar(row, record, step))
+        return unfinished_parallel_row(row, record, step, step.child)
+    if succeeded or step.status == StepStatus.WAITING or step.kind in WITHOUT_WORKER:
+        return replace(row, spans=[*row.spans, last_span(row, record, step)])
     return row
 
 
-def excerpt_of(step: Any, what: str) -> Excerpt:
-    """The beginning of a step's input or output."""
-    address = reverse("admin:taskqueue_task_download", args=[step.task_id, f"{what}-{step.pk}"])
-    return formats.excerpt_of(getattr(step, f"{what}_text"), getattr(step, f"{what}_size"), address=address)
+def step_excerpt(step: Any, column: str) -> Excerpt:
+    address = reverse("admin:taskqueue_task_download", args=[step.task_id, f"{column}-{step.pk}"])
+    return formats.excerpt_from_text(getattr(step, f"{column}_text"), getattr(step, f"{column}_size"), address=address)
 
 
-def last_bar(row: StepRow, record: Record, step: Step) -> Bar:
-    """The try that succeeded, or the wait that goes on or is over."""
+def spans_of(attempts: Sequence[AttemptRow]) -> list[Span]:
+    return [attempt.span for attempt in attempts]
+
+
+def last_span(row: StepRow, record: Record, step: Step) -> Span:
+    """The attempt that succeeded, or the wait."""
     is_open = step.status == StepStatus.WAITING
+    is_wait = step.kind in WITHOUT_WORKER
     end = max(record.until, step.started_at) if is_open else step.finished_at
-    is_hollow = step.kind in HOLLOW or is_open
-    word = row.kind_word.capitalize() if step.kind in HOLLOW else f"Attempt {len(row.attempts) + 1}"
-    look = TaskStatus.WAITING if step.kind in HOLLOW and step.status == StepStatus.SUCCEEDED else step.status
-    return Bar(look=look, start=step.started_at, end=end, what=f"{word}, {step.status}", is_hollow=is_hollow)
+    name = row.kind_name.capitalize() if is_wait else f"Attempt {len(row.attempts) + 1}"
+    status = TaskStatus.WAITING if is_wait and step.status == StepStatus.SUCCEEDED else step.status
+    return Span(
+        status=status, start=step.started_at, end=end, label=f"{name}, {step.status}", is_hollow=is_wait or is_open
+    )
 
 
-def show_branch(row: StepRow, record: Record, step: Step) -> None:
-    """A parallel step that is under way stands where its own task stands."""
-    parallel_step = step.child
-    assert parallel_step is not None  # noqa: S101 - asked by the caller
-    row.status = parallel_step.status if parallel_step.status not in ENDED else step.status
-    worker = parallel_step.worker
-    start, is_hollow = (row.bars[-1].end if row.bars else step.started_at), True
-    if parallel_step.status == TaskStatus.RUNNING and worker is not None and worker.task_id == parallel_step.pk:
-        start, is_hollow = worker.step_started_at or parallel_step.started_at or start, False
-        row.so_far = so_far(parallel_step, record)
-    if parallel_step.status != TaskStatus.RETRYING:
-        what = f"Attempt {len(row.attempts) + 1}, {row.status}"
-        end = max(record.until, start)
-        row.bars.append(Bar(look=row.status, start=start, end=end, what=what, is_hollow=is_hollow))
+def unfinished_parallel_row(row: StepRow, record: Record, step: Step, task: Task) -> StepRow:
+    """A parallel step has the status of its own task until it ends."""
+    status = task.status if task.status not in ENDED else step.status
+    row = replace(row, status=status)
+    start, is_running = (row.spans[-1].end if row.spans else step.started_at), False
+    if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
+        start, is_running = task.worker.step_started_at or task.started_at or start, True
+        row = replace(row, live_report=live_report(task, record))
+    if task.status == TaskStatus.RETRYING:
+        return row
+    label = f"Attempt {len(row.attempts) + 1}, {status}"
+    span = Span(status=status, start=start, end=max(record.until, start), label=label, is_hollow=not is_running)
+    return replace(row, spans=[*row.spans, span])
 
 
-def place_recorded(rows: Sequence[StepRow], record: Record) -> None:
-    """Number the rows as they are recorded; of an ended task, write what a retry from each would keep and forget."""
-    places = {row: number for number, (row, _status) in enumerate(record.outline.steps, start=1)}
-    kept = record.outline.kept_before
-    for row, step in zip(rows, record.steps, strict=True):
-        place = places[step.pk]
-        row.anchor = f"step-{place}"
-        if record.task.has_ended:
-            row.kept, row.forgotten, row.unfinished = kept[step.pk], len(places) - place, place - 1 - kept[step.pk]
-
-
-def mark_running(rows: list[StepRow], record: Record, tries: dict[str, list[FailedAttempt]]) -> None:
-    """Mark the step that the task's worker says it is in; add it when it has no record yet."""
+def with_running(rows: list[StepRow], record: Record, attempts: dict[str, list[AttemptRow]]) -> list[StepRow]:
+    """Mark the step that the task's worker is in; add its row if it has no record yet."""
     task, worker = record.task, record.task.worker
     if task.status != TaskStatus.RUNNING or worker is None or worker.task_id != task.pk or not worker.step:
-        return
-    row = next((row for row in rows if row.key == worker.step), None)
-    if row is None:
-        missed = tries.pop(worker.step, [])
-        row = StepRow(key=worker.step, status=TaskStatus.RUNNING, attempts=missed, bars=[each.bar for each in missed])
-        rows.append(row)
-    elif row.status == StepStatus.SUCCEEDED:
-        return  # its checkpoint is newer than the worker's last word
-    row.status = TaskStatus.RUNNING
-    row.so_far = so_far(task, record, row.key)
+        return rows
+    index = next((index for index, row in enumerate(rows) if row.key == worker.step), len(rows))
+    if index == len(rows):
+        row = StepRow(key=worker.step, status=TaskStatus.RUNNING, attempts=attempts.pop(worker.step, []))
+    elif rows[index].status == StepStatus.SUCCEEDED:
+        return rows  # its checkpoint is newer than the worker's row
+    else:
+        row = rows[index]
     start = worker.step_started_at or record.now
-    what = f"Attempt {len(row.attempts) + 1}, running"
-    row.bars = [each.bar for each in row.attempts]
-    row.bars.append(Bar(look=TaskStatus.RUNNING, start=start, end=max(record.now, start), what=what))
+    label = f"Attempt {len(row.attempts) + 1}, running"
+    span = Span(status=TaskStatus.RUNNING, start=start, end=max(record.now, start), label=label)
+    running = replace(
+        row,
+        status=TaskStatus.RUNNING,
+        spans=[*spans_of(row.attempts), span],
+        live_report=live_report(task, record, row.key),
+    )
+    return [*rows[:index], running, *rows[index + 1 :]]
 
 
-def so_far(task: Task, record: Record, key: str = "") -> SoFar | None:
-    """What the step that a task is in has said; None before its first report, and of one that is about another step."""
+def live_report(task: Task, record: Record, key: str = "") -> LiveReport | None:
+    """The live report of a running task; None before its first report, or when it is about another step."""
     report = record.reports.get(task.pk)
     if report is None or (key and report.step != key):
         return None
-    percent = None if task.progress is None else round(task.progress * 100)
-    moment = html.moment(report.reported_at, record.now)
-    return SoFar(log_of(report.logs), runs_of(report.stack), moment, percent, task.progress_note)
+    return LiveReport(
+        log=log_of(report.logs),
+        frame_groups=frame_groups(report.stack),
+        time=html.moment(report.reported_at, record.now),
+        percent=None if task.progress is None else round(task.progress * 100),
+        note=task.progress_note,
+    )
 
 
-def body_row(task: Task, attempts: list[FailedAttempt]) -> StepRow:
-    """Failed tries of the body itself, and of workers lost before they told their step."""
-    failed_in_body = task.status == TaskStatus.FAILED and not (task.error or {}).get("step")
-    status = StepStatus.FAILED if failed_in_body else StepStatus.RETRYING if is_retrying(task, attempts) else PENDING
-    label = "" if status != PENDING else "Tried again"
-    bars = [each.bar for each in attempts]
-    return StepRow(key="", status=status, label=label, failures=task.failures, attempts=attempts, bars=bars)
+def body_row(task: Task, attempts: list[AttemptRow]) -> StepRow:
+    """Failed attempts of the body, and of workers that were lost before they reported their step."""
+    has_failed = task.status == TaskStatus.FAILED and not (task.error or {}).get("step")
+    is_retrying = task.status == TaskStatus.RETRYING and task.failures > 0 and bool(attempts)
+    status = StepStatus.FAILED if has_failed else StepStatus.RETRYING if is_retrying else PENDING
+    label = "Retried" if status == PENDING else ""
+    return StepRow(key="", status=status, label=label, attempts=attempts, spans=spans_of(attempts))
 
 
-def is_retrying(task: Task, attempts: list[FailedAttempt]) -> bool:
-    """Whether it is the body that a retrying task will try again."""
-    return task.status == TaskStatus.RETRYING and task.failures > 0 and bool(attempts)
-
-
-def unrecorded_row(key: str, task: Task, attempts: list[FailedAttempt]) -> StepRow:
-    """A step without a record: still to come, never reached, not called, or tried and lost."""
+def unrecorded_row(key: str, task: Task, attempts: list[AttemptRow]) -> StepRow:
+    """A step without a record: not reached yet, never reached, not called, or lost with its worker."""
     match task.status:
         case TaskStatus.SUCCEEDED:
             label = "Not called"
@@ -330,21 +336,11 @@ def unrecorded_row(key: str, task: Task, attempts: list[FailedAttempt]) -> StepR
             label = "Not reached"
         case _:
             label = "Not yet"
-    failed = task.status == TaskStatus.FAILED and (task.error or {}).get("step") == key
+    has_failed = task.status == TaskStatus.FAILED and (task.error or {}).get("step") == key
     return StepRow(
         key=key,
-        status=StepStatus.FAILED if failed else PENDING,
-        label="" if failed else label,
+        status=StepStatus.FAILED if has_failed else PENDING,
+        label="" if has_failed else label,
         attempts=attempts,
-        bars=[each.bar for each in attempts],
+        spans=spans_of(attempts),
     )
-
-
-def note_policies(rows: Iterable[StepRow], record: Record) -> None:
-    """How many tries each row has at most, by the name that its key begins with, and how many failed since a retry."""
-    retried_at = record.task.retried_at
-    most = {step.name: len(step.retry) + 1 for step in record.known}
-    for row in rows:
-        lately = [each for each in row.attempts if retried_at is None or each.attempt.finished_at > retried_at]
-        row.failures = len(lately)
-        row.most_tries = most.get(row.key.partition("#")[0])

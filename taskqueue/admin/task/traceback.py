@@ -1,4 +1,4 @@
-"""A traceback for reading: the project's own frames stand out, those of libraries are folded away."""
+"""Read a traceback: frames of the project stand out, frames of libraries are grouped and folded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FRAME: Final = re.compile(r'^[\s|+-]*File "(?P<path>.*)", line (?P<line>\d+)(?:,
 LIBRARIES: Final = re.compile(
     r"(^|/)(site-packages|dist-packages|lib/python3[^/]*|asgiref|taskqueue/(engine|authoring))/|^<frozen "
 )
-SHOWN_PARTS: Final = 3
+SHOWN_PATH_PARTS: Final = 3
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One line of code on the way to an error, or words between such lines."""
+    """A frame with its source lines; or, without a path, text between frames such as the error itself."""
 
     text: str
     path: str = ""
@@ -25,57 +25,53 @@ class Frame:
     function: str = ""
 
     @property
-    def is_words(self) -> bool:
-        """Whether it is no frame: the error itself, or how two errors belong together."""
+    def is_text(self) -> bool:
         return not self.path
 
     @property
     def is_library(self) -> bool:
-        """Whether the code is somebody else's."""
         return bool(LIBRARIES.search(self.path))
 
     @property
-    def place(self) -> str:
-        """The end of the path, which tells files apart, and the line."""
-        return f"{'/'.join(self.path.split('/')[-SHOWN_PARTS:])}:{self.line}"
+    def location(self) -> str:
+        return f"{'/'.join(self.path.split('/')[-SHOWN_PATH_PARTS:])}:{self.line}"
 
 
 @dataclass(frozen=True)
-class Run:
-    """Frames of one kind in a row."""
+class FrameGroup:
+    """Successive frames, all of libraries or all of the project."""
 
     is_library: bool
     frames: list[Frame]
 
 
-def runs_of(traceback: str) -> list[Run]:
-    """A traceback as runs of own frames and of library frames, in its own order."""
+def frame_groups(traceback: str) -> list[FrameGroup]:
+    """Split a traceback into groups, in its own order."""
     return [
-        Run(is_library, list(frames))
-        for is_library, frames in groupby(frames_of(traceback), lambda each: each.is_library)
+        FrameGroup(is_library, list(frames))
+        for is_library, frames in groupby(frames_of(traceback), lambda frame: frame.is_library)
     ]
 
 
 def frames_of(traceback: str) -> Iterator[Frame]:
-    """Each frame with the code below it, and the words between."""
+    """Each frame with its source lines, and the text between frames."""
     lines = traceback.splitlines()
     position = 0
     while position < len(lines):
-        found = FRAME.match(lines[position])
-        if found is None:
+        match = FRAME.match(lines[position])
+        if match is None:
             if lines[position].strip() and not lines[position].startswith("Traceback (most"):
                 yield Frame(lines[position])
             position += 1
             continue
         indent = len(lines[position]) - len(lines[position].lstrip())
         position += 1
-        code = []
-        while position < len(lines) and belongs_below(lines[position], indent):
-            code.append(lines[position].strip())
+        source = []
+        while position < len(lines) and is_source_line(lines[position], indent):
+            source.append(lines[position].strip())
             position += 1
-        yield Frame("\n".join(code), found["path"], found["line"], found["function"] or "")
+        yield Frame("\n".join(source), match["path"], match["line"], match["function"] or "")
 
 
-def belongs_below(line: str, indent: int) -> bool:
-    """Whether a line is the code of the frame above it."""
+def is_source_line(line: str, indent: int) -> bool:
     return FRAME.match(line) is None and line.startswith(" " * (indent + 1))

@@ -1,1 +1,1 @@
-"""The list of tasks: columns, filters, tabs, bulk actions, export."""
+"""The list of tasks: filters, columns, tabs, activity histogram, bulk actions and export."""

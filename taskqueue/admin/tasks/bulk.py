@@ -1,4 +1,4 @@
-"""What the task list lets people do to many tasks: to ticked rows at once, to all that match by an operation."""
+"""Bulk actions of the task list: on the selected rows at once, on all matching tasks through a bulk operation."""
 
 from __future__ import annotations
 
@@ -14,127 +14,126 @@ from django.urls import reverse
 from taskqueue.admin.bulk_operations.confirm import CONSEQUENCES, DONE
 from taskqueue.admin.search.parameters import PARAMETERS
 from taskqueue.admin.shared import formats, task_actions
-from taskqueue.admin.shared.models import ReadOnlyAdmin
-from taskqueue.admin.shared.pages import framed
-from taskqueue.admin.shared.timeouts import bounded
-from taskqueue.admin.task import repeats
+from taskqueue.admin.shared.pages import admin_page
+from taskqueue.admin.task import repeated_steps
+from taskqueue.admin.task.actions import allowed_actions
 from taskqueue.admin.task.confirm import CONFIRMED
 from taskqueue.admin.tasks import export
-from taskqueue.engine.access.permissions import Rights
-from taskqueue.engine.actions import audited
-from taskqueue.engine.maintenance.bulk_operations import ELIGIBLE, NEEDS
+from taskqueue.engine.access.permissions import CallerPermissions
+from taskqueue.engine.maintenance.bulk_operations import ELIGIBLE, REQUIRED_ACTION
+from taskqueue.engine.tasks import control
 from taskqueue.models import Task
 from taskqueue.states import BulkOperationVerb
 
-ACROSS = "select_across"
-TICKED = "_selected_action"
+ALL_SELECTED = "select_across"
+SELECTED = "_selected_action"
 
 
-class BulkActions(ReadOnlyAdmin[Task]):
-    """The actions of `TaskAdmin`, and what its list says around its rows."""
+@admin.action(description="Retry selected tasks", permissions=["retry"])
+def retry_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
+    return run_bulk_action(model_admin, request, control.retry, BulkOperationVerb.RETRY)
 
-    rights: Any
 
-    @admin.action(description="Retry selected tasks", permissions=["retry"])
-    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        """Retry each; finished steps are kept."""
-        return self.intervene(request, audited.retry, BulkOperationVerb.RETRY)
+@admin.action(description="Run selected tasks now", permissions=["run_now"])
+def run_now_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
+    """Make each selected task due now that waits for a time."""
+    return run_bulk_action(model_admin, request, control.run_now, BulkOperationVerb.RUN_NOW)
 
-    @admin.action(description="Run selected tasks now", permissions=["run_now"])
-    def run_now_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        """Let each go on at once that waits for a time."""
-        return self.intervene(request, audited.run_task_now, BulkOperationVerb.RUN_NOW)
 
-    @admin.action(description="Cancel selected tasks", permissions=["cancel"])
-    def cancel_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        """Cancel each."""
-        return self.intervene(request, audited.cancel, BulkOperationVerb.CANCEL)
+@admin.action(description="Cancel selected tasks", permissions=["cancel"])
+def cancel_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
+    return run_bulk_action(model_admin, request, control.cancel, BulkOperationVerb.CANCEL)
 
-    @admin.action(description="Rerun selected tasks", permissions=["rerun"])
-    def rerun_selected(self, request: HttpRequest, queryset: QuerySet[Task]) -> HttpResponse | None:
-        """Make a new task of each."""
-        return self.intervene(request, audited.rerun, BulkOperationVerb.RERUN)
 
-    def intervene(self, request: HttpRequest, deed: Any, verb: BulkOperationVerb) -> HttpResponse | None:
-        """Do something to each of the ticked tasks, and give an exact account; of all that match make a preview."""
-        if request.POST.get(ACROSS) == "1":
-            return HttpResponseRedirect(preview_of(verb, request))
-        # What was ticked is what is meant, also if it has left the filter since.
-        chosen = [identifier for text in request.POST.getlist(TICKED) if (identifier := read_id(text))]
-        if len(chosen) > task_actions.LIMIT:
-            sentence = f"Nothing was {DONE[verb]}: select at most {task_actions.LIMIT} tasks at a time."
-            self.message_user(request, sentence, messages.ERROR)
-            return None
-        if (asking := self.confirmed(request, verb, chosen)) is not None:
-            return asking
-        rights = Rights(request.user)
-        rights.know_all()
-        allowed = task_actions.permitted(partial(deed, actor=task_actions.actor_of(request)), NEEDS[verb], rights)
-        tally = task_actions.for_each(sorted(chosen, reverse=True), allowed)
-        self.message_user(request, tally.sentence(DONE[verb]), messages.WARNING if tally.refused else messages.SUCCESS)
+@admin.action(description="Rerun selected tasks", permissions=["rerun"])
+def rerun_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
+    """Create a new task from each selected one."""
+    return run_bulk_action(model_admin, request, control.rerun, BulkOperationVerb.RERUN)
+
+
+def run_bulk_action(model_admin: Any, request: HttpRequest, run: Any, verb: BulkOperationVerb) -> HttpResponse | None:
+    """Run an audited action on each selected task, and report how many it changed.
+
+    "Select all" redirects to the form of a bulk operation; repeated steps ask for confirmation first.
+    """
+    if request.POST.get(ALL_SELECTED) == "1":
+        address = reverse("admin:taskqueue_bulkoperation_new", args=[verb.value])
+        return HttpResponseRedirect(f"{address}?{list_query(request)}")
+    # The ids come from the form, so that a task that has left the filter since is included.
+    selected = [task_id for text in request.POST.getlist(SELECTED) if (task_id := parse_id(text))]
+    if len(selected) > task_actions.MAX_TASKS:
+        message = f"Nothing was {DONE[verb]}: select at most {task_actions.MAX_TASKS} tasks at a time."
+        model_admin.message_user(request, message, messages.ERROR)
         return None
-
-    def confirmed(self, request: HttpRequest, verb: BulkOperationVerb, chosen: list[UUID]) -> HttpResponse | None:
-        """The page that names what runs again; None when it was seen, or no more than one step does."""
-        if verb == BulkOperationVerb.CANCEL or CONFIRMED in request.POST:
-            return None
-        repetitions = repeats.of_tasks(verb, chosen)
-        calls = sum(repetition.calls for repetition in repetitions)
-        if not repetitions or (verb == BulkOperationVerb.RETRY and calls <= 1):
-            return None
-        tasks = formats.count_of(sum(repetition.tasks for repetition in repetitions), "task")
-        context = {
-            "verb": verb,
-            "tasks": tasks,
-            "consequence": CONSEQUENCES[verb],
-            "repetitions": repetitions,
-            "chosen": chosen,
-            "action": request.POST.get("action", ""),
-            "here": request.get_full_path(),
-        }
-        return framed(self, request, "task/confirm_many.html", f"{verb.capitalize()} {tasks}", context)
-
-    def response_action(
-        self, request: HttpRequest, queryset: QuerySet[Task], *args: Any, **kwargs: Any
-    ) -> HttpResponse | None:
-        """The stock one, which would stumble over what is no id."""
-        sent = request.POST.copy()
-        sent.setlist(TICKED, [text for text in sent.getlist(TICKED) if read_id(text)])
-        request.POST = sent  # type: ignore[assignment]  # a copy differs only in that it may be changed
-        answer: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
-        return answer
-
-    @bounded
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, with the ways to its export and to operations on all that it shows."""
-        rights = self.rights(request)
-        query = query_of(request)
-        context = {
-            "filter_query": query,
-            "verbs": [
-                {
-                    "label": verb.words.capitalize(),
-                    "address": reverse("admin:taskqueue_bulkoperation_new", args=[verb.value]),
-                }
-                for verb in BulkOperationVerb
-                if getattr(rights, verb.name.lower()) and applies(verb, request)
-            ],
-            "exports": export.ways(),
-            **(extra_context or {}),
-        }
-        return super().changelist_view(request, context)
+    if (page := confirmation(model_admin, request, verb, selected)) is not None:
+        return page
+    rights = CallerPermissions(request.user)
+    rights.load_all()
+    permitted = task_actions.require_permission(
+        partial(run, actor=task_actions.actor_of(request)), REQUIRED_ACTION[verb], rights
+    )
+    counts = task_actions.run_for_each(sorted(selected, reverse=True), permitted)
+    level = messages.WARNING if counts.refused else messages.SUCCESS
+    model_admin.message_user(request, counts.sentence(DONE[verb]), level)
+    return None
 
 
-def read_id(text: str) -> UUID | None:
-    """The id that a tick box sends."""
+def confirmation(
+    model_admin: Any, request: HttpRequest, verb: BulkOperationVerb, selected: list[UUID]
+) -> HttpResponse | None:
+    """The page that lists the repeated steps; None once confirmed, or when at most one step is repeated."""
+    if verb == BulkOperationVerb.CANCEL or CONFIRMED in request.POST:
+        return None
+    pipelines = repeated_steps.of_tasks(verb, selected)
+    calls = sum(repeated.calls for repeated in pipelines)
+    if not pipelines or (verb == BulkOperationVerb.RETRY and calls <= 1):
+        return None
+    tasks = formats.count_of(sum(repeated.tasks for repeated in pipelines), "task")
+    context = {
+        "verb": verb,
+        "tasks": tasks,
+        "consequence": CONSEQUENCES[verb],
+        "pipelines": pipelines,
+        "selected": selected,
+        "action": request.POST.get("action", ""),
+        "list_address": request.get_full_path(),
+    }
+    return admin_page(model_admin, request, "task/confirm_many.html", f"{verb.capitalize()} {tasks}", context)
+
+
+def links(model_admin: Any, request: HttpRequest) -> dict[str, Any]:
+    """Context of the list: the links to bulk operations on all matching tasks, and to the exports."""
+    allowed = allowed_actions(model_admin, request)
+    return {
+        "filter_query": list_query(request),
+        "verbs": [
+            {
+                "label": verb.words.capitalize(),
+                "address": reverse("admin:taskqueue_bulkoperation_new", args=[verb.value]),
+            }
+            for verb in BulkOperationVerb
+            if getattr(allowed, verb.name.lower()) and applies(verb, request)
+        ],
+        "exports": export.links(),
+    }
+
+
+def drop_invalid_ids(request: HttpRequest) -> None:
+    """Remove selected values that are no ids; Django would look them up and fail."""
+    sent = request.POST.copy()
+    sent.setlist(SELECTED, [text for text in sent.getlist(SELECTED) if parse_id(text)])
+    request.POST = sent  # type: ignore[assignment]  # a copy is the same type, but mutable
+
+
+def parse_id(text: str) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:
         return None
 
 
-def query_of(request: HttpRequest) -> str:
-    """What narrows the list, as the end of an address; empty when nothing does."""
+def list_query(request: HttpRequest) -> str:
+    """The query string of the list's filters and search; empty without any."""
     query = request.GET.copy()
     for name in list(query):
         if name not in PARAMETERS or not query[name]:
@@ -143,11 +142,6 @@ def query_of(request: HttpRequest) -> str:
 
 
 def applies(verb: BulkOperationVerb, request: HttpRequest) -> bool:
-    """Whether the verb can be done in one of the statuses of the list."""
-    asked = set(filter(None, request.GET.get("status", "").split(",")))
-    return not asked or not asked.isdisjoint(ELIGIBLE.get(verb, asked))
-
-
-def preview_of(verb: BulkOperationVerb, request: HttpRequest) -> str:
-    """Where an operation on all that the list shows is looked at before it is started."""
-    return f"{reverse('admin:taskqueue_bulkoperation_new', args=[verb.value])}?{query_of(request)}"
+    """Whether the action is possible in one of the statuses that the list shows."""
+    statuses = set(filter(None, request.GET.get("status", "").split(",")))
+    return not statuses or not statuses.isdisjoint(ELIGIBLE.get(verb, statuses))

@@ -1,10 +1,11 @@
-"""The filtered list as a file: CSV or JSON lines, written while it is read, a thousand tasks a query."""
+"""Export the filtered task list as CSV or JSON lines, streamed with one query per thousand tasks."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from django.contrib import messages
@@ -13,22 +14,20 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import URLPattern, path, reverse
-from django.views.decorators.http import require_safe
+from django.urls import reverse
 
 from taskqueue.admin.search.parameters import list_params_of
 from taskqueue.conf import settings
 from taskqueue.engine.access import redaction
-from taskqueue.engine.access.permissions import Action, Rights
+from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.engine.queries.filters import TaskFilter
-from taskqueue.engine.runtime.locks import bound_reads
+from taskqueue.engine.runtime.locks import limit_statement_time
 from taskqueue.models import Task
 
-CHUNK = 1_000
-MOST = 100_000
-"""Rows of one file; the list says so."""
+CHUNK_SIZE = 1_000
+MAX_ROWS = 100_000
 
 Row = dict[str, Any]
 
@@ -37,99 +36,81 @@ COLUMNS = (
     "error_message", "created_at", "started_at", "finished_at", "due_at",
 )  # fmt: skip
 PRIVATE = ("payload", "result")
-"""Only for those who may see payloads; of pipelines that are closed to them, masks."""
+"""Only for users who may view payloads; masked for pipelines that they may not view."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""With these a spreadsheet takes a text for a formula, and runs it."""
-
-
-class Exports:
-    """The addresses of the files, for `TaskAdmin`."""
-
-    admin_site: Any
-    message_user: Any
-    has_view_permission: Any
-
-    def get_urls(self) -> list[URLPattern]:
-        """Before the stock ones, which would take them for ids."""
-        ours = [
-            path(
-                "export/<str:form>/",
-                self.admin_site.admin_view(require_safe(self.export_view)),
-                name="taskqueue_task_export",
-            )
-        ]
-        return [*ours, *super().get_urls()]  # type: ignore[misc]  # ModelAdmin comes after this class
-
-    def export_view(self, request: HttpRequest, form: str) -> HttpResponseBase:
-        """The file."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        if form not in WRITERS:
-            return HttpResponse(status=404)
-        rights = Rights(request.user)
-        try:
-            asked = list_params_of(request.GET.dict(), rights)
-        except IncorrectLookupParameters:
-            return self.refuse(request, "It was not exported: a filter has a value that it cannot have.")
-        if asked.fault:
-            return self.refuse(request, f"It was not exported. {asked.fault}")
-        kind, writer = WRITERS[form]
-        now = filters.database_now()
-        columns = COLUMNS + PRIVATE if rights.has(Action.VIEW_PAYLOAD) else COLUMNS
-        rows = rows_of(asked.selection.frozen(now), columns, rights)
-        response = StreamingHttpResponse(writer(columns, rows), content_type=kind)
-        response["Content-Disposition"] = f'attachment; filename="tasks-{now:%Y%m%dT%H%M%SZ}.{form}"'
-        return response
-
-    def refuse(self, request: HttpRequest, sentence: str) -> HttpResponse:
-        """Say why there is no file, on the list."""
-        self.message_user(request, sentence, messages.ERROR)
-        return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""A spreadsheet runs a cell that begins with one of these as a formula."""
 
 
-def ways() -> list[dict[str, Any]]:
-    """The ways to the files."""
+def export_view(admin: Any, request: HttpRequest, file_format: str) -> HttpResponseBase:
+    """Stream the tasks that the list's parameters select."""
+    if not admin.has_view_permission(request):
+        raise PermissionDenied
+    if file_format not in WRITERS:
+        return HttpResponse(status=404)
+    rights = CallerPermissions(request.user)
+    try:
+        list_params = list_params_of(request.GET.dict(), rights)
+    except IncorrectLookupParameters:
+        return refuse(admin, request, "Not exported: a filter has an invalid value.")
+    if list_params.error:
+        return refuse(admin, request, f"Not exported. {list_params.error}")
+    content_type, writer = WRITERS[file_format]
+    now = filters.database_now()
+    columns = COLUMNS + PRIVATE if rights.has_permission(Action.VIEW_PAYLOAD) else COLUMNS
+    rows = rows_of(list_params.task_filter.with_absolute_times(now), columns, rights)
+    response = StreamingHttpResponse(writer(columns, rows), content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="tasks-{now:%Y%m%dT%H%M%SZ}.{file_format}"'
+    return response
+
+
+def refuse(admin: Any, request: HttpRequest, message: str) -> HttpResponse:
+    admin.message_user(request, message, messages.ERROR)
+    return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
+
+
+def links() -> list[dict[str, Any]]:
     names = {"csv": "CSV", "jsonl": "JSON lines"}
     return [
-        {"label": label, "most": f"{MOST:,}", "address": reverse("admin:taskqueue_task_export", args=[form])}
-        for form, label in names.items()
+        {
+            "label": label,
+            "max_rows": f"{MAX_ROWS:,}",
+            "address": reverse("admin:taskqueue_task_export", args=[file_format]),
+        }
+        for file_format, label in names.items()
     ]
 
 
-def rows_of(selection: TaskFilter, columns: Iterable[str], rights: Rights) -> Iterator[Row]:
-    """The tasks, newest first, each as its columns. Between two chunks nothing is held open."""
+def rows_of(task_filter: TaskFilter, columns: Iterable[str], rights: CallerPermissions) -> Iterator[Row]:
+    """The tasks as rows, newest first. No transaction stays open between two chunks."""
     written = 0
-    rights.know_all()
-    chunks = filters.chunks_of(selection, size=CHUNK)
-    while written < MOST:
+    rights.load_all()
+    chunks = filters.chunks_of(task_filter, size=CHUNK_SIZE)
+    while written < MAX_ROWS:
         with transaction.atomic():
-            bound_reads(settings().DASHBOARD_TIMEOUT)
+            limit_statement_time(settings().DASHBOARD_TIMEOUT)
             ids = next(chunks, [])
             tasks = list(tasks_of(ids, with_payload="payload" in columns)) if ids else []
-        for task in tasks[: MOST - written]:
+        for task in tasks[: MAX_ROWS - written]:
             if "payload" in columns:
-                task.drift = None  # was not read
-                redaction.cover_rows(task, [], [], rights.visibility(task.pipeline_id))
+                task.drift = None  # not read; redaction would load it
+                redaction.redact_rows(task, [], [], rights.visibility(task.pipeline_id))
             yield {name: VALUES[name](task) for name in columns}
         written += len(tasks)
-        if len(ids) < CHUNK:
+        if len(ids) < CHUNK_SIZE:
             return
 
 
 def tasks_of(ids: list[Any], *, with_payload: bool) -> Iterable[Task]:
-    """The rows of a chunk."""
     tasks = task_queries.with_counts(Task.objects.filter(pk__in=ids).order_by("-pk"))
     return tasks.defer("drift") if with_payload else tasks.defer("payload", "result", "drift")
 
 
-def of_error(name: str) -> Callable[[Any], str]:
-    """A part of a task's error."""
+def error_field(name: str) -> Callable[[Any], str]:
     return lambda task: str((task.error or {}).get(name, ""))
 
 
-def moment(name: str) -> Callable[[Any], str | None]:
-    """A time in ISO 8601."""
+def time_field(name: str) -> Callable[[Any], str | None]:
 
     def read(task: Any) -> str | None:
         when = getattr(task, name)
@@ -140,32 +121,25 @@ def moment(name: str) -> Callable[[Any], str | None]:
 
 VALUES: dict[str, Callable[[Any], Any]] = {
     "id": lambda task: str(task.pk),
-    "pipeline": lambda task: task.pipeline_id,
-    "status": lambda task: task.status,
-    "key": lambda task: task.key,
-    "labels": lambda task: task.labels,
-    "priority": lambda task: task.priority,
-    "steps_done": lambda task: task.steps_done,
-    "failed_attempts": lambda task: task.tries,
-    "error_type": of_error("type"),
-    "error_message": of_error("message"),
-    **{name: moment(name) for name in ("created_at", "started_at", "finished_at", "due_at")},
-    "payload": lambda task: task.payload,
-    "result": lambda task: task.result,
+    "pipeline": attrgetter("pipeline_id"),
+    "failed_attempts": attrgetter("failed_attempt_count"),
+    "error_type": error_field("type"),
+    "error_message": error_field("message"),
+    **{name: attrgetter(name) for name in ("status", "key", "labels", "priority", "steps_done", "payload", "result")},
+    **{name: time_field(name) for name in ("created_at", "started_at", "finished_at", "due_at")},
 }
 
 
-class Echo:
-    """What a CSV writer writes to: it hands each line back."""
+class LineBuffer:
+    """A file for `csv.writer` that returns each line instead of writing it."""
 
     def write(self, line: str) -> str:
-        """The line."""
         return line
 
 
 def as_csv(columns: tuple[str, ...], rows: Iterable[Row]) -> Iterator[str]:
-    """Lines of CSV, after a mark by which spreadsheets know UTF-8."""
-    writer = csv.writer(Echo())
+    """Lines of CSV; a byte order mark tells spreadsheets that the file is UTF-8."""
+    writer = csv.writer(LineBuffer())
     yield "\ufeff"
     yield str(writer.writerow(columns))
     for row in rows:
@@ -173,17 +147,16 @@ def as_csv(columns: tuple[str, ...], rows: Iterable[Row]) -> Iterator[str]:
 
 
 def cell_of(value: Any) -> str:
-    """A value as a cell. A text that a spreadsheet would run begins with an apostrophe."""
+    """A value as a cell; text that a spreadsheet would run as a formula gets an apostrophe."""
     if value is None:
         return ""
     if isinstance(value, int):
         return str(value)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
 
 
 def as_json_lines(_columns: tuple[str, ...], rows: Iterable[Row]) -> Iterator[str]:
-    """Lines of JSON."""
     for row in rows:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 

@@ -1,4 +1,4 @@
-"""The named schemas of request bodies. Titles are component names: generators make class names of them."""
+"""The schemas of request bodies. Each title is the component's name: client generators use it as the class name."""
 
 from __future__ import annotations
 
@@ -19,36 +19,33 @@ from taskqueue.api.requests import (
 )
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
-from taskqueue.engine.enqueue.bulk import BATCH_MOST
+from taskqueue.engine.enqueue.bulk import BULK_MAX
 
 PREFIX: Final = "#/components/schemas/"
 BODIES: Final[tuple[type[BaseModel], ...]] = (CancelRequest, EventSubmission, NoBody, PauseRequest, RetryRequest)
-"""The bodies that are the same whatever pipelines there are."""
-OWN: Final = ("Payload", "Submission")
-"""The ends of the names of a pipeline's own components."""
-BY_MEMBER: Final = ("properties", "patternProperties")
-WITHIN: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items", "additionalProperties", "not")
-"""The keywords under which there are other schemas."""
+"""The bodies that do not depend on pipelines."""
+RESERVED_ENDINGS: Final = ("Payload", "Submission")
+"""How the component names of a pipeline end."""
+SCHEMAS_BY_NAME: Final = ("properties", "patternProperties")
+SUBSCHEMAS: Final = ("anyOf", "oneOf", "allOf", "prefixItems", "items", "additionalProperties", "not")
+"""The keywords whose values are schemas or lists of schemas."""
 
 
-def name_of(model: type[BaseModel]) -> str:
-    """The name of a body's component."""
-    return model.__name__
-
-
-def reference_to(model: type[BaseModel]) -> dict[str, str]:
-    """A reference to a body's component."""
-    return {"$ref": f"{PREFIX}{name_of(model)}"}
+def reference_to(component: type[BaseModel] | str) -> dict[str, str]:
+    return {"$ref": f"{PREFIX}{component if isinstance(component, str) else component.__name__}"}
 
 
 def component_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The component of a body that no pipeline has a part in."""
     schema = {**model.model_json_schema(ref_template=f"{PREFIX}{{model}}"), "description": model.__doc__}
-    return {**for_callers(schema), "title": name_of(model)}
+    return {**for_callers(schema), "title": model.__name__}
 
 
 def add_pipelines(components: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Add the components of every registered pipeline; examples of the operations that take them, by operation id."""
+    """Add every pipeline's components to the schema, in place.
+
+    Returns:
+        The examples of the two operations that submit tasks, by operation id.
+    """
     mapping: dict[str, str] = {}
     examples: dict[str, Any] = {}
     for definition in sorted(registry.all(), key=lambda each: each.name != settings().EXAMPLE_PIPELINE):
@@ -56,18 +53,17 @@ def add_pipelines(components: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if (payload := definition.payload.example()) is not None:
             examples[definition.name] = {"value": {"pipeline": definition.name, "payload": payload}}
     components["TaskSubmission"] = union_of(mapping)
-    components["TaskBatch"] = batch_of(f"{PREFIX}TaskSubmission")
-    batch = {"tasks": {"value": {"tasks": [each["value"] for each in examples.values()][:BATCH_MOST]}}}
+    components["TaskBatch"] = batch_schema()
+    batch = {"tasks": {"value": {"tasks": [each["value"] for each in examples.values()][:BULK_MAX]}}}
     return {"createTask": examples, "createTasks": batch if examples else {}}
 
 
-def batch_of(reference: str) -> dict[str, Any]:
-    """Many of these in one request."""
-    tasks = {"type": "array", "items": {"$ref": reference}, "minItems": 1, "maxItems": BATCH_MOST}
+def batch_schema() -> dict[str, Any]:
+    tasks = {"type": "array", "items": reference_to("TaskSubmission"), "minItems": 1, "maxItems": BULK_MAX}
     return {
         "type": "object",
         "title": "TaskBatch",
-        "description": "Many tasks to be made, or none of them.",
+        "description": "Tasks to submit together: all or none.",
         "properties": {"tasks": tasks},
         "required": ["tasks"],
         "additionalProperties": False,
@@ -75,7 +71,7 @@ def batch_of(reference: str) -> dict[str, Any]:
 
 
 def union_of(mapping: dict[str, str]) -> dict[str, Any]:
-    """One of several requests, told apart by `pipeline`; without any pipeline, no request can be right."""
+    """One of several requests, discriminated by `pipeline`. Without any pipeline no request is valid."""
     if not mapping:
         return {"not": {}, "description": "No pipeline is registered."}
     return {
@@ -85,9 +81,10 @@ def union_of(mapping: dict[str, str]) -> dict[str, Any]:
 
 
 def add_components(components: dict[str, Any], definition: PipelineDefinition) -> str:
-    """Add a pipeline's components; the name with which theirs begin.
+    """Add a pipeline's components to the schema, in place.
 
-    `demo/send-mail` becomes `DemoSendMail`, and a number follows if another component has such a name already.
+    Returns:
+        How their names begin: `DemoSendMail` for `demo/send-mail`, with a number if that is in use already.
     """
     plain = name = "".join(part.capitalize() for part in re.split(r"[^a-z0-9]+", definition.name))
     number = 1
@@ -99,12 +96,12 @@ def add_components(components: dict[str, Any], definition: PipelineDefinition) -
 
 
 def components_of(definition: PipelineDefinition, name: str) -> dict[str, Any]:
-    """A pipeline's request, its payload, and the models within that, by component name."""
+    """A pipeline's request, payload, and the payload's models, by component name."""
     payload = definition.payload.model.model_json_schema(ref_template=f"{PREFIX}{name}{{model}}")
-    inner = {inner_name(f"{name}{key}", name): model for key, model in payload.pop("$defs", {}).items()}
+    inner = {model_component(f"{name}{key}", name): model for key, model in payload.pop("$defs", {}).items()}
     if isinstance(reference := payload.get("$ref"), str):
-        # A model that holds itself is only a reference at its root, which generators pass over.
-        payload = inner[inner_name(reference.removeprefix(PREFIX), name)]
+        # The schema of a recursive model is only a reference, which client generators ignore.
+        payload = inner[model_component(reference.removeprefix(PREFIX), name)]
     envelope = Submission.model_json_schema()
     request = {
         "type": "object",
@@ -122,19 +119,19 @@ def components_of(definition: PipelineDefinition, name: str) -> dict[str, Any]:
     return {key: {**model, "title": key} for key, model in models.items()}
 
 
-def inner_name(component: str, name: str) -> str:
-    """The component of a model within a payload, which may be called as the pipeline's own ones are."""
-    return f"{component}Model" if component in {f"{name}{end}" for end in OWN} else component
+def model_component(component: str, name: str) -> str:
+    """The component of a payload's model, renamed if the pipeline itself needs that name."""
+    return f"{component}Model" if component in {f"{name}{end}" for end in RESERVED_ENDINGS} else component
 
 
 def for_callers(schema: Any, name: str = "") -> Any:
-    """A schema without the titles that pydantic makes of names, and with defaults told in words.
+    """A schema without pydantic's titles, and with each default in the description.
 
-    Generators take a title for a class name, and some take a field with a default for one that is always there.
+    Client generators use a title as a class name, and some treat a field with a default as always present.
 
     Args:
-        schema: any schema, or what stands in the place of one.
-        name: the beginning of the names of the pipeline's components.
+        schema: a schema, a list of schemas, or any other value, which is returned as it is.
+        name: how the names of the pipeline's components begin.
     """
     if isinstance(schema, list):
         return [for_callers(each, name) for each in schema]
@@ -150,9 +147,9 @@ def for_callers(schema: Any, name: str = "") -> Any:
 
 
 def part_for_callers(key: str, value: Any, name: str) -> Any:
-    """What stands under a keyword of a schema, the same way."""
-    if key in BY_MEMBER:
+    """The value of one keyword of a schema, treated in the same way."""
+    if key in SCHEMAS_BY_NAME:
         return {member: for_callers(each, name) for member, each in value.items()}
-    if key in WITHIN:
+    if key in SUBSCHEMAS:
         return for_callers(value, name)
-    return f"{PREFIX}{inner_name(value.removeprefix(PREFIX), name)}" if key == "$ref" and name else value
+    return f"{PREFIX}{model_component(value.removeprefix(PREFIX), name)}" if key == "$ref" and name else value

@@ -1,4 +1,4 @@
-"""The schema, and two pages that show it. All that they load is served from here."""
+"""The OpenAPI schema, Swagger UI and ReDoc. They load nothing from other servers."""
 
 from __future__ import annotations
 
@@ -21,48 +21,46 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api.authentication import is_open_to, is_staff
+from taskqueue.api.authentication import is_local_in_debug, is_staff
+from taskqueue.api.openapi.operations import hidden_operation
 from taskqueue.api.openapi.schema import current_schema
-from taskqueue.api.views import Door, described
+from taskqueue.api.views import ApiView
 
-# Redoc would load a picture from its makers' server; the browser is told to load nothing from elsewhere.
+# ReDoc would load a picture from its vendor's server.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; font-src 'self' data:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 
-class SchemaPlace(Door):
+class SchemaView(ApiView):
     """The OpenAPI schema, as YAML or as JSON."""
 
     renderer_classes = (OpenApiYamlRenderer, OpenApiJsonRenderer, OpenApiYamlRenderer2, OpenApiJsonRenderer2)
     content_negotiation_class = DefaultContentNegotiation
 
-    @described({"exclude": True})
+    @hidden_operation
     def get(self, request: Request) -> Response:
-        """The schema of the code that runs."""
         schema = current_schema()
-        if prefix := get_script_prefix().rstrip("/"):  # a proxy shows all of it below this path
+        if prefix := get_script_prefix().rstrip("/"):  # behind a proxy that adds a path
             schema = {**schema, "servers": [{"url": prefix}]}
         return Response(schema)
 
 
 @require_safe
 def swagger(request: HttpRequest) -> HttpResponse:
-    """Swagger UI: read the schema and try it."""
     header = settings.CSRF_HEADER_NAME.removeprefix("HTTP_").replace("_", "-")
-    return page(request, "taskqueue/swagger.html", {"csrf_header": header, "csrf_value": get_token(request)})
+    return schema_page(request, "taskqueue/swagger.html", {"csrf_header": header, "csrf_value": get_token(request)})
 
 
 @require_safe
 def redoc(request: HttpRequest) -> HttpResponse:
-    """ReDoc: read the schema."""
-    return page(request, "taskqueue/redoc.html", {})
+    return schema_page(request, "taskqueue/redoc.html", {})
 
 
-def page(request: HttpRequest, template: str, values: dict[str, Any]) -> HttpResponse:
-    """A page for those who may call the API; others are sent to the admin's login."""
-    if not is_open_to(request) and not is_staff(request.user):
+def schema_page(request: HttpRequest, template: str, values: dict[str, Any]) -> HttpResponse:
+    """A page for staff users; other callers are sent to the admin's login."""
+    if not is_local_in_debug(request) and not is_staff(request.user):
         return redirect_to_login(request.get_full_path(), login_url=reverse("admin:login"))
     response = render(request, template, {"schema_url": reverse("taskqueue:schema"), **values})
     response["Content-Security-Policy"] = POLICY

@@ -1,4 +1,4 @@
-"""What the OpenAPI schema tells of refusals besides their shape: an example of each, and the headers they bring."""
+"""Examples of refusals for the OpenAPI schema, and their headers."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from typing import Any, Final
 
 from taskqueue import errors
 from taskqueue.api import problems
-from taskqueue.api.problems import MEDIA_TYPE, STATUSES, problem_of
+from taskqueue.api.problems import MEDIA_TYPE, STATUSES, problem_body
 from taskqueue.errors import FieldError, TaskqueueError
 
 ID: Final = "0192d5a0-7c1e-7b3a-9f4e-2d6c8a1b5e90"
-FORBIDDEN: Final = FieldError("/colour", "Extra inputs are not permitted")
+UNKNOWN_FIELD: Final = FieldError("/colour", "Extra inputs are not permitted")
 
-ANY: Final[tuple[TaskqueueError, ...]] = (
+DEFAULT_EXAMPLES: Final[tuple[TaskqueueError, ...]] = (
     problems.MalformedBody("Expecting value, at line 1, column 1."),
     problems.LoginRequired(),
     problems.NotAllowed("Your account lacks the permission taskqueue.add_task."),
     problems.NotAcceptable(),
     problems.BodyTooLarge("The request body is larger than 1,638,400 bytes (see the setting PAYLOAD_MAX_BYTES)."),
     problems.UnsupportedMediaType(),
-    problems.InvalidBody("The request body does not fit: /colour: Extra inputs are not permitted.", [FORBIDDEN]),
+    problems.InvalidBody("The request body is not valid: /colour: Extra inputs are not permitted.", [UNKNOWN_FIELD]),
     problems.TooManyRequests(),
     problems.InternalError(),
     problems.DatabaseUnavailable(),
 )
-"""One for each status, where the operation has no better one."""
+"""The example of each status, unless the operation has one of its own."""
 
-QUERY: Final = problems.InvalidQuery("The query does not fit: /color: Extra inputs are not permitted.", [FORBIDDEN])
-PAYLOAD: Final = errors.InvalidPayload("The payload has 1 fault.", [FieldError("/payload/label", "Field required")])
+QUERY: Final = problems.InvalidQuery("The query is not valid: /color: Extra inputs are not permitted.", [UNKNOWN_FIELD])
+PAYLOAD: Final = errors.InvalidPayload("The payload has 1 error.", [FieldError("/payload/label", "Field required")])
 NO_PIPELINE: Final = problems.PipelineNotFound("No pipeline is called 'shop/ordr'.")
-NO_TASK: Final = errors.TaskNotFound(ID)  # type: ignore[arg-type]  # it is only written out
+NO_TASK: Final = errors.TaskNotFound(ID)  # type: ignore[arg-type]  # only its text is used
 
-OWN: Final[dict[str, tuple[TaskqueueError, ...]]] = {
+OPERATION_EXAMPLES: Final[dict[str, tuple[TaskqueueError, ...]]] = {
     "createTask": (PAYLOAD,),
     "createTasks": (
         errors.InvalidPayload(
-            "Of 2 tasks 1 were refused, so none was made. The first is at 1: The payload has 1 fault.",
+            "1 of 2 tasks was refused, so none was created. The first is at 1: The payload has 1 error.",
             [FieldError("/tasks/1/payload/label", "Field required")],
         ),
     ),
@@ -64,23 +64,25 @@ OWN: Final[dict[str, tuple[TaskqueueError, ...]]] = {
             [FieldError("/name", "An event's name has 1 to 200 printable characters and no spaces.")],
         ),
     ),
-    "getEvent": (errors.EventNotFound(ID),),  # type: ignore[arg-type]  # the same
+    "getEvent": (errors.EventNotFound(ID),),  # type: ignore[arg-type]  # only its text is used
 }
-"""By operation id: what it is refused with most often."""
-STATUSES_OF: Final[dict[str, dict[type[TaskqueueError], int]]] = {"rerunTask": {errors.UnknownPipeline: 409}}
-"""Where an operation's statuses differ, as its view's do."""
+"""By operation id, its most frequent refusals."""
+STATUS_OVERRIDES: Final[dict[str, dict[type[TaskqueueError], int]]] = {"rerunTask": {errors.UnknownPipeline: 409}}
+"""By operation id, the `status_overrides` of its view."""
 RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
 
-def add_refusals(operation: dict[str, Any]) -> None:
-    """Give each refusal of an operation an example, and the header that says when to try again."""
+def add_refusal_examples(operation: dict[str, Any]) -> None:
+    """Add an example to each refusal of an operation, and `Retry-After` where it is sent."""
     name = operation["operationId"]
-    statuses = {**STATUSES, **STATUSES_OF.get(name, {})}
-    # What comes later counts: the operation's own after those that fit any.
-    examples = {statuses[type(error)]: error for error in (*ANY, NO_TASK, *OWN.get(name, ()))}
+    statuses = {**STATUSES, **STATUS_OVERRIDES.get(name, {})}
+    # The operation's own examples replace the default ones of the same status.
+    examples = {
+        statuses[type(error)]: error for error in (*DEFAULT_EXAMPLES, NO_TASK, *OPERATION_EXAMPLES.get(name, ()))
+    }
     for status, response in operation["responses"].items():
         if int(status) >= 400:
-            example = problem_of(examples[int(status)], status=int(status))
+            example = problem_body(examples[int(status)], status=int(status))
             response["content"][MEDIA_TYPE]["example"] = example
         if status in ("429", "503"):
             response["headers"] = RETRY_AFTER

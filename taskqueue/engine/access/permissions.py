@@ -1,8 +1,7 @@
-"""Rights: what one caller may do with a pipeline's tasks. The API and the admin both ask here, and only here.
+"""Permissions: what one caller may do with a pipeline's tasks. The API and the admin ask here, and only here.
 
-A deed needs its model permission. Once somebody is named for a pipeline, it also needs to be named for that deed there.
-A superuser is never shut out. What handles the ends of a pipeline's tasks is that pipeline's: who is not named there is
-not named for it either.
+An action needs its model permission. Once a pipeline has a grant, the action also needs a grant for the caller there.
+Superusers need none. A pipeline that handles the completion of another one's tasks is covered by that one's grants.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 from django.db.models import Q
 
-from taskqueue.definitions import HANDLERS, handled_by, registry
+from taskqueue.definitions import HANDLERS, pipeline_of_handler, registry
 from taskqueue.errors import NotPermitted
 from taskqueue.models import PipelinePermission
 
@@ -29,15 +28,14 @@ class Action(StrEnum):
     CANCEL = "cancel"
 
 
-NEEDS: Final = {
+MODEL_PERMISSIONS: Final = {
     Action.RUN: "taskqueue.add_task",
     Action.VIEW_PAYLOAD: "taskqueue.view_task_payload",
     Action.RETRY: "taskqueue.retry_task",
     Action.CANCEL: "taskqueue.cancel_task",
 }
-"""The model permission for each deed."""
 
-WORDS: Final = {
+PHRASES: Final = {
     Action.RUN: "run tasks",
     Action.VIEW_PAYLOAD: "view payloads",
     Action.RETRY: "retry tasks",
@@ -53,88 +51,86 @@ class Visibility(StrEnum):
     REDACTED = "redacted"
     """All but what is marked as secret."""
     NONE = "none"
-    """None of them: the pipeline's rights name others."""
+    """No values: the pipeline has grants, and none for the caller."""
 
 
 @dataclass
-class Rights:
-    """What one caller may do, for the length of one request: each pipeline is looked up once, or all at once.
+class CallerPermissions:
+    """What one caller may do, for the length of one request: the grants of a pipeline are read once.
 
     Args:
-        user: the caller; None for one to whom everything is open.
+        user: the caller; None for one that may do everything.
     """
 
     user: Any
-    _named: dict[str, frozenset[Action] | None] = field(default_factory=dict)
-    _all_known: bool = False
+    _grants: dict[str, frozenset[Action] | None] = field(default_factory=dict)
+    """The caller's grants by pipeline; None for a pipeline without grants, which is open to everyone."""
+    _all_loaded: bool = False
 
-    def may(self, deed: Action, pipeline: str) -> bool:
-        """Whether the caller may do this with tasks of this pipeline."""
-        return self.has(deed) and self.has_grant(deed, pipeline)
+    def may(self, action: Action, pipeline: str) -> bool:
+        return self.has_permission(action) and self.has_grant(action, pipeline)
 
-    def has(self, deed: Action) -> bool:
-        """Whether the caller may do this with tasks of any pipeline that is not closed to them."""
-        return self.user is None or bool(self.user.has_perm(NEEDS[deed]))
+    def has_permission(self, action: Action) -> bool:
+        """Whether the caller may do this with tasks of the pipelines that are not denied to them."""
+        return self.user is None or bool(self.user.has_perm(MODEL_PERMISSIONS[action]))
 
-    def require(self, deed: Action, pipeline: str) -> None:
-        """Refuse a caller who may not.
+    def require(self, action: Action, pipeline: str) -> None:
+        """Refuse a caller who may not do this.
 
         Raises:
             NotPermitted
         """
-        if not self.may(deed, pipeline):
-            raise NotPermitted(f"You may not {WORDS[deed]} of pipeline {pipeline!r}.")
+        if not self.may(action, pipeline):
+            raise NotPermitted(f"You may not {PHRASES[action]} of pipeline {pipeline!r}.")
 
     def visibility(self, pipeline: str) -> Visibility:
-        """How much the caller sees of the values of this pipeline's tasks."""
         if self.may(Action.VIEW_PAYLOAD, pipeline):
             return Visibility.FULL
         return Visibility.REDACTED if self.has_grant(Action.VIEW_PAYLOAD, pipeline) else Visibility.NONE
 
-    def has_grant(self, deed: Action, pipeline: str) -> bool:
-        """Whether the pipeline is open to everybody, or names the caller for this."""
+    def has_grant(self, action: Action, pipeline: str) -> bool:
+        """Whether the pipeline has no grants, or one that allows this to the caller."""
         if self.user is None or self.user.is_superuser:
             return True
-        line = line_of(pipeline)
-        if not self._all_known and not self._named.keys() >= set(line):
-            self._named |= dict.fromkeys(line) | self._read(PipelinePermission.objects.filter(pipeline__in=line))
-        return all(named is None or deed in named for named in map(self._named.get, line))
+        names = with_handled_pipelines(pipeline)
+        if not self._all_loaded and not self._grants.keys() >= set(names):
+            self._grants |= dict.fromkeys(names) | self._read(PipelinePermission.objects.filter(pipeline__in=names))
+        return all(granted is None or action in granted for granted in map(self._grants.get, names))
 
-    def pipelines_denied(self, deed: Action) -> set[str]:
-        """The pipelines that name others, and not the caller, for this."""
-        self.know_all()
-        closed = {name for name, named in self._named.items() if named is not None and deed not in named}
-        handlers = {f"{name}.{suffix}" for name in closed for suffix in HANDLERS.values()}
-        return closed | handlers | {name for name in registry.by_name() if not closed.isdisjoint(line_of(name))}
+    def pipelines_denied(self, action: Action) -> set[str]:
+        """The pipelines, with their completion handlers, that have grants but none that allows this to the caller."""
+        denied = set(self.pipelines_without_grant(action))
+        handlers = {f"{name}.{suffix}" for name in denied for suffix in HANDLERS.values()}
+        return denied | handlers | {name for name in registry.by_name() if is_denied(name, denied)}
 
-    def closed_by_name(self, deed: Action) -> list[str]:
-        """The pipelines of whose own rows that is so; for `is_closed`, where the caller is no longer known."""
-        self.know_all()
-        return sorted(name for name, named in self._named.items() if named is not None and deed not in named)
+    def pipelines_without_grant(self, action: Action) -> list[str]:
+        """As `pipelines_denied`, but without handlers: for `is_denied`, where the caller is no longer known."""
+        self.load_all()
+        return sorted(name for name, granted in self._grants.items() if granted is not None and action not in granted)
 
-    def know_all(self) -> None:
-        """Read the rights of every pipeline by one query, for lists."""
-        if not self._all_known and self.user is not None and not self.user.is_superuser:
-            self._named.update(self._read(PipelinePermission.objects.all()))
-            self._all_known = True
+    def load_all(self) -> None:
+        """Read the grants of all pipelines with one query, for lists."""
+        if not self._all_loaded and self.user is not None and not self.user.is_superuser:
+            self._grants.update(self._read(PipelinePermission.objects.all()))
+            self._all_loaded = True
 
-    def _read(self, rights: Any) -> dict[str, frozenset[Action]]:
-        """What the caller is named for, by pipeline; a pipeline that names only others has an empty set."""
+    def _read(self, rows: Any) -> dict[str, frozenset[Action]]:
+        """The caller's grants by pipeline; an empty set for a pipeline that has only grants for others."""
         mine = Q(user=self.user.pk, user__isnull=False) | Q(group__in=self.user.groups.values("pk"))
-        found: defaultdict[str, frozenset[Action]] = defaultdict(frozenset)
-        for name, is_mine, *held in rights.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Action):
-            found[name] |= {deed for deed, holds in zip(Action, held, strict=True) if is_mine and holds}
-        return dict(found)
+        grants: defaultdict[str, frozenset[Action]] = defaultdict(frozenset)
+        for name, is_mine, *allowed in rows.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Action):
+            grants[name] |= {action for action, allows in zip(Action, allowed, strict=True) if is_mine and allows}
+        return dict(grants)
 
 
-def is_closed(pipeline: str, closed: Collection[str]) -> bool:
-    """Whether a pipeline is one of these, or handles the ends of one of them."""
-    return bool(closed) and not set(closed).isdisjoint(line_of(pipeline))
+def is_denied(pipeline: str, denied: Collection[str]) -> bool:
+    """Whether a pipeline is one of these, or handles the completion of one of them."""
+    return bool(denied) and not set(denied).isdisjoint(with_handled_pipelines(pipeline))
 
 
-def line_of(pipeline: str) -> list[str]:
-    """The pipeline, and if it handles the ends of another one's tasks that one too, and so on."""
-    line = [pipeline]
-    while name := handled_by(line[-1]):
-        line.append(name)
-    return line
+def with_handled_pipelines(pipeline: str) -> list[str]:
+    """The pipeline, the one whose completion it handles, the one whose completion that one handles, and so on."""
+    names = [pipeline]
+    while name := pipeline_of_handler(names[-1]):
+        names.append(name)
+    return names

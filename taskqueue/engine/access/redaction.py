@@ -1,4 +1,4 @@
-"""Sights: a task's values as its viewer may see them. Whole, with its secrets masked, or not at all."""
+"""Redaction: a task's values as its viewer may see them: all of them, all but the secrets, or none."""
 
 from __future__ import annotations
 
@@ -8,114 +8,111 @@ from typing import Any, Final
 
 from taskqueue import masks
 from taskqueue.definitions import registry
-from taskqueue.engine.access.permissions import Rights, Visibility
+from taskqueue.engine.access.permissions import CallerPermissions, Visibility
 from taskqueue.masks import MASK, Schema
 from taskqueue.models import Attempt, Event, Pipeline, Step, Task
-from taskqueue.states import TOLD_AS, StepKind
+from taskqueue.states import EVENT_SUFFIXES, StepKind
 
 Schemas = tuple[Sequence[Schema], Sequence[Schema]]
-"""What tells the secrets of something that was given, and of what came of it."""
+"""The schemas that mark the secrets of an input, and of an output."""
 
-TOLD: Final = ("payload", "result", "error")
-"""Of what a task was given and made, what the event of its end says."""
+COMPLETION_EVENT_FIELDS: Final = ("payload", "result", "error")
+"""The task's values that its completion event carries."""
 UNKNOWN: Final[Sequence[Schema]] = (masks.ALL_SECRET,)
 CALLED: Final = (StepKind.STEP, StepKind.PARALLEL)
-"""What is given arguments by a body. What is said of sleeps and events is there to be looked at."""
+"""Kinds whose input is arguments from the body. The inputs of sleeps and waits describe them, and hold no secrets."""
 
 
-def cover(task: Task, rights: Rights) -> None:
-    """Change a task that was read by `queries.whole` to what its viewer may see. It must not be saved afterwards."""
+def redact_task(task: Task, caller: CallerPermissions) -> None:
+    """Reduce a task that `queries.whole` has read to what its viewer may see. It must not be saved afterwards."""
     steps = task.recorded_steps  # type: ignore[attr-defined]  # attached by queries.whole
     attempts = [attempt for step in steps for attempt in step.failed_attempts]
-    attempts += task.other_attempts  # type: ignore[attr-defined]  # the same
-    cover_rows(task, steps, attempts, rights.visibility(task.pipeline_id))
-    close_children(task, steps, rights)
+    attempts += task.other_attempts  # type: ignore[attr-defined]  # as above
+    redact_rows(task, steps, attempts, caller.visibility(task.pipeline_id))
+    redact_children(task, steps, caller)
 
 
-def close_children(task: Task, steps: Iterable[Step], rights: Rights) -> None:
-    """Leave nothing of what children of closed pipelines were given and made, nor of what drift says of them."""
-    closed = [step for step in steps if is_closed(step, rights)]
-    for step in closed:
-        close(step)
-    task.drift = without(task.drift, {step.key for step in closed})
+def redact_children(task: Task, steps: Iterable[Step], caller: CallerPermissions) -> None:
+    """Remove the values of children whose pipelines are denied to the viewer, from their steps and from the drift."""
+    hidden = [step for step in steps if is_hidden_child(step, caller)]
+    for step in hidden:
+        remove_step_values(step)
+    task.drift = redact_drift(task.drift, {step.key for step in hidden})
 
 
-def is_closed(step: Step, rights: Rights) -> bool:
-    """Whether a step is a child whose pipeline's rights name others."""
-    return step.kind == StepKind.CHILD and rights.visibility(step.name) == Visibility.NONE
+def is_hidden_child(step: Step, caller: CallerPermissions) -> bool:
+    return step.kind == StepKind.CHILD and caller.visibility(step.name) == Visibility.NONE
 
 
-def close(step: Step) -> None:
-    """Leave nothing of what a step was given and returned."""
+def remove_step_values(step: Step) -> None:
     step.input = None if step.input is None else MASK
     step.output = None if step.output is None else MASK
 
 
-def cover_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], visibility: Visibility) -> list[str]:
-    """The same for a task, its steps and its attempts, however they were read; the secrets that were looked for."""
+def redact_rows(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt], visibility: Visibility) -> list[str]:
+    """Reduce a task, its steps and its attempts to what a viewer may see. Returns the secrets that were masked."""
     if visibility == Visibility.REDACTED:
-        return mask(task, steps, attempts)
+        return mask_secrets(task, steps, attempts)
     if visibility == Visibility.NONE:
-        withhold(task, steps, attempts)
+        remove_values(task, steps, attempts)
     return []
 
 
-def cover_stand_in(task: Task, *, key: str) -> None:
-    """Change a task that stands in for a request with this key to what somebody may know who sees no tasks."""
+def redact_existing_task(task: Task, *, key: str) -> None:
+    """Reduce the task that a request with this key has found, for a caller who may not view tasks."""
     task.key, task.labels, task.error, task.progress_note, task.rerun_of_id = key, {}, None, "", None
 
 
-def without_secrets(task: Task) -> Task:
-    """A copy of a task, to be told of, in which its secrets are masked for everybody."""
-    told = copy(task)
-    mask(told, [], [])
-    return told
+def copy_without_secrets(task: Task) -> Task:
+    """A copy of a task, for its completion event, in which the secrets are masked."""
+    redacted = copy(task)
+    mask_secrets(redacted, [], [])
+    return redacted
 
 
-def cover_event(event: Event, rights: Rights) -> None:
-    """Change an event that tells the end of a task to what its viewer may see of that task. It must not be saved."""
+def redact_event(event: Event, caller: CallerPermissions) -> None:
+    """Reduce a completion event to what its viewer may see of the task. It must not be saved afterwards."""
     pipeline, _dot, ending = event.name.rpartition(".")
     data = event.data
-    if ending not in TOLD_AS.values() or not isinstance(data, dict) or data.get("pipeline") != pipeline:
+    if ending not in EVENT_SUFFIXES.values() or not isinstance(data, dict) or data.get("pipeline") != pipeline:
         return
-    told = Task(pipeline_id=pipeline, **{name: data.get(name) for name in TOLD})
-    cover_rows(told, [], [], rights.visibility(pipeline))
-    event.data = {**data, **{name: getattr(told, name) for name in TOLD if name in data}}
+    task = Task(pipeline_id=pipeline, **{name: data.get(name) for name in COMPLETION_EVENT_FIELDS})
+    redact_rows(task, [], [], caller.visibility(pipeline))
+    event.data = {**data, **{name: getattr(task, name) for name in COMPLETION_EVENT_FIELDS if name in data}}
 
 
-def withhold(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
-    """Leave nothing of what the task was given and made, and of what was logged on the way."""
+def remove_values(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> None:
     task.payload = MASK
     task.result = None if task.result is None else MASK
-    task.drift = without(task.drift, {note["key"] for note in task.drift or []})
+    task.drift = redact_drift(task.drift, {note["key"] for note in task.drift or []})
     for step in steps:
-        close(step)
-        step.logs = unsaid(step.logs)
+        remove_step_values(step)
+        step.logs = without_lines(step.logs)
     for attempt in attempts:
-        attempt.logs = unsaid(attempt.logs)
+        attempt.logs = without_lines(attempt.logs)
 
 
-def without(drift: list[dict[str, Any]] | None, keys: Collection[str]) -> list[dict[str, Any]] | None:
-    """Notes of drift that leave open in what the calls of these keys differ."""
+def redact_drift(drift: list[dict[str, Any]] | None, keys: Collection[str]) -> list[dict[str, Any]] | None:
+    """Notes of drift without the arguments of these steps."""
     return drift and [
         {**note, "recorded": MASK, "now": note["now"] and MASK} if note["key"] in keys else note for note in drift
     ]
 
 
-def unsaid(kept: dict[str, Any] | None) -> dict[str, Any] | None:
-    """A log of which can be seen when something was said, and nothing else."""
-    return kept and {**kept, "lines": [[*line[:-1], MASK] for line in kept["lines"]]}
+def without_lines(logs: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A log without its texts: times, levels and loggers stay."""
+    return logs and {**logs, "lines": [[*line[:-1], MASK] for line in logs["lines"]]}
 
 
-def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[str]:
-    """Mask what is marked as secret, and the same texts wherever else they come up in this task; these texts."""
+def mask_secrets(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> list[str]:
+    """Mask the values that are marked as secret, and their texts wherever else the task has them. Returns the texts."""
     payload, result = schemas_of(task.pipeline_id)
     values: list[tuple[Task | Step, str, Sequence[Schema]]]
     values = [(task, "payload", payload), (task, "result", result)]
-    known = schemas_of_steps(steps)
+    step_schemas = schemas_of_steps(steps)
     for step in steps:
-        given, made = known[step.kind, step.name]
-        values += [(step, "input", given), (step, "output", made)]
+        inputs, outputs = step_schemas[step.kind, step.name]
+        values += [(step, "input", inputs), (step, "output", outputs)]
     secrets = [
         secret
         for row, name, schemas in values
@@ -124,55 +121,54 @@ def mask(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> list
     ]
     for row, name, schemas in values:
         setattr(row, name, masks.hidden(masks.masked(getattr(row, name), *schemas), secrets))
-    told = {step.key for step in steps if known[step.kind, step.name][0] is not UNKNOWN}
-    task.drift = without(task.drift, {note["key"] for note in task.drift or []} - told - {""})
-    for row, names in said_in(task, steps, attempts):
+    known = {step.key for step in steps if step_schemas[step.kind, step.name][0] is not UNKNOWN}
+    task.drift = redact_drift(task.drift, {note["key"] for note in task.drift or []} - known - {""})
+    for row, names in text_fields(task, steps, attempts):
         for name in names:
             setattr(row, name, masks.hidden(getattr(row, name), secrets))
     return secrets
 
 
-def said_in(task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    """Where a secret may come up again: what errors, notes and drift say."""
+def text_fields(
+    task: Task, steps: Sequence[Step], attempts: Sequence[Attempt]
+) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """The fields of errors, notes and logs, in which a secret may be repeated."""
     yield task, ("error", "drift", "progress_note", "cancel_reason")
     yield from ((step, ("error", "logs")) for step in steps)
     yield from ((attempt, ("error_message", "traceback", "logs")) for attempt in attempts)
 
 
-def is_whole(task: Task, visibility: Visibility) -> bool:
-    """Whether a viewer sees all of a task's payload."""
+def is_payload_visible(task: Task, visibility: Visibility) -> bool:
     if visibility == Visibility.REDACTED:
         return bool(masks.masked(task.payload, *schemas_of(task.pipeline_id)[0]) == task.payload)
     return visibility == Visibility.FULL
 
 
-def has_marks(task: Task, steps: Iterable[Step]) -> bool:
-    """Whether anything that this task or these steps were given or made may be secret."""
+def has_secrets(task: Task, steps: Iterable[Step]) -> bool:
     found = (schemas_of(task.pipeline_id), *schemas_of_steps(steps).values())
-    schemas = [schema for given, made in found for schema in (*given, *made)]
+    schemas = [schema for inputs, outputs in found for schema in (*inputs, *outputs)]
     return any(map(masks.marks_secrets, schemas))
 
 
 def schemas_of(pipeline: str) -> Schemas:
-    """The schemas of a pipeline's payload and result: the code's, or what was mirrored of code that is gone."""
+    """The schemas of a pipeline's payload and result: the code's, or for removed code the ones in its row."""
     if pipeline in registry.by_name():
         definition = registry.get(pipeline)
-        return definition.payload.marks, definition.result.marks
-    mirrored = Pipeline.objects.filter(pk=pipeline).values_list("payload_schema", "result_schema").first()
-    payload, result = mirrored or (masks.ALL_SECRET, masks.ALL_SECRET)
+        return definition.payload.secret_schemas, definition.result.secret_schemas
+    row = Pipeline.objects.filter(pk=pipeline).values_list("payload_schema", "result_schema").first()
+    payload, result = row or (masks.ALL_SECRET, masks.ALL_SECRET)
     return [payload], [result]
 
 
 def schemas_of_steps(steps: Iterable[Step]) -> dict[tuple[str, str], Schemas]:
-    """The schemas of what steps were given and returned, by their kinds and names."""
-    return {(kind, name): step_schemas(kind, name) for kind, name in {(step.kind, step.name) for step in steps}}
+    return {(kind, name): schemas_of_step(kind, name) for kind, name in {(step.kind, step.name) for step in steps}}
 
 
-def step_schemas(kind: str, name: str) -> Schemas:
-    """The schemas of what a step may have been given and returned.
+def schemas_of_step(kind: str, name: str) -> Schemas:
+    """The schemas of a step's input and output.
 
-    Steps of different pipelines may have one name: what any of them marks is secret. Of a step that this code does not
-    know everything is, at its place: if its texts were looked for elsewhere, little would be left to read.
+    Steps of different pipelines may have one name: what any of them marks is secret. All values of a step that the code
+    does not know are secret, but their texts are not searched for elsewhere: little would be left to read.
     """
     if kind == StepKind.CHILD:
         return schemas_of(name)
@@ -181,5 +177,6 @@ def step_schemas(kind: str, name: str) -> Schemas:
     steps = [step for step in registry.steps() if step.name == name]
     if not steps:
         return UNKNOWN, UNKNOWN
-    given, made = ([step.arguments for step in steps], [step.result for step in steps])
-    return [schema for each in given for schema in each.marks], [schema for each in made for schema in each.marks]
+    inputs = [schema for step in steps for schema in step.arguments.secret_schemas]
+    outputs = [schema for step in steps for schema in step.result.secret_schemas]
+    return inputs, outputs

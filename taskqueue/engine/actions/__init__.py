@@ -1,1 +1,1 @@
-"""What people and programs ask for, each with its audit entry in one transaction."""
+"""Actions of users and programs, except those on tasks (`tasks/control.py`), each with its audit entry."""

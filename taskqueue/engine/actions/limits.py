@@ -1,4 +1,4 @@
-"""Limits: what people change while everything runs. It holds from the next claim and the next step on."""
+"""Change limits and block rates while workers run. A change counts from the next claim and the next step on."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Least, Now
 
-from taskqueue import codec, policies
+from taskqueue import policies
 from taskqueue.engine import sql
-from taskqueue.engine.enqueue.options import key_faults
+from taskqueue.engine.access.actor import SYSTEM, Actor
+from taskqueue.engine.enqueue.options import key_errors
 from taskqueue.engine.execution import slots
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.errors import FieldError, InvalidLimit
-from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket
+from taskqueue.json_values import codec
+from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimit, RateLimitBucket
 
-LONGEST_HOLD = timedelta(days=3650)
+LONGEST_BLOCK = timedelta(days=3650)
 LIMIT_FIELDS = {
     "tasks": "declared_tasks",
     "tasks_per_key": "declared_tasks_per_key",
     "steps": "declared_steps",
     "steps_per_key": "declared_steps_per_key",
 }
-"""What people may change of a concurrency limit, and beside it what the code says."""
+"""The fields of a concurrency limit that an operator may change, with the fields of the code's values."""
 
 
-def change_concurrency_limit(pipeline: str, limits: Mapping[str, int | None]) -> None:
-    """Set limits of a pipeline; None for what the code says. Who is in stays in; a lower limit lets nobody more in.
+def change_concurrency_limit(
+    pipeline: str, limits: Mapping[str, int | None], *, message: str = "", actor: Actor = SYSTEM
+) -> None:
+    """Set limits of a pipeline; None for the code's value. Slots in use stay, also above a lower limit.
 
     Raises:
-        InvalidLimit: one lets nobody pass, or counts by a key that the pipeline does not have.
+        InvalidLimit: one is out of range, or counts by a key that the pipeline does not have.
     """
     with transaction.atomic():
         concurrency_limit = ConcurrencyLimit.objects.select_for_update(no_key=True).get(pipeline=pipeline)
@@ -39,49 +43,69 @@ def change_concurrency_limit(pipeline: str, limits: Mapping[str, int | None]) ->
         ConcurrencyLimit.objects.filter(pipeline=pipeline).update(**limits)
         slots.grant(pipeline)
         notify_on_commit()
+        actor.record(Pipeline(pk=pipeline), message)
 
 
 def check_concurrency_limit(concurrency_limit: ConcurrencyLimit, limits: Mapping[str, int | None]) -> None:
-    """See that limits let somebody pass.
+    """Check new limits.
 
     Raises:
         InvalidLimit
     """
-    faults = []
-    for name, most in limits.items():
-        if most is None:
+    errors = []
+    for name, limit in limits.items():
+        if limit is None:
             continue
-        if name not in LIMIT_FIELDS or not 1 <= most <= policies.MOST_AT_A_TIME:
-            faults.append(FieldError(f"/{name}", f"A limit is 1 to {policies.MOST_AT_A_TIME:,}; to stop all, pause."))
+        if name not in LIMIT_FIELDS or not 1 <= limit <= policies.MAX_CONCURRENCY:
+            errors.append(FieldError(f"/{name}", f"A limit is 1 to {policies.MAX_CONCURRENCY:,}; to stop all, pause."))
         elif name.endswith("_per_key") and not concurrency_limit.key:
-            faults.append(FieldError(f"/{name}", "The pipeline has no key: give one of its limits a key in the code."))
-    if faults:
-        raise InvalidLimit(faults[0].detail, faults)
+            errors.append(FieldError(f"/{name}", "The pipeline has no key: give one of its limits a key in the code."))
+    if errors:
+        raise InvalidLimit(errors[0].detail, errors)
 
 
-def change_rate_limit(name: str, *, count: int | None, per: timedelta | None, burst: int | None) -> None:
-    """Set the numbers of a rate; None for what the code says. What was given a time by the old ones asks anew.
+def change_rate_limit(
+    name: str,
+    *,
+    count: int | None,
+    per: timedelta | None,
+    burst: int | None,
+    pipeline: str = "",
+    message: str = "",
+    actor: Actor = SYSTEM,
+) -> None:
+    """Set the numbers of a rate; None for the code's value. Reserved times are cleared, and reserved again.
+
+    Args:
+        name: the rate.
+        count: uses in a period.
+        per: the period.
+        burst: uses that may come at once.
+        pipeline: the pipeline whose throttle it is, for the audit entry.
+        message: the text of the audit entry.
+        actor: named in the audit entry.
 
     Raises:
-        InvalidLimit: they make no rate.
+        InvalidLimit: the numbers make no valid rate.
     """
     with transaction.atomic():
-        rate = locked(name)
+        rate = lock(name)
         check_rate(rate, count=count, per=per, burst=burst)
         RateLimit.objects.filter(name=name).update(count=count, per=per, burst=burst, changed_at=Now())
         RateLimitBucket.objects.filter(rate=name).update(passes_at=Least(F("passes_at"), Now()))
-        forget_times(name)
+        clear_reservations(name)
+        actor.record(Pipeline(pk=pipeline), message)
 
 
 def check_rate(rate: RateLimit, *, count: int | None, per: timedelta | None, burst: int | None) -> None:
-    """See that numbers make a rate.
+    """Check the new numbers of a rate.
 
     Raises:
         InvalidLimit
     """
-    given = {"count": count, "per": None if per is None else per.total_seconds(), "burst": burst}
-    for field, value in given.items():
-        if value is not None and value <= 0:
+    numbers = {"count": count, "per": None if per is None else per.total_seconds(), "burst": burst}
+    for field, number in numbers.items():
+        if number is not None and number <= 0:
             raise InvalidLimit(f"{field} must be more than nothing.", [FieldError(f"/{field}", "More than nothing.")])
     try:
         policies.Rate(
@@ -93,66 +117,70 @@ def check_rate(rate: RateLimit, *, count: int | None, per: timedelta | None, bur
         raise InvalidLimit(str(error), [FieldError("", str(error))]) from error
 
 
-def hold(name: str, key: str, *, delay: timedelta, reason: str) -> None:
-    """Let nobody pass for so long, as RetryAfter does; a hold of before is replaced.
+def block_rate(name: str, key: str, *, delay: timedelta, reason: str, length: str = "", actor: Actor = SYSTEM) -> None:
+    """Block a rate, as RetryAfter does: steps and starts that use it wait. It replaces an earlier block.
 
     Args:
         name: the rate.
-        key: the value of its key; empty for a rate without one.
-        delay: from now on.
-        reason: for those who ask why their tasks wait.
+        key: the value of its key; empty for a rate without a key.
+        delay: how long, from now on.
+        reason: shown with the tasks that wait.
+        length: the delay in words, for the audit entry.
+        actor: named in the audit entry.
 
     Raises:
         InvalidLimit
     """
     with transaction.atomic():
-        rate = locked(name)
-        check_hold(rate, key, delay, reason)
-        held = {"blocked_until": Now() + delay, "block_reason": codec.printable(reason)[:300]}
+        rate = lock(name)
+        check_block(rate, key, delay, reason)
+        values = {"blocked_until": Now() + delay, "block_reason": codec.printable(reason)[:300]}
         RateLimitBucket.objects.update_or_create(
-            rate=rate, key=key, defaults=held, create_defaults={**held, "theoretical_arrival_at": Now()}
+            rate=rate, key=key, defaults=values, create_defaults={**values, "theoretical_arrival_at": Now()}
         )
+        actor.record(rate, f"Blocked{' ' + key if key else ''} for {length}: {reason}")
 
 
-def check_hold(rate: RateLimit, key: str, delay: timedelta, reason: str) -> None:
-    """See that a hold holds somebody, for some time and a reason.
+def check_block(rate: RateLimit, key: str, delay: timedelta, reason: str) -> None:
+    """Check a block of a rate.
 
     Raises:
         InvalidLimit
     """
-    faults = []
+    errors = []
     if bool(key) != bool(rate.key):
-        sentence = f"The rate is kept for each value of {rate.key}: say for which." if rate.key else "It has no key."
-        faults.append(FieldError("/key", sentence))
-    faults += key_faults(key)
-    if not timedelta(0) < delay <= LONGEST_HOLD:
-        faults.append(FieldError("/delay", f"A hold lasts from a moment to {LONGEST_HOLD.days:,} days."))
+        message = f"The rate counts by {rate.key}: give a value of it." if rate.key else "The rate has no key."
+        errors.append(FieldError("/key", message))
+    errors += key_errors(key)
+    if not timedelta(0) < delay <= LONGEST_BLOCK:
+        errors.append(FieldError("/delay", f"A block lasts up to {LONGEST_BLOCK.days:,} days."))
     if not reason.strip():
-        faults.append(FieldError("/reason", "Say why, for those who ask why their tasks wait."))
-    if faults:
-        raise InvalidLimit(faults[0].detail, faults)
+        errors.append(FieldError("/reason", "Give a reason. It is shown with the tasks that wait."))
+    if errors:
+        raise InvalidLimit(errors[0].detail, errors)
 
 
-def release_hold(name: str, key: str) -> bool:
-    """Let a rate's users pass again that RetryAfter held back. False when it is not held."""
+def unblock_rate(name: str, key: str, *, actor: Actor = SYSTEM) -> bool:
+    """End the block of a rate, also one that RetryAfter began. False when it is not blocked."""
     with transaction.atomic():
-        locked(name)
-        held = RateLimitBucket.objects.filter(rate=name, key=key, blocked_until__gt=Now())
-        if not held.update(blocked_until=None, block_reason=""):
+        rate = lock(name)
+        blocked = RateLimitBucket.objects.filter(rate=name, key=key, blocked_until__gt=Now())
+        if not blocked.update(blocked_until=None, block_reason=""):
             return False
-        forget_times(name)
+        clear_reservations(name)
+        actor.record(rate, f"Unblocked {key}." if key else "Unblocked.")
     return True
 
 
-def locked(name: str) -> RateLimit:
-    """A rate of which nobody is given a time until the transaction ends: neither a start nor a step."""
+def lock(name: str) -> RateLimit:
+    """Lock a rate: no start and no step can reserve a time until the transaction ends."""
     list(ConcurrencyLimit.objects.select_for_update(no_key=True).filter(rate=name).order_by("pk").values_list("pk"))
     list(RateLimitBucket.objects.select_for_update(no_key=True).filter(rate=name).order_by("pk").values_list("pk"))
     return RateLimit.objects.get(name=name)
 
 
-def forget_times(name: str) -> None:
-    """Take back the times that a rate gave: what waits for one is queued and asks again, starts in their old order."""
+def clear_reservations(name: str) -> None:
+    """Clear the reserved times of a rate: tasks and steps that wait for one are queued and reserve again, in order."""
     RateLimitBucket.objects.filter(rate=name).update(theoretical_arrival_at=Least(F("theoretical_arrival_at"), Now()))
-    sql.fetch(sql.FORGET_TIMES, {"rate": name})
+    sql.fetch(sql.CLEAR_RESERVATIONS, {"rate": name})
     notify_on_commit()

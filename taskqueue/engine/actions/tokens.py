@@ -1,4 +1,4 @@
-"""Tokens: made with a secret that is shown once, found by its digest, counted, and revoked."""
+"""API tokens: issue them with a secret that is shown once, find them by its digest, throttle and revoke them."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from taskqueue.errors import InvalidToken
 from taskqueue.models import Token
 from taskqueue.policies import Rate
 
-MARK: Final = "tq_"
-"""How each secret begins, so that scanners of source code and logs can find one that leaked."""
+PREFIX: Final = "tq_"
+"""The beginning of each secret, by which secret scanners find leaked ones."""
 SECRET_BYTES: Final = 32
-SHOWN: Final = len(MARK) + 6
-SEEN_EVERY: Final = timedelta(minutes=1)
-AT_ONCE: Final = 6
-"""Of a minute's requests one part in so many may come at once: those of ten seconds."""
+SHOWN: Final = len(PREFIX) + 6
+USE_RECORDED_EVERY: Final = timedelta(minutes=1)
+BURSTS_PER_MINUTE: Final = 6
+"""A burst is the requests of ten seconds."""
 
 
 def issue(
     user: Any, *, name: str, expires_in: timedelta | None = None, per_minute: int | None = None
 ) -> tuple[Token, str]:
-    """Make a token; its secret is in nobody's hands but the caller's.
+    """Create a token.
 
     Args:
-        user: as whom it calls.
+        user: the user whose permissions its requests have.
         name: what it is for.
-        expires_in: for how long it is valid; None for ever.
-        per_minute: requests in a minute; None for any number.
+        expires_in: how long it is valid; None for ever.
+        per_minute: the maximum number of requests in a minute; None for no limit.
 
     Returns:
-        The token, and its secret.
+        The token, and its secret, which is not stored.
     """
-    secret = MARK + secrets.token_urlsafe(SECRET_BYTES)
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     token = Token(
         user=user,
         name=name,
@@ -55,23 +55,22 @@ def issue(
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a secret."""
     return sha256(secret.encode()).hexdigest()
 
 
 def find(secret: str) -> Token:
-    """The valid token of a secret, with its user; one query by an index.
+    """The valid token of a secret, with its user, in one query by an index.
 
     Raises:
-        InvalidToken: there is none, or it is no longer valid.
+        InvalidToken: there is no such token, or it is not valid any more.
     """
     digest = digest_of(secret)
-    known = Token.objects.select_related("user").annotate(
-        has_expired=Q(expires_at__lte=Now()), is_seen=Q(last_used_at__gt=Now() - SEEN_EVERY)
+    tokens = Token.objects.select_related("user").annotate(
+        has_expired=Q(expires_at__lte=Now()), is_use_recorded=Q(last_used_at__gt=Now() - USE_RECORDED_EVERY)
     )
-    token: Any = known.filter(digest=digest).first()
-    # The index has compared the digests already, and from how long that took nobody can work towards a secret: its
-    # digest cannot be chosen. This comparison costs nothing, and holds whatever a database does.
+    token: Any = tokens.filter(digest=digest).first()
+    # The index has compared the digests. Its timing reveals no secret, since a digest cannot be chosen. This comparison
+    # in constant time costs nothing and does not rely on the database.
     if token is None or not hmac.compare_digest(token.digest, digest):
         raise InvalidToken("There is no such token.")
     if token.revoked_at is not None:
@@ -80,29 +79,29 @@ def find(secret: str) -> Token:
         raise InvalidToken("The token has expired.")
     if not token.user.is_active:
         raise InvalidToken("The token's user is not active.")
-    if not token.is_seen:
-        see(token)
+    if not token.is_use_recorded:
+        record_use(token)
     found: Token = token
     return found
 
 
-def see(token: Token) -> None:
-    """Note that a token was used. Of many requests at once one writes it."""
-    stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=Now() - SEEN_EVERY)
+def record_use(token: Token) -> None:
+    """Record that a token was used. Of concurrent requests one writes it."""
+    stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=Now() - USE_RECORDED_EVERY)
     Token.objects.filter(stale, pk=token.pk).update(last_used_at=Now())
 
 
 def wait_of(token: Token) -> timedelta:
-    """Count a request of a token: nothing if it passes, else how long it has to wait; then it was not counted."""
+    """Count a request of a token. Returns zero, or how long a refused request must wait; it is then not counted."""
     if token.per_minute is None:
         return timedelta(0)
-    rate = Rate(token.per_minute, per=timedelta(minutes=1), burst=max(1, token.per_minute // AT_ONCE))
+    rate = Rate(token.per_minute, per=timedelta(minutes=1), burst=max(1, token.per_minute // BURSTS_PER_MINUTE))
     values = {"token": token.pk, "gap": rate.interval, "slack": rate.tolerance}
     rows = sql.fetch(COUNT_REQUEST, values)
-    # Without a row somebody has deleted it just now: the next request will hear of that.
+    # No row: the token was deleted just now, and the next request is refused.
     return max(rows[0][0], timedelta(0)) if rows else timedelta(0)
 
 
 def revoke(token_id: int) -> bool:
-    """Let a token be valid no longer; False when it was revoked before."""
+    """Revoke a token; False when it was revoked before."""
     return bool(Token.objects.filter(pk=token_id, revoked_at=None).update(revoked_at=Now()))

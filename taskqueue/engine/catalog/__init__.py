@@ -1,1 +1,1 @@
-"""Pipelines and schedules of the code, as rows."""
+"""Catalog: pipelines, steps, limits, triggers and schedules of the code, synced to rows."""

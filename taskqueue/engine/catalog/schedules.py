@@ -1,4 +1,4 @@
-"""Schedules: when the clock starts which pipeline, mirrored from the code."""
+"""Sync a pipeline's cron policy to its Schedule row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskqueue.models import Pipeline, Schedule
 
 
 def sync_schedule(definition: PipelineDefinition) -> None:
-    """Write when a pipeline starts next. What has been missed while nothing ran is kept, unless the times changed."""
+    """Insert, update or delete a pipeline's schedule. A missed run stays due unless expression or time zone change."""
     cron = definition.policies.cron
     schedules = Schedule.objects.filter(pipeline=definition.name)
     if cron is None:

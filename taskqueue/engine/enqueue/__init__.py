@@ -1,1 +1,1 @@
-"""A call becomes a task, or an existing task stands in for it."""
+"""Enqueue: a request becomes a task, or returns the existing task that already serves it."""

@@ -1,8 +1,8 @@
-"""Batches: many requests at once, of which all become tasks, or none."""
+"""Bulk enqueue: up to 1,000 requests in one transaction, all or nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
@@ -10,8 +10,8 @@ from uuid import UUID
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.enqueue.deduplicate import is_shared
-from taskqueue.engine.enqueue.enqueue import insert_values, values_of
-from taskqueue.engine.enqueue.options import CALLER, Options
+from taskqueue.engine.enqueue.enqueue import find_or_insert, task_values
+from taskqueue.engine.enqueue.options import NO_ORIGIN, Options
 from taskqueue.errors import BatchRefused, KeyReused, TaskqueueError
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-BATCH_MOST: Final = 1_000
-"""Requests in one batch: their transaction holds their keys for about a second."""
-NAME_SPACE: Final = 0x74716261
-"""The first half of the advisory lock of a pipeline whose requests share tasks ("tqba" in ASCII)."""
+BULK_MAX: Final = 1_000
+"""Requests in one transaction, which locks their keys for about a second."""
+SHARED_LOCK: Final = 0x74716261
+"""First half of the advisory lock on a pipeline whose requests share tasks ("tqba" in ASCII)."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request of a batch: the arguments of `enqueue.enqueue`."""
+    """One request: the arguments of `enqueue.enqueue`."""
 
     pipeline: str
     payload: object
@@ -36,45 +36,44 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A request that has been checked."""
+class CheckedRequest:
+    """A valid request, with the parameters of the ENQUEUE statement."""
 
     definition: PipelineDefinition
     values: dict[str, Any]
     options: Options
 
     @property
-    def name(self) -> tuple[str, str]:
-        """What no two different requests may have in common: pipeline and key."""
+    def pipeline_and_key(self) -> tuple[str, str]:
+        """Two requests with different payloads must not have these in common."""
         return self.definition.name, self.options.key
 
-    def make(self, promised: Collection[UUID]) -> Task:
-        """Make its task, in the caller's transaction; it can be made once more when that was rolled back.
 
-        Args:
-            promised: the tasks for which their keys stand already.
-
-        Raises:
-            KeyReused
-        """
-        is_ours = {"force": True} if self.values["id"] in promised else {}
-        return insert_values(self.definition, {**self.values, **is_ours}, self.options)
-
-
-def prepare(requests: Iterable[Request]) -> list[Prepared]:
+def check_all(requests: Iterable[Request]) -> list[CheckedRequest]:
     """Check every request before anything is written.
 
     Raises:
-        BatchRefused
+        BatchRefused: with the errors of all refused requests.
     """
-    checked = each_of(requests, prepared)
-    first: dict[tuple[str, str], tuple[int, Prepared]] = {}
-    each_of(enumerate(checked), lambda placed: refuse_reuse(*placed, first))
+    checked = for_each_item(requests, check)
+    first: dict[tuple[str, str], tuple[int, CheckedRequest]] = {}
+    for_each_item(enumerate(checked), lambda numbered: check_key(*numbered, first))
     return checked
 
 
-def refuse_reuse(place: int, request: Prepared, first: dict[tuple[str, str], tuple[int, Prepared]]) -> None:
-    """Refuse a request whose key another one before it has used with another payload.
+def check(request: Request) -> CheckedRequest:
+    """Check one request.
+
+    Raises:
+        UnknownPipeline, InvalidPayload, InvalidOptions, NotSerializable, TooLarge
+    """
+    definition = registry.get(request.pipeline)
+    payload = definition.payload.check(request.payload)
+    return CheckedRequest(definition, task_values(definition, payload, request.options, NO_ORIGIN), request.options)
+
+
+def check_key(index: int, request: CheckedRequest, first: dict[tuple[str, str], tuple[int, CheckedRequest]]) -> None:
+    """Refuse a request whose key an earlier one uses with another payload.
 
     Raises:
         KeyReused
@@ -82,67 +81,62 @@ def refuse_reuse(place: int, request: Prepared, first: dict[tuple[str, str], tup
     if not request.options.key:
         return
     if request.options.force:
-        first[request.name] = place, request
+        first[request.pipeline_and_key] = index, request
         return
-    there, other = first.setdefault(request.name, (place, request))
-    mine, theirs = request.values, other.values
-    if mine["payload_digest"] != theirs["payload_digest"] and not request.definition.payload.are_equal(
-        mine["payload"], theirs["payload"]
+    first_index, other = first.setdefault(request.pipeline_and_key, (index, request))
+    if request.values["payload_digest"] != other.values["payload_digest"] and not request.definition.payload.are_equal(
+        request.values["payload"], other.values["payload"]
     ):
-        raise KeyReused(f"The key {request.options.key!r} is used for task {there} of the batch, with another payload.")
+        raise KeyReused(
+            f"The key {request.options.key!r} is used for task {first_index} of the batch, with another payload."
+        )
 
 
-def make_all(requests: Sequence[Prepared]) -> list[Task]:
-    """In a transaction: make the task of each.
+def enqueue_all(requests: Sequence[CheckedRequest]) -> list[Task]:
+    """Enqueue the requests; call it in a transaction. It can be repeated after a rollback.
 
-    Locks are taken in one order before the first task is made, so that of two batches with the same keys one waits
-    for the other, whatever the order of their requests.
+    Locks are taken in one order before the first insert. So of two bulk requests with the same keys one waits for the
+    other, instead of a deadlock.
 
     Raises:
-        BatchRefused: a key stands for a task that was made from another payload.
+        BatchRefused: a key belongs to a task with another payload.
     """
-    sharing = sorted({each.definition.name for each in requests if is_shared(each.values)})
-    if sharing:
-        sql.fetch(sql.LOCK_SHARED, {"space": NAME_SPACE, "pipelines": sharing})
-    promised = promise_keys(requests)
-    return each_of(requests, lambda each: each.make(promised))
+    shared = sorted({request.definition.name for request in requests if is_shared(request.values)})
+    if shared:
+        sql.fetch(sql.LOCK_PIPELINES, {"space": SHARED_LOCK, "pipelines": shared})
+    reserved = reserve_keys(requests)
+
+    def enqueue_one(request: CheckedRequest) -> Task:
+        force = request.options.force or request.values["id"] in reserved
+        return find_or_insert(request.definition, {**request.values, "force": force}, request.options)
+
+    return for_each_item(requests, enqueue_one)
 
 
-def promise_keys(requests: Sequence[Prepared]) -> set[UUID]:
-    """Take all keys; the ids of the tasks for which they stand now. The others stand for tasks that are there."""
-    first = {each.name: each.values for each in reversed(requests) if each.options.key}
+def reserve_keys(requests: Sequence[CheckedRequest]) -> set[UUID]:
+    """Reserve all keys; the ids of the new tasks that they now belong to. The other keys belong to existing tasks."""
+    first = {request.pipeline_and_key: request.values for request in reversed(requests) if request.options.key}
     if not first:
         return set()
     wanted = [first[name] for name in sorted(first)]
     columns = {f"{name}s": [values[name] for values in wanted] for name in ("pipeline", "key", "id", "payload_digest")}
-    rows = sql.fetch(sql.PROMISE_ALL, {**columns, "window": wanted[0]["window"]})
+    rows = sql.fetch(sql.RESERVE_KEYS, {**columns, "window": wanted[0]["window"]})
     return {task for (task,) in rows}
 
 
-def prepared(request: Request) -> Prepared:
-    """Check one.
+def for_each_item(items: Iterable[Item], function: Callable[[Item], Result]) -> list[Result]:
+    """Call a function with each item, also after one was refused.
 
     Raises:
-        UnknownPipeline, InvalidPayload, InvalidOptions, NotSerializable, TooLarge
-    """
-    definition = registry.get(request.pipeline)
-    payload = definition.payload.check(request.payload)
-    return Prepared(definition, values_of(definition, payload, request.options, CALLER), request.options)
-
-
-def each_of(items: Iterable[Item], do: Callable[[Item], Result]) -> list[Result]:
-    """Do something with each item of a batch.
-
-    Raises:
-        BatchRefused: some were refused; every one is named.
+        BatchRefused: with the error of every refused item.
     """
     results: list[Result] = []
     refusals: list[tuple[int, TaskqueueError]] = []
-    for place, item in enumerate(items):
+    for index, item in enumerate(items):
         try:
-            results.append(do(item))
+            results.append(function(item))
         except TaskqueueError as error:
-            refusals.append((place, error))
+            refusals.append((index, error))
     if refusals:
         raise BatchRefused(refusals, of=len(results) + len(refusals))
     return results

@@ -1,25 +1,24 @@
-"""Starting: whether a request makes a task, or one that is there already stands in for it, or has to go.
+"""Deduplicate requests: idempotency key, singleton, debounce, batch, and one task per scheduled run.
 
-A singleton has one task under way, a debounced or batched pipeline one that waits; two unique indexes see to it. Who
-comes second finds the first one's row, and who finds that it has just gone makes the next one.
+Two unique indexes allow one unfinished task per singleton and one collecting task per debounce key or batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
-from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.engine import sql
-from taskqueue.engine.runtime.cancel_tree import cancel_all
+from taskqueue.engine.runtime.cancel_tree import cancel_with_descendants
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.waits import renew_cancels
+from taskqueue.engine.runtime.waits import replace_cancel_events
 from taskqueue.errors import FieldError, InvalidOptions, KeyReused, NotRetryable
+from taskqueue.json_values import codec
 from taskqueue.models import IdempotencyKey, Skip, Task
 from taskqueue.states import SkipKind
 
@@ -28,95 +27,110 @@ if TYPE_CHECKING:
     from taskqueue.engine.enqueue.options import Options, Origin
     from taskqueue.policies import KeyTemplate
 
-REASONS = {
-    SkipKind.DUPLICATE: "Its key stands for task {task}.",
-    SkipKind.SINGLETON: "Task {task} is under way, and there is one at a time.",
-    SkipKind.DEBOUNCED: "It replaced the payload of task {task}, which waits for quiet.",
-    SkipKind.BATCHED: "Its items were added to task {task}, which gathers a batch.",
-    SkipKind.MISFIRE: "Task {task} was made for this tick of the clock before.",
+SKIP_REASONS = {
+    SkipKind.DUPLICATE: "The key already belongs to task {task}.",
+    SkipKind.SINGLETON: "Task {task} is unfinished, and the singleton allows one at a time.",
+    SkipKind.DEBOUNCED: "The request replaced the payload of task {task}, which waits out its debounce time.",
+    SkipKind.BATCHED: "The items were added to task {task}, which collects a batch.",
+    SkipKind.MISFIRE: "Task {task} already exists for this scheduled run.",
 }
-SINGLETON_ONCE = "taskqueue_task_singleton_once"
+SINGLETON_INDEX = "taskqueue_task_singleton_once"
 
 
-def find_or_insert(definition: PipelineDefinition, values: dict[str, Any], make: Callable[[], Task | None]) -> Task:
-    """Let a task that is there stand in for a request, if the pipeline wants it so; else make one.
+def is_shared(values: Mapping[str, Any]) -> bool:
+    """Whether the task is a singleton, debounced or batched, so that several requests may share it."""
+    return bool(values["singleton_key"] or values["debounce_key"])
 
-    Args:
-        definition: the pipeline.
-        values: the parameters of ENQUEUE.
-        make: tries to insert the task; None when somebody else was faster.
+
+def reserve_key(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """Reserve the idempotency key for this request; if it belongs to a task, return that task instead.
+
+    Raises:
+        KeyReused
     """
-    with transaction.atomic():
-        if values["key"] and (holder := reserve_key(definition, values)) is not None:
-            return use_existing(holder, SkipKind.DUPLICATE, values)
-        while True:
-            if (joined := join(definition, values)) is not None:
-                task, kind = joined
-                IdempotencyKey.objects.filter(pipeline=values["pipeline"], key=values["key"]).update(task=task)
-                return use_existing(task, kind, values)
-            if (made := make()) is not None:
-                return made
-            if (tick := tick_of(values)) is not None:
-                return use_existing(tick, SkipKind.MISFIRE, values)
-            # Somebody has committed the one that we did not see yet.
-
-
-def reserve_key(definition: PipelineDefinition, values: dict[str, Any]) -> Task | None:
-    """Let the key stand for this request's task, whichever that will be; or the task that it stands for already."""
-    while not sql.fetch(sql.PROMISE, values):
-        if (holder := holder_of(definition, values)) is not None:
-            return holder
-    # It is ours until the transaction ends, so ENQUEUE may write it once more.
-    values["force"] = True
+    while not sql.fetch(sql.RESERVE_KEY, values):
+        if (existing := task_of_key(definition, values)) is not None:
+            return use_existing(existing, SkipKind.DUPLICATE, values)
     return None
 
 
-def join(definition: PipelineDefinition, values: dict[str, Any]) -> tuple[Task, SkipKind] | None:
-    """The task that stands in for a request, and why; None when a new one has to be made."""
+def join_shared_task(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """Let the unfinished singleton, the debounced task or the collecting batch serve the request, if there is one."""
+    if not is_shared(values):
+        return None
     policies = definition.policies
-    if policies.singleton is not None and policies.singleton.mode == "cancel":
-        replace(values)
-        return None
     if policies.singleton is not None:
-        under_way = list(Task.objects.filter(unique_singleton=f"{values['pipeline']} {values['singleton_key']}"))
-        return (under_way[0], SkipKind.SINGLETON) if under_way else None
-    if policies.debounce is not None:
-        rows = sql.fetch(sql.DEBOUNCE, {**values, "longest": policies.debounce.longest})
-        if rows and policies.cancel_on:
-            renew_cancels(definition, rows[0][0], values["payload"], codec.read(values["labels"]))
-    elif policies.batch is not None:
-        most = {"size": policies.batch.size, "most_bytes": settings().PAYLOAD_MAX_BYTES}
-        rows = sql.fetch(sql.ADD_TO_BATCH, {**values, **most})
+        task, kind = singleton_task(policies.singleton.mode, values), SkipKind.SINGLETON
+    elif policies.debounce is not None:
+        task, kind = debounced_task(definition, values), SkipKind.DEBOUNCED
     else:
+        task, kind = batch_task(definition, values), SkipKind.BATCHED
+    if task is None:
         return None
+    IdempotencyKey.objects.filter(pipeline=values["pipeline"], key=values["key"]).update(task=task)
+    return use_existing(task, kind, values)
+
+
+def singleton_task(mode: str, values: Mapping[str, Any]) -> Task | None:
+    """The singleton's unfinished task; in mode `cancel` it is cancelled, and the new one replaces it."""
+    unfinished = Task.objects.filter(unique_singleton=f"{values['pipeline']} {values['singleton_key']}")
+    if mode != "cancel":
+        return next(iter(unfinished), None)
+    # The cancel waits for a worker that is finishing the task just now, and leaves a finished task alone.
+    _cancelled, pending = cancel_with_descendants(
+        list(unfinished.values_list("pk", flat=True)), reason=f"Replaced by task {values['id']}."
+    )
+    if pending:
+        notify_on_commit()  # the dispatcher's next round runs their completion handlers
+    return None
+
+
+def debounced_task(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """Replace the payload of the debounced task that still waits."""
+    debounce = definition.policies.debounce
+    rows = sql.fetch(sql.DEBOUNCE, {**values, "longest": debounce.longest if debounce is not None else None})
+    if rows and definition.policies.cancel_on:
+        replace_cancel_events(definition, rows[0][0], values["payload"], codec.read(values["labels"]))
+    return joined_task(rows)
+
+
+def batch_task(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """Add the items to the collecting batch if they fit; else start that batch."""
+    batch = definition.policies.batch
+    limits = {"size": batch.size if batch is not None else None, "most_bytes": settings().PAYLOAD_MAX_BYTES}
+    return joined_task(sql.fetch(sql.ADD_TO_BATCH, {**values, **limits}))
+
+
+def joined_task(rows: list[tuple[Any, ...]]) -> Task | None:
+    """The task of a row of DEBOUNCE or ADD_TO_BATCH, unless the request did not join it."""
     if not rows:
         return None
     task, has_joined, is_due = rows[0]
     if is_due:
         notify_on_commit()
-    kind = SkipKind.DEBOUNCED if policies.debounce is not None else SkipKind.BATCHED
-    return (Task.objects.get(pk=task), kind) if has_joined else None
+    return Task.objects.get(pk=task) if has_joined else None
 
 
-def replace(values: Mapping[str, Any]) -> None:
-    """Cancel the older task of a singleton, with all that is below it.
+def find_duplicate(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """The task of the same idempotency key or scheduled run.
 
-    Whoever finishes it at this moment holds its row: it is waited for, and left alone when it has ended.
+    Raises:
+        KeyReused
     """
-    older = Task.objects.filter(unique_singleton=f"{values['pipeline']} {values['singleton_key']}").values_list(
-        "pk", flat=True
-    )
-    _cancelled, untold = cancel_all(list(older), reason=f"Task {values['id']} took its place.")
-    if untold:
-        notify_on_commit()  # the next look of a dispatcher notifies of their ends
+    if values["key"] and (task := task_of_key(definition, values)) is not None:
+        return use_existing(task, SkipKind.DUPLICATE, values)
+    if values["cron_at"] is None:
+        return None
+    runs = Task.objects.filter(pipeline=values["pipeline"], cron_at=values["cron_at"])
+    return next((use_existing(task, SkipKind.MISFIRE, values) for task in runs), None)
 
 
 def use_existing(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
-    """Write down that this task stands in for a request, and return it."""
+    """Record a skip: this existing task serves the request."""
     Skip.objects.create(
         pipeline_id=values["pipeline"],
         kind=kind,
-        reason=REASONS[kind].format(task=task.pk),
+        reason=SKIP_REASONS[kind].format(task=task.pk),
         key=values["key"],
         task=task,
         event_id=values["event"],
@@ -125,140 +139,104 @@ def use_existing(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
     return task
 
 
-def taken(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
-    """The task that a request's key or its tick of the clock stands for already; that it does is written down.
+def task_of_key(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
+    """The task that the request's idempotency key belongs to.
 
     Raises:
-        KeyReused
-    """
-    if values["key"] and (holder := holder_of(definition, values)) is not None:
-        return use_existing(holder, SkipKind.DUPLICATE, values)
-    tick = tick_of(values)
-    return None if tick is None else use_existing(tick, SkipKind.MISFIRE, values)
-
-
-def holder_of(definition: PipelineDefinition, values: Mapping[str, Any]) -> Task | None:
-    """The task that a request's key stands for at present.
-
-    Raises:
-        KeyReused: it was made from another payload.
+        KeyReused: that task was created with another payload.
     """
     keys = IdempotencyKey.objects.select_related("task")
-    held = keys.filter(pipeline=values["pipeline"], key=values["key"]).first()
-    if held is None:
+    row = keys.filter(pipeline=values["pipeline"], key=values["key"]).first()
+    if row is None:
         return None
-    if held.payload_digest not in ("", values["payload_digest"]) and not is_payload_of(definition, held.task, values):
+    if row.payload_digest not in ("", values["payload_digest"]) and not has_equal_payload(definition, row.task, values):
         raise KeyReused(
-            f"The key {values['key']!r} stands for task {held.task_id}, which was made from another payload. Use "
+            f"The key {values['key']!r} belongs to task {row.task_id}, which was created with another payload. Use "
             "another key, or force a new task.",
-            task=held.task_id,
+            task=row.task_id,
         )
-    return held.task
+    return row.task
 
 
-def is_payload_of(definition: PipelineDefinition, task: Task, values: Mapping[str, Any]) -> bool:
-    """Whether a request repeats a task's payload in other words: defaults written out, a set in another order.
-
-    A task that gathers requests has not the payload of one of them.
-    """
+def has_equal_payload(definition: PipelineDefinition, task: Task, values: Mapping[str, Any]) -> bool:
+    """Whether the payloads are equal although their JSON differs, such as by a default that one of them omits."""
     if values["debounce_key"]:
-        return False
+        return False  # a debounced or batched task holds the payload of several requests
     return definition.payload.are_equal(codec.write(task.payload), values["payload"])
 
 
-def tick_of(values: Mapping[str, Any]) -> Task | None:
-    """The task that was made for the same tick of the clock."""
-    if values["cron_at"] is None:
-        return None
-    return next(iter(Task.objects.filter(pipeline=values["pipeline"], cron_at=values["cron_at"])), None)
+def shared_keys(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
+    """The singleton key and the debounce key of a request, and the delay until its task starts.
 
-
-def is_shared(values: Mapping[str, Any]) -> bool:
-    """Whether another task may stand in for a request, its key apart."""
-    return bool(values["singleton_key"] or values["debounce_key"])
-
-
-def sharing(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
-    """What decides whether a request shares a task with others: its keys, and how long it waits for them.
-
-    A parallel step runs for its task and a child for its parent: neither waits for others, and a parallel step
-    is no task of its own.
-    For a child another task may still stand in, by its key or as the singleton under way: who makes it for its parent
-    sees `duplicate`.
+    A child is never debounced or batched. It can be a duplicate by its key or as a singleton.
 
     Raises:
-        InvalidOptions: it gathers requests, and this one wants a time of its own.
+        InvalidOptions: the pipeline debounces or batches, and the request sets `run_at`.
     """
     policies = definition.policies
-    found: dict[str, Any] = {
+    keys: dict[str, Any] = {
         "debounce_key": "",
         "singleton_key": "",
         "delay": timedelta(0),
-        "field": field_of(definition),
+        "field": batch_field(definition),
     }
-    if origin.parallel_step:
-        return found
+    # "=" tells an empty key from no key.
     if policies.singleton is not None:
-        found["singleton_key"] = "=" + key_of(policies.singleton.template, definition, payload, options)
-    gathering = policies.debounce or policies.batch
-    if gathering is None or origin.parent is not None:
-        return found
+        keys["singleton_key"] = "=" + rendered_key(policies.singleton.template, definition, payload, options)
+    collecting = policies.debounce or policies.batch
+    if collecting is None or origin.parent is not None:
+        return keys
     if options.run_at is not None:
-        sentence = (
-            f"Pipeline {definition.name!r} gathers requests and says itself when they are due; leave the time out."
-        )
-        raise InvalidOptions(sentence, [FieldError("/run_at", sentence)])
-    if policies.batch is not None and len(codec.read(payload)[found["field"]]) >= policies.batch.size:
-        return found
-    return {
-        **found,
-        "debounce_key": "=" + key_of(gathering.template, definition, payload, options),
-        "delay": gathering.wait,
-    }
+        detail = f"Pipeline {definition.name!r} debounces or batches requests and sets their time itself; omit run_at."
+        raise InvalidOptions(detail, [FieldError("/run_at", detail)])
+    if policies.batch is not None and len(codec.read(payload)[keys["field"]]) >= policies.batch.size:
+        return keys  # a full batch starts at once
+    key = "=" + rendered_key(collecting.template, definition, payload, options)
+    return {**keys, "debounce_key": key, "delay": collecting.wait}
 
 
-def key_of(template: KeyTemplate | None, definition: PipelineDefinition, payload: str, options: Options) -> str:
-    """The value of a key for a request; of a batch, its fields are looked up in the request's first item too."""
+def rendered_key(template: KeyTemplate | None, definition: PipelineDefinition, payload: str, options: Options) -> str:
+    """The value of a key template for a request; in a batch, the fields of its first item count too."""
     if template is None:
         return ""
     values = codec.read(payload)
     if definition.policies.batch is not None:
-        first = next(iter(values[field_of(definition)]), None)
+        first = next(iter(values[batch_field(definition)]), None)
         values = {**first, **values} if isinstance(first, dict) else values
     return template.render(values, options.labels)
 
 
-def field_of(definition: PipelineDefinition) -> str:
-    """The parameter in which a batch is gathered; empty without one."""
+def batch_field(definition: PipelineDefinition) -> str:
+    """The parameter that takes the items of a batch; empty if the pipeline does not batch."""
     return next(iter(definition.payload.signature.parameters)) if definition.policies.batch is not None else ""
 
 
 def payload_of_event(definition: PipelineDefinition, data: Any) -> Any:
-    """The payload with which an event of this data starts a pipeline, before it is checked.
+    """The unchecked payload with which an event starts a pipeline.
 
-    A sole model takes the data as it is, a batch takes it as one item, and any other function the fields that are
-    called like its parameters.
+    A single payload model takes the data whole, a batch takes it as one item, and any other function takes the fields
+    named like its parameters.
     """
     if definition.policies.batch is not None:
-        return {field_of(definition): [data]}
+        return {batch_field(definition): [data]}
     if definition.payload.whole or not isinstance(data, dict):
         return data
     return {name: value for name, value in data.items() if name in definition.payload.signature.parameters}
 
 
 @contextmanager
-def one_of_singleton() -> Iterator[None]:
-    """Around a transaction that lets an ended task go on.
+def singleton_check() -> Iterator[None]:
+    """Around a transaction that queues a finished task again.
 
     Raises:
-        NotRetryable: another task of the same singleton is under way.
+        NotRetryable: another task of the singleton is unfinished.
     """
     try:
         yield
     except IntegrityError as error:
         diagnosis = getattr(error.__cause__, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) != SINGLETON_ONCE:
+        if getattr(diagnosis, "constraint_name", None) != SINGLETON_INDEX:
             raise
         raise NotRetryable(
-            "Another task of the same singleton is under way. Wait for its end, or cancel it first."
+            "Another task of the same singleton is unfinished. Wait until it ends, or cancel it first."
         ) from error

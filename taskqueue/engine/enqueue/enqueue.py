@@ -1,63 +1,68 @@
-"""Intake: a call becomes a task, in the caller's transaction."""
+"""Enqueue: check the request, derive its keys, look for an existing task, insert.
+
+All of it runs in the caller's transaction.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from taskqueue import codec
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.digests import payload_digest
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.enqueue import deduplicate
-from taskqueue.engine.enqueue.options import CALLER, DEFAULT, Options, Origin
+from taskqueue.engine.enqueue.options import DEFAULT_OPTIONS, NO_ORIGIN, Options, Origin
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.waits import register_cancels
+from taskqueue.engine.runtime.waits import register_cancel_events
 from taskqueue.ids import uuid7
+from taskqueue.json_values import codec
 from taskqueue.models import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from taskqueue.definitions import PipelineDefinition
 
 
-def enqueue(pipeline: str, payload: object, *, options: Options = DEFAULT, origin: Origin = CALLER) -> Task:
-    """Make a task of a pipeline, from plain JSON values.
+def enqueue(pipeline: str, payload: object, *, options: Options = DEFAULT_OPTIONS, origin: Origin = NO_ORIGIN) -> Task:
+    """Enqueue a task from plain JSON values.
 
     Args:
         pipeline: the pipeline's name.
-        payload: what its model accepts.
-        options: key, priority, time and labels.
-        origin: where it comes from, if not from a caller.
+        payload: JSON values that the pipeline's payload model accepts.
+        options: key, priority, start time, labels and subject.
+        origin: the event, schedule, parent or rerun that creates the task.
 
     Returns:
-        The new task, or the one that the key stands for, with `duplicate` set.
+        The new task, or an existing one with `duplicate` set.
 
     Raises:
-        UnknownPipeline, InvalidPayload, NotSerializable, TooLarge: nothing was made.
-        KeyReused: the key stands for a task that was made from another payload.
+        UnknownPipeline, InvalidPayload, InvalidOptions, NotSerializable, TooLarge: no task was created.
+        KeyReused: the key belongs to a task with another payload.
     """
     definition = registry.get(pipeline)
     return insert(definition, definition.payload.check(payload), options=options, origin=origin)
 
 
 def insert(
-    definition: PipelineDefinition, payload: str, *, options: Options = DEFAULT, origin: Origin = CALLER
+    definition: PipelineDefinition, payload: str, *, options: Options = DEFAULT_OPTIONS, origin: Origin = NO_ORIGIN
 ) -> Task:
-    """Make a task whose payload has been checked and written by the pipeline's own model; else as `enqueue`."""
-    return insert_values(definition, values_of(definition, payload, options, origin), options)
+    """Enqueue a task with a payload that the pipeline's model has already checked and serialized."""
+    return find_or_insert(definition, task_values(definition, payload, options, origin), options)
 
 
-def values_of(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
-    """The parameters of ENQUEUE for a task.
+def task_values(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
+    """The parameters of the ENQUEUE statement.
 
     Raises:
-        InvalidOptions, TooLarge: there can be no such task.
+        InvalidOptions, TooLarge
     """
-    limits = settings()
+    limits, policies = settings(), definition.policies
     codec.within(payload, limit=limits.PAYLOAD_MAX_BYTES, what="The payload", setting="PAYLOAD_MAX_BYTES")
     return {
         "id": uuid7(),
@@ -72,61 +77,59 @@ def values_of(definition: PipelineDefinition, payload: str, options: Options, or
         "labels": codec.write(dict(options.labels), what="labels"),
         "subject": options.subject,
         **vars(origin),
-        **start_of(definition, payload, options),
-        **({"notify_completion": True} if origin.parent is not None else {}),
-        **deduplicate.sharing(definition, payload, options, origin),
-    }
-
-
-def insert_values(definition: PipelineDefinition, values: dict[str, Any], options: Options) -> Task:
-    """Make the task of these parameters, or find the one that stands in for it. They are used up by it.
-
-    Raises:
-        KeyReused
-    """
-    make_task = partial(make, definition, values, options)
-    if definition.policies.cancel_on:
-        # The task and what may cancel it are one: who dies between the two must not leave half of it.
-        make_task = transaction.atomic(make_task)
-    if deduplicate.is_shared(values):
-        return deduplicate.find_or_insert(definition, values, make_task)
-    while True:
-        if (task := make_task()) is not None:
-            return task
-        if (task := deduplicate.taken(definition, values)) is not None:
-            return task
-        # The key's window ended, or its task was pruned, between the two statements: there is room for ours now.
-
-
-def make(definition: PipelineDefinition, values: dict[str, Any], options: Options) -> Task | None:
-    """Insert the task's row, unless its key, its singleton or the like is taken."""
-    made = sql.fetch(sql.ENQUEUE, values)
-    if not made:
-        return None
-    if made[0][-1]:
-        sync_pipeline(definition)
-    if definition.policies.cancel_on:
-        register_cancels(definition, values["id"], values["payload"], options.labels)
-    notify_on_commit()
-    return new_task(values, options, made[0])
-
-
-def start_of(definition: PipelineDefinition, payload: str, options: Options) -> dict[str, Any]:
-    """What the pipeline's policies say about a new task."""
-    policies = definition.policies
-    return {
-        "concurrency_key": deduplicate.key_of(policies.group, definition, payload, options) if policies.group else "",
+        "concurrency_key": deduplicate.rendered_key(policies.key_template, definition, payload, options),
         "version": policies.version,
         "start_within": policies.start_within,
         "finish_within": policies.finish_within,
         "cancel_grace": policies.cancel_grace,
-        "notify_completion": definition.has_listeners(registry.mentions),
+        "notify_completion": origin.parent is not None or definition.has_listeners(registry.mentions),
+        **deduplicate.shared_keys(definition, payload, options, origin),
     }
 
 
-def new_task(values: dict[str, Any], options: Options, made: tuple[Any, ...]) -> Task:
-    """The task just inserted, as a model instance and without another query; its payload is deferred."""
-    status, due_at, sort_at, created_at, _unmirrored = made
+def find_or_insert(definition: PipelineDefinition, values: Mapping[str, Any], options: Options) -> Task:
+    """The existing task that serves a request, or a new one.
+
+    Raises:
+        KeyReused
+    """
+    is_shared = deduplicate.is_shared(values)
+    with transaction.atomic() if is_shared else nullcontext():
+        if is_shared and values["key"]:
+            if (existing := deduplicate.reserve_key(definition, values)) is not None:
+                return existing
+            # The key is reserved until the transaction ends, so ENQUEUE may write it again.
+            values = {**values, "force": True}
+        while True:
+            task = (
+                deduplicate.join_shared_task(definition, values)
+                or insert_row(definition, values, options)
+                or deduplicate.find_duplicate(definition, values)
+            )
+            if task is not None:
+                return task
+            # Between the statements another transaction committed the conflicting task, or removed it.
+
+
+def insert_row(definition: PipelineDefinition, values: Mapping[str, Any], options: Options) -> Task | None:
+    """Insert the task; None when its key or a unique index conflicts with an existing task."""
+    # A task and the waits for the events that cancel it are inserted together or not at all.
+    with transaction.atomic() if definition.policies.cancel_on else nullcontext():
+        rows = sql.fetch(sql.ENQUEUE, values)
+        if not rows:
+            return None
+        *columns, is_new_pipeline = rows[0]
+        if is_new_pipeline:
+            sync_pipeline(definition)
+        if definition.policies.cancel_on:
+            register_cancel_events(definition, values["id"], values["payload"], options.labels)
+        notify_on_commit()
+    return new_task(values, options, columns)
+
+
+def new_task(values: Mapping[str, Any], options: Options, columns: list[Any]) -> Task:
+    """The inserted task as a model instance, without another query. Its payload is deferred."""
+    status, due_at, sort_at, created_at = columns
     task = Task(
         id=values["id"],
         pipeline_id=values["pipeline"],

@@ -1,1 +1,1 @@
-"""An event is sent, and routed to the pipelines and waits that listen for its name."""
+"""Events: sent in a transaction, then routed to the waits and pipelines that listen for their name."""

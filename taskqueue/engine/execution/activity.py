@@ -1,4 +1,4 @@
-"""What a worker does right now: written by the thread that works, read by the one that beats."""
+"""What a worker does now: written by its working thread, read by its heartbeat."""
 
 from __future__ import annotations
 
@@ -11,101 +11,94 @@ from typing import Protocol
 from uuid import UUID
 
 from taskqueue.definitions import StepDefinition
-from taskqueue.engine.execution.log_capture import Lines
+from taskqueue.engine.execution.log_capture import LogLines
 from taskqueue.engine.runtime.lease import Lease
 
 
 @dataclass(frozen=True)
 class CurrentWork:
-    """A moment of a worker's life. Replaced as a whole, so that another thread never sees half of a change."""
+    """The task and the step that a worker executes. Replaced as a whole: another thread never sees half of a change."""
 
     lease: Lease | None = None
     step: str = ""
     definition: StepDefinition | None = None
     failures: int = 0
-    asks: bool = False
-    """Whether it waits for the answer of a claim that it made with empty hands."""
+    is_claiming: bool = False
+    """Whether the worker, which has no task, waits for the answer of a claim."""
     since: float = field(default_factory=time.monotonic)
 
     @property
     def timeout(self) -> timedelta | None:
-        """How long the step may take."""
         return self.definition.timeout if self.definition else None
 
 
-class Slate(Protocol):
-    """Where a worker notes what it executes, so that whoever finds its process dead can read it."""
+class CrashRecord(Protocol):
+    """Where a worker notes what it executes, readable after its process has died."""
 
     def write_worker(self, worker: int) -> None:
-        """Under which row it works from now on."""
-        ...
+        """Note the worker's row."""
 
     def write(self, task: UUID | None, step: str) -> None:
-        """What it executes now. At each step, so it costs next to nothing."""
-        ...
+        """Note the task and its step. Called at each step, so it must cost next to nothing."""
 
 
 @dataclass
 class Activity:
-    """The present moment, the progress that the author's code last reported, and what comes next."""
+    """What a worker executes, the progress that author code last reported, and the tasks it has claimed ahead."""
 
-    doing: CurrentWork = field(default_factory=CurrentWork)
+    current: CurrentWork = field(default_factory=CurrentWork)
     progress: tuple[Lease, float, str] | None = None
-    in_hand: Lease | None = None
-    """The task that it executes or settles: its last one, should the process or the database fail now."""
-    slate: Slate | None = None
-    lost: Lease | None = None
-    """A lease in hand that the heart has found gone: its task was cancelled, or is somebody else's."""
-    ahead: deque[Lease] = field(default_factory=deque)
-    """Claimed and not begun. The worker takes from the left; its heart takes all away when they have to wait."""
+    unsettled_lease: Lease | None = None
+    """Of the task that is being executed or settled: the one to blame if the process or the database fails now."""
+    crash_record: CrashRecord | None = None
+    lost_lease: Lease | None = None
+    """A lease that the heartbeat has found gone: its task was cancelled, or another worker has it."""
+    prefetched: deque[Lease] = field(default_factory=deque)
+    """Claimed and not begun. The worker takes from the left; the heartbeat removes all when they have to wait."""
     steps: dict[str, CurrentWork] = field(default_factory=dict)
-    """The steps that it is inside of, by their keys: an async body may have several under way."""
-    lines: dict[str, Lines] = field(default_factory=dict)
-    """What these have logged so far."""
-    arm: Callable[[timedelta | None], None] = lambda _left: None
-    """Told how long the step whose timeout comes first may still take, whenever that changes; None: none has one."""
+    """The running steps by their keys: an async body may run several."""
+    lines: dict[str, LogLines] = field(default_factory=dict)
+    """What they have logged so far."""
+    set_hard_timeout: Callable[[timedelta | None], None] = lambda _left: None
+    """Called when the earliest timeout of the running steps changes, with the time left; None: no step has one."""
 
-    def take(self, lease: Lease | None) -> None:
-        """The worker has the next task in hand, or none."""
-        self.in_hand = lease
-        self._note(lease.task if lease else None, "")
+    def set_unsettled(self, lease: Lease | None) -> None:
+        """Note the next task, or that the last one is settled."""
+        self.unsettled_lease = lease
+        self._record(lease.task if lease else None, "")
 
-    def ask(self) -> None:
-        """The worker asks for a task."""
-        self.doing = CurrentWork(asks=True)
+    def begin_claim(self) -> None:
+        self.current = CurrentWork(is_claiming=True)
 
     def begin_task(self, lease: Lease) -> None:
-        """The worker has claimed a task."""
-        self.doing = CurrentWork(lease)
+        self.current = CurrentWork(lease)
 
     def begin_step(self, step: str, definition: StepDefinition, *, failures: int) -> None:
-        """The worker is inside a step of its task, which has failed so often before."""
-        self.steps[step] = self.doing = CurrentWork(self.doing.lease, step, definition, failures)
-        if self.doing.lease is not None:
-            self._note(self.doing.lease.task, step)
+        """Note a step that starts, and how often it has failed before."""
+        self.steps[step] = self.current = CurrentWork(self.current.lease, step, definition, failures)
+        if self.current.lease is not None:
+            self._record(self.current.lease.task, step)
         if definition.timeout is not None:
-            self._arm()
+            self._update_hard_timeout()
 
     def end_step(self, step: str) -> None:
-        """The worker has left this step, and is between steps or inside of those that it began beside it."""
+        """Note that a step is over; of several running ones the last becomes the current one."""
         ended = self.steps.pop(step)
         others = list(self.steps.values())
-        self.doing = others[-1] if others else CurrentWork(ended.lease)
+        self.current = others[-1] if others else CurrentWork(ended.lease)
         if ended.lease is not None:
-            self._note(ended.lease.task, self.doing.step)
+            self._record(ended.lease.task, self.current.step)
         if ended.timeout is not None:
-            self._arm()
+            self._update_hard_timeout()
 
-    def rest(self) -> None:
-        """The worker holds no task."""
-        self.doing = CurrentWork()
+    def set_idle(self) -> None:
+        self.current = CurrentWork()
 
-    def _note(self, task: UUID | None, step: str) -> None:
-        if self.slate is not None:
-            self.slate.write(task, step)
+    def _record(self, task: UUID | None, step: str) -> None:
+        if self.crash_record is not None:
+            self.crash_record.write(task, step)
 
-    def _arm(self) -> None:
-        """Have the earliest timeout watched."""
+    def _update_hard_timeout(self) -> None:
         now = time.monotonic()
         ends = [each.since + each.timeout.total_seconds() for each in list(self.steps.values()) if each.timeout]
-        self.arm(timedelta(seconds=min(ends) - now) if ends else None)
+        self.set_hard_timeout(timedelta(seconds=min(ends) - now) if ends else None)

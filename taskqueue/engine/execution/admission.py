@@ -1,94 +1,87 @@
-"""Turns: what a step needs before it is really called, besides a worker: a free place, and the time of its rate."""
+"""Admission: before a step is called it acquires a concurrency slot and a time from its rate limit."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from taskqueue.definitions import StepDefinition, registry
 from taskqueue.engine import sql
 from taskqueue.engine.execution import rate_limits, slots
 from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.execution.replay import Call
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.notify import LOOK_EVERY, ring
+from taskqueue.engine.runtime.notify import POLL_INTERVAL, notify_now
 from taskqueue.engine.runtime.outcomes import STEP_LIMIT, Blocked, Release
 from taskqueue.errors import RetryAfter
 
-Turn = timedelta | Blocked | Release
 
-
-@dataclass
 class AdmissionControl:
-    """The turns of one execution's steps."""
+    """The slots and reserved times of one execution's steps."""
 
-    journal: Journal
-    taken: set[str] = field(default_factory=set)
-    """The steps that hold a place."""
-    timed: set[str] = field(default_factory=set)
-    """The steps that their rate has given a time which was ahead."""
-    limited: bool = field(init=False)
-    """Whether the pipeline's steps need places."""
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.slots_held: set[str] = set()
+        self._reserved: set[str] = set()
+        lease = journal.lease
+        self._steps_limited = lease.steps_limited or bool(registry.get(lease.pipeline).policies.step_concurrency)
 
-    def __post_init__(self) -> None:
-        """See what the code or a person has said."""
-        lease = self.journal.lease
-        self.limited = lease.steps_limited or bool(registry.get(lease.pipeline).policies.step_concurrency)
+    def applies_to(self, step: StepDefinition) -> bool:
+        return self._steps_limited or bool(step.rate)
 
-    def may_begin(self) -> bool:
-        """Whether the task may begin its body: its throttle lets it, if it has one and it did not begin before."""
-        definition = registry.get(self.journal.lease.pipeline)
-        throttle = definition.policies.throttle
-        if throttle is None or self.journal.entries:
-            return True
-        wait = rate_limits.start(self.journal, definition.throttle_name, is_keyed=throttle.template is not None)
-        time.sleep(wait.total_seconds() if wait is not None else 0)
-        return wait is not None
+    def acquire(self, call: Call) -> timedelta | Blocked | Release:
+        """Acquire what the step needs.
 
-    def concern(self, step: StepDefinition) -> bool:
-        """Whether a step needs one at all."""
-        return self.limited or bool(step.rate)
+        An async step that has waited for its reserved time acquires again, in one execution.
 
-    def take(self, step: StepDefinition, key: str, arguments: str) -> Turn:
-        """Take one; how long the worker has to wait before it calls the step, or what the task pauses with.
-
-        An async step that has waited for the time which it was given takes its turn again, in the same execution.
+        Returns:
+            How long the worker waits before it calls the step, or what the task suspends with.
         """
-        if self.limited:
-            match slots.take(self.journal, key):
+        if self._steps_limited:
+            match slots.acquire(self.journal, call.key):
                 case True:
-                    self.taken.add(key)
+                    self.slots_held.add(call.key)
                 case False:
                     return Blocked(STEP_LIMIT)
                 case None:
                     return Release()
-        if not step.rate:
+        if not call.step.rate:
             return timedelta(0)
-        request = rate_limits.Request(step=step, key=key, arguments=arguments, has_waited=key in self.timed)
-        turn: Turn = rate_limits.turn_of(self.journal, request)
-        if not isinstance(turn, timedelta):
-            self.timed.add(key)
-            self.leave(key)
-        return turn
+        admission = rate_limits.acquire(self.journal, call, has_waited=call.key in self._reserved)
+        if not isinstance(admission, timedelta):
+            self._reserved.add(call.key)
+            self.release(call.key)
+        return admission
 
-    def leave(self, key: str) -> None:
-        """Give back the place that a step held. It is void by itself when the worker dies before."""
-        if key in self.taken:
-            self.taken.discard(key)
-            slots.free(self.journal, key)
+    def release(self, key: str) -> None:
+        """Release the slot of a step, if it holds one. A dead worker's slots do not count."""
+        if key in self.slots_held:
+            self.slots_held.discard(key)
+            slots.release(self.journal, key)
 
-    def heed(self, step: StepDefinition, key: str, arguments: str | None, error: BaseException) -> None:
-        """Hold the step's rate for all its users, if its error asks for that."""
-        if step.rate and isinstance(error, RetryAfter) and error.hold and arguments is not None:
-            rate_limits.hold(self.journal, rate_limits.Request(step=step, key=key, arguments=arguments), error)
+    def on_error(self, call: Call, error: BaseException) -> None:
+        """Block the step's rate limit for all its users, if the error asks for that."""
+        if call.step.rate and isinstance(error, RetryAfter) and error.hold and call.arguments is not None:
+            rate_limits.block(self.journal, call, error)
 
 
-def hold_back(lease: Lease, outcome: Blocked) -> None:
-    """Let the task wait for its turn. Nothing is written when the lease is gone."""
+def throttle_admits(journal: Journal) -> bool:
+    """Whether a task may begin its body under its pipeline's throttle; one that has begun before always may."""
+    definition = registry.get(journal.lease.pipeline)
+    throttle = definition.policies.throttle
+    if throttle is None or journal.entries:
+        return True
+    wait = rate_limits.admit_task(journal, definition.throttle_name, is_keyed=throttle.template is not None)
+    time.sleep(wait.total_seconds() if wait is not None else 0)
+    return wait is not None
+
+
+def block_task(lease: Lease, outcome: Blocked) -> None:
+    """Set the task to wait for a slot or a time. Nothing is written when the lease is gone."""
     values = {"keys": list(outcome.keys), "blocked_on": outcome.blocked_on, "wait": outcome.wait}
     changed = {"changed_at": outcome.rate_changed_at, "is_new": outcome.is_new}
-    rows = sql.fetch(sql.HOLD_BACK, {**values, **changed, **lease.fence})
+    rows = sql.fetch(sql.BLOCK_TASK, {**values, **changed, **lease.fence})
     if not outcome.keys and slots.grant(lease.pipeline):
-        ring()  # a place became free between the look for one and the wait, and nobody saw this task
-    elif any(due_in is not None and due_in < LOOK_EVERY for (due_in,) in rows):
-        ring()  # the doorbell looks when the time comes, and not only when it would have looked without this task
+        notify_now()  # a slot was released after the step's request, before this row showed that the task waits
+    elif any(due_in is not None and due_in < POLL_INTERVAL for (due_in,) in rows):
+        notify_now()  # the notifier then looks when the time comes, and not only at its next regular look

@@ -1,8 +1,8 @@
-"""Siblings: the async steps of one execution that are under way beside each other.
+"""The steps that one async body runs concurrently, and the ones among them that are blocked.
 
-A step that has to wait for the time that its rate gave it, or for a free place, waits in the event loop for as long as
-a sibling executes: the worker is held anyway. When no sibling executes any more the task is suspended for all of them,
-unless the nearest time comes sooner than the task could be claimed and replayed.
+A step that is blocked by a rate limit or a step limit waits in the event loop for as long as another step executes: the
+worker is occupied anyway. When every step is blocked, the task suspends with the reasons of all of them, unless the
+nearest time comes sooner than the task could be claimed and replayed.
 """
 
 from __future__ import annotations
@@ -14,100 +14,97 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from taskqueue.engine.execution.rate_limits import BRIEF
+from taskqueue.engine.execution.rate_limits import SHORT_WAIT
 from taskqueue.engine.runtime.outcomes import Blocked
 
-RECALL: Final = 0.000_1
-"""Seconds that a replay takes for each step that the body has asked for."""
+REPLAY_SECONDS: Final = 0.000_1
+"""How long a replay takes for each step that the body has requested."""
 
 
 @dataclass
-class Waiting:
-    """A step that waits for its turn."""
-
-    turn: Blocked
-    goes_on: asyncio.Future[bool]
+class BlockedStep:
+    reason: Blocked
+    may_continue: asyncio.Future[bool]
 
 
-class Siblings:
-    """Which steps execute and which ones wait, by their keys.
+class ConcurrentSteps:
+    """Which steps execute and which are blocked, by their keys.
 
     Args:
-        suspend: told of what a step waited for, when the task is suspended for it.
-        replayed: asked how many steps a replay would pass.
+        suspend: called with each blocked step's reason when the task suspends.
+        replayed_steps: how many steps a replay would pass.
     """
 
-    def __init__(self, suspend: Callable[[Blocked], object], replayed: Callable[[], int]) -> None:
+    def __init__(self, suspend: Callable[[Blocked], object], *, replayed_steps: Callable[[], int]) -> None:
         self._suspend = suspend
-        self._replayed = replayed
+        self._replayed_steps = replayed_steps
         self._executing: set[str] = set()
-        self._waiting: dict[str, Waiting] = {}
-        self._ended = asyncio.Event()
+        self._blocked: dict[str, BlockedStep] = {}
+        self._idle = asyncio.Event()
 
     @contextmanager
-    def beside(self, key: str) -> Iterator[None]:
-        """A step is under way inside of the block: it asks for its turn, waits for it, or executes."""
+    def running(self, key: str) -> Iterator[None]:
+        """A step runs inside this block, from its request for admission to its record."""
         self._executing.add(key)
-        self._ended.clear()
+        self._idle.clear()
         try:
             yield
         finally:
             self._end(key)
 
-    async def wait(self, key: str, turn: Blocked) -> bool:
-        """Let a step wait for its turn: until its time has come, or for a place until a sibling gives one back.
+    async def wait(self, key: str, reason: Blocked) -> bool:
+        """Let a blocked step wait: for its reserved time, or for a slot until another step releases one.
 
         Returns:
-            Whether it may ask again. If not, the task is suspended.
+            Whether it may request admission again. If not, the task is suspended.
         """
         loop = asyncio.get_running_loop()
-        waiting = self._waiting[key] = Waiting(turn, loop.create_future())
+        blocked = self._blocked[key] = BlockedStep(reason, loop.create_future())
         timer = None
-        if turn.comes_at is not None:
-            timer = loop.call_later(max(turn.comes_at - time.monotonic(), 0), self._wake, key)
+        if reason.due_at is not None:
+            timer = loop.call_later(max(reason.due_at - time.monotonic(), 0), self._unblock, key)
         self._executing.discard(key)
-        self._suspend_if_idle()
+        self._suspend_if_all_blocked()
         try:
-            return await waiting.goes_on
+            return await blocked.may_continue
         finally:
             if timer is not None:
                 timer.cancel()
-            if self._waiting.get(key) is waiting:  # the body has cancelled it
-                self._wake(key)
+            if self._blocked.get(key) is blocked:  # the body has cancelled it
+                self._unblock(key)
 
-    async def all_ended(self) -> None:
-        """Wait until no step is under way."""
-        while self._executing or self._waiting:
-            await self._ended.wait()
+    async def all_finished(self) -> None:
+        """Wait until no step executes or is blocked."""
+        while self._executing or self._blocked:
+            await self._idle.wait()
 
     def _end(self, key: str) -> None:
         self._executing.discard(key)
-        # The step has given back its place, if it held one: the next step that waits for a place may ask.
-        for_place = (each for each, waiting in self._waiting.items() if waiting.turn.comes_at is None)
-        if (next_one := next(for_place, None)) is not None:
-            self._wake(next_one)
-        self._suspend_if_idle()
-        if not self._executing and not self._waiting:
-            self._ended.set()
+        # The step has released its slot, if it held one: the next step that waits for a slot may request it.
+        waiting_for_slot = (each for each, blocked in self._blocked.items() if blocked.reason.due_at is None)
+        if (next_key := next(waiting_for_slot, None)) is not None:
+            self._unblock(next_key)
+        self._suspend_if_all_blocked()
+        if not self._executing and not self._blocked:
+            self._idle.set()
 
-    def _wake(self, key: str, *, goes_on: bool = True) -> None:
-        """Let a waiting step go on: it counts as executing from now on, not only when the loop comes to it."""
-        waiting = self._waiting.pop(key, None)
-        if waiting is not None:
+    def _unblock(self, key: str, *, may_continue: bool = True) -> None:
+        """Let a blocked step continue. It counts as executing from now on, and not only when the loop runs it."""
+        blocked = self._blocked.pop(key, None)
+        if blocked is not None:
             self._executing.add(key)
-            if not waiting.goes_on.done():
-                waiting.goes_on.set_result(goes_on)
+            if not blocked.may_continue.done():
+                blocked.may_continue.set_result(may_continue)
 
-    def _suspend_if_idle(self) -> None:
-        """Suspend the task if its steps do nothing but wait, for longer than a replay would take."""
-        if self._executing or not self._waiting:
+    def _suspend_if_all_blocked(self) -> None:
+        if self._executing or not self._blocked:
             return
-        times = [each.turn.comes_at for each in self._waiting.values() if each.turn.comes_at is not None]
-        patience = BRIEF.total_seconds() + self._replayed() * RECALL
-        if times and min(times) - time.monotonic() <= patience:
+        times = [each.reason.due_at for each in self._blocked.values() if each.reason.due_at is not None]
+        replay_seconds = SHORT_WAIT.total_seconds() + self._replayed_steps() * REPLAY_SECONDS
+        if times and min(times) - time.monotonic() <= replay_seconds:
             return
-        # For all of them before the first is unwound: a task group would cancel the others.
-        for each in self._waiting.values():
-            self._suspend(each.turn)
-        for key in list(self._waiting):
-            self._wake(key, goes_on=False)
+        # With all reasons before the first step unwinds: a task group would cancel the other steps.
+        for each in self._blocked.values():
+            self._suspend(each.reason)
+        for key in list(self._blocked):
+            self._unblock(key, may_continue=False)

@@ -1,4 +1,4 @@
-"""Coroutines of authors: run so that what they leave behind or cancel stays theirs."""
+"""Run coroutines of author code so that what they cancel or leave behind does not reach the engine."""
 
 from __future__ import annotations
 
@@ -9,33 +9,30 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE: Final = 1.0
-"""Seconds that a task which a body or a step has left in its event loop gets to end, once it is cancelled."""
+CANCEL_TIMEOUT: Final = 1.0
+"""Seconds that an asyncio task which author code has left in its event loop gets to end, once it is cancelled."""
 
 logger = logging.getLogger("taskqueue.workers")
 
 
-async def alone(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await an author's coroutine in an asyncio task of its own.
+async def run_standalone(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a step's coroutine in an asyncio task of its own.
 
-    So it can be told whether the step was cancelled from outside, or has cancelled itself. An event loop lets
-    SystemExit and KeyboardInterrupt out of a task only by ending, so an error comes out as a value.
+    This shows whether the step was cancelled from outside or has cancelled itself. An event loop lets SystemExit and
+    KeyboardInterrupt out of a task only by ending, so an error comes out of it as a value.
     """
-    ended = await asyncio.create_task(caught(coroutine))
-    if isinstance(ended, Raised):
-        raise ended.error
-    return ended
+    result = await asyncio.create_task(result_or_error(coroutine))
+    if isinstance(result, Raised):
+        raise result.error
+    return result
 
 
 class Raised:
-    """What a coroutine has raised."""
-
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
 
-async def caught(coroutine: Coroutine[Any, Any, T]) -> T | Raised:
-    """The result of a coroutine, or what it raised."""
+async def result_or_error(coroutine: Coroutine[Any, Any, T]) -> T | Raised:
     try:
         return await coroutine
     except BaseException as error:  # noqa: BLE001 - judged where it is awaited
@@ -43,22 +40,22 @@ async def caught(coroutine: Coroutine[Any, Any, T]) -> T | Raised:
 
 
 def is_cancelled_from_outside(error: BaseException) -> bool:
-    """Whether a step ends because the body wants it to: by cancelling it, a timeout of its own, or a group's end."""
+    """Whether the body ends the step: it cancels it, its own timeout expires, or its task group ends."""
     current = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling() > 0
 
 
-async def end_leftovers() -> None:
-    """Cancel the asyncio tasks that author code has left in its loop; one that does not end is forgotten.
+async def cancel_remaining_tasks() -> None:
+    """Cancel the asyncio tasks that author code has left in its loop, and abandon those that do not end.
 
-    The loop would wait for it for ever, and the worker with it.
+    The loop, and the worker with it, would wait for them for ever.
     """
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    if not left:
+    remaining = asyncio.all_tasks() - {asyncio.current_task()}
+    if not remaining:
         return
-    for each in left:
+    for each in remaining:
         each.cancel()
-    _, deaf = await asyncio.wait(left, timeout=PATIENCE)
-    for each in deaf:
-        logger.warning("An asyncio task that a pipeline left behind does not heed that it is cancelled: %r", each)
+    _, still_running = await asyncio.wait(remaining, timeout=CANCEL_TIMEOUT)
+    for each in still_running:
+        logger.warning("An asyncio task that a pipeline left behind ignores its cancellation: %r", each)
         asyncio._unregister_task(each)

@@ -1,12 +1,11 @@
-"""Replay: what the present code would make of tasks that are under way. Nothing is executed, nothing is written.
+"""Deploy check: replay unfinished tasks with the present code. No step is executed, and nothing is written.
 
-The body of each is called with what its steps have recorded, by the same execution with which a worker would do it, and
-is stopped at the first call that is not recorded.
+The body of each task runs as a worker would run it, with the results that its steps have recorded, up to its first call
+that is not recorded.
 """
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,66 +14,66 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from taskqueue import codec
 from taskqueue.definitions import registry
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.journal import Journal, read_entries
-from taskqueue.engine.execution.run import Execution
+from taskqueue.engine.execution.run import run_task
+from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, RetryLater, Succeeded, Suspended
 from taskqueue.errors import Drift, OutputChanged, UnknownPipeline
+from taskqueue.json_values import codec
 from taskqueue.models import Task
 from taskqueue.states import LIVE, DriftKind
 
 Kind = Literal["pipeline", "payload", "output", "body", "arguments", "unused", "unreached", "version"]
 
 BATCH: Final = 100
-"""Tasks that are read in one transaction."""
+"""Tasks that one transaction reads."""
 
-SHOWN: Final = 2_000
+MESSAGE_MAX_LENGTH: Final = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that the present code would make of a task."""
+    """Something that would happen to a task with the present code."""
 
     task: UUID
     pipeline: str
     kind: Kind
     key: str
     breaks: bool
-    """Whether the task would fail, or wait for ever; else it is a warning."""
+    """Whether the task would fail or wait for ever; if not, this is a warning."""
     message: str
 
 
-Watch = Callable[[int, int], None]
-"""Told how many tasks have been looked at, and of how many."""
+Progress = Callable[[int, int], None]
+"""Called with the number of tasks that are checked, and of all."""
 
 
-def replay_live(*, pipeline: str = "", limit: int | None = None, watch: Watch) -> Iterator[Finding]:
-    """Replay every task that has not ended, oldest first.
+def replay_live(*, pipeline: str = "", limit: int | None = None, on_progress: Progress) -> Iterator[Finding]:
+    """Replay every unfinished task, oldest first.
 
     Args:
-        pipeline: of this one alone.
-        limit: at most so many.
-        watch: told of the progress.
+        pipeline: only this one's tasks.
+        limit: at most this many tasks.
+        on_progress: called before each batch and at the end.
     """
     live = Task.objects.filter(status__in=LIVE, **({"pipeline": pipeline} if pipeline else {})).order_by("pk")
     with read_only():
         chosen = list(live.values_list("pk", flat=True)[:limit])
     for start in range(0, len(chosen), BATCH):
-        watch(start, len(chosen))
+        on_progress(start, len(chosen))
         with read_only():
-            leases = leases_of(chosen[start : start + BATCH])
-            found = [each for lease in leases for each in findings_of(lease)]
+            found = [each for lease in leases_of(chosen[start : start + BATCH]) for each in findings_of(lease)]
         yield from found
-    watch(len(chosen), len(chosen))
+    on_progress(len(chosen), len(chosen))
 
 
 @contextmanager
 def read_only() -> Iterator[None]:
-    """A transaction in which PostgreSQL refuses to write, and which is rolled back."""
+    """A transaction in which PostgreSQL refuses writes, and which is rolled back."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION READ ONLY")
@@ -83,7 +82,7 @@ def read_only() -> Iterator[None]:
 
 
 def leases_of(chosen: Sequence[UUID]) -> list[Lease]:
-    """The tasks that have still not ended, as their next executions would see them."""
+    """Leases of the tasks that are still unfinished, as their next executions would get them."""
     return [
         Lease(
             task=task.pk,
@@ -104,7 +103,6 @@ def leases_of(chosen: Sequence[UUID]) -> list[Lease]:
 
 
 def findings_of(lease: Lease) -> Iterator[Finding]:
-    """Replay one task and tell what came of it."""
     try:
         if lease.parallel_step:
             registry.step(lease.parallel_step)
@@ -119,33 +117,33 @@ def findings_of(lease: Lease) -> Iterator[Finding]:
         yield finding(lease, "payload", breaks=True, message=message_of(error))
         return
     execution = Execution(RecordedJournal(lease, read_entries(lease)), Activity(), stopping=lambda: True)
-    outcome = run(execution)
-    yield from disagreements(execution, outcome)
-    if (broken := trouble(lease, outcome)) is not None:
+    outcome = replay(execution)
+    yield from drift_findings(execution, outcome)
+    if (broken := body_finding(lease, outcome)) is not None:
         yield broken
 
 
 class RecordedJournal(Journal):
-    """A journal to which nothing can be added: who tries to has come to new work."""
+    """A journal that suspends the body at its first write: the call is not recorded."""
 
     def write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         raise Suspended(Release())
 
 
-def run(execution: Execution) -> Outcome:
-    """Call the body until it ends, or asks for something that is not recorded.
+def replay(execution: Execution) -> Outcome:
+    """Call the body until it ends, or makes a call that is not recorded.
 
-    In a savepoint: a body that asks the database itself may leave an error behind.
+    In a savepoint: a body that queries the database itself may leave an error behind.
     """
     execution.journal.session.in_transaction = True
     with transaction.atomic():
-        outcome = contextvars.Context().run(execution.run)
+        outcome = run_task(execution)
         transaction.set_rollback(True)
     return execution.suspended or outcome
 
 
-def trouble(lease: Lease, outcome: Outcome) -> Finding | None:
-    """How the body broke before it came to new work, but for drift."""
+def body_finding(lease: Lease, outcome: Outcome) -> Finding | None:
+    """How the body fails before it comes to a new call; drift has findings of its own."""
     match outcome:
         case RetryLater(failed):
             error_type, message = failed.error_type, failed.message
@@ -158,8 +156,8 @@ def trouble(lease: Lease, outcome: Outcome) -> Finding | None:
     return finding(lease, "body", breaks=True, message=f"{error_type}: {message}")
 
 
-def disagreements(execution: Execution, outcome: Outcome) -> Iterator[Finding]:
-    """The drift that was found on the way, and what was not asked for by the end of the replay."""
+def drift_findings(execution: Execution, outcome: Outcome) -> Iterator[Finding]:
+    """The drift that the replay has found, and the recorded steps that the body has not requested by its end."""
     lease, drift = execution.lease, execution.drift
     remaining = drift.recorded - execution.keys
     has_ended = isinstance(outcome, Succeeded)
@@ -172,12 +170,18 @@ def disagreements(execution: Execution, outcome: Outcome) -> Iterator[Finding]:
             message=f"recorded {note['recorded'] or 'none'}, now {note['now'] or 'none'}",
         )
     is_async = drift.definition is not None and drift.definition.is_async
-    # What an async body gathers is cut short by the first of it that is new.
+    # The first new call cuts short everything that an async body gathers.
     if remaining and not has_ended and not is_async and not isinstance(outcome, RetryLater | Failed):
-        message = "not asked for before new work: recalled if the body asks later, else ignored"
+        message = "not requested before the first new call: replayed if the body requests it later, else ignored"
         yield finding(lease, "unreached", key=", ".join(sorted(remaining)), breaks=False, message=message)
 
 
 def finding(lease: Lease, kind: Kind, *, breaks: bool, message: str, key: str = "") -> Finding:
-    """Something that was found of a task."""
-    return Finding(task=lease.task, pipeline=lease.pipeline, kind=kind, key=key, breaks=breaks, message=message[:SHOWN])
+    return Finding(
+        task=lease.task,
+        pipeline=lease.pipeline,
+        kind=kind,
+        key=key,
+        breaks=breaks,
+        message=message[:MESSAGE_MAX_LENGTH],
+    )

@@ -1,4 +1,4 @@
-"""The journal of a task: what it has recorded so far, read once, and the fenced writes that add to it."""
+"""The journal of a task: its recorded steps, read once, and the fenced writes that add to it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any, Final, LiteralString
 
 from django.db import Error
 
-from taskqueue import codec
 from taskqueue.conf import settings
-from taskqueue.context import Pause
+from taskqueue.context import Suspension
 from taskqueue.engine import sql
 from taskqueue.engine.events.send import route_now
-from taskqueue.engine.execution.author_session import Session
+from taskqueue.engine.runtime.author_session import AuthorSession
 from taskqueue.engine.runtime.database_errors import is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import DatabaseLost, FailedAttempt
-from taskqueue.engine.tasks.children import close_overdue
+from taskqueue.engine.tasks.children import time_out_suspensions
 from taskqueue.errors import StepFailed
 from taskqueue.ids import uuid7
+from taskqueue.json_values import codec
 from taskqueue.states import StepKind, StepStatus
 
 HOOK_FAILED: Final = "The step is committed and is not repeated; a function that it gave to on_commit has failed:"
@@ -29,28 +29,30 @@ HOOK_FAILED: Final = "The step is committed and is not repeated; a function that
 
 @dataclass(frozen=True)
 class Entry:
-    """What is recorded of one step."""
-
+    kind: str
     status: str
     failures: int
     input_hash: str
-    output: str | None
-    error: str | None
-    kind: str = StepKind.STEP
+    output: str | None = None
+    error: str | None = None
     is_due: bool = True
-    """Of a waiting one: whether its time had come when it was read."""
-    comes_at: float = 0.0
+    """Whether the time of a waiting step had come when it was read."""
+    due_at: float = 0.0
     """When that time comes, by this process's monotonic clock."""
 
     @property
-    def is_held_back(self) -> bool:
-        """Whether it is a step that its rate gave a time."""
+    def waits_for_rate(self) -> bool:
+        """Whether it is a plain step with a reserved time of its rate limit."""
         return self.status == StepStatus.WAITING and self.kind == StepKind.STEP
 
     @property
-    def is_to_be_called(self) -> bool:
-        """Whether it is a plain step that shall be called again: a try has failed, or its rate gave it a time."""
+    def will_be_called(self) -> bool:
+        """Whether it is a plain step that waits for its next attempt, or for a time of its rate limit."""
         return self.kind == StepKind.STEP and self.status in (StepStatus.RETRYING, StepStatus.WAITING)
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.will_be_called or self.status == StepStatus.WAITING
 
 
 @dataclass
@@ -60,20 +62,20 @@ class Journal:
     lease: Lease
     entries: dict[str, Entry] = field(default_factory=dict)
     output_bytes: int = 0
-    session: Session = field(default_factory=Session)
+    session: AuthorSession = field(default_factory=AuthorSession)
     """This thread's connection, made before author code runs."""
     lost: DatabaseLost | None = None
     is_paused: bool = False
-    """Whether people had paused the pipeline at the last checkpoint."""
+    """Whether the pipeline was paused at the last checkpoint."""
 
     @classmethod
     def load(cls, lease: Lease) -> Journal:
-        """Read everything that is recorded for a task, in one query; a first lease cannot have anything."""
+        """Read all recorded steps of a task with one query. Under a task's first lease there are none."""
         journal = cls(lease)
         if lease.number > 1:
             journal.entries = read_entries(lease)
             if any(is_overdue(entry) for entry in journal.entries.values()):
-                close_overdue(lease)
+                time_out_suspensions(lease)
                 journal.entries = read_entries(lease)
             journal.output_bytes = sum(len((entry.output or "").encode()) for entry in journal.entries.values())
         return journal
@@ -86,30 +88,29 @@ class Journal:
         arguments: str,
         output: str,
         elapsed: timedelta,
-        kind: StepKind = StepKind.STEP,
         logs: str | None = None,
     ) -> str | None:
         """Record that a step succeeded.
 
         Returns:
-            The output as PostgreSQL will give it back; None when the lease is gone, and nothing was written.
+            The output as PostgreSQL will return it; None when the lease is gone, and nothing was written.
         """
         input_hash = codec.fingerprint_of(arguments)
         values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output}
-        rows = self.write(sql.CHECKPOINT, {**values, "kind": kind, "elapsed": elapsed, "logs": logs})
+        rows = self.write(sql.CHECKPOINT, {**values, "kind": StepKind.STEP, "elapsed": elapsed, "logs": logs})
         if not rows:
             return None
         recorded: str
         recorded, self.is_paused = rows[0]
-        self.entries[key] = Entry(StepStatus.SUCCEEDED, 0, input_hash, recorded, None)
+        self.entries[key] = Entry(StepKind.STEP, StepStatus.SUCCEEDED, 0, input_hash, recorded)
         self.output_bytes += len(recorded.encode())
         return recorded
 
     def emit(self, key: str, event: str, data: str) -> bool:
-        """Send an event and record that it was sent, as one. False when the lease is gone, and nothing was sent."""
+        """Send an event and record that, in one statement. False when the lease is gone, and nothing was sent."""
         self.session.refuse_open_transaction(
-            f"emit({event!r}) was called inside a database transaction of the pipeline's body, which would hold it "
-            "back. Begin transactions inside steps."
+            f"emit({event!r}) was called inside a database transaction of the pipeline's body, which would delay "
+            "it. Begin transactions inside steps."
         )
         values = {"id": uuid7(), "key": key, "step": key, "name": event, "data": data}
         rows = self.write(sql.EMIT, {**values, "input_hash": codec.fingerprint_of(data)})
@@ -118,58 +119,57 @@ class Journal:
         return bool(rows)
 
     def record_failed_step(self, failed: FailedAttempt, *, status: StepStatus) -> bool:
-        """Record a failed try. False when the lease is gone, or the step has succeeded after all."""
+        """Record a failed attempt. False when the lease is gone, or the step has succeeded after all."""
         self.session.mend()
-        written = self.write(sql.RECORD_FAILED_STEP, failed_try(failed, step_status=status))
+        written = self.write(sql.RECORD_FAILED_STEP, failed_attempt_values(failed, step_status=status))
         if written and status == StepStatus.FAILED:
-            self.entries[failed.key] = Entry(status, 0, "", None, step_error(failed))
+            self.entries[failed.key] = Entry(StepKind.STEP, status, 0, "", error=step_error(failed))
         return bool(written)
 
     def record_failed_hook(self, failed: FailedAttempt) -> None:
-        """Record that a function which a step gave to `on_commit` has failed."""
         self.session.mend()
-        told = replace(failed, message=f"{HOOK_FAILED} {failed.message}")
-        self.write(sql.RECORD_FAILED_HOOK, failed_try(told, step_status=StepStatus.SUCCEEDED))
-
-    def lose(self, error: Error, *, step: str = "") -> DatabaseLost:
-        """Note that the database was lost at a point where it is unknown what it has written."""
-        self.lost = DatabaseLost(error, step=step)
-        return self.lost
+        failed = replace(failed, message=f"{HOOK_FAILED} {failed.message}")
+        self.write(sql.RECORD_FAILED_HOOK, failed_attempt_values(failed, step_status=StepStatus.SUCCEEDED))
 
     def write(self, statement: LiteralString, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run a fenced statement; a database that fails in it must not look like the author's error.
+        """Run a fenced statement. A database failure in it must not look like the author's error.
 
         Raises:
             DatabaseLost: it failed, and whether it has written is unknown.
-            django.db.Error: it has refused what it was to write, as it would each time.
+            django.db.Error: the database refuses these values, and would refuse them each time.
         """
         if self.session.has_died():
             self.session.django.close()
         try:
             return sql.fetch(statement, {**values, **self.lease.fence})
         except Error as error:
-            if is_refusal(error) or self.session.is_own_doing(error):
+            if is_refusal(error) or self.session.may_have_caused(error):
                 raise
             raise self.lose(error, step=values.get("key", "")) from error
         finally:
             self.session.used_at = time.monotonic()
 
+    def lose(self, error: Error, *, step: str = "") -> DatabaseLost:
+        """Note that the database was lost, and whether the last write was done is unknown."""
+        self.lost = DatabaseLost(error, step=step)
+        return self.lost
+
     def check(self) -> None:
-        """Whether the database was lost on the way; a body that swallowed that with a bare `except:` learns it again.
+        """Refuse to continue after a lost database: a body may have caught that error with a bare `except:`.
 
         Raises:
-            DatabaseLost: whether the last write was done is unknown, so nothing may follow it.
+            DatabaseLost
         """
         if self.lost is not None:
             raise self.lost
 
-    def check_room(self, pauses: Sequence[Pause]) -> None:
-        """See that the outputs do not pass their limit before one more event is added to them.
+    def check_output_limit(self, pauses: Sequence[Suspension]) -> None:
+        """Refuse to wait for one more event when the outputs exceed their limit.
 
-        What an event brings is known only when it has come, and it is small beside the limit.
+        The size of an event is known only when it has come, and is small compared with the limit.
 
         Raises:
-            TooLarge: they do, by the events that came so far.
+            TooLarge: they do, because of the events that came so far.
         """
         limit = settings().TASK_OUTPUT_MAX_BYTES
         for pause in pauses:
@@ -179,30 +179,19 @@ class Journal:
 
 
 def read_entries(lease: Lease) -> dict[str, Entry]:
-    """What is recorded of a task, by key."""
     rows, now = sql.fetch(sql.LOAD_JOURNAL, {"task": lease.task}), time.monotonic()
     return {
-        key: Entry(
-            status,
-            failures,
-            input_hash,
-            output,
-            error,
-            kind,
-            is_due=due_in is not None and due_in <= 0,
-            comes_at=now + (due_in or 0),
-        )
-        for key, kind, status, failures, input_hash, output, error, due_in in rows
+        key: replace(Entry(*columns), is_due=due_in is not None and due_in <= 0, due_at=now + (due_in or 0))
+        for key, *columns, due_in in rows
     }
 
 
 def is_overdue(entry: Entry) -> bool:
-    """Whether it waits and its time has come; a step that was given a time by its rate is called then."""
+    """Whether a sleep, a wait or a child has reached its time. A plain step is called then, and not closed."""
     return entry.status == StepStatus.WAITING and entry.kind != StepKind.STEP and entry.is_due
 
 
-def failed_try(failed: FailedAttempt, *, step_status: StepStatus) -> dict[str, Any]:
-    """The parameters that write a failed try."""
+def failed_attempt_values(failed: FailedAttempt, *, step_status: StepStatus) -> dict[str, Any]:
     return {
         "key": failed.key,
         "name": failed.name,
@@ -220,7 +209,6 @@ def failed_try(failed: FailedAttempt, *, step_status: StepStatus) -> dict[str, A
 
 
 def step_error(failed: FailedAttempt) -> str:
-    """The short form of an error that a step keeps."""
     return codec.write({"type": failed.error_type, "message": failed.message})
 
 

@@ -1,7 +1,7 @@
-"""Logs: what a step's function says by Python's logging is kept with the try that said it.
+"""Capture what a step logs with Python's logging, and keep it with the step's attempt.
 
-A handler on the root logger hears what passes the levels that the project has set, and gives each record to the step
-that is on the stack. It changes neither levels nor what other handlers do.
+A handler on the root logger gets each record that passes the project's levels, and adds it to the step on the stack. It
+changes neither levels nor other handlers.
 """
 
 from __future__ import annotations
@@ -13,109 +13,98 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar, Token
-from types import TracebackType
 from typing import Final
 
-from taskqueue import codec, masks
+from taskqueue import masks
 from taskqueue.conf import settings
+from taskqueue.json_values import codec
 
-HEART: Final = "taskqueue-heart"
-"""The name of the engine's own thread beside the working one; what is said there is no step's."""
-LINE_MAX: Final = 4_000
-"""Most characters of one line."""
+HEARTBEAT_THREAD: Final = "taskqueue-heartbeat"
+"""The name of the engine's own thread; what is logged there belongs to no step."""
+LINE_MAX_LENGTH: Final = 4_000
 
 
-class Lines:
-    """The last lines that one try of a step has logged. Entered around the author's function."""
+class LogLines:
+    """The last lines that one attempt of a step has logged. Entered around the author's function."""
 
-    __slots__ = ("arguments", "began", "dropped", "kept", "size", "token")
+    __slots__ = ("arguments", "dropped", "records", "size", "started", "token")
 
     def __init__(self) -> None:
-        self.began = time.monotonic()
-        self.kept: deque[tuple[int, str, str, str]] | None = None
+        self.started = time.monotonic()
+        self.records: deque[tuple[int, str, str, str]] | None = None
         self.size = 0
         self.dropped = 0
-        self.token: Token[Lines | None] | None = None
+        self.token: Token[LogLines | None] | None = None
         self.arguments: str | None = None
-        """Of the step, as JSON: what may be secret in what it says."""
+        """The step's, as JSON: their secrets must not show in the lines."""
 
-    def __enter__(self) -> Lines:
-        """Hear from here on, unless the setting turns it off."""
+    def __enter__(self) -> LogLines:
+        """Capture from here on, unless the setting turns it off."""
         if settings().STEP_LOG_LINES > 0:
-            self.token = speaking.set(self)
-            being_kept.append(self)
+            self.token = current_lines.set(self)
+            open_captures.append(self)
         return self
 
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        """Hear no more."""
+    def __exit__(self, *_error: object) -> None:
         if self.token is not None:
-            being_kept.remove(self)
-            speaking.reset(self.token)
+            open_captures.remove(self)
+            current_lines.reset(self.token)
             self.token = None
 
-    def of(self, arguments: str | None) -> Lines:
-        """The same, told what its step was given."""
-        self.arguments = arguments
-        return self
-
     def add(self, level: str, logger: str, text: str) -> None:
-        """Keep a line, and let the oldest ones go when there are too many. Under the handler's lock."""
+        """Keep a line, and drop the oldest lines beyond the limits. Called under the handler's lock."""
         limits = settings()
-        kept = self.kept = deque() if self.kept is None else self.kept
-        said_at = round((time.monotonic() - self.began) * 1000)
-        kept.append((said_at, level, logger[:200], codec.printable(text[:LINE_MAX])))
-        self.size += len(kept[-1][-1].encode())
-        while len(kept) > limits.STEP_LOG_LINES or (self.size > limits.STEP_LOG_MAX_BYTES and len(kept) > 1):
-            self.size -= len(kept.popleft()[-1].encode())
+        records = self.records = deque() if self.records is None else self.records
+        milliseconds = round((time.monotonic() - self.started) * 1000)
+        records.append((milliseconds, level, logger[:200], codec.printable(text[:LINE_MAX_LENGTH])))
+        self.size += len(records[-1][-1].encode())
+        while len(records) > limits.STEP_LOG_LINES or (self.size > limits.STEP_LOG_MAX_BYTES and len(records) > 1):
+            self.size -= len(records.popleft()[-1].encode())
             self.dropped += 1
 
-    def so_far(self, secrets: Sequence[str]) -> str | None:
-        """The same as `written`, for another thread than the one that logs."""
-        with KEEPER.lock or nullcontext():
-            return self.written(secrets)
+    def snapshot(self, secrets: Sequence[str]) -> str | None:
+        """As `to_json`, for another thread than the one that logs."""
+        with HANDLER.lock or nullcontext():
+            return self.to_json(secrets)
 
-    def written(self, secrets: Sequence[str] = ()) -> str | None:
-        """What is stored, as JSON and without these secrets; None when nothing was said."""
-        if self.kept is None:
+    def to_json(self, secrets: Sequence[str] = ()) -> str | None:
+        """The lines as they are stored, without these secrets; None when nothing was logged."""
+        if self.records is None:
             return None
-        lines = masks.hidden([list(line) for line in self.kept], secrets)
+        lines = masks.hidden([list(line) for line in self.records], secrets)
         return codec.write({"dropped": self.dropped, "lines": lines}, what="log")
 
 
-speaking: ContextVar[Lines | None] = ContextVar("taskqueue_speaking", default=None)
-"""Where the lines of the code that runs here go."""
+current_lines: ContextVar[LogLines | None] = ContextVar("taskqueue_current_lines", default=None)
+"""Those of the step whose code runs here."""
 
-being_kept: list[Lines] = []
-"""All that are open in this process: more than one when async steps run beside each other."""
+open_captures: list[LogLines] = []
+"""All that are entered in this process: more than one when async steps run concurrently."""
 
 
-class Keeper(logging.Handler):
-    """Gives each record to the step that it came from."""
+class CaptureHandler(logging.Handler):
+    """Adds each record to the lines of its step."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it; a record of no step goes by."""
         try:
-            if (lines := lines_of(record)) is not None:
+            if (lines := lines_for(record)) is not None:
                 lines.add(record.levelname, record.name, self.format(record))
             if logging.lastResort is not None and record.levelno >= logging.lastResort.level and is_only(record, self):
-                logging.lastResort.handle(record)  # as without us: nobody else hears it
+                logging.lastResort.handle(record)  # Python does so when there is no handler, as without this one
         except Exception:  # noqa: BLE001 - the author's arguments may not fit, as for every handler
             self.handleError(record)
 
 
-def lines_of(record: logging.LogRecord) -> Lines | None:
-    """Where a record belongs: to the step whose context it has, or from a thread without one to the only open step."""
-    lines = speaking.get()
-    if lines is not None or len(being_kept) != 1:
+def lines_for(record: logging.LogRecord) -> LogLines | None:
+    """The lines of the step in whose context a record was logged; from a thread without one, of the only open step."""
+    lines = current_lines.get()
+    if lines is not None or len(open_captures) != 1:
         return lines
-    is_elsewhere = threading.current_thread() is threading.main_thread() or record.threadName == HEART
-    return None if is_elsewhere else being_kept[0]
+    is_main = threading.current_thread() is threading.main_thread()
+    return None if is_main or record.threadName == HEARTBEAT_THREAD else open_captures[0]
 
 
 def is_only(record: logging.LogRecord, handler: logging.Handler) -> bool:
-    """Whether no other handler hears a record."""
     logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None:
         if any(other is not handler for other in logger.handlers):
@@ -124,15 +113,14 @@ def is_only(record: logging.LogRecord, handler: logging.Handler) -> bool:
     return True
 
 
-KEEPER: Final = Keeper()
-AUTHORS: Final = logging.getLogger("taskqueue.task")
-"""What `current_task().logger` is. The root logger hears nothing below WARNING unless the project says so; this one
-is for lines that shall be kept."""
-AUTHORS.setLevel(logging.INFO)
+HANDLER: Final = CaptureHandler()
+TASK_LOGGER: Final = logging.getLogger("taskqueue.task")
+"""What `current_task().logger` is. The root logger drops what is below WARNING by default; this one keeps INFO too."""
+TASK_LOGGER.setLevel(logging.INFO)
 
 
-def listen() -> None:
-    """See that the root logger has our handler; a project may have set up its logging since."""
+def install_handler() -> None:
+    """Add the handler to the root logger, unless it is there: a project may have set up its logging since."""
     root = logging.getLogger()
-    if settings().STEP_LOG_LINES > 0 and KEEPER not in root.handlers:
-        root.addHandler(KEEPER)
+    if settings().STEP_LOG_LINES > 0 and HANDLER not in root.handlers:
+        root.addHandler(HANDLER)

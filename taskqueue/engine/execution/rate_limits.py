@@ -1,127 +1,108 @@
-"""Rates: a step is given a time, over all workers, and waits for it without a worker, or beside steps that execute."""
+"""Rate limits: a step reserves a time that counts for all workers, and the task waits for it without a worker."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
-from taskqueue import codec, masks
-from taskqueue.definitions import StepDefinition, registry
+from taskqueue import masks
+from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import sync_rate
 from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.execution.replay import Call
 from taskqueue.engine.execution.secrets import secrets_at
 from taskqueue.engine.runtime.outcomes import Blocked, Release
 from taskqueue.errors import RetryAfter
+from taskqueue.json_values import codec
 
-BRIEF = timedelta(milliseconds=20)
-"""So short a wait costs less in the worker than to give it back."""
-
-SOON = timedelta(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """A step that wants to be called."""
-
-    step: StepDefinition
-    key: str
-    """The step's."""
-    arguments: str
-    """As JSON."""
-    has_waited: bool = False
-    """Whether this execution has waited for the time that it was given."""
+SHORT_WAIT: Final = timedelta(milliseconds=20)
+"""A wait of at most this costs less in the worker than releasing the task."""
 
 
-@dataclass(frozen=True)
-class Given:
-    """The time that a rate gives: so long from now."""
+def acquire(journal: Journal, call: Call, *, has_waited: bool) -> timedelta | Blocked | Release:
+    """Get a time for a step: the reserved one, unless the rate limit is blocked or the step before it came late.
 
-    wait: timedelta
-    rate_changed_at: datetime | None = None
+    Args:
+        journal: of the task.
+        call: the step's call.
+        has_waited: whether this execution has waited for the reserved time.
 
-
-def turn_of(journal: Journal, request: Request) -> timedelta | Blocked | Release:
-    """How long the worker has to wait before it calls the step: next to nothing, else the task waits.
-
-    A step that was given its time before does not pay again, unless the rate is held or the one before it came late.
+    Returns:
+        How long the worker waits before it calls the step, or what the task suspends with.
     """
-    entry = journal.entries.get(request.key)
-    name, keys = request.step.rate_name, (request.key,)
-    if entry is not None and entry.is_held_back and not entry.is_due and not request.has_waited:
-        return Blocked(name, keys, comes_at=entry.comes_at)
-    has_time = request.has_waited or (entry is not None and entry.is_held_back)
-    if has_time and (wait := take_up(journal, request)) is not None:
-        return wait if wait <= BRIEF else Blocked(name, keys, comes_at=comes_at(wait))
-    given = reserve(journal, request)
-    if given is None:
+    entry, name, keys = call.entry, call.step.rate_name, (call.key,)
+    is_reserved = has_waited or (entry is not None and entry.waits_for_rate)
+    if entry is not None and is_reserved and not has_waited and not entry.is_due:
+        return Blocked(name, keys, due_at=entry.due_at)
+    if is_reserved and (wait := use_reservation(journal, call)) is not None:
+        return wait if wait <= SHORT_WAIT else Blocked(name, keys, due_at=due_at(wait))
+    if (reservation := reserve(journal, call)) is None:
         return Release()
-    if given.wait > BRIEF:
-        return Blocked(name, keys, given.rate_changed_at, is_new=True, comes_at=comes_at(given.wait))
-    return given.wait
+    wait, changed_at = reservation
+    return wait if wait <= SHORT_WAIT else Blocked(name, keys, changed_at, is_new=True, due_at=due_at(wait))
 
 
-def comes_at(wait: timedelta) -> float:
+def due_at(wait: timedelta) -> float:
     """When a wait that begins now is over, by this process's monotonic clock."""
     return time.monotonic() + wait.total_seconds()
 
 
-def reserve(journal: Journal, request: Request) -> Given | None:
-    """Give the step the next free time; one that lies ahead is recorded. None when the lease is gone."""
-    while True:
-        rows = journal.write(sql.RESERVE, parameters(journal, request))
-        if not rows:
-            return None
+def reserve(journal: Journal, call: Call) -> tuple[timedelta, datetime | None] | None:
+    """Reserve the next free time: the wait for it, and when the rate was last changed. None when the lease is gone."""
+    while rows := journal.write(sql.RESERVE_STEP, parameters(journal, call)):
         allowed_at, now, changed_at, is_known = rows[0]
         if is_known:
-            return Given(max(allowed_at - now, SOON), changed_at)
-        # Not mirrored yet: a new deploy, or an emptied test database.
-        sync_rate(request.step.rate_name, registry.rate(request.step.rate_name))
+            return max(allowed_at - now, timedelta(0)), changed_at
+        # No row yet: a new deploy, or an emptied test database.
+        sync_rate(call.step.rate_name, registry.rate(call.step.rate_name))
+    return None
 
 
-def take_up(journal: Journal, request: Request) -> timedelta | None:
-    """How long a step whose time has come has to wait for those before it; None when it has to ask for a new one."""
-    rows = journal.write(sql.PASS, parameters(journal, request))
-    return max(rows[0][0] - rows[0][1], SOON) if rows else None
+def use_reservation(journal: Journal, call: Call) -> timedelta | None:
+    """How long a step whose time has come waits for the steps before it; None when it has to reserve again."""
+    return first_wait(journal.write(sql.PASS_STEP, parameters(journal, call)))
 
 
-def start(journal: Journal, rate: str, *, is_keyed: bool) -> timedelta | None:
-    """Let a task begin whose gate has given it a time; None when it has to wait for another one.
+def admit_task(journal: Journal, rate: str, *, is_keyed: bool) -> timedelta | None:
+    """How long a task with a reserved start waits before it begins; None when it has to reserve again.
 
-    A child under its parent's place did not come through the gate: it is given its time here.
+    A child that runs in its parent's slot was not admitted by a claim: it reserves its start here.
     """
     use = journal.lease.concurrency_key if is_keyed else ""
-    values = {"rate": rate, "use": use, "brief": BRIEF}
-    rows = journal.write(sql.START, values)
+    values = {"rate": rate, "use": use, "brief": SHORT_WAIT}
+    rows = journal.write(sql.START_TASK, values)
     if rows and rows[0][2]:
         rows = journal.write(sql.START_CHILD, values)
-    return max(rows[0][0] - rows[0][1], SOON) if rows else None
+    return first_wait(rows)
 
 
-def hold(journal: Journal, request: Request, error: RetryAfter) -> None:
-    """Let nobody pass before the time that a step has asked for."""
+def first_wait(rows: list[tuple[datetime, ...]]) -> timedelta | None:
+    return max(rows[0][0] - rows[0][1], timedelta(0)) if rows else None
+
+
+def block(journal: Journal, call: Call, error: RetryAfter) -> None:
     journal.session.mend()
-    values = {"rate": request.step.rate_name, "use": use_of(journal, request)}
-    secrets = secrets_at(journal, request.step, request.arguments)
-    reason = codec.printable(masks.hidden(f"{request.step.name}: {error}", secrets))[:300]
-    journal.write(sql.HOLD_RATE, {**values, "delay": error.delay, "reason": reason})
+    secrets = secrets_at(journal, call.step, call.arguments)
+    reason = codec.printable(masks.hidden(f"{call.step.name}: {error}", secrets))[:300]
+    values = {"rate": call.step.rate_name, "use": bucket_key(journal, call)}
+    journal.write(sql.BLOCK_RATE, {**values, "delay": error.delay, "reason": reason})
 
 
-def parameters(journal: Journal, request: Request) -> dict[str, object]:
-    """The parameters of a request; the journal adds the lease."""
+def parameters(journal: Journal, call: Call) -> dict[str, object]:
     return {
-        "rate": request.step.rate_name,
-        "use": use_of(journal, request),
-        "key": request.key,
-        "name": request.step.name,
-        "input": request.arguments,
-        "input_hash": codec.fingerprint_of(request.arguments),
-        "brief": BRIEF,
+        "rate": call.step.rate_name,
+        "use": bucket_key(journal, call),
+        "key": call.key,
+        "name": call.step.name,
+        "input": call.arguments,
+        "input_hash": codec.fingerprint_of(call.arguments or ""),
+        "brief": SHORT_WAIT,
     }
 
 
-def use_of(journal: Journal, request: Request) -> str:
-    """The value of the rate's key for a call."""
-    template = registry.rate(request.step.rate_name).template
-    return template.render(codec.read(request.arguments), journal.lease.labels) if template is not None else ""
+def bucket_key(journal: Journal, call: Call) -> str:
+    """The value of the rate limit's key for a call."""
+    template = registry.rate(call.step.rate_name).template
+    return template.render(codec.read(call.arguments or "null"), journal.lease.labels) if template is not None else ""

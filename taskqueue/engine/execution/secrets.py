@@ -1,19 +1,20 @@
-"""The secrets that an attempt may have told of in its errors and logs."""
+"""The secrets that an attempt may have put into its errors and logs: those that its task and its step were given."""
 
 from __future__ import annotations
 
-from taskqueue import codec, masks
+from taskqueue import masks
 from taskqueue.definitions import PipelineDefinition, StepDefinition, registry
 from taskqueue.engine import sql
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.errors import TaskqueueError
+from taskqueue.json_values import codec
 
 
 def secrets_at(journal: Journal, step: StepDefinition | None = None, arguments: str | None = None) -> list[str]:
-    """The secrets that a try may have told of: those that its task and its step were given.
+    """The secrets that must not show in the errors and logs of a task's body, or of a step with these arguments.
 
-    Of a parallel step those of the task that asked for it too: one query, if that has any.
+    For a parallel step they include the parent task's, with one query if the parent's payload has any.
 
     Raises:
         DatabaseLost
@@ -30,14 +31,12 @@ def secrets_at(journal: Journal, step: StepDefinition | None = None, arguments: 
 
 
 def definition_of(lease: Lease) -> PipelineDefinition | StepDefinition:
-    """What a lease executes."""
     if lease.parallel_step:
         return registry.step(lease.parallel_step)
     return registry.get(lease.pipeline).body_for(lease.version)
 
 
 def secrets_of_parent(journal: Journal) -> list[str]:
-    """The secrets in the payload of the task whose step a parallel step runs."""
     lease = journal.lease
     definition = registry.get(lease.pipeline).body_for(lease.version)
     if not definition.payload.has_secrets:
@@ -46,7 +45,7 @@ def secrets_of_parent(journal: Journal) -> list[str]:
     return [secret for (payload,) in rows for secret in secrets_of(definition, payload)]
 
 
-def secrets_of(definition: PipelineDefinition | StepDefinition, given: str) -> list[str]:
-    """The secrets in what a pipeline or a step was given, as JSON."""
-    takes = definition.payload if isinstance(definition, PipelineDefinition) else definition.arguments
-    return masks.secrets_in(codec.read(given), *takes.marks) if takes.has_secrets else []
+def secrets_of(definition: PipelineDefinition | StepDefinition, arguments: str) -> list[str]:
+    """The secrets in the arguments, as JSON, that a pipeline or a step was given."""
+    parameters = definition.payload if isinstance(definition, PipelineDefinition) else definition.arguments
+    return masks.secrets_in(codec.read(arguments), *parameters.secret_schemas) if parameters.has_secrets else []

@@ -1,4 +1,4 @@
-"""Slots: the places that steps hold while they execute, in pipelines whose steps are limited."""
+"""Slots: a step of a pipeline with a step limit holds one while it executes."""
 
 from __future__ import annotations
 
@@ -6,47 +6,45 @@ from django.db import Error, transaction
 
 from taskqueue.engine import sql
 from taskqueue.engine.execution.journal import Journal
-from taskqueue.engine.runtime.notify import ring
+from taskqueue.engine.runtime.notify import notify_now
 
 
-def take(journal: Journal, key: str) -> bool | None:
-    """Take a place for a step. False when there is none, None when the lease is gone."""
+def acquire(journal: Journal, key: str) -> bool | None:
+    """Acquire a slot for a step. False when none is free, None when the lease is gone."""
     lease = journal.lease
     values = {"pipeline": lease.pipeline, "concurrency_key": lease.concurrency_key, "key": key}
     try:
         with transaction.atomic():
             sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": lease.pipeline})
-            # A statement after the one that waited for the lock: it sees what the last holder has taken.
+            # A statement of its own after the one that waited for the lock: it sees what the last holder acquired.
             rows = sql.fetch(sql.TAKE_SLOT, {**values, **lease.fence})
     except Error as error:
         raise journal.lose(error, step=key) from error
     return rows[0][0] if rows else None
 
 
-def free(journal: Journal, key: str) -> None:
-    """Give a step's place back, and let those in who wait for one."""
+def release(journal: Journal, key: str) -> None:
+    """Release a step's slot, and grant it to a task that waits for one."""
     if journal.lost is not None:
         return
     journal.session.mend()
     lease = journal.lease
+    values = {"task": lease.task, "lease": lease.number, "key": key, "pipeline": lease.pipeline}
     try:
-        waited = sql.fetch(
-            sql.FREE_SLOT,
-            {"task": lease.task, "lease": lease.number, "key": key, "pipeline": lease.pipeline},
-        )
-        if waited and grant(lease.pipeline):
-            ring()
+        has_waiting_tasks = sql.fetch(sql.FREE_SLOT, values)
+        if has_waiting_tasks and grant(lease.pipeline):
+            notify_now()
     except Error as error:
         raise journal.lose(error, step=key) from error
 
 
 def grant(pipeline: str) -> int:
-    """Give what is free to the tasks that have waited longest, and queue them; how many."""
+    """Grant free slots to the tasks that have waited longest, and queue these tasks. Returns how many."""
     with transaction.atomic():
         sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": pipeline})
         return len(sql.fetch(sql.GRANT_SLOTS, {"pipeline": pipeline}))
 
 
 def grant_all() -> int:
-    """The same for every pipeline whose tasks wait, in case that a worker died before it told them."""
-    return sum(grant(pipeline) for (pipeline,) in sql.fetch(sql.CROWDED, {}))
+    """Grant free slots in every pipeline with waiting tasks: a worker may die between release and grant."""
+    return sum(grant(pipeline) for (pipeline,) in sql.fetch(sql.PIPELINES_WAITING_FOR_SLOTS, {}))

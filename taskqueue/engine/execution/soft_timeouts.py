@@ -1,4 +1,4 @@
-"""Soft timeouts: a step that runs too long gets an exception, which it may use to tidy up."""
+"""Soft timeouts: a step that runs too long gets an exception, and may clean up."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from taskqueue.errors import StepTimedOut
 
 @contextmanager
 def sync_alarm(step: str, timeout: timedelta | None) -> Iterator[None]:
-    """Raise StepTimedOut in the code inside when its time is over.
+    """Raise StepTimedOut in the code inside once the timeout is over.
 
-    Signals reach the main thread alone, which is where workers execute tasks; elsewhere there is no soft timeout.
+    Signals reach the main thread alone, where workers execute tasks; in another thread there is no soft timeout.
     """
     if timeout is None or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ring(_signal: int, _frame: FrameType | None) -> None:
+    def on_alarm(_signal: int, _frame: FrameType | None) -> None:
         raise StepTimedOut(step, timeout)
 
-    former = signal.signal(signal.SIGALRM, ring)
+    previous = signal.signal(signal.SIGALRM, on_alarm)
     signal.setitimer(signal.ITIMER_REAL, timeout.total_seconds())
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
+        signal.signal(signal.SIGALRM, previous)
 
 
 @asynccontextmanager
 async def async_alarm(step: str, timeout: timedelta | None) -> AsyncIterator[None]:
-    """The same for a coroutine: cancelled where it awaits, then StepTimedOut is raised."""
+    """Cancel the coroutine inside where it awaits once the timeout is over, then raise StepTimedOut."""
     scope = asyncio.timeout(timeout.total_seconds() if timeout else None)
     try:
         async with scope:

@@ -1,1 +1,1 @@
-"""What falls due without a caller: timers, cron, sweeps, recovery, retention, rollups, bulk operations."""
+"""Work that falls due without a caller: timers, cron, sweeps, recovery, retention, rollups, bulk operations."""

@@ -1,8 +1,8 @@
-"""Operations: what a person wants done to many tasks, worked off by whichever doorbell or worker has a moment.
+"""Bulk operations: an action on many tasks, which dispatchers and workers run batch by batch.
 
-A batch is one transaction: it locks the operation's row, calls the verb for the next tasks in order of their ids, and
-moves the row's position on. Whoever dies in it has done nothing; nobody else can do the same batch at the same time;
-who aborts waits for the row, so the abort takes effect between two batches.
+A batch is one transaction: it locks the operation's row, runs the action on the next tasks in order of their ids, and
+writes the new position. After a crash the batch runs again; no other process runs it at the same time. An abort waits
+for the row, so it takes effect between two batches.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from taskqueue import codec
 from taskqueue.engine import sql
-from taskqueue.engine.access.permissions import Action, Rights
+from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries.filters import TaskFilter
-from taskqueue.engine.runtime.locks import is_busy
+from taskqueue.engine.runtime.locks import is_lock_conflict
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks import control
 from taskqueue.errors import (
@@ -37,61 +36,89 @@ from taskqueue.errors import (
     TaskqueueError,
     UnfilteredOperation,
 )
+from taskqueue.json_values import codec
 from taskqueue.models import BulkOperation, Task
 from taskqueue.states import LIVE, ON_A_TIMER, BulkOperationStatus, BulkOperationVerb, TaskStatus
 
-BATCH = 50
-"""Tasks in one transaction. Who aborts, and whoever wants one of these tasks, waits for it."""
+BATCH_SIZE = 50
+"""Tasks in one transaction. An abort, and other changes of these tasks, wait for it."""
 
-LONGEST = 0.5
-"""Seconds after which a batch ends with what it has done."""
+BATCH_SECONDS = 0.5
+"""A batch ends after this time with the tasks that it has done."""
 
-BUDGET = 0.25
-"""Seconds; after that timers, dead workers and the other sweeps have their turn."""
+SWEEP_SECONDS = 0.25
+"""After this time the other sweeps run."""
 
-LOOKED_THROUGH = 2_000
-"""Of the tasks that an index answers with, so many are searched for one batch."""
+SEARCHED_PER_BATCH = 2_000
+"""Rows of an index that a batch reads when the filter has a text search."""
 
 REASONS_KEPT = 20
-NOWHERE = UUID(int=0)
-BUSY = "Somebody else held the task."
+LOWEST_ID = UUID(int=0)
+LOCKED = "Another transaction had locked the task."
 
 ELIGIBLE: dict[BulkOperationVerb, tuple[TaskStatus, ...]] = {
     BulkOperationVerb.RETRY: control.RETRYABLE,
     BulkOperationVerb.CANCEL: LIVE,
     BulkOperationVerb.RUN_NOW: ON_A_TIMER,
 }
-"""In which statuses a task can be done; in any, if a verb is not named here."""
+"""The statuses in which an action is possible; an action that is not named here is possible in all."""
 
-NEEDS: dict[BulkOperationVerb, Action] = {
+REQUIRED_ACTION: dict[BulkOperationVerb, Action] = {
     BulkOperationVerb.RETRY: Action.RETRY,
     BulkOperationVerb.CANCEL: Action.CANCEL,
     BulkOperationVerb.RERUN: Action.RUN,
     BulkOperationVerb.RUN_NOW: Action.RETRY,
 }
-"""What whoever started it has to have a right to, for the pipeline of each task."""
+"""What the user who started an operation must be permitted to do in the pipeline of each task."""
 
 
-@dataclass
-class Tally:
-    """What became of the tasks of a batch."""
+def plan(
+    selection: TaskFilter,
+    *,
+    verb: BulkOperationVerb,
+    query: str,
+    reason: str,
+    actor: Actor,
+    message: Callable[[int], str] | None = None,
+) -> BulkOperation:
+    """Start an operation on all tasks that match a filter now.
 
-    changed: int = 0
-    skipped: int = 0
-    failed: int = 0
-    refusals: Counter[str] = field(default_factory=Counter)
+    Args:
+        query: the filter as the query of a URL.
+        reason: why, for the audit entry and as the reason of a cancel.
+        actor: the user who starts it, by whose permissions it runs.
+        message: the text of the audit entry, of the estimated number of tasks. None for no entry.
 
-    @property
-    def processed(self) -> int:
-        """All of them."""
-        return self.changed + self.skipped + self.failed
+    Raises:
+        UnfilteredOperation: no task is eligible, or the filter matches all tasks.
+    """
+    with transaction.atomic():
+        narrowed = eligible(verb, selection.with_absolute_times(filters.database_now()))
+        floor = filters.oldest_scanned(narrowed)
+        operation = BulkOperation.objects.create(
+            verb=verb,
+            query=query,
+            selection=narrowed.as_json(),
+            reason=codec.printable(reason)[:300],
+            user_id=actor.user,
+            started_by=actor.name[:150],
+            estimate=filters.count_of(narrowed, floor),
+            status=BulkOperationStatus.PLANNED,
+            until=filters.newest_id() or LOWEST_ID,
+            position=UUID(int=floor.int - 1) if floor else LOWEST_ID,  # before the floor, which is one of them
+        )
+        notify_on_commit()
+        if message is not None:
+            text = message(operation.estimate)
+            actor.record(operation, f"{text} Reason: {reason}" if reason else text, added=True)
+    return operation
 
 
 def eligible(verb: BulkOperationVerb, selection: TaskFilter) -> TaskFilter:
-    """Those of the selected tasks on which the verb can be done at all.
+    """Narrow a filter to the tasks on which an action is possible.
 
     Raises:
-        UnfilteredOperation: none can be, or all tasks would be meant.
+        UnfilteredOperation: no task is eligible, or the filter matches all tasks.
     """
     if selection.is_empty:
         raise UnfilteredOperation("Without a filter this would be done to all tasks. Narrow the list first.")
@@ -104,148 +131,136 @@ def eligible(verb: BulkOperationVerb, selection: TaskFilter) -> TaskFilter:
     return narrowed
 
 
-def plan(
-    selection: TaskFilter, *, verb: BulkOperationVerb, query: str, reason: str, user: Any, by: str
-) -> BulkOperation:
-    """Have a verb done to all tasks that are selected now.
-
-    Raises:
-        UnfilteredOperation: none can be, or all tasks would be meant.
-    """
-    with transaction.atomic():
-        meant = eligible(verb, selection.frozen(filters.database_now()))
-        floor = filters.floor_of(meant)
-        operation = BulkOperation.objects.create(
-            verb=verb,
-            query=query,
-            selection=meant.as_json(),
-            reason=codec.printable(reason)[:300],
-            user_id=user,
-            started_by=by[:150],
-            estimate=filters.count_of(meant, floor),
-            status=BulkOperationStatus.PLANNED,
-            until=filters.newest() or NOWHERE,
-            # The floor itself is one of them.
-            position=UUID(int=floor.int - 1) if floor else NOWHERE,
-        )
-        notify_on_commit()
-    return operation
-
-
-def abort(operation_id: UUID, *, by: str) -> BulkOperation:
-    """Do no further batch of an operation. Waits for the one that is being done.
+def abort(operation_id: UUID, *, actor: Actor) -> BulkOperation:
+    """End an operation before its next batch. Waits for the current one.
 
     Raises:
         BulkOperationEnded
     """
-    open_ones = BulkOperation.objects.filter(pk=operation_id, finished_at=None)
-    won = open_ones.update(status=BulkOperationStatus.ABORTED, finished_at=Now(), aborted_by=by[:150])
-    operation = BulkOperation.objects.get(pk=operation_id)
-    if not won:
-        raise BulkOperationEnded(f"The operation is {operation.status}; there is nothing to abort.")
+    with transaction.atomic():
+        unfinished = BulkOperation.objects.filter(pk=operation_id, finished_at=None)
+        aborted = unfinished.update(status=BulkOperationStatus.ABORTED, finished_at=Now(), aborted_by=actor.name[:150])
+        operation = BulkOperation.objects.get(pk=operation_id)
+        if not aborted:
+            raise BulkOperationEnded(f"The operation is {operation.status}; there is nothing to abort.")
+        tasks = "1 task" if operation.processed == 1 else f"{operation.processed:,} tasks"
+        actor.record(operation, f"Aborted after {tasks}.")
     return operation
 
 
 def run_batches() -> int:
-    """Do some batches of the oldest operation that nobody else is at; how many tasks are ready now that were not."""
-    deadline = time.monotonic() + BUDGET
-    ready = 0
-    while (made_ready := do_batch()) is not None:
-        ready += made_ready
+    """Run batches of the oldest operation that no other process runs; how many tasks they queued."""
+    deadline = time.monotonic() + SWEEP_SECONDS
+    queued = 0
+    while (count := run_batch()) is not None:
+        queued += count
         if time.monotonic() >= deadline:
             break
-    return ready
+    return queued
 
 
-def do_batch() -> int | None:
-    """Do the next batch; how many tasks it made ready, None when there is none to do."""
+@dataclass
+class BatchCounts:
+    """The results of a batch."""
+
+    changed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def processed(self) -> int:
+        """All tasks of the batch that were tried."""
+        return self.changed + self.skipped + self.failed
+
+
+def run_batch() -> int | None:
+    """Run the next batch; how many tasks it queued, None without an operation to run."""
     with transaction.atomic():
-        rows = sql.fetch(sql.NEXT_OPERATION, {})
+        rows = sql.fetch(sql.LOCK_NEXT_OPERATION, {})
         if not rows:
             return None
         operation = BulkOperation.objects.get(pk=rows[0][0])
         tasks, position = next_tasks(operation)
-        tally = done(operation, tasks)
-        if tally.processed < len(tasks):
-            position = tasks[tally.processed - 1]
-        record(operation, tally, position)
-        notify_on_commit()  # there may be a next one
-    return 0 if operation.verb == BulkOperationVerb.CANCEL else tally.changed
+        counts = run_action(operation, tasks)
+        if counts.processed < len(tasks):
+            position = tasks[counts.processed - 1]
+        save_progress(operation, counts, position)
+        notify_on_commit()  # there may be a next batch
+    return 0 if operation.verb == BulkOperationVerb.CANCEL else counts.changed
 
 
 def next_tasks(operation: BulkOperation) -> tuple[list[UUID], UUID]:
-    """The tasks of the next batch, and up to where all have been done with it.
+    """The tasks of the next batch, and the position after it.
 
-    Ids carry the clocks of the machines that make them. What is made after the start, a rerun say, may have one that is
-    smaller than the newest at the start; the database's own time tells it apart.
+    Ids carry the clocks of the machines that create them. A task that is created after the start, such as a rerun, may
+    have an id that is smaller than the newest at the start: so the database's own time is compared, too.
     """
     selection = TaskFilter.from_json(operation.selection)
-    between = partial(filters.between, selection, operation.position, made_by=operation.created_at)
+    between = partial(filters.ids_between, selection, operation.position, created_by=operation.created_at)
     end = operation.until
-    if selection.is_searched:
-        looked_at = between(end, limit=LOOKED_THROUGH, searched=False)
-        end = looked_at[LOOKED_THROUGH - 1 : LOOKED_THROUGH].first() or end
-    tasks = list(between(end, limit=BATCH))
-    return tasks, tasks[-1] if len(tasks) == BATCH else end
+    if selection.needs_scan:
+        candidates = between(end, limit=SEARCHED_PER_BATCH, unindexed=False)
+        end = candidates[SEARCHED_PER_BATCH - 1 : SEARCHED_PER_BATCH].first() or end
+    tasks = list(between(end, limit=BATCH_SIZE))
+    return tasks, tasks[-1] if len(tasks) == BATCH_SIZE else end
 
 
-def done(operation: BulkOperation, tasks: list[UUID]) -> Tally:
-    """Call the verb for these tasks, as many as there is time for; each succeeds or is refused by itself.
-
-    It is done with the rights that whoever started it has now.
-    """
-    tally, deadline = Tally(), time.monotonic() + LONGEST
-    require = permission_for(operation, tasks)
+def run_action(operation: BulkOperation, tasks: list[UUID]) -> BatchCounts:
+    """Run the action on these tasks until the time of a batch is over; each task succeeds or is refused by itself."""
+    counts, deadline = BatchCounts(), time.monotonic() + BATCH_SECONDS
+    require = permission_check(operation, tasks)
     for task_id in tasks:
-        if tally.processed and time.monotonic() >= deadline:
+        if counts.processed and time.monotonic() >= deadline:
             break
         try:
             require(task_id)
             with transaction.atomic():
-                DEEDS[BulkOperationVerb(operation.verb)](task_id, operation)
-        except (NotRetryable, NotCancellable, NotDelayed, TaskNotFound) as moved_on:
-            tally.skipped += 1
-            tally.refusals[moved_on.title()] += 1
+                ACTIONS[BulkOperationVerb(operation.verb)](task_id, operation)
+        except (NotRetryable, NotCancellable, NotDelayed, TaskNotFound) as changed_since:
+            counts.skipped += 1
+            counts.refusals[changed_since.title()] += 1
         except TaskqueueError as refused:
-            tally.failed += 1
-            tally.refusals[refused.detail] += 1
+            counts.failed += 1
+            counts.refusals[refused.detail] += 1
         except DatabaseError as error:
-            if isinstance(error, OperationalError) and not is_busy(error):
+            if isinstance(error, OperationalError) and not is_lock_conflict(error):
                 raise
-            # One bad row must not keep the others from being done, now and at every look to come.
-            tally.failed += 1
-            tally.refusals[BUSY if is_busy(error) else f"The database refused it: {type(error).__name__}."] += 1
+            # One bad row must not keep the operation from the other tasks for ever.
+            counts.failed += 1
+            counts.refusals[
+                LOCKED if is_lock_conflict(error) else f"The database refused it: {type(error).__name__}."
+            ] += 1
         else:
-            tally.changed += 1
-    return tally
+            counts.changed += 1
+    return counts
 
 
-def permission_for(operation: BulkOperation, tasks: list[UUID]) -> Callable[[UUID], None]:
-    """What raises NotPermitted for a task with which the operation's user may not do this any more."""
-    rights, deed = Rights(operation.user), NEEDS[BulkOperationVerb(operation.verb)]
-    rights.know_all()
+def permission_check(operation: BulkOperation, tasks: list[UUID]) -> Callable[[UUID], None]:
+    """A function that raises NotPermitted for a task on which the operation's user may not run the action now."""
+    rights, action = CallerPermissions(operation.user), REQUIRED_ACTION[BulkOperationVerb(operation.verb)]
+    rights.load_all()
     pipelines = dict(Task.objects.filter(pk__in=tasks).values_list("pk", "pipeline_id"))
 
     def require(task_id: UUID) -> None:
-        if operation.user is None:  # to Rights that would be one to whom everything is open
+        if operation.user is None:  # Rights(None) would permit everything
             raise NotPermitted("The account that started it is gone.")
         if task_id in pipelines:
-            rights.require(deed, pipelines[task_id])
+            rights.require(action, pipelines[task_id])
 
     return require
 
 
-def record(operation: BulkOperation, tally: Tally, position: UUID) -> None:
-    """Write down what a batch has done, and whether it was the last."""
+def save_progress(operation: BulkOperation, counts: BatchCounts, position: UUID) -> None:
     is_last = position >= operation.until
-    refusals = Counter(operation.refusals) + tally.refusals
+    refusals = Counter(operation.refusals) + counts.refusals
     BulkOperation.objects.filter(pk=operation.pk).update(
         status=BulkOperationStatus.DONE if is_last else BulkOperationStatus.RUNNING,
         position=position,
-        processed=F("processed") + tally.processed,
-        changed=F("changed") + tally.changed,
-        skipped=F("skipped") + tally.skipped,
-        failed=F("failed") + tally.failed,
+        processed=F("processed") + counts.processed,
+        changed=F("changed") + counts.changed,
+        skipped=F("skipped") + counts.skipped,
+        failed=F("failed") + counts.failed,
         refusals=dict(refusals.most_common(REASONS_KEPT)),
         started_at=Coalesce("started_at", Now()),
         finished_at=Now() if is_last else None,
@@ -253,11 +268,10 @@ def record(operation: BulkOperation, tally: Tally, position: UUID) -> None:
 
 
 def cancel(task_id: UUID, operation: BulkOperation) -> None:
-    """End it, with the reason that was given."""
     control.cancel(task_id, reason=operation.reason or f"Cancelled with others by {operation.started_by}.")
 
 
-DEEDS: dict[BulkOperationVerb, Callable[[UUID, BulkOperation], object]] = {
+ACTIONS: dict[BulkOperationVerb, Callable[[UUID, BulkOperation], object]] = {
     BulkOperationVerb.RETRY: lambda task_id, _operation: control.retry(task_id),
     BulkOperationVerb.CANCEL: cancel,
     BulkOperationVerb.RERUN: lambda task_id, _operation: control.rerun(task_id),

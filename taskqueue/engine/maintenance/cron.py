@@ -1,7 +1,7 @@
-"""The clock: ticks of schedules become tasks, each tick at most once over all processes.
+"""Cron: enqueue the scheduled runs of pipelines, each run at most once over all processes.
 
-The schedule's row is the lock. Under it the tasks of the ticks that have come are made and the next time is written, in
-one transaction: whoever dies in the middle has taken nothing, and who comes later finds the next time.
+The schedule's row is the lock. Under it the due runs are enqueued and the next time is written, in one transaction: a
+crash leaves the schedule due, and a second process finds the next time.
 """
 
 from __future__ import annotations
@@ -12,68 +12,73 @@ from typing import Any, Final
 
 from django.db import transaction
 
-from taskqueue.codec import within
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine import sql
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Origin
-from taskqueue.engine.runtime.failures import is_of_the_author, message_of
+from taskqueue.engine.runtime.failures import is_author_error, message_of
 from taskqueue.errors import FieldError, InvalidPayload, TaskqueueError
+from taskqueue.json_values.codec import within
 from taskqueue.models import Schedule, Skip, Task
 from taskqueue.policies import Cron
 from taskqueue.states import SkipKind, TaskStatus
 
 GRACE: Final = timedelta(seconds=60)
-"""How late a tick may be that misfire="skip" still runs."""
+"""How late a run may be that misfire="skip" still enqueues."""
 
-AT_ONCE: Final = 100
-"""Ticks taken in one transaction."""
+RUNS_PER_TRANSACTION: Final = 100
+TRANSACTIONS_PER_SWEEP: Final = 20
+"""A year of minutes must not keep the dispatcher from its other work; the next sweep goes on."""
 
-TURNS: Final = 20
-"""Transactions in one go: a year of minutes must not keep a doorbell for long, and it is back in a moment."""
+MISSED_COUNT_CAP: Final = 1000
+"""More missed runs than these are not counted."""
 
-COUNTED: Final = 1000
-"""Of more ticks that were missed than these nobody asks how many exactly."""
-
-MOMENT: Final = timedelta(microseconds=1)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def enqueue_due() -> int:
-    """Make the tasks of all ticks that have come, for the pipelines of this process's code; how many are ready."""
+    """Enqueue the due runs of this process's pipelines; how many tasks are queued."""
     usable = [definition.name for definition in registry.all() if definition.policies.cron is not None]
-    ready = 0
-    for _ in range(TURNS if usable else 0):
+    queued = 0
+    for _ in range(TRANSACTIONS_PER_SWEEP if usable else 0):
         with transaction.atomic():
             rows = sql.fetch(sql.NEXT_SCHEDULE, {"pipelines": usable})
             if not rows:
                 break
             try:
-                ready += take(Due.of(rows[0]))
+                queued += enqueue_runs(DueSchedule.of(rows[0]))
             except ValueError:
-                # A zone that this machine does not know, for example: another one may, and the other clocks go on.
+                # Such as a timezone that this machine does not know: another machine may, and other schedules go on.
                 usable.remove(rows[0][0])
-    return ready
+    return queued
 
 
 @dataclass(frozen=True, kw_only=True)
-class Due:
-    """A schedule whose time has come, and whose row is locked."""
+class DueSchedule:
+    """A schedule that is due, with its row locked.
+
+    Attributes:
+        pipeline: its pipeline.
+        cron: as the row has it; the newest deployed code may differ from this process's.
+        next_at: the time of its next run.
+        now: the database's time.
+        pause: who paused the pipeline, and why; empty when it is not paused.
+    """
 
     pipeline: str
     cron: Cron
-    """By its row: the newest deployed code may be another than this process's."""
     next_at: datetime
     now: datetime
     pause: str
-    """Why the pipeline is paused; empty when it is not."""
 
     @classmethod
-    def of(cls, row: tuple[Any, ...]) -> Due:
+    def of(cls, row: tuple[Any, ...]) -> DueSchedule:
         """From a row of NEXT_SCHEDULE.
 
         Raises:
-            ValueError: this machine cannot tell the times of this schedule.
+            ValueError: this machine does not know the timezone.
         """
         pipeline, expression, timezone, misfire, next_at, now, pause = row
         cron = Cron(expression, timezone=timezone, misfire=misfire)
@@ -81,65 +86,70 @@ class Due:
 
     @property
     def runs(self) -> list[datetime]:
-        """The ticks for which a task is made now."""
+        """The runs to enqueue now."""
         if self.pause:
             return []
-        return self.cron.due(self.next_at - MOMENT, self.now, grace=GRACE)[:AT_ONCE]
+        return self.cron.due(self.next_at - MICROSECOND, self.now, grace=GRACE)[:RUNS_PER_TRANSACTION]
 
 
-def take(due: Due) -> int:
-    """Make the tasks of one schedule's ticks, and write when the next one comes; how many tasks are ready."""
-    runs = due.runs
-    # Of "all" there may be more than fit into one transaction: the rest is due next.
-    until = runs[-1] if runs and due.cron.misfire == "all" else due.now
-    note_missed(due, until, runs)
-    definition = registry.get(due.pipeline)
-    ready = sum(start(definition, tick) for tick in runs)
-    changed: dict[str, Any] = {"next_at": due.cron.next_after(until)}
+def enqueue_runs(schedule: DueSchedule) -> int:
+    """Enqueue the runs of one schedule and write its next time; how many tasks are queued."""
+    runs = schedule.runs
+    # With misfire="all" there may be more runs than fit into one transaction: the schedule stays due.
+    until = runs[-1] if runs and schedule.cron.misfire == "all" else schedule.now
+    record_missed(schedule, until, runs)
+    definition = registry.get(schedule.pipeline)
+    queued = sum(enqueue_run(definition, run) for run in runs)
+    changed: dict[str, Any] = {"next_at": schedule.cron.next_after(until)}
     if runs:
         changed["last_at"] = runs[-1]
-    Schedule.objects.filter(pipeline=due.pipeline).update(**changed)
-    return ready
+    Schedule.objects.filter(pipeline=schedule.pipeline).update(**changed)
+    return queued
 
 
-def start(definition: PipelineDefinition, tick: datetime) -> bool:
-    """Make the task of one tick; whether it is ready."""
+def enqueue_run(definition: PipelineDefinition, run: datetime) -> bool:
+    """Enqueue one run; whether its task is queued."""
     try:
-        payload = payload_of(definition)
+        payload = default_payload(definition)
     except BaseException as error:
-        if not is_of_the_author(error):
+        if not is_author_error(error):
             raise
-        note(definition.name, SkipKind.INVALID, f"The tick of {tick:%Y-%m-%d %H:%M} UTC: {message_of(error)}")
+        skip(definition.name, SkipKind.INVALID, f"The run of {run:%Y-%m-%d %H:%M} UTC: {message_of(error)}")
         return False
-    task = insert(definition, payload, origin=Origin(cron_at=tick))
+    task = insert(definition, payload, origin=Origin(cron_at=run))
     return task.status == TaskStatus.QUEUED and not task.duplicate
 
 
-def run_now(pipeline: str) -> Task:
-    """Make the task that a tick would make, without one: the clock goes on as it would have.
+def run_now(schedule: Schedule, *, actor: Actor) -> Task:
+    """Submit a task as the schedule would, without changing when its next run is due.
 
     Raises:
         UnknownPipeline, TooLarge
         InvalidPayload: the defaults of its parameters do not fit.
     """
-    definition = registry.get(pipeline)
-    try:
-        payload = payload_of(definition)
-    except TaskqueueError:
-        raise
-    except BaseException as error:
-        if not is_of_the_author(error):
+    definition = registry.get(schedule.pipeline_id)
+    with transaction.atomic():
+        try:
+            payload = default_payload(definition)
+        except TaskqueueError:
             raise
-        detail = f"The defaults of its parameters do not fit: {message_of(error)}"
-        raise InvalidPayload(detail, [FieldError("", detail)]) from error
-    return insert(definition, payload)
+        except BaseException as error:
+            if not is_author_error(error):
+                raise
+            detail = f"The defaults of its parameters do not fit: {message_of(error)}"
+            raise InvalidPayload(detail, [FieldError("", detail)]) from error
+        task = insert(definition, payload)
+        if not task.duplicate:
+            actor.record(schedule, f"Ran now as {task.pk}.")
+            actor.record(task, "Submitted from its schedule.", added=True)
+    return task
 
 
-def payload_of(definition: PipelineDefinition) -> str:
-    """The defaults of its parameters. They were right when the code was imported, but may be made anew each time.
+def default_payload(definition: PipelineDefinition) -> str:
+    """The defaults of a pipeline's parameters. They were valid at the import, but a default factory may fail now.
 
     Raises:
-        BaseException: they do not fit. The clocks of other pipelines must go on then.
+        BaseException: they do not fit. Other schedules must go on.
     """
     with transaction.atomic():
         payload = definition.payload.pack((), {})
@@ -147,24 +157,23 @@ def payload_of(definition: PipelineDefinition) -> str:
     return within(payload, limit=limit, what="The payload", setting="PAYLOAD_MAX_BYTES")
 
 
-def note_missed(due: Due, until: datetime, runs: list[datetime]) -> None:
-    """Write down, in one row, the ticks for which no task is made."""
-    ticks = due.cron.ticks(due.next_at - MOMENT, until, most=COUNTED + 1)
-    missed = [tick for tick in ticks if tick not in set(runs)]
+def record_missed(schedule: DueSchedule, until: datetime, runs: list[datetime]) -> None:
+    """Record all runs that are not enqueued in one row of skips."""
+    all_runs = schedule.cron.times_between(schedule.next_at - MICROSECOND, until, limit=MISSED_COUNT_CAP + 1)
+    missed = [run for run in all_runs if run not in set(runs)]
     if not missed:
         return
-    number = f"more than {COUNTED:,} ticks" if len(ticks) > COUNTED else f"{len(missed):,} ticks"
-    which = (
-        f"The tick of {missed[0]:%Y-%m-%d %H:%M} UTC"
-        if len(missed) == 1
-        else (f"{number[0].upper()}{number[1:]} from {missed[0]:%Y-%m-%d %H:%M} UTC on")
-    )
-    if due.pause:
-        note(due.pipeline, SkipKind.PAUSED, f"{which} came while the pipeline was paused: {due.pause}")
+    if len(missed) == 1:
+        which = f"The run of {missed[0]:%Y-%m-%d %H:%M} UTC"
     else:
-        note(due.pipeline, SkipKind.MISFIRE, f'{which} came too late, and misfire is "{due.cron.misfire}".')
+        number = f"More than {MISSED_COUNT_CAP:,}" if len(all_runs) > MISSED_COUNT_CAP else f"{len(missed):,}"
+        which = f"{number} runs from {missed[0]:%Y-%m-%d %H:%M} UTC on"
+    if schedule.pause:
+        skip(schedule.pipeline, SkipKind.PAUSED, f"{which} came while the pipeline was paused: {schedule.pause}")
+    else:
+        skip(schedule.pipeline, SkipKind.MISFIRE, f'{which} came too late, and misfire is "{schedule.cron.misfire}".')
 
 
-def note(pipeline: str, kind: SkipKind, reason: str) -> None:
-    """Write down a tick without a task."""
+def skip(pipeline: str, kind: SkipKind, reason: str) -> None:
+    """Record a run that was not enqueued."""
     Skip.objects.create(pipeline_id=pipeline, kind=kind, reason=reason[:500])

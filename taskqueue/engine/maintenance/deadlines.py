@@ -1,4 +1,4 @@
-"""Deadlines: a task that has not started or ended in time is cancelled."""
+"""Cancel tasks that have not started or ended in time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from taskqueue.engine.tasks.children import cancel_tree
 
 
 def cancel_overdue() -> int:
-    """Cancel what is overdue; what somebody else holds at this moment is looked at again in a second."""
+    """Cancel overdue tasks; how many. A locked task is left for the next sweep."""
     cancelled = 0
-    for (task,) in sql.fetch(sql.OVERDUE, {}):
+    for (task,) in sql.fetch(sql.OVERDUE_TASKS, {}):
         with transaction.atomic():
-            # Looked at again under its lock: it may have started or ended just now.
-            rows = sql.fetch(sql.LOCK_OVERDUE, {"task": task})
+            # Read again under its lock: it may have started or ended just now.
+            rows = sql.fetch(sql.LOCK_OVERDUE_TASK, {"task": task})
             for pipeline, has_started, finish_within in rows:
                 cancel_tree([task], reason=reason(pipeline, finish_within, has_started=has_started))
                 cancelled += 1
@@ -25,8 +25,7 @@ def cancel_overdue() -> int:
 
 
 def reason(pipeline: str, finish_within: timedelta | None, *, has_started: bool) -> str:
-    """Why it was cancelled, for people."""
     if has_started:
         return f"It did not end within {finish_within}."
-    known = registry.get(pipeline).policies.start_within if pipeline in registry.names() else None
-    return f"It did not start within {known or 'its time'}."
+    start_within = registry.get(pipeline).policies.start_within if pipeline in registry.names() else None
+    return f"It did not start within {start_within or 'its time'}."

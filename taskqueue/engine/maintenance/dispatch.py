@@ -1,4 +1,7 @@
-"""Duty: what has to happen although nobody calls, done by every doorbell and at the start of every drain."""
+"""The dispatcher: run the work that is due without a caller, and tell how many tasks can be claimed.
+
+Every notifier runs it, and every worker before it gives up on a claim.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +9,48 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from taskqueue.engine import sql
-from taskqueue.engine.maintenance.recovery import GONE, recover
+from taskqueue.engine.maintenance.recovery import NO_HEARTBEAT, recover
 from taskqueue.engine.maintenance.sweeps import run_sweeps
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
-from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
 
 
 @dataclass(frozen=True)
-class Duty:
-    """What there is to do.
+class DueWork:
+    """The work that is due now.
 
     Attributes:
-        claimable: how many of the pipelines that this process's code knows have queued tasks, counted up to the limit
-            asked for: at least so many tasks could be claimed.
-        next_due_in: until the next task on a timer falls due, zero when it has; None when there is none.
-        dead: workers that have died and still have a row.
-        changed: whether something was queued just now.
-        chores: whether a deadline has passed, an end or an event has to be told, a task waits for a step's turn, or
-            history is due to be pruned.
+        claimable: how many of this process's pipelines have tasks to claim, counted up to a limit. At least so many
+            tasks can be claimed.
+        next_due_in: the time until the next timer, zero when one is due; None without timers.
+        dead_workers: the ids of dead workers that are not recovered yet.
+        queued: whether tasks were queued just now.
+        sweeps_due: whether a sweep has work: a deadline, a completion, an event to route, and so on.
     """
 
     claimable: int
     next_due_in: timedelta | None
-    dead: tuple[int, ...] = ()
-    changed: bool = False
-    chores: bool = False
+    dead_workers: tuple[int, ...] = ()
+    queued: bool = False
+    sweeps_due: bool = False
 
 
-def run_due(limit: int) -> Duty:
-    """Queue what has fallen due and what dead workers held, then tell how much could be claimed, up to a limit."""
-    duty = look(limit)
-    if not duty.dead and not duty.chores and duty.next_due_in != timedelta(0):
-        return duty
-    queued = sum(recover(worker, reason=GONE) for worker in duty.dead)
+def run_due(limit: int) -> DueWork:
+    """Recover dead workers and run the sweeps if any work is due; then count what can be claimed, up to a limit."""
+    due = find_due_work(limit)
+    if not due.dead_workers and not due.sweeps_due and due.next_due_in != timedelta(0):
+        return due
+    queued = sum(recover(worker, reason=NO_HEARTBEAT) for worker in due.dead_workers)
     queued += run_sweeps()
-    return replace(look(limit), changed=queued > 0)
+    return replace(find_due_work(limit), queued=queued > 0)
 
 
-def look(limit: int) -> Duty:
-    """The same without doing anything about it: one round trip."""
-    values = {**deployed_pipelines(), "passed": [], "limit": limit, "lock_space": LOCK_SPACE}
-    rows = sql.fetch(sql.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
-    claimable, seconds, chores, dead = rows[0]
+def find_due_work(limit: int) -> DueWork:
+    """Find the work that is due, in one round trip, and change nothing."""
+    values = {**deployed_pipelines(), "skipped": [], "limit": limit, "lock_space": LOCK_SPACE}
+    rows = sql.fetch(
+        sql.FIND_DUE_WORK, {**values, "heartbeat_timeout": HEARTBEAT_TIMEOUT, "startup_grace": STARTUP_GRACE}
+    )
+    claimable, seconds, sweeps_due, dead_workers = rows[0]
     due_in = None if seconds is None else timedelta(seconds=max(seconds, 0.0))
-    return Duty(claimable, due_in, tuple(dead), chores=chores)
+    return DueWork(claimable, due_in, tuple(dead_workers), sweeps_due=sweeps_due)

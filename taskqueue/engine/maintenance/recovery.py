@@ -1,4 +1,4 @@
-"""Recovery: what a dead worker held is queued again, and the lost try is written down."""
+"""Recover a dead worker: queue its tasks again, and record the lost attempt."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from uuid import UUID
 from django.db import transaction
 
 from taskqueue.engine import sql
-from taskqueue.engine.runtime.stacks import left_stack_of
+from taskqueue.engine.runtime.stacks import read_crash_dump
 
 POISON: Final = 5
-"""Processes that died in one step before the task fails."""
+"""Processes that die in one step before its task fails."""
 
-GONE: Final = "its process ended or fell silent"
-"""What anybody can tell of a worker that is not there any more."""
+NO_HEARTBEAT: Final = "its process ended or sent no heartbeat"
+"""The reason when only the missing heartbeat or lock shows that a worker is dead."""
 
 SIGNALS: Final = {
     "Segmentation fault": "SIGSEGV",
@@ -26,26 +26,25 @@ SIGNALS: Final = {
     "Bus error": "SIGBUS",
     "Illegal instruction": "SIGILL",
 }
-"""What faulthandler calls them."""
+"""The signals by the names that faulthandler writes."""
 
 FATAL: Final = "Fatal Python error: "
 
-
-LONGEST_PAUSE: Final = timedelta(minutes=5)
-"""The most that a task waits whose last executions the database has failed; it doubles from two seconds."""
+LONGEST_BACKOFF: Final = timedelta(minutes=5)
+"""The maximum wait of a task that hits database errors again and again; the wait doubles from two seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What is known of how a worker was lost, beside that it was.
+    """How a worker was lost.
 
     Attributes:
-        task: the one task that it executed; others that it had claimed are none of its attempts. None: no task.
-        step: the step that it was in; empty between steps.
-        error_type: the name of what failed, when it was not the process that died.
-        message: in place of the sentence on the dead process.
-        traceback: where it failed; of a dead process the stack that it has left.
-        backs_off: whether the task waits for longer each time.
+        task: the task that it executed; None for none. Tasks that it had only claimed get no lost attempt.
+        step: the step that it executed; empty between steps.
+        error_type: the error's type when the process did not die.
+        message: the error's message.
+        traceback: the error's traceback, or the stack that a dead process has written.
+        backs_off: whether the task waits longer each time.
     """
 
     task: UUID | None
@@ -57,21 +56,20 @@ class Loss:
 
 
 def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
-    """End a worker and give back what it held; the number of its tasks.
+    """End a worker and queue its tasks; how many.
 
-    Only a process that died counts towards poison, and only for the task that it executed: by its own last note, else
-    by its heart's, else the first of those that it had claimed. Called for the same worker twice, the second call does
-    nothing. A worker that was only silent finds its row ended, its writes refused by the fence, and goes on as a new
-    one.
+    Only the death of a process counts towards poison, and only for the task that it executed: by its crash record, else
+    by its last heartbeat, else the first of its claimed tasks. A second call for a worker does nothing. A worker that
+    was only silent finds its row ended and its writes fenced off, and continues under a new row.
     """
-    stack = loss.traceback if loss else left_stack_of(worker)
+    stack = loss.traceback if loss else read_crash_dump(worker)
     reason = reason_in(stack) or reason
     values = {
         "worker": worker,
         "reason": reason,
         "poison": POISON,
-        "longest": LONGEST_PAUSE,
-        "known": loss is not None,
+        "longest": LONGEST_BACKOFF,
+        "is_explained": loss is not None,
         "task": loss.task if loss else None,
         "step": loss.step if loss else None,
         "died": loss is None or not loss.error_type,
@@ -84,20 +82,20 @@ def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
 
 
 def explain(worker: int, loss: Loss, *, reason: str) -> None:
-    """Say how a worker died whom somebody else has recovered first, who could only see that it was gone."""
+    """Write how a worker died into the lost attempt, when another process that did not know it recovered it first."""
     values = {"worker": worker, "reason": reason, "task": loss.task, "step": loss.step, "stack": loss.traceback}
     with transaction.atomic():
-        sql.fetch(sql.BOUND_LOCKS, {"patience": "5s"})
-        # Two statements: the second one sees what the other, who may be at it just now, has written.
+        sql.fetch(sql.SET_LOCAL_LOCK_TIMEOUT, {"lock_timeout": "5s"})
+        # Two statements: the second one sees what a concurrent recovery has written.
         sql.fetch(sql.WAIT_FOR_RECOVERY, {"worker": worker})
         sql.fetch(sql.EXPLAIN_LOSS, values)
 
 
 def reason_in(stack: str) -> str:
-    """What a stack that faulthandler wrote says of the end of its process."""
+    """Why a process died, by the first line of the stack that faulthandler wrote; empty when it does not say."""
     first = stack.partition("\n")[0]
     if first.startswith("Timeout ("):
-        return "it was ended in a step that did not heed its timeout"
+        return "it was ended in a step that ignored its timeout"
     if first.startswith(FATAL):
         kind = first.removeprefix(FATAL)
         return f"its process was killed by {SIGNALS[kind]}" if kind in SIGNALS else f"its process crashed: {kind}"

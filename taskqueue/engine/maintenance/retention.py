@@ -1,7 +1,7 @@
-"""Retention: what ended long ago is pruned, a little at a time, so that the queue keeps its pace.
+"""Retention: prune old history in small batches, at a limited pace.
 
-The sweep goes round: through each pipeline's tasks from the oldest on, then rests. What somebody still needs is passed
-over until the next round. Each batch is one short transaction that waits for no lock.
+A round scans each pipeline's tasks from the oldest on, then pauses. Tasks that are still needed are left for the next
+round. Each batch is one short transaction that waits for no lock.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from django.db import transaction
 
 from taskqueue.conf import settings
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.sync import REST, add_prunings
-from taskqueue.engine.events.route import DEFERRED_FOR
-from taskqueue.models.pruning import BEGINNING, OTHERS, USES
+from taskqueue.engine.catalog.sync import PRUNE_PAUSE, add_prunings
+from taskqueue.engine.events.route import DEFERRED_DAYS
+from taskqueue.models.pruning import BEGINNING, NO_PIPELINE, RATE_BUCKETS
 
-BATCHES_AT_ONCE: Final = 5
-"""A sweep is called about once a second; it must not keep its caller from ringing for long."""
-LEAST_COST: Final = 10
-"""So many tasks' worth of time a batch takes in which nothing was to be pruned."""
+BATCHES_PER_SWEEP: Final = 5
+MINIMUM_COST: Final = 10
+"""The cost of a batch that prunes nothing, in tasks."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one transaction has pruned.
+    """The result of one transaction.
 
     Attributes:
-        tasks: how many tasks.
-        rows: how many rows, those of the tasks included.
-        after: how far it has looked.
-        is_last: whether nothing that is old enough lies behind.
+        tasks: pruned tasks.
+        rows: pruned rows, with those of the tasks.
+        after: the last row scanned.
+        is_last: whether all rows that are old enough have been scanned.
     """
 
     tasks: int
@@ -44,100 +43,103 @@ class Batch:
 
 
 def prune_some() -> int:
-    """Prune a few batches, if it is time; no task is made ready by it."""
-    for _ in range(BATCHES_AT_ONCE):
+    """Prune a few batches if pruning is due. Returns 0, as it queues no task."""
+    for _ in range(BATCHES_PER_SWEEP):
         with transaction.atomic():
-            if not sql.fetch(sql.TAKE_TURN, {}):
+            if not sql.fetch(sql.LOCK_PRUNING, {}):
                 break
             cost = prune_next()
             seconds = None if cost is None else cost / settings().PRUNE_PER_SECOND
-            sql.fetch(sql.GIVE_TURN, {"seconds": seconds})
+            sql.fetch(sql.SCHEDULE_PRUNING, {"seconds": seconds})
     return 0
 
 
 def prune_next() -> int | None:
-    """Prune one batch of whatever is next; what it cost, or None when nothing is due."""
-    rows = sql.fetch(sql.DUE_FOR_PRUNING, {})
+    """Prune the next batch. Returns its cost, in tasks; None when nothing is due."""
+    rows = sql.fetch(sql.NEXT_PRUNING, {})
     if not rows:
         return None
     ((name, after, keep, for_ever),) = rows
-    if name == OTHERS:
+    if name == NO_PIPELINE:
         add_prunings()
         batch = prune_others(after)
-    elif name == USES:
-        batch = prune_uses(after)
-    elif (keep := kept_for(keep, for_ever=for_ever)) is None:
+    elif name == RATE_BUCKETS:
+        batch = prune_buckets(after)
+    elif (keep := retention_of(keep, for_ever=for_ever)) is None:
         batch = Batch(0, 0, BEGINNING, is_last=True)
     else:
         batch = prune_batch(name, keep, after)
-    values = {"after": BEGINNING if batch.is_last else batch.after, "rest": REST if batch.is_last else timedelta(0)}
-    sql.fetch(sql.REMEMBER_PRUNED, {**values, "name": name, "tasks": batch.tasks})
-    return max(batch.rows if name in {OTHERS, USES} else batch.tasks, LEAST_COST)
+    values = {
+        "after": BEGINNING if batch.is_last else batch.after,
+        "rest": PRUNE_PAUSE if batch.is_last else timedelta(0),
+    }
+    sql.fetch(sql.RECORD_PRUNED, {**values, "name": name, "tasks": batch.tasks})
+    return max(batch.rows if name in {NO_PIPELINE, RATE_BUCKETS} else batch.tasks, MINIMUM_COST)
 
 
-def kept_for(keep: timedelta | None, *, for_ever: bool) -> timedelta | None:
-    """How long ended tasks are kept: as the pipeline says, else as the setting says; None for ever."""
+def retention_of(keep: timedelta | None, *, for_ever: bool) -> timedelta | None:
+    """How long a pipeline's finished tasks are kept: its own value, else the setting; None for ever."""
     return None if for_ever else settings().RETENTION if keep is None else keep
 
 
 def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batch:
-    """In a transaction: prune the oldest of a pipeline's ended tasks, and the requests that made none.
+    """Prune a batch of a pipeline's oldest finished tasks and skipped requests. Needs a transaction.
 
     Args:
         pipeline: the pipeline's name.
-        keep: those that ended so long ago.
-        after: begin behind this task.
+        keep: how long they are kept after their end.
+        after: scan from behind this task.
     """
     values = {"pipeline": pipeline, "keep": keep, "after": after}
     skips = len(sql.fetch(sql.PRUNE_SKIPS, values))
     ((tasks, rows, last, is_last),) = sql.fetch(sql.PRUNE_TASKS, values)
-    return Batch(tasks, rows + skips, last or after, is_last and skips < sql.LOOKED_AT)
+    return Batch(tasks, rows + skips, last or after, is_last and skips < sql.PRUNE_SCAN_LIMIT)
 
 
 def prune_others(after: UUID = BEGINNING) -> Batch:
-    """In a transaction: prune keys that have expired; events, workers and operations older than the setting says."""
+    """Prune expired keys, and old events, workers and bulk operations. Needs a transaction."""
     keys = len(sql.fetch(sql.PRUNE_KEYS, {}))
-    starts = len(sql.fetch(sql.GIVE_UP_STARTS, {"days": DEFERRED_FOR}))
-    few = max(keys, starts) < sql.LOOKED_AT
+    starts = len(sql.fetch(sql.GIVE_UP_DEFERRED_STARTS, {"days": DEFERRED_DAYS}))
+    is_last = max(keys, starts) < sql.PRUNE_SCAN_LIMIT
     keep = settings().RETENTION
     if keep is None:
-        return Batch(0, keys + starts, BEGINNING, is_last=few)
+        return Batch(0, keys + starts, BEGINNING, is_last=is_last)
     workers = len(sql.fetch(sql.PRUNE_WORKERS, {"keep": keep}))
     operations = len(sql.fetch(sql.PRUNE_OPERATIONS, {"keep": keep}))
     ((oldest,),) = sql.fetch(sql.OLDEST_UNFINISHED, {})
     values = {"after": after, "keep": keep, "oldest": oldest, "window": settings().IDEMPOTENCY_WINDOW}
-    ((_none, events, last, events_are_done),) = sql.fetch(sql.PRUNE_EVENTS, values)
-    done = events_are_done and few and max(workers, operations) < sql.PRUNED_AT_ONCE
-    return Batch(0, keys + starts + workers + operations + events, last or after, is_last=done)
+    ((_none, events, last, scanned_all),) = sql.fetch(sql.PRUNE_EVENTS, values)
+    is_last = is_last and scanned_all and max(workers, operations) < sql.PRUNE_BATCH
+    return Batch(0, keys + starts + workers + operations + events, last or after, is_last=is_last)
 
 
-def prune_uses(after: UUID = BEGINNING) -> Batch:
-    """In a transaction: prune records of rates, for values of their keys that nobody has used for a day."""
-    ((rows, last, is_last),) = sql.fetch(sql.PRUNE_USES, {"after": after.int})
+def prune_buckets(after: UUID = BEGINNING) -> Batch:
+    """Prune the buckets of rate limit keys that were not used for a day. Needs a transaction."""
+    ((rows, last, is_last),) = sql.fetch(sql.PRUNE_BUCKETS, {"after": after.int})
     return Batch(0, rows, UUID(int=last) if last else after, is_last=is_last)
 
 
 def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
-    """Prune all ended tasks of a pipeline that are older than that, a batch at a time, as fast as it goes."""
+    """Prune all old finished tasks of a pipeline, batch after batch, without a limit of the pace."""
 
     def prune(after: UUID) -> Batch:
         with transaction.atomic():
             batch = prune_batch(pipeline, keep, after)
             if batch.tasks:
-                sql.fetch(sql.COUNT_PRUNED, {"name": pipeline, "tasks": batch.tasks})
+                sql.fetch(sql.ADD_PRUNED, {"name": pipeline, "tasks": batch.tasks})
         return batch
 
-    return until_the_last(prune)
+    return all_batches(prune)
 
 
 def prune_all_others() -> Iterator[Batch]:
-    """The same for what belongs to no pipeline."""
-    yield from until_the_last(transaction.atomic(prune_others))
-    yield from until_the_last(transaction.atomic(prune_uses))
+    """Prune all old rows that belong to no pipeline, batch after batch."""
+    yield from all_batches(transaction.atomic(prune_others))
+    yield from all_batches(transaction.atomic(prune_buckets))
 
 
 def count_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
-    """What `prune_all` would prune of tasks, without pruning anything."""
+    """Count the tasks that `prune_all` would prune."""
 
     def count(after: UUID) -> Batch:
         ((tasks, rows, last, is_last),) = sql.fetch(
@@ -145,14 +147,13 @@ def count_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
         )
         return Batch(tasks, rows, last or after, is_last)
 
-    return until_the_last(count)
+    return all_batches(count)
 
 
-def until_the_last(do: Callable[[UUID], Batch]) -> Iterator[Batch]:
-    """Batch after batch, each behind the one before."""
+def all_batches(run: Callable[[UUID], Batch]) -> Iterator[Batch]:
     after = BEGINNING
     while True:
-        batch = do(after)
+        batch = run(after)
         yield batch
         if batch.is_last:
             return

@@ -1,10 +1,9 @@
-"""Rollups: minutes are counted while they pass, and once more when nobody writes into them any more.
+"""Rollups: count finished tasks per minute, provisionally while a minute passes, and finally when it cannot change.
 
-The mark says how far. It is moved in the transaction that writes the rows, so a crash anywhere leaves both as they
-were; its row is the lock, so that of several doorbells one does it. The present minute is *rolled* every few seconds
-while tasks end in it, and *closed* when no transaction is open any more that began before its end: then what it held
-at last is counted again. An end that a person takes back by a retry leaves a `Reopened` row, which the next sweep
-takes out of the rollups.
+The watermark is moved in the transaction that writes the rows, so a crash leaves both unchanged. Its row is the lock,
+so one process at a time rolls up. The current minute is rolled up every few seconds, and becomes final when all
+transactions that began before its end have ended: then it is counted again. A retry of a finished task leaves a
+`Reopened` row, which the next sweep subtracts from the rollups.
 """
 
 from __future__ import annotations
@@ -20,101 +19,107 @@ from taskqueue.engine.sql import ends, fetch
 from taskqueue.engine.sql import rollups as statements
 from taskqueue.models.rollup import MINUTE, QUARTER, RollupMark
 
-BUDGET: Final = 0.3
-"""Seconds after which a sweep with a long way to go lets the doorbell ring; it goes on at the next one."""
+SWEEP_SECONDS: Final = 0.3
+"""After this time the sweep returns; the next one goes on."""
 
-AT_ONCE: Final = timedelta(minutes=QUARTER)
-"""Of time that is rolled up in one transaction, at the most."""
+WINDOW: Final = timedelta(minutes=QUARTER)
+"""The longest time that one transaction rolls up."""
 
 MINUTES_KEPT: Final = timedelta(days=2)
 QUARTERS_KEPT: Final = timedelta(days=35)
 
 
 @dataclass(frozen=True)
-class Mark:
-    """How far the rollups go, and could go now."""
+class Watermark:
+    """How far the rollups are, and how far they can go now.
 
-    closed: datetime
-    rolled: datetime
+    Attributes:
+        final_until: until when minutes are final.
+        rolled_up_until: until when tasks are counted.
+        past: until when the current minute can be counted.
+        settled: the end of the last minute that cannot change any more.
+        has_reopened: whether counted tasks have been reopened by a retry.
+    """
+
+    final_until: datetime
+    rolled_up_until: datetime
     past: datetime
-    """Up to which the present minute can be counted."""
     settled: datetime
-    """The end of the last minute into which nobody writes any more."""
     has_reopened: bool
-    """Whether ends that have been counted were taken back."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time to roll up, and whether that closes it."""
+    """A period to roll up, and whether it becomes final."""
 
     start: datetime
     until: datetime
-    closes: bool
+    is_final: bool
 
 
 def roll_up() -> int:
-    """Roll up what has passed; no task is made ready by it."""
-    deadline = time.monotonic() + BUDGET
-    while roll_further() and time.monotonic() < deadline:
+    """Roll up the time that has passed. Returns 0, as it queues no task."""
+    deadline = time.monotonic() + SWEEP_SECONDS
+    while roll_up_window() and time.monotonic() < deadline:
         pass
     return 0
 
 
-def roll_further() -> bool:
-    """Roll up a quarter of an hour at the most, in one transaction; whether there was anything to do."""
-    # By itself: whoever comes second must not wait for the first one's transaction to see the row.
-    fetch(statements.MAKE_MARK, {"kept": QUARTERS_KEPT})
+def roll_up_window() -> bool:
+    """Roll up a quarter of an hour at most, in one transaction; whether there was anything to do."""
+    # Outside of the transaction: a concurrent process must not wait for its commit to see the row.
+    fetch(statements.CREATE_WATERMARK, {"kept": QUARTERS_KEPT})
     with transaction.atomic():
-        mark = lock_mark()
+        mark = lock_watermark()
         if mark is None:
             return False
         if mark.has_reopened:
-            take_back(mark)
+            subtract_reopened(mark)
             return True
         window = next_window(mark)
         if window is None:
             return False
-        move_on(mark, window)
+        roll_up_to(mark, window)
     return True
 
 
-def lock_mark() -> Mark | None:
-    """The mark, locked until the end of the transaction; None when there is nothing to do, or another one does it."""
-    rows = fetch(statements.LOCK_MARK, {})
-    return Mark(*rows[0]) if rows else None
+def lock_watermark() -> Watermark | None:
+    """The watermark, locked; None when there is nothing to do, or another process has locked it."""
+    rows = fetch(statements.LOCK_WATERMARK, {})
+    return Watermark(*rows[0]) if rows else None
 
 
-def next_window(mark: Mark) -> Window | None:
-    """What to roll up now. Empty time is passed at once; None while nothing has ended in the present minute."""
-    closes = mark.closed < mark.settled
-    start, end = (mark.closed, mark.settled) if closes else (mark.rolled, mark.past)
-    if start >= mark.rolled:
+def next_window(mark: Watermark) -> Window | None:
+    """The next period. Time without ends is skipped; None while nothing has ended in the current minute."""
+    is_final = mark.final_until < mark.settled
+    start, end = (mark.final_until, mark.settled) if is_final else (mark.rolled_up_until, mark.past)
+    if start >= mark.rolled_up_until:
         ((first,),) = fetch(statements.FIRST_END, {"since": start})
-        if not closes and minute_of(end) <= start and (first is None or first >= end):
+        if not is_final and minute_of(end) <= start and (first is None or first >= end):
             return None
         start = end if first is None else min(max(start, first), end)
-    return Window(start, min(end, quarter_of(start) + AT_ONCE), closes)
+    return Window(start, min(end, quarter_of(start) + WINDOW), is_final)
 
 
-def move_on(mark: Mark, window: Window) -> None:
-    """Roll up a window, and say so in the mark."""
+def roll_up_to(mark: Watermark, window: Window) -> None:
+    """Roll up a window and move the watermark."""
     start, until = minute_of(window.start), window.until
     if window.start < until:
         roll(start, until)
-    rolled = max(mark.rolled, until)
-    if minute_of(mark.rolled) < minute_of(rolled) == minute_of(mark.past):
-        sample(minute_of(rolled) - timedelta(minutes=MINUTE))
-    if window.closes:
-        fetch(ends.RAISE, {"start": start, "until": until})
+    rolled_up_until = max(mark.rolled_up_until, until)
+    if minute_of(mark.rolled_up_until) < minute_of(rolled_up_until) == minute_of(mark.past):
+        sample(minute_of(rolled_up_until) - timedelta(minutes=MINUTE))
+    final_until = until if window.is_final else mark.final_until
+    if window.is_final:
+        fetch(ends.RAISE_END_COUNTS, {"start": start, "until": until})
         prune(mark.past, until)
-    fetch(statements.MOVE_MARK, {"closed": until if window.closes else mark.closed, "rolled": rolled})
+    fetch(statements.MOVE_WATERMARK, {"final_until": final_until, "rolled_up_until": rolled_up_until})
 
 
 def recount(since: datetime) -> None:
-    """Count again what ended since then and was counted already: a history was imported. Counters are left alone.
+    """Count the minutes since then again, after an import of history. Counters are left alone.
 
-    What was pruned meanwhile is no longer counted afterwards.
+    Tasks that were pruned meanwhile are no longer counted.
     """
     start = quarter_of(since)
     while True:
@@ -124,49 +129,49 @@ def recount(since: datetime) -> None:
             if mark is None or first is None or first >= mark.final_until:
                 return
             start = quarter_of(max(first, start))
-            roll(start, min(start + AT_ONCE, mark.final_until))
-            start += AT_ONCE
+            roll(start, min(start + WINDOW, mark.final_until))
+            start += WINDOW
 
 
-def take_back(mark: Mark) -> None:
-    """Take ends out of the rollups that are none any more: a thousand at the most, and those of one open minute."""
-    fetch(ends.TAKE_BACK, {"closed": mark.closed})
-    ((minute,),) = fetch(ends.FIRST_REOPENED, {"closed": mark.closed, "rolled": mark.rolled})
+def subtract_reopened(mark: Watermark) -> None:
+    """Subtract up to a thousand reopened tasks from final minutes, and count one other minute again."""
+    fetch(ends.SUBTRACT_REOPENED, {"final_until": mark.final_until})
+    ((minute,),) = fetch(
+        ends.FIRST_REOPENED, {"final_until": mark.final_until, "rolled_up_until": mark.rolled_up_until}
+    )
     if minute is not None:
-        roll(minute, min(minute + timedelta(minutes=MINUTE), mark.rolled))
+        roll(minute, min(minute + timedelta(minutes=MINUTE), mark.rolled_up_until))
 
 
 def roll(start: datetime, until: datetime) -> None:
-    """Write the minutes of a time anew, and the quarters of an hour that they belong to."""
+    """Count the minutes of a period, and the quarters of an hour that they belong to."""
     fetch(statements.ROLL_MINUTES, {"start": start, "until": until})
     roll_quarters(start, until)
 
 
 def roll_quarters(start: datetime, until: datetime) -> None:
-    """Write the quarters of an hour anew in which a time lies, from their minutes."""
-    end = quarter_of(until - timedelta(microseconds=1)) + AT_ONCE
+    """Sum the quarters of an hour of a period from their minutes."""
+    end = quarter_of(until - timedelta(microseconds=1)) + WINDOW
     fetch(statements.ROLL_QUARTERS, {"start": quarter_of(start), "until": end})
 
 
 def sample(minute: datetime) -> None:
-    """Write down, for the minute that has just passed, what stands in the queues."""
-    fetch(statements.IN_ORDER, {})
-    fetch(statements.SAMPLE, {"at": minute})
+    """Record the queue depths for the minute that has just passed."""
+    fetch(statements.FORCE_INDEX_ORDER, {})
+    fetch(statements.SAMPLE_QUEUES, {"at": minute})
     roll_quarters(minute, minute + timedelta(minutes=1))
 
 
-def prune(past: datetime, closed: datetime) -> None:
-    """Forget what is old. No minute that its quarter may have to be written from again."""
-    fetch(statements.PRUNE, {"span": MINUTE, "before": min(past - MINUTES_KEPT, quarter_of(closed))})
-    fetch(statements.PRUNE, {"span": QUARTER, "before": past - QUARTERS_KEPT})
+def prune(past: datetime, final_until: datetime) -> None:
+    """Delete old rollups, but no minute of a quarter of an hour that may be summed again."""
+    fetch(statements.PRUNE_ROLLUPS, {"span": MINUTE, "before": min(past - MINUTES_KEPT, quarter_of(final_until))})
+    fetch(statements.PRUNE_ROLLUPS, {"span": QUARTER, "before": past - QUARTERS_KEPT})
 
 
 def minute_of(moment: datetime) -> datetime:
-    """The beginning of its minute."""
     return moment.replace(second=0, microsecond=0)
 
 
 def quarter_of(moment: datetime) -> datetime:
-    """The beginning of its quarter of an hour."""
     moment = moment.astimezone(UTC)
     return moment.replace(minute=moment.minute // QUARTER * QUARTER, second=0, microsecond=0)

@@ -1,6 +1,6 @@
-"""Chores: what has to be done although nobody calls, besides dead workers.
+"""Sweeps: periodic work of the dispatcher.
 
-Each is a sweep that several processes may do at once, and that finds nothing to do a second time.
+Several processes may run a sweep at once, and a second run finds nothing to do.
 """
 
 from __future__ import annotations
@@ -11,89 +11,89 @@ from contextlib import nullcontext, suppress
 from django.db import InternalError, connection, transaction
 
 from taskqueue.engine import sql
-from taskqueue.engine.events.route import route_unrouted, start_deferred
+from taskqueue.engine.events.route import route_pending, start_deferred
 from taskqueue.engine.execution.slots import grant_all
 from taskqueue.engine.maintenance.bulk_operations import run_batches
 from taskqueue.engine.maintenance.cron import enqueue_due
 from taskqueue.engine.maintenance.deadlines import cancel_overdue
 from taskqueue.engine.maintenance.retention import prune_some
 from taskqueue.engine.maintenance.rollups import roll_up
-from taskqueue.engine.runtime.database_errors import AWAY
+from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
-from taskqueue.engine.runtime.locks import PATIENCE, attempted
+from taskqueue.engine.runtime.locks import LOCK_TIMEOUT, run_or_log
 from taskqueue.engine.tasks.completion import notify_pending_completions
 
-PROMOTIONS_AT_ONCE = 20
-"""A million timers that fall due together must not keep a doorbell from ringing; it is back in a moment."""
+PROMOTE_BATCHES = 20
+"""A million timers that are due together must not keep the dispatcher from its other work; the next sweep goes on."""
 
 
 def run_sweeps() -> int:
-    """Do all of them; how many tasks are ready now that were not.
+    """Run all sweeps; how many tasks they queued.
 
-    One that fails is logged and does not keep the others from being done, nor timers and claims from going on. None of
-    them waits for long: a transaction that somebody leaves open must not stop a doorbell.
+    A sweep that fails is logged, and the others run. Locks are awaited only for a moment: a transaction that is left
+    open must not stop the dispatcher.
 
     Raises:
         django.db.OperationalError, django.db.InterfaceError: the database is away.
     """
-    ((former,),) = sql.fetch(sql.PATIENCE, {"patience": PATIENCE})
+    ((lock_timeout,),) = sql.fetch(sql.SET_LOCK_TIMEOUT, {"lock_timeout": LOCK_TIMEOUT})
     try:
-        return sum(done(chore) for chore in CHORES)
+        return sum(run(sweep) for sweep in SWEEPS)
     finally:
-        with suppress(*AWAY, InternalError):
-            sql.fetch(sql.PATIENCE, {"patience": former})
+        with suppress(*CONNECTION_ERRORS, InternalError):
+            sql.fetch(sql.SET_LOCK_TIMEOUT, {"lock_timeout": lock_timeout})
 
 
-def done(chore: Callable[[], int]) -> int:
-    """Do one of them; none was made ready by one that failed."""
+def run(sweep: Callable[[], int]) -> int:
+    """Run one sweep; how many tasks it queued, 0 when it failed."""
 
-    def do() -> int:
+    def run_in_savepoint() -> int:
         with transaction.atomic() if connection.in_atomic_block else nullcontext():
-            return chore()
+            return sweep()
 
-    return attempted(do, f"The sweep {chore.__name__}", slow="took too long", broken="failed")
+    return run_or_log(run_in_savepoint, f"The sweep {sweep.__name__}", slow="took too long", broken="failed")
 
 
 def advance_round_robin() -> int:
-    """Find a key that has room behind the full ones that claims look at; in how many pipelines there is one."""
-    return sum(has_room for (has_room,) in sql.fetch(sql.WALK_ON, {**deployed_pipelines(), "passed": []}))
+    """Advance the round robin of pipelines whose first keys are full; how many have a key with a free slot."""
+    return sum(found for (found,) in sql.fetch(sql.ADVANCE_ROUND_ROBIN, {**deployed_pipelines(), "skipped": []}))
 
 
 def promote() -> int:
-    """Queue what has fallen due; how many tasks."""
+    """Queue the tasks whose timers are due; how many."""
     queued = 0
-    for _ in range(PROMOTIONS_AT_ONCE):
+    for _ in range(PROMOTE_BATCHES):
         promoted = len(sql.fetch(sql.PROMOTE, {}))
         queued += promoted
-        if promoted < sql.PROMOTED_AT_ONCE:
+        if promoted < sql.PROMOTE_BATCH:
             break
     return queued
 
 
-CHORES: tuple[Callable[[], int], ...] = (
+SWEEPS: tuple[Callable[[], int], ...] = (
     cancel_overdue,
     promote,
     advance_round_robin,
     enqueue_due,
     grant_all,
-    route_unrouted,
+    route_pending,
     start_deferred,
     notify_pending_completions,
     prune_some,
     run_batches,
 )
-"""Each returns how many tasks it has made ready. What is short and has its time comes first; what is too late to start
-goes before it is taken for due."""
+"""Each returns how many tasks it queued. Short and timed work comes first. Tasks that are too late to start are
+cancelled before timers queue them."""
 
 
 def run_low_priority() -> None:
-    """Do what may wait for a few seconds, and is done by doorbells alone: no worker is kept from its tasks by it.
+    """Run sweeps that may wait for a few seconds. Only notifiers run them, so that they delay no worker.
 
     Raises:
         django.db.OperationalError, django.db.InterfaceError: the database is away.
     """
-    for chore in AT_LEISURE:
-        done(chore)
+    for sweep in LOW_PRIORITY_SWEEPS:
+        run(sweep)
 
 
-AT_LEISURE: tuple[Callable[[], int], ...] = (roll_up,)
+LOW_PRIORITY_SWEEPS: tuple[Callable[[], int], ...] = (roll_up,)

@@ -1,1 +1,1 @@
-"""The read side for the API and the admin: tasks, filters, stats, why a task waits."""
+"""Queries: what the API and the admin read, each with a fixed number of statements."""

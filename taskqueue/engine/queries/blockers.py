@@ -1,4 +1,4 @@
-"""Obstacles: what keeps a queued task from being claimed; the hardest first."""
+"""Blockers: what keeps a queued task from being claimed, the strongest first."""
 
 from __future__ import annotations
 
@@ -8,219 +8,208 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from taskqueue.engine import sql
-from taskqueue.engine.queries.reasons import Code, Holder, Reason, because, length, moment
-from taskqueue.engine.runtime.liveness import SILENCE
+from taskqueue.engine.queries.reasons import Code, Holder, Reason, cause_suffix, duration_text, time_text
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import ConcurrencyLimit, Task
 
 HOLDERS_SHOWN = 20
 SECOND = timedelta(seconds=1)
-AHEAD = timedelta(minutes=1)
-"""How far ahead the gates book starts, if an interval is not longer."""
+RESERVED_AHEAD = timedelta(minutes=1)
+"""How far ahead admission reserves starts, if the rate's interval is not longer."""
 
 
 @dataclass(frozen=True)
-class Obstacles:
-    """What was read at once.
+class Blockers:
+    """The state that may block a queued task, from one query.
 
     Attributes:
-        workers: live workers; `knowing` of them know the pipeline and take tasks, `draining` know it and take none any
-            more, `unable` know it and fail to claim, and `busy` have a task.
-        taken: places that are taken, counted up to the limit; `taken_by_key` those of the task's key.
-        booked_at: how far the rate of its pipeline's starts is used up.
+        workers: live workers. Of them `capable` know the pipeline and claim tasks, `draining` know it and claim none,
+            `failing` know it and their claims fail, and `busy` run a task.
+        slots_used: concurrency slots in use, counted up to the limit; `slots_used_by_key` those of the task's key.
+        theoretical_arrival_at: up to this time the rate of the pipeline's starts is reserved.
         now: the database's time.
     """
 
     task: Task
     workers: int
-    knowing: int
+    capable: int
     draining: int
-    unable: int
+    failing: int
     busy: int
-    taken: int
-    taken_by_key: int
-    booked_at: datetime | None
+    slots_used: int
+    slots_used_by_key: int
+    theoretical_arrival_at: datetime | None
     blocked_until: datetime | None
     block_reason: str
     now: datetime
 
     @classmethod
-    def read(cls, task: Task) -> Obstacles:
-        """What may stand in the way of this task; one query."""
-        concurrency_limit = concurrency_limit_of(task)
+    def read(cls, task: Task) -> Blockers:
+        """Read what may block a task; one query."""
+        limit = concurrency_limit_of(task)
         values = {
             "pipeline": task.pipeline_id,
             "concurrency_key": task.concurrency_key,
-            "silence": SILENCE,
-            "most": most_of(concurrency_limit),
-            "most_per_key": most_per_key_of(concurrency_limit),
-            "rate": concurrency_limit.rate_id if concurrency_limit is not None else None,
-            "rate_key": task.concurrency_key
-            if concurrency_limit is not None and concurrency_limit.rate_is_keyed
-            else "",
+            "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+            "most": effective(limit, "tasks"),
+            "most_per_key": effective(limit, "tasks_per_key"),
+            "rate": limit.rate_id if limit is not None else None,
+            "rate_key": task.concurrency_key if limit is not None and limit.rate_is_keyed else "",
         }
-        (row,) = sql.fetch(sql.OBSTACLES, values)
+        (row,) = sql.fetch(sql.BLOCKERS, values)
         return cls(task, *row)
 
     def first(self) -> Reason:
-        """The hardest one: what a status says in a few words."""
-        return next(self.all(with_facts=False))
+        """The strongest reason, without details: enough for the status."""
+        return next(self.all(with_details=False))
 
-    def all(self, *, with_facts: bool = True) -> Iterator[Reason]:
-        """Each of them; its place in the queue is the last.
+    def all(self, *, with_details: bool = True) -> Iterator[Reason]:
+        """All reasons; the last is the task's position in the queue.
 
         Args:
-            with_facts: also read who holds the places, and what goes before it.
+            with_details: also read the tasks that hold the slots, and how many tasks go first.
         """
-        yield from self.standing()
-        if self.task.slot_acquired_at is None and not self.task.shares_slot:
-            yield from self.full(with_facts=with_facts)
-            yield from self.booked_up()
-        yield turn(self) if with_facts else Reason(code=Code.QUEUED, sentence="", waiting_for="a free worker")
-
-    def standing(self) -> Iterator[Reason]:
-        """What keeps every task of the pipeline: a pause, or that nobody's code knows it."""
-        yield from paused(self.task)
-        if self.knowing == 0:
-            yield self.no_worker()
-
-    def no_worker(self) -> Reason:
-        """Nobody can run it."""
-        name = self.task.pipeline_id
-        if idle := self.unable or self.draining:
-            who = "The one live worker that knows" if idle == 1 else f"All {idle} live workers that know"
-            drains = "drains" if idle == 1 else "drain"
-            remedy = f"{drains}. Resume one, or start another."
-            if self.unable:
-                remedy = "cannot claim tasks. The list of workers says why."
-            sentence = f"{who} pipeline {name} {remedy}"
-        elif self.workers == 0:
-            sentence = "No worker is alive. Start one: manage.py worker."
+        yield from self.permanent()
+        if self._needs_slot:
+            yield from self.limits_reached(with_details=with_details)
+            yield from self.rate_exhausted()
+        if with_details:
+            yield self.queue_position()
         else:
-            who = (
-                "The one live worker does not know"
-                if self.workers == 1
-                else f"None of {self.workers} live workers knows"
+            yield Reason(code=Code.QUEUED, sentence="", waiting_for="a free worker")
+
+    @property
+    def _needs_slot(self) -> bool:
+        return self.task.slot_acquired_at is None and not self.task.shares_slot
+
+    def permanent(self) -> Iterator[Reason]:
+        """What blocks every task of the pipeline until an operator acts: a pause, or no worker."""
+        pipeline = self.task.pipeline
+        if pipeline.paused_at is not None:
+            by = f" by {pipeline.paused_by}" if pipeline.paused_by else ""
+            when = f"at {time_text(pipeline.paused_at)}{cause_suffix(pipeline.pause_reason)}"
+            yield Reason(
+                code=Code.PAUSED,
+                sentence=f"Pipeline {pipeline.pk} was paused{by} {when}",
+                waiting_for="its pipeline to be resumed",
+                name=pipeline.pk,
+                since=pipeline.paused_at,
+                by=pipeline.paused_by or None,
+                cause=pipeline.pause_reason or None,
             )
-            sentence = f"{who} pipeline {name}. Start one with the code that defines it."
-        waiting_for = "a worker that knows its pipeline" if self.workers else "a live worker"
+        if self.capable == 0:
+            yield Reason(
+                code=Code.NO_WORKER,
+                sentence=self._no_worker_sentence(),
+                waiting_for="a worker that knows its pipeline" if self.workers else "a live worker",
+                name=pipeline.pk,
+                workers=self.workers,
+                workers_busy=self.busy,
+            )
+
+    def _no_worker_sentence(self) -> str:
+        name = self.task.pipeline_id
+        if idle := self.failing or self.draining:
+            subject = "The one live worker that knows" if idle == 1 else f"All {idle} live workers that know"
+            if self.failing:
+                return f"{subject} pipeline {name} cannot claim tasks. The list of workers says why."
+            return f"{subject} pipeline {name} {'drains' if idle == 1 else 'drain'}. Resume one, or start another."
+        if self.workers == 0:
+            return "No worker is alive. Start one: manage.py worker."
+        one = "The one live worker does not know"
+        subject = one if self.workers == 1 else f"None of {self.workers} live workers knows"
+        return f"{subject} pipeline {name}. Start one with the code that defines it."
+
+    def limits_reached(self, *, with_details: bool) -> Iterator[Reason]:
+        """The concurrency limits that are reached: the pipeline's, and its key's."""
+        limit, name, key = concurrency_limit_of(self.task), self.task.pipeline_id, self.task.concurrency_key
+        total, per_key = effective(limit, "tasks"), effective(limit, "tasks_per_key")
+        if total is not None and self.slots_used >= total:
+            yield self._limit(f"Pipeline {name}", total, None, with_details=with_details)
+        if per_key is not None and key and self.slots_used_by_key >= per_key:
+            yield self._limit(f'Key "{key}" of pipeline {name}', per_key, key, with_details=with_details)
+
+    def _limit(self, subject: str, limit: int, key: str | None, *, with_details: bool) -> Reason:
         return Reason(
-            code=Code.NO_WORKER,
+            code=Code.LIMIT,
+            sentence=f"{subject} is at its concurrency limit ({limit:,} of {limit:,}).",
+            waiting_for="a free slot",
+            name=self.task.pipeline_id,
+            limit=limit,
+            taken=limit,
+            key=key,
+            holders=holders_of(self.task.pipeline_id, key) if with_details else (),
+        )
+
+    def rate_exhausted(self) -> Iterator[Reason]:
+        """The rate of starts has no free time within the next minute."""
+        limit = concurrency_limit_of(self.task)
+        if limit is None or limit.rate is None or self.theoretical_arrival_at is None:
+            return
+        rate = limit.rate.effective
+        free_at = max(filter(None, [self.theoretical_arrival_at - rate.tolerance, self.blocked_until]))
+        if free_at <= self.now + max(RESERVED_AHEAD, rate.interval):
+            return
+        is_blocked = self.blocked_until is not None and self.blocked_until >= free_at
+        sentence = (
+            f"Starts are limited to {rate_text(rate)} by rate {limit.rate_id}; the next free start is at "
+            f"{time_text(free_at)}."
+        )
+        if is_blocked:
+            sentence += f" The rate is blocked until {time_text(self.blocked_until)}{cause_suffix(self.block_reason)}"
+        yield Reason(
+            code=Code.THROTTLE,
             sentence=sentence,
-            waiting_for=waiting_for,
-            name=name,
+            waiting_for=f"a start at rate {limit.rate_id}",
+            name=limit.rate_id,
+            until=free_at,
+            cause=self.block_reason if is_blocked and self.block_reason else None,
+            key=self.task.concurrency_key if limit.rate_is_keyed else None,
+        )
+
+    def queue_position(self) -> Reason:
+        """The task's position in the queue, with an estimate of its start if one is possible."""
+        task = self.task
+        values = {
+            "pipeline": task.pipeline_id,
+            "concurrency_key": task.concurrency_key,
+            "sort_at": task.sort_at,
+            "task": task.pk,
+        }
+        ((counted, starts, seconds),) = sql.fetch(sql.QUEUE_POSITION, values)
+        ahead, is_more = min(counted, sql.QUEUE_COUNT_CAP), counted > sql.QUEUE_COUNT_CAP
+        number = f"More than {ahead:,} tasks" if is_more else "1 task" if ahead == 1 else f"{ahead:,} tasks"
+        sentences = [
+            f"{number} of its queue {'goes' if ahead == 1 else 'go'} before it." if ahead else "It is the next one."
+        ]
+        expected_at = None
+        # At a reached limit the last starts predict nothing: the running tasks may hold their slots for hours.
+        is_full = self._needs_slot and any(self.limits_reached(with_details=False))
+        may_start = self.capable and task.pipeline.paused_at is None and not is_full
+        if starts and may_start and not is_more and task.started_at is None:
+            wait = timedelta(seconds=(ahead + 1) * max(seconds, 0.001) / starts)
+            expected_at = self.now + wait
+            estimate = duration_text(max(wait, SECOND))
+            sentences.append(f"Estimated from the last 5 minutes, it starts in about {estimate}.")
+        if self.capable:
+            sentences.append(f"{self.busy} of {self.workers} live workers {'is' if self.busy == 1 else 'are'} busy.")
+        return Reason(
+            code=Code.QUEUED,
+            sentence=" ".join(sentences),
+            waiting_for="a free worker",
+            name=task.pipeline_id,
+            ahead=ahead,
+            ahead_is_more=is_more,
+            expected_at=expected_at,
             workers=self.workers,
             workers_busy=self.busy,
         )
 
-    def full(self, *, with_facts: bool) -> Iterator[Reason]:
-        """All places are taken, in all or those of its key."""
-        concurrency_limit, name, key = concurrency_limit_of(self.task), self.task.pipeline_id, self.task.concurrency_key
-        in_all, by_key = most_of(concurrency_limit), most_per_key_of(concurrency_limit)
-        if in_all is not None and self.taken >= in_all:
-            yield self.limit(f"pipeline {name}", in_all, None, with_facts=with_facts)
-        if by_key is not None and key and self.taken_by_key >= by_key:
-            yield self.limit(f'key "{key}" in pipeline {name}', by_key, key, with_facts=with_facts)
-
-    def limit(self, whose: str, most: int, key: str | None, *, with_facts: bool) -> Reason:
-        """A limit of whole tasks that is used up."""
-        places = "The only place" if most == 1 else f"All {most:,} places"
-        return Reason(
-            code=Code.LIMIT,
-            sentence=f"{places} of {whose} {'is' if most == 1 else 'are'} taken.",
-            waiting_for="a free place",
-            name=self.task.pipeline_id,
-            limit=most,
-            taken=most,
-            key=key,
-            holders=holders_of(self.task.pipeline_id, key) if with_facts else (),
-        )
-
-    def booked_up(self) -> Iterator[Reason]:
-        """The rate of starts has given away all times that it gives so far ahead."""
-        concurrency_limit = concurrency_limit_of(self.task)
-        if concurrency_limit is None or concurrency_limit.rate is None or self.booked_at is None:
-            return
-        rate = concurrency_limit.rate.effective
-        free_at = max(filter(None, [self.booked_at - rate.tolerance, self.blocked_until]))
-        if free_at <= self.now + max(AHEAD, rate.interval):
-            return
-        held = self.blocked_until is not None and self.blocked_until >= free_at
-        why = f" It is held until {moment(self.blocked_until)}{because(self.block_reason)}" if held else ""
-        yield Reason(
-            code=Code.THROTTLE,
-            sentence=f"Starts are limited to {rate_words(rate)} by rate {concurrency_limit.rate_id}; "
-            f"the next free one is at "
-            f"{moment(free_at)}.{why}",
-            waiting_for=f"a start at rate {concurrency_limit.rate_id}",
-            name=concurrency_limit.rate_id,
-            until=free_at,
-            cause=self.block_reason if held and self.block_reason else None,
-            key=self.task.concurrency_key if concurrency_limit.rate_is_keyed else None,
-        )
-
-
-def paused(task: Task) -> Iterator[Reason]:
-    """People have paused its pipeline."""
-    pipeline = task.pipeline
-    if pipeline.paused_at is None:
-        return
-    by = f" by {pipeline.paused_by}" if pipeline.paused_by else ""
-    when = f"at {moment(pipeline.paused_at)}{because(pipeline.pause_reason)}"
-    yield Reason(
-        code=Code.PAUSED,
-        sentence=f"Pipeline {pipeline.pk} was paused{by} {when}",
-        waiting_for="its pipeline to be resumed",
-        name=pipeline.pk,
-        since=pipeline.paused_at,
-        by=pipeline.paused_by or None,
-        cause=pipeline.pause_reason or None,
-    )
-
-
-def turn(found: Obstacles) -> Reason:
-    """Its place in the queue, and an estimate of its start where there is something to estimate from."""
-    task = found.task
-    values = {
-        "pipeline": task.pipeline_id,
-        "concurrency_key": task.concurrency_key,
-        "sort_at": task.sort_at,
-        "task": task.pk,
-    }
-    ((counted, starts, seconds),) = sql.fetch(sql.QUEUE, values)
-    ahead, is_more = min(counted, sql.COUNTED), counted > sql.COUNTED
-    number = f"More than {ahead:,} tasks" if is_more else "1 task" if ahead == 1 else f"{ahead:,} tasks"
-    sentences = [
-        f"{number} of its queue {'goes' if ahead == 1 else 'go'} before it." if ahead else "It is the next one."
-    ]
-    expected_at = None
-    # Before a full limit the starts of the past say nothing: who holds the places may do so for hours.
-    is_full = task.slot_acquired_at is None and not task.shares_slot and any(found.full(with_facts=False))
-    may_start = found.knowing and task.pipeline.paused_at is None and not is_full
-    if starts and may_start and not is_more and task.started_at is None:
-        wait = timedelta(seconds=(ahead + 1) * max(seconds, 0.001) / starts)
-        expected_at = found.now + wait
-        sentences.append(
-            f"By the starts of the last 5 minutes it begins in about {length(max(wait, SECOND))} (an estimate)."
-        )
-    if found.knowing:
-        sentences.append(f"{found.busy} of {found.workers} live workers {'is' if found.busy == 1 else 'are'} busy.")
-    return Reason(
-        code=Code.QUEUED,
-        sentence=" ".join(sentences),
-        waiting_for="a free worker",
-        name=task.pipeline_id,
-        ahead=ahead,
-        ahead_is_more=is_more,
-        expected_at=expected_at,
-        workers=found.workers,
-        workers_busy=found.busy,
-    )
-
 
 def holders_of(pipeline: str, key: str | None) -> tuple[Holder, ...]:
-    """Up to 20 tasks that hold places; the oldest of them first."""
+    """Up to 20 tasks that hold concurrency slots, the oldest of them first."""
     values = {"pipeline": pipeline, "concurrency_key": key, "most": HOLDERS_SHOWN}
-    rows = sql.fetch(sql.HOLDERS, values)
+    rows = sql.fetch(sql.SLOT_HOLDERS, values)
     return tuple(
         Holder(id=pk, pipeline=name, status=status, since=since)
         for pk, name, status, since in sorted(rows, key=lambda row: (row[3], row[0]))
@@ -228,25 +217,16 @@ def holders_of(pipeline: str, key: str | None) -> tuple[Holder, ...]:
 
 
 def concurrency_limit_of(task: Task) -> ConcurrencyLimit | None:
-    """The limits of its pipeline."""
-    concurrency_limit: Any = getattr(task.pipeline, "concurrency_limit", None)
-    return concurrency_limit if isinstance(concurrency_limit, ConcurrencyLimit) else None
+    limit: Any = getattr(task.pipeline, "concurrency_limit", None)
+    return limit if isinstance(limit, ConcurrencyLimit) else None
 
 
-def most_of(concurrency_limit: ConcurrencyLimit | None) -> int | None:
-    """How many whole tasks may be under way."""
-    return None if concurrency_limit is None else concurrency_limit.tasks or concurrency_limit.declared_tasks
+def effective(limit: ConcurrencyLimit | None, name: str) -> int | None:
+    """A limit: the operator's value, else the declared one; None if there is none."""
+    value: int | None = getattr(limit, name, None) or getattr(limit, f"declared_{name}", None)
+    return value
 
 
-def most_per_key_of(concurrency_limit: ConcurrencyLimit | None) -> int | None:
-    """How many of each key."""
-    return (
-        None
-        if concurrency_limit is None
-        else concurrency_limit.tasks_per_key or concurrency_limit.declared_tasks_per_key
-    )
-
-
-def rate_words(rate: Any) -> str:
-    """A rate for people."""
-    return f"{rate.count:,} per {length(rate.per).removeprefix('1 ')}"
+def rate_text(rate: Any) -> str:
+    """A rate as text, such as "60 per minute"."""
+    return f"{rate.count:,} per {duration_text(rate.per).removeprefix('1 ')}"

@@ -1,9 +1,8 @@
-"""The census: how many unfinished tasks there are now, and which of them could run, of each pipeline up to a cap."""
+"""Counts of unfinished tasks and of tasks that could run, for each pipeline and up to a limit."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -12,62 +11,59 @@ from taskqueue.engine.sql import fetch, rollups, tasks
 from taskqueue.states import ENDED, TaskStatus
 
 UNFINISHED: Final = tuple(status for status in TaskStatus if status not in ENDED)
-COUNTED_MOST: Final = tasks.CENSUS_MOST
+COUNT_LIMIT: Final = tasks.COUNT_BY_PIPELINE_CAP
 
 
 @dataclass(frozen=True)
-class Census:
-    """Unfinished tasks.
+class UnfinishedCounts:
+    """The number of unfinished tasks.
 
     Attributes:
-        numbers: how many, by pipeline and status. Of a status that is capped they are those of its newest tasks.
-        capped: the statuses of which there are, or may be, more than were counted.
+        numbers: by pipeline and status. Of a capped status only the newest tasks are counted.
+        capped: the statuses of which there may be more tasks than were counted.
     """
 
     numbers: Counter[tuple[str, TaskStatus]] = field(default_factory=Counter)
     capped: frozenset[TaskStatus] = frozenset()
 
 
-def unfinished(statuses: Iterable[TaskStatus] = UNFINISHED) -> Census:
-    """Count the tasks of these statuses; one query, which reads no more of each than COUNTED_MOST.
-
-    To be asked within `stats.time_limit`, like the other one.
-    """
+def unfinished() -> UnfinishedCounts:
+    """Count unfinished tasks, up to COUNT_LIMIT of each status; one query. Call it within `stats.time_limit`."""
     numbers: Counter[tuple[str, TaskStatus]] = Counter()
     read: Counter[TaskStatus] = Counter()
-    for name, pipeline, number, rows in fetch(tasks.CENSUS, {"statuses": [*statuses]}):
+    for name, pipeline, number, rows in fetch(tasks.COUNT_BY_PIPELINE, {"statuses": [*UNFINISHED]}):
         status = TaskStatus(name)
         numbers[pipeline, status] = number
         read[status] += rows
-    return Census(numbers, frozenset(status for status, rows in read.items() if rows >= COUNTED_MOST))
+    return UnfinishedCounts(numbers, frozenset(status for status, rows in read.items() if rows >= COUNT_LIMIT))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """What of a pipeline is ready.
+    """The tasks of a pipeline that could run.
 
     Attributes:
-        claimable: queued tasks that nothing but a free worker is missing for.
-        held_back: tasks that wait for a limit or a rate.
-        oldest: how long the oldest of the queued ones has been due; None without any.
+        claimable: queued tasks that only need a free worker.
+        blocked: tasks that wait for a concurrency limit or a rate.
+        oldest: for how long the oldest queued task has been due; None without one.
     """
 
     pipeline: str
     is_paused: bool
     claimable: int
-    held_back: int
+    blocked: int
     oldest: timedelta | None
 
 
 def readiness() -> list[Readiness]:
-    """The same of every pipeline, by name; one query, to be asked within `stats.time_limit`."""
+    """The readiness of every pipeline, by name; one query. Call it within `stats.time_limit`."""
     return [
         Readiness(
             pipeline=pipeline,
             is_paused=is_paused,
             claimable=claimable,
-            held_back=held_back,
+            blocked=blocked,
             oldest=None if oldest is None else timedelta(seconds=oldest),
         )
-        for pipeline, is_paused, claimable, held_back, oldest in fetch(rollups.READY_NOW, {})
+        for pipeline, is_paused, claimable, blocked, oldest in fetch(rollups.COUNT_READY, {})
     ]

@@ -1,19 +1,22 @@
-"""How pipelines do: what each has in hand, and how its last day was."""
+"""Statistics of pipelines: unfinished tasks, the last day, and samples of the newest tasks and their steps."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from taskqueue.engine import sql
 from taskqueue.engine.queries import counts, stats
-from taskqueue.engine.queries.stats import Stretch
+from taskqueue.engine.queries.stats import Period
 from taskqueue.states import TaskStatus
+
+COUNT_LIMIT = sql.COUNT_CAP
 
 
 @dataclass(frozen=True)
 class LastDay:
-    """How many tasks ended, how, and how long half and 95 of 100 of them took at the most."""
+    """How many tasks ended in the last day and how, with the 50th and 95th percentile of their execution time."""
 
     succeeded: int
     failed: int
@@ -22,18 +25,17 @@ class LastDay:
     p95: timedelta | None
 
     @classmethod
-    def of(cls, day: Stretch) -> LastDay:
-        """From what the rollups come to."""
-        return cls(day.succeeded, day.failed, day.cancelled, day.took(0.5), day.took(0.95))
+    def of(cls, day: Period) -> LastDay:
+        return cls(day.succeeded, day.failed, day.cancelled, day.duration(0.5), day.duration(0.95))
 
 
 @dataclass(frozen=True)
-class PipelineFigures:
-    """The figures of one pipeline.
+class PipelineStats:
+    """The statistics of one pipeline that the API returns.
 
     Attributes:
-        unfinished: how many tasks are in each status in which they have not ended.
-        capped: the statuses of which not all were counted.
+        unfinished: the number of tasks in each unfinished status.
+        capped: the statuses of which not all tasks were counted.
     """
 
     unfinished: dict[TaskStatus, int]
@@ -41,20 +43,87 @@ class PipelineFigures:
     last_day: LastDay
 
 
-def figures_of(names: Iterable[str]) -> dict[str, PipelineFigures]:
-    """The figures of each of these pipelines; three queries, whose cost does not grow with the number of tasks.
+def pipeline_stats(names: Iterable[str]) -> dict[str, PipelineStats]:
+    """The statistics of these pipelines; three queries, whose cost does not grow with the number of tasks.
 
     Raises:
-        django.db.OperationalError: one takes longer than a reader waits.
+        django.db.OperationalError: a query ran into its timeout.
     """
     with stats.time_limit():
-        counted, days = counts.unfinished(), stats.days_of(names)
+        counted, days = counts.unfinished(), stats.pipeline_days(names)
     capped = [status for status in counts.UNFINISHED if status in counted.capped]
     return {
-        name: PipelineFigures(
+        name: PipelineStats(
             unfinished={status: counted.numbers[name, status] for status in counts.UNFINISHED},
             capped=capped,
             last_day=LastDay.of(day.total),
         )
         for name, day in days.items()
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineLoad:
+    """The current load of a pipeline.
+
+    Attributes:
+        slots_used: concurrency slots that its tasks hold, counted up to one more than COUNT_LIMIT.
+        queued: tasks that wait for a worker, counted up to the same number.
+    """
+
+    slots_used: int = 0
+    queued: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepStats:
+    """How a step did in the pipeline's newest tasks.
+
+    Attributes:
+        retries: failed attempts.
+        median: of the duration, where it succeeded.
+        tasks: the number of tasks that recorded the step.
+    """
+
+    name: str
+    kind: str
+    succeeded: int = 0
+    failed: int = 0
+    retries: int = 0
+    median: timedelta | None = None
+    tasks: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeVersion:
+    """A version of a pipeline's code that ran in its newest tasks.
+
+    Attributes:
+        tasks: the number of tasks that began or ended on it.
+        seen_at: the creation time of the latest of them.
+    """
+
+    fingerprint: str
+    version: str
+    tasks: int
+    seen_at: datetime
+
+
+def loads_of(names: Iterable[str]) -> dict[str, PipelineLoad]:
+    """The current load of these pipelines, by name; one query."""
+    rows = sql.fetch(sql.QUEUE_LOADS, {"names": list(names)})
+    return {name: PipelineLoad(slots_used=slots, queued=queued) for name, slots, queued in rows}
+
+
+def steps_of(pipeline: str) -> list[StepStats]:
+    """The steps that the newest tasks recorded, in the order of recording."""
+    fields = ("name", "kind", "succeeded", "failed", "retries", "median", "tasks")
+    rows = sql.fetch(sql.STEP_STATS, {"pipeline": pipeline})
+    return [StepStats(**dict(zip(fields, row, strict=True))) for row in rows]
+
+
+def code_versions_of(pipeline: str) -> list[CodeVersion]:
+    """The code versions on which the newest tasks ran, the latest first."""
+    fields = ("fingerprint", "version", "tasks", "seen_at")
+    rows = sql.fetch(sql.CODE_VERSIONS, {"pipeline": pipeline})
+    return [CodeVersion(**dict(zip(fields, row, strict=True))) for row in rows]

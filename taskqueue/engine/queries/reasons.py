@@ -1,4 +1,4 @@
-"""Reasons: why a task is not running, each as a code, a sentence for people, and the facts behind it."""
+"""Reasons why a task is not running: a code, a sentence for people, and details for programs."""
 
 from __future__ import annotations
 
@@ -15,32 +15,31 @@ from taskqueue.states import TaskStatus
 
 
 class Code(StrEnum):
-    """What kind of reason it is."""
+    """The kind of a reason."""
 
     ENDED = "ended"
     RUNNING = "running"
     PAUSED = "paused"
-    """People have paused its pipeline."""
+    """An operator has paused the pipeline."""
     NO_WORKER = "no_worker"
-    """No live worker's code knows its pipeline."""
+    """No live worker's code knows the pipeline."""
     LIMIT = "limit"
-    """All places of its pipeline, or of its key, are taken."""
+    """The pipeline, or the task's concurrency key, is at its limit."""
     THROTTLE = "throttle"
-    """The starts of its pipeline are booked up."""
+    """The rate of the pipeline's starts has no free time soon."""
     QUEUED = "queued"
-    """It stands in the queue."""
     SCHEDULED = "scheduled"
     COLLECTING = "collecting"
-    """It waits for more requests: its pipeline debounces or batches."""
+    """The pipeline debounces or batches, and the task waits for more requests."""
     RETRYING = "retrying"
     SLEEP = "sleep"
     EVENT = "event"
     CHILD = "child"
     PARALLEL_STEPS = "parallel_steps"
     RATE = "rate"
-    """It was given a later time by a rate."""
+    """A rate gave the task a later time."""
     STEP_LIMIT = "step_limit"
-    """As many steps of its pipeline execute as may."""
+    """The pipeline executes as many steps as its limit allows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class Alternative:
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """A task that stands in the way, or that is waited for."""
+    """A task that holds a slot, or that is waited for."""
 
     id: UUID
     pipeline: str
@@ -63,26 +62,26 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """One reason; the facts that do not belong to it are None or empty.
+    """One reason. Details that do not apply to its code are None or empty.
 
     Attributes:
-        code: its kind, for programs.
+        code: its kind.
         sentence: for people.
-        waiting_for: the same in a few words, as the status says it.
-        name: of what it waits for or is limited by: a sleep, a rate, a pipeline.
-        step: the key of the step that is concerned.
-        attempt: which try comes next.
-        since: since when.
-        until: when it is over by itself.
-        by: who paused it, or the worker that has it.
-        cause: the words of whoever paused it, or the last error.
-        limit: how many there may be, and `taken` how many there are.
-        key: the value of the limit's key; None for a limit in all.
-        holders: up to 20 tasks that hold the places, or that it waits for.
-        events: of which one has to come.
-        ahead: how many go before it; `ahead_is_more` when it was not counted further.
-        expected_at: an estimate of its start.
-        workers: how many live, and how many of them are busy.
+        waiting_for: in a few words, as the status shows it.
+        name: of the sleep, rate, wait or pipeline.
+        step: the key of the step.
+        attempt: the number of the next attempt.
+        since: when it began.
+        until: when it ends by itself.
+        by: the user who paused the pipeline, or the worker that runs the task.
+        cause: the operator's reason, or the last error.
+        limit: the limit, and `taken` the number in use.
+        key: the concurrency key or rate key; None if the limit has no key.
+        holders: up to 20 tasks that hold the slots, or that the task waits for.
+        events: any of these ends the wait.
+        ahead: how many tasks go first; `ahead_is_more` if there are more.
+        expected_at: the estimated start.
+        workers: the number of live workers, and `workers_busy` of busy ones.
     """
 
     code: Code
@@ -108,56 +107,53 @@ class Reason:
 
 
 def ended(task: Task) -> Reason:
-    """It needs no more."""
-    how = {TaskStatus.SUCCEEDED: "succeeded", TaskStatus.FAILED: "failed", TaskStatus.CANCELLED: "was cancelled"}
-    error = task.error or {}
-    cause = task.cancel_reason or ": ".join(filter(None, [error.get("type"), error.get("message")]))
-    sentence = f"It {how[TaskStatus(task.status)]} at {moment(task.finished_at)}{because(cause)}"
+    verbs = {TaskStatus.SUCCEEDED: "succeeded", TaskStatus.FAILED: "failed", TaskStatus.CANCELLED: "was cancelled"}
+    cause = task.cancel_reason or error_text(task.error or {})
+    sentence = f"It {verbs[TaskStatus(task.status)]} at {time_text(task.finished_at)}{cause_suffix(cause)}"
     return Reason(code=Code.ENDED, sentence=sentence, since=task.finished_at, cause=cause or None)
 
 
 def running(task: Task) -> Reason:
-    """A worker has it."""
     worker = task.worker
-    here = worker is not None and worker.task_id == task.pk
-    step = worker.step if worker is not None and here else ""
-    since = worker.step_started_at if worker is not None and here else None
-    where = f"It runs on worker {worker}" if worker is not None else "It runs"
-    what = f", in step {step} since {moment(since)}." if step else "."
-    by = str(worker) if worker is not None else None
-    return Reason(code=Code.RUNNING, sentence=where + what, step=step or None, since=since, by=by)
+    if worker is None:
+        return Reason(code=Code.RUNNING, sentence="It runs.")
+    is_current = worker.task_id == task.pk
+    step = worker.step if is_current else ""
+    since = worker.step_started_at if is_current else None
+    in_step = f", in step {step} since {time_text(since)}" if step else ""
+    sentence = f"It runs on worker {worker}{in_step}."
+    return Reason(code=Code.RUNNING, sentence=sentence, step=step or None, since=since, by=str(worker))
 
 
 def scheduled(task: Task) -> Reason:
-    """Its time has not come."""
     if task.debounce_key:
-        sentence = f"It waits for more requests that join it, until {moment(task.due_at)}."
+        sentence = f"It collects more requests until {time_text(task.due_at)}."
         return Reason(code=Code.COLLECTING, sentence=sentence, waiting_for="more requests", until=task.due_at)
-    sentence = f"It is scheduled for {moment(task.due_at)}."
+    sentence = f"It is scheduled for {time_text(task.due_at)}."
     return Reason(code=Code.SCHEDULED, sentence=sentence, waiting_for="its time", until=task.due_at)
 
 
 def retrying(task: Task, step: Step | None, error: Mapping[str, Any]) -> Reason:
-    """A try failed, and the next one has its time."""
-    failures = step.failures if step is not None else task.failures
-    what = f"Step {step.key}" if step is not None else "Its body"
-    cause = ": ".join(filter(None, [error.get("type"), error.get("message")]))
+    """A step, or the body if there is none, failed and is retried."""
+    attempt = (step.failures if step is not None else task.failures) + 1
+    subject = f"Step {step.key}" if step is not None else "Its body"
+    cause = error_text(error)
+    last = f"Last error{cause_suffix(cause)}"
     return Reason(
         code=Code.RETRYING,
-        sentence=f"{what} failed; try {failures + 1} comes at {moment(task.due_at)}. Last error{because(cause)}",
-        waiting_for=f"the next try of {step.key}" if step is not None else "the next try",
+        sentence=f"{subject} failed; attempt {attempt} starts at {time_text(task.due_at)}. {last}",
+        waiting_for=f"the next attempt of {step.key}" if step is not None else "the next attempt",
         step=step.key if step is not None else None,
-        attempt=failures + 1,
+        attempt=attempt,
         until=task.due_at,
         cause=cause or None,
     )
 
 
 def sleep(step: Step) -> Reason:
-    """It sleeps."""
     return Reason(
         code=Code.SLEEP,
-        sentence=f"It sleeps ({step.key}) until {moment(step.until)}.",
+        sentence=f"It sleeps ({step.key}) until {time_text(step.until)}.",
         waiting_for=f"the end of its sleep {step.key}",
         name=step.name,
         step=step.key,
@@ -167,13 +163,13 @@ def sleep(step: Step) -> Reason:
 
 
 def event(step: Step, waits: Iterable[Wait]) -> Reason:
-    """It waits for an event, or for the first of several."""
+    """The task waits for the first of several events."""
     events = tuple(Alternative(event=wait.event, match=wait.match) for wait in waits)
-    wanted = " or ".join(alternative_words(each) for each in events) or f"an event ({step.key})"
+    alternatives = " or ".join(alternative_text(each) for each in events) or f"an event ({step.key})"
     names = " or ".join(dict.fromkeys(each.event for each in events)) or step.key
     return Reason(
         code=Code.EVENT,
-        sentence=f"It waits for {wanted}{at_most_until(step.until)}.",
+        sentence=f"It waits for {alternatives}{until_suffix(step.until)}.",
         waiting_for=f"event {names}",
         name=step.name,
         step=step.key,
@@ -183,84 +179,83 @@ def event(step: Step, waits: Iterable[Wait]) -> Reason:
     )
 
 
-def alternative_words(each: Alternative) -> str:
-    """An event and what must be in it."""
-    match = " and ".join(f"{path} = {plain(value)}" for path, value in each.match.items())
-    return f"event {each.event} with {match}" if match else f"event {each.event}"
+def alternative_text(alternative: Alternative) -> str:
+    match = " and ".join(f"{path} = {value_text(value)}" for path, value in alternative.match.items())
+    return f"event {alternative.event} with {match}" if match else f"event {alternative.event}"
 
 
 def child(step: Step) -> Reason:
-    """It waits for the end of a task that it made."""
-    made = step.child
-    who = (
-        f"task {made.pk} of {made.pipeline_id}, which is {made.status}" if made is not None else f"a task ({step.key})"
-    )
+    task = step.child
+    subject, waiting_for = f"a task ({step.key})", "its child"
+    if task is not None:
+        subject = f"task {task.pk} of {task.pipeline_id}, which is {task.status}"
+        waiting_for = f"its child {task.pipeline_id}"
     return Reason(
         code=Code.CHILD,
-        sentence=f"It waits for {who}{at_most_until(step.until)}.",
-        waiting_for=f"its child {made.pipeline_id}" if made is not None else "its child",
-        name=made.pipeline_id if made is not None else None,
+        sentence=f"It waits for {subject}{until_suffix(step.until)}.",
+        waiting_for=waiting_for,
+        name=task.pipeline_id if task is not None else None,
         step=step.key,
         since=step.started_at,
         until=step.until,
-        holders=(holder(made),) if made is not None else (),
+        holders=(holder(task),) if task is not None else (),
     )
 
 
-def parallel_steps(steps: Sequence[Step], together: int) -> Reason:
-    """It waits for steps that run beside each other."""
-    made = [step.child for step in steps if step.child is not None]
-    states = Counter(f"{task.status} at {task.blocked_on}" if task.blocked_on else task.status for task in made)
-    words = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
-    count = "1 parallel step" if len(steps) == 1 else f"{len(steps):,} parallel steps"
+def parallel_steps(steps: Sequence[Step], total: int) -> Reason:
+    """Of `total` parallel steps these are unfinished."""
+    tasks = [step.child for step in steps if step.child is not None]
+    states = Counter(f"{task.status} at {task.blocked_on}" if task.blocked_on else task.status for task in tasks)
+    text = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
     return Reason(
         code=Code.PARALLEL_STEPS,
-        sentence=f"It waits for {len(steps):,} of {together:,} parallel steps{f' ({words})' if words else ''}.",
-        waiting_for=count,
+        sentence=f"It waits for {len(steps):,} of {total:,} parallel steps{f' ({text})' if text else ''}.",
+        waiting_for="1 parallel step" if len(steps) == 1 else f"{len(steps):,} parallel steps",
         step=steps[0].key,
         since=min(step.started_at for step in steps),
         taken=len(steps),
-        limit=together,
+        limit=total,
     )
 
 
 def unknown(task: Task) -> Reason:
-    """It waits, and nothing says what for: a moment between two commits."""
+    """A waiting task without an open step: it is between two commits."""
     return Reason(code=Code.QUEUED, sentence="It is about to go on.", waiting_for="a free worker", until=task.due_at)
 
 
 def holder(task: Task) -> Holder:
-    """A task in the way."""
     return Holder(
         id=task.pk, pipeline=task.pipeline_id, status=task.status, since=task.slot_acquired_at or task.created_at
     )
 
 
-def moment(when: datetime | None) -> str:
-    """A time for people."""
-    return "an unknown time" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+def error_text(error: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, [error.get("type"), error.get("message")]))
 
 
-def at_most_until(when: datetime | None) -> str:
-    """The end of a wait, if it has one."""
-    return f", until {moment(when)} at the latest" if when is not None else ""
+def time_text(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def because(cause: str) -> str:
-    """The end of a sentence, with a cause if there is one."""
+def until_suffix(moment: datetime | None) -> str:
+    return f", until {time_text(moment)} at the latest" if moment is not None else ""
+
+
+def cause_suffix(cause: str) -> str:
+    """The end of a sentence: a colon and the first line of the cause, or a full stop."""
     line = next((line.strip() for line in cause.splitlines() if line.strip()), "")
     line = line if len(line) <= 200 else line[:199] + "…"
     return f": {line}" if line and line[-1] in ".!?…" else f": {line}." if line else "."
 
 
-def plain(value: Any) -> str:
-    """A JSON value for people."""
+def value_text(value: Any) -> str:
+    """A JSON value as text."""
     return f'"{value}"' if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def length(span: timedelta) -> str:
-    """A length of time for people, in its largest unit."""
-    seconds = max(span.total_seconds(), 0.0)
+def duration_text(duration: timedelta) -> str:
+    """A duration in its largest unit, such as "2 hours" or "0.5 s"."""
+    seconds = max(duration.total_seconds(), 0.0)
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= size:
             number = round(seconds / size)

@@ -1,4 +1,4 @@
-"""Figures: what the rollups say of a stretch of time, and what stands in the queues now. Nobody counts tasks for it."""
+"""Statistics from the rollups: how tasks ended in a period, and how many are queued now. No query counts all tasks."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
 
-from taskqueue.engine.runtime.liveness import SILENCE
-from taskqueue.engine.runtime.locks import bound_reads
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
+from taskqueue.engine.runtime.locks import limit_statement_time
 from taskqueue.engine.sql import fetch
 from taskqueue.engine.sql import stats as statements
-from taskqueue.engine.sql.rollups import IN_ORDER, STANDING_NOW
+from taskqueue.engine.sql.rollups import COUNT_QUEUED, FORCE_INDEX_ORDER
 from taskqueue.models import EndCount, Rollup
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import merged, percentile
 from taskqueue.states import PHASES
 
 TIME_LIMIT: Final = timedelta(seconds=3)
-"""So long a statement of a page may take."""
+"""The statement timeout of a page's reads."""
 
 EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 HALF_AN_HOUR: Final = timedelta(minutes=30)
 
-SECONDS: Final = tuple(f"{phase}_seconds" for phase in PHASES)
-COUNTED: Final = (
-    "succeeded", "recovered", "repaired", "failed", "cancelled", "failed_attempts", "sampled_blocked_seconds", *SECONDS
+SUMMED_COLUMNS: Final = (
+    "succeeded", "recovered", "repaired", "failed", "cancelled", "failed_attempts", "sampled_blocked_seconds",
+    *(f"{phase}_seconds" for phase in PHASES),
 )  # fmt: skip
-SAMPLED: Final = ("queued", "oldest_seconds")
+SAMPLED_COLUMNS: Final = ("queued", "oldest_seconds")
+HISTOGRAMS: Final = ("ran", "waited")
 
 
 @dataclass(frozen=True)
 class Range:
-    """A stretch of time that can be looked at, and the length of its bars."""
+    """A time range that the overview offers, and the length of its bars."""
 
     name: str
-    words: str
+    label: str
     length: timedelta
     bar: timedelta
     span: int
-    """Of the rollups that are read for it."""
+    """Minutes of the rollups that are read for it."""
 
 
 RANGES: Final = {
-    known.name: known
-    for known in (
+    each.name: each
+    for each in (
         Range("1h", "hour", timedelta(hours=1), timedelta(minutes=1), MINUTE),
         Range("6h", "6 hours", timedelta(hours=6), timedelta(minutes=6), MINUTE),
         Range("24h", "24 hours", timedelta(hours=24), timedelta(minutes=30), QUARTER),
@@ -59,9 +59,9 @@ RANGES: Final = {
 }
 
 
-@dataclass
-class Stretch:
-    """What the tasks that ended in a stretch of time come to. Stretches add up."""
+@dataclass(frozen=True)
+class Period:
+    """The tasks that ended in a period: how many, how, and where their time went."""
 
     start: datetime
     end: datetime
@@ -82,138 +82,149 @@ class Stretch:
     ran: list[int] = field(default_factory=list)
     waited: list[int] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, start: datetime, end: datetime, rows: Iterable[Any]) -> Period:
+        """The sum of rollups or other periods."""
+        rows = list(rows)
+        values: dict[str, Any] = {name: sum(getattr(row, name) for row in rows) for name in SUMMED_COLUMNS}
+        for name in SAMPLED_COLUMNS:
+            values[name] = max((value for row in rows if (value := getattr(row, name)) is not None), default=None)
+        for name in HISTOGRAMS:
+            values[name] = merged(getattr(row, name, ()) for row in rows)
+        return cls(start, end, **values)
+
     @property
     def decided(self) -> int:
-        """How many ended by themselves: cancelled ones are nobody's success and nobody's failure."""
+        """How many tasks succeeded or failed; a cancelled task did neither."""
         return self.succeeded + self.failed
 
     @property
     def ended(self) -> int:
-        """How many ended."""
         return self.decided + self.cancelled
 
     @property
     def failure_share(self) -> float | None:
-        """How many of those that ended by themselves failed; None when there were none."""
+        """The share of failed tasks among those that succeeded or failed; None without any."""
         return self.failed / self.decided if self.decided else None
 
-    def took(self, share: float) -> timedelta | None:
-        """The time in the hands of workers that this share of the tasks did not exceed."""
+    def duration(self, share: float) -> timedelta | None:
+        """A percentile of the execution time, such as the median at share 0.5."""
         return percentile(self.ran, share)
 
-    def stood(self, share: float) -> timedelta | None:
-        """The same of the time in the queue."""
+    def queue_time(self, share: float) -> timedelta | None:
+        """A percentile of the time in the queue."""
         return percentile(self.waited, share)
 
     def phases(self) -> list[tuple[str, timedelta]]:
-        """Where the time of the tasks went, all together."""
+        """The time of all tasks by phase."""
         return [(name, timedelta(seconds=getattr(self, f"{name}_seconds"))) for name in PHASES]
-
-    def add(self, rows: Iterable[Any]) -> None:
-        """Count rows in, rollups or other stretches."""
-        rows = list(rows)
-        for name in COUNTED:
-            setattr(self, name, getattr(self, name) + sum(getattr(row, name) for row in rows))
-        for name in SAMPLED:
-            known = [value for row in (self, *rows) if (value := getattr(row, name)) is not None]
-            setattr(self, name, max(known, default=None))
-        self.ran = merged([self.ran, *(row.ran for row in rows)])
-        self.waited = merged([self.waited, *(row.waited for row in rows)])
 
 
 @dataclass(frozen=True)
-class Figures:
-    """A range, bar by bar, with its sum and that of the period before it."""
+class RangeStats:
+    """A range bar by bar, with its total and the total of the period before it."""
 
     range: Range
     now: datetime
     rolled_up_until: datetime | None
-    """From there on nothing has been counted yet; None when nothing ever was."""
-    is_counting: bool
-    """Whether somebody has counted lately."""
-    bars: list[Stretch]
-    total: Stretch
-    before: Stretch
+    """Ends after this time are not counted yet; None before the first rollup."""
+    is_rolling_up: bool
+    """Whether the rollups moved on in the last minute."""
+    bars: list[Period]
+    total: Period
+    before: Period
 
     @property
     def start(self) -> datetime:
-        """Its beginning."""
         return self.total.start
 
     @property
     def until(self) -> datetime:
-        """Its end: that of the last bar."""
+        """The end of the last bar."""
         return self.total.end
 
     @property
     def counted_until(self) -> datetime:
-        """Up to where its bars tell all that ended."""
+        """Up to this time the bars are complete."""
         return min(self.rolled_up_until or self.now, self.until)
 
-    def slice(self, stretch: Stretch) -> tuple[datetime, datetime] | None:
-        """The time of a stretch, as far as it has been counted; None when nothing of it has."""
-        end = min(stretch.end, self.counted_until)
-        return (stretch.start, end) if stretch.start < end else None
+    def slice(self, period: Period) -> tuple[datetime, datetime] | None:
+        """The counted part of a period; None if nothing of it is counted."""
+        end = min(period.end, self.counted_until)
+        return (period.start, end) if period.start < end else None
 
     @property
     def is_behind(self) -> bool:
-        """Whether minutes that have passed long ago are missing."""
+        """Whether the rollups are more than five minutes behind."""
         return self.rolled_up_until is not None and self.now - self.rolled_up_until > timedelta(minutes=5)
 
 
 @contextmanager
 def time_limit() -> Iterator[None]:
-    """What is read in it is read in one transaction, and no statement takes longer than its reader waits.
+    """Read in one transaction, with a statement timeout.
 
     Raises:
-        django.db.OperationalError: one would have (`locks.ran_out_of_time`).
+        django.db.OperationalError: a statement ran into the timeout (`locks.is_statement_timeout`).
     """
     with transaction.atomic():
-        bound_reads(TIME_LIMIT)
-        fetch(IN_ORDER, {})
+        limit_statement_time(TIME_LIMIT)
+        fetch(FORCE_INDEX_ORDER, {})
         yield
 
 
-def figures(range_: Range, pipeline: str = ALL_PIPELINES) -> Figures:
-    """What a range comes to; two queries."""
-    ((now, rolled_up_until, is_counting),) = fetch(statements.NOW, {})
-    until = ceiling(now, range_.bar)
+def range_stats(range_: Range, pipeline: str = ALL_PIPELINES) -> RangeStats:
+    """The statistics of a range; two queries."""
+    ((now, rolled_up_until, is_rolling_up),) = fetch(statements.CLOCK_AND_WATERMARK, {})
+    until = bar_end(now, range_.bar)
     start = until - range_.length
     rows = rollups(range_.span, start - range_.length, until, pipeline)
-    bars = cut(rows, start, range_.bar, count=round(range_.length / range_.bar))
-    total, before = Stretch(start, until), Stretch(start - range_.length, start)
-    total.add(bars)
-    before.add(row for row in rows if row.at < start)
-    return Figures(range_, now, rolled_up_until, bool(is_counting), bars, total, before)
+    bars = to_bars(rows, start, range_.bar, count=round(range_.length / range_.bar))
+    total = Period.of(start, until, bars)
+    before = Period.of(start - range_.length, start, (row for row in rows if row.at < start))
+    return RangeStats(range_, now, rolled_up_until, bool(is_rolling_up), bars, total, before)
 
 
 @dataclass(frozen=True)
-class Day:
-    """What a pipeline did in the last day, bar by bar, and all together."""
+class PipelineDay:
+    """The last day of a pipeline: its total, and bars of half an hour."""
 
-    total: Stretch
-    bars: list[Stretch]
+    pipeline: str
+    total: Period
+    bars: list[Period]
     counted_until: datetime
 
 
-def days_of(names: Iterable[str], *, bar: timedelta = HALF_AN_HOUR) -> dict[str, Day]:
-    """The last day of each of these pipelines, by name; two queries, none of which looks at the tasks."""
-    ((now, rolled_up_until, _is_counting),) = fetch(statements.NOW, {})
-    until = ceiling(now, bar)
+def pipeline_days(names: Iterable[str]) -> dict[str, PipelineDay]:
+    """The last day of each of these pipelines, by name; two queries."""
+    ((now, rolled_up_until, _is_rolling_up),) = fetch(statements.CLOCK_AND_WATERMARK, {})
+    return days_until(now, rolled_up_until, names)
+
+
+def busiest_pipelines(stats: RangeStats, *, limit: int) -> list[PipelineDay]:
+    """The pipelines with the most ended tasks in the last day, without durations; two queries."""
+    until = bar_end(stats.now, HALF_AN_HOUR)
+    names = [name for (name,) in fetch(statements.BUSIEST, {"start": until - DAY, "until": until, "most": limit})]
+    return list(days_until(stats.now, stats.rolled_up_until, names, with_histograms=False).values())
+
+
+def days_until(
+    now: datetime, rolled_up_until: datetime | None, names: Iterable[str], *, with_histograms: bool = True
+) -> dict[str, PipelineDay]:
+    until = bar_end(now, HALF_AN_HOUR)
+    start, counted_until = until - DAY, min(rolled_up_until or now, until)
     rows: dict[str, list[Any]] = {name: [] for name in names}
-    for row in rollups(QUARTER, until - DAY, until, *rows):
+    for row in rollups(QUARTER, start, until, *rows, with_histograms=with_histograms):
         rows[row.pipeline].append(row)
     days = {}
     for name, own in rows.items():
-        total = Stretch(until - DAY, until)
-        total.add(own)
-        days[name] = Day(total, cut(own, until - DAY, bar, count=round(DAY / bar)), min(rolled_up_until or now, until))
+        bars = to_bars(own, start, HALF_AN_HOUR, count=round(DAY / HALF_AN_HOUR))
+        days[name] = PipelineDay(name, Period.of(start, until, bars), bars, counted_until)
     return days
 
 
-def behind() -> timedelta | None:
-    """How far the rollups are behind; None when nothing was ever rolled up. One query."""
-    ((now, rolled_up_until, _is_counting),) = fetch(statements.NOW, {})
+def rollup_lag() -> timedelta | None:
+    """How far the rollups are behind; None before the first rollup. One query."""
+    ((now, rolled_up_until, _is_rolling_up),) = fetch(statements.CLOCK_AND_WATERMARK, {})
     return None if rolled_up_until is None else now - rolled_up_until
 
 
@@ -222,37 +233,31 @@ def end_counts() -> list[EndCount]:
     return list(EndCount.objects.order_by("pipeline"))
 
 
-def rollups(span: int, start: datetime, until: datetime, *pipelines: str) -> list[Any]:
-    """The rows of pipelines, or of all together; one query by their index."""
-    return told(Rollup.objects.filter(span=span, pipeline__in=pipelines, at__gte=start, at__lt=until))
+def rollups(span: int, start: datetime, until: datetime, *pipelines: str, with_histograms: bool = True) -> list[Any]:
+    """The rollups of these pipelines in order of time; one query."""
+    columns = ["pipeline", "at", *SUMMED_COLUMNS, *SAMPLED_COLUMNS, *(HISTOGRAMS if with_histograms else ())]
+    rows = Rollup.objects.filter(span=span, pipeline__in=pipelines, at__gte=start, at__lt=until)
+    return list(rows.order_by("at").values_list(*columns, named=True))
 
 
-def told(found: QuerySet[Rollup]) -> list[Any]:
-    """What rollups tell, in the order of their times."""
-    return list(found.order_by("at").values_list("pipeline", "at", *COUNTED, *SAMPLED, "ran", "waited", named=True))
-
-
-def cut(rows: Iterable[Any], start: datetime, bar: timedelta, *, count: int) -> list[Stretch]:
-    """The bars of a stretch of time; those in which nothing ended are empty."""
+def to_bars(rows: Iterable[Any], start: datetime, bar: timedelta, *, count: int) -> list[Period]:
+    """Sum rollups up to bars of equal length; a bar in which no task ended is empty."""
     by_bar: list[list[Any]] = [[] for _ in range(count)]
     for row in rows:
-        place = (row.at - start) // bar
-        if 0 <= place < count:
-            by_bar[place].append(row)
-    bars = [Stretch(start + place * bar, start + (place + 1) * bar) for place in range(count)]
-    for stretch, found in zip(bars, by_bar, strict=True):
-        stretch.add(found)
-    return bars
+        index = (row.at - start) // bar
+        if 0 <= index < count:
+            by_bar[index].append(row)
+    return [Period.of(start + index * bar, start + (index + 1) * bar, found) for index, found in enumerate(by_bar)]
 
 
-def ceiling(moment: datetime, step: timedelta) -> datetime:
-    """The end of the bar in which what came last before a moment lies."""
-    return EPOCH + -((EPOCH - moment) // step) * step
+def bar_end(moment: datetime, bar: timedelta) -> datetime:
+    """The end of the bar that ends at this moment or contains it."""
+    return EPOCH + -((EPOCH - moment) // bar) * bar
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Tasks that failed alike."""
+class FailureGroup:
+    """Failed tasks with one error type, pipeline and step."""
 
     error_type: str
     pipeline: str
@@ -263,100 +268,61 @@ class Trouble:
     last_task: UUID
 
 
-def troubles(shown: Figures, *, most: int) -> list[Trouble]:
-    """What ended in a range and is failed now, in groups, the largest first; one query, of so many failed tasks."""
-    values = {"start": shown.start, "until": shown.counted_until, "most": most}
-    return [Trouble(*row) for row in fetch(statements.TROUBLES, values)]
+def failure_groups(stats: RangeStats, *, limit: int) -> list[FailureGroup]:
+    """The tasks that ended in a range and are failed now, in groups, the largest first; one query."""
+    values = {"start": stats.start, "until": stats.counted_until, "most": limit}
+    return [FailureGroup(*row) for row in fetch(statements.FAILURE_GROUPS, values)]
+
+
+def blocked_times(stats: RangeStats, *, limit: int) -> list[tuple[str, timedelta]]:
+    """The pipelines whose tasks were blocked longest by limits and rates; one query."""
+    values = {"span": stats.range.span, "start": stats.start, "until": stats.until, "most": limit}
+    return [(name, timedelta(seconds=seconds)) for name, seconds in fetch(statements.TIME_LOST, values)]
 
 
 @dataclass(frozen=True)
-class PipelineDay:
-    """What a pipeline did in the last day."""
-
-    pipeline: str
-    succeeded: int
-    recovered: int
-    failed: int
-    cancelled: int
-    sampled_blocked_seconds: int
-    bars: list[Stretch] = field(default_factory=list)
-
-    @property
-    def start(self) -> datetime:
-        """When it began."""
-        return self.bars[0].start
-
-    @property
-    def success_share(self) -> float | None:
-        """How many of those that ended by themselves succeeded; None when there were none."""
-        decided = self.succeeded + self.failed
-        return self.succeeded / decided if decided else None
-
-
-def busiest(shown: Figures, *, most: int, bar: timedelta = HALF_AN_HOUR) -> list[PipelineDay]:
-    """The pipelines with the most ends in the last day; two queries."""
-    until = ceiling(shown.now, bar)
-    times = {"start": until - DAY, "until": until}
-    days = [PipelineDay(*row) for row in fetch(statements.BUSIEST, {**times, "most": most})]
-    names = [day.pipeline for day in days]
-    counts = {
-        (name, at): (succeeded, failed)
-        for name, at, succeeded, failed in fetch(statements.DAYS, {**times, "pipelines": names, "bar": bar})
-    }
-    starts = [until - DAY + place * bar for place in range(round(DAY / bar))]
-    for day in days:
-        for start in starts:
-            succeeded, failed = counts.get((day.pipeline, start), (0, 0))
-            day.bars.append(Stretch(start, start + bar, succeeded=succeeded, failed=failed))
-    return days
-
-
-def lost(shown: Figures, *, most: int) -> list[tuple[str, timedelta]]:
-    """The pipelines whose tasks spent the most time waiting for limits and rates; one query."""
-    values = {"span": shown.range.span, "start": shown.start, "until": shown.until, "most": most}
-    return [(name, timedelta(seconds=seconds)) for name, seconds in fetch(statements.LOST, values)]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How many tasks are ready, and parallel steps of tasks, and how long the oldest has been."""
+class QueueDepth:
+    """How many tasks and parallel steps are ready, and for how long the oldest has been."""
 
     number: int
     parallel_steps: int
     oldest: timedelta | None
     is_capped: bool
-    """Whether there are more than were counted."""
+    """Whether there may be more than were counted."""
 
 
-def standing() -> dict[str, Standing]:
-    """What stands in the queues now, by pipeline; one query, and no more rows than the cap for each queue."""
+def queue_depths() -> dict[str, QueueDepth]:
+    """The queue depth of each pipeline; one query, which reads a bounded number of rows of each queue."""
     return {
-        name: Standing(number, parallel_steps, None if oldest is None else timedelta(seconds=oldest), is_capped)
-        for name, number, parallel_steps, oldest, is_capped in fetch(STANDING_NOW, {})
+        name: QueueDepth(number, parallel_steps, None if oldest is None else timedelta(seconds=oldest), is_capped)
+        for name, number, parallel_steps, oldest, is_capped in fetch(COUNT_QUEUED, {})
     }
 
 
-def standing_in_all(each: Iterable[Standing]) -> Standing:
-    """The sum."""
-    each = list(each)
-    oldest = max((known.oldest for known in each if known.oldest is not None), default=None)
-    number, parallel_steps = sum(known.number for known in each), sum(known.parallel_steps for known in each)
-    return Standing(number, parallel_steps, oldest, any(known.is_capped for known in each))
+def total_depth(depths: Iterable[QueueDepth]) -> QueueDepth:
+    """The queue depth of several pipelines together."""
+    depths = list(depths)
+    return QueueDepth(
+        sum(depth.number for depth in depths),
+        sum(depth.parallel_steps for depth in depths),
+        max((depth.oldest for depth in depths if depth.oldest is not None), default=None),
+        any(depth.is_capped for depth in depths),
+    )
 
 
 @dataclass(frozen=True)
-class Pills:
-    """What the navigation tells on every page."""
+class BadgeCounts:
+    """The numbers in the navigation of every page."""
 
     failed_today: int
     """Tasks that failed since `today` began, and are failed still."""
     paused: int
     live_workers: int
-    unable_workers: int
-    """Live, and their claims fail."""
+    failing_workers: int
+    """Live workers whose claims fail."""
     today: datetime | None = None
 
 
-def pills() -> Pills:
-    """The same; one query."""
-    return Pills(*fetch(statements.PILLS, {"silence": SILENCE})[0])
+def badge_counts() -> BadgeCounts:
+    """Read the navigation's numbers; one query."""
+    return BadgeCounts(*fetch(statements.BADGES, {"heartbeat_timeout": HEARTBEAT_TIMEOUT})[0])

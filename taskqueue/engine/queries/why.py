@@ -1,4 +1,4 @@
-"""Why: what keeps a task from running, in words and facts; a fixed small number of queries, each by an index."""
+"""Why a task is not running: its reasons, from at most seven queries that each use an index."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.db.models.functions import Now
 
 from taskqueue.engine import sql
 from taskqueue.engine.queries import reasons
-from taskqueue.engine.queries.blockers import HOLDERS_SHOWN, Obstacles, concurrency_limit_of, rate_words
-from taskqueue.engine.queries.reasons import Code, Holder, Reason, because, moment
+from taskqueue.engine.queries.blockers import HOLDERS_SHOWN, Blockers, concurrency_limit_of, effective, rate_text
+from taskqueue.engine.queries.reasons import Code, Holder, Reason, cause_suffix, time_text
 from taskqueue.engine.runtime.outcomes import STEP_LIMIT
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Attempt, RateLimit, RateLimitBucket, Step, StepSlot, Task, Wait
@@ -23,11 +23,7 @@ from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why a task is not running, as of a moment.
-
-    Attributes:
-        reasons: what it waits for; of several things that keep it, the hardest comes first.
-    """
+    """Why a task is not running at a moment; the strongest reason comes first."""
 
     id: UUID
     pipeline: str
@@ -55,7 +51,7 @@ def why(task_id: UUID) -> Explanation:
 
 
 def explained_tasks() -> QuerySet[Task]:
-    """Tasks with what an explanation reads of their pipelines and workers, and without their data."""
+    """Tasks with the columns of their pipelines and workers that an explanation reads, and without their payloads."""
     return Task.objects.select_related("worker", "pipeline__concurrency_limit__rate").defer(
         "payload",
         "result",
@@ -73,34 +69,33 @@ def waiting_for(task: Task, pending: Sequence[Step]) -> str | None:
 
     Args:
         task: read with `explained_tasks`.
-        pending: its steps that wait or are tried again, in order, each with its child.
+        pending: its pending steps, as `pending_of` reads them.
     """
     if task.status in ENDED or task.status == TaskStatus.RUNNING:
         return None
     if task.status == TaskStatus.QUEUED:
-        return Obstacles.read(task).first().waiting_for
+        return Blockers.read(task).first().waiting_for
     return next(own_reasons(task, pending, in_short=True)).waiting_for
 
 
 def reasons_of(task: Task) -> Iterator[Reason]:
-    """All reasons of a task."""
     if task.status in ENDED:
         yield reasons.ended(task)
     elif task.status == TaskStatus.RUNNING:
         yield reasons.running(task)
     elif task.status == TaskStatus.QUEUED:
-        yield from Obstacles.read(task).all()
+        yield from Blockers.read(task).all()
     else:
         yield from own_reasons(task, pending_of(task))
-        # What will keep it when that is over.
-        yield from Obstacles.read(task).standing()
+        # These will block the task when its wait is over.
+        yield from Blockers.read(task).permanent()
 
 
 def own_reasons(task: Task, pending: Sequence[Step], *, in_short: bool = False) -> Iterator[Reason]:
-    """What a task that is neither queued nor running waits for.
+    """The reasons of a scheduled, retrying or waiting task.
 
     Args:
-        in_short: only the few words are wanted, so that the facts behind them need not be read.
+        in_short: only `waiting_for` is needed, so skip the queries for details.
     """
     if task.status == TaskStatus.SCHEDULED:
         yield reasons.scheduled(task)
@@ -111,148 +106,140 @@ def own_reasons(task: Task, pending: Sequence[Step], *, in_short: bool = False) 
     elif task.blocked_on:
         yield rate(task, pending, in_short=in_short)
     else:
-        yield from waits(task, pending, in_short=in_short)
+        yield from open_waits(task, pending, in_short=in_short)
 
 
-def waits(task: Task, pending: Sequence[Step], *, in_short: bool) -> Iterator[Reason]:
-    """The pauses of a waiting task."""
-    open_steps = [step for step in pending if step.status == StepStatus.WAITING]
-    open_waits = waits_of(task) if any(step.kind == StepKind.WAIT for step in open_steps) else []
-    for step in open_steps:
+def open_waits(task: Task, pending: Sequence[Step], *, in_short: bool) -> Iterator[Reason]:
+    """The sleeps, events, children and parallel steps that a task waits for."""
+    steps = [step for step in pending if step.status == StepStatus.WAITING]
+    events = waits_of(task) if any(step.kind == StepKind.WAIT for step in steps) else []
+    for step in steps:
         if step.kind == StepKind.SLEEP:
             yield reasons.sleep(step)
         elif step.kind == StepKind.WAIT:
-            yield reasons.event(step, [wait for wait in open_waits if wait.step_key == step.key])
+            yield reasons.event(step, [wait for wait in events if wait.step_key == step.key])
         elif step.kind == StepKind.CHILD:
             yield reasons.child(step)
-    beside = [step for step in open_steps if step.kind == StepKind.PARALLEL]
-    if beside:
-        yield reasons.parallel_steps(beside, len(beside) if in_short else together(task, beside))
-    if not open_steps:
+    parallel = [step for step in steps if step.kind == StepKind.PARALLEL]
+    if parallel:
+        yield reasons.parallel_steps(parallel, len(parallel) if in_short else parallel_total(task, parallel))
+    if not steps:
         yield reasons.unknown(task)
 
 
 def retrying(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
-    """The failed try; of the body, whose errors no step keeps, the last one is looked up."""
     failing = next((step for step in pending if step.status == StepStatus.RETRYING), None)
     if failing is not None or in_short:
         return reasons.retrying(task, failing, (failing.error if failing is not None else None) or {})
+    # The body failed. No step records its error, but the last attempt does.
     last = Attempt.objects.filter(task=task, step_key="").order_by("-number").first()
     error = {} if last is None else {"type": last.error_type, "message": last.error_message}
     return reasons.retrying(task, None, error)
 
 
 def rate(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
-    """A rate has given it a later time: its start, when it has not started, else a step."""
+    """A rate gave a later time to the task's start or, after its start, to a step's call."""
     name = task.blocked_on
-    step = next((step for step in pending if step.kind == StepKind.STEP and step.status == StepStatus.WAITING), None)
-    what = "start" if task.started_at is None else "turn"
+    subject = "start" if task.started_at is None else "call"
+    waiting_for = f"its {subject} at rate {name}"
     if in_short:
-        return Reason(code=Code.RATE, sentence="", waiting_for=f"its {what} at rate {name}")
-    row = RateLimit.objects.filter(name=name).first()
-    key = rate_key_of(task, step, row)
-    use = RateLimitBucket.objects.filter(rate=name, key=key or "").first()
-    allowed = f", which allows {rate_words(row.effective)}" if row is not None else ""
-    sentences = [f"Its {what} at rate {name}{allowed}, is at {moment(task.due_at)}."]
-    held = use if use is not None and use.blocked_until is not None and held_now(task, use) else None
-    if held is not None:
-        sentences.append(f"The rate is held until {moment(held.blocked_until)}{because(held.block_reason)}")
-    ahead, is_more = booked_before(task, key)
+        return Reason(code=Code.RATE, sentence="", waiting_for=waiting_for)
+    step = next((step for step in pending if step.kind == StepKind.STEP and step.status == StepStatus.WAITING), None)
+    limit = RateLimit.objects.filter(name=name).first()
+    key = rate_key_of(task, step, limit)
+    bucket = RateLimitBucket.objects.filter(rate=name, key=key or "").first()
+    allowed = f", which allows {rate_text(limit.effective)}" if limit is not None else ""
+    sentences = [f"Its {subject} at rate {name}{allowed}, is at {time_text(task.due_at)}."]
+    cause = None
+    if bucket is not None and is_blocked(bucket, task):
+        cause = bucket.block_reason or None
+        sentences.append(
+            f"The rate is blocked until {time_text(bucket.blocked_until)}{cause_suffix(bucket.block_reason)}"
+        )
+    ahead, is_more = reserved_before(task, key)
     if ahead is not None:
         number = f"At least {ahead:,}" if is_more else f"{ahead:,}"
-        sentences.append(f"{number} {'has' if ahead == 1 else 'have'} a time before it.")
+        sentences.append(f"{number} {'task has' if ahead == 1 else 'tasks have'} an earlier time.")
     return Reason(
         code=Code.RATE,
         sentence=" ".join(sentences),
-        waiting_for=f"its {what} at rate {name}",
+        waiting_for=waiting_for,
         name=name,
         step=step.key if step is not None else None,
         until=task.due_at,
         key=key,
-        cause=held.block_reason or None if held is not None else None,
+        cause=cause,
         ahead=ahead,
         ahead_is_more=is_more,
     )
 
 
-def held_now(task: Task, use: RateLimitBucket) -> bool:
-    """Whether a hold is what gave the task its time."""
-    return use.blocked_until is not None and task.due_at is not None and use.blocked_until > task.seen_at  # type: ignore[attr-defined]
+def is_blocked(bucket: RateLimitBucket, task: Task) -> bool:
+    """Whether a rate is blocked now, and the task has a time at it."""
+    until = bucket.blocked_until
+    return until is not None and task.due_at is not None and until > task.seen_at  # type: ignore[attr-defined]
 
 
-def rate_key_of(task: Task, step: Step | None, row: RateLimit | None) -> str | None:
-    """For which value of the rate's key it waits; None when the rate has none."""
-    if row is None or not row.key:
+def rate_key_of(task: Task, step: Step | None, limit: RateLimit | None) -> str | None:
+    """The task's value of the rate's key; None if the rate has no key."""
+    if limit is None or not limit.key:
         return None
     if step is None:
         return task.concurrency_key
-    return KeyTemplate(row.key).render(step.input or {}, task.labels)
+    return KeyTemplate(limit.key).render(step.input or {}, task.labels)
 
 
-def booked_before(task: Task, key: str | None) -> tuple[int | None, bool]:
-    """How many wait for the same rate with a time before it; None when that cannot be told by an index."""
+def reserved_before(task: Task, key: str | None) -> tuple[int | None, bool]:
+    """How many tasks have an earlier time at the rate, and whether there are more; None if no index tells."""
     if key is not None and task.started_at is not None:
         return None, False
     values = {"rate": task.blocked_on, "pipeline": task.pipeline_id, "concurrency_key": key, "due_at": task.due_at}
-    ((booked, were_all),) = sql.fetch(sql.BOOKED, values)
-    return (booked, not were_all) if booked or were_all else (None, False)
+    ((reserved, were_all),) = sql.fetch(sql.RATE_QUEUE_POSITION, values)
+    return (reserved, not were_all) if reserved or were_all else (None, False)
 
 
 def step_limit(task: Task, *, in_short: bool) -> Reason:
-    """As many steps of its pipeline execute as may, in all or with its key."""
+    """The pipeline, or the task's key, executes as many steps as its limit allows."""
+    waiting_for = "a free step slot"
     if in_short:
-        return Reason(code=Code.STEP_LIMIT, sentence="", waiting_for="a free place for its step")
-    concurrency_limit = concurrency_limit_of(task)
-    most = None if concurrency_limit is None else concurrency_limit.steps or concurrency_limit.declared_steps
-    by_key = (
-        None
-        if concurrency_limit is None or not task.concurrency_key
-        else concurrency_limit.steps_per_key or concurrency_limit.declared_steps_per_key
-    )
+        return Reason(code=Code.STEP_LIMIT, sentence="", waiting_for=waiting_for)
+    declared = concurrency_limit_of(task)
+    total = effective(declared, "steps")
+    per_key = effective(declared, "steps_per_key") if task.concurrency_key else None
     slots = executing(task)
     of_key = [slot for slot in slots if slot.concurrency_key == task.concurrency_key]
-    is_by_key = by_key is not None and len(of_key) >= by_key and (most is None or len(slots) < most)
-    limit, holding = (by_key, of_key) if is_by_key else (most, slots)
-    whose = (
-        f'key "{task.concurrency_key}" in pipeline {task.pipeline_id}' if is_by_key else f"pipeline {task.pipeline_id}"
-    )
-    allowed = (
-        f"At most {limit:,} {'step' if limit == 1 else 'steps'} of {whose} may execute at a time"
-        if limit
-        else (f"The number of steps of {whose} that execute at a time was limited")
-    )
+    is_by_key = per_key is not None and len(of_key) >= per_key and (total is None or len(slots) < total)
+    limit, used = (per_key, of_key) if is_by_key else (total, slots)
+    key = f'key "{task.concurrency_key}" in ' if is_by_key else ""
+    subject = f"of {key}pipeline {task.pipeline_id}"
+    allowed = f"The number of steps {subject} that execute at a time was limited"
+    if limit:
+        allowed = f"At most {limit:,} {'step' if limit == 1 else 'steps'} {subject} may execute at a time"
     return Reason(
         code=Code.STEP_LIMIT,
-        sentence=f"{allowed}; {len(holding):,} {'does' if len(holding) == 1 else 'do'} now.",
-        waiting_for="a free place for its step",
+        sentence=f"{allowed}; {len(used):,} {'does' if len(used) == 1 else 'do'} now.",
+        waiting_for=waiting_for,
         name=task.pipeline_id,
         limit=limit,
-        taken=len(holding),
+        taken=len(used),
         key=task.concurrency_key if is_by_key else None,
-        holders=tuple(holder_of(slot) for slot in holding[:HOLDERS_SHOWN]),
+        holders=tuple(holder_of(slot) for slot in used[:HOLDERS_SHOWN]),
     )
 
 
 def executing(task: Task) -> list[StepSlot]:
-    """The steps of its pipeline that hold a place: those whose task has its lease, or is about to be given it."""
-    under_way = Q(task__status=TaskStatus.RUNNING, task__lease=F("lease"))
+    """The step slots of the pipeline whose task has the slot's lease, or is about to be claimed with it."""
+    running = Q(task__status=TaskStatus.RUNNING, task__lease=F("lease"))
     granted = Q(task__status=TaskStatus.QUEUED, task__lease=F("lease") - 1)
-    slots = StepSlot.objects.filter(under_way | granted, pipeline=task.pipeline_id).order_by("pk")
+    slots = StepSlot.objects.filter(running | granted, pipeline=task.pipeline_id).order_by("pk")
+    columns = ("pipeline", "status", "started_at", "parallel_step", "parent")
     return list(
-        slots.select_related("task").only(
-            "concurrency_key",
-            "step_key",
-            "task__pipeline",
-            "task__status",
-            "task__started_at",
-            "task__parallel_step",
-            "task__parent",
-        )
+        slots.select_related("task").only("concurrency_key", "step_key", *(f"task__{name}" for name in columns))
     )
 
 
 def holder_of(slot: StepSlot) -> Holder:
-    """The task whose step holds a place; of a parallel step the one for which it is done."""
+    """The task that holds a step slot; for a parallel step its parent."""
     task = slot.task
     return Holder(
         id=(task.parent_id or task.pk) if task.parallel_step else task.pk,
@@ -263,21 +250,21 @@ def holder_of(slot: StepSlot) -> Holder:
 
 
 def pending_of(task: Task) -> list[Step]:
-    """Its steps that wait or are tried again, in the order of recording, each with the task that does it."""
+    """A task's waiting and retrying steps in the order of recording, each with its child."""
     pending = Step.objects.filter(task=task, status__in=[StepStatus.WAITING, StepStatus.RETRYING])
     return list(pending.select_related("child").defer("child__payload", "child__result").order_by("pk"))
 
 
 def waits_of(task: Task) -> list[Wait]:
-    """The events that would end its waits."""
+    """A task's open waits for events, without those that would cancel it."""
     return list(Wait.objects.filter(task=task, outcome="").exclude(step_key="").order_by("step_key", "position"))
 
 
-def together(task: Task, beside: Sequence[Step]) -> int:
-    """The number of parallel steps recorded in a row around the open ones."""
+def parallel_total(task: Task, steps: Sequence[Step]) -> int:
+    """The number of parallel steps that were recorded in a row around the unfinished ones."""
     kinds = list(Step.objects.filter(task=task).order_by("pk").values_list("pk", "kind"))
-    places = {pk: place for place, (pk, _kind) in enumerate(kinds)}
-    first, last = places[beside[0].pk], places[beside[-1].pk]
+    positions = {pk: position for position, (pk, _kind) in enumerate(kinds)}
+    first, last = positions[steps[0].pk], positions[steps[-1].pk]
     while first > 0 and kinds[first - 1][1] == StepKind.PARALLEL:
         first -= 1
     while last + 1 < len(kinds) and kinds[last + 1][1] == StepKind.PARALLEL:

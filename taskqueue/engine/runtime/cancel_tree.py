@@ -1,4 +1,4 @@
-"""Cancelling: tasks end together with all that is below them."""
+"""Cancel tasks together with all of their descendants."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from taskqueue.engine import sql
 from taskqueue.models import Task
 
 
-def cancel_all(tasks: list[UUID], *, reason: str) -> tuple[list[UUID], list[UUID]]:
-    """In a transaction: cancel these tasks, if they have not ended, and all below them; parents first.
+def cancel_with_descendants(tasks: list[UUID], *, reason: str) -> tuple[list[UUID], list[UUID]]:
+    """Cancel these unfinished tasks and all of their descendants, parents first. Call it in a transaction.
 
-    Branches leave nothing behind.
+    Tasks of parallel steps are deleted instead.
 
     Returns:
-        Those of the first that were cancelled, and of all those whose end somebody has to be told.
+        The given tasks that were cancelled, and all cancelled tasks whose completion is to be notified.
     """
     first: list[UUID] | None = None
-    untold: list[UUID] = []
+    to_notify: list[UUID] = []
     while tasks:
-        rows = sql.fetch(sql.CANCEL_ALL, {"tasks": tasks, "reason": reason[:300]})
-        cancelled = [task for task, parallel_step, _echo in rows if not parallel_step]
-        if parallel_steps := [task for task, parallel_step, _echo in rows if parallel_step]:
-            sql.fetch(sql.DISSOLVE, {"tasks": parallel_steps})
-        untold += [task for task, parallel_step, notify_completion in rows if notify_completion and not parallel_step]
+        rows = sql.fetch(sql.CANCEL_TASKS, {"tasks": tasks, "reason": reason[:300]})
+        cancelled = [task for task, parallel_step, _ in rows if not parallel_step]
+        if parallel_steps := [task for task, parallel_step, _ in rows if parallel_step]:
+            sql.fetch(sql.DELETE_TASKS, {"tasks": parallel_steps})
+        to_notify += [
+            task for task, parallel_step, notify_completion in rows if notify_completion and not parallel_step
+        ]
         first = cancelled if first is None else first
-        tasks = children_of(cancelled)
+        tasks = unfinished_children(cancelled)
         reason = "Its parent was cancelled."
-    return first or [], untold
+    return first or [], to_notify
 
 
-def children_of(tasks: list[UUID]) -> list[UUID]:
-    """The tasks right below these that have not ended, in one order."""
+def unfinished_children(tasks: list[UUID]) -> list[UUID]:
+    """The unfinished children of these tasks, always in one order, so that two callers cannot deadlock."""
     if not tasks:
         return []
-    below = Task.objects.filter(parent__in=tasks, finished_at=None).order_by("pk")
-    return list(below.values_list("pk", flat=True))
+    children = Task.objects.filter(parent__in=tasks, finished_at=None).order_by("pk")
+    return list(children.values_list("pk", flat=True))

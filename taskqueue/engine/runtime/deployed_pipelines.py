@@ -1,4 +1,4 @@
-"""The pipelines that this process's code knows, as the database is told of them."""
+"""The pipelines that this process's code knows, as parameters for the statements that claim tasks."""
 
 from __future__ import annotations
 
@@ -8,36 +8,35 @@ from typing import Any
 
 from taskqueue.definitions import PipelineDefinition, fingerprint, registry
 
-_told: tuple[dict[str, PipelineDefinition], dict[str, Any]] = ({}, {})
+_cached: tuple[dict[str, PipelineDefinition], dict[str, Any]] = ({}, {})
 
 
 def deployed_pipelines() -> dict[str, Any]:
-    """The pipelines that this process's code knows, the fingerprint of each, and those of the old bodies it keeps.
+    """The names of the code's pipelines, the fingerprint of each, and the fingerprints of its old versions.
 
-    Every claim sends it, so it is made once, and made again only when the registry has changed.
+    Every claim sends these parameters, so they are cached until the registry changes.
     """
-    global _told
+    global _cached
     pipelines = registry.by_name()
-    if not _told[1] or pipelines != _told[0]:
-        _told = (dict(pipelines), written_down(registry.all()))
-    return _told[1]
+    if not _cached[1] or pipelines != _cached[0]:
+        _cached = (dict(pipelines), to_parameters(registry.all()))
+    return _cached[1]
 
 
-def written_down(definitions: list[PipelineDefinition]) -> dict[str, Any]:
-    """The parameters that tell the database of these pipelines; lists as PostgreSQL's own text, made only once."""
-    kept = {
+def to_parameters(definitions: list[PipelineDefinition]) -> dict[str, Any]:
+    old_versions = {
         definition.name: {version: fingerprint(old) for version, old in definition.versions.items()}
         for definition in definitions
         if definition.versions
     }
     return {
-        "pipelines": array(definition.name for definition in definitions),
-        "codes": array(fingerprint(definition) for definition in definitions),
-        "kept": json.dumps(kept),
+        "pipelines": to_array(definition.name for definition in definitions),
+        "codes": to_array(fingerprint(definition) for definition in definitions),
+        "kept": json.dumps(old_versions),
     }
 
 
-def array(texts: Iterable[str]) -> str:
-    """Texts as PostgreSQL writes an array of them."""
+def to_array(texts: Iterable[str]) -> str:
+    """Texts as PostgreSQL writes an array of them, so that psycopg need not adapt a list at each claim."""
     quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return "{" + ",".join(f'"{text}"' for text in quoted) + "}"

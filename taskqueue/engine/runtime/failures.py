@@ -1,4 +1,4 @@
-"""Failures: what authors raise, named and judged."""
+"""Describe the errors of author code for the record, and decide whether another attempt follows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from types import TracebackType
 
 import taskqueue
 from taskqueue import masks
-from taskqueue.codec import printable
 from taskqueue.engine.runtime.outcomes import FailedAttempt, Unwinding
 from taskqueue.errors import (
     InvalidContext,
@@ -25,38 +24,47 @@ from taskqueue.errors import (
     TooLarge,
     TooManyParallelSteps,
 )
+from taskqueue.json_values.codec import printable
 from taskqueue.policies import Retry
 from taskqueue.states import AttemptOutcome
 
-FINAL = (Permanent, TooLarge, NotSerializable, TooManyParallelSteps, NestingTooDeep, InvalidContext, InvalidEventData)
-"""Trying again cannot help."""
+NOT_RETRIED = (
+    Permanent,
+    TooLarge,
+    NotSerializable,
+    TooManyParallelSteps,
+    NestingTooDeep,
+    InvalidContext,
+    InvalidEventData,
+)
+"""Errors that another attempt would meet again."""
 
-HERE = str(Path(taskqueue.__file__).parent)
-TEXT_MAX = 32_000
+PACKAGE = str(Path(taskqueue.__file__).parent)
+TEXT_MAX_LENGTH = 32_000
 
 
-def is_of_the_author(error: BaseException) -> bool:
-    """Whether it ends a try, whatever its class: a step that calls sys.exit() or is cancelled has failed.
+def is_author_error(error: BaseException) -> bool:
+    """Whether an exception fails the attempt. Its class does not matter: sys.exit() in a step fails the step.
 
-    What unwinds the author's code for the engine does not; nor does Ctrl-C in a program that Python lets it end, as a
-    test run: a worker has a handler of its own, so there the author has raised it.
+    The engine's own unwinding does not, nor does Ctrl-C where it has Python's default handler, as in a test run. A
+    worker has another handler, so there a KeyboardInterrupt comes from author code.
     """
     if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         return False
     return not isinstance(error, Unwinding)
 
 
-def judge(error: BaseException, retry: Retry, *, failures: int) -> timedelta | None:
-    """How long to wait before the next try; None when there is none.
+def retry_wait(error: BaseException, retry: Retry, *, failures: int) -> timedelta | None:
+    """How long to wait before the next attempt; None when there is none.
 
     Args:
-        error: what ended this try.
+        error: what ended this attempt.
         retry: the policy of the step or of the body.
-        failures: failed tries so far, this one included.
+        failures: failed attempts so far, including this one.
     """
-    if isinstance(error, FINAL) or not retry.covers(error):
+    if isinstance(error, NOT_RETRIED) or not retry.applies_to(error):
         return None
-    wait = retry.wait_after(failures, luck=random.random())  # noqa: S311 - jitter, not a secret
+    wait = retry.wait_after(failures, jitter=random.random())  # noqa: S311 - jitter, not a secret
     if isinstance(error, RetryAfter) and wait is not None:
         return error.delay
     return wait
@@ -72,7 +80,7 @@ def describe(
     secrets: Sequence[str] = (),
     logs: str | None = None,
 ) -> FailedAttempt:
-    """A failed try as it is written down, without these secrets. Never raises, whatever the error's own methods do."""
+    """A failed attempt as it is recorded, without these secrets. Never raises, even if the error's own methods do."""
     return FailedAttempt(
         key=key,
         name=name,
@@ -87,25 +95,25 @@ def describe(
 
 
 def message_of(error: BaseException) -> str:
-    """What the error says of itself."""
+    """The error's message."""
     try:
-        return printable(str(error))[:TEXT_MAX]
+        return printable(str(error))[:TEXT_MAX_LENGTH]
     except BaseException as broken:  # noqa: BLE001 - the author's __str__ may raise anything
-        return printable(f"(its message could not be read: {type(broken).__name__})")[:TEXT_MAX]
+        return printable(f"(its message could not be read: {type(broken).__name__})")[:TEXT_MAX_LENGTH]
 
 
 def traceback_of(error: BaseException) -> str:
-    """The traceback from the author's first frame on; of a very long one the end."""
+    """The traceback from the first frame of author code on; a very long one is cut at its head."""
     try:
         lines = traceback.format_exception(type(error), error, author_frames(error.__traceback__))
-    except BaseException:  # noqa: BLE001 - the same
+    except BaseException:  # noqa: BLE001 - as above
         lines = traceback.format_tb(error.__traceback__)
-    return printable("".join(lines))[-TEXT_MAX:]
+    return printable("".join(lines))[-TEXT_MAX_LENGTH:]
 
 
 def author_frames(frames: TracebackType | None) -> TracebackType | None:
-    """The traceback without our own frames at its head; whole if there are no others."""
+    """The traceback without the engine's frames at its head; unchanged if there are no others."""
     inner = frames
-    while inner is not None and inner.tb_frame.f_code.co_filename.startswith(HERE):
+    while inner is not None and inner.tb_frame.f_code.co_filename.startswith(PACKAGE):
         inner = inner.tb_next
     return inner or frames

@@ -1,4 +1,4 @@
-"""A worker's right to write for one task."""
+"""The lease of a task: a worker's right to write for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """A worker's right to write for a task, and what the worker needs to know to execute it."""
+    """A worker's right to write for a task, and what the worker needs to execute it."""
 
     task: UUID
     worker: int
@@ -32,14 +32,14 @@ class Lease:
     parent_key: str = ""
     cancel_grace: timedelta | None = None
     is_limited: bool = field(default=False, compare=False)
-    """Whether its pipeline's starts are limited: its end may be what the next one waits for."""
+    """Whether its pipeline has a concurrency limit, so that the next task may wait for this one's end."""
     steps_limited: bool = field(default=False, compare=False)
-    """Whether its steps need a place of their own."""
+    """Whether each of its steps needs a slot."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def fence(self) -> dict[str, Any]:
-        """The parameters by which every write for the task is fenced."""
+        """The parameters that fence every write for the task."""
         return {"task": self.task, "worker": self.worker, "lease": self.number}
 
 
@@ -48,10 +48,9 @@ COLUMNS = (
     "notify_completion", "concurrency_key",
     "is_limited", "steps_limited", "cron_at", "parent", "parent_key", "cancel_grace",
 )  # fmt: skip
-"""What a claim returns, as the lease calls it, before the place in the queue and the gate's name."""
+"""The columns that a claim returns first, by the lease's names for them."""
 
 
-def lease_of(worker: int, row: tuple[Any, ...]) -> Lease:
-    """A claimed row as a lease."""
+def to_lease(worker: int, row: tuple[Any, ...]) -> Lease:
     values = dict(zip(COLUMNS, row, strict=False))
     return Lease(worker=worker, **{**values, "labels": json.loads(values["labels"])})

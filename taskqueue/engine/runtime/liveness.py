@@ -1,4 +1,4 @@
-"""When a worker counts as alive."""
+"""When a worker counts as alive: it holds its advisory lock, and its heartbeat is recent."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Final
 
 LOCK_SPACE: Final = 0x7461736B
-"""The first half of each worker's advisory lock ("task" in ASCII), apart from other users of such locks."""
-SILENCE: Final = timedelta(seconds=30)
-"""A worker that has not beaten for so long is dead although its lock is held: its process was stopped, or is stuck.
+"""The first key of each worker's advisory lock ("task" in ASCII); other users of such locks use other keys."""
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=30)
+"""A worker without a heartbeat for this long is dead although it holds its lock: its process was stopped or is stuck.
 
-A machine that is gone does not take so long: the server drops its connections, and the lock with them, when it no
-longer answers (`heartbeat.private_connection`).
+A lost machine is noticed sooner: the server drops its connections, and with them the lock, when it no longer answers
+(`heartbeat.private_connection`).
 """
-SETTLING: Final = timedelta(seconds=5)
+STARTUP_GRACE: Final = timedelta(seconds=5)
 """After a start of the database, how long workers have to take their locks again."""

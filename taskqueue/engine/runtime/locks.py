@@ -1,4 +1,4 @@
-"""Patience: how long a sweep waits for what others hold, and a reader for an answer; and who tries again."""
+"""Lock and statement timeouts: how long a sweep waits for locks, how long a read may take, and what retries."""
 
 from __future__ import annotations
 
@@ -11,52 +11,59 @@ from django.db import Error, OperationalError, connection
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 
 from taskqueue.engine import sql
-from taskqueue.engine.runtime.database_errors import AWAY
+from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
 
 logger = logging.getLogger("taskqueue.engine")
 
 Result = TypeVar("Result")
-PATIENCE = "200ms"
-"""So long a sweep waits for a lock that somebody else holds."""
-MOST_DEADLOCKS: Final = 5
-"""Each takes a second to be found, and lets somebody else go on; so many others at once are more than chance."""
+LOCK_TIMEOUT = "200ms"
+"""How long a sweep waits for a lock that another transaction holds."""
+MAX_DEADLOCKS: Final = 5
+"""PostgreSQL takes a second to find each, and lets another transaction continue; more in a row are no coincidence."""
 
 
-def is_busy(error: Error) -> bool:
-    """Whether a statement failed only because of a lock: one that was held for longer than that, or a deadlock."""
+def is_lock_conflict(error: Error) -> bool:
+    """Whether a statement failed only because of a lock: it was not available in time, or there was a deadlock."""
     return isinstance(error.__cause__, LockNotAvailable | DeadlockDetected)
 
 
-def attempted(do: Callable[[], int], deed: str, *, slow: str = "takes too long", broken: str = "fails") -> int:
-    """What it returns; 0 when it failed. Then it is left for the next look, and logged unless it met only a lock.
+def is_statement_timeout(error: Error) -> bool:
+    return isinstance(error.__cause__, QueryCanceled)
+
+
+def run_or_log(do: Callable[[], int], name: str, *, slow: str = "takes too long", broken: str = "fails") -> int:
+    """Run one part of a sweep; its failure must not stop the other parts.
 
     Args:
-        do: one part of a sweep, whose failure must not keep the others from being done.
-        deed: how the log shall call it.
-        slow: what the log says of it when a statement ran out of time.
-        broken: what it says when it failed in any other way.
+        do: the part. It returns how much it did.
+        name: its name in the log.
+        slow: what the log says when a statement took too long.
+        broken: what the log says after any other error.
+
+    Returns:
+        What `do` returned; 0 when it failed. The next look repeats it. A lock conflict is not logged.
 
     Raises:
         django.db.OperationalError, django.db.InterfaceError: the database is away.
     """
     try:
         return do()
-    except AWAY as error:
-        if ran_out_of_time(error):
-            logger.exception("%s %s; it is tried again at the next look", deed, slow)
-        elif not is_busy(error):
+    except CONNECTION_ERRORS as error:
+        if is_statement_timeout(error):
+            logger.exception("%s %s; it is tried again at the next look", name, slow)
+        elif not is_lock_conflict(error):
             raise
     except Exception:
-        logger.exception("%s %s; it is tried again at the next look", deed, broken)
+        logger.exception("%s %s; it is tried again at the next look", name, broken)
     return 0
 
 
-def done_in_spite_of_deadlocks(do: Callable[[], Result]) -> Result:
-    """Do a whole transaction, and once more when it was the victim of a deadlock: the other one has gone on by then.
+def retry_deadlocks(do: Callable[[], Result]) -> Result:
+    """Run a whole transaction, and repeat it when a deadlock rolled it back.
 
-    In a transaction of the caller's it is done once: what went before cannot be done anew.
+    Inside a transaction of the caller it runs once: the statements before it cannot be repeated.
     """
-    for _ in range(MOST_DEADLOCKS):
+    for _ in range(MAX_DEADLOCKS):
         try:
             return do()
         except OperationalError as error:
@@ -65,12 +72,7 @@ def done_in_spite_of_deadlocks(do: Callable[[], Result]) -> Result:
     return do()
 
 
-def bound_reads(longest: timedelta) -> None:
-    """Until the present transaction ends, let no statement take longer than this."""
+def limit_statement_time(longest: timedelta) -> None:
+    """Limit how long a statement may take, until the present transaction ends."""
     milliseconds = max(1, longest // timedelta(milliseconds=1))
-    sql.fetch(sql.BOUND_READS, {"milliseconds": str(milliseconds)})
-
-
-def ran_out_of_time(error: Error) -> bool:
-    """Whether a statement failed only because it took longer than it was allowed to."""
-    return isinstance(error.__cause__, QueryCanceled)
+    sql.fetch(sql.SET_STATEMENT_TIMEOUT, {"milliseconds": str(milliseconds)})

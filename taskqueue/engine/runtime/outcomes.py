@@ -1,20 +1,17 @@
-"""The closed set of ways in which an execution can end.
-
-Author code may raise anything; from here on only these travel.
-"""
+"""The closed set of ways in which an execution ends: author code may raise anything, the engine passes only these."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from taskqueue.context import Pause
+from taskqueue.context import Suspension
 from taskqueue.states import AttemptOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
 class FailedAttempt:
-    """What is known of a try that did not succeed."""
+    """An attempt that did not succeed, as it is recorded."""
 
     key: str
     """The step's key; empty for the body itself."""
@@ -27,7 +24,7 @@ class FailedAttempt:
     arguments: str | None = None
     """The step's arguments as JSON; None when they could not be written."""
     logs: str | None = None
-    """What it logged, as JSON; None when it said nothing."""
+    """What it logged, as JSON; None when it logged nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,12 @@ class Succeeded:
     code: str = field(default="", compare=False)
     """The fingerprint of the code that ran."""
     drift: str | None = field(default=None, compare=False)
-    """Where the record and the code disagreed, as JSON."""
+    """Where the recorded steps and the code disagreed, as JSON."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The body let a StepFailed pass, or its own tries are used up."""
+    """The body did not catch a StepFailed, or its own attempts are used up."""
 
     step: str
     error_type: str
@@ -55,7 +52,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class RetryLater:
-    """A try failed and another one is due after a wait."""
+    """An attempt failed, and the next one is due after a wait."""
 
     failed: FailedAttempt
     wait: timedelta
@@ -63,55 +60,57 @@ class RetryLater:
 
 @dataclass(frozen=True)
 class Release:
-    """The worker is stopping, or has found that its lease is gone: the task goes back unless someone else holds it."""
+    """The worker stops, or its lease is gone: the task returns to the queue, unless another worker has it."""
 
 
 @dataclass(frozen=True)
-class Paused:
-    """The body waits for times, events or other tasks; it goes on when none of them is open any more."""
+class Waiting:
+    """The body waits for times, events or other tasks, and continues when all of them are over."""
 
-    pauses: tuple[Pause, ...]
+    pauses: tuple[Suspension, ...]
     output_bytes: int = 0
     """The sum of the task's outputs so far."""
 
 
 @dataclass(frozen=True)
 class Blocked:
-    """A step has no turn yet: its rate gave it a later time, or there is no free place for it."""
+    """A step has to wait: its rate limit gave it a later time, or no slot is free."""
 
     blocked_on: str
-    """The name of the rate, or `STEP_LIMIT`."""
+    """The name of the rate limit, or `STEP_LIMIT`."""
     keys: tuple[str, ...] = ()
-    """The steps that were given a time, which their rows tell; none of them for a place, which comes when it comes."""
+    """The steps with a reserved time, which is in their rows; empty for steps that wait for a slot."""
     rate_changed_at: datetime | None = None
-    """When the rate was changed by a person, as the one who gave the time knew it."""
+    """When the rate limit was last changed by a person, as of the reservation."""
     is_new: bool = False
-    """Whether the time was given just now."""
+    """Whether the time was reserved just now."""
     wait: timedelta = timedelta(0)
-    """At least so long, because a step beside it failed."""
-    comes_at: float | None = field(default=None, compare=False)
-    """When the given time comes, by this process's monotonic clock; None for a place."""
+    """The least wait, because a concurrent step failed."""
+    due_at: float | None = field(default=None, compare=False)
+    """The reserved time, by this process's monotonic clock; None for a slot."""
 
-    def beside(self, other: Blocked) -> Blocked:
-        """Both of two steps that ran beside each other: the task goes on for the one that has a time, if one has."""
+    def merge(self, other: Blocked) -> Blocked:
+        """The outcome for two concurrent steps: the task continues at the reserved time, if one of them has one."""
         first, second = (self, other) if self.keys else (other, self)
         return replace(first, keys=first.keys + second.keys, wait=max(first.wait, second.wait))
 
 
 STEP_LIMIT = "step limit"
-"""What a task waits at whose step found no free place."""
+"""What blocks a task whose step found no free slot."""
 
-Outcome = Succeeded | Failed | RetryLater | Release | Paused | Blocked
+EarlyOutcome = Failed | RetryLater | Release | Waiting | Blocked
+"""What an execution ends with before its body returns."""
+Outcome = Succeeded | EarlyOutcome
 
 
 class Unwinding(BaseException):
-    """The engine's own way out through author code, never an outcome of that code."""
+    """Base of the exceptions by which the engine leaves author code; never an error of that code."""
 
 
 class Suspended(Unwinding):
-    """Unwinds a pipeline's body at a step. Not an Exception, so that the author's handlers do not swallow it."""
+    """Leaves a pipeline's body at a step. Not an Exception: `except Exception` in author code does not catch it."""
 
-    def __init__(self, outcome: RetryLater | Release | Paused | Blocked | Failed) -> None:
+    def __init__(self, outcome: EarlyOutcome) -> None:
         super().__init__(type(outcome).__name__)
         self.outcome = outcome
 
@@ -120,8 +119,8 @@ class DatabaseLost(Unwinding):
     """The engine's own statement failed while author code was on the stack: not the author's error.
 
     Attributes:
-        error: what the database, or the way to it, said.
-        step: the key of the step that it hit; empty between steps.
+        error: the driver's error.
+        step: the key of the step that ran; empty between steps.
     """
 
     def __init__(self, error: Exception, *, step: str = "") -> None:

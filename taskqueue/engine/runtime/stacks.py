@@ -1,4 +1,4 @@
-"""Stacks of processes that are ended in the middle of a step: taken by themselves, or left for their recovery."""
+"""Stacks of author code: taken from a running process, or left in a crash dump for the recovery of its tasks."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from types import FrameType
 from typing import Final, TextIO
 
 import taskqueue
-from taskqueue.codec import printable
+from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
 
-TEXT_MAX: Final = 32_000
-HERE: Final = str(Path(taskqueue.__file__).parent)
+TEXT_MAX_LENGTH: Final = 32_000
+PACKAGE: Final = str(Path(taskqueue.__file__).parent)
 
 
-def stack_of_the_author(*, all_threads: bool) -> str:
-    """Where the working thread stands now, from the author's first frame on.
+def author_stack(*, all_threads: bool) -> str:
+    """The present stack of the working thread, from the first frame of author code on.
 
     Args:
-        all_threads: also where the others stand, but for the one that asks: an event loop has a thread of its own.
+        all_threads: also the stacks of all other threads but the caller's: an event loop has its own thread.
     """
     frames = sys._current_frames()
     mine, main = threading.get_ident(), threading.main_thread().ident
     threads = [main, *(ident for ident in frames if ident not in (main, mine))] if all_threads else [main]
-    stacks = [from_the_author_on(frames[ident]) for ident in threads if ident in frames]
-    return printable("\n".join("".join(stack) for stack in stacks if stack))[-TEXT_MAX:]
+    stacks = [author_frames(frames[ident]) for ident in threads if ident in frames]
+    return printable("\n".join("".join(stack) for stack in stacks if stack))[-TEXT_MAX_LENGTH:]
 
 
-def from_the_author_on(frame: FrameType) -> list[str]:
-    """A stack without what stands below the call of the author's code; whole when there is no such call in it."""
+def author_frames(frame: FrameType) -> list[str]:
+    """A stack without the engine's frames at its base; unchanged when it has none."""
     summary = traceback.StackSummary.extract(traceback.walk_stack(frame))
     outermost_first = list(reversed(summary))
-    ours = [number for number, each in enumerate(outermost_first) if each.filename.startswith(HERE)]
+    ours = [number for number, each in enumerate(outermost_first) if each.filename.startswith(PACKAGE)]
     return traceback.format_list(outermost_first[ours[-1] + 1 :] if ours else outermost_first)
 
 
-def own_file() -> TextIO:
-    """Where faulthandler writes this process's stack when no Python code of it runs any more; else to stderr."""
+def crash_dump_file() -> TextIO:
+    """The file for faulthandler, which writes this process's stack when Python code can no longer run; else stderr."""
     global _own
     if _own is None or _own[0] != os.getpid():
-        path = place_of(os.getpid())
+        path = crash_dump_path(os.getpid())
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             path.unlink(missing_ok=True)
@@ -57,18 +57,17 @@ def own_file() -> TextIO:
     return _own[1]
 
 
-def forget_own_file() -> None:
-    """Remove it: this process ends in peace."""
+def delete_crash_dump() -> None:
     with suppress(OSError):
-        place_of(os.getpid()).unlink(missing_ok=True)
+        crash_dump_path(os.getpid()).unlink(missing_ok=True)
 
 
-def left_stack_of(worker: int) -> str:
-    """The stack that a worker of this machine has left; empty if there is none."""
+def read_crash_dump(worker: int) -> str:
+    """The stack that a dead worker of this machine has left; empty if there is none."""
     row = Worker.objects.filter(pk=worker).values_list("host", "pid").first()
     if row is None or row[0] != socket.gethostname():
         return ""
-    path = place_of(row[1])
+    path = crash_dump_path(row[1])
     try:
         if path.stat().st_uid != os.getuid() or is_alive(row[1]):
             return ""
@@ -76,11 +75,11 @@ def left_stack_of(worker: int) -> str:
         path.unlink()
     except OSError:
         return ""
-    return printable(text)[:TEXT_MAX]
+    return printable(text)[:TEXT_MAX_LENGTH]
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this number exists: the file may be of a worker that came after."""
+    """Whether a process has this id: then the file belongs to a later process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -90,8 +89,8 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def place_of(pid: int) -> Path:
-    """The file of one process, in a folder that is this user's alone."""
+def crash_dump_path(pid: int) -> Path:
+    """The file of one process, in a folder that only this user can read."""
     return Path(tempfile.gettempdir()) / f"taskqueue-{os.getuid()}" / f"{pid}.stack"
 
 

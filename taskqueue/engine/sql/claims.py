@@ -1,4 +1,4 @@
-"""`CLAIM`: find the next tasks and claim them. `and_claim` does it together with the end of the task before.
+"""Claim the next tasks, alone (`CLAIM`) or in the statement that ends the task before (`with_claim`).
 
 A claim also decides whether a blocked task would come first, hence its parts from `admission`.
 """
@@ -7,41 +7,42 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from taskqueue.engine.sql.admission import KNOWN, OPENINGS
+from taskqueue.engine.sql.admission import ACTIVE_PIPELINES, ADMISSIBLE
 
 # The queues that can be claimed from: of tasks that have a slot, and without a limit also of those that have not
 # started.
-HEADS: Final = f"""{KNOWN}, heads AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, stepped, going_at AS sort_at FROM known
-        WHERE going_at IS NOT NULL
+CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
+        WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, stepped, fresh_at FROM known WHERE fresh_at IS NOT NULL
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at FROM active WHERE unstarted_at IS NOT NULL
         AND NOT is_limited
-), {OPENINGS}"""
+), {ADMISSIBLE}"""
 
-# The first tasks of the queue with the oldest head are locked. The nested loop stops at its last row, so nothing else
-# is locked, and neither history nor another pipeline's backlog costs anything. The limits of 100, and the ids as an
-# array, are for the planner: it takes an unknown limit for a tenth of the table, and would read all of it to find the
-# claimed tasks.
-NEXT: Final = f"""{HEADS}, drained AS MATERIALIZED (
-    -- A draining worker takes nothing. Asked here, so that it holds from the next claim on.
-    SELECT FROM taskqueue_worker WHERE id = %(claimant)s::int AND draining_at IS NOT NULL
-), door AS MATERIALIZED (
+# Lock the first tasks of the queue with the oldest head. The nested loop stops at its last row, so no other task is
+# locked, and neither history nor another pipeline's backlog is read. The limits of 100, and the ids as an array, are
+# for the planner: it takes an unknown limit for a tenth of the table, and would read all of it to find the claimed
+# tasks.
+NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
+    -- A draining worker claims nothing. Read here, so that it counts from the next claim on.
+    SELECT FROM taskqueue_worker WHERE id = %(claiming_worker)s::int AND draining_at IS NOT NULL
+), to_admit AS MATERIALIZED (
     -- A blocked task would come first: nothing is claimed, since another statement has to lock its limits before.
-    SELECT openings.name FROM openings
-    WHERE openings.sort_at < coalesce((SELECT min(heads.sort_at) FROM heads), 'infinity')
-        AND NOT EXISTS (SELECT FROM drained)
-    ORDER BY openings.sort_at LIMIT 1
-), head AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, stepped FROM (
-        SELECT ready.id, ready.sort_at, best.fingerprint, best.is_limited, best.stepped
+    SELECT admissible.name FROM admissible
+    WHERE admissible.sort_at < coalesce((SELECT min(claimable.sort_at) FROM claimable), 'infinity')
+        AND NOT EXISTS (SELECT FROM draining)
+    ORDER BY admissible.sort_at LIMIT 1
+), next_task AS MATERIALIZED (
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit
         FROM (
-            SELECT heads.ready_queue, heads.fingerprint, heads.is_limited, heads.stepped FROM heads
-            WHERE NOT EXISTS (SELECT FROM door) AND NOT EXISTS (SELECT FROM drained) ORDER BY heads.sort_at
-        ) AS best
+            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit
+            FROM claimable
+            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
+        ) AS oldest
         CROSS JOIN LATERAL (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue
-            WHERE queue.ready_queue = best.ready_queue
+            WHERE queue.ready_queue = oldest.ready_queue
             ORDER BY queue.sort_at, queue.id
             LIMIT 100
             FOR NO KEY UPDATE SKIP LOCKED
@@ -50,21 +51,21 @@ NEXT: Final = f"""{HEADS}, drained AS MATERIALIZED (
     ) AS first LIMIT 100
 ), claimed AS (
     UPDATE taskqueue_task task
-    SET status = 'running', worker_id = %(claimant)s::int, lease = task.lease + 1,
+    SET status = 'running', worker_id = %(claiming_worker)s::int, lease = task.lease + 1,
         started_at = coalesce(task.started_at, statement_timestamp()),
         slot_acquired_at = coalesce(task.slot_acquired_at, statement_timestamp()),
         finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
         code_began = CASE
             WHEN task.code_began <> '' THEN task.code_began
-            ELSE coalesce(%(kept)s::jsonb #>> ARRAY[task.pipeline_id, task.version], head.fingerprint)
+            ELSE coalesce(%(kept)s::jsonb #>> ARRAY[task.pipeline_id, task.version], next_task.fingerprint)
         END
-    FROM head
-    WHERE task.id = head.id AND task.id = ANY (ARRAY(SELECT id FROM head))
+    FROM next_task
+    WHERE task.id = next_task.id AND task.id = ANY (ARRAY(SELECT id FROM next_task))
         -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
-        AND (task.lease = 0 OR task.id = (SELECT id FROM head ORDER BY sort_at, id LIMIT 1))
+        AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
-        task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key, head.is_limited,
-        head.stepped,
+        task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
+        next_task.is_limited, next_task.has_step_limit,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
@@ -73,13 +74,13 @@ NEXT: Final = f"""{HEADS}, drained AS MATERIALIZED (
 
 # Claim the next tasks. When a blocked task would come first, one row with nothing but the pipeline to admit from.
 CLAIM: Final = f"""
-WITH {NEXT}
-SELECT claimed.*, (SELECT name FROM door) AS gate
+WITH {NEXT_TASKS}
+SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true
 ORDER BY claimed.sort_at, claimed.id
 """
 
 
-def and_claim(settling: LiteralString) -> LiteralString:
-    """The end of a task, and the claim of the next ones."""
+def with_claim(settling: LiteralString) -> LiteralString:
+    """End a task and claim the next ones."""
     return CLAIM.replace("WITH", f"WITH {settling},", 1)

@@ -1,50 +1,46 @@
-"""Requests that may find an existing task: idempotency keys, debounce, batch. And the next due schedule.
-
-`PROMISE`, `PROMISE_ALL` and `LOCK_SHARED` reserve keys; `DEBOUNCE` and `ADD_TO_BATCH` change the task that waits;
-`NEXT_SCHEDULE` is for cron.
-"""
+"""Requests that may find an existing task: idempotency keys, debounce, batch. And the next due schedule."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for plain requests.
-# Callers with the same key wait here for the first one's commit.
-PROMISE: Final = """
-INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
+# Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for plain
+# requests. Concurrent callers with one key wait here for the first one's commit.
+RESERVE_KEY: Final = """
+INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
 VALUES (
     %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
     %(payload_digest)s::text
 )
 ON CONFLICT (pipeline_id, key) DO UPDATE
 SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at, payload_digest = EXCLUDED.payload_digest
-WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
+WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean
 RETURNING 1
 """
 
-# Reserve the keys of a bulk request, in the order of the lists, which is the same for every request. Each key's row is
-# locked, also one that stands for another task: of two requests with the same keys one waits at the first key, and
-# holds no lock meanwhile.
-PROMISE_ALL: Final = """
-INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
+# Reserve the keys of a bulk request, in the order of the lists, which is sorted for every request. Each key's row is
+# locked, also one that stands for another task: of two requests that share keys one waits at the first key, and holds
+# no lock meanwhile.
+RESERVE_KEYS: Final = """
+INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
 SELECT pipeline, key, id, statement_timestamp() + %(window)s::interval, payload_digest
 FROM unnest(%(pipelines)s::text[], %(keys)s::text[], %(ids)s::uuid[], %(payload_digests)s::text[])
     WITH ORDINALITY AS wanted (pipeline, key, id, payload_digest, position)
 ORDER BY position
 ON CONFLICT (pipeline_id, key) DO UPDATE
 SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at, payload_digest = EXCLUDED.payload_digest
-WHERE held.expires_at <= statement_timestamp()
+WHERE existing.expires_at <= statement_timestamp()
 RETURNING task_id
 """
 
-# Let one bulk request at a time in, for pipelines with singletons or debounce.
-LOCK_SHARED: Final = """
+# Admit one bulk request at a time, for pipelines with singletons or debounce.
+LOCK_PIPELINES: Final = """
 SELECT pg_advisory_xact_lock(%(space)s::int, hashtext(pipeline))
 FROM unnest(%(pipelines)s::text[]) AS wanted (pipeline) ORDER BY hashtext(pipeline)
 """
 
 # When a debounced task starts: after the delay, at the latest so long after the first request.
-QUIET_AT: Final = """greatest(
+DEBOUNCED_UNTIL: Final = """greatest(
     statement_timestamp(),
     least(statement_timestamp() + %(delay)s::interval, task.created_at + %(longest)s::interval)
 )"""
@@ -57,15 +53,15 @@ SET payload = %(payload)s::jsonb, labels = %(labels)s::jsonb, subject = %(subjec
     priority = %(priority)s::smallint,
     key = coalesce(nullif(%(key)s::text, ''), task.key), concurrency_key = %(concurrency_key)s::text,
     version = %(version)s::text,
-    due_at = {QUIET_AT}, sort_at = {QUIET_AT} - make_interval(secs => %(priority)s::smallint),
-    start_by = {QUIET_AT} + %(start_within)s::interval, finish_within = %(finish_within)s::interval,
+    due_at = {DEBOUNCED_UNTIL}, sort_at = {DEBOUNCED_UNTIL} - make_interval(secs => %(priority)s::smallint),
+    start_by = {DEBOUNCED_UNTIL} + %(start_within)s::interval, finish_within = %(finish_within)s::interval,
     cancel_grace = %(cancel_grace)s::interval, notify_completion = %(notify_completion)s::boolean
 WHERE task.unique_debounce = %(pipeline)s::text || ' ' || %(debounce_key)s::text
 RETURNING task.id, true, task.due_at <= statement_timestamp()
 """
 
-# Add items to the batch that waits if there is room for them; else start the batch as it is. A payload of another
-# shape, from an earlier version of the code, has no room.
+# Add items to the waiting batch if they fit; else start the batch as it is. Items never fit into a payload of another
+# shape, from an earlier version of the code.
 ADD_TO_BATCH: Final = """
 WITH waiting AS MATERIALIZED (
     SELECT id, payload -> %(field)s::text AS items FROM taskqueue_task
@@ -96,12 +92,12 @@ WHERE task.id = checked.id
 RETURNING task.id, fits, task.status = 'queued'
 """
 
-# Lock the next schedule that is due. Of all processes one at a time: it keeps the lock while it enqueues the runs, and
-# sets the next time.
+# Lock the next schedule that is due. One process at a time has the lock, while it enqueues the runs and sets the next
+# time.
 NEXT_SCHEDULE: Final = """
 SELECT schedule.pipeline_id, schedule.expression, schedule.timezone, schedule.misfire, schedule.next_at,
     statement_timestamp(), CASE WHEN pipeline.paused_at IS NULL THEN ''
-        ELSE format('by %%s: %%s', coalesce(nullif(pipeline.paused_by, ''), 'somebody'), pipeline.pause_reason) END
+        ELSE format('by %%s: %%s', coalesce(nullif(pipeline.paused_by, ''), 'unknown'), pipeline.pause_reason) END
 FROM taskqueue_schedule schedule JOIN taskqueue_pipeline pipeline ON pipeline.name = schedule.pipeline_id
 WHERE schedule.next_at <= statement_timestamp() AND schedule.pipeline_id = ANY (%(pipelines)s::text[])
 ORDER BY schedule.next_at LIMIT 1

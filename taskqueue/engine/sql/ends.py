@@ -1,8 +1,4 @@
-"""Ends that a retry takes back, and counts of ends that only rise.
-
-`REOPEN` records that an end is taken back, `FIRST_REOPENED` and `TAKE_BACK` correct the rollups, `RAISE` adds a closed
-minute to the counters of the metrics.
-"""
+"""Correct the rollups when a retry reopens a finished task, and raise the counters of the metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ from typing import Final
 from taskqueue.engine.sql.rollups import ENDED, OUTCOMES, each_phase, summed
 
 # Record the end of a task that is about to be retried, in the transaction of the retry.
-REOPEN: Final = f"""
+RECORD_REOPENED: Final = f"""
 INSERT INTO taskqueue_reopened (
     finished_at, pipeline, status, ran, waited, tried, repaired, {each_phase("<phase>")}
 )
@@ -19,64 +15,67 @@ SELECT task.finished_at, {ENDED} FROM taskqueue_task task
 WHERE task.id = %(task)s::uuid AND task.finished_at IS NOT NULL AND task.parallel_step = ''
 """
 
-# Find the first such end in minutes that are rolled up but not closed: those are rolled up again.
+# Find the first reopened end in minutes that are rolled up but not final: those minutes are rolled up again.
 FIRST_REOPENED: Final = """
 SELECT date_bin('1 minute', min(finished_at), 'epoch') FROM taskqueue_reopened
-WHERE finished_at >= %(closed)s::timestamptz AND finished_at < %(rolled)s::timestamptz
+WHERE finished_at >= %(final_until)s::timestamptz AND finished_at < %(rolled_up_until)s::timestamptz
 """
 
 
-def without(name: str) -> str:
-    """A histogram without the ends that are taken back."""
+def subtracted(name: str) -> str:
+    """A histogram minus the reopened ends."""
     return f"""ARRAY(
-        SELECT greatest(place.number - (SELECT count(*) FROM unnest(gone.{name}) AS bucket
-                                        WHERE bucket = place.place - 1), 0)::int
-        FROM unnest(known.{name}) WITH ORDINALITY AS place (number, place) ORDER BY place.place
+        SELECT greatest(old.number - (SELECT count(*) FROM unnest(reopened.{name}) AS ended
+                                        WHERE ended = old.bucket - 1), 0)::int
+        FROM unnest(existing.{name}) WITH ORDINALITY AS old (number, bucket) ORDER BY old.bucket
     )"""
 
 
-# Subtract such ends from the rollups of closed minutes, which cannot be counted again, as some tasks may have been
-# pruned. What the closing statement saw taken back it has deleted, and not counted.
-TAKE_BACK: Final = f"""
-WITH gone AS (
+# Subtract reopened ends from the rollups of final minutes, which cannot be counted again, as some tasks may have been
+# pruned. ROLL_MINUTES has deleted the reopened ends that it saw, and not counted them.
+SUBTRACT_REOPENED: Final = f"""
+WITH reopened AS (
     DELETE FROM taskqueue_reopened WHERE id IN (
-        SELECT id FROM taskqueue_reopened WHERE finished_at < %(closed)s::timestamptz ORDER BY finished_at LIMIT 1000
+        SELECT id FROM taskqueue_reopened WHERE finished_at < %(final_until)s::timestamptz
+        ORDER BY finished_at LIMIT 1000
     ) RETURNING *
 ), change AS (
-    SELECT spans.span, date_bin(spans.span * interval '1 minute', gone.finished_at, 'epoch') AS at, names.name,
-        {OUTCOMES}, array_agg(gone.ran) FILTER (WHERE gone.ran IS NOT NULL) AS ran,
-        array_agg(gone.waited) FILTER (WHERE gone.waited IS NOT NULL) AS waited
-    FROM gone CROSS JOIN (VALUES (1), (15)) AS spans (span)
-    CROSS JOIN LATERAL (VALUES (gone.pipeline), ('')) AS names (name)
+    SELECT spans.span, date_bin(spans.span * interval '1 minute', reopened.finished_at, 'epoch') AS at, names.name,
+        {OUTCOMES}, array_agg(reopened.ran) FILTER (WHERE reopened.ran IS NOT NULL) AS ran,
+        array_agg(reopened.waited) FILTER (WHERE reopened.waited IS NOT NULL) AS waited
+    FROM reopened CROSS JOIN (VALUES (1), (15)) AS spans (span)
+    CROSS JOIN LATERAL (VALUES (reopened.pipeline), ('')) AS names (name)
     GROUP BY 1, 2, 3
 )
-UPDATE taskqueue_rollup known SET
-    succeeded = greatest(known.succeeded - gone.succeeded, 0),
-    recovered = greatest(known.recovered - gone.recovered, 0),
-    repaired = greatest(known.repaired - gone.repaired, 0), failed = greatest(known.failed - gone.failed, 0),
-    cancelled = greatest(known.cancelled - gone.cancelled, 0), ran = {without("ran")}, waited = {without("waited")},
-    {each_phase("<phase> = greatest(known.<phase> - gone.<phase>, 0)")}
-FROM change gone
-WHERE known.span = gone.span AND known.at = gone.at AND known.pipeline = gone.name
+UPDATE taskqueue_rollup existing SET
+    succeeded = greatest(existing.succeeded - reopened.succeeded, 0),
+    recovered = greatest(existing.recovered - reopened.recovered, 0),
+    repaired = greatest(existing.repaired - reopened.repaired, 0),
+    failed = greatest(existing.failed - reopened.failed, 0),
+    cancelled = greatest(existing.cancelled - reopened.cancelled, 0),
+    ran = {subtracted("ran")}, waited = {subtracted("waited")},
+    {each_phase("<phase> = greatest(existing.<phase> - reopened.<phase>, 0)")}
+FROM change reopened
+WHERE existing.span = reopened.span AND existing.at = reopened.at AND existing.pipeline = reopened.name
 """
 
 
-def together(name: str) -> str:
-    """Two histograms as one."""
+def added(name: str) -> str:
+    """The sum of two histograms."""
     return f"""ARRAY(
         SELECT coalesce(one.number, 0) + coalesce(other.number, 0)
-        FROM unnest(known.{name}) WITH ORDINALITY AS one (number, place)
-        FULL JOIN unnest(EXCLUDED.{name}) WITH ORDINALITY AS other (number, place) USING (place) ORDER BY place
+        FROM unnest(existing.{name}) WITH ORDINALITY AS one (number, bucket)
+        FULL JOIN unnest(EXCLUDED.{name}) WITH ORDINALITY AS other (number, bucket) USING (bucket) ORDER BY bucket
     )"""
 
 
-# Add the minutes that are being closed to the counters, which happens once to each minute.
-RAISE: Final = f"""
+# Add minutes to the counters when they become final, which happens once to each minute.
+RAISE_END_COUNTS: Final = f"""
 WITH minute AS MATERIALIZED (
     SELECT * FROM taskqueue_rollup
     WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''
 ), {summed("ran", by="pipeline")}, {summed("waited", by="pipeline")}
-INSERT INTO taskqueue_endcount AS known (
+INSERT INTO taskqueue_endcount AS existing (
     pipeline, succeeded, failed, cancelled, failed_attempts, {each_phase("<phase>")}, ran, waited
 )
 SELECT sums.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{}}') FROM (
@@ -84,8 +83,8 @@ SELECT sums.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{
     FROM minute GROUP BY pipeline HAVING sum(succeeded + failed + cancelled + failed_attempts) > 0
 ) AS sums LEFT JOIN ran_sum USING (pipeline) LEFT JOIN waited_sum USING (pipeline)
 ON CONFLICT (pipeline) DO UPDATE SET
-    succeeded = known.succeeded + EXCLUDED.succeeded, failed = known.failed + EXCLUDED.failed,
-    cancelled = known.cancelled + EXCLUDED.cancelled,
-    failed_attempts = known.failed_attempts + EXCLUDED.failed_attempts,
-    {each_phase("<phase> = known.<phase> + EXCLUDED.<phase>")}, ran = {together("ran")}, waited = {together("waited")}
+    succeeded = existing.succeeded + EXCLUDED.succeeded, failed = existing.failed + EXCLUDED.failed,
+    cancelled = existing.cancelled + EXCLUDED.cancelled,
+    failed_attempts = existing.failed_attempts + EXCLUDED.failed_attempts,
+    {each_phase("<phase> = existing.<phase> + EXCLUDED.<phase>")}, ran = {added("ran")}, waited = {added("waited")}
 """

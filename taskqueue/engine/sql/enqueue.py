@@ -16,13 +16,13 @@ WITH pipeline AS (
     RETURNING name
 ), reserved AS (
     -- Of several callers with one key the first wins; the others wait for its commit and then insert no task.
-    INSERT INTO taskqueue_idempotencykey AS held (pipeline_id, key, task_id, expires_at, payload_digest)
+    INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
     SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
         %(payload_digest)s::text
     WHERE %(key)s::text <> ''
     ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,
         payload_digest = EXCLUDED.payload_digest
-    WHERE held.expires_at <= statement_timestamp() OR %(force)s::boolean
+    WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean
     RETURNING 1
 ), due AS (
     SELECT greatest(%(run_at)s::timestamptz, statement_timestamp() + %(delay)s::interval) AS at
@@ -32,21 +32,16 @@ INSERT INTO taskqueue_task (
     lease, failures, progress_note, rerun_of_id, created_at,
     concurrency_key, version, start_by, finish_within, cancel_grace, notify_completion, debounce_key, singleton_key,
     cron_at, event_id,
-    parent_id, parent_key, parallel_step, parallel_limit, depth, shares_slot
+    parent_id, parent_key, parallel_step, depth, shares_slot
 )
 SELECT
-    %(id)s::uuid, %(pipeline)s::text, CASE
-        WHEN %(held)s::boolean THEN 'waiting' WHEN due.at > statement_timestamp() THEN 'scheduled' ELSE 'queued'
-    END,
+    %(id)s::uuid, %(pipeline)s::text, CASE WHEN due.at > statement_timestamp() THEN 'scheduled' ELSE 'queued' END,
     %(key)s::text, %(labels)s::jsonb, %(subject)s::text, %(priority)s::smallint, %(payload)s::jsonb,
-    CASE WHEN NOT %(held)s::boolean THEN due.at END,
-    CASE WHEN NOT %(held)s::boolean THEN due.at - make_interval(secs => %(priority)s::smallint) END,
-    0, 0, '', %(rerun_of)s::uuid, statement_timestamp(),
+    due.at, due.at - make_interval(secs => %(priority)s::smallint), 0, 0, '', %(rerun_of)s::uuid, statement_timestamp(),
     %(concurrency_key)s::text, %(version)s::text, due.at + %(start_within)s::interval, %(finish_within)s::interval,
     %(cancel_grace)s::interval, %(notify_completion)s::boolean, %(debounce_key)s::text, %(singleton_key)s::text,
     %(cron_at)s::timestamptz, %(event)s::uuid,
-    %(parent)s::uuid, %(parent_key)s::text, %(parallel_step)s::text, %(parallel_limit)s::int, %(depth)s::smallint,
-    %(shares_slot)s::boolean
+    %(parent)s::uuid, %(parent_key)s::text, '', %(depth)s::smallint, false
 FROM due
 WHERE %(key)s::text = '' OR EXISTS (SELECT FROM reserved)
 -- A singleton, a debounced task, a batch, or the run of a schedule that exists already.

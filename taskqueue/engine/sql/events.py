@@ -1,18 +1,13 @@
-"""Events: send them, wait for them, route them.
-
-Send: `FREE_ID`, `SEND`, `EMIT`. Wait: `LOCK_EVENT_NAME`, `LOOK_BACK`, `LOOK_BACK_FOR`, `REGISTER_WAIT`, `RESOLVE`.
-Route one: `LOCK_EVENT`, `OPEN_FIELDS`, `LOCK_LISTENERS`, `CLOSE_WAITS`, `CANCELLED_BY`, `CANCELLABLE`, `RESOLVE_ALL`,
-`ROUTED`. What is left to route or to start: `UNROUTED`, `DEFERRED`, `LOCK_DEFERRED`.
-"""
+"""Events: send them, wait for them, route them."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.journal import HELD
+from taskqueue.engine.sql.journal import LEASED
 
-# Let an external id be used again: it prevents duplicates for its window only.
-FREE_ID: Final = """
+# Release an external id after its window, so that it can be used again.
+RELEASE_EXTERNAL_ID: Final = """
 UPDATE taskqueue_event SET unique_id = ''
 WHERE unique_id = %(external_id)s::text AND unique_id <> ''
     AND received_at <= statement_timestamp() - %(window)s::interval
@@ -31,13 +26,13 @@ RETURNING id
 
 # Send an event from a step. The event and the step's record are one statement: it is sent once.
 EMIT: Final = f"""
-WITH {HELD}, step AS (
+WITH {LEASED}, step AS (
     INSERT INTO taskqueue_step (
         task_id, key, name, kind, status, failures, input, input_hash, output, started_at, finished_at
     )
-    SELECT held.id, %(key)s::text, %(step)s::text, 'emit', 'succeeded', 0, %(data)s::jsonb, %(input_hash)s::text,
+    SELECT leased.id, %(key)s::text, %(step)s::text, 'emit', 'succeeded', 0, %(data)s::jsonb, %(input_hash)s::text,
         to_jsonb(%(id)s::text), statement_timestamp(), statement_timestamp()
-    FROM held
+    FROM leased
     ON CONFLICT (task_id, key) DO NOTHING
     RETURNING task_id
 )
@@ -46,39 +41,38 @@ SELECT %(id)s::uuid, %(name)s::text, %(data)s::jsonb, '', '', task_id, statement
 RETURNING id
 """
 
-# Let one transaction at a time work on an event name: one that registers a wait and one that routes an event must see
-# each other.
+# Lock an event name: a transaction that registers a wait and one that routes an event must see each other.
 LOCK_EVENT_NAME: Final = "SELECT pg_advisory_xact_lock(%(space)s::int, hashtext(%(name)s::text))"
 
-# Events that came since the task was created, without the one that started it and those that it has received. An event
+# Events received since the task was created, without the one that started it and those that it has received. An event
 # whose sender committed late counts from its routing; one that is not routed yet will find the wait.
-CAME_SINCE: Final = """(
+RECEIVED_SINCE: Final = """(
     event.received_at >= %(created_at)s::timestamptz OR event.routed_at > %(created_at)s::timestamptz
 ) AND event.id IS DISTINCT FROM %(started_by)s::uuid AND event.id <> ALL (ARRAY(
     SELECT resolved_by_id FROM taskqueue_wait WHERE task_id = %(task)s::uuid AND resolved_by_id IS NOT NULL
 ))"""
 
 # Find events that a new wait has missed, the oldest first.
-LOOK_BACK: Final = f"""
+FIND_EARLIER_EVENTS: Final = f"""
 SELECT event.id, event.data::text, event.received_at::text
 FROM taskqueue_event event
-WHERE event.name = %(name)s::text AND event.id > %(since)s::uuid AND {CAME_SINCE}
+WHERE event.name = %(name)s::text AND event.id > %(since)s::uuid AND {RECEIVED_SINCE}
 ORDER BY event.name, event.id LIMIT 20
 """
 
-# Find events that a new wait with `match` has missed, the oldest first. The values are looked up first: in the order of
-# ids every event of the name would be read on the way to one that matches.
-LOOK_BACK_FOR: Final = f"""
+# Find events that a new wait with `match` has missed, the oldest first. The values are looked up first: in the order
+# of ids every event of the name would be read on the way to one that matches.
+FIND_EARLIER_MATCHES: Final = f"""
 WITH event AS MATERIALIZED (
     SELECT id, data, received_at, routed_at FROM taskqueue_event
     WHERE name = %(name)s::text AND id > %(since)s::uuid AND data @> %(within)s::jsonb
 )
 SELECT event.id, event.data::text, event.received_at::text
-FROM event WHERE {CAME_SINCE}
+FROM event WHERE {RECEIVED_SINCE}
 ORDER BY event.id LIMIT 20
 """
 
-# Register that a step waits for an event. With an empty step key: that the event cancels the task.
+# Register that a step waits for an event or, with an empty step key, that the event cancels the task.
 REGISTER_WAIT: Final = """
 INSERT INTO taskqueue_wait (task_id, step_key, position, event, match, fields, digest, until, created_at, outcome)
 VALUES (
@@ -99,7 +93,7 @@ FOR NO KEY UPDATE SKIP LOCKED
 """
 
 # List the fields by which open waits match events of a name: each distinct list once, by one index probe each.
-OPEN_FIELDS: Final = """
+OPEN_WAIT_FIELDS: Final = """
 WITH RECURSIVE lists AS (
     (
         SELECT fields FROM taskqueue_wait
@@ -114,8 +108,8 @@ WITH RECURSIVE lists AS (
 SELECT fields FROM lists
 """
 
-# The open waits that an event matches: one index probe per list of fields, whatever the planner thinks of the table.
-FITTING: Final = """matching AS MATERIALIZED (
+# The open waits that an event matches: one index probe per list of fields, whatever the statistics say.
+MATCHING_WAITS: Final = """matching AS MATERIALIZED (
     SELECT wait.id, wait.task_id, wait.step_key, wait.position
     FROM unnest(%(fields)s::text[], %(digests)s::text[]) AS sought (fields, digest)
     CROSS JOIN LATERAL (
@@ -127,25 +121,25 @@ FITTING: Final = """matching AS MATERIALIZED (
 )"""
 
 # Lock the tasks whose waits an event matches. In the order of ids, so parents before children: every transaction that
-# locks several tasks uses this order, so none deadlock.
-LOCK_LISTENERS: Final = f"""
-WITH {FITTING}
+# locks several tasks uses this order, so they cannot deadlock.
+LOCK_WAITING_TASKS: Final = f"""
+WITH {MATCHING_WAITS}
 SELECT task.id, task.finished_at IS NOT NULL FROM taskqueue_task task
 WHERE task.id = ANY (ARRAY(SELECT task_id FROM matching))
 ORDER BY task.id
 FOR NO KEY UPDATE
 """
 
-# Close the open waits of ended tasks; run after the locks, to see what their last holders did. Few ended tasks left
-# waits open: those whose code has changed since, or that killed their workers.
+# Close the open waits of ended tasks; run after the locks, to see what their last holders wrote. Few ended tasks
+# leave waits open: their code has changed since, or they killed their workers.
 CLOSE_WAITS: Final = """
 UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
 WHERE task_id = ANY (%(tasks)s::uuid[]) AND outcome = ''
 """
 
 # Resolve the waits of `cancel_on` that an event matches, and return the tasks to cancel.
-CANCELLED_BY: Final = f"""
-WITH {FITTING}
+RESOLVE_CANCEL_WAITS: Final = f"""
+WITH {MATCHING_WAITS}
 UPDATE taskqueue_wait wait
 SET outcome = 'event', resolved_by_id = %(event)s::uuid, resolved_at = statement_timestamp()
 FROM matching WHERE wait.id = matching.id AND wait.step_key = '' AND wait.task_id <> ALL (%(spared)s::uuid[])
@@ -153,17 +147,17 @@ RETURNING wait.task_id
 """
 
 # Find the tasks that an event would cancel, with their pipelines.
-CANCELLABLE: Final = f"""
-WITH {FITTING}
+FIND_TASKS_TO_CANCEL: Final = f"""
+WITH {MATCHING_WAITS}
 SELECT task.id, task.pipeline_id FROM taskqueue_task task
 WHERE task.id = ANY (ARRAY(SELECT task_id FROM matching WHERE step_key = '')) AND task.finished_at IS NULL
 """
 
 # Give an event to the steps whose waits it matches: one wait per task, none of a task that has received it. The first
-# of two events counts, and of an event and a timeout: the timeout is first when the task has gone on, or when the event
-# came later.
-RESOLVE_ALL: Final = f"""
-WITH {FITTING}, chosen AS MATERIALIZED (
+# of two events counts, and of an event and a timeout: the timeout is first when the task has gone on, or when the
+# event came later.
+RESOLVE_WAITS: Final = f"""
+WITH {MATCHING_WAITS}, chosen AS MATERIALIZED (
     SELECT DISTINCT ON (matching.task_id) matching.task_id, matching.step_key, matching.position, step.id AS step_id
     FROM matching
     JOIN taskqueue_step step ON step.task_id = matching.task_id AND step.key = matching.step_key
@@ -190,7 +184,7 @@ SELECT task_id FROM step
 """
 
 # Give an event that came earlier to a step that has just registered its wait, under the task's lock.
-RESOLVE: Final = """
+RESOLVE_WAIT: Final = """
 WITH step AS (
     UPDATE taskqueue_step
     SET status = 'succeeded', finished_at = greatest(statement_timestamp(), started_at),
@@ -206,36 +200,36 @@ FROM step
 WHERE wait.task_id = step.task_id AND wait.step_key = %(key)s::text AND wait.outcome = ''
 """
 
-# Note that an event has been routed.
-ROUTED: Final = "UPDATE taskqueue_event SET routed_at = statement_timestamp() WHERE id = %(event)s::uuid"
+# Record that an event has been routed.
+MARK_ROUTED: Final = "UPDATE taskqueue_event SET routed_at = statement_timestamp() WHERE id = %(event)s::uuid"
 
-# Find the oldest starts by event that were deferred, of pipelines that this process has the code of, by one index probe
-# each. The range, which is one name, is written so that only the index of deferred starts has the order.
-DEFERRED: Final = """
+# Find the oldest deferred starts of pipelines that this process has the code of, by one index probe each. The range,
+# which is one name, is written so that only the index of deferred starts has the order.
+FIND_DEFERRED_STARTS: Final = """
 SELECT deferred.id
-FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
-    WITH RECURSIVE walked AS (
+FROM unnest(%(pipelines)s::text[]) AS deployed (name) CROSS JOIN LATERAL (
+    WITH RECURSIVE oldest AS (
         (
             SELECT id FROM taskqueue_skip
             WHERE kind = 'deferred' AND id > %(after)s::bigint
-                AND pipeline_id >= known.name COLLATE "C" AND pipeline_id <= known.name COLLATE "C"
+                AND pipeline_id >= deployed.name COLLATE "C" AND pipeline_id <= deployed.name COLLATE "C"
             ORDER BY pipeline_id, id LIMIT 1
         )
         UNION ALL
-        SELECT following.id FROM walked CROSS JOIN LATERAL (
+        SELECT following.id FROM oldest CROSS JOIN LATERAL (
             SELECT id FROM taskqueue_skip
-            WHERE kind = 'deferred' AND id > walked.id
-                AND pipeline_id >= known.name COLLATE "C" AND pipeline_id <= known.name COLLATE "C"
+            WHERE kind = 'deferred' AND id > oldest.id
+                AND pipeline_id >= deployed.name COLLATE "C" AND pipeline_id <= deployed.name COLLATE "C"
             ORDER BY pipeline_id, id LIMIT 1
         ) AS following
     )
-    SELECT id FROM walked LIMIT 50
+    SELECT id FROM oldest LIMIT 50
 ) AS deferred
 ORDER BY deferred.id LIMIT 50
 """
 
 # Lock a deferred start unless another transaction has.
-LOCK_DEFERRED: Final = """
+LOCK_DEFERRED_START: Final = """
 SELECT skip.event_id, skip.pipeline_id, event.name, event.data::text
 FROM taskqueue_skip skip JOIN taskqueue_event event ON event.id = skip.event_id
 WHERE skip.id = %(skip)s::bigint AND skip.kind = 'deferred'
@@ -243,4 +237,6 @@ FOR UPDATE OF skip SKIP LOCKED
 """
 
 # Find events that are still to be routed.
-UNROUTED: Final = "SELECT id FROM taskqueue_event WHERE routed_at IS NULL AND id > %(after)s::uuid ORDER BY id LIMIT 50"
+FIND_UNROUTED: Final = (
+    "SELECT id FROM taskqueue_event WHERE routed_at IS NULL AND id > %(after)s::uuid ORDER BY id LIMIT 50"
+)

@@ -1,52 +1,50 @@
-"""Why a task is not running. Each statement reads a bounded number of rows by an index.
-
-`OBSTACLES`: workers, slots and the rate; `HOLDERS`: who holds the slots; `QUEUE`: what is before it; `BOOKED`: the same
-for a rate.
-"""
+"""Why a task is not running. Each statement reads a bounded number of rows by an index."""
 
 from __future__ import annotations
 
 from typing import Final
 
-COUNTED: Final = 1_000
+QUEUE_COUNT_CAP: Final = 1_000
 """More than these are shown as "more than 1,000"."""
 
-# The tasks that hold a slot of a pipeline, and of one concurrency key. Ranges instead of equalities, and an order: then
-# only one index fits, whatever the statistics say. The first range may reach into the next pipeline: check `held`.
-IN_ALL: Final = """FROM taskqueue_task place
-WHERE place.slot_pipeline >= %(pipeline)s::text
-ORDER BY place.slot_pipeline, place.concurrency_key LIMIT %(most)s::int"""
-OF_KEY: Final = """FROM taskqueue_task place
-WHERE place.slot_pipeline IS NOT NULL AND (place.slot_pipeline, place.concurrency_key) >= (%(pipeline)s::text,
+# The tasks that hold a slot of a pipeline, and of one concurrency key. Ranges instead of equalities, and an order:
+# then only one index fits, whatever the statistics say. The first range may reach into the next pipeline: check
+# `slot_pipeline`.
+PIPELINE_SLOTS: Final = """FROM taskqueue_task slot
+WHERE slot.slot_pipeline >= %(pipeline)s::text
+ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT %(most)s::int"""
+KEY_SLOTS: Final = """FROM taskqueue_task slot
+WHERE slot.slot_pipeline IS NOT NULL AND (slot.slot_pipeline, slot.concurrency_key) >= (%(pipeline)s::text,
     %(concurrency_key)s::text)
-    AND (place.slot_pipeline, place.concurrency_key) <= (%(pipeline)s::text, %(concurrency_key)s::text)
-ORDER BY place.slot_pipeline, place.concurrency_key
+    AND (slot.slot_pipeline, slot.concurrency_key) <= (%(pipeline)s::text, %(concurrency_key)s::text)
+ORDER BY slot.slot_pipeline, slot.concurrency_key
 """
 
-# Tell what may keep a queued task from being claimed: workers, slots (counted up to the limit), and how far the rate of
-# its pipeline is reserved.
-OBSTACLES: Final = f"""
+# Tell what may keep a queued task from being claimed: workers, slots (counted up to the limit), and how far the rate
+# of its pipeline is reserved.
+BLOCKERS: Final = f"""
 WITH live AS MATERIALIZED (
-    SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS knows, worker.draining_at IS NOT NULL AS drains,
-        worker.claim_error <> '' AS fails, coalesce((
+    SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS has_code, worker.draining_at IS NOT NULL AS is_draining,
+        worker.claim_error <> '' AS cannot_claim, coalesce((
             SELECT true FROM taskqueue_task task
             WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
             ORDER BY task.worker_id LIMIT 1
         ), false) AS is_busy
     FROM taskqueue_worker worker
-    WHERE worker.ended_at IS NULL AND worker.heartbeat_at > statement_timestamp() - %(silence)s::interval
+    WHERE worker.ended_at IS NULL AND worker.heartbeat_at > statement_timestamp() - %(heartbeat_timeout)s::interval
 )
 SELECT
     (SELECT count(*) FROM live),
-    (SELECT count(*) FROM live WHERE knows AND NOT drains AND NOT fails),
-    (SELECT count(*) FROM live WHERE knows AND drains),
-    (SELECT count(*) FROM live WHERE knows AND NOT drains AND fails),
+    (SELECT count(*) FROM live WHERE has_code AND NOT is_draining AND NOT cannot_claim),
+    (SELECT count(*) FROM live WHERE has_code AND is_draining),
+    (SELECT count(*) FROM live WHERE has_code AND NOT is_draining AND cannot_claim),
     (SELECT count(*) FROM live WHERE is_busy),
     CASE WHEN %(most)s::int IS NOT NULL THEN (
-        SELECT count(*) FROM (SELECT place.slot_pipeline {IN_ALL}) AS places WHERE slot_pipeline = %(pipeline)s::text
+        SELECT count(*) FROM (SELECT slot.slot_pipeline {PIPELINE_SLOTS}) AS slots
+        WHERE slot_pipeline = %(pipeline)s::text
     ) ELSE 0 END,
     CASE WHEN %(most_per_key)s::int IS NOT NULL AND %(concurrency_key)s::text <> '' THEN (
-        SELECT count(*) FROM (SELECT {OF_KEY} LIMIT %(most_per_key)s::int) AS places
+        SELECT count(*) FROM (SELECT {KEY_SLOTS} LIMIT %(most_per_key)s::int) AS slots
     ) ELSE 0 END,
     used.theoretical_arrival_at, used.blocked_until, coalesce(used.block_reason, ''), statement_timestamp()
 FROM (SELECT) AS one
@@ -54,26 +52,26 @@ LEFT JOIN taskqueue_ratelimitbucket used ON used.rate_id = %(rate)s::text AND us
 """
 
 # List tasks that hold a slot: of the pipeline, or of one concurrency key.
-HOLDERS: Final = f"""
+SLOT_HOLDERS: Final = f"""
 SELECT * FROM (
-    SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at {IN_ALL}
-) AS places WHERE %(concurrency_key)s::text IS NULL AND slot_pipeline = %(pipeline)s::text
+    SELECT slot.id, slot.slot_pipeline, slot.status, slot.slot_acquired_at {PIPELINE_SLOTS}
+) AS slots WHERE %(concurrency_key)s::text IS NULL AND slot_pipeline = %(pipeline)s::text
 UNION ALL
 SELECT * FROM (
-    SELECT place.id, place.slot_pipeline, place.status, place.slot_acquired_at {OF_KEY} LIMIT %(most)s::int
-) AS places WHERE %(concurrency_key)s::text IS NOT NULL
+    SELECT slot.id, slot.slot_pipeline, slot.status, slot.slot_acquired_at {KEY_SLOTS} LIMIT %(most)s::int
+) AS slots WHERE %(concurrency_key)s::text IS NOT NULL
 """
 
-# A hundred at a time, and rows compared whole in the order of the one index that has it: whatever the statistics say,
-# no other plan seems better, and no more rows are read than are counted.
-STRIDE: Final = 100
+# Read a hundred rows at a time, compared as whole rows in the order of one index: whatever the statistics say, no
+# other plan seems better, and no more rows are read than are counted.
+PAGE_SIZE: Final = 100
 
 
-def walk(name: str, columns: str, values: str, *, holds: str = "") -> str:
-    """A queue from its head to the task itself, counted up to the cap: `{name}_head` and `{name}_count`."""
+def tasks_before(name: str, columns: str, values: str, *, holds: str = "") -> str:
+    """The tasks of a queue before this one, counted up to the cap: `{name}_head` and `{name}_count`."""
     first = columns.partition(",")[0]
     order = f"{columns}, queue.sort_at, queue.id"
-    further = f"""SELECT queue.sort_at, queue.id FROM taskqueue_task queue
+    following = f"""SELECT queue.sort_at, queue.id FROM taskqueue_task queue
 WHERE {first} IS NOT NULL{holds}
     AND ({order}) > ({values}, {name}.sort_at, {name}.id)
     AND ({order}) < ({values}, %(sort_at)s::timestamptz, %(task)s::uuid)
@@ -81,41 +79,40 @@ ORDER BY {order}"""
     return f"""{name} AS (
     SELECT '-infinity'::timestamptz AS sort_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, 0 AS number
     UNION ALL
-    SELECT further.sort_at, further.id, {name}.number + {STRIDE}
+    SELECT following.sort_at, following.id, {name}.number + {PAGE_SIZE}
     FROM {name} CROSS JOIN LATERAL (
-        {further} OFFSET {STRIDE - 1} LIMIT 1
-    ) AS further
-    WHERE {name}.number < {COUNTED}
+        {following} OFFSET {PAGE_SIZE - 1} LIMIT 1
+    ) AS following
+    WHERE {name}.number < {QUEUE_COUNT_CAP}
 ), {name}_head AS (
-    SELECT further.sort_at, further.id
+    SELECT following.sort_at, following.id
     FROM {name} CROSS JOIN LATERAL (
-        {further} LIMIT 1
-    ) AS further
+        {following} LIMIT 1
+    ) AS following
     WHERE {name}.number = 0
 ), {name}_count AS (
     SELECT {name}.number + (
         SELECT count(*) FROM (
-            {further} LIMIT {STRIDE}
+            {following} LIMIT {PAGE_SIZE}
         ) AS rest
     ) AS number
     FROM {name} ORDER BY {name}.number DESC LIMIT 1
 )"""
 
 
-STARTED: Final = walk("started", "queue.ready_queue", "%(pipeline)s::text")
-FRESH: Final = walk(
+STARTED_BEFORE: Final = tasks_before("started", "queue.ready_queue", "%(pipeline)s::text")
+UNKEYED_BEFORE: Final = tasks_before(
     "fresh", "queue.ready_queue", "%(pipeline)s::text || '+'", holds=" AND %(concurrency_key)s::text = ''"
 )
-GROUPED: Final = walk(
+KEYED_BEFORE: Final = tasks_before(
     "grouped", "queue.blocked_queue, queue.concurrency_key", "%(pipeline)s::text, %(concurrency_key)s::text"
 )
-LOOKED_BACK: Final = 1_000
+STARTS_SAMPLED: Final = 1_000
 
-# Count the tasks before a queued one: those of its pipeline that have started and go on, and those that have not
-# started and are in its own queue. With the number of its pipeline's starts in the last five minutes, among the tasks
-# created last before the head of the queue.
-QUEUE: Final = f"""
-WITH RECURSIVE {STARTED}, {FRESH}, {GROUPED}, head AS (
+# Count the tasks before a queued one: started tasks of its pipeline, and unstarted tasks of its own queue. Also the
+# number of its pipeline's starts in the last five minutes, among the tasks created last before the head of the queue.
+QUEUE_POSITION: Final = f"""
+WITH RECURSIVE {STARTED_BEFORE}, {UNKEYED_BEFORE}, {KEYED_BEFORE}, head AS (
     SELECT id FROM (
         SELECT * FROM started_head UNION ALL SELECT * FROM fresh_head UNION ALL SELECT * FROM grouped_head
     ) AS heads
@@ -129,7 +126,7 @@ WITH RECURSIVE {STARTED}, {FRESH}, {GROUPED}, head AS (
         SELECT task.id, task.pipeline_id = %(pipeline)s::text AND task.parallel_step = '' AS counts, task.started_at
         FROM taskqueue_task task WHERE task.id < recent.id ORDER BY task.id DESC LIMIT 1
     ) AS older
-    WHERE recent.number < {LOOKED_BACK}
+    WHERE recent.number < {STARTS_SAMPLED}
 )
 SELECT
     (SELECT number FROM started_count) + (SELECT number FROM fresh_count) + (SELECT number FROM grouped_count),
@@ -141,7 +138,7 @@ WHERE counts AND started_at > statement_timestamp() - interval '5 minutes'
 # So few that no plan can seem better than the index, also without statistics.
 TIMERS_READ: Final = 500
 # Count the timers before a task's that wait for the same rate, and tell whether all of them were read.
-BOOKED: Final = f"""
+RATE_QUEUE_POSITION: Final = f"""
 SELECT count(*) FILTER (WHERE blocked_on = %(rate)s::text AND (
     %(concurrency_key)s::text IS NULL OR pipeline_id = %(pipeline)s::text
         AND concurrency_key = %(concurrency_key)s::text

@@ -1,8 +1,7 @@
 """What a task has done: its steps, failed attempts and end. Each statement is fenced: it writes only under the lease.
 
-`LOAD_JOURNAL`, `LOAD_INPUTS`, `CHECKPOINT`, `RECORD_FAILED_STEP` and `RECORD_FAILED_HOOK` are whole. How an execution
-ended is written by `FINISH`, `FAIL_BODY`, `TRY_AGAIN` and `PUT_BACK`, which `alone`, `deaf` and `claims.and_claim` make
-whole.
+`FINISH`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which `standalone`, `close_waits` and
+`claims.with_claim` make whole.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from typing import Final, LiteralString
 
 # The task, if this worker still has its lease. Its lock keeps recovery and cancel out until the commit.
-HELD: Final = """held AS (
+LEASED: Final = """leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
     FOR NO KEY UPDATE
@@ -18,20 +17,20 @@ HELD: Final = """held AS (
 
 # Record a step that has succeeded, once. Returns the recorded output, and whether the pipeline is paused.
 CHECKPOINT: Final = f"""
-WITH {HELD}
-INSERT INTO taskqueue_step AS known (
+WITH {LEASED}
+INSERT INTO taskqueue_step AS existing (
     task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
 )
 SELECT
-    held.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb, %(input_hash)s::text,
+    leased.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb, %(input_hash)s::text,
     %(output)s::jsonb, %(logs)s::jsonb,
     statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
-FROM held
+FROM leased
 ON CONFLICT (task_id, key) DO UPDATE
 SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
     logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
     finished_at = EXCLUDED.finished_at
-WHERE known.status <> 'succeeded'
+WHERE existing.status <> 'succeeded'
 RETURNING output::text, (
     -- A running task of a paused pipeline stops after this step.
     SELECT pipeline.paused_at IS NOT NULL FROM taskqueue_task task
@@ -41,87 +40,89 @@ RETURNING output::text, (
 """
 
 # The attempt of a task or of a step, under its next number.
-ATTEMPT: Final = """attempt AS (
+INSERT_ATTEMPT: Final = """attempt AS (
     INSERT INTO taskqueue_attempt (
         task_id, step_key, number, outcome, error_type, error_message, traceback, logs, worker_id, lease, started_at,
         finished_at
     )
     SELECT
-        held.id, %(key)s::text,
+        leased.id, %(key)s::text,
         (SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt
-         WHERE task_id = held.id AND step_key = %(key)s::text),
+         WHERE task_id = leased.id AND step_key = %(key)s::text),
         %(outcome)s::text, %(error_type)s::text, %(error_message)s::text, %(traceback)s::text, %(logs)s::jsonb,
         %(worker)s::int, %(lease)s::int, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
-    FROM written JOIN held USING (id)
+    FROM written JOIN leased USING (id)
 )"""
 
 # A failed attempt, and the row of its step: none for the pipeline's body, whose key is empty.
-FAILED_TRY: Final = f"""{HELD}, step AS (
-    INSERT INTO taskqueue_step AS known (
+FAILED_ATTEMPT: Final = f"""{LEASED}, step AS (
+    INSERT INTO taskqueue_step AS existing (
         task_id, key, name, status, failures, input, input_hash, error, started_at, finished_at
     )
     SELECT
-        held.id, %(key)s::text, %(name)s::text, %(step_status)s::text, 1, %(input)s::jsonb, %(input_hash)s::text,
+        leased.id, %(key)s::text, %(name)s::text, %(step_status)s::text, 1, %(input)s::jsonb, %(input_hash)s::text,
         %(step_error)s::jsonb, statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
-    FROM held
+    FROM leased
     WHERE %(key)s::text <> ''
     ON CONFLICT (task_id, key) DO UPDATE
-    SET status = EXCLUDED.status, failures = known.failures + 1, input = EXCLUDED.input,
+    SET status = EXCLUDED.status, failures = existing.failures + 1, input = EXCLUDED.input,
         input_hash = EXCLUDED.input_hash, error = EXCLUDED.error, until = NULL,
         started_at = EXCLUDED.started_at, finished_at = EXCLUDED.finished_at
-    WHERE known.status <> 'succeeded'
+    WHERE existing.status <> 'succeeded'
     RETURNING id
 ), written AS (
     -- A commit that was answered with an error may have happened: then the step has succeeded, and nothing failed.
-    SELECT id FROM held WHERE %(key)s::text = '' OR EXISTS (SELECT FROM step)
-), {ATTEMPT}"""
+    SELECT id FROM leased WHERE %(key)s::text = '' OR EXISTS (SELECT FROM step)
+), {INSERT_ATTEMPT}"""
 
 # Record a failed attempt of a step.
-RECORD_FAILED_STEP: Final = f"WITH {FAILED_TRY} SELECT id FROM written"
+RECORD_FAILED_STEP: Final = f"WITH {FAILED_ATTEMPT} SELECT id FROM written"
 
 # Record a failed attempt of a hook, without its step, which has succeeded.
-RECORD_FAILED_HOOK: Final = f"WITH {HELD}, written AS (SELECT id FROM held), {ATTEMPT} SELECT id FROM written"
+RECORD_FAILED_HOOK: Final = (
+    f"WITH {LEASED}, written AS (SELECT id FROM leased), {INSERT_ATTEMPT} SELECT id FROM written"
+)
 
-# Record a failed attempt, and let the task run again after its wait; at once when the step has succeeded after all.
-TRY_AGAIN: Final = f"""{FAILED_TRY}, settled AS (
+# Record a failed attempt, and retry the task after its wait; at once when the step has succeeded after all.
+RETRY: Final = f"""{FAILED_ATTEMPT}, settled AS (
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.due_at IS NULL THEN 'queued' ELSE 'retrying' END,
         failures = task.failures + %(body_failures)s::smallint,
         due_at = coalesce(later.due_at, task.due_at), blocked_on = '',
         sort_at = coalesce(later.due_at, task.due_at) - make_interval(secs => task.priority)
-    FROM held LEFT JOIN (
+    FROM leased LEFT JOIN (
         SELECT id, statement_timestamp() + %(wait)s::interval AS due_at FROM written
     ) AS later USING (id)
-    WHERE task.id = held.id
+    WHERE task.id = leased.id
     RETURNING task.id
 )"""
 
 # End a task: succeeded, or failed by a step whose attempt is recorded.
-FINISH: Final = f"""{HELD}, settled AS (
+FINISH: Final = f"""{LEASED}, settled AS (
     UPDATE taskqueue_task task
     SET status = %(status)s::text, result = %(result)s::jsonb, error = %(error)s::jsonb,
         finished_at = statement_timestamp(), code_ended = %(code)s::text,
         drift = coalesce(%(drift)s::jsonb, task.drift),
         progress = CASE WHEN %(status)s::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN %(status)s::text = 'succeeded' THEN '' ELSE progress_note END
-    FROM held
-    WHERE task.id = held.id
+    FROM leased
+    WHERE task.id = leased.id
     RETURNING task.id
 )"""
 
 # End a task that failed outside of its steps, and record the attempt.
-FAIL_BODY: Final = f"""{FAILED_TRY}, settled AS (
+FAIL_BODY: Final = f"""{FAILED_ATTEMPT}, settled AS (
     UPDATE taskqueue_task task
     SET status = 'failed', error = %(error)s::jsonb, failures = task.failures + 1, finished_at = statement_timestamp(),
         code_ended = %(code)s::text, drift = coalesce(%(drift)s::jsonb, task.drift)
-    FROM held
-    WHERE task.id = held.id
+    FROM leased
+    WHERE task.id = leased.id
     RETURNING task.id
 )"""
 
-# Give a task back to the queue. It keeps its position: it was interrupted, not postponed.
-PUT_BACK: Final = f"""{HELD}, settled AS (
-    UPDATE taskqueue_task task SET status = 'queued' FROM held WHERE task.id = held.id RETURNING task.id
+# Release a task to the queue. It keeps its position: it was interrupted, not postponed.
+RELEASE: Final = f"""{LEASED}, settled AS (
+    UPDATE taskqueue_task task SET status = 'queued' FROM leased WHERE task.id = leased.id RETURNING task.id
 )"""
 
 # Load all recorded steps of a task.
@@ -138,15 +139,15 @@ WHERE task_id = %(task)s::uuid AND (%(keys)s::text[] IS NULL OR key = ANY (%(key
 """
 
 
-def alone(settling: LiteralString) -> LiteralString:
-    """A statement that writes how an execution ended, and no more."""
+def standalone(settling: LiteralString) -> LiteralString:
+    """Make a whole statement of the part that ends an execution."""
     return f"WITH {settling} SELECT FROM settled"
 
 
-def deaf(settling: LiteralString) -> LiteralString:
-    """The end of a task, with its open waits closed, such as those of `cancel_on`.
+def close_waits(settling: LiteralString) -> LiteralString:
+    """End a task and close its open waits, such as those of `cancel_on`.
 
-    Else an event would meet the waits of all tasks that ever listened for it.
+    Else an event would match the waits of every task that ever listened for it.
     """
     return f"""{settling}, closed AS (
     UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()

@@ -1,26 +1,21 @@
-"""The dispatcher, recovery, and the workers' heartbeats.
-
-`LOOK`: is there anything to do? `PROMOTE`: timers. `RECOVER`, `WAIT_FOR_RECOVERY`, `EXPLAIN_LOSS`, `FORGIVE`: workers
-that were lost. `BEAT`, `STILL_HELD`, `REPORT_PROGRESS`, `REPORT_STEP`: what a live worker writes. `RING`: NOTIFY.
-`PATIENCE`, `BOUND_LOCKS`: how long a statement waits for locks.
-"""
+"""The dispatcher, recovery, the workers' heartbeats, notifications and lock timeouts."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.admission import WALKED
-from taskqueue.engine.sql.claims import HEADS
-from taskqueue.engine.sql.journal import HELD
+from taskqueue.engine.sql.admission import FULL_ROUNDS
+from taskqueue.engine.sql.claims import CLAIMABLE_QUEUES
+from taskqueue.engine.sql.journal import LEASED
 
-# Tell what there is to do: tasks to claim, seconds until the next timer, sweeps to run, workers to recover. One round
-# trip when there is nothing.
-LOOK: Final = f"""
-WITH {HEADS}, {WALKED}
+# Find what is due: tasks to claim, seconds until the next timer, whether sweeps have work, workers to recover. One
+# round trip.
+FIND_DUE_WORK: Final = f"""
+WITH {CLAIMABLE_QUEUES}, {FULL_ROUNDS}
 SELECT
     (
         SELECT count(*) FROM (
-            SELECT FROM heads UNION ALL SELECT FROM openings LIMIT %(limit)s::int
+            SELECT FROM claimable UNION ALL SELECT FROM admissible LIMIT %(limit)s::int
         ) AS claimable
     ),
     (
@@ -40,16 +35,16 @@ SELECT
         OR coalesce((SELECT true FROM taskqueue_task WHERE completion_pending_at IS NOT NULL
             ORDER BY completion_pending_at LIMIT 1), false)
         OR coalesce((SELECT true FROM taskqueue_event WHERE routed_at IS NULL ORDER BY id LIMIT 1), false)
-        OR EXISTS (SELECT FROM walked)
+        OR EXISTS (SELECT FROM full_rounds)
         OR coalesce((SELECT due_at <= statement_timestamp() FROM taskqueue_pruning WHERE name = ''), false)
         OR coalesce((SELECT true FROM taskqueue_task WHERE step_limit_queue IS NOT NULL ORDER BY step_limit_queue, id
             LIMIT 1), false)
         -- Starts by event whose code the process that routed the event did not have, but this one has.
         OR EXISTS (
-            SELECT FROM unnest(%(pipelines)s::text[]) AS known (name) CROSS JOIN LATERAL (
+            SELECT FROM unnest(%(pipelines)s::text[]) AS deployed (name) CROSS JOIN LATERAL (
                 SELECT FROM taskqueue_skip
                 WHERE kind = 'deferred'
-                    AND pipeline_id >= known.name COLLATE "C" AND pipeline_id <= known.name COLLATE "C"
+                    AND pipeline_id >= deployed.name COLLATE "C" AND pipeline_id <= deployed.name COLLATE "C"
                 ORDER BY pipeline_id, id LIMIT 1
             ) AS deferred
         )
@@ -57,19 +52,19 @@ SELECT
         OR coalesce((SELECT true FROM taskqueue_bulkoperation WHERE finished_at IS NULL ORDER BY id LIMIT 1), false)
     ),
     ARRAY(
-        -- Workers that ended while they claimed.
+        -- Workers that were ended while they claimed.
         SELECT ended.id FROM taskqueue_task task JOIN taskqueue_worker ended ON ended.id = task.worker_id
         WHERE task.status = 'running' AND ended.ended_at IS NOT NULL
         UNION
         SELECT worker.id FROM taskqueue_worker worker
         WHERE worker.ended_at IS NULL AND (
-            worker.heartbeat_at < statement_timestamp() - %(silence)s::interval
-            -- Workers without their advisory lock. After a restart of the database they need a moment to take it again.
+            worker.heartbeat_at < statement_timestamp() - %(heartbeat_timeout)s::interval
+            -- Workers without their advisory lock. After a restart of the database they need a moment to reacquire it.
             OR coalesce(
                 -- After a crash the checkpointer is younger than the server; some roles may not see it.
                 (SELECT max(backend_start) FROM pg_stat_activity WHERE backend_type = 'checkpointer'),
                 pg_postmaster_start_time()
-            ) < statement_timestamp() - %(settling)s::interval AND NOT EXISTS (
+            ) < statement_timestamp() - %(startup_grace)s::interval AND NOT EXISTS (
                 SELECT FROM pg_locks
                 WHERE locktype = 'advisory' AND classid::bigint = %(lock_space)s::bigint
                 AND objid::bigint = worker.id AND objsubid = 2
@@ -80,7 +75,7 @@ SELECT
 """
 
 # So few that no plan but the index can seem better; the planner has to see the number.
-PROMOTED_AT_ONCE: Final = 50
+PROMOTE_BATCH: Final = 50
 # Queue the tasks whose timer is due.
 PROMOTE: Final = """
 UPDATE taskqueue_task SET status = 'queued'
@@ -93,31 +88,37 @@ WHERE id IN (
 RETURNING id
 """
 
-# End a lost worker, and queue the tasks that it held. The one that it executed gets a lost attempt; after several in a
-# row it fails as poison. This waits for no lock, neither of another process that recovers the same worker nor of a
-# task's row: a task that is skipped stays under an ended worker, and the next LOOK finds it.
+# End a lost worker, and queue the tasks that it claimed. The one that it executed gets a lost attempt; after several
+# in a row it fails as poison. It waits for no lock, neither of another process that recovers this worker nor of a
+# task's row: a skipped task stays with an ended worker, and the next FIND_DUE_WORK finds it.
 RECOVER: Final = """
 WITH dead AS (
     UPDATE taskqueue_worker worker
     SET ended_at = coalesce(worker.ended_at, statement_timestamp()),
         end_reason = CASE WHEN worker.ended_at IS NULL THEN left(%(reason)s::text, 100) ELSE worker.end_reason END
-    FROM (SELECT id, ended_at FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED) AS former
-    WHERE worker.id = former.id
+    FROM (SELECT id, ended_at FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED) AS before
+    WHERE worker.id = before.id
     RETURNING worker.id, worker.host, worker.pid, worker.task_id, worker.step, worker.step_started_at,
-        former.ended_at IS NULL AS is_first
-), held AS (
+        before.ended_at IS NULL AS is_first
+), claimed AS (
     SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
     WHERE task.status = 'running'
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), executed AS (
-    -- Of the claimed tasks the one that was executed: as the worker's own note says, else as its last heartbeat does.
-    SELECT held.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = held.id AS by_heartbeat,
+    -- Of the claimed tasks the one that was executed: by the crash record of the worker, else by its last heartbeat.
+    SELECT claimed.*, dead.id AS worker_id, dead.host, dead.pid, dead.task_id = claimed.id AS by_heartbeat,
         dead.step_started_at,
-        CASE WHEN %(known)s::bool THEN %(step)s::text WHEN dead.task_id = held.id THEN dead.step ELSE '' END AS step_key
-    FROM held CROSS JOIN dead
-    WHERE CASE WHEN %(known)s::bool THEN held.id = %(task)s::uuid ELSE dead.is_first OR dead.task_id = held.id END
-    ORDER BY dead.task_id = held.id DESC NULLS LAST, held.lease > 1 DESC, held.sort_at, held.id
+        CASE
+            WHEN %(is_explained)s::bool THEN %(step)s::text
+            WHEN dead.task_id = claimed.id THEN dead.step ELSE ''
+        END AS step_key
+    FROM claimed CROSS JOIN dead
+    WHERE CASE
+        WHEN %(is_explained)s::bool THEN claimed.id = %(task)s::uuid
+        ELSE dead.is_first OR dead.task_id = claimed.id
+    END
+    ORDER BY dead.task_id = claimed.id DESC NULLS LAST, claimed.lease > 1 DESC, claimed.sort_at, claimed.id
     LIMIT 1
 ), unfinished AS (
     SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid,
@@ -175,8 +176,8 @@ SET status = CASE WHEN judged.fails THEN 'failed' WHEN judged.wait IS NOT NULL T
         'type', 'Poison', 'step', nullif(judged.step_key, ''),
         'message', format('%%s workers in a row were lost in it; the last: %%s.', judged.losses, %(reason)s::text)
     ) END
-FROM held LEFT JOIN judged USING (id)
-WHERE task.id = held.id
+FROM claimed LEFT JOIN judged USING (id)
+WHERE task.id = claimed.id
 RETURNING task.id, task.status
 """
 
@@ -189,7 +190,7 @@ WITH worker AS (
     UPDATE taskqueue_worker SET end_reason = left(%(reason)s::text, 100)
     WHERE id = %(worker)s::int
     RETURNING id, host, pid
-), known AS (
+), attempt AS (
     UPDATE taskqueue_attempt attempt
     SET error_message = format('Worker %%s (process %%s on %%s) was lost: %%s.', worker.id, worker.pid, worker.host,
             %(reason)s::text),
@@ -207,12 +208,12 @@ UPDATE taskqueue_task task
 SET error = task.error || jsonb_build_object('step', nullif(%(step)s::text, ''), 'message', regexp_replace(
     task.error ->> 'message', '; the last: .*', format('; the last: %%s.', %(reason)s::text)
 ))
-FROM known WHERE task.id = known.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
+FROM attempt WHERE task.id = attempt.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
 RETURNING task.id
 """
 
-# Correct the lost attempt of a worker that was taken for dead and is alive.
-FORGIVE: Final = """
+# Correct the lost attempt of a worker that was presumed dead and is alive.
+CORRECT_LOSS: Final = """
 UPDATE taskqueue_attempt
 SET error_type = 'WorkerSilent',
     error_message = error_message || ' It was not dead: it has answered since, and so this does not count as a death.'
@@ -221,7 +222,7 @@ WHERE task_id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lea
 """
 
 # Write a worker's heartbeat. No row when another process has ended it.
-BEAT: Final = """
+HEARTBEAT: Final = """
 UPDATE taskqueue_worker
 SET heartbeat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
     step_started_at = statement_timestamp() - %(elapsed)s::interval, claim_error = %(claim_error)s::text
@@ -229,16 +230,16 @@ WHERE id = %(worker)s::int AND ended_at IS NULL
 """
 
 # Check a running task's lease, without a lock.
-STILL_HELD: Final = """
+CHECK_LEASE: Final = """
 SELECT id FROM taskqueue_task
 WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
 """
 
 # Write a task's progress, under its lease.
 REPORT_PROGRESS: Final = f"""
-WITH {HELD}
+WITH {LEASED}
 UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %(note)s::text
-FROM held WHERE task.id = held.id
+FROM leased WHERE task.id = leased.id
 """
 
 # Write the logs and the stack of the step that a worker executes. Without a lock: a report under a lost lease is not
@@ -255,13 +256,13 @@ ON CONFLICT (worker_id) DO UPDATE SET
 
 # Notify the workers. In a transaction of its own after the caller's: NOTIFY takes a lock on the whole server until it
 # commits. A notification may be lost, so it need not wait for the disk.
-RING: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"
+NOTIFY: Final = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%(channel)s::text, '')"
 
 # Limit how long a statement waits for locks, for the rest of a transaction.
-BOUND_LOCKS: Final = "SELECT set_config('lock_timeout', %(patience)s::text, true)"
+SET_LOCAL_LOCK_TIMEOUT: Final = "SELECT set_config('lock_timeout', %(lock_timeout)s::text, true)"
 
-# Limit how long statements wait for locks from here on, and return the former limit.
-PATIENCE: Final = """
-SELECT former.value FROM (SELECT current_setting('lock_timeout') AS value OFFSET 0) AS former
-CROSS JOIN LATERAL (SELECT set_config('lock_timeout', %(patience)s::text, false), former.value) AS latter
+# Limit how long statements wait for locks from here on, and return the limit before.
+SET_LOCK_TIMEOUT: Final = """
+SELECT before.value FROM (SELECT current_setting('lock_timeout') AS value OFFSET 0) AS before
+CROSS JOIN LATERAL (SELECT set_config('lock_timeout', %(lock_timeout)s::text, false), before.value) AS after
 """

@@ -1,24 +1,19 @@
-"""Delete history: each statement a bounded number of rows, found by an index, without waiting for locks.
-
-Whose turn: `ADD_PRUNINGS`, `TAKE_TURN`, `DUE_FOR_PRUNING`, `REMEMBER_PRUNED`, `COUNT_PRUNED`, `GIVE_TURN`. Tasks:
-`PRUNE_TASKS`, `COUNT_PRUNABLE`. The rest: `PRUNE_SKIPS`, `GIVE_UP_STARTS`, `OLDEST_UNFINISHED`, `PRUNE_EVENTS`,
-`PRUNE_KEYS`, `PRUNE_WORKERS`, `PRUNE_OPERATIONS`, `PRUNE_USES`.
-"""
+"""Prune history: each statement deletes a bounded number of rows, found by an index, without waiting for locks."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.admission import GAP
+from taskqueue.engine.sql.admission import RATE_SPACING
 
-# Lock the right to prune, when it is time. The time moves on with what has been pruned, over all workers.
-TAKE_TURN: Final = """
+# Lock pruning when it is due, over all workers.
+LOCK_PRUNING: Final = """
 SELECT name FROM taskqueue_pruning WHERE name = '' AND due_at <= statement_timestamp()
 FOR NO KEY UPDATE SKIP LOCKED
 """
 
 # Find the pipeline that has waited longest to be pruned, so that a long history does not keep the others waiting.
-DUE_FOR_PRUNING: Final = """
+NEXT_PRUNING: Final = """
 SELECT pruning.name, pruning.after, pipeline.keep, coalesce(pipeline.keep_for_ever, false)
 FROM taskqueue_pruning pruning LEFT JOIN taskqueue_pipeline pipeline ON pipeline.name = pruning.name
 WHERE pruning.name <> '' AND pruning.due_at <= statement_timestamp()
@@ -26,7 +21,7 @@ ORDER BY pruning.due_at, pruning.name LIMIT 1
 """
 
 # Set when to prune next: after so many seconds, or when the next pipeline is due.
-GIVE_TURN: Final = """
+SCHEDULE_PRUNING: Final = """
 UPDATE taskqueue_pruning SET due_at = CASE
     WHEN %(seconds)s::float IS NULL THEN (SELECT min(due_at) FROM taskqueue_pruning WHERE name <> '')
     ELSE greatest(due_at, statement_timestamp() - interval '1 second') + make_interval(secs => %(seconds)s::float)
@@ -35,7 +30,7 @@ WHERE name = ''
 """
 
 # Record how far a pipeline has been pruned.
-REMEMBER_PRUNED: Final = """
+RECORD_PRUNED: Final = """
 UPDATE taskqueue_pruning
 SET after = %(after)s::uuid, due_at = statement_timestamp() + %(rest)s::interval, total = total + %(tasks)s::bigint,
     pruned_at = CASE WHEN %(tasks)s::bigint > 0 THEN statement_timestamp() ELSE pruned_at END
@@ -43,7 +38,7 @@ WHERE name = %(name)s::text
 """
 
 # Count tasks that a command has pruned.
-COUNT_PRUNED: Final = """
+ADD_PRUNED: Final = """
 INSERT INTO taskqueue_pruning AS pruning (name, after, due_at, pruned_at, total)
 VALUES (%(name)s::text, '00000000-0000-0000-0000-000000000000', statement_timestamp(), statement_timestamp(),
     %(tasks)s::bigint)
@@ -51,7 +46,7 @@ ON CONFLICT (name) DO UPDATE SET total = pruning.total + EXCLUDED.total, pruned_
 """
 
 # Add the pipelines that are not pruned yet, also those whose code is gone.
-ADD_PRUNINGS: Final = """
+CREATE_PRUNINGS: Final = """
 INSERT INTO taskqueue_pruning (name, after, due_at, total)
 SELECT name, '00000000-0000-0000-0000-000000000000', statement_timestamp() + %(rest)s::interval, 0
 FROM (SELECT name FROM taskqueue_pipeline UNION ALL VALUES (''), ('+'), ('+uses')) AS every (name)
@@ -59,27 +54,27 @@ WHERE NOT EXISTS (SELECT FROM taskqueue_pruning WHERE taskqueue_pruning.name = e
 ON CONFLICT DO NOTHING
 """
 
-LOOKED_AT: Final = 200
-PRUNED_AT_ONCE: Final = 100
+PRUNE_SCAN_LIMIT: Final = 200
+PRUNE_BATCH: Final = 100
 
-# The oldest tasks of a pipeline, by one index probe each, so that no plan reads more, whatever the statistics say. The
-# range, which is one name, is written so that only the index of pipelines has the order.
-LOOKED: Final = """walked AS (
+# The oldest tasks of a pipeline, by one index probe each, so that no plan reads more, whatever the statistics say.
+# The range, which is one name, is written so that only the index of pipelines has the order.
+OLDEST_TASKS: Final = """oldest AS (
     (
         SELECT id, created_at, finished_at FROM taskqueue_task
         WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > %(after)s::uuid
         ORDER BY pipeline_id DESC, id LIMIT 1
     )
     UNION ALL
-    SELECT following.id, following.created_at, following.finished_at FROM walked CROSS JOIN LATERAL (
+    SELECT following.id, following.created_at, following.finished_at FROM oldest CROSS JOIN LATERAL (
         SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > walked.id
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > oldest.id
         ORDER BY pipeline_id DESC, id LIMIT 1
     ) AS following
-), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200)"""
+), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200)"""
 
-# What may be pruned: its completion has been handled and counted, no idempotency key stands for it, its parent and
-# children have ended. A task with very many skipped requests waits until those have been pruned.
+# A task may be pruned when its completion has been handled and counted, no idempotency key stands for it, and its
+# parent and children have ended. A task with very many skipped requests waits until those have been pruned.
 PRUNABLE: Final = """task.finished_at < statement_timestamp() - %(keep)s::interval AND NOT task.notify_completion
 AND task.finished_at < coalesce((SELECT final_until FROM taskqueue_rollupmark), 'infinity')
 AND NOT EXISTS (
@@ -89,112 +84,112 @@ AND NOT EXISTS (
     SELECT FROM taskqueue_task below WHERE below.parent_id = task.id AND below.finished_at IS NULL
 )
 AND NOT EXISTS (
-    SELECT FROM taskqueue_idempotencykey held
-    WHERE held.task_id = task.id AND held.expires_at > statement_timestamp() - interval '1 hour'
+    SELECT FROM taskqueue_idempotencykey idempotency_key
+    WHERE idempotency_key.task_id = task.id AND idempotency_key.expires_at > statement_timestamp() - interval '1 hour'
 )
 AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.task_id = task.id OFFSET 1000)"""
 
-# Where the look ended, and whether all that is old enough has been looked at: the next tasks were created too late.
-LAST_LOOKED: Final = """(SELECT id FROM looked ORDER BY id DESC LIMIT 1)"""
-ALL_LOOKED: Final = """(
-    SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM looked
+# The last task scanned, and whether all tasks that are old enough have been scanned.
+LAST_SCANNED: Final = """(SELECT id FROM scanned ORDER BY id DESC LIMIT 1)"""
+ALL_SCANNED: Final = """(
+    SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM scanned
 )"""
 
-# Delete old tasks with all that is theirs, and clear what points at them. So many at once that their steps are bounded
-# too, but at least one. Foreign keys are checked at the commit.
+# Delete old tasks with all rows that belong to them, and clear references to them. A batch is bounded by its steps,
+# but has at least one task. Foreign keys are checked at the commit.
 PRUNE_TASKS: Final = f"""
-WITH RECURSIVE {LOOKED}, free AS MATERIALIZED (
+WITH RECURSIVE {OLDEST_TASKS}, free AS MATERIALIZED (
     SELECT task.id,
         (SELECT count(*) FROM (SELECT FROM taskqueue_step WHERE task_id = task.id LIMIT 2000) AS own) AS weight
     FROM taskqueue_task task
     WHERE task.id = ANY (ARRAY(
-        SELECT id FROM looked WHERE finished_at < statement_timestamp() - %(keep)s::interval
+        SELECT id FROM scanned WHERE finished_at < statement_timestamp() - %(keep)s::interval
     )) AND {PRUNABLE}
     ORDER BY task.id LIMIT 100
     FOR UPDATE OF task SKIP LOCKED
-), doomed AS MATERIALIZED (
+), to_delete AS MATERIALIZED (
     SELECT id FROM (
         SELECT id, sum(weight) OVER (ORDER BY id) - weight AS before FROM free
     ) AS weighed WHERE before < 2000
 ), steps AS (
-    DELETE FROM taskqueue_step WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+    DELETE FROM taskqueue_step WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), attempts AS (
-    DELETE FROM taskqueue_attempt WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+    DELETE FROM taskqueue_attempt WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), waits AS (
-    DELETE FROM taskqueue_wait WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+    DELETE FROM taskqueue_wait WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), keys AS (
-    DELETE FROM taskqueue_idempotencykey WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+    DELETE FROM taskqueue_idempotencykey WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), skips AS (
-    DELETE FROM taskqueue_skip WHERE task_id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+    DELETE FROM taskqueue_skip WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 ), slots AS (
-    DELETE FROM taskqueue_stepslot WHERE task_id = ANY (ARRAY(SELECT id FROM doomed))
-), done_by AS (
+    DELETE FROM taskqueue_stepslot WHERE task_id = ANY (ARRAY(SELECT id FROM to_delete))
+), parent_steps AS (
     UPDATE taskqueue_step SET child_id = NULL
-    WHERE child_id = ANY (ARRAY(SELECT id FROM doomed)) AND NOT task_id = ANY (ARRAY(SELECT id FROM doomed))
-), sent AS (
-    UPDATE taskqueue_event SET source_id = NULL WHERE source_id = ANY (ARRAY(SELECT id FROM doomed))
-), related AS (
+    WHERE child_id = ANY (ARRAY(SELECT id FROM to_delete)) AND NOT task_id = ANY (ARRAY(SELECT id FROM to_delete))
+), events AS (
+    UPDATE taskqueue_event SET source_id = NULL WHERE source_id = ANY (ARRAY(SELECT id FROM to_delete))
+), relatives AS (
     UPDATE taskqueue_task task
-    SET parent_id = CASE WHEN task.parent_id = ANY (ARRAY(SELECT id FROM doomed)) THEN NULL ELSE task.parent_id END,
+    SET parent_id = CASE WHEN task.parent_id = ANY (ARRAY(SELECT id FROM to_delete)) THEN NULL ELSE task.parent_id END,
         rerun_of_id = CASE
-            WHEN task.rerun_of_id = ANY (ARRAY(SELECT id FROM doomed)) THEN NULL ELSE task.rerun_of_id
+            WHEN task.rerun_of_id = ANY (ARRAY(SELECT id FROM to_delete)) THEN NULL ELSE task.rerun_of_id
         END
     WHERE task.id = ANY (ARRAY(
-        SELECT id FROM taskqueue_task WHERE parent_id = ANY (ARRAY(SELECT id FROM doomed))
-        UNION SELECT id FROM taskqueue_task WHERE rerun_of_id = ANY (ARRAY(SELECT id FROM doomed))
-        EXCEPT SELECT id FROM doomed
+        SELECT id FROM taskqueue_task WHERE parent_id = ANY (ARRAY(SELECT id FROM to_delete))
+        UNION SELECT id FROM taskqueue_task WHERE rerun_of_id = ANY (ARRAY(SELECT id FROM to_delete))
+        EXCEPT SELECT id FROM to_delete
     ))
-), gone AS (
-    DELETE FROM taskqueue_task WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), deleted AS (
+    DELETE FROM taskqueue_task WHERE id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 )
-SELECT (SELECT count(*) FROM gone),
-    (SELECT count(*) FROM gone) + (SELECT count(*) FROM steps) + (SELECT count(*) FROM attempts)
+SELECT (SELECT count(*) FROM deleted),
+    (SELECT count(*) FROM deleted) + (SELECT count(*) FROM steps) + (SELECT count(*) FROM attempts)
     + (SELECT count(*) FROM waits) + (SELECT count(*) FROM keys) + (SELECT count(*) FROM skips),
-    CASE WHEN full_hands THEN (SELECT id FROM doomed ORDER BY id DESC LIMIT 1) ELSE {LAST_LOOKED} END,
-    NOT full_hands AND {ALL_LOOKED}
+    CASE WHEN is_full THEN (SELECT id FROM to_delete ORDER BY id DESC LIMIT 1) ELSE {LAST_SCANNED} END,
+    NOT is_full AND {ALL_SCANNED}
 FROM (
-    SELECT count(*) = 100 OR count(*) > (SELECT count(*) FROM doomed) AS full_hands FROM free
-) AS hands
+    SELECT count(*) = 100 OR count(*) > (SELECT count(*) FROM to_delete) AS is_full FROM free
+) AS batch
 """
 
 # Count what PRUNE_TASKS would delete.
 COUNT_PRUNABLE: Final = f"""
-WITH RECURSIVE {LOOKED}
+WITH RECURSIVE {OLDEST_TASKS}
 SELECT (
     SELECT count(*) FROM taskqueue_task task
     WHERE task.id = ANY (ARRAY(
-        SELECT id FROM looked WHERE finished_at < statement_timestamp() - %(keep)s::interval
+        SELECT id FROM scanned WHERE finished_at < statement_timestamp() - %(keep)s::interval
     )) AND {PRUNABLE}
-), 0, {LAST_LOOKED}, {ALL_LOOKED}
+), 0, {LAST_SCANNED}, {ALL_SCANNED}
 """
 
 # Delete a pipeline's old skipped requests.
 PRUNE_SKIPS: Final = """
-WITH RECURSIVE walked AS (
+WITH RECURSIVE oldest AS (
     (
         SELECT id, created_at FROM taskqueue_skip
         WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text
         ORDER BY pipeline_id DESC, id LIMIT 1
     )
     UNION ALL
-    SELECT following.id, following.created_at FROM walked CROSS JOIN LATERAL (
+    SELECT following.id, following.created_at FROM oldest CROSS JOIN LATERAL (
         SELECT id, created_at FROM taskqueue_skip
-        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > walked.id
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > oldest.id
         ORDER BY pipeline_id DESC, id LIMIT 1
     ) AS following
-    WHERE walked.created_at < statement_timestamp() - %(keep)s::interval
+    WHERE oldest.created_at < statement_timestamp() - %(keep)s::interval
 )
 DELETE FROM taskqueue_skip WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_skip
-    WHERE id = ANY (ARRAY(SELECT id FROM walked LIMIT 200))
+    WHERE id = ANY (ARRAY(SELECT id FROM oldest LIMIT 200))
         AND created_at < statement_timestamp() - %(keep)s::interval AND kind <> 'deferred'
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1
 """
 
-# Give up old deferred starts whose pipeline no worker knows: the oldest of each, by one index probe each.
-GIVE_UP_STARTS: Final = """
+# Give up old deferred starts of pipelines without deployed code: the oldest of each, by one index probe each.
+GIVE_UP_DEFERRED_STARTS: Final = """
 UPDATE taskqueue_skip
 SET kind = 'unknown', reason = format(
     'For %%s days no worker knew the pipeline %%s. Has it been removed?', %(days)s::int, left(pipeline_id, 200)
@@ -203,22 +198,22 @@ WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_skip
     WHERE id = ANY (ARRAY(
         SELECT oldest.id FROM taskqueue_pipeline pipeline CROSS JOIN LATERAL (
-            WITH RECURSIVE walked AS (
+            WITH RECURSIVE oldest AS (
                 (
                     SELECT id, created_at FROM taskqueue_skip
                     WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
                     ORDER BY pipeline_id, id LIMIT 1
                 )
                 UNION ALL
-                SELECT following.id, following.created_at FROM walked CROSS JOIN LATERAL (
+                SELECT following.id, following.created_at FROM oldest CROSS JOIN LATERAL (
                     SELECT id, created_at FROM taskqueue_skip
                     WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
-                        AND id > walked.id
+                        AND id > oldest.id
                     ORDER BY pipeline_id, id LIMIT 1
                 ) AS following
-                WHERE walked.created_at < statement_timestamp() - make_interval(days => %(days)s::int)
+                WHERE oldest.created_at < statement_timestamp() - make_interval(days => %(days)s::int)
             )
-            SELECT id FROM walked
+            SELECT id FROM oldest
             WHERE created_at < statement_timestamp() - make_interval(days => %(days)s::int)
             LIMIT 200
         ) AS oldest
@@ -238,18 +233,18 @@ CROSS JOIN LATERAL (
 ) AS oldest
 """
 
-# Delete old events, but none since the oldest unfinished task was created, which may still wait for it, and none that a
-# task, a wait or a skipped request points at.
+# Delete old events, but none since the oldest unfinished task was created, which may still wait for it, and none that
+# a task, a wait or a skipped request points at.
 PRUNE_EVENTS: Final = """
-WITH RECURSIVE walked AS (
+WITH RECURSIVE oldest AS (
     (SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 1)
     UNION ALL
-    SELECT following.id, following.received_at FROM walked CROSS JOIN LATERAL (
-        SELECT id, received_at FROM taskqueue_event WHERE id > walked.id ORDER BY id LIMIT 1
+    SELECT following.id, following.received_at FROM oldest CROSS JOIN LATERAL (
+        SELECT id, received_at FROM taskqueue_event WHERE id > oldest.id ORDER BY id LIMIT 1
     ) AS following
-), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
+), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), to_delete AS MATERIALIZED (
     SELECT event.id FROM taskqueue_event event
-    WHERE event.id = ANY (ARRAY(SELECT id FROM looked))
+    WHERE event.id = ANY (ARRAY(SELECT id FROM scanned))
         AND greatest(event.received_at, event.routed_at) < statement_timestamp() - %(keep)s::interval
         AND greatest(event.received_at, event.routed_at)
             < coalesce(%(oldest)s::timestamptz - interval '1 hour', 'infinity')
@@ -259,13 +254,13 @@ WITH RECURSIVE walked AS (
         AND NOT EXISTS (SELECT FROM taskqueue_wait resolved WHERE resolved.resolved_by_id = event.id)
         AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.event_id = event.id)
     FOR UPDATE OF event SKIP LOCKED
-), gone AS (
-    DELETE FROM taskqueue_event WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), deleted AS (
+    DELETE FROM taskqueue_event WHERE id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 )
-SELECT 0, (SELECT count(*) FROM gone), (SELECT id FROM looked ORDER BY id DESC LIMIT 1),
+SELECT 0, (SELECT count(*) FROM deleted), (SELECT id FROM scanned ORDER BY id DESC LIMIT 1),
     (
         SELECT count(*) < 200 OR coalesce(max(received_at) >= statement_timestamp() - %(keep)s::interval, true)
-        FROM looked
+        FROM scanned
     )
 """
 
@@ -310,23 +305,23 @@ DELETE FROM taskqueue_bulkoperation WHERE id = ANY (ARRAY(
 RETURNING 1
 """
 
-# Delete the records of keys whose rate was last used long ago: without a record a rate is unused, too. A task that has
-# a time for its start needs its record, however late it is. In the order of the primary key: an index of the times
-# would be written at every use.
-PRUNE_USES: Final = f"""
-WITH RECURSIVE walked AS (
+# Delete the records of keys whose rate was last used long ago: without a record a rate is unused, too. A task that
+# has a time for its start needs its record, however late it is. In the order of the primary key: an index of the
+# times would be written at every use.
+PRUNE_BUCKETS: Final = f"""
+WITH RECURSIVE oldest AS (
     (SELECT id FROM taskqueue_ratelimitbucket WHERE id > %(after)s::bigint ORDER BY id LIMIT 1)
     UNION ALL
-    SELECT following.id FROM walked CROSS JOIN LATERAL (
-        SELECT id FROM taskqueue_ratelimitbucket WHERE id > walked.id ORDER BY id LIMIT 1
+    SELECT following.id FROM oldest CROSS JOIN LATERAL (
+        SELECT id FROM taskqueue_ratelimitbucket WHERE id > oldest.id ORDER BY id LIMIT 1
     ) AS following
-), looked AS MATERIALIZED (SELECT * FROM walked LIMIT 200), doomed AS MATERIALIZED (
+), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), to_delete AS MATERIALIZED (
     SELECT used.id
     FROM taskqueue_ratelimitbucket used JOIN taskqueue_ratelimit rate ON rate.name = used.rate_id
-    WHERE used.id = ANY (ARRAY(SELECT id FROM looked)) AND used.key <> ''
+    WHERE used.id = ANY (ARRAY(SELECT id FROM scanned)) AND used.key <> ''
         AND greatest(
             used.theoretical_arrival_at, used.passes_at,
-            used.blocked_until + {GAP} * (coalesce(rate.burst, rate.declared_burst) - 1)
+            used.blocked_until + {RATE_SPACING} * (coalesce(rate.burst, rate.declared_burst) - 1)
         ) < statement_timestamp() - interval '1 day'
         AND NOT EXISTS (
             SELECT FROM taskqueue_concurrencylimit concurrency
@@ -336,8 +331,8 @@ WITH RECURSIVE walked AS (
             OFFSET 0
         )
     FOR UPDATE OF used SKIP LOCKED
-), gone AS (
-    DELETE FROM taskqueue_ratelimitbucket WHERE id = ANY (ARRAY(SELECT id FROM doomed)) RETURNING 1
+), deleted AS (
+    DELETE FROM taskqueue_ratelimitbucket WHERE id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 )
-SELECT (SELECT count(*) FROM gone), (SELECT max(id) FROM looked), (SELECT count(*) < 200 FROM looked)
+SELECT (SELECT count(*) FROM deleted), (SELECT max(id) FROM scanned), (SELECT count(*) < 200 FROM scanned)
 """

@@ -1,8 +1,4 @@
-"""Roll up what ended, minute by minute, and count what is in the queues now.
-
-The watermark: `MAKE_MARK`, `LOCK_MARK`, `FIRST_END`, `MOVE_MARK`. The rollups: `ROLL_MINUTES`, `ROLL_QUARTERS`,
-`PRUNE`. The queues: `IN_ORDER`, then `STANDING_NOW`, `READY_NOW` or `SAMPLE`.
-"""
+"""Roll up finished tasks minute by minute, and count what is in the queues now."""
 
 from __future__ import annotations
 
@@ -11,39 +7,42 @@ from typing import Final
 from taskqueue.policies.histograms import BUCKETS, PER_OCTAVE
 from taskqueue.states import PHASES
 
-SETTLE: Final = "interval '2 seconds'"
-"""How long a statement may take from its beginning until its lock on the table can be seen."""
+COMMIT_DELAY: Final = "interval '2 seconds'"
+"""Time from the beginning of a statement until its lock on the table is visible."""
 
-FRESH: Final = "interval '3 seconds'"
-"""What ended so lately need not be counted yet."""
+ROLLUP_DELAY: Final = "interval '3 seconds'"
+"""Ends are rolled up after this delay at the latest."""
 
-UNSEEN: Final = "interval '10 minutes'"
-"""The age of a transaction whose beginning this role may not see."""
+UNSEEN_TRANSACTION_AGE: Final = "interval '10 minutes'"
+"""The assumed age of a transaction whose start this role may not see."""
 
-# Lock the watermark, unless another process has, and tell up to which time minutes can be closed. A time of end is that
-# of the statement that writes it, which may not have committed: so nothing is closed after the beginning of the oldest
-# transaction that writes to the tables. Read before the rows are, in a statement of its own.
-LOCK_MARK: Final = f"""
+# Lock the watermark, unless another process has, and tell until when minutes can become final. `finished_at` is the
+# time of a statement that may not have committed: so no minute becomes final after the start of the oldest
+# transaction that writes to the tables. A statement of its own, before the rows are read.
+LOCK_WATERMARK: Final = f"""
 WITH writers AS (
-    SELECT min(coalesce(activity.xact_start, statement_timestamp() - {UNSEEN})) AS since
-    FROM pg_locks held LEFT JOIN pg_stat_activity activity ON activity.pid = held.pid
-    WHERE held.locktype = 'relation'
-        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND held.relation IN ('taskqueue_task'::regclass, 'taskqueue_attempt'::regclass)
-        AND held.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-        AND held.pid IS DISTINCT FROM pg_backend_pid()
+    SELECT min(coalesce(activity.xact_start, statement_timestamp() - {UNSEEN_TRANSACTION_AGE})) AS since
+    FROM pg_locks locks LEFT JOIN pg_stat_activity activity ON activity.pid = locks.pid
+    WHERE locks.locktype = 'relation'
+        AND locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND locks.relation IN ('taskqueue_task'::regclass, 'taskqueue_attempt'::regclass)
+        AND locks.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+        AND locks.pid IS DISTINCT FROM pg_backend_pid()
 ), times AS (
-    SELECT statement_timestamp() - {SETTLE} AS past,
-        date_bin('1 minute', least(statement_timestamp() - {SETTLE}, (SELECT since FROM writers)), 'epoch') AS settled
-), known AS (
+    SELECT statement_timestamp() - {COMMIT_DELAY} AS past,
+        date_bin(
+            '1 minute', least(statement_timestamp() - {COMMIT_DELAY}, (SELECT since FROM writers)), 'epoch'
+        ) AS settled
+), progress AS (
     SELECT mark.id, times.past, times.settled, EXISTS (
         SELECT FROM taskqueue_reopened WHERE finished_at < mark.rolled_up_until
     ) AS has_reopened
     FROM taskqueue_rollupmark mark CROSS JOIN times
 )
-SELECT mark.final_until, mark.rolled_up_until, known.past, known.settled, known.has_reopened
-FROM taskqueue_rollupmark mark JOIN known USING (id)
-WHERE mark.rolled_up_until < known.past - {FRESH} OR mark.final_until < known.settled OR known.has_reopened
+SELECT mark.final_until, mark.rolled_up_until, progress.past, progress.settled, progress.has_reopened
+FROM taskqueue_rollupmark mark JOIN progress USING (id)
+WHERE mark.rolled_up_until < progress.past - {ROLLUP_DELAY}
+    OR mark.final_until < progress.settled OR progress.has_reopened
 FOR NO KEY UPDATE OF mark SKIP LOCKED
 """
 
@@ -56,7 +55,7 @@ SELECT date_bin('1 minute', least(
 """
 
 # Create the watermark.
-MAKE_MARK: Final = """
+CREATE_WATERMARK: Final = """
 INSERT INTO taskqueue_rollupmark (id, final_until, rolled_up_until)
 SELECT 1, begin.at, begin.at FROM (
     SELECT date_bin('1 minute', statement_timestamp() - %(kept)s::interval, 'epoch') AS at
@@ -66,8 +65,9 @@ ON CONFLICT DO NOTHING
 """
 
 # Move the watermark.
-MOVE_MARK: Final = """
-UPDATE taskqueue_rollupmark SET final_until = %(closed)s::timestamptz, rolled_up_until = %(rolled)s::timestamptz,
+MOVE_WATERMARK: Final = """
+UPDATE taskqueue_rollupmark SET final_until = %(final_until)s::timestamptz,
+    rolled_up_until = %(rolled_up_until)s::timestamptz,
     moved_at = statement_timestamp()
 """
 
@@ -82,25 +82,25 @@ def each_phase(template: str) -> str:
     return ",\n    ".join(template.replace("<phase>", f"{phase}_seconds") for phase in PHASES)
 
 
-def counted(name: str) -> str:
-    """One histogram for each minute and pipeline, and for each minute of all: `{name}_histogram`."""
+def histogram(name: str) -> str:
+    """A histogram per minute and pipeline, and per minute over all pipelines: `{name}_histogram`."""
     return f"""{name}_count AS (
-    SELECT at, coalesce(pipeline, '') AS pipeline, {name} AS place, count(*)::int AS number
+    SELECT at, coalesce(pipeline, '') AS pipeline, {name} AS bucket, count(*)::int AS number
     FROM ended WHERE {name} IS NOT NULL GROUP BY GROUPING SETS ((at, pipeline, {name}), (at, {name}))
 ), {name}_histogram AS (
-    SELECT reach.at, reach.pipeline, array_agg(coalesce(found.number, 0) ORDER BY place) AS counts
-    FROM (SELECT at, pipeline, max(place) AS last FROM {name}_count GROUP BY at, pipeline) AS reach
-    CROSS JOIN LATERAL generate_series(0, reach.last) AS place
-    LEFT JOIN {name}_count found USING (at, pipeline, place)
-    GROUP BY reach.at, reach.pipeline
+    SELECT series.at, series.pipeline, array_agg(coalesce(found.number, 0) ORDER BY bucket) AS counts
+    FROM (SELECT at, pipeline, max(bucket) AS last FROM {name}_count GROUP BY at, pipeline) AS series
+    CROSS JOIN LATERAL generate_series(0, series.last) AS bucket
+    LEFT JOIN {name}_count found USING (at, pipeline, bucket)
+    GROUP BY series.at, series.pipeline
 )"""
 
 
 WITHIN: Final = "finished_at >= %(start)s::timestamptz AND finished_at < %(until)s::timestamptz"
 
-# How a task ended and where its time went, as it is counted and as a retry takes it back. Tasks from before these
-# columns have only their times. A failed attempt is followed by another claim. The times of a cancelled task say
-# nothing.
+# How a task ended and where its time went, as it is counted and as a retry reopens it. Tasks from before these
+# columns have only their timestamps. A failed attempt is followed by another claim. Times of cancelled tasks are not
+# counted.
 ENDED: Final = f"""task.pipeline_id AS pipeline, task.status,
 CASE WHEN task.status <> 'cancelled' THEN {
     bucket("coalesce(task.executing_seconds, extract(epoch FROM task.finished_at - task.started_at)::float)")
@@ -121,9 +121,9 @@ count(*) FILTER (WHERE status = 'failed') AS failed,
 count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
 {each_phase("coalesce(sum(<phase>) FILTER (WHERE status <> 'cancelled'), 0) AS <phase>")}"""
 
-# Roll up the tasks and attempts that ended, minute by minute. It overwrites, so a minute can be rolled up often; what
-# was sampled stays, since it cannot be counted again. An end that a retry took back before its minute was closed is in
-# no count of this statement, which sees the retry; it still counts in taskqueue_endcount.
+# Roll up the tasks and attempts that ended, minute by minute. It overwrites, so a minute can be rolled up often;
+# samples stay, since they cannot be counted again. An end that a retry reopened before its minute became final is not
+# counted here, but in taskqueue_endcount.
 ROLL_MINUTES: Final = f"""
 WITH ended AS MATERIALIZED (
     SELECT date_bin('1 minute', finished_at, 'epoch') AS at, {ENDED}
@@ -135,36 +135,35 @@ WITH ended AS MATERIALIZED (
     SELECT date_bin('1 minute', attempt.finished_at, 'epoch') AS at, task.pipeline_id AS pipeline
     FROM taskqueue_attempt attempt JOIN taskqueue_task task ON task.id = attempt.task_id
     WHERE attempt.finished_at >= %(start)s::timestamptz AND attempt.finished_at < %(until)s::timestamptz
-), tries AS (
+), attempts AS (
     SELECT at, coalesce(pipeline, '') AS pipeline, count(*) AS number
     FROM failure GROUP BY GROUPING SETS ((at, pipeline), (at))
-), {counted("ran")}, {counted("waited")}, place AS (
-    SELECT at, pipeline FROM outcome UNION SELECT at, pipeline FROM tries
+), {histogram("ran")}, {histogram("waited")}, minute_rows AS (
+    SELECT at, pipeline FROM outcome UNION SELECT at, pipeline FROM attempts
     UNION SELECT at, pipeline FROM taskqueue_rollup
     WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
-), passed_over AS (
+), reopened AS (
     DELETE FROM taskqueue_reopened WHERE {WITHIN} RETURNING pipeline, status
 ), raised AS (
-    INSERT INTO taskqueue_endcount AS known (
+    INSERT INTO taskqueue_endcount AS existing (
         pipeline, succeeded, failed, cancelled, failed_attempts, ran, waited, {each_phase("<phase>")}
     )
     SELECT pipeline, count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
         count(*) FILTER (WHERE status = 'cancelled'), 0, '{{}}', '{{}}', {each_phase("0 AS <phase>")}
-    FROM passed_over GROUP BY pipeline
+    FROM reopened GROUP BY pipeline
     ON CONFLICT (pipeline) DO UPDATE SET
-        succeeded = known.succeeded + EXCLUDED.succeeded, failed = known.failed + EXCLUDED.failed,
-        cancelled = known.cancelled + EXCLUDED.cancelled
+        succeeded = existing.succeeded + EXCLUDED.succeeded, failed = existing.failed + EXCLUDED.failed,
+        cancelled = existing.cancelled + EXCLUDED.cancelled
 )
 INSERT INTO taskqueue_rollup (
     span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, ran, waited,
-    sampled_blocked_seconds,
-    {each_phase("<phase>")}
+    sampled_blocked_seconds, {each_phase("<phase>")}
 )
 SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(repaired, 0), coalesce(failed, 0),
-    coalesce(cancelled, 0), coalesce(tries.number, 0), coalesce(ran_histogram.counts, '{{}}'),
+    coalesce(cancelled, 0), coalesce(attempts.number, 0), coalesce(ran_histogram.counts, '{{}}'),
     coalesce(waited_histogram.counts, '{{}}'), 0, {each_phase("coalesce(<phase>, 0)")}
-FROM place
-LEFT JOIN outcome USING (at, pipeline) LEFT JOIN tries USING (at, pipeline)
+FROM minute_rows
+LEFT JOIN outcome USING (at, pipeline) LEFT JOIN attempts USING (at, pipeline)
 LEFT JOIN ran_histogram USING (at, pipeline) LEFT JOIN waited_histogram USING (at, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
     succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
@@ -176,15 +175,15 @@ ON CONFLICT (span, pipeline, at) DO UPDATE SET
 def summed(name: str, by: str = "quarter, pipeline") -> str:
     """The sums of the histograms of minutes: `{name}_sum`."""
     return f"""{name}_sum AS (
-    SELECT {by}, array_agg(number ORDER BY place) AS counts FROM (
-        SELECT {by}, place, sum(found.number)::int AS number
-        FROM minute CROSS JOIN LATERAL unnest(minute.{name}) WITH ORDINALITY AS found (number, place)
-        GROUP BY {by}, place
-    ) AS places GROUP BY {by}
+    SELECT {by}, array_agg(number ORDER BY bucket) AS counts FROM (
+        SELECT {by}, bucket, sum(found.number)::int AS number
+        FROM minute CROSS JOIN LATERAL unnest(minute.{name}) WITH ORDINALITY AS found (number, bucket)
+        GROUP BY {by}, bucket
+    ) AS buckets GROUP BY {by}
 )"""
 
 
-# Sum minutes up to quarters of an hour.
+# Sum the minutes of each quarter of an hour.
 ROLL_QUARTERS: Final = f"""
 WITH minute AS MATERIALIZED (
     SELECT *, date_bin('15 minutes', at, 'epoch') AS quarter FROM taskqueue_rollup
@@ -198,8 +197,7 @@ WITH minute AS MATERIALIZED (
 ), {summed("ran")}, {summed("waited")}
 INSERT INTO taskqueue_rollup (
     span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, sampled_blocked_seconds,
-    queued,
-    oldest_seconds, {each_phase("<phase>")}, ran, waited
+    queued, oldest_seconds, {each_phase("<phase>")}, ran, waited
 )
 SELECT 15, outcome.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{}}')
 FROM outcome LEFT JOIN ran_sum USING (quarter, pipeline) LEFT JOIN waited_sum USING (quarter, pipeline)
@@ -212,130 +210,131 @@ ON CONFLICT (span, pipeline, at) DO UPDATE SET
 """
 
 # Delete old rollups.
-PRUNE: Final = "DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::timestamptz"
+PRUNE_ROLLUPS: Final = "DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::timestamptz"
 
 # --- what is in the queues now ---------------------------------------------------------------------------------------
 
 # The planner has to see the number: it takes an unknown limit for a tenth of the table.
-STANDING_MOST: Final = 1_000
+QUEUE_DEPTH_CAP: Final = 1_000
 
-# Let reads up to a cap come from their index in order, until the end of the transaction: with statistics older than the
-# queue the planner would sort all of it.
-IN_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
+# Force capped reads to use an index in its order, until the end of the transaction: with outdated statistics the
+# planner would sort the whole queue.
+FORCE_INDEX_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
 
-# The queues of each pipeline, counted up to the cap by one index probe each. The oldest task of a queue is at its head,
-# but for priorities.
-STANDING: Final = f"""standing AS MATERIALIZED (
-    SELECT pipeline.name AS pipeline, going.number AS going, fresh.number AS fresh, grouped.number AS grouped,
-        going.parallel_steps, least(going.oldest, fresh.oldest, grouped.oldest) AS oldest
+# The queues of each pipeline, counted up to the cap by one index probe each. The oldest task of a queue is at its
+# head, but for priorities.
+QUEUE_DEPTH: Final = f"""queue_depth AS MATERIALIZED (
+    SELECT pipeline.name AS pipeline, ready.number AS ready, unstarted.number AS unstarted, keyed.number AS keyed,
+        ready.parallel_steps, least(ready.oldest, unstarted.oldest, keyed.oldest) AS oldest
     FROM taskqueue_pipeline pipeline
     CROSS JOIN LATERAL (
         SELECT count(*) AS number, count(*) FILTER (WHERE parallel_step <> '') AS parallel_steps, min(due_at) AS oldest
             FROM (
             SELECT queue.due_at, queue.parallel_step FROM taskqueue_task queue WHERE queue.ready_queue = pipeline.name
-            ORDER BY queue.sort_at, queue.id LIMIT {STANDING_MOST}
+            ORDER BY queue.sort_at, queue.id LIMIT {QUEUE_DEPTH_CAP}
         ) AS rows
-    ) AS going
+    ) AS ready
     CROSS JOIN LATERAL (
         SELECT count(*) AS number, min(due_at) AS oldest FROM (
             SELECT queue.due_at FROM taskqueue_task queue WHERE queue.ready_queue = (pipeline.name || '+') COLLATE "C"
-            ORDER BY queue.sort_at, queue.id LIMIT {STANDING_MOST}
+            ORDER BY queue.sort_at, queue.id LIMIT {QUEUE_DEPTH_CAP}
         ) AS rows
-    ) AS fresh
+    ) AS unstarted
     CROSS JOIN LATERAL (
         SELECT count(*) AS number, min(due_at) AS oldest FROM (
             SELECT queue.due_at FROM taskqueue_task queue WHERE queue.blocked_queue = pipeline.name
-            ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT {STANDING_MOST}
+            ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT {QUEUE_DEPTH_CAP}
         ) AS rows
-    ) AS grouped
+    ) AS keyed
 )"""
 
 # Count the queued tasks of each pipeline, and the age of the oldest.
-STANDING_NOW: Final = f"""
-WITH {STANDING}
-SELECT pipeline, (going + fresh + grouped - parallel_steps)::int, parallel_steps::int,
+COUNT_QUEUED: Final = f"""
+WITH {QUEUE_DEPTH}
+SELECT pipeline, (ready + unstarted + keyed - parallel_steps)::int, parallel_steps::int,
     greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float,
-    going >= {STANDING_MOST} OR fresh >= {STANDING_MOST} OR grouped >= {STANDING_MOST}
-FROM standing WHERE going + fresh + grouped > 0
+    ready >= {QUEUE_DEPTH_CAP} OR unstarted >= {QUEUE_DEPTH_CAP} OR keyed >= {QUEUE_DEPTH_CAP}
+FROM queue_depth WHERE ready + unstarted + keyed > 0
 """
 
 # Blocked tasks: by the concurrency limit, of the pipeline or of the key; by the limit of steps; by a rate, among the
 # next timers.
-HELD_BACK: Final = f"""concurrency AS MATERIALIZED (
-    SELECT standing.pipeline, standing.fresh + standing.grouped AS number,
-        coalesce(concurrency.tasks, concurrency.declared_tasks) AS most,
-        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS most_per_key
-    FROM standing JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = standing.pipeline
-    WHERE standing.fresh + standing.grouped > 0
-), held_at_gate AS (
+BLOCKED_TASKS: Final = f"""concurrency AS MATERIALIZED (
+    SELECT queue_depth.pipeline, queue_depth.unstarted + queue_depth.keyed AS number,
+        coalesce(concurrency.tasks, concurrency.declared_tasks) AS tasks,
+        coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS tasks_per_key
+    FROM queue_depth JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = queue_depth.pipeline
+    WHERE queue_depth.unstarted + queue_depth.keyed > 0
+), blocked_at_limit AS (
     SELECT concurrency.pipeline, CASE
-        WHEN concurrency.most <= (
+        WHEN concurrency.tasks <= (
             SELECT count(*) FROM (
-                SELECT FROM taskqueue_task place WHERE place.slot_pipeline = concurrency.pipeline
-                ORDER BY place.slot_pipeline, place.concurrency_key LIMIT concurrency.most
-            ) AS places
+                SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = concurrency.pipeline
+                ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT concurrency.tasks
+            ) AS slots
         ) THEN concurrency.number
         ELSE (
             SELECT count(*) FROM (
                 SELECT queue.concurrency_key FROM taskqueue_task queue
                     WHERE queue.blocked_queue = concurrency.pipeline
-                ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT {STANDING_MOST}
+                ORDER BY queue.concurrency_key, queue.sort_at, queue.id LIMIT {QUEUE_DEPTH_CAP}
             ) AS waiting
-            WHERE concurrency.most_per_key <= (
+            WHERE concurrency.tasks_per_key <= (
                 SELECT count(*) FROM (
-                    SELECT FROM taskqueue_task place
-                    WHERE place.slot_pipeline = concurrency.pipeline
-                        AND place.concurrency_key = waiting.concurrency_key
-                    ORDER BY place.slot_pipeline, place.concurrency_key LIMIT concurrency.most_per_key
-                ) AS places
+                    SELECT FROM taskqueue_task slot
+                    WHERE slot.slot_pipeline = concurrency.pipeline
+                        AND slot.concurrency_key = waiting.concurrency_key
+                    ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT concurrency.tasks_per_key
+                ) AS slots
             )
         )
     END AS number FROM concurrency
-), held_back AS (
-    SELECT pipeline, number FROM held_at_gate
+), blocked AS (
+    SELECT pipeline, number FROM blocked_at_limit
     UNION ALL
-    SELECT at_step.pipeline, count(*) FROM (
+    SELECT at_step_limit.pipeline, count(*) FROM (
         SELECT task.step_limit_queue AS pipeline FROM taskqueue_task task WHERE task.step_limit_queue IS NOT NULL
-        ORDER BY task.step_limit_queue, task.id LIMIT {STANDING_MOST}
-    ) AS at_step GROUP BY at_step.pipeline
+        ORDER BY task.step_limit_queue, task.id LIMIT {QUEUE_DEPTH_CAP}
+    ) AS at_step_limit GROUP BY at_step_limit.pipeline
     UNION ALL
-    SELECT booked.pipeline, count(*) FROM (
+    SELECT timers.pipeline, count(*) FROM (
         SELECT task.pipeline_id AS pipeline, task.blocked_on FROM taskqueue_task task WHERE task.timer_at IS NOT NULL
-        ORDER BY task.timer_at LIMIT {STANDING_MOST}
-    ) AS booked WHERE booked.blocked_on <> '' GROUP BY booked.pipeline
+        ORDER BY task.timer_at LIMIT {QUEUE_DEPTH_CAP}
+    ) AS timers WHERE timers.blocked_on <> '' GROUP BY timers.pipeline
 )"""
 
 # Count the claimable and the blocked tasks of every pipeline, for metrics.
-READY_NOW: Final = f"""
-WITH {STANDING}, {HELD_BACK}, held AS (SELECT pipeline, sum(number)::int AS number FROM held_back GROUP BY pipeline)
+COUNT_READY: Final = f"""
+WITH {QUEUE_DEPTH}, {BLOCKED_TASKS}, blocked_total AS (
+    SELECT pipeline, sum(number)::int AS number FROM blocked GROUP BY pipeline
+)
 SELECT pipeline.name, pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
-        greatest(going + fresh + grouped - coalesce(held_at_gate.number, 0), 0) ELSE 0
-    END::int, coalesce(held.number, 0), greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float
+        greatest(ready + unstarted + keyed - coalesce(blocked_at_limit.number, 0), 0) ELSE 0
+    END::int, coalesce(blocked_total.number, 0), greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float
 FROM taskqueue_pipeline pipeline
-JOIN standing ON standing.pipeline = pipeline.name
-LEFT JOIN held_at_gate ON held_at_gate.pipeline = pipeline.name
-LEFT JOIN held ON held.pipeline = pipeline.name
+JOIN queue_depth ON queue_depth.pipeline = pipeline.name
+LEFT JOIN blocked_at_limit ON blocked_at_limit.pipeline = pipeline.name
+LEFT JOIN blocked_total ON blocked_total.pipeline = pipeline.name
 ORDER BY pipeline.name
 """
 
 # Record how many tasks are queued now, and the time lost to limits in this minute.
-SAMPLE: Final = f"""
-WITH {STANDING}, {HELD_BACK}, sample AS (
-    SELECT pipeline, (going + fresh + grouped)::int AS queued, 0 AS held,
+SAMPLE_QUEUES: Final = f"""
+WITH {QUEUE_DEPTH}, {BLOCKED_TASKS}, sample AS (
+    SELECT pipeline, (ready + unstarted + keyed)::int AS queued, 0 AS blocked_total,
         greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::int AS oldest
-    FROM standing WHERE going + fresh + grouped > 0
+    FROM queue_depth WHERE ready + unstarted + keyed > 0
     UNION ALL
-    SELECT pipeline, 0, number, NULL FROM held_back WHERE number > 0
+    SELECT pipeline, 0, number, NULL FROM blocked WHERE number > 0
 )
-INSERT INTO taskqueue_rollup AS known (
+INSERT INTO taskqueue_rollup AS existing (
     span, at, pipeline, succeeded, recovered, failed, cancelled, failed_attempts, ran, waited,
-    sampled_blocked_seconds, queued,
-    oldest_seconds
+    sampled_blocked_seconds, queued, oldest_seconds
 )
-SELECT 1, %(at)s::timestamptz, coalesce(pipeline, ''), 0, 0, 0, 0, 0, '{{}}', '{{}}', coalesce(sum(held), 0) * 60,
-    coalesce(sum(queued), 0), max(oldest)
+SELECT 1, %(at)s::timestamptz, coalesce(pipeline, ''), 0, 0, 0, 0, 0, '{{}}', '{{}}',
+    coalesce(sum(blocked_total), 0) * 60, coalesce(sum(queued), 0), max(oldest)
 FROM sample GROUP BY GROUPING SETS ((pipeline), ())
 ON CONFLICT (span, pipeline, at) DO UPDATE
 SET sampled_blocked_seconds = EXCLUDED.sampled_blocked_seconds, queued = EXCLUDED.queued,
-oldest_seconds = EXCLUDED.oldest_seconds
+    oldest_seconds = EXCLUDED.oldest_seconds
 """

@@ -1,4 +1,4 @@
-"""How a statement is run: on Django's connection, in one round trip, prepared where the project's settings allow it."""
+"""Run a statement on Django's connection, in one round trip, prepared where the settings allow it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     """Run one statement on Django's connection and return its rows.
 
     It is prepared unless `OPTIONS["prepare_threshold"]` is None, as it is by default: behind a pooler in transaction
-    mode the next statement may reach another server process, which does not know it. psycopg heeds that by itself.
+    mode the next statement may reach another server process, which has not prepared it. psycopg reads that setting.
 
     Raises:
         django.db.Error: as every Django cursor does.
@@ -23,10 +23,10 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     django.close_if_health_check_failed()
     django.ensure_connection()
     connection: psycopg.Connection[Any] = django.connection
-    began = time.perf_counter()
+    started_at = time.perf_counter()
     with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)
         rows = cursor.fetchall() if cursor.description else []
     if django.queries_logged:
-        django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - began:.3f}"})
+        django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - started_at:.3f}"})
     return rows

@@ -1,25 +1,25 @@
 """Read the rollups, and what is failed now. No statement counts tasks without a bound.
 
-`NOW`, `TROUBLES`, `BUSIEST`, `DAYS` and `LOST` are for the overview, `PILLS` for the navigation.
+`CLOCK_AND_WATERMARK`, `FAILURE_GROUPS`, `BUSIEST` and `TIME_LOST` are for the overview, `BADGES` for the navigation.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# Read the database's clock, how far the rollups are, and whether they are being made.
-NOW: Final = """
+# Read the database's clock and the watermark of the rollups, and tell whether it moves.
+CLOCK_AND_WATERMARK: Final = """
 SELECT statement_timestamp(), mark.rolled_up_until, mark.moved_at > statement_timestamp() - interval '1 minute'
 FROM (SELECT) AS one LEFT JOIN taskqueue_rollupmark mark ON true
 """
 
-FAILED_MOST: Final = 10_000
-"""More failed tasks than these are not grouped; the list counts no more of them either."""
+FAILED_CAP: Final = 10_000
+"""The newest failed tasks that are grouped; the list counts no more either."""
 
-# Group the failed tasks by error, pipeline and step. The step by its name, so that a parallel step is one group, as in
+# Group the failed tasks by error, pipeline and step name, so that a parallel step is one group, as in
 # `TaskFilter.failure`. The status is filtered outside: statistics without a failed task would lead to the index of
 # statuses.
-TROUBLES: Final = f"""
+FAILURE_GROUPS: Final = f"""
 SELECT error_type, pipeline, step, count(*)::int, (array_agg(message ORDER BY finished_at DESC, id))[1],
     max(finished_at), (array_agg(id ORDER BY finished_at DESC, id))[1]
 FROM (
@@ -32,35 +32,24 @@ FROM (
     FROM taskqueue_task task
     WHERE task.error IS NOT NULL AND task.parallel_step = ''
         AND task.finished_at >= %(start)s::timestamptz AND task.finished_at < %(until)s::timestamptz
-    ORDER BY task.finished_at DESC LIMIT {FAILED_MOST}
+    ORDER BY task.finished_at DESC LIMIT {FAILED_CAP}
 ) AS failed
 WHERE status = 'failed'
 GROUP BY error_type, pipeline, step
 ORDER BY 4 DESC, 6 DESC LIMIT %(most)s::int
 """
 
-# List the pipelines with the most ended tasks, with the time that they lost to limits.
+# List the pipelines with the most ended tasks.
 BUSIEST: Final = """
-SELECT pipeline, sum(succeeded)::int, sum(recovered)::int, sum(failed)::int, sum(cancelled)::int,
-sum(sampled_blocked_seconds)::int
-FROM taskqueue_rollup
+SELECT pipeline FROM taskqueue_rollup
 WHERE span = 15 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''
 GROUP BY pipeline
 HAVING sum(succeeded + failed + cancelled + sampled_blocked_seconds) > 0
 ORDER BY sum(succeeded + failed) DESC, sum(sampled_blocked_seconds) DESC, pipeline LIMIT %(most)s::int
 """
 
-# Count the ended tasks of pipelines by bars of time.
-DAYS: Final = """
-SELECT pipeline, date_bin(%(bar)s::interval, at, %(start)s::timestamptz), sum(succeeded)::int, sum(failed)::int
-FROM taskqueue_rollup
-WHERE span = 15 AND pipeline = ANY (%(pipelines)s::text[])
-    AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
-GROUP BY 1, 2
-"""
-
 # List the pipelines that lost the most time to limits.
-LOST: Final = """
+TIME_LOST: Final = """
 SELECT pipeline, sum(sampled_blocked_seconds)::int FROM taskqueue_rollup
 WHERE span = %(span)s::int AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz AND pipeline <> ''
 GROUP BY pipeline HAVING sum(sampled_blocked_seconds) > 0
@@ -68,7 +57,7 @@ ORDER BY 2 DESC, pipeline LIMIT %(most)s::int
 """
 
 # Count today's failures, paused pipelines and workers for the navigation of every page: three small tables.
-PILLS: Final = """
+BADGES: Final = """
 SELECT coalesce((
     SELECT sum(failed) FROM taskqueue_rollup
     WHERE span = 15 AND pipeline = '' AND at >= date_trunc('day', statement_timestamp(), 'UTC')
@@ -76,5 +65,5 @@ SELECT coalesce((
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
 count(*)::int, (count(*) FILTER (WHERE claim_error <> ''))::int,
 date_trunc('day', statement_timestamp(), 'UTC')
-FROM taskqueue_worker WHERE ended_at IS NULL AND heartbeat_at > statement_timestamp() - %(silence)s::interval
+FROM taskqueue_worker WHERE ended_at IS NULL AND heartbeat_at > statement_timestamp() - %(heartbeat_timeout)s::interval
 """

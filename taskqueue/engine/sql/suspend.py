@@ -1,42 +1,41 @@
-"""Suspend a task: it waits for a time, an event or other tasks, without a worker.
-
-`HOLD`, `RECORD_PAUSE` and `SET_WAITING` suspend it; `WAKE` and `WAKE_ALL` queue it; `CLOSE_OVERDUE` when it goes on.
-"""
+"""Suspend a task: it waits for a time, an event or other tasks, without a worker."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.journal import HELD
+from taskqueue.engine.sql.journal import LEASED
 
 # Lock the task under its lease: recovery, cancel, and what it waits for come after this transaction.
-HOLD: Final = f"WITH {HELD} SELECT id FROM held"
+LOCK_LEASED_TASK: Final = f"WITH {LEASED} SELECT id FROM leased"
 
-# Record for what a task waits, one step each. Returns the new ones, whose waits and children are still to be made. A
-# plain step that is to be retried may be a suspension in the present code: it is one from here on.
-RECORD_PAUSE: Final = """
-INSERT INTO taskqueue_step AS known (
+# Record the suspensions of a task, one step each. Returns the new ones, whose waits and children are still to be
+# created. A plain step that is to be retried may be a suspension in the deployed code: it becomes one.
+RECORD_SUSPENSIONS: Final = """
+INSERT INTO taskqueue_step AS existing (
     task_id, key, name, kind, status, failures, input, input_hash, until, child_id, started_at, finished_at
 )
 SELECT
-    %(task)s::uuid, pause.key, pause.name, pause.kind, 'waiting', 0, pause.input::jsonb, pause.input_hash,
-    coalesce(pause.until, statement_timestamp() + pause.delay), NULL, statement_timestamp(), statement_timestamp()
+    %(task)s::uuid, suspension.key, suspension.name, suspension.kind, 'waiting', 0,
+    suspension.input::jsonb, suspension.input_hash,
+    coalesce(suspension.until, statement_timestamp() + suspension.delay), NULL,
+    statement_timestamp(), statement_timestamp()
 FROM unnest(
     %(keys)s::text[], %(names)s::text[], %(kinds)s::text[], %(inputs)s::text[], %(input_hashes)s::text[],
     %(untils)s::timestamptz[], %(delays)s::interval[]
-) WITH ORDINALITY AS pause (key, name, kind, input, input_hash, until, delay, position)
-ORDER BY pause.position
+) WITH ORDINALITY AS suspension (key, name, kind, input, input_hash, until, delay, position)
+ORDER BY suspension.position
 ON CONFLICT (task_id, key) DO UPDATE
 SET name = EXCLUDED.name, kind = EXCLUDED.kind, status = 'waiting', input = EXCLUDED.input,
     input_hash = EXCLUDED.input_hash, error = NULL, until = EXCLUDED.until, started_at = EXCLUDED.started_at,
     finished_at = EXCLUDED.finished_at
-WHERE known.kind = 'step' AND known.status IN ('retrying', 'waiting')
+WHERE existing.kind = 'step' AND existing.status IN ('retrying', 'waiting')
 RETURNING key
 """
 
-# Suspend a running task, and delete the suspensions that its body no longer asks for. It is queued at once if all that
-# it waits for has come, or a time is over.
-SET_WAITING: Final = """
+# Suspend a running task, and delete the suspensions that its body no longer asks for. It is queued at once if all of
+# them are resolved, or one has timed out.
+SUSPEND: Final = """
 WITH dropped AS (
     DELETE FROM taskqueue_step
     WHERE task_id = %(task)s::uuid AND status = 'waiting' AND kind <> 'step'
@@ -60,9 +59,9 @@ WHERE task.id = %(task)s::uuid AND task.status = 'running'
 RETURNING task.status
 """
 
-# Queue a suspended task when all that it waits for has come. Run by the transaction that resolved the last of it, under
-# the task's lock.
-WAKE: Final = """
+# Queue a suspended task when all its suspensions are resolved. Run by the transaction that resolved the last one,
+# under the task's lock.
+QUEUE_SUSPENDED: Final = """
 UPDATE taskqueue_task task
 SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
@@ -71,13 +70,13 @@ WHERE task.id = %(task)s::uuid AND task.status = 'waiting' AND NOT EXISTS (
 )
 RETURNING task.id
 """
-# Queue suspended tasks when all that they wait for has come: WAKE for many.
-WAKE_ALL: Final = WAKE.replace("task.id = %(task)s::uuid", "task.id = ANY (%(tasks)s::uuid[])")
+# Queue suspended tasks, as QUEUE_SUSPENDED does for one.
+QUEUE_ALL_SUSPENDED: Final = QUEUE_SUSPENDED.replace("task.id = %(task)s::uuid", "task.id = ANY (%(tasks)s::uuid[])")
 
-# End the suspensions of a task whose time is over, when it goes on. A transaction that resolves one at this moment has
-# the row's lock, and this statement then finds it resolved. Steps that wait for a rate limit are left alone.
-CLOSE_OVERDUE: Final = """
-WITH over AS (
+# Time out the overdue suspensions of a task that is about to run. A transaction that resolves one at this moment has
+# the row's lock, and this statement then finds it resolved. Steps that wait for a rate limit are not changed.
+TIME_OUT_SUSPENSIONS: Final = """
+WITH timed_out AS (
     UPDATE taskqueue_step step
     SET status = CASE WHEN kind IN ('sleep', 'wait') THEN 'succeeded' ELSE 'failed' END,
         output = CASE WHEN kind IN ('sleep', 'wait') THEN 'null'::jsonb END,
@@ -89,7 +88,7 @@ WITH over AS (
     RETURNING key, kind, child_id
 ), closed AS (
     UPDATE taskqueue_wait SET outcome = 'timeout', resolved_at = until
-    WHERE task_id = %(task)s::uuid AND outcome = '' AND step_key IN (SELECT key FROM over)
+    WHERE task_id = %(task)s::uuid AND outcome = '' AND step_key IN (SELECT key FROM timed_out)
 )
-SELECT key, kind, child_id FROM over
+SELECT key, kind, child_id FROM timed_out
 """

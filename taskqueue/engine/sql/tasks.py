@@ -1,39 +1,34 @@
-"""Around the list of tasks; each statement reads a bounded number of rows.
-
-`STATUS_COUNTS` and `CENSUS` count; `ERROR_TYPES`, `LABELS_WITH` and `PATHS_WITH` suggest what to search for;
-`NEXT_OPERATION` locks a bulk operation; `MOMENT` is the time; `BOUND_READS` limits how long a read may take.
-"""
+"""Counts and search suggestions for the task list, each from a bounded number of rows."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Count the tasks of each status, up to a limit. The array of one status, and the status in ORDER BY, leave the planner
-# only the index of statuses: else it would walk the table by the primary key to find a rare one.
+# Count the tasks of each status, up to a limit. The array of one status, and the status in ORDER BY, leave the
+# planner only the index of statuses: else it would walk the table by the primary key to find a rare one.
 STATUS_COUNTS: Final = """
-SELECT known.status, (
+SELECT statuses.status, (
     SELECT count(*) FROM (
-        SELECT FROM taskqueue_task task WHERE task.status = ANY (ARRAY[known.status]) AND task.parallel_step = ''
+        SELECT FROM taskqueue_task task WHERE task.status = ANY (ARRAY[statuses.status]) AND task.parallel_step = ''
         ORDER BY task.status, task.id DESC LIMIT %(limit)s::int
     ) AS counted
 )
-FROM unnest(%(statuses)s::text[]) AS known(status)
+FROM unnest(%(statuses)s::text[]) AS statuses(status)
 """
 
 # The planner has to see this number.
-CENSUS_MOST: Final = 10_000
-# Count the tasks of each status and pipeline, among the newest of the status. Branches of parallel steps count with
-# their parent.
-CENSUS: Final = f"""
-SELECT known.status, counted.pipeline, counted.number, counted.rows
-FROM unnest(%(statuses)s::text[]) AS known(status)
+COUNT_BY_PIPELINE_CAP: Final = 10_000
+# Count the tasks of each pipeline and status, among the newest of the status. Parallel steps count with their parent.
+COUNT_BY_PIPELINE: Final = f"""
+SELECT statuses.status, counted.pipeline, counted.number, counted.rows
+FROM unnest(%(statuses)s::text[]) AS statuses(status)
 CROSS JOIN LATERAL (
     SELECT newest.pipeline_id AS pipeline, (count(*) FILTER (WHERE newest.parallel_step = ''))::int AS number,
         count(*)::int AS rows
     FROM (
         SELECT task.pipeline_id, task.parallel_step FROM taskqueue_task task
-            WHERE task.status = ANY (ARRAY[known.status])
-        ORDER BY task.status, task.id DESC LIMIT {CENSUS_MOST}
+            WHERE task.status = ANY (ARRAY[statuses.status])
+        ORDER BY task.status, task.id DESC LIMIT {COUNT_BY_PIPELINE_CAP}
     ) AS newest GROUP BY newest.pipeline_id
 ) AS counted
 """
@@ -53,16 +48,16 @@ SELECT name FROM types
 """
 
 # Find labels whose name or value is a word, among the newest tasks.
-LABELS_WITH: Final = """
+FIND_LABELS: Final = """
 SELECT DISTINCT label.key, label.value
 FROM (SELECT labels FROM taskqueue_task WHERE parallel_step = '' ORDER BY id DESC LIMIT %(newest)s::int) AS task
 CROSS JOIN LATERAL jsonb_each_text(task.labels) AS label
 WHERE lower(label.value) = lower(%(word)s) OR lower(label.key) = lower(%(word)s)
 ORDER BY label.key, label.value LIMIT %(limit)s::int
 """
-# Find paths, at most two names deep, at which the payloads of the newest tasks hold a word. Large payloads are skipped
-# before they are read, and so are pipelines that the reader may not see.
-PATHS_WITH: Final = """
+# Find paths, at most two names deep, at which the payloads of the newest tasks hold a word. Large payloads are
+# skipped before they are read, and so are pipelines that the reader may not see.
+FIND_PATHS: Final = """
 SELECT DISTINCT found.path
 FROM (
     SELECT payload, pg_column_size(payload) AS size, pipeline_id FROM taskqueue_task WHERE parallel_step = ''
@@ -84,7 +79,7 @@ ORDER BY found.path LIMIT %(limit)s::int
 """
 
 # Lock the oldest unfinished bulk operation, in the transaction of one of its batches. Another process skips it.
-NEXT_OPERATION: Final = """
+LOCK_NEXT_OPERATION: Final = """
 SELECT id FROM taskqueue_bulkoperation
 WHERE finished_at IS NULL
 ORDER BY id LIMIT 1
@@ -92,7 +87,7 @@ FOR NO KEY UPDATE SKIP LOCKED
 """
 
 # Read the database's clock.
-MOMENT: Final = "SELECT statement_timestamp()"
+CLOCK: Final = "SELECT statement_timestamp()"
 
 # Limit how long a statement may take, for the rest of a transaction.
-BOUND_READS: Final = "SELECT set_config('statement_timeout', %(milliseconds)s::text, true)"
+SET_STATEMENT_TIMEOUT: Final = "SELECT set_config('statement_timeout', %(milliseconds)s::text, true)"

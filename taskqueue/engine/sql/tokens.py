@@ -1,4 +1,4 @@
-"""`COUNT_REQUEST`: the rate limit of an API token, over all processes."""
+"""The rate limit of an API token, over all processes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Families: a body has tasks made that do something for it, and waits for them.
+"""Child tasks and parallel steps: a body creates tasks and waits for them.
 
-A parallel step runs on any worker; its task is deleted into its parent's record when it ends. A child is a task.
+A parallel step runs on any worker. Its task is deleted when it ends, and its result recorded in its parent's step.
 """
 
 from __future__ import annotations
@@ -13,124 +13,125 @@ from uuid import UUID
 
 from django.db import transaction
 
-from taskqueue import codec
 from taskqueue.conf import settings
-from taskqueue.context import Pause
+from taskqueue.context import Suspension
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options, Origin
-from taskqueue.engine.runtime.cancel_tree import cancel_all
+from taskqueue.engine.runtime.cancel_tree import cancel_with_descendants
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.errors import NestingTooDeep, TaskqueueError
 from taskqueue.ids import uuid7
+from taskqueue.json_values import codec
 from taskqueue.models import IdempotencyKey
 
 
-def check_depth(lease: Lease, pauses: Sequence[Pause]) -> None:
-    """See that a child does not stand too deep.
+def check_depth(lease: Lease, pauses: Sequence[Suspension]) -> None:
+    """Check that a child is not nested too deep.
 
     Raises:
         NestingTooDeep
     """
     most = settings().DEPTH_MAX
     for pause in pauses:
-        if pause.offspring is not None and not pause.offspring.parallel_step and lease.depth >= most:
-            raise NestingTooDeep(pause.offspring.pipeline, most)
+        if pause.child_spec is not None and not pause.child_spec.parallel_step and lease.depth >= most:
+            raise NestingTooDeep(pause.child_spec.pipeline, most)
 
 
-def make(lease: Lease, pauses: Sequence[Pause]) -> None:
-    """In the transaction that records these pauses: make the tasks that they wait for."""
-    make_branches(lease, [pause for pause in pauses if pause.offspring is not None and pause.offspring.parallel_step])
+def create(lease: Lease, pauses: Sequence[Suspension]) -> None:
+    """Create the tasks that these suspensions wait for, in the transaction that records them."""
+    create_parallel_steps(
+        lease, [pause for pause in pauses if pause.child_spec is not None and pause.child_spec.parallel_step]
+    )
     for pause in pauses:
-        if pause.offspring is not None and not pause.offspring.parallel_step:
-            make_child(lease, pause)
+        if pause.child_spec is not None and not pause.child_spec.parallel_step:
+            create_child(lease, pause)
 
 
-def make_branches(lease: Lease, pauses: Sequence[Pause]) -> None:
+def create_parallel_steps(lease: Lease, pauses: Sequence[Suspension]) -> None:
     """Insert the tasks of parallel steps by one statement. Beyond their limit they wait until another one ends."""
     if not pauses:
         return
-    begun: Counter[str] = Counter()
-    if any(pause.offspring is not None and pause.offspring.limit is not None for pause in pauses):
-        begun.update(dict(sql.fetch(sql.BRANCHES_AT_WORK, {"task": lease.task})))
-    held = []
+    running: Counter[str] = Counter()
+    if any(pause.child_spec is not None and pause.child_spec.limit is not None for pause in pauses):
+        running.update(dict(sql.fetch(sql.COUNT_PARALLEL_STEPS, {"task": lease.task})))
+    blocked = []
     for pause in pauses:
-        offspring = pause.offspring
-        assert offspring is not None  # noqa: S101 - chosen by the caller
-        held.append(offspring.limit is not None and begun[offspring.parallel_step] >= offspring.limit)
-        begun[offspring.parallel_step] += not held[-1]
+        child_spec = pause.child_spec
+        assert child_spec is not None  # noqa: S101 - chosen by the caller
+        blocked.append(child_spec.limit is not None and running[child_spec.parallel_step] >= child_spec.limit)
+        running[child_spec.parallel_step] += not blocked[-1]
     values = {
         "ids": [uuid7() for _ in pauses],
         "keys": [pause.key for pause in pauses],
-        "payloads": [pause.offspring.payload for pause in pauses if pause.offspring],
-        "parallel_steps": [pause.offspring.parallel_step for pause in pauses if pause.offspring],
-        "limits": [pause.offspring.limit for pause in pauses if pause.offspring],
-        "held": held,
+        "payloads": [pause.child_spec.payload for pause in pauses if pause.child_spec],
+        "parallel_steps": [pause.child_spec.parallel_step for pause in pauses if pause.child_spec],
+        "limits": [pause.child_spec.limit for pause in pauses if pause.child_spec],
+        "blocked": blocked,
     }
-    sql.fetch(sql.MAKE_BRANCHES, {**values, "task": lease.task})
+    sql.fetch(sql.CREATE_PARALLEL_STEPS, {**values, "task": lease.task})
     notify_on_commit()
 
 
-def make_child(lease: Lease, pause: Pause) -> None:
-    """Make a child task. One that cannot be made has failed: nobody would ever end the wait for it."""
-    offspring = pause.offspring
-    assert offspring is not None  # noqa: S101 - chosen by the caller
+def create_child(lease: Lease, pause: Suspension) -> None:
+    """Create a child task. Its step fails when that is impossible, else the parent would wait for ever."""
+    child_spec = pause.child_spec
+    assert child_spec is not None  # noqa: S101 - chosen by the caller
     origin = Origin(parent=lease.task, parent_key=pause.key, depth=lease.depth + 1)
-    options = offspring.options or Options()
+    options = child_spec.options or Options()
     try:
         with transaction.atomic():
-            definition = registry.get(offspring.pipeline)
-            if options.key and is_of_earlier_attempt(lease, definition.name, options.key):
+            definition = registry.get(child_spec.pipeline)
+            if options.key and is_key_of_earlier_child(lease, definition.name, options.key):
                 options = replace(options, force=True)
-            child = insert(definition, offspring.payload, options=options, origin=origin)
+            child = insert(definition, child_spec.payload, options=options, origin=origin)
     except TaskqueueError as error:
-        refuse(lease, pause, type(error).__qualname__, error.detail)
+        fail_step(lease, pause, type(error).__qualname__, error.detail)
         return
     if child.duplicate:
-        reason = f"Task {child.pk} stands in its place, by its key or as the only one at a time; it is not a child."
-        refuse(lease, pause, "DuplicateChild", reason)
+        reason = f"Task {child.pk} exists already with its key or as its singleton; it is not a child of this task."
+        fail_step(lease, pause, "DuplicateChild", reason)
         return
-    sql.fetch(sql.BE_CHILD, {"task": lease.task, "key": pause.key, "child": child.pk})
+    sql.fetch(sql.LINK_CHILD, {"task": lease.task, "key": pause.key, "child": child.pk})
 
 
-def is_of_earlier_attempt(lease: Lease, pipeline: str, key: str) -> bool:
-    """Whether a key still stands for the child of an earlier attempt, which a person has retried."""
-    held = IdempotencyKey.objects.filter(pipeline=pipeline, key=key)
-    return held.filter(task__parent=lease.task, task__finished_at__isnull=False).exists()
+def is_key_of_earlier_child(lease: Lease, pipeline: str, key: str) -> bool:
+    """Whether a key stands for a finished child of this task, which is created again after a retry."""
+    keys = IdempotencyKey.objects.filter(pipeline=pipeline, key=key)
+    return keys.filter(task__parent=lease.task, task__finished_at__isnull=False).exists()
 
 
-def refuse(lease: Lease, pause: Pause, kind: str, message: str) -> None:
-    """Record that a child could not be made."""
+def fail_step(lease: Lease, pause: Suspension, kind: str, message: str) -> None:
     error = codec.write({"type": kind, "message": codec.printable(message)})
-    sql.fetch(sql.REFUSE_CHILD, {"task": lease.task, "key": pause.key, "error": error})
+    sql.fetch(sql.FAIL_CHILD_STEP, {"task": lease.task, "key": pause.key, "error": error})
 
 
-def close_overdue(lease: Lease) -> None:
-    """End what a task waits for and is over by the clock; children that were too slow are cancelled."""
+def time_out_suspensions(lease: Lease) -> None:
+    """Time out the overdue suspensions of a task, and cancel the children that they wait for."""
     with transaction.atomic():
-        if not sql.fetch(sql.HOLD, lease.fence):
+        if not sql.fetch(sql.LOCK_LEASED_TASK, lease.fence):
             return
-        over = sql.fetch(sql.CLOSE_OVERDUE, {"task": lease.task})
+        timed_out = sql.fetch(sql.TIME_OUT_SUSPENSIONS, {"task": lease.task})
         reason = "Its parent did not wait any longer."
-        cancel_tree([child for _key, _kind, child in over if child is not None], reason=reason)
+        cancel_tree([child for _key, _kind, child in timed_out if child is not None], reason=reason)
 
 
-def forget(task: UUID) -> None:
-    """Cancel the tasks that a body no longer asks for: none of its waiting steps is theirs any more."""
-    rows = sql.fetch(sql.FORSAKEN, {"task": task})
+def cancel_orphans(task: UUID) -> None:
+    """Cancel the children for which no step of this task waits any more."""
+    rows = sql.fetch(sql.ORPHANED_CHILDREN, {"task": task})
     cancel_tree([child for (child,) in rows], reason="Its parent no longer asks for it.")
 
 
 def cancel_tree(tasks: list[UUID], *, reason: str) -> list[UUID]:
-    """In a transaction: cancel these tasks and all below them, and tell those who have to know once it is committed.
+    """Cancel these tasks and their descendants, and notify their completion after the commit. Needs a transaction.
 
     Returns:
-        Those of them that were cancelled: they had not ended.
+        The tasks that were cancelled, without those that had ended.
     """
-    cancelled, untold = cancel_all(tasks, reason=reason)
-    for task in untold:
+    cancelled, pending = cancel_with_descendants(tasks, reason=reason)
+    for task in pending:
         transaction.on_commit(partial(notify_completion_now, task), robust=True)
     return cancelled

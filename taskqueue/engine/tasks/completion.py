@@ -1,7 +1,6 @@
-"""Echoes: the end of a task is told to those whom it concerns, once.
+"""Completion: notify the parent of a finished task, and run its handlers, exactly once.
 
-One transaction per end, done at once by whoever has written the end, else by a sweep. Whoever dies before its commit
-has told nobody, and whoever comes second finds nothing to tell.
+One transaction per finished task: after a crash the next sweep retries it, and a second caller is a no-op.
 """
 
 from __future__ import annotations
@@ -15,53 +14,50 @@ from django.db import Error, transaction
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.runtime.database_errors import AWAY
-from taskqueue.engine.runtime.locks import is_busy
+from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
+from taskqueue.engine.runtime.locks import is_lock_conflict
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.tasks.endings import follow
+from taskqueue.engine.tasks.completion_handlers import run_completion_handlers
 from taskqueue.models import Task
 
 logger = logging.getLogger("taskqueue.engine")
 
 
 def notify_completion_now(task: UUID) -> None:
-    """Tell an end just committed. What fails here is done by the next sweep."""
+    """Handle the completion of a task after its end is committed. After an error the next sweep does it."""
     try:
-        tell(task)
+        notify_completion(task)
     except Error:
-        logger.exception("The end of task %s was not told yet; a sweep will do it", task)
+        logger.exception("The completion of task %s is not handled yet; a sweep will do it", task)
 
 
 def notify_pending_completions() -> int:
-    """Tell the ends that nobody has told yet; how many. What somebody else tells at this moment is passed over."""
-    told = 0
-    for (task,) in sql.fetch(sql.UNTOLD, {"pipelines": registry.names()}):
+    """Handle pending completions; how many. Those that another process handles now are skipped."""
+    handled = 0
+    for (task,) in sql.fetch(sql.PENDING_COMPLETIONS, {"pipelines": registry.names()}):
         try:
-            told += tell(task, patient=False)
-        except AWAY as error:
-            if not is_busy(error):
+            handled += notify_completion(task, wait_for_locks=False)
+        except CONNECTION_ERRORS as error:
+            if not is_lock_conflict(error):
                 raise
         except Exception:
-            logger.exception("The end of task %s cannot be told; it is tried again at the next look", task)
-    return told
+            logger.exception("The completion of task %s cannot be handled; the next sweep retries it", task)
+    return handled
 
 
-def tell(task: UUID, *, patient: bool = True) -> bool:
-    """Tell the end of a task; False when there is nothing to tell, or somebody else does.
-
-    Args:
-        task: the task that has ended.
-        patient: wait for locks.
-    """
+def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
+    """Handle the completion of a task; False when it is not pending, or another process handles it."""
     with transaction.atomic():
-        facts = Task.objects.filter(pk=task).values_list("parent_id", "parallel_step").first()
-        if facts is None:
+        row = Task.objects.filter(pk=task).values_list("parent_id", "parallel_step").first()
+        if row is None:
             return False
-        parent, parallel_step = cast("tuple[UUID | None, str]", facts)
+        parent, parallel_step = cast("tuple[UUID | None, str]", row)
         lock_parent, lock = (
-            (sql.LOCK_PARENT, sql.LOCK_UNTOLD) if patient else (sql.LOCK_FREE_PARENT, sql.LOCK_FREE_UNTOLD)
+            (sql.LOCK_PARENT, sql.LOCK_PENDING_COMPLETION)
+            if wait_for_locks
+            else (sql.TRY_LOCK_PARENT, sql.TRY_LOCK_PENDING_COMPLETION)
         )
-        # The parent first: so does everybody who locks both.
+        # The parent first, as in every transaction that locks both.
         if parent is not None and not sql.fetch(lock_parent, {"task": parent}):
             return False
         if not sql.fetch(lock, {"task": task}):
@@ -69,22 +65,22 @@ def tell(task: UUID, *, patient: bool = True) -> bool:
         if parent is not None:
             notify_parent(task, parent, parallel_step=parallel_step)
         if parallel_step:
-            sql.fetch(sql.DISSOLVE, {"tasks": [task]})
+            sql.fetch(sql.DELETE_TASKS, {"tasks": [task]})
         else:
-            follow(Task.objects.get(pk=task))
-            sql.fetch(sql.TOLD, {"task": task})
+            run_completion_handlers(Task.objects.get(pk=task))
+            sql.fetch(sql.MARK_COMPLETION_HANDLED, {"task": task})
     return True
 
 
 def notify_parent(task: UUID, parent: UUID, *, parallel_step: str) -> None:
-    """Write into the parent's record what came of its step, and let the parent go on if that was the last one."""
+    """Record the result in the parent's step, and queue the parent if it waits for no other step."""
     limit = settings().TASK_OUTPUT_MAX_BYTES
     resolved = sql.fetch(sql.RESOLVE_PARENT, {"task": task, "limit": limit})
     ready = False
     if parallel_step:
         sql.fetch(sql.MOVE_ATTEMPTS, {"task": task})
-        ready = bool(sql.fetch(sql.RELEASE, {"task": task}))
+        ready = bool(sql.fetch(sql.QUEUE_NEXT_PARALLEL_STEP, {"task": task}))
     if resolved:
-        ready = bool(sql.fetch(sql.WAKE, {"task": parent})) or ready
+        ready = bool(sql.fetch(sql.QUEUE_SUSPENDED, {"task": parent})) or ready
     if ready:
         notify_on_commit()

@@ -1,46 +1,46 @@
-"""Pausing: what a body waits for is recorded, and the task gives its worker back until all of it is there."""
+"""Suspend a task: record what its body waits for, and free the worker until all of it has come."""
 
 from __future__ import annotations
 
 from django.db import transaction
 
-from taskqueue import codec
-from taskqueue.context import Pause
+from taskqueue.context import Suspension
 from taskqueue.engine import sql
 from taskqueue.engine.runtime import waits
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Paused
+from taskqueue.engine.runtime.outcomes import Waiting
 from taskqueue.engine.tasks import children
+from taskqueue.json_values import codec
 
 
-def pause(lease: Lease, paused: Paused) -> None:
-    """Let the task wait. Nothing is written when the lease is gone.
+def suspend(lease: Lease, paused: Waiting) -> None:
+    """Suspend the task. A lost lease writes nothing.
 
-    One transaction: whoever resolves one of the pauses either comes before it, and is seen here, or waits for the row.
+    One transaction: an event or child that resolves a suspension either committed before and is seen here, or waits
+    for the task's row.
     """
     with transaction.atomic():
-        waits.lock_names(paused.pauses)
-        if not sql.fetch(sql.HOLD, lease.fence):
+        waits.lock_event_names(paused.pauses)
+        if not sql.fetch(sql.LOCK_LEASED_TASK, lease.fence):
             return
-        new = {key for (key,) in sql.fetch(sql.RECORD_PAUSE, parameters(lease, paused.pauses))}
-        for each in paused.pauses:
-            waits.register(lease, each)
-        children.make(lease, [each for each in paused.pauses if each.key in new])
-        keys = [each.key for each in paused.pauses]
-        values = {"task": lease.task, "keys": keys, "output_bytes": paused.output_bytes}
-        sql.fetch(sql.SET_WAITING, values)
-        children.forget(lease.task)
+        new = {key for (key,) in sql.fetch(sql.RECORD_SUSPENSIONS, parameters(lease, paused.pauses))}
+        for pause in paused.pauses:
+            waits.register(lease, pause)
+        children.create(lease, [pause for pause in paused.pauses if pause.key in new])
+        keys = [pause.key for pause in paused.pauses]
+        sql.fetch(sql.SUSPEND, {"task": lease.task, "keys": keys, "output_bytes": paused.output_bytes})
+        children.cancel_orphans(lease.task)
 
 
-def parameters(lease: Lease, pauses: tuple[Pause, ...]) -> dict[str, object]:
-    """The parameters that record pauses, all by one statement."""
+def parameters(lease: Lease, pauses: tuple[Suspension, ...]) -> dict[str, object]:
+    """The parameters of RECORD_SUSPENSIONS, one array element per suspension."""
     return {
         "task": lease.task,
-        "keys": [each.key for each in pauses],
-        "names": [each.name for each in pauses],
-        "kinds": [each.kind.value for each in pauses],
-        "inputs": [each.input for each in pauses],
-        "input_hashes": [codec.fingerprint_of(each.input) for each in pauses],
-        "untils": [each.until for each in pauses],
-        "delays": [each.delay for each in pauses],
+        "keys": [pause.key for pause in pauses],
+        "names": [pause.name for pause in pauses],
+        "kinds": [pause.kind.value for pause in pauses],
+        "inputs": [pause.input for pause in pauses],
+        "input_hashes": [codec.fingerprint_of(pause.input) for pause in pauses],
+        "untils": [pause.until for pause in pauses],
+        "delays": [pause.delay for pause in pauses],
     }

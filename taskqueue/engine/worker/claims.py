@@ -1,4 +1,4 @@
-"""Claims: a worker takes the lease of the next task."""
+"""Claim tasks: a worker gets the lease of the next tasks in the queue."""
 
 from __future__ import annotations
 
@@ -9,71 +9,70 @@ from django.db import transaction
 
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
-from taskqueue.engine.runtime.lease import Lease, lease_of
+from taskqueue.engine.runtime.lease import Lease, to_lease
 
 
 def claim(claim_request: ClaimRequest) -> list[Lease]:
-    """Take the next tasks of the pipelines that this process's code knows; none when none is ready."""
-    leases, limited = claim_request.taken(sql.fetch(sql.CLAIM, claim_request.parameters))
-    return leases if limited is None else claim_through(limited, claim_request)
+    """Claim the next tasks of this process's pipelines; empty when none is ready."""
+    leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
+    return leases if limited is None else admit_and_claim(limited, claim_request)
 
 
-def claim_through(limited: str | None, claim_request: ClaimRequest) -> list[Lease]:
-    """Admit tasks of a limited pipeline and claim the next tasks; go on with the next pipeline while there is none.
+def admit_and_claim(limited: str | None, claim_request: ClaimRequest) -> list[Lease]:
+    """Admit tasks of a limited pipeline and claim the next tasks; without any, go on with the next limited pipeline.
 
-    Each limited in a transaction of its own: two of them locked at once, in one order here and in another order there,
-    would be a deadlock.
+    Each pipeline has its own transaction: two processes that lock two limits in different orders would deadlock.
     """
-    passed: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     while limited is not None:
-        passed = (*passed, limited)
+        skipped = (*skipped, limited)
         with transaction.atomic():
             lock_concurrency_limit(limited)
-            leases, limited = admit(limited, claim_request, passed)
+            leases, limited = admit(limited, claim_request, skipped)
         if leases:
             return leases
     return []
 
 
 def lock_concurrency_limit(limited: str) -> None:
-    """In a transaction: lock a pipeline's limit before any task. A transaction with a task locked waits for none."""
+    """Lock a pipeline's limit, before any task: a transaction that has locked a task never waits for a limit."""
     sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": limited})
 
 
 def admit(
-    limited: str, claim_request: ClaimRequest, passed: tuple[str, ...], *, freed: str | None = None
+    limited: str, claim_request: ClaimRequest, skipped: tuple[str, ...], *, freed_key: str | None = None
 ) -> tuple[list[Lease], str | None]:
-    """Under a limited's lock: let through what its limits allow, and claim what is next by then.
+    """Under the lock of a pipeline's limits: admit the tasks that they allow, and claim the next tasks.
 
-    A statement after the one that waited for the lock: it sees what the last holder has let through.
+    The statements come after the one that waited for the lock, so they see what the last holder has admitted.
 
     Args:
         limited: the pipeline.
-        claim_request: who wants more to do.
-        passed: the gates that need not be looked at any more, this one among them.
-        freed: the group whose task has just ended; None when it is not an end that makes room.
+        claim_request: the worker that claims.
+        skipped: pipelines to admit no more tasks from, with this one.
+        freed_key: the concurrency key of the task that has just ended; None when no end has freed a slot.
 
     Returns:
-        The leases, and the next limited to try when there are none.
+        The leases, and the next limited pipeline to admit from when there are none.
     """
-    ending = {"freed": freed or "", "by_end": freed is not None}
-    values = {"limited": limited, "pipelines": [limited], "codes": [""], "most": claim_request.most, **ending}
+    ended = {"freed_key": freed_key or "", "at_task_end": freed_key is not None}
+    values = {"limited": limited, "pipelines": [limited], "codes": [""], "most": claim_request.most, **ended}
     sql.fetch(sql.ADMIT, values)
-    return claim_request.taken(sql.fetch(sql.CLAIM, {**claim_request.parameters, "passed": list(passed)}))
+    return claim_request.to_leases(sql.fetch(sql.CLAIM, {**claim_request.parameters, "skipped": list(skipped)}))
 
 
 @dataclass(frozen=True)
 class ClaimRequest:
-    """Who wants more to do, and how many tasks at the most."""
+    """The worker that claims, and the maximum number of tasks."""
 
     worker: int
     most: int = 1
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of a claim: only pipelines that this process's code knows."""
-        return {"claimant": self.worker, "most": self.most, "passed": [], **deployed_pipelines()}
+        """The parameters of CLAIM, with the pipelines that this process has the code of."""
+        return {"claiming_worker": self.worker, "most": self.most, "skipped": [], **deployed_pipelines()}
 
-    def taken(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
-        """The claimed rows as leases, in the order of the queue, and the limited before which the next one stands."""
-        return [lease_of(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]
+    def to_leases(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
+        """The claimed rows as leases, in queue order, and the pipeline whose blocked task comes first, if one does."""
+        return [to_lease(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]

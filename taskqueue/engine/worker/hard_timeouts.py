@@ -1,4 +1,4 @@
-"""Hard ends: a step that goes on after its timeout, or for a task that is cancelled, ends together with its process."""
+"""Hard timeouts: end the process of a step that ignores its timeout, or the cancel of its task."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from taskqueue.conf import settings
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine import sql
 from taskqueue.engine.execution.activity import Activity, CurrentWork
-from taskqueue.engine.execution.journal import failed_try
-from taskqueue.engine.runtime.failures import describe, judge
+from taskqueue.engine.execution.journal import failed_attempt_values
+from taskqueue.engine.runtime.failures import describe, retry_wait
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import FailedAttempt, Release, RetryLater
-from taskqueue.engine.runtime.stacks import own_file, stack_of_the_author
+from taskqueue.engine.runtime.stacks import author_stack, crash_dump_file
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import StepTimedOut
 from taskqueue.states import AttemptOutcome, StepStatus
@@ -30,18 +30,17 @@ from taskqueue.states import AttemptOutcome, StepStatus
 logger = logging.getLogger("taskqueue.workers")
 
 MARGIN: Final = timedelta(seconds=5)
-"""How much later the process is ended from C when its heart cannot do it, because a call holds the interpreter."""
+"""How much later faulthandler ends the process, if the heartbeat thread cannot: a C call holds the interpreter."""
 
-PATIENCE: Final = "1s"
-"""So long it waits for a lock on the task's row."""
+LOCK_TIMEOUT: Final = "1s"
 
 EXIT_CODE: Final = 70
 
 
-class HardEnd:
-    """The heart's eye on the step in hand: when it may go on no longer, that is written, and this process ends.
+class HardTimeouts:
+    """Watches the current steps from the heartbeat thread. After a hard timeout it records the attempt and exits.
 
-    The pool starts another one. The step itself learns of neither: it was told before, by an exception or by
+    The pool starts another process. The step was asked to stop before, by an exception or by
     `current_task().cancelled`.
     """
 
@@ -50,84 +49,84 @@ class HardEnd:
         self._end = end
         self._lost: tuple[Lease, float] | None = None
 
-    def look(self) -> None:
-        """End the process if the time of what it does is over. In the thread of the heart."""
-        for doing in list(self._activity.steps.values()):
-            lease, step = doing.lease, doing.definition
+    def check(self) -> None:
+        """End the process if a step has passed its hard timeout. Runs in the heartbeat thread."""
+        for work in list(self._activity.steps.values()):
+            lease, step = work.lease, work.definition
             if lease is None or step is None:
                 continue
-            if is_overdue(doing):
-                self._stop(doing, lease, partial(self._write_timeout, lease, doing, step))
-            elif self._outlasts_its_grace(lease):
-                self._stop(doing, lease, partial(self._write_stopped, lease, doing))
+            if is_overdue(work):
+                self._stop(work, lease, partial(self._record_timeout, lease, work, step))
+            elif self._ignores_cancel(lease):
+                self._stop(work, lease, partial(self._record_stopped, lease, work))
 
-    def _outlasts_its_grace(self, lease: Lease) -> bool:
-        """Whether its task was cancelled, and the grace to heed that is over."""
-        if self._activity.lost is not lease or lease.cancel_grace is None:
+    def _ignores_cancel(self, lease: Lease) -> bool:
+        """Whether the task was cancelled and its grace period is over."""
+        if self._activity.lost_lease is not lease or lease.cancel_grace is None:
             return False
         if self._lost is None or self._lost[0] is not lease:
             self._lost = (lease, time.monotonic())
         return time.monotonic() - self._lost[1] >= lease.cancel_grace.total_seconds()
 
-    def _stop(self, doing: CurrentWork, lease: Lease, write: Callable[[str], None]) -> None:
-        """Write where the step stands, and end. A database that is away now finds the task by its dead worker."""
-        stack = stack_of_the_author(all_threads=doing.definition is not None and doing.definition.is_async)
-        if self._activity.steps.get(doing.step) is not doing:
-            return  # it has come to its end just now
-        logger.error("Step %r of task %s does not end: worker %s ends with it.", doing.step, lease.task, lease.worker)
+    def _stop(self, work: CurrentWork, lease: Lease, write: Callable[[str], None]) -> None:
+        """Record the attempt and exit. When the database is away, recovery finds the task by its dead worker."""
+        stack = author_stack(all_threads=work.definition is not None and work.definition.is_async)
+        if self._activity.steps.get(work.step) is not work:
+            return  # it has ended just now
+        logger.error("Step %r of task %s does not stop: worker %s is ended.", work.step, lease.task, lease.worker)
         try:
             with transaction.atomic():
-                sql.fetch(sql.BOUND_LOCKS, {"patience": PATIENCE})
+                sql.fetch(sql.SET_LOCAL_LOCK_TIMEOUT, {"lock_timeout": LOCK_TIMEOUT})
                 write(stack)
         except Error as error:
-            logger.warning("What step %r did could not be written: %s", doing.step, error)
+            logger.warning("The attempt of step %r could not be recorded: %s", work.step, error)
         finally:
             self._end(EXIT_CODE)
 
-    def _write_timeout(self, lease: Lease, doing: CurrentWork, step: StepDefinition, stack: str) -> None:
-        """A failed try like any other, fenced; the step's retry policy decides what follows."""
-        assert step.timeout is not None  # noqa: S101 - asked by the caller
-        error = StepTimedOut(doing.step, step.timeout)
-        failed = forced(describe(error, elapsed=elapsed_of(doing), key=doing.step, name=step.name), stack)
-        wait = judge(error, step.retry, failures=doing.failures + 1)
+    def _record_timeout(self, lease: Lease, work: CurrentWork, step: StepDefinition, stack: str) -> None:
+        """Record a failed attempt under the lease; the step's retry policy applies."""
+        assert step.timeout is not None  # noqa: S101 - checked by the caller
+        error = StepTimedOut(work.step, step.timeout)
+        failed = with_stack(describe(error, elapsed=elapsed_of(work), key=work.step, name=step.name), stack)
+        wait = retry_wait(error, step.retry, failures=work.failures + 1)
         if wait is not None:
             settle(lease, RetryLater(failed, wait), claim_request=None)
             return
-        # The body shall see StepFailed: it runs again, and recalls it.
-        values: dict[str, Any] = failed_try(failed, step_status=StepStatus.FAILED)
+        # The body runs again, and replays StepFailed.
+        values: dict[str, Any] = failed_attempt_values(failed, step_status=StepStatus.FAILED)
         sql.fetch(sql.RECORD_FAILED_STEP, {**values, **lease.fence})
         settle(lease, Release(), claim_request=None)
 
-    def _write_stopped(self, lease: Lease, doing: CurrentWork, stack: str) -> None:
-        """For the history of the cancelled task; a parallel step has none of its own."""
-        values = {"step": doing.step, "stack": stack, "elapsed": elapsed_of(doing), "outcome": AttemptOutcome.STOPPED}
-        sql.fetch(sql.STOPPED, {**lease.fence, **values})
+    def _record_stopped(self, lease: Lease, work: CurrentWork, stack: str) -> None:
+        values = {"step": work.step, "stack": stack, "elapsed": elapsed_of(work), "outcome": AttemptOutcome.STOPPED}
+        sql.fetch(sql.RECORD_STOPPED_ATTEMPT, {**lease.fence, **values})
 
 
-def forced(failed: FailedAttempt, stack: str) -> FailedAttempt:
-    """The failed try, with the stack in which it was ended and words that say so."""
-    message = f"{failed.message} It did not heed that, and its worker process was ended."
+def with_stack(failed: FailedAttempt, stack: str) -> FailedAttempt:
+    """The failed attempt, with the stack at the end of its process."""
+    message = f"{failed.message} It ignored the timeout, and its worker process was ended."
     return replace(failed, message=message, traceback=stack)
 
 
-def is_overdue(doing: CurrentWork) -> bool:
-    """Whether its timeout, and the grace to heed it, are over."""
-    return doing.timeout is not None and elapsed_of(doing) > doing.timeout + settings().HARD_TIMEOUT_GRACE
+def is_overdue(work: CurrentWork) -> bool:
+    """Whether its timeout and the grace period are over."""
+    return work.timeout is not None and elapsed_of(work) > work.timeout + settings().HARD_TIMEOUT_GRACE
 
 
-def elapsed_of(doing: CurrentWork) -> timedelta:
-    """How long it lasts."""
-    return timedelta(seconds=time.monotonic() - doing.since)
+def elapsed_of(work: CurrentWork) -> timedelta:
+    return timedelta(seconds=time.monotonic() - work.since)
 
 
 def arm(left: timedelta | None) -> None:
-    """Have this process ended from C when a step goes on long after its timeout, which comes after what is left.
+    """Let faulthandler end this process when a step ignores its timeout and the heartbeat thread cannot run.
 
-    The heart comes first if it can run. It cannot while a call into C holds the interpreter; then faulthandler writes
-    the stack, and whoever recovers the worker finds it. None: there is nothing to watch.
+    The thread cannot run while a C call holds the interpreter. Recovery reads the stack that it writes.
+
+    Args:
+        left: the time until the earliest timeout of a step; None when no step has one.
     """
     if left is None:
         faulthandler.cancel_dump_traceback_later()
         return
     seconds = max(left + settings().HARD_TIMEOUT_GRACE, timedelta()) + MARGIN
-    faulthandler.dump_traceback_later(seconds.total_seconds(), exit=True, file=own_file())
+    faulthandler.dump_traceback_later(seconds.total_seconds(), exit=True, file=crash_dump_file())

@@ -1,4 +1,4 @@
-"""Settlement: how an execution ended is written and the next task is claimed, in one statement and one commit."""
+"""Settle an execution: write its outcome and claim the next task, in one statement and one commit."""
 
 from __future__ import annotations
 
@@ -6,86 +6,93 @@ from typing import Any, LiteralString, assert_never
 
 from django.db import transaction
 
-from taskqueue import codec
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.execution.admission import hold_back
-from taskqueue.engine.execution.journal import failed_try
+from taskqueue.engine.execution.admission import block_task
+from taskqueue.engine.execution.journal import failed_attempt_values
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Paused, Release, RetryLater, Succeeded
+from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Release, RetryLater, Succeeded, Waiting
 from taskqueue.engine.tasks.completion import notify_completion_now
-from taskqueue.engine.tasks.suspend import pause
-from taskqueue.engine.worker.claims import ClaimRequest, admit, claim, claim_through, lock_concurrency_limit
+from taskqueue.engine.tasks.suspend import suspend
+from taskqueue.engine.worker.claims import ClaimRequest, admit, admit_and_claim, claim, lock_concurrency_limit
+from taskqueue.json_values import codec
 from taskqueue.states import StepStatus, TaskStatus
 
 
 def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None) -> list[Lease]:
-    """Write how the execution under this lease ended, and claim what is next if someone wants it.
+    """Write the outcome of an execution, and claim the next tasks.
 
-    When the lease is gone nothing is written for its task: whoever holds it now writes its own ending.
+    A lost lease writes nothing for its task, whose new holder writes its own outcome.
+
+    Args:
+        lease: the lease of the execution.
+        outcome: how it ended.
+        claim_request: None for no claim.
+
+    Returns:
+        The claimed leases.
     """
-    if isinstance(outcome, Paused):
-        pause(lease, outcome)
-        return claim(claim_request) if claim_request is not None else []
-    if isinstance(outcome, Blocked):
-        hold_back(lease, outcome)
-        return claim(claim_request) if claim_request is not None else []
-    statement, values = writing(outcome)
-    if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
-        statement = sql.deaf(statement)
-    values.update(lease.fence)
-    if lease.notify_completion:
-        # Told before the next claim: it may be what that one finds.
-        sql.fetch(sql.alone(statement), values)
-        if isinstance(outcome, Succeeded | Failed):
-            notify_completion_now(lease.task)
-        return claim(claim_request) if claim_request is not None else []
-    if claim_request is None:
-        sql.fetch(sql.alone(statement), values)
-        return []
-    if lease.is_limited:
-        return settle_before_gate(lease, statement, values, claim_request)
-    rows = sql.fetch(sql.and_claim(statement), {**values, **claim_request.parameters})
-    leases, limited = claim_request.taken(rows)
-    return leases if limited is None else claim_through(limited, claim_request)
+    if isinstance(outcome, Waiting):
+        suspend(lease, outcome)
+    elif isinstance(outcome, Blocked):
+        block_task(lease, outcome)
+    else:
+        statement, values = statement_for(outcome)
+        if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
+            statement = sql.close_waits(statement)
+        values.update(lease.fence)
+        if claim_request is not None and not lease.notify_completion:
+            if lease.is_limited:
+                return settle_and_admit(lease, statement, values, claim_request)
+            rows = sql.fetch(sql.with_claim(statement), {**values, **claim_request.parameters})
+            leases, limited = claim_request.to_leases(rows)
+            return leases if limited is None else admit_and_claim(limited, claim_request)
+        sql.fetch(sql.standalone(statement), values)
+        if lease.notify_completion and isinstance(outcome, Succeeded | Failed):
+            notify_completion_now(lease.task)  # before the claim, which may then find its parent
+    return claim(claim_request) if claim_request is not None else []
 
 
 def can_be_cancelled_by_events(lease: Lease) -> bool:
-    """Whether its pipeline says so, for those of its tasks that are no branches."""
+    """Whether the task's pipeline has `cancel_on`, and it is no parallel step."""
     definition = registry.by_name().get(lease.pipeline)
     return definition is not None and bool(definition.policies.cancel_on) and not lease.parallel_step
 
 
-def settle_before_gate(
+def settle_and_admit(
     lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest
 ) -> list[Lease]:
-    """The same in one commit when this task's end may be what the next one waits for.
+    """Settle a task of a limited pipeline and admit the next one to its slot, in one commit.
 
-    In two statements: the second one sees that the place is free.
+    Two statements, so that the second one sees the free slot.
     """
     with transaction.atomic():
         lock_concurrency_limit(lease.pipeline)
-        sql.fetch(sql.alone(statement), values)
-        leases, limited = admit(lease.pipeline, claim_request, (lease.pipeline,), freed=lease.concurrency_key)
-    return leases or claim_through(limited, claim_request)
+        sql.fetch(sql.standalone(statement), values)
+        leases, limited = admit(lease.pipeline, claim_request, (lease.pipeline,), freed_key=lease.concurrency_key)
+    return leases or admit_and_claim(limited, claim_request)
 
 
-def writing(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:
-    """The statement that writes an outcome, and its parameters but for the fence."""
+def statement_for(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:
+    """The statement that writes an outcome, and its parameters without the fence."""
     match outcome:
         case Succeeded(result, code, drift):
             ended = {"code": code, "drift": drift}
             return sql.FINISH, {"status": TaskStatus.SUCCEEDED, "result": result, "error": None, **ended}
         case RetryLater(failed, wait):
-            values = failed_try(failed, step_status=StepStatus.RETRYING)
-            return sql.TRY_AGAIN, {**values, "wait": wait, "body_failures": 0 if failed.key else 1}
+            values = failed_attempt_values(failed, step_status=StepStatus.RETRYING)
+            return sql.RETRY, {**values, "wait": wait, "body_failures": 0 if failed.key else 1}
         case Failed(step, error_type, message, body, code, drift):
             ended = {"code": code, "drift": drift}
             error = codec.write({"type": error_type, "message": message, "step": step or None})
             if body is None:
                 return sql.FINISH, {"status": TaskStatus.FAILED, "result": None, "error": error, **ended}
-            return sql.FAIL_BODY, {**failed_try(body, step_status=StepStatus.FAILED), "error": error, **ended}
+            return sql.FAIL_BODY, {
+                **failed_attempt_values(body, step_status=StepStatus.FAILED),
+                "error": error,
+                **ended,
+            }
         case Release():
-            return sql.PUT_BACK, {}
+            return sql.RELEASE, {}
         case _:
             assert_never(outcome)

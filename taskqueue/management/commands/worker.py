@@ -1,4 +1,4 @@
-"""`manage.py worker`: execute tasks until told to stop."""
+"""`manage.py worker`: execute tasks until it is stopped."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from taskqueue.pool import cluster, orphans, reloading, startup
 
 
 class Command(BaseCommand):
-    """Starts the worker processes, keeps them running, and stops them in good order."""
+    """Starts the worker processes, restarts them when they die, and stops them gracefully."""
 
     help = (
-        "Executes tasks in a pool of worker processes until SIGTERM or Ctrl-C. Then a running step may end within "
-        'TASKQUEUE["STOP_GRACE"], and tasks that are not done are handed back at once; a second signal stops without '
-        "waiting. Start as many of these, on as many machines, as you like."
+        "Executes tasks in a pool of worker processes until SIGTERM or Ctrl-C. Then running steps have "
+        'TASKQUEUE["STOP_GRACE"] to end, and unfinished tasks are released for other workers; a second signal stops '
+        "without waiting. Start any number of these commands on any number of machines."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Two options; everything else is a setting."""
         parser.add_argument(
             "--processes",
             type=_at_least_one,
             metavar="N",
-            help='How many worker processes (default: Q_CLUSTER["workers"], or else one for each core).',
+            help='Number of worker processes (default: Q_CLUSTER["workers"], or one per core).',
         )
         parser.add_argument(
             "--reload",
@@ -36,32 +35,31 @@ class Command(BaseCommand):
             default=False,
             help="For development: restart the worker when a Python file of the project changes.",
         )
-        # The process that reloads passes its number on to the worker, which must not outlive it.
+        # The reloading process passes its pid to the worker, which must not outlive it.
         parser.add_argument(reloading.DIE_WITH, type=int, help=argparse.SUPPRESS)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Get ready, say so in one line, run, and say in one more how it ended."""
         signals = cluster.Signals()
         signals.watch()
         if options["reload"]:
-            sys.exit(reloading.run(signals, self._say))
+            sys.exit(reloading.run(signals, self._print))
         if parent := options["die_with"]:
             orphans.die_with(parent)
-        startup.quieten()
+        startup.apply_log_level()
         startup.use_worker_database()
         startup.persist_connections()
-        processes = startup.size_pool(options["processes"])
-        if refusal := startup.wrong_broker() or startup.await_database(self._say):
+        processes = startup.set_pool_size(options["processes"])
+        if refusal := startup.broker_error() or startup.wait_for_database(self._print):
             raise CommandError(refusal)
-        self._say(
+        self._print(
             f"Worker: {processes} {'process' if processes == 1 else 'processes'} on {_database()}, "
             f"for {_pipelines()}. Stop with Ctrl-C."
         )
         code = cluster.run(signals, processes=processes)
-        self._say("Worker stopped." if code == 0 else "Worker stopped before all of its steps had ended.")
+        self._print("Worker stopped." if code == 0 else "Worker stopped before all of its steps had ended.")
         sys.exit(code)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
 
@@ -75,8 +73,8 @@ def _at_least_one(text: str) -> int:
 
 def _database() -> str:
     settings = connection.settings_dict
-    place = f" at {settings['HOST']}:{settings['PORT'] or 5432}" if settings["HOST"] else ""
-    return f"database {settings['NAME']}{place}"
+    address = f" at {settings['HOST']}:{settings['PORT'] or 5432}" if settings["HOST"] else ""
+    return f"database {settings['NAME']}{address}"
 
 
 def _pipelines() -> str:

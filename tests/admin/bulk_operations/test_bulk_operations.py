@@ -1,4 +1,4 @@
-"""Operations: the look before one is started, who may, its progress, its end, and what is written down."""
+"""Bulk operations in the admin: confirmation, permissions, progress, abort, and log entries."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.test import Client
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin.bulk_operations import confirm
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.queries import filters
 from taskqueue.models import BulkOperation, PipelinePermission, Task
@@ -41,17 +42,17 @@ def log() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("verb", ["retry", "run-now", "cancel", "rerun"])
-def test_an_operation_needs_its_right(verb, client, viewer, stranger, failed):
+def test_a_bulk_operation_needs_its_permission(verb, client, viewer, stranger, failed):
     query = "status=failed,queued,retrying"
 
     assert client.get(new(verb, query)).url.startswith("/admin/login/")
-    for person in (viewer, stranger):
-        assert person.get(new(verb, query)).status_code == 403
-        assert person.post(new(verb, query)).status_code == 403
+    for user in (viewer, stranger):
+        assert user.get(new(verb, query)).status_code == 403
+        assert user.post(new(verb, query)).status_code == 403
     assert not BulkOperation.objects.exists()
 
 
-def test_each_right_is_for_its_own_verb(failed):
+def test_each_permission_is_for_its_verb(failed):
     retrier = client_of("rosa", "view_task", "retry_task")
 
     assert retrier.get(new("retry")).status_code == 200
@@ -59,24 +60,24 @@ def test_each_right_is_for_its_own_verb(failed):
     assert client_of("bert", "retry_task").get(new("retry")).status_code == 403
 
 
-def test_the_list_leads_to_what_can_be_done_to_all_of_it(operator, viewer, failed):
+def test_the_task_list_links_to_the_possible_operations(operator, viewer, failed):
     page = operator.get(LIST, {"status": "failed"}).content.decode()
 
     assert f'href="{OPERATIONS}new/retry/?status=failed">Retry all that match…' in page
-    assert "Cancel all that match" not in page  # none of them has not ended
+    assert "Cancel all that match" not in page  # all of them have ended
     assert "all that match" not in operator.get(LIST).content.decode()
     assert "all that match" not in viewer.get(LIST, {"status": "failed"}).content.decode()
 
 
-def test_the_preview_tells_how_many_and_what_becomes_of_them(operator, failed, retrying):
+def test_the_confirmation_shows_count_and_consequence(operator, failed, retrying):
     text = text_of(operator.get(new("retry", "pipeline=demo/task")))
 
     assert "1 task of the list “ pipeline demo/task ” can be retried." in text
-    assert "Queues each of them again and keeps the results of its finished steps." in text
+    assert "Queues each task again and keeps the results of its finished steps." in text
     assert not BulkOperation.objects.exists()
 
 
-def test_starting_one_keeps_who_why_and_what_in_one_entry(operator, failed):
+def test_starting_an_operation_stores_user_reason_and_one_log_entry(operator, failed):
     operation = start(operator, reason="  the bank\nis back ")
 
     assert (operation.verb, operation.query, operation.started_by) == ("retry", "status=failed", "olga")
@@ -87,14 +88,14 @@ def test_starting_one_keeps_who_why_and_what_in_one_entry(operator, failed):
     assert len(log()) == 1
 
 
-def test_workers_do_it(operator, failed):
+def test_workers_process_an_operation(operator, failed):
     operation = start(operator)
 
     work()
 
     operation.refresh_from_db()
     assert (operation.status, operation.changed) == ("done", 1)
-    assert text_of(operator.get(page_of(operation))).count("1 of 1 task done, 1 changed") == 1
+    assert text_of(operator.get(page_of(operation))).count("1 of 1 task processed: 1 retried") == 1
 
 
 @pytest.mark.parametrize(
@@ -104,20 +105,20 @@ def test_workers_do_it(operator, failed):
         ("retry", "p=2", "Without a filter this would be done to all tasks."),
         ("retry", "status=queued", "None of these tasks can be done: only one that is failed or cancelled."),
         ("cancel", "status=failed", "None of these tasks can be done"),
-        ("retry", "status=done", "A filter has a value that it cannot have."),
+        ("retry", "status=done", "A filter has an invalid value."),
         ("retry", "q=errors:x", "There is no qualifier errors:."),
         ("retry", "q=payload.a:x", "You may not see payloads"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_reason(operator, failed, verb, query, sentence):
+def test_an_impossible_operation_is_refused_with_its_reason(operator, failed, verb, query, sentence):
     for response in (operator.get(new(verb, query), follow=True), operator.post(new(verb, query), follow=True)):
         (message,) = messages_of(response)
-        assert message.startswith("Nothing was started. ")
+        assert message.startswith("The operation was not started. ")
         assert sentence in message
     assert not BulkOperation.objects.exists()
 
 
-def test_all_that_wait_for_a_time_are_run_now(operator, failed, retrying):
+def test_retrying_tasks_are_run_now(operator, failed, retrying):
     page = text_of(operator.get(new("run-now", "status=retrying,waiting")))
     assert "Run now 1 task" in page
 
@@ -129,12 +130,12 @@ def test_all_that_wait_for_a_time_are_run_now(operator, failed, retrying):
     assert log() == [("olga", "Run now 1 task: status retrying,waiting.")]
 
 
-def test_there_is_no_other_verb(operator):
+def test_an_unknown_verb_is_a_404(operator):
     assert operator.get(new("delete")).status_code == 404
 
 
-def test_many_need_a_reason_and_the_verb_typed(operator, failed, retrying, monkeypatch):
-    monkeypatch.setattr(confirm, "MANY", 0)
+def test_a_large_operation_needs_a_reason_and_the_typed_verb(operator, failed, retrying, monkeypatch):
+    monkeypatch.setattr(confirm, "LARGE", 0)
     assert 'name="confirmation"' in operator.get(new("retry")).content.decode()
 
     for reason, confirmation in (("", ""), ("", "retry"), ("x", ""), ("x", "yes")):
@@ -146,35 +147,35 @@ def test_many_need_a_reason_and_the_verb_typed(operator, failed, retrying, monke
     start(operator, reason="x", confirmation=" Retry ")
 
 
-def test_few_need_neither(operator, failed):
+def test_a_small_operation_needs_no_confirmation(operator, failed):
     assert 'name="confirmation"' not in operator.get(new("retry")).content.decode()
     start(operator)
 
 
-def test_a_number_that_was_not_counted_to_its_end_says_so(operator, monkeypatch):
-    monkeypatch.setattr(filters, "COUNTED", 2)
-    monkeypatch.setattr(confirm, "COUNTED", 2)
+def test_an_estimate_shows_where_counting_stopped(operator, monkeypatch):
+    monkeypatch.setattr(filters, "COUNT_LIMIT", 2)
+    monkeypatch.setattr(confirm, "COUNT_LIMIT", 2)
     for _ in range(4):
         demo_task.enqueue(DemoRequest(label="many"))
 
     assert "2+ tasks of the list" in text_of(operator.get(new("cancel", "status=queued")))
 
 
-def test_the_moment_of_a_relative_filter_is_the_start(operator, failed):
+def test_a_relative_filter_counts_from_the_start_of_the_operation(operator, failed):
     operation = start(operator, query="created=1h&status=failed")
 
     assert "age" not in operation.selection
     assert operation.selection["statuses"] == ["failed"]
-    assert operation.selection["made_from"]
+    assert operation.selection["created_after"]
 
 
-def test_one_that_goes_on_can_be_aborted_once(operator, failed):
+def test_a_running_operation_can_be_aborted_once(operator, failed):
     operation = start(operator)
     assert "Abort" in text_of(operator.get(page_of(operation)))
     abort = f"{OPERATIONS}{operation.pk}/abort/"
 
     response = operator.post(abort, follow=True)
-    assert messages_of(response) == ["The operation is aborted. Aborted after 0 tasks."]
+    assert messages_of(response) == ["The operation is aborted, after 0 tasks."]
     assert "Aborted by olga." in text_of(response)
     assert ">Abort</button>" not in response.content.decode()
     again = operator.post(abort, follow=True)
@@ -184,17 +185,17 @@ def test_one_that_goes_on_can_be_aborted_once(operator, failed):
     assert Task.objects.get(pk=failed.pk).status == "failed"
 
 
-def test_aborting_needs_the_right_to_its_verb(operator, viewer, failed):
+def test_aborting_needs_the_permission_of_the_verb(operator, viewer, failed):
     operation = start(operator)
     canceller = client_of("carl", "view_task", "cancel_task")
 
-    for person in (viewer, canceller):
-        assert person.post(f"{OPERATIONS}{operation.pk}/abort/").status_code == 403
+    for user in (viewer, canceller):
+        assert user.post(f"{OPERATIONS}{operation.pk}/abort/").status_code == 403
     assert operator.get(f"{OPERATIONS}{operation.pk}/abort/").status_code == 405
     assert ">Abort</button>" not in canceller.get(page_of(operation)).content.decode()
 
 
-def test_the_list_of_operations_tells_who_did_what_to_which(operator, viewer, failed):
+def test_the_list_shows_status_action_filter_and_user(operator, viewer, failed):
     operation = start(operator, query="status=failed&pipeline=demo%2Ftask")
     bulk_operations.run_batches()
 
@@ -205,35 +206,35 @@ def test_the_list_of_operations_tells_who_did_what_to_which(operator, viewer, fa
     assert f'href="{LIST}?status=failed&amp;pipeline=demo%2Ftask"' in response.content.decode()
     assert f'href="{page_of(operation)}' in response.content.decode()
     assert viewer.get(OPERATIONS).status_code == 403
-    watcher = client_of("walt", "view_bulkoperation")
-    assert "Retry 1 task" in text_of(watcher.get(page_of(operation)))
+    reader = client_of("walt", "view_bulkoperation")
+    assert "Retry 1 task" in text_of(reader.get(page_of(operation)))
 
 
-def test_operations_are_neither_added_changed_nor_deleted_by_hand(admin, operator, failed):
+def test_adding_and_deleting_are_refused(admin, operator, failed):
     operation = start(operator)
 
     assert admin.get(f"{OPERATIONS}add/").status_code == 403
     assert admin.get(f"{OPERATIONS}{operation.pk}/delete/").status_code == 403
 
 
-def test_an_operation_that_is_not_there_is_said_so(operator):
-    for known in ("00000000-0000-7000-8000-000000000000", "nonsense"):
-        response = operator.get(f"{OPERATIONS}{known}/change/", follow=True)
-        assert messages_of(response) == [f"There is no operation {known}."]
+def test_an_unknown_operation_is_reported(operator):
+    for unknown in ("00000000-0000-7000-8000-000000000000", "nonsense"):
+        response = operator.get(f"{OPERATIONS}{unknown}/change/", follow=True)
+        assert messages_of(response) == [f"There is no operation {unknown}."]
     assert operator.post(f"{OPERATIONS}00000000-0000-7000-8000-000000000000/abort/").status_code == 404
 
 
-def test_what_was_refused_is_told_with_its_reasons(operator, failed):
+def test_refusals_are_shown_with_their_reasons(operator, failed):
     operation = start(operator)
     BulkOperation.objects.update(processed=3, changed=1, skipped=1, failed=1, refusals={"<b>It moved on</b>": 2})
 
     page = operator.get(page_of(operation)).content.decode()
 
-    assert "3 of 1 task done, 1 changed, 1 had moved on, 1 could not be done." in page
+    assert "3 of 1 task processed: 1 retried, 1 skipped, 1 failed." in page
     assert "2 \N{MULTIPLICATION SIGN} &lt;b&gt;It moved on&lt;/b&gt;" in page
 
 
-def test_the_list_takes_as_many_queries_for_one_as_for_many(admin, operator, failed, django_assert_num_queries):
+def test_the_list_needs_a_fixed_number_of_queries(admin, operator, failed, django_assert_num_queries):
     start(operator)
     with django_assert_num_queries(4):  # session, user, count, operations
         admin.get(OPERATIONS)
@@ -243,13 +244,13 @@ def test_the_list_takes_as_many_queries_for_one_as_for_many(admin, operator, fai
         admin.get(OPERATIONS)
 
 
-def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
+def test_payload_values_of_a_filter_need_view_task_payload(failed):
     query = "q=payload.number%3A41111111+error%3AStep+Payload.a.b%3A%22two+words%22"
     finder = client_of("finn", "view_task", "retry_task", "view_task_payload", "view_bulkoperation")
     other = client_of("otto", "view_task", "view_bulkoperation")
     selection = filters.TaskFilter(statuses=("failed",))
     operation = bulk_operations.plan(
-        selection, verb=BulkOperationVerb.RETRY, query=query, reason="", user=None, by="finn"
+        selection, verb=BulkOperationVerb.RETRY, query=query, reason="", actor=Actor(None, "finn")
     )
     pages = (OPERATIONS, f"{OPERATIONS}{operation.pk}/change/")
 
@@ -265,7 +266,7 @@ def test_what_is_looked_for_in_payloads_is_only_for_who_may_see_them(failed):
     assert "41111111" not in finder.get(pages[0]).content.decode()
 
 
-def test_the_record_of_an_operation_does_not_tell_what_was_looked_for_in_payloads(failed):
+def test_a_log_entry_has_no_payload_values(failed):
     finder = client_of("finn", "view_task", "retry_task", "view_task_payload")
     number = failed.payload["label"]
 

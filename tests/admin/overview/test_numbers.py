@@ -1,4 +1,4 @@
-"""Every number of the overview is that of the list behind its link, whatever has become of the tasks."""
+"""Every number of the overview equals the count of the list that it links to, also after retries and reruns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.db.models import F
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue import Permanent, pipeline, step
 from taskqueue.admin import navigation
-from taskqueue.engine.maintenance.rollups import roll_further
+from taskqueue.engine.maintenance.rollups import roll_up_window
 from taskqueue.engine.queries import stats
 from taskqueue.engine.sql import rollups as rolling
 from taskqueue.engine.tasks import control
@@ -26,20 +26,20 @@ from tests.support.pipelines import shop
 from tests.support.users import client_of
 
 HOME = "/admin/"
-out_of_order: set[str] = set()
-"""What fails for good; tests repair it."""
+broken: set[str] = set()
+"""Payloads whose tasks fail; tests remove them to repair it."""
 
 
 @step
 def fetch_rates(about: str) -> str:
-    if about in out_of_order:
+    if about in broken:
         raise Permanent(f"{about} is out of order")
     return about
 
 
 @step
 def store_rates(about: str) -> str:
-    if about in out_of_order:
+    if about in broken:
         raise TypeError(f"{about} is no number")
     return about
 
@@ -51,7 +51,7 @@ def rates(about: str) -> str:
 
 
 def roll_all() -> None:
-    while roll_further():
+    while roll_up_window():
         pass
 
 
@@ -59,58 +59,58 @@ def demo(label: str, **more: Any) -> Task:
     return demo_task.enqueue(DemoRequest(label=label, delay_seconds=0, **more))
 
 
-def until_ended() -> None:
-    """Whatever waits for a retry has its last one."""
+def work_until_ended() -> None:
+    """Execute all tasks with all their retries."""
     for _ in range(7):
         work()
         Task.objects.filter(status="retrying").update(due_at=F("created_at"), sort_at=F("created_at"))
 
 
 def ended_tasks() -> dict[str, Task]:
-    """Tasks that ended in each way."""
-    out_of_order.update({"first", "again", "mended", "other"})
+    """Tasks with each outcome."""
+    broken.update({"first", "again", "mended", "other"})
     tasks = {name: rates.enqueue(name) for name in ("first", "again", "mended", "other", "fine")}
     tasks |= {"broken": demo("x", simulate_failure=True), "unsteady": demo("y", failures_before_success=2)}
     tasks |= {"declined": shop.order.enqueue(-1), "forgiving": shop.forgiving.enqueue(-1)}
-    until_ended()
+    work_until_ended()
     advance(seconds=2)
-    until_ended()
+    work_until_ended()
     tasks["cancelled"], tasks["revived"] = demo("c"), demo("r")
     for name in ("cancelled", "revived"):
         control.cancel(tasks[name].pk)
     return tasks
 
 
-def changed(tasks: dict[str, Task]) -> None:
-    """What people do about them."""
-    out_of_order.difference_update({"mended", "other"})
+def retry_and_rerun(tasks: dict[str, Task]) -> None:
+    """Retry, rerun and repair some of the ended tasks."""
+    broken.difference_update({"mended", "other"})
     for name in ("again", "mended", "revived", "broken"):
         control.retry(tasks[name].pk)
     control.retry(tasks["fine"].pk, from_step="store-rates")
     control.rerun(tasks["first"].pk)
-    until_ended()
-    control.retry(tasks["other"].pk)  # and it stands in the queue
+    work_until_ended()
+    control.retry(tasks["other"].pk)  # and it stays in the queue
 
 
 def unfinished_tasks() -> None:
-    """One in each state in which a task has not ended."""
+    """A task in each status that is not an end."""
     with InProcessWorker() as worker:
         work()
         shop.pages.enqueue(3)
-        worker.work(budget=timedelta(0))  # its parallel steps stand in the queue
+        worker.work(budget=timedelta(0))  # its parallel steps stay in the queue
     demo("queued")
     demo_task.using(run_at=datetime.fromisoformat("2100-01-01T00:00Z")).enqueue(DemoRequest(label="later"))
 
 
 def numbers_on(page: str) -> Iterator[tuple[str, str, int]]:
-    """Each link to a list of tasks with a number: where it stands, its address, and the number."""
+    """Each link to a list of tasks with a number: its place on the page, its address, and the number."""
     for found in re.finditer(r"<tr><th[^>]*><a href=\"([^\"]+)\">[^<]+</a></th>((?:<td>[^<]*</td>)+)", page):
         cells = re.findall(r"<td>([^<]*)</td>", found[2])
-        yield "slice", unescape(found[1]), sum(int(cells[place]) for place in (0, 2, 3))
+        yield "table", unescape(found[1]), sum(int(cells[column]) for column in (0, 2, 3))
     for found in re.finditer(r"<a\b([^>]*)>(.*?)</a>", page, flags=re.DOTALL):
         attributes = dict(re.findall(r'([\w-]+)="([^"]*)"', found[1]))
         address = unescape(attributes.get("href", ""))
-        said = " ".join(unescape(re.sub(r"<[^>]+>", " ", found[2])).split())
+        text = " ".join(unescape(re.sub(r"<[^>]+>", " ", found[2])).split())
         if not address.startswith(f"{LIST}?"):
             continue
         if (bar := attributes.get("aria-label", "")).endswith(("succeeded", "failed", "cancelled")):
@@ -119,29 +119,29 @@ def numbers_on(page: str) -> Iterator[tuple[str, str, int]]:
                 address,
                 sum(int(number) for number in re.findall(r"(\d+) (?:succeeded|failed|cancelled)", bar)),
             )
-        elif "tq-tile" in attributes.get("class", ""):
-            if number := re.search(r"^Waiting now (\d+)|(\d+) (?:ended|failed)\b", said):
-                yield f"tile {said[:9]}", address, int(number[1] or number[2])
-        elif number := re.search(r"^(\d+)\b|^Failures (\d+)", said):
-            yield re.sub(r"\d+", "n", said), address, int(number[1] or number[2])
+        elif "tq-stat-card" in attributes.get("class", ""):
+            if number := re.search(r"^In queue (\d+)|(\d+) (?:ended|failed)\b", text):
+                yield f"card {text[:8]}", address, int(number[1] or number[2])
+        elif number := re.search(r"^(\d+)\b|^Failures (\d+)", text):
+            yield re.sub(r"\d+", "n", text), address, int(number[1] or number[2])
 
 
 def differences(client) -> tuple[list[str], set[str]]:
-    """Where a list holds another number than its link says, and which links there are."""
+    """The links whose number differs from their list, and the places of all links."""
     cache.clear()
     wrong, places = [], set()
     for place, address, number in numbers_on(client.get(HOME).content.decode()):
-        held = client.get(address).context["cl"].result_count
+        count = client.get(address).context["cl"].result_count
         places.add(place)
-        if held != number:
-            wrong.append(f"{place} says {number}, its list holds {held}: {address}")
+        if count != number:
+            wrong.append(f"{place} says {number}, its list has {count}: {address}")
     return wrong, places
 
 
 @pytest.fixture
-def onlooker(monkeypatch):
-    out_of_order.clear()
-    monkeypatch.setattr(navigation, "pills", stats.pills)
+def reader(monkeypatch):
+    broken.clear()
+    monkeypatch.setattr(navigation, "badge_counts", stats.badge_counts)
     return client_of("olaf", "view_task", "view_pipeline", "view_worker")
 
 
@@ -149,40 +149,40 @@ def onlooker(monkeypatch):
     "counted_before",
     [pytest.param(True, id="counted before"), pytest.param(False, id="not counted before", marks=pytest.mark.slow)],
 )
-def test_each_number_is_that_of_the_list_behind_it(onlooker, counted_before, monkeypatch):
+def test_each_number_equals_the_count_of_its_list(reader, counted_before, monkeypatch):
     tasks = ended_tasks()
     if counted_before:
         advance(minutes=3)
         roll_all()
-        assert differences(onlooker)[0] == []
-    changed(tasks)
+        assert differences(reader)[0] == []
+    retry_and_rerun(tasks)
     unfinished_tasks()
-    ahead = "(statement_timestamp() + interval '3 minutes')"  # what has just ended is counted, too
-    monkeypatch.setattr(rolling, "LOCK_MARK", rolling.LOCK_MARK.replace("statement_timestamp()", ahead))
+    ahead = "(statement_timestamp() + interval '3 minutes')"  # so that tasks that have just ended are counted
+    monkeypatch.setattr(rolling, "LOCK_WATERMARK", rolling.LOCK_WATERMARK.replace("statement_timestamp()", ahead))
     roll_all()
 
-    wrong, places = differences(onlooker)
+    wrong, places = differences(reader)
 
     assert wrong == []
     assert places >= {
-        "bar", "slice", "tile Waiting n", "tile Throughpu", "tile Failure r",
+        "bar", "table", "card In queue", "card Throughp", "card Failure ",
         "n", "n ended", "n in queue", "n fixed by retry", "Failures n",
     }  # fmt: skip
 
 
-def test_what_needs_attention_empties_as_it_is_repaired(onlooker):
+def test_needs_attention_empties_as_tasks_are_repaired(reader):
     tasks = ended_tasks()
     advance(minutes=3)
     roll_all()
     failed = "2 TypeError in numbers/rates \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} store-rates"
-    assert failed.replace("2", "3", 1) in text_of(onlooker.get(HOME))
+    assert failed.replace("2", "3", 1) in text_of(reader.get(HOME))
 
-    out_of_order.clear()
+    broken.clear()
     control.retry(tasks["mended"].pk)
     cache.clear()
-    assert failed in text_of(onlooker.get(HOME))
+    assert failed in text_of(reader.get(HOME))
 
     for name in ("again", "other", "first", "declined", "broken"):
         control.cancel(control.retry(tasks[name].pk).pk)
     cache.clear()
-    assert "No task that ended in this period is failed now." in text_of(onlooker.get(HOME))
+    assert "No failed tasks in this period." in text_of(reader.get(HOME))

@@ -1,4 +1,4 @@
-"""Pipelines and workers: to be read, not to be changed."""
+"""Pipelines and workers: lists, pages, and what can be done there: pause, limit, drain."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue import Limit, Rate, Retry, gather, pipeline, step
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.tasks import control
@@ -53,37 +54,37 @@ def limiter():
 
 
 def register(**more) -> Worker:
-    facts = {"host": "moon", "pid": 7, "cluster": "c", "version": "1.2", **more}
-    return Worker.objects.create(**facts)
+    values = {"host": "moon", "pid": 7, "cluster": "c", "version": "1.2", **more}
+    return Worker.objects.create(**values)
 
 
 @pytest.mark.parametrize("address", [PIPELINES, DEMO, WORKERS])
-def test_viewing_needs_the_right_to(address, client, stranger, viewer):
+def test_viewing_needs_its_permission(address, client, stranger, viewer):
     assert client.get(address).url.startswith("/admin/login/")
     assert stranger.get(address).status_code == 403
     assert viewer.get(address).status_code == 200
 
 
 @pytest.mark.parametrize("address", [f"{PIPELINES}add/", f"{WORKERS}add/", f"{PIPELINES}demo_2Ftask/delete/"])
-def test_nothing_is_added_or_deleted_by_hand(admin, address):
+def test_adding_and_deleting_are_refused(admin, address):
     assert admin.get(address).status_code == 403
 
 
-def test_nothing_is_changed_by_hand(admin):
+def test_changing_a_pipeline_is_refused(admin):
     assert admin.post(DEMO, {"description": "mine"}).status_code == 403
 
 
 def test_a_pipeline_shows_its_steps_policies_and_example(viewer):
     text = text_of(viewer.get(DEMO))
 
-    assert "Five steps: some work, a wait" in text
+    assert "Five steps: some work, a delay" in text
     assert "simulate-delay \N{EN DASH} \N{EN DASH} 0 up to 4 retries (1s, 2s, 4s, 8s) 1m 30s no" in text
     assert "up to 5 retries (5m, 30m, 2h, 6h, 15h 25m)" in text
     assert re.search(r'"failures_before_success" ?: 1', text)
     assert "DemoRequest" in text
 
 
-def test_a_pipeline_says_how_long_its_history_is_kept_and_how_much_has_gone(viewer):
+def test_a_pipeline_shows_its_retention(viewer):
     assert "kept for 30d after their end. None has been pruned yet." in text_of(viewer.get(DEMO))
 
     Pipeline.objects.filter(pk="demo/task").update(keep=timedelta(hours=36))
@@ -94,7 +95,7 @@ def test_a_pipeline_says_how_long_its_history_is_kept_and_how_much_has_gone(view
     assert "kept for ever" in text_of(viewer.get(DEMO))
 
 
-def test_a_pipeline_leads_to_its_tasks(viewer, queued):
+def test_a_pipeline_links_to_its_tasks(viewer, queued):
     assert "/admin/taskqueue/task/?pipeline=demo%2Ftask" in viewer.get(DEMO).content.decode()
 
 
@@ -102,7 +103,7 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, django_assert_num_queri
     for number in range(5):
         register(pid=number)
     limited.enqueue(1)
-    for address, number in ((PIPELINES, 8), (WORKERS, 5)):  # session, user, groups, rows; figures: 3, budgets; commands
+    for address, number in ((PIPELINES, 8), (WORKERS, 5)):  # session, user, groups, rows; stats: 3, buckets; pools
         with django_assert_num_queries(number):
             admin.get(address)
 
@@ -110,7 +111,7 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, django_assert_num_queri
 def test_workers_are_live_silent_or_ended(viewer, queued):
     register(host="mars", task_id=queued.pk, step="simulate-delay", step_started_at=Now() - timedelta(seconds=125))
     register(host="pluto", heartbeat_at=Now() - timedelta(minutes=3))
-    register(host="vulcan", ended_at=Now(), end_reason="its process ended or fell silent", task_id=queued.pk)
+    register(host="vulcan", ended_at=Now(), end_reason="its process ended or sent no heartbeat", task_id=queued.pk)
 
     response = viewer.get(WORKERS)
 
@@ -118,12 +119,12 @@ def test_workers_are_live_silent_or_ended(viewer, queued):
     assert "Live mars:7 1 of 1 busy 1.2 just now simulate-delay" in text
     assert "2m 05s" in text
     assert "Silent pluto:7 0 of 1 busy 1.2 3m ago \N{EN DASH} \N{EN DASH}" in text
-    assert "Ended its process ended or fell silent vulcan:7" in text
+    assert "Ended its process ended or sent no heartbeat vulcan:7" in text
     assert response.content.decode().count(page_of(queued)) == 1
     assert text.index("pluto") < text.index("mars") < text.index("vulcan")
 
 
-def test_a_worker_that_cannot_claim_says_why(viewer):
+def test_a_claim_error_is_shown(viewer):
     register(host="mars", claim_error="permission denied for table taskqueue_task")
     register(host="pluto", claim_error="of old", ended_at=Now(), end_reason="stopped")
 
@@ -133,7 +134,7 @@ def test_a_worker_that_cannot_claim_says_why(viewer):
     assert "Ended stopped pluto:7" in text
 
 
-def test_the_list_shows_how_each_pipeline_does(viewer, failed):
+def test_the_list_shows_the_last_day_of_each_pipeline(viewer, failed):
     demo_task.enqueue(DemoRequest(label="queued", delay_seconds=0))
     limited.enqueue(1)
     work()
@@ -153,12 +154,12 @@ def test_the_list_shows_how_each_pipeline_does(viewer, failed):
     assert page_of(failed) in viewer.get(address.replace("&amp;", "&")).content.decode()
 
 
-def test_a_pipeline_at_its_limit_and_a_paused_one_stand_out(viewer, queued):
+def test_a_full_limit_and_a_pause_are_marked(viewer, queued):
     sync_pipeline(limited.definition)
     ConcurrencyLimit.objects.filter(pk="boards/limited").update(tasks=1)
     limited.enqueue(1)
     Task.objects.filter(pipeline="boards/limited").update(slot_acquired_at=Now())
-    control.pause_pipeline("demo/task", reason="<b>deploy</b>", by="dana")
+    control.pause_pipeline("demo/task", reason="<b>deploy</b>", actor=Actor(None, "dana"))
 
     response = viewer.get(PIPELINES)
 
@@ -168,7 +169,7 @@ def test_a_pipeline_at_its_limit_and_a_paused_one_stand_out(viewer, queued):
     assert "<b>deploy</b>" not in response.content.decode()
 
 
-def test_the_switch_pauses_for_a_reason_and_comes_back_to_the_list(pauser, queued):
+def test_the_switch_asks_for_a_reason_and_returns_to_the_list(pauser, queued):
     assert 'role="switch" aria-checked="true"' in pauser.get(PIPELINES).content.decode()
 
     asked = pauser.post(f"{PAUSE}?back=list")
@@ -185,8 +186,8 @@ def test_the_switch_pauses_for_a_reason_and_comes_back_to_the_list(pauser, queue
     assert "dana Resumed. just now dana Paused: deploy just now" in text_of(pauser.get(DEMO))
 
 
-def test_who_comes_second_is_told(pauser, queued):
-    control.pause_pipeline("demo/task", reason="stocktaking", by="olga")
+def test_pausing_a_paused_pipeline_is_refused(pauser, queued):
+    control.pause_pipeline("demo/task", reason="stocktaking", actor=Actor(None, "olga"))
 
     response = pauser.post(PAUSE, {"reason": "deploy"}, follow=True)
 
@@ -194,7 +195,7 @@ def test_who_comes_second_is_told(pauser, queued):
     assert "There is no pipeline no/such." in messages_of(pauser.post(f"{PIPELINES}no_2Fsuch/pause/", follow=True))
 
 
-def test_only_who_may_pauses(viewer, queued):
+def test_pausing_needs_pause_pipeline(viewer, queued):
     page = viewer.get(PIPELINES).content.decode()
 
     assert page.count(" disabled>") == page.count('role="switch"')
@@ -202,7 +203,7 @@ def test_only_who_may_pauses(viewer, queued):
     assert viewer.get(PAUSE).status_code == 405
 
 
-def test_a_page_draws_the_steps_of_the_last_tasks(viewer, failed, succeeded, django_assert_max_num_queries):
+def test_a_page_shows_the_steps_of_the_last_tasks(viewer, failed, succeeded, django_assert_max_num_queries):
     with django_assert_max_num_queries(14):
         response = viewer.get(DEMO)
 
@@ -227,45 +228,45 @@ def test_failed_attempts_are_counted_for_parallel_steps_and_across_retries(viewe
     assert re.search(r"torn-page .*? 0\.0% \S 8 up to 1 retry", text)
 
 
-def test_limits_are_changed_on_the_page_and_hold_at_once(limiter, viewer):
+def test_limits_are_changed_on_the_page_at_once(limiter, viewer):
     sync_pipeline(limited.definition)
 
-    response = limiter.post(f"{LIMITED}places/", {"places-tasks": "1"}, follow=True)
+    response = limiter.post(f"{LIMITED}limits/", {"limits-tasks": "1"}, follow=True)
 
-    assert messages_of(response) == ["The limits are changed. They hold from the next start on."]
+    assert messages_of(response) == ["The limits are changed. They apply to all tasks that start from now on."]
     assert ConcurrencyLimit.objects.get(pk="boards/limited").tasks == 1
-    limiter.post(f"{LIMITED}starts/", {"starts-count": "30", "starts-per": "00:00:30"})
+    limiter.post(f"{LIMITED}throttle/", {"throttle-count": "30", "throttle-per": "00:00:30"})
     rate = RateLimit.objects.get(pk="boards/limited")
     assert (rate.count, rate.per) == (30, timedelta(seconds=30))
     text = text_of(limiter.get(f"{LIMITED}change/"))
-    assert "lars Changed count from the code's to 30, per from the code's to 30s." in text
-    assert "lars Changed tasks from the code's to 1." in text
+    assert "lars Changed count from the limit in code to 30, per from the limit in code to 30s." in text
+    assert "lars Changed tasks from the limit in code to 1." in text
     assert "Change the limits" not in text_of(viewer.get(f"{LIMITED}change/"))
-    assert viewer.post(f"{LIMITED}places/", {"places-tasks": "9"}).status_code == 403
-    assert viewer.post(f"{LIMITED}starts/", {"starts-count": "9"}).status_code == 403
+    assert viewer.post(f"{LIMITED}limits/", {"limits-tasks": "9"}).status_code == 403
+    assert viewer.post(f"{LIMITED}throttle/", {"throttle-count": "9"}).status_code == 403
 
 
 @pytest.mark.parametrize(
-    ("noun", "values", "said"),
+    ("form", "values", "error"),
     [
-        ("places", {"places-tasks": "0"}, "A limit is 1 to 100,000; to stop all, pause."),
-        ("places", {"places-tasks_per_key": "3"}, "The pipeline has no key"),
-        ("starts", {"starts-count": "x"}, "Enter a whole number."),
-        ("starts", {"starts-per": "0"}, "More than nothing."),
+        ("limits", {"limits-tasks": "0"}, "A limit is 1 to 100,000; to stop all, pause."),
+        ("limits", {"limits-tasks_per_key": "3"}, "The pipeline has no key"),
+        ("throttle", {"throttle-count": "x"}, "Enter a whole number."),
+        ("throttle", {"throttle-per": "0"}, "More than nothing."),
     ],
 )
-def test_limits_that_make_no_sense_are_refused_beside_the_field(limiter, noun, values, said):
+def test_invalid_limits_are_refused_at_their_field(limiter, form, values, error):
     sync_pipeline(limited.definition)
 
-    response = limiter.post(f"{LIMITED}{noun}/", values)
+    response = limiter.post(f"{LIMITED}{form}/", values)
 
-    assert said in text_of(response)
+    assert error in text_of(response)
     assert f'value="{next(iter(values.values()))}"' in response.content.decode()
     assert ConcurrencyLimit.objects.get(pk="boards/limited").tasks is None
     assert RateLimit.objects.get(pk="boards/limited").count is None
 
 
-def test_the_page_tells_the_next_three_times_in_words(viewer):
+def test_the_page_shows_the_next_three_runs(viewer):
     cron = Cron("30 3 * * *", timezone="Europe/Berlin")
     (now,) = Pipeline.objects.values_list(Now(), flat=True)[:1]
     Schedule.objects.create(
@@ -279,22 +280,22 @@ def test_the_page_tells_the_next_three_times_in_words(viewer):
     assert "in 1d , on" in text
 
 
-def test_a_page_of_a_pipeline_that_is_not_there_leads_to_the_list(viewer):
+def test_an_unknown_pipeline_leads_to_the_list(viewer):
     assert messages_of(viewer.get(f"{PIPELINES}no_2Fsuch/change/", follow=True)) == ["There is no pipeline no/such."]
 
 
 def test_a_pipeline_whose_code_is_gone_has_a_page(viewer, pipeline_without_code):
     text = text_of(viewer.get(f"{PIPELINES}gone_2Faway/change/"))
 
-    assert "No steps are known: the code names none, and no recent task has recorded one." in text
+    assert "No steps yet: the code names none, and no recent task has recorded one." in text
     assert "No schedule." in text
-    assert "No limits are known" in text
+    assert "No limits yet." in text
 
 
-def test_without_pipelines_the_list_says_what_to_do(viewer):
+def test_an_empty_list_explains_how_to_define_a_pipeline(viewer):
     Pipeline.objects.all().delete()
 
-    assert "No code defines a pipeline yet." in text_of(viewer.get(PIPELINES))
+    assert "There are no pipelines yet." in text_of(viewer.get(PIPELINES))
     assert "No pipeline matches “zzz”." in text_of(viewer.get(PIPELINES, {"q": "zzz"}))
 
 
@@ -303,15 +304,15 @@ def drainer():
     return client_of("drew", "view_worker", "change_worker")
 
 
-def test_a_worker_is_drained_and_resumed_on_the_record(drainer):
+def test_a_worker_is_drained_and_resumed_with_log_entries(drainer):
     worker = register()
 
     response = drainer.post(f"{WORKERS}{worker.pk}/drain/", follow=True)
 
-    assert messages_of(response) == ["Worker moon:7 ends its task and takes no other one until it is resumed."]
-    assert "Drained asked just now" in text_of(response)
+    assert messages_of(response) == ["Worker moon:7 finishes its task and takes no other until you resume it."]
+    assert "Drained requested just now" in text_of(response)
     Worker.objects.update(task_id=worker_task(), step="one")
-    assert "Draining asked just now" in text_of(drainer.get(WORKERS))
+    assert "Draining requested just now" in text_of(drainer.get(WORKERS))
     again = drainer.post(f"{WORKERS}{worker.pk}/drain/", follow=True)
     assert messages_of(again) == ["Worker moon:7 drains already."]
     page = drainer.post(f"{WORKERS}{worker.pk}/resume/?back=page", follow=True)
@@ -336,7 +337,7 @@ def test_several_workers_are_drained_at_once(drainer):
     assert Worker.objects.filter(draining_at__isnull=False).count() == 0
 
 
-def test_only_who_may_drains(viewer, drainer):
+def test_draining_needs_its_permission(viewer, drainer):
     worker = register()
 
     assert viewer.post(f"{WORKERS}{worker.pk}/drain/").status_code == 403
@@ -346,7 +347,7 @@ def test_only_who_may_drains(viewer, drainer):
     assert messages_of(drainer.post(f"{WORKERS}99/drain/", follow=True)) == ["There is no worker 99."]
 
 
-def test_the_slots_of_a_command_are_counted(viewer, queued):
+def test_the_processes_of_a_pool_are_counted(viewer, queued):
     for pid in (1, 2, 3):
         register(pid=pid, cluster="one")
     register(pid=4, cluster="two")
@@ -359,9 +360,9 @@ def test_the_slots_of_a_command_are_counted(viewer, queued):
     assert text.count("0 of 1 busy") == 1
 
 
-def test_without_a_live_worker_the_list_says_what_to_do(viewer):
+def test_without_a_live_worker_the_list_says_so(viewer):
     assert "No worker has started yet. Start one: manage.py worker ." in text_of(viewer.get(WORKERS))
     register(heartbeat_at=Now() - timedelta(minutes=3))
-    assert "No worker is alive: tasks wait. Start one: manage.py worker ." in text_of(viewer.get(WORKERS))
+    assert "No worker is live, so no task is executed. Start one: manage.py worker ." in text_of(viewer.get(WORKERS))
     register()
-    assert "No worker is alive" not in text_of(viewer.get(WORKERS))
+    assert "No worker is live" not in text_of(viewer.get(WORKERS))

@@ -1,4 +1,4 @@
-"""Secrets in the forms that make tasks: typed unseen, never filled in, and the mask is never a value."""
+"""Secrets in the forms that submit tasks: typed invisibly, never filled in, and the mask is never a value."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def task() -> Task:
 
 
 def field(body: str, name: str) -> str:
-    """A field's element."""
+    """The HTML element of a field."""
     return re.search(rf'<(?:input|textarea|select)[^>]*name="{re.escape(name)}".*?>', body, re.DOTALL)[0]
 
 
-def made(*others: Task) -> dict[str, Any]:
-    """The payload of the one task that is there besides these."""
+def payload_of_new_task(*others: Task) -> dict[str, Any]:
+    """The payload of the only task that is not one of these."""
     return Task.objects.exclude(pk__in=[other.pk for other in others]).get().payload
 
 
@@ -83,38 +83,38 @@ def test_the_submit_form_shows_no_secret_and_no_mask(keeper):
     assert "Leave empty for the default." in body
 
 
-def test_what_is_left_empty_has_its_default(keeper):
+def test_an_empty_secret_has_its_default(keeper):
     keeper.post(SUBMIT, {"payload/name": "x", "payload/password": "p-1", "payload/account/user": "u"})
 
-    payload = made()
+    payload = payload_of_new_task()
     assert payload["password"] == "p-1"
     assert (payload["pin"], payload["key"], payload["is_test"]) == (1234, None, True)
     assert payload["account"] == {"user": "u", "token": "t-default"}
     assert payload["codes"] == ["c-default"]
 
 
-def test_what_is_typed_is_the_value_of_its_own_kind(keeper):
+def test_a_typed_secret_is_converted_to_its_kind(keeper):
     typed = {"pin": "77", "password": " p ", "key": "k", "is_test": "no", "account/token": "t", "codes": '["c"]'}
     keeper.post(SUBMIT, {f"payload/{name}": value for name, value in typed.items()})
 
-    payload = made()
+    payload = payload_of_new_task()
     assert (payload["pin"], payload["password"], payload["key"], payload["is_test"]) == (77, " p ", "k", False)
     assert payload["account"]["token"] == "t"
     assert payload["codes"] == ["c"]
 
 
 @pytest.mark.parametrize("name", ["password", "key", "account/token", "codes", "accounts"])
-def test_the_mask_is_refused_beside_its_field(keeper, name):
+def test_the_mask_is_refused_as_a_value(keeper, name):
     typed = {"codes": f'["c", "{MASK}"]', "accounts": f'[{{"token": "{MASK}"}}]'}.get(name, MASK)
 
     response = keeper.post(SUBMIT, {"payload/password": "p-1", f"payload/{name}": typed})
 
     assert "This is the mask of a secret, not its value." in text_of(response)
-    assert "Nothing was submitted." in text_of(response)
+    assert "The task was not submitted." in text_of(response)
     assert not Task.objects.exists()
 
 
-def test_a_required_secret_is_missed_and_what_else_was_typed_comes_back(keeper):
+def test_a_missing_secret_is_an_error_and_typed_values_come_back(keeper):
     response = keeper.post(SUBMIT, {"payload/account/token": "t-typed"})
 
     assert "Field required" in text_of(response)
@@ -122,7 +122,7 @@ def test_a_required_secret_is_missed_and_what_else_was_typed_comes_back(keeper):
     assert "no-store" in response["Cache-Control"]
 
 
-def test_the_form_of_a_rerun_shows_no_secret_and_keeps_those_that_are_left_empty(keeper, task):
+def test_a_rerun_form_shows_no_secret_and_keeps_empty_ones(keeper, task):
     body = keeper.get(button_of(task, "edit")).content.decode()
     for secret in ("p-original", "tok-a", "tok-b", "t-default", "c-default", "1234", MASK):
         assert secret not in body
@@ -135,40 +135,44 @@ def test_the_form_of_a_rerun_shows_no_secret_and_keeps_those_that_are_left_empty
     )
 
     expected = {**task.payload, "name": "other", "codes": ["c-2"], "account": {"user": "dana", "token": "t-new"}}
-    assert made(task) == expected
+    assert payload_of_new_task(task) == expected
 
 
 @pytest.mark.parametrize(
-    ("payload", "secrets", "says"),
+    ("payload", "secrets", "error"),
     [
         ({"password": MASK}, {}, "/password This is the mask of a secret, not its value."),
         ({}, {"secret/password": MASK}, "/password This is the mask of a secret, not its value."),
         ({}, {"secret/codes": "[c"}, "/codes This is not JSON"),
-        ({"accounts": [{"user": "b"}, {"user": "a"}]}, {}, "/accounts/0/token What it belongs to was changed."),
+        (
+            {"accounts": [{"user": "b"}, {"user": "a"}]},
+            {},
+            "/accounts/0/token The list item of this secret was edited.",
+        ),
     ],
 )
-def test_a_secret_in_doubt_is_refused_with_its_place(keeper, task, payload, secrets, says):
+def test_an_ambiguous_secret_is_refused_with_its_pointer(keeper, task, payload, secrets, error):
     response = keeper.post(button_of(task, "edit"), {"payload": json.dumps(payload), **secrets})
 
-    assert says in text_of(response)
+    assert error in text_of(response)
     assert Task.objects.count() == 1
 
 
-def test_an_object_that_was_taken_out_takes_its_secret_along(keeper, task):
+def test_a_removed_object_removes_its_secret(keeper, task):
     keeper.post(button_of(task, "edit"), {"payload": '{"accounts": [{"user": "a"}], "password": "p-2"}'})
 
-    payload = made(task)
+    payload = payload_of_new_task(task)
     assert payload["accounts"] == [{"user": "a", "token": "tok-a"}]
     assert payload["account"]["token"] == "t-default"
     assert payload["password"] == "p-2"
 
 
-def test_a_value_that_is_a_secret_as_a_whole_is_split_off():
-    assert secret_fields.split({"a": 1}, {"secret": True}) == (None, {(): {"a": 1}})
+def test_a_whole_secret_is_split_off():
+    assert secret_fields.split_secrets({"a": 1}, {"secret": True}) == (None, {(): {"a": 1}})
 
 
-def test_the_handler_of_a_task_that_was_stored_with_a_mask_is_told_without_its_payload():
-    told = []
+def test_a_handler_gets_no_payload_that_was_stored_masked():
+    calls = []
     with own_registry():
 
         @pipeline("forms/handled")
@@ -177,7 +181,7 @@ def test_the_handler_of_a_task_that_was_stored_with_a_mask_is_told_without_its_p
 
         @handled.on_failure
         def handler(ended: TaskEnded) -> None:
-            told.append((ended.error["message"], ended.payload))
+            calls.append((ended.error["message"], ended.payload))
 
         sync_pipelines()
         task = handled.enqueue(Account())
@@ -185,4 +189,4 @@ def test_the_handler_of_a_task_that_was_stored_with_a_mask_is_told_without_its_p
         work()
         work()
 
-    assert told == [("no", None)]
+    assert calls == [("no", None)]

@@ -1,4 +1,4 @@
-"""Submitting a task by a form: made from the payload's schema, judged by the pipeline's own model."""
+"""The form that submits a task: made from the payload's schema, validated by the pipeline's model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pydantic import BaseModel, Field, RootModel
 from demo.pipelines import demo_task
 from taskqueue import pipeline
 from taskqueue.admin.pipelines.payload_schema import MISSING
-from taskqueue.admin.pipelines.submit_form import SubmissionForm
+from taskqueue.admin.pipelines.submit_form import SubmitForm
 from taskqueue.admin.shared.durations import seconds_in
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline, Task
 from tests.support.admin_pages import messages_of, page_of, text_of
@@ -96,18 +97,18 @@ def submitter():
     return client_of("sam", "add_task", "view_task", "view_pipeline")
 
 
-def form_of(of: Any, data: dict[str, Any] | None = None) -> SubmissionForm:
-    payload = of.definition.payload
-    return SubmissionForm(payload.json_schema(), payload.example(), data)  # type: ignore[arg-type]  # a dict will do
+def form_of(task_pipeline: Any, data: dict[str, Any] | None = None) -> SubmitForm:
+    payload = task_pipeline.definition.payload
+    return SubmitForm(payload.json_schema(), payload.example(), data)  # type: ignore[arg-type]  # a dict will do
 
 
-def payload_of(of: Any, data: dict[str, Any]) -> Any:
-    form = form_of(of, data)
+def payload_of(task_pipeline: Any, data: dict[str, Any]) -> Any:
+    form = form_of(task_pipeline, data)
     assert form.is_valid(), form.errors
     return form.payload()
 
 
-def test_only_who_may_submit_sees_it(client, viewer, submitter):
+def test_the_form_needs_add_task(client, viewer, submitter):
     assert client.get(DEMO).url.startswith("/admin/login/")
     assert viewer.get(DEMO).status_code == 403
     assert viewer.post(DEMO, PLAIN).status_code == 403
@@ -115,11 +116,11 @@ def test_only_who_may_submit_sees_it(client, viewer, submitter):
     assert not Task.objects.exists()
 
 
-def test_it_shows_descriptions_bounds_and_the_example(submitter):
+def test_the_form_shows_descriptions_bounds_and_example(submitter):
     response = submitter.get(DEMO)
 
     text = text_of(response)
-    assert "A word to recognise the task by. At least 1 character, at most 100 characters." in text
+    assert "A name for the task. At least 1 character, at most 100 characters." in text
     assert "How long simulate-delay takes. At least 0, at most 60." in text
     page = response.content.decode()
     assert 'name="payload/label" value="hello"' in page
@@ -127,7 +128,7 @@ def test_it_shows_descriptions_bounds_and_the_example(submitter):
     assert 'name="payload/failures_before_success" value="1"' in page
 
 
-def test_what_is_submitted_becomes_a_task_on_the_record(submitter):
+def test_a_submitted_task_has_a_log_entry(submitter):
     response = submitter.post(DEMO, {**PLAIN, "priority": "5", "labels": "tenant = a\nshop=b", "key": "order-1"})
 
     task = Task.objects.get()
@@ -142,7 +143,7 @@ def test_what_is_submitted_becomes_a_task_on_the_record(submitter):
     )
 
 
-def test_a_mistake_is_told_beside_its_field_and_nothing_typed_is_lost(submitter):
+def test_an_error_is_shown_at_its_field_with_everything_typed(submitter):
     wrong = {**PLAIN, "payload/label": "", "payload/delay_seconds": "soon", "labels": "tenant = a"}
 
     response = submitter.post(DEMO, wrong)
@@ -160,34 +161,34 @@ def test_a_mistake_is_told_beside_its_field_and_nothing_typed_is_lost(submitter)
     assert not LogEntry.objects.exists()
 
 
-def test_the_same_key_again_leads_to_the_task_that_it_made(submitter):
+def test_a_used_key_leads_to_the_existing_task(submitter):
     submitter.post(DEMO, {**PLAIN, "key": "order-1"})
 
     response = submitter.post(DEMO, {**PLAIN, "key": "order-1"}, follow=True)
 
-    assert messages_of(response)[-1] == "No new task was made: this one stands in for it."
+    assert messages_of(response)[-1] == "No new task was created: this task already exists."
     assert LogEntry.objects.count() == Task.objects.count() == 1
     submitter.post(DEMO, {**PLAIN, "key": "order-1", "force": "on"})
     assert Task.objects.count() == 2
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "said"),
+    ("options", "field", "error"),
     [
         ({"priority": "high"}, "priority", "The priority is a whole number."),
         ({"priority": "601"}, "priority", "The priority is a number from -600 to 600."),
         ({"delay": "later"}, "delay", "Write seconds, or a length such as 15m or 2h 30m."),
         ({"run_at": "tomorrow"}, "run_at", "Write a time such as 2030-01-31 08:00."),
         ({"run_at": "2030-02-31 08:00"}, "run_at", "There is no such time: day is out of range for month."),
-        ({"run_at": "2030-01-31 08:00", "delay": "5"}, "run_at", "Say either in how long it starts, or when."),
+        ({"run_at": "2030-01-31 08:00", "delay": "5"}, "run_at", "Fill in either “Start in” or “Start at”, not both."),
         ({"labels": "tenant"}, "labels", "“tenant” is not of the form name = value."),
         ({"key": "k" * 201}, "key", "A key has at most 200 characters."),
     ],
 )
-def test_options_are_checked_too(submitter, options, field, said):
+def test_options_are_validated(submitter, options, field, error):
     response = submitter.post(DEMO, {**PLAIN, **options})
 
-    assert response.context["form"].errors == {field: [said]}
+    assert response.context["form"].errors == {field: [error]}
     assert not Task.objects.exists()
 
 
@@ -201,7 +202,7 @@ def test_a_task_may_start_later(submitter):
     assert late.due_at == datetime(2090, 1, 31, 8, tzinfo=UTC)
 
 
-def test_every_kind_of_value_is_turned_into_what_the_model_takes(submitter):
+def test_every_kind_of_value_is_converted_for_the_model(submitter):
     response = submitter.post(ALL, TYPED)
 
     assert response.status_code == 302, response.context["form"].errors
@@ -213,7 +214,7 @@ def test_every_kind_of_value_is_turned_into_what_the_model_takes(submitter):
     }  # fmt: skip
 
 
-def test_the_first_form_shows_examples_and_defaults():
+def test_initial_values_are_examples_and_defaults():
     form = form_of(all_kinds)
 
     assert {name: form[name].value() for name in ("payload/name", "payload/share", "payload/price")} == {
@@ -227,7 +228,7 @@ def test_the_first_form_shows_examples_and_defaults():
     assert [section.title for section in form.sections()] == ["", "Home", "Work"]
 
 
-def test_faults_deep_inside_are_told_at_the_field_that_holds_them(submitter):
+def test_nested_errors_are_shown_at_the_field_that_contains_them(submitter):
     wrong = {
         **TYPED, "payload/count": "3", "payload/home/street": "E", "payload/tags": '["x", 1]', "payload/either": "{",
     }  # fmt: skip
@@ -244,14 +245,14 @@ def test_faults_deep_inside_are_told_at_the_field_that_holds_them(submitter):
 
 
 @pytest.mark.parametrize("levels", [101, 5_000])
-def test_json_that_is_nested_too_deeply_is_refused_beside_its_field(submitter, levels):
+def test_json_nested_too_deeply_is_refused_at_its_field(submitter, levels):
     for text in ('{"a":' * levels + "1" + "}" * levels, "[" * levels + "]" * levels):
         errors = submitter.post(ALL, {**TYPED, "payload/either": text}).context["form"].errors
 
         assert errors["payload/either"] == ["This is nested too deeply: more than 100 levels."]
 
 
-def test_parameters_lists_and_nothing_have_forms_too():
+def test_parameters_lists_and_empty_payloads_have_forms():
     assert payload_of(by_parameters, {"payload/first": "1", "payload/second": ""}) == {"first": 1, "second": ""}
     assert payload_of(by_parameters, {"payload/first": ""}) == {"second": ""}
     assert payload_of(of_list, {"payload": "[1, 2]"}) == [1, 2]
@@ -263,18 +264,18 @@ def test_parameters_lists_and_nothing_have_forms_too():
     ("text", "seconds"),
     [("90", 90), ("1.5s", 1.5), ("15m", 900), ("2h 30m", 9000), ("1d", 86400), ("1d2h3m4s", 93784)],
 )
-def test_lengths_of_time_are_read(text, seconds):
+def test_durations_are_parsed(text, seconds):
     assert seconds_in(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5", "1x", "h"])
-def test_what_is_no_length_of_time_is_refused(text):
+def test_invalid_durations_are_refused(text):
     assert seconds_in(text) is None
 
 
 @pytest.fixture
 def odd_schema() -> dict[str, Any]:
-    """One that no tool ought to make."""
+    """A schema that no tool writes."""
     return {
         "type": "object",
         "properties": {
@@ -287,8 +288,8 @@ def odd_schema() -> dict[str, Any]:
     }
 
 
-def test_an_odd_schema_does_no_harm(odd_schema):
-    form = SubmissionForm(odd_schema, None, {"payload/a~1b~0c": "5", "payload/loop": "{}"})  # type: ignore[arg-type]
+def test_an_odd_schema_is_harmless(odd_schema):
+    form = SubmitForm(odd_schema, None, {"payload/a~1b~0c": "5", "payload/loop": "{}"})  # type: ignore[arg-type]
 
     assert form.is_valid()
     assert form.payload()["a/b~c"] == 5
@@ -301,8 +302,8 @@ def test_a_pipeline_without_code_cannot_be_submitted(submitter, pipeline_without
     assert "No pipeline is called 'gone/away'" in messages_of(response)[0]
 
 
-def test_a_paused_pipeline_says_that_the_task_will_wait(submitter, queued):
-    control.pause_pipeline("demo/task", reason="deploy", by="dana")
+def test_the_form_says_when_the_pipeline_is_paused(submitter, queued):
+    control.pause_pipeline("demo/task", reason="deploy", actor=Actor(None, "dana"))
 
     assert "The pipeline is paused by dana: deploy." in text_of(submitter.get(DEMO))
     assert Pipeline.objects.get(pk="demo/task").paused_by == "dana"

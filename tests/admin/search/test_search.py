@@ -1,4 +1,4 @@
-"""The search of the task list: what it understands, what it says of what it does not, and what it costs."""
+"""The search of the task list: its syntax, its messages, its results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from demo.pipelines import DemoRequest, demo_task
-from taskqueue.admin.search.syntax import InvalidSearch, read
+from taskqueue.admin.search.syntax import InvalidSearch, parse
 from taskqueue.engine import sql
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries.filters import TaskFilter
@@ -43,14 +43,14 @@ def request_of(label: str, **more: Any) -> DemoRequest:
         ("payload.a:b:c", "a", ("b:c",)),
     ],
 )
-def test_a_value_in_a_payload_may_be_json_or_text(term, path, values):
-    assert read(term, may_see_payload=True).payload == [(path, values)]
+def test_a_payload_value_is_json_or_text(term, path, values):
+    assert parse(term, may_see_payload=True).payload == [(path, values)]
 
 
-def test_qualifiers_stand_beside_the_beginning_of_a_key():
-    search = read('order:518 error:Timeout label:tenant=acme "worker: x"', may_see_payload=False)
+def test_qualifiers_combine_with_a_key_prefix():
+    search = parse('order:518 error:Timeout label:tenant=acme "worker: x"', may_see_payload=False)
 
-    assert search.begins == "order:518 worker: x"
+    assert search.prefix == "order:518 worker: x"
     assert search.error == "Timeout"
     assert search.labels == [("tenant", "acme")]
 
@@ -61,41 +61,41 @@ def test_qualifiers_stand_beside_the_beginning_of_a_key():
         ("errors:Timeout", "There is no qualifier errors:. Did you mean error:?"),
         ("pipelin:demo", "Did you mean pipeline:?"),
         ("status:failed", "There is no qualifier status:. Choose a status in the tabs above the list."),
-        ("id:a", "Type the beginning of the ID itself, without a qualifier."),
+        ("id:a", "Type the beginning of the ID without a qualifier."),
         ("error:", "error: needs a value right after the colon."),
         ("error.a:b", "error: takes no path. Only payload has one"),
-        ("payload:5", "payload needs the names of its fields"),
-        ("payload.a..b:5", "payload needs the names of its fields"),
-        ("payload.a.b.c.d.e.f.g.h.i.j.k:5", "payload takes at most 10 names."),
+        ("payload:5", "payload needs field names joined by dots"),
+        ("payload.a..b:5", "payload needs field names joined by dots"),
+        ("payload.a.b.c.d.e.f.g.h.i.j.k:5", "payload takes at most 10 field names."),
         ("label:tenant", "label: needs a name and a value, as in label:tenant=acme."),
         ("pipeline:no/such", "No pipeline's name begins with “no/such”."),
-        ("a\ud800", "It holds a character that no id, key or payload can hold."),
+        ("a\ud800", "The search has a character that no id, key or payload can have."),
     ],
 )
-def test_what_is_wrong_is_told_precisely(term, sentence):
+def test_an_invalid_search_says_why(term, sentence):
     with pytest.raises(InvalidSearch) as refused:
-        read(term, may_see_payload=True)
+        parse(term, may_see_payload=True)
 
     assert sentence in str(refused.value)
 
 
-def test_a_wrong_search_shows_no_rows_and_loses_nothing(viewer, queued):
+def test_an_invalid_search_shows_no_rows_and_keeps_the_input(viewer, queued):
     response = viewer.get(LIST, {"q": "errors:Time", "status": "queued"})
 
     assert ids_on(response) == []
-    assert "Nothing was searched. There is no qualifier errors:. Did you mean error:?" in text_of(response)
+    assert "Invalid search. There is no qualifier errors:. Did you mean error:?" in text_of(response)
     page = response.content.decode()
     assert 'value="errors:Time"' in page
     assert '<input type="hidden" name="status" value="queued">' in page
 
 
-def test_an_error_is_found_by_the_beginning_of_its_type(viewer, failed, retrying, queued):
+def test_an_error_is_found_by_a_prefix_of_its_type(viewer, failed, retrying, queued):
     assert found(viewer, "error:connection") == [str(retrying.pk)]
     assert found(viewer, "error:Permanent") == [str(failed.pk)]
     assert found(viewer, "error:ermanent") == []
 
 
-def test_a_pipeline_and_a_worker_are_found_by_their_beginning(viewer, queued):
+def test_pipelines_and_workers_are_found_by_prefix(viewer, queued):
     Pipeline.objects.create(name="other/one")
     with InProcessWorker() as worker:
         Task.objects.filter(pk=queued.pk).update(worker=worker.row)
@@ -106,7 +106,7 @@ def test_a_pipeline_and_a_worker_are_found_by_their_beginning(viewer, queued):
         assert found(viewer, "worker:99999999999999999999") == []
 
 
-def test_a_payload_is_searched_by_those_who_may_see_it(viewer):
+def test_searching_payloads_needs_permission(viewer):
     reader = client_of("rita", "view_task", "view_task_payload")
     task = demo_task.enqueue(request_of("needle"))
     demo_task.enqueue(request_of("hay"))
@@ -118,35 +118,35 @@ def test_a_payload_is_searched_by_those_who_may_see_it(viewer):
     assert "You may not see payloads, so you cannot search in them." in text_of(response)
 
 
-def test_a_search_stays_within_the_filters(viewer, failed, retrying):
+def test_a_search_combines_with_filters(viewer, failed, retrying):
     assert found(viewer, "error:P", status="retrying") == []
     assert found(viewer, "error:P", status="failed,retrying") == [str(failed.pk)]
 
 
-def test_the_rule_stands_in_the_box(viewer, queued):
+def test_the_search_box_has_a_placeholder(viewer, queued):
     assert 'placeholder="ID or key, or error: pipeline: step: label: payload.field:"' in (
         viewer.get(LIST).content.decode()
     )
 
 
-def test_a_selection_is_the_same_after_it_was_kept():
+def test_a_task_filter_survives_json():
     now = filters.database_now()
-    selection = TaskFilter(
+    task_filter = TaskFilter(
         statuses=("failed",),
         age=timedelta(hours=1),
         labels=(("a", "b"),),
         payload=(("a.b", (1, "1")),),
-        errors="T",
+        error_prefix="T",
         ended=(now, now + timedelta(hours=1)),
-    ).frozen(now)
+    ).with_absolute_times(now)
 
-    kept = json.loads(json.dumps(selection.as_json()))
+    stored = json.loads(json.dumps(task_filter.as_json()))
 
-    assert TaskFilter.from_json(kept) == selection
-    assert selection.made_from == now - timedelta(hours=1)
+    assert TaskFilter.from_json(stored) == task_filter
+    assert task_filter.created_after == now - timedelta(hours=1)
 
 
-def test_the_types_of_errors_are_found_without_reading_all_tries(failed, retrying):
+def test_error_types_are_listed_by_name(failed, retrying):
     names = sql.fetch(sql.ERROR_TYPES, {"limit": 20})
 
     assert names == [("ConnectionError",), ("Permanent",)]

@@ -1,4 +1,4 @@
-"""A search that finds nothing offers searches that find something."""
+"""A search that finds nothing suggests other searches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.users import client_of
 
 @pytest.fixture
 def reader():
-    """Somebody who may see payloads."""
+    """A user with permission to view payloads."""
     return client_of("rita", "view_task", "view_task_payload")
 
 
@@ -48,7 +48,7 @@ def offers_of(client, term: str) -> dict[str, str]:
         ("nothing-like-it", []),
     ],
 )
-def test_a_word_is_offered_where_it_stands_and_each_offer_finds_the_task(reader, order, term, labels):
+def test_each_suggestion_finds_the_task(reader, order, term, labels):
     offers = offers_of(reader, term)
 
     assert list(offers) == labels
@@ -58,30 +58,28 @@ def test_a_word_is_offered_where_it_stands_and_each_offer_finds_the_task(reader,
 
 @pytest.mark.parametrize(
     ("term", "label"),
-    [("ermanen", "Error type Permanent"), ("api-call", "Failed or under way in step simulate-api-call")],
+    [("ermanen", "Error type Permanent"), ("api-call", "Failed or unfinished in step simulate-api-call")],
 )
-def test_an_error_and_a_step_are_offered(reader, failed, queued, term, label):
+def test_errors_and_steps_are_suggested(reader, failed, queued, term, label):
     offers = offers_of(reader, term)
 
     assert ids_on(reader.get(LIST + offers[label])) == [str(failed.pk)]
 
 
-def test_payloads_are_offered_to_those_alone_who_may_see_them(viewer, reader, order):
+def test_payload_suggestions_need_permission(viewer, reader, order):
     assert offers_of(viewer, "needle") == {}
 
     PipelinePermission.objects.create(pipeline_id="demo/task", user=User.objects.create_user("kim"), view_payload=True)
     assert offers_of(reader, "needle") == {}
 
 
-def test_a_filter_that_does_not_exist_is_named_with_those_that_do(viewer, queued):
+def test_an_unknown_qualifier_is_named_with_the_available_ones(viewer, queued):
     text = text_of(viewer.get(LIST, {"q": "xyzzy:1"}))
 
-    assert (
-        "no filter xyzzy: (known: error:, pipeline:, step:, key:, worker:, label:, payload:), so it was taken" in text
-    )
+    assert "Unknown qualifier xyzzy: (available: error:, pipeline:, step:, key:, worker:, label:, payload:)." in text
 
 
-def test_nothing_is_offered_to_do_to_an_empty_list(queued):
+def test_an_empty_list_offers_no_bulk_actions(queued):
     operator = client_of("olga", "view_task", "cancel_task")
 
     assert "Cancel all that match" in text_of(operator.get(LIST, {"pipeline": "demo/task"}))
@@ -95,7 +93,7 @@ def test_the_box_offers_qualifiers_errors_and_pipelines(viewer, failed):
         assert f'<option value="{offer}">' in page
 
 
-def test_what_was_typed_is_text(reader, order):
+def test_hostile_input_is_escaped(reader, order):
     Pipeline.objects.create(name="a/<b>")
     Task.objects.filter(pk=order.pk).update(labels={"<i>": "<script>"}, payload={"<u>": "<script>"})
 
@@ -105,7 +103,7 @@ def test_what_was_typed_is_text(reader, order):
     assert "<script>”" not in page
 
 
-def test_large_payloads_are_passed_over(reader, order):
+def test_large_payloads_are_skipped(reader, order):
     Task.objects.filter(pk=order.pk).update(payload={"id": "needle", "more": [str(number) for number in range(20_000)]})
 
     assert offers_of(reader, "needle") == {}

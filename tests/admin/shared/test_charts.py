@@ -1,4 +1,4 @@
-"""Charts, read as the XML that they are."""
+"""Charts, parsed as XML."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from xml.etree import ElementTree
 import pytest
 
 from taskqueue.admin.shared.charts import (
-    LEFT,
-    ROOM,
-    TOP,
+    LEFT_MARGIN,
+    PLOT_HEIGHT,
+    TOP_MARGIN,
     Bar,
+    BarSegment,
     Line,
-    Part,
-    count_top,
+    count_axis_end,
+    duration_axis_end,
+    line_path,
     lines,
     microbars,
-    path_of,
     seconds_label,
     sparkline,
     stacked_bars,
-    time_top,
 )
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ HOUR = timedelta(hours=1)
 
 
 def drawn(svg: str) -> ElementTree.Element:
-    """A chart's tree. It is well-formed, and has no style that a strict policy would refuse."""
+    """Parse a chart, which must be well-formed and have no style attribute."""
     assert "style=" not in svg
     return ElementTree.fromstring(svg)  # noqa: S314 - our own
 
@@ -41,12 +41,17 @@ def percent(text: str) -> float:
 
 def bars(*values: tuple[int, int]) -> list[Bar]:
     return [
-        Bar(NOON + place * HOUR, (Part("green", good), Part("red", bad)), f"bar {place}", f"/list?bar={place}&x=<1>")
-        for place, (good, bad) in enumerate(values)
+        Bar(
+            NOON + index * HOUR,
+            (BarSegment("green", good), BarSegment("red", bad)),
+            f"bar {index}",
+            f"/list?bar={index}&x=<1>",
+        )
+        for index, (good, bad) in enumerate(values)
     ]
 
 
-def test_each_bar_is_a_link_with_its_parts_stacked_from_the_ground():
+def test_each_bar_is_a_link_with_stacked_segments():
     chart = drawn(
         stacked_bars(
             bars((60, 40), (0, 0), (25, 0)),
@@ -57,16 +62,16 @@ def test_each_bar_is_a_link_with_its_parts_stacked_from_the_ground():
     )
 
     links = chart.findall("a")
-    assert [link.get("href") for link in links] == [f"/list?bar={place}&x=<1>" for place in range(3)]
+    assert [link.get("href") for link in links] == [f"/list?bar={index}&x=<1>" for index in range(3)]
     assert [link.findtext("title") for link in links] == ["bar 0", "bar 1", "bar 2"]
-    green, red = [rect for rect in links[0].findall("rect") if rect.get("class") != "tq-hit"]
-    assert percent(green.get("height", "")) == pytest.approx(0.6 * ROOM, abs=0.02)
-    assert percent(green.get("y", "")) == pytest.approx(TOP + 0.4 * ROOM, abs=0.02)
-    assert percent(red.get("y", "")) == pytest.approx(TOP, abs=0.02)
-    assert len(links[1].findall("rect")) == 1  # nothing to see, and still to be pointed at
+    green, red = [rect for rect in links[0].findall("rect") if rect.get("class") != "tq-hover-area"]
+    assert percent(green.get("height", "")) == pytest.approx(0.6 * PLOT_HEIGHT, abs=0.02)
+    assert percent(green.get("y", "")) == pytest.approx(TOP_MARGIN + 0.4 * PLOT_HEIGHT, abs=0.02)
+    assert percent(red.get("y", "")) == pytest.approx(TOP_MARGIN, abs=0.02)
+    assert len(links[1].findall("rect")) == 1  # the hover area alone
 
 
-def test_a_chart_of_links_is_no_stop_of_the_tab_key():
+def test_chart_links_are_not_tab_stops():
     chart = drawn(
         stacked_bars(bars((1, 1), (2, 2)), label="How they ended", until=NOON + 2 * HOUR, counted_until=NOON + 2 * HOUR)
     )
@@ -75,24 +80,24 @@ def test_a_chart_of_links_is_no_stop_of_the_tab_key():
     assert {link.get("tabindex") for link in chart.findall("a")} == {"-1"}
 
 
-def test_the_axes_say_how_many_and_when():
+def test_axes_have_counts_and_times():
     chart = drawn(stacked_bars(bars(*[(90, 0)] * 6), label="x", until=NOON + 6 * HOUR, counted_until=NOON + 6 * HOUR))
 
     labels = [text.text for text in chart.findall("text")]
     assert labels[:5] == ["0", "25", "50", "75", "100"]
     assert labels[5:] == ["Mar 04, 12:00", "13:00", "14:00", "15:00", "16:00", "17:00"]
-    places = [percent(text.get("x", "")) for text in chart.findall("text")[5:]]
-    assert places[0] == LEFT
-    assert all(0 <= place < 100 for place in places)
+    positions = [percent(text.get("x", "")) for text in chart.findall("text")[5:]]
+    assert positions[0] == LEFT_MARGIN
+    assert all(0 <= position < 100 for position in positions)
 
 
-def test_days_are_named_where_hours_would_say_nothing():
+def test_a_week_is_labelled_with_dates():
     chart = drawn(lines([], label="x", start=NOON, until=NOON + timedelta(days=7)))
 
     assert [text.text for text in chart.findall("text")][-3:] == ["Mar 06", "Mar 08", "Mar 10"]
 
 
-def test_nothing_at_all_is_still_a_chart():
+def test_empty_data_still_draws_a_chart():
     assert drawn(stacked_bars(bars((0, 0)), label="x", until=NOON + HOUR, counted_until=NOON + HOUR)).findall("a")
     assert drawn(stacked_bars([], label="x", until=NOON, counted_until=NOON)).get("role") == "group"
     assert drawn(sparkline([], hue="blue", label="x")).get("role") == "img"
@@ -100,7 +105,7 @@ def test_nothing_at_all_is_still_a_chart():
     assert drawn(microbars([], label="x")).findall("rect") == []
 
 
-def test_a_sparkline_is_as_high_as_its_highest_value():
+def test_a_sparkline_is_scaled_to_its_maximum():
     chart = drawn(sparkline([0, 5, None, 10], hue="blue", label="Most at once: 10"))
 
     line = chart.find("polyline")
@@ -110,12 +115,12 @@ def test_a_sparkline_is_as_high_as_its_highest_value():
 
 
 def test_a_gap_in_a_line_stays_a_gap():
-    assert path_of([10, None, 5, 10], 10) == "M6.25,0 L12.5,0 M56.25,50 L62.5,50 L87.5,0"
+    assert line_path([10, None, 5, 10], 10) == "M6.25,0 L12.5,0 M56.25,50 L62.5,50 L87.5,0"
 
 
-def test_lines_are_told_by_name_and_hue():
+def test_lines_have_a_name_and_a_colour():
     series = [Line("blue", "p50", [1.0, 2.0]), Line("grey", "p99", [3.0, 4.0])]
-    chart = drawn(lines(series, label="How long tasks took", start=NOON, until=NOON + HOUR))
+    chart = drawn(lines(series, label="Durations", start=NOON, until=NOON + HOUR))
 
     assert [path.findtext("title") for path in chart.findall("svg/path")] == ["p50", "p99"]
     assert [path.get("class") for path in chart.findall("svg/path")] == [
@@ -125,9 +130,9 @@ def test_lines_are_told_by_name_and_hue():
     assert [text.text for text in chart.findall("text")][:5] == ["0s", "1s", "2s", "3s", "4s"]
 
 
-def test_what_is_hostile_stays_text():
+def test_hostile_labels_are_escaped():
     label = '"><script>x</script>'
-    hostile = [Bar(NOON, (Part("green", 1),), label, 'javascript:"')]
+    hostile = [Bar(NOON, (BarSegment("green", 1),), label, 'javascript:"')]
 
     assert "<script>" not in stacked_bars(hostile, label=label, until=NOON + HOUR, counted_until=NOON + HOUR)
     assert drawn(microbars(hostile, label=label)).get("aria-label") == label
@@ -137,16 +142,16 @@ def test_what_is_hostile_stays_text():
     ("value", "top"),
     [(0, 4), (1, 4), (4, 4), (5, 8), (9, 20), (23, 40), (41, 80), (81, 100), (101, 200), (700, 800), (4001, 8000)],
 )
-def test_axes_of_counts_have_whole_numbers(value, top):
-    assert count_top(value) == top
+def test_count_axes_have_whole_numbers(value, top):
+    assert count_axis_end(value) == top
 
 
 @pytest.mark.parametrize(
     ("seconds", "top"),
     [(0, 0.004), (0.03, 0.04), (0.9, 2), (3, 4), (50, 60), (100, 120), (429, 480), (5000, 7200), (90_000, 172_800)],
 )
-def test_axes_of_durations_have_steps_of_the_clock(seconds, top):
-    assert time_top(seconds) == pytest.approx(top)
+def test_duration_axes_have_round_steps(seconds, top):
+    assert duration_axis_end(seconds) == pytest.approx(top)
 
 
 @pytest.mark.parametrize(

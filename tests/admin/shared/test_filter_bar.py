@@ -1,4 +1,4 @@
-"""The filters above the lists: menus that stay small with hundreds of pipelines, and times that can be chosen."""
+"""The filters above the lists, also with hundreds of pipelines."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from demo.pipelines import DemoRequest, demo_task
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline
@@ -17,8 +18,8 @@ PIPELINES = "/admin/taskqueue/pipeline/"
 
 
 @pytest.fixture
-def crowd():
-    """Two hundred pipelines more."""
+def many_pipelines():
+    """200 more pipelines."""
     names = [f"team-{number % 8}/job-{number:03}" for number in range(200)]
     Pipeline.objects.bulk_create(Pipeline(name=name) for name in names)
     return names
@@ -28,7 +29,7 @@ def names_on(response) -> list[str]:
     return [row.pk for row in response.context["cl"].result_list]
 
 
-def test_of_hundreds_of_pipelines_the_name_is_typed(viewer, queued, crowd):
+def test_many_pipelines_are_filtered_by_a_text_input(viewer, queued, many_pipelines):
     page = viewer.get(LIST).content.decode()
 
     assert page.count("pipeline=team-") == 0
@@ -36,16 +37,16 @@ def test_of_hundreds_of_pipelines_the_name_is_typed(viewer, queued, crowd):
     assert "?pipeline=demo%2Ftask" in page  # the only one in view
 
 
-def test_of_a_few_pipelines_all_are_listed(viewer, queued):
+def test_a_few_pipelines_are_all_listed(viewer, queued):
     Pipeline.objects.exclude(pk=queued.pipeline_id).delete()
 
     page = viewer.get(LIST).content.decode()
 
-    assert "<datalist" not in page.replace('<datalist id="tq-searches', "")
+    assert "<datalist" not in page.replace('<datalist id="tq-search-options', "")
     assert page.count("?pipeline=") == Pipeline.objects.count()
 
 
-def test_a_filter_in_use_says_its_value_and_can_be_removed(viewer, queued, crowd):
+def test_an_active_filter_shows_its_value_and_can_be_removed(viewer, queued, many_pipelines):
     page = viewer.get(LIST, {"pipeline": "team-1/job-001", "retried": "no"}).content.decode()
 
     assert "Pipeline: <b>team-1/job-001</b>" in page
@@ -57,7 +58,7 @@ def test_a_filter_in_use_says_its_value_and_can_be_removed(viewer, queued, crowd
     ("begin", "end", "is_found"),
     [(-9, 9, True), (-9, None, True), (None, 9, True), (1, None, False), (None, -1, False)],
 )
-def test_a_time_of_ending_is_chosen_by_either_end(viewer, failed, queued, begin, end, is_found):
+def test_an_end_time_range_may_be_open(viewer, failed, queued, begin, end, is_found):
     ends = {"ended_from": begin, "ended_before": end}
     chosen = {
         name: f"{failed.finished_at + timedelta(minutes=minutes):%Y-%m-%dT%H:%M}"
@@ -74,13 +75,13 @@ def test_a_time_of_ending_is_chosen_by_either_end(viewer, failed, queued, begin,
 @pytest.mark.parametrize(
     "span", [{"ended_from": "soon"}, {"ended_from": "2026-01-02T00:00", "ended_before": "2026-01-01T00:00"}]
 )
-def test_a_time_that_is_none_shows_everything(viewer, queued, span):
+def test_an_invalid_time_redirects_to_the_whole_list(viewer, queued, span):
     assert viewer.get(LIST, span).url == f"{LIST}?e=1"
 
 
-def test_pipelines_with_trouble_come_first(viewer, failed, crowd):
+def test_pipelines_with_failures_come_first(viewer, failed, many_pipelines):
     demo_task.enqueue(DemoRequest(label="queued", delay_seconds=0))
-    control.pause_pipeline("team-3/job-003", reason="deploy", by="dana")
+    control.pause_pipeline("team-3/job-003", reason="deploy", actor=Actor(None, "dana"))
     advance(minutes=2)
     roll_up()
 
@@ -94,7 +95,7 @@ def test_pipelines_with_trouble_come_first(viewer, failed, crowd):
     assert viewer.get(PIPELINES, {"only": "trouble"}).url == f"{PIPELINES}?e=1"
 
 
-def test_all_pipelines_are_read_with_few_queries(viewer, crowd, django_assert_max_num_queries):
+def test_the_pipeline_list_needs_few_queries(viewer, many_pipelines, django_assert_max_num_queries):
     with django_assert_max_num_queries(14):
         response = viewer.get(PIPELINES, {"p": "5"})
 

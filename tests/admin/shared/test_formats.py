@@ -1,4 +1,4 @@
-"""Times and values in words."""
+"""Formats of times, durations, counts and JSON."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -10,7 +10,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 123_999, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("length", "said"),
+    ("length", "text"),
     [
         (None, "\N{EN DASH}"),
         (timedelta(seconds=-3), "0ms"),
@@ -32,12 +32,12 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, 123_999, tzinfo=UTC)
         (timedelta(days=400), "400d 00h"),
     ],
 )
-def test_a_duration_is_short_never_negative_and_never_rounded_up(length, said):
-    assert formats.duration(length) == said
+def test_a_duration_is_never_negative_and_rounded_down(length, text):
+    assert formats.duration(length) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0, "just now"),
         (-0.9, "just now"),
@@ -53,25 +53,25 @@ def test_a_duration_is_short_never_negative_and_never_rounded_up(length, said):
         (780, "in 13m"),
     ],
 )
-def test_a_moment_is_told_from_now_in_its_largest_unit(seconds, said):
-    assert formats.relative(NOW + timedelta(seconds=seconds), NOW) == said
+def test_a_relative_time_has_its_largest_unit(seconds, text):
+    assert formats.relative(NOW + timedelta(seconds=seconds), NOW) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(540, "runs in 9m"), (1, "runs in 1s"), (0.9, "due now"), (0, "due now"), (-60, "due now")]
+    ("seconds", "text"), [(540, "runs in 9m"), (1, "runs in 1s"), (0.9, "due now"), (0, "due now"), (-60, "due now")]
 )
-def test_what_is_to_come_is_due_once_its_time_has_come(seconds, said):
-    assert formats.due("runs", NOW + timedelta(seconds=seconds), NOW) == said
+def test_a_past_due_time_reads_due_now(seconds, text):
+    assert formats.due("runs", NOW + timedelta(seconds=seconds), NOW) == text
 
 
-def test_the_exact_moment_is_in_utc_whatever_zone_it_comes_in():
+def test_an_exact_time_is_in_utc():
     there = NOW.astimezone(timezone(timedelta(hours=-8)))
 
     assert formats.exact(there) == "2026-03-01 12:00:00.123 UTC"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         ([], "no retries"),
         ([1.5], "up to 1 retry (1.5s)"),
@@ -80,8 +80,8 @@ def test_the_exact_moment_is_in_utc_whatever_zone_it_comes_in():
         ([90_061], "up to 1 retry (1d 1h 1m 1s)"),
     ],
 )
-def test_a_retry_policy_is_told_in_words(seconds, said):
-    assert formats.waits(seconds) == said
+def test_a_retry_policy_is_formatted(seconds, text):
+    assert formats.retry_policy(seconds) == text
 
 
 def test_between_is_never_negative_and_needs_both_ends():
@@ -94,11 +94,11 @@ def test_between_is_never_negative_and_needs_both_ends():
     ("text", "line"),
     [("", ""), ("\n\n  why \nand more", "why"), ("x" * 201, "x" * 199 + "…"), ("x" * 200, "x" * 200)],
 )
-def test_a_message_is_told_by_its_first_line(text, line):
+def test_a_message_is_cut_to_its_first_line(text, line):
     assert formats.first_line(text) == line
 
 
-def test_json_is_laid_out_and_keeps_what_it_says():
+def test_json_is_indented_and_unchanged():
     assert formats.excerpt({"name": "Zoë", "big": 12345678901234567890}).text == (
         '{\n  "name": "Zoë",\n  "big": 12345678901234567890\n}'
     )

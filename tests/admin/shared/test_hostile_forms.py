@@ -1,4 +1,4 @@
-"""Whatever is typed into the forms, searches and addresses of the admin's own pages, none is a server error."""
+"""No input in our forms, searches and URLs makes an admin page fail with a server error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.property, pytest.mark.usefixtures("failed")]
 
 FORM = "application/x-www-form-urlencoded"
 TASKS, PIPELINE = "/admin/taskqueue/task/", "/admin/taskqueue/pipeline/demo_2Ftask/"
-hard = settings(hold, max_examples=examples(25))
+few_examples = settings(hold, max_examples=examples(25))
 
 any_search = st.tuples(
     st.sampled_from(["", "id:", "key:", "error:", "payload.", "payload.a:", "label:", "step:", "worker:", "x:", ":"]),
@@ -43,19 +43,19 @@ def encoded(values):
 
 
 def read(response):
-    """The status; a file is read to its end, for it is only made on the way."""
+    """The status, after a streamed response was read to its end."""
     if response.streaming:
         list(response.streaming_content)
     return response.status_code
 
 
-def test_any_search_of_the_tasks(admin):
-    @hard
+def test_any_search_in_the_task_list(admin):
+    @few_examples
     @given(any_search)
-    def ask(text):
+    def request(text):
         assert read(admin.get(f"{TASKS}?{encoded({'q': text})}")) < 500
 
-    ask()
+    request()
 
 
 PAGES = [
@@ -65,25 +65,25 @@ PAGES = [
 ]  # fmt: skip
 
 
-def test_any_values_in_the_address(admin):
+def test_any_values_in_the_url(admin):
     @settings(hold, max_examples=examples(200))
     @given(st.sampled_from(PAGES), any_list)
-    def ask(way, values):
-        assert read(admin.get(f"{way}?{encoded(values)}", follow=True)) < 500
+    def request(url, values):
+        assert read(admin.get(f"{url}?{encoded(values)}", follow=True)) < 500
 
-    ask()
+    request()
 
 
 @pytest.mark.parametrize("verb", ["retry", "cancel", "rerun"])
-def test_anything_in_the_form_that_starts_an_operation(admin, verb):
+def test_any_text_in_the_bulk_operation_form(admin, verb):
     @hold
     @given(
         any_list,
         st.fixed_dictionaries({}, optional=dict.fromkeys(("reason", "confirmation"), any_text)),
     )
     def send(values, fields):
-        way = f"/admin/taskqueue/bulkoperation/new/{verb}/?{encoded(values)}"
-        assert admin.post(way, encoded(fields), content_type=FORM, follow=True).status_code < 500
+        url = f"/admin/taskqueue/bulkoperation/new/{verb}/?{encoded(values)}"
+        assert admin.post(url, encoded(fields), content_type=FORM, follow=True).status_code < 500
 
     send()
     for operation in BulkOperation.objects.all():
@@ -100,13 +100,13 @@ JSON = st.sampled_from(
 any_value = any_text | JSON
 
 
-def posts(admin, way, names):
+def posts(admin, url, names):
     names = sorted(names)
 
-    @hard
+    @few_examples
     @given(st.dictionaries(st.sampled_from(names), any_value, max_size=len(names)))
     def send(fields):
-        assert admin.post(way, encoded(fields), content_type=FORM, follow=True).status_code < 500
+        assert admin.post(url, encoded(fields), content_type=FORM, follow=True).status_code < 500
 
     send()
 
@@ -116,58 +116,60 @@ def fields_of(response):
     return set(re.findall(r'name="([^"]+)"', response.content.decode())) - {"csrfmiddlewaretoken", "viewport"}
 
 
-@pytest.mark.parametrize("way", [f"{PIPELINE}submit/", "/admin/taskqueue/event/send/"])
-def test_anything_in_a_form(admin, way):
-    posts(admin, way, fields_of(admin.get(way)) | {"payload", "data", "x"})
+@pytest.mark.parametrize("url", [f"{PIPELINE}submit/", "/admin/taskqueue/event/send/"])
+def test_any_text_in_a_form(admin, url):
+    posts(admin, url, fields_of(admin.get(url)) | {"payload", "data", "x"})
     assert admin.get("/admin/taskqueue/event/").status_code == 200
     for event in Event.objects.all()[:20]:
         assert admin.get(f"/admin/taskqueue/event/{event.pk}/change/").status_code == 200
 
 
-def test_anything_in_the_form_of_a_rerun(admin, failed):
-    way = f"{TASKS}{failed.pk}/edit/"
-    posts(admin, way, fields_of(admin.get(way)) | {"payload", "x"})
+def test_any_text_in_the_rerun_form(admin, failed):
+    url = f"{TASKS}{failed.pk}/edit/"
+    posts(admin, url, fields_of(admin.get(url)) | {"payload", "x"})
 
 
-@pytest.mark.parametrize("noun", ["places", "starts"])
-def test_anything_in_the_forms_of_limits(admin, noun):
+@pytest.mark.parametrize("action", ["limits", "throttle"])
+def test_any_text_in_the_limit_forms(admin, action):
     posts(
-        admin, f"{PIPELINE}{noun}/", {"tasks", "tasks_per_key", "steps", "steps_per_key", "count", "per", "burst", "x"}
+        admin,
+        f"{PIPELINE}{action}/",
+        {"tasks", "tasks_per_key", "steps", "steps_per_key", "count", "per", "burst", "x"},
     )
 
 
-def test_anything_in_the_form_of_a_hold(admin):
+def test_any_text_in_the_rate_limit_forms(admin):
     rate = RateLimit.objects.create(
         name="hostile", count=1, per="0:01:00", burst=1, declared_count=1, declared_per="0:01:00", declared_burst=1
     )
-    for noun in ("hold", "lift"):
-        way = f"/admin/taskqueue/ratelimit/{rate.pk}/{noun}/"
-        posts(admin, way, {"hold-delay", "hold-reason", "hold-key", "key", "x"})
+    for action in ("block", "unblock"):
+        url = f"/admin/taskqueue/ratelimit/{rate.pk}/{action}/"
+        posts(admin, url, {"block-delay", "block-reason", "block-key", "key", "x"})
 
 
 ENDINGS = [
-    "task/{}/edit/", "task/{}/download/payload/", "task/{}/step/", "pipeline/{}/submit/", "pipeline/{}/places/",
-    "pipeline/{}/starts/", "bulkoperation/{}/abort/", "bulkoperation/new/{}/", "ratelimit/{}/hold/",
-    "ratelimit/{}/lift/",
+    "task/{}/edit/", "task/{}/download/payload/", "task/{}/step/", "pipeline/{}/submit/", "pipeline/{}/limits/",
+    "pipeline/{}/throttle/", "bulkoperation/{}/abort/", "bulkoperation/new/{}/", "ratelimit/{}/block/",
+    "ratelimit/{}/unblock/",
     "schedule/{}/run/", "worker/{}/drain/", "worker/{}/resume/", "task/export/{}/",
 ]  # fmt: skip
 
 
-def test_anything_in_the_place_of_a_row_of_the_other_addresses(admin, failed):
+def test_any_text_as_an_id_in_other_urls(admin, failed):
     @settings(hold, max_examples=examples(160))
     @given(st.sampled_from(ENDINGS), any_text)
-    def ask(ending, part):
-        way = "/admin/taskqueue/" + ending.format(quote(part, safe="", errors="surrogatepass"))
-        assert admin.get(way, follow=True).status_code < 500
-        assert admin.post(way, "", content_type=FORM, follow=True).status_code < 500
+    def request(ending, part):
+        url = "/admin/taskqueue/" + ending.format(quote(part, safe="", errors="surrogatepass"))
+        assert admin.get(url, follow=True).status_code < 500
+        assert admin.post(url, "", content_type=FORM, follow=True).status_code < 500
 
-    ask()
+    request()
 
 
-def test_anything_in_the_address_of_a_task(admin, failed):
+def test_any_parameter_of_a_task_page(admin, failed):
     @settings(hold, max_examples=examples(200))
     @given(st.sampled_from(["step", "what", "key", "try", "of", "tab", "page", "all", "only", "open"]), any_text)
-    def ask(name, text):
+    def request(name, text):
         assert admin.get(f"{TASKS}{failed.pk}/change/?{encoded({name: text})}", follow=True).status_code < 500
 
-    ask()
+    request()

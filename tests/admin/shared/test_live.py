@@ -1,4 +1,4 @@
-"""Pages that ask for themselves again: their regions alone, or nothing when nothing has changed."""
+"""Live updates: a page answers with its regions, or 304 when they have not changed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LIST = "/admin/taskqueue/worker/"
 
 
 def live(viewer, path, tag=""):
-    """As the script asks."""
+    """Request a page as live.js does."""
     return viewer.get(path, headers={HEADER: "1", **({"If-None-Match": tag} if tag else {})})
 
 
-def test_a_live_request_gets_the_regions_and_not_the_frame(viewer):
+def test_a_live_request_gets_only_the_regions(viewer):
     whole = viewer.get(LIST).content.decode()
     answer = live(viewer, LIST)
 
@@ -31,33 +31,33 @@ def test_a_live_request_gets_the_regions_and_not_the_frame(viewer):
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("path", "text"),
     [
-        ("taskqueue/bulkoperation", "Nothing has been done to many tasks at once yet."),
-        ("taskqueue/token", "There is no token yet, so no program can call the API."),
-        ("taskqueue/pipelinepermission", "Nobody is named: whoever has a permission has it for every pipeline."),
-        ("admin/logentry", "Nobody has done anything here yet."),
+        ("taskqueue/bulkoperation", "There are no bulk operations yet."),
+        ("taskqueue/token", "There are no tokens yet, so no program can call the API."),
+        ("taskqueue/pipelinepermission", "No pipeline permissions yet. Adding one restricts that pipeline"),
+        ("admin/logentry", "No actions yet. Each action in the admin or by the API is recorded here"),
     ],
 )
-def test_each_list_is_live_and_says_why_it_is_empty(admin, place, said):
-    whole, answer = admin.get(f"/admin/{place}/"), live(admin, f"/admin/{place}/")
+def test_each_list_is_live_and_explains_emptiness(admin, path, text):
+    whole, answer = admin.get(f"/admin/{path}/"), live(admin, f"/admin/{path}/")
 
     assert "taskqueue/live.js" in whole.content.decode()
-    assert said in text_of(whole)
-    assert said in text_of(answer)
+    assert text in text_of(whole)
+    assert text in text_of(answer)
 
 
-def test_a_pipeline_goes_on_but_not_under_a_form_that_was_refused(admin):
+def test_a_pipeline_page_is_live_unless_a_form_has_errors(admin):
     page = "/admin/taskqueue/pipeline/demo_2Ftask/"
 
-    refused = admin.post(f"{page}places/", {"places-tasks": "0"})
+    refused = admin.post(f"{page}limits/", {"limits-tasks": "0"})
 
     assert 'id="content-main" data-live data-every="5"' in admin.get(f"{page}change/").content.decode()
-    assert "tq-wrong" in refused.content.decode()
+    assert "tq-invalid" in refused.content.decode()
     assert "data-live" not in refused.content.decode()
 
 
-def test_the_end_of_an_operation_is_in_a_region(admin, failed):
+def test_the_end_of_an_operation_is_updated_live(admin, failed):
     admin.post("/admin/taskqueue/bulkoperation/new/retry/?status=failed")
     page = f"/admin/taskqueue/bulkoperation/{BulkOperation.objects.get().pk}/change/"
     assert "Ended \N{EN DASH} Filter" in text_of(live(admin, page))
@@ -67,7 +67,7 @@ def test_the_end_of_an_operation_is_in_a_region(admin, failed):
     assert "Ended just now Filter" in text_of(live(admin, page))
 
 
-def test_what_has_not_changed_is_not_sent_again(viewer, failed):
+def test_an_unchanged_page_answers_304(viewer, failed):
     path = f"/admin/taskqueue/task/{failed.pk}/change/"
     tag = live(viewer, path).headers["ETag"]
 
@@ -78,7 +78,7 @@ def test_what_has_not_changed_is_not_sent_again(viewer, failed):
     assert live(viewer, path, tag).status_code == 200
 
 
-def test_only_the_page_itself_is_cut(viewer):
+def test_other_responses_are_not_reduced_to_regions(viewer):
     assert b"<html" in viewer.get(LIST).content
     assert live(viewer, "/admin/taskqueue/nothing/").status_code in (302, 404)
     assert viewer.post(LIST, headers={HEADER: "1"}).status_code in (200, 302, 403)
@@ -104,13 +104,13 @@ def test_a_page_without_regions_has_none():
     assert regions_of("<p>nothing</p>") == "<!doctype html><title>live</title><body></body>"
 
 
-def test_a_page_says_that_it_goes_on():
+def test_regions_keep_the_live_marker():
     page = '<div id="content-main" data-live data-every="2"><p data-region="x">1</p></div>'
 
     assert '<div id="content-main" data-live data-every="2"></div><p data-region="x">1</p>' in regions_of(page)
 
 
-def test_how_long_ago_it_was_changes_no_tag():
+def test_relative_times_do_not_change_the_etag():
     pages = iter(f'<p data-region="x"><time datetime="a">{age}s ago</time></p>' for age in (1, 2))
     middleware = LiveRegions(lambda _request: HttpResponse(next(pages)))
     request = RequestFactory().get("/", headers={HEADER: "1"})

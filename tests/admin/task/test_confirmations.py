@@ -1,4 +1,4 @@
-"""Retry and rerun of more than one step: first a page that names what runs again, then the deed."""
+"""A retry or rerun of several steps asks for confirmation on a page that lists them."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def reload(task: Task) -> str:
 
 
 @pytest.mark.parametrize(
-    ("noun", "query"), [("rerun", {}), ("retry", {"from_step": "charge#2"})], ids=["rerun", "retry"]
+    ("action", "query"), [("rerun", {}), ("retry", {"from_step": "charge#2"})], ids=["rerun", "retry"]
 )
-def test_one_click_does_nothing_but_ask(operator, undelivered, noun, query):
-    response = operator.post(button_of(undelivered, noun), query, follow=True)
+def test_one_click_only_asks_for_confirmation(operator, undelivered, action, query):
+    response = operator.post(button_of(undelivered, action), query, follow=True)
 
-    assert response.redirect_chain[0][0].startswith(button_of(undelivered, noun))
+    assert response.redirect_chain[0][0].startswith(button_of(undelivered, action))
     assert response.status_code == 200
     assert reload(undelivered) == "failed"
     assert Task.objects.filter(pipeline="admin/parcel").count() == 1
     assert not LogEntry.objects.exists()
 
 
-def test_a_rerun_names_each_step_and_which_are_not_atomic(operator, undelivered):
+def test_a_rerun_lists_its_steps_and_marks_unsafe_ones(operator, undelivered):
     text = text_of(operator.get(button_of(undelivered, "rerun")))
 
     assert "Rerun admin/parcel?" in text
@@ -73,13 +73,13 @@ def test_a_rerun_names_each_step_and_which_are_not_atomic(operator, undelivered)
     assert "may happen a second time: charge, ship." in text
 
 
-def test_a_rerun_of_a_task_that_never_began_names_what_its_code_calls(operator):
+def test_a_rerun_of_an_unstarted_task_lists_the_known_steps(operator):
     task = parcel.enqueue(1)
 
     assert "charge not atomic ship not atomic" in text_of(operator.get(button_of(task, "rerun")))
 
 
-def test_a_retry_from_a_step_names_what_runs_again_and_no_other(operator, undelivered):
+def test_a_retry_from_a_step_lists_only_repeated_steps(operator, undelivered):
     text = text_of(operator.get(button_of(undelivered, "retry"), {"from_step": "book"}))
 
     assert "Retry admin/parcel from book?" in text
@@ -87,7 +87,7 @@ def test_a_retry_from_a_step_names_what_runs_again_and_no_other(operator, undeli
     assert "charge" not in text
 
 
-def test_what_was_confirmed_is_done(operator, undelivered):
+def test_a_confirmed_action_runs(operator, undelivered):
     operator.post(button_of(undelivered, "retry"), {"from_step": "charge", "confirmed": "1"})
     assert reload(undelivered) == "queued"
 
@@ -95,7 +95,7 @@ def test_what_was_confirmed_is_done(operator, undelivered):
     assert response.redirect_chain == [(page_of(Task.objects.get(rerun_of=undelivered)), 302)]
 
 
-def test_a_retry_of_one_step_is_one_click(operator, undelivered):
+def test_a_retry_of_one_step_needs_no_confirmation(operator, undelivered):
     assert f'action="{button_of(undelivered, "retry")}"' in operator.get(page_of(undelivered)).content.decode()
 
     operator.post(button_of(undelivered, "retry"))
@@ -103,7 +103,7 @@ def test_a_retry_of_one_step_is_one_click(operator, undelivered):
     assert reload(undelivered) == "queued"
 
 
-def test_the_page_says_when_the_task_has_moved_on(operator, undelivered):
+def test_the_confirmation_refuses_a_task_that_is_queued_again(operator, undelivered):
     operator.post(button_of(undelivered, "retry"))
 
     text = text_of(operator.get(button_of(undelivered, "retry"), {"from_step": "charge"}))
@@ -112,9 +112,9 @@ def test_the_page_says_when_the_task_has_moved_on(operator, undelivered):
     assert "Retry the task" not in text
 
 
-@pytest.mark.parametrize("noun", ["retry", "rerun"])
-def test_the_page_is_for_those_who_may_do_it(client, viewer, stranger, operator, undelivered, noun):
-    address = button_of(undelivered, noun)
+@pytest.mark.parametrize("action", ["retry", "rerun"])
+def test_the_confirmation_needs_permission(client, viewer, stranger, operator, undelivered, action):
+    address = button_of(undelivered, action)
 
     assert client.get(address).url.startswith("/admin/login/")
     assert viewer.get(address).status_code == stranger.get(address).status_code == 403
@@ -124,22 +124,22 @@ def test_the_page_is_for_those_who_may_do_it(client, viewer, stranger, operator,
 
 
 @pytest.mark.parametrize("verb", ["retry", "rerun"])
-def test_of_ticked_tasks_it_names_what_runs_again_by_pipeline(operator, undelivered, failed, verb):
-    ticked = {"action": f"{verb}_selected", "_selected_action": [str(undelivered.pk), str(failed.pk)]}
+def test_the_bulk_confirmation_lists_repeated_steps_by_pipeline(operator, undelivered, failed, verb):
+    form = {"action": f"{verb}_selected", "_selected_action": [str(undelivered.pk), str(failed.pk)]}
 
-    asked = operator.post(f"{LIST}?status=failed", ticked)
-    text = text_of(asked)
+    response = operator.post(f"{LIST}?status=failed", form)
+    text = text_of(response)
     assert f"{verb.capitalize()} 2 tasks?" in text
     assert "admin/parcel: 1 task" in text
     assert "demo/task: 1 task" in text
     assert ("charge (2 calls) not atomic" in text) == (verb == "rerun")
     assert not LogEntry.objects.exists()
 
-    done = operator.post(f"{LIST}?status=failed", {**ticked, "confirmed": "1"}, follow=True)
+    done = operator.post(f"{LIST}?status=failed", {**form, "confirmed": "1"}, follow=True)
     assert messages_of(done) == [f"2 tasks {'retried' if verb == 'retry' else 'rerun'}."]
 
 
-def test_of_one_ticked_task_whose_retry_runs_one_step_nothing_is_asked(operator, undelivered):
+def test_a_bulk_retry_of_one_step_needs_no_confirmation(operator, undelivered):
     operator.post(LIST, {"action": "retry_selected", "_selected_action": [str(undelivered.pk)]})
 
     assert reload(undelivered) == "queued"

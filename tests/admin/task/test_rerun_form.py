@@ -29,7 +29,7 @@ def task() -> Task:
     return demo_task.using(key="k-1", priority=7, labels={"tenant": "a"}).enqueue(request)
 
 
-def test_the_original_stands_beside_an_editable_copy(operator, task):
+def test_the_form_shows_the_original_and_an_editable_copy(operator, task):
     response = operator.get(button_of(task, "edit"))
 
     body = response.content.decode()
@@ -38,12 +38,12 @@ def test_the_original_stands_beside_an_editable_copy(operator, task):
     assert "Original payload" in text_of(response)
 
 
-def test_it_makes_a_new_task_linked_to_the_old_one_and_is_written_down_on_both(operator, task):
+def test_the_new_task_is_linked_and_audited_on_both(operator, task):
     response = edit(operator, task, GOOD)
 
     (copy,) = copies(task)
     assert response.redirect_chain == [(page_of(copy), 302)]
-    assert messages_of(response) == ["This is a new task from the edited payload."]
+    assert messages_of(response) == ["This is a new task with the edited payload."]
     assert copy.payload["label"] == "mended"
     assert (copy.priority, copy.labels, copy.key) == (7, {"tenant": "a"}, "")
     assert page_of(task) in response.content.decode()
@@ -51,18 +51,18 @@ def test_it_makes_a_new_task_linked_to_the_old_one_and_is_written_down_on_both(o
     log = [(entry.object_id, entry.get_change_message()) for entry in LogEntry.objects.order_by("pk")]
     assert log == [
         (str(task.pk), f"Reran with an edited payload as {copy.pk}."),
-        (str(copy.pk), f"Made as a rerun of {task.pk} with an edited payload."),
+        (str(copy.pk), f"Submitted as a rerun of {task.pk} with an edited payload."),
     ]
 
 
 @pytest.mark.parametrize(
-    ("payload", "says"),
+    ("payload", "messages"),
     [
         ('{"label": "x",\n "delay_seconds": 0,}', "This is not JSON: Illegal trailing comma before end of object|"
          "This is not JSON: Expecting property name enclosed in double quotes at line 2, column 21."),
         ("", "This is not JSON: Expecting value at line 1, column 1."),
-        ('{"label": NaN}', "This is not JSON: NaN is no JSON number."),
-        ('{"label": "a", "label": "b"}', "The name “label” stands twice in one object."),
+        ('{"label": NaN}', "This is not JSON: NaN is not a JSON number."),
+        ('{"label": "a", "label": "b"}', "The name “label” occurs twice in one object."),
         ("[" * 100_000, "This is nested too deeply"),
         ("[" * 101 + "]" * 101, "This is nested too deeply"),
         ('{"label": "x", "delay_seconds": 99}', "/delay_seconds Input should be less than or equal to 60"),
@@ -71,16 +71,16 @@ def test_it_makes_a_new_task_linked_to_the_old_one_and_is_written_down_on_both(o
         ('{"label": "a\\u0000b"}', "NUL"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_with_its_place_and_nothing_that_was_typed_is_lost(operator, task, payload, says):
+def test_an_error_names_its_place_and_keeps_the_input(operator, task, payload, messages):
     response = edit(operator, task, payload)
 
-    assert any(each in text_of(response) for each in says.split("|")), text_of(response)[-900:]
+    assert any(each in text_of(response) for each in messages.split("|")), text_of(response)[-900:]
     assert response.context["form"].text == payload
     assert copies(task) == []
     assert not LogEntry.objects.exists()
 
 
-def test_a_payload_above_the_limit_says_how_large_it_may_be(operator, task, settings):
+def test_a_payload_above_the_limit_names_the_limit(operator, task, settings):
     settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 50}
 
     response = edit(operator, task, json.dumps({"label": "x" * 50}))
@@ -90,15 +90,15 @@ def test_a_payload_above_the_limit_says_how_large_it_may_be(operator, task, sett
     assert copies(task) == []
 
 
-def test_checking_only_makes_nothing(operator, task):
+def test_validating_creates_no_task(operator, task):
     response = edit(operator, task, GOOD, check="1")
 
-    assert "accepts this payload. Nothing was made yet." in text_of(response)
+    assert "The payload is valid. No task was created yet." in text_of(response)
     assert response.context["form"].text == GOOD
     assert copies(task) == []
 
 
-def test_a_pipeline_whose_code_is_gone_says_so_and_loses_nothing(operator, task, pipeline_without_code):
+def test_a_removed_pipeline_is_named_and_keeps_the_input(operator, task, pipeline_without_code):
     Task.objects.filter(pk=task.pk).update(pipeline=pipeline_without_code)
 
     response = edit(operator, task, GOOD)
@@ -113,7 +113,7 @@ def test_hostile_text_stays_text(operator, task):
     assert "<script>alert" not in edit(operator, task, evil).content.decode()
 
 
-def test_it_needs_the_right_to_make_tasks_and_to_see_them(client, viewer, stranger, task):
+def test_editing_needs_permission_to_add_and_to_view(client, viewer, stranger, task):
     address = button_of(task, "edit")
 
     assert client.get(address).url.startswith("/admin/login/")
@@ -123,15 +123,15 @@ def test_it_needs_the_right_to_make_tasks_and_to_see_them(client, viewer, strang
     assert copies(task) == []
 
 
-def test_it_needs_its_csrf_token(operator, task):
+def test_editing_needs_a_csrf_token(operator, task):
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = operator.cookies
 
     assert strict.post(button_of(task, "edit"), {"payload": GOOD}).status_code == 403
 
 
-@pytest.mark.parametrize("known", ["00000000-0000-7000-8000-000000000000", "nonsense"])
-def test_a_task_that_is_gone_leads_to_the_list(operator, known):
-    response = operator.post(f"{LIST}{known}/edit/", {"payload": GOOD}, follow=True)
+@pytest.mark.parametrize("task_id", ["00000000-0000-7000-8000-000000000000", "nonsense"])
+def test_a_missing_task_redirects_to_the_list(operator, task_id):
+    response = operator.post(f"{LIST}{task_id}/edit/", {"payload": GOOD}, follow=True)
 
-    assert messages_of(response) == [f"There is no task {known}. Ended tasks may have been pruned."]
+    assert messages_of(response) == [f"There is no task {task_id}. Ended tasks may have been pruned."]

@@ -1,4 +1,4 @@
-"""Retrying from a step: what the page says that it does is what it does."""
+"""Retry from a step: the consequence on the page is what happens."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tests.support.admin_pages import button_of, messages_of, page_of, text_of
 from tests.support.pipelines import shop
 
 KEYS = ["validate", "cool-off", "embed", "embed#2", "admin/child", "charge-card"]
-SAYS = {
-    "validate": "Keeps no output, runs validate and the 5 after it again.",
-    "cool-off": "Keeps the 1 earlier step output, runs cool-off and the 4 after it again.",
-    "embed": "Keeps the 2 earlier step outputs, runs embed and the 3 after it again.",
-    "embed#2": "Keeps the 3 earlier step outputs, runs embed#2 and the 2 after it again.",
-    "admin/child": "Keeps the 4 earlier step outputs, runs admin/child and the 1 after it again.",
-    "charge-card": "Keeps the 5 earlier step outputs, runs charge-card again.",
+CONSEQUENCES = {
+    "validate": "Runs validate and the next 5 steps again; keeps no earlier result.",
+    "cool-off": "Runs cool-off and the next 4 steps again; keeps 1 earlier result.",
+    "embed": "Runs embed and the next 3 steps again; keeps 2 earlier results.",
+    "embed#2": "Runs embed#2 and the next 2 steps again; keeps 3 earlier results.",
+    "admin/child": "Runs admin/child and the next step again; keeps 4 earlier results.",
+    "charge-card": "Runs charge-card again; keeps 5 earlier results.",
 }
 
 
-def to_the_end() -> None:
+def run_to_end() -> None:
     for _ in range(4):
         work()
         advance(seconds=2)
@@ -28,23 +28,23 @@ def to_the_end() -> None:
 
 @pytest.fixture
 def declined() -> Task:
-    """A task whose fifth kind of step has failed for good."""
+    """A task whose charge-card step has failed."""
     task = shop.order.enqueue(-1)
-    to_the_end()
+    run_to_end()
     shop.calls.clear()
     return Task.objects.get(pk=task.pk)
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_from_each_step_it_keeps_what_came_before_and_runs_the_rest_again(operator, declined, key):
+def test_retry_from_a_step_keeps_earlier_steps_and_runs_the_rest(operator, declined, key):
     assert declined.status == "failed"
     text = text_of(operator.get(page_of(declined)))
-    assert f"Retry from “{key}” {SAYS[key]}" in text
+    assert f"Retry from “{key}” {CONSEQUENCES[key]}" in text
     before = dict(Step.objects.filter(task=declined).values_list("key", "pk"))
 
     response = operator.post(button_of(declined, "retry"), {"from_step": key, "confirmed": "1"}, follow=True)
     assert messages_of(response) == [f"The task is queued again, from step {key}."]
-    to_the_end()
+    run_to_end()
 
     after = dict(Step.objects.filter(task=declined).values_list("key", "pk"))
     kept = [each for each in KEYS if after[each] == before[each]]
@@ -56,9 +56,9 @@ def test_from_each_step_it_keeps_what_came_before_and_runs_the_rest_again(operat
     assert {name: shop.calls.count(name) for name in expected} == expected
 
 
-def test_the_old_child_stays_with_its_parent_beside_the_new_one(operator, declined):
+def test_retry_from_a_child_step_keeps_the_old_child(operator, declined):
     operator.post(button_of(declined, "retry"), {"from_step": "admin/child", "confirmed": "1"})
-    to_the_end()
+    run_to_end()
 
     old, new = Task.objects.filter(parent=declined, parallel_step="").order_by("pk")
     body = operator.get(page_of(declined)).content.decode()
@@ -67,22 +67,22 @@ def test_the_old_child_stays_with_its_parent_beside_the_new_one(operator, declin
     assert Step.objects.get(task=declined, key="admin/child").child == new
 
 
-def test_an_earlier_step_that_failed_and_was_caught_runs_again_too_and_it_says_so(operator):
+def test_retry_also_runs_an_earlier_step_whose_failure_was_caught(operator):
     task = shop.forgiving.enqueue(-1)
     work()
     assert Task.objects.get(pk=task.pk).status == "succeeded"
     shop.calls.clear()
 
-    assert (
-        "Keeps the 1 earlier step output, runs send-receipt again. 1 before it that did not succeed too."
-    ) in text_of(operator.get(page_of(task)))
+    assert ("Runs send-receipt and 1 unfinished step before it again; keeps 1 earlier result.") in text_of(
+        operator.get(page_of(task))
+    )
     operator.post(button_of(task, "retry"), {"from_step": "send-receipt", "confirmed": "1"})
     work()
 
     assert shop.calls == ["charge-card", "send-receipt"]
 
 
-def test_while_it_has_not_ended_the_button_stays_and_says_why_and_the_engine_refuses(operator):
+def test_retry_from_a_step_is_refused_until_the_task_ends(operator):
     task = shop.order.enqueue(1)
     work()  # as far as the sleep
 
@@ -94,11 +94,11 @@ def test_while_it_has_not_ended_the_button_stays_and_says_why_and_the_engine_ref
     assert Step.objects.filter(task=task, key="validate").exists()
 
 
-def test_who_may_not_retry_sees_no_such_button(viewer, declined):
+def test_a_user_without_permission_sees_no_retry_button(viewer, declined):
     assert "Retry from" not in text_of(viewer.get(page_of(declined)))
 
 
-def test_of_two_who_retry_the_second_learns_that_it_has_moved_on(operator, declined):
+def test_a_second_retry_is_refused_with_the_present_status(operator, declined):
     operator.post(button_of(declined, "retry"), {"from_step": "charge-card", "confirmed": "1"})
 
     response = operator.post(button_of(declined, "retry"), {"from_step": "validate", "confirmed": "1"}, follow=True)

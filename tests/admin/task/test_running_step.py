@@ -1,4 +1,4 @@
-"""The page of a running task: what the step in hand has logged so far, its progress, and where its code stands."""
+"""The page of a running task: log, progress and stack of its current step."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ def reader(viewer):
     return viewer
 
 
-def test_it_shows_lines_progress_and_stack_while_it_runs(reader, running):
+def test_a_running_step_shows_log_progress_and_stack(reader, running):
     text = text_of(reader.get(page_of(running)))
 
-    assert "So far 40 %: page 4 of 10 +1.5s WARNING shop the bank is slow" in text
+    assert "Running now 40 %: page 4 of 10 +1.5s WARNING shop the bank is slow" in text
     assert "shop/pay.py:12 in charge" in text
 
 
 @pytest.mark.parametrize("change", [{"lease": 2}, {"worker": None, "status": "queued"}])
-def test_what_an_earlier_attempt_said_is_not_shown(reader, running, change):
+def test_the_report_of_an_earlier_attempt_is_not_shown(reader, running, change):
     Task.objects.filter(pk=running.pk).update(**change)
 
     assert "the bank is slow" not in text_of(reader.get(page_of(running)))
 
 
-def test_of_another_step_of_the_task_it_says_nothing(reader, running):
+def test_the_report_of_another_step_is_not_shown(reader, running):
     Worker.objects.update(step="simulate-api-call")
 
     assert "the bank is slow" not in text_of(reader.get(page_of(running)))
 
 
-def test_who_may_see_no_payload_of_the_pipeline_sees_when_it_said_something_and_not_what(viewer, running):
+def test_log_lines_are_masked_without_payload_permission(viewer, running):
     PipelinePermission.objects.create(
         pipeline_id="demo/task", user=User.objects.create_user("other"), view_payload=True
     )

@@ -1,4 +1,4 @@
-"""What the rows of a task's page open to, and what of a task with very many steps is shown."""
+"""The step panels of a task's page, and the selection of steps when there are very many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from taskqueue.admin.task import queries as page_queries
-from taskqueue.engine.execution.run import perform
+from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import Attempt, Step, Task
@@ -32,14 +32,14 @@ def download_of(task: Task, what: str) -> str:
 
 
 def add_steps(task: Task, count: int, **more: object) -> None:
-    """Records of so many finished steps."""
+    """Record finished steps."""
     Step.objects.bulk_create(
         Step(**{**RECORDED, **more, "task": task, "key": f"page#{number}", "started_at": Now(), "finished_at": Now()})
         for number in range(count)
     )
 
 
-def shown_steps(response) -> list[str]:
+def step_names(response) -> list[str]:
     return re.findall(r'class="tq-step-name">([^<]+)<', response.content.decode())
 
 
@@ -52,7 +52,7 @@ def ended() -> Task:
     return Task.objects.get(pk=task.pk)
 
 
-def test_what_a_try_logged_stands_with_it(viewer, ended):
+def test_each_attempt_shows_its_log(viewer, ended):
     text = text_of(viewer.get(page_of(ended)))
 
     assert "Log of the attempt that succeeded" in text
@@ -60,7 +60,7 @@ def test_what_a_try_logged_stands_with_it(viewer, ended):
     assert re.search(r"Permanent card declined Log \+\d+ms WARNING shop.admin the bank answered 51", text)
 
 
-def test_own_frames_stand_out_and_library_frames_are_folded(viewer, ended):
+def test_project_frames_are_bold_and_library_frames_folded(viewer, ended):
     lines = [
         "Traceback (most recent call last):",
         '  File "/srv/shop/steps.py", line 42, in charge_card',
@@ -75,25 +75,25 @@ def test_own_frames_stand_out_and_library_frames_are_folded(viewer, ended):
 
     body = viewer.get(page_of(ended)).content.decode()
 
-    assert re.findall(r'class="tq-frame tq-own" title="([^"]+)"', body) == ["/srv/shop/steps.py:42"]
+    assert re.findall(r'class="tq-frame tq-project-code" title="([^"]+)"', body) == ["/srv/shop/steps.py:42"]
     assert "<summary>2 library frames</summary>" in body
     assert "bank.Declined: &lt;b&gt;no&lt;/b&gt;" in body
     assert "<b>no</b>" not in body
 
 
-def test_rows_say_what_they_are_and_parallel_ones_are_indented_below_one_heading(viewer, ended):
+def test_rows_show_their_kind_and_parallel_steps_have_a_heading(viewer, ended):
     body = viewer.get(page_of(ended)).content.decode()
 
     assert body.count('class="tq-nested"') == 2
     assert body.count("2 parallel steps") >= 1
-    assert shown_steps(viewer.get(page_of(ended))) == [
+    assert step_names(viewer.get(page_of(ended))) == [
         "validate", "cool-off", "embed", "embed#2", "admin/child", "charge-card", "send-receipt",
     ]  # fmt: skip
     for word in ("sleep", "parallel", "child task"):
         assert f'<span class="tq-kind">{word}</span>' in body
 
 
-def test_parent_and_child_lead_to_each_other(viewer, ended):
+def test_parent_and_child_link_to_each_other(viewer, ended):
     child = Task.objects.get(parent=ended)
 
     assert page_of(child) in viewer.get(page_of(ended)).content.decode()
@@ -103,33 +103,35 @@ def test_parent_and_child_lead_to_each_other(viewer, ended):
     assert "step admin/child" in text_of(response)
 
 
-def test_a_parallel_step_that_is_under_way_stands_where_its_own_task_stands(viewer):
+def test_an_unfinished_parallel_step_has_the_status_of_its_task(viewer):
     task = shop.pages.enqueue(3)
     with InProcessWorker() as worker:
         lease = take(worker.row.pk)
-        settle(lease, perform(lease, activity=worker.activity, stopping=lambda: False), claim_request=None)
-    branches = list(Task.objects.filter(parent=task).order_by("pk"))
-    assert len(branches) == 3
+        settle(lease, execute_task(lease, activity=worker.activity, stopping=lambda: False), claim_request=None)
+    parallel_tasks = list(Task.objects.filter(parent=task).order_by("pk"))
+    assert len(parallel_tasks) == 3
     with InProcessWorker() as worker:
-        Task.objects.filter(pk=branches[0].pk).update(status="running", worker=worker.row, started_at=Now(), lease=1)
-        worker.row.task_id, worker.row.step, worker.row.step_started_at = branches[0].pk, "embed", Now()
+        Task.objects.filter(pk=parallel_tasks[0].pk).update(
+            status="running", worker=worker.row, started_at=Now(), lease=1
+        )
+        worker.row.task_id, worker.row.step, worker.row.step_started_at = parallel_tasks[0].pk, "embed", Now()
         worker.row.save()
         Attempt.objects.create(
-            task=branches[1], step_key="embed#2", number=1, outcome="failed", error_type="IOError", lease=1,
+            task=parallel_tasks[1], step_key="embed#2", number=1, outcome="failed", error_type="IOError", lease=1,
             error_message="no paper", traceback="Traceback", started_at=Now(), finished_at=Now(),
         )  # fmt: skip
         with arranging():
-            Task.objects.filter(pk=branches[1].pk).update(status="retrying", due_at=Now(), sort_at=Now())
+            Task.objects.filter(pk=parallel_tasks[1].pk).update(status="retrying", due_at=Now(), sort_at=Now())
         response = viewer.get(page_of(task))
 
     rows = re.findall(r'>([^<>]+)</span>\s*<span class="tq-step-label"><span', response.content.decode())
     assert rows[:3] == ["Running", "Retrying", "Queued"]
     assert "IOError : no paper" in text_of(response)
-    assert page_of(branches[0]) not in response.content.decode()
+    assert page_of(parallel_tasks[0]) not in response.content.decode()
 
 
 @pytest.mark.parametrize(("what", "value"), [("payload", {"number": -1}), ("result", None)])
-def test_payload_and_result_can_be_had_as_a_file(viewer, ended, what, value):
+def test_payload_and_result_can_be_downloaded(viewer, ended, what, value):
     response = viewer.get(download_of(ended, what))
 
     if value is None:
@@ -140,22 +142,22 @@ def test_payload_and_result_can_be_had_as_a_file(viewer, ended, what, value):
     assert response["Content-Disposition"] == f'attachment; filename="task-{ended.pk}-{what}.json"'
 
 
-def test_a_large_output_is_cut_with_a_way_to_all_of_it(viewer, ended):
+def test_a_large_output_is_cut_with_a_download_link(viewer, ended):
     step = Step.objects.get(task=ended, key="validate")
     Step.objects.filter(pk=step.pk).update(output="y" * 100_000 + "THE-END")
 
     response = viewer.get(page_of(ended))
 
     assert "THE-END" not in response.content.decode()
-    assert "The first 64.0 KB of 97.7 KB are shown." in text_of(response)
+    assert "Showing the first 64.0 KB of 97.7 KB." in text_of(response)
     address = download_of(ended, f"output-{step.pk}")
     assert address in response.content.decode()
     assert viewer.get(address).content.decode().endswith('END"')
 
 
 @pytest.mark.parametrize("written", ["{id}%0D", "%0A{id}", "{{{id}}}", "{ID}", "urn:uuid:{id}"])
-def test_a_download_is_named_by_the_id_however_the_address_writes_it(viewer, ended, written):
-    # Without its leading zero there is room for a sign that the number is read without.
+def test_a_download_is_named_by_the_id_for_every_spelling(viewer, ended, written):
+    # UUID() strips braces and signs when the digits without a leading zero leave room for them.
     names = {"id": ended.pk.hex.removeprefix("0"), "ID": str(ended.pk).upper()}
     response = viewer.get(f"/admin/taskqueue/task/{written.format(**names)}/download/payload/")
 
@@ -164,7 +166,7 @@ def test_a_download_is_named_by_the_id_however_the_address_writes_it(viewer, end
         assert response["Content-Disposition"] == f'attachment; filename="task-{ended.pk}-payload.json"'
 
 
-def test_a_download_needs_the_right_to_view_and_gives_nothing_else(viewer, stranger, client, ended, queued):
+def test_a_download_needs_permission_and_has_known_values_only(viewer, stranger, client, ended, queued):
     step = Step.objects.get(task=ended, key="validate")
 
     assert stranger.get(download_of(ended, "payload")).status_code == 403
@@ -178,11 +180,11 @@ def test_a_download_needs_the_right_to_view_and_gives_nothing_else(viewer, stran
     assert viewer.get("/admin/taskqueue/task/nonsense/download/payload/").status_code == 404
 
 
-def test_of_very_many_steps_those_that_matter_and_the_last_ones_are_shown(viewer, ended):
+def test_of_many_steps_unfinished_failed_and_last_ones_are_shown(viewer, ended):
     Step.objects.filter(task=ended).delete()
     add_steps(ended, 300)
     Step.objects.filter(task=ended, key="page#7").update(status="failed", output=None, error={"type": "E"})
-    for key in ("page#5", "page#7"):  # the first of them succeeded later, and its row is not shown
+    for key in ("page#5", "page#7"):  # page#5 succeeded later, so its row is not shown
         Attempt.objects.create(
             task=ended, step_key=key, number=1, outcome="failed", error_type=f"E of {key}", lease=1, started_at=Now(),
             finished_at=Now(),
@@ -190,31 +192,29 @@ def test_of_very_many_steps_those_that_matter_and_the_last_ones_are_shown(viewer
 
     response = viewer.get(page_of(ended))
 
-    assert "Shown are 51 of 300 recorded steps: those that failed or are under way, and the last ones." in text_of(
-        response
-    )
-    names = shown_steps(response)
+    assert "Showing 51 of 300 recorded steps: unfinished and failed ones, and the last ones." in text_of(response)
+    names = step_names(response)
     assert names[0] == "page#7"
     assert names[1:51] == [f"page#{number}" for number in range(250, 300)]
     assert "E of page#7" in text_of(response)
     assert "page#5" not in names
     assert 'id="step-8"' in response.content.decode()
     whole = viewer.get(page_of(ended) + "?steps=all")
-    assert shown_steps(whole)[:300] == [f"page#{number}" for number in range(300)]
-    assert "Shown are" not in text_of(whole)
+    assert step_names(whole)[:300] == [f"page#{number}" for number in range(300)]
+    assert "Showing" not in text_of(whole)
 
 
-def test_also_all_of_them_are_a_bounded_number(viewer, ended, monkeypatch):
-    monkeypatch.setattr(page_queries, "SHOWN_AT_ONCE", 20)
-    monkeypatch.setattr(page_queries, "MOST_SHOWN", 30)
+def test_showing_all_steps_is_bounded_too(viewer, ended, monkeypatch):
+    monkeypatch.setattr(page_queries, "MAX_STEPS", 20)
+    monkeypatch.setattr(page_queries, "MAX_STEPS_IN_FULL", 30)
     add_steps(ended, 60)
 
     response = viewer.get(page_of(ended) + "?steps=all")
 
-    assert "Shown are 30 of 66 recorded steps: the last ones." in text_of(response)
+    assert "Showing 30 of 66 recorded steps: the last ones." in text_of(response)
 
 
-def test_many_large_outputs_together_stay_below_a_bound(viewer, ended):
+def test_many_large_outputs_stay_below_a_page_limit(viewer, ended):
     add_steps(ended, 150, output="z" * 100_000)
 
     body = viewer.get(page_of(ended)).content
@@ -222,7 +222,7 @@ def test_many_large_outputs_together_stay_below_a_bound(viewer, ended):
     assert len(body) < 2.5 * 1024 * 1024
 
 
-def test_the_number_of_queries_does_not_depend_on_steps_tries_or_children(admin, ended):
+def test_query_count_is_independent_of_steps_attempts_and_children(admin, ended):
     def queries() -> int:
         with CaptureQueriesContext(connection) as sent:
             assert admin.get(page_of(ended)).status_code == 200
@@ -243,7 +243,7 @@ def test_the_number_of_queries_does_not_depend_on_steps_tries_or_children(admin,
     assert queries() == few
 
 
-def test_newer_and_older_lead_to_the_neighbours_and_the_last_ones_say_so(viewer):
+def test_newer_and_older_link_to_neighbours(viewer):
     first, second, third = (shop.child.enqueue(number) for number in range(3))
 
     middle = viewer.get(page_of(second)).content.decode()
@@ -253,7 +253,7 @@ def test_newer_and_older_lead_to_the_neighbours_and_the_last_ones_say_so(viewer)
     assert "There is no older task." in viewer.get(page_of(first)).content.decode()
 
 
-def test_parts_that_change_are_marked_while_the_task_goes_on_and_no_longer(viewer, ended):
+def test_regions_are_live_until_the_task_ends(viewer, ended):
     going = shop.child.enqueue(1)
 
     waiting = viewer.get(page_of(going)).content.decode()
@@ -266,25 +266,25 @@ def test_parts_that_change_are_marked_while_the_task_goes_on_and_no_longer(viewe
     assert 'data-live data-every="2"' in running
     assert "data-live" not in over
     assert set(re.findall(r'data-region="(\w+)"', running)) >= {
-        "state", "deeds", "facts", "trouble", "steps", "result", "history",
+        "state", "actions", "details", "problem", "steps", "result", "history",
     }  # fmt: skip
 
 
-def test_the_waterfall_has_a_line_for_the_present_while_it_goes_on(viewer, ended):
+def test_the_waterfall_has_a_now_line_until_the_end(viewer, ended):
     going = shop.child.enqueue(1)
 
     assert 'class="tq-now"' in viewer.get(page_of(going)).content.decode()
     assert 'class="tq-now"' not in viewer.get(page_of(ended)).content.decode()
 
 
-def test_a_cancel_with_a_reason_is_shown_and_written_down(operator):
+def test_a_cancel_reason_is_shown_and_audited(operator):
     task = shop.order.enqueue(1)
     assert "Cancel this task?" in text_of(operator.get(page_of(task)))
 
     response = operator.post(button_of(task, "cancel"), {"reason": " ordered twice " + "x" * 400}, follow=True)
 
     text = text_of(response)
-    assert "Cancelled because ordered twice" in text
+    assert "Cancel reason ordered twice" in text
     assert "olga Cancelled; it was queued. Reason: ordered twice" in text
     assert "Cancel this task?" not in text
 
@@ -296,7 +296,7 @@ def test_the_page_has_no_inline_style_or_script(viewer, ended):
     assert not re.search(r"\sstyle=|\son\w+=|<script", main)
 
 
-def test_a_task_that_runs_again_after_days_still_shows_its_steps(viewer, ended):
+def test_a_task_retried_after_days_still_shows_its_steps(viewer, ended):
     advance(days=3)
     control.retry(ended.pk)
     work()

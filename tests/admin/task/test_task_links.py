@@ -1,4 +1,4 @@
-"""The names on a task's page lead to what they name, for those who may see it."""
+"""Names on a task's page are links, if the user may view the target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.users import client_of
 
 @pytest.fixture
 def task() -> Task:
-    """Ended, about a group, with a label that an address has to quote."""
+    """An ended task about a group, with a label that needs URL quoting."""
     group = Group.objects.create(name="buyers")
     task = demo_task.using(subject=group, labels={"tenant": "a&b=c"}).enqueue(DemoRequest(label="x", delay_seconds=0))
     work()
@@ -25,14 +25,14 @@ def task() -> Task:
 
 
 def links_of(response) -> dict[str, str]:
-    """Each link of the page's head and facts by its text."""
+    """The page's links by their text."""
     page = response.content.decode()
     return {
         text: href.replace("&amp;", "&") for href, text in re.findall(r'<a[^>]*href="([^"]*)"[^>]*>([^<]+)</a>', page)
     }
 
 
-def test_pipeline_object_worker_and_label_are_links_that_work(admin, task):
+def test_pipeline_object_worker_and_label_are_working_links(admin, task):
     links = links_of(admin.get(page_of(task)))
 
     for name in ("demo/task", task.subject, str(task.worker)):
@@ -42,7 +42,7 @@ def test_pipeline_object_worker_and_label_are_links_that_work(admin, task):
     assert page_of(task) in admin.get(label).content.decode()
 
 
-def test_what_a_user_may_not_see_is_a_name_without_a_link(task):
+def test_targets_the_user_may_not_view_are_plain_names(task):
     response = client_of("tess", "view_task").get(page_of(task))
 
     assert {"demo/task", task.subject, str(task.worker)}.isdisjoint(links_of(response))
@@ -51,7 +51,7 @@ def test_what_a_user_may_not_see_is_a_name_without_a_link(task):
 
 
 @pytest.mark.parametrize("subject", ["gone.model:1", "nonsense", "auth.permission:1", ":", "auth.group:no such/key"])
-def test_an_object_without_a_page_is_a_name(admin, task, subject):
+def test_an_object_without_an_admin_page_is_a_plain_name(admin, task, subject):
     Task.objects.filter(pk=task.pk).update(subject=subject)
 
     response = admin.get(page_of(task))

@@ -26,15 +26,15 @@ def badges(response) -> list[tuple[str, str]]:
     return [(word, name) for word, name in rows]
 
 
-def test_nobody_in_particular_is_asked_to_sign_in(client, queued):
+def test_an_anonymous_user_is_redirected_to_login(client, queued):
     assert client.get(page_of(queued)).url.startswith("/admin/login/")
 
 
-def test_staff_without_the_right_to_view_tasks_is_refused(stranger, queued):
+def test_staff_without_view_permission_is_refused(stranger, queued):
     assert stranger.get(page_of(queued)).status_code == 403
 
 
-def test_a_failed_task_says_why_and_where_with_the_failing_step_open(viewer, failed):
+def test_a_failed_task_shows_its_error_and_opens_the_step(viewer, failed):
     response = viewer.get(page_of(failed))
 
     text = text_of(response)
@@ -53,7 +53,7 @@ def test_a_failed_task_says_why_and_where_with_the_failing_step_open(viewer, fai
     assert '<a href="#step-3">simulate-api-call</a>' in response.content.decode()
 
 
-def test_a_retrying_task_says_why_and_when_it_goes_on(viewer, retrying):
+def test_a_retrying_task_shows_its_error_and_next_run(viewer, retrying):
     response = viewer.get(page_of(retrying))
 
     assert "Why it is retrying: step demonstrate-retry ConnectionError simulated failure 1 of 2" in text_of(response)
@@ -63,14 +63,14 @@ def test_a_retrying_task_says_why_and_when_it_goes_on(viewer, retrying):
 
 
 def attempt_on(page) -> str:
-    """What a task's page says of the attempt, and how many there were in all."""
+    """The attempt and its limit on a task's page."""
     shown = re.search(r"Attempt (\d+ of \d+) ", text_of(page))
     return shown.group(1) if shown else ""
 
 
 def attempt_in(task_list) -> str:
-    """What the list of one task says of it."""
-    shown = re.search(r'class="field-shown_attempt"><span [^>]*>(\d+)<', task_list.content.decode())
+    """The attempt in a list of one task."""
+    shown = re.search(r'class="field-attempt"><span [^>]*>(\d+)<', task_list.content.decode())
     return shown.group(1) if shown else ""
 
 
@@ -91,7 +91,7 @@ def test_list_and_page_count_the_attempts_since_the_last_retry(viewer):
     assert "demonstrate-retry \N{MULTIPLICATION SIGN}6" in text_of(viewer.get(page_of(task)))
 
 
-def test_list_and_page_agree_on_a_step_that_failed_at_once_after_one_that_was_retried(viewer, failed):
+def test_list_and_page_agree_after_an_earlier_step_was_retried(viewer, failed):
     Step.objects.filter(key="simulate-delay").update(failures=3)
 
     assert (attempt_in(viewer.get(LIST)), attempt_on(viewer.get(page_of(failed)))) == ("1", "1 of 5")
@@ -112,15 +112,15 @@ def test_list_and_page_count_lost_attempts_too(viewer, queued):
         assert "Failed attempts 2" in text_of(viewer.get(page_of(queued)))
 
 
-def test_where_its_time_went_is_told(viewer, succeeded):
+def test_the_page_breaks_down_the_duration(viewer, succeeded):
     Task.objects.update(queued_seconds=6, blocked_seconds=578, executing_seconds=1, since=Now())
 
     text = text_of(viewer.get(page_of(succeeded)))
 
-    assert "Took 9m 45s Of that in queue 6.0s, held back by limits 9m 38s, executing 1.0s" in text
+    assert "Duration 9m 45s Time spent in queue 6.0s, blocked by limits 9m 38s, executing 1.0s" in text
 
 
-def test_a_task_for_later_was_not_due_before_its_time(viewer):
+def test_time_before_the_due_time_is_no_queue_time(viewer):
     task = demo_task.using(run_at=datetime.now(UTC) + timedelta(minutes=30)).enqueue(DemoRequest(label="x"))
     assert "Not due" in text_of(viewer.get(page_of(task)))
     advance(minutes=30, seconds=20)
@@ -130,23 +130,23 @@ def test_a_task_for_later_was_not_due_before_its_time(viewer):
 
     assert re.search("Not due: (29m 59s|30m 00s)", response.content.decode())
     assert re.search(r"In queue: [12]\ds", response.content.decode())
-    assert re.search(r"Of that in queue [12]\ds, executing", text_of(response))
+    assert re.search(r"Time spent in queue [12]\ds, executing", text_of(response))
 
 
-def test_a_succeeded_task_shows_inputs_outputs_result_and_failed_tries(viewer, retrying):
+def test_a_succeeded_task_shows_values_and_failed_attempts(viewer, retrying):
     for _ in range(3):
         advance(minutes=1)
         work()
 
     text = text_of(viewer.get(page_of(retrying)))
 
-    assert '"tries" : 3' in text
+    assert '"attempts" : 3' in text
     assert "demonstrate-retry \N{MULTIPLICATION SIGN}3" in text
     assert "ConnectionError simulated failure 2 of 2" in text
     assert "Why" not in text
 
 
-def test_a_running_task_shows_the_step_that_its_worker_is_in(viewer, queued):
+def test_a_running_task_shows_its_current_step(viewer, queued):
     worker = InProcessWorker().row
     worker.task_id, worker.step, worker.step_started_at = queued.pk, "simulate-processing", Now() - timedelta(minutes=5)
     worker.save()
@@ -160,7 +160,7 @@ def test_a_running_task_shows_the_step_that_its_worker_is_in(viewer, queued):
     assert "40%" in text_of(response)
 
 
-def test_tries_lost_in_a_step_that_left_no_record_are_shown(viewer, queued):
+def test_lost_attempts_of_unrecorded_steps_are_shown(viewer, queued):
     for key in ("simulate-api-call", "", "step-of-old-code"):
         Attempt.objects.create(
             task=queued, step_key=key, number=1, outcome="lost", error_type="WorkerLost", lease=1,
@@ -192,7 +192,7 @@ def test_a_failing_body_is_the_row_that_failed(viewer, queued):
     assert "Why it failed KeyError 'x'" in text_of(response)
 
 
-def test_hostile_values_are_text_and_nothing_else(viewer, failed):
+def test_hostile_values_are_escaped(viewer, failed):
     evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
     Task.objects.filter(pk=failed.pk).update(
         payload={evil: evil}, key=evil[:200], labels={evil: evil}, error={"type": evil, "message": evil, "step": evil}
@@ -212,24 +212,22 @@ def test_a_large_payload_is_cut_with_a_note(viewer, queued):
 
     text = text_of(viewer.get(page_of(queued)))
 
-    assert "The first 64.0 KB of 97.7 KB are shown. Download all of it" in text
+    assert "Showing the first 64.0 KB of 97.7 KB. Download all" in text
     assert "END" not in text
 
 
-def test_the_number_of_queries_does_not_depend_on_the_steps(
-    admin, django_assert_num_queries, queued, succeeded, failed
-):
+def test_query_count_is_independent_of_steps(admin, django_assert_num_queries, queued, succeeded, failed):
     for task in (queued, succeeded, failed):  # the first one has succeeded too by now
-        # session, user, task, known steps, outline, tries, reruns, children, history; then what is there of the rest:
-        # steps, and what the last tries say
+        # session, user, task, known steps, outline, attempts, reruns, children, history; then, if there are any, the
+        # steps and the details of the last attempts
         with django_assert_num_queries(11 if task == failed else 10):
             assert admin.get(page_of(task)).status_code == 200
 
 
-def test_an_unfinished_task_says_why_it_waits_and_who_stands_in_the_way(admin, queued, django_assert_num_queries):
+def test_a_waiting_task_shows_why_and_links_its_blockers(admin, queued, django_assert_num_queries):
     other = demo_task.enqueue(DemoRequest(label="first", delay_seconds=0))
     ConcurrencyLimit.objects.filter(pipeline=queued.pipeline_id).update(tasks=1)
-    with django_assert_num_queries(12):  # with why it waits: task, obstacles, queue
+    with django_assert_num_queries(12):  # and for the wait reasons: task, blockers, queue
         admin.get(page_of(queued))
     with InProcessWorker() as worker:
         Task.objects.filter(pk=other.pk).update(
@@ -238,24 +236,24 @@ def test_an_unfinished_task_says_why_it_waits_and_who_stands_in_the_way(admin, q
         response = admin.get(page_of(queued))
 
     assert (
-        f"Why is it waiting? The only place of pipeline demo/task is taken. …{str(other.pk)[-6:]} running "
+        f"Why it is waiting Pipeline demo/task is at its concurrency limit (1 of 1). …{str(other.pk)[-6:]} running "
         "It is the next one. 1 of 1 live workers is busy."
     ) in text_of(response)
     assert page_of(other) in response.content.decode()
 
 
-def test_a_task_that_has_ended_or_runs_says_nothing_of_waiting(viewer, succeeded):
-    assert "Why is it waiting?" not in text_of(viewer.get(page_of(succeeded)))
+def test_an_ended_task_shows_no_wait_reasons(viewer, succeeded):
+    assert "Why it is waiting" not in text_of(viewer.get(page_of(succeeded)))
 
 
-def test_reruns_and_their_origin_lead_to_each_other(viewer, succeeded):
+def test_a_rerun_and_its_origin_link_to_each_other(viewer, succeeded):
     copy = control.rerun(succeeded.pk)
 
     assert page_of(copy) in viewer.get(page_of(succeeded)).content.decode()
     assert page_of(succeeded) in viewer.get(page_of(copy)).content.decode()
 
 
-def test_a_task_of_a_pipeline_whose_code_is_gone_is_shown(viewer, failed, pipeline_without_code):
+def test_a_task_of_a_removed_pipeline_is_shown(viewer, failed, pipeline_without_code):
     Task.objects.filter(pk=failed.pk).update(pipeline=pipeline_without_code)
 
     response = viewer.get(page_of(failed))
@@ -278,8 +276,8 @@ def test_drift_and_changed_code_are_shown(viewer, succeeded):
 
     text = text_of(response)
     assert "began on aaaa, ended on bbbb" in text
-    assert "Drift Where its record and the code that it ended on disagreed. Version The code no longer has" in text
-    assert "charge It is recorded with other arguments" in text
+    assert "Drift Where the record and the code that ended the task differ. Version The code no longer has" in text
+    assert "charge The code calls it with other arguments" in text
     assert '{"amount": 3} Now {"amount": 4}' in text
     assert evil not in response.content.decode()
 
@@ -294,19 +292,19 @@ def test_key_labels_and_priority_are_shown(viewer):
     assert "+300" in text
 
 
-@pytest.mark.parametrize("known", ["00000000-0000-7000-8000-000000000000", "nonsense", "demo/task"])
-def test_a_task_that_does_not_exist_leads_to_the_list_with_a_sentence(viewer, known):
-    response = viewer.get(f"{LIST}{known}/change/", follow=True)
+@pytest.mark.parametrize("task_id", ["00000000-0000-7000-8000-000000000000", "nonsense", "demo/task"])
+def test_a_missing_task_redirects_to_the_list_with_a_message(viewer, task_id):
+    response = viewer.get(f"{LIST}{task_id}/change/", follow=True)
 
     assert response.redirect_chain == [(LIST, 302)]
-    assert messages_of(response) == [f"There is no task {known}. Ended tasks may have been pruned."]
+    assert messages_of(response) == [f"There is no task {task_id}. Ended tasks may have been pruned."]
 
 
-def test_the_page_takes_no_posts(admin, queued):
+def test_the_page_refuses_post(admin, queued):
     assert admin.post(page_of(queued), {}).status_code == 405
 
 
-def test_times_are_told_to_the_second_too(viewer, failed):
+def test_times_are_shown_with_seconds(viewer, failed):
     text = text_of(viewer.get(page_of(failed)))
 
     for moment in (failed.created_at, failed.started_at, failed.finished_at):

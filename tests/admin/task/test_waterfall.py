@@ -1,4 +1,4 @@
-"""The waterfall, as arithmetic and as SVG."""
+"""The waterfall: its arithmetic and its SVG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from taskqueue.admin.task import waterfall
-from taskqueue.admin.task.waterfall import Bar, Scale
+from taskqueue.admin.task.waterfall import Scale, Span
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -22,12 +22,14 @@ def scale(seconds: float, now: float | None = None) -> Scale:
     return Scale(START, at(seconds), None if now is None else at(now))
 
 
-def bar(start: float, end: float, look: str = "succeeded", what: str = "Try 1", *, is_hollow: bool = False) -> Bar:
-    return Bar(look=look, start=at(start), end=at(end), what=what, is_hollow=is_hollow)
+def span(
+    start: float, end: float, status: str = "succeeded", label: str = "Attempt 1", *, is_hollow: bool = False
+) -> Span:
+    return Span(status=status, start=at(start), end=at(end), label=label, is_hollow=is_hollow)
 
 
 def shapes(svg: str, cls: str) -> list[dict[str, str]]:
-    """The attributes of every shape of a class; that it can be parsed is part of the test."""
+    """The attributes of all shapes of a class; the SVG must be well-formed."""
     return [each.attrib for each in ET.fromstring(svg).iter() if cls in each.attrib.get("class", "").split()]  # noqa: S314 - our own
 
 
@@ -46,7 +48,7 @@ def shapes(svg: str, cls: str) -> list[dict[str, str]]:
         (86_400 * 3, ["0", "12h", "1d", "1d 12h", "2d", "2d 12h", "3d"]),
     ],
 )
-def test_ticks_are_distances_that_people_count_in(seconds, labels):
+def test_ticks_have_round_distances(seconds, labels):
     assert [label for _at, label in scale(seconds).ticks] == labels
 
 
@@ -54,63 +56,65 @@ def test_ticks_are_few_and_in_order_for_any_length():
     for exponent in range(-4, 9):
         for factor in (1, 1.3, 2.7, 4.9, 7.7):
             ticks = scale(factor * 10**exponent).ticks
-            places = [place for place, _label in ticks]
-            assert places == sorted(set(places))
-            assert 1 < len(ticks) <= waterfall.TICKS + 1, (exponent, factor, ticks)
-            assert all(0 <= place <= 100 for place in places)
+            positions = [position for position, _label in ticks]
+            assert positions == sorted(set(positions))
+            assert 1 < len(ticks) <= waterfall.MAX_TICKS + 1, (exponent, factor, ticks)
+            assert all(0 <= position <= 100 for position in positions)
 
 
-def test_bars_lie_where_their_time_was():
-    (first, second) = shapes(waterfall.track(scale(10), [bar(0, 5, "failed"), bar(7.5, 10)]), "tq-bar")
+def test_bars_are_placed_by_their_times():
+    (first, second) = shapes(waterfall.track(scale(10), [span(0, 5, "failed"), span(7.5, 10)]), "tq-bar")
 
     assert (first["x"], first["width"], second["x"], second["width"]) == ("0.0%", "50.0%", "75.0%", "25.0%")
     assert first["class"] == "tq-bar tq-is-failed"
 
 
-def test_a_short_bar_can_be_seen_also_at_the_very_end():
-    (middle, last) = shapes(waterfall.track(scale(10_000), [bar(5000, 5000.001), bar(10_000, 10_000)]), "tq-bar")
+def test_a_short_bar_is_visible_even_at_the_end():
+    (middle, last) = shapes(waterfall.track(scale(10_000), [span(5000, 5000.001), span(10_000, 10_000)]), "tq-bar")
 
     assert (middle["width"], last["width"], last["x"]) == ("0.5%", "0.5%", "99.5%")
 
 
-def test_what_lies_outside_is_drawn_at_the_edge():
-    (early,) = shapes(waterfall.track(scale(10), [bar(-100, 20)]), "tq-bar")
+def test_a_bar_outside_the_axis_is_clamped():
+    (early,) = shapes(waterfall.track(scale(10), [span(-100, 20)]), "tq-bar")
 
     assert (early["x"], early["width"]) == ("0.0%", "100.0%")
 
 
-def test_a_dashed_line_goes_from_each_failed_try_to_the_next_and_to_the_one_to_come():
-    svg = waterfall.track(scale(10), [bar(0, 1, "failed"), bar(3, 4, "failed")], backoff_to=at(10))
+def test_dashed_lines_connect_attempts_and_reach_the_next_one():
+    svg = waterfall.track(scale(10), [span(0, 1, "failed"), span(3, 4, "failed")], backoff_until=at(10))
 
     assert [(line["x1"], line["x2"]) for line in shapes(svg, "tq-backoff")] == [("10.0%", "30.0%"), ("40.0%", "100.0%")]
 
 
 def test_waits_are_hollow():
-    (wait,) = shapes(waterfall.track(scale(10), [bar(0, 10, "waiting", "Sleep", is_hollow=True)]), "tq-hollow")
+    (wait,) = shapes(waterfall.track(scale(10), [span(0, 10, "waiting", "Sleep", is_hollow=True)]), "tq-hollow")
 
     assert wait["class"] == "tq-bar tq-is-waiting tq-hollow"
 
 
-def test_the_present_is_a_line_while_the_task_goes_on():
+def test_the_now_line_is_drawn_until_the_task_ends():
     assert [line["x1"] for line in shapes(waterfall.track(scale(10, now=10), []), "tq-now")] == ["100.0%"]
     assert shapes(waterfall.track(scale(10), []), "tq-now") == []
 
 
-def test_a_reader_who_sees_nothing_is_told_the_same():
-    svg = waterfall.track(scale(10), [bar(0, 1.5, "failed", "Try 1, failed"), bar(3, 4, what="Try 2, succeeded")])
+def test_a_screen_reader_gets_the_bars_as_text():
+    svg = waterfall.track(
+        scale(10), [span(0, 1.5, "failed", "Attempt 1, failed"), span(3, 4, label="Attempt 2, succeeded")]
+    )
 
-    assert 'aria-label="Try 1, failed, 1.5s; Try 2, succeeded, 1.0s"' in svg
-    assert "<title>Try 1, failed: 1.5s, from 2030-01-01 00:00:00.000 UTC</title>" in svg
+    assert 'aria-label="Attempt 1, failed, 1.5s; Attempt 2, succeeded, 1.0s"' in svg
+    assert "<title>Attempt 1, failed: 1.5s, from 2030-01-01 00:00:00.000 UTC</title>" in svg
 
 
-def test_hostile_words_stay_words_and_there_is_no_inline_style():
-    svg = waterfall.track(scale(10), [bar(0, 1, what='"><script>alert(1)</script>')])
+def test_hostile_labels_are_escaped_and_no_style_is_inline():
+    svg = waterfall.track(scale(10), [span(0, 1, label='"><script>alert(1)</script>')])
 
     assert "<script" not in svg
     assert not re.search(r"\sstyle=", svg + waterfall.axis(scale(10)))
 
 
-def test_the_axis_writes_its_last_label_inside():
+def test_the_last_label_stays_inside_the_axis():
     texts = [each.attrib["text-anchor"] for each in ET.fromstring(waterfall.axis(scale(6))).iter("text")]  # noqa: S314
 
     assert texts == ["start", "middle", "middle", "middle", "middle", "middle", "end"]

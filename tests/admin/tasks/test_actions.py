@@ -1,4 +1,4 @@
-"""Retry, cancel and rerun, by button and in bulk: who may, what happens, and what is written down."""
+"""Retry, run now, cancel and rerun, by button and in bulk: permissions, effects and audit entries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from django.test.utils import CaptureQueriesContext
 
 from taskqueue.admin.shared import task_actions
 from taskqueue.engine.maintenance import bulk_operations
-from taskqueue.engine.maintenance.bulk_operations import NOWHERE
+from taskqueue.engine.maintenance.bulk_operations import LOWEST_ID
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, BulkOperation, Step, Task
 from taskqueue.testing import advance, work
 from tests.support.admin_pages import LIST, button_of, messages_of, page_of, text_of
 from tests.support.users import client_of
 
-NOUNS = ["retry", "run_now", "cancel", "rerun"]
+ACTIONS = ["retry", "run_now", "cancel", "rerun"]
 
 
 def reload(task: Task) -> Task:
@@ -28,41 +28,41 @@ def reload(task: Task) -> Task:
 
 
 def log() -> list[tuple[str, str, str]]:
-    """Who did what to which task, in order."""
+    """User, task and message of each audit entry, in order."""
     entries = LogEntry.objects.order_by("pk").select_related("user")
     return [(entry.user.get_username(), entry.object_id or "", entry.get_change_message()) for entry in entries]
 
 
 def act(client: Client, action: str, *tasks: Task, **more: str):
-    ticked = {"action": action, "_selected_action": [str(task.pk) for task in tasks], "confirmed": "1"}
-    return client.post(LIST, {**ticked, **more}, follow=True)
+    form = {"action": action, "_selected_action": [str(task.pk) for task in tasks], "confirmed": "1"}
+    return client.post(LIST, {**form, **more}, follow=True)
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_a_button_needs_its_right_and_a_post(noun, client, viewer, stranger, operator, failed):
-    address = button_of(failed, noun)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_button_needs_permission_and_post(action, client, viewer, stranger, operator, failed):
+    address = button_of(failed, action)
 
     assert client.post(address).url.startswith("/admin/login/")
     assert stranger.post(address).status_code == 403
     assert viewer.post(address).status_code == 403
-    assert operator.get(address).status_code == (405 if noun in {"cancel", "run_now"} else 200)
+    assert operator.get(address).status_code == (405 if action in {"cancel", "run_now"} else 200)
     assert reload(failed).status == "failed"
     assert log() == []
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_the_right_to_act_is_worth_nothing_without_the_right_to_view(noun, failed):
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_needs_view_permission_too(action, failed):
     blind = client_of("bert", "retry_task", "cancel_task", "add_task")
 
-    assert blind.post(button_of(failed, noun)).status_code == 403
+    assert blind.post(button_of(failed, action)).status_code == 403
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_a_button_needs_its_csrf_token(noun, operator, failed):
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_button_needs_its_csrf_token(action, operator, failed):
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = operator.cookies
 
-    assert strict.post(button_of(failed, noun)).status_code == 403
+    assert strict.post(button_of(failed, action)).status_code == 403
 
 
 def test_a_viewer_sees_no_buttons_and_no_actions(viewer, failed):
@@ -72,7 +72,7 @@ def test_a_viewer_sees_no_buttons_and_no_actions(viewer, failed):
     assert 'name="action"' not in viewer.get(LIST).content.decode()
 
 
-def test_each_right_shows_its_own_button(failed):
+def test_each_permission_shows_its_own_button(failed):
     canceller = client_of("carl", "view_task", "cancel_task")
 
     page = text_of(canceller.get(page_of(failed)))
@@ -82,7 +82,7 @@ def test_each_right_shows_its_own_button(failed):
     assert "Rerun" not in page
 
 
-def test_retrying_keeps_the_finished_steps_and_is_written_down(operator, failed):
+def test_a_retry_keeps_finished_steps_and_is_audited(operator, failed):
     response = operator.post(button_of(failed, "retry"), follow=True)
 
     assert response.redirect_chain == [(page_of(failed), 302)]
@@ -96,16 +96,16 @@ def test_retrying_keeps_the_finished_steps_and_is_written_down(operator, failed)
     assert "olga Retried; it was failed. just now" in text_of(response)
 
 
-def test_a_step_offers_a_retry_from_there_with_its_consequence(operator, failed):
+def test_each_step_offers_a_retry_with_its_consequence(operator, failed):
     text = text_of(operator.get(page_of(failed)))
 
     assert (
-        "Retry from “simulate-processing” Keeps no output, runs simulate-processing and the 2 after it again." in text
-    )
-    assert "Retry from “simulate-api-call” Keeps the 2 earlier step outputs, runs simulate-api-call again." in text
+        "Retry from “simulate-processing” Runs simulate-processing and the next 2 steps again; keeps no earlier result."
+    ) in text
+    assert "Retry from “simulate-api-call” Runs simulate-api-call again; keeps 2 earlier results." in text
 
 
-def test_retrying_from_a_step_forgets_it_and_what_came_after(operator, failed):
+def test_a_retry_from_a_step_forgets_it_and_later_steps(operator, failed):
     response = operator.post(button_of(failed, "retry"), {"from_step": "simulate-delay", "confirmed": "1"}, follow=True)
 
     assert messages_of(response) == ["The task is queued again, from step simulate-delay."]
@@ -114,7 +114,7 @@ def test_retrying_from_a_step_forgets_it_and_what_came_after(operator, failed):
     assert Attempt.objects.count() == 1
 
 
-def test_retrying_from_a_step_that_is_not_there_says_so(operator, failed):
+def test_a_retry_from_an_unknown_step_is_refused(operator, failed):
     for step in ("no-such-step", "\0"):
         response = operator.post(button_of(failed, "retry"), {"from_step": f"x{step}"}, follow=True)
 
@@ -133,7 +133,7 @@ def test_a_succeeded_task_can_be_retried_from_a_step_only(operator, succeeded):
     assert reload(succeeded).status == "queued"
 
 
-def test_running_a_retrying_task_now_queues_it_and_is_written_down(operator, retrying):
+def test_run_now_queues_a_retrying_task_and_is_audited(operator, retrying):
     response = operator.post(button_of(retrying, "run_now"), follow=True)
 
     assert messages_of(response) == ["The task is due now."]
@@ -141,7 +141,7 @@ def test_running_a_retrying_task_now_queues_it_and_is_written_down(operator, ret
     assert log() == [("olga", str(retrying.pk), "Run now; it was retrying.")]
 
 
-def test_a_task_that_is_due_already_cannot_be_run_now(operator, queued):
+def test_a_due_task_cannot_be_run_now(operator, queued):
     assert 'title="The task is queued: it is due already." disabled' in operator.get(page_of(queued)).content.decode()
 
     response = operator.post(button_of(queued, "run_now"), follow=True)
@@ -150,7 +150,7 @@ def test_a_task_that_is_due_already_cannot_be_run_now(operator, queued):
     assert log() == []
 
 
-def test_running_several_now_gives_an_exact_account(operator, failed, retrying):
+def test_bulk_run_now_reports_exact_counts(operator, failed, retrying):
     response = act(operator, "run_now_selected", failed, retrying)
 
     sentence = "The task is failed: it has ended. Retry it instead."
@@ -158,7 +158,7 @@ def test_running_several_now_gives_an_exact_account(operator, failed, retrying):
     assert reload(retrying).status == "queued"
 
 
-def test_cancelling_a_queued_task_ends_it_and_is_written_down(operator, queued):
+def test_a_cancel_ends_a_queued_task_and_is_audited(operator, queued):
     response = operator.post(button_of(queued, "cancel"), follow=True)
 
     assert messages_of(response) == ["The task is cancelled."]
@@ -166,7 +166,7 @@ def test_cancelling_a_queued_task_ends_it_and_is_written_down(operator, queued):
     assert log() == [("olga", str(queued.pk), "Cancelled; it was queued.")]
 
 
-def test_cancelling_a_task_that_has_moved_on_stays_on_its_page_and_says_what_it_is_now(operator, queued):
+def test_a_refused_cancel_shows_the_present_status(operator, queued):
     work()
 
     response = operator.post(button_of(queued, "cancel"), follow=True)
@@ -176,7 +176,7 @@ def test_cancelling_a_task_that_has_moved_on_stays_on_its_page_and_says_what_it_
     assert log() == []
 
 
-def test_buttons_that_do_not_apply_stay_and_say_why(operator, succeeded, queued):
+def test_disabled_buttons_say_why(operator, succeeded, queued):
     page_of_queued = operator.get(page_of(queued)).content.decode()
     page_of_succeeded = operator.get(page_of(succeeded)).content.decode()
 
@@ -184,7 +184,7 @@ def test_buttons_that_do_not_apply_stay_and_say_why(operator, succeeded, queued)
     assert 'title="The task is succeeded: it has ended." disabled' in page_of_succeeded
 
 
-def test_rerunning_makes_a_new_task_and_is_written_down_on_both(operator, succeeded):
+def test_a_rerun_creates_a_task_and_is_audited_on_both(operator, succeeded):
     response = operator.post(button_of(succeeded, "rerun"), {"confirmed": "1"}, follow=True)
 
     copy = Task.objects.get(rerun_of=succeeded)
@@ -192,11 +192,11 @@ def test_rerunning_makes_a_new_task_and_is_written_down_on_both(operator, succee
     assert copy.payload == succeeded.payload
     assert log() == [
         ("olga", str(succeeded.pk), f"Reran as {copy.pk}."),
-        ("olga", str(copy.pk), f"Made as a rerun of {succeeded.pk}."),
+        ("olga", str(copy.pk), f"Submitted as a rerun of {succeeded.pk}."),
     ]
 
 
-def test_rerunning_a_task_whose_code_is_gone_says_so(operator, succeeded, pipeline_without_code):
+def test_a_rerun_of_a_removed_pipeline_is_refused(operator, succeeded, pipeline_without_code):
     Task.objects.filter(pk=succeeded.pk).update(pipeline=pipeline_without_code)
 
     response = operator.post(button_of(succeeded, "rerun"), {"confirmed": "1"}, follow=True)
@@ -206,16 +206,16 @@ def test_rerunning_a_task_whose_code_is_gone_says_so(operator, succeeded, pipeli
     assert log() == []
 
 
-@pytest.mark.parametrize("noun", NOUNS)
-def test_a_button_of_a_task_that_is_gone_leads_to_the_list(operator, noun):
-    for known in ("00000000-0000-7000-8000-000000000000", "nonsense"):
-        response = operator.post(f"{LIST}{known}/{noun}/", follow=True)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_button_of_a_missing_task_redirects_to_the_list(operator, action):
+    for task_id in ("00000000-0000-7000-8000-000000000000", "nonsense"):
+        response = operator.post(f"{LIST}{task_id}/{action}/", follow=True)
 
         assert response.redirect_chain == [(LIST, 302)]
-        assert messages_of(response) == [f"There is no task {known}. Ended tasks may have been pruned."]
+        assert messages_of(response) == [f"There is no task {task_id}. Ended tasks may have been pruned."]
 
 
-def test_cancelling_several_gives_an_exact_account(operator, failed, retrying):
+def test_bulk_cancel_reports_exact_counts(operator, failed, retrying):
     response = act(operator, "cancel_selected", failed, retrying)
 
     assert messages_of(response) == ["1 task cancelled. 1 task not cancelled: the task is now failed."]
@@ -223,7 +223,7 @@ def test_cancelling_several_gives_an_exact_account(operator, failed, retrying):
     assert log() == [("olga", str(retrying.pk), "Cancelled; it was retrying.")]
 
 
-def test_retrying_several_gives_an_exact_account(operator, failed, retrying, admin):
+def test_bulk_retry_reports_exact_counts(operator, failed, retrying, admin):
     cancelled = control.cancel(retrying.pk)
 
     response = act(operator, "retry_selected", failed, cancelled)
@@ -232,20 +232,20 @@ def test_retrying_several_gives_an_exact_account(operator, failed, retrying, adm
     assert {entry[2] for entry in log()} == {"Retried; it was failed.", "Retried; it was cancelled."}
 
 
-def test_when_all_are_refused_nothing_is_said_to_be_done(operator, failed):
+def test_a_bulk_action_refused_for_all_reports_only_refusals(operator, failed):
     response = act(operator, "cancel_selected", failed)
 
     assert messages_of(response) == ["1 task not cancelled: the task is now failed."]
 
 
-def test_an_action_is_refused_to_those_without_its_right(viewer, failed):
+def test_a_bulk_action_needs_permission(viewer, failed):
     act(viewer, "retry_selected", failed)
 
     assert reload(failed).status == "failed"
 
 
 def test_one_request_changes_a_bounded_number_of_tasks(operator, monkeypatch, failed, retrying):
-    monkeypatch.setattr(task_actions, "LIMIT", 1)
+    monkeypatch.setattr(task_actions, "MAX_TASKS", 1)
 
     response = act(operator, "cancel_selected", failed, retrying)
 
@@ -253,7 +253,7 @@ def test_one_request_changes_a_bounded_number_of_tasks(operator, monkeypatch, fa
     assert reload(retrying).status == "retrying"
 
 
-def test_rerunning_several_makes_as_many_new_tasks(operator, failed, succeeded):
+def test_bulk_rerun_creates_a_task_for_each(operator, failed, succeeded):
     response = act(operator, "rerun_selected", failed, succeeded)
 
     assert messages_of(response) == ["2 tasks rerun."]
@@ -263,7 +263,7 @@ def test_rerunning_several_makes_as_many_new_tasks(operator, failed, succeeded):
     }
 
 
-def test_a_ticked_task_that_has_left_the_filter_is_accounted_for(operator, failed, retrying):
+def test_a_selected_task_outside_the_filter_is_counted(operator, failed, retrying):
     control.retry(failed.pk)
 
     response = operator.post(
@@ -273,7 +273,7 @@ def test_a_ticked_task_that_has_left_the_filter_is_accounted_for(operator, faile
     assert messages_of(response) == ["1 task not retried: the task is now queued."]
 
 
-def test_all_that_match_are_looked_at_before_anything_is_done_to_them(operator, failed):
+def test_select_all_leads_to_the_bulk_operation_form(operator, failed):
     response = operator.post(
         f"{LIST}?status=failed&p=1",
         {"action": "retry_selected", "_selected_action": [str(failed.pk)], "select_across": "1"},
@@ -284,42 +284,42 @@ def test_all_that_match_are_looked_at_before_anything_is_done_to_them(operator, 
 
 
 def operate(client: Client, verb: str, **sent: str) -> BulkOperation:
-    """An operation over what failed or is queued, from its start to its end."""
+    """Run a bulk operation on all tasks of demo/task to its end."""
     client.post(f"/admin/taskqueue/bulkoperation/new/{verb}/?pipeline=demo%2Ftask", sent)
     bulk_operations.run_batches()
     return BulkOperation.objects.latest("pk")
 
 
 @pytest.mark.parametrize(
-    ("verb", "said"),
+    ("verb", "text"),
     [
-        ("retry", "olga Retried 1 task, this one among them. Reason: the bank is back just now"),
-        ("cancel", "olga Cancelled 1 task, this one among them. Reason: the bank is back just now"),
+        ("retry", "olga Retried 1 task, including this one. Reason: the bank is back just now"),
+        ("cancel", "olga Cancelled 1 task, including this one. Reason: the bank is back just now"),
     ],
 )
-def test_a_task_tells_of_the_operation_that_it_was_a_part_of(viewer, operator, failed, verb, said):
+def test_the_activity_names_the_bulk_operation(viewer, operator, failed, verb, text):
     if verb == "cancel":
         control.retry(failed.pk)
     operation = operate(operator, verb, reason="the bank is back")
     address = f"/admin/taskqueue/bulkoperation/{operation.pk}/change/"
 
-    page, looked_at = operator.get(page_of(failed)), viewer.get(page_of(failed))
+    page, seen_by_viewer = operator.get(page_of(failed)), viewer.get(page_of(failed))
 
-    assert said in text_of(page)
+    assert text in text_of(page)
     assert f'<a href="{address}">' in page.content.decode()
-    assert said in text_of(looked_at)
-    assert address not in looked_at.content.decode()
+    assert text in text_of(seen_by_viewer)
+    assert address not in seen_by_viewer.content.decode()
 
 
-def test_a_rerun_tells_of_the_operation_that_made_it(operator, failed):
+def test_a_rerun_names_the_bulk_operation_that_created_it(operator, failed):
     operate(operator, "rerun")
 
     rerun = Task.objects.get(rerun_of=failed)
 
-    assert "olga Rerun 1 task, this one among them. just now" in text_of(operator.get(page_of(rerun)))
+    assert "olga Rerun 1 task, including this one. just now" in text_of(operator.get(page_of(rerun)))
 
 
-def test_what_was_done_by_hand_is_not_told_of_an_operation_too(operator, failed):
+def test_a_manual_action_is_not_attributed_to_an_operation(operator, failed):
     operate(operator, "retry")
     work()
     BulkOperation.objects.update(finished_at=Now() + timedelta(hours=1))
@@ -329,21 +329,21 @@ def test_what_was_done_by_hand_is_not_told_of_an_operation_too(operator, failed)
 
     text = text_of(operator.get(page_of(failed)))
     assert "olga Retried; it was failed. just now" in text
-    assert "this one among them" not in text
+    assert "including this one" not in text
 
 
-def test_an_operation_on_other_tasks_is_not_told(operator, failed):
+def test_an_operation_on_other_tasks_is_not_listed(operator, failed):
     operation = operate(operator, "retry")
-    for other in ({"position": NOWHERE}, {"until": NOWHERE}, {"selection": {"pipeline": "demo/publish"}}):
+    for other in ({"position": LOWEST_ID}, {"until": LOWEST_ID}, {"selection": {"pipeline": "demo/publish"}}):
         before = {name: getattr(operation, name) for name in other}
         BulkOperation.objects.update(**other)
         text = text_of(operator.get(page_of(failed)))
-        assert "It was retried by nobody who was logged in or had a token, or by an operation" in text
+        assert "Retried without a login or token, or by an operation that has been pruned." in text
         BulkOperation.objects.update(**before)
-    assert "this one among them" in text_of(operator.get(page_of(failed)))
+    assert "including this one" in text_of(operator.get(page_of(failed)))
 
 
-def test_to_find_them_takes_one_query_however_many_there_are(operator, failed, django_assert_num_queries):
+def test_finding_operations_takes_one_query(operator, failed, django_assert_num_queries):
     operate(operator, "retry")
     with CaptureQueriesContext(connection) as one:
         operator.get(page_of(failed))

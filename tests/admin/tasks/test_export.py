@@ -1,4 +1,4 @@
-"""The filtered list as a file."""
+"""Export of the filtered list."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CSV, JSONL = f"{LIST}export/csv/", f"{LIST}export/jsonl/"
 
 @pytest.fixture
 def reader():
-    """One who may see payloads too."""
+    """A user with permission to view payloads."""
     return client_of("rita", "view_task", "view_task_payload")
 
 
@@ -35,20 +35,20 @@ def rows_of(response) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
 
 
-def test_a_file_needs_the_right_to_see_tasks(client, stranger):
+def test_an_export_needs_view_permission(client, stranger):
     assert client.get(CSV).status_code == 302
     assert stranger.get(CSV).status_code == 403
     assert stranger.get(JSONL).status_code == 403
 
 
-def test_the_list_leads_to_the_files_with_its_filter(viewer, failed):
+def test_the_list_links_exports_with_its_filter(viewer, failed):
     page = viewer.get(LIST, {"status": "failed", "p": "1"}).content.decode()
 
     assert f'href="{CSV}?status=failed"' in page
     assert f'href="{JSONL}?status=failed"' in page
 
 
-def test_a_csv_holds_what_the_list_shows_newest_first(viewer, failed, queued):
+def test_a_csv_has_the_listed_tasks_newest_first(viewer, failed, queued):
     response = viewer.get(CSV)
     rows = rows_of(response)
 
@@ -62,7 +62,7 @@ def test_a_csv_holds_what_the_list_shows_newest_first(viewer, failed, queued):
     assert [row["id"] for row in rows_of(viewer.get(CSV, {"status": "failed"}))] == [str(failed.pk)]
 
 
-def test_json_lines_hold_the_same(viewer, failed):
+def test_json_lines_have_the_listed_tasks(viewer, failed):
     (row,) = [json.loads(line) for line in body_of(viewer.get(JSONL)).splitlines()]
 
     assert row["id"] == str(failed.pk)
@@ -70,7 +70,7 @@ def test_json_lines_hold_the_same(viewer, failed):
     assert row["finished_at"].endswith("Z")
 
 
-def test_payloads_are_for_those_who_may_see_them(viewer, reader, succeeded):
+def test_payloads_are_exported_with_permission_only(viewer, reader, succeeded):
     assert "payload" not in rows_of(viewer.get(CSV))[0]
     assert "result" not in json.loads(body_of(viewer.get(JSONL)))
     (row,) = rows_of(reader.get(CSV))
@@ -79,7 +79,7 @@ def test_payloads_are_for_those_who_may_see_them(viewer, reader, succeeded):
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1"])
-def test_a_text_that_a_spreadsheet_would_run_is_defused(viewer, queued, text):
+def test_a_formula_is_exported_as_text(viewer, queued, text):
     Task.objects.filter(pk=queued.pk).update(key=text)
 
     (row,) = rows_of(viewer.get(CSV))
@@ -87,14 +87,14 @@ def test_a_text_that_a_spreadsheet_would_run_is_defused(viewer, queued, text):
     assert row["key"] == f"'{text}"
 
 
-def test_a_text_with_quotes_and_lines_stays_one_cell(viewer, queued):
+def test_text_with_quotes_and_newlines_stays_one_cell(viewer, queued):
     Task.objects.filter(pk=queued.pk).update(key='a "b", c\nd')
 
     assert rows_of(viewer.get(CSV))[0]["key"] == 'a "b", c\nd'
 
 
-def test_a_file_is_read_in_chunks_and_holds_each_task_once(viewer, monkeypatch):
-    monkeypatch.setattr(export, "CHUNK", 3)
+def test_an_export_in_chunks_has_each_task_once(viewer, monkeypatch):
+    monkeypatch.setattr(export, "CHUNK_SIZE", 3)
     tasks = [demo_task.enqueue(DemoRequest(label="many")) for _ in range(8)]
 
     ids = [row["id"] for row in rows_of(viewer.get(CSV))]
@@ -102,25 +102,25 @@ def test_a_file_is_read_in_chunks_and_holds_each_task_once(viewer, monkeypatch):
     assert ids == [str(task.pk) for task in reversed(tasks)]
 
 
-def test_a_file_has_a_largest_size(viewer, monkeypatch):
-    monkeypatch.setattr(export, "CHUNK", 3)
-    monkeypatch.setattr(export, "MOST", 4)
+def test_an_export_has_a_row_limit(viewer, monkeypatch):
+    monkeypatch.setattr(export, "CHUNK_SIZE", 3)
+    monkeypatch.setattr(export, "MAX_ROWS", 4)
     for _ in range(8):
         demo_task.enqueue(DemoRequest(label="many"))
 
     assert len(rows_of(viewer.get(CSV))) == 4
-    assert 'title="The newest 4 of these tasks at most"' in viewer.get(LIST).content.decode()
+    assert 'title="At most the newest 4 of these tasks"' in viewer.get(LIST).content.decode()
 
 
-def test_what_cannot_be_searched_gives_no_file_but_a_reason(viewer, queued):
+def test_an_invalid_search_is_not_exported(viewer, queued):
     response = viewer.get(CSV, {"q": "errors:x"}, follow=True)
 
-    assert messages_of(response)[0].startswith("It was not exported. There is no qualifier errors:")
+    assert messages_of(response)[0].startswith("Not exported. There is no qualifier errors:")
     assert "Tasks" in text_of(response)
     refused = viewer.get(CSV, {"status": "done"}, follow=True)
-    assert messages_of(refused) == ["It was not exported: a filter has a value that it cannot have."]
+    assert messages_of(refused) == ["Not exported: a filter has an invalid value."]
 
 
-def test_there_are_two_kinds_of_files(viewer):
+def test_an_unknown_export_format_is_not_found(viewer):
     assert viewer.get(f"{LIST}export/xlsx/").status_code == 404
     assert viewer.post(CSV).status_code == 405

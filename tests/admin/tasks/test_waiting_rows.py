@@ -1,4 +1,4 @@
-"""A waiting task says in the list for what it waits."""
+"""The list shows what a waiting task waits for."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tests.support.admin_pages import LIST, text_of
 
 
 @pytest.mark.parametrize(
-    ("kind", "blocked_on", "said"),
+    ("kind", "blocked_on", "text"),
     [
         (StepKind.SLEEP, "", "Waiting wakes in 9m"),
-        (StepKind.WAIT, "", "Waiting for an event gives up in 9m"),
-        (StepKind.CHILD, "", "Waiting for a child task gives up in 9m"),
+        (StepKind.WAIT, "", "Waiting for an event times out in 9m"),
+        (StepKind.CHILD, "", "Waiting for a child task times out in 9m"),
         (StepKind.PARALLEL, "", "Waiting for parallel steps runs in 9m"),
         (StepKind.STEP, "crm-api", "Waiting for rate crm-api runs in 9m"),
-        (StepKind.STEP, "step limit", "Waiting for a free place runs in 9m"),
+        (StepKind.STEP, "step limit", "Waiting for a free slot runs in 9m"),
     ],
 )
-def test_a_waiting_task_says_for_what(viewer, queued, kind, blocked_on, said):
+def test_a_waiting_task_shows_what_it_waits_for(viewer, queued, kind, blocked_on, text):
     later = Now() + timedelta(seconds=570)
     Task.objects.filter(pk=queued.pk).update(status="waiting", blocked_on=blocked_on, due_at=later, sort_at=later)
     times = {"started_at": Now(), "finished_at": Now()}
     Step.objects.create(task=queued, key="approval", name="approval", kind=kind, status="waiting", **times)
 
-    assert said in text_of(viewer.get(LIST))
+    assert text in text_of(viewer.get(LIST))

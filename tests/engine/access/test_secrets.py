@@ -1,4 +1,4 @@
-"""Secrets of a task: its steps get them, and who may not see payloads does not, in API, admin and errors alike."""
+"""Secrets of a task: its steps get them; API, admin and errors do not show them without `view_payload`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def alarm(ended: TaskEnded) -> None:
 
 @pytest.fixture(autouse=True)
 def sign_in(db: None) -> Iterator[Any]:
-    """A pipeline that is given secrets, and passes them on."""
+    """A pipeline that passes its secrets on to steps."""
     seen.clear()
     with own_registry():
 
@@ -62,9 +62,9 @@ def sign_in(db: None) -> Iterator[Any]:
             login = check(login)
             if login.fail == "body":
                 raise ValueError(f"{login.password.get_secret_value()} is wrong")
-            if login.fail == "branch":
+            if login.fail == "parallel":
                 gather(keep.defer(login.password))
-            return {"user": login.user, "said": charge(login.card, login.fail)}
+            return {"user": login.user, "message": charge(login.card, login.fail)}
 
         sign_in.on_failure(alarm)
         yield sign_in
@@ -76,8 +76,8 @@ def run(sign_in: Any, fail: str = "") -> Task:
     return Task.objects.get(pk=task.pk)
 
 
-def places_of(task: Task) -> list[str]:
-    """Wherever a task is shown."""
+def urls_of(task: Task) -> list[str]:
+    """The URLs that show a task."""
     own = [f"/api/tasks/{task.pk}{end}" for end in ("", "/status", "/why")]
     page = f"/admin/taskqueue/task/{task.pk}"
     steps = [f"{what}-{step.pk}" for step in Step.objects.filter(task=task) for what in ("input", "output", "logs")]
@@ -86,7 +86,7 @@ def places_of(task: Task) -> list[str]:
     return [*own, f"{page}/change/", *files, *lists]
 
 
-def test_a_step_gets_the_real_secret_and_the_row_keeps_it(sign_in):
+def test_a_step_gets_the_secret_and_the_row_stores_it(sign_in):
     task = run(sign_in)
 
     assert task.status == "succeeded"
@@ -94,18 +94,18 @@ def test_a_step_gets_the_real_secret_and_the_row_keeps_it(sign_in):
     assert task.payload["password"] == PASSWORD
 
 
-@pytest.mark.parametrize("fail", ["", "charge", "body", "branch", "busy"])
-def test_who_may_not_see_payloads_sees_no_secret_anywhere(sign_in, fail):
+@pytest.mark.parametrize("fail", ["", "charge", "body", "parallel", "busy"])
+def test_a_viewer_without_view_payload_sees_no_secret_anywhere(sign_in, fail):
     task = run(sign_in, fail)
     viewer = client_with("view_task")
 
-    for place in places_of(task):
-        page = viewer.get(place).content.decode()
-        assert PASSWORD not in page, place
-        assert CARD not in page, place
+    for url in urls_of(task):
+        page = viewer.get(url).content.decode()
+        assert PASSWORD not in page, url
+        assert CARD not in page, url
 
 
-def test_the_task_that_handles_an_end_keeps_its_secrets_as_well(sign_in):
+def test_a_completion_handlers_task_shows_no_secrets_either(sign_in):
     run(sign_in, "charge")
     work()
     handling = Task.objects.get(pipeline="secrets/sign-in.on-failure")
@@ -117,10 +117,10 @@ def test_the_task_that_handles_an_end_keeps_its_secrets_as_well(sign_in):
     assert CARD not in written
 
     viewer = client_with("view_task", "add_task", "view_pipeline")
-    for place in places_of(handling):
-        page = viewer.get(place).content.decode()
-        assert PASSWORD not in page, place
-        assert CARD not in page, place
+    for url in urls_of(handling):
+        page = viewer.get(url).content.decode()
+        assert PASSWORD not in page, url
+        assert CARD not in page, url
     shown = viewer.get(f"/api/tasks/{handling.pk}").json()["payload"]
     assert shown["payload"] == {"user": "dana", "password": "**********", "card": "**********", "fail": "charge"}
     assert shown["error"]["message"] == "declined: **********"
@@ -128,7 +128,7 @@ def test_the_task_that_handles_an_end_keeps_its_secrets_as_well(sign_in):
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_an_export_has_none_for_who_may_not_see_payloads(sign_in, form):
+def test_an_export_without_view_payload_has_no_secrets(sign_in, form):
     run(sign_in, "charge")
     response: Any = client_with("view_task").get(f"/admin/taskqueue/task/export/{form}/")
     text = b"".join(response.streaming_content).decode()
@@ -138,7 +138,7 @@ def test_an_export_has_none_for_who_may_not_see_payloads(sign_in, form):
     assert CARD not in text
 
 
-def test_log_lines_are_written_down_without_them(sign_in):
+def test_log_lines_are_stored_without_secrets(sign_in):
     task = run(sign_in, "charge")
     written = json.dumps([*Step.objects.values_list("logs"), *Attempt.objects.values_list("logs")])
 
@@ -151,7 +151,7 @@ def test_log_lines_are_written_down_without_them(sign_in):
     )
 
 
-def test_who_may_not_see_all_of_a_payload_cannot_edit_it(sign_in):
+def test_a_partly_redacted_payload_cannot_be_edited(sign_in):
     task = run(sign_in)
     editor, reader = client_with("view_task", "add_task"), client_with("view_task", "add_task", "view_task_payload")
     address = f"/admin/taskqueue/task/{task.pk}/edit/"
@@ -160,31 +160,31 @@ def test_who_may_not_see_all_of_a_payload_cannot_edit_it(sign_in):
     assert reader.get(address).status_code == 200
 
 
-def test_of_a_value_that_is_too_long_for_the_page_no_secret_is_shown(sign_in):
+def test_a_value_too_long_for_the_page_shows_no_secret(sign_in):
     long = "x" * 70_000
     task = sign_in.enqueue(Login(user=long, password=SecretStr(PASSWORD)))
     work()
     viewer = client_with("view_task")
 
-    for place in places_of(task):
-        page = viewer.get(place).content.decode()
-        assert PASSWORD not in page, place
-        assert CARD not in page, place
+    for url in urls_of(task):
+        page = viewer.get(url).content.decode()
+        assert PASSWORD not in page, url
+        assert CARD not in page, url
     shown = viewer.get(f"/admin/taskqueue/task/{task.pk}/download/payload/").json()
     assert shown == {"user": long, "password": "**********", "card": "**********", "fail": ""}
 
 
-def test_what_is_no_secret_is_shown(sign_in):
+def test_values_without_secrets_are_shown(sign_in):
     task = client_with("view_task").get(f"/api/tasks/{run(sign_in).pk}").json()
 
     assert task["payload"] == {"user": "dana", "password": "**********", "card": "**********", "fail": ""}
-    assert task["result"] == {"user": "dana", "said": "charged **********"}
+    assert task["result"] == {"user": "dana", "message": "charged **********"}
     by_key = {step["key"]: step for step in task["steps"]}
     assert by_key["check"]["input"]["login"]["password"] == by_key["check"]["output"]["card"] == "**********"
     assert by_key["charge"]["input"] == {"card": "**********", "fail": ""}
 
 
-def test_who_may_see_payloads_sees_them_whole(sign_in):
+def test_view_payload_shows_payloads_with_their_secrets(sign_in):
     task = run(sign_in)
     reader = client_with("view_task", "view_task_payload")
 
@@ -192,14 +192,14 @@ def test_who_may_see_payloads_sees_them_whole(sign_in):
     assert PASSWORD in reader.get(f"/admin/taskqueue/task/{task.pk}/change/").content.decode()
 
 
-@pytest.mark.parametrize("fail", ["charge", "body", "branch"])
-def test_errors_are_written_down_without_the_secrets_that_were_given(sign_in, fail, caplog):
+@pytest.mark.parametrize("fail", ["charge", "body", "parallel"])
+def test_errors_are_stored_without_secrets(sign_in, fail, caplog):
     caplog.set_level("DEBUG")
     task = run(sign_in, fail)
 
     assert task.status == "failed"
     written = json.dumps([task.error, *Attempt.objects.values_list("error_message", "traceback")])
-    # A text of a step that is not marked in that step's own arguments is known by the payload of the task.
+    # The step's arguments do not mark this text as secret; the task's payload does.
     written += " ".join(record.getMessage() for record in caplog.records if record.name != logger.name)
     assert PASSWORD not in written
     assert CARD not in written
@@ -207,25 +207,25 @@ def test_errors_are_written_down_without_the_secrets_that_were_given(sign_in, fa
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_drift_is_written_down_without_them(strict):
-    given = ["first-password"]
+def test_drift_is_stored_without_secrets(strict):
+    password = ["first-password"]
 
     @step
     def use(password: SecretStr) -> None: ...
 
     @step(retry=Retry.never())
     def fail() -> None:
-        if given[0].startswith("first"):
+        if password[0].startswith("first"):
             raise Permanent("later")
 
     @pipeline("secrets/drifting", strict=strict)
     def drifting(number: int) -> None:
-        use(SecretStr(given[0]))
+        use(SecretStr(password[0]))
         fail()
 
     task = drifting.enqueue(1)
     work()
-    given[0] = "second-password"
+    password[0] = "second-password"
     control.retry(task.pk)
     work()
 
@@ -236,13 +236,13 @@ def test_drift_is_written_down_without_them(strict):
     assert "-password" not in written
 
 
-def test_why_a_rate_is_held_is_written_down_without_them(sign_in):
+def test_the_reason_of_a_blocked_rate_is_stored_without_secrets(sign_in):
     run(sign_in, "busy")
 
     assert RateLimitBucket.objects.get(block_reason__gt="").block_reason == "charge: busy with **********"
 
 
-def test_a_payload_that_does_not_fit_is_refused_without_its_secrets(sign_in, settings):
+def test_an_invalid_payload_is_refused_without_showing_its_secrets(sign_in, settings):
     settings.DEBUG = True
     body = {"pipeline": "secrets/sign-in", "payload": {"user": 1, "password": PASSWORD}}
 
@@ -253,7 +253,7 @@ def test_a_payload_that_does_not_fit_is_refused_without_its_secrets(sign_in, set
     assert not Skip.objects.exists()
 
 
-def test_the_values_of_a_pipeline_whose_code_is_gone_are_masked_by_its_mirrored_schema(sign_in):
+def test_values_of_a_removed_pipeline_are_masked_by_its_stored_schema(sign_in):
     task = run(sign_in)
     viewer = client_with("view_task")
 

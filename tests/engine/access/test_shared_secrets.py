@@ -1,4 +1,4 @@
-"""Secrets that go on from a task to others: to parallel steps, to children, and to steps whose code is gone."""
+"""Secrets that a task passes on to parallel steps, children, and steps whose code was removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from taskqueue import Permanent, Retry, RetryAfter, gather, pipeline, step, wait_for
 from taskqueue.definitions import registry
-from taskqueue.engine.actions import audited
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, Event, Step, Task
@@ -52,14 +52,14 @@ def bill_at_once(card: str, fail: str) -> str:
 
 @pytest.mark.parametrize("chosen", [bill, bill_later, bill_at_once])
 @pytest.mark.parametrize("fail", ["", "yes"])
-def test_a_parallel_step_is_written_down_without_the_secrets_of_the_task_that_asks_for_it(chosen, fail):
+def test_a_parallel_step_is_stored_without_its_parents_secrets(chosen, fail):
     registry.add_step(chosen.definition)
 
-    @pipeline("secrets/beside")
-    def beside(login: Login) -> Any:
+    @pipeline("secrets/parallel")
+    def with_parallel_step(login: Login) -> Any:
         return gather(chosen.defer(login.card, fail))
 
-    task = beside.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
+    task = with_parallel_step.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
     work()
 
     task.refresh_from_db()
@@ -72,7 +72,7 @@ def test_a_parallel_step_is_written_down_without_the_secrets_of_the_task_that_as
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_parallel_step_that_leaves_a_broken_transaction_is_written_down_without_them_as_well():
+def test_a_parallel_step_with_a_broken_transaction_is_stored_without_secrets():
     @step(retry=Retry.never())
     def spoil(card: str) -> None:
         with connection.cursor() as cursor, suppress(DataError):
@@ -92,7 +92,7 @@ def test_a_parallel_step_that_leaves_a_broken_transaction_is_written_down_withou
     assert Attempt.objects.get().error_message == "spoilt by **********"
 
 
-def test_what_a_child_says_of_its_end_is_written_down_without_the_secrets_of_its_parent():
+def test_a_childs_completion_is_stored_without_its_parents_secrets():
     @pipeline("secrets/child", retry=Retry.never())
     def child(card: str) -> None:
         raise ValueError(f"no such card: {card}")
@@ -109,7 +109,7 @@ def test_what_a_child_says_of_its_end_is_written_down_without_the_secrets_of_its
     assert "no such card: **********" in task.error["message"]
 
 
-def test_steps_whose_code_is_gone_are_masked_as_a_whole_for_who_may_not_see_payloads():
+def test_all_values_of_removed_steps_are_masked_without_view_payload():
     @step
     def rename(order: str) -> str:
         return f"order {order}"
@@ -118,30 +118,30 @@ def test_steps_whose_code_is_gone_are_masked_as_a_whole_for_who_may_not_see_payl
     def send(order: str) -> str:
         return f"sent {order}"
 
-    @pipeline("secrets/gone")
-    def gone(order: str) -> str:
+    @pipeline("secrets/removed")
+    def removed(order: str) -> str:
         gather(rename.defer(order))
         return send(rename(order))
 
-    task = gone.enqueue("A-1234567")
+    task = removed.enqueue("A-1234567")
     work()
-    del registry._steps[rename.definition.place]
+    del registry._steps[rename.definition.path]
     viewer, reader = client_with("view_task"), client_with("view_task", "view_task_payload")
-    page, place = f"/admin/taskqueue/task/{task.pk}/change/", f"/api/tasks/{task.pk}"
+    page, url = f"/admin/taskqueue/task/{task.pk}/change/", f"/api/tasks/{task.pk}"
 
-    by_key = {each["key"]: each for each in viewer.get(place).json()["steps"]}
+    by_key = {each["key"]: each for each in viewer.get(url).json()["steps"]}
     assert by_key["rename"]["input"] == by_key["rename"]["output"] == "**********"
     assert by_key["rename#2"]["input"] == by_key["rename#2"]["output"] == "**********"
     assert by_key["send"]["input"] == {"order": "order A-1234567"}
-    assert viewer.get(place).json()["payload"] == {"order": "A-1234567"}
+    assert viewer.get(url).json()["payload"] == {"order": "A-1234567"}
     assert viewer.get(page).status_code == 200
 
-    by_key = {each["key"]: each for each in reader.get(place).json()["steps"]}
+    by_key = {each["key"]: each for each in reader.get(url).json()["steps"]}
     assert by_key["rename"]["input"] == {"order": "A-1234567"}
     assert "order A-1234567" in reader.get(page).content.decode()
 
 
-def test_children_whose_code_is_gone_are_masked_by_their_mirrored_schema():
+def test_children_of_removed_pipelines_are_masked_by_their_stored_schema():
     @pipeline("secrets/inner")
     def inner(login: Login) -> str:
         return login.user
@@ -162,18 +162,18 @@ def test_children_whose_code_is_gone_are_masked_by_their_mirrored_schema():
     assert shown["output"] == "dana"
 
 
-def test_the_page_of_a_parallel_step_is_that_of_its_task():
+def test_the_page_of_a_parallel_step_is_its_parents_page():
     viewer = client_with("view_task")
     answers: list[Any] = []
 
     @step
-    def tell(word: SecretStr) -> None:
-        branch = Task.objects.get(parallel_step__gt="", status="running")
-        answers.append(viewer.get(f"/admin/taskqueue/task/{branch.pk}/change/"))
+    def show(word: SecretStr) -> None:
+        parallel_task = Task.objects.get(parallel_step__gt="", status="running")
+        answers.append(viewer.get(f"/admin/taskqueue/task/{parallel_task.pk}/change/"))
 
     @pipeline("secrets/telling")
     def telling(login: Login) -> None:
-        gather(tell.defer(login.password))
+        gather(show.defer(login.password))
 
     task = telling.enqueue(Login(user="dana", password=SecretStr(PASSWORD)))
     work()
@@ -184,15 +184,15 @@ def test_the_page_of_a_parallel_step_is_that_of_its_task():
     assert viewer.get(answer["Location"]).status_code == 200
 
 
-def test_drift_of_children_and_of_steps_that_are_gone_shows_no_secret():
-    given = ["first-password"]
+def test_drift_of_children_and_removed_steps_shows_no_secret():
+    password = ["first-password"]
 
     @step
     def forgotten(word: SecretStr) -> None: ...
 
     @step(retry=Retry.never())
     def fail() -> None:
-        if given[0].startswith("first"):
+        if password[0].startswith("first"):
             raise Permanent("later")
 
     @pipeline("secrets/inner")
@@ -200,18 +200,18 @@ def test_drift_of_children_and_of_steps_that_are_gone_shows_no_secret():
 
     @pipeline("secrets/outer")
     def outer() -> None:
-        inner(SecretStr(given[0]))
-        if given[0].startswith("first"):
+        inner(SecretStr(password[0]))
+        if password[0].startswith("first"):
             forgotten(SecretStr("a-gone-password"))
         fail()
 
     task = outer.enqueue()
     work()
     work()
-    given[0] = "second-password"
+    password[0] = "second-password"
     control.retry(task.pk)
     work()
-    del registry._steps[forgotten.definition.place]
+    del registry._steps[forgotten.definition.path]
     task.refresh_from_db()
     assert [(note["key"], note["kind"]) for note in task.drift or []] == [
         ("secrets/inner", "arguments"),
@@ -221,25 +221,25 @@ def test_drift_of_children_and_of_steps_that_are_gone_shows_no_secret():
     assert "first-password" not in json.dumps(task.drift)
     assert "second-password" not in json.dumps(task.drift)
     viewer, reader = client_with("view_task"), client_with("view_task", "view_task_payload")
-    for place in (f"/api/tasks/{task.pk}", f"/admin/taskqueue/task/{task.pk}/change/"):
-        assert "-password" not in viewer.get(place).content.decode()
-        assert "a-gone-password" in reader.get(place).content.decode()
+    for url in (f"/api/tasks/{task.pk}", f"/admin/taskqueue/task/{task.pk}/change/"):
+        assert "-password" not in viewer.get(url).content.decode()
+        assert "a-gone-password" in reader.get(url).content.decode()
 
 
 def bank(word: str, *, announce: bool = True) -> Any:
-    """A pipeline that tells of its ends, and repeats a secret in its result."""
+    """A pipeline that emits completion events, and repeats a secret in its result."""
 
     @pipeline("secrets/bank", announce=announce, retry=Retry.never())
     def deposit(login: Login) -> dict[str, str]:
         if login.fail:
             raise Permanent(f"declined: {login.card}")
-        return {"user": login.user, "said": f"{word} {login.card}"}
+        return {"user": login.user, "message": f"{word} {login.card}"}
 
     return deposit
 
 
 @pytest.mark.parametrize("fail", ["", "yes"])
-def test_the_event_of_an_end_is_written_without_secrets(fail):
+def test_a_completion_event_is_stored_without_secrets(fail):
     @pipeline("secrets/listens", on=["secrets/bank.completed", "secrets/bank.failed"])
     def listens(task: str, pipeline: str, payload: Any, labels: Any, result: Any = None, error: Any = None) -> Any:
         return [payload, result, error]
@@ -258,32 +258,32 @@ def test_the_event_of_an_end_is_written_without_secrets(fail):
     event = Event.objects.get()
     assert event.data["payload"] == {"user": "dana", "password": "**********", "card": "**********", "fail": fail}
     waiting.refresh_from_db()
-    told = Task.objects.get(pipeline="secrets/listens")
-    assert waiting.status == told.status == "succeeded"
-    for written in map(json.dumps, (event.data, waiting.result, told.payload, told.result)):
+    listener = Task.objects.get(pipeline="secrets/listens")
+    assert waiting.status == listener.status == "succeeded"
+    for written in map(json.dumps, (event.data, waiting.result, listener.payload, listener.result)):
         assert ("declined: **********" if fail else "took **********") in written
         assert PASSWORD not in written
         assert CARD not in written
 
 
-def test_an_event_that_was_written_before_shows_no_secret_of_the_task_that_ended():
+def test_an_older_completion_event_shows_no_secret():
     bank("took", announce=False)
     sync_pipelines()
     payload = {"user": "dana", "password": PASSWORD, "card": CARD, "fail": ""}
-    told = {"task": str(uuid4()), "pipeline": "secrets/bank", "payload": payload, "labels": {}}
-    event = Event.objects.create(name="secrets/bank.completed", data={**told, "result": {"said": f"took {CARD}"}})
+    data = {"task": str(uuid4()), "pipeline": "secrets/bank", "payload": payload, "labels": {}}
+    event = Event.objects.create(name="secrets/bank.completed", data={**data, "result": {"message": f"took {CARD}"}})
     viewer, reader = client_with("view_event"), client_with("view_event", "view_task_payload")
 
-    for place in ("/api/events", f"/api/events/{event.pk}", f"/admin/taskqueue/event/{event.pk}/change/"):
-        assert "took **********" in viewer.get(place).content.decode(), place
-        assert PASSWORD not in viewer.get(place).content.decode(), place
-        assert CARD not in viewer.get(place).content.decode(), place
-        assert PASSWORD in reader.get(place).content.decode(), place
-    somebodys = Event.objects.create(name="secrets/else.completed", data=told)
-    assert viewer.get(f"/api/events/{somebodys.pk}").json()["data"] == told
+    for url in ("/api/events", f"/api/events/{event.pk}", f"/admin/taskqueue/event/{event.pk}/change/"):
+        assert "took **********" in viewer.get(url).content.decode(), url
+        assert PASSWORD not in viewer.get(url).content.decode(), url
+        assert CARD not in viewer.get(url).content.decode(), url
+        assert PASSWORD in reader.get(url).content.decode(), url
+    unrelated = Event.objects.create(name="secrets/else.completed", data=data)
+    assert viewer.get(f"/api/events/{unrelated.pk}").json()["data"] == data
 
 
-def test_why_a_task_waits_and_what_was_done_to_it_show_no_secret_on_its_page():
+def test_blockers_and_activity_on_the_page_show_no_secret():
     @step
     def look_up(user: str) -> Login:
         return Login(user=user, password=SecretStr(PASSWORD))
@@ -302,7 +302,7 @@ def test_why_a_task_waits_and_what_was_done_to_it_show_no_secret_on_its_page():
     viewer = client_with("view_task")
     waiting = viewer.get(page).content.decode()
     actor = User.objects.create_superuser("sam")
-    audited.cancel(task.pk, reason=f"{CARD} is blocked", actor=audited.Actor(actor.pk))
+    control.cancel(task.pk, reason=f"{CARD} is blocked", actor=Actor(actor.pk))
     cancelled = viewer.get(page).content.decode()
 
     assert "Last error: ConnectionError: no answer for **********" in waiting

@@ -1,4 +1,4 @@
-"""One task stands in for several requests: singletons, debounced and batched pipelines, and keys among them."""
+"""One task serves several requests: singleton, debounce, batch, and idempotency keys with them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ pytestmark = pytest.mark.django_db
 
 
 def skips():
-    """What was written down, oldest first."""
+    """The recorded skips, oldest first."""
     return list(Skip.objects.order_by("pk").values_list("kind", "task", "key"))
 
 
-def test_a_singleton_under_way_stands_in_for_the_next_request():
+def test_an_unfinished_singleton_serves_the_next_request():
     first = only.enqueue("a")
 
     second = only.enqueue("a", 2)
@@ -46,7 +46,7 @@ def test_a_singleton_under_way_stands_in_for_the_next_request():
     assert Task.objects.count() == 1
 
 
-def test_each_value_of_a_singletons_key_has_one_task_and_the_empty_one_too():
+def test_a_singleton_has_one_task_per_key_value():
     tasks = [only.enqueue(tenant) for tenant in ("a", "b", "")]
 
     assert not any(task.duplicate for task in tasks)
@@ -54,7 +54,7 @@ def test_each_value_of_a_singletons_key_has_one_task_and_the_empty_one_too():
 
 
 @pytest.mark.parametrize("ending", ["succeeded", "cancelled"])
-def test_a_singleton_that_has_ended_makes_room(ending):
+def test_a_finished_singleton_allows_another(ending):
     first = only.enqueue("a")
     if ending == "cancelled":
         control.cancel(first.pk)
@@ -63,7 +63,7 @@ def test_a_singleton_that_has_ended_makes_room(ending):
     assert not only.enqueue("a").duplicate
 
 
-def test_a_singleton_that_waits_for_its_next_try_is_under_way():
+def test_a_retrying_singleton_is_unfinished():
     first = only.enqueue("a")
     with arranging():
         Task.objects.update(status="retrying")
@@ -71,7 +71,7 @@ def test_a_singleton_that_waits_for_its_next_try_is_under_way():
     assert only.enqueue("a").pk == first.pk
 
 
-def test_a_task_that_ended_is_not_retried_beside_another_of_its_singleton():
+def test_a_retry_is_refused_while_its_singleton_is_unfinished():
     first = only.enqueue("a")
     control.cancel(first.pk)
     second = only.enqueue("a")
@@ -83,13 +83,13 @@ def test_a_task_that_ended_is_not_retried_beside_another_of_its_singleton():
     assert control.retry(first.pk).status == "queued"
 
 
-def test_a_rerun_of_a_singleton_under_way_is_that_task():
+def test_a_rerun_of_an_unfinished_singleton_returns_it():
     first = only.enqueue("a")
 
     assert control.rerun(first.pk).pk == first.pk
 
 
-def test_the_newer_one_takes_the_place_of_the_older_singleton():
+def test_a_replacing_singleton_cancels_the_previous_task():
     with InProcessWorker() as worker:
         first = newest.enqueue("a", 1)
         lease = take(worker.row.pk)
@@ -98,12 +98,12 @@ def test_the_newer_one_takes_the_place_of_the_older_singleton():
 
     first.refresh_from_db()
     assert not second.duplicate
-    assert (first.status, first.cancel_reason) == ("cancelled", f"Task {second.pk} took its place.")
+    assert (first.status, first.cancel_reason) == ("cancelled", f"Replaced by task {second.pk}.")
     assert first.lease == lease.number + 1
     assert skips() == []
 
 
-def test_with_the_older_singleton_goes_what_is_below_it_and_what_it_waits_for():
+def test_replacing_a_singleton_cancels_its_children_and_waits():
     first = newest_family.enqueue("a")
     work()
     child = Task.objects.get(parent=first.pk)
@@ -117,7 +117,7 @@ def test_with_the_older_singleton_goes_what_is_below_it_and_what_it_waits_for():
     assert Task.objects.get(parent=second.pk).status == "waiting"
 
 
-def test_a_debounced_task_waits_until_it_has_been_quiet_and_runs_the_last_request():
+def test_a_debounced_task_waits_and_runs_the_last_request():
     first = quiet.using(key="k1", labels={"n": "1"}).enqueue("a", 1)
     assert first.status == "scheduled"
     advance(seconds=40)
@@ -134,7 +134,7 @@ def test_a_debounced_task_waits_until_it_has_been_quiet_and_runs_the_last_reques
     assert skips() == [("debounced", first.pk, "")]
 
 
-def test_a_debounced_task_waits_no_longer_than_its_longest():
+def test_a_debounced_task_waits_at_most_its_longest_time():
     first = quiet.enqueue("a", 1)
     for number in range(2, 6):
         advance(seconds=45)
@@ -145,7 +145,7 @@ def test_a_debounced_task_waits_no_longer_than_its_longest():
     assert not quiet.enqueue("a", 9).duplicate
 
 
-def test_a_debounced_task_is_about_what_its_last_request_is_about():
+def test_a_debounced_task_takes_its_last_requests_subject():
     first, second = Pipeline(name="first"), Pipeline(name="second")
     quiet.using(subject=first).enqueue("a", 1)
     quiet.using(subject=second).enqueue("a", 2)
@@ -153,7 +153,7 @@ def test_a_debounced_task_is_about_what_its_last_request_is_about():
     assert Task.objects.get().subject == options.subject_of(second)
 
 
-def test_a_debounced_task_is_cancelled_by_what_cancels_its_last_request():
+def test_a_debounced_task_takes_its_last_requests_cancel_events():
     task = quiet_order.using(labels={"shop": "old"}).enqueue("ada", 1)
     quiet_order.using(labels={"shop": "new"}).enqueue("ada", 2)
 
@@ -166,7 +166,7 @@ def test_a_debounced_task_is_cancelled_by_what_cancels_its_last_request():
     assert Task.objects.get().status == "cancelled"
 
 
-def test_keys_of_a_debounce_wait_for_themselves_and_a_running_task_is_not_joined():
+def test_debounce_keys_are_separate_and_running_tasks_not_joined():
     first, other = quiet.enqueue("a"), quiet.enqueue("b")
     assert first.pk != other.pk
     advance(minutes=1)
@@ -177,7 +177,7 @@ def test_keys_of_a_debounce_wait_for_themselves_and_a_running_task_is_not_joined
     assert not quiet.enqueue("a").duplicate
 
 
-def test_a_batch_is_due_when_it_is_full_and_the_next_request_begins_another():
+def test_a_full_batch_is_due_and_another_begins():
     first = gather.enqueue([1])
     assert first.status == "scheduled"
     gather.enqueue([2])
@@ -194,7 +194,7 @@ def test_a_batch_is_due_when_it_is_full_and_the_next_request_begins_another():
     assert skips() == [("batched", first.pk, "")] * 2
 
 
-def test_a_batch_is_due_when_its_first_request_has_waited_long_enough():
+def test_a_batch_is_due_after_its_wait():
     task = gather.enqueue([1])
     advance(seconds=30)
     gather.enqueue([2])
@@ -206,7 +206,7 @@ def test_a_batch_is_due_when_its_first_request_has_waited_long_enough():
     assert task.result == 3
 
 
-def test_a_batch_has_no_more_items_than_its_size_but_for_a_request_that_brings_them_at_once():
+def test_only_a_single_large_request_exceeds_the_batch_size():
     first = gather.enqueue([1, 2])
 
     second = gather.enqueue([3, 4])
@@ -219,7 +219,7 @@ def test_a_batch_has_no_more_items_than_its_size_but_for_a_request_that_brings_t
     assert gather.enqueue([9]).pk == second.pk
 
 
-def test_a_batch_goes_when_the_next_request_would_make_its_payload_too_large(settings):
+def test_a_batch_starts_before_its_payload_gets_too_large(settings):
     settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 100}
     first = gather.enqueue([10**60])
 
@@ -230,7 +230,7 @@ def test_a_batch_goes_when_the_next_request_would_make_its_payload_too_large(set
     assert second.pk != first.pk
 
 
-def test_a_batch_is_gathered_by_the_key_of_its_items():
+def test_a_batch_collects_by_its_items_key():
     first = gather_by_tenant.enqueue([{"tenant": "a", "number": "1"}])
     other = gather_by_tenant.enqueue([{"tenant": "b", "number": "2"}])
 
@@ -241,7 +241,7 @@ def test_a_batch_is_gathered_by_the_key_of_its_items():
     assert again.pk == first.pk
 
 
-def test_a_batch_that_waits_since_before_its_parameter_was_renamed_goes_as_it_is():
+def test_a_batch_from_before_a_renamed_parameter_starts_unchanged():
     first = gather.enqueue([1])
     Task.objects.update(payload={"figures": 1})
 
@@ -252,8 +252,8 @@ def test_a_batch_that_waits_since_before_its_parameter_was_renamed_goes_as_it_is
 
 
 @pytest.mark.parametrize("bound", [quiet, gather])
-def test_a_pipeline_that_gathers_requests_takes_no_time_of_its_own(bound):
-    with pytest.raises(InvalidOptions, match="gathers requests"):
+def test_a_debounced_or_batched_request_refuses_run_at(bound):
+    with pytest.raises(InvalidOptions, match="debounces or batches requests"):
         enqueue.enqueue(
             bound.definition.name,
             {"tenant": "a"} if bound is quiet else {"numbers": [1]},
@@ -265,7 +265,7 @@ def test_a_pipeline_that_gathers_requests_takes_no_time_of_its_own(bound):
     ("bound", "arguments", "kind"),
     [(only, ("a",), "singleton"), (quiet, ("a",), "debounced"), (gather, ([1],), "batched")],
 )
-def test_a_key_stands_for_the_task_that_stood_in(bound, arguments, kind):
+def test_a_key_belongs_to_the_task_that_served_its_request(bound, arguments, kind):
     first = bound.enqueue(*arguments)
 
     second = bound.using(key="k").enqueue(*arguments)
@@ -292,7 +292,7 @@ def test_force_does_not_make_a_second_singleton():
     assert IdempotencyKey.objects.get().task_id == first.pk
 
 
-def test_the_replacing_singleton_honours_keys():
+def test_a_replacing_singleton_respects_keys():
     first = newest.using(key="k").enqueue("a", 1)
 
     assert newest.using(key="k").enqueue("a", 1).pk == first.pk
@@ -301,7 +301,7 @@ def test_the_replacing_singleton_honours_keys():
     assert newest.using(key="k", force=True).enqueue("a", 1).pk != first.pk
 
 
-def test_a_duplicate_by_its_key_is_written_down():
+def test_a_duplicate_key_is_recorded_as_a_skip():
     first = one_step.using(key="k").enqueue(1)
     one_step.using(key="k").enqueue(1)
 
@@ -310,13 +310,13 @@ def test_a_duplicate_by_its_key_is_written_down():
     assert str(first.pk) in skip.reason
 
 
-def test_a_pipeline_without_a_row_takes_shared_requests_too():
+def test_a_pipeline_without_a_row_accepts_shared_requests():
     Pipeline.objects.all().delete()
 
     assert only.using(key="k").enqueue("a").pk == only.enqueue("a").pk
 
 
-def test_an_events_data_is_a_batchs_item_a_models_payload_or_the_arguments_of_the_same_names():
+def test_event_data_becomes_item_model_or_arguments():
     assert payload_of_event(gather.definition, 7) == {"numbers": [7]}
     assert payload_of_event(three_steps.definition, {"number": 7, "more": 1}) == {"number": 7}
     assert payload_of_event(three_steps.definition, [7]) == [7]
@@ -332,12 +332,12 @@ def another_kind_of_list(numbers: tuple[int, ...]) -> None: ...
 
 
 @pytest.mark.parametrize("function", [no_list, two_parameters, another_kind_of_list])
-def test_a_batch_needs_one_list_to_gather_in(function):
+def test_a_batch_needs_one_list_parameter(function):
     with pytest.raises(DefinitionError, match=r"def function\(items: list\[Item\]\)"):
         pipeline("starts/refused", batch=Batch(2, wait=timedelta(seconds=1)))(function)
 
 
-def test_a_pipeline_gathers_in_one_way():
+def test_debounce_and_batch_exclude_each_other():
     with pytest.raises(DefinitionError, match="both debounce and batch"):
         pipeline("starts/refused", batch=Batch(2, wait=timedelta(seconds=1)), debounce=Debounce(timedelta(seconds=1)))(
             no_list

@@ -1,4 +1,4 @@
-"""A request that another task may stand in for finds it by one index probe, whatever the table holds."""
+"""Debounced and batched requests find their task by one index probe in a full table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from taskqueue.engine import sql
 from taskqueue.ids import uuid7
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
-from tests.support.database.plans import HISTORY, explain, walked
+from tests.support.database.plans import HISTORY, explain, sequential_scans
 from tests.support.pipelines import basic as pipelines  # noqa: F401 - registers them
 from tests.support.pipelines import deduplicated as shared_starts  # noqa: F401 - registers them
 
@@ -49,7 +49,7 @@ VALUES = {
 
 @pytest.fixture(autouse=True, scope="module", params=STATISTICS)
 def _full_table(request, module_transaction):
-    """Ended tasks, and many that wait."""
+    """Finished tasks, and many that wait."""
     forget_statistics()
     with unchecked() as cursor:
         cursor.execute(HISTORY, [None])
@@ -65,9 +65,9 @@ def _full_table(request, module_transaction):
         (sql.ADD_TO_BATCH, "taskqueue_task_debounce_once"),
     ],
 )
-def test_the_one_that_stands_in_is_found_by_its_index(statement, index):
+def test_the_shared_task_is_found_by_its_index(statement, index):
     tree = explain(statement, VALUES)
 
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     assert index in {node.get("Index Name") for node in tree}
     assert max(node["Actual Rows"] for node in tree if node.get("Relation Name") == "taskqueue_task") <= 1

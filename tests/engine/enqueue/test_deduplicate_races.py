@@ -1,4 +1,4 @@
-"""Requests for one task at the same moment, each on a connection of its own."""
+"""Concurrent requests for one task, each on its own connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskqueue.engine.worker.settle import settle
 from taskqueue.models import IdempotencyKey, Skip, Task
 from taskqueue.states import ENDED
 from taskqueue.testing import InProcessWorker, advance
-from tests.support.database.races import at_once, until_a_lock_is_awaited
+from tests.support.database.races import run_concurrently, wait_for_blocked_session
 from tests.support.leases import take
 from tests.support.pipelines.deduplicated import gather, newest, only, quiet
 
@@ -25,28 +25,28 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.mark.parametrize("key", ["", "k"])
-def test_of_many_callers_at_once_one_makes_the_singleton(key):
-    results = [task for _ in range(3) for task in at_once(10, lambda: only.using(key=key).enqueue("a"))]
+def test_concurrent_requests_make_one_singleton(key):
+    results = [task for _ in range(3) for task in run_concurrently(10, lambda: only.using(key=key).enqueue("a"))]
 
     assert len({task.pk for task in results}) == 1
     assert sum(not task.duplicate for task in results) == 1
     assert Skip.objects.count() == 29
 
 
-def test_callers_with_different_keys_share_a_singleton_and_each_key_stands_for_it():
+def test_requests_with_different_keys_share_a_singleton():
     numbers = count()
 
-    results = at_once(10, lambda: only.using(key=f"k{next(numbers)}").enqueue("a"))
+    results = run_concurrently(10, lambda: only.using(key=f"k{next(numbers)}").enqueue("a"))
 
     assert len({task.pk for task in results}) == 1
     assert set(IdempotencyKey.objects.values_list("task_id", flat=True)) == {results[0].pk}
     assert IdempotencyKey.objects.count() == 10
 
 
-def test_of_many_that_replace_each_other_the_last_is_left():
+def test_concurrent_replacements_leave_one_task():
     numbers = count()
 
-    results = at_once(10, lambda: newest.using(key=f"k{next(numbers)}").enqueue("a"))
+    results = run_concurrently(10, lambda: newest.using(key=f"k{next(numbers)}").enqueue("a"))
 
     assert len({task.pk for task in results}) == 10
     assert Task.objects.filter(status="cancelled").count() == 9
@@ -54,19 +54,19 @@ def test_of_many_that_replace_each_other_the_last_is_left():
     assert IdempotencyKey.objects.count() == 10
 
 
-def acquire(deeds: list[Any]) -> Any:
-    return deeds.pop()()
+def call_next(actions: list[Any]) -> Any:
+    return actions.pop()()
 
 
 @pytest.mark.parametrize("bound", [only, newest])
-def test_a_request_at_the_moment_of_the_older_ones_end_finds_it_or_makes_the_next(bound):
+def test_a_request_during_a_singletons_end_joins_or_replaces(bound):
     with InProcessWorker() as worker:
         for _ in range(10):
             first = bound.enqueue("a")
             lease = take(worker.row.pk)
-            deeds = [partial(settle, lease, Succeeded("1"), claim_request=None), partial(bound.enqueue, "a")]
+            actions = [partial(settle, lease, Succeeded("1"), claim_request=None), partial(bound.enqueue, "a")]
 
-            results = at_once(2, partial(acquire, deeds))
+            results = run_concurrently(2, partial(call_next, actions))
 
             (second,) = [result for result in results if isinstance(result, Task)]
             first.refresh_from_db()
@@ -75,15 +75,15 @@ def test_a_request_at_the_moment_of_the_older_ones_end_finds_it_or_makes_the_nex
             Task.objects.exclude(status__in=ENDED).delete()
 
 
-def test_a_request_waits_for_the_first_ones_commit_and_makes_its_own_when_that_rolls_back():
-    made, undone = threading.Event(), threading.Event()
+def test_a_request_makes_the_task_after_the_firsts_rollback():
+    inserted, rolled_back = threading.Event(), threading.Event()
 
     def first():
         try:
             with transaction.atomic():
                 only.using(key="k1").enqueue("a", 1)
-                made.set()
-                assert undone.wait(timeout=90)
+                inserted.set()
+                assert rolled_back.wait(timeout=90)
                 transaction.set_rollback(True)
         finally:
             connection.close()
@@ -96,10 +96,10 @@ def test_a_request_waits_for_the_first_ones_commit_and_makes_its_own_when_that_r
 
     with ThreadPoolExecutor(2) as pool:
         loser = pool.submit(first)
-        assert made.wait(timeout=90)
+        assert inserted.wait(timeout=90)
         winner = pool.submit(second)
-        until_a_lock_is_awaited()
-        undone.set()
+        wait_for_blocked_session()
+        rolled_back.set()
         loser.result(timeout=90)
         task = winner.result(timeout=90)
 
@@ -108,10 +108,10 @@ def test_a_request_waits_for_the_first_ones_commit_and_makes_its_own_when_that_r
     assert IdempotencyKey.objects.get().task_id == task.pk
 
 
-def test_nothing_is_lost_or_doubled_when_many_fill_batches_at_once():
+def test_concurrent_batching_neither_loses_nor_doubles_items():
     numbers = count(1)
 
-    results = [task for _ in range(3) for task in at_once(10, lambda: gather.enqueue([next(numbers)]))]
+    results = [task for _ in range(3) for task in run_concurrently(10, lambda: gather.enqueue([next(numbers)]))]
 
     tasks = list(Task.objects.all())
     assert {task.pk for task in results} == {task.pk for task in tasks}
@@ -120,14 +120,14 @@ def test_nothing_is_lost_or_doubled_when_many_fill_batches_at_once():
     assert {task.status for task in tasks} == {"queued"}
 
 
-def test_many_debounced_requests_at_once_are_one_task():
-    results = at_once(10, lambda: quiet.enqueue("a"))
+def test_concurrent_debounced_requests_make_one_task():
+    results = run_concurrently(10, lambda: quiet.enqueue("a"))
 
     assert len({task.pk for task in results}) == 1
     assert Skip.objects.filter(kind="debounced").count() == 9
 
 
-def test_a_task_that_is_being_changed_does_not_fall_due_under_the_change():
+def test_a_debounced_task_does_not_fall_due_while_locked():
     task = quiet.enqueue("a", 1)
     advance(seconds=60)
     changed, looked = threading.Event(), threading.Event()
@@ -154,21 +154,21 @@ def test_a_task_that_is_being_changed_does_not_fall_due_under_the_change():
     assert (task.status, task.payload["number"]) == ("scheduled", 2)
 
 
-def test_a_request_that_waits_for_a_task_which_falls_due_makes_the_next_one():
+def test_a_request_blocked_by_a_due_task_makes_another():
     task = quiet.enqueue("a", 1)
     advance(seconds=60)
-    due, asked = threading.Event(), threading.Event()
+    due, requested = threading.Event(), threading.Event()
 
     def fall_due():
         try:
             with transaction.atomic():
                 dispatch.run_due(5)
                 due.set()
-                assert asked.wait(timeout=90)
+                assert requested.wait(timeout=90)
         finally:
             connection.close()
 
-    def ask():
+    def request():
         try:
             return quiet.enqueue("a", 2)
         finally:
@@ -177,11 +177,11 @@ def test_a_request_that_waits_for_a_task_which_falls_due_makes_the_next_one():
     with ThreadPoolExecutor(2) as pool:
         falling = pool.submit(fall_due)
         assert due.wait(timeout=90)
-        asking = pool.submit(ask)
-        until_a_lock_is_awaited()
-        asked.set()
+        requesting = pool.submit(request)
+        wait_for_blocked_session()
+        requested.set()
         falling.result(timeout=90)
-        second = asking.result(timeout=90)
+        second = requesting.result(timeout=90)
 
     task.refresh_from_db()
     assert (task.status, task.payload["number"]) == ("queued", 1)

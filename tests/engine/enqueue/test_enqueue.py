@@ -1,4 +1,4 @@
-"""A call becomes one task, or none."""
+"""Enqueue creates one task or none: transactions, keys, times, options, payloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import transaction
 
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.engine.enqueue.options import Options
-from taskqueue.engine.runtime.notify import ring
+from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.errors import InvalidOptions, InvalidPayload, NotSerializable, TooLarge, UnknownPipeline
 from taskqueue.models import Pipeline, Task
 from taskqueue.testing import advance, work
@@ -27,16 +27,16 @@ def test_a_rolled_back_transaction_leaves_no_task():
     assert not Task.objects.exists()
 
 
-def test_the_wake_up_goes_out_once_after_the_commit(django_capture_on_commit_callbacks):
+def test_workers_are_notified_once_after_the_commit(django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks() as callbacks, transaction.atomic():
         for number in range(3):
             one_step.enqueue(number)
         assert callbacks == []
 
-    assert callbacks == [ring]
+    assert callbacks == [notify_now]
 
 
-def test_one_key_makes_one_task_and_the_second_caller_learns_so():
+def test_one_key_makes_one_task_and_a_duplicate():
     first = one_step.using(key="order-1").enqueue(1)
     second = one_step.using(key="order-1").enqueue(1)
 
@@ -44,13 +44,13 @@ def test_one_key_makes_one_task_and_the_second_caller_learns_so():
     assert Task.objects.count() == 1
 
 
-def test_the_same_key_of_another_pipeline_is_another_key():
+def test_keys_of_different_pipelines_are_different():
     one_step.using(key="order-1").enqueue(1)
 
     assert not three_steps.using(key="order-1").enqueue(1).duplicate
 
 
-def test_force_makes_a_new_task_for_which_the_key_then_stands():
+def test_force_makes_a_new_task_and_moves_the_key():
     one_step.using(key="order-1").enqueue(1)
     forced = one_step.using(key="order-1", force=True).enqueue(1)
 
@@ -58,7 +58,7 @@ def test_force_makes_a_new_task_for_which_the_key_then_stands():
     assert one_step.using(key="order-1").enqueue(1).pk == forced.pk
 
 
-def test_a_key_is_free_again_when_its_window_has_passed():
+def test_a_key_is_free_after_its_window():
     first = one_step.using(key="order-1").enqueue(1)
 
     advance(hours=23)
@@ -68,7 +68,7 @@ def test_a_key_is_free_again_when_its_window_has_passed():
     assert one_step.using(key="order-1").enqueue(1).pk != first.pk
 
 
-def test_a_task_with_a_time_waits_for_it():
+def test_a_scheduled_task_waits_for_its_time():
     task = one_step.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(1)
 
     assert task.status == "scheduled"
@@ -77,7 +77,7 @@ def test_a_task_with_a_time_waits_for_it():
     assert len(work()) == 1
 
 
-def test_more_tasks_than_are_promoted_at_once_all_fall_due():
+def test_more_due_tasks_than_one_promotion_all_queue():
     for number in range(120):
         one_step.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(number)
     advance(hours=2)
@@ -85,7 +85,7 @@ def test_more_tasks_than_are_promoted_at_once_all_fall_due():
     assert len(work()) == 120
 
 
-def test_a_time_in_the_past_means_now_and_does_not_jump_the_queue():
+def test_a_past_time_means_now():
     first = one_step.enqueue(1)
     late = one_step.using(run_at=datetime(2020, 1, 1, tzinfo=UTC)).enqueue(2)
 
@@ -93,7 +93,7 @@ def test_a_time_in_the_past_means_now_and_does_not_jump_the_queue():
     assert late.due_at >= first.due_at
 
 
-def test_priority_goes_first_by_its_seconds():
+def test_priority_moves_a_task_by_its_seconds():
     one_step.enqueue(1)
     three_steps.using(priority=10).enqueue(2)
 
@@ -102,7 +102,7 @@ def test_priority_goes_first_by_its_seconds():
     assert calls == ["one", "two", "three", "one"]
 
 
-def test_a_pipeline_without_a_row_gets_one_from_its_first_task():
+def test_the_first_task_creates_its_pipelines_row():
     Pipeline.objects.all().delete()
 
     one_step.enqueue(1)
@@ -110,7 +110,7 @@ def test_a_pipeline_without_a_row_gets_one_from_its_first_task():
     assert Pipeline.objects.get().name == "engine/one-step"
 
 
-def test_labels_and_options_are_kept():
+def test_options_are_stored():
     one_step.using(labels={"tenant": "a"}, priority=-5).enqueue(1)
 
     task = Task.objects.get()
@@ -124,7 +124,7 @@ def test_labels_and_options_are_kept():
         ({"priority": 601}, "/priority"),
         ({"key": "k" * 201}, "/key"),
         ({"key": "nul\x00"}, "/key"),
-        ({"run_at": datetime(2030, 1, 1)}, "/run_at"),  # noqa: DTZ001 - what is to be refused
+        ({"run_at": datetime(2030, 1, 1)}, "/run_at"),  # noqa: DTZ001 - it must be refused
         ({"labels": {"a/b": "\ud800"}}, "/labels/a~1b"),
         ({"labels": {str(n): "" for n in range(21)}}, "/labels"),
         ({"labels": {"long": "x" * 201}}, "/labels/long"),
@@ -142,19 +142,19 @@ def test_an_unknown_pipeline_is_refused_with_the_known_ones():
         enqueue.enqueue("engine/no-such", {})
 
 
-def test_a_payload_that_does_not_fit_is_refused_with_pointers():
+def test_an_invalid_payload_is_refused_with_pointers():
     with pytest.raises(InvalidPayload) as refusal:
         enqueue.enqueue("engine/one-step", {"number": "many", "more": 1})
 
     assert {fault.pointer for fault in refusal.value.errors} == {"/number", "/more"}
 
 
-def test_a_payload_that_cannot_be_stored_is_refused():
+def test_a_payload_that_postgresql_cannot_store_is_refused():
     with pytest.raises(NotSerializable):
         enqueue.enqueue("engine/atomic", {"name": "a\x00b"})
 
 
-def test_a_payload_beyond_the_limit_is_refused_with_size_and_setting(settings):
+def test_a_too_large_payload_is_refused_with_size_and_setting(settings):
     settings.TASKQUEUE = {"PAYLOAD_MAX_BYTES": 100}
 
     with pytest.raises(TooLarge, match=r"PAYLOAD_MAX_BYTES"):

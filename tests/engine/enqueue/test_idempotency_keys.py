@@ -1,4 +1,4 @@
-"""An idempotency key that is used again for another request."""
+"""Idempotency keys with equal and other payloads, and event ids with other content."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from uuid import uuid4
 import pytest
 from pydantic import BaseModel, Field, SecretStr
 
-from taskqueue import Batch, Debounce, codec, pipeline
+from taskqueue import Batch, Debounce, pipeline
 from taskqueue.digests import payload_digest
 from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.engine.enqueue.options import Options
 from taskqueue.engine.events.send import send
 from taskqueue.errors import KeyReused
+from taskqueue.json_values import typed
 from taskqueue.models import Event, IdempotencyKey, Skip, Task
 from tests.support.pipelines.basic import one_step
 from tests.support.registries import own_registry
@@ -52,10 +53,10 @@ def again(payload: Any, *, pipeline: str = "keys/parcel", **options: Any) -> Tas
     return enqueue(pipeline, payload, options=Options(key="k", **options))
 
 
-def test_another_payload_is_refused_and_nothing_is_made():
+def test_a_key_with_another_payload_is_refused():
     first = one_step.using(key="k").enqueue(1)
 
-    with pytest.raises(KeyReused, match=f"'k' stands for task {first.pk}, which was made from another payload"):
+    with pytest.raises(KeyReused, match=f"'k' belongs to task {first.pk}, which was created with another payload"):
         one_step.using(key="k").enqueue(2)
 
     assert Task.objects.count() == 1
@@ -82,7 +83,7 @@ def test_a_forced_task_gives_the_key_its_own_payload():
     ],
     ids=["made by a factory", "coerced", "defaults written out", "a set in another order"],
 )
-def test_the_same_payload_in_other_words_is_a_repetition(repetition):
+def test_an_equal_payload_written_differently_is_a_duplicate(repetition):
     given = {"number": 1, **({"tags": ["b", "a"]} if repetition.get("tags") else {})}
     if len(repetition) > 1:
         given, repetition = {**given, "nonce": "n"}, {**repetition, "nonce": "n"}
@@ -91,7 +92,7 @@ def test_the_same_payload_in_other_words_is_a_repetition(repetition):
 
 
 @pytest.mark.parametrize("change", [{"number": 2}, {"tags": ["c"]}, {"note": "other"}, {"pin": "1234"}])
-def test_any_other_value_is_another_payload_a_secret_too(change):
+def test_any_other_value_also_a_secret_is_another_payload(change):
     again({"number": 1, "pin": "1111"})
 
     with pytest.raises(KeyReused) as refused:
@@ -99,12 +100,12 @@ def test_any_other_value_is_another_payload_a_secret_too(change):
     assert "1111" not in refused.value.detail
 
 
-def test_priority_labels_and_time_are_no_part_of_the_payload():
+def test_priority_labels_and_time_do_not_count():
     assert again({"number": 1}, priority=5, labels={"a": "b"}) == again({"number": 1})
 
 
 @pytest.mark.parametrize(("pipeline", "one", "other"), [("keys/quiet", 1, 2), ("keys/gather", [1], [2])])
-def test_a_request_that_joined_another_task_keeps_its_own_payload(pipeline, one, other):
+def test_a_joined_requests_key_keeps_its_own_payload(pipeline, one, other):
     name = "number" if pipeline == "keys/quiet" else "numbers"
     enqueue(pipeline, {name: other})
     joined = again({name: one}, pipeline=pipeline)
@@ -115,25 +116,25 @@ def test_a_request_that_joined_another_task_keeps_its_own_payload(pipeline, one,
         again({name: other}, pipeline=pipeline)
 
 
-def test_a_key_from_before_digests_were_kept_is_not_compared():
+def test_a_key_without_a_digest_is_not_compared():
     first = one_step.using(key="k").enqueue(1)
     IdempotencyKey.objects.update(payload_digest="")
 
     assert one_step.using(key="k").enqueue(2) == first
 
 
-def test_the_digest_is_the_same_in_every_process():
+def test_the_digest_is_equal_in_every_process():
     code = (
-        "from taskqueue import codec\nfrom taskqueue.digests import payload_digest\n"
+        "from taskqueue.json_values import typed\nfrom taskqueue.digests import payload_digest\n"
         "def f(a: int, b: dict[str, int]): ...\n"
-        "payload = codec.Payload(f)\n"
+        "payload = typed.Payload(f)\n"
         "print(payload_digest(payload.check({'b': {'y': 1, 'x': 2}, 'a': 1})))"
     )
     other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
 
     def function(a: int, b: dict[str, int]) -> None: ...
 
-    payload = codec.Payload(function).check({"a": 1, "b": {"x": 2, "y": 1}})
+    payload = typed.Payload(function).check({"a": 1, "b": {"x": 2, "y": 1}})
     assert other.stdout.strip() == payload_digest(payload)
 
 
@@ -141,7 +142,7 @@ def test_the_digest_is_the_same_in_every_process():
 def test_an_event_id_with_other_content_is_refused(other):
     first = send("paid", {"order": 1}, external_id="hook-1")
 
-    with pytest.raises(KeyReused, match=f"'hook-1' stands for event {first.pk}"):
+    with pytest.raises(KeyReused, match=f"'hook-1' belongs to event {first.pk}"):
         send(*other, external_id="hook-1")
 
     assert send("paid", {"order": 1.0}, external_id="hook-1").duplicate

@@ -1,4 +1,4 @@
-"""What ended long ago costs an event nothing: tasks that an event would have cancelled no longer listen for it."""
+"""Finished tasks cost an event nothing: their end closes the waits of `cancel_on`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskqueue.states import TaskStatus
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.support.database.costs import costs
-from tests.support.database.plans import explain, touched, walked
+from tests.support.database.plans import explain, rows_read, sequential_scans
 from tests.support.leases import take
 
 pytestmark = pytest.mark.django_db
@@ -49,17 +49,16 @@ def plain(number: int) -> int:
 
 @pipeline("ends/is_limited", cancel_on=STOP, concurrency=1)
 def is_limited() -> None:
-    """Its end may be what the next one waits for."""
+    """Its end frees the slot that the next task waits for."""
 
 
-@pipeline("ends/told", cancel_on=STOP)
-def told() -> None:
-    """Its end is told."""
+@pipeline("ends/notified", cancel_on=STOP)
+def notified() -> None:
+    """A pipeline with a handler."""
 
 
-@told.on_failure
-def after_told(ended: TaskEnded) -> None:
-    """Told of it."""
+@notified.on_failure
+def after_notified(ended: TaskEnded) -> None: ...
 
 
 @pipeline("ends/step", cancel_on=STOP)
@@ -83,10 +82,10 @@ def open_waits() -> int:
 
 @pytest.mark.parametrize(
     ("listening", "arguments"),
-    [(plain, (1,)), (is_limited, ()), (told, ()), (fails_in_a_step, ()), (fails_in_its_body, ()), (waits, ())],
-    ids=["plain", "is_limited", "told", "failed step", "failed body", "timed out"],
+    [(plain, (1,)), (is_limited, ()), (notified, ()), (fails_in_a_step, ()), (fails_in_its_body, ()), (waits, ())],
+    ids=["plain", "is_limited", "notified", "failed step", "failed body", "timed out"],
 )
-def test_whatever_ends_a_task_closes_what_would_have_cancelled_it(listening, arguments):
+def test_every_end_closes_the_waits_that_would_cancel(listening, arguments):
     task = listening.enqueue(*arguments)
     assert open_waits() == 1
 
@@ -98,7 +97,7 @@ def test_whatever_ends_a_task_closes_what_would_have_cancelled_it(listening, arg
     assert open_waits() == 0
 
 
-def test_a_task_that_goes_on_after_its_end_can_be_cancelled_again():
+def test_a_retried_task_can_be_cancelled_by_events_again():
     task = fails_in_a_step.enqueue()
     work()
 
@@ -109,7 +108,7 @@ def test_a_task_that_goes_on_after_its_end_can_be_cancelled_again():
     assert Task.objects.get(pk=task.pk).status == "cancelled"
 
 
-def test_a_zombie_closes_nothing_of_the_task_that_goes_on_elsewhere():
+def test_a_zombie_closes_no_waits_of_the_running_task():
     plain.enqueue(1)
     first, second = InProcessWorker(), InProcessWorker()
     lease = take(first.row.pk)
@@ -118,14 +117,14 @@ def test_a_zombie_closes_nothing_of_the_task_that_goes_on_elsewhere():
     take(second.row.pk)
 
     values = {"status": TaskStatus.SUCCEEDED, "result": "1", "error": None, "code": "", "drift": None}
-    sql.fetch(sql.alone(sql.deaf(sql.FINISH)), {**values, **lease.fence})
+    sql.fetch(sql.standalone(sql.close_waits(sql.FINISH)), {**values, **lease.fence})
 
     assert open_waits() == 1
     second.leave()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_it_costs_neither_a_statement_nor_a_commit():
+def test_closing_waits_costs_no_statement_and_no_commit():
     with InProcessWorker() as worker:
         for number in range(10):
             plain.enqueue(number)
@@ -137,7 +136,7 @@ def test_it_costs_neither_a_statement_nor_a_commit():
 
 @pytest.fixture(params=STATISTICS)
 def history(request):
-    """20,000 that have ended."""
+    """20,000 finished tasks."""
     forget_statistics()
     plain.enqueue(0)
     work()
@@ -148,27 +147,27 @@ def history(request):
 
 
 @pytest.mark.usefixtures("history")
-def test_an_event_meets_only_those_that_have_not_ended():
-    event, under_way = send(STOP, {}), plain.enqueue(1)
-    came = {"name": STOP, "fields": [""], "digests": [match_digest({})], "event": event.pk}
+def test_an_event_reads_only_unfinished_tasks():
+    event, unfinished = send(STOP, {}), plain.enqueue(1)
+    match = {"name": STOP, "fields": [""], "digests": [match_digest({})], "event": event.pk}
 
-    for statement in (sql.LOCK_LISTENERS, sql.CANCELLED_BY):
-        tree = explain(statement, {**came, "received_at": event.received_at, "arrival": "{}", "spared": []})
+    for statement in (sql.LOCK_WAITING_TASKS, sql.RESOLVE_CANCEL_WAITS):
+        tree = explain(statement, {**match, "received_at": event.received_at, "arrival": "{}", "spared": []})
 
-        assert not walked(tree)
-        assert touched(tree, "taskqueue_wait") <= 4
-        assert touched(tree, "taskqueue_task") <= 1
-    control.cancel(under_way.pk)
+        assert not sequential_scans(tree)
+        assert rows_read(tree, "taskqueue_wait") <= 4
+        assert rows_read(tree, "taskqueue_task") <= 1
+    control.cancel(unfinished.pk)
 
 
 @pytest.mark.usefixtures("history")
-def test_an_end_finds_its_own_waits_by_index():
+def test_an_end_finds_its_waits_by_index():
     plain.enqueue(1)
     with InProcessWorker() as worker:
         lease = take(worker.row.pk)
         values = {"status": "succeeded", "result": "1", "error": None, "code": "", "drift": None, **lease.fence}
 
-        tree = explain(sql.alone(sql.deaf(sql.FINISH)), values)
+        tree = explain(sql.standalone(sql.close_waits(sql.FINISH)), values)
 
-        assert not walked(tree)
-        assert touched(tree, "taskqueue_wait") == 1
+        assert not sequential_scans(tree)
+        assert rows_read(tree, "taskqueue_wait") == 1

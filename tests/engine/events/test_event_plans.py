@@ -1,4 +1,4 @@
-"""Routing and looking back cost the same however many wait and however much has happened."""
+"""Routing an event and finding an earlier event read few rows, among many waits and events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskqueue.models import Task
 from taskqueue.policies import match_digest
 from taskqueue.testing import work
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
-from tests.support.database.plans import explain, touched, walked
+from tests.support.database.plans import explain, rows_read, sequential_scans
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +54,7 @@ def waits(order: int) -> object:
 
 @pytest.fixture(scope="module", params=STATISTICS)
 def task(request, module_transaction):
-    """One that waits, among 20,000 open waits for the name and after 20,000 events since it was made."""
+    """A waiting task among 20,000 open waits for its event name, with 20,000 later events."""
     forget_statistics()
     task = waits.enqueue(-7)
     work()
@@ -63,7 +63,7 @@ def task(request, module_transaction):
         cursor.execute(MANY_EVENTS)
         cursor.execute(MANY_TASKS)
         if request.param:
-            # As the autovacuum does, which also analyses.
+            # Autovacuum does both.
             cursor.execute("SELECT gin_clean_pending_list('taskqueue_event_by_data')")
             cursor.execute("ANALYZE taskqueue_wait, taskqueue_event, taskqueue_task, taskqueue_step")
     return task
@@ -75,53 +75,53 @@ def has_statistics():
         return cursor.fetchone()[0] > 0
 
 
-def facts_for_look_back(task):
-    facts = {"task": task.pk, "created_at": task.created_at, "started_by": None, "since": earliest_at(task.created_at)}
-    return {**facts, "name": "plans/go", "within": '{"order": -7}'}
+def look_back_values(task):
+    values = {"task": task.pk, "created_at": task.created_at, "started_by": None, "since": earliest_at(task.created_at)}
+    return {**values, "name": "plans/go", "within": '{"order": -7}'}
 
 
 def test_an_event_finds_its_wait_among_many_by_index(task):
     event = send("plans/go", {"order": -7})
-    sought = {"name": "plans/go", "fields": ["order"], "digests": [match_digest({"order": -7})], "event": event.pk}
-    values = {**sought, "received_at": event.received_at, "arrival": "{}", "spared": []}
+    match = {"name": "plans/go", "fields": ["order"], "digests": [match_digest({"order": -7})], "event": event.pk}
+    values = {**match, "received_at": event.received_at, "arrival": "{}", "spared": []}
 
-    for statement in ("LOCK_LISTENERS", "RESOLVE_ALL", "CANCELLED_BY"):
+    for statement in ("LOCK_WAITING_TASKS", "RESOLVE_WAITS", "RESOLVE_CANCEL_WAITS"):
         tree = explain(getattr(sql, statement), values)
 
-        assert not walked(tree), statement
-        assert touched(tree, "taskqueue_wait") <= 4, statement
-        assert touched(tree, "taskqueue_task") <= 2, statement
+        assert not sequential_scans(tree), statement
+        assert rows_read(tree, "taskqueue_wait") <= 4, statement
+        assert rows_read(tree, "taskqueue_task") <= 2, statement
 
 
-def test_the_fields_that_are_waited_for_are_found_by_one_probe_each(task):
-    tree = explain(sql.OPEN_FIELDS, {"name": "plans/go"})
+def test_each_matched_field_is_found_by_one_probe(task):
+    tree = explain(sql.OPEN_WAIT_FIELDS, {"name": "plans/go"})
 
-    assert not walked(tree)
-    assert touched(tree, "taskqueue_wait") <= 4
+    assert not sequential_scans(tree)
+    assert rows_read(tree, "taskqueue_wait") <= 4
 
 
-def test_looking_back_finds_an_event_among_many_by_index(task):
+def test_a_new_wait_finds_an_earlier_event_by_index(task):
     send("plans/go", {"order": -7})
 
-    # It stops at twenty. As three events of four are of this name, some of others may lie between.
-    for statement, most in (("LOOK_BACK_FOR", 2), ("LOOK_BACK", 80)):
-        tree = explain(getattr(sql, statement), facts_for_look_back(task))
+    # The statement reads twenty events of the name. Three of four events have it, so it passes some others.
+    for statement, most in (("FIND_EARLIER_MATCHES", 2), ("FIND_EARLIER_EVENTS", 80)):
+        tree = explain(getattr(sql, statement), look_back_values(task))
 
-        assert not walked(tree), statement
-        # Without statistics it reads the events of the name since the task was made, and no others.
-        assert touched(tree, "taskqueue_event") <= (most if has_statistics() else 15_001), statement
+        assert not sequential_scans(tree), statement
+        # Without statistics it reads all events of the name since the task was created.
+        assert rows_read(tree, "taskqueue_event") <= (most if has_statistics() else 15_001), statement
 
 
-def test_sweeping_reads_only_what_has_not_been_routed(task):
+def test_the_sweep_reads_only_unrouted_events(task):
     send("plans/go", {"order": -7})
 
-    tree = explain(sql.UNROUTED, {"after": UUID(int=0)})
+    tree = explain(sql.FIND_UNROUTED, {"after": UUID(int=0)})
 
-    assert not walked(tree)
-    assert touched(tree, "taskqueue_event") == 1
+    assert not sequential_scans(tree)
+    assert rows_read(tree, "taskqueue_event") == 1
 
 
-def test_one_event_reaches_thousands_of_waits_in_a_handful_of_statements(django_assert_max_num_queries):
+def test_one_event_ends_thousands_of_waits_in_few_statements(django_assert_max_num_queries):
     tasks = [waits.enqueue(1) for _ in range(50)]
     work()
 

@@ -1,4 +1,4 @@
-"""An event and those who wait for it, on connections of their own: whoever comes first, nobody is missed."""
+"""Events and waits on concurrent connections: an event finds its wait in any order of their transactions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.models import Event, Step, Task, Wait
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.support.database.races import Held, at_once, die_after, elsewhere, until_a_lock_is_awaited
+from tests.support.database.races import (
+    OpenTransaction,
+    crash_after,
+    run_concurrently,
+    run_until_blocked,
+    wait_for_blocked_session,
+)
 from tests.support.leases import take
 from tests.support.pipelines.deduplicated import quiet_order
 
@@ -34,16 +40,16 @@ GO = {"a": {"b": 1}}
 
 
 def work_elsewhere():
-    """Work on another thread, which may have to wait for a lock."""
+    """Run tasks on another thread, which may have to wait for a lock."""
     pool = ThreadPoolExecutor(1)
 
-    def deed():
+    def run():
         try:
             return work()
         finally:
             connection.close()
 
-    return pool.submit(deed)
+    return pool.submit(run)
 
 
 def result_of(task):
@@ -51,9 +57,9 @@ def result_of(task):
     return Task.objects.get(pk=task.pk).result
 
 
-def test_an_event_written_before_and_committed_after_the_wait_was_registered_ends_it():
+def test_an_event_committed_after_the_wait_registered_ends_it():
     task = waits.enqueue()
-    sender = Held(lambda: send("races/go", GO))
+    sender = OpenTransaction(lambda: send("races/go", GO))
     work()
     assert Task.objects.get(pk=task.pk).status == "waiting"
 
@@ -62,22 +68,22 @@ def test_an_event_written_before_and_committed_after_the_wait_was_registered_end
     assert result_of(task) == GO
 
 
-def test_a_wait_registered_while_its_event_is_being_routed_finds_it():
+def test_a_wait_registered_during_routing_finds_its_event():
     task = waits.enqueue()
     with transaction.atomic():
         event = send("races/go", GO)
-        # As if the sender had died between its commit and the routing.
+        # Like a crash of the sender between its commit and the routing.
         connection.run_on_commit.clear()
-    router = Held(lambda: route(event.pk))
+    router = OpenTransaction(lambda: route(event.pk))
     worker = work_elsewhere()
-    until_a_lock_is_awaited()
+    wait_for_blocked_session()
     assert router.end() is True
     worker.result(timeout=90)
 
     assert result_of(task) == GO
 
 
-def test_an_event_that_its_sender_could_not_route_is_routed_by_the_next_look():
+def test_an_unrouted_event_is_routed_by_the_next_sweep():
     task = waits.enqueue()
     work()
     with transaction.atomic():
@@ -89,18 +95,18 @@ def test_an_event_that_its_sender_could_not_route_is_routed_by_the_next_look():
 
 
 def cancelling():
-    """An event that cancels order 1, which nobody has routed."""
+    """An unrouted event that cancels order 1."""
     with transaction.atomic():
         event = send("starts/order-cancelled", {"order": 1})
         connection.run_on_commit.clear()
     return event.pk
 
 
-def test_an_event_that_meets_a_debounced_task_in_the_middle_of_a_change_does_not_cancel_what_it_becomes():
+def test_a_cancelling_event_spares_a_debounced_task_whose_payload_changes():
     task, event = quiet_order.using(labels={"shop": "s"}).enqueue("ada", 1), cancelling()
-    change = Held(lambda: quiet_order.using(labels={"shop": "s"}).enqueue("ada", 2))
+    change = OpenTransaction(lambda: quiet_order.using(labels={"shop": "s"}).enqueue("ada", 2))
 
-    router = elsewhere(lambda: route(event))
+    router = run_until_blocked(lambda: route(event))
     assert change.end().pk == task.pk
     assert router.result(timeout=90) is True
 
@@ -108,11 +114,11 @@ def test_an_event_that_meets_a_debounced_task_in_the_middle_of_a_change_does_not
     assert (task.status, task.payload["order"]) == ("scheduled", 2)
 
 
-def test_a_request_that_meets_the_cancelling_of_a_debounced_task_makes_the_next_one():
+def test_a_request_during_a_debounced_tasks_cancel_makes_another():
     task, event = quiet_order.using(labels={"shop": "s"}).enqueue("ada", 1), cancelling()
-    router = Held(lambda: route(event))
+    router = OpenTransaction(lambda: route(event))
 
-    request = elsewhere(lambda: quiet_order.using(labels={"shop": "s"}).enqueue("ada", 2))
+    request = run_until_blocked(lambda: quiet_order.using(labels={"shop": "s"}).enqueue("ada", 2))
     assert router.end() is True
     second = request.result(timeout=90)
 
@@ -125,7 +131,7 @@ def test_two_events_for_one_wait_count_once():
     task = waits.enqueue()
     work()
 
-    at_once(4, lambda: send("races/go", GO))
+    run_concurrently(4, lambda: send("races/go", GO))
 
     assert result_of(task) == GO
     assert Wait.objects.filter(outcome="event").count() == 1
@@ -137,11 +143,11 @@ def test_two_routers_route_an_event_once():
         connection.run_on_commit.clear()
     waits.enqueue()
 
-    assert sorted(at_once(4, partial(route, event.pk))) == [False, False, False, True]
+    assert sorted(run_concurrently(4, partial(route, event.pk))) == [False, False, False, True]
     assert Task.objects.filter(event=event).count() == 1
 
 
-def test_an_event_that_came_in_time_counts_although_its_commit_came_late():
+def test_an_event_sent_in_time_counts_despite_a_late_commit():
     task = waits.enqueue()
     work()
     Step.objects.update(until=Now() + timedelta(milliseconds=500))
@@ -150,44 +156,44 @@ def test_an_event_that_came_in_time_counts_although_its_commit_came_late():
     with transaction.atomic():
         event = send("races/go", GO)
         connection.run_on_commit.clear()
-    router = Held(lambda: route(event.pk))
+    router = OpenTransaction(lambda: route(event.pk))
     while not Step.objects.filter(until__lt=Now()).exists():
         pass
-    # The timer has rung, but who routes the event holds the task: nobody takes it for timed out.
+    # The wait is over its time, but the router has locked the task: it does not time out.
     assert work_elsewhere().result(timeout=90) == []
     router.end()
 
     assert result_of(task) == GO
 
 
-def test_of_many_senders_with_one_id_one_sends_the_event():
-    sent = at_once(12, lambda: send("races/go", GO, external_id="hook-1"))
+def test_concurrent_senders_with_one_id_send_one_event():
+    sent = run_concurrently(12, lambda: send("races/go", GO, external_id="hook-1"))
 
     assert len({event.pk for event in sent}) == Event.objects.count() == 1
     assert sum(not event.duplicate for event in sent) == 1
 
 
 @pytest.mark.parametrize("_repetition", range(4))
-def test_whatever_comes_first_events_and_waits_of_many_tasks_find_each_other(_repetition):
-    """Four workers bring twelve tasks to their waits while four senders send twelve events, one for each."""
+def test_concurrent_events_and_waits_find_each_other(_repetition):
+    """Four workers run twelve tasks until they wait, while four senders send an event for each."""
     tasks = [numbered.enqueue(number) for number in range(12)]
     numbers = iter(range(12))
-    turn = threading.Lock()
+    lock = threading.Lock()
 
     def send_some():
         for _ in range(3):
-            with turn:
+            with lock:
                 number = next(numbers)
             send("races/number", {"number": number})
 
-    deeds = [work, send_some] * 4
+    actions = [work, send_some] * 4
 
-    def take_deed():
-        with turn:
-            deed = deeds.pop()
-        return deed()
+    def act():
+        with lock:
+            action = actions.pop()
+        return action()
 
-    problems = [result for result in at_once(8, take_deed) if isinstance(result, Exception)]
+    problems = [result for result in run_concurrently(8, act) if isinstance(result, Exception)]
     work()
     work()
 
@@ -198,21 +204,21 @@ def test_whatever_comes_first_events_and_waits_of_many_tasks_find_each_other(_re
 
 @pipeline("races/numbered")
 def numbered(number: int) -> int:
-    came = wait_for("races/number", match={"number": number}, timeout=timedelta(hours=1))
-    return -1 if came is None else came["number"]
+    event = wait_for("races/number", match={"number": number}, timeout=timedelta(hours=1))
+    return -1 if event is None else event["number"]
 
 
 @pytest.mark.parametrize("_repetition", range(5))
-def test_of_an_event_and_the_timeout_one_wins_and_stays(_repetition):
+def test_either_the_event_or_the_timeout_wins(_repetition):
     task = short.enqueue()
     work()
     Step.objects.update(until=Now())
     Wait.objects.update(until=Now())
     Task.objects.update(due_at=Now(), sort_at=Now())
     event = Event.objects.create(name="races/go", data=GO, received_at=Now() - timedelta(milliseconds=50))
-    deeds = [work, lambda: route(event.pk)]
+    actions = [work, lambda: route(event.pk)]
 
-    at_once(2, lambda: deeds.pop()())
+    run_concurrently(2, lambda: actions.pop()())
     work()
     first = Step.objects.get(task=task, key="races/go").output
     advance(minutes=2)
@@ -226,18 +232,18 @@ def test_of_an_event_and_the_timeout_one_wins_and_stays(_repetition):
 
 @pipeline("races/short")
 def short() -> list[object]:
-    came = wait_for("races/go", timeout=timedelta(hours=1))
+    event = wait_for("races/go", timeout=timedelta(hours=1))
     sleep("on", timedelta(minutes=1))
-    return [came, came]
+    return [event, event]
 
 
-def test_a_router_that_dies_in_the_middle_has_started_nothing_twice(monkeypatch):
+def test_a_crash_during_routing_starts_nothing_twice(monkeypatch):
     waiting = waits.enqueue()
     work()
     with transaction.atomic():
         event = send("races/go", GO)
         connection.run_on_commit.clear()
-    die_after(monkeypatch, "start_pipelines")
+    crash_after(monkeypatch, "start_pipelines")
     with pytest.raises(SystemExit):
         route(event.pk)
     assert (Task.objects.get(pk=waiting.pk).status, Event.objects.get().routed_at) == ("waiting", None)
@@ -262,7 +268,7 @@ def test_a_zombie_sends_no_event():
     second.leave()
 
 
-def test_two_events_that_wake_the_same_tasks_in_opposite_order_do_not_lock_each_other_out():
+def test_two_events_that_wake_common_tasks_do_not_deadlock():
     tasks = [either.enqueue(number) for number in range(20)]
     work()
     with transaction.atomic():
@@ -270,7 +276,7 @@ def test_two_events_that_wake_the_same_tasks_in_opposite_order_do_not_lock_each_
         connection.run_on_commit.clear()
     events = [event.pk for event in sent]
 
-    results = at_once(2, lambda: route(events.pop()))
+    results = run_concurrently(2, lambda: route(events.pop()))
     work()
 
     assert results == [True, True]
@@ -281,5 +287,5 @@ def test_two_events_that_wake_the_same_tasks_in_opposite_order_do_not_lock_each_
 @pipeline("races/either")
 def either(number: int) -> object:
     names = ["races/left", "races/right"] if number % 2 else ["races/right", "races/left"]
-    came = wait_any(*map(event_of, names), timeout=timedelta(hours=1))
-    return came and came.name
+    event = wait_any(*map(event_of, names), timeout=timedelta(hours=1))
+    return event and event.name

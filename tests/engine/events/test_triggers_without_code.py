@@ -1,4 +1,4 @@
-"""An event that is routed by a process without the pipeline's code: the next one that has it makes the task, once."""
+"""Deferred starts: an event routed without the pipeline's code starts its task once the code is there."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from taskqueue.engine.events import send as event_sending
 from taskqueue.engine.events.route import start_deferred
 from taskqueue.engine.events.send import send
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
 from taskqueue.models import Event, Pipeline, Skip, Task, Trigger, Wait
 from taskqueue.testing import advance, work
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
-from tests.support.database.plans import code, explain, touched
-from tests.support.database.races import at_once, die_after
+from tests.support.database.plans import code, explain, rows_read
+from tests.support.database.races import crash_after, run_concurrently
 from tests.support.registries import own_registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +54,7 @@ def short(number: int) -> int:
 
 
 def send_elsewhere(name: str, number: int = 1) -> Event:
-    """Send it from a process that knows no pipeline; it is routed there."""
+    """Send and route an event in a process that knows no pipeline."""
     with own_registry(empty=True):
         event = send(name, {"number": number})
     event.refresh_from_db()
@@ -66,18 +66,18 @@ def kinds() -> list[str]:
     return list(Skip.objects.order_by("pk").values_list("kind", flat=True))
 
 
-def test_a_singleton_under_way_stands_in_for_the_start():
-    under_way = single.enqueue(1)
+def test_an_unfinished_singleton_serves_a_deferred_start():
+    unfinished = single.enqueue(1)
 
     event = send_elsewhere("deferred/go")
     work()
 
-    assert list(Task.objects.values_list("pk", flat=True)) == [under_way.pk]
+    assert list(Task.objects.values_list("pk", flat=True)) == [unfinished.pk]
     skip = Skip.objects.get()
-    assert (skip.kind, skip.task_id, skip.event_id) == ("singleton", under_way.pk, event.pk)
+    assert (skip.kind, skip.task_id, skip.event_id) == ("singleton", unfinished.pk, event.pk)
 
 
-def test_what_has_to_be_quiet_first_waits_for_it():
+def test_a_deferred_start_is_debounced():
     for number in range(3):
         send_elsewhere("deferred/calm", number)
     start_deferred()
@@ -87,7 +87,7 @@ def test_what_has_to_be_quiet_first_waits_for_it():
     assert kinds() == ["debounced"] * 2
 
 
-def test_a_batch_gets_the_events_as_its_items():
+def test_deferred_events_become_batch_items():
     for number in range(2):
         send_elsewhere("deferred/item", number)
     work()
@@ -95,7 +95,7 @@ def test_a_batch_gets_the_events_as_its_items():
     assert Task.objects.get().result == 2
 
 
-def test_what_cancels_the_task_does_so():
+def test_an_event_cancels_a_deferred_task():
     send_elsewhere("deferred/begin", 7)
     work()
     assert Task.objects.get().status == "waiting"
@@ -106,22 +106,22 @@ def test_what_cancels_the_task_does_so():
     assert not Wait.objects.filter(outcome="").exists()
 
 
-def test_the_sender_is_told_that_the_start_is_to_come():
+def test_the_sender_sees_the_deferred_start():
     sent = send_elsewhere("deferred/begin")
-    told: Any = event_sending.find(sent.pk)
+    found: Any = event_sending.find(sent.pk)
 
-    assert told.started_tasks == []
-    (skip,) = told.skipped
+    assert found.started_tasks == []
+    (skip,) = found.skipped
     assert skip.kind == "deferred"
     assert "does not know the pipeline deferred/doomed" in skip.reason
 
     work()
-    told = event_sending.find(sent.pk)
-    assert [task.pipeline_id for task in told.started_tasks] == ["deferred/doomed"]
-    assert told.skipped == []
+    found = event_sending.find(sent.pk)
+    assert [task.pipeline_id for task in found.started_tasks] == ["deferred/doomed"]
+    assert found.skipped == []
 
 
-def test_of_two_services_with_different_code_each_starts_its_own():
+def test_each_service_starts_the_pipelines_it_knows():
     with own_registry(empty=True):
         pipeline("deferred/here", on="deferred/both")(lambda: None)
         sync_pipelines()
@@ -131,7 +131,7 @@ def test_of_two_services_with_different_code_each_starts_its_own():
             event = send("deferred/both", {})
             work()
             assert list(Task.objects.values_list("pipeline", flat=True)) == ["deferred/there"]
-        assert dispatch.look(1).chores
+        assert dispatch.find_due_work(1).sweeps_due
         work()
         work()
 
@@ -142,31 +142,31 @@ def test_of_two_services_with_different_code_each_starts_its_own():
     assert not Skip.objects.exists()
 
 
-def test_only_who_knows_it_has_something_to_do():
+def test_a_process_without_the_code_starts_nothing():
     send_elsewhere("deferred/begin")
 
-    assert dispatch.look(1).chores
+    assert dispatch.find_due_work(1).sweeps_due
     with own_registry(empty=True):
-        assert not dispatch.look(1).chores
+        assert not dispatch.find_due_work(1).sweeps_due
         assert start_deferred() == 0
     assert start_deferred() == 1
-    assert not dispatch.look(1).chores
+    assert not dispatch.find_due_work(1).sweeps_due
 
 
-def test_several_who_look_at_once_start_it_once():
+def test_concurrent_sweeps_start_a_deferred_pipeline_once():
     for number in range(10):
         send_elsewhere("deferred/begin", number)
 
-    started = at_once(4, start_deferred)
+    started = run_concurrently(4, start_deferred)
 
     assert sum(started) == 10
     assert Task.objects.count() == 10
     assert not Skip.objects.exists()
 
 
-def test_whoever_dies_in_the_middle_has_started_nothing_twice(monkeypatch):
+def test_a_crash_during_a_deferred_start_starts_nothing_twice(monkeypatch):
     send_elsewhere("deferred/begin")
-    die_after(monkeypatch, "start")
+    crash_after(monkeypatch, "start")
     with pytest.raises(SystemExit):
         start_deferred()
     assert (Task.objects.count(), kinds()) == (0, ["deferred"])
@@ -176,7 +176,7 @@ def test_whoever_dies_in_the_middle_has_started_nothing_twice(monkeypatch):
     assert (Task.objects.count(), kinds()) == (1, [])
 
 
-def test_the_events_of_a_pipeline_whose_code_is_gone_start_nothing_and_hold_up_nothing():
+def test_events_of_removed_pipelines_start_and_delay_nothing():
     gone = Pipeline.objects.create(name="deferred/gone")
     Trigger.objects.create(pipeline=gone, event="deferred/old")
     event = send("deferred/old", {})
@@ -196,7 +196,7 @@ def test_the_events_of_a_pipeline_whose_code_is_gone_start_nothing_and_hold_up_n
     assert not Event.objects.filter(pk=event.pk).exists()
 
 
-def test_a_start_outlives_the_time_for_which_its_pipeline_keeps_history():
+def test_a_deferred_start_outlives_its_pipelines_retention():
     send_elsewhere("deferred/short")
     advance(days=6)
     call_command("prune")
@@ -206,7 +206,7 @@ def test_a_start_outlives_the_time_for_which_its_pipeline_keeps_history():
     assert Task.objects.get().result == 1
 
 
-def test_a_start_that_came_too_late_is_not_made_up_for():
+def test_a_deferred_start_expires():
     send_elsewhere("deferred/begin")
     advance(days=8)
     with own_registry(empty=True):
@@ -227,7 +227,7 @@ FROM generate_series(1, 20000) n
 
 @pytest.mark.django_db(transaction=False)
 @pytest.mark.parametrize("counted", STATISTICS)
-def test_a_deferred_start_is_found_among_many_skips_by_index(counted):
+def test_a_deferred_start_is_found_by_index(counted):
     forget_statistics()
     Pipeline.objects.create(name="deferred/gone")
     event = Event.objects.create(name="deferred/old")
@@ -235,13 +235,19 @@ def test_a_deferred_start_is_found_among_many_skips_by_index(counted):
         cursor.execute(MANY_SKIPS.replace("n % 2", "n %% 2"), [event.pk])
         if counted:
             cursor.execute("ANALYZE taskqueue_skip")
-    known = {**code(["deferred/doomed", "deferred/single"]), "passed": []}
-    look = {**known, "limit": 1, "lock_space": LOCK_SPACE, "silence": SILENCE, "settling": SETTLING}
+    known = {**code(["deferred/doomed", "deferred/single"]), "skipped": []}
+    look = {
+        **known,
+        "limit": 1,
+        "lock_space": LOCK_SPACE,
+        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+        "startup_grace": STARTUP_GRACE,
+    }
 
     for statement, values, most in (
-        (sql.LOOK, look, 1),
-        (sql.DEFERRED, {**known, "after": 0}, 1),
-        (sql.GIVE_UP_STARTS, {"days": 7}, 201),
+        (sql.FIND_DUE_WORK, look, 1),
+        (sql.FIND_DEFERRED_STARTS, {**known, "after": 0}, 1),
+        (sql.GIVE_UP_DEFERRED_STARTS, {"days": 7}, 201),
     ):
         tree = explain(statement, values)
-        assert touched(tree, "taskqueue_skip") <= most, [node for node in tree if node.get("Relation Name")]
+        assert rows_read(tree, "taskqueue_skip") <= most, [node for node in tree if node.get("Relation Name")]

@@ -1,4 +1,4 @@
-"""What a step logs is kept with the try that logged it, in the write that records the try."""
+"""What a step logs is stored with the attempt, in the statement that records the attempt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _told_from_info_on(caplog):
 
 @step(retry=SOON)
 def pack(number: int) -> int:
-    logger.info("packing %s on try %s", number, current_task().attempt)
+    logger.info("packing %s on attempt %s", number, current_task().attempt)
     logger.debug("not loud enough")
     if current_task().attempt == 1:
         logger.error("the box is torn\nin two")
@@ -43,32 +43,34 @@ def silent(number: int) -> int:
 
 @pipeline("logs/pack")
 def packing(number: int) -> int:
-    logger.info("between the steps, so nobody's")
+    logger.info("between the steps, so of no step")
     return silent(pack(number))
 
 
-def said(kept) -> list[tuple[str, str, str]]:
-    """Level, logger and text of each line that was kept."""
-    return [(level, name, text) for _at, level, name, text in kept["lines"]]
+def stored_lines(logs) -> list[tuple[str, str, str]]:
+    """Level, logger and text of each stored line."""
+    return [(level, name, text) for _at, level, name, text in logs["lines"]]
 
 
-def test_each_try_keeps_its_own_lines():
+def test_each_attempt_keeps_its_own_log_lines():
     task = packing.enqueue(7)
     work()
     advance(minutes=1)
     work()
 
     failed = Attempt.objects.get(task=task)
-    assert said(failed.logs) == [
-        ("INFO", "shop.warehouse", "packing 7 on try 1"),
+    assert stored_lines(failed.logs) == [
+        ("INFO", "shop.warehouse", "packing 7 on attempt 1"),
         ("ERROR", "shop.warehouse", "the box is torn\nin two"),
     ]
     assert failed.logs["dropped"] == 0
     assert all(at >= 0 for at, *_rest in failed.logs["lines"])
-    assert said(Step.objects.get(task=task, key="pack").logs) == [("INFO", "shop.warehouse", "packing 7 on try 2")]
+    assert stored_lines(Step.objects.get(task=task, key="pack").logs) == [
+        ("INFO", "shop.warehouse", "packing 7 on attempt 2")
+    ]
 
 
-def test_a_step_that_says_nothing_stores_nothing():
+def test_a_step_that_logs_nothing_stores_nothing():
     task = packing.enqueue(7)
     work()
     advance(minutes=1)
@@ -77,7 +79,7 @@ def test_a_step_that_says_nothing_stores_nothing():
     assert Step.objects.get(task=task, key="silent").logs is None
 
 
-def test_keeping_lines_costs_no_statement():
+def test_log_lines_cost_no_statement():
     def statements() -> int:
         packing.enqueue(7)
         with InProcessWorker() as worker:
@@ -106,18 +108,18 @@ def talking(lines: int, length: int) -> None:
     talkative(lines, length)
 
 
-@pytest.mark.parametrize(("lines", "length", "kept"), [(250, 1, 100), (30, 1000, 16), (2, 100_000, 2)])
-def test_only_the_last_lines_are_kept_and_the_rest_is_counted(lines, length, kept):
+@pytest.mark.parametrize(("lines", "length", "stored_count"), [(250, 1, 100), (30, 1000, 16), (2, 100_000, 2)])
+def test_only_the_last_lines_are_kept_and_dropped_ones_counted(lines, length, stored_count):
     task = talking.enqueue(lines, length)
     work()
 
     stored = Step.objects.get(task=task).logs
-    assert (len(stored["lines"]), stored["dropped"]) == (kept, lines - kept)
+    assert (len(stored["lines"]), stored["dropped"]) == (stored_count, lines - stored_count)
     assert stored["lines"][-1][-1].startswith(f"{lines - 1} ")
     assert len("".join(text for *_rest, text in stored["lines"])) <= 16 * 1024
 
 
-def test_the_setting_turns_it_off(settings):
+def test_the_setting_turns_log_capture_off(settings):
     settings.TASKQUEUE = {"STEP_LOG_LINES": 0}
 
     task = talking.enqueue(3, 1)
@@ -126,7 +128,7 @@ def test_the_setting_turns_it_off(settings):
     assert Step.objects.get(task=task).logs is None
 
 
-def test_async_steps_beside_each_other_keep_their_own_lines():
+def test_concurrent_async_steps_keep_their_own_lines():
     @step
     async def whisper(name: str) -> None:
         for number in range(3):
@@ -141,11 +143,11 @@ def test_async_steps_beside_each_other_keep_their_own_lines():
     work()
 
     for key, name in (("whisper", "a"), ("whisper#2", "b")):
-        kept = Step.objects.get(task=task, key=key).logs
-        assert [text for *_rest, text in kept["lines"]] == [f"{name} {number}" for number in range(3)]
+        logs = Step.objects.get(task=task, key=key).logs
+        assert [text for *_rest, text in logs["lines"]] == [f"{name} {number}" for number in range(3)]
 
 
-def test_threads_that_a_step_starts_speak_for_it():
+def test_lines_from_a_steps_threads_belong_to_the_step():
     @step
     def hire() -> None:
         thread = threading.Thread(target=logger.info, args=("from a thread",))
@@ -185,13 +187,15 @@ def gathering() -> None:
     gather(stamp.defer(1), tear.defer(2), errors="collect")
 
 
-def test_parallel_steps_hand_their_lines_to_the_task_that_waits_for_them():
+def test_a_parallel_steps_lines_are_stored_with_its_parent_task():
     task = gathering.enqueue()
     work()
 
     assert Task.objects.get(pk=task.pk).status == "succeeded"
-    assert said(Step.objects.get(task=task, key="stamp").logs) == [("INFO", "shop.warehouse", "stamping 1")]
-    assert said(Attempt.objects.get(task=task, step_key="tear").logs) == [("INFO", "shop.warehouse", "tearing 2")]
+    assert stored_lines(Step.objects.get(task=task, key="stamp").logs) == [("INFO", "shop.warehouse", "stamping 1")]
+    assert stored_lines(Attempt.objects.get(task=task, step_key="tear").logs) == [
+        ("INFO", "shop.warehouse", "tearing 2")
+    ]
 
 
 @step
@@ -209,12 +213,12 @@ def careless_pipeline() -> None:
     careless()
 
 
-def test_what_cannot_be_formatted_or_stored_harms_nobody(monkeypatch):
+def test_a_record_that_cannot_be_formatted_or_stored_fails_nothing(monkeypatch):
     monkeypatch.setattr(logging, "raiseExceptions", False)
     task = careless_pipeline.enqueue()
     with InProcessWorker() as worker:
-        # Those of the tests themselves can neither format it nor send it on.
-        for handler in [each for each in logging.getLogger().handlers if each is not log_capture.KEEPER]:
+        # The handlers of pytest cannot format the record either.
+        for handler in [each for each in logging.getLogger().handlers if each is not log_capture.HANDLER]:
             monkeypatch.setattr(handler, "emit", lambda _record: None)
         worker.work()
 
@@ -224,14 +228,14 @@ def test_what_cannot_be_formatted_or_stored_harms_nobody(monkeypatch):
     assert "KeyError: 'inner'" in texts[1]
 
 
-def test_whoever_heard_a_line_before_hears_it_once_and_so_does_the_last_resort(monkeypatch, caplog):
+def test_each_other_handler_still_gets_a_record_once(monkeypatch, caplog):
     heard: list[str] = []
     monkeypatch.setattr(logging.lastResort, "handle", lambda record: heard.append(record.getMessage()))
     record = logging.LogRecord("shop.lonely", logging.WARNING, __file__, 1, "alone", None, None)
 
-    log_capture.KEEPER.emit(record)
+    log_capture.HANDLER.emit(record)
     assert heard == []  # the tests' own handler hears it
 
     monkeypatch.setattr(logging.getLogger("shop.lonely"), "propagate", False)
-    log_capture.KEEPER.emit(record)
+    log_capture.HANDLER.emit(record)
     assert heard == ["alone"]

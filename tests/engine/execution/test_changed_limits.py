@@ -1,4 +1,4 @@
-"""Limits and rates that people change while tasks wait for them."""
+"""Limits and rates that an operator changes while tasks wait for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from taskqueue import Limit, Rate, pipeline, step
 from taskqueue.engine.actions import limits
 from taskqueue.engine.execution.activity import Activity
-from taskqueue.engine.execution.run import perform
+from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import InvalidLimit
 from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket, Step, StepSlot, Task
@@ -56,7 +56,7 @@ def statuses(tasks):
 
 
 @pytest.mark.django_db
-def test_a_faster_rate_lets_steps_pass_that_had_late_times():
+def test_a_faster_rate_admits_steps_that_had_later_times():
     tasks = [one_minutely.enqueue(number) for number in range(4)]
     work()
     assert statuses(tasks) == ["succeeded", "waiting", "waiting", "waiting"]
@@ -70,7 +70,7 @@ def test_a_faster_rate_lets_steps_pass_that_had_late_times():
 
 
 @pytest.mark.django_db
-def test_a_slower_rate_spaces_them_anew():
+def test_a_slower_rate_gives_waiting_steps_later_times():
     tasks = [one_minutely.enqueue(number) for number in range(3)]
     work()
 
@@ -82,7 +82,7 @@ def test_a_slower_rate_spaces_them_anew():
 
 
 @pytest.mark.django_db
-def test_starts_that_had_late_times_give_their_places_back_and_keep_their_order():
+def test_starts_with_later_times_release_them_and_keep_their_order():
     tasks = [throttled.enqueue(number) for number in range(5)]
     work()
     assert statuses(tasks) == ["succeeded", "waiting", "queued", "queued", "queued"]
@@ -94,7 +94,7 @@ def test_starts_that_had_late_times_give_their_places_back_and_keep_their_order(
     assert ConcurrencyLimit.objects.get(pipeline="limits/throttled").rate_id == "test/hourly"
     work()
 
-    # One as the burst allows, the other ones a minute apart; the next is booked, the others not yet.
+    # The burst allows one, the others follow a minute apart. Only the next one has a reservation.
     assert statuses(tasks)[:3] == ["succeeded", "succeeded", "succeeded"]
     assert waits_about(tasks[3]) == 60
     for _ in range(5):
@@ -106,7 +106,7 @@ def test_starts_that_had_late_times_give_their_places_back_and_keep_their_order(
 
 
 @pytest.mark.django_db
-def test_a_start_and_a_step_that_share_a_rate_are_both_freed():
+def test_a_changed_rate_frees_both_a_start_and_a_step():
     throttled.enqueue(1)
     start, at_step = throttled.enqueue(2), stepped.enqueue(3)
     work()
@@ -121,7 +121,7 @@ def test_a_start_and_a_step_that_share_a_rate_are_both_freed():
 
 
 @pytest.mark.django_db
-def test_a_released_hold_lets_everybody_pass_again():
+def test_an_unblocked_rate_admits_all_again():
     one_busy.enqueue("all")
     other = one_minutely.enqueue(2)
     work()
@@ -129,16 +129,16 @@ def test_a_released_hold_lets_everybody_pass_again():
     work()
     assert waits(other) > 3000
 
-    assert limits.release_hold("test/minutely", "")
+    assert limits.unblock_rate("test/minutely", "")
     work()
 
     assert reload(other).status == "succeeded"
     assert RateLimitBucket.objects.get().blocked_until is None
-    assert not limits.release_hold("test/minutely", "")
+    assert not limits.unblock_rate("test/minutely", "")
 
 
 @pytest.mark.django_db
-def test_a_wider_step_limit_lets_in_who_waits_and_a_wider_task_limit_who_stands_before_the_gate():
+def test_wider_step_and_task_limits_admit_waiting_tasks():
     with InProcessWorker() as worker:
         tasks = [one_place.enqueue(tenant) for tenant in "abc"]
         leases = [take(worker.worker) for _ in tasks]
@@ -155,7 +155,7 @@ def test_a_wider_step_limit_lets_in_who_waits_and_a_wider_task_limit_who_stands_
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("most", [0, -1, 100_001])
-def test_a_limit_that_makes_no_sense_is_refused(most):
+def test_an_invalid_limit_is_refused(most):
     one_step.enqueue(1)
 
     with pytest.raises(InvalidLimit, match="A limit is 1 to 100,000"):
@@ -165,7 +165,7 @@ def test_a_limit_that_makes_no_sense_is_refused(most):
 
 
 @pytest.mark.django_db
-def test_a_limit_for_each_key_needs_a_key():
+def test_a_limit_per_key_needs_a_key():
     one_step.enqueue(1), keyed.enqueue("a")
 
     with pytest.raises(InvalidLimit, match="no key"):
@@ -183,7 +183,7 @@ def test_a_limit_for_each_key_needs_a_key():
         {"count": 1000, "per": timedelta(microseconds=1), "burst": None},
     ],
 )
-def test_numbers_that_make_no_rate_are_refused(numbers):
+def test_an_invalid_rate_is_refused(numbers):
     one_minutely.enqueue(1)
     work()
 
@@ -194,14 +194,14 @@ def test_numbers_that_make_no_rate_are_refused(numbers):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_step_that_was_given_its_time_by_the_old_rate_asks_anew_though_it_did_not_wait_yet():
-    """Reserve, then change the rate, then settle: the change could not see that the task waits."""
+def test_a_step_reserves_again_when_the_rate_changed_before_it_waited():
+    """The rate changes between the reservation and the settling, when no row shows that the task waits."""
     with InProcessWorker() as worker:
         one_minutely.enqueue(1)
         worker.work()
         task = one_minutely.enqueue(2)
         lease = take(worker.worker)
-        outcome = perform(lease, activity=Activity(), stopping=lambda: False)
+        outcome = execute_task(lease, activity=Activity(), stopping=lambda: False)
         limits.change_rate_limit("test/minutely", count=None, per=timedelta(milliseconds=1), burst=None)
         settle(lease, outcome, claim_request=None)
 
@@ -211,7 +211,7 @@ def test_a_step_that_was_given_its_time_by_the_old_rate_asks_anew_though_it_did_
 
 
 @pytest.mark.django_db(transaction=True)
-def test_while_a_rate_is_changed_nobody_is_given_a_time_by_the_old_one():
+def test_no_step_gets_a_time_by_the_old_rate_during_a_change():
     with InProcessWorker() as worker:
         one_minutely.enqueue(1)
         worker.work()
@@ -228,7 +228,7 @@ def test_while_a_rate_is_changed_nobody_is_given_a_time_by_the_old_one():
 
         with ThreadPoolExecutor(1) as pool:
             with transaction.atomic():
-                limits.locked("test/minutely")
+                limits.lock("test/minutely")
                 asking = pool.submit(ask)
                 asked.wait(timeout=90)
                 assert not Step.objects.filter(task=task).exists()

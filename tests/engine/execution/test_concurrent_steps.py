@@ -1,4 +1,4 @@
-"""Async steps beside each other that wait for a rate or a place: in the event loop while another of them executes."""
+"""Async steps that are blocked by a rate or a step limit wait in the event loop while another step executes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 NEARLY_A_SECOND = timedelta(milliseconds=900)
 LONG = 60
-"""Seconds after which a step that waits for the others gives up, so that a test fails and does not hang."""
+"""Seconds after which a waiting step gives up, so that the test fails and does not hang."""
 
 worker: list[InProcessWorker] = []
-"""The one that executes, for steps that look at it."""
+"""The executing worker, for steps that inspect it."""
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Return once the condition holds; it is asked in the worker's main thread."""
+    """Return once the condition holds. The worker's main thread evaluates it."""
     async with asyncio.timeout(LONG):
         while not await sync_to_async(condition)():
             await asyncio.sleep(0.005)
@@ -44,19 +44,19 @@ def recorded(*, status: str) -> int:
     return Step.objects.filter(status=status).count()
 
 
-@step(rate=Rate(20, per=timedelta(seconds=1), name="siblings/often"), retry=Retry.never())
+@step(rate=Rate(20, per=timedelta(seconds=1), name="concurrent/often"), retry=Retry.never())
 async def often(number: int) -> int:
     note(f"often {number}")
     return number
 
 
-@step(rate=Rate(1, per=NEARLY_A_SECOND, name="siblings/secondly"), retry=Retry.never())
+@step(rate=Rate(1, per=NEARLY_A_SECOND, name="concurrent/secondly"), retry=Retry.never())
 async def secondly(number: int) -> int:
     note(f"secondly {number}")
     return number
 
 
-@step(rate=Rate(1, per=MINUTE, name="siblings/minutely"), timeout=HOUR, retry=Retry.never())
+@step(rate=Rate(1, per=MINUTE, name="concurrent/minutely"), timeout=HOUR, retry=Retry.never())
 async def minutely(number: int) -> int:
     note(f"minutely {number}")
     await asyncio.sleep(0.01)
@@ -69,13 +69,13 @@ async def hold_until_recorded(status: str, count: int) -> None:
     await until(lambda: recorded(status=status) == count)
 
 
-@pipeline("siblings/held")
-async def beside_one_that_executes(number: int) -> list[int | None]:
+@pipeline("concurrent/executing")
+async def with_an_executing_step(number: int) -> list[int | None]:
     return (await asyncio.gather(hold_until_recorded("succeeded", number), *map(often, range(number))))[1:]
 
 
-def test_steps_wait_for_their_times_while_another_one_executes():
-    task = beside_one_that_executes.enqueue(4)
+def test_steps_wait_for_their_times_while_another_step_executes():
+    task = with_an_executing_step.enqueue(4)
 
     assert work() == [Succeeded("[0,1,2,3]")]
 
@@ -84,7 +84,7 @@ def test_steps_wait_for_their_times_while_another_one_executes():
     assert RateLimitBucket.objects.get().admitted == 4
 
 
-@pipeline("siblings/grouped")
+@pipeline("concurrent/grouped")
 async def in_a_group(number: int) -> list[int]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(as_coroutine(minutely(each))) for each in range(number)]
@@ -95,7 +95,7 @@ async def as_coroutine(awaitable):
     return await awaitable
 
 
-def test_a_step_that_waits_does_not_end_the_others_of_its_group():
+def test_a_blocked_step_does_not_cancel_its_task_group():
     task = in_a_group.enqueue(3)
     work()
 
@@ -118,8 +118,8 @@ async def fragile() -> str:
     return "mended"
 
 
-@pipeline("siblings/fails-beside")
-async def fails_beside(number: int) -> list[Any]:
+@pipeline("concurrent/fails")
+async def fails_concurrently(number: int) -> list[Any]:
     async with asyncio.TaskGroup() as group:
         holding = group.create_task(as_coroutine(hold_until_recorded("succeeded", number)))
         failing = group.create_task(as_coroutine(fragile()))
@@ -127,8 +127,8 @@ async def fails_beside(number: int) -> list[Any]:
     return [holding.result(), failing.result(), *(task.result() for task in paced)]
 
 
-def test_a_failed_try_neither_ends_nor_delays_the_others():
-    task = fails_beside.enqueue(3)
+def test_a_failed_attempt_neither_ends_nor_delays_the_other_steps():
+    task = fails_concurrently.enqueue(3)
 
     (outcome,) = work()
 
@@ -157,15 +157,15 @@ async def outlast_the_plain_one() -> None:
     await asyncio.sleep(0.05)
 
 
-@pipeline("siblings/plain")
-async def plain_fails_beside() -> None:
+@pipeline("concurrent/plain")
+async def plain_step_fails_concurrently() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(as_coroutine(outlast_the_plain_one()))
         group.create_task(as_coroutine(fragile_and_plain.aio()))
 
 
-def test_a_failed_try_of_a_plain_step_does_not_end_the_others():
-    plain_fails_beside.enqueue()
+def test_a_failed_attempt_of_a_plain_step_does_not_end_the_others():
+    plain_step_fails_concurrently.enqueue()
     work()
 
     assert sorted(calls) == ["outlasts", "plain"]
@@ -174,26 +174,26 @@ def test_a_failed_try_of_a_plain_step_does_not_end_the_others():
 
 @step
 async def in_a_place(number: int) -> int:
-    taken = await sync_to_async(StepSlot.objects.count)()
-    note(f"places {taken}")
+    slots = await sync_to_async(StepSlot.objects.count)()
+    note(f"slots {slots}")
     await asyncio.sleep(0)
     return number
 
 
-@pipeline("siblings/places", step_concurrency=2)
+@pipeline("concurrent/slots", step_concurrency=2)
 async def in_two_places(number: int) -> list[int]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(as_coroutine(in_a_place(each))) for each in range(number)]
     return [task.result() for task in tasks]
 
 
-def test_steps_wait_for_the_places_of_the_others():
+def test_steps_wait_for_slots_of_the_other_steps():
     task = in_two_places.enqueue(7)
 
     assert work() == [Succeeded("[0,1,2,3,4,5,6]")]
 
     assert reload(task).lease == 1
-    assert set(calls) <= {"places 1", "places 2"}
+    assert set(calls) <= {"slots 1", "slots 2"}
     assert not StepSlot.objects.exists()
 
 
@@ -204,12 +204,12 @@ async def stop_the_worker() -> None:
     await asyncio.sleep(1)  # the time of the next one comes
 
 
-@pipeline("siblings/stopped")
+@pipeline("concurrent/stopped")
 async def stopped() -> list[int | None]:
     return (await asyncio.gather(stop_the_worker(), *map(secondly, range(3))))[1:]
 
 
-def test_a_worker_that_stops_waits_for_no_times_and_the_task_keeps_them():
+def test_a_stopping_worker_releases_the_task_with_its_reserved_times():
     task = stopped.enqueue()
     with InProcessWorker() as stops:
         worker[:] = [stops]
@@ -227,7 +227,7 @@ def test_a_worker_that_stops_waits_for_no_times_and_the_task_keeps_them():
     assert RateLimitBucket.objects.get().admitted == 3
 
 
-def test_a_worker_lost_while_steps_wait_does_not_lose_their_times():
+def test_reserved_times_survive_a_worker_lost_while_steps_wait():
     @step(retry=Retry.never())
     async def die() -> None:
         if "die" not in calls:
@@ -236,7 +236,7 @@ def test_a_worker_lost_while_steps_wait_does_not_lose_their_times():
             await sync_to_async(worker[0].die)()
             await sync_to_async(recover)(worker[0].worker, reason="killed")
 
-    @pipeline("siblings/lost")
+    @pipeline("concurrent/lost")
     async def body() -> list[Any]:
         return list(await asyncio.gather(die(), *map(minutely, range(2))))
 
@@ -244,16 +244,16 @@ def test_a_worker_lost_while_steps_wait_does_not_lose_their_times():
     with InProcessWorker() as victim:
         worker[:] = [victim]
         victim.work()
-    given = Step.objects.get(status="waiting").until
+    reserved_at = Step.objects.get(status="waiting").until
 
     work()
 
-    assert Step.objects.get(status="waiting").until == given
-    assert reload(task).due_at == given
-    assert RateLimitBucket.objects.get().theoretical_arrival_at - given == MINUTE
+    assert Step.objects.get(status="waiting").until == reserved_at
+    assert reload(task).due_at == reserved_at
+    assert RateLimitBucket.objects.get().theoretical_arrival_at - reserved_at == MINUTE
 
 
-def test_a_step_that_waits_is_not_executed_so_its_timeout_does_not_run():
+def test_a_blocked_steps_timeout_does_not_run():
     inside: list[set[str]] = []
 
     @step
@@ -261,7 +261,7 @@ def test_a_step_that_waits_is_not_executed_so_its_timeout_does_not_run():
         await until(lambda: recorded(status="waiting") == 1)
         inside.append(set(worker[0].activity.steps))
 
-    @pipeline("siblings/watched")
+    @pipeline("concurrent/watched")
     async def body() -> None:
         await asyncio.gather(minutely(0), minutely(1), look())
 
@@ -274,9 +274,9 @@ def test_a_step_that_waits_is_not_executed_so_its_timeout_does_not_run():
     assert "minutely#2" not in inside[0]
 
 
-@step(rate="siblings/secondly", retry=Retry.fixed(HOUR, retries=1))
-async def told_to_wait() -> None:
-    note("told")
+@step(rate="concurrent/secondly", retry=Retry.fixed(HOUR, retries=1))
+async def raise_retry_after() -> None:
+    note("retry after")
     raise RetryAfter(HOUR, "429")
 
 
@@ -285,22 +285,22 @@ async def hold_until_one_waits_long() -> None:
     await until(lambda: Step.objects.filter(until__gt=Now() + HOUR / 2, status="waiting").exists())
 
 
-@pipeline("siblings/told")
-async def told() -> None:
-    await asyncio.gather(told_to_wait(), hold_until_one_waits_long(), secondly(0))
+@pipeline("concurrent/retry-after")
+async def rate_is_blocked() -> None:
+    await asyncio.gather(raise_retry_after(), hold_until_one_waits_long(), secondly(0))
 
 
-def test_a_hold_of_the_rate_stops_those_who_wait_for_their_times():
-    task = told.enqueue()
+def test_blocking_the_rate_stops_steps_that_wait_for_their_times():
+    task = rate_is_blocked.enqueue()
     work()
 
-    assert calls == ["told"]
+    assert calls == ["retry after"]
     assert reload(task).status == "retrying"
     assert RateLimitBucket.objects.get().blocked_until is not None
 
 
-def test_a_body_may_cancel_a_step_that_waits():
-    @pipeline("siblings/cancelled")
+def test_a_body_may_cancel_a_blocked_step():
+    @pipeline("concurrent/cancelled")
     async def body() -> str:
         holding = asyncio.ensure_future(as_coroutine(hold_until_recorded("succeeded", 2)))
         first, second = (asyncio.ensure_future(as_coroutine(minutely(each))) for each in range(2))
@@ -318,12 +318,12 @@ def test_a_body_may_cancel_a_step_that_waits():
     assert calls == ["hold", "minutely 0", "often 3"]
 
 
-def test_a_failed_step_still_lets_those_beside_it_end():
+def test_a_failed_step_lets_concurrent_steps_finish():
     @step(retry=Retry.never())
     async def broken() -> None:
         raise ConnectionError
 
-    @pipeline("siblings/broken")
+    @pipeline("concurrent/broken")
     async def body() -> list[Any]:
         try:
             await asyncio.gather(broken(), hold_until_recorded("succeeded", 2), *map(often, range(2)))
@@ -338,23 +338,23 @@ def test_a_failed_step_still_lets_those_beside_it_end():
     assert recorded(status="succeeded") == 3
 
 
-@pipeline("siblings/chain")
+@pipeline("concurrent/chain")
 async def chain(number: int) -> None:
     for each in range(number):
         await secondly(each)
 
 
-@pipeline("siblings/slow-chain")
+@pipeline("concurrent/slow-chain")
 async def slow_chain(number: int) -> None:
     for each in range(number):
         await minutely(each)
 
 
-@pytest.mark.parametrize(("body", "rings"), [(chain, True), (slow_chain, False)], ids=["soon", "later"])
-def test_a_task_that_is_due_before_the_next_look_of_the_doorbell_rings(body, rings):
+@pytest.mark.parametrize(("body", "notifies"), [(chain, True), (slow_chain, False)], ids=["soon", "later"])
+def test_a_task_due_before_the_notifiers_next_poll_notifies(body, notifies):
     body.enqueue(2)
-    with InProcessWorker() as held, CaptureQueriesContext(connection) as said:
-        (outcome,) = held.work()
+    with InProcessWorker() as worker, CaptureQueriesContext(connection) as queries:
+        (outcome,) = worker.work()
 
     assert isinstance(outcome, Blocked)
-    assert any("pg_notify" in query["sql"] for query in said.captured_queries) == rings
+    assert any("pg_notify" in query["sql"] for query in queries.captured_queries) == notifies

@@ -1,4 +1,4 @@
-"""A worker that lost its lease writes nothing, whatever it does next."""
+"""A worker that has lost its lease can write nothing for the task."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tests.support.pipelines.basic import calls, interrupted
 pytestmark = pytest.mark.django_db
 
 
-def test_a_task_that_another_worker_finished_meanwhile_is_not_touched_by_the_first():
+def test_a_worker_without_its_lease_leaves_a_finished_task_unchanged():
     zombie = InProcessWorker()
     finished: list[Any] = []
 
     def meanwhile():
-        pipelines.intruder = lambda: "the second worker's"
+        pipelines.during_step = lambda: "the second worker's"
         zombie.die()
         assert work() == [Succeeded("null")]
         finished.append(Task.objects.values().get())
         return "the zombie's"
 
-    pipelines.intruder = meanwhile
+    pipelines.during_step = meanwhile
     interrupted.enqueue()
 
     assert zombie.work() == [Release()]
@@ -42,7 +42,7 @@ def test_a_task_that_another_worker_finished_meanwhile_is_not_touched_by_the_fir
     assert calls == ["one", "in_the_middle", "in_the_middle", "two"]
 
 
-def test_a_dead_workers_task_is_queued_again_with_its_finished_steps_and_a_lost_attempt():
+def test_a_dead_workers_task_is_queued_again_with_a_lost_attempt():
     dead = InProcessWorker()
 
     def killed():
@@ -51,7 +51,7 @@ def test_a_dead_workers_task_is_queued_again_with_its_finished_steps_and_a_lost_
         )
         raise KeyboardInterrupt
 
-    pipelines.intruder = killed
+    pipelines.during_step = killed
     interrupted.enqueue()
     with pytest.raises(KeyboardInterrupt):
         dead.work()
@@ -64,19 +64,19 @@ def test_a_dead_workers_task_is_queued_again_with_its_finished_steps_and_a_lost_
     lost = Attempt.objects.get()
     assert (lost.outcome, lost.step_key, lost.error_type) == ("lost", "in-the-middle", "WorkerLost")
     assert lost.worker_id == dead.row.pk
-    pipelines.intruder = lambda: None
+    pipelines.during_step = lambda: None
     work()
     assert calls == ["one", "in_the_middle", "in_the_middle", "two"]
 
 
-def test_the_step_of_a_lost_attempt_is_not_named_when_it_had_been_finished():
+def test_a_lost_attempt_does_not_name_a_finished_step():
     dead = InProcessWorker()
 
     def killed():
         Worker.objects.filter(pk=dead.row.pk).update(task_id=Task.objects.get().pk, step="one")
         raise KeyboardInterrupt
 
-    pipelines.intruder = killed
+    pipelines.during_step = killed
     interrupted.enqueue()
     with pytest.raises(KeyboardInterrupt):
         dead.work()
@@ -87,11 +87,11 @@ def test_the_step_of_a_lost_attempt_is_not_named_when_it_had_been_finished():
     assert Attempt.objects.get().step_key == ""
 
 
-def test_a_step_in_which_five_workers_in_a_row_are_lost_is_poison():
+def test_a_step_that_loses_five_workers_in_a_row_is_poison():
     def killed():
         raise KeyboardInterrupt
 
-    pipelines.intruder = killed
+    pipelines.during_step = killed
     task = interrupted.enqueue()
     for _ in range(5):
         assert Task.objects.get().status == "queued"
@@ -107,11 +107,11 @@ def test_a_step_in_which_five_workers_in_a_row_are_lost_is_poison():
     assert "5 workers in a row were lost" in failed.error["message"]
 
     control.retry(task.pk)
-    pipelines.intruder = lambda: None
+    pipelines.during_step = lambda: None
     assert work() == [Succeeded("null")]
 
 
-def test_a_step_finished_between_two_losses_makes_the_count_start_again():
+def test_a_step_finished_between_losses_resets_the_count():
     task = pipelines.three_steps.enqueue(1)
     worker = InProcessWorker()
     Attempt.objects.bulk_create(
@@ -144,16 +144,16 @@ def test_a_step_finished_between_two_losses_makes_the_count_start_again():
     assert Task.objects.get().status == "queued"
 
 
-def test_after_a_start_of_the_database_workers_have_time_to_take_their_locks_again(monkeypatch):
-    monkeypatch.setattr(dispatch, "SETTLING", timedelta(days=10_000))
+def test_workers_have_time_to_relock_after_a_database_start(monkeypatch):
+    monkeypatch.setattr(dispatch, "STARTUP_GRACE", timedelta(days=10_000))
     unlocked = InProcessWorker()
     unlocked.die()
 
-    assert dispatch.run_due(5).dead == ()
+    assert dispatch.run_due(5).dead_workers == ()
     assert Worker.objects.get(pk=unlocked.row.pk).ended_at is None
 
 
-def test_a_silent_worker_is_dead_although_it_holds_its_lock():
+def test_a_worker_without_heartbeat_is_dead_although_it_holds_its_lock():
     silent = InProcessWorker()
     task = interrupted.enqueue()
     Task.objects.filter(pk=task.pk).update(status="running", worker=silent.row, lease=1, started_at=task.created_at)
@@ -170,7 +170,7 @@ def test_a_cancelled_task_accepts_no_result():
         control.cancel(Task.objects.get().pk)
         return "too late"
 
-    pipelines.intruder = cancel
+    pipelines.during_step = cancel
     interrupted.enqueue()
 
     assert work() == [Release()]
@@ -192,12 +192,12 @@ def test_a_cancelled_atomic_step_leaves_no_orm_write(monkeypatch):
 
     assert work() == [Release()]
 
-    # The cancel was made inside the step's own transaction here, so it goes back with it: nothing of either remains.
+    # Here the step's own transaction contains the cancel, so the rollback undoes both.
     assert not Group.objects.exists()
     assert not Step.objects.exists()
 
 
-def test_a_task_claimed_by_a_worker_that_had_just_been_ended_is_given_back():
+def test_a_task_claimed_by_an_ended_worker_is_released():
     ended = InProcessWorker()
     ended.leave()
     task = interrupted.enqueue()
@@ -209,14 +209,14 @@ def test_a_task_claimed_by_a_worker_that_had_just_been_ended_is_given_back():
     assert Worker.objects.get(pk=ended.row.pk).end_reason == "stopped"
 
 
-def test_a_worker_that_was_taken_for_dead_claims_its_next_task_as_a_new_one():
+def test_a_worker_wrongly_ended_claims_its_next_task_as_a_new_worker():
     first = InProcessWorker()
     second = InProcessWorker()
 
     def reborn():
         first.row = second.row
 
-    pipelines.intruder = reborn
+    pipelines.during_step = reborn
     interrupted.enqueue()
     later = interrupted.enqueue()
 

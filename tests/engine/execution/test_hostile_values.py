@@ -1,4 +1,4 @@
-"""Whatever a step returns, raises or says either comes back as it was or fails that step with a precise message."""
+"""Any value that a step returns, raises or reports is stored as it is, or fails the step with a precise message."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from taskqueue import Permanent, Retry, RetryAfter, current_task, emit, pipeline, step
-from taskqueue.codec import Result
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.queries import tasks
 from taskqueue.engine.tasks import control
+from taskqueue.json_values.typed import Result
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
 from tests.support.properties import examples
 
 pytestmark = [pytest.mark.django_db, pytest.mark.property]
 
-hold = settings(
+example_settings = settings(
     max_examples=examples(60),
     derandomize=True,
     deadline=None,
     suppress_health_check=list(HealthCheck),
-    # An example takes a task: to make a failing one smaller would take minutes.
+    # Each example runs a task: shrinking a failing one would take minutes.
     phases=(Phase.explicit, Phase.generate),
 )
 
-told: list[Any] = []
-"""What the steps below are to return, raise or say."""
+values: list[Any] = []
+"""What the steps below return, raise or report."""
 
 
 @step(retry=Retry.never())
 def returns() -> Any:
-    return told[0]
+    return values[0]
 
 
 @pipeline("hostile/returns", retry=Retry.never())
@@ -50,12 +51,12 @@ def returning() -> None:
 
 @pipeline("hostile/result", retry=Retry.never())
 def with_result() -> Any:
-    return told[0]
+    return values[0]
 
 
 @step(retry=Retry.never())
 def raises() -> None:
-    raise told[0]
+    raise values[0]
 
 
 @pipeline("hostile/raises", retry=Retry.never())
@@ -65,7 +66,7 @@ def raising() -> None:
 
 @pipeline("hostile/body", retry=Retry.never())
 def raising_body() -> None:
-    raise told[0]
+    raise values[0]
 
 
 @step(retry=Retry.never())
@@ -74,22 +75,22 @@ def takes(value: Any) -> None: ...
 
 @pipeline("hostile/takes", retry=Retry.never())
 def giving() -> None:
-    takes(told[0])
+    takes(values[0])
 
 
 @step(retry=Retry.never())
-def says() -> None:
-    current_task().progress(*told[0])
+def reports_progress() -> None:
+    current_task().progress(*values[0])
 
 
-@pipeline("hostile/says", retry=Retry.never())
+@pipeline("hostile/reports-progress", retry=Retry.never())
 def saying() -> None:
-    says()
+    reports_progress()
 
 
 @pipeline("hostile/emits", retry=Retry.never())
 def emitting() -> None:
-    emit(*told[0])
+    emit(*values[0])
 
 
 class Odd:
@@ -144,30 +145,30 @@ def run(which, *args):
     task = which.enqueue(*args)
     work()
     found = Task.objects.get(pk=task.pk)
-    tasks.whole(task.pk)
+    tasks.with_details(task.pk)
     return found
 
 
-def as_kept(value):
+def as_recorded(value):
     """The value with its numbers as floats: PostgreSQL writes 1e300 in digits, which are read as an integer."""
     return json.loads(json.dumps(value), parse_int=as_float)
 
 
 def as_float(digits):
-    """The float nearest to an integer that one can hold."""
+    """The nearest float to an integer, if there is one."""
     return float(digits) if abs(int(digits)) < 1 << 1023 else int(digits)
 
 
 def check(make):
-    """The step's record holds the value, or the task failed in that step for a reason that can be understood."""
+    """Check that the step has recorded the value, or has failed with an understandable reason."""
     value = make()
-    told[:] = [make()]
+    values[:] = [make()]
     task = run(returning)
     if task.status == "succeeded":
-        kept = Step.objects.get(task=task).output
-        # Reading it gives what the annotation's own JSON form is.
+        recorded = Step.objects.get(task=task).output
+        # Reading it returns the annotation's own JSON form.
         expected = Result(returns.definition.function).adapter.dump_python(value, mode="json", by_alias=True)
-        assert as_kept(expected) == as_kept(kept) or isinstance(value, set | frozenset)
+        assert as_recorded(expected) == as_recorded(recorded) or isinstance(value, set | frozenset)
         return
     assert task.status == "failed"
     assert task.error["step"] == "returns"
@@ -179,7 +180,7 @@ def check(make):
 
 
 def test_any_json_value_that_a_step_returns():
-    hold(given(json_values)(lambda value: check(lambda: value)))()
+    example_settings(given(json_values)(lambda value: check(lambda: value)))()
 
 
 @pytest.mark.parametrize("make", ODD)
@@ -189,7 +190,7 @@ def test_any_python_value_that_a_step_returns(make):
 
 @pytest.mark.parametrize("make", ODD)
 def test_any_python_value_that_a_body_returns(make):
-    told[:] = [make()]
+    values[:] = [make()]
 
     task = run(with_result)
 
@@ -200,8 +201,8 @@ def test_any_python_value_that_a_body_returns(make):
 
 
 @pytest.mark.parametrize("make", ODD)
-def test_any_python_value_that_a_step_is_given(make):
-    told[:] = [make()]
+def test_any_python_value_as_a_steps_argument(make):
+    values[:] = [make()]
 
     task = run(giving)
 
@@ -213,7 +214,7 @@ def test_any_python_value_that_a_step_is_given(make):
 
 class Unspeakable(Exception):
     def __str__(self):
-        raise ValueError("I do not speak")
+        raise ValueError("no message")
 
     __repr__ = __str__
 
@@ -273,7 +274,7 @@ ERRORS = [
 @pytest.mark.parametrize("make", ERRORS)
 @pytest.mark.parametrize(("which", "where"), [(raising, "raises"), (raising_body, "")])
 def test_any_error_fails_what_raised_it(make, which, where):
-    told[:] = [make()]
+    values[:] = [make()]
 
     task = run(which)
 
@@ -287,31 +288,31 @@ def test_any_error_fails_what_raised_it(make, which, where):
 
 
 def test_any_text_as_the_message_of_an_error():
-    @hold
+    @example_settings
     @given(any_text)
     def fail(text):
-        told[:] = [ValueError(text)]
+        values[:] = [ValueError(text)]
         assert run(raising).error["message"] == text.replace("\x00", "␀").encode(errors="replace").decode()[:32_000]
 
     fail()
 
 
 @pytest.mark.parametrize(
-    "said",
+    "progress",
     [
         (0.5, "\x00"), (0.5, "\ud800"), (0.5, "x" * 5000), (math.nan, ""), (math.inf, ""), (-1, ""), (2, ""),
         (10**400, ""), (Decimal("0.5"), ""), (True, ""), (0.5, "𝄞" * 300), ("0.5", ""), (None, ""),
         (0.5, None), (0.5, 5),
     ],
 )  # fmt: skip
-def test_any_progress_is_kept_or_fails_the_step(said):
-    told[:] = [said]
+def test_any_progress_is_stored_or_fails_the_step(progress):
+    values[:] = [progress]
 
     task = run(saying)
 
     assert task.status in {"succeeded", "failed"}
     if task.status == "failed":
-        assert task.error["step"] == "says"
+        assert task.error["step"] == "reports_progress"
 
 
 @pytest.mark.parametrize(
@@ -324,7 +325,7 @@ def test_any_progress_is_kept_or_fails_the_step(said):
     ],
 )  # fmt: skip
 def test_any_event_is_sent_or_fails_the_task(sent):
-    told[:] = [sent]
+    values[:] = [sent]
 
     task = run(emitting)
 
@@ -334,13 +335,13 @@ def test_any_event_is_sent_or_fails_the_task(sent):
         assert task.error["message"]
 
 
-def test_any_reason_for_a_cancel_or_a_pause_is_kept():
-    @hold
+def test_any_reason_for_a_cancel_or_a_pause_is_stored():
+    @example_settings
     @given(any_text)
     def say(text):
         task = returning.enqueue()
         assert len(control.cancel(task.pk, reason=text).cancel_reason) <= 300
-        control.pause_pipeline("hostile/returns", reason=text, by=text)
+        control.pause_pipeline("hostile/returns", reason=text, actor=Actor(None, text))
         control.resume_pipeline("hostile/returns")
 
     say()

@@ -1,4 +1,4 @@
-"""From a call to the end of the task."""
+"""The main path: from an enqueue to the end of the task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reload(task: Task) -> Task:
     return Task.objects.get(pk=task.pk)
 
 
-def test_a_task_runs_its_steps_in_order_and_keeps_every_result():
+def test_a_task_runs_its_steps_in_order_and_records_each_result():
     task = three_steps.enqueue(5)
 
     assert work() == [Succeeded("9")]
@@ -35,7 +35,7 @@ def test_a_task_runs_its_steps_in_order_and_keeps_every_result():
     assert task.created_at <= task.started_at <= task.finished_at
 
 
-def test_a_failing_step_is_tried_again_at_the_policys_times_and_then_the_task_fails():
+def test_a_failing_step_is_retried_by_its_policy_then_fails_the_task():
     pipelines.broken["three"] = 99
     task = three_steps.enqueue(5)
 
@@ -76,7 +76,7 @@ def test_the_default_policy_spreads_five_retries_over_a_day():
     assert 0.9 * 86400 <= waited <= 1.1 * 86400
 
 
-def test_a_caught_step_failure_is_compensated_and_stays_caught_when_the_body_runs_again():
+def test_a_caught_step_failure_stays_caught_when_the_body_runs_again():
     pipelines.broken["three"] = 3
     pipelines.broken["fall_back"] = 1
     task = compensating.enqueue(7)
@@ -89,7 +89,7 @@ def test_a_caught_step_failure_is_compensated_and_stays_caught_when_the_body_run
     assert (reload(task).status, reload(task).result) == ("succeeded", -7)
 
 
-def test_a_permanent_error_is_never_tried_again():
+def test_a_permanent_error_is_never_retried():
     task = declined_pipeline.enqueue()
 
     assert work() == [Failed("declined", "Permanent", "card declined")]
@@ -98,7 +98,7 @@ def test_a_permanent_error_is_never_tried_again():
     assert reload(task).status == "failed"
 
 
-def test_retry_after_sets_the_time_of_the_next_try():
+def test_retry_after_sets_the_time_of_the_next_attempt():
     task = overloaded_pipeline.enqueue()
 
     work()
@@ -107,7 +107,7 @@ def test_retry_after_sets_the_time_of_the_next_try():
     assert abs(wait.total_seconds() - 3600) < 1
 
 
-def test_the_bodys_own_error_is_tried_again_by_the_pipelines_policy_with_finished_steps_kept():
+def test_a_bodys_error_is_retried_without_repeating_finished_steps():
     pipelines.broken["body"] = 1
     task = pipelines.broken_body.enqueue(1)
 
@@ -120,7 +120,7 @@ def test_the_bodys_own_error_is_tried_again_by_the_pipelines_policy_with_finishe
     assert Attempt.objects.get().step_key == ""
 
 
-def test_a_body_whose_tries_are_used_up_fails_its_task():
+def test_a_body_without_attempts_left_fails_its_task():
     pipelines.broken["body"] = 9
     task = pipelines.broken_body.enqueue(1)
 
@@ -133,7 +133,7 @@ def test_a_body_whose_tries_are_used_up_fails_its_task():
     assert [attempt.number for attempt in Attempt.objects.order_by("pk")] == [1, 2, 3]
 
 
-def test_the_orm_writes_of_an_atomic_step_commit_with_its_checkpoint_or_not_at_all():
+def test_an_atomic_steps_orm_writes_commit_only_with_its_checkpoint():
     pipelines.broken["after_create_group"] = 1
     task = pipelines.atomic_pipeline.enqueue("staff")
 
@@ -146,14 +146,14 @@ def test_the_orm_writes_of_an_atomic_step_commit_with_its_checkpoint_or_not_at_a
     assert Group.objects.get().pk == reload(task).result
 
 
-def test_a_stopping_worker_hands_its_task_back_between_steps():
+def test_a_stopping_worker_releases_its_task_between_steps():
     stopping = InProcessWorker()
-    pipelines.intruder = lambda: setattr(stopping, "stopping", True)
+    pipelines.during_step = lambda: setattr(stopping, "stopping", True)
     task = pipelines.interrupted.enqueue()
 
     stopping.work()
     assert (reload(task).status, calls) == ("queued", ["one", "in_the_middle"])
-    pipelines.intruder = lambda: None
+    pipelines.during_step = lambda: None
     work()
 
     assert calls == ["one", "in_the_middle", "two"]

@@ -1,4 +1,4 @@
-"""The statement that gives steps their times, against the rule that it follows."""
+"""The statement that reserves times, compared with a model of the rate limit."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def seconds(length):
 
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(rate=rates, pauses=pauses)
-def test_a_step_is_given_the_time_that_the_rule_gives(lease, rate, pauses):
+def test_a_reserved_time_matches_the_rate_limit_model(lease, rate, pauses):
     RateLimit.objects.all().delete()
     RateLimit.objects.create(name="m", declared_count=rate.count, declared_per=rate.per, declared_burst=rate.burst)
     values = {"rate": "m", "use": "", "key": "k", "name": "k", "input": "{}", "input_hash": "", "brief": timedelta(0)}
@@ -55,7 +55,7 @@ def test_a_step_is_given_the_time_that_the_rule_gives(lease, rate, pauses):
             **{field: F(field) - pause for field in ("theoretical_arrival_at", "passes_at", "last_admitted_at")}
         )
 
-        ((allowed_at, now, _changed, _known),) = sql.fetch(sql.RESERVE, {**values, **lease.fence})
+        ((allowed_at, now, _changed, _known),) = sql.fetch(sql.RESERVE_STEP, {**values, **lease.fence})
 
         began = began or now
         came = seconds(now - began + passed)
@@ -64,7 +64,7 @@ def test_a_step_is_given_the_time_that_the_rule_gives(lease, rate, pauses):
         assert allowed == pytest.approx(expected, abs=2e-6)
         tat = rate.next_free(tat, expected).tat
         given_times.append(allowed)
-    # However they came: no window as long as the period holds more than it may.
+    # In every window of one period there are at most as many calls as the rate allows.
     for first in given_times:
         inside = [time for time in given_times if first <= time < first + seconds(rate.per) - 1e-5]
         assert len(inside) <= rate.count + rate.burst - 1

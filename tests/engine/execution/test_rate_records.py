@@ -1,4 +1,4 @@
-"""The records of keyed rates: one that nobody needs any more goes, and is not missed."""
+"""Buckets of keyed rate limits: unused ones are deleted, and deleting them changes no limit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from django.db.models.functions import Now
 from taskqueue import Rate, pipeline, step
 from taskqueue.engine import sql
 from taskqueue.engine.actions import limits
-from taskqueue.engine.execution.rate_limits import BRIEF
+from taskqueue.engine.execution.rate_limits import SHORT_WAIT
 from taskqueue.engine.maintenance import retention
 from taskqueue.models import RateLimit, RateLimitBucket, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
-from tests.support.database.plans import explain, touched
-from tests.support.database.races import Held, until_a_lock_is_awaited
+from tests.support.database.plans import explain, rows_read
+from tests.support.database.races import OpenTransaction, wait_for_blocked_session
 from tests.support.leases import take
 
 MINUTE = timedelta(minutes=1)
@@ -44,7 +44,7 @@ def starts(order: str) -> str:
 
 @pipeline("records/whole", throttle=Rate(1, per=MINUTE, name="records/whole"))
 def whole() -> None:
-    """One rate, one record."""
+    """One rate limit with one bucket."""
 
 
 def keys(rate: str = NAME) -> list[str]:
@@ -52,7 +52,7 @@ def keys(rate: str = NAME) -> list[str]:
 
 
 @pytest.mark.django_db
-def test_a_key_that_nobody_has_used_for_a_day_leaves_no_record():
+def test_the_bucket_of_a_key_unused_for_a_day_is_deleted():
     for number in range(3):
         steps.enqueue(f"order {number}")
         starts.enqueue(f"order {number}")
@@ -70,24 +70,24 @@ def test_a_key_that_nobody_has_used_for_a_day_leaves_no_record():
 
 
 @pytest.mark.django_db
-def test_the_workers_prune_them_a_little_at_a_time():
+def test_workers_prune_buckets_in_small_batches():
     rate = RateLimit.objects.get(pk=NAME)
     RateLimitBucket.objects.bulk_create(
         RateLimitBucket(rate=rate, key=str(number), theoretical_arrival_at=Now() - timedelta(days=2))
         for number in range(450)
     )
-    first = retention.prune_uses()
+    first = retention.prune_buckets()
     assert (first.rows, first.is_last) == (200, False)
 
-    second = retention.prune_uses(first.after)
-    third = retention.prune_uses(second.after)
+    second = retention.prune_buckets(first.after)
+    third = retention.prune_buckets(second.after)
 
     assert (second.rows, third.rows, third.is_last) == (200, 50, True)
     assert keys() == []
 
 
 @pytest.mark.django_db
-def test_after_it_has_gone_the_rate_allows_what_it_allowed_before():
+def test_deleting_a_bucket_does_not_change_what_the_rate_allows():
     for order in ("kept", "pruned"):
         steps.enqueue(order)
     work()
@@ -118,24 +118,24 @@ def test_after_it_has_gone_the_rate_allows_what_it_allowed_before():
         {"blocked_until": Now() - timedelta(hours=23)},
         {"blocked_until": Now() + timedelta(hours=1), "block_reason": "429"},
     ],
-    ids=["given", "passed", "was held", "is held"],
+    ids=["reserved", "passed", "was blocked", "is blocked"],
 )
-def test_a_record_stays_for_a_day_after_the_last_of_its_times(needed):
+def test_a_bucket_stays_for_a_day_after_its_last_time(needed):
     long_ago = {"theoretical_arrival_at": Now() - timedelta(days=9)}
     use = RateLimitBucket.objects.create(rate_id=NAME, key="order 1", **{**long_ago, **needed})
 
-    retention.prune_uses()
+    retention.prune_buckets()
     assert keys() == ["order 1"]
 
     RateLimitBucket.objects.filter(pk=use.pk).update(
         **{name: F(name) - timedelta(days=2) for name in needed if name != "block_reason"}
     )
-    retention.prune_uses()
+    retention.prune_buckets()
     assert keys() == []
 
 
 @pytest.mark.django_db
-def test_a_record_stays_while_a_hold_of_long_ago_still_leaves_nothing_of_the_burst():
+def test_a_bucket_stays_while_an_old_block_still_limits_the_burst():
     RateLimit.objects.filter(pk=NAME).update(per=timedelta(days=10), count=10, burst=10)
     RateLimitBucket.objects.create(
         rate_id=NAME,
@@ -144,20 +144,20 @@ def test_a_record_stays_while_a_hold_of_long_ago_still_leaves_nothing_of_the_bur
         blocked_until=Now() - timedelta(days=5),
     )
 
-    retention.prune_uses()
+    retention.prune_buckets()
 
     assert keys() == ["order 1"]
 
 
 @pytest.mark.django_db
-def test_a_start_that_has_its_time_keeps_its_record_however_late_it_is():
+def test_a_late_start_with_a_reserved_time_keeps_its_bucket():
     for _ in range(2):
         starts.enqueue("order 1")
     work()
     late = Task.objects.get(status="waiting")
     advance(days=3)
 
-    retention.prune_uses()
+    retention.prune_buckets()
     assert keys("records/starts") == ["order 1"]
     work()
 
@@ -168,12 +168,12 @@ def test_a_start_that_has_its_time_keeps_its_record_however_late_it_is():
 
 
 @pytest.mark.django_db
-def test_a_step_that_comes_for_its_time_after_its_record_has_gone_is_given_another():
+def test_a_step_whose_bucket_was_deleted_gets_another_time():
     for _ in range(3):
         steps.enqueue("order 1")
     work()
     advance(days=3)
-    retention.prune_uses()
+    retention.prune_buckets()
     assert keys() == []
 
     work()
@@ -182,14 +182,14 @@ def test_a_step_that_comes_for_its_time_after_its_record_has_gone_is_given_anoth
 
 
 def reserve(worker: InProcessWorker) -> list[tuple[object, ...]]:
-    """What the first call of a step asks for, under a lease of its own."""
+    """Reserve a time as the first call of a step does, under a new lease."""
     lease = take(worker.row.pk)
     values = {"rate": NAME, "use": "order 1", "key": "call", "name": "call", "input": "{}", "input_hash": ""}
-    return sql.fetch(sql.RESERVE, {**values, **lease.fence, "brief": BRIEF})
+    return sql.fetch(sql.RESERVE_STEP, {**values, **lease.fence, "brief": SHORT_WAIT})
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_call_at_the_moment_at_which_its_record_goes_makes_a_new_one():
+def test_a_call_during_its_buckets_deletion_creates_a_new_one():
     RateLimitBucket.objects.create(rate_id=NAME, key="order 1", theoretical_arrival_at=Now() - timedelta(days=2))
     steps.enqueue("order 1")
 
@@ -200,10 +200,10 @@ def test_a_call_at_the_moment_at_which_its_record_goes_makes_a_new_one():
         finally:
             connection.close()
 
-    pruner = Held(retention.prune_uses)
+    pruner = OpenTransaction(retention.prune_buckets)
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask)
-        until_a_lock_is_awaited()
+        wait_for_blocked_session()
         assert pruner.end().rows == 1
         ((allowed_at, now, *_rest),) = asking.result(timeout=90)
 
@@ -213,29 +213,29 @@ def test_a_call_at_the_moment_at_which_its_record_goes_makes_a_new_one():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_record_that_somebody_uses_at_this_moment_is_passed_over():
+def test_pruning_skips_a_locked_bucket():
     RateLimitBucket.objects.create(rate_id=NAME, key="order 1", theoretical_arrival_at=Now() - timedelta(days=2))
     steps.enqueue("order 1")
 
     with InProcessWorker() as worker:
-        caller = Held(lambda: reserve(worker))
+        caller = OpenTransaction(lambda: reserve(worker))
         with transaction.atomic():
-            assert retention.prune_uses().rows == 0
+            assert retention.prune_buckets().rows == 0
         caller.end()
 
-    assert retention.prune_uses().rows == 0
+    assert retention.prune_buckets().rows == 0
     assert keys() == ["order 1"]
 
 
 @pytest.mark.django_db
-def test_a_rate_is_changed_beside_a_record_that_has_gone():
+def test_a_rate_can_change_while_its_bucket_is_deleted():
     steps.enqueue("order 1")
     work()
     advance(days=2)
-    retention.prune_uses()
+    retention.prune_buckets()
 
     limits.change_rate_limit(NAME, count=2, per=MINUTE, burst=None)
-    limits.hold(NAME, "order 1", delay=MINUTE, reason="maintenance")
+    limits.block_rate(NAME, "order 1", delay=MINUTE, reason="maintenance")
     steps.enqueue("order 1")
     work()
 
@@ -257,7 +257,7 @@ FROM generate_series(1, 5000) n
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("counted", STATISTICS)
-def test_a_batch_reads_no_more_than_its_bound(counted):
+def test_a_pruning_batch_reads_no_more_than_its_limit(counted):
     forget_statistics()
     with unchecked() as cursor:
         cursor.execute(MANY_USES)
@@ -265,7 +265,7 @@ def test_a_batch_reads_no_more_than_its_bound(counted):
         if counted:
             cursor.execute("ANALYZE taskqueue_ratelimitbucket, taskqueue_task")
 
-    tree = explain(sql.PRUNE_USES, {"after": 0})
+    tree = explain(sql.PRUNE_BUCKETS, {"after": 0})
 
-    assert touched(tree, "taskqueue_ratelimitbucket") <= 3 * sql.LOOKED_AT
-    assert touched(tree, "taskqueue_task") <= sql.LOOKED_AT
+    assert rows_read(tree, "taskqueue_ratelimitbucket") <= 3 * sql.PRUNE_SCAN_LIMIT
+    assert rows_read(tree, "taskqueue_task") <= sql.PRUNE_SCAN_LIMIT

@@ -1,4 +1,4 @@
-"""Rates of steps: each call is given a time, over all workers, and waits for it without a worker."""
+"""Rate limits of steps: each call reserves a time that counts for all workers, and waits for it without a worker."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ pytestmark = pytest.mark.django_db
 
 
 @step(rate="test/minutely")
-async def beside(number: int) -> int:
-    note(f"beside {number}")
+async def concurrent(number: int) -> int:
+    note(f"concurrent {number}")
     return number
 
 
 @pipeline("rates/gathered")
 async def gathered(number: int) -> list[int]:
-    return list(await asyncio.gather(*(beside(each) for each in range(number))))
+    return list(await asyncio.gather(*(concurrent(each) for each in range(number))))
 
 
-def test_the_second_waits_for_its_time_without_a_worker_and_does_not_pay_twice():
+def test_the_second_call_waits_without_a_worker_and_pays_once():
     first, second, third = one_minutely.enqueue(1), one_shares.enqueue(2), one_minutely.enqueue(3)
     work()
 
@@ -66,18 +66,18 @@ def test_the_second_waits_for_its_time_without_a_worker_and_does_not_pay_twice()
     assert pipelines.calls == ["minutely", "shares", "minutely"]
 
 
-def test_what_waits_for_a_rate_says_so():
+def test_a_task_blocked_by_a_rate_names_the_rate():
     one_minutely.enqueue(1), one_minutely.enqueue(2)
     work()
 
     snapshot = status_of(Task.objects.get(status="waiting").pk)
 
-    assert snapshot.waiting_for == "its turn at rate test/minutely"
+    assert snapshot.waiting_for == "its call at rate test/minutely"
     assert snapshot.next_run_at is not None
     assert snapshot.current_step == "minutely"
 
 
-def test_each_value_of_the_key_has_its_own_rate_with_its_burst():
+def test_each_key_has_its_own_rate_and_burst():
     tasks = [one_keyed.enqueue(tenant) for tenant in "aaabbb"]
     work()
 
@@ -85,7 +85,7 @@ def test_each_value_of_the_key_has_its_own_rate_with_its_burst():
     assert {use.key: use.admitted for use in RateLimitBucket.objects.filter(rate="test/keyed")} == {"a": 2, "b": 2}
 
 
-def test_each_retry_pays_again():
+def test_each_retry_uses_the_rate_again():
     pipelines.broken["minutely"] = 1
     task = one_minutely.enqueue(1)
     work()
@@ -101,7 +101,7 @@ def test_each_retry_pays_again():
     assert reload(task).status == "succeeded"
 
 
-def test_steps_beside_each_other_each_get_a_time_and_the_task_goes_on_at_the_earliest():
+def test_concurrent_steps_get_times_and_the_task_continues_at_the_earliest():
     task = gathered.enqueue(3)
     work()
 
@@ -115,7 +115,7 @@ def test_steps_beside_each_other_each_get_a_time_and_the_task_goes_on_at_the_ear
     assert RateLimitBucket.objects.get(rate="test/minutely").admitted == 3
 
 
-def test_a_worker_lost_before_it_could_settle_does_not_lose_the_given_time():
+def test_a_reserved_time_survives_a_worker_lost_before_it_settles():
     one_minutely.enqueue(1)
     task = one_minutely.enqueue(2)
     work()
@@ -128,7 +128,7 @@ def test_a_worker_lost_before_it_could_settle_does_not_lose_the_given_time():
     assert RateLimitBucket.objects.get(rate="test/minutely").theoretical_arrival_at - until == MINUTE
 
 
-def test_whoever_comes_late_does_not_pass_together_with_the_next():
+def test_a_late_step_does_not_run_together_with_the_next():
     tasks = [one_minutely.enqueue(number) for number in range(6)]
     work()
     advance(hours=1)  # all workers were busy for an hour
@@ -143,16 +143,16 @@ def test_whoever_comes_late_does_not_pass_together_with_the_next():
     assert {reload(task).status for task in tasks} == {"succeeded"}
 
 
-def test_retry_after_holds_the_rate_for_all_who_use_it():
+def test_retry_after_blocks_the_rate_for_all_its_users():
     one_shares.enqueue(0)
     work()
-    told = one_busy.enqueue("all")
+    blocking = one_busy.enqueue("all")
     other = one_minutely.enqueue(2)
     work()
-    assert [waits_about(told), waits_about(other)] == [60, 120]
+    assert [waits_about(blocking), waits_about(other)] == [60, 120]
     advance(seconds=60)
     work()
-    assert (reload(told).status, waits_about(other)) == ("retrying", 60)
+    assert (reload(blocking).status, waits_about(other)) == ("retrying", 60)
     assert Attempt.objects.get().error_type == "RetryAfter"
 
     advance(seconds=60)
@@ -166,21 +166,21 @@ def test_retry_after_holds_the_rate_for_all_who_use_it():
     work()
     advance(seconds=60)
     work()
-    assert {reload(task).status for task in (told, other)} == {"succeeded"}
+    assert {reload(task).status for task in (blocking, other)} == {"succeeded"}
 
 
 @step(rate="test/minutely", retry=Retry.never())
 def told_too_late() -> None:
-    control.cancel(Task.objects.get(pipeline="rates/told-too-late").pk)
+    control.cancel(Task.objects.get(pipeline="rates/retry-after-too-late").pk)
     raise RetryAfter(timedelta(hours=1), "429")
 
 
-@pipeline("rates/told-too-late")
+@pipeline("rates/retry-after-too-late")
 def told_late() -> None:
     told_too_late()
 
 
-def test_a_worker_that_lost_its_lease_holds_nobody():
+def test_a_worker_without_its_lease_blocks_no_rate():
     told_late.enqueue()
     assert work() == [Release()]
 
@@ -191,8 +191,8 @@ def test_a_worker_that_lost_its_lease_holds_nobody():
     assert reload(task).status == "succeeded"
 
 
-def test_retry_after_that_holds_nobody_else():
-    told = one_busy.enqueue("me")
+def test_retry_after_without_hold_blocks_no_other_task():
+    blocking = one_busy.enqueue("me")
     work()
     other = one_shares.enqueue(2)
     work()
@@ -202,11 +202,11 @@ def test_retry_after_that_holds_nobody_else():
     work()
 
     assert reload(other).status == "succeeded"
-    assert reload(told).status == "retrying"
+    assert reload(blocking).status == "retrying"
     assert RateLimitBucket.objects.get().blocked_until is None
 
 
-def test_an_emptied_database_does_not_forget_the_rate():
+def test_the_rate_is_restored_in_an_emptied_database():
     RateLimit.objects.all().delete()
     one_minutely.enqueue(1), one_minutely.enqueue(2)
 
@@ -217,7 +217,7 @@ def test_an_emptied_database_does_not_forget_the_rate():
     assert (row.declared_count, row.declared_per) == (1, MINUTE)
 
 
-def test_a_rate_that_lets_many_pass_is_waited_for_in_the_worker():
+def test_a_short_wait_for_a_rate_happens_in_the_worker():
     @step(rate=Rate(200, per=timedelta(seconds=1), name="test/fast"))
     def fast(number: int) -> int:
         return number

@@ -1,4 +1,4 @@
-"""Limits of executing steps: never exceeded, always used, and whoever waits for a place holds no worker."""
+"""Step limits: never exceeded, always used, and a task that waits for a slot has no worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskqueue import Limit, Permanent, Rate, pipeline, step
 from taskqueue.engine import sql
 from taskqueue.engine.execution import slots
 from taskqueue.engine.execution.activity import Activity
-from taskqueue.engine.execution.run import perform
+from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.queries.tasks import status_of
 from taskqueue.engine.tasks import control
@@ -23,35 +23,35 @@ from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Pipeline, StepSlot, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.backlogs import ENDED, insert
-from tests.support.database.plans import explain, walked
+from tests.support.database.plans import explain, sequential_scans
 from tests.support.leases import take
 from tests.support.pipelines.basic import one_step
 from tests.support.pipelines.step_concurrency import execute, in_the_middle, inside, one_place, worked
 
 
 @step
-async def worked_beside(number: int) -> int:
+async def worked_async(number: int) -> int:
     for _ in range(5):
         await asyncio.sleep(0)
     return number
 
 
-@step(rate=Rate(1, per=timedelta(minutes=1), name="test/places"))
+@step(rate=Rate(1, per=timedelta(minutes=1), name="test/slots"))
 def rated(tenant: str) -> str:
     return tenant
 
 
-@pipeline("places/per-tenant", step_concurrency=[Limit(3), Limit(1, key="{tenant}")])
+@pipeline("slots/per-tenant", step_concurrency=[Limit(3), Limit(1, key="{tenant}")])
 def per_tenant(tenant: str) -> str:
     return worked(tenant)
 
 
-@pipeline("places/gathered", step_concurrency=2)
+@pipeline("slots/gathered", step_concurrency=2)
 async def gathered(number: int) -> list[int]:
-    return list(await asyncio.gather(*(worked_beside(each) for each in range(number))))
+    return list(await asyncio.gather(*(worked_async(each) for each in range(number))))
 
 
-@pipeline("places/rated", step_concurrency=1)
+@pipeline("slots/rated", step_concurrency=1)
 def one_rated(tenant: str) -> str:
     return rated(tenant)
 
@@ -72,7 +72,7 @@ def reload(task):
 
 
 @pytest.mark.django_db
-def test_a_step_that_finds_no_place_waits_without_a_worker_and_goes_on_when_one_is_free(worker):
+def test_a_step_without_a_free_slot_waits_without_a_worker(worker):
     first, second = one_place.enqueue("a"), one_place.enqueue("b")
     leases = [take(worker.worker), take(worker.worker)]
 
@@ -80,7 +80,7 @@ def test_a_step_that_finds_no_place_waits_without_a_worker_and_goes_on_when_one_
         execute(leases[1])
         assert (reload(second).status, reload(second).due_at) == ("waiting", None)
         assert reload(second).blocked_on == "step limit"
-        assert status_of(second.pk).waiting_for == "a free place for its step"
+        assert status_of(second.pk).waiting_for == "a free step slot"
         assert StepSlot.objects.count() == 1
 
     in_the_middle(meanwhile)
@@ -94,7 +94,7 @@ def test_a_step_that_finds_no_place_waits_without_a_worker_and_goes_on_when_one_
 
 
 @pytest.mark.django_db
-def test_a_place_is_kept_for_whoever_waited_longest(worker):
+def test_a_released_slot_goes_to_the_longest_waiting_task(worker):
     _first, second, third = (one_place.enqueue(tenant) for tenant in "abc")
     leases = [take(worker.worker) for _ in range(3)]
     in_the_middle(lambda: execute(leases[1]))
@@ -109,7 +109,7 @@ def test_a_place_is_kept_for_whoever_waited_longest(worker):
 
 
 @pytest.mark.django_db
-def test_each_key_has_places_of_its_own_and_all_together_some(worker):
+def test_each_key_has_its_own_slots_under_a_total_limit(worker):
     tasks = [per_tenant.enqueue(tenant) for tenant in "aabbccdd"]
     leases = [take(worker.worker) for _ in tasks]
     seen = []
@@ -132,20 +132,20 @@ def test_each_key_has_places_of_its_own_and_all_together_some(worker):
 
 
 @pytest.mark.django_db
-def test_async_steps_beside_each_other_take_places_too():
+def test_concurrent_async_steps_acquire_slots_too():
     seen = []
 
     def count(*_arguments):
         seen.append(StepSlot.objects.count())
-        return freed(*_arguments)
+        return release(*_arguments)
 
-    freed = slots.free
-    slots.free = count
+    release = slots.release
+    slots.release = count
     try:
         task = gathered.enqueue(5)
         work()
     finally:
-        slots.free = freed
+        slots.release = release
 
     assert reload(task).result == [0, 1, 2, 3, 4]
     assert max(seen) == 2
@@ -153,7 +153,7 @@ def test_async_steps_beside_each_other_take_places_too():
 
 
 @pytest.mark.django_db
-def test_a_failed_step_gives_its_place_back(worker):
+def test_a_failed_step_releases_its_slot(worker):
     def fail(tenant):
         raise Permanent(tenant)
 
@@ -166,17 +166,17 @@ def test_a_failed_step_gives_its_place_back(worker):
 
 
 @pytest.mark.django_db
-def test_a_step_that_waits_for_its_rate_holds_no_place():
+def test_a_step_blocked_by_its_rate_holds_no_slot():
     one_rated.enqueue("a")
     task = one_rated.enqueue("b")
     work()
 
-    assert reload(task).blocked_on == "test/places"
+    assert reload(task).blocked_on == "test/slots"
     assert not StepSlot.objects.exists()
 
 
 @pytest.mark.django_db
-def test_the_place_of_a_dead_worker_is_void_and_of_a_cancelled_task_too(worker):
+def test_slots_of_dead_workers_and_cancelled_tasks_are_free(worker):
     for end in ("die", "cancel"):
         dying, waiting = one_place.enqueue("a"), one_place.enqueue("b")
         with InProcessWorker() as victim:
@@ -193,11 +193,11 @@ def test_the_place_of_a_dead_worker_is_void_and_of_a_cancelled_task_too(worker):
 
 
 @pytest.mark.django_db
-def test_a_place_that_was_free_before_the_wait_was_written_is_not_missed(worker):
+def test_a_slot_released_before_the_wait_is_written_is_granted(worker):
     _first, second = one_place.enqueue("a"), one_place.enqueue("b")
     leases = [take(worker.worker), take(worker.worker)]
     outcomes = []
-    in_the_middle(lambda: outcomes.append(perform(leases[1], activity=Activity(), stopping=lambda: False)))
+    in_the_middle(lambda: outcomes.append(execute_task(leases[1], activity=Activity(), stopping=lambda: False)))
     execute(leases[0])
     assert reload(second).status == "running"
 
@@ -207,7 +207,7 @@ def test_a_place_that_was_free_before_the_wait_was_written_is_not_missed(worker)
 
 
 @pytest.mark.django_db
-def test_steps_of_any_pipeline_can_be_limited_and_what_the_code_says_be_changed(worker):
+def test_an_operator_can_set_or_change_any_pipelines_step_limit(worker):
     one_step.enqueue(1)
     ConcurrencyLimit.objects.filter(pipeline="engine/one-step").update(steps=1)
     (lease,) = claim(ClaimRequest(worker.worker))
@@ -224,7 +224,7 @@ def test_steps_of_any_pipeline_can_be_limited_and_what_the_code_says_be_changed(
 
 
 @pytest.mark.django_db
-def test_a_wider_limit_lets_those_in_who_wait(worker):
+def test_a_wider_limit_grants_slots_to_waiting_tasks(worker):
     tasks = [one_place.enqueue(tenant) for tenant in "abc"]
     leases = [take(worker.worker) for _ in tasks]
 
@@ -239,7 +239,7 @@ def test_a_wider_limit_lets_those_in_who_wait(worker):
 
 
 @pytest.mark.django_db
-def test_an_emptied_database_does_not_forget_the_step_limit(worker):
+def test_the_step_limit_is_restored_in_an_emptied_database(worker):
     Pipeline.objects.all().delete()
     one_place.enqueue("a")
 
@@ -247,7 +247,7 @@ def test_an_emptied_database_does_not_forget_the_step_limit(worker):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_workers_that_ask_at_once_do_not_pass_the_limit_together():
+def test_workers_that_acquire_at_once_do_not_exceed_the_limit():
     with InProcessWorker() as worker:
         for _ in range(12):
             one_place.enqueue("a")
@@ -280,7 +280,7 @@ def test_workers_that_ask_at_once_do_not_pass_the_limit_together():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
+def test_of_two_steps_only_one_gets_the_last_slot():
     with InProcessWorker() as worker:
         _first, second = one_place.enqueue("a"), one_place.enqueue("b")
         leases = [take(worker.worker), take(worker.worker)]
@@ -306,10 +306,10 @@ def test_of_two_steps_that_want_the_last_place_the_second_counts_the_first():
 
 
 @pytest.mark.django_db
-def test_looking_for_those_who_wait_is_a_walk_over_pipelines_not_tasks(worker):
+def test_finding_pipelines_with_waiting_tasks_does_not_read_the_tasks(worker):
     insert(ENDED, "places/one", 2000, worker=worker.row.pk)
 
-    tree = explain(sql.CROWDED, {})
+    tree = explain(sql.PIPELINES_WAITING_FOR_SLOTS, {})
 
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     assert {node["Index Name"] for node in tree if "Index Name" in node} == {"taskqueue_task_at_step"}

@@ -1,4 +1,4 @@
-"""Pipelines that the clock starts: each tick at most once, whatever happened in between."""
+"""Cron: each scheduled run is enqueued at most once, also after outages and crashes."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from taskqueue.engine.tasks import control
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Pipeline, Schedule, Skip, Task
 from taskqueue.testing import advance, work
-from tests.support.database.races import at_once
+from tests.support.database.races import run_concurrently
 
-ticks: list[datetime | None] = []
+scheduled_times: list[datetime | None] = []
 HALF_AN_HOUR_AWAY = f"{(datetime.now(UTC).minute + 30) % 60} * * * *"
-"""Its last tick is some half an hour old, whenever these tests run."""
+"""Its last run is about half an hour old, whenever these tests run."""
 
 
 @pytest.fixture(autouse=True)
 def _own_registry(request):
-    """Each test has the pipelines that it defines, and none of the others' clocks."""
+    """Each test has only the schedules that it defines."""
     before = dict(registry._pipelines)
     registry._pipelines.clear()
-    ticks.clear()
+    scheduled_times.clear()
     yield
     registry._pipelines.clear()
     registry._pipelines.update(before)
 
 
 def clocked(expression=HALF_AN_HOUR_AWAY, **options):
-    """A pipeline with this clock, mirrored."""
+    """Define a pipeline with this schedule and sync it to the database."""
 
-    @pipeline("clock/report", cron=expression, **options)
+    @pipeline("cron/report", cron=expression, **options)
     def report(name: str = "daily") -> str:
-        ticks.append(current_task().scheduled_for)
+        scheduled_times.append(current_task().scheduled_for)
         return name
 
     sync_pipelines()
@@ -47,7 +47,7 @@ def clocked(expression=HALF_AN_HOUR_AWAY, **options):
 
 
 def schedule():
-    return Schedule.objects.get(pipeline="clock/report")
+    return Schedule.objects.get(pipeline="cron/report")
 
 
 def skips():
@@ -55,9 +55,9 @@ def skips():
 
 
 @pytest.mark.django_db
-def test_a_tick_makes_one_task_that_knows_its_tick():
+def test_a_run_creates_one_task_with_its_scheduled_time():
     clocked()
-    tick = schedule().next_at
+    scheduled_at = schedule().next_at
     assert work() == []
     advance(hours=1)
 
@@ -66,34 +66,34 @@ def test_a_tick_makes_one_task_that_knows_its_tick():
 
     task = Task.objects.get()
     assert (task.status, task.result, task.payload) == ("succeeded", "daily", {"name": "daily"})
-    assert ticks == [task.cron_at] == [tick - timedelta(hours=1)]
+    assert scheduled_times == [task.cron_at] == [scheduled_at - timedelta(hours=1)]
     assert (schedule().last_at, schedule().next_at) == (task.cron_at, task.cron_at + timedelta(hours=1))
     assert skips() == []
 
 
 @pytest.mark.django_db
-def test_a_task_that_the_clock_did_not_start_has_no_tick():
+def test_a_task_without_a_schedule_has_no_scheduled_time():
     clocked().enqueue()
     work()
 
-    assert ticks == [None]
+    assert scheduled_times == [None]
 
 
 @pytest.mark.django_db
-def test_day_after_day_has_its_own_tick():
+def test_each_day_has_its_own_run():
     clocked("0 3 * * *")
     for _ in range(3):
         advance(days=1)
         work()
 
-    assert len(ticks) == Task.objects.count() == 3
+    assert len(scheduled_times) == Task.objects.count() == 3
     days = list(Task.objects.order_by("pk").values_list("cron_at", flat=True))
     assert [later - earlier for earlier, later in pairwise(days)] == [timedelta(days=1)] * 2
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("misfire", "runs"), [("skip", 0), ("once", 1), ("all", 72)])
-def test_an_outage_of_three_days_is_made_up_for_as_the_policy_says(misfire, runs):
+def test_runs_missed_in_an_outage_follow_the_misfire_policy(misfire, runs):
     clocked(misfire=misfire)
     first = schedule().next_at - timedelta(days=3)
     advance(days=3)
@@ -101,22 +101,22 @@ def test_an_outage_of_three_days_is_made_up_for_as_the_policy_says(misfire, runs
     work()
 
     made = list(Task.objects.order_by("cron_at").values_list("cron_at", flat=True))
-    assert len(made) == len(ticks) == runs
+    assert len(made) == len(scheduled_times) == runs
     newest = first + timedelta(hours=71)
     assert made == {"skip": [], "once": [newest], "all": [first + timedelta(hours=n) for n in range(72)]}[misfire]
     assert schedule().next_at == first + timedelta(hours=72)
     expected = {
-        "skip": [f'72 ticks from {first:%Y-%m-%d %H:%M} UTC on came too late, and misfire is "skip".'],
-        "once": [f'71 ticks from {first:%Y-%m-%d %H:%M} UTC on came too late, and misfire is "once".'],
+        "skip": [f'72 runs from {first:%Y-%m-%d %H:%M} UTC on came too late, and misfire is "skip".'],
+        "once": [f'71 runs from {first:%Y-%m-%d %H:%M} UTC on came too late, and misfire is "once".'],
         "all": [],
     }[misfire]
     assert skips() == [("misfire", reason) for reason in expected]
 
 
 @pytest.mark.django_db
-def test_skip_runs_a_tick_that_is_less_than_a_minute_late():
+def test_skip_enqueues_a_run_less_than_a_minute_late():
     clocked("* * * * *", misfire="skip")
-    Schedule.objects.filter(pipeline="clock/report").update(
+    Schedule.objects.filter(pipeline="cron/report").update(
         next_at=datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=10)
     )
 
@@ -127,10 +127,10 @@ def test_skip_runs_a_tick_that_is_less_than_a_minute_late():
 
 
 @pytest.mark.django_db
-def test_all_takes_a_long_outage_in_parts_and_loses_none():
+def test_all_enqueues_a_long_outage_in_parts():
     clocked("* * * * *", misfire="all")
     first = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=250)
-    Schedule.objects.filter(pipeline="clock/report").update(next_at=first)
+    Schedule.objects.filter(pipeline="cron/report").update(next_at=first)
 
     enqueue_due()
 
@@ -150,22 +150,22 @@ def test_all_takes_a_long_outage_in_parts_and_loses_none():
         ("2025-10-24T22:00", ["2025-10-25T00:30", "2025-10-26T00:30", "2025-10-27T01:30"]),
     ],
 )
-def test_a_time_that_the_clock_skips_or_repeats_runs_once(before, expected):
+def test_a_local_time_skipped_or_repeated_runs_once(before, expected):
     clocked("30 2 25-31 3,10 *", timezone="Europe/Berlin", misfire="all")
-    Schedule.objects.filter(pipeline="clock/report").update(next_at=datetime.fromisoformat(f"{before}+00:00"))
+    Schedule.objects.filter(pipeline="cron/report").update(next_at=datetime.fromisoformat(f"{before}+00:00"))
 
     enqueue_due()
 
     made = Task.objects.order_by("cron_at").values_list("cron_at", flat=True)[:3]
-    assert [f"{tick:%Y-%m-%dT%H:%M}" for tick in made] == expected
+    assert [f"{scheduled_at:%Y-%m-%dT%H:%M}" for scheduled_at in made] == expected
 
 
 @pytest.mark.django_db
-def test_ticks_of_a_paused_pipeline_are_skipped_in_their_time_and_do_not_pile_up():
+def test_runs_of_a_paused_pipeline_are_skipped_on_time():
     clocked(misfire="all")
     Pipeline.objects.update(paused_at=datetime.now(UTC), paused_by="dana", pause_reason="the disk is full")
     advance(hours=2)
-    assert dispatch.look(1).next_due_in == timedelta(0)
+    assert dispatch.find_due_work(1).next_due_in == timedelta(0)
 
     work()
     Pipeline.objects.update(paused_at=None)
@@ -175,11 +175,11 @@ def test_ticks_of_a_paused_pipeline_are_skipped_in_their_time_and_do_not_pile_up
     (skip,) = skips()
     assert skip[0] == "paused"
     assert skip[1].endswith("came while the pipeline was paused: by dana: the disk is full")
-    assert dispatch.look(1).next_due_in > timedelta(0)
+    assert dispatch.find_due_work(1).next_due_in > timedelta(0)
 
 
 @pytest.mark.django_db
-def test_a_clock_that_did_not_change_keeps_what_was_missed_and_a_changed_one_begins_anew():
+def test_an_unchanged_schedule_keeps_missed_runs_and_a_changed_one_restarts():
     clocked()
     advance(days=1)
     missed = schedule().next_at
@@ -194,31 +194,31 @@ def test_a_clock_that_did_not_change_keeps_what_was_missed_and_a_changed_one_beg
 
 
 @pytest.mark.django_db
-def test_a_pipeline_whose_code_has_no_clock_any_more_is_not_started():
+def test_a_schedule_removed_from_the_code_does_not_run():
     clocked()
     registry._pipelines.clear()
 
-    @pipeline("clock/report")
+    @pipeline("cron/report")
     def report(name: str = "daily") -> str:
         return name
 
     sync_pipelines()
 
-    assert not Schedule.objects.filter(pipeline="clock/report").exists()
+    assert not Schedule.objects.filter(pipeline="cron/report").exists()
 
 
 @pytest.mark.django_db
-def test_a_clock_of_code_that_this_process_does_not_know_is_left_to_others():
+def test_a_schedule_without_local_code_is_left_to_other_processes():
     clocked()
     registry._pipelines.clear()
     advance(hours=2)
 
     assert enqueue_due() == 0
-    assert dispatch.look(1).next_due_in is None
+    assert dispatch.find_due_work(1).next_due_in is None
 
 
 @pytest.mark.django_db
-def test_a_tick_that_finds_its_singleton_under_way_makes_no_second_one():
+def test_a_run_with_an_unfinished_singleton_creates_no_task():
     report = clocked(singleton=Singleton())
     first = report.enqueue()
     advance(hours=1)
@@ -230,12 +230,12 @@ def test_a_tick_that_finds_its_singleton_under_way_makes_no_second_one():
 
 
 @pytest.mark.django_db
-def test_a_tick_that_was_taken_is_not_taken_again_when_the_clock_is_set_back():
+def test_an_enqueued_run_is_not_repeated_when_the_schedule_is_set_back():
     clocked()
     advance(hours=1)
-    tick = schedule().next_at
+    scheduled_at = schedule().next_at
     work()
-    Schedule.objects.filter(pipeline="clock/report").update(next_at=tick)
+    Schedule.objects.filter(pipeline="cron/report").update(next_at=scheduled_at)
 
     work()
 
@@ -244,26 +244,26 @@ def test_a_tick_that_was_taken_is_not_taken_again_when_the_clock_is_set_back():
 
 
 @pytest.mark.django_db
-def test_a_schedule_that_cannot_be_read_here_does_not_stop_the_others():
+def test_an_unreadable_schedule_does_not_stop_other_schedules():
     clocked()
 
-    @pipeline("clock/other", cron=HALF_AN_HOUR_AWAY)
+    @pipeline("cron/other", cron=HALF_AN_HOUR_AWAY)
     def other() -> None: ...
 
     sync_pipelines()
-    Schedule.objects.filter(pipeline="clock/report").update(timezone="Mars/Olympus")
+    Schedule.objects.filter(pipeline="cron/report").update(timezone="Mars/Olympus")
     advance(hours=2)
 
     work()
 
-    assert Task.objects.get().pipeline_id == "clock/other"
+    assert Task.objects.get().pipeline_id == "cron/other"
 
 
 @pytest.mark.django_db
-def test_defaults_that_fit_no_longer_are_written_down_and_the_other_clocks_go_on(settings):
+def test_invalid_defaults_are_recorded_and_other_schedules_continue(settings):
     clocked()
 
-    @pipeline("clock/other", cron=HALF_AN_HOUR_AWAY)
+    @pipeline("cron/other", cron=HALF_AN_HOUR_AWAY)
     def other(text: str = "x" * 100) -> None: ...
 
     sync_pipelines()
@@ -272,15 +272,15 @@ def test_defaults_that_fit_no_longer_are_written_down_and_the_other_clocks_go_on
 
     work()
 
-    assert Task.objects.get().pipeline_id == "clock/report"
+    assert Task.objects.get().pipeline_id == "cron/report"
     ((kind, reason),) = skips()
     assert kind == "invalid"
     assert "PAYLOAD_MAX_BYTES" in reason
-    assert dispatch.look(1).next_due_in > timedelta(0)
+    assert dispatch.find_due_work(1).next_due_in > timedelta(0)
 
 
 @pytest.mark.django_db
-def test_a_rerun_of_a_ticks_task_is_no_tick():
+def test_a_rerun_of_a_scheduled_task_has_no_scheduled_time():
     clocked()
     advance(hours=1)
     work()
@@ -288,30 +288,30 @@ def test_a_rerun_of_a_ticks_task_is_no_tick():
     control.rerun(Task.objects.get().pk)
     work()
 
-    assert len(ticks) == 2
-    assert ticks[1] is None
+    assert len(scheduled_times) == 2
+    assert scheduled_times[1] is None
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("misfire", ["once", "all"])
-def test_each_tick_is_taken_once_however_many_take_ticks(misfire):
+def test_concurrent_processes_enqueue_each_run_once(misfire):
     clocked(misfire=misfire)
     advance(hours=50)
 
-    results = at_once(6, enqueue_due)
+    results = run_concurrently(6, enqueue_due)
 
     assert sum(results) == Task.objects.count() == (1 if misfire == "once" else 50)
 
 
-def test_a_pipeline_that_needs_arguments_has_no_clock():
+def test_a_pipeline_with_required_arguments_cannot_have_a_schedule():
     with pytest.raises(DefinitionError, match="needs name"):
 
-        @pipeline("clock/report", cron="0 3 * * *")
+        @pipeline("cron/report", cron="0 3 * * *")
         def report(name: str) -> None: ...
 
 
-def test_defaults_that_do_not_fit_are_found_where_they_are_written():
+def test_invalid_defaults_are_refused_at_the_definition():
     with pytest.raises(DefinitionError, match="defaults do not fit"):
 
-        @pipeline("clock/report", cron="0 3 * * *")
+        @pipeline("cron/report", cron="0 3 * * *")
         def report(name: int = "x") -> None: ...  # type: ignore[assignment]

@@ -32,7 +32,7 @@ def test_a_dry_run_counts_and_deletes_nothing():
     assert Task.objects.count() == 190
 
 
-def test_it_prunes_what_each_pipeline_no_longer_keeps():
+def test_it_prunes_by_each_pipelines_retention():
     said = prune()
 
     assert "engine/one-step: 130 tasks that ended more than 30 days ago pruned, 390 rows" in said
@@ -42,23 +42,23 @@ def test_it_prunes_what_each_pipeline_no_longer_keeps():
     assert Pruning.objects.get(pk="engine/one-step").total == 130
 
 
-def test_another_age_holds_for_all_but_those_that_are_kept_for_ever():
+def test_an_age_option_spares_pipelines_that_keep_for_ever():
     assert "150 tasks pruned" in prune("--older-than", "2d")
     assert Task.objects.count() == 40
 
 
-def test_one_that_is_kept_for_ever_is_pruned_when_it_is_named():
+def test_a_named_pipeline_is_pruned_even_if_kept_for_ever():
     assert "40 tasks pruned" in prune("--older-than", "30d", "--pipeline", "history/for-ever")
     assert Task.objects.count() == 150
 
 
 @pytest.mark.parametrize("text", ["0d", "-1d", "30", "d", "1y", "\uff11d", "99999999d"])
-def test_an_age_that_makes_no_sense_is_refused(text):
+def test_an_invalid_age_is_refused(text):
     with pytest.raises(CommandError):
         prune("--older-than", text)
 
 
-def test_a_pipeline_that_does_not_exist_is_refused():
+def test_an_unknown_pipeline_is_refused():
     assert not Pipeline.objects.filter(pk="nope").exists()
     with pytest.raises(CommandError, match="No pipeline is called 'nope'"):
         prune("--pipeline", "nope")

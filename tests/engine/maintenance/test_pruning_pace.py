@@ -1,4 +1,4 @@
-"""Pruning goes in small batches, at its pace, round after round; and what its options and settings may be."""
+"""Pruning runs in small batches at a limited pace, and validates its options and settings."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from taskqueue.authoring.options import policies_of
 from taskqueue.engine.maintenance import retention
 from taskqueue.errors import DefinitionError
 from taskqueue.models import Pipeline, Pruning, Task
-from taskqueue.models.pruning import OTHERS, TURN
+from taskqueue.models.pruning import NO_PIPELINE, PACE_LOCK
 from tests.support.database.histories import history, prune
 
 pytestmark = pytest.mark.django_db
 
 
-def test_a_batch_is_bounded_and_the_pace_holds_over_all(settings):
+def test_a_batch_is_bounded_and_the_pace_is_shared(settings):
     settings.TASKQUEUE = {"PRUNE_PER_SECOND": 100}
     history(450)
     Pruning.objects.filter(name="engine/one-step").update(due_at=Now())
-    Pruning.objects.filter(name=TURN).update(due_at=Now())
+    Pruning.objects.filter(name=PACE_LOCK).update(due_at=Now())
 
     retention.prune_some()
 
     assert Task.objects.count() == 350
     retention.prune_some()
     assert Task.objects.count() == 350  # a hundred a second
-    Pruning.objects.filter(name=TURN).update(due_at=F("due_at") - timedelta(seconds=1))
+    Pruning.objects.filter(name=PACE_LOCK).update(due_at=F("due_at") - timedelta(seconds=1))
     retention.prune_some()
     assert Task.objects.count() == 250
 
 
-def test_few_tasks_of_many_steps_make_a_batch():
+def test_a_batch_is_bounded_by_steps_too():
     history(10, steps=1500)
 
     batch = retention.prune_batch("engine/one-step", timedelta(days=30))
@@ -45,7 +45,7 @@ def test_few_tasks_of_many_steps_make_a_batch():
     assert not batch.is_last
 
 
-def test_it_rests_for_an_hour_when_nothing_is_left():
+def test_pruning_pauses_for_an_hour_when_nothing_is_left():
     history(120)
     prune()
 
@@ -53,15 +53,15 @@ def test_it_rests_for_an_hour_when_nothing_is_left():
     row = Pruning.objects.get(name="engine/one-step")
     assert row.total == 120
     assert row.pruned_at is not None
-    Pruning.objects.filter(name=TURN).update(due_at=Now())
+    Pruning.objects.filter(name=PACE_LOCK).update(due_at=Now())
     retention.prune_some()
     assert Pruning.objects.filter(due_at__gt=Now() + timedelta(minutes=50)).count() == Pruning.objects.count()
 
 
-def test_a_pipeline_without_code_has_its_turn_too():
+def test_a_pipeline_without_code_is_pruned():
     Pipeline.objects.create(name="retention/gone")
     history(5, pipeline="retention/gone")
-    Pruning.objects.filter(name__in=[TURN, OTHERS]).update(due_at=Now())
+    Pruning.objects.filter(name__in=[PACE_LOCK, NO_PIPELINE]).update(due_at=Now())
     retention.prune_some()
     assert Pruning.objects.filter(name="retention/gone").exists()
 
@@ -70,7 +70,7 @@ def test_a_pipeline_without_code_has_its_turn_too():
     assert not Task.objects.exists()
 
 
-def test_counting_changes_nothing_and_says_what_pruning_does():
+def test_a_count_changes_nothing_and_equals_the_pruning():
     history(1200)
     history(10, days=3)
 
@@ -82,7 +82,7 @@ def test_counting_changes_nothing_and_says_what_pruning_does():
 
 
 @pytest.mark.parametrize("keep", [timedelta(0), timedelta(seconds=59), timedelta(days=40_000), 7, "7d", True])
-def test_a_length_that_makes_no_sense_is_refused_when_the_pipeline_is_defined(keep):
+def test_an_invalid_retention_is_refused_at_the_definition(keep):
     with pytest.raises(DefinitionError, match=r"keep[ =]"):
         policies_of("retention/odd", {"keep": keep})
 
@@ -91,7 +91,7 @@ def test_a_length_that_makes_no_sense_is_refused_when_the_pipeline_is_defined(ke
     "given",
     [{"RETENTION": timedelta(0)}, {"RETENTION": "30 days"}, {"PRUNE_PER_SECOND": 0}, {"PRUNE_PER_SECOND": None}],
 )
-def test_settings_that_make_no_sense_are_refused(settings, given):
+def test_invalid_settings_are_refused(settings, given):
     settings.TASKQUEUE = given
 
     with pytest.raises(ImproperlyConfigured, match=next(iter(given))):

@@ -1,4 +1,4 @@
-"""What ended long ago is pruned with all that is its own; what is unfinished, or needed by it, never."""
+"""Old finished tasks are pruned with their rows; unfinished tasks, and rows that they need, are kept."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def ended(which=pipelines.three_steps, *args, **options):
     return Task.objects.get(pk=task.pk)
 
 
-def test_an_ended_task_goes_after_thirty_days_with_all_that_is_its_own():
+def test_a_finished_task_is_pruned_after_thirty_days_with_its_rows():
     pipelines.broken["three"] = 1
     task = pipelines.three_steps.using(key="order-1").enqueue(1)
     pipelines.three_steps.using(key="order-1").enqueue(1)
@@ -104,7 +104,7 @@ def test_an_ended_task_goes_after_thirty_days_with_all_that_is_its_own():
     assert not IdempotencyKey.objects.exists()
 
 
-def test_each_pipeline_says_how_long_it_keeps_and_one_for_ever():
+def test_each_pipeline_has_its_own_retention():
     assert Pipeline.objects.get(pk="retention/week").keep == timedelta(days=7)
     short, long, kept = ended(week), ended(), ended(for_ever)
 
@@ -118,7 +118,7 @@ def test_each_pipeline_says_how_long_it_keeps_and_one_for_ever():
     assert not Task.objects.filter(pk=short.pk).exists()
 
 
-def test_the_setting_holds_where_the_pipeline_says_nothing(settings):
+def test_the_setting_is_the_default_retention(settings):
     task = ended()
     settings.TASKQUEUE = {"RETENTION": None}
     advance(days=1000)
@@ -135,7 +135,7 @@ def test_the_setting_holds_where_the_pipeline_says_nothing(settings):
 
 
 @pytest.mark.parametrize("moved", [1, 400])
-def test_an_unfinished_task_stays_with_its_record_and_its_ended_child(moved):
+def test_an_unfinished_task_keeps_its_steps_and_its_finished_child(moved):
     task = parent.enqueue()
     work()
     advance(days=moved)
@@ -148,7 +148,7 @@ def test_an_unfinished_task_stays_with_its_record_and_its_ended_child(moved):
     assert Step.objects.filter(task=task, child=child).exists()
 
 
-def test_an_ended_parent_stays_while_a_person_retries_its_child():
+def test_a_finished_parent_is_kept_while_its_child_is_retried():
     pipelines.broken["one"] = 99
     task = parent.enqueue()
     work()
@@ -162,7 +162,7 @@ def test_an_ended_parent_stays_while_a_person_retries_its_child():
     assert Task.objects.filter(pk=task.pk).exists()
 
 
-def test_a_parent_that_goes_leaves_a_child_that_is_kept_for_longer():
+def test_pruning_a_parent_keeps_a_child_with_longer_retention():
     Pipeline.objects.filter(pk="engine/one-step").update(keep_for_ever=True)
     task = parent.enqueue()
     work()
@@ -177,7 +177,7 @@ def test_a_parent_that_goes_leaves_a_child_that_is_kept_for_longer():
     assert Task.objects.get().parent_id is None
 
 
-def test_a_task_goes_and_the_rerun_of_it_stays():
+def test_pruning_a_task_keeps_its_rerun():
     first = ended()
     again = control.rerun(first.pk)
     Task.objects.filter(pk=first.pk).update(finished_at=Now() - 40 * A_DAY, created_at=Now() - 40 * A_DAY)
@@ -188,7 +188,7 @@ def test_a_task_goes_and_the_rerun_of_it_stays():
     assert Task.objects.get().rerun_of_id is None
 
 
-def test_a_task_stays_while_its_key_stands_for_it(settings):
+def test_a_task_is_kept_while_its_idempotency_key_is_valid(settings):
     settings.TASKQUEUE = {"IDEMPOTENCY_WINDOW": timedelta(days=60)}
     task = ended(week, key="order-1")
     advance(days=31)
@@ -198,7 +198,7 @@ def test_a_task_stays_while_its_key_stands_for_it(settings):
     assert week.using(key="order-1").enqueue(1).pk == task.pk
 
 
-def test_a_task_stays_until_its_end_has_been_told():
+def test_a_task_is_kept_until_its_completion_is_handled():
     task = ended()
     Task.objects.filter(pk=task.pk).update(notify_completion=True)
     advance(days=31)
@@ -210,7 +210,7 @@ def test_a_task_stays_until_its_end_has_been_told():
     assert not Task.objects.exists()
 
 
-def test_a_key_that_has_expired_goes_though_its_task_is_kept():
+def test_an_expired_key_is_pruned_before_its_task():
     ended(for_ever, key="order-1")
     advance(hours=26)
 
@@ -220,7 +220,7 @@ def test_a_key_that_has_expired_goes_though_its_task_is_kept():
     assert Task.objects.count() == 1
 
 
-def test_an_event_stays_while_a_task_might_still_wait_for_it():
+def test_an_event_is_kept_while_a_task_may_wait_for_it():
     task = waits_twice.enqueue()
     work()
     send("retention/second", {"number": 2})
@@ -241,9 +241,9 @@ def test_an_event_stays_while_a_task_might_still_wait_for_it():
     assert not Wait.objects.exists()
 
 
-def test_an_event_that_nobody_has_any_more_use_for_goes_and_one_of_a_kept_task_stays():
+def test_unreferenced_old_events_are_pruned():
     started = send("engine/one-step.requested", {"number": 1})
-    idle = send("retention/nobody", {})
+    idle = send("retention/unused", {})
     fresh = send("retention/fresh", {})
     work()
     assert Task.objects.get().event_id == started.pk
@@ -257,7 +257,7 @@ def test_an_event_that_nobody_has_any_more_use_for_goes_and_one_of_a_kept_task_s
     assert not Event.objects.filter(pk=idle.pk).exists()
 
 
-def test_an_event_outlives_the_task_that_sent_it_when_that_is_kept_for_less():
+def test_an_event_outlives_its_sender_with_shorter_retention():
     Pipeline.objects.filter(pk="retention/emits").update(keep=timedelta(days=1))
     ended_task = emits.enqueue()
     work()
@@ -269,7 +269,7 @@ def test_an_event_outlives_the_task_that_sent_it_when_that_is_kept_for_less():
     assert Event.objects.get().source_id is None
 
 
-def test_requests_that_made_no_task_go_by_their_own_age():
+def test_skipped_requests_are_pruned_by_their_own_age():
     only.enqueue("a")
     only.enqueue("a")
     Skip.objects.create(pipeline_id="retention/only", kind=SkipKind.MISFIRE, reason="late")
@@ -282,7 +282,7 @@ def test_requests_that_made_no_task_go_by_their_own_age():
     assert [skip.reason for skip in Skip.objects.all()] == ["new"]
 
 
-def test_ended_workers_go_and_their_kept_tasks_are_still_shown():
+def test_ended_workers_are_pruned_and_their_tasks_are_still_shown():
     task = ended(for_ever)
     alive = Worker.objects.create(host="here", pid=1, cluster="c", version="1")
     Worker.objects.exclude(pk=alive.pk).update(ended_at=Now() - 31 * A_DAY)
@@ -295,7 +295,7 @@ def test_ended_workers_go_and_their_kept_tasks_are_still_shown():
     assert found.worker_id is not None
 
 
-def test_a_worker_stays_while_a_task_is_running_under_it():
+def test_a_worker_with_a_running_task_is_kept():
     task = pipelines.one_step.enqueue(1)
     worker = Worker.objects.create(
         host="here", pid=1, cluster="c", version="1", ended_at=Now() - 31 * A_DAY, end_reason="lost"
@@ -307,7 +307,7 @@ def test_a_worker_stays_while_a_task_is_running_under_it():
     assert Worker.objects.filter(pk=worker.pk).exists()
 
 
-def test_what_is_passed_over_does_not_hold_up_what_is_behind_it():
+def test_tasks_that_must_stay_do_not_block_pruning_of_later_ones():
     rows = [ended(week, key=f"held-{number}") for number in range(3)]
     IdempotencyKey.objects.update(expires_at=Now() + 365 * A_DAY)
     behind = ended(week)

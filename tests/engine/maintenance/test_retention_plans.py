@@ -1,4 +1,4 @@
-"""Pruning reads by indexes and no more than its bound, whatever the tables hold."""
+"""Pruning reads a bounded number of rows by indexes, however full the tables are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskqueue.models import Task
 from taskqueue.models.pruning import BEGINNING
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.support.database.histories import history
-from tests.support.database.plans import explain, walked
+from tests.support.database.plans import explain, sequential_scans
 from tests.support.pipelines import basic as pipelines
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +44,7 @@ FROM generate_series(1, 20000) AS number
 
 @pytest.fixture(autouse=True, scope="module", params=STATISTICS)
 def _long_history(request, module_transaction):
-    """Old tasks of two pipelines, young ones, the waits of all, events and skipped requests."""
+    """Old tasks of two pipelines, new tasks, their waits, events and skipped requests."""
     forget_statistics()
     history(10_000)
     history(10_000, pipeline="engine/three-steps")
@@ -67,25 +67,25 @@ def most_read(tree, table):
 def test_a_batch_of_tasks_is_found_by_index(statement):
     tree = explain(statement, VALUES)
 
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     assert "taskqueue_task_by_pipeline" in {node.get("Index Name") for node in tree}
-    assert most_read(tree, "taskqueue_task") <= sql.LOOKED_AT
-    assert most_read(tree, "taskqueue_step") <= sql.LOOKED_AT
+    assert most_read(tree, "taskqueue_task") <= sql.PRUNE_SCAN_LIMIT
+    assert most_read(tree, "taskqueue_step") <= sql.PRUNE_SCAN_LIMIT
 
 
 def test_a_batch_of_events_is_found_by_index():
     tree = explain(sql.PRUNE_EVENTS, {**VALUES, "oldest": None, "window": timedelta(days=1)})
 
-    assert not walked(tree)
-    assert most_read(tree, "taskqueue_event") <= sql.LOOKED_AT
+    assert not sequential_scans(tree)
+    assert most_read(tree, "taskqueue_event") <= sql.PRUNE_SCAN_LIMIT
 
 
-def test_the_oldest_unfinished_task_is_found_by_a_probe_of_each_status():
+def test_the_oldest_unfinished_task_is_found_by_one_probe_per_status():
     pipelines.one_step.enqueue(1)
 
     tree = explain(sql.OLDEST_UNFINISHED, {})
 
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     assert most_read(tree, "taskqueue_task") <= 1
 
 
@@ -93,7 +93,7 @@ def test_skipped_requests_are_found_by_index():
     tree = explain(sql.PRUNE_SKIPS, VALUES)
 
     assert not [node for node in tree if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "taskqueue_skip"]
-    assert most_read(tree, "taskqueue_skip") <= sql.LOOKED_AT
+    assert most_read(tree, "taskqueue_skip") <= sql.PRUNE_SCAN_LIMIT
 
 
 def test_expired_keys_are_found_by_index():
@@ -108,8 +108,8 @@ def test_expired_keys_are_found_by_index():
     assert most_read(tree, "taskqueue_idempotencykey") <= 100
 
 
-def test_a_worker_is_deleted_without_a_walk_through_the_tasks():
-    """No foreign key points at it that PostgreSQL would have to look for."""
+def test_a_worker_is_deleted_without_a_scan_of_tasks():
+    """PostgreSQL checks no foreign key without an index."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT conname FROM pg_constraint WHERE contype = 'f' AND confrelid = 'taskqueue_worker'::regclass"

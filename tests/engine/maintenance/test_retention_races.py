@@ -1,4 +1,4 @@
-"""Pruning beside others, each on a connection of its own: nobody waits, and each row goes once."""
+"""Concurrent pruning: no transaction waits, and each row is deleted once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from taskqueue.engine.maintenance import retention
 from taskqueue.engine.tasks import control
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Pruning, Step, Task
-from taskqueue.models.pruning import TURN
+from taskqueue.models.pruning import PACE_LOCK
 from tests.support.database.histories import history
-from tests.support.database.races import Held, at_once
+from tests.support.database.races import OpenTransaction, run_concurrently
 from tests.support.moves import arranging
 from tests.support.pipelines import basic as pipelines  # noqa: F401 - registers them
 
@@ -29,9 +29,9 @@ def prune_a_batch():
         return retention.prune_batch(NAME, KEEP)
 
 
-def test_two_who_prune_at_once_take_different_tasks():
+def test_concurrent_prunings_delete_different_tasks():
     history(200)
-    first = Held(lambda: retention.prune_batch(NAME, KEEP))
+    first = OpenTransaction(lambda: retention.prune_batch(NAME, KEEP))
 
     second = prune_a_batch()
 
@@ -40,20 +40,20 @@ def test_two_who_prune_at_once_take_different_tasks():
     assert not Step.objects.exists()
 
 
-def test_two_who_prune_everything_prune_each_task_once():
+def test_concurrent_commands_prune_each_task_once():
     history(1200)
 
-    counted = at_once(2, lambda: sum(batch.tasks for batch in retention.prune_all(NAME, KEEP)))
+    counted = run_concurrently(2, lambda: sum(batch.tasks for batch in retention.prune_all(NAME, KEEP)))
 
     assert sum(counted) == 1200
     assert not Task.objects.exists()
     assert Pruning.objects.get(pk=NAME).total == 1200
 
 
-def test_of_two_clusters_one_has_the_turn_and_the_other_does_not_wait():
+def test_one_cluster_prunes_and_the_other_does_not_wait():
     history(300)
-    Pruning.objects.filter(name__in=[TURN, NAME]).update(due_at=Now())
-    turn = Held(lambda: Pruning.objects.select_for_update().get(pk=TURN))
+    Pruning.objects.filter(name__in=[PACE_LOCK, NAME]).update(due_at=Now())
+    turn = OpenTransaction(lambda: Pruning.objects.select_for_update().get(pk=PACE_LOCK))
 
     retention.prune_some()
 
@@ -63,12 +63,12 @@ def test_of_two_clusters_one_has_the_turn_and_the_other_does_not_wait():
     assert Task.objects.count() < 300
 
 
-def test_a_task_that_a_person_retries_at_this_moment_is_passed_over():
+def test_a_task_that_is_being_retried_is_not_pruned():
     history(2)
     chosen = Task.objects.order_by("pk")[0].pk
     with arranging():
         Task.objects.filter(pk=chosen).update(status="failed", error={"type": "E", "message": ""})
-    retry = Held(lambda: control.retry(chosen))
+    retry = OpenTransaction(lambda: control.retry(chosen))
 
     batch = prune_a_batch()
 
@@ -77,10 +77,10 @@ def test_a_task_that_a_person_retries_at_this_moment_is_passed_over():
     assert Task.objects.get().status == "queued"
 
 
-def test_a_rerun_that_comes_too_late_finds_no_task():
+def test_a_rerun_after_pruning_finds_no_task():
     history(1)
     chosen = Task.objects.get().pk
-    pruning = Held(lambda: retention.prune_batch(NAME, KEEP))
+    pruning = OpenTransaction(lambda: retention.prune_batch(NAME, KEEP))
     pruning.end()
 
     with pytest.raises(TaskNotFound):

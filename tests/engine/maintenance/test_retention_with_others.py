@@ -1,4 +1,4 @@
-"""Pruning beside what is counted, logged and done to many tasks at once."""
+"""Pruning of and next to rollups, logs and bulk operations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def operation(status, **fields):
     )
 
 
-def test_operations_go_when_they_ended_long_ago_and_open_ones_stay():
+def test_old_finished_bulk_operations_are_pruned_and_unfinished_ones_stay():
     operation("done", finished_at=Now() - timedelta(days=31))
     operation("aborted", finished_at=Now() - timedelta(days=31))
     young = operation("done", finished_at=Now() - timedelta(days=29))
@@ -55,7 +55,7 @@ def test_operations_go_when_they_ended_long_ago_and_open_ones_stay():
     assert set(BulkOperation.objects.values_list("pk", flat=True)) == {young.pk, still_open.pk}
 
 
-def test_operations_stay_for_ever_where_everything_does(settings):
+def test_bulk_operations_are_kept_for_ever_without_a_retention(settings):
     settings.TASKQUEUE = {"RETENTION": None}
     kept = operation("done", finished_at=Now() - timedelta(days=310))
 
@@ -64,7 +64,7 @@ def test_operations_stay_for_ever_where_everything_does(settings):
     assert BulkOperation.objects.filter(pk=kept.pk).exists()
 
 
-def test_a_task_about_an_object_goes_with_the_logs_of_its_tries():
+def test_pruning_a_task_deletes_the_logs_of_its_attempts():
     task = loud.enqueue()
     Task.objects.filter(pk=task.pk).update(subject="shop.order:1")
     work()
@@ -78,7 +78,7 @@ def test_a_task_about_an_object_goes_with_the_logs_of_its_tries():
     assert not Attempt.objects.exists()
 
 
-def test_a_task_stays_until_its_end_has_been_counted():
+def test_a_task_is_kept_until_it_is_rolled_up():
     task = loud.enqueue()
     work()
     advance(minutes=6)
@@ -97,8 +97,8 @@ def test_a_task_stays_until_its_end_has_been_counted():
     assert Rollup.objects.get(span=1, pipeline="retention/loud").failed == 1
 
 
-def test_an_operation_passes_over_what_has_been_pruned_meanwhile():
-    """Its position and its end are ids, whether or not there are such tasks any more."""
+def test_a_bulk_operation_skips_pruned_tasks():
+    """The operation's position and end are ids, also of tasks that are pruned."""
     for number in range(3):
         pipelines.one_step.enqueue(number)
     work()

@@ -1,4 +1,4 @@
-"""Rolling up reads what ended in its minutes, and the queues up to a cap, whatever else the tables hold."""
+"""Rollups read the ends of their minutes and capped queues by indexes, however full the tables are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from taskqueue.engine.sql import rollups as statements
 from taskqueue.engine.sql import stats as figure_statements
 from taskqueue.models import Rollup
 from tests.support.database.backlogs import unchecked
-from tests.support.database.plans import explain, nodes, plan, tasks_read, walked
+from tests.support.database.plans import explain, nodes, plan, sequential_scans, tasks_read
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -29,22 +29,22 @@ MINUTE = {"start": NOON, "until": NOON + timedelta(minutes=1)}
     [
         (statements.ROLL_MINUTES, MINUTE, 60),
         (statements.FIRST_END, {"since": NOON}, 2),
-        (statements.STANDING_NOW, {}, 3_000),
-        (statements.SAMPLE, {"at": NOON}, 3_000),
+        (statements.COUNT_QUEUED, {}, 3_000),
+        (statements.SAMPLE_QUEUES, {"at": NOON}, 3_000),
     ],
     ids=["minutes", "first end", "standing", "sample"],
 )
 def test_no_statement_reads_more_than_it_needs(full, statement, values, most):
-    if statement in {statements.STANDING_NOW, statements.SAMPLE}:
-        fetch(statements.IN_ORDER, {})
+    if statement in {statements.COUNT_QUEUED, statements.SAMPLE_QUEUES}:
+        fetch(statements.FORCE_INDEX_ORDER, {})
     tree = list(nodes(plan(statement, values)[0]["Plan"]))
 
-    assert "taskqueue_task" not in walked(tree)
+    assert "taskqueue_task" not in sequential_scans(tree)
     assert tasks_read(tree) <= most
 
 
-def test_what_stands_in_the_queues_is_counted_to_the_cap(full):
-    standing = stats.standing()
+def test_queue_depths_are_counted_up_to_the_cap(full):
+    standing = stats.queue_depths()
 
     assert standing["engine/one-step"].number == 1_000
     assert standing["engine/one-step"].is_capped
@@ -53,7 +53,7 @@ def test_what_stands_in_the_queues_is_counted_to_the_cap(full):
     assert timedelta(minutes=59) < standing["engine/three-steps"].oldest < timedelta(minutes=62)
 
 
-def test_what_a_full_gate_holds_back_is_time_lost_to_limits(full):
+def test_tasks_at_a_full_limit_count_as_blocked_time(full):
     rollups.sample(NOON)
 
     lost = dict(Rollup.objects.filter(span=1, at=NOON).values_list("pipeline", "sampled_blocked_seconds"))
@@ -65,7 +65,7 @@ HOUR = {"start": NOON, "until": NOON + timedelta(hours=1)}
 
 @pytest.fixture
 def failures(full):
-    """One in ten of the history is failed; many more ended in the same time."""
+    """A tenth of the history failed."""
     with unchecked() as cursor:
         cursor.execute(
             'UPDATE taskqueue_task SET status = \'failed\', error = \'{"type": "E", "step": "a#2"}\' '
@@ -73,26 +73,26 @@ def failures(full):
         )
 
 
-def test_what_is_failed_now_is_found_by_its_index(failures):
-    tree = list(nodes(plan(figure_statements.TROUBLES, {**HOUR, "most": 6})[0]["Plan"]))
+def test_failed_tasks_are_found_by_an_index(failures):
+    tree = list(nodes(plan(figure_statements.FAILURE_GROUPS, {**HOUR, "most": 6})[0]["Plan"]))
 
     assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
-    assert "taskqueue_task" not in walked(tree)
+    assert "taskqueue_task" not in sequential_scans(tree)
     assert tasks_read(tree) < 200  # of some 83 in an hour
 
 
-def test_the_list_behind_a_group_finds_its_tasks_by_the_same_index(failures):
+def test_the_task_list_of_a_failure_group_uses_that_index(failures):
     asked = TaskFilter(statuses=("failed",), ended=(NOON, NOON + timedelta(hours=1)), failure=("E", "a"))
 
     tree = explain(*ids_of(asked, limit=50).query.sql_with_params())
 
     assert "taskqueue_task_failed" in {node.get("Index Name") for node in tree}
     assert tasks_read(tree) < 400
-    [group] = [row for row in fetch(figure_statements.TROUBLES, {**HOUR, "most": 6}) if row[0] == "E"]
+    [group] = [row for row in fetch(figure_statements.FAILURE_GROUPS, {**HOUR, "most": 6}) if row[0] == "E"]
     assert group[3] == count_of(asked)
 
 
-def test_what_is_taken_back_touches_its_own_rows_alone(full):
+def test_reopened_ends_touch_only_their_own_rollups(full):
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO taskqueue_rollup (span, at, pipeline, succeeded, recovered, failed, cancelled, "
@@ -102,6 +102,6 @@ def test_what_is_taken_back_touches_its_own_rows_alone(full):
             [NOON],
         )
         cursor.execute("ANALYZE taskqueue_rollup")
-    tree = list(nodes(plan(ends.TAKE_BACK, {"closed": NOON})[0]["Plan"]))
+    tree = list(nodes(plan(ends.SUBTRACT_REOPENED, {"final_until": NOON})[0]["Plan"]))
 
     assert [node for node in tree if node["Node Type"] == "Seq Scan" and node["Actual Rows"] > 10] == []

@@ -1,4 +1,4 @@
-"""Rollups: exact whatever happens while they are written."""
+"""Rollups are exact, also after crashes, late commits and retries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 
 def totals(span: int = MINUTE, pipeline: str = ALL_PIPELINES) -> dict[str, int]:
-    """What all rows of one span come to."""
+    """The sums of all rows of one span."""
     names = ("succeeded", "recovered", "failed", "cancelled", "failed_attempts")
     rows = list(Rollup.objects.filter(span=span, pipeline=pipeline))
     return {name: sum(getattr(row, name) for row in rows) for name in names}
@@ -49,7 +49,7 @@ def one_of_each() -> None:
 EACH = {"succeeded": 2, "recovered": 1, "failed": 1, "cancelled": 1, "failed_attempts": 2}
 
 
-def test_what_ended_is_counted_for_all_and_for_each_pipeline():
+def test_finished_tasks_are_counted_in_total_and_per_pipeline():
     one_of_each()
     advance(minutes=3)
 
@@ -61,7 +61,7 @@ def test_what_ended_is_counted_for_all_and_for_each_pipeline():
     assert totals(QUARTER, "engine/three-steps") == {**nothing, "succeeded": 1, "recovered": 1, "failed_attempts": 1}
 
 
-def test_the_present_minute_is_counted_while_it_passes():
+def test_the_current_minute_is_counted_while_it_passes():
     pipelines.one_step.enqueue(1)
     work()
     advance(seconds=10)
@@ -73,7 +73,7 @@ def test_the_present_minute_is_counted_while_it_passes():
     assert mark.final_until <= mark.rolled_up_until <= datetime.now(UTC)
 
 
-def test_while_nothing_ends_the_present_minute_is_not_written_again():
+def test_the_current_minute_is_not_rewritten_without_new_ends():
     pipelines.one_step.enqueue(1)
     work()
     advance(minutes=3)
@@ -81,7 +81,7 @@ def test_while_nothing_ends_the_present_minute_is_not_written_again():
     mark = RollupMark.objects.get()
     now = mark.rolled_up_until.replace(second=0, microsecond=0) + timedelta(seconds=40)
 
-    same = rollups.Mark(now, now - timedelta(seconds=20), now, now - timedelta(minutes=5), has_reopened=False)
+    same = rollups.Watermark(now, now - timedelta(seconds=20), now, now - timedelta(minutes=5), has_reopened=False)
 
     assert rollups.next_window(same) is None
 
@@ -96,13 +96,13 @@ def test_rolling_up_again_changes_nothing():
     long_ago = datetime.now(UTC) - timedelta(hours=2)
     RollupMark.objects.update(final_until=long_ago, rolled_up_until=long_ago)
 
-    while rollups.roll_further():
+    while rollups.roll_up_window():
         pass
 
     assert list(counted.values()) == before
 
 
-def test_histograms_hold_how_long_tasks_waited_and_ran():
+def test_histograms_count_queue_times_and_durations():
     for seconds in (1, 1, 1, 100):
         task = pipelines.one_step.enqueue(1)
         work()
@@ -125,7 +125,7 @@ def test_histograms_hold_how_long_tasks_waited_and_ran():
     assert timedelta(seconds=0.8) < p50 < timedelta(seconds=1.2)
 
 
-def test_a_task_of_before_is_counted_by_its_times():
+def test_an_old_task_without_phases_is_counted_by_its_timestamps():
     with arranging():
         Task.objects.filter(pk=pipelines.one_step.enqueue(1).pk).update(
             status=TaskStatus.SUCCEEDED,
@@ -149,7 +149,7 @@ def test_failures_are_grouped_by_error_pipeline_and_step():
     advance(minutes=3)
     rollups.roll_up()
 
-    [group] = stats.troubles(stats.figures(stats.RANGES["1h"]), most=6)
+    [group] = stats.failure_groups(stats.range_stats(stats.RANGES["1h"]), limit=6)
 
     last = Task.objects.order_by("-finished_at").first()
     assert last is not None
@@ -158,36 +158,38 @@ def test_failures_are_grouped_by_error_pipeline_and_step():
 
 
 def later(minutes: int, monkeypatch) -> None:
-    """Let the sweep believe that so many minutes have passed."""
+    """Move the ends of all tasks into the past by so many minutes."""
     moved = ORIGINAL_LOCK_MARK.replace(
         "statement_timestamp()", f"(statement_timestamp() + interval '{minutes} minutes')"
     )
-    monkeypatch.setattr(rolling, "LOCK_MARK", moved)
+    monkeypatch.setattr(rolling, "LOCK_WATERMARK", moved)
 
 
-ORIGINAL_LOCK_MARK = rolling.LOCK_MARK
+ORIGINAL_LOCK_MARK = rolling.LOCK_WATERMARK
 
 MOMENTS = ["counted and closed", "counted, not closed", "not counted yet"]
 
 
 def up_to(moment: str, monkeypatch) -> None:
-    """Roll up, so that the ends there are now stand at this moment of their way into the rollups."""
+    """Roll up until the current ends are provisional or final."""
     advance(minutes=3)
     if moment == "counted, not closed":
         writing = "statement_timestamp() - interval '20 minutes'"
-        monkeypatch.setattr(rolling, "LOCK_MARK", ORIGINAL_LOCK_MARK.replace("(SELECT since FROM writers)", writing))
+        monkeypatch.setattr(
+            rolling, "LOCK_WATERMARK", ORIGINAL_LOCK_MARK.replace("(SELECT since FROM writers)", writing)
+        )
     if moment != "not counted yet":
         roll_all()
 
 
 def roll_all() -> None:
-    """Roll up whatever there is."""
-    while rollups.roll_further():
+    """Roll up until nothing is left."""
+    while rollups.roll_up_window():
         pass
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_an_end_that_is_taken_back_by_a_retry_is_counted_no_more(moment, monkeypatch):
+def test_a_retried_task_is_subtracted_from_the_rollups(moment, monkeypatch):
     task, other = pipelines.declined_pipeline.enqueue(), pipelines.declined_pipeline.enqueue()
     work()
     up_to(moment, monkeypatch)
@@ -205,7 +207,7 @@ def test_an_end_that_is_taken_back_by_a_retry_is_counted_no_more(moment, monkeyp
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_count_of_ends_rises_with_each_and_never_falls(moment, monkeypatch):
+def test_end_counters_never_fall(moment, monkeypatch):
     task = pipelines.declined_pipeline.enqueue()
     work()
     up_to(moment, monkeypatch)
@@ -224,7 +226,7 @@ def test_a_count_of_ends_rises_with_each_and_never_falls(moment, monkeypatch):
     assert EndCount.objects.get(pipeline="engine/declined").failed == 2
 
 
-def test_a_task_that_a_retry_repaired_is_counted_as_such(monkeypatch):
+def test_a_task_that_succeeds_after_a_retry_counts_as_repaired(monkeypatch):
     pipelines.broken["three"] = 100
     task = pipelines.three_steps.enqueue(1)
     while Task.objects.get(pk=task.pk).status != TaskStatus.FAILED:
@@ -242,7 +244,7 @@ def test_a_task_that_a_retry_repaired_is_counted_as_such(monkeypatch):
     assert (row.repaired, row.recovered) == (1, 1)
 
 
-def test_what_stands_in_the_queue_is_sampled():
+def test_queue_depths_are_sampled():
     pipelines.one_step.enqueue(1)
     pipelines.one_step.enqueue(2)
     advance(minutes=10)
@@ -255,7 +257,7 @@ def test_what_stands_in_the_queue_is_sampled():
         assert 600 <= row.oldest_seconds <= 900
 
 
-def test_old_rollups_are_forgotten():
+def test_old_rollups_are_deleted():
     rollups.roll_up()
     mark = RollupMark.objects.get().final_until
     days = timedelta(days=1)
@@ -272,10 +274,10 @@ def test_old_rollups_are_forgotten():
 
 
 class Crash(Exception):
-    """The process is gone."""
+    """A crash of the process."""
 
 
-def test_a_crash_between_any_two_statements_loses_and_doubles_nothing(monkeypatch):
+def test_a_crash_between_any_two_statements_keeps_counts_exact(monkeypatch):
     one_of_each()
     advance(minutes=3)
     fetch = sql.fetch
@@ -307,7 +309,7 @@ END = "UPDATE taskqueue_task SET status = 'failed', error = '{}', finished_at = 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_task_whose_end_is_committed_late_is_counted_all_the_same(monkeypatch):
+def test_an_end_that_commits_late_is_counted(monkeypatch):
     slow = pipelines.one_step.enqueue(1)
     other = connections.create_connection("default")
     try:
@@ -336,14 +338,14 @@ def test_a_task_whose_end_is_committed_late_is_counted_all_the_same(monkeypatch)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_doorbells_one_rolls_up_and_the_other_goes_on(monkeypatch):
+def test_one_of_two_notifiers_rolls_up_and_the_other_continues(monkeypatch):
     one_of_each()
     advance(minutes=3)
     fetch = sql.fetch
     reached, go_on, seen = threading.Event(), threading.Event(), []
 
     def slow(statement, values):
-        if statement == rolling.MOVE_MARK and threading.current_thread() is first:
+        if statement == rolling.MOVE_WATERMARK and threading.current_thread() is first:
             reached.set()
             go_on.wait(90)
         return fetch(statement, values)
@@ -358,7 +360,7 @@ def test_of_two_doorbells_one_rolls_up_and_the_other_goes_on(monkeypatch):
     first = threading.Thread(target=as_first)
     first.start()
     assert reached.wait(90)
-    seen.append(rollups.roll_further())
+    seen.append(rollups.roll_up_window())
     go_on.set()
     first.join()
     rollups.roll_up()
@@ -367,7 +369,7 @@ def test_of_two_doorbells_one_rolls_up_and_the_other_goes_on(monkeypatch):
     assert totals() == totals(QUARTER) == EACH
 
 
-def test_the_first_sweep_counts_the_history_there_is():
+def test_the_first_sweep_counts_existing_history():
     Task.objects.all().delete()  # whatever another test has left for good
     pipelines.one_step.enqueue(1)
     work()
@@ -376,14 +378,14 @@ def test_the_first_sweep_counts_the_history_there_is():
     work()
     advance(days=3)
 
-    while rollups.roll_further():
+    while rollups.roll_up_window():
         pass
 
     assert totals(QUARTER)["succeeded"] == 2
     assert Rollup.objects.filter(pipeline=ALL_PIPELINES).count() < 8
 
 
-def test_a_sweep_with_nothing_to_do_asks_twice_and_writes_nothing(django_assert_num_queries):
+def test_an_idle_sweep_reads_twice_and_writes_nothing(django_assert_num_queries):
     rollups.roll_up()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     RollupMark.objects.update(final_until=tomorrow, rolled_up_until=tomorrow)

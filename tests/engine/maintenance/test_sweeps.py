@@ -1,4 +1,4 @@
-"""Sweeps: one that fails does not stop the others, nor the doorbell that calls them."""
+"""A sweep that fails or waits does not stop the other sweeps or the dispatcher."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from django.db import OperationalError, connection, transaction
 
 from taskqueue.engine.events.send import send
 from taskqueue.engine.maintenance import dispatch, sweeps
-from taskqueue.engine.runtime.locks import PATIENCE
+from taskqueue.engine.runtime.locks import LOCK_TIMEOUT
 from taskqueue.models import Task
 from taskqueue.testing import advance
-from tests.support.database.races import Held
+from tests.support.database.races import OpenTransaction
 from tests.support.pipelines.basic import one_step
 
 pytestmark = pytest.mark.django_db
@@ -26,8 +26,8 @@ def away() -> int:
     raise OperationalError("the database is away")
 
 
-def test_a_sweep_that_fails_is_logged_and_the_others_are_done(monkeypatch, caplog):
-    monkeypatch.setattr(sweeps, "CHORES", (broken, lambda: 3))
+def test_a_failed_sweep_is_logged_and_the_others_run(monkeypatch, caplog):
+    monkeypatch.setattr(sweeps, "SWEEPS", (broken, lambda: 3))
 
     assert sweeps.run_sweeps() == 3
     assert "broken failed" in caplog.text
@@ -41,24 +41,24 @@ def too_slow() -> int:
     return 1
 
 
-def test_a_sweep_that_takes_too_long_is_logged_and_the_others_are_done(monkeypatch, caplog):
-    monkeypatch.setattr(sweeps, "CHORES", (too_slow, lambda: 3))
+def test_a_slow_sweep_is_logged_and_the_others_run(monkeypatch, caplog):
+    monkeypatch.setattr(sweeps, "SWEEPS", (too_slow, lambda: 3))
 
     assert sweeps.run_sweeps() == 3
     assert "too_slow took too long" in caplog.text
 
 
-def test_a_database_that_is_away_is_not_taken_for_a_bad_row(monkeypatch):
-    monkeypatch.setattr(sweeps, "CHORES", (away,))
+def test_a_lost_database_connection_is_raised(monkeypatch):
+    monkeypatch.setattr(sweeps, "SWEEPS", (away,))
 
     with pytest.raises(OperationalError):
         sweeps.run_sweeps()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_sweep_that_takes_too_long_keeps_no_timer_from_ringing(monkeypatch, caplog):
-    """As behind what others hold for longer than a statement of a doorbell's process may take."""
-    monkeypatch.setattr(sweeps, "PATIENCE", "20s")
+def test_a_slow_sweep_does_not_block_timers(monkeypatch, caplog):
+    """A lock is held for longer than the statement timeout of the notifier."""
+    monkeypatch.setattr(sweeps, "LOCK_TIMEOUT", "20s")
     task = one_step.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(1)
     advance(hours=2)
     with transaction.atomic():
@@ -69,7 +69,7 @@ def test_a_sweep_that_takes_too_long_keeps_no_timer_from_ringing(monkeypatch, ca
         with connection.cursor() as cursor:
             cursor.execute("LOCK TABLE taskqueue_trigger IN ACCESS EXCLUSIVE MODE")
 
-    holder = Held(lock)
+    holder = OpenTransaction(lock)
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = '1s'")
         dispatch.run_due(1)
@@ -80,7 +80,7 @@ def test_a_sweep_that_takes_too_long_keeps_no_timer_from_ringing(monkeypatch, ca
     assert "takes too long" in caplog.text
 
 
-def test_a_sweep_does_not_wait_for_long_and_leaves_the_connection_as_it_was(monkeypatch):
+def test_a_sweep_restores_the_lock_timeout(monkeypatch):
     seen = []
 
     def look() -> int:
@@ -89,8 +89,8 @@ def test_a_sweep_does_not_wait_for_long_and_leaves_the_connection_as_it_was(monk
             seen.append(cursor.fetchone()[0])
         return 0
 
-    monkeypatch.setattr(sweeps, "CHORES", (look,))
+    monkeypatch.setattr(sweeps, "SWEEPS", (look,))
     sweeps.run_sweeps()
     look()
 
-    assert seen == [PATIENCE, "0"]
+    assert seen == [LOCK_TIMEOUT, "0"]

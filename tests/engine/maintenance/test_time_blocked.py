@@ -1,4 +1,4 @@
-"""How long tasks and steps waited for limits, sampled once a minute."""
+"""Blocked time of tasks and steps, sampled once a minute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def test_of_a_full_key_only_its_own_tasks_are_held_back():
+def test_a_full_key_blocks_only_its_own_tasks():
     with InProcessWorker() as worker:
         insert(RUNNING, "engine/three-steps", 1, keys=2, worker=worker.row.pk)
         insert(QUEUED, "engine/three-steps", 10, keys=2)
@@ -28,7 +28,7 @@ def test_of_a_full_key_only_its_own_tasks_are_held_back():
     assert Rollup.objects.get(span=1, pipeline="engine/three-steps").sampled_blocked_seconds == 5 * 60
 
 
-def test_a_step_that_waits_for_its_place_or_its_rate_loses_time():
+def test_a_step_that_waits_for_a_slot_or_rate_counts_as_blocked():
     insert(QUEUED, "engine/three-steps", 3)
     Task.objects.update(status="waiting", blocked_on="step limit", due_at=None, sort_at=None)
     insert(QUEUED, "engine/one-step", 2)

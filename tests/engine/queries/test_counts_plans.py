@@ -1,4 +1,4 @@
-"""Counting what has not ended reads no more than its cap, and the last hour its rollups, whatever the tables hold."""
+"""Counting unfinished tasks reads a bounded number of rows, however many tasks there are."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from taskqueue.engine.queries.counts import UNFINISHED
 from taskqueue.engine.sql import fetch, rollups, tasks
 from taskqueue.states import TaskStatus
 from tests.support.database.backlogs import QUEUED, insert
-from tests.support.database.plans import nodes, plan, tasks_read, walked
+from tests.support.database.plans import nodes, plan, sequential_scans, tasks_read
 
 pytestmark = pytest.mark.django_db
 
 
-def test_the_census_reads_no_more_of_a_status_than_its_cap(full):
+def test_counting_reads_at_most_the_limit_of_each_status(full):
     insert(QUEUED, "engine/one-step", 10_000)
-    fetch(rollups.IN_ORDER, {})
-    tree = list(nodes(plan(tasks.CENSUS, {"statuses": list(UNFINISHED)})[0]["Plan"]))
+    fetch(rollups.FORCE_INDEX_ORDER, {})
+    tree = list(nodes(plan(tasks.COUNT_BY_PIPELINE, {"statuses": list(UNFINISHED)})[0]["Plan"]))
 
-    assert walked(tree) == []
-    assert tasks_read(tree) <= tasks.CENSUS_MOST + 2_000
+    assert sequential_scans(tree) == []
+    assert tasks_read(tree) <= tasks.COUNT_BY_PIPELINE_CAP + 2_000
 
 
-def test_what_is_counted_to_the_cap_says_so(full):
+def test_a_status_counted_to_the_limit_is_capped(full):
     insert(QUEUED, "engine/one-step", 10_000)
 
     counted = counts.unfinished()
@@ -33,10 +33,10 @@ def test_what_is_counted_to_the_cap_says_so(full):
     assert counted.numbers["engine/three-steps", TaskStatus.RUNNING] == 2_000
 
 
-def test_what_could_run_is_read_to_the_cap_of_each_queue(full):
-    fetch(rollups.IN_ORDER, {})
-    tree = list(nodes(plan(rollups.READY_NOW, {})[0]["Plan"]))
+def test_readiness_reads_at_most_the_limit_of_each_queue(full):
+    fetch(rollups.FORCE_INDEX_ORDER, {})
+    tree = list(nodes(plan(rollups.COUNT_READY, {})[0]["Plan"]))
 
-    assert walked(tree) == []
+    assert sequential_scans(tree) == []
     assert tasks_read(tree) <= 3_000
     assert {each.pipeline: each.claimable for each in counts.readiness()}["engine/one-step"] == 1_000

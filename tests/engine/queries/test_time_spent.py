@@ -1,4 +1,4 @@
-"""Where the time of a task goes, however it is interrupted; rows travel in time, so that hours pass in a moment."""
+"""The phases of a task's time, through every kind of interruption. `advance` moves the rows' times back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from taskqueue import Limit, Permanent, Rate, Retry, pipeline, sleep, step
-from taskqueue.engine.queries.time_spent import Spent, spent_of
+from taskqueue.engine.queries.time_spent import TimeSpent, time_spent_of
 from taskqueue.engine.tasks import control
 from taskqueue.models import Task
 from taskqueue.states import PHASES, TaskStatus
@@ -23,13 +23,13 @@ def sleeper() -> None:
     sleep("nap", timedelta(minutes=10))
 
 
-@pipeline("spent/one-place", concurrency=Limit(1))
-def one_place() -> None:
+@pipeline("spent/one-slot", concurrency=Limit(1))
+def one_slot() -> None:
     sleep("nap", timedelta(minutes=10))
 
 
-@pipeline("spent/five-places", concurrency=Limit(5))
-def five_places() -> None:
+@pipeline("spent/five-slots", concurrency=Limit(5))
+def five_slots() -> None:
     pass
 
 
@@ -60,18 +60,18 @@ def unsteady() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _whole():
+def _nothing_broken():
     broken.clear()
 
 
 def minutes(task: Task) -> dict[str, int]:
-    """Whole minutes of each phase that has any."""
-    spent = spent_of(Task.objects.get(pk=task.pk), datetime.now(UTC))
-    lengths = {phase: round(getattr(spent, phase) / timedelta(minutes=1)) for phase in PHASES}
-    return {phase: length for phase, length in lengths.items() if length}
+    """The phases of at least a minute, in whole minutes."""
+    spent = time_spent_of(Task.objects.get(pk=task.pk), datetime.now(UTC))
+    durations = {phase: round(getattr(spent, phase) / timedelta(minutes=1)) for phase in PHASES}
+    return {phase: number for phase, number in durations.items() if number}
 
 
-def test_a_ready_task_without_a_worker_is_in_the_queue():
+def test_a_ready_task_without_a_worker_is_queued():
     task = pipelines.one_step.enqueue(1)
     advance(minutes=3)
     assert minutes(task) == {"queued": 3}
@@ -83,8 +83,8 @@ def test_a_ready_task_without_a_worker_is_in_the_queue():
     assert Task.objects.get(pk=task.pk).executing_seconds > 0
 
 
-@pytest.mark.parametrize("is_seen", [True, False], ids=["seen at its time", "nobody there"])
-def test_a_task_for_later_is_in_the_queue_from_its_time_on(is_seen):
+@pytest.mark.parametrize("is_seen", [True, False], ids=["seen at its time", "no dispatcher"])
+def test_a_scheduled_task_is_queued_from_its_time(is_seen):
     task = pipelines.one_step.using(run_at=datetime.now(UTC) + timedelta(hours=2)).enqueue(1)
     advance(hours=1)
     assert minutes(task) == {}
@@ -99,7 +99,7 @@ def test_a_task_for_later_is_in_the_queue_from_its_time_on(is_seen):
     assert minutes(task) == {"queued": 4}
 
 
-def test_a_sleep_is_waiting_and_what_comes_after_its_time_is_the_queue():
+def test_a_sleep_is_waiting_until_its_time_then_queued():
     task = sleeper.enqueue()
     work()
     advance(minutes=6)
@@ -127,7 +127,7 @@ def test_the_time_between_attempts_is_backoff():
     assert 9 <= spent["backoff"] <= 11  # its jitter
 
 
-def test_a_retry_by_hand_adds_nothing_of_the_time_before_it():
+def test_a_retry_by_hand_adds_no_time_before_it():
     broken.add("for good")
     task = unsteady.enqueue()
     work()
@@ -141,18 +141,18 @@ def test_a_retry_by_hand_adds_nothing_of_the_time_before_it():
     assert minutes(task) == {"queued": 2}
 
 
-def test_a_task_whose_place_is_taken_is_held_back():
-    first, second = one_place.enqueue(), one_place.enqueue()
+def test_a_task_without_a_free_slot_is_blocked():
+    first, second = one_slot.enqueue(), one_slot.enqueue()
     work()
     advance(minutes=10)
-    work()  # the first one's end lets the second through
+    work()  # the end of the first frees the slot
 
     assert minutes(first) == {"waiting": 10}
     assert minutes(second) == {"blocked": 10}
 
 
-def test_a_task_with_a_free_place_is_in_the_queue():
-    tasks = [five_places.enqueue() for _ in range(3)]
+def test_a_task_with_a_free_slot_is_queued():
+    tasks = [five_slots.enqueue() for _ in range(3)]
     advance(minutes=10)
     work()
 
@@ -160,7 +160,7 @@ def test_a_task_with_a_free_place_is_in_the_queue():
 
 
 @pytest.mark.parametrize("name", ["spent/rated", "spent/throttled"])
-def test_what_waits_for_a_rate_is_held_back(name):
+def test_waiting_for_a_rate_is_blocked(name):
     definition = {"spent/rated": rated, "spent/throttled": throttled}[name]
     first, second = definition.enqueue(), definition.enqueue()
     work()
@@ -172,7 +172,7 @@ def test_what_waits_for_a_rate_is_held_back(name):
     assert minutes(second) == {"blocked": 10}
 
 
-def test_what_a_lost_worker_had_in_hand_was_executing():
+def test_the_task_of_a_lost_worker_was_executing():
     task = pipelines.one_step.enqueue(1)
     with InProcessWorker() as worker:
         Task.objects.filter(pk=task.pk).update(
@@ -186,7 +186,7 @@ def test_what_a_lost_worker_had_in_hand_was_executing():
         assert minutes(task) == {"executing": 5, "queued": 1}
 
 
-def test_the_phases_of_a_cancelled_task_stand_still():
+def test_the_phases_of_a_cancelled_task_stay():
     task = sleeper.enqueue()
     work()
     advance(minutes=3)
@@ -196,12 +196,12 @@ def test_the_phases_of_a_cancelled_task_stand_still():
     assert minutes(task) == {"waiting": 3}
 
 
-def test_of_a_task_of_before_only_its_times_are_known():
+def test_a_task_from_before_the_columns_has_only_its_times():
     now = datetime.now(UTC)
     task = Task(status="succeeded", created_at=now - timedelta(minutes=9), started_at=now - timedelta(minutes=7))
     task.finished_at = now - timedelta(minutes=2)
 
-    spent = spent_of(task, now)
+    spent = time_spent_of(task, now)
 
-    assert spent == Spent(queued=timedelta(minutes=2), executing=timedelta(minutes=5))
+    assert spent == TimeSpent(queued=timedelta(minutes=2), executing=timedelta(minutes=5))
     assert spent.elapsed == timedelta(minutes=7)

@@ -1,4 +1,4 @@
-"""Why a task is not running: each reason with its sentence and its facts."""
+"""Why a task is not running: each reason with its sentence and details."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.engine.queries.reasons import Code, time_text
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimit, RateLimitBucket, Step, StepSlot, Task, Wait
 from taskqueue.testing import InProcessWorker
 from tests.support.leases import take
@@ -23,25 +23,25 @@ def worker():
         yield worker
 
 
-def test_an_ended_task_says_when_and_how(worker):
+def test_ended_names_time_and_outcome(worker):
     done, failed = one_step.enqueue(1), declined_pipeline.enqueue()
     worker.work()
     for task in (done, failed):
         task.refresh_from_db()
 
-    assert only(done).sentence == f"It succeeded at {moment(done.finished_at)}."
-    assert only(failed).sentence == f"It failed at {moment(failed.finished_at)}: Permanent: card declined."
+    assert only(done).sentence == f"It succeeded at {time_text(done.finished_at)}."
+    assert only(failed).sentence == f"It failed at {time_text(failed.finished_at)}: Permanent: card declined."
     assert (only(failed).code, only(failed).since) == (Code.ENDED, failed.finished_at)
 
 
-def test_a_cancelled_task_says_why_it_was_cancelled():
+def test_cancelled_names_the_reason():
     task = one_step.enqueue(1)
-    Task.objects.filter(pk=task.pk).update(status="cancelled", finished_at=Now(), cancel_reason="Event stop came.")
+    Task.objects.filter(pk=task.pk).update(status="cancelled", finished_at=Now(), cancel_reason="An operator did.")
 
-    assert only(task).sentence.endswith(": Event stop came.")
+    assert only(task).sentence.endswith(": An operator did.")
 
 
-def test_a_running_task_says_where_and_in_which_step(worker):
+def test_running_names_worker_and_step(worker):
     task = one_step.enqueue(1)
     take(worker.row.pk)
     worker.row.task_id, worker.row.step, worker.row.step_started_at = task.pk, "one", Now()
@@ -50,22 +50,22 @@ def test_a_running_task_says_where_and_in_which_step(worker):
 
     reason = only(task)
 
-    since = moment(worker.row.step_started_at)
+    since = time_text(worker.row.step_started_at)
     assert reason.sentence == f"It runs on worker {worker.row.host}:{worker.row.pid}, in step one since {since}."
     assert (reason.code, reason.step, reason.by) == (Code.RUNNING, "one", str(worker.row))
 
 
-def test_a_scheduled_task_says_when_and_a_gathering_one_what_for(worker):
+def test_scheduled_and_collecting_name_their_time(worker):
     task = one_step.using(run_at=one_step.enqueue(1).created_at + timedelta(days=1)).enqueue(1)
 
-    assert only(task).sentence == f"It is scheduled for {moment(task.due_at)}."
+    assert only(task).sentence == f"It is scheduled for {time_text(task.due_at)}."
 
     Task.objects.filter(pk=task.pk).update(debounce_key="a")
-    assert only(task).sentence == f"It waits for more requests that join it, until {moment(task.due_at)}."
+    assert only(task).sentence == f"It collects more requests until {time_text(task.due_at)}."
     assert only(task).code == Code.COLLECTING
 
 
-def test_a_retrying_task_says_which_try_of_which_step_comes_when_and_the_last_error(worker):
+def test_retrying_names_step_attempt_time_and_last_error(worker):
     task = three_steps.enqueue(1)
     broken["three"] = 2
     worker.work()
@@ -74,32 +74,33 @@ def test_a_retrying_task_says_which_try_of_which_step_comes_when_and_the_last_er
     reason = only(task)
 
     assert reason.sentence == (
-        f"Step three failed; try 2 comes at {moment(task.due_at)}. Last error: ConnectionError: three is broken."
+        f"Step three failed; attempt 2 starts at {time_text(task.due_at)}. "
+        "Last error: ConnectionError: three is broken."
     )
     assert (reason.code, reason.step, reason.attempt, reason.until) == (Code.RETRYING, "three", 2, task.due_at)
 
 
-def test_a_body_that_is_tried_again_tells_its_last_error_too(worker):
+def test_retrying_the_body_names_its_last_error(worker):
     task = broken_body.enqueue(1)
     broken["body"] = 1
     worker.work()
 
     reason = only(task)
 
-    assert reason.sentence.startswith("Its body failed; try 2 comes at ")
+    assert reason.sentence.startswith("Its body failed; attempt 2 starts at ")
     assert reason.cause == "ConnectionError: body is broken"
 
 
-def test_a_sleep_is_named_with_its_end(worker):
+def test_a_sleep_names_its_end(worker):
     task = one_step.enqueue(1)
     nap = waiting(task, "nap", "sleep")
     nap.refresh_from_db()
 
-    assert only(task).sentence == f"It sleeps (nap) until {moment(nap.until)}."
+    assert only(task).sentence == f"It sleeps (nap) until {time_text(nap.until)}."
     assert only(task).waiting_for == "the end of its sleep nap"
 
 
-def test_a_wait_names_each_event_that_would_end_it_and_what_must_be_in_it(worker):
+def test_a_wait_names_each_event_and_its_match(worker):
     task = one_step.enqueue(1)
     wait = waiting(task, "approval", "wait")
     Wait.objects.create(task=task, step_key="approval", position=0, event="order/paid", match={"order.id": 42})
@@ -111,13 +112,13 @@ def test_a_wait_names_each_event_that_would_end_it_and_what_must_be_in_it(worker
 
     assert reason.sentence == (
         'It waits for event order/paid with order.id = 42 or event order/gone with id = "a" and hard = true, '
-        f"until {moment(wait.until)} at the latest."
+        f"until {time_text(wait.until)} at the latest."
     )
     assert reason.waiting_for == "event order/paid or order/gone"
     assert [each.event for each in reason.events] == ["order/paid", "order/gone"]
 
 
-def test_a_child_is_named_with_its_own_status(worker):
+def test_a_child_is_named_with_its_status(worker):
     task, child = one_step.enqueue(1), three_steps.enqueue(1)
     waiting(task, "report", "child", child=child, until=None)
 
@@ -142,7 +143,7 @@ def test_parallel_steps_are_counted(worker):
     assert (reason.taken, reason.limit, reason.holders) == (3, 4, ())
 
 
-def test_a_step_that_its_rate_holds_back_says_when_and_how_many_go_before_it(worker):
+def test_a_step_at_its_rate_names_time_and_tasks_ahead(worker):
     RateLimit.objects.create(name="openai", declared_count=60, declared_per=timedelta(minutes=1))
     tasks = [one_step.enqueue(number) for number in range(3)]
     for number, task in enumerate(tasks):
@@ -153,14 +154,14 @@ def test_a_step_that_its_rate_holds_back_says_when_and_how_many_go_before_it(wor
     reason = only(tasks[2])
 
     assert reason.sentence == (
-        f"Its turn at rate openai, which allows 60 per minute, is at {moment(tasks[2].due_at)}. "
-        "2 have a time before it."
+        f"Its call at rate openai, which allows 60 per minute, is at {time_text(tasks[2].due_at)}. "
+        "2 tasks have an earlier time."
     )
     assert (reason.code, reason.name, reason.step, reason.ahead) == (Code.RATE, "openai", "ask", 2)
-    assert only(tasks[1]).sentence.endswith("1 has a time before it.")
+    assert only(tasks[1]).sentence.endswith("1 task has an earlier time.")
 
 
-def test_a_rate_that_a_step_has_held_says_until_when_and_why(worker):
+def test_a_blocked_rate_names_its_end_and_reason(worker):
     rate = RateLimit.objects.create(
         name="openai", declared_count=60, declared_per=timedelta(minutes=1), key="{tenant}-{labels.team}"
     )
@@ -178,11 +179,11 @@ def test_a_rate_that_a_step_has_held_says_until_when_and_why(worker):
 
     reason = only(task)
 
-    assert f"The rate is held until {moment(use.blocked_until)}: ask: overloaded." in reason.sentence
+    assert f"The rate is blocked until {time_text(use.blocked_until)}: ask: overloaded." in reason.sentence
     assert (reason.key, reason.cause, reason.ahead) == ("acme-a", "ask: overloaded", None)
 
 
-def test_the_step_limit_says_who_holds_it(worker):
+def test_the_step_limit_names_its_holders(worker):
     holding, task = limited.enqueue("a"), limited.enqueue("b")
     other = one_step.enqueue(1)
     Task.objects.filter(pk__in=[holding.pk, other.pk]).update(
@@ -201,7 +202,7 @@ def test_the_step_limit_says_who_holds_it(worker):
     assert [each.id for each in reason.holders] == [holding.pk]
 
 
-def test_a_paused_pipeline_says_who_paused_it_and_why_before_all_other_reasons():
+def test_a_pause_comes_first_and_names_user_and_reason():
     task = one_step.enqueue(1)
     Pipeline.objects.filter(name="engine/one-step").update(
         paused_at=Now(), paused_by="dana", pause_reason="the card network is down"
@@ -211,18 +212,18 @@ def test_a_paused_pipeline_says_who_paused_it_and_why_before_all_other_reasons()
     assert codes(task) == [Code.PAUSED, Code.NO_WORKER, Code.QUEUED]
     first = reasons(task)[0]
     assert first.sentence == (
-        f"Pipeline engine/one-step was paused by dana at {moment(paused_at)}: the card network is down."
+        f"Pipeline engine/one-step was paused by dana at {time_text(paused_at)}: the card network is down."
     )
     assert (first.by, first.cause) == ("dana", "the card network is down")
 
 
-def test_without_a_worker_it_says_how_to_start_one():
+def test_no_worker_says_how_to_start_one():
     task = one_step.enqueue(1)
 
     assert reasons(task)[0].sentence == "No worker is alive. Start one: manage.py worker."
 
 
-def test_when_no_live_worker_knows_the_pipeline_it_says_so(worker):
+def test_no_worker_that_knows_the_pipeline(worker):
     task = one_step.enqueue(1)
     worker.row.pipelines = ["other/pipeline"]
     worker.row.save()
@@ -237,7 +238,7 @@ def test_when_no_live_worker_knows_the_pipeline_it_says_so(worker):
         assert reasons(task)[0].sentence.startswith("None of 2 live workers knows pipeline engine/one-step.")
 
 
-def test_when_those_who_know_the_pipeline_cannot_claim_it_says_so(worker):
+def test_workers_that_cannot_claim_are_named(worker):
     task = one_step.enqueue(1)
     worker.row.claim_error = "permission denied"
     worker.row.save()
@@ -250,30 +251,30 @@ def test_when_those_who_know_the_pipeline_cannot_claim_it_says_so(worker):
         assert codes(task) == [Code.QUEUED]
 
 
-def test_a_waiting_task_also_says_that_nobody_could_go_on_with_it():
+def test_a_waiting_task_also_names_the_missing_worker():
     task = one_step.enqueue(1)
     waiting(task, "nap", "sleep")
 
     assert codes(task) == [Code.SLEEP, Code.NO_WORKER]
 
 
-def test_full_places_name_those_who_hold_them(worker):
+def test_a_reached_limit_names_its_holders(worker):
     first, second, same_key, task = (limited.enqueue(tenant) for tenant in ("a", "b", "a", "c"))
     take(worker.row.pk)
     take(worker.row.pk)
 
     assert codes(task) == [Code.LIMIT, Code.QUEUED]
     in_all = reasons(task)[0]
-    assert in_all.sentence == "All 2 places of pipeline why/limited are taken."
+    assert in_all.sentence == "Pipeline why/limited is at its concurrency limit (2 of 2)."
     assert (in_all.limit, in_all.taken, in_all.key) == (2, 2, None)
     assert [(each.id, each.status) for each in in_all.holders] == [(first.pk, "running"), (second.pk, "running")]
     assert all(each.since for each in in_all.holders)
     by_key = reasons(same_key)[1]
-    assert by_key.sentence == 'The only place of key "a" in pipeline why/limited is taken.'
+    assert by_key.sentence == 'Key "a" of pipeline why/limited is at its concurrency limit (1 of 1).'
     assert ([each.id for each in by_key.holders], by_key.key) == ([first.pk], "a")
 
 
-def test_a_task_with_a_place_is_not_kept_by_the_limit(worker):
+def test_a_task_with_a_slot_ignores_the_limit(worker):
     tasks = [limited.enqueue(tenant) for tenant in "ab"]
     take(worker.row.pk)
     take(worker.row.pk)

@@ -1,4 +1,4 @@
-"""Why a task is waiting, with the rows that the engine itself writes."""
+"""Why a task is waiting, with rows that the engine wrote."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from taskqueue import Limit, Rate, Retry, each, event_of, pipeline, sleep, step, wait_any
-from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.engine.queries.reasons import Code, time_text
 from taskqueue.engine.queries.tasks import status_of
 from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
@@ -29,7 +29,7 @@ def ask(number: int) -> int:
 
 @step
 def look(*, at_another: bool) -> list[str]:
-    """Tell why a second task is waiting, from the middle of a step that holds the only place."""
+    """Why a second task is waiting, asked inside a step that holds the only slot."""
     if not at_another:
         return []
     second = stepping.enqueue(at_another=False)
@@ -80,23 +80,23 @@ def worker():
 
 
 def reason_of(task):
-    """Its only reason, which its status says too."""
+    """A task's only reason, which its status shows too."""
     (reason,) = why(task.pk).reasons
     assert status_of(task.pk).waiting_for == reason.waiting_for
     return reason
 
 
-def test_parallel_steps_are_counted_by_how_they_stand(worker):
+def test_parallel_steps_are_counted_by_status(worker):
     task = parallel.enqueue()
     worker.work()
 
     assert reason_of(task).sentence == "It waits for 4 of 4 parallel steps (2 retrying, 2 waiting)."
     parallel_step = Task.objects.filter(parent=task).order_by("pk")[0]
-    with pytest.raises(TaskNotFound):  # it is a part of its task, and has no page of its own
+    with pytest.raises(TaskNotFound):  # it is part of its task, and is no task of the API
         why(parallel_step.pk)
 
 
-def test_parallel_steps_that_wait_for_a_rate_say_so(worker):
+def test_parallel_steps_name_the_rate_they_wait_for(worker):
     task = asking.enqueue()
     worker.work()
     worker.work()
@@ -111,7 +111,7 @@ def test_a_parent_names_its_child(worker):
     made = Task.objects.get(parent=task)
 
     assert reason_of(task).sentence == f"It waits for task {made.pk} of why/nap, which is waiting."
-    assert reason_of(made).sentence == f"It sleeps (nap) until {moment(made.due_at)}."
+    assert reason_of(made).sentence == f"It sleeps (nap) until {time_text(made.due_at)}."
 
 
 def test_a_wait_for_several_events_names_them(worker):
@@ -120,11 +120,11 @@ def test_a_wait_for_several_events_names_them(worker):
     until = Step.objects.get(task=task).until
 
     assert reason_of(task).sentence == (
-        f"It waits for event paid with id = 1 or event gone, until {moment(until)} at the latest."
+        f"It waits for event paid with id = 1 or event gone, until {time_text(until)} at the latest."
     )
 
 
-def test_a_step_that_waits_for_its_rate_names_it_and_those_before_it(worker):
+def test_a_step_names_its_rate_and_tasks_ahead(worker):
     tasks = [rated.enqueue() for _ in range(3)]
     worker.work()
 
@@ -135,15 +135,16 @@ def test_a_step_that_waits_for_its_rate_names_it_and_those_before_it(worker):
     assert all(reason.step in {"ask", "ask#2"} for reason in reasons)
     first = min(reasons, key=lambda reason: reason.until)
     assert first.sentence == (
-        f"Its turn at rate why-api, which allows 1 per minute, is at {moment(first.until)}. 0 have a time before it."
+        f"Its call at rate why-api, which allows 1 per minute, is at {time_text(first.until)}. "
+        "0 tasks have an earlier time."
     )
 
 
-def test_the_limit_of_steps_says_how_many_execute(worker):
+def test_the_step_limit_counts_executing_steps(worker):
     task = stepping.enqueue(at_another=True)
     worker.work()
     task.refresh_from_db()
 
     assert task.result is not None, task.error
     assert task.result[0] == "At most 1 step of pipeline why/stepping may execute at a time; 1 does now."
-    assert task.result[-1] == "a free place for its step"
+    assert task.result[-1] == "a free step slot"

@@ -1,4 +1,4 @@
-"""What an explanation reads is found by an index, among a hundred thousand tasks."""
+"""An explanation reads only by indexes, among a hundred thousand tasks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import sql
 from taskqueue.engine.queries.why import executing, pending_of, waits_of
-from taskqueue.engine.runtime.liveness import SILENCE
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import unchecked
-from tests.support.database.plans import nodes, walked
+from tests.support.database.plans import nodes, sequential_scans
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def crowded(tenant: str) -> None:
 
 @pytest.fixture(params=[True], ids=["with statistics"])
 def task(request):
-    """A task at the end of a crowd."""
+    """A task behind a hundred thousand others."""
     with InProcessWorker() as worker:
         with unchecked() as cursor:
             cursor.execute(ROWS.format(worker=worker.row.pk))
@@ -61,7 +61,7 @@ def task(request):
 
 
 def explain(statement, parameters=None):
-    """The nodes of the plan, with what they touched."""
+    """The nodes of the executed plan."""
     with psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
         plan = cursor.fetchone()[0]
@@ -69,16 +69,16 @@ def explain(statement, parameters=None):
 
 
 def read(tree):
-    """How many rows of tasks the statement took in its hands, those that it threw away included."""
+    """How many task rows the statement read, filtered ones included."""
     tasks = [node for node in tree if node.get("Relation Name") == "taskqueue_task"]
     return sum((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in tasks)
 
 
-def test_each_part_of_an_explanation_is_read_by_an_index(task):
+def test_an_explanation_reads_only_by_indexes(task):
     pipeline, due_at = {"pipeline": "why/crowded"}, {"due_at": task.due_at}
     limits = {
         "concurrency_key": "a",
-        "silence": SILENCE,
+        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
         "most": 30,
         "most_per_key": 20,
         "rate": "why/crowded",
@@ -87,30 +87,30 @@ def test_each_part_of_an_explanation_is_read_by_an_index(task):
     place = {"task": task.pk, "sort_at": task.sort_at}
 
     trees = {
-        "obstacles": (explain(sql.OBSTACLES, pipeline | limits), 60),
-        "holders": (explain(sql.HOLDERS, {**pipeline, "concurrency_key": None, "most": 20}), 20),
-        "holders of a key": (explain(sql.HOLDERS, {**pipeline, "concurrency_key": "a", "most": 20}), 20),
-        "booked": (explain(sql.BOOKED, {**pipeline, **due_at, "rate": "r", "concurrency_key": None}), 501),
+        "obstacles": (explain(sql.BLOCKERS, pipeline | limits), 60),
+        "holders": (explain(sql.SLOT_HOLDERS, {**pipeline, "concurrency_key": None, "most": 20}), 20),
+        "holders of a key": (explain(sql.SLOT_HOLDERS, {**pipeline, "concurrency_key": "a", "most": 20}), 20),
+        "booked": (explain(sql.RATE_QUEUE_POSITION, {**pipeline, **due_at, "rate": "r", "concurrency_key": None}), 501),
         **{
-            f"queue of {group}": (explain(sql.QUEUE, {**pipeline, **place, "concurrency_key": group}), 3_400)
-            for group in ("a", "", "nobody")
+            f"queue of {group}": (explain(sql.QUEUE_POSITION, {**pipeline, **place, "concurrency_key": group}), 3_400)
+            for group in ("a", "", "unused")
         },
-        **{reading.__name__: (explain(asked(reading, task)), 1) for reading in (pending_of, waits_of, executing)},
+        **{reading.__name__: (explain(query_of(reading, task)), 1) for reading in (pending_of, waits_of, executing)},
     }
 
     for name, (tree, most) in trees.items():
-        assert "taskqueue_task" not in walked(tree), name
+        assert "taskqueue_task" not in sequential_scans(tree), name
         assert read(tree) <= most, (name, summary(tree))
 
 
 def summary(tree):
-    """What was read, by which node, for whoever has to find out why."""
+    """The nodes and their rows, for the message of a failed assertion."""
     shown = ("Node Type", "Index Name", "Plan Rows", "Actual Rows", "Rows Removed by Filter")
     return "; ".join(" ".join(str(node[name]) for name in shown if name in node) for node in tree)
 
 
-def asked(reading, task):
-    """The query by which something is read."""
+def query_of(reading, task):
+    """The one query that a function runs."""
     with CaptureQueriesContext(connection) as queries:
         assert reading(task) == []
     return queries[0]["sql"]

@@ -1,4 +1,4 @@
-"""Why a queued task is not running: its rate, its turn, and what the answer costs."""
+"""Why a queued task is not running: its rate, its queue position, and the number of queries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from taskqueue.engine.queries.reasons import Code, moment
+from taskqueue.engine.queries.reasons import Code, time_text
 from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.ids import uuid7
@@ -27,29 +27,29 @@ def worker():
         yield worker
 
 
-def test_starts_that_are_booked_up_say_when_the_next_one_is_free(worker):
+def test_an_exhausted_rate_names_its_next_free_time(worker):
     tasks = [throttled.enqueue() for _ in range(4)]
     worker.work()
 
     booked = reasons(tasks[1])[0]
     tasks[1].refresh_from_db()
     assert booked.sentence == (
-        f"Its start at rate why-starts, which allows 1 per 10 minutes, is at {moment(tasks[1].due_at)}. "
-        "0 have a time before it."
+        f"Its start at rate why-starts, which allows 1 per 10 minutes, is at {time_text(tasks[1].due_at)}. "
+        "0 tasks have an earlier time."
     )
     assert codes(tasks[3]) == [Code.THROTTLE, Code.QUEUED]
     late = reasons(tasks[3])[0]
     free_at = RateLimitBucket.objects.get().theoretical_arrival_at
     assert late.sentence == (
-        f"Starts are limited to 1 per 10 minutes by rate why-starts; the next free one is at {moment(free_at)}."
+        f"Starts are limited to 1 per 10 minutes by rate why-starts; the next free start is at {time_text(free_at)}."
     )
     RateLimitBucket.objects.update(blocked_until=free_at + timedelta(hours=1), block_reason="asked to wait")
     assert reasons(tasks[3])[0].sentence.endswith(
-        f"It is held until {moment(free_at + timedelta(hours=1))}: asked to wait."
+        f"The rate is blocked until {time_text(free_at + timedelta(hours=1))}: asked to wait."
     )
 
 
-def test_its_turn_says_how_many_go_before_it_and_how_busy_the_workers_are(worker):
+def test_the_queue_position_names_tasks_ahead_and_busy_workers(worker):
     one_step.using(priority=10).enqueue(1)
     tasks = [one_step.enqueue(number) for number in range(3)]
     three_steps.using(priority=100).enqueue(1)
@@ -61,13 +61,12 @@ def test_its_turn_says_how_many_go_before_it_and_how_busy_the_workers_are(worker
     for _ in range(2):
         take(worker.row.pk)
     assert only(tasks[0]).sentence == (
-        "It is the next one. By the starts of the last 5 minutes it begins in about 1 s (an estimate). "
-        "1 of 1 live workers is busy."
+        "It is the next one. Estimated from the last 5 minutes, it starts in about 1 s. 1 of 1 live workers is busy."
     )
     assert only(tasks[0]).workers_busy == 1
 
 
-def test_recent_starts_give_an_estimate_that_says_so(worker):
+def test_recent_starts_give_an_estimate(worker):
     for number in range(10):
         one_step.enqueue(number)
     worker.work()
@@ -76,26 +75,26 @@ def test_recent_starts_give_an_estimate_that_says_so(worker):
 
     reason = only(tasks[2])
 
-    assert "By the starts of the last 5 minutes it begins in about 30 s (an estimate)." in reason.sentence
+    assert "Estimated from the last 5 minutes, it starts in about 30 s." in reason.sentence
     assert abs(reason.expected_at - why(tasks[2].pk).as_of - timedelta(seconds=30)) < timedelta(seconds=2)
     advance(minutes=10)
     assert only(tasks[2]).expected_at is None
 
 
-def test_before_a_full_limit_there_is_no_estimate(worker):
+def test_a_reached_limit_gives_no_estimate(worker):
     tasks = [limited.using().enqueue("acme") for _ in range(2)]
     take(worker.row.pk)
     Task.objects.filter(status="running").update(started_at=Now() - timedelta(seconds=50), progress=0.04)
 
-    full, turn = reasons(tasks[1])
+    full, position = reasons(tasks[1])
 
-    assert (full.code, turn.code) == (Code.LIMIT, Code.QUEUED)
-    assert turn.expected_at is None
-    assert "estimate" not in turn.sentence
+    assert (full.code, position.code) == (Code.LIMIT, Code.QUEUED)
+    assert position.expected_at is None
+    assert "Estimated" not in position.sentence
 
 
 @pytest.mark.parametrize("crowd", [99, 100, 101, 250, 1_000])
-def test_all_that_stand_before_it_are_counted(worker, crowd):
+def test_all_tasks_ahead_are_counted(worker, crowd):
     task = one_step.enqueue(1)
     with connection.cursor() as cursor:
         cursor.execute(CROWD, [crowd])
@@ -105,7 +104,7 @@ def test_all_that_stand_before_it_are_counted(worker, crowd):
     assert (reason.ahead, reason.ahead_is_more) == (crowd, False)
 
 
-def test_a_thousand_tasks_before_it_are_more_than_anybody_wants_to_count(worker):
+def test_tasks_ahead_are_counted_up_to_a_thousand(worker):
     task = one_step.enqueue(1)
     with connection.cursor() as cursor:
         cursor.execute(CROWD, [1_001])
@@ -116,7 +115,7 @@ def test_a_thousand_tasks_before_it_are_more_than_anybody_wants_to_count(worker)
     assert (reason.ahead, reason.ahead_is_more) == (1_000, True)
 
 
-def test_a_task_that_does_not_exist_has_no_reasons():
+def test_a_missing_task_is_not_found():
     with pytest.raises(TaskNotFound):
         why(uuid7())
 

@@ -1,4 +1,4 @@
-"""The end of a branch or a child is told to its parent once, whoever dies and whoever comes first."""
+"""The completion of a parallel step or child is handled exactly once, also after crashes and in races."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taskqueue.engine.tasks import completion, control
 from taskqueue.engine.worker import settle
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.support.database.races import Held, until_a_lock_is_awaited
+from tests.support.database.races import OpenTransaction, wait_for_blocked_session
 from tests.support.moves import arranging
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,18 +25,18 @@ def same(number: int) -> int:
     return number
 
 
-@pipeline("echoes/two")
+@pipeline("completion/two")
 def two() -> list[int]:
     return each(same, [1, 2])
 
 
-@pipeline("echoes/child")
+@pipeline("completion/child")
 def child() -> int:
     sleep("nap", timedelta(minutes=10))
     return 1
 
 
-@pipeline("echoes/parent")
+@pipeline("completion/parent")
 def parent() -> str:
     try:
         return str(child.using(timeout=timedelta(minutes=10))())
@@ -44,7 +44,7 @@ def parent() -> str:
         return failed.error_type
 
 
-@pipeline("echoes/handled")
+@pipeline("completion/handled")
 def handled() -> None:
     sleep("nap", timedelta(days=1))
 
@@ -54,28 +54,28 @@ def report(ended: TaskEnded) -> str:
     return ended.reason
 
 
-def paused(pipeline):
-    """A task whose branches are made and not begun."""
+def suspended(pipeline):
+    """A task whose parallel steps are queued."""
     task = pipeline.enqueue()
     with InProcessWorker() as worker:
         worker.work(budget=timedelta(0))
     return task
 
 
-def beside(deed):
-    """Do it on another connection; it is expected to wait for a lock."""
+def in_thread(operation):
+    """Run it in a thread with its own connection, where it waits for a lock."""
 
-    def on_its_own():
+    def run():
         try:
-            return deed()
+            return operation()
         finally:
             connection.close()
 
-    return ThreadPoolExecutor(1).submit(on_its_own)
+    return ThreadPoolExecutor(1).submit(run)
 
 
-def settled_untold(monkeypatch):
-    """Let the worker die between settling a branch and telling its end."""
+def crash_before_completion(monkeypatch):
+    """Let the worker crash between the settlement of a parallel step and its completion."""
     monkeypatch.setattr(settle, "notify_completion_now", lambda _task: None)
 
 
@@ -84,10 +84,10 @@ def result_of(task):
     return Task.objects.get(pk=task.pk).result
 
 
-def test_a_worker_that_dies_before_it_tells_an_end_leaves_it_to_a_sweep(monkeypatch):
-    task = paused(two)
+def test_a_sweep_handles_a_completion_after_a_crash(monkeypatch):
+    task = suspended(two)
     with monkeypatch.context() as dying:
-        settled_untold(dying)
+        crash_before_completion(dying)
         dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     assert Task.objects.filter(parent=task, status="succeeded").count() == 2
@@ -99,17 +99,17 @@ def test_a_worker_that_dies_before_it_tells_an_end_leaves_it_to_a_sweep(monkeypa
     assert result_of(task) == [1, 2]
 
 
-def test_the_last_branch_against_the_last_branch(monkeypatch):
-    task = paused(two)
+def test_two_last_parallel_steps_complete_concurrently(monkeypatch):
+    task = suspended(two)
     with monkeypatch.context() as dying:
-        settled_untold(dying)
+        crash_before_completion(dying)
         dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     first, second = Task.objects.filter(parent=task).order_by("pk").values_list("pk", flat=True)
 
-    holder = Held(lambda: completion.tell(first))
-    other = beside(lambda: completion.tell(second))
-    until_a_lock_is_awaited()
+    holder = OpenTransaction(lambda: completion.notify_completion(first))
+    other = in_thread(lambda: completion.notify_completion(second))
+    wait_for_blocked_session()
     assert Task.objects.get(pk=task.pk).status == "waiting"
     holder.end()
 
@@ -118,34 +118,34 @@ def test_the_last_branch_against_the_last_branch(monkeypatch):
     assert result_of(task) == [1, 2]
 
 
-def test_two_who_tell_the_same_end_tell_it_once():
+def test_a_completion_is_handled_once_by_concurrent_callers():
     task = handled.enqueue()
     work()
     with transaction.atomic():
         control.cancel(task.pk, reason="Why not.")
         connection.run_on_commit.clear()
 
-    holder = Held(lambda: completion.tell(task.pk))
+    holder = OpenTransaction(lambda: completion.notify_completion(task.pk))
     assert run_sweeps() == 0
-    other = beside(lambda: completion.tell(task.pk))
-    until_a_lock_is_awaited()
+    other = in_thread(lambda: completion.notify_completion(task.pk))
+    wait_for_blocked_session()
     holder.end()
 
     assert other.result(timeout=90) is False
-    assert Task.objects.filter(pipeline="echoes/handled.on-cancel").count() == 1
+    assert Task.objects.filter(pipeline="completion/handled.on-cancel").count() == 1
 
 
-def test_a_cancel_against_the_end_of_a_branch(monkeypatch):
-    task = paused(two)
+def test_a_cancel_races_the_end_of_a_parallel_step(monkeypatch):
+    task = suspended(two)
     with monkeypatch.context() as dying:
-        settled_untold(dying)
+        crash_before_completion(dying)
         dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
-    branch = Task.objects.filter(parent=task).values_list("pk", flat=True)[0]
+    parallel_step = Task.objects.filter(parent=task).values_list("pk", flat=True)[0]
 
-    holder = Held(lambda: control.cancel(task.pk))
-    other = beside(lambda: completion.tell(branch))
-    until_a_lock_is_awaited()
+    holder = OpenTransaction(lambda: control.cancel(task.pk))
+    other = in_thread(lambda: completion.notify_completion(parallel_step))
+    wait_for_blocked_session()
     holder.end()
     other.result(timeout=90)
     run_sweeps()
@@ -154,16 +154,18 @@ def test_a_cancel_against_the_end_of_a_branch(monkeypatch):
     assert not Task.objects.filter(parent=task).exists()
 
 
-def test_the_end_of_a_child_against_its_timeout():
+def test_the_end_of_a_child_races_its_timeout():
     task = parent.enqueue()
     work()
     advance(minutes=11)
-    (made,) = Task.objects.filter(parent=task)
+    (child_task,) = Task.objects.filter(parent=task)
     with arranging():
-        Task.objects.filter(pk=made.pk).update(status="succeeded", due_at=None, finished_at=made.created_at, result=7)
+        Task.objects.filter(pk=child_task.pk).update(
+            status="succeeded", due_at=None, finished_at=child_task.created_at, result=7
+        )
 
-    holder = Held(lambda: completion.tell(made.pk))
-    other = beside(work)
+    holder = OpenTransaction(lambda: completion.notify_completion(child_task.pk))
+    other = in_thread(work)
     until_waiting_or_done(other)
     holder.end()
     other.result(timeout=90)
@@ -183,8 +185,8 @@ def until_waiting_or_done(future):
                 return
 
 
-def test_ten_thousand_branches_are_made_by_a_few_statements(django_assert_max_num_queries):
-    @pipeline("echoes/many")
+def test_ten_thousand_parallel_steps_cost_a_few_statements(django_assert_max_num_queries):
+    @pipeline("completion/many")
     def many() -> int:
         return len(each(same, list(range(2000)), limit=10))
 

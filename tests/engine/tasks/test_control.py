@@ -28,7 +28,7 @@ def failed_task() -> Task:
     return task
 
 
-def test_a_retry_goes_on_from_the_failed_step_with_earlier_outputs_kept(failed_task):
+def test_a_retry_continues_from_the_failed_step(failed_task):
     task = control.retry(failed_task.pk)
 
     assert (task.status, task.error, task.finished_at) == ("queued", None, None)
@@ -38,7 +38,7 @@ def test_a_retry_goes_on_from_the_failed_step_with_earlier_outputs_kept(failed_t
     assert Attempt.objects.count() == 3
 
 
-def test_a_retried_step_has_all_its_tries_again(failed_task):
+def test_a_retried_step_has_all_its_attempts_again(failed_task):
     pipelines.broken["three"] = 2
     control.retry(failed_task.pk)
 
@@ -50,7 +50,7 @@ def test_a_retried_step_has_all_its_tries_again(failed_task):
     assert [attempt.number for attempt in Attempt.objects.order_by("pk")] == [1, 2, 3, 4, 5]
 
 
-def test_a_retry_from_a_step_forgets_it_and_what_came_after():
+def test_a_retry_from_a_step_discards_it_and_later_steps():
     task = three_steps.enqueue(5)
     work()
     calls.clear()
@@ -63,7 +63,7 @@ def test_a_retry_from_a_step_forgets_it_and_what_came_after():
     assert Task.objects.get().status == "succeeded"
 
 
-def test_a_retry_from_an_unknown_step_names_those_that_are_recorded(failed_task):
+def test_a_retry_from_an_unknown_step_lists_recorded_steps(failed_task):
     with pytest.raises(UnknownStep, match="one, two, three"):
         control.retry(failed_task.pk, from_step="four")
 
@@ -78,7 +78,7 @@ def test_a_succeeded_task_is_not_retried_without_a_step():
         control.retry(task.pk)
 
 
-def test_a_task_that_has_not_ended_is_not_retried():
+def test_an_unfinished_task_is_not_retried():
     task = three_steps.enqueue(5)
 
     with pytest.raises(NotRetryable, match="queued"):
@@ -104,7 +104,7 @@ def test_a_cancelled_task_can_be_retried():
     assert Task.objects.get().status == "succeeded"
 
 
-def test_an_ended_task_is_not_cancelled():
+def test_a_finished_task_is_not_cancelled():
     task = three_steps.enqueue(5)
     work()
 
@@ -124,6 +124,6 @@ def test_a_rerun_is_a_new_task_from_the_same_payload_without_the_key():
 
 
 @pytest.mark.parametrize("verb", [control.retry, control.cancel, control.rerun])
-def test_a_missing_task_is_said_to_be_missing(verb):
+def test_an_unknown_task_is_not_found(verb):
     with pytest.raises(TaskNotFound):
         verb(uuid7())

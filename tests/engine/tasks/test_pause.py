@@ -1,30 +1,31 @@
-"""A paused pipeline: nothing of it starts or goes on, and nothing is lost."""
+"""A paused pipeline starts and continues no task, and loses none."""
 
 from __future__ import annotations
 
 import pytest
 
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.errors import AlreadyPaused, NotPaused, UnknownPipeline
 from taskqueue.models import Pipeline, Step, Task
 from taskqueue.testing import InProcessWorker, work
-from tests.support.database.races import Held, at_once
+from tests.support.database.races import OpenTransaction, run_concurrently
 from tests.support.pipelines import basic as pipelines
 from tests.support.pipelines.basic import interrupted, one_step
 
 
 def pause():
-    return control.pause_pipeline("engine/one-step", reason="deploy", by="dana")
+    return control.pause_pipeline("engine/one-step", reason="deploy", actor=Actor(None, "dana"))
 
 
 @pytest.mark.django_db
-def test_nothing_of_a_paused_pipeline_starts_and_all_of_it_goes_on_later():
+def test_a_paused_pipeline_starts_nothing_and_continues_after_resume():
     tasks = [one_step.enqueue(number) for number in range(3)]
     pause()
 
-    assert (work(), dispatch.look(5).claimable) == ([], 0)
+    assert (work(), dispatch.find_due_work(5).claimable) == ([], 0)
     late = one_step.enqueue(3)
     control.resume_pipeline("engine/one-step")
     work()
@@ -33,12 +34,12 @@ def test_nothing_of_a_paused_pipeline_starts_and_all_of_it_goes_on_later():
 
 
 @pytest.mark.django_db
-def test_a_running_task_stops_after_its_step_and_goes_on_from_there(monkeypatch):
+def test_a_running_task_of_a_paused_pipeline_stops_after_its_step(monkeypatch):
     task = interrupted.enqueue()
     monkeypatch.setattr(
         pipelines,
-        "intruder",
-        lambda: str(control.pause_pipeline("engine/interrupted", reason="stop", by="dana")),
+        "during_step",
+        lambda: str(control.pause_pipeline("engine/interrupted", reason="stop", actor=Actor(None, "dana"))),
     )
     work()
     assert list(Step.objects.order_by("pk").values_list("key", flat=True)) == ["one", "in-the-middle"]
@@ -51,7 +52,7 @@ def test_a_running_task_stops_after_its_step_and_goes_on_from_there(monkeypatch)
 
 
 @pytest.mark.django_db
-def test_who_comes_second_is_told_who_was_first():
+def test_a_second_pause_names_the_first_user():
     one_step.enqueue(1)
     pause()
     with pytest.raises(AlreadyPaused, match="dana: deploy"):
@@ -60,24 +61,24 @@ def test_who_comes_second_is_told_who_was_first():
     with pytest.raises(NotPaused):
         control.resume_pipeline("engine/one-step")
     with pytest.raises(UnknownPipeline):
-        control.pause_pipeline("no/such", reason="x", by="y")
+        control.pause_pipeline("no/such", reason="x", actor=Actor(None, "y"))
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_who_pause_at_once_one_wins():
+def test_one_of_several_concurrent_pauses_succeeds():
     one_step.enqueue(1)
 
-    results = at_once(4, pause)
+    results = run_concurrently(4, pause)
 
     assert sum(isinstance(result, Pipeline) for result in results) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_claim_beside_an_open_pause_is_made_and_after_its_commit_none_is():
+def test_a_pause_stops_claims_after_its_commit():
     with InProcessWorker() as worker:
         one_step.enqueue(1)
         one_step.enqueue(2)
-        pausing = Held(pause)
+        pausing = OpenTransaction(pause)
         assert len(claim(ClaimRequest(worker.worker))) == 1
         pausing.end()
         assert claim(ClaimRequest(worker.worker)) == []

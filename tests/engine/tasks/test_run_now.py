@@ -1,4 +1,4 @@
-"""Running a delayed task now."""
+"""Run a delayed task now."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue import Debounce, Rate, Retry, gather, pipeline, sleep, step, wait_for
-from taskqueue.engine.actions import audited
-from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.maintenance.dispatch import run_due
 from taskqueue.engine.tasks import control
 from taskqueue.errors import NotDelayed, TaskNotFound
 from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Step, Task, Worker
 from taskqueue.testing import advance, work
-from tests.support.database.races import at_once, until_a_lock_is_awaited
+from tests.support.database.races import run_concurrently, wait_for_blocked_session
 from tests.support.pipelines import basic as pipelines
 from tests.support.pipelines.basic import one_step, three_steps
 from tests.support.registries import own_registry
@@ -73,7 +72,7 @@ def retrying() -> Task:
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("delayed", [scheduled, asleep, retrying])
-def test_a_delayed_task_goes_on_at_once(delayed):
+def test_a_delayed_task_runs_now(delayed):
     task = delayed()
 
     queued = control.run_now(task.pk)
@@ -101,13 +100,13 @@ def test_no_retry_is_used_up_and_no_attempt_counted():
 
 
 @pytest.mark.django_db
-def test_parallel_steps_that_are_tried_again_go_on_with_their_task():
-    @pipeline("now/beside")
-    def beside() -> list[int]:
+def test_retrying_parallel_steps_run_now_with_their_task():
+    @pipeline("now/parallel")
+    def both() -> list[int]:
         return list(gather(unsteady.defer(1), unsteady.defer(2)))
 
     pipelines.broken["unsteady"] = 2
-    task = beside.enqueue()
+    task = both.enqueue()
     work()
 
     assert control.run_now(task.pk).status == "waiting"
@@ -116,7 +115,7 @@ def test_parallel_steps_that_are_tried_again_go_on_with_their_task():
 
 
 @pytest.mark.django_db
-def test_a_gathering_task_runs_with_what_it_has():
+def test_a_collecting_batch_runs_with_its_items():
     @pipeline("now/quiet", debounce=Debounce(HOUR))
     def quiet(number: int) -> int:
         return number
@@ -130,7 +129,7 @@ def test_a_gathering_task_runs_with_what_it_has():
 
 
 @pytest.mark.django_db
-def test_a_limit_and_a_rate_still_hold():
+def test_limits_and_rates_still_apply():
     @pipeline("now/limited", concurrency=1)
     def limited() -> None:
         wait_for("never", timeout=HOUR)
@@ -144,7 +143,7 @@ def test_a_limit_and_a_rate_still_hold():
 
 
 @pytest.mark.django_db
-def test_what_waits_for_something_else_is_refused_and_told_for_what():
+def test_a_task_that_waits_for_no_time_is_refused_with_the_reason():
     @pipeline("now/rated")
     def uses() -> None:
         rated()
@@ -158,7 +157,7 @@ def test_what_waits_for_something_else_is_refused_and_told_for_what():
     slow, waiting = uses.enqueue(), waits.enqueue()
     work()
 
-    with pytest.raises(NotDelayed, match=r"waits for something else than a time\. .*order/paid"):
+    with pytest.raises(NotDelayed, match=r"does not wait for a time\. .*order/paid"):
         control.run_now(waiting.pk)
     with pytest.raises(NotDelayed, match="run-now"):
         control.run_now(slow.pk)
@@ -192,11 +191,11 @@ def test_a_task_without_a_delay_is_refused(status, said):
 
 
 @pytest.mark.django_db
-def test_it_is_written_down_who_did_it():
+def test_run_now_writes_an_audit_entry():
     user = User.objects.create_user("dana")
     task = scheduled()
 
-    audited.run_task_now(task.pk, actor=Actor(user.pk, "dana"))
+    control.run_now(task.pk, actor=Actor(user.pk, "dana"))
 
     entry = LogEntry.objects.get()
     assert (entry.user, entry.object_id, entry.get_change_message()) == (
@@ -207,10 +206,10 @@ def test_it_is_written_down_who_did_it():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_callers_one_runs_it_and_the_others_are_refused():
+def test_one_of_several_concurrent_callers_succeeds():
     task = scheduled()
 
-    results = at_once(6, lambda: control.run_now(task.pk))
+    results = run_concurrently(6, lambda: control.run_now(task.pk))
 
     assert sum(isinstance(result, Task) for result in results) == 1
     assert sum(isinstance(result, NotDelayed) for result in results) == 5
@@ -218,7 +217,7 @@ def test_of_several_callers_one_runs_it_and_the_others_are_refused():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("delayed", [scheduled, asleep])
-def test_the_dispatchers_timer_and_a_person_do_it_once(delayed):
+def test_the_dispatcher_and_an_operator_queue_it_once(delayed):
     task = delayed()
     advance(hours=2)
 
@@ -232,7 +231,7 @@ def test_the_dispatchers_timer_and_a_person_do_it_once(delayed):
         with transaction.atomic():
             run_due(1)
             later = pool.submit(person)
-            until_a_lock_is_awaited()
+            wait_for_blocked_session()
         with pytest.raises(NotDelayed, match="due already"):
             later.result(timeout=200)
     work()

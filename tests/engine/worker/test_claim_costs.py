@@ -1,4 +1,4 @@
-"""What a claim reads does not grow with what has ended, nor with what is held back."""
+"""The rows that a claim reads do not grow with history or with blocked tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
-from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
 from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
 from taskqueue.testing import InProcessWorker
@@ -21,20 +21,20 @@ from tests.support.database.backlogs import (
     QUEUED,
     RUNNING,
     STATISTICS,
-    explain_for_all_values,
+    explain_generic_plan,
     forget_statistics,
     insert,
 )
-from tests.support.database.plans import explain, nodes, walked
+from tests.support.database.plans import explain, nodes, sequential_scans
 from tests.support.pipelines.basic import one_step
 
 pytestmark = pytest.mark.django_db
 
-NAME = "costs/held-back"
+NAME = "costs/blocked"
 
 
 @pipeline(NAME, concurrency=[Limit(100), Limit(1, key="{tenant}")])
-def held_back(tenant: str) -> str:
+def limited(tenant: str) -> str:
     return tenant
 
 
@@ -64,31 +64,31 @@ def by_a_pause(worker):
     insert(QUEUED, NAME, 5_000, keys=50)
 
 
-def by_a_booked_up_throttle(worker):
+def by_an_exhausted_throttle(worker):
     insert(QUEUED, "costs/throttled", 5_000)
     concurrency_limit = ConcurrencyLimit.objects.get(pipeline="costs/throttled")
     assert concurrency_limit.rate is not None
     RateLimitBucket.objects.create(rate=concurrency_limit.rate, theoretical_arrival_at=Now() + timedelta(days=1))
 
 
-HELD_BACK = [by_one_full_key, by_many_full_keys, by_the_pipelines_limit, by_a_pause, by_a_booked_up_throttle]
+BLOCKS = [by_one_full_key, by_many_full_keys, by_the_pipelines_limit, by_a_pause, by_an_exhausted_throttle]
 
 
-@pytest.fixture(params=HELD_BACK, ids=lambda hold: hold.__name__)
-def hold(request):
-    """What holds tasks back."""
+@pytest.fixture(params=BLOCKS, ids=lambda block: block.__name__)
+def block(request):
+    """Blocks tasks in one of several ways."""
     return request.param
 
 
 @pytest.fixture(params=STATISTICS)
-def worker(request, hold):
-    """A worker beside five thousand ended tasks and as many that are held back."""
+def worker(request, block):
+    """A worker with five thousand finished and five thousand blocked tasks."""
     forget_statistics()
-    for each in (held_back, throttled, one_step):
+    for each in (limited, throttled, one_step):
         sync_pipeline(each.definition)
     with InProcessWorker() as worker:
         insert(ENDED, NAME, 5_000, worker=worker.worker)
-        hold(worker.worker)
+        block(worker.worker)
         if request.param:
             with connection.cursor() as cursor:
                 cursor.execute("ANALYZE taskqueue_task")
@@ -96,7 +96,7 @@ def worker(request, hold):
 
 
 def read(tree):
-    """How many rows of tasks a statement has read, those that it filtered out included."""
+    """The rows of the task table that a statement has read, with those that it filtered out."""
     return sum(
         (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
         for node in tree
@@ -104,51 +104,58 @@ def read(tree):
     )
 
 
-def test_a_claim_reads_a_bounded_number_of_tasks_and_finds_another_pipelines(worker):
+def test_a_claim_reads_a_bounded_number_of_tasks(worker):
     task = one_step.enqueue(1)
 
     tree = explain(sql.CLAIM, ClaimRequest(worker).parameters)
 
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     assert read(tree) <= 300
     task.refresh_from_db()
     assert task.status == "running"
 
 
 @pytest.mark.parametrize("most", [1, 8])
-def test_the_plan_for_all_values_reads_no_more(worker, most):
+def test_the_generic_plan_reads_no_more(worker, most):
     for number in range(20):
         one_step.enqueue(number)
     claiming = ClaimRequest(worker, most).parameters
-    admitting = {"pipelines": [NAME], "codes": [""], "limited": NAME, "freed": "", "by_end": True, "most": most}
+    admitting = {
+        "pipelines": [NAME],
+        "codes": [""],
+        "limited": NAME,
+        "freed_key": "",
+        "at_task_end": True,
+        "most": most,
+    }
 
     for statement, values in ((sql.CLAIM, claiming), (sql.ADMIT, admitting)):
-        tree = list(nodes(explain_for_all_values(statement, values)))
-        assert not walked(tree)
+        tree = list(nodes(explain_generic_plan(statement, values)))
+        assert not sequential_scans(tree)
         assert read(tree) <= 1_000
         locks = [node["Actual Rows"] * node["Actual Loops"] for node in tree if node["Node Type"] == "LockRows"]
         assert sum(locks) <= 2 * most
 
 
-def test_looking_letting_starts_through_and_walking_on_do_too(worker):
+def test_due_work_admission_and_round_robin_read_bounded_rows(worker):
     assert claim(ClaimRequest(worker, 8)) == []
     look = {
         **deployed_pipelines(),
-        "passed": [],
+        "skipped": [],
         "limit": 4,
         "lock_space": LOCK_SPACE,
-        "silence": SILENCE,
-        "settling": SETTLING,
+        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+        "startup_grace": STARTUP_GRACE,
     }
     code = {"pipelines": [NAME], "codes": [""]}
 
-    looking = explain(sql.LOOK, look)
-    admitting = explain(sql.ADMIT, {**code, "limited": NAME, "freed": "", "by_end": True, "most": 8})
-    walking = explain(sql.WALK_ON, {**code, "passed": []})
+    looking = explain(sql.FIND_DUE_WORK, look)
+    admitting = explain(sql.ADMIT, {**code, "limited": NAME, "freed_key": "", "at_task_end": True, "most": 8})
+    walking = explain(sql.ADVANCE_ROUND_ROBIN, {**code, "skipped": []})
 
     for tree in (looking, admitting, walking):
-        assert not walked([node for node in tree if node.get("Relation Name") == "taskqueue_task"])
-    # Those that run are looked through once a second: whether their worker has ended.
+        assert not sequential_scans([node for node in tree if node.get("Relation Name") == "taskqueue_task"])
+    # Running tasks are scanned once a second for ended workers.
     assert read(looking) <= 1_000
     assert read(admitting) <= 1_000
     assert read(walking) <= 4_000

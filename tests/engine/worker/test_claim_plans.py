@@ -1,4 +1,4 @@
-"""The claim and the look of every doorbell are index probes, whatever the tables hold."""
+"""Claims and the dispatcher's query use index probes, however full the tables are."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue.engine import sql
-from taskqueue.engine.runtime.liveness import LOCK_SPACE, SETTLING, SILENCE
+from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
 from taskqueue.engine.worker.claims import ClaimRequest
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
-from tests.support.database.plans import HISTORY, code, explain, walked
+from tests.support.database.plans import HISTORY, code, explain, sequential_scans
 
 pytestmark = pytest.mark.django_db
 
@@ -25,7 +25,7 @@ FROM generate_series(1, 5000), unnest(ARRAY['engine/one-step', 'engine/unknown-h
 
 @pytest.fixture(scope="module", params=STATISTICS)
 def worker(request, module_transaction):
-    """A table of ended tasks and of a backlog, half of it of a pipeline that nobody here knows."""
+    """A table of finished tasks and of a backlog, half of it of a pipeline without code here."""
     forget_statistics()
     with InProcessWorker() as worker:
         with unchecked() as cursor:
@@ -40,32 +40,34 @@ def worker(request, module_transaction):
         yield worker.row.pk
 
 
-def test_a_claim_reads_no_more_than_the_heads_of_the_queues(worker):
+def test_a_claim_reads_only_queue_heads(worker):
     pipelines = ["engine/one-step", "engine/three-steps", "engine/idle"]
 
     tree = explain(sql.CLAIM, ClaimRequest(worker).parameters | code(pipelines))
 
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     tasks = [node for node in tree if node.get("Relation Name") == "taskqueue_task" and "Index Name" in node]
     assert max(node["Actual Rows"] * node["Actual Loops"] for node in tasks) <= len(pipelines)
 
 
-def test_a_look_reads_no_more_than_it_needs(worker):
-    values = {**code(["engine/one-step"]), "passed": [], "limit": 4, "lock_space": LOCK_SPACE}
+def test_the_dispatchers_query_reads_only_index_heads(worker):
+    values = {**code(["engine/one-step"]), "skipped": [], "limit": 4, "lock_space": LOCK_SPACE}
 
-    tree = explain(sql.LOOK, {**values, "silence": SILENCE, "settling": SETTLING})
+    tree = explain(
+        sql.FIND_DUE_WORK, {**values, "heartbeat_timeout": HEARTBEAT_TIMEOUT, "startup_grace": STARTUP_GRACE}
+    )
 
     scans = [node for node in tree if node.get("Relation Name") == "taskqueue_task"]
     assert scans
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     assert sum(node["Actual Rows"] * node["Actual Loops"] for node in scans) <= 5
 
 
-def test_promoting_reads_only_what_is_due(worker):
+def test_promoting_reads_only_due_timers(worker):
     tree = explain(sql.PROMOTE, {})
 
     assert "taskqueue_task_timer" in {node.get("Index Name") for node in tree}
-    assert not walked(tree)
+    assert not sequential_scans(tree)
 
 
 STEPS = """
@@ -74,7 +76,7 @@ SELECT %s, 'step ' || number, 'step', 'parallel', 'waiting', 0, '', now(), now()
 """
 
 
-def test_the_end_of_a_branch_reads_no_more_than_its_own_step_of_its_parents(worker):
+def test_the_end_of_a_parallel_step_reads_one_step_of_its_parent(worker):
     pipeline = {"pipeline_id": "engine/one-step", "payload": {}}
     parent = Task.objects.create(**pipeline, status="waiting")
     made = {"parent": parent, "parent_key": "step 7", "parallel_step": "step", "result": 1}
@@ -85,7 +87,7 @@ def test_the_end_of_a_branch_reads_no_more_than_its_own_step_of_its_parents(work
 
     tree = explain(sql.RESOLVE_PARENT, {"task": parallel_step.pk, "limit": 1_000_000})
 
-    assert not walked(tree)
+    assert not sequential_scans(tree)
     read = [node for node in tree if node.get("Relation Name") in {"taskqueue_task", "taskqueue_step"}]
     assert max(node["Actual Rows"] * node["Actual Loops"] for node in read) == 1
     assert Step.objects.get(task=parent, key="step 7").output == 1

@@ -1,4 +1,4 @@
-"""What a claim tells the database of this process's code."""
+"""The parameters of a claim about this process's code."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 from django.db import connection
 
 from taskqueue.definitions import registry
-from taskqueue.engine.runtime.deployed_pipelines import array, deployed_pipelines
+from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines, to_array
 from tests.support.pipelines.basic import one_step
 
 
-def test_it_is_made_once_and_anew_when_the_code_defines_something_else(monkeypatch):
+def test_parameters_are_rebuilt_only_when_definitions_change(monkeypatch):
     before = deployed_pipelines()
     assert deployed_pipelines() is before
 
@@ -23,7 +23,7 @@ def test_it_is_made_once_and_anew_when_the_code_defines_something_else(monkeypat
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("texts", [[], [""], ["a/b", 'with "quotes"', "back\\slash", "comma, {brace}", "NULL", "ü"]])
-def test_an_array_is_read_as_it_was_written(texts):
+def test_arrays_round_trip_through_postgresql(texts):
     with connection.cursor() as cursor:
-        cursor.execute("SELECT %s::text[]", [array(texts)])
+        cursor.execute("SELECT %s::text[]", [to_array(texts)])
         assert cursor.fetchone()[0] == texts

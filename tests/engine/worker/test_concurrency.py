@@ -1,4 +1,4 @@
-"""Limits of whole tasks: never exceeded, always used, and no key stands in another one's way."""
+"""Concurrency limits of tasks are never exceeded and always used, and no key blocks another."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sleepy(tenant: str) -> str:
 
 
 def take_all(worker, most=1):
-    """Claim until there is nothing."""
+    """Claim until nothing is ready."""
     leases = []
     while taken := claim(ClaimRequest(worker.worker, most)):
         leases += taken
@@ -73,22 +73,22 @@ def worker():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("most", [1, 2, 8])
-def test_a_pipeline_has_no_more_tasks_at_a_time_than_its_limit_and_as_many(worker, most):
+def test_a_pipeline_runs_exactly_as_many_tasks_as_its_limit(worker, most):
     for _ in range(10):
         three.enqueue("a")
 
     leases = take_all(worker, most)
     assert len(leases) == 3
-    assert dispatch.look(5).claimable == 0
+    assert dispatch.find_due_work(5).claimable == 0
 
     settle(leases[0], Succeeded("1"), claim_request=None)
-    assert dispatch.look(5).claimable == 1
+    assert dispatch.find_due_work(5).claimable == 1
     assert len(take_all(worker, most)) == 1
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("most", [1, 8])
-def test_each_key_has_a_limit_of_its_own_and_all_together_one(worker, most):
+def test_each_key_has_its_own_limit_below_the_pipelines(worker, most):
     for tenant in "aaaaabbbbbccccc":
         per_tenant.enqueue(tenant)
         both.enqueue(tenant)
@@ -102,7 +102,7 @@ def test_each_key_has_a_limit_of_its_own_and_all_together_one(worker, most):
 
 
 @pytest.mark.django_db
-def test_finishing_one_and_claiming_the_next_is_one_commit_before_a_gate_too(worker):
+def test_settle_and_claim_is_one_commit_with_a_limit(worker):
     for _ in range(3):
         three.enqueue("a")
     ConcurrencyLimit.objects.update(tasks=1)
@@ -116,7 +116,7 @@ def test_finishing_one_and_claiming_the_next_is_one_commit_before_a_gate_too(wor
 
 
 @pytest.mark.django_db
-def test_a_changed_limit_holds_from_the_next_claim_on(worker):
+def test_a_changed_limit_counts_from_the_next_claim(worker):
     for _ in range(10):
         three.enqueue("a")
     assert len(take_all(worker)) == 3
@@ -133,7 +133,7 @@ def test_a_changed_limit_holds_from_the_next_claim_on(worker):
 
 
 @pytest.mark.django_db
-def test_what_the_code_says_anew_does_not_undo_what_a_person_said():
+def test_new_code_keeps_an_operators_limit():
     three.enqueue("a")
     ConcurrencyLimit.objects.filter(pipeline="gates/three").update(tasks=7)
 
@@ -144,7 +144,7 @@ def test_what_the_code_says_anew_does_not_undo_what_a_person_said():
 
 
 @pytest.mark.django_db
-def test_any_pipeline_can_be_limited_and_those_that_run_already_count(worker):
+def test_running_tasks_count_when_a_limit_is_added(worker):
     for number in range(5):
         one_step.enqueue(number)
     claim(ClaimRequest(worker.worker))
@@ -154,7 +154,7 @@ def test_any_pipeline_can_be_limited_and_those_that_run_already_count(worker):
 
 
 @pytest.mark.django_db
-def test_a_sleeping_and_a_retrying_task_keep_their_place(worker):
+def test_sleeping_and_retrying_tasks_keep_their_slots(worker):
     first, second = sleepy.enqueue("broken"), sleepy.enqueue("a")
     work()
     assert {task.status for task in Task.objects.filter(pk=first.pk)} == {"waiting"}
@@ -170,7 +170,7 @@ def test_a_sleeping_and_a_retrying_task_keep_their_place(worker):
 
 
 @pytest.mark.django_db
-def test_a_task_that_was_put_back_or_lost_keeps_its_place_and_a_retried_one_stands_before_the_gate_again(worker):
+def test_released_and_lost_tasks_keep_their_slots_and_retried_ones_do_not(worker):
     ConcurrencyLimit.objects.all()
     tasks = [three.enqueue("hopeless") for _ in range(4)]
     ConcurrencyLimit.objects.update(tasks=1)
@@ -193,7 +193,7 @@ def test_a_task_that_was_put_back_or_lost_keeps_its_place_and_a_retried_one_stan
 
 
 @pytest.mark.django_db
-def test_an_emptied_database_does_not_forget_the_limits(worker):
+def test_limits_survive_an_emptied_database(worker):
     Pipeline.objects.all().delete()
     for _ in range(5):
         three.enqueue("a")
@@ -202,7 +202,7 @@ def test_an_emptied_database_does_not_forget_the_limits(worker):
 
 
 @pytest.mark.django_db
-def test_a_better_place_in_the_queue_comes_first_on_either_side_of_a_gate(worker):
+def test_queue_order_holds_across_limited_pipelines(worker):
     limited = three.using(priority=10).enqueue("a")
     free = one_step.using(priority=600).enqueue(1)
     last = one_step.using(priority=-600).enqueue(1)
@@ -211,7 +211,7 @@ def test_a_better_place_in_the_queue_comes_first_on_either_side_of_a_gate(worker
 
 
 @pytest.mark.django_db
-def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker):
+def test_a_key_with_a_long_queue_does_not_delay_other_keys(worker):
     three_to_start = per_tenant.enqueue("crowd")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -226,7 +226,7 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
     first, second = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
 
     assert single.pk in {first.task, second.task}
-    # And so it goes on, with one worker that finishes each before the next: they take turns.
+    # One worker that finishes each task before the next claim serves the keys round robin.
     ConcurrencyLimit.objects.filter(pipeline="gates/per-tenant").update(tasks_per_key=1)
     late = [per_tenant.enqueue("late") for _ in range(3)]
     order: list[str] = []
@@ -238,7 +238,7 @@ def test_a_key_with_a_long_queue_does_not_keep_another_keys_task_waiting(worker)
 
 
 @pytest.mark.django_db
-def test_hundreds_of_keys_take_turns(worker):
+def test_hundreds_of_keys_are_served_round_robin(worker):
     for number in range(150):
         per_tenant.enqueue(f"t{number:03}")
         per_tenant.enqueue(f"t{number:03}")
@@ -249,7 +249,7 @@ def test_hundreds_of_keys_take_turns(worker):
 
 
 @pytest.mark.django_db
-def test_many_full_keys_do_not_hide_one_that_has_room(worker):
+def test_many_full_keys_do_not_hide_a_key_with_a_free_slot(worker):
     for number in range(200):
         per_tenant.enqueue(f"t{number:03}")
         per_tenant.enqueue(f"t{number:03}")
@@ -269,7 +269,7 @@ def test_many_full_keys_do_not_hide_one_that_has_room(worker):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_workers_that_claim_at_once_do_not_pass_the_limit_together():
+def test_concurrent_claims_do_not_exceed_the_limit():
     with InProcessWorker() as worker:
         for _ in range(40):
             both.enqueue("a")
@@ -298,7 +298,7 @@ def test_workers_that_claim_at_once_do_not_pass_the_limit_together():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_waits_for_the_gate_counts_what_the_one_before_admitted():
+def test_a_waiting_admission_counts_what_the_previous_one_admitted():
     with InProcessWorker() as worker:
         for _ in range(4):
             three.enqueue("a")

@@ -1,4 +1,4 @@
-"""Concurrency limits under races, each contender on its own connection: no limit is exceeded, no deadlock occurs."""
+"""Concurrency limits under races: no limit is exceeded and no deadlock occurs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taskqueue.engine.worker.claims import ClaimRequest, claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Task
 from taskqueue.testing import InProcessWorker
-from tests.support.database.races import Held, at_once
+from tests.support.database.races import OpenTransaction, run_concurrently
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -50,12 +50,12 @@ def running():
     return Counter(Task.objects.filter(status="running").values_list("concurrency_key", flat=True))
 
 
-def elsewhere(deed):
-    """Do something on a connection of its own, that may have to wait."""
+def run_until_blocked(operation):
+    """Run it in a thread with its own connection, where it may wait for a lock."""
 
     def do():
         try:
-            return deed()
+            return operation()
         finally:
             connection.close()
 
@@ -63,43 +63,43 @@ def elsewhere(deed):
 
 
 @pytest.mark.parametrize("most", [1, 8])
-def test_four_that_claim_at_once_get_as_many_as_the_limits_allow_and_no_more(worker, most):
+def test_concurrent_claims_fill_the_limits_exactly(worker, most):
     for tenant in "aaaabbbb":
         both.enqueue(tenant)
 
-    at_once(4, lambda: claim(ClaimRequest(worker.worker, most)))
-    at_once(4, lambda: claim(ClaimRequest(worker.worker, most)))
+    run_concurrently(4, lambda: claim(ClaimRequest(worker.worker, most)))
+    run_concurrently(4, lambda: claim(ClaimRequest(worker.worker, most)))
 
     assert running().total() == 3
     assert max(running().values()) == 2
 
 
-def test_an_end_against_a_claim_gives_the_place_to_one(worker):
+def test_a_slot_freed_during_a_claim_is_used_once(worker):
     for _ in range(6):
         both.enqueue("a")
     first, second = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
 
-    deeds = [
-        elsewhere(lambda: settle(first, Succeeded("1"), claim_request=ClaimRequest(worker.worker))),
-        elsewhere(lambda: settle(second, Succeeded("1"), claim_request=None)),
-        elsewhere(lambda: claim(ClaimRequest(worker.worker))),
+    operations = [
+        run_until_blocked(lambda: settle(first, Succeeded("1"), claim_request=ClaimRequest(worker.worker))),
+        run_until_blocked(lambda: settle(second, Succeeded("1"), claim_request=None)),
+        run_until_blocked(lambda: claim(ClaimRequest(worker.worker))),
     ]
-    for deed in deeds:
-        deed.result(timeout=90)
+    for operation in operations:
+        operation.result(timeout=90)
 
     assert running()["a"] <= 2
     claim(ClaimRequest(worker.worker, 8))
     assert running() == {"a": 2}
 
 
-def test_who_settles_before_a_gate_holds_no_task_while_it_waits_for_it(worker):
+def test_settling_locks_no_task_while_it_waits_for_the_limit(worker):
     for _ in range(4):
         both.enqueue("a")
     (lease,) = claim(ClaimRequest(worker.worker))
-    concurrency_limit = Held(lock_concurrency_limit)
-    settling = elsewhere(lambda: settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker)))
+    concurrency_limit = OpenTransaction(lock_concurrency_limit)
+    settling = run_until_blocked(lambda: settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker)))
 
-    # Somebody who cancels a family of tasks may hold one of them and want this one.
+    # A cancel of several tasks may have locked one of them and wait for this one.
     assert control.cancel(lease.task).status == "cancelled"
 
     concurrency_limit.end()
@@ -109,9 +109,9 @@ def test_who_settles_before_a_gate_holds_no_task_while_it_waits_for_it(worker):
     assert following.task != lease.task
 
 
-def test_a_task_that_somebody_holds_is_passed_over_and_keeps_nobody_waiting(worker):
+def test_admission_skips_a_locked_task(worker):
     tasks = [both.enqueue("a") for _ in range(3)]
-    cancelling = Held(lambda: control.cancel(tasks[0].pk))
+    cancelling = OpenTransaction(lambda: control.cancel(tasks[0].pk))
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '1s'")
 
@@ -122,11 +122,11 @@ def test_a_task_that_somebody_holds_is_passed_over_and_keeps_nobody_waiting(work
     assert [lease.task for lease in claim(ClaimRequest(worker.worker))] == [tasks[2].pk]
 
 
-def test_a_cancelled_tasks_place_is_free_with_the_cancels_commit_and_not_before(worker):
+def test_a_cancelled_tasks_slot_is_free_after_the_commit(worker):
     for _ in range(3):
         both.enqueue("a")
     first, _second = (claim(ClaimRequest(worker.worker))[0] for _ in range(2))
-    cancelling = Held(lambda: control.cancel(first.task))
+    cancelling = OpenTransaction(lambda: control.cancel(first.task))
     assert claim(ClaimRequest(worker.worker)) == []
 
     cancelling.end()
@@ -134,7 +134,7 @@ def test_a_cancelled_tasks_place_is_free_with_the_cancels_commit_and_not_before(
     assert len(claim(ClaimRequest(worker.worker))) == 1
 
 
-def test_a_lost_task_keeps_its_place_until_it_is_poison(worker):
+def test_a_lost_task_keeps_its_slot_until_it_is_poison(worker):
     tasks = [both.enqueue("a") for _ in range(2)]
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=1)
     for _ in range(5):
@@ -148,7 +148,7 @@ def test_a_lost_task_keeps_its_place_until_it_is_poison(worker):
     assert [lease.task for lease in claim(ClaimRequest(worker.worker))] == [tasks[1].pk]
 
 
-def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
+def test_the_round_robin_does_not_wait_for_a_locked_limit(worker):
     for number in range(40):
         both.enqueue(f"t{number:02}")
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=100, tasks_per_key=1)
@@ -158,7 +158,7 @@ def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
         both.enqueue(f"t{number:02}")
     both.enqueue("zzz")
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(last_served_key="")
-    concurrency_limit = Held(lock_concurrency_limit)
+    concurrency_limit = OpenTransaction(lock_concurrency_limit)
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '1s'")
 
@@ -167,11 +167,11 @@ def test_walking_on_does_not_wait_for_a_gate_that_somebody_holds(worker):
     assert dispatch.run_due(1).claimable == 1
 
 
-def test_a_changed_limit_waits_for_who_holds_the_gate_and_holds_from_then_on(worker):
+def test_a_changed_limit_waits_for_a_running_admission(worker):
     for _ in range(5):
         both.enqueue("a")
-    admitting = Held(lambda: (lock_concurrency_limit(), claim(ClaimRequest(worker.worker))))
-    changing = elsewhere(lambda: ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=1))
+    admitting = OpenTransaction(lambda: (lock_concurrency_limit(), claim(ClaimRequest(worker.worker))))
+    changing = run_until_blocked(lambda: ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=1))
     with pytest.raises(OperationalError):
         lock_gate_at_once()
 

@@ -1,4 +1,4 @@
-"""What the hot path costs in statements and commits: figures that do not wobble."""
+"""The statements and commits of the hot path."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def rated(number: int) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_enqueue_costs_one_commit_and_one_ring():
+def test_enqueue_costs_one_commit_and_one_notification():
     one_step.enqueue(1)
 
     with costs(statements=2, commits=2):
@@ -38,7 +38,7 @@ def test_enqueue_costs_one_commit_and_one_ring():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_singleton_costs_one_look_more_in_one_transaction():
+def test_a_singleton_costs_one_more_query():
     only.enqueue("a")
 
     with costs(statements=3, commits=1):  # look, insert; the ring is apart
@@ -54,7 +54,7 @@ def test_a_claim_costs_one_commit():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_look_for_work_costs_one_statement_when_there_is_none():
+def test_an_idle_dispatch_costs_one_statement():
     with costs(statements=1):
         dispatch.run_due(2)
 

@@ -1,4 +1,4 @@
-"""A worker that drains ends what it has in hand and takes nothing new, until it is told to go on."""
+"""A draining worker finishes its current task and claims nothing until it is resumed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from taskqueue import Limit, pipeline
 from taskqueue.engine.actions import drain
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.queries.why import why
-from taskqueue.engine.worker import heartbeat
 from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.heartbeat import Heartbeat
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Task, Worker
 from taskqueue.testing import InProcessWorker
-from tests.support.database.races import at_once
+from tests.support.database.races import run_concurrently
 from tests.support.pipelines import basic as pipelines
 from tests.support.pipelines.basic import interrupted, one_step
 
@@ -29,7 +29,7 @@ def statuses() -> set[str]:
 
 
 @pytest.mark.django_db
-def test_a_draining_worker_takes_nothing_and_another_one_does():
+def test_a_draining_worker_claims_nothing():
     one_step.enqueue(1)
     limited.enqueue(2)
     with InProcessWorker() as tired, InProcessWorker() as fresh:
@@ -41,11 +41,11 @@ def test_a_draining_worker_takes_nothing_and_another_one_does():
 
 
 @pytest.mark.django_db
-def test_it_ends_the_task_in_its_hands_with_all_its_steps(monkeypatch):
+def test_a_draining_worker_finishes_its_current_task(monkeypatch):
     interrupted.enqueue()
     one_step.enqueue(1)
     with InProcessWorker() as worker:
-        monkeypatch.setattr(pipelines, "intruder", lambda: str(drain.drain_worker(worker.worker)))
+        monkeypatch.setattr(pipelines, "during_step", lambda: str(drain.drain_worker(worker.worker)))
         worker.work()
 
         assert list(Task.objects.order_by("pk").values_list("status", flat=True)) == ["succeeded", "queued"]
@@ -55,7 +55,7 @@ def test_it_ends_the_task_in_its_hands_with_all_its_steps(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_who_cannot_be_drained_is_told_why():
+def test_a_refused_drain_names_the_reason():
     with InProcessWorker() as worker:
         with pytest.raises(NotDrainable, match="does not drain"):
             drain.resume_worker(worker.worker)
@@ -71,7 +71,7 @@ def test_who_cannot_be_drained_is_told_why():
 
 
 @pytest.mark.django_db
-def test_a_task_says_that_the_workers_who_know_it_drain():
+def test_a_queued_task_explains_that_its_workers_drain():
     sync_pipelines()
     task = one_step.enqueue(1)
     with InProcessWorker() as worker:
@@ -86,26 +86,26 @@ def test_a_task_says_that_the_workers_who_know_it_drain():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_who_drain_it_at_once_one_wins():
+def test_one_of_several_concurrent_drains_succeeds():
     with InProcessWorker() as worker:
-        results = at_once(4, lambda: drain.drain_worker(worker.worker))
+        results = run_concurrently(4, lambda: drain.drain_worker(worker.worker))
 
     assert sum(isinstance(result, Worker) for result in results) == 1
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_taken_for_dead_that_goes_on_as_a_new_one_still_drains():
-    heart = heartbeat.Heartbeat("test")
-    heart.start()
+def test_a_draining_worker_keeps_draining_under_a_new_row():
+    heartbeat = Heartbeat("test")
+    heartbeat.start()
     try:
-        first = heart.worker
+        first = heartbeat.worker
         drain.drain_worker(first)
-        heart.renew(ConnectionError("for this test"))
+        heartbeat.renew(ConnectionError("for this test"))
 
-        assert heart.worker != first
-        assert Worker.objects.get(pk=heart.worker).draining_at is not None
+        assert heartbeat.worker != first
+        assert Worker.objects.get(pk=heartbeat.worker).draining_at is not None
         one_step.enqueue(1)
-        assert claim(ClaimRequest(heart.worker)) == []
+        assert claim(ClaimRequest(heartbeat.worker)) == []
     finally:
-        heart.stop()
+        heartbeat.stop()
     assert Worker.objects.filter(ended_at__lte=Now()).count() == 2

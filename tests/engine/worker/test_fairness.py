@@ -1,4 +1,4 @@
-"""Keys take turns: a long queue of one does not hold up another one, whatever the keys are and however many."""
+"""Concurrency keys are served round robin: a long queue of one key does not delay another key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.backlogs import QUEUED, RUNNING, insert
-from tests.support.database.races import at_once
+from tests.support.database.races import run_concurrently
 from tests.support.moves import arranging
 
 NAME = "fairness/per-tenant"
@@ -30,25 +30,25 @@ def per_tenant(tenant: str) -> str:
 
 @pytest.fixture
 def worker(db):
-    """A worker, and the pipeline's row with its gate."""
+    """A worker, with the pipeline and its limits in the database."""
     with InProcessWorker() as worker:
         Task.objects.filter(pk=per_tenant.enqueue("first").pk).delete()
         yield worker.worker
 
 
-def groups_of(leases):
+def keys_of(leases):
     return [lease.concurrency_key for lease in leases]
 
 
-def version_of_gate():
-    """Where the gate's row lies: another place after each write."""
+def version_of_limit():
+    """The physical position of the limit's row, which changes with each write."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT ctid FROM taskqueue_concurrencylimit WHERE pipeline_id = %s", [NAME])
         return cursor.fetchone()
 
 
 def fill(worker, keys):
-    """So many keys, each of them full and with a task that waits."""
+    """Create keys that are full and have one queued task each."""
     insert(RUNNING, NAME, keys, keys=keys, worker=worker)
     insert(QUEUED, NAME, keys, keys=keys, payload='{"tenant": "x"}')
 
@@ -62,7 +62,7 @@ def fill(worker, keys):
         pytest.param("zzz", 8, marks=pytest.mark.slow),
     ],
 )
-def test_beside_a_hundred_thousand_tasks_of_one_key_anothers_single_one_starts_with_the_next_two(worker, single, most):
+def test_a_key_with_one_task_starts_soon_next_to_a_huge_key(worker, single, most):
     insert(QUEUED, NAME, 100_000, keys=1, payload='{"tenant": "crowd"}')
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks_per_key=50)
     claim(ClaimRequest(worker, most))
@@ -74,19 +74,19 @@ def test_beside_a_hundred_thousand_tasks_of_one_key_anothers_single_one_starts_w
 
 
 @pytest.mark.django_db(transaction=True)
-def test_with_several_workers_it_starts_as_soon(worker):
+def test_it_starts_as_soon_with_several_workers(worker):
     insert(QUEUED, NAME, 5_000, keys=1, payload='{"tenant": "crowd"}')
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks_per_key=50)
     claim(ClaimRequest(worker))
     task = per_tenant.enqueue("single")
 
-    leases = list(chain(*at_once(4, lambda: claim(ClaimRequest(worker)))))
+    leases = list(chain(*run_concurrently(4, lambda: claim(ClaimRequest(worker)))))
 
     assert len(leases) == 4
     assert task.pk in {lease.task for lease in leases}
 
 
-def test_keys_take_turns_while_one_worker_works_them_off(worker):
+def test_keys_are_served_round_robin(worker):
     for tenant in ("crowd", "one", "two"):
         for _ in range(4):
             per_tenant.enqueue(tenant)
@@ -100,13 +100,13 @@ def test_keys_take_turns_while_one_worker_works_them_off(worker):
     assert all(set(order[at : at + 3]) == {"crowd", "one", "two"} for at in range(0, 12, 3)), order
 
 
-def test_tasks_without_a_key_have_their_turn_too(worker):
+def test_tasks_without_a_key_are_served_too(worker):
     insert(QUEUED, NAME, 3, keys=0, payload='{"tenant": "x"}')
     insert(QUEUED, NAME, 300, keys=3, payload='{"tenant": "x"}')
 
-    groups = [lease.concurrency_key for _ in range(4) for lease in claim(ClaimRequest(worker))]
+    keys = [lease.concurrency_key for _ in range(4) for lease in claim(ClaimRequest(worker))]
 
-    assert sorted(groups) == ["", "key 00000", "key 00001", "key 00002"]
+    assert sorted(keys) == ["", "key 00000", "key 00001", "key 00002"]
 
 
 def test_a_thousand_full_keys_do_not_hide_an_open_one(worker):
@@ -120,7 +120,7 @@ def test_a_thousand_full_keys_do_not_hide_an_open_one(worker):
     assert lease.task == opened.pk
 
 
-def test_behind_some_thousand_full_keys_an_open_one_is_found_at_the_third_look(worker):
+def test_an_open_key_behind_thousands_of_full_keys_is_found(worker):
     fill(worker, 2_500)
     per_tenant.enqueue("zzz")
 
@@ -129,28 +129,28 @@ def test_behind_some_thousand_full_keys_an_open_one_is_found_at_the_third_look(w
     assert looks == [0, 0, 1]
 
 
-def test_keys_that_are_all_full_cost_no_write_at_each_look(worker):
+def test_full_keys_cost_no_write_per_sweep(worker):
     fill(worker, 100)
-    assert dispatch.look(1).chores
-    before = version_of_gate()
+    assert dispatch.find_due_work(1).sweeps_due
+    before = version_of_limit()
 
     dispatch.run_due(1)
 
-    assert version_of_gate() == before
+    assert version_of_limit() == before
 
 
-def test_who_gives_a_place_back_fills_it_however_many_full_keys_there_are(worker):
+def test_a_freed_slot_is_filled_among_many_full_keys(worker):
     fill(worker, 500)
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(last_served_key="")
-    held = Task.objects.get(slot_pipeline=NAME, concurrency_key="key 00400")
-    lease = lease_for(held, worker)
+    running = Task.objects.get(slot_pipeline=NAME, concurrency_key="key 00400")
+    lease = lease_for(running, worker)
 
     (following,) = settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker))
 
     assert following.concurrency_key == "key 00400"
 
 
-def test_and_the_walk_goes_on_meanwhile_to_a_key_that_has_room(worker):
+def test_the_round_robin_advances_to_a_key_with_a_free_slot(worker):
     fill(worker, 500)
     opened = per_tenant.enqueue("zzz")
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(last_served_key="")
@@ -165,7 +165,7 @@ def test_and_the_walk_goes_on_meanwhile_to_a_key_that_has_room(worker):
     assert len(started) <= 500 / 64 + 2
 
 
-def test_what_the_code_no_longer_groups_starts_all_the_same(worker):
+def test_tasks_of_a_key_removed_from_the_code_start(worker):
     # The key was removed from the code while these were scheduled, or had failed.
     scheduled = per_tenant.using(run_at=None).enqueue("late")
     with arranging():
@@ -181,12 +181,12 @@ def test_what_the_code_no_longer_groups_starts_all_the_same(worker):
     assert set(Task.objects.values_list("status", flat=True)) == {"succeeded"}
 
 
-def test_a_limit_in_all_is_shared_among_the_keys(worker):
+def test_the_pipelines_limit_is_shared_among_keys(worker):
     ConcurrencyLimit.objects.filter(pipeline=NAME).update(tasks=2, tasks_per_key=5)
     insert(QUEUED, NAME, 90, keys=3, payload='{"tenant": "x"}')
     leases = claim(ClaimRequest(worker)) + claim(ClaimRequest(worker))
     assert claim(ClaimRequest(worker)) == []
-    served = groups_of(leases)
+    served = keys_of(leases)
     for _ in range(7):
         (lease,) = settle(leases.pop(0), Succeeded("1"), claim_request=ClaimRequest(worker))
         leases.append(lease)
@@ -197,7 +197,7 @@ def test_a_limit_in_all_is_shared_among_the_keys(worker):
 
 
 def lease_for(task, worker):
-    """The lease of a running task."""
+    """Build the lease of a running task."""
     return Lease(
         task=task.pk, worker=worker, number=task.lease, pipeline=task.pipeline_id, payload="{}", labels={}, key="",
         failures=0, concurrency_key=task.concurrency_key, is_limited=True,

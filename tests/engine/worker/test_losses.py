@@ -28,7 +28,7 @@ CREATE TRIGGER refuse BEFORE INSERT ON taskqueue_step FOR EACH ROW EXECUTE FUNCT
 
 @pytest.fixture(autouse=True)
 def _settled_database(monkeypatch):
-    monkeypatch.setattr(dispatch, "SETTLING", timedelta(0))
+    monkeypatch.setattr(dispatch, "STARTUP_GRACE", timedelta(0))
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def refusing(request):
 
 
 def lose_by_the_database() -> DatabaseLost:
-    """Work until the database fails, and let go of everything as the worker's process does then."""
+    """Work until the database fails, and release the tasks as a worker process does."""
     worker = InProcessWorker()
     with pytest.raises(DatabaseLost) as caught:
         worker.work()
-    recover(worker.worker, reason="for this test", loss=loss_by(caught.value, worker.activity.in_hand))
+    recover(worker.worker, reason="for this test", loss=loss_by(caught.value, worker.activity.unsettled_lease))
     worker.die()
     return caught.value
 
 
 @pytest.mark.parametrize("refusing", ["53100", "57014", "25006"], indirect=True)
-def test_a_database_that_takes_nothing_in_is_never_poison_and_backs_off(refusing):
+def test_a_read_only_database_backs_off_and_is_never_poison(refusing):
     task = one_step.enqueue(1)
     waits = []
     for _ in range(POISON + 2):
@@ -71,7 +71,7 @@ def test_a_database_that_takes_nothing_in_is_never_poison_and_backs_off(refusing
     assert Task.objects.get().status == "succeeded"
 
 
-def test_a_value_that_the_database_refuses_is_a_failed_try_of_its_step():
+def test_a_value_that_the_database_refuses_fails_its_step():
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE taskqueue_step ADD CONSTRAINT refused CHECK (output <> '2'::jsonb)")
     try:
@@ -92,7 +92,7 @@ def held_by(worker: InProcessWorker, number: int) -> list[UUID]:
     return ids
 
 
-def test_a_death_is_a_lost_attempt_of_the_task_in_hand_alone():
+def test_a_death_is_a_lost_attempt_of_the_current_task_only():
     dead = InProcessWorker()
     tasks = held_by(dead, 4)
 
@@ -104,20 +104,20 @@ def test_a_death_is_a_lost_attempt_of_the_task_in_hand_alone():
     assert set(Task.objects.values_list("status", flat=True)) == {"queued"}
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_who_cannot_know_takes_what_the_heart_wrote_or_the_first_that_was_claimed(told):
+@pytest.mark.parametrize("has_heartbeat", [False, True])
+def test_recovery_without_a_crash_record_uses_the_heartbeat(has_heartbeat):
     dead = InProcessWorker()
     tasks = held_by(dead, 4)
-    if told:
+    if has_heartbeat:
         Worker.objects.filter(pk=dead.worker).update(task_id=tasks[3])
     dead.die()
 
     dispatch.run_due(5)
 
-    assert Attempt.objects.get().task_id == (tasks[3] if told else tasks[0])
+    assert Attempt.objects.get().task_id == (tasks[3] if has_heartbeat else tasks[0])
 
 
-def test_a_worker_that_died_between_two_tasks_costs_none_of_them_anything():
+def test_a_death_between_tasks_costs_no_attempt():
     dead = InProcessWorker()
     held_by(dead, 3)
 
@@ -125,7 +125,7 @@ def test_a_worker_that_died_between_two_tasks_costs_none_of_them_anything():
     assert not Attempt.objects.exists()
 
 
-def test_what_the_parent_knows_is_told_although_somebody_else_came_first():
+def test_the_cause_is_written_after_another_process_recovered_the_worker():
     for _ in range(POISON):
         dead = InProcessWorker()
         if not Task.objects.exists():
@@ -145,7 +145,7 @@ def test_what_the_parent_knows_is_told_although_somebody_else_came_first():
     }
 
 
-def test_workers_that_are_killed_because_their_pool_stops_are_not_poison():
+def test_workers_killed_by_a_stopping_pool_are_not_poison():
     one_step.enqueue(1)
     for _ in range(POISON + 1):
         stopped = InProcessWorker()

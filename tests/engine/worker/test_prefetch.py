@@ -1,4 +1,4 @@
-"""How many tasks a worker claims at once, and what becomes of those that it did not begin."""
+"""How many tasks a worker prefetches, and how it releases them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from tests.support.pipelines.basic import calls, interrupted, one_step
 pytestmark = pytest.mark.django_db
 
 
-def test_short_tasks_are_claimed_several_at_once(monkeypatch):
+def test_short_tasks_are_claimed_in_batches(monkeypatch):
     monkeypatch.setattr(loop, "SHORT", 60.0)
     for number in range(20):
         one_step.enqueue(number)
     waiting = []
-    pipelines.intruder = lambda: waiting.append(Task.objects.filter(status="running").count())
+    pipelines.during_step = lambda: waiting.append(Task.objects.filter(status="running").count())
     for _ in range(20):
         interrupted.enqueue()
 
     work()
 
     assert max(waiting) > 1
-    assert max(waiting) <= loop.MOST_AHEAD
+    assert max(waiting) <= loop.MOST_PREFETCHED
     assert not Task.objects.exclude(status="succeeded").exists()
 
 
-def test_behind_a_task_that_takes_longer_nothing_is_claimed(monkeypatch):
+def test_after_a_long_task_one_task_is_claimed(monkeypatch):
     monkeypatch.setattr(loop, "SHORT", 0.0)
     waiting = []
-    pipelines.intruder = lambda: waiting.append(Task.objects.filter(status="running").count())
+    pipelines.during_step = lambda: waiting.append(Task.objects.filter(status="running").count())
     for _ in range(5):
         interrupted.enqueue()
 
@@ -55,7 +55,7 @@ def test_tasks_are_claimed_in_the_order_of_the_queue():
     assert [lease.task for lease in leases] == [ids[1], ids[2], ids[3], ids[0]]
 
 
-def test_a_task_that_was_claimed_before_is_claimed_alone_or_first():
+def test_a_task_claimed_before_comes_alone_or_first():
     first, second, third = (one_step.enqueue(number) for number in range(3))
     Task.objects.filter(pk=second.pk).update(lease=1)
 
@@ -64,11 +64,11 @@ def test_a_task_that_was_claimed_before_is_claimed_alone_or_first():
         assert [lease.task for lease in claim(ClaimRequest(worker.row.pk, most=8))] == [second.pk]
 
 
-def test_a_task_that_kills_its_workers_takes_no_other_along():
+def test_a_poison_task_does_not_fail_prefetched_tasks():
     def killed():
         raise KeyboardInterrupt
 
-    pipelines.intruder = killed
+    pipelines.during_step = killed
     innocent = [one_step.enqueue(number) for number in range(3)]
     poison = interrupted.enqueue()
     innocent += [one_step.enqueue(number) for number in range(6)]
@@ -85,14 +85,14 @@ def test_a_task_that_kills_its_workers_takes_no_other_along():
     assert Attempt.objects.exclude(task=poison).count() <= len(innocent)
 
 
-def test_what_a_worker_claimed_and_did_not_begin_for_long_goes_back_to_the_queue(monkeypatch):
+def test_stale_prefetched_tasks_go_back_to_the_queue(monkeypatch):
     for number in range(4):
         one_step.enqueue(number)
     with InProcessWorker() as paused:
         leases = [
             replace(lease, claimed_at=lease.claimed_at - 60) for lease in claim(ClaimRequest(paused.row.pk, most=4))
         ]
-        monkeypatch.setattr(loop, "claim", lambda _claimant: leases)
+        monkeypatch.setattr(loop, "claim", lambda _request: leases)
 
         outcomes = paused.work()
 

@@ -1,4 +1,4 @@
-"""Priority, from -600 to 600 seconds, in every queue that a task may stand in."""
+"""Priority, from -600 to 600 seconds, in every queue of tasks."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def limited(name: str) -> None:
     do(name)
 
 
-@pipeline("priority/grouped", concurrency=Limit(1, key="{tenant}"))
-def grouped(name: str, tenant: str = "a") -> None:
+@pipeline("priority/keyed", concurrency=Limit(1, key="{tenant}"))
+def keyed(name: str, tenant: str = "a") -> None:
     do(name)
 
 
@@ -57,8 +57,8 @@ def slept(name: str) -> None:
 SPREAD = {"first": 600, "second": 1, "third": 0, "fourth": -1, "last": -600}
 
 
-@pytest.mark.parametrize("bound", [free, limited, grouped, slept])
-def test_the_whole_span_is_kept_in_every_queue(bound):
+@pytest.mark.parametrize("bound", [free, limited, keyed, slept])
+def test_every_queue_orders_the_whole_priority_range(bound):
     for name in reversed(SPREAD):
         bound.using(priority=SPREAD[name]).enqueue(name)
     for minutes in (0, 45):
@@ -68,7 +68,7 @@ def test_the_whole_span_is_kept_in_every_queue(bound):
     assert done == list(SPREAD)
 
 
-def test_a_priority_is_worth_its_seconds_and_no_more():
+def test_a_priority_counts_as_seconds_of_queue_time():
     free.using(priority=0).enqueue("old")
     advance(seconds=599)
     free.using(priority=600).enqueue("urgent, a little younger")
@@ -81,13 +81,13 @@ def test_a_priority_is_worth_its_seconds_and_no_more():
     assert done == ["urgent, a little younger", "old", "older", "urgent, but much younger"]
 
 
-def test_it_goes_across_pipelines_whether_limited_or_not(monkeypatch):
-    # Short tasks of one pipeline are claimed several at once, and then overtake a few of another one.
-    monkeypatch.setattr(loop, "MOST_AHEAD", 1)
+def test_priority_holds_across_limited_and_unlimited_pipelines(monkeypatch):
+    # Without prefetching: a batch of one pipeline would overtake a few tasks of another.
+    monkeypatch.setattr(loop, "MOST_PREFETCHED", 1)
     free.using(priority=-600).enqueue("5")
     limited.using(priority=600).enqueue("1")
     other.using(priority=0).enqueue("4")
-    grouped.using(priority=300).enqueue("2")
+    keyed.using(priority=300).enqueue("2")
     free.using(priority=200).enqueue("3")
 
     work()
@@ -95,7 +95,7 @@ def test_it_goes_across_pipelines_whether_limited_or_not(monkeypatch):
     assert done == ["1", "2", "3", "4", "5"]
 
 
-def test_a_task_that_goes_on_keeps_its_priority_among_fresh_ones():
+def test_a_resumed_task_keeps_its_priority():
     slept.using(priority=600).enqueue("resumed")
     slept.using(priority=-600).enqueue("resumed late")
     work()
@@ -108,26 +108,26 @@ def test_a_task_that_goes_on_keeps_its_priority_among_fresh_ones():
     assert done == ["resumed", "fresh", "resumed late"]
 
 
-def test_within_a_tenant_it_counts_while_tenants_take_turns():
+def test_priority_holds_within_a_key_and_keys_stay_round_robin():
     for name, priority in (("low", -600), ("high", 600), ("middle", 0)):
-        grouped.using(priority=priority).enqueue(name, "a")
-    grouped.using(priority=-600).enqueue("alone", "b")
+        keyed.using(priority=priority).enqueue(name, "a")
+    keyed.using(priority=-600).enqueue("alone", "b")
 
     work()
 
     assert [name for name in done if name != "alone"] == ["high", "middle", "low"]
-    # A worker may take two at once, and then does the more urgent one first; but not all of a tenant's.
+    # A worker may prefetch two tasks of a tenant and run the more urgent one first, but not all of them.
     assert done[-1] == "low"
 
 
 @pytest.mark.parametrize("priority", [-601, 601])
-def test_beyond_the_span_it_is_refused(priority):
+def test_a_priority_out_of_range_is_refused(priority):
     with pytest.raises(InvalidOptions, match="from -600 to 600"):
         free.using(priority=priority)
 
 
 @pytest.mark.parametrize("priority", [-600, 600])
-def test_the_place_in_the_queue_is_the_due_time_less_the_priority(priority):
+def test_the_queue_position_is_due_time_minus_priority(priority):
     free.using(priority=priority).enqueue("x")
 
     task = Task.objects.get()

@@ -1,4 +1,4 @@
-"""Two who want the same thing at the same moment, each on a connection of its own."""
+"""Concurrent operations on one task or worker, each on its own connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import NotCancellable, NotRetryable
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
 from taskqueue.testing import InProcessWorker, work
-from tests.support.database.races import at_once, until_a_lock_is_awaited
+from tests.support.database.races import OpenTransaction, run_concurrently, wait_for_blocked_session
 from tests.support.leases import take
 from tests.support.pipelines import basic as pipelines
 from tests.support.pipelines.basic import calls, one_step, three_steps
@@ -29,7 +29,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_two_hundred_callers_with_one_key_make_one_task():
-    results = [result for _ in range(10) for result in at_once(20, lambda: one_step.using(key="order-1").enqueue(1))]
+    results = [
+        result for _ in range(10) for result in run_concurrently(20, lambda: one_step.using(key="order-1").enqueue(1))
+    ]
 
     assert len(results) == 200
     assert len({task.pk for task in results}) == 1
@@ -37,7 +39,7 @@ def test_two_hundred_callers_with_one_key_make_one_task():
     assert Task.objects.count() == IdempotencyKey.objects.count() == 1
 
 
-def test_callers_wait_for_the_first_ones_commit_and_take_its_place_when_it_rolls_back():
+def test_callers_with_one_key_wait_and_one_replaces_a_rolled_back_first():
     inserted, undone = threading.Event(), threading.Event()
 
     def first():
@@ -60,7 +62,7 @@ def test_callers_wait_for_the_first_ones_commit_and_take_its_place_when_it_rolls
         loser = pool.submit(first)
         assert inserted.wait(timeout=90)
         winner = pool.submit(second)
-        until_a_lock_is_awaited()
+        wait_for_blocked_session()
         undone.set()
         loser.result(timeout=90)
 
@@ -85,7 +87,7 @@ def test_no_task_is_claimed_twice():
             leases += claimed
         return leases
 
-    claimed = [lease.task for leases in at_once(8, claim_all) for lease in leases]
+    claimed = [lease.task for leases in run_concurrently(8, claim_all) for lease in leases]
 
     assert len(claimed) == len(set(claimed)) == 40
     for worker in workers:
@@ -93,13 +95,13 @@ def test_no_task_is_claimed_twice():
 
 
 @pytest.mark.parametrize("_repetition", range(5))
-def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
+def test_a_concurrent_cancel_and_finish_leave_one_outcome(_repetition):
     with InProcessWorker() as worker:
         task = one_step.enqueue(1)
         lease = take(worker.row.pk)
         deeds = [lambda: settle(lease, Succeeded("1"), claim_request=None), lambda: control.cancel(task.pk)]
 
-        results = at_once(2, lambda: deeds.pop()())
+        results = run_concurrently(2, lambda: deeds.pop()())
 
     task = Task.objects.get()
     refused = [result for result in results if isinstance(result, NotCancellable)]
@@ -107,7 +109,7 @@ def test_a_cancel_and_a_finish_leave_one_ending(_repetition):
     assert task.result == (1 if refused else None)
 
 
-def test_a_recovery_passes_over_a_checkpoint_that_is_being_committed_and_keeps_it():
+def test_recovery_skips_a_task_whose_checkpoint_is_committing():
     holder = InProcessWorker()
     three_steps.enqueue(1)
     lease = take(holder.row.pk)
@@ -134,30 +136,30 @@ def test_a_recovery_passes_over_a_checkpoint_that_is_being_committed_and_keeps_i
     assert Step.objects.get().output == 2
 
 
-def test_only_one_of_many_finds_a_worker_dead():
+def test_one_of_many_recovers_a_dead_worker():
     dead = InProcessWorker()
     one_step.enqueue(1)
     take(dead.row.pk)
     dead.die()
 
-    at_once(8, lambda: dispatch.run_due(5))
+    run_concurrently(8, lambda: dispatch.run_due(5))
 
     assert Attempt.objects.count() == 1
     assert Task.objects.get().status == "queued"
 
 
-def test_only_one_of_many_retries_wins():
+def test_one_of_many_concurrent_retries_succeeds():
     task = one_step.enqueue(1)
     control.cancel(task.pk)
 
-    results = at_once(8, lambda: control.retry(task.pk))
+    results = run_concurrently(8, lambda: control.retry(task.pk))
 
     assert sum(isinstance(result, Task) for result in results) == 1
     assert sum(isinstance(result, NotRetryable) for result in results) == 7
     assert len(work()) == 1
 
 
-def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
+def test_releasing_a_task_of_another_worker_changes_nothing():
     first, second = InProcessWorker(), InProcessWorker()
     one_step.enqueue(1)
     lost = take(first.row.pk)
@@ -172,37 +174,25 @@ def test_putting_back_a_task_that_someone_else_holds_changes_nothing():
     second.leave()
 
 
-def test_a_recovery_does_not_wait_for_whoever_holds_a_task_and_comes_back_to_it():
+def test_recovery_skips_a_locked_task_and_returns_to_it():
     dead = InProcessWorker()
-    held, free = one_step.enqueue(1), one_step.enqueue(2)
+    locked, free = one_step.enqueue(1), one_step.enqueue(2)
     claim(ClaimRequest(dead.row.pk, most=2))
     dead.die()
-    locked, let_go = threading.Event(), threading.Event()
-
-    def hold():
-        try:
-            with transaction.atomic():
-                Task.objects.select_for_update().get(pk=held.pk)
-                locked.set()
-                assert let_go.wait(timeout=90)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        holding = pool.submit(hold)
-        assert locked.wait(timeout=90)
-        dispatch.run_due(5)
-        assert Task.objects.get(pk=free.pk).status == "queued"
-        assert Task.objects.get(pk=held.pk).status == "running"
-        let_go.set()
-        holding.result(timeout=90)
+    lock = OpenTransaction(lambda: Task.objects.select_for_update().get(pk=locked.pk))
 
     dispatch.run_due(5)
 
-    assert Task.objects.get(pk=held.pk).status == "queued"
+    assert Task.objects.get(pk=free.pk).status == "queued"
+    assert Task.objects.get(pk=locked.pk).status == "running"
+    lock.end()
+
+    dispatch.run_due(5)
+
+    assert Task.objects.get(pk=locked.pk).status == "queued"
 
 
-def test_a_step_whose_commit_was_done_but_not_answered_is_no_failed_try(monkeypatch):
+def test_a_step_with_an_unacknowledged_commit_is_not_failed(monkeypatch):
     task = pipelines.atomic_pipeline.enqueue("staff")
     commit = connection.commit
 
@@ -225,7 +215,7 @@ def test_a_step_whose_commit_was_done_but_not_answered_is_no_failed_try(monkeypa
     assert not Attempt.objects.exclude(outcome="lost").exists()
 
 
-def test_a_step_is_done_and_stays_done_whatever_its_on_commit_hook_raises(monkeypatch):
+def test_an_on_commit_error_keeps_the_step_succeeded(monkeypatch):
     def fail():
         calls.append("hook")
         raise OperationalError("the mail server's database is away")

@@ -1,4 +1,4 @@
-"""Rates of starts: never exceeded, nobody is lost, and whoever waits knows until when."""
+"""Throttles are never exceeded, lose no task, and tell until when a task waits."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def at_step(number: int) -> int:
 
 
 def run_out(seconds=2.5, rounds=40):
-    """Work until all is done, a little time after the other."""
+    """Work step by step in time until all tasks have ended."""
     for _ in range(rounds):
         work()
         if not Task.objects.exclude(status="succeeded").exists():
@@ -69,13 +69,13 @@ def run_out(seconds=2.5, rounds=40):
 
 
 def most_in_a_window(times, length):
-    """How many lie in the fullest window of this length."""
+    """The maximum number of starts in a window of this length."""
     times = sorted(times)
     return max(sum(first <= each < first + length for each in times) for first in times)
 
 
 @pytest.mark.parametrize(("throttled", "most"), [(even, 4), (burst, 9)])
-def test_no_window_holds_more_starts_than_the_rate_and_times_are_given_in_order(throttled, most):
+def test_no_window_exceeds_the_rate_and_starts_keep_queue_order(throttled, most):
     tasks = [throttled.enqueue(number) for number in range(20)]
 
     work()
@@ -89,7 +89,7 @@ def test_no_window_holds_more_starts_than_the_rate_and_times_are_given_in_order(
 
 @pytest.mark.parametrize(("throttled", "most"), [(even, 4), (burst, 9)])
 @pytest.mark.parametrize("seconds", [pytest.param(0.7, marks=pytest.mark.slow), 26])
-def test_no_window_holds_more_though_workers_come_late(throttled, most, seconds):
+def test_no_window_exceeds_the_rate_with_late_workers(throttled, most, seconds):
     for number in range(20):
         throttled.enqueue(number)
 
@@ -108,7 +108,7 @@ def test_evenly_spaced_starts_are_never_closer_than_the_interval():
     assert min(second - first for first, second in pairwise(started)) >= timedelta(seconds=2.5)
 
 
-def test_a_start_that_is_held_back_waits_until_its_time_and_says_for_what():
+def test_a_blocked_start_waits_for_its_time_and_names_the_rate():
     even.enqueue(1)
     task = even.enqueue(2)
     work()
@@ -119,7 +119,7 @@ def test_a_start_that_is_held_back_waits_until_its_time_and_says_for_what():
     assert snapshot.next_run_at == reload(task).due_at
 
 
-def test_each_key_has_a_throttle_of_its_own():
+def test_each_key_has_its_own_throttle():
     tasks = [keyed.enqueue(tenant) for tenant in "aabbc"]
     work()
 
@@ -142,10 +142,10 @@ def test_starts_and_steps_share_a_rate_by_its_name():
     assert min(later - earlier for earlier, later in pairwise(sorted(passed))) >= SECONDS - timedelta(seconds=0.5)
 
 
-def test_a_step_that_is_told_to_wait_holds_starts_back_too():
-    told = at_step.enqueue(429)
+def test_retry_after_in_a_step_blocks_starts():
+    blocking = at_step.enqueue(429)
     work()
-    assert reload(told).status == "retrying"
+    assert reload(blocking).status == "retrying"
 
     task = start.enqueue(1)
     work()
@@ -159,14 +159,14 @@ def test_a_step_that_is_told_to_wait_holds_starts_back_too():
     assert reload(task).status == "succeeded"
 
 
-def test_a_start_that_was_given_a_time_before_a_hold_waits_for_its_end():
+def test_a_reserved_start_waits_for_the_end_of_a_block():
     start.enqueue(0)
     work()
-    told = at_step.enqueue(429)
+    blocking = at_step.enqueue(429)
     work()
     task = start.enqueue(1)
     work()
-    assert [waits_about(told), waits_about(task)] == [10, 20]
+    assert [waits_about(blocking), waits_about(task)] == [10, 20]
     advance(seconds=10)
     work()
 
@@ -179,7 +179,7 @@ def test_a_start_that_was_given_a_time_before_a_hold_waits_for_its_end():
     assert reload(task).status == "succeeded"
 
 
-def test_starts_that_all_come_late_do_not_come_together():
+def test_late_starts_keep_the_rate():
     tasks = [even.enqueue(number) for number in range(10)]
     work()
     advance(hours=1)  # all workers were busy
@@ -192,7 +192,7 @@ def test_starts_that_all_come_late_do_not_come_together():
     assert reload(tasks[3]).started_at is None
 
 
-def test_a_task_retried_by_a_person_starts_under_the_throttle_again():
+def test_a_retried_task_is_throttled_again():
     task, other = even.enqueue(1), even.enqueue(2)
     work()
     control.cancel(other.pk)
@@ -216,7 +216,7 @@ def crawl_alone(number: int) -> int:
 
 @pytest.mark.parametrize(("recursive", "most"), [(crawl, 4), (crawl_alone, 3)])
 @pytest.mark.parametrize("seconds", [2.5, 26])
-def test_children_that_count_under_their_parents_place_start_by_the_rate_all_the_same(recursive, most, seconds):
+def test_children_in_their_parents_slot_are_throttled(recursive, most, seconds):
     task, others = recursive.enqueue(9), [recursive.enqueue(0) for _ in range(3)]
     work()
 
@@ -230,12 +230,12 @@ def test_children_that_count_under_their_parents_place_start_by_the_rate_all_the
 
 
 def spaces(waiting):
-    """The time between two that follow each other."""
+    """The intervals between consecutive starts."""
     return [later - earlier for earlier, later in pairwise(waiting.values_list("due_at", flat=True))]
 
 
 @pytest.mark.parametrize("recursive", [crawl, crawl_alone])
-def test_each_of_them_has_a_time_of_its_own_and_asks_for_another_when_the_rate_is_changed(recursive):
+def test_such_children_reserve_again_when_the_rate_changes(recursive):
     task = recursive.enqueue(5)
     work()
     below = Task.objects.filter(parent=task)
@@ -248,7 +248,7 @@ def test_each_of_them_has_a_time_of_its_own_and_asks_for_another_when_the_rate_i
     limits.change_rate_limit(recursive.definition.throttle_name, count=1, per=timedelta(minutes=1), burst=1)
     work()
 
-    # The next one may come at once by the new numbers.
+    # By the new numbers the next start may come at once.
     assert spaces(waiting) == [timedelta(minutes=1)] * (len(before) - 1)
     assert below.filter(slot_acquired_at=None).count() == 0
     run_out(60)
@@ -256,7 +256,7 @@ def test_each_of_them_has_a_time_of_its_own_and_asks_for_another_when_the_rate_i
     assert RateLimitBucket.objects.get().admitted == 6
 
 
-def test_a_child_that_lost_its_worker_before_its_start_was_counted_is_counted_once():
+def test_a_child_whose_worker_died_before_its_start_counts_once():
     task = crawl.enqueue(1)
     with InProcessWorker() as worker:
         worker.work(budget=timedelta(0))

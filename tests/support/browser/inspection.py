@@ -1,6 +1,6 @@
-"""Looks at a page as people might: at four widths, in both themes, with axe, and listens to the browser's complaints.
+"""Checks a page at four widths, in both themes, with axe, and for console errors.
 
-Each page is loaded once. Its window is resized and its theme switched in place.
+Each page is loaded once; then its window is resized and its theme switched.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import BrowserContext, Page
 
-from tests.support.browser.layout import WIDTHS, faults_at
-from tests.support.browser.sign_in import PATIENCE, WATCH
+from tests.support.browser.layout import WIDTHS, layout_errors
+from tests.support.browser.sign_in import BROWSER_TIMEOUT, WATCH
 
 NARROW, WIDE = WIDTHS[0], WIDTHS[-1]
-# axe would write style sheets of its own to preload ours, which the policy of the pages forbids.
-# Colours that are still on their way from one theme to the other are brought to their end first.
-# The size of targets belongs to WCAG 2.2, whose rules axe leaves out unless they are asked for.
+# Without preload, because axe preloads style sheets by inline styles, which the pages' CSP forbids.
+# Colour transitions from one theme to the other are finished first.
+# target-size belongs to WCAG 2.2, whose rules axe checks only when they are enabled.
 RUN = """async rules => {
   for (const moving of document.getAnimations()) if (moving instanceof CSSTransition) moving.finish();
   const options = {resultTypes: ["violations"], preload: false, rules: {"target-size": {enabled: true}}};
@@ -28,59 +28,59 @@ BY_WIDTH = ("scrollable-region-focusable", "label", "link-name", "button-name", 
 
 
 class Inspector:
-    """Visits pages and keeps what is wrong with them."""
+    """Visits pages and collects their errors."""
 
     def __init__(self, context: BrowserContext) -> None:
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(BROWSER_TIMEOUT)
         context.add_init_script(WATCH)
         self.page = context.new_page()
-        self.page.on("console", self.hear)
+        self.page.on("console", self.on_console)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.complaints: list[str] = []
-        self.faults: list[str] = []
+        self.errors: list[str] = []
 
-    def hear(self, said: object) -> None:
-        """Keep what the browser says of errors and warnings."""
-        if said.type in {"error", "warning"}:  # type: ignore[attr-defined]
-            self.complaints.append(said.text)  # type: ignore[attr-defined]
+    def on_console(self, message: object) -> None:
+        """Keep console errors and warnings."""
+        if message.type in {"error", "warning"}:  # type: ignore[attr-defined]
+            self.complaints.append(message.text)  # type: ignore[attr-defined]
 
     def visit(self, name: str, address: str, status: int = 200, *, with_axe: bool = True) -> None:
-        """Open a page, which has to be answered with this status, and look at it.
+        """Open a page, expect this status, and check it.
 
         Args:
-            with_axe: look for barriers too, which takes longer than all the rest.
+            with_axe: check accessibility too, which takes longer than all other checks.
         """
         self.complaints.clear()
-        self.look_at(self.page, WIDE, "light")
+        self.resize(self.page, WIDE, "light")
         response = self.page.goto(address)
-        if status != 200:  # of which the browser complains in these words
+        if status != 200:  # the browser reports such a status as a console error
             self.complaints = [each for each in self.complaints if f"status of {status}" not in each]
         if response is None or response.status != status:
             self.complaints.append(f"was not answered with {status}")
-        self.look(f"{name} ({address})", with_axe=with_axe)
+        self.check(f"{name} ({address})", with_axe=with_axe)
 
-    def look(self, name: str, *, with_axe: bool = True) -> None:
-        """Look at the page that is open."""
+    def check(self, name: str, *, with_axe: bool = True) -> None:
+        """Check the open page."""
         found: list[str] = []
         if not self.page.locator("#content").count():
-            found.append(f"is no page of the admin but {self.page.title()}")
+            found.append(f"is not an admin page but {self.page.title()}")
         else:
-            found += self.barriers() if with_axe else []
-            found += [fault for width in reversed(WIDTHS) for fault in dict.fromkeys(faults_at(self.page, width))]
-        self.look_at(self.page, WIDE, "light")
-        self.faults += [f"{name}: {fault}" for fault in [*found, *self.complaints]]
+            found += self.accessibility_errors() if with_axe else []
+            found += [error for width in reversed(WIDTHS) for error in dict.fromkeys(layout_errors(self.page, width))]
+        self.resize(self.page, WIDE, "light")
+        self.errors += [f"{name}: {error}" for error in [*found, *self.complaints]]
         self.complaints.clear()
 
-    def barriers(self) -> list[str]:
-        """What axe finds on the page that is open: by all its rules, and by those that a theme or a width may break."""
+    def accessibility_errors(self) -> list[str]:
+        """What axe finds: by all rules in the wide light page, and by colour and width rules in the others."""
         self.page.evaluate(AXE_SCRIPT)
         found = self.axe()
-        self.look_at(self.page, WIDE, "dark")
-        found += [f"dark: {fault}" for fault in self.axe(*BY_COLOUR)]
-        self.look_at(self.page, NARROW, "dark")
-        found += [f"dark, narrow: {fault}" for fault in self.axe(*BY_COLOUR)]
-        self.look_at(self.page, NARROW, "light")
-        return found + [f"narrow: {fault}" for fault in self.axe(*BY_WIDTH)]
+        self.resize(self.page, WIDE, "dark")
+        found += [f"dark: {error}" for error in self.axe(*BY_COLOUR)]
+        self.resize(self.page, NARROW, "dark")
+        found += [f"dark, narrow: {error}" for error in self.axe(*BY_COLOUR)]
+        self.resize(self.page, NARROW, "light")
+        return found + [f"narrow: {error}" for error in self.axe(*BY_WIDTH)]
 
     def axe(self, *rules: str) -> list[str]:
         """What axe finds, by these rules or by all."""
@@ -88,7 +88,7 @@ class Inspector:
         return found
 
     @staticmethod
-    def look_at(page: Page, width: int, theme: str) -> None:
-        """A window of this width, in this theme."""
+    def resize(page: Page, width: int, theme: str) -> None:
+        """Set the width and the theme."""
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of two words

@@ -1,4 +1,4 @@
-"""What is wrong with the layout of a page, as the browser has laid it out."""
+"""Checks of a page's layout in the browser: width, clipping, cut texts, broken words."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from playwright.sync_api import Page
 
 WIDTHS = (390, 1024, 1280, 1440)
 
-# A word may end a line at a space, a hyphen or a slash, and nowhere else. Ids, JSON and stacks have no words.
-FAULTS = """() => {
-  const faults = [], root = document.documentElement;
+# A line may break at a space, a hyphen or a slash only. IDs, JSON and tracebacks are not checked.
+CHECKS = """() => {
+  const errors = [], root = document.documentElement;
   const over = root.scrollWidth - root.clientWidth;
-  if (over > 0) faults.push(`the page is ${over} px too wide`);
+  if (over > 0) errors.push(`the page is ${over} px too wide`);
   const shown = element => element.checkVisibility({visibilityProperty: true});
   const hides = (element, box) => {
     for (let each = element; each && each !== box; each = each.parentElement)
@@ -24,20 +24,20 @@ FAULTS = """() => {
       if (getComputedStyle(outer).overflowX === "visible" || outer === root || outer === document.body) continue;
       const frame = outer.getBoundingClientRect();
       const fits = box.left >= frame.left - 1 && box.right <= frame.right + 1;
-      if (!fits) faults.push(`clipped: ${svg.outerHTML.slice(0, 80)}`);
+      if (!fits) errors.push(`clipped: ${svg.outerHTML.slice(0, 80)}`);
     }
   }
   for (const list of document.querySelectorAll("#content :is(.results, .tq-tabs)")) {
     const cut = list.scrollWidth - list.clientWidth;
-    if (cut > 1 && getComputedStyle(list).overflowX !== "visible") faults.push(`cut by ${cut} px: ${list.className}`);
+    if (cut > 1 && getComputedStyle(list).overflowX !== "visible") errors.push(`cut by ${cut} px: ${list.className}`);
   }
   for (const element of document.body.querySelectorAll("*")) {
     const {overflowX, textOverflow, webkitLineClamp} = getComputedStyle(element);
     if (!["hidden", "clip"].includes(overflowX) || element.clientWidth < 2 || !element.innerText?.trim()) continue;
     const cut = [element.scrollWidth - element.clientWidth, element.scrollHeight - element.clientHeight];
     if (Math.max(...cut) < 3 || !shown(element)) continue;
-    const tells = (textOverflow === "ellipsis" || webkitLineClamp !== "none") && element.closest("[title]");
-    if (!tells) faults.push(`text cut by ${cut} px: ${element.outerHTML.replace(/\\s+/g, " ").slice(0, 120)}`);
+    const hasTitle = (textOverflow === "ellipsis" || webkitLineClamp !== "none") && element.closest("[title]");
+    if (!hasTitle) errors.push(`text cut by ${cut} px: ${element.outerHTML.replace(/\\s+/g, " ").slice(0, 120)}`);
   }
   const texts = document.createTreeWalker(document.querySelector("#content"), NodeFilter.SHOW_TEXT);
   for (let text; (text = texts.nextNode());) {
@@ -51,17 +51,17 @@ FAULTS = """() => {
       range.setEnd(text, word.index + word[0].length);
       const spills = each => each.right > frame.right + 1 || each.left < frame.left - 1;
       const isOutside = frame && [...range.getClientRects()].some(spills);
-      if (isOutside) faults.push(`outside its ${box.localName}: ${word[0].slice(0, 60)}`);
+      if (isOutside) errors.push(`outside its ${box.localName}: ${word[0].slice(0, 60)}`);
       if (word[0].length > 24) continue;
       const lines = new Set([...range.getClientRects()].filter(box => box.width > 0).map(box => Math.round(box.top)));
-      if (lines.size > 1) faults.push(`broken: ${word[0]}`);
+      if (lines.size > 1) errors.push(`broken: ${word[0]}`);
     }
   }
-  return faults;
+  return errors;
 }"""
 
 
-def faults_at(page: Page, width: int) -> list[str]:
-    """What is wrong with the page that is open, at this width: too wide, a drawing cut, a word broken."""
+def layout_errors(page: Page, width: int) -> list[str]:
+    """The layout errors of the open page at this width."""
     page.set_viewport_size({"width": width, "height": 900})
-    return [f"{width} px: {fault}" for fault in page.evaluate(FAULTS)]
+    return [f"{width} px: {error}" for error in page.evaluate(CHECKS)]

@@ -1,6 +1,6 @@
-"""A month of a large installation: two hundred pipelines, tasks in every status, and everything else that lists show.
+"""A month of data of a large installation: 200 pipelines, tasks in every status, and rows for every other list.
 
-Names, keys, labels and messages are as long as their columns allow, some of them without a place at which to break.
+Names, keys, labels and messages are as long as their columns allow, some of them without a possible line break.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SENTENCES = (
 )
 ERROR = f"HTTPSConnectionPool(host='{SOLID[:60]}.example', port=443): Max retries exceeded. {SENTENCES} {SOLID}\n" * 3
 
-# Every third row is long. Numbers are those of the rows in the order of their ids.
+# Every third row has long values. Rows are numbered by their ids.
 WORDS = """
 UPDATE taskqueue_task SET
     key = CASE number %% 3
@@ -57,32 +57,32 @@ WHERE id = named AND pipeline_id LIKE 'seed/%%'
 """
 
 
-def a_month() -> None:
-    """Make all of it; the overview has counted it."""
-    for _made in seed(tasks=TASKS, steps=5, pipelines=names()):
+def create_month() -> None:
+    """Create all rows and roll them up."""
+    for _batch in seed(tasks=TASKS, steps=5, pipelines=pipeline_names()):
         pass
     with connection.cursor() as cursor:
         values = {"long": LONG, "solid": SOLID, "error": ERROR, "sentences": SENTENCES}
         cursor.execute(WORDS, values)
     user = User.objects.create_user("a-service-account-of-the-data-warehouse-with-a-long-name", is_staff=True)
     pipelines = list(Pipeline.objects.filter(name__startswith=PREFIX).order_by("name"))
-    limit(pipelines)
-    start(pipelines)
-    ask(pipelines)
-    operate(user)
-    admit(pipelines, user)
-    staff()
+    create_limits(pipelines)
+    create_schedules(pipelines)
+    create_events_and_skips(pipelines)
+    create_bulk_operations(user)
+    create_tokens_and_permissions(pipelines, user)
+    create_workers()
     count()
 
 
-def names() -> list[str]:
-    """The pipelines' names: short ones, long ones, and some of one word."""
+def pipeline_names() -> list[str]:
+    """Short names, long names, and long names of one word."""
     shapes = ("{}", "billing-{}", f"{LONG}-{{}}", f"{SOLID[:120]}{{}}")
     return [shapes[number % 4 if number % 16 else 3].format(number) for number in range(PIPELINES)]
 
 
-def limit(pipelines: list[Pipeline]) -> None:
-    """Rates of all kinds, and limits that people changed."""
+def create_limits(pipelines: list[Pipeline]) -> None:
+    """Rate limits with and without keys and blocks, and concurrency limits, some of them changed in the admin."""
     rates = [
         RateLimit(
             name=f"{LONG if number % 2 else 'rate'}-{number}",
@@ -122,8 +122,8 @@ def limit(pipelines: list[Pipeline]) -> None:
     )
 
 
-def start(pipelines: list[Pipeline]) -> None:
-    """Pauses, descriptions, schedules, triggers."""
+def create_schedules(pipelines: list[Pipeline]) -> None:
+    """Paused pipelines, descriptions, schedules and triggers."""
     Pipeline.objects.filter(name__in=[pipeline.name for pipeline in pipelines[::9]]).update(
         paused_at=Now(), paused_by="a-service-account-of-the-data-warehouse", pause_reason=SENTENCES[:300]
     )
@@ -144,8 +144,8 @@ def start(pipelines: list[Pipeline]) -> None:
     Trigger.objects.bulk_create(Trigger(pipeline=pipeline, event=LONG) for pipeline in pipelines[:ROWS])
 
 
-def ask(pipelines: list[Pipeline]) -> None:
-    """Events with short and long names, routed and not, and requests that made no task."""
+def create_events_and_skips(pipelines: list[Pipeline]) -> None:
+    """Events with short and long names, routed and not, and skipped requests."""
     tasks = list(Task.objects.filter(pipeline__name__startswith=PREFIX).order_by("-pk")[:ROWS])
     events = Event.objects.bulk_create(
         Event(
@@ -168,14 +168,14 @@ def ask(pipelines: list[Pipeline]) -> None:
             event=events[number] if number % 2 else None,
         )
         for number, task in enumerate(tasks)
-        if kinds[number % len(kinds)] != SkipKind.DEFERRED  # those are looked at again, and would become tasks
+        if kinds[number % len(kinds)] != SkipKind.DEFERRED  # deferred requests would become tasks
     )
 
 
-def operate(user: User) -> None:
-    """Operations of every verb in every state."""
+def create_bulk_operations(user: User) -> None:
+    """A bulk operation for every verb in every status."""
     ends = {BulkOperationStatus.ABORTED, BulkOperationStatus.DONE}
-    ways = [(verb, status) for verb in BulkOperationVerb for status in BulkOperationStatus]
+    pairs = [(verb, status) for verb in BulkOperationVerb for status in BulkOperationStatus]
     BulkOperation.objects.bulk_create(
         BulkOperation(
             verb=verb,
@@ -197,12 +197,12 @@ def operate(user: User) -> None:
             finished_at=Now() if status in ends else None,
             aborted_by=user.username if status == BulkOperationStatus.ABORTED else "",
         )
-        for verb, status in ways
+        for verb, status in pairs
     )
 
 
-def admit(pipelines: list[Pipeline], user: User) -> None:
-    """Tokens in every state, and rights on pipelines."""
+def create_tokens_and_permissions(pipelines: list[Pipeline], user: User) -> None:
+    """Tokens in every state, and pipeline permissions."""
     year = datetime.now(UTC) + timedelta(days=365)
     Token.objects.bulk_create(
         Token(
@@ -225,7 +225,7 @@ def admit(pipelines: list[Pipeline], user: User) -> None:
     )  # fmt: skip
 
 
-def staff() -> None:
+def create_workers() -> None:
     """Workers with long hosts; the tasks that run are in their hands."""
     running = list(Task.objects.filter(status="running")[:20])
     Worker.objects.bulk_create(
@@ -246,6 +246,6 @@ def staff() -> None:
     )
 
 
-def beat() -> None:
-    """What workers that are alive do meanwhile."""
+def refresh_heartbeats() -> None:
+    """Update the heartbeats of live workers."""
     Worker.objects.filter(ended_at=None, heartbeat_at__gt=Now() - timedelta(minutes=2)).update(heartbeat_at=Now())

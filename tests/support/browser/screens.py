@@ -1,4 +1,4 @@
-"""Every screen of the dashboard, with something on it."""
+"""Every screen of the dashboard, with example data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from demo.pipelines import DemoRequest, demo_task
 from demo.publishing import PublishRequest, publish
 from taskqueue import testing
 from taskqueue.definitions import registry
-from taskqueue.engine.actions import audited, tokens
-from taskqueue.engine.actions.audited import Actor
+from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.actions import tokens
 from taskqueue.engine.events import send
+from taskqueue.engine.maintenance import bulk_operations
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.engine.tasks import control
@@ -23,9 +24,9 @@ from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.models import BulkOperation, Event, PipelinePermission, Schedule, Task, Worker
 from taskqueue.states import BulkOperationVerb
 from taskqueue.testing import advance
-from tests.support.browser.workers import beside, work
+from tests.support.browser.workers import in_thread, work
 
-STORIES: dict[str, dict[str, object]] = {
+EXAMPLES: dict[str, dict[str, object]] = {
     "fine": {},
     "unsteady": {"failures_before_success": 1},
     "broken": {"simulate_failure": True},
@@ -33,11 +34,11 @@ STORIES: dict[str, dict[str, object]] = {
 }
 
 
-def tell_stories() -> None:
-    """Tasks in every status, an hour of history, a clock, a skip, a paused pipeline, an operation at its end."""
+def create_examples() -> None:
+    """Tasks in every status, an hour of history, a schedule, a skip, a paused pipeline, a finished bulk operation."""
     for _ in range(3):
-        for label, story in STORIES.items():
-            enqueue(label, story)
+        for label, options in EXAMPLES.items():
+            enqueue(label, options)
         work()
         advance(minutes=7)
     work()
@@ -47,34 +48,34 @@ def tell_stories() -> None:
     work()
     advance(minutes=2)
     work()
-    beside(roll_up)
+    in_thread(roll_up)
     demo_task.using(run_at=datetime(2040, 1, 1, tzinfo=UTC)).enqueue(DemoRequest(label="later"))
     for _ in range(2):  # the second one finds the first
         demo_task.using(key="order-7", labels={"tenant": "acme"}, priority=300).enqueue(DemoRequest(label="order"))
     schedule_a_pipeline()
     send.send("demo/approved", {"title": "On nothing", "by": "dana"})
     dana = User.objects.create_user("dana")
-    audited.pause("demo/print", reason="The printer is being mended.", actor=Actor(dana.pk, "dana"))
-    beside(retry_what_failed)
-    beside(show_access_and_workers)
+    control.pause_pipeline("demo/print", reason="The printer is being mended.", actor=Actor(dana.pk, "dana"))
+    in_thread(retry_failed_tasks)
+    in_thread(create_access_and_workers)
 
 
 def viewer() -> User:
-    """Whoever looks at the screens."""
+    """The user who views the screens."""
     return User.objects.earliest("pk")
 
 
 def schedule_a_pipeline() -> None:
-    """A clock as `cron=` would make it; the demo has none, for it would make tasks in every test."""
-    clock = {"expression": "0 3 * * *", "timezone": "Europe/Berlin", "misfire": "once"}
+    """A schedule. The demo's pipelines have no `cron=`, which would start tasks in every test."""
+    cron = {"expression": "0 3 * * *", "timezone": "Europe/Berlin", "misfire": "once"}
     now = datetime.now(UTC)
     Schedule.objects.create(
-        pipeline_id="demo/publish", **clock, next_at=now + timedelta(hours=8), last_at=now - timedelta(hours=16)
+        pipeline_id="demo/publish", **cron, next_at=now + timedelta(hours=8), last_at=now - timedelta(hours=16)
     )
 
 
-def show_access_and_workers() -> None:
-    """A token that soon expires, a right, and workers: one at work, one that cannot claim, one that is silent."""
+def create_access_and_workers() -> None:
+    """A token that expires soon, a pipeline permission, and workers: busy, with a claim error, silent."""
     tokens.issue(viewer(), name="billing service", expires_in=timedelta(days=3), per_minute=600)
     PipelinePermission.objects.create(
         pipeline_id="demo/publish", group=Group.objects.create(name="editors"), retry=True
@@ -85,36 +86,31 @@ def show_access_and_workers() -> None:
         {"claim_error": "permission denied for table taskqueue_task"},
         {"heartbeat_at": Now() - timedelta(minutes=4)},
     ]
-    for number, facts in enumerate(states):
-        who = {"host": f"worker-{number}", "pid": 4711, "cluster": str(number), "version": running_version()}
-        Worker.objects.create(**who, **facts, pipelines=registry.names())
+    for number, state in enumerate(states):
+        process = {"host": f"worker-{number}", "pid": 4711, "cluster": str(number), "version": running_version()}
+        Worker.objects.create(**process, **state, pipelines=registry.names())
 
 
-def retry_what_failed() -> None:
-    """An operation over the failed tasks of the demo, which fail again."""
-    audited.operate(
+def retry_failed_tasks() -> None:
+    """A bulk retry of the demo's failed tasks, which fail again."""
+    bulk_operations.plan(
         TaskFilter(statuses=("failed",), pipeline="demo/task"),
         verb=BulkOperationVerb.RETRY,
         query="status=failed&pipeline=demo%2Ftask",
-        said=lambda estimate: f"Retry {estimate} tasks: status failed, pipeline demo/task.",
+        message=lambda estimate: f"Retry {estimate} tasks: status failed, pipeline demo/task.",
         reason="The service is back.",
         actor=Actor(viewer().pk, viewer().get_username()),
     )
     testing.work()
 
 
-def enqueue(label: str, story: dict[str, object]) -> Task:
-    """A task of the demo that tells one."""
-    request = DemoRequest(label=label, delay_seconds=0, **story)  # type: ignore[arg-type]  # its own fields
+def enqueue(label: str, options: dict[str, object]) -> Task:
+    request = DemoRequest(label=label, delay_seconds=0, **options)  # type: ignore[arg-type]  # its own fields
     return demo_task.using(labels={"tenant": "acme"}).enqueue(request)
 
 
 class Screen(NamedTuple):
-    """A page that people see.
-
-    Attributes:
-        status: with which it is answered.
-    """
+    """A page with its expected HTTP status."""
 
     name: str
     address: str
@@ -122,10 +118,12 @@ class Screen(NamedTuple):
 
 
 def screens() -> Iterator[Screen]:
-    """Each of them."""
+    """All screens; their names are those of the pictures."""
     yield Screen("overview", "/admin/?range=1h")
-    for name in ("task", "pipeline", "worker", "event", "schedule", "rate", "skip", "operation", "token"):
+    for name in ("task", "pipeline", "worker", "event", "schedule", "skip", "token"):
         yield Screen(f"{name}s", f"/admin/taskqueue/{name}/")
+    yield Screen("rates", "/admin/taskqueue/ratelimit/")
+    yield Screen("operations", "/admin/taskqueue/bulkoperation/")
     yield Screen("rights", "/admin/taskqueue/pipelinepermission/")
     yield Screen("limits", "/admin/taskqueue/concurrencylimit/")
     yield Screen("usage", "/admin/taskqueue/ratelimitbucket/")
@@ -137,8 +135,8 @@ def screens() -> Iterator[Screen]:
         yield Screen(f"{status} task", f"/admin/taskqueue/task/{task.pk}/change/")
     failed = Task.objects.filter(status="failed").latest("pk")
     yield Screen("rerun", f"/admin/taskqueue/task/{failed.pk}/edit/")
-    yield Screen("rerun asked", f"/admin/taskqueue/task/{failed.pk}/rerun/")
-    yield Screen("retry asked", f"/admin/taskqueue/task/{failed.pk}/retry/?from_step=simulate-processing")
+    yield Screen("rerun question", f"/admin/taskqueue/task/{failed.pk}/rerun/")
+    yield Screen("retry question", f"/admin/taskqueue/task/{failed.pk}/retry/?from_step=simulate-processing")
     yield Screen("missing", "/admin/no/such/page/", 404)
     yield Screen("pipeline", "/admin/taskqueue/pipeline/demo_2Ftask/change/")
     yield Screen("parallel steps", "/admin/taskqueue/pipeline/demo_2Fpublish/change/")
@@ -151,7 +149,7 @@ def screens() -> Iterator[Screen]:
     yield Screen("operation", f"/admin/taskqueue/bulkoperation/{BulkOperation.objects.earliest('pk').pk}/change/")
 
 
-RIGHTS = (
+PIPELINE_PERMISSIONS = (
     "view_task",
     "view_pipeline",
     "pause_pipeline",
@@ -161,7 +159,7 @@ RIGHTS = (
 )
 
 
-ALL_RIGHTS = (
-    *RIGHTS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule",
+ALL_PERMISSIONS = (
+    *PIPELINE_PERMISSIONS, "view_worker", "change_worker", "view_event", "add_event", "view_schedule",
     "view_ratelimit", "change_ratelimit",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Signing in, and what the pages are watched for."""
+"""Sign a browser in, and the script that reports CSP violations."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from playwright.sync_api import BrowserContext
 WATCH = "addEventListener('securitypolicyviolation', event => console.error(`CSP: ${event.violatedDirective}`))"
 
 
-PATIENCE = 120_000
+BROWSER_TIMEOUT = 120_000
+"""Milliseconds."""
 
 
 def sign_in(context: BrowserContext, base_url: str, name: str, *codenames: str) -> None:
-    """Sign in a member of staff with these rights, by cookie."""
+    """Sign in a staff user with these permissions of taskqueue."""
     user = User.objects.create_user(name, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="taskqueue", codename__in=codenames))
-    enter(context, base_url, user)
+    set_session_cookie(context, base_url, user)
 
 
 def sign_in_admin(context: BrowserContext, base_url: str, name: str) -> None:
-    """Sign in somebody who may do everything."""
-    enter(context, base_url, User.objects.create_user(name, is_staff=True, is_superuser=True))
+    """Sign in a superuser."""
+    set_session_cookie(context, base_url, User.objects.create_user(name, is_staff=True, is_superuser=True))
 
 
-def enter(context: BrowserContext, base_url: str, user: User) -> None:
-    """Give the browser a user's session."""
+def set_session_cookie(context: BrowserContext, base_url: str, user: User) -> None:
+    """Give the browser the session of a user."""
     client = Client()
     client.force_login(user)
     cookie = client.cookies[settings.SESSION_COOKIE_NAME]

@@ -1,4 +1,4 @@
-"""A worker beside the browser."""
+"""Work in a thread, because the test's thread has the event loop of Playwright."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from taskqueue import testing
 
 
 def work() -> None:
-    """Execute everything that is due."""
-    beside(testing.work)
+    """Execute all due tasks."""
+    in_thread(testing.work)
 
 
-def beside(deed: Callable[[], object]) -> None:
-    """Do something in a thread of its own: the test's has the event loop of the browser's driver."""
+def in_thread(action: Callable[[], object]) -> None:
+    """Call a function in a thread of its own."""
     with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(alone, deed).result(timeout=200)
+        thread.submit(with_own_connection, action).result(timeout=200)
 
 
-def alone(deed: Callable[[], object]) -> None:
-    """The same on a connection of the thread's own, closed at the end so that the test database can be dropped."""
+def with_own_connection(action: Callable[[], object]) -> None:
+    """Call a function, then close the thread's connections, so that the test database can be dropped."""
     try:
-        deed()
+        action()
     finally:
         connections.close_all()

@@ -1,1 +1,1 @@
-"""Filling, reading and racing in the database of the tests."""
+"""Fill the tests' database, read query plans, and run concurrent transactions."""

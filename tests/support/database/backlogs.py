@@ -1,4 +1,4 @@
-"""Tables full of ended and of waiting tasks, written by SQL."""
+"""Fill tables with finished, queued and running tasks by SQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATISTICS = [
     pytest.param(True, id="with statistics"),
     pytest.param(False, id="without statistics", marks=pytest.mark.slow),
 ]
-"""Whether a table was analyzed after it was filled: a new database plans without knowing what is in its tables."""
+"""Whether a table is analyzed after it is filled: a new database has no statistics."""
 
 COLUMNS = (
     "id, pipeline_id, status, key, labels, priority, payload, lease, failures, progress_note, due_at, sort_at, "
@@ -29,7 +29,7 @@ SELECT gen_random_uuid(), %(pipeline)s, 'succeeded', '', '{}', 0, '{}', 1, 0, ''
     now(), now(), now(), now(), %(worker)s
 FROM generate_series(1, %(number)s)
 """
-# An hour old, spread over so many keys, or without one.
+# An hour old, spread over the keys, or without keys.
 QUEUED = """
 INSERT INTO taskqueue_task (<columns>, created_at)
 SELECT gen_random_uuid(), %(pipeline)s, 'queued', '', '{}', 0, %(payload)s, 0, 0, '', past.hour, past.hour,
@@ -47,7 +47,7 @@ FROM generate_series(1, %(number)s) AS number
 
 @contextmanager
 def unchecked() -> Iterator[CursorWrapper]:
-    """A cursor that fills tables without checking the foreign keys of each row, which takes longer than the rows."""
+    """A cursor that does not check foreign keys, which takes longer than inserting the rows."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
         yield cursor
@@ -55,7 +55,6 @@ def unchecked() -> Iterator[CursorWrapper]:
 
 
 def insert(statement: str, pipeline: str, number: int, *, keys: int = 0, worker: int = 0, payload: str = "{}") -> None:
-    """Insert so many tasks of a pipeline."""
     values: dict[str, str | int] = {
         "pipeline": pipeline,
         "number": number,
@@ -68,7 +67,7 @@ def insert(statement: str, pipeline: str, number: int, *, keys: int = 0, worker:
 
 
 def forget_statistics() -> None:
-    """Let no plan of this transaction rest on what other tests left: as if nobody had counted yet."""
+    """Delete the statistics of all tables in this transaction, also those that other tests left."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -82,8 +81,8 @@ def forget_statistics() -> None:
         )
 
 
-def explain_for_all_values(statement: str, parameters: Mapping[str, Any]) -> Any:
-    """What a statement does by the plan that PostgreSQL makes for all values alike, as for those it has often run."""
+def explain_generic_plan(statement: str, parameters: Mapping[str, Any]) -> Any:
+    """The generic plan of a statement, as PostgreSQL uses it after several executions."""
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
     for number, name in enumerate(names, 1):
         statement = statement.replace(f"%({name})s", f"${number}")

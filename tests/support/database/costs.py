@@ -1,4 +1,4 @@
-"""Statements and commits of a piece of work, counted."""
+"""Count statements and commits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import connection
 
 @contextmanager
 def costs(*, statements: int, commits: int | None = None):
-    """Assert how many statements the block sends, and how many transactions it commits."""
+    """Assert the number of statements and commits of a block."""
     connection.force_debug_cursor = True
     before = len(connection.queries_log)
     try:
@@ -17,8 +17,10 @@ def costs(*, statements: int, commits: int | None = None):
         sent = [entry["sql"] for entry in list(connection.queries_log)[before:]]
     finally:
         connection.force_debug_cursor = False
-    begun = [sql for sql in sent if sql in {"BEGIN", "COMMIT", "ROLLBACK"} or sql.startswith("SAVEPOINT")]
-    assert len(sent) - len(begun) == statements, sent
+    transactional = [sql for sql in sent if sql in {"BEGIN", "COMMIT", "ROLLBACK"} or sql.startswith("SAVEPOINT")]
+    assert len(sent) - len(transactional) == statements, sent
     if commits is not None:
         # In autocommit each statement is a commit of its own; between BEGIN and COMMIT all of them are one.
-        assert begun.count("COMMIT") + (len(sent) - len(begun) if not begun else 0) == commits, sent
+        assert (
+            transactional.count("COMMIT") + (len(sent) - len(transactional) if not transactional else 0) == commits
+        ), sent

@@ -1,4 +1,4 @@
-"""A table of tasks as a busy day leaves it."""
+"""A task table after a busy day."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from taskqueue.models import ConcurrencyLimit
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, forget_statistics, insert, unchecked
 
-# Spread over a day, so that a minute has fourteen of them.
+# Spread over a day: fourteen ends per minute.
 SPREAD = """
 UPDATE taskqueue_task SET finished_at = '2026-01-01 00:00Z'::timestamptz + interval '1 day' * random()
 WHERE finished_at IS NOT NULL
@@ -17,7 +17,7 @@ WHERE finished_at IS NOT NULL
 
 @pytest.fixture(scope="module", params=STATISTICS)
 def full(request, module_transaction):
-    """A day of history, a long backlog, keys, and a gate that is full."""
+    """A day of history, a long backlog, keys, and a full concurrency limit."""
     forget_statistics()
     with InProcessWorker() as worker:
         insert(ENDED, "engine/one-step", 20_000, worker=worker.row.pk)

@@ -1,4 +1,4 @@
-"""Histories to be pruned, and pruning without its pace."""
+"""Create old history, and prune it without the pace."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from django.db.models.functions import Now
 
 from taskqueue.engine.maintenance import retention
 from taskqueue.models import Pruning, Task
-from taskqueue.models.pruning import OTHERS, TURN, USES
+from taskqueue.models.pruning import NO_PIPELINE, PACE_LOCK, RATE_BUCKETS
 from tests.support.database.backlogs import unchecked
 
 
 def prune():
-    """Everything that is due now, whatever the pace. Of a pipeline without tasks there is nothing."""
-    has_rows = Q(name__in=Task.objects.values("pipeline_id")) | Q(name__in=[OTHERS, USES])
+    """Prune all that is due, without the pace. Pipelines without tasks are left out."""
+    has_rows = Q(name__in=Task.objects.values("pipeline_id")) | Q(name__in=[NO_PIPELINE, RATE_BUCKETS])
     Pruning.objects.update(due_at=Case(When(has_rows, then=Now()), default=Now() + timedelta(hours=1)))
-    while Pruning.objects.exclude(name=TURN).filter(due_at__lte=Now()).exists():
-        Pruning.objects.filter(name=TURN).update(due_at=Now())
+    while Pruning.objects.exclude(name=PACE_LOCK).filter(due_at__lte=Now()).exists():
+        Pruning.objects.filter(name=PACE_LOCK).update(due_at=Now())
         retention.prune_some()
 
 
 def history(number, *, pipeline="engine/one-step", days=31, steps=1):
-    """So many tasks that ended so long ago, each with some steps."""
+    """Insert tasks that ended some days ago, with steps."""
     with unchecked() as cursor:
         cursor.execute(
             """

@@ -1,4 +1,4 @@
-"""What PostgreSQL's planner does with a statement."""
+"""Query plans of statements."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ FROM generate_series(1, 20000)
 
 
 def plan(statement, parameters):
-    """What the statement did: its plan with the buffers that it touched."""
+    """Execute a statement; its plan with the buffers read."""
     with psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters)
         return cursor.fetchone()[0]
 
 
 def code(pipelines):
-    """The parameters of a process that knows these pipelines."""
+    """The parameters of a process that has the code of these pipelines."""
     return {"pipelines": pipelines, "codes": ["" for _ in pipelines]}
 
 
@@ -34,8 +34,8 @@ def nodes(tree):
         yield from nodes(child)
 
 
-def walked(tree):
-    """The tables that grow and that the statement walks from end to end; there is no way through an empty one."""
+def sequential_scans(tree):
+    """The growing tables that a plan scans sequentially. Scans of empty tables do not count."""
     scans = [
         node["Relation Name"]
         for node in tree
@@ -49,14 +49,14 @@ def explain(statement, parameters):
     return list(nodes((json.loads(text) if isinstance(text, str) else text)[0]["Plan"]))
 
 
-def touched(tree, relation):
-    """The rows that each node reads of a table, those included that a filter throws away."""
+def rows_read(tree, relation):
+    """The rows that a plan reads of a table, with those that it filters out."""
     scans = [node for node in tree if node.get("Relation Name") == relation]
     return sum((n["Actual Rows"] + n.get("Rows Removed by Filter", 0)) * n["Actual Loops"] for n in scans)
 
 
 def tasks_read(tree):
-    """How many rows of the task table a plan reads, at the most in one node."""
+    """The maximum number of rows that a node of the plan reads of the task table."""
     return max(
         (node["Actual Rows"] * node["Actual Loops"] for node in tree if node.get("Relation Name") == "taskqueue_task"),
         default=0,

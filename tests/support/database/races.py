@@ -1,4 +1,4 @@
-"""Threads with connections of their own that meet in the database."""
+"""Concurrent transactions: threads with their own connections."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from django.db import connection, transaction
 from taskqueue.engine.events import route as routing
 
 
-def at_once(callers: int, deed: Callable[[], Any]) -> list[Any]:
-    """Let several threads do something at the same moment; what each returned or raised."""
+def run_concurrently(callers: int, operation: Callable[[], Any]) -> list[Any]:
+    """Run an operation in several threads at once; the result or error of each."""
     barrier = threading.Barrier(callers)
 
     def call() -> Any:
         connection.ensure_connection()
         barrier.wait(timeout=90)
         try:
-            return deed()
+            return operation()
         except Exception as error:  # noqa: BLE001 - the tests look at it
             return error
         finally:
@@ -30,33 +30,33 @@ def at_once(callers: int, deed: Callable[[], Any]) -> list[Any]:
         return [future.result(timeout=200) for future in [pool.submit(call) for _ in range(callers)]]
 
 
-def until_a_lock_is_awaited(number: int = 1) -> None:
-    """Return when so many backends of this database are blocked by another."""
+def wait_for_blocked_session(number: int = 1) -> None:
+    """Wait until so many sessions of this database are blocked by a lock."""
     with connection.cursor() as cursor:
         for _ in range(2000):
-            cursor.execute("SELECT pg_stat_clear_snapshot()")  # or a transaction would see the same again
+            cursor.execute("SELECT pg_stat_clear_snapshot()")  # a transaction would read cached statistics
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity "
                 "WHERE wait_event_type = 'Lock' AND datname = current_database() AND pg_sleep(0.01) IS NOT NULL"
             )
             if cursor.fetchone()[0] >= number:
                 return
-    raise AssertionError("nobody waited")
+    raise AssertionError("no session is blocked")
 
 
-class Held:
-    """A deed in a transaction of its own that stays open until it is told to commit."""
+class OpenTransaction:
+    """An operation in a transaction that stays open until `end` commits it."""
 
-    def __init__(self, deed):
+    def __init__(self, operation):
         self.done, self.commit = threading.Event(), threading.Event()
         self.pool = ThreadPoolExecutor(1)
-        self.future = self.pool.submit(self.hold, deed)
+        self.future = self.pool.submit(self._run, operation)
         assert self.done.wait(timeout=90)
 
-    def hold(self, deed):
+    def _run(self, operation):
         try:
             with transaction.atomic():
-                result = deed()
+                result = operation()
                 self.done.set()
                 assert self.commit.wait(timeout=90)
             return result
@@ -70,27 +70,27 @@ class Held:
         return result
 
 
-def elsewhere(deed):
-    """Do something on another thread, which has to wait for a lock."""
+def run_until_blocked(operation):
+    """Start an operation in another thread, and return its future when it waits for a lock."""
     pool = ThreadPoolExecutor(1)
 
     def done():
         try:
-            return deed()
+            return operation()
         finally:
             connection.close()
 
     future = pool.submit(done)
-    until_a_lock_is_awaited()
+    wait_for_blocked_session()
     return future
 
 
-def die_after(monkeypatch, name):
-    """Let whoever routes die when this function has done its part."""
+def crash_after(monkeypatch, name):
+    """Crash the process that routes an event after this function."""
     original = getattr(routing, name)
 
-    def die(*facts):
-        original(*facts)
+    def crash(*arguments):
+        original(*arguments)
         raise SystemExit
 
-    monkeypatch.setattr(routing, name, die)
+    monkeypatch.setattr(routing, name, crash)

@@ -1,4 +1,4 @@
-"""Changes of the schema under workers that run."""
+"""Schema changes while workers run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import connection, transaction
 
 
 def change(statement: str) -> None:
-    """Execute a statement that needs a table for itself, and wait for no lock for long."""
+    """Execute a statement that locks a table, with a short lock timeout."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '5s'")
         cursor.execute(statement)

@@ -1,4 +1,4 @@
-"""One migrated database that watches moves, kept from run to run; each process of tests takes a copy."""
+"""A migrated template database that refuses illegal moves, kept between runs; each test process copies it."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from tests.support.moves import WATCH_MOVES
 
 PREFIX = "taskqueue_template_"
 LOCK = 7_205_759
-"""One process makes the template while the others wait."""
+"""The advisory lock under which one process creates the template."""
 
 PARAMETERS = inspect.signature(BaseDatabaseCreation.create_test_db).parameters
 UNSERIALIZED = {"serialize": False} if PARAMETERS["serialize"].default is True else {}
-"""Later Djangos do not serialize by themselves, and warn of the argument."""
+"""Newer Djangos do not serialize by default, and warn of the argument."""
 
 
 def use_template() -> None:
-    """Let Django copy its test database from the template, which the first process makes."""
+    """Let Django copy its test database from the template, which the first process creates."""
     name = PREFIX + fingerprint()
     with connection._nodb_cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX])
-        known = {datname for (datname,) in cursor.fetchall()}
-        if name not in known:
-            make(name)
-            for old in known:
+        existing = {datname for (datname,) in cursor.fetchall()}
+        if name not in existing:
+            create(name)
+            for old in existing:
                 drop(cursor, old)
         cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
     connection.settings_dict["TEST"] |= {"TEMPLATE": name, "MIGRATE": False}
 
 
 def fingerprint() -> str:
-    """Of all migrations, of the Django that runs them, and of the moves that are allowed."""
+    """A hash of all migrations, of Django's version, and of the allowed moves."""
     found = hashlib.sha256(f"{django.get_version()} {WATCH_MOVES}".encode())
     for app in sorted(apps.get_app_configs(), key=lambda app: app.label):
         for path in sorted(Path(app.path, "migrations").glob("*.py")):
@@ -53,28 +53,28 @@ def fingerprint() -> str:
     return found.hexdigest()[:16]
 
 
-def make(name: str) -> None:
-    """Migrate a database under another name, and give it this one when it is whole."""
+def create(name: str) -> None:
+    """Migrate a database under a temporary name, and rename it when it is complete."""
     test, own = connection.settings_dict["TEST"], connection.settings_dict["NAME"]
-    asked = test["NAME"]
+    test_name = test["NAME"]
     unfinished = f"{PREFIX}unfinished"
     test["NAME"] = unfinished
     try:
-        with no_pipelines_mirrored():
+        with without_sync():
             connection.creation.create_test_db(verbosity=0, autoclobber=True, **UNSERIALIZED)
         with connection.cursor() as cursor:
             cursor.execute(WATCH_MOVES)
     finally:
         connection.close()
-        test["NAME"] = asked
+        test["NAME"] = test_name
         connection.settings_dict["NAME"] = settings.DATABASES[connection.alias]["NAME"] = own
     with connection._nodb_cursor() as cursor:
         cursor.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(*map(sql.Identifier, (unfinished, name))))
 
 
 @contextmanager
-def no_pipelines_mirrored() -> Iterator[None]:
-    """Each process of tests mirrors those that it knows in its own copy."""
+def without_sync() -> Iterator[None]:
+    """Sync no pipelines into the template: each test process syncs its own copy."""
     config = apps.get_app_config("taskqueue")
     post_migrate.disconnect(sync_after_migrate, sender=config)
     try:
@@ -84,6 +84,6 @@ def no_pipelines_mirrored() -> Iterator[None]:
 
 
 def drop(cursor: CursorWrapper, name: str) -> None:
-    """Drop a template of other migrations, unless another checkout copies from it at this moment."""
+    """Drop an outdated template, unless another checkout copies it now."""
     with suppress(OperationalError):
         cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))

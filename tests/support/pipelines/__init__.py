@@ -1,1 +1,1 @@
-"""Pipelines that tests of several rooms execute."""
+"""Pipelines that tests of several folders run."""

@@ -1,4 +1,4 @@
-"""Pipelines that the engine's tests execute, and the record of what they did."""
+"""Pipelines that the engine's tests run, and the record of their calls."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ calls: list[str] = []
 """Each call of a step of this module, in order; emptied before each test."""
 
 broken: Counter[str] = Counter()
-"""How many more times a step of this name shall fail."""
+"""How many more times a step of this name fails."""
 
 SOON = Retry.fixed(timedelta(seconds=10), retries=2)
 
 
 def note(name: str) -> None:
-    """Record a call, and fail if that was asked for."""
+    """Record a call, and fail if the test asks for it."""
     calls.append(name)
     if broken[name]:
         broken[name] -= 1
@@ -113,13 +113,12 @@ def overloaded_pipeline() -> None:
 
 @step
 def in_the_middle() -> Any:
-    """Do whatever the test wants to happen in the middle of a step."""
+    """Call the test's function in the middle of a step."""
     note("in_the_middle")
-    return intruder()
+    return during_step()
 
 
-def intruder() -> Any:
-    """Replaced by tests."""
+def during_step() -> Any: ...
 
 
 @pipeline("engine/interrupted")

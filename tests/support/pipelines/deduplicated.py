@@ -1,4 +1,4 @@
-"""Pipelines of which one task stands in for several requests."""
+"""Pipelines that make one task of several requests."""
 
 from __future__ import annotations
 

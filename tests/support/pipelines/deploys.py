@@ -9,6 +9,6 @@ from taskqueue.definitions import registry
 
 
 def deploy(body: Any, *, name: str = "drift/shop", **options: Any) -> Any:
-    """Define the pipeline anew, as another release of the code does."""
+    """Define a pipeline again, as another release of the code does."""
     registry._pipelines.pop(name, None)
     return pipeline(name, **options)(body)

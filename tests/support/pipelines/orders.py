@@ -1,4 +1,4 @@
-"""Pipelines that the API's tests submit."""
+"""Pipelines for the tests of the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from taskqueue import CancelOn, Permanent, Retry, Singleton, pipeline, step, wait_for
 
 broken: Counter[str] = Counter()
-"""How many more times a step of this name shall fail; emptied before each test."""
+"""How often the step of each name still fails; reset after each test."""
 
 
 class Address(BaseModel):
@@ -52,7 +52,7 @@ def order(request: Order) -> dict[str, str]:
 
 @pipeline("anything")
 def anything(value: Any) -> Any:
-    """Takes any JSON and gives it back."""
+    """Returns its argument, any JSON."""
     return value
 
 
@@ -63,11 +63,11 @@ def approved(number: str) -> Any:
 
 
 @pipeline("one/at-a-time", singleton=Singleton())
-def alone() -> None:
-    """Has one task under way."""
+def singleton() -> None:
+    """A singleton."""
 
 
-@pipeline("one/place", concurrency=1)
-def gated(number: int) -> Any:
-    """Holds its only place while it waits."""
+@pipeline("one/slot", concurrency=1)
+def limited(number: int) -> Any:
+    """Has a concurrency limit of 1 and waits in its slot."""
     return wait_for("gated/go", match={"number": number}, timeout=timedelta(days=1))

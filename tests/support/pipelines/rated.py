@@ -1,4 +1,4 @@
-"""Pipelines whose steps have rates, and until when their tasks wait."""
+"""Pipelines whose steps have rates, and how long their tasks wait."""
 
 from __future__ import annotations
 
@@ -70,12 +70,11 @@ def now():
 
 
 def waits(task):
-    """How long a task waits from now on, in whole seconds."""
     task = reload(task)
     assert task.status == "waiting"
     return round((task.due_at - now()).total_seconds())
 
 
 def waits_about(task):
-    """The same to five seconds: a machine under load may lose one or two of them."""
+    """The wait to five seconds: a busy machine may lose one or two."""
     return 5 * round(waits(task) / 5)

@@ -1,4 +1,4 @@
-"""A login with secrets, as tests of redaction submit it."""
+"""A payload with secrets for tests of redaction."""
 
 from __future__ import annotations
 

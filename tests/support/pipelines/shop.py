@@ -1,4 +1,4 @@
-"""Pipelines with everything that a task's page has to show."""
+"""Pipelines for the tests of a task's page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taskqueue import Permanent, StepFailed, each, gather, pipeline, sleep, step
 
 logger = logging.getLogger("shop.admin")
 calls: list[str] = []
-"""Each call of a step, in order; tests empty it."""
+"""Names of called steps, in order; tests clear it."""
 
 
 @step
@@ -47,7 +47,7 @@ def child(number: int) -> int:
 
 @pipeline("admin/order")
 def order(number: int) -> int:
-    """A plain step, a sleep, parallel steps, a child, a step that may fail, and one after it."""
+    """A plain step, a sleep, parallel steps, a child, a step that may fail, and a last step."""
     validate(number)
     sleep("cool-off", timedelta(seconds=1))
     gather(embed.defer(1), embed.defer(2))
@@ -58,7 +58,7 @@ def order(number: int) -> int:
 
 @pipeline("admin/forgiving")
 def forgiving(number: int) -> int:
-    """Its first step fails, and it goes on."""
+    """Its first step may fail; the body catches the error."""
     try:
         charge_card(number)
     except StepFailed:

@@ -1,4 +1,4 @@
-"""Steps that other modules refer to by this module."""
+"""Steps that other modules refer to as attributes of this module."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from taskqueue import Retry, pipeline, step
 from taskqueue.engine.execution.activity import Activity
-from taskqueue.engine.execution.run import perform
+from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.worker.settle import settle
 
 inside: list[Any] = []
@@ -15,8 +15,8 @@ inside: list[Any] = []
 
 @step(retry=Retry.never())
 def worked(tenant: str) -> str:
-    for deed in inside.copy():
-        deed(tenant)
+    for action in inside.copy():
+        action(tenant)
     return tenant
 
 
@@ -26,17 +26,17 @@ def one_place(tenant: str) -> str:
 
 
 def execute(lease):
-    """Go through the body once and settle."""
-    outcome = perform(lease, activity=Activity(), stopping=lambda: False)
+    """Run the body once and settle."""
+    outcome = execute_task(lease, activity=Activity(), stopping=lambda: False)
     settle(lease, outcome, claim_request=None)
     return outcome
 
 
-def in_the_middle(deed):
-    """Do something once, in the middle of the next step."""
+def in_the_middle(action):
+    """Call a function once, in the middle of the next step."""
 
     def once(tenant):
         inside.remove(once)
-        deed()
+        action()
 
     inside.append(once)

@@ -36,7 +36,7 @@ FROM generate_series(1, %s)
 
 
 def reasons(task):
-    """Its reasons, once it is certain that the status tells the first of them in short."""
+    """Its reasons; also checks that the status has the first one as its `waiting_for`."""
     explanation = why(task.pk)
     snapshot = status_of(task.pk)
     assert snapshot.waiting_for == explanation.reasons[0].waiting_for
@@ -54,7 +54,7 @@ def codes(task):
 
 
 def waiting(task, key, kind, **more):
-    """Let a task wait for a step of this kind, as its pause records it."""
+    """Let a task wait for a step of this kind."""
     until = more.pop("until", Now() + timedelta(hours=1))
     Task.objects.filter(pk=task.pk).update(status="waiting", started_at=Now(), due_at=until, sort_at=until, lease=1)
     return Step.objects.create(

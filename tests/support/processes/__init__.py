@@ -1,1 +1,1 @@
-"""Real processes for tests: workers, servers, proxies and poolers; and the app whose pipelines the workers execute."""
+"""Real processes for tests: workers, servers, proxies and poolers; and the app with the workers' pipelines."""

@@ -1,7 +1,7 @@
 """Worker processes that kill themselves at a chosen commit: `python -m tests.support.processes.crashing_worker`.
 
-Reads orders, one line of JSON each. A process is forked for each, which is a worker with a heart and connections of its
-own, and ends by SIGKILL at its moment, or by itself when nothing is left to do. The answer is a line of JSON too.
+Reads commands, one line of JSON each. Each command runs in a forked process: a worker with its own heartbeat and
+connections, which ends by SIGKILL at its commit, or by itself when no work is left. The answer is a line of JSON.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from taskqueue.engine.enqueue import enqueue, options  # noqa: E402
 from taskqueue.engine.maintenance import dispatch  # noqa: E402
 from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task  # noqa: E402
-from taskqueue.pool.claimed_tasks import answer, keeper  # noqa: E402
-from taskqueue.testing.deaths import WRITES  # noqa: E402
+from taskqueue.pool.claimed_tasks import heartbeats, run_claimed_tasks  # noqa: E402
+from taskqueue.testing.simulated_crashes import WRITES  # noqa: E402
 
-PATIENCE = 30.0
+WAIT_TIMEOUT = 30.0
 NAMES = sorted(
     (
         (name, text)
@@ -44,12 +44,12 @@ NAMES = sorted(
 )
 
 
-class Fate:
-    """Counts this process's commits, tells what each is, and kills the process at one of them."""
+class CrashInjector:
+    """Counts this process's commits, reports each one, and kills the process at one of them."""
 
-    def __init__(self, die: list[Any] | None, tell: Callable[[str], None]) -> None:
+    def __init__(self, die: list[Any] | None, report: Callable[[str], None]) -> None:
         self.die = tuple(die or (0, ""))
-        self.tell = tell
+        self.report = report
         self.number = 0
         self.wrote: list[str] = []
         self.database = connections["default"]
@@ -68,26 +68,25 @@ class Fate:
         return self._around(name, lambda: self.fetch(statement, parameters))
 
     def _commit(self) -> None:
-        """The end of a transaction."""
         wrote, self.wrote = self.wrote, []
         self._around("+".join(wrote), self.commit)
 
-    def _around(self, name: str, do: Callable[[], Any]) -> Any:
+    def _around(self, name: str, execute: Callable[[], Any]) -> Any:
         self.number += 1
-        self.tell(name)
+        self.report(name)
         if self.die == (self.number, "before"):
             kill_me()
         if self.die == (self.number, "inside"):
             self.database.ensure_connection()
             self.database.connection.wait = die_when_sent(self.database.connection)
-        done = do()
+        result = execute()
         if self.die == (self.number, "after"):
             kill_me()
-        return done
+        return result
 
 
 def die_when_sent(connection: psycopg.Connection[Any]) -> Callable[..., Any]:
-    """In place of waiting for an answer: see that the question is on its way, and die."""
+    """Replace the wait for the answer: send the statement completely, and die."""
 
     def wait(generator: Any, *_: Any, **__: Any) -> Any:
         next(generator)
@@ -95,25 +94,24 @@ def die_when_sent(connection: psycopg.Connection[Any]) -> Callable[..., Any]:
             pass
         kill_me()
 
-    connection.prepare_threshold = None  # else a first question only asks that another one be prepared
+    connection.prepare_threshold = None  # otherwise the first message would only prepare a statement
     return wait
 
 
 def kill_me() -> None:
-    """Nothing of this process runs after this."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def finish_everything() -> None:
-    """Be a worker until no task is left that could go on by itself."""
-    deadline = time.monotonic() + PATIENCE
+    """Work until no task is left that could continue by itself."""
+    deadline = time.monotonic() + WAIT_TIMEOUT
     while time.monotonic() < deadline:
-        due = dispatch.look(1)
-        if due.claimable or due.dead or due.chores or due.next_due_in == timedelta(0):
-            answer()
+        due = dispatch.find_due_work(1)
+        if due.claimable or due.dead_workers or due.sweeps_due or due.next_due_in == timedelta(0):
+            run_claimed_tasks()
         elif (
             not Task.objects.filter(Q(finished_at=None) | Q(completion_pending_at__isnull=False))
-            .exclude(waits_for_an_hour())
+            .exclude(waits_for_a_cancel())
             .exists()
         ):
             return
@@ -122,42 +120,40 @@ def finish_everything() -> None:
     raise TimeoutError(list(Task.objects.filter(finished_at=None).values("pipeline", "status", "key", "due_at")))
 
 
-def waits_for_an_hour() -> Q:
-    """The tasks that only a cancel ends."""
+def waits_for_a_cancel() -> Q:
     return Q(pipeline="tests/long-wait", status="waiting")
 
 
-def obey(order: dict[str, Any], tell: Callable[[str], None]) -> None:
-    """What a forked process does."""
-    keeper.cluster = "mortals"
-    keeper.heart()
-    if order["do"] != "recover":
+def run_command(command: dict[str, Any], report: Callable[[str], None]) -> None:
+    heartbeats.cluster = "crashing"
+    heartbeats.current()
+    if command["do"] != "recover":
         finish_everything()
-    Fate(order.get("die"), tell)
-    match order["do"]:
+    CrashInjector(command.get("die"), report)
+    match command["do"]:
         case "live":
-            payload = {"walk": {"notes": order["notes"]}, "name": order["key"]}
-            enqueue.enqueue("tests/life", payload, options=options.Options(key=order["key"]))
+            payload = {"walk": {"notes": command["notes"]}, "name": command["key"]}
+            enqueue.enqueue("tests/life", payload, options=options.Options(key=command["key"]))
             finish_everything()
         case "enqueue":
-            enqueue.enqueue("tests/long-wait", {"name": order["key"]}, options=options.Options(key=order["key"]))
+            enqueue.enqueue("tests/long-wait", {"name": command["key"]}, options=options.Options(key=command["key"]))
             finish_everything()
         case "cancel":
-            control.cancel(Task.objects.get(key=order["key"]).pk)
+            control.cancel(Task.objects.get(key=command["key"]).pk)
             finish_everything()
         case "recover":
             dispatch.run_due(1)
-    keeper.stop("stopped")
+    heartbeats.stop("stopped")
 
 
-def be_a_worker(order: dict[str, Any], writing: int) -> None:
-    """What a forked process does until it ends; it tells of its commits through a pipe."""
+def be_a_worker(command: dict[str, Any], writing: int) -> None:
+    """Run a command in a forked process, and report its commits through a pipe."""
 
-    def tell(name: str) -> None:
+    def report(name: str) -> None:
         os.write(writing, f"{name}\n".encode())
 
     try:
-        obey(order, tell)
+        run_command(command, report)
     except BaseException:  # noqa: BLE001 - the process ends here, whatever it was
         traceback.print_exc()
         sys.stderr.flush()
@@ -166,8 +162,8 @@ def be_a_worker(order: dict[str, Any], writing: int) -> None:
 
 
 def serve() -> None:
-    """Fork a process for each order, and tell how it ended and what it had committed, or was about to."""
-    vars(dispatch)["SETTLING"] = timedelta(0)  # the database may have started a moment ago
+    """Fork a process for each command, and report its exit code and its commits, including the last attempted one."""
+    vars(dispatch)["STARTUP_GRACE"] = timedelta(0)  # the database may have started a moment ago
     for line in sys.stdin:
         connections.close_all()
         reading, writing = os.pipe()
@@ -175,8 +171,8 @@ def serve() -> None:
         if pid == 0:
             be_a_worker(json.loads(line), writing)
         os.close(writing)
-        with os.fdopen(reading) as told:
-            names = told.read().split("\n")[:-1]
+        with os.fdopen(reading) as pipe:
+            names = pipe.read().split("\n")[:-1]
         _, status = os.waitpid(pid, 0)
         print(json.dumps({"code": os.waitstatus_to_exitcode(status), "commits": names}), flush=True)  # noqa: T201
 

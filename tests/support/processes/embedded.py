@@ -1,4 +1,4 @@
-"""An embedded server with a data directory of its own, and real processes that use it."""
+"""An embedded server with its own data directory, and real processes that use it."""
 
 import json
 import os
@@ -24,11 +24,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 
 
 class ClientError(Exception):
-    """What a client raised."""
+    pass
 
 
 class Client:
-    """One process that uses the database."""
+    """A process that uses the database."""
 
     def __init__(self, arguments: Any, *, uid: int | None, python: str) -> None:
         self.process = subprocess.Popen(
@@ -70,7 +70,7 @@ class Client:
         self.process.stdout.close()
 
     def kill(self) -> None:
-        """As a closed terminal or an impatient supervisor does: the whole process group."""
+        """Kill the whole process group, as a closed terminal does."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.leave()
 
@@ -93,7 +93,7 @@ class Instance:
         return client
 
     def server(self) -> psutil.Process:
-        """The main process of the server that runs."""
+        """The main process of the running server."""
         return psutil.Process(int((self.directory.pgdata / "postmaster.pid").read_text().split("\n")[0]))
 
     def supervisor(self) -> psutil.Process:
@@ -102,7 +102,7 @@ class Instance:
         return supervisor
 
     def has_stopped(self) -> bool:
-        """Whether neither supervisor nor server is left."""
+        """Whether neither supervisor nor server is running."""
         ours = {str(self.directory.root), str(self.directory.pgdata)}
         return not any(ours & set(command_of(process)) for process in psutil.process_iter())
 
@@ -134,7 +134,7 @@ def our_packages() -> str:
 
 
 def find_python(uid: int) -> str | None:
-    """A Python of our version that this user may run with our packages; root's own is often in root's home."""
+    """A Python of this version that this user may run with the installed packages, or None."""
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for python in (sys.executable, shutil.which(name, path="/usr/local/bin:/usr/bin")):
         with suppress(OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Another machine, for a worker that shall be lost with it: a network namespace of its own."""
+"""Another machine that a test can cut off: a network namespace."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 
 class Machine:
-    """A network namespace, and the cable to it.
+    """A network namespace, and its virtual cable.
 
     Attributes:
-        host: where this machine can be reached from there.
-        within: put before a command, it runs there.
+        host: the address of this machine in the namespace.
+        within: the prefix of a command that runs in the namespace.
     """
 
     def __init__(self) -> None:
@@ -37,40 +37,38 @@ class Machine:
         run(*self.within, "ip", "link", "set", "lo", "up")
 
     def unplug(self) -> None:
-        """Nothing arrives there or comes from there any more, and nobody is told."""
+        """Drop all packets to and from the namespace, without closing connections."""
         run(*self.within, "ip", "link", "set", "tq0", "down")
 
     def plug_in(self) -> None:
-        """The cable is back."""
+        """Connect the namespace again."""
         run(*self.within, "ip", "link", "set", "tq0", "up")
 
     def remove(self) -> None:
-        """Take it away, with the cable."""
         run("ip", "netns", "delete", self.name)
 
 
 @contextmanager
 def another_machine() -> Iterator[Machine]:
-    """One for a test. Where there is none to be had the test is skipped, but not where everything has to be shown."""
+    """A namespace for a test. Without the means for it the test is skipped, or fails in CI."""
     if shutil.which("ip") is None:
-        go_without("There is no `ip` command. Install iproute2.")
+        skip_or_fail("There is no `ip` command. Install iproute2.")
     try:
         machine = Machine()
     except subprocess.CalledProcessError as error:
-        go_without(f"No network namespace could be made. Run as root. {error.stderr.decode().strip()}")
+        skip_or_fail(f"No network namespace could be made. Run as root. {error.stderr.decode().strip()}")
     try:
         yield machine
     finally:
         machine.remove()
 
 
-def go_without(reason: str) -> NoReturn:
-    """Skip this test; fail it on a machine that says with CI that it has what is needed."""
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip this test; in CI, which must have all tools, fail it."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 
 
 def run(*words: str) -> None:
-    """Run a command to its end."""
     subprocess.run(words, check=True, capture_output=True)

@@ -16,21 +16,21 @@ from django.db import connection
 from taskqueue.embedded.account import run_as
 from taskqueue.embedded.base import data_directory_of
 from taskqueue.embedded.server import address_of
-from tests.support.processes.network_namespace import go_without
+from tests.support.processes.network_namespace import skip_or_fail
 from tests.support.processes.processes import free_port, open_directory
 from tests.support.waiting import eventually
 
-PLACES = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 
 
 @dataclass(frozen=True)
 class Pooler:
-    """A pooler.
+    """A running pooler.
 
     Attributes:
-        url: the database through it.
-        direct_url: the same database without it.
-        log: where it writes what it refuses.
+        url: the database through the pooler.
+        direct_url: the database without the pooler.
+        log: its log file.
     """
 
     url: str
@@ -40,10 +40,10 @@ class Pooler:
 
 @contextmanager
 def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
-    """PgBouncer in this mode, with so many server processes for all of its clients; it ends with the test."""
-    program = shutil.which("pgbouncer", path=PLACES)
+    """Run PgBouncer in this mode, with so many server connections for all clients, until the test ends."""
+    program = shutil.which("pgbouncer", path=SEARCH_PATH)
     if program is None:
-        go_without("There is no `pgbouncer` command. Install pgbouncer.")
+        skip_or_fail("There is no `pgbouncer` command. Install pgbouncer.")
     directory = data_directory_of(connection.settings_dict)
     account, server = run_as(directory.pgdata), address_of(directory)
     name, port = connection.settings_dict["NAME"], free_port()
@@ -64,7 +64,7 @@ def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
         )
         pooler = Pooler(f"postgres://anybody@127.0.0.1:{port}/{name}", direct_url(), folder / "log")
         try:
-            eventually(lambda: answers(pooler.url), otherwise=pooler.log.read_text)
+            eventually(lambda: answers(pooler.url), details=pooler.log.read_text)
             yield pooler
         finally:
             process.kill()
@@ -72,13 +72,12 @@ def pgbouncer(mode: str, *, servers: int = 3) -> Iterator[Pooler]:
 
 
 def direct_url() -> str:
-    """The test's database, for processes that take it from DATABASE_URL."""
+    """The test's database, as a DATABASE_URL."""
     server = address_of(data_directory_of(connection.settings_dict))
     return f"postgres:///{connection.settings_dict['NAME']}?host={server['host']}&port={server['port']}&user={server['user']}"
 
 
 def answers(url: str) -> bool:
-    """Whether the database takes connections there."""
     with suppress(psycopg.OperationalError):
         psycopg.connect(url).close()
         return True

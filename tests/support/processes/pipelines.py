@@ -1,4 +1,4 @@
-"""Pipelines for worker tests: each step notes in a file that it was run, and by which process."""
+"""Pipelines for worker tests. Each step writes to a file that it ran, and in which process."""
 
 import asyncio
 import ctypes
@@ -30,11 +30,11 @@ from taskqueue import (
 )
 from taskqueue import gather as gather_all
 
-PATIENCE = 60.0
+WAIT_TIMEOUT = 60.0
 
 
 class Walk(BaseModel):
-    """Where to take notes, and in which step to wait until a file called `gate` lies beside them."""
+    """Where the notes file is, and which step waits until the test releases it."""
 
     notes: str
     wait_in: int = 0
@@ -42,12 +42,12 @@ class Walk(BaseModel):
 
 @step
 def stride(walk: Walk, number: int) -> int:
-    """Note that this step began, wait if it is the one to wait in, note that it ended."""
+    """Write that this step began, wait if it is the step that waits, and write that it ended."""
     notes = Path(walk.notes)
     note(notes, f"begin {number} {os.getpid()}")
     if number == walk.wait_in:
-        deadline = time.monotonic() + PATIENCE
-        while not notes.with_name("gate").exists() and time.monotonic() < deadline:
+        deadline = time.monotonic() + WAIT_TIMEOUT
+        while not notes.with_name("released").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
     note(notes, f"end {number} {os.getpid()}")
     return number
@@ -55,108 +55,102 @@ def stride(walk: Walk, number: int) -> int:
 
 @pipeline("tests/walk")
 def walk_five_steps(walk: Walk) -> int:
-    """Five steps."""
     return sum(stride(walk, number) for number in range(1, 6))
 
 
 @step
 def nap(seconds: float) -> float:
-    """Take a while, at no cost to the machine."""
     time.sleep(seconds)
     return seconds
 
 
 @pipeline("tests/nap")
 def take_a_nap(seconds: float) -> float:
-    """One step that takes a while."""
     return nap(seconds)
 
 
 @step(timeout=timedelta(seconds=0.5), retry=Retry.fixed(timedelta(hours=1), retries=2))
-def deaf(how: str) -> str:
-    """Go on for long whatever anybody says: in Python, or in one call into C that lets no other thread run."""
+def ignore_timeout(how: str) -> str:
+    """Ignore the timeout: in Python, or in one C call that holds the GIL."""
     if how == "in C":
         deque(itertools.repeat(None), maxlen=0)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WAIT_TIMEOUT
     while time.monotonic() < deadline:
         with suppress(StepTimedOut):
             time.sleep(0.05)
     return how
 
 
-@pipeline("tests/deaf")
-def do_not_listen(how: str) -> str:
+@pipeline("tests/ignore-timeout")
+def ignore_timeouts(how: str) -> str:
     """One step that never ends by itself."""
-    return deaf(how)
+    return ignore_timeout(how)
 
 
 @step(timeout=timedelta(seconds=0.5), retry=Retry.fixed(timedelta(hours=1), retries=2))
-async def hold_the_loop() -> None:
-    """Wait without awaiting, so that no timeout of the event loop can reach it."""
+async def block_the_loop() -> None:
+    """Block the event loop, so that no asyncio timeout works."""
     await asyncio.sleep(0.1)
-    time.sleep(PATIENCE)
+    time.sleep(WAIT_TIMEOUT)
 
 
 @step(timeout=timedelta(seconds=0.5))
-async def pass_by() -> None:
-    """Be done at once."""
+async def return_at_once() -> None: ...
 
 
-@pipeline("tests/deaf-beside")
-async def hold_the_loop_beside_another() -> None:
-    """Two steps at once, of which one does not end."""
-    await asyncio.gather(hold_the_loop(), pass_by())
+@pipeline("tests/block-the-loop")
+async def block_the_loop_in_parallel() -> None:
+    """Two parallel steps, of which one does not end."""
+    await asyncio.gather(block_the_loop(), return_at_once())
 
 
-class Unheard(BaseException):
-    """Passes every `except Exception`."""
+class NotAnException(BaseException):
+    """Not caught by `except Exception`."""
 
 
 @step(retry=Retry.never())
 def break_out() -> None:
-    """Raise it with a text that PostgreSQL cannot keep."""
-    raise Unheard("a \0 and a \ud800")
+    """Raise a BaseException with a text that PostgreSQL cannot store."""
+    raise NotAnException("a \0 and a \ud800")
 
 
 @pipeline("tests/break-out")
 def break_out_always() -> None:
-    """A step that raises it."""
     break_out()
 
 
 @step
 def plod(seconds: float) -> bool:
-    """Take a while; whether the task was cancelled by then."""
+    """Sleep. Returns whether the task was cancelled meanwhile."""
     time.sleep(seconds)
     return current_task().cancelled
 
 
 @pipeline("tests/plod", cancel_grace=timedelta(seconds=0.5))
 def plod_on(seconds: float) -> bool:
-    """A step that does not ask."""
+    """A step that does not check for cancellation."""
     return plod(seconds)
 
 
-@pipeline("tests/plod-beside", cancel_grace=timedelta(seconds=0.5))
-def plod_beside(seconds: float) -> list[bool]:
-    """The same in a branch."""
+@pipeline("tests/plod-in-parallel", cancel_grace=timedelta(seconds=0.5))
+def plod_in_parallel(seconds: float) -> list[bool]:
+    """The step as a parallel step."""
     return each(plod, [seconds])
 
 
 @pipeline("tests/gather", batch=Batch(7, wait=timedelta(milliseconds=100)))
 def gather(numbers: list[int]) -> list[int]:
-    """Gather for a moment."""
     return numbers
 
 
 @pipeline("tests/leap-day", cron="0 0 29 2 *", misfire="all")
 def greet(name: str = "all") -> str:
-    """On a leap day, so that it does not disturb the other tests."""
+    """Scheduled on leap days, so that it does not disturb other tests."""
     return name
 
 
 def note(notes: Path, line: str) -> None:
-    """Append a line, whole, though several processes write."""
+    """Append a line in one write, since several processes write."""
     with notes.open("a") as file:
         file.write(f"{line}\n")
 
@@ -166,72 +160,69 @@ def add(left: int, right: int) -> int:
     return left + right
 
 
-def wait_at_gate(notes: str) -> str:
-    """An ordinary function that takes its time: until the gate is open."""
+def wait_for_release(notes: str) -> str:
+    """An ordinary function that waits until the test releases it."""
     note(Path(notes), f"message {os.getpid()}")
-    while not Path(notes).with_name("gate").exists():
+    while not Path(notes).with_name("released").exists():
         time.sleep(0.02)
     return "done"
 
 
 @step(rate=Rate(10, per=timedelta(seconds=1), name="tests-api"))
 def call_rated(number: int) -> int:
-    """Next to nothing, ten times a second."""
     return number
 
 
 @step(rate="tests-api")
 def call_also_rated(number: int) -> int:
-    """The same, of another pipeline."""
+    """A step of another pipeline with the shared rate."""
     return number
 
 
 @pipeline("tests/rated")
 def ask(number: int) -> int:
-    """One rated step."""
     return call_rated(number)
 
 
 @pipeline("tests/also-rated")
 def ask_too(number: int) -> int:
-    """One step with the same rate."""
+    """One step with the shared rate."""
     return call_also_rated(number)
 
 
 @pipeline("tests/throttled", throttle=Rate(10, per=timedelta(seconds=1)))
 def begin_evenly(number: int) -> int:
-    """Nothing, ten times a second."""
+    """Ten starts a second."""
     return number
 
 
 @step
-def nap_in_turn(seconds: float) -> float:
-    """Take a while."""
+def nap_two_at_a_time(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
 
 
-@pipeline("tests/in-turn", step_concurrency=2)
-def nap_twice_in_turn(seconds: float) -> float:
-    """Two steps that take a while, of which two at a time."""
-    return nap_in_turn(seconds) + nap_in_turn(seconds)
+@pipeline("tests/two-at-a-time", step_concurrency=2)
+def nap_twice_two_at_a_time(seconds: float) -> float:
+    """Two naps, of which two run at a time over all tasks."""
+    return nap_two_at_a_time(seconds) + nap_two_at_a_time(seconds)
 
 
-@pipeline("tests/three-places", concurrency=3)
-def nap_in_three_places(seconds: float) -> float:
-    """A step that takes a while, of at most three tasks."""
+@pipeline("tests/three-at-a-time", concurrency=3)
+def nap_three_at_a_time(seconds: float) -> float:
+    """A nap in at most three tasks at a time."""
     return nap(seconds)
 
 
 @pipeline("tests/one-of-each", concurrency=Limit(1, key="{tenant}"))
 def nap_for(tenant: str, seconds: float) -> float:
-    """A step that takes a while, of one task of each tenant."""
+    """A nap in one task per tenant at a time."""
     return nap(seconds)
 
 
 @step.atomic
 def mark(name: str) -> str:
-    """Leave a row in a table of the test's own."""
+    """Insert a row into a table of the test."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO tests_mark (name) VALUES (%s)", [name])
     return name
@@ -239,21 +230,20 @@ def mark(name: str) -> str:
 
 @step.atomic
 def mark_slowly(walk: Walk) -> int:
-    """Leave a row, and wait at the gate with the transaction open."""
+    """Insert a row, and wait for the release with the transaction open."""
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO tests_mark (name) VALUES ('slowly')")
     return stride.definition.function(walk, 1)
 
 
 @pipeline("tests/mark-slowly")
-def mark_slowly_and_go_on(walk: Walk) -> int:
+def mark_slowly_and_continue(walk: Walk) -> int:
     """One slow atomic step, and another step."""
     return mark_slowly(walk) + stride(walk, 2)
 
 
 @step(retry=Retry.fixed(timedelta(milliseconds=5), retries=1))
-def stumble(name: str) -> str:
-    """Fail the first time."""
+def fail_once(name: str) -> str:
     if current_task().attempt == 1:
         raise ConnectionError(name)
     return name
@@ -261,16 +251,15 @@ def stumble(name: str) -> str:
 
 @pipeline("tests/child")
 def grow(name: str) -> str:
-    """A child of one step."""
     return mark(f"{name} child")
 
 
 @pipeline("tests/life")
 def live(walk: Walk, name: str) -> str:
-    """Everything that a task can do, in little time."""
+    """All features, in little time."""
     stride(walk, 1)
     mark(name)
-    stumble(name)
+    fail_once(name)
     sleep("rest", timedelta(milliseconds=5))
     gather_all(mark.defer(f"{name} left"), mark.defer(f"{name} right"))
     grow(name)
@@ -282,7 +271,7 @@ def live(walk: Walk, name: str) -> str:
 
 @pipeline("tests/long-wait")
 def wait_long(name: str) -> bool:
-    """Wait for what does not come, with a child that waits too."""
+    """Wait for an event that does not come, with a child that waits too."""
     if name.endswith(" child"):
         return wait_for("tests/never", match={"name": name}, timeout=timedelta(hours=1)) is None
     return wait_long(f"{name} child")
@@ -290,13 +279,12 @@ def wait_long(name: str) -> bool:
 
 @pipeline("tests/marks")
 def mark_twice(name: str) -> str:
-    """Two rows, in atomic steps."""
     return mark(f"{name} a") + mark(f"{name} b")
 
 
 @step
 def die(how: str) -> str:
-    """End the process, without a word to anybody."""
+    """End the process abruptly."""
     match how:
         case "exit":
             os._exit(3)

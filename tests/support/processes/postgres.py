@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, which it may crash."""
+"""A PostgreSQL server that a test may crash."""
 
 import os
 import signal
@@ -20,9 +20,9 @@ class Server:
     """One data directory, served on one port.
 
     Args:
-        folder: where the data directory is made.
+        folder: where the data directory is created.
         host: the address to listen at.
-        settings: of PostgreSQL, as "name=value".
+        settings: PostgreSQL settings, as "name=value".
         programs: the PostgreSQL to run; the embedded one if None.
     """
 
@@ -71,30 +71,28 @@ class Server:
         return self._process
 
     def crash(self) -> None:
-        """Stop as after a power cut, without closing anything."""
+        """Stop without closing files, as in a power cut."""
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(90)
 
     def stop_fast(self) -> None:
-        """Stop as for an upgrade: sessions are ended, and everything is written down."""
+        """Stop with PostgreSQL's fast shutdown: sessions are ended, and all data is written."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait(90)
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
         with suppress(psycopg.OperationalError):
             psycopg.connect(self.url).close()
             return True
         return False
 
     def do(self, statement: str) -> None:
-        """Run a statement, also when the database takes no writes."""
+        """Run a statement, even when the database is read-only."""
         writing = "-c default_transaction_read_only=off"
         with psycopg.connect(self.url, autocommit=True, options=writing) as session:
             session.execute(statement.encode())
 
     def ask(self, question: str) -> list[tuple[object, ...]]:
-        """The rows of a query."""
         with psycopg.connect(self.url) as session:
             return session.execute(question.encode()).fetchall()
 

@@ -1,4 +1,4 @@
-"""Real processes for tests: started in a session of their own, waited for, and never left behind."""
+"""Real processes for tests: started in a session of their own, and killed at the end."""
 
 import socket
 import subprocess
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 @contextmanager
 def open_directory() -> Iterator[Path]:
-    """A temporary directory that a database server can enter; as root's it runs as another user."""
+    """A temporary directory that the database server's user can enter."""
     with tempfile.TemporaryDirectory(prefix="taskqueue-test-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -25,7 +25,7 @@ def open_directory() -> Iterator[Path]:
 
 @contextmanager
 def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command from the project's top level; it and all that it started are killed when they are left over."""
+    """Run a command in the project's top folder, and kill it with all its children at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env=dict(env), stdout=output, stderr=output, start_new_session=True
@@ -41,15 +41,15 @@ def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path)
 
 
 def free_port() -> int:
-    """A port on which nothing listens now."""
+    """A port on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def answer_of(address: str) -> int | None:
-    """The status with which an address answers, None when nothing listens there."""
+def http_status(address: str) -> int | None:
+    """The HTTP status of an address, or None when no server listens there."""
     try:
         with urlopen(address, timeout=60) as response:  # noqa: S310 - a server of ours
             return int(response.status)

@@ -1,4 +1,4 @@
-"""A TCP proxy between workers and their database, which can cut, fall silent and refuse."""
+"""A TCP proxy between workers and their database that can cut, delay and refuse connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST_WAIT = 0.05
 
 
 class Proxy:
-    """Passes everything on, until it is told to do otherwise.
+    """Passes all data on, until a test tells it otherwise.
 
     Attributes:
         port: where it listens.
@@ -30,7 +30,7 @@ class Proxy:
         self._start(self._accept)
 
     def cut(self) -> None:
-        """End all connections, as a router does that was started anew."""
+        """Close all connections, as a restarted router does."""
         pairs, self._pairs = self._pairs, []
         for each in (side for pair in pairs for side in pair):
             with suppress(OSError):
@@ -38,25 +38,24 @@ class Proxy:
         self._ended += pairs
 
     def fall_silent(self) -> None:
-        """Keep all connections, and pass nothing on in any of them."""
+        """Keep all connections, and pass no data on."""
         self._silent.set()
 
     def refuse(self) -> None:
-        """End all connections, and each new one at once."""
+        """Close all connections, and each new one at once."""
         self._refusing = True
         self.cut()
 
     def refuse_new(self) -> None:
-        """Keep all connections, and end each new one at once."""
+        """Keep all connections, and close each new one at once."""
         self._refusing = True
 
     def go_on(self) -> None:
-        """Be a proxy again. What was held back in the silence is passed on."""
+        """Pass data on again, including the data held back meanwhile."""
         self._refusing = False
         self._silent.clear()
 
     def close(self) -> None:
-        """End it."""
         self._closed = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -91,7 +90,6 @@ class Proxy:
                 self._start(self._pass_on, one, other)
 
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
-        """Everything that comes from one side goes to the other."""
         with suppress(OSError):
             while data := one.recv(65_536):
                 while self._silent.is_set() and not self._closed:
@@ -113,7 +111,6 @@ def reached(target: int | str) -> socket.socket:
 
 @contextmanager
 def proxied(target: int | str) -> Iterator[Proxy]:
-    """A proxy that ends with the test."""
     proxy = Proxy(target)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""Settings of a `manage.py worker` that a test starts: the demo's, on the test's database, without the faces."""
+"""Settings of a `manage.py worker` that a test starts: the demo's without API and admin, on the test's database."""
 
 import os
 from datetime import timedelta
@@ -7,7 +7,7 @@ from demo import settings as demo
 from demo.settings import *  # noqa: F403
 from taskqueue.defaults import Q_CLUSTER as DEFAULTS
 
-# A worker starts in half the time without the faces, and these tests start many.
+# A worker starts in half the time without API and admin, and these tests start many.
 INSTALLED_APPS = [
     "django.contrib.contenttypes", "django.contrib.auth", "django.contrib.postgres", "taskqueue", "django_q",
     "tests.support.processes", *os.environ.get("WORKER_TEST_APPS", "").split(),

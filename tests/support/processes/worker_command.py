@@ -1,4 +1,4 @@
-"""A real `manage.py worker` on the test's database, and what the kernel knows of its processes."""
+"""A real `manage.py worker` on the test's database, and its processes as the kernel sees them."""
 
 import os
 import signal
@@ -14,31 +14,30 @@ from django.db import connection
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Task, Worker
 from tests.support.processes.processes import ROOT
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import WAIT_TIMEOUT, eventually
 
 
 class Notes:
-    """The file in which the steps of `pipelines` write what they did."""
+    """The file to which the steps of `pipelines` write."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "notes"
         self.path.touch()
 
     def lines(self) -> list[list[str]]:
-        """Each line, in words."""
         return [line.split() for line in self.path.read_text().splitlines()]
 
-    def begun(self, number: int) -> list[int]:
+    def pids_that_began(self, number: int) -> list[int]:
         """The processes that began this step, in order."""
         return [int(words[2]) for words in self.lines() if words[:2] == ["begin", str(number)]]
 
     def count(self, word: str) -> Counter[int]:
-        """How often each step has begun, or ended."""
+        """How often each step began or ended."""
         return Counter(int(words[1]) for words in self.lines() if words[0] == word)
 
-    def open_gate(self) -> None:
-        """Let the steps that wait go on."""
-        self.path.with_name("gate").touch()
+    def release_steps(self) -> None:
+        """Let the waiting steps continue."""
+        self.path.with_name("released").touch()
 
 
 class WorkerCommand:
@@ -77,74 +76,71 @@ class WorkerCommand:
         self._reloads = reload
         self._seen: set[int] = set()
 
-    def said(self) -> str:
+    def output(self) -> str:
         """All that it has printed."""
         return self.log.read_text()
 
     def ready(self) -> "WorkerCommand":
-        """Wait until each worker process has registered itself."""
-        eventually(lambda: len(self.workers()) == self.processes, otherwise=self.said)
+        """Wait until each worker process is registered."""
+        eventually(lambda: len(self.workers()) == self.processes, details=self.output)
         return self
 
     def sentinel(self) -> int:
-        """The process that guards the others; 0 when there is none just now."""
+        """The process id of the sentinel; 0 when there is none at the moment."""
         above = only_child_of(self.process.pid) if self._reloads else self.process.pid
         return only_child_of(above) if above else 0
 
     def workers(self) -> list[int]:
-        """The worker processes that are alive and have registered themselves."""
+        """The registered worker processes that are alive."""
         alive = set(children_of(self.sentinel()))
         rows = Worker.objects.filter(ended_at=None, pid__in=alive).order_by("id")
         return [pid for pid in rows.values_list("pid", flat=True) if pid in alive]
 
-    def monitor_and_pusher(self) -> tuple[int, int]:
-        """The two processes beside the workers, which were started after them in this order."""
-        monitor, pusher = sorted(set(children_of(self.sentinel())) - set(self.workers()))
-        return monitor, pusher
+    def monitor_and_notifier(self) -> tuple[int, int]:
+        """The two other children of the sentinel, which start after the workers in this order."""
+        monitor, notifier = sorted(set(children_of(self.sentinel())) - set(self.workers()))
+        return monitor, notifier
 
-    def family(self) -> set[int]:
-        """Every living process of the command, itself included."""
+    def living_processes(self) -> set[int]:
+        """Every living process of the command."""
         self._seen |= {pid for pid in every_process() if session_of(pid) == self.process.pid}
         return {pid for pid in self._seen if is_alive(pid)}
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal to the main process alone; the exit code."""
+        """Send a signal to the main process. Returns the exit code."""
         self.process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
-        """The exit code, once it has ended."""
+        """Return the exit code, once it has ended."""
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(WAIT_TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"not ended within {PATIENCE} s\n{self.said()}") from None
+            raise AssertionError(f"not ended within {WAIT_TIMEOUT} s\n{self.output()}") from None
 
     def kill_all(self) -> None:
-        """Leave nothing behind, and nothing for anyone to clean up after."""
-        for pid in self.family():
+        """Kill every process of the command."""
+        for pid in self.living_processes():
             with suppress(ProcessLookupError):  # it has ended just now
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
 
 def enqueue_walk(notes: Notes, *, wait_in: int = 0) -> Task:
-    """A task of five steps."""
     return enqueue.enqueue("tests/walk", {"notes": str(notes.path), "wait_in": wait_in})
 
 
 def finished(task: Task) -> bool:
-    """Whether the task has succeeded by now."""
     task.refresh_from_db()
     return task.status == "succeeded"
 
 
 def every_process() -> list[int]:
-    """The ids of all processes."""
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
 def stat_of(pid: int) -> list[str]:
-    """State, parent, group, session and so on; empty for a process that is gone."""
+    """State, parent, group, session and so on; empty for a process that has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -152,7 +148,7 @@ def stat_of(pid: int) -> list[str]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs, or could; a zombie does not."""
+    """Whether it is running; a zombie is not."""
     return stat_of(pid)[:1] not in ([], ["Z"], ["X"])
 
 
@@ -167,17 +163,15 @@ def children_of(pid: int) -> list[int]:
 
 
 def only_child_of(pid: int) -> int:
-    """The oldest living child; 0 when there is none just now."""
+    """The oldest living child; 0 when there is none at the moment."""
     return next(iter(children_of(pid)), 0)
 
 
 def session_of(pid: int) -> int:
-    """The session that a process belongs to."""
     return int((stat_of(pid) or ["", "", "", "0"])[3])
 
 
 def manage(*words: str, environment: dict[str, str]) -> None:
-    """Run a command of the project."""
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.support.processes.settings", **environment}
     done = subprocess.run([sys.executable, "manage.py", *words], cwd=ROOT, env=env, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()

@@ -1,6 +1,0 @@
--- Count the unfinished parallel steps of each parallel step, without those that wait until another one ends.
--- Parameters: :task uuid
-SELECT parallel_step, count(*) FROM taskqueue_task
-WHERE parent_id = :task::uuid AND parallel_step <> '' AND finished_at IS NULL
-    AND NOT (status = 'waiting' AND due_at IS NULL AND blocked_on = '')
-GROUP BY parallel_step;

@@ -1,4 +1,0 @@
--- The same as LOCK_UNTOLD, unless another transaction has the lock.
--- Parameters: :task uuid
-SELECT id FROM taskqueue_task WHERE id = :task::uuid AND completion_pending_at IS NOT NULL FOR NO KEY UPDATE
- SKIP LOCKED;

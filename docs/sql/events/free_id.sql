@@ -1,5 +1,0 @@
--- Let an external id be used again: it prevents duplicates for its window only.
--- Parameters: :external_id text, :window interval
-UPDATE taskqueue_event SET unique_id = ''
-WHERE unique_id = :external_id::text AND unique_id <> ''
-    AND received_at <= statement_timestamp() - :window::interval;

@@ -1,0 +1,20 @@
+-- End a task: succeeded, or failed by a step whose attempt is recorded. Close the waits of `cancel_on`.
+-- Parameters: :task uuid, :worker int, :lease int, :status text, :result jsonb, :error jsonb, :code text, :drift jsonb
+WITH leased AS (
+    SELECT id FROM taskqueue_task
+    WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
+    FOR NO KEY UPDATE
+), settled AS (
+    UPDATE taskqueue_task task
+    SET status = :status::text, result = :result::jsonb, error = :error::jsonb,
+        finished_at = statement_timestamp(), code_ended = :code::text,
+        drift = coalesce(:drift::jsonb, task.drift),
+        progress = CASE WHEN :status::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
+        progress_note = CASE WHEN :status::text = 'succeeded' THEN '' ELSE progress_note END
+    FROM leased
+    WHERE task.id = leased.id
+    RETURNING task.id
+), closed AS (
+    UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
+    WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
+) SELECT FROM settled;

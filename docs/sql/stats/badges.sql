@@ -1,0 +1,10 @@
+-- Count today's failures, paused pipelines and workers for the navigation of every page: three small tables.
+-- Parameters: :heartbeat_timeout interval
+SELECT coalesce((
+    SELECT sum(failed) FROM taskqueue_rollup
+    WHERE span = 15 AND pipeline = '' AND at >= date_trunc('day', statement_timestamp(), 'UTC')
+), 0)::int,
+(SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
+count(*)::int, (count(*) FILTER (WHERE claim_error <> ''))::int,
+date_trunc('day', statement_timestamp(), 'UTC')
+FROM taskqueue_worker WHERE ended_at IS NULL AND heartbeat_at > statement_timestamp() - :heartbeat_timeout::interval;

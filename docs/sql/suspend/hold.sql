@@ -1,7 +1,0 @@
--- Lock the task under its lease: recovery, cancel, and what it waits for come after this transaction.
--- Parameters: :task uuid, :worker int, :lease int
-WITH held AS (
-    SELECT id FROM taskqueue_task
-    WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
-    FOR NO KEY UPDATE
-) SELECT id FROM held;

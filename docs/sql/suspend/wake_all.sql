@@ -1,9 +1,0 @@
--- Queue suspended tasks when all that they wait for has come: WAKE for many.
--- Parameters: :tasks uuid[]
-UPDATE taskqueue_task task
-SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
-    sort_at = statement_timestamp() - make_interval(secs => task.priority)
-WHERE task.id = ANY (:tasks::uuid[]) AND task.status = 'waiting' AND NOT EXISTS (
-    SELECT FROM taskqueue_step WHERE task_id = task.id AND status = 'waiting' AND kind <> 'step'
-)
-RETURNING task.id;

@@ -1,0 +1,31 @@
+"""Where a call comes from: a pipeline's body, a step, or code outside of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+
+from taskqueue.context import RunningTask, current, current_step
+from taskqueue.errors import InvalidContext
+
+
+def calling_task(call: str) -> RunningTask | None:
+    """Return the task whose body makes this call; None outside of tasks.
+
+    Raises:
+        InvalidContext: a step makes the call.
+    """
+    if current_step.get():
+        raise InvalidContext(
+            f"{call} was called inside step {current_step.get()!r}, which holds a worker. "
+            "Call it in the pipeline's body."
+        )
+    return current.get()
+
+
+def in_event_loop() -> bool:
+    """Whether this code runs inside a coroutine."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
