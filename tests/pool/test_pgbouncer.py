@@ -96,7 +96,7 @@ def test_a_worker_behind_a_pooler_names_the_remedy(tmp_path):
 
     assert command.output().splitlines() == [
         "CommandError: This is a pooler in transaction mode, and a worker needs the PostgreSQL server itself, for its "
-        "locks and its wake-ups: put the server's address into DATABASES and name it in "
+        "locks and its notifications: put the server's address into DATABASES and name it in "
         'TASKQUEUE["WORKER_DATABASE"] (see docs/deploy.md).'
     ]
 
