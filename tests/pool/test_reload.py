@@ -79,7 +79,7 @@ def test_saved_code_is_reloaded_and_broken_code_is_reported(worker, module):
     assert worker.workers() == second
 
     module.write_text("no_such_name\n")
-    eventually(lambda: "starts again after the next change" in worker.output(), details=worker.output)
+    eventually(lambda: "is restarted after the next change" in worker.output(), details=worker.output)
     assert "NameError: name 'no_such_name' is not defined" in worker.output()
 
     module.write_text(CODE.format(answer="third"))

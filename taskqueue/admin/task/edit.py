@@ -51,7 +51,7 @@ def form_page(admin: Any, request: HttpRequest, task: Task, form: RerunForm) -> 
     title = f"Edit and rerun {task.pipeline_id} {task.key}".strip()
     context = {
         "task": task,
-        "original": formats.excerpt(form.original),
+        "original_payload": formats.excerpt(form.original),
         "form": form,
         "repeated": repeated_steps.of_rerun(task),
         "is_valid": request.method == "POST" and not form.errors,
