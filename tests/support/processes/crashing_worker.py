@@ -38,7 +38,7 @@ NAMES = sorted(
     (
         (name, text)
         for name, text in vars(sql).items()
-        if isinstance(text, str) and WRITES.search(text) and name != "NEXT"
+        if isinstance(text, str) and WRITES.search(text) and name != "NEXT_TASKS"
     ),
     key=lambda each: -len(each[1]),
 )
