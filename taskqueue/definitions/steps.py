@@ -10,7 +10,7 @@ from typing import Any
 
 from taskqueue.definitions.code_references import referenced_objects, visible_names
 from taskqueue.json_values.typed import Arguments, Result
-from taskqueue.policies import KeyTemplate, Rate, Retry
+from taskqueue.policies import Rate, Retry
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,10 +45,6 @@ class StepDefinition:
         if isinstance(self.rate, Rate):
             return self.rate.name or f"step/{self.name}"
         return self.rate or ""
-
-    @property
-    def rate_template(self) -> KeyTemplate | None:
-        return self.rate.template if isinstance(self.rate, Rate) else None
 
 
 active_fakes: dict[StepDefinition, Callable[..., Any]] = {}

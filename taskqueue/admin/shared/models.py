@@ -14,38 +14,17 @@ from taskqueue.admin.shared.view_wrappers import WrappedViews
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as ModelAdmin
-    from django.contrib.admin import TabularInline as TabularInline
     from django.db.models import QuerySet
 else:
 
-    class Subscriptable:
-        """Django's admin classes take type arguments in the stubs only."""
+    class ModelAdmin(admin.ModelAdmin):
+        """`ModelAdmin[Row]`: Django's admin takes type arguments in the stubs only."""
 
         def __class_getitem__(cls, _item: object) -> type:
             return cls
 
-    class ModelAdmin(Subscriptable, admin.ModelAdmin):
-        """`ModelAdmin[Row]`."""
-
-    class TabularInline(Subscriptable, admin.TabularInline):
-        """`TabularInline[Row, Parent]`."""
-
 
 Row = TypeVar("Row", bound=Model)
-Parent = TypeVar("Parent", bound=Model)
-
-
-class ReadOnly:
-    """No user can add, change or delete rows, not even a superuser."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 class BaseAdmin(WrappedViews, ModelAdmin[Row]):
@@ -69,10 +48,19 @@ class BaseAdmin(WrappedViews, ModelAdmin[Row]):
         return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
 
 
-class ReadOnlyAdmin(ReadOnly, BaseAdmin[Row]):
-    """A list and a page per row, both read-only."""
+class ReadOnlyAdmin(BaseAdmin[Row]):
+    """A list and a page per row. No user can add, change or delete rows, not even a superuser."""
 
     show_facets = admin.ShowFacets.NEVER
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow the filters' parameters and `id__lt`; a look-up on another column may scan the table or fail."""
@@ -103,11 +91,3 @@ class ChangeableAdmin(BaseAdmin[Row]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-class ReadOnlyInline(ReadOnly, TabularInline[Row, Parent]):
-    """Related rows on a row's page, read-only."""
-
-    extra = 0
-    max_num = 0
-    can_delete = False
