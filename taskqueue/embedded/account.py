@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ACCOUNT = "taskqueue-db"
+UNPRIVILEGED_ACCOUNT = "nobody"  # codespell:ignore nobody - the system account of this name, which owns no files
 
 
 def run_as(pgdata: Path) -> dict[str, Any]:
@@ -28,13 +29,13 @@ def run_as(pgdata: Path) -> dict[str, Any]:
 
 
 def find_account() -> pwd.struct_passwd:
-    """Return an account that no other service uses, made when it is missing; else the least privileged one."""
+    """Return an account that no other service uses, made when it is missing; else the unprivileged one."""
     with suppress(KeyError):
         return pwd.getpwnam(ACCOUNT)
     make_account()
     with suppress(KeyError):
         return pwd.getpwnam(ACCOUNT)
-    return pwd.getpwnam("nobody")  # codespell:ignore nobody
+    return pwd.getpwnam(UNPRIVILEGED_ACCOUNT)
 
 
 def make_account() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskqueue.embedded.account import UNPRIVILEGED_ACCOUNT
 from tests.support.processes.embedded import Instance, find_python, make_home
 
 
@@ -22,7 +23,7 @@ def instance_of_another_user() -> Iterator[Instance]:
     if os.geteuid() != 0:
         instance = Instance(make_home(None))
     else:
-        uid = pwd.getpwnam("nobody").pw_uid  # codespell:ignore nobody
+        uid = pwd.getpwnam(UNPRIVILEGED_ACCOUNT).pw_uid
         python = find_python(uid)
         if python is None:
             pytest.skip("there is no Python here that a user other than root may run")

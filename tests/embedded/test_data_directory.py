@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from taskqueue.embedded.account import UNPRIVILEGED_ACCOUNT
 from taskqueue.embedded.data_directory import SYSTEM_DIRECTORY, default_data_directory
 from tests.support.processes.embedded import ClientError, Instance, modes_above, needs_root
 
@@ -91,4 +92,4 @@ def test_another_users_processes_are_kept_out(instance: Instance, instance_of_an
 
     with pytest.raises(ClientError, match="belongs to another user"):
         instance.client().sql("SELECT 1")
-    assert instance.server().username() not in {"root", "nobody"}  # codespell:ignore nobody
+    assert instance.server().username() not in {"root", UNPRIVILEGED_ACCOUNT}
