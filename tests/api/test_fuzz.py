@@ -8,21 +8,15 @@ from urllib.parse import quote, quote_from_bytes
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.api import problem_of
-from tests.support.properties import examples
+from tests.support.properties import examples, quick_settings
 
 pytestmark = pytest.mark.property
 
-hold = settings(
-    max_examples=examples(60),
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate),
-)
+hold = quick_settings(60)
 
 any_text = st.text(st.characters(), max_size=40) | st.sampled_from(
     [

@@ -49,16 +49,21 @@ def test_a_killed_worker_does_not_disturb_another(start, notes):
     assert neighbour in [int(words[2]) for words in notes.lines() if words[:2] == ["end", "3"]]
 
 
-def test_a_resumed_worker_writes_nothing_to_a_finished_task(start, notes):
-    command = start()
-    task = enqueue_walk(notes, wait_in=3)
-    eventually(lambda: notes.pids_that_began(3), details=command.output)
-    sleeper = notes.pids_that_began(3)[0]
+def stop_worker_in(task, step, command, notes):
+    """Stop the worker in this step until another has finished the task; its pid, and the task's steps by then."""
+    eventually(lambda: notes.pids_that_began(step), details=command.output)
+    sleeper = notes.pids_that_began(step)[0]
     os.kill(sleeper, signal.SIGSTOP)
     Worker.objects.filter(pid=sleeper).update(heartbeat_at=Now() - timedelta(minutes=1))
     notes.release_steps()
     eventually(lambda: finished(task), details=command.output)
-    steps = list(task.steps.order_by("id").values())
+    return sleeper, list(task.steps.order_by("id").values())
+
+
+def test_a_resumed_worker_writes_nothing_to_a_finished_task(start, notes):
+    command = start()
+    task = enqueue_walk(notes, wait_in=3)
+    sleeper, steps = stop_worker_in(task, 3, command, notes)
 
     os.kill(sleeper, signal.SIGCONT)
 
@@ -74,13 +79,7 @@ def test_a_resumed_worker_writes_nothing_to_a_finished_task(start, notes):
 def test_a_resumed_worker_in_an_atomic_step_leaves_no_second_effect(start, notes, marks):
     command = start()
     task = enqueue.enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
-    eventually(lambda: notes.pids_that_began(1), details=command.output)
-    sleeper = notes.pids_that_began(1)[0]
-    os.kill(sleeper, signal.SIGSTOP)
-    Worker.objects.filter(pid=sleeper).update(heartbeat_at=Now() - timedelta(minutes=1))
-    notes.release_steps()
-    eventually(lambda: finished(task), details=command.output)
-    steps = list(task.steps.order_by("id").values())
+    sleeper, steps = stop_worker_in(task, 1, command, notes)
 
     os.kill(sleeper, signal.SIGCONT)
 

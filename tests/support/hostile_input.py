@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from tests.support.properties import examples
+from tests.support.properties import quick_settings
 
-hold = settings(
-    max_examples=examples(25),
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate),
-)
+hold = quick_settings(25)
 
 
 any_text = st.text(st.characters(), max_size=30) | st.sampled_from(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.outcomes import Succeeded
@@ -17,7 +14,7 @@ from taskqueue.engine.worker.settle import settle
 from taskqueue.models import IdempotencyKey, Skip, Task
 from taskqueue.states import ENDED
 from taskqueue.testing import InProcessWorker, advance
-from tests.support.database.races import run_concurrently, wait_for_blocked_session
+from tests.support.database.races import OpenTransaction, run_concurrently, run_until_blocked
 from tests.support.leases import take
 from tests.support.pipelines.deduplicated import gather, newest, only, quiet
 
@@ -76,32 +73,10 @@ def test_a_request_during_a_singletons_end_joins_or_replaces(bound):
 
 
 def test_a_request_makes_the_task_after_the_firsts_rollback():
-    inserted, rolled_back = threading.Event(), threading.Event()
-
-    def first():
-        try:
-            with transaction.atomic():
-                only.using(key="k1").enqueue("a", 1)
-                inserted.set()
-                assert rolled_back.wait(timeout=90)
-                transaction.set_rollback(True)
-        finally:
-            connection.close()
-
-    def second():
-        try:
-            return only.using(key="k2").enqueue("a", 2)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(2) as pool:
-        loser = pool.submit(first)
-        assert inserted.wait(timeout=90)
-        winner = pool.submit(second)
-        wait_for_blocked_session()
-        rolled_back.set()
-        loser.result(timeout=90)
-        task = winner.result(timeout=90)
+    first = OpenTransaction(lambda: only.using(key="k1").enqueue("a", 1))
+    second = run_until_blocked(lambda: only.using(key="k2").enqueue("a", 2))
+    first.roll_back()
+    task = second.result(timeout=90)
 
     assert not task.duplicate
     assert Task.objects.get().payload == {"tenant": "a", "number": 2}
@@ -130,24 +105,10 @@ def test_concurrent_debounced_requests_make_one_task():
 def test_a_debounced_task_does_not_fall_due_while_locked():
     task = quiet.enqueue("a", 1)
     advance(seconds=60)
-    changed, looked = threading.Event(), threading.Event()
-
-    def change():
-        try:
-            with transaction.atomic():
-                assert quiet.enqueue("a", 2).pk == task.pk
-                changed.set()
-                assert looked.wait(timeout=90)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        changing = pool.submit(change)
-        assert changed.wait(timeout=90)
-        dispatch.run_due(5)
-        assert Task.objects.get().payload["number"] == 1
-        looked.set()
-        changing.result(timeout=90)
+    changing = OpenTransaction(lambda: quiet.enqueue("a", 2))
+    dispatch.run_due(5)
+    assert Task.objects.get().payload["number"] == 1
+    assert changing.end().pk == task.pk
 
     dispatch.run_due(5)
     task.refresh_from_db()
@@ -157,31 +118,10 @@ def test_a_debounced_task_does_not_fall_due_while_locked():
 def test_a_request_blocked_by_a_due_task_makes_another():
     task = quiet.enqueue("a", 1)
     advance(seconds=60)
-    due, requested = threading.Event(), threading.Event()
-
-    def fall_due():
-        try:
-            with transaction.atomic():
-                dispatch.run_due(5)
-                due.set()
-                assert requested.wait(timeout=90)
-        finally:
-            connection.close()
-
-    def request():
-        try:
-            return quiet.enqueue("a", 2)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(2) as pool:
-        falling = pool.submit(fall_due)
-        assert due.wait(timeout=90)
-        requesting = pool.submit(request)
-        wait_for_blocked_session()
-        requested.set()
-        falling.result(timeout=90)
-        second = requesting.result(timeout=90)
+    falling_due = OpenTransaction(lambda: dispatch.run_due(5))
+    requesting = run_until_blocked(lambda: quiet.enqueue("a", 2))
+    falling_due.end()
+    second = requesting.result(timeout=90)
 
     task.refresh_from_db()
     assert (task.status, task.payload["number"]) == ("queued", 1)

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -22,18 +22,11 @@ from taskqueue.engine.tasks import control
 from taskqueue.json_values.typed import Result
 from taskqueue.models import Attempt, Event, Step, Task
 from taskqueue.testing import work
-from tests.support.properties import examples
+from tests.support.properties import quick_settings
 
 pytestmark = [pytest.mark.django_db, pytest.mark.property]
 
-example_settings = settings(
-    max_examples=examples(60),
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    # Each example runs a task: shrinking a failing one would take minutes.
-    phases=(Phase.explicit, Phase.generate),
-)
+example_settings = quick_settings(60)
 
 values: list[Any] = []
 """What the steps below return, raise or report."""

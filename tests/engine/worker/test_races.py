@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
@@ -20,7 +20,7 @@ from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import NotCancellable, NotRetryable
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task
 from taskqueue.testing import InProcessWorker, work
-from tests.support.database.races import OpenTransaction, run_concurrently, wait_for_blocked_session
+from tests.support.database.races import OpenTransaction, run_concurrently, run_until_blocked
 from tests.support.leases import take
 from tests.support.pipelines import basic as pipelines
 from tests.support.pipelines.basic import calls, one_step, three_steps
@@ -40,33 +40,10 @@ def test_two_hundred_callers_with_one_key_make_one_task():
 
 
 def test_callers_with_one_key_wait_and_one_replaces_a_rolled_back_first():
-    inserted, undone = threading.Event(), threading.Event()
-
-    def first():
-        try:
-            with transaction.atomic():
-                one_step.using(key="order-1").enqueue(1)
-                inserted.set()
-                undone.wait(timeout=90)
-                transaction.set_rollback(True)
-        finally:
-            connection.close()
-
-    def second():
-        try:
-            return one_step.using(key="order-1").enqueue(2)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(2) as pool:
-        loser = pool.submit(first)
-        assert inserted.wait(timeout=90)
-        winner = pool.submit(second)
-        wait_for_blocked_session()
-        undone.set()
-        loser.result(timeout=90)
-
-        task = winner.result(timeout=90)
+    first = OpenTransaction(lambda: one_step.using(key="order-1").enqueue(1))
+    second = run_until_blocked(lambda: one_step.using(key="order-1").enqueue(2))
+    first.roll_back()
+    task = second.result(timeout=90)
 
     assert not task.duplicate
     assert Task.objects.get().payload == {"number": 2}
@@ -114,23 +91,10 @@ def test_recovery_skips_a_task_whose_checkpoint_is_committing():
     three_steps.enqueue(1)
     lease = take(holder.row.pk)
     holder.die()
-    written, looked = threading.Event(), threading.Event()
-
-    def checkpoint():
-        try:
-            with transaction.atomic():
-                Journal(lease).checkpoint(key="one", name="one", arguments="{}", output="2", elapsed=timedelta(0))
-                written.set()
-                assert looked.wait(timeout=90)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as pool:
-        checkpointing = pool.submit(checkpoint)
-        assert written.wait(timeout=90)
-        assert recover(holder.row.pk, reason="for this test") == 0
-        looked.set()
-        checkpointing.result(timeout=90)
+    values: dict[str, Any] = {"key": "one", "name": "one", "arguments": "{}", "output": "2", "elapsed": timedelta(0)}
+    checkpointing = OpenTransaction(lambda: Journal(lease).checkpoint(**values))
+    assert recover(holder.row.pk, reason="for this test") == 0
+    checkpointing.end()
 
     assert dispatch.run_due(5).claimable == 1
     assert Step.objects.get().output == 2

@@ -45,10 +45,10 @@ def wait_for_blocked_session(number: int = 1) -> None:
 
 
 class OpenTransaction:
-    """An operation in a transaction that stays open until `end` commits it."""
+    """An operation in a transaction that stays open until `end` commits it, or `roll_back` undoes it."""
 
     def __init__(self, operation):
-        self.done, self.commit = threading.Event(), threading.Event()
+        self.done, self.ended, self.is_undone = threading.Event(), threading.Event(), False
         self.pool = ThreadPoolExecutor(1)
         self.future = self.pool.submit(self._run, operation)
         assert self.done.wait(timeout=90)
@@ -58,13 +58,19 @@ class OpenTransaction:
             with transaction.atomic():
                 result = operation()
                 self.done.set()
-                assert self.commit.wait(timeout=90)
+                assert self.ended.wait(timeout=90)
+                if self.is_undone:
+                    transaction.set_rollback(True)
             return result
         finally:
             connection.close()
 
+    def roll_back(self):
+        self.is_undone = True
+        return self.end()
+
     def end(self):
-        self.commit.set()
+        self.ended.set()
         result = self.future.result(timeout=90)
         self.pool.shutdown()
         return result
