@@ -17,6 +17,7 @@ from playwright.sync_api import BrowserContext
 
 from taskqueue.models import BulkOperation, Task
 from taskqueue.states import TaskStatus
+from tests.support.browser.actions import run_action
 from tests.support.browser.inspection import Inspector
 from tests.support.browser.month import create_month, refresh_heartbeats
 from tests.support.browser.screens import create_examples, screens
@@ -84,8 +85,7 @@ def test_pages_after_a_form_pass(context: BrowserContext, base_url: str, transac
     page.goto("/admin/taskqueue/task/?status=retrying")
     page.locator("#action-toggle").check()
     inspector.check("a list with rows ticked")
-    page.get_by_label("Action:").select_option("rerun_selected")
-    page.get_by_role("button", name="Go").click()
+    run_action(page, "rerun_selected")
     page.wait_for_load_state()
     inspector.check("the question before several tasks run again")
 

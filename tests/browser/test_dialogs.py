@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.models import Task
+from tests.support.browser.actions import run_action
 from tests.support.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
@@ -41,8 +42,7 @@ def test_rerun_and_retry_ask_and_name_steps_that_are_not_atomic(operator: Page, 
 def test_selected_tasks_are_rerun_after_a_confirmation(operator: Page, failed: Task) -> None:
     operator.goto(LIST)
     operator.locator("#action-toggle").check()
-    operator.get_by_label("Action:").select_option("rerun_selected")
-    operator.get_by_role("button", name="Go").click()
+    run_action(operator, "rerun_selected")
     expect(operator.get_by_role("heading", name="Rerun 1 task?")).to_be_visible()
     operator.get_by_role("button", name="Rerun 1 task").click()
 

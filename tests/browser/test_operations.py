@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.admin.bulk_operations import confirm
 from taskqueue.models import BulkOperation, Task
+from tests.support.browser.actions import run_action
 from tests.support.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
@@ -94,8 +95,7 @@ def test_selecting_all_pages_leads_to_the_confirmation(operator: Page, monkeypat
     operator.goto(f"{LIST}?status=failed")
     operator.locator("#action-toggle").check()
     operator.get_by_role("button", name="Select all 3 tasks").click()
-    operator.get_by_label("Action:").select_option("retry_selected")
-    operator.get_by_role("button", name="Go").click()
+    run_action(operator, "retry_selected")
 
     expect(operator.locator("h1")).to_have_text("Retry 3 tasks")
 

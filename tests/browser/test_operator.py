@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.models import Step, Task
+from tests.support.browser.actions import run_action
 from tests.support.browser.workers import work
 
 LIST = "/admin/taskqueue/task/"
@@ -79,8 +80,7 @@ def test_cancels_a_queued_task_but_not_a_finished_one(operator: Page, transactio
 def test_retries_several_tasks_at_once(operator: Page, failed):
     operator.goto(LIST)
     operator.locator("#action-toggle").check()
-    operator.get_by_label("Action:").select_option("retry_selected")
-    operator.get_by_role("button", name="Go").click()
+    run_action(operator, "retry_selected")
 
     expect(operator.locator(".messagelist")).to_contain_text(
         "1 task retried. 1 task not retried: the task is now succeeded."

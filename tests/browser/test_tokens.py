@@ -9,6 +9,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Token
+from tests.support.browser.actions import run_action
 from tests.support.browser.sign_in import sign_in
 
 LIST = "/admin/taskqueue/token/"
@@ -34,8 +35,7 @@ def test_creates_a_token_and_revokes_it(page: Page, context: BrowserContext, bas
     expect(page.locator("body")).not_to_contain_text(secret)
     expect(page.locator(".actions")).to_be_hidden()
     page.locator("#result_list tbody input[type=checkbox]").check()
-    page.get_by_label("Action:").select_option("revoke_selected")
-    page.get_by_role("button", name="Go").click()
+    run_action(page, "revoke_selected")
 
     expect(page.locator(".messagelist")).to_contain_text("1 token revoked.")
     shoot(page, "token-list")

@@ -239,6 +239,13 @@ class SaysOddText(Exception):
         return OddText("odd\x00")
 
 
+class OddlyNamed(Exception):
+    pass
+
+
+OddlyNamed.__qualname__ = "a\x00b"  # Python refuses it as __name__
+
+
 def chained():
     error = ValueError("first\x00")
     error.__cause__ = error.__context__ = Unspeakable()
@@ -260,7 +267,7 @@ ERRORS = [
     lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "\x00"), lambda: KeyError("\x00"),
     lambda: OSError(2, "\x00", "\x00"),
     lambda: RetryAfter(timedelta(hours=1), "\x00\ud800"), lambda: type("N" * 5000, (Exception,), {})("long name"),
-    lambda: type("a\x00b", (Exception,), {})("odd name") if sys.version_info >= (3, 13) else ValueError("odd"),
+    lambda: OddlyNamed(),
 ]  # fmt: skip
 
 

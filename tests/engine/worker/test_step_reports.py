@@ -38,7 +38,7 @@ def _at_once(monkeypatch):
 def see() -> None:
     """Wait for a report with a log line and the step's own frame, and keep it."""
     # While this function runs, the stack is longer than a report, which then loses its outermost frames.
-    found = StepReport.objects.exclude(logs=None).filter(stack__contains="in charge")
+    found = StepReport.objects.filter(logs__isnull=False, stack__contains="in charge")
     seen.extend(eventually(lambda: list(found.values())))
 
 
