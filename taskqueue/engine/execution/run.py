@@ -1,6 +1,7 @@
 """Execute a claimed task: load its journal, run its body from the beginning, return how it ended.
 
-`step_calls` replays or calls each step on the way, `recorder` writes its result, `task_handle` is the author's API.
+`step_calls` replays or calls each step on the way, `recorder` writes its result, `step_failures` its failed attempt;
+`task_handle` is the author's API.
 """
 
 from __future__ import annotations
@@ -10,31 +11,28 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
 
-from taskqueue import context, masks
+from taskqueue import context
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, fingerprint, registry
 from taskqueue.engine.execution import log_capture
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.admission import throttle_admits
+from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
+from taskqueue.engine.execution.body_failures import body_failure
 from taskqueue.engine.execution.coroutines import cancel_remaining_tasks
 from taskqueue.engine.execution.journal import Journal
-from taskqueue.engine.execution.secrets import secrets_at
+from taskqueue.engine.execution.parallel_step import run_parallel_step
 from taskqueue.engine.execution.state import Execution
-from taskqueue.engine.execution.step_calls import StepCaller
 from taskqueue.engine.execution.task_handle import TaskHandle
-from taskqueue.engine.runtime.failures import describe, is_author_error, retry_wait
+from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, RetryLater, Succeeded, Suspended
-from taskqueue.errors import StepFailed
+from taskqueue.engine.runtime.outcomes import Outcome, Release, Succeeded, Suspended
 from taskqueue.json_values import codec
-from taskqueue.policies import Retry
 
 
 def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldStop) -> Outcome:
@@ -70,7 +68,7 @@ def contained(execution: Execution) -> Iterator[None]:
 
 def run_task(execution: Execution) -> Outcome:
     """Run a task's body, or the step of a parallel task, in a context of its own: nothing leaks from task to task."""
-    steps = StepCaller(execution)
+    steps = AsyncStepCaller(execution)
     run = run_parallel_step if execution.lease.parallel_step else run_body
 
     def run_in_context() -> Outcome:
@@ -80,7 +78,7 @@ def run_task(execution: Execution) -> Outcome:
     return contextvars.Context().run(run_in_context)
 
 
-def run_body(execution: Execution, steps: StepCaller) -> Outcome:
+def run_body(execution: Execution, steps: AsyncStepCaller) -> Outcome:
     started = time.monotonic()
     definition = registry.get(execution.lease.pipeline).body_for(execution.lease.version)
     execution.drift.begin(definition)
@@ -97,7 +95,7 @@ def run_body(execution: Execution, steps: StepCaller) -> Outcome:
         return body_failure(error, definition, execution.journal, started)
 
 
-def call_body(definition: PipelineDefinition, execution: Execution, steps: StepCaller) -> Any:
+def call_body(definition: PipelineDefinition, execution: Execution, steps: AsyncStepCaller) -> Any:
     """Call the author's function. An async one runs in an event loop; this thread keeps doing its database work."""
     args, kwargs = definition.payload.unpack(execution.lease.payload)
     if not definition.is_async:
@@ -122,58 +120,3 @@ def succeeded(definition: PipelineDefinition, execution: Execution, value: Any) 
         "The pipeline's body began a database transaction and did not end it. Use transaction.atomic()."
     )
     return Succeeded(result, fingerprint(definition))
-
-
-def body_failure(
-    error: BaseException, definition: PipelineDefinition, journal: Journal, started: float
-) -> Failed | RetryLater:
-    """The outcome of a body that raised: a failed step fails the task, the body's retries decide on any other error."""
-    if (step_failed := step_failure_in(error)) is None:
-        return failure(error, journal, definition.retry, started, code=fingerprint(definition))
-    journal.session.mend()
-    # A child has secrets of its own, and they may not include what this task gave it.
-    message = masks.hidden(step_failed.message, secrets_at(journal))
-    return Failed(step_failed.step, step_failed.error_type, message, code=fingerprint(definition))
-
-
-def step_failure_in(error: BaseException) -> StepFailed | None:
-    """The failed step that ends a body, also from among the errors of an `asyncio.TaskGroup`."""
-    if isinstance(error, BaseExceptionGroup):
-        return next(filter(None, map(step_failure_in, error.exceptions)), None)
-    return error if isinstance(error, StepFailed) else None
-
-
-def run_parallel_step(execution: Execution, steps: StepCaller) -> Outcome:
-    """Call one step with the arguments that its parent's body gave it, under the step's own retries and timeout."""
-    lease, started = execution.lease, time.monotonic()
-    try:
-        step = registry.step(lease.parallel_step)
-        args, kwargs = step.arguments.read(lease.payload)
-        call = async_to_sync(partial(await_step, steps)) if step.is_async else steps.call
-        call(step, lease.parent_key, args, kwargs)
-    except Suspended as suspended:
-        return suspended.outcome
-    except StepFailed as failed:
-        return Failed(failed.step, failed.error_type, failed.message)
-    except BaseException as error:
-        if not is_author_error(error):
-            raise
-        # The code has no such step, or its arguments no longer fit: another worker may have the right code.
-        return failure(error, execution.journal, registry.get(lease.pipeline).retry, started)
-    return Succeeded(execution.journal.entries[lease.parent_key].output or "null")
-
-
-async def await_step(steps: StepCaller, *call: Any) -> Any:
-    return await steps.acall(*call)
-
-
-def failure(
-    error: BaseException, journal: Journal, retry: Retry, started: float, *, code: str = ""
-) -> Failed | RetryLater:
-    journal.session.mend()
-    elapsed = timedelta(seconds=time.monotonic() - started)
-    failed = describe(error, elapsed=elapsed, secrets=secrets_at(journal))
-    wait = retry_wait(error, retry, failures=journal.lease.failures + 1)
-    if wait is not None:
-        return RetryLater(failed, wait)
-    return Failed("", failed.error_type, failed.message, failed, code)

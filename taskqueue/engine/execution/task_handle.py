@@ -11,8 +11,8 @@ from uuid import UUID
 from taskqueue import context
 from taskqueue.definitions import NAME_MAX_LENGTH
 from taskqueue.engine.execution import log_capture
+from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
 from taskqueue.engine.execution.state import Execution
-from taskqueue.engine.execution.step_calls import StepCaller
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.outcomes import Release, Waiting
 from taskqueue.engine.tasks import children
@@ -24,7 +24,7 @@ logger = logging.getLogger("taskqueue.workers")
 class TaskHandle:
     """The `context.RunningTask` that author code runs for."""
 
-    def __init__(self, execution: Execution, steps: StepCaller) -> None:
+    def __init__(self, execution: Execution, steps: AsyncStepCaller) -> None:
         self.execution = execution
         self.call = steps.call
         self.acall = steps.acall

@@ -10,9 +10,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
+from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.state import Execution
-from taskqueue.engine.execution.step_calls import StepCaller
 from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.tasks import control
@@ -225,7 +225,7 @@ def test_any_number_is_valid_progress(heartbeat, fraction):
     one_step.enqueue(1)
     lease = take(heartbeat.worker)
     execution = Execution(Journal(lease), heartbeat.activity, lambda: False)
-    handle = TaskHandle(execution, StepCaller(execution))
+    handle = TaskHandle(execution, AsyncStepCaller(execution))
 
     handle.progress(fraction)
 
@@ -236,7 +236,7 @@ def test_any_number_is_valid_progress(heartbeat, fraction):
 def test_a_long_step_learns_that_its_task_was_cancelled(heartbeat):
     task = one_step.enqueue(1)
     execution = Execution(Journal.load(take(heartbeat.worker)), heartbeat.activity, lambda: False)
-    handle = TaskHandle(execution, StepCaller(execution))
+    handle = TaskHandle(execution, AsyncStepCaller(execution))
     heartbeat.activity.begin_task(execution.lease)
     assert not handle.cancelled
 
