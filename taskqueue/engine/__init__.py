@@ -7,6 +7,7 @@ Its folders, in the order of a task's life. Imports run from `worker` and `actio
     maintenance   due work: timers, cron, sweeps, recovery, retention, rollups, bulk operations
     worker        claims tasks, executes them in a loop, settles them, sends heartbeats
     execution     runs a pipeline's body; each step is replayed from the journal, or called and recorded
+    author_code   what surrounds a running step: its timeout, its logs, and what it leaves in the process
     tasks         changes a task from outside of its execution: retry, cancel, suspend, children, completion
     actions       what users and programs do, each with its audit entry in one transaction
     queries       what the API and the admin read: tasks, filters, statistics, why a task is not running

@@ -11,7 +11,7 @@ from typing import Protocol
 from uuid import UUID
 
 from taskqueue.definitions import StepDefinition
-from taskqueue.engine.execution.log_capture import LogLines
+from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.runtime.lease import Lease
 
 

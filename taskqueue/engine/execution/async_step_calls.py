@@ -11,11 +11,11 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from taskqueue.definitions import StepDefinition
+from taskqueue.engine.author_code.coroutines import is_cancelled_from_outside, run_standalone
+from taskqueue.engine.author_code.soft_timeouts import async_alarm
 from taskqueue.engine.execution.concurrent_steps import ConcurrentSteps
-from taskqueue.engine.execution.coroutines import is_cancelled_from_outside, run_standalone
 from taskqueue.engine.execution.recorder import checkpoint, write_arguments
 from taskqueue.engine.execution.replay import Call, Memoized, begin_call
-from taskqueue.engine.execution.soft_timeouts import async_alarm
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.execution.step_calls import StepCaller
 from taskqueue.engine.runtime.failures import is_author_error

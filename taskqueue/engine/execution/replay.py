@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from taskqueue.context import Suspension
 from taskqueue.definitions import StepDefinition
+from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.execution.journal import Entry, Journal, memoized_failure
-from taskqueue.engine.execution.log_capture import LogLines
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.outcomes import Release, Waiting
 from taskqueue.errors import OutputChanged

@@ -18,12 +18,12 @@ from asgiref.sync import async_to_sync
 from taskqueue import context
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, fingerprint, registry
-from taskqueue.engine.execution import log_capture
+from taskqueue.engine.author_code import log_capture
+from taskqueue.engine.author_code.coroutines import cancel_remaining_tasks
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.admission import throttle_admits
 from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
 from taskqueue.engine.execution.body_failures import body_failure
-from taskqueue.engine.execution.coroutines import cancel_remaining_tasks
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.parallel_step import run_parallel_step
 from taskqueue.engine.execution.state import Execution

@@ -10,10 +10,10 @@ from typing import Any
 
 from taskqueue import context
 from taskqueue.definitions import StepDefinition
+from taskqueue.engine.author_code.soft_timeouts import sync_alarm
 from taskqueue.engine.execution.admission import AdmissionControl
 from taskqueue.engine.execution.recorder import checkpoint, write_arguments
 from taskqueue.engine.execution.replay import Call, Memoized, begin_call
-from taskqueue.engine.execution.soft_timeouts import sync_alarm
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.execution.step_failures import run_commit_hooks, step_failure
 from taskqueue.engine.runtime.failures import is_author_error

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from taskqueue import context
 from taskqueue.definitions import NAME_MAX_LENGTH
-from taskqueue.engine.execution import log_capture
+from taskqueue.engine.author_code import log_capture
 from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.failures import message_of

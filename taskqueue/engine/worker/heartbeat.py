@@ -20,8 +20,8 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
+from taskqueue.engine.author_code.log_capture import HEARTBEAT_THREAD
 from taskqueue.engine.execution.activity import Activity, CurrentWork
-from taskqueue.engine.execution.log_capture import HEARTBEAT_THREAD
 from taskqueue.engine.maintenance.recovery import Loss, recover
 from taskqueue.engine.runtime.database_errors import error_line, error_name
 from taskqueue.engine.runtime.failures import traceback_of

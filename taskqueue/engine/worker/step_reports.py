@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from taskqueue import masks
 from taskqueue.definitions import registry
+from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.execution.activity import Activity, CurrentWork
-from taskqueue.engine.execution.log_capture import LogLines
 from taskqueue.engine.execution.secrets import definition_of, secrets_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.stacks import author_stack

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from taskqueue import Permanent, Retry, current_task, gather, pipeline, step
-from taskqueue.engine.execution import log_capture
+from taskqueue.engine.author_code import log_capture
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 

@@ -1,0 +1,1 @@
+"""Author code in the worker's process: its timeouts, its logs, and what it leaves behind."""
