@@ -10,8 +10,9 @@ from uuid import UUID
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.enqueue.deduplicate import is_shared
-from taskqueue.engine.enqueue.enqueue import find_or_insert, task_values
+from taskqueue.engine.enqueue.enqueue import find_or_insert
 from taskqueue.engine.enqueue.options import NO_ORIGIN, Options
+from taskqueue.engine.enqueue.task_row import task_values
 from taskqueue.errors import BatchRefused, KeyReused, TaskqueueError
 
 if TYPE_CHECKING:

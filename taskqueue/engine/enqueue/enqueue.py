@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
-from taskqueue.conf import settings
 from taskqueue.definitions import registry
-from taskqueue.digests import payload_digest
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.enqueue import deduplicate
 from taskqueue.engine.enqueue.options import DEFAULT_OPTIONS, NO_ORIGIN, Options, Origin
+from taskqueue.engine.enqueue.task_row import new_task, task_values
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import register_cancel_events
-from taskqueue.ids import uuid7
-from taskqueue.json_values import codec
 from taskqueue.models import Task
 
 if TYPE_CHECKING:
@@ -54,37 +51,6 @@ def insert(
 ) -> Task:
     """Enqueue a task with a payload that the pipeline's model has already checked and serialized."""
     return find_or_insert(definition, task_values(definition, payload, options, origin), options)
-
-
-def task_values(definition: PipelineDefinition, payload: str, options: Options, origin: Origin) -> dict[str, Any]:
-    """The parameters of the ENQUEUE statement.
-
-    Raises:
-        InvalidOptions, TooLarge
-    """
-    limits, policies = settings(), definition.policies
-    codec.within(payload, limit=limits.PAYLOAD_MAX_BYTES, what="The payload", setting="PAYLOAD_MAX_BYTES")
-    return {
-        "id": uuid7(),
-        "pipeline": definition.name,
-        "payload": payload,
-        "key": options.key,
-        "payload_digest": payload_digest(payload) if options.key else "",
-        "force": options.force,
-        "window": limits.IDEMPOTENCY_WINDOW,
-        "priority": options.priority,
-        "run_at": options.run_at,
-        "labels": codec.write(dict(options.labels), what="labels"),
-        "subject": options.subject,
-        **vars(origin),
-        "concurrency_key": deduplicate.rendered_key(policies.key_template, definition, payload, options),
-        "version": policies.version,
-        "start_within": policies.start_within,
-        "finish_within": policies.finish_within,
-        "cancel_grace": policies.cancel_grace,
-        "notify_completion": origin.parent is not None or definition.has_listeners(registry.mentions),
-        **deduplicate.shared_keys(definition, payload, options, origin),
-    }
 
 
 def find_or_insert(definition: PipelineDefinition, values: Mapping[str, Any], options: Options) -> Task:
@@ -125,29 +91,3 @@ def insert_row(definition: PipelineDefinition, values: Mapping[str, Any], option
             register_cancel_events(definition, values["id"], values["payload"], options.labels)
         notify_on_commit()
     return new_task(values, options, columns)
-
-
-def new_task(values: Mapping[str, Any], options: Options, columns: list[Any]) -> Task:
-    """The inserted task as a model instance, without another query. Its payload is deferred."""
-    status, due_at, sort_at, created_at = columns
-    task = Task(
-        id=values["id"],
-        pipeline_id=values["pipeline"],
-        status=status,
-        key=options.key,
-        labels=dict(options.labels),
-        priority=options.priority,
-        due_at=due_at,
-        sort_at=sort_at,
-        concurrency_key=values["concurrency_key"],
-        subject=options.subject,
-        version=values["version"],
-        rerun_of_id=values["rerun_of"],
-        parent_id=values["parent"],
-        event_id=values["event"],
-        created_at=created_at,
-    )
-    del task.payload
-    task._state.adding = False
-    task._state.db = "default"
-    return task

@@ -6,12 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol
 
 from django.db import Error
 
 from taskqueue.context import ShouldStop
-from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
@@ -19,6 +17,7 @@ from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, Succeeded
 from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.session import WorkerSession
 from taskqueue.engine.worker.settle import settle
 from taskqueue.json_values.codec import printable
 
@@ -33,20 +32,6 @@ SHORT = 0.01
 
 STALE = 2.0
 """Seconds after which a prefetched task goes back to the queue."""
-
-
-class WorkerSession(Protocol):
-    """What the loop needs of a worker: `heartbeat.Heartbeat`, or a fake in tests."""
-
-    @property
-    def worker(self) -> int:
-        """The id of its row, which changes when it was presumed dead."""
-        ...
-
-    @property
-    def activity(self) -> Activity:
-        """What it does now, for its heartbeat."""
-        ...
 
 
 def run_until_idle(
