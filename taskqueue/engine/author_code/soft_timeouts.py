@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from types import FrameType
@@ -14,8 +14,8 @@ from taskqueue.errors import StepTimedOut
 
 
 @contextmanager
-def sync_alarm(step: str, timeout: timedelta | None) -> Iterator[None]:
-    """Raise StepTimedOut in the code inside once the timeout is over.
+def sync_alarm(step: str, timeout: timedelta | None, *, cancel_queries: Callable[[], None]) -> Iterator[None]:
+    """Raise StepTimedOut in the code inside once the timeout is over, and cancel the query that it waits for.
 
     Signals reach the main thread alone, where workers execute tasks; in another thread there is no soft timeout.
     """
@@ -24,6 +24,7 @@ def sync_alarm(step: str, timeout: timedelta | None) -> Iterator[None]:
         return
 
     def on_alarm(_signal: int, _frame: FrameType | None) -> None:
+        cancel_queries()
         raise StepTimedOut(step, timeout)
 
     previous = signal.signal(signal.SIGALRM, on_alarm)

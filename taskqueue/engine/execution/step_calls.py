@@ -73,7 +73,7 @@ class StepCaller:
         # For step.atomic the author's writes and the checkpoint are one transaction: both happen, or neither.
         with session.atomic() if call.step.atomic else nullcontext():
             call.depth = len(session.django.savepoint_ids)
-            with sync_alarm(call.key, call.step.timeout):
+            with sync_alarm(call.key, call.step.timeout, cancel_queries=session.cancel_queries):
                 value = call.step.active_function(*call.args, **call.kwargs)
             exit_if_forked(self.execution.pid)
             return checkpoint(self.execution, call, value)

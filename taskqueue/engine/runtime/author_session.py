@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeGuard
 
+import psycopg
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
@@ -16,6 +17,9 @@ from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS, sqlstate
 from taskqueue.errors import InvalidContext, TransactionBroken
 
 OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+CANCEL_TIMEOUT: Final = 2.0
+"""Seconds that the server gets to take the cancellation of a query."""
 
 TRUSTED_IDLE: Final = 5.0
 """Seconds without a statement after which a server or a proxy may have closed the connection during a long step."""
@@ -150,6 +154,18 @@ class AuthorSession:
         for other in filter(is_open, self._others()):
             other.in_atomic_block = False
             other.close()
+
+    def cancel_queries(self) -> None:
+        """Cancel what this thread's connections execute now: after a timeout the server would run it on with its locks.
+
+        A server that does not take the cancellation in time runs the query to its end.
+        """
+        for django in (self.django, *self._others()):
+            if django.vendor != "postgresql" or django.connection is None:
+                continue
+            if django.connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(psycopg.Error):
+                    django.connection.cancel_safe(timeout=CANCEL_TIMEOUT)
 
     def was_cut(self) -> bool:
         """Whether the connection that a step began with was lost since, and not closed by the step itself."""
