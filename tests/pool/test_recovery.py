@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, connections
 from django.db.models.functions import Now
 
-from taskqueue.engine.enqueue import enqueue
+from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.models import Worker
 from tests.support.processes.worker_command import enqueue_walk, finished
 from tests.support.waiting import eventually
@@ -49,6 +49,18 @@ def test_a_killed_worker_does_not_disturb_another(start, notes):
     assert neighbour in [int(words[2]) for words in notes.lines() if words[:2] == ["end", "3"]]
 
 
+def test_the_query_of_a_killed_worker_ends_with_its_locks(start, notes):
+    command = start()
+    task = enqueue("tests/long-query", {"notes": str(notes.path)})
+    eventually(lambda: notes.pids_that_began(1), details=command.output)
+
+    os.kill(notes.pids_that_began(1)[0], signal.SIGKILL)
+
+    eventually(lambda: finished(task), details=command.output)
+    assert notes.count("begin") == {1: 2}
+    assert [attempt.outcome for attempt in task.attempts.all()] == ["lost"]
+
+
 def stop_worker_in(task, step, command, notes):
     """Stop the worker in this step until another has finished the task; its pid, and the task's steps by then."""
     eventually(lambda: notes.pids_that_began(step), details=command.output)
@@ -78,7 +90,7 @@ def test_a_resumed_worker_writes_nothing_to_a_finished_task(start, notes):
 
 def test_a_resumed_worker_in_an_atomic_step_leaves_no_second_effect(start, notes, marks):
     command = start()
-    task = enqueue.enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
+    task = enqueue("tests/mark-slowly", {"notes": str(notes.path), "wait_in": 1})
     sleeper, steps = stop_worker_in(task, 1, command, notes)
 
     os.kill(sleeper, signal.SIGCONT)

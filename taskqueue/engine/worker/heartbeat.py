@@ -63,6 +63,8 @@ VALUES (
 )
 RETURNING id
 """
+END_QUERY_OF_LOST_CLIENT: LiteralString = "SELECT set_config('client_connection_check_interval', '1000', false)"
+"""In milliseconds. Without it the server executes the query of a killed worker to its end."""
 DROP_AFTER_TEN_SECONDS: LiteralString = (
     "SELECT set_config('tcp_keepalives_idle', '4', false), set_config('tcp_keepalives_interval', '2', false), "
     "set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)"
@@ -317,7 +319,9 @@ def private_connection(role: str = "private") -> psycopg.Connection[Any]:
 
 
 def drop_when_unreachable(connection: psycopg.Connection[Any]) -> None:
-    """Let the server drop a connection, with its locks and its transaction, when this machine is gone."""
+    """Let the server drop a connection, with its locks and its transaction, when this process or machine is gone."""
+    with suppress(psycopg.errors.InvalidParameterValue):  # a server on Windows does not notice it
+        connection.execute(END_QUERY_OF_LOST_CLIENT)
     if connection.info.host and not connection.info.host.startswith("/"):
         connection.execute(DROP_AFTER_TEN_SECONDS)
 

@@ -58,6 +58,21 @@ def walk_five_steps(walk: Walk) -> int:
     return sum(stride(walk, number) for number in range(1, 6))
 
 
+@step.atomic
+def lock_and_query(notes: str) -> None:
+    """Lock a number, and on the first attempt execute a long query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(5)")
+        note(Path(notes), f"begin 1 {os.getpid()}")
+        if len(Path(notes).read_text().splitlines()) == 1:
+            cursor.execute("SELECT pg_sleep(600)")
+
+
+@pipeline("tests/long-query")
+def execute_a_long_query(notes: str) -> None:
+    lock_and_query(notes)
+
+
 @step
 def nap(seconds: float) -> float:
     time.sleep(seconds)
