@@ -2,33 +2,117 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.urls import reverse
 from django.utils.decorators import method_decorator
+from pydantic import Field
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue import errors
 from taskqueue.api.authentication import actor_of, has_permissions, pipeline_permissions_of
-from taskqueue.api.event_serializers import EventDetail, EventPage, SentEvent
+from taskqueue.api.fields import Moment, Text
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import idempotency_key, location, operation
-from taskqueue.api.pagination import event_page
-from taskqueue.api.parameters import EventQuery
-from taskqueue.api.requests import EventSubmission, agreed_key
+from taskqueue.api.pagination import PageQuery, between, keyset_page
+from taskqueue.api.requests import Body, agreed_key
+from taskqueue.api.serializers import Paged, SkipRecord, Time
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access import redaction
 from taskqueue.engine.actions import submissions
 from taskqueue.engine.events import send
+from taskqueue.models import Event
+from taskqueue.policies import EVENT_NAME_MAX
+
+
+class EventSubmission(Body):
+    """An event to send."""
+
+    name: str = Field(
+        min_length=1, max_length=EVENT_NAME_MAX, description="The event's name, printable and without spaces."
+    )
+    data: dict[str, Any] = Field(default_factory=dict, description="The event's data.")
+    id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=send.ID_MAX_LENGTH,
+        description="The sender's own id. An event with an id that was used in the last 24 hours is not sent again.",
+    )
+
+
+class EventQuery(PageQuery):
+    """Filters and page of the list of events."""
+
+    name: Text = Field(default="", min_length=1, max_length=200, description="Events with this name.")
+    received_after: Moment | None = Field(default=None, description="Events received after this time.")
+    received_before: Moment | None = Field(default=None, description="Events received before this time.")
+
+
+class StartedTask(serializers.Serializer[Any]):
+    """A task that an event started."""
+
+    id = serializers.UUIDField()
+    pipeline = serializers.CharField(source="pipeline_id")
+
+
+class ResolvedWait(serializers.Serializer[Any]):
+    """A wait that an event resolved."""
+
+    task = serializers.UUIDField(source="task_id")
+    step = serializers.CharField(source="step_key")
+
+
+class EventSummary(serializers.Serializer[Any]):
+    """An event."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    external_id = serializers.CharField(allow_blank=True, help_text="The sender's own id, or empty.")
+    data = serializers.JSONField(  # type: ignore[assignment]  # DRF takes declared fields out of the class again
+        help_text="In a completion event payload and result are masked for callers who may not see them, secrets "
+        "always."
+    )
+    source = serializers.UUIDField(  # type: ignore[assignment]  # as above
+        source="source_id", allow_null=True, help_text="The task that sent it."
+    )
+    received_at = Time()
+    routed_at = Time(allow_null=True, help_text="When the event was routed; null shortly after it was received.")
+
+
+class EventDetail(EventSummary):
+    """An event and its effects."""
+
+    tasks = StartedTask(many=True, source="started_tasks", help_text="The tasks that it started.")
+    waits = ResolvedWait(many=True, source="ended_waits", help_text="The waits that it resolved.")
+    cancelled = serializers.ListField(
+        child=serializers.UUIDField(), source="cancelled_tasks", help_text="The tasks that it cancelled."
+    )
+    skips = SkipRecord(
+        many=True,
+        source="skipped",
+        help_text="The pipelines that it did not start, or has not started yet (`deferred`), with the reason.",
+    )
+
+
+class SentEvent(EventDetail):
+    """A new event, or an existing one with the sender's id."""
+
+    duplicate = serializers.BooleanField(help_text="Whether an event with this id was sent before.")
+
+
+class EventPage(Paged):
+    """Events, newest first."""
+
+    events = EventSummary(many=True, source="rows")
 
 
 # Not in one transaction for each request: an event is routed after its commit, and the answer holds the effects.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class EventListView(ApiView):
-    """All events."""
-
     required_permissions = {"GET": ("taskqueue.view_event",), "POST": ("taskqueue.add_event",)}
     pointer_overrides = {errors.TooLarge: "/data", errors.NotSerializable: "/data", errors.KeyReused: "/id"}
 
@@ -75,8 +159,12 @@ class EventListView(ApiView):
         query=EventQuery,
     )
     def get(self, request: Request) -> Response:
-        query: EventQuery = EventQuery.of(request.query_params)
-        page, permissions = event_page(query), pipeline_permissions_of(request)
+        query = EventQuery.of(request.query_params)
+        events = Event.objects.order_by("-id")
+        if query.name:
+            events = events.filter(name=query.name)
+        page = keyset_page(between(events, "received_at", query.received_after, query.received_before), query)
+        permissions = pipeline_permissions_of(request)
         permissions.load_all()
         for event in page.rows:
             redaction.redact_event(event, permissions)
@@ -84,8 +172,6 @@ class EventListView(ApiView):
 
 
 class EventDetailView(ApiView):
-    """One event."""
-
     required_permissions = {"GET": ("taskqueue.view_event",)}
 
     @operation(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
+from pydantic import Field
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from taskqueue.api.health_serializers import Alive, Ready
 from taskqueue.api.openapi.operations import operation
-from taskqueue.api.parameters import ReadyQuery
+from taskqueue.api.parameters import Query
 from taskqueue.api.problems import NotReady
 from taskqueue.api.views import ApiView
 from taskqueue.engine.runtime.outages import outage_log
@@ -17,9 +20,27 @@ from taskqueue.engine.worker.heartbeat import live_workers, workers_with_claim_e
 from taskqueue.errors import FieldError
 
 
-class LivenessView(ApiView):
-    """Whether the web process is up."""
+class Alive(serializers.Serializer[Any]):
+    """The web process is up."""
 
+    status = serializers.CharField(help_text="`ok`.")
+
+
+class Ready(serializers.Serializer[Any]):
+    """The service can take tasks."""
+
+    status = serializers.CharField(help_text="`ready`.")
+    workers = serializers.IntegerField(help_text="Live worker processes that can claim.")
+    claim_errors = serializers.IntegerField(help_text="Live worker processes whose claims fail.")
+
+
+class ReadyQuery(Query):
+    """What is required to be ready."""
+
+    workers: int = Field(default=0, ge=0, le=10_000, description="Live worker processes that are required.")
+
+
+class LivenessView(ApiView):
     authentication_classes = ()
     permission_classes = ()
 
@@ -36,8 +57,6 @@ class LivenessView(ApiView):
 
 
 class ReadinessView(ApiView):
-    """Whether the service can accept tasks."""
-
     authentication_classes = ()
     permission_classes = ()
 
@@ -51,8 +70,7 @@ class ReadinessView(ApiView):
         query=ReadyQuery,
     )
     def get(self, request: Request) -> Response:
-        query: ReadyQuery = ReadyQuery.of(request.query_params)
-        claiming, failing = checked_workers(query.workers)
+        claiming, failing = checked_workers(ReadyQuery.of(request.query_params).workers)
         return Response(Ready({"status": "ready", "workers": claiming, "claim_errors": failing}).data)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, UnreadablePostError
+from django.urls import reverse
 from pydantic import BaseModel, ValidationError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -22,6 +23,7 @@ from taskqueue.api.problems import (
     UnsupportedEncoding,
 )
 from taskqueue.conf import settings
+from taskqueue.errors import FieldError
 from taskqueue.json_values import codec, strict
 
 ESCAPE_FACTOR: Final = 3
@@ -82,6 +84,19 @@ def parse_body(model: type[Model], body: Any) -> Model:
         raise InvalidBody(
             f"The request body is not valid: {errors[0].pointer or '/'}: {errors[0].detail}.", errors
         ) from error
+
+
+def refuse_list(body: Any) -> Any:
+    """The body of a single task.
+
+    Raises:
+        InvalidBody: it is a list.
+    """
+    if isinstance(body, list):
+        batch = reverse("taskqueue:task-batches")
+        sentence = f'The body is a list; this endpoint creates one task. Did you mean POST {batch} {{"tasks": [...]}}?'
+        raise InvalidBody(sentence, [FieldError("", sentence)])
+    return body
 
 
 def refuse_compressed(request: HttpRequest | Request) -> None:

@@ -1,24 +1,54 @@
-"""Filtered lists of tasks and events, in keyset pages, which new rows do not shift."""
+"""Lists in keyset pages, newest first, which new rows do not shift."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 from django.db.models import Model
+from pydantic import AfterValidator, Field
 
-from taskqueue.api.parameters import Cursor, EventQuery, TaskQuery, invalid_query
-from taskqueue.definitions import registry
-from taskqueue.engine.queries import tasks as task_queries
-from taskqueue.errors import FieldError
+from taskqueue.api.fields import invalid
+from taskqueue.api.parameters import Query
 from taskqueue.ids import earliest_at, latest_at
-from taskqueue.models import Event, Pipeline, Task
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 Row = TypeVar("Row", bound=Model)
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 200
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """A position in a list and the direction of the page: older rows or newer ones."""
+
+    row: UUID
+    older: bool
+
+    def __str__(self) -> str:
+        return f"{'o' if self.older else 'n'}{self.row.hex}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """The cursor that a caller sends."""
+        if not re.fullmatch(r"[on][0-9a-f]{32}", text):
+            raise invalid("it must be the next_cursor or previous_cursor of an earlier answer")
+        return cls(UUID(hex=text[1:]), older=text[0] == "o")
+
+
+class PageQuery(Query):
+    """Which page of a list."""
+
+    cursor: Annotated[str, AfterValidator(Cursor.parse)] = Field(
+        default="", min_length=1, description="The `next_cursor` or `previous_cursor` of an earlier answer."
+    )
+    limit: int = Field(default=PAGE_SIZE, ge=1, le=MAX_PAGE_SIZE, description="Rows per page.")
 
 
 @dataclass(frozen=True)
@@ -30,27 +60,7 @@ class Page(Generic[Row]):
     previous_cursor: str | None
 
 
-def task_page(query: TaskQuery) -> Page[Task]:
-    """The page of tasks for a query.
-
-    Raises:
-        InvalidQuery: there is no such pipeline.
-    """
-    return keyset_page(filter_tasks(task_queries.listing(), query), query)
-
-
-def event_page(query: EventQuery) -> Page[Event]:
-    events = Event.objects.order_by("-id")
-    if query.name:
-        events = events.filter(name=query.name)
-    if query.received_after is not None:
-        events = events.filter(id__gte=earliest_at(query.received_after), received_at__gt=query.received_after)
-    if query.received_before is not None:
-        events = events.filter(id__lt=latest_at(query.received_before), received_at__lt=query.received_before)
-    return keyset_page(events, query)
-
-
-def keyset_page(rows_in_order: QuerySet[Row], query: TaskQuery | EventQuery) -> Page[Row]:
+def keyset_page(rows_in_order: QuerySet[Row], query: PageQuery) -> Page[Row]:
     """A page of rows, whose ids sort by time. One row more than the limit is read to know whether there are others."""
     cursor: Any = query.cursor
     backwards = bool(cursor) and not cursor.older
@@ -70,35 +80,15 @@ def keyset_page(rows_in_order: QuerySet[Row], query: TaskQuery | EventQuery) -> 
     )
 
 
-def filter_tasks(tasks: QuerySet[Task], query: TaskQuery) -> QuerySet[Task]:
-    """The tasks that match all filters of the query.
-
-    Raises:
-        InvalidQuery: there is no such pipeline.
-    """
-    if query.pipeline:
-        refuse_unknown_pipeline(query.pipeline)
-        tasks = tasks.filter(pipeline=query.pipeline)
-    if query.status:
-        tasks = tasks.filter(status__in=query.status)
-    if query.key:
-        tasks = tasks.filter(key=query.key)
-    for label in query.label:
-        name, _colon, value = label.partition(":")
-        tasks = tasks.filter(labels__contains={name: value})
-    if query.created_after is not None:
-        tasks = tasks.filter(id__gte=earliest_at(query.created_after), created_at__gt=query.created_after)
-    if query.created_before is not None:
-        tasks = tasks.filter(id__lt=latest_at(query.created_before), created_at__lt=query.created_before)
-    return tasks
-
-
-def refuse_unknown_pipeline(name: str) -> None:
-    # A query is needed only for a name that this code does not define: older code may have.
-    if name not in registry.names() and not Pipeline.objects.filter(pk=name).exists():
-        raise invalid_query([FieldError("/pipeline", f"no pipeline is called {name!r}")])
-
-
 def cursor_at(rows: Iterable[Model], *, older: bool) -> str | None:
     """The cursor at one end of a page; None for an empty page."""
     return next((str(Cursor(row.pk, older)) for row in rows), None)
+
+
+def between(rows: QuerySet[Row], column: str, after: datetime | None, before: datetime | None) -> QuerySet[Row]:
+    """The rows whose time of creation is between two others; the ids, which sort by time, serve the query."""
+    if after is not None:
+        rows = rows.filter(**{"id__gte": earliest_at(after), f"{column}__gt": after})
+    if before is not None:
+        rows = rows.filter(**{"id__lt": latest_at(before), f"{column}__lt": before})
+    return rows

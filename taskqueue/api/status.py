@@ -17,11 +17,12 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
 from drf_spectacular.utils import OpenApiParameter
+from pydantic import Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from taskqueue.api.openapi.operations import operation
-from taskqueue.api.parameters import StatusQuery
+from taskqueue.api.parameters import Query
 from taskqueue.api.serializers import TaskProgress
 from taskqueue.api.views import ApiView
 from taskqueue.conf import settings
@@ -30,6 +31,7 @@ from taskqueue.engine.runtime.end_watch import watch
 from taskqueue.states import ENDED
 
 Result = TypeVar("Result")
+MAX_WAIT_SECONDS: Final = 60
 RETRY_AFTER_SECONDS: Final = 2
 """When a caller may ask again whose request could not wait."""
 STATUS_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="taskqueue-status")
@@ -43,6 +45,17 @@ RETRY_AFTER: Final = OpenApiParameter(
 )
 
 
+class StatusQuery(Query):
+    """How long to wait for the task's end."""
+
+    wait: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_WAIT_SECONDS,
+        description="Seconds to wait for the task's end before the answer is sent.",
+    )
+
+
 @cache
 def waiter_slots() -> BoundedSemaphore:
     return BoundedSemaphore(settings().STATUS_WAITERS)
@@ -51,8 +64,6 @@ def waiter_slots() -> BoundedSemaphore:
 # Never in a transaction: an open one during the wait would hold back VACUUM.
 @method_decorator(transaction.non_atomic_requests, name="dispatch")
 class TaskStatusView(ApiView):
-    """The status of a task."""
-
     required_permissions = {"GET": ("taskqueue.view_task",)}
     waits_in_event_loop = False
     """Whether `status_async` around this view does the waiting."""
@@ -70,7 +81,7 @@ class TaskStatusView(ApiView):
         headers=(RETRY_AFTER,),
     )
     def get(self, request: Request, task_id: UUID) -> Response:
-        query: StatusQuery = StatusQuery.of(request.query_params)
+        query = StatusQuery.of(request.query_params)
         snapshot = tasks.status_of(task_id)
         if not query.wait or snapshot.status in ENDED:
             return status_response(snapshot)

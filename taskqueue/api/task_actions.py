@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
+from pydantic import Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -12,7 +13,7 @@ from taskqueue import errors
 from taskqueue.api.authentication import actor_of, pipeline_permissions_of
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
-from taskqueue.api.requests import CancelRequest, NoBody, RetryRequest
+from taskqueue.api.requests import Body, NoBody
 from taskqueue.api.serializers import TaskSummary
 from taskqueue.api.tasks import CREATED, EXISTING, submitted
 from taskqueue.api.views import ApiView
@@ -23,9 +24,24 @@ from taskqueue.engine.tasks import control
 CHANGED: Final = {200: (TaskSummary, "The task after the change.")}
 
 
-class TaskRetryView(ApiView):
-    """Retry a task."""
+class RetryRequest(Body):
+    """How to retry a task."""
 
+    from_step: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Run the step with this key, and all that were recorded after it, again.",
+    )
+
+
+class CancelRequest(Body):
+    """Why to cancel a task."""
+
+    reason: str = Field(default="", max_length=300, description="Shown with the task.")
+
+
+class TaskRetryView(ApiView):
     required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
 
     @operation(
@@ -44,8 +60,6 @@ class TaskRetryView(ApiView):
 
 
 class TaskRunNowView(ApiView):
-    """End a task's delay."""
-
     required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.retry_task")}
 
     @operation(
@@ -64,8 +78,6 @@ class TaskRunNowView(ApiView):
 
 
 class TaskCancelView(ApiView):
-    """Cancel a task."""
-
     required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.cancel_task")}
 
     @operation(
@@ -84,8 +96,6 @@ class TaskCancelView(ApiView):
 
 
 class TaskRerunView(ApiView):
-    """Rerun a task."""
-
     required_permissions = {"POST": ("taskqueue.view_task", "taskqueue.add_task")}
     # The request is right here: these errors mean that the code has changed since the task was created.
     status_overrides = {
@@ -108,4 +118,4 @@ class TaskRerunView(ApiView):
     def post(self, request: Request, task_id: UUID) -> Response:
         parse_body(NoBody, request.data)
         pipeline_permissions_of(request).require(Action.RUN, tasks.pipeline_of(task_id))
-        return submitted(control.rerun(task_id, actor=actor_of(request)))
+        return submitted(request, control.rerun(task_id, actor=actor_of(request)))

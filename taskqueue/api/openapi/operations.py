@@ -10,7 +10,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from pydantic import BaseModel
 
-from taskqueue.api.openapi.components import reference_to
+from taskqueue.api.openapi.components import PREFIX
 from taskqueue.api.problems import MEDIA_TYPE
 from taskqueue.api.serializers import Problem
 
@@ -54,7 +54,7 @@ def operation(
     tag: str,
     success: Mapping[Any, tuple[Any, str]],
     query: type[BaseModel] | None = None,
-    body: type[BaseModel] | str = "",
+    body: type[BaseModel] | str | None = None,
     headers: Sequence[OpenApiParameter] = (),
     never: Sequence[int] = (),
 ) -> Callable[[Method], Method]:
@@ -76,7 +76,7 @@ def operation(
             description=description,
             tags=[tag],
             parameters=[*path, *(query_parameters(query) if query else ()), *headers],
-            **({"request": {"application/json": reference_to(body)}} if body else {}),
+            request={"application/json": {"$ref": PREFIX + body}} if isinstance(body, str) else body,
             responses={
                 **{status: OpenApiResponse(kind, description=text) for status, (kind, text) in success.items()},
                 **{(each, MEDIA_TYPE): OpenApiResponse(Problem, description=REFUSALS[each]) for each in statuses},

@@ -11,7 +11,7 @@ from drf_spectacular.generators import EndpointEnumerator, SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from rest_framework.views import APIView
 
-from taskqueue.api.openapi.components import BODIES, add_pipelines, component_of
+from taskqueue.api.openapi.components import add_pipelines
 from taskqueue.api.openapi.operations import PUBLIC_TAG
 from taskqueue.api.openapi.refusals import add_refusal_examples
 from taskqueue.api.openapi.settings import SETTINGS
@@ -50,9 +50,8 @@ class OurSchema(SchemaGenerator):
 
 
 def complete(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
-    """Add what drf-spectacular does not find: request schemas of pipelines, bodies, examples of refusals."""
+    """Add what drf-spectacular does not find: request schemas of pipelines, examples of refusals."""
     components: dict[str, Any] = result["components"]["schemas"]
-    components |= {model.__name__: component_of(model) for model in BODIES}
     examples = add_pipelines(components)
     for path in result["paths"].values():
         for operation in path.values():
@@ -60,8 +59,6 @@ def complete(result: dict[str, Any], **_context: Any) -> dict[str, Any]:
             if name in examples:
                 operation["requestBody"]["required"] = True
                 operation["requestBody"]["content"]["application/json"]["examples"] = examples[name]
-            if name in ("sendEvent", "pausePipeline"):
-                operation["requestBody"]["required"] = True
             if operation["tags"] == [PUBLIC_TAG]:
                 operation["security"] = []
             add_refusal_examples(operation)

@@ -21,7 +21,6 @@ SETTINGS: Final[dict[str, Any]] = {
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
     "SERVERS": [{"url": "/", "description": "The server of this description."}],
     "OAS_VERSION": "3.1.0",
-    "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "TaskStatus": "taskqueue.states.TaskStatus",
