@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from taskqueue.api.openapi.operations import operation
 from taskqueue.api.parameters import Query
-from taskqueue.api.problems import NotReady
+from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.views import ApiView
 from taskqueue.engine.runtime.outages import outage_log
 from taskqueue.engine.worker.heartbeat import live_workers, workers_with_claim_errors
@@ -78,7 +78,7 @@ def checked_workers(required: int) -> tuple[int, int]:
     """How many live workers can claim, and how many cannot.
 
     Raises:
-        NotReady: with a pointer to what is missing.
+        Refusal: with a pointer to what is missing.
     """
     try:
         if pending := pending_migrations():
@@ -110,5 +110,5 @@ def is_read_only() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def not_ready(pointer: str, detail: str) -> NotReady:
-    return NotReady(detail, [FieldError(pointer, detail)])
+def not_ready(pointer: str, detail: str) -> Refusal:
+    return Refusal(Kind.NOT_READY, detail, [FieldError(pointer, detail)])

@@ -14,14 +14,7 @@ from pydantic import BaseModel, ValidationError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from taskqueue.api.problems import (
-    BodyTooLarge,
-    InvalidBody,
-    MalformedBody,
-    MalformedRequest,
-    NotSerializableBody,
-    UnsupportedEncoding,
-)
+from taskqueue.api.problems import Kind, Refusal
 from taskqueue.conf import settings
 from taskqueue.errors import FieldError
 from taskqueue.json_values import codec, strict
@@ -41,21 +34,18 @@ class StrictJsonParser(BaseParser):
     setting = "PAYLOAD_MAX_BYTES"
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
-        """Read the body.
-
-        Raises:
-            BodyTooLarge, MalformedBody
-            NotSerializableBody: with a pointer to each text that PostgreSQL cannot store.
-        """
+        """Read the body; refused is also text that PostgreSQL cannot store, with a pointer to each."""
         raw = read_limited(stream, self.limit(), setting=self.setting)
         try:
             value = strict.parse(raw.decode())
         except UnicodeDecodeError as error:
-            raise MalformedBody(f"The body is not UTF-8: byte {error.start} cannot be decoded.") from error
+            raise Refusal(
+                Kind.MALFORMED_BODY, f"The body is not UTF-8: byte {error.start} cannot be decoded."
+            ) from error
         except strict.InvalidJson as error:
-            raise MalformedBody(str(error)) from error
+            raise Refusal(Kind.MALFORMED_BODY, str(error)) from error
         if NUL_OR_SURROGATE.search(raw) and (errors := list(codec.storage_errors(value))[:20]):
-            raise NotSerializableBody(f"The body cannot be stored: {errors[0].detail}.", errors)
+            raise Refusal(Kind.NOT_SERIALIZABLE, f"The body cannot be stored: {errors[0].detail}.", errors)
         return value
 
     def limit(self) -> int:
@@ -72,65 +62,50 @@ class BatchParser(StrictJsonParser):
 
 
 def parse_body(model: type[Model], body: Any) -> Model:
-    """The body as an instance of its model.
-
-    Raises:
-        InvalidBody: with a pointer to each error.
-    """
+    """The body as an instance of its model; a refusal has a pointer to each error."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
         errors = codec.field_errors(error)
-        raise InvalidBody(
-            f"The request body is not valid: {errors[0].pointer or '/'}: {errors[0].detail}.", errors
+        raise Refusal(
+            Kind.INVALID_BODY, f"The request body is not valid: {errors[0].pointer or '/'}: {errors[0].detail}.", errors
         ) from error
 
 
 def refuse_list(body: Any) -> Any:
-    """The body of a single task.
-
-    Raises:
-        InvalidBody: it is a list.
-    """
     if isinstance(body, list):
         batch = reverse("taskqueue:task-batches")
         sentence = f'The body is a list; this endpoint creates one task. Did you mean POST {batch} {{"tasks": [...]}}?'
-        raise InvalidBody(sentence, [FieldError("", sentence)])
+        raise Refusal(Kind.INVALID_BODY, sentence, [FieldError("", sentence)])
     return body
 
 
 def refuse_compressed(request: HttpRequest | Request) -> None:
-    """Refuse a compressed body.
-
-    Raises:
-        UnsupportedEncoding
-    """
     encoding = request.META.get("HTTP_CONTENT_ENCODING", "").strip()
     if request.method == "POST" and encoding.lower() not in {"", "identity"}:
-        raise UnsupportedEncoding(
+        raise Refusal(
+            Kind.UNSUPPORTED_ENCODING,
             f"The request has Content-Encoding {encoding}, and compressed bodies are not supported. "
-            "Send it uncompressed, without this header."
+            "Send it uncompressed, without this header.",
         )
 
 
 def buffer_chunked_body(request: HttpRequest, limit: int) -> None:
-    """Read a chunked body, up to one byte over the limit, and give the request its length, which Django needs.
-
-    Raises:
-        MalformedRequest: the body is cut off, or the server does not mark its end.
-    """
+    """Read a chunked body, up to one byte over the limit, and give the request its length, which Django needs."""
     if isinstance(request, ASGIRequest):
         stream = request._stream  # Django has buffered all of it
     elif request.META.get("wsgi.input_terminated"):
         stream = request.META["wsgi.input"]
     else:
-        raise MalformedRequest("Send the body with a Content-Length: this server does not support chunked bodies.")
+        raise Refusal(
+            Kind.MALFORMED_REQUEST, "Send the body with a Content-Length: this server does not support chunked bodies."
+        )
     body = BytesIO()
     try:
         while body.tell() <= limit and (chunk := stream.read(limit + 1 - body.tell())):
             body.write(chunk)
     except OSError as error:
-        raise MalformedRequest("The chunked body was cut off.") from error
+        raise Refusal(Kind.MALFORMED_REQUEST, "The chunked body was cut off.") from error
     request.META["CONTENT_LENGTH"] = str(body.tell())
     body.seek(0)
     request._stream = body  # Django reads from here
@@ -141,7 +116,7 @@ def read_limited(stream: Any, limit: int, *, setting: str) -> bytes:
     try:
         raw: bytes = stream.read(limit + 1)
     except UnreadablePostError as error:
-        raise MalformedRequest("The body ended before its Content-Length.") from error
+        raise Refusal(Kind.MALFORMED_REQUEST, "The body ended before its Content-Length.") from error
     if len(raw) > limit:
-        raise BodyTooLarge(f"The request body is larger than {limit:,} bytes (see the setting {setting}).")
+        raise Refusal(Kind.TOO_LARGE, f"The request body is larger than {limit:,} bytes (see the setting {setting}).")
     return raw

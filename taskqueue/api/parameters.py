@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from taskqueue.api.problems import InvalidQuery
+from taskqueue.api.problems import Kind, Refusal
 from taskqueue.errors import FieldError
 from taskqueue.json_values import codec
 
@@ -24,7 +24,7 @@ class Query(BaseModel):
         """The parameters of a request.
 
         Raises:
-            InvalidQuery: with a pointer to each error, as if the query were an object.
+            Refusal: with a pointer to each error, as if the query were an object.
         """
         repeatable = {name for name, field in cls.model_fields.items() if field.default_factory is list}
         given: dict[str, Any] = {}
@@ -38,5 +38,5 @@ class Query(BaseModel):
             raise invalid_query(codec.field_errors(error)) from error
 
 
-def invalid_query(errors: list[FieldError]) -> InvalidQuery:
-    return InvalidQuery(f"The query is not valid: {errors[0].pointer}: {errors[0].detail}.", errors)
+def invalid_query(errors: list[FieldError]) -> Refusal:
+    return Refusal(Kind.INVALID_QUERY, f"The query is not valid: {errors[0].pointer}: {errors[0].detail}.", errors)

@@ -15,7 +15,7 @@ from taskqueue import errors
 from taskqueue.api.authentication import actor_of, has_permissions
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import hidden_operation, operation
-from taskqueue.api.problems import PipelineNotFound
+from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.requests import Body, NoBody
 from taskqueue.api.serializers import Seconds, SkipRecord, Time, choices_of
 from taskqueue.api.views import ApiView
@@ -215,25 +215,17 @@ class PipelineResumeView(ApiView):
 
 
 def refuse_nul(name: str) -> str:
-    """The name, unless it has a NUL character: PostgreSQL refuses to compare with one.
-
-    Raises:
-        PipelineNotFound
-    """
+    """The name, unless it has a NUL character: PostgreSQL refuses to compare with one."""
     if "\x00" in name:
-        raise PipelineNotFound(f"No pipeline is called {name!r}.")
+        raise Refusal(Kind.UNKNOWN_PIPELINE, f"No pipeline is called {name!r}.")
     return name
 
 
 def pipeline_response(request: Request, name: str) -> Response:
-    """The answer with a pipeline; its skipped requests only for callers with `view_skip`.
-
-    Raises:
-        PipelineNotFound
-    """
+    """The answer with a pipeline; its skipped requests only for callers with `view_skip`."""
     pipeline = tasks.pipelines().select_related("schedule").filter(pk=refuse_nul(name)).first()
     if pipeline is None:
-        raise PipelineNotFound(f"No pipeline is called {name!r}.")
+        raise Refusal(Kind.UNKNOWN_PIPELINE, f"No pipeline is called {name!r}.")
     sees_skips = has_permissions(request, "taskqueue.view_skip")
     pipeline.latest_skips = tasks.skips_of(pipeline) if sees_skips else []  # type: ignore[attr-defined]  # for its serializer
     return Response(PipelineDetail(with_stats([pipeline])[0]).data)

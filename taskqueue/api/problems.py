@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.signals import got_request_exception
@@ -29,28 +30,115 @@ MAX_ERRORS: Final = 1_000
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """Answer an exception of a view with its problem."""
     view, request = context["view"], context["request"]
-    known = as_taskqueue_error(error)
-    if known is None:
-        return internal_error(error, request)
     set_rollback()
-    if isinstance(known, DatabaseUnavailable):
-        outage_log.begin(error)
-    statuses: Mapping[type[TaskqueueError], int] = {**STATUSES, **getattr(view, "status_overrides", {})}
-    pointers: Mapping[type[TaskqueueError], str] = {**POINTERS, **getattr(view, "pointer_overrides", {})}
-    # A batch has the status and code that the first refused task would have by itself.
-    cause = known.refusals[0][1] if isinstance(known, errors.BatchRefused) else known
-    response = problem_response(
-        cause, status=statuses[type(cause)], detail=known.detail, errors=field_errors(known, pointers)
+    problem = problem_of(
+        error,
+        statuses={**STATUSES, **getattr(view, "status_overrides", {})},
+        pointers={**POINTERS, **getattr(view, "pointer_overrides", {})},
     )
+    if problem is None:
+        return internal_error(error, request)
+    if problem.code == Kind.DATABASE_UNAVAILABLE.code:
+        outage_log.begin(error)
+    response = problem_response(problem)
     if (challenge := getattr(error, "auth_header", None)) is not None:
         response["WWW-Authenticate"] = challenge
     if isinstance(error, exceptions.Throttled):
         response["Retry-After"] = str(error.wait)  # type: ignore[attr-defined]  # the stubs leave it out
-    elif response.status_code == 503:
+    elif problem.status == 503:
         response["Retry-After"] = str(RETRY_AFTER)
-    elif isinstance(known, UnsupportedEncoding):
+    elif problem.code == Kind.UNSUPPORTED_ENCODING.code:
         response["Accept-Encoding"] = "identity"
     return response
+
+
+class Kind(Enum):
+    """What the API itself refuses: status, code and title."""
+
+    MALFORMED_BODY = 400, "malformed-body", "The request body is not valid JSON"
+    MALFORMED_REQUEST = 400, "malformed-request", "The request could not be read"
+    INVALID_QUERY = 400, "invalid-query", "A query parameter is not valid"
+    LOGIN_REQUIRED = 401, "login-required", "This needs a login"
+    INVALID_TOKEN = 401, errors.InvalidToken.code, errors.InvalidToken.title()
+    NOT_ALLOWED = 403, "not-allowed", "You are not allowed to do this"
+    NOT_FOUND = 404, "not-found", "There is nothing at this address"
+    UNKNOWN_PIPELINE = 404, errors.UnknownPipeline.code, errors.UnknownPipeline.title()
+    METHOD_NOT_ALLOWED = 405, "method-not-allowed", "This address does not support this method"
+    NOT_ACCEPTABLE = 406, "not-acceptable", "The answer cannot be given in a media type that the request accepts"
+    TOO_LARGE = 413, errors.TooLarge.code, "The request body is larger than its limit"
+    UNSUPPORTED_MEDIA_TYPE = 415, "unsupported-media-type", "The request body must be application/json"
+    UNSUPPORTED_ENCODING = 415, "unsupported-encoding", "The request body must not be compressed"
+    INVALID_BODY = 422, "invalid-body", "The request body is not valid"
+    NOT_SERIALIZABLE = 422, errors.NotSerializable.code, errors.NotSerializable.title()
+    TOO_MANY_REQUESTS = 429, "too-many-requests", "The token has used up its requests for now"
+    INTERNAL_ERROR = 500, "internal-error", "An unexpected error; it was logged"
+    NOT_READY = 503, "not-ready", "The service is not ready"
+    DATABASE_UNAVAILABLE = (
+        503,
+        "database-unavailable",
+        "The database did not answer; try again, with the same key when you submit a task",
+    )
+
+    def __init__(self, status: int, code: str, title: str) -> None:
+        self.status = status
+        self.code = code
+        self.title = title
+
+
+class Problem(NamedTuple):
+    """The problem details of one error."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    errors: Sequence[FieldError]
+
+    def body(self) -> dict[str, Any]:
+        """The members of RFC 9457. Texts are made printable, because a message may quote what the caller sent."""
+        return {
+            "type": f"urn:taskqueue:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": codec.printable(self.detail),
+            "code": self.code,
+            "errors": [
+                {"pointer": codec.printable(each.pointer), "detail": codec.printable(each.detail)}
+                for each in self.errors[:MAX_ERRORS]
+            ],
+        }
+
+
+class Refusal(Exception):
+    """Raised to answer a request with a problem that the API itself finds; the engine has errors of its own."""
+
+    def __init__(self, kind: Kind, detail: str = "", errors: Sequence[FieldError] = ()) -> None:
+        self.problem = Problem(kind.status, kind.code, kind.title, detail or kind.title, errors)
+        super().__init__(self.problem.detail)
+
+
+class TokenRefused(exceptions.AuthenticationFailed):
+    """Raised while authenticating a request whose token is not valid."""
+
+
+def problem_of(
+    error: Exception, *, statuses: Mapping[type[TaskqueueError], int], pointers: Mapping[type[TaskqueueError], str]
+) -> Problem | None:
+    """The problem of an error of the API, the engine, DRF or Django; None for an unexpected one."""
+    if isinstance(error, Refusal):
+        return error.problem
+    if isinstance(error, TaskqueueError):
+        # A batch has the status and code that the first refused task would have by itself.
+        cause = error.refusals[0][1] if isinstance(error, errors.BatchRefused) else error
+        if type(cause) not in statuses:
+            return None
+        found = field_errors(error, pointers)
+        return Problem(statuses[type(cause)], cause.code, cause.title(), error.detail, found)
+    for kind, counterpart in COUNTERPARTS.items():
+        if isinstance(error, kind):
+            has_detail = isinstance(error, exceptions.APIException | PermissionDenied)
+            return Refusal(counterpart, str(error) if has_detail else "").problem
+    return None
 
 
 def field_errors(error: TaskqueueError, pointers: Mapping[type[TaskqueueError], str]) -> list[FieldError]:
@@ -66,193 +154,32 @@ def field_errors(error: TaskqueueError, pointers: Mapping[type[TaskqueueError], 
     return [FieldError(pointer + each.pointer, each.detail) for each in found]
 
 
-def problem_response(
-    error: TaskqueueError, *, status: int, detail: str = "", errors: Sequence[FieldError] = ()
-) -> HttpResponse:
-    body = problem_body(error, status=status, detail=detail, errors=errors)
-    return HttpResponse(json.dumps(body, ensure_ascii=False), status=status, content_type=MEDIA_TYPE)
-
-
-def problem_body(
-    error: TaskqueueError, *, status: int, detail: str = "", errors: Sequence[FieldError] | None = None
-) -> dict[str, Any]:
-    """The body of the response for an error; `detail` and `errors` replace the error's own.
-
-    Texts are made printable, because a message may quote what the caller sent.
-    """
-    if errors is None:
-        errors = error.errors if isinstance(error, InvalidValue) else ()
-    return {
-        "type": f"urn:taskqueue:problem:{error.code}",
-        "title": error.title(),
-        "status": status,
-        "detail": codec.printable(detail or error.detail),
-        "code": error.code,
-        "errors": [
-            {"pointer": codec.printable(each.pointer), "detail": codec.printable(each.detail)}
-            for each in errors[:MAX_ERRORS]
-        ],
-    }
-
-
-def as_taskqueue_error(error: Exception) -> TaskqueueError | None:
-    """The error, or its counterpart for an error of Django or DRF; None for an unexpected one."""
-    if isinstance(error, TaskqueueError):
-        return error if type(error) in STATUSES or isinstance(error, errors.BatchRefused) else None
-    for kind, counterpart in COUNTERPARTS.items():
-        if isinstance(error, kind):
-            return counterpart(str(error) if isinstance(error, exceptions.APIException | PermissionDenied) else "")
-    return None
+def problem_response(problem: Problem) -> HttpResponse:
+    text = json.dumps(problem.body(), ensure_ascii=False)
+    return HttpResponse(text, status=problem.status, content_type=MEDIA_TYPE)
 
 
 def internal_error(error: Exception, request: Any) -> HttpResponse:
     """Answer 500 without details, and log the error as Django logs those that leave a view."""
-    set_rollback()
     got_request_exception.send(sender=None, request=request)
-    response = problem_response(InternalError(), status=500)
+    response = problem_response(Refusal(Kind.INTERNAL_ERROR).problem)
     log_response("%s: %s", "Internal Server Error", request.path, response=response, request=request, exception=error)
     return response
 
 
-class MalformedBody(TaskqueueError):
-    """The request body is not valid JSON."""
-
-    code = "malformed-body"
-
-
-class MalformedRequest(TaskqueueError):
-    """The request could not be read."""
-
-    code = "malformed-request"
-
-
-class InvalidBody(InvalidValue):
-    """The request body is not valid."""
-
-    code = "invalid-body"
-
-
-class NotSerializableBody(InvalidValue):
-    """A value has something that JSON or PostgreSQL cannot store."""
-
-    code = errors.NotSerializable.code
-
-
-class InvalidQuery(InvalidValue):
-    """A query parameter is not valid."""
-
-    code = "invalid-query"
-
-
-class BodyTooLarge(TaskqueueError):
-    """The request body is larger than its limit."""
-
-    code = errors.TooLarge.code
-
-
-class LoginRequired(TaskqueueError):
-    """This needs a login."""
-
-    code = "login-required"
-
-
-class TokenRefused(exceptions.AuthenticationFailed):
-    """Raised while authenticating a request whose token is not valid."""
-
-
-class TooManyRequests(TaskqueueError):
-    """The token has used up its requests for now."""
-
-    code = "too-many-requests"
-
-
-class NotAllowed(TaskqueueError):
-    """You are not allowed to do this."""
-
-    code = "not-allowed"
-
-
-class NotFound(TaskqueueError):
-    """There is nothing at this address."""
-
-    code = "not-found"
-
-
-class PipelineNotFound(TaskqueueError):
-    """No pipeline has this name."""
-
-    code = errors.UnknownPipeline.code
-
-
-class MethodNotAllowed(TaskqueueError):
-    """This address does not support this method."""
-
-    code = "method-not-allowed"
-
-
-class NotAcceptable(TaskqueueError):
-    """The answer cannot be given in a media type that the request accepts."""
-
-    code = "not-acceptable"
-
-
-class UnsupportedMediaType(TaskqueueError):
-    """The request body must be application/json."""
-
-    code = "unsupported-media-type"
-
-
-class UnsupportedEncoding(TaskqueueError):
-    """The request body must not be compressed."""
-
-    code = "unsupported-encoding"
-
-
-class NotReady(InvalidValue):
-    """The service is not ready."""
-
-    code = "not-ready"
-
-
-class DatabaseUnavailable(TaskqueueError):
-    """The database did not answer; try again, with the same key when you submit a task."""
-
-    code = "database-unavailable"
-
-
-class InternalError(TaskqueueError):
-    """An unexpected error; it was logged."""
-
-    code = "internal-error"
-
-
 STATUSES: Final[dict[type[TaskqueueError], int]] = {
-    MalformedBody: 400,
-    MalformedRequest: 400,
-    InvalidQuery: 400,
-    LoginRequired: 401,
     errors.InvalidToken: 401,
-    NotAllowed: 403,
     errors.NotPermitted: 403,
-    NotFound: 404,
-    PipelineNotFound: 404,
     errors.TaskNotFound: 404,
     errors.EventNotFound: 404,
-    MethodNotAllowed: 405,
-    NotAcceptable: 406,
+    errors.WorkerNotFound: 404,
     errors.NotRetryable: 409,
     errors.NotCancellable: 409,
     errors.NotDelayed: 409,
     errors.AlreadyPaused: 409,
     errors.NotPaused: 409,
-    errors.WorkerNotFound: 404,
     errors.NotDrainable: 409,
-    BodyTooLarge: 413,
     errors.TooLarge: 413,
-    UnsupportedMediaType: 415,
-    UnsupportedEncoding: 415,
-    InvalidBody: 422,
-    NotSerializableBody: 422,
     errors.UnknownPipeline: 422,
     errors.InvalidPayload: 422,
     errors.InvalidOptions: 422,
@@ -260,14 +187,10 @@ STATUSES: Final[dict[type[TaskqueueError], int]] = {
     errors.InvalidEvent: 422,
     errors.NotSerializable: 422,
     errors.UnknownStep: 422,
-    TooManyRequests: 429,
-    InternalError: 500,
-    DatabaseUnavailable: 503,
-    NotReady: 503,
 }
-"""The status of each error that a caller can get. A view can change it in `status_overrides`."""
+"""The status of each error of the engine that a caller can get. A view can change it in `status_overrides`."""
 
-CODES: Final = sorted({error.code for error in STATUSES})
+CODES: Final = sorted({each.code for each in (*STATUSES, *Kind)})
 """Every code that a caller can get."""
 
 POINTERS: Final[dict[type[TaskqueueError], str]] = {
@@ -283,22 +206,22 @@ POINTERS: Final[dict[type[TaskqueueError], str]] = {
 A view can change them in `pointer_overrides`.
 """
 
-COUNTERPARTS: Final[dict[type[Exception], type[TaskqueueError]]] = {
-    exceptions.NotAuthenticated: LoginRequired,
-    TokenRefused: errors.InvalidToken,
-    exceptions.AuthenticationFailed: LoginRequired,
-    exceptions.Throttled: TooManyRequests,
-    exceptions.PermissionDenied: NotAllowed,
-    PermissionDenied: NotAllowed,
-    exceptions.NotFound: NotFound,
-    Http404: NotFound,
-    exceptions.MethodNotAllowed: MethodNotAllowed,
-    exceptions.NotAcceptable: NotAcceptable,
-    exceptions.UnsupportedMediaType: UnsupportedMediaType,
-    exceptions.ParseError: MalformedRequest,
-    RequestDataTooBig: BodyTooLarge,
-    SuspiciousOperation: MalformedRequest,
-    OperationalError: DatabaseUnavailable,
-    InterfaceError: DatabaseUnavailable,
+COUNTERPARTS: Final[dict[type[Exception], Kind]] = {
+    exceptions.NotAuthenticated: Kind.LOGIN_REQUIRED,
+    TokenRefused: Kind.INVALID_TOKEN,
+    exceptions.AuthenticationFailed: Kind.LOGIN_REQUIRED,
+    exceptions.Throttled: Kind.TOO_MANY_REQUESTS,
+    exceptions.PermissionDenied: Kind.NOT_ALLOWED,
+    PermissionDenied: Kind.NOT_ALLOWED,
+    exceptions.NotFound: Kind.NOT_FOUND,
+    Http404: Kind.NOT_FOUND,
+    exceptions.MethodNotAllowed: Kind.METHOD_NOT_ALLOWED,
+    exceptions.NotAcceptable: Kind.NOT_ACCEPTABLE,
+    exceptions.UnsupportedMediaType: Kind.UNSUPPORTED_MEDIA_TYPE,
+    exceptions.ParseError: Kind.MALFORMED_REQUEST,
+    RequestDataTooBig: Kind.TOO_LARGE,
+    SuspiciousOperation: Kind.MALFORMED_REQUEST,
+    OperationalError: Kind.DATABASE_UNAVAILABLE,
+    InterfaceError: Kind.DATABASE_UNAVAILABLE,
 }
-"""Errors of Django and DRF, and their counterparts here; the first match counts."""
+"""The kinds of Django's and DRF's errors; the first match counts."""

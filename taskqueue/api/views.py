@@ -24,7 +24,7 @@ from rest_framework.views import APIView
 
 from taskqueue.api.authentication import BearerToken, RequiredPermissions, StaffSession, TokenRateThrottle
 from taskqueue.api.json_parser import StrictJsonParser, buffer_chunked_body, refuse_compressed
-from taskqueue.api.problems import MEDIA_TYPE, NotFound, exception_handler
+from taskqueue.api.problems import MEDIA_TYPE, Kind, Refusal, exception_handler
 from taskqueue.errors import TaskqueueError
 
 ACCEPTED = {JSONRenderer.media_type, MEDIA_TYPE, "application/*", "*/*", ""}
@@ -112,7 +112,7 @@ class NotFoundView(ApiView):
         suggestion = path_with_other_slash(request)
         hint = f" Did you mean {suggestion}?" if suggestion else ""
         docs = reverse("taskqueue:docs")
-        raise NotFound(f"There is nothing at {request.path}.{hint} The API is described at {docs}.")
+        raise Refusal(Kind.NOT_FOUND, f"There is nothing at {request.path}.{hint} The API is described at {docs}.")
 
 
 def path_with_other_slash(request: Request) -> str:

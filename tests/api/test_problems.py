@@ -14,7 +14,7 @@ from django.urls import include
 from django.urls import path as route
 
 from taskqueue import errors
-from taskqueue.api.problems import CODES, STATUSES
+from taskqueue.api.problems import CODES, STATUSES, Kind
 from tests.support.api import problem_of
 
 NEVER_ANSWERED = {
@@ -23,18 +23,15 @@ NEVER_ANSWERED = {
     errors.DefinitionError,
     errors.BatchRefused,  # answered as its first refusal
     errors.InvalidContext,
-    errors.Drift,
+    errors.Drift,  # never raised: the type of a task's error
     errors.InvalidEventData,
     errors.GatherFailed,
-    errors.UnfilteredOperation,
-    errors.BulkOperationEnded,
+    errors.UnfilteredOperation,  # only in the admin
+    errors.BulkOperationEnded,  # only in the admin
     errors.NestingTooDeep,
     errors.TooManyParallelSteps,
     errors.OutputChanged,
-    errors.Drift,  # never raised: the type of a task's error
     errors.InvalidLimit,  # only in the admin
-    errors.UnfilteredOperation,  # only in the admin
-    errors.BulkOperationEnded,  # only in the admin
     errors.StepFailed,
     errors.StepTimedOut,
     errors.InvalidResult,
@@ -59,6 +56,11 @@ def test_every_error_has_a_code_and_a_title_of_its_own(kind):
     assert kind.code not in {errors.TaskqueueError.code, errors.InvalidValue.code}
     assert kind.title() != errors.TaskqueueError.title()
     assert 400 <= STATUSES[kind] < 600
+
+
+def test_every_kind_of_refusal_has_a_title_of_its_own():
+    assert len({kind.title for kind in Kind}) == len(Kind)
+    assert all(400 <= kind.status < 600 for kind in Kind)
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete", "options", "head"])

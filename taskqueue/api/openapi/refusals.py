@@ -5,33 +5,36 @@ from __future__ import annotations
 from typing import Any, Final
 
 from taskqueue import errors
-from taskqueue.api import problems
-from taskqueue.api.problems import MEDIA_TYPE, STATUSES, problem_body
-from taskqueue.errors import FieldError, TaskqueueError
+from taskqueue.api.problems import MEDIA_TYPE, STATUSES, Kind, Refusal, problem_of
+from taskqueue.errors import FieldError
 
 ID: Final = "0192d5a0-7c1e-7b3a-9f4e-2d6c8a1b5e90"
 UNKNOWN_FIELD: Final = FieldError("/colour", "Extra inputs are not permitted")
 
-DEFAULT_EXAMPLES: Final[tuple[TaskqueueError, ...]] = (
-    problems.MalformedBody("Expecting value, at line 1, column 1."),
-    problems.LoginRequired(),
-    problems.NotAllowed("Your account lacks the permission taskqueue.add_task."),
-    problems.NotAcceptable(),
-    problems.BodyTooLarge("The request body is larger than 1,638,400 bytes (see the setting PAYLOAD_MAX_BYTES)."),
-    problems.UnsupportedMediaType(),
-    problems.InvalidBody("The request body is not valid: /colour: Extra inputs are not permitted.", [UNKNOWN_FIELD]),
-    problems.TooManyRequests(),
-    problems.InternalError(),
-    problems.DatabaseUnavailable(),
+DEFAULT_EXAMPLES: Final[tuple[Exception, ...]] = (
+    Refusal(Kind.MALFORMED_BODY, "Expecting value, at line 1, column 1."),
+    Refusal(Kind.LOGIN_REQUIRED),
+    Refusal(Kind.NOT_ALLOWED, "Your account lacks the permission taskqueue.add_task."),
+    Refusal(Kind.NOT_ACCEPTABLE),
+    Refusal(Kind.TOO_LARGE, "The request body is larger than 1,638,400 bytes (see the setting PAYLOAD_MAX_BYTES)."),
+    Refusal(Kind.UNSUPPORTED_MEDIA_TYPE),
+    Refusal(
+        Kind.INVALID_BODY, "The request body is not valid: /colour: Extra inputs are not permitted.", [UNKNOWN_FIELD]
+    ),
+    Refusal(Kind.TOO_MANY_REQUESTS),
+    Refusal(Kind.INTERNAL_ERROR),
+    Refusal(Kind.DATABASE_UNAVAILABLE),
 )
 """The example of each status, unless the operation has one of its own."""
 
-QUERY: Final = problems.InvalidQuery("The query is not valid: /color: Extra inputs are not permitted.", [UNKNOWN_FIELD])
+QUERY: Final = Refusal(
+    Kind.INVALID_QUERY, "The query is not valid: /color: Extra inputs are not permitted.", [UNKNOWN_FIELD]
+)
 PAYLOAD: Final = errors.InvalidPayload("The payload has 1 error.", [FieldError("/payload/label", "Field required")])
-NO_PIPELINE: Final = problems.PipelineNotFound("No pipeline is called 'shop/ordr'.")
+NO_PIPELINE: Final = Refusal(Kind.UNKNOWN_PIPELINE, "No pipeline is called 'shop/ordr'.")
 NO_TASK: Final = errors.TaskNotFound(ID)  # type: ignore[arg-type]  # only its text is used
 
-OPERATION_EXAMPLES: Final[dict[str, tuple[TaskqueueError, ...]]] = {
+OPERATION_EXAMPLES: Final[dict[str, tuple[Exception, ...]]] = {
     "createTask": (PAYLOAD,),
     "createTasks": (
         errors.InvalidPayload(
@@ -44,7 +47,8 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[TaskqueueError, ...]]] = {
     "getTaskStatus": (QUERY,),
     "isReady": (
         QUERY,
-        problems.NotReady(
+        Refusal(
+            Kind.NOT_READY,
             "Not applied: taskqueue.0001_initial. Run manage.py migrate.",
             [FieldError("/migrations", "Not applied: taskqueue.0001_initial. Run manage.py migrate.")],
         ),
@@ -67,22 +71,19 @@ OPERATION_EXAMPLES: Final[dict[str, tuple[TaskqueueError, ...]]] = {
     "getEvent": (errors.EventNotFound(ID),),  # type: ignore[arg-type]  # only its text is used
 }
 """By operation id, its most frequent refusals."""
-STATUS_OVERRIDES: Final[dict[str, dict[type[TaskqueueError], int]]] = {"rerunTask": {errors.UnknownPipeline: 409}}
-"""By operation id, the `status_overrides` of its view."""
 RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
 
 
 def add_refusal_examples(operation: dict[str, Any]) -> None:
     """Add an example to each refusal of an operation, and `Retry-After` where it is sent."""
     name = operation["operationId"]
-    statuses = {**STATUSES, **STATUS_OVERRIDES.get(name, {})}
+    statuses = {**STATUSES, errors.UnknownPipeline: 409} if name == "rerunTask" else STATUSES
+    examples = (*DEFAULT_EXAMPLES, NO_TASK, *OPERATION_EXAMPLES.get(name, ()))
+    found = [problem_of(error, statuses=statuses, pointers={}) for error in examples]
     # The operation's own examples replace the default ones of the same status.
-    examples = {
-        statuses[type(error)]: error for error in (*DEFAULT_EXAMPLES, NO_TASK, *OPERATION_EXAMPLES.get(name, ()))
-    }
+    bodies = {problem.status: problem.body() for problem in found if problem is not None}
     for status, response in operation["responses"].items():
         if int(status) >= 400:
-            example = problem_body(examples[int(status)], status=int(status))
-            response["content"][MEDIA_TYPE]["example"] = example
+            response["content"][MEDIA_TYPE]["example"] = bodies[int(status)]
         if status in ("429", "503"):
             response["headers"] = RETRY_AFTER
