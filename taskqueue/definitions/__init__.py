@@ -7,13 +7,13 @@ from taskqueue.definitions.checks import (
     STEP_NAME,
     check_function,
     check_retry,
+    check_start_options,
     check_timeout,
     check_version,
 )
 from taskqueue.definitions.fingerprints import fingerprint
 from taskqueue.definitions.pipelines import HANDLERS, PipelineDefinition, Policies, pipeline_of_handler
 from taskqueue.definitions.registry import Registry, registry
-from taskqueue.definitions.start_options import check_start_options
 from taskqueue.definitions.steps import StepDefinition, active_fakes, referenced_steps
 
 __all__ = [

@@ -1,13 +1,16 @@
-"""Checks of definitions. Each error is raised where the author wrote the definition."""
+"""Checks of definitions. Each raises DefinitionError, with a hint, where the author wrote the definition."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from datetime import timedelta
+from typing import get_origin
 
+from taskqueue.definitions.pipelines import PipelineDefinition
 from taskqueue.durations import duration_of
-from taskqueue.errors import DefinitionError
+from taskqueue.errors import DefinitionError, TaskqueueError
+from taskqueue.json_values import typed
 from taskqueue.policies import Retry
 
 STEP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -19,11 +22,6 @@ VERSION_MAX_LENGTH = 50
 
 
 def check_function(function: object, what: str, *, decorator: str) -> None:
-    """Refuse an object that cannot be a pipeline or a step.
-
-    Raises:
-        DefinitionError: it is no plain function of a module.
-    """
     if not inspect.isfunction(function):
         raise DefinitionError(
             f"{what} is not a function.", hint=f"Put {decorator} on a def, as its outermost decorator."
@@ -35,11 +33,6 @@ def check_function(function: object, what: str, *, decorator: str) -> None:
 
 
 def check_retry(retry: object, what: str) -> None:
-    """Refuse anything but a Retry.
-
-    Raises:
-        DefinitionError: it is no Retry.
-    """
     if not isinstance(retry, Retry):
         raise DefinitionError(
             f"{what} has retry={retry!r}.", hint="Give it a Retry, such as Retry.fixed(…) or Retry.never()."
@@ -47,11 +40,6 @@ def check_retry(retry: object, what: str) -> None:
 
 
 def check_timeout(timeout: object, what: str) -> timedelta | None:
-    """Return a timeout as a timedelta.
-
-    Raises:
-        DefinitionError: it is no positive duration.
-    """
     hint = "A timeout is a positive timedelta or number of seconds."
     try:
         duration = None if timeout is None else duration_of(timeout, "A timeout")
@@ -63,12 +51,41 @@ def check_timeout(timeout: object, what: str) -> timedelta | None:
 
 
 def check_version(version: object, what: str) -> None:
-    """Refuse anything but a short printable text.
-
-    Raises:
-        DefinitionError: it is too long or not printable.
-    """
     if not isinstance(version, str) or len(version) > VERSION_MAX_LENGTH or not version.isprintable():
         raise DefinitionError(
             f"{what} has the version {version!r}.", hint=f"Use up to {VERSION_MAX_LENGTH} printable characters."
         )
+
+
+def check_start_options(definition: PipelineDefinition) -> None:
+    """Refuse a batch that cannot be passed as one list, and a cron for a pipeline that needs arguments."""
+    if definition.policies.batch is not None:
+        _check_batch(definition)
+    if definition.policies.cron is not None:
+        _check_cron(definition)
+
+
+def _check_batch(definition: PipelineDefinition) -> None:
+    hints = typed.hints_of(definition.function)
+    kinds = [hints.get(name) for name in definition.payload.signature.parameters]
+    if len(kinds) != 1 or not (kinds[0] is list or get_origin(kinds[0]) is list):
+        raise DefinitionError(
+            f"Pipeline {definition.name!r} has a batch and not exactly one list as its parameter.",
+            hint="It gets the items of all requests: write def function(items: list[Item]).",
+        )
+
+
+def _check_cron(definition: PipelineDefinition) -> None:
+    what = f"Pipeline {definition.name!r} has a cron"
+    parameters = definition.payload.signature.parameters.values()
+    needed = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
+    if needed:
+        raise DefinitionError(
+            f"{what} and needs {', '.join(needed)}.",
+            hint="Cron passes no arguments: give each parameter a default. "
+            "current_task().scheduled_for is the scheduled time.",
+        )
+    try:
+        definition.payload.pack((), {})
+    except TaskqueueError as error:
+        raise DefinitionError(f"{what}, and its defaults do not fit: {error}", hint="Correct the defaults.") from error

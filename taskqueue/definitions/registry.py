@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
-from taskqueue.definitions.event_names import event_names_in
 from taskqueue.definitions.pipelines import PipelineDefinition
 from taskqueue.definitions.steps import StepDefinition
 from taskqueue.errors import DefinitionError, UnknownPipeline
@@ -104,6 +104,26 @@ class Registry:
 
 def path_of(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
+
+
+def event_names_in(pipelines: Iterable[PipelineDefinition]) -> frozenset[str]:
+    """Return every event that starts or cancels one of these pipelines, and every text in their bodies."""
+    return frozenset(name for pipeline in pipelines for name in names_of(pipeline))
+
+
+def names_of(pipeline: PipelineDefinition) -> Iterator[str]:
+    yield from (on.event for on in pipeline.policies.on)
+    yield from (cancel_on.event for cancel_on in pipeline.policies.cancel_on)
+    for body in (pipeline, *pipeline.versions.values()):
+        yield from texts_in(body.function.__code__)
+
+
+def texts_in(code: CodeType) -> Iterator[str]:
+    for constant in code.co_consts:
+        if isinstance(constant, str):
+            yield constant
+        elif isinstance(constant, CodeType):
+            yield from texts_in(constant)
 
 
 registry = Registry()
