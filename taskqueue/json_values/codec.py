@@ -108,10 +108,10 @@ def within(text: str, *, limit: int, what: str, setting: str, used: int = 0) -> 
 
 
 def printable(text: str) -> str:
-    """The text with replacements for what PostgreSQL cannot store, for error messages that must be recorded."""
+    """The text with replacements for what PostgreSQL cannot store (NUL, lone surrogates)."""
     return text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
 
 
-def fingerprint_of(arguments: str) -> str:
-    """A digest of a call's arguments: equal calls have equal ones."""
-    return sha256(arguments.encode()).hexdigest()[:32]
+def fingerprint_of(text: str) -> str:
+    """A digest of a text, such as the arguments of a call, as 32 hexadecimal digits."""
+    return sha256(text.encode()).hexdigest()[:32]

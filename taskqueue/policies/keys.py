@@ -9,7 +9,8 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from taskqueue.policies.paths import MISSING, digest, lookup, storable
+from taskqueue.json_values.codec import fingerprint_of, printable
+from taskqueue.policies.paths import MISSING, lookup
 
 KEY_MAX = 200
 """The longest key and the longest template, in characters."""
@@ -31,7 +32,7 @@ class KeyTemplate:
     def __post_init__(self) -> None:
         if len(self.text) > KEY_MAX:
             raise ValueError(f"A key template has at most {KEY_MAX} characters, not {len(self.text):,}.")
-        if storable(self.text) != self.text:
+        if printable(self.text) != self.text:
             raise ValueError(f"The key template {self.text!r} holds a character that cannot be stored; take it out.")
         if not self.fields:
             raise ValueError(f'The key template "{self.text}" has no field; name one, such as {{tenant}}.')
@@ -50,7 +51,7 @@ class KeyTemplate:
                 payload lacks.
         """
         whole = self.fill(values, labels)
-        return whole if len(whole) <= KEY_MAX else f"{whole[:KEY_PREFIX]}:{digest(whole)}"
+        return whole if len(whole) <= KEY_MAX else f"{whole[:KEY_PREFIX]}:{fingerprint_of(whole)}"
 
     def value(self, values: Mapping[str, Any], labels: Mapping[str, str]) -> Any:
         """Return the JSON value (None when missing) if the template is a single field, or else the whole text."""
@@ -65,7 +66,7 @@ class KeyTemplate:
         parts = [
             literal + (text_of(find(path, values, labels)) if path else "") for literal, path in pieces_of(self.text)
         ]
-        return storable("".join(parts))
+        return printable("".join(parts))
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from taskqueue.policies.paths import MISSING, digest, lookup, storable
+from taskqueue.json_values.codec import fingerprint_of, printable
+from taskqueue.policies.paths import MISSING, lookup
 
 MATCH_MAX = 10
 """The most paths in a match."""
@@ -68,7 +69,7 @@ def check_paths(paths: Iterable[str]) -> None:
             raise ValueError(f'The path "{name}" of a match has an empty part; write names separated by dots.')
         if "," in name:
             raise ValueError(f'The path "{name}" of a match holds a comma; match the value above it instead.')
-        if storable(name) != name:
+        if printable(name) != name:
             raise ValueError(f"The path {name!r} of a match holds a character that cannot be stored; take it out.")
     if len(",".join(names).encode()) > PATHS_MAX:
         raise ValueError(f"The paths of a match are at most {PATHS_MAX:,} bytes together; match fewer or shorter ones.")
@@ -89,7 +90,7 @@ def check_match(match: Mapping[str, Any]) -> None:
 
 
 def _digest_of(pairs: Iterable[tuple[str, Any]]) -> str:
-    return digest(canonical(list(pairs)))
+    return fingerprint_of(canonical(list(pairs)))
 
 
 def _plain(value: Any) -> Any:
@@ -107,7 +108,7 @@ def _is_json(value: Any, depth: int = 0) -> bool:
     if depth > MAX_NESTING:
         return False
     if isinstance(value, str):
-        return storable(value) == value
+        return printable(value) == value
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, list | tuple):

@@ -1,20 +1,12 @@
-"""Dotted paths into JSON, and text that PostgreSQL can store."""
+"""Dotted paths into JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
-from hashlib import sha256
 from typing import Any, Final
 
-
-class Missing(Enum):
-    """The type of MISSING: a path leads to no value, not even None."""
-
-    MISSING = "missing"
-
-
-MISSING: Final = Missing.MISSING
+MISSING: Final = object()
+"""What a path finds that leads to no value, not even None."""
 
 
 def lookup(path: str, data: Any) -> Any:
@@ -32,12 +24,3 @@ def lookup(path: str, data: Any) -> Any:
 
 def is_index(part: str) -> bool:
     return part.isascii() and part.isdecimal() and len(part) < 10
-
-
-def storable(text: str) -> str:
-    """Return the text with the characters that PostgreSQL cannot store (NUL, lone surrogates) replaced."""
-    return text.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()
-
-
-def digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:32]

@@ -96,7 +96,7 @@ class Singleton(Keyed):
 
 
 @dataclass(frozen=True)
-class On:
+class On(Keyed):
     """Start when an event comes.
 
     Attributes:
@@ -115,8 +115,7 @@ class On:
     def __post_init__(self) -> None:
         _check_event(self.event)
         check_match(self.match)
-        if self.key:
-            KeyTemplate(self.key)
+        self.check_key()
         if self.force:
             check_paths([self.force])
             if not self.key:
@@ -125,9 +124,10 @@ class On:
 
     def key_for(self, data: Mapping[str, Any]) -> str:
         """Return the idempotency key of the task that this data starts, or ""."""
-        template = KeyTemplate(self.key) if self.key else None
         # The literal text is equal for all events: without a field it is no key.
-        if template is None or all(lookup(path, data) in (MISSING, None) for path in template.fields):
+        if (template := self.template) is None or all(
+            lookup(path, data) in (MISSING, None) for path in template.fields
+        ):
             return ""
         return template.render(data, {})
 
