@@ -26,11 +26,12 @@ DEEPEST: Final = 200
 QUOTED_INPUT: Final = re.compile(r"input_value=.{0,500}?, input_type=", re.DOTALL)
 """Pydantic quotes an invalid value, shortened in the middle, so that a search for the secret would miss it."""
 
-SECRET: Final = object()
-
 Schema = Mapping[str, Any]
 SchemaInRoot = tuple[Schema, Schema]
 """A schema, and the root schema that its references point into."""
+Path = tuple[str | int, ...]
+Replacement = Callable[[Any, Path], Any]
+"""Returns what a secret at this path is replaced with."""
 
 ALL_SECRET: Final[Schema] = {"secret": True}
 """For values without a schema: everything is secret."""
@@ -113,28 +114,16 @@ def refuse_masks(value: Any, *schemas: Schema) -> None:
     Raises:
         InvalidPayload: with a pointer to each mask.
     """
-    pointers: list[str] = []
-    collect_masks(value, replace_secrets(value, schemas, lambda _secret: SECRET), "", pointers)
-    if pointers:
-        sentence = "This is the mask of a secret, not its value."
-        raise InvalidPayload(
-            f"The payload has {len(pointers)} error{'s' * (len(pointers) > 1)}.",
-            [FieldError(pointer, sentence) for pointer in pointers],
-        )
+    errors: list[FieldError] = []
 
+    def refuse_mask(secret: Any, path: Path) -> None:
+        if MASK in texts_in(secret):
+            pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+            errors.append(FieldError(pointer, "This is the mask of a secret, not its value."))
 
-def collect_masks(value: Any, marked: Any, pointer: str, found: list[str]) -> None:
-    """Append the pointer of each mask in a value; `marked` is the value with SECRET in place of each secret."""
-    if marked is SECRET:
-        if any(text == MASK for text in texts_in(value)):
-            found.append(pointer)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            part = name.replace("~", "~0").replace("/", "~1")
-            collect_masks(item, marked[name], f"{pointer}/{part}", found)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            collect_masks(item, marked[index], f"{pointer}/{index}", found)
+    replace_at_path(value, schemas, refuse_mask)
+    if errors:
+        raise InvalidPayload(f"The payload has {len(errors)} error{'s' * (len(errors) > 1)}.", errors)
 
 
 def secrets_in(value: Any, *schemas: Schema) -> list[str]:
@@ -175,12 +164,10 @@ def redacted_errors(errors: list[FieldError], value: Any, schemas: Iterable[Sche
 
 
 def json_escaped(text: str) -> str:
-    """A text as JSON writes it, without the quotes."""
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def mask_pattern(value: Any, pattern: re.Pattern[str]) -> Any:
-    """The value with each match of the pattern masked."""
     if isinstance(value, str):
         return pattern.sub(MASK, QUOTED_INPUT.sub(f"input_value={MASK}, input_type=", value))
     if isinstance(value, dict):
@@ -190,27 +177,29 @@ def mask_pattern(value: Any, pattern: re.Pattern[str]) -> Any:
 
 def replace_secrets(value: Any, schemas: Iterable[Schema], replacement: Callable[[Any], Any]) -> Any:
     """The value with each secret replaced; the value itself if no schema marks any."""
+    return replace_at_path(value, schemas, lambda secret, _path: replacement(secret))
+
+
+def replace_at_path(value: Any, schemas: Iterable[Schema], replacement: Replacement) -> Any:
     marked = [(schema, schema) for schema in schemas if marks_secrets(schema)]
     return replace_by_schemas(value, marked, replacement) if marked else value
 
 
-def replace_by_schemas(
-    value: Any, schemas: Iterable[SchemaInRoot], replacement: Callable[[Any], Any], depth: int = 0
-) -> Any:
+def replace_by_schemas(value: Any, schemas: Iterable[SchemaInRoot], replacement: Replacement, path: Path = ()) -> Any:
     """Replace the secrets of a value by all schemas that may describe it, in one pass."""
     schemas = all_schemas(schemas)
     if value is None or not schemas:
         return value
-    if depth > DEEPEST or any(is_secret(schema) for schema, _root in schemas):
-        return replacement(value)
+    if len(path) > DEEPEST or any(is_secret(schema) for schema, _root in schemas):
+        return replacement(value, path)
     if isinstance(value, dict):
         return {
-            name: replace_by_schemas(item, schemas_of_part(schemas, member, name), replacement, depth + 1)
+            name: replace_by_schemas(item, schemas_of_part(schemas, member, name), replacement, (*path, name))
             for name, item in value.items()
         }
     if isinstance(value, list):
         return [
-            replace_by_schemas(item, schemas_of_part(schemas, element, index), replacement, depth + 1)
+            replace_by_schemas(item, schemas_of_part(schemas, element, index), replacement, (*path, index))
             for index, item in enumerate(value)
         ]
     return value

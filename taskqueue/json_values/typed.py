@@ -51,8 +51,33 @@ class Result(masks.HasSchema):
         return self.schema
 
 
-class Arguments(masks.HasSchema):
-    """The parameters of a function as one model, for checking and writing the arguments of a call."""
+class Parameters(masks.HasSchema):
+    """The parameters of a function as one model."""
+
+    signature: inspect.Signature
+    model: type[BaseModel]
+    whole = False
+    """Whether the model is the only parameter itself."""
+
+    def read(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read JSON by parameter name as the arguments of a call.
+
+        Raises:
+            ValidationError: the code has changed, and the arguments do not match the new signature.
+        """
+        model = self.model.model_validate_json(text)
+        bound = self.signature.bind_partial()
+        for name in self.signature.parameters:
+            bound.arguments[name] = model if self.whole else getattr(model, field_name(name))
+        return bound.args, bound.kwargs
+
+    def are_equal(self, left: str, right: str) -> bool:
+        """Whether two written calls have equal values: a set may be written in any order."""
+        return equal_as(self.model, left, right)
+
+
+class Arguments(Parameters):
+    """For checking and writing the arguments of a call."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.signature = inspect.signature(function)
@@ -71,21 +96,8 @@ class Arguments(masks.HasSchema):
             ValidationError, NotSerializable: one does not match its annotation, or cannot be stored.
         """
         checked = self.model.model_validate(self._by_name(args, kwargs))
-        return dump(
-            partial(checked.model_dump, **ROUND_TRIP, warnings="none"), checked, reveal=self.has_secrets, what=what
-        )
-
-    def read(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Read what `write` wrote as the arguments of a call.
-
-        Raises:
-            ValidationError: the code has changed, and the arguments do not match the new signature.
-        """
-        model = self.model.model_validate_json(text)
-        bound = self.signature.bind_partial()
-        for name in self.signature.parameters:
-            bound.arguments[name] = getattr(model, field_name(name))
-        return bound.args, bound.kwargs
+        dumping = partial(checked.model_dump, **ROUND_TRIP, warnings="none")
+        return dump(dumping, checked, reveal=self.has_secrets, what=what)
 
     @cached_property
     def schema(self) -> masks.Schema:
@@ -94,10 +106,6 @@ class Arguments(masks.HasSchema):
             return self.make_schema()
         except PydanticUserError:
             return masks.ALL_SECRET
-
-    def are_equal(self, left: str, right: str) -> bool:
-        """Whether two written calls have equal values: a set may be written in any order."""
-        return equal_as(self.model, left, right)
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         # Most calls pass everything by position: binding costs more.
@@ -108,7 +116,7 @@ class Arguments(masks.HasSchema):
         return dict(bound.arguments)
 
 
-class Payload(masks.HasSchema):
+class Payload(Parameters):
     """The payload of a pipeline: its only parameter if that is a model, otherwise a model of all its parameters."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -121,7 +129,7 @@ class Payload(masks.HasSchema):
         hints = hints_of(function)
         kinds = [hints.get(name) for name in self.signature.parameters]
         self.whole = len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], BaseModel)
-        self.model: type[BaseModel] = kinds[0] if self.whole else model_of(function, self.signature)  # type: ignore[assignment]
+        self.model = kinds[0] if self.whole else model_of(function, self.signature)  # type: ignore[assignment]
         self.make_schema = self.model.model_json_schema
         self.schema = schema_for(function, self.make_schema)
         masks.refuse_unmarked(function, self.model.__pydantic_core_schema__)
@@ -153,12 +161,8 @@ class Payload(masks.HasSchema):
         """
         try:
             model = self.model.model_validate(value)
-            text = dump(
-                partial(model.model_dump, **ROUND_TRIP, warnings="error"),
-                model,
-                reveal=self.has_secrets,
-                what="payload",
-            )
+            dumping = partial(model.model_dump, **ROUND_TRIP, warnings="error")
+            text = dump(dumping, model, reveal=self.has_secrets, what="payload")
             # Refuse here what a worker could not read.
             self.model.model_validate_json(text)
         except ValidationError as error:
@@ -170,21 +174,7 @@ class Payload(masks.HasSchema):
         given = partial(model.model_dump, **ROUND_TRIP, exclude_unset=True, warnings="none")
         return CheckedPayload(text, partial(dump, given, model, reveal=self.has_secrets, what="payload"))
 
-    def are_equal(self, left: str, right: str) -> bool:
-        """Whether two written payloads have equal values: a set may be written in any order."""
-        return equal_as(self.model, left, right)
-
-    def unpack(self, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Read a payload as the arguments of the pipeline's function.
-
-        Raises:
-            ValidationError: the code has changed, and the payload does not match the new signature.
-        """
-        model = self.model.model_validate_json(text)
-        bound = self.signature.bind_partial()
-        for name in self.signature.parameters:
-            bound.arguments[name] = model if self.whole else getattr(model, field_name(name))
-        return bound.args, bound.kwargs
+    unpack = Parameters.read
 
     def json_schema(self) -> masks.Schema:
         return self.schema
