@@ -72,7 +72,6 @@ class BearerToken(BaseAuthentication):
 
 
 def bearer_secret(request: Request) -> str | None:
-    """The bearer token of the request; None without one."""
     scheme, _space, secret = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
@@ -107,12 +106,10 @@ def has_permissions(request: Request, *permissions: str) -> bool:
 
 
 def pipeline_permissions_of(request: Request) -> CallerPermissions:
-    """What the caller may do with each pipeline."""
     return CallerPermissions(None if is_exempt(request) else request.user)
 
 
 def actor_of(request: Request) -> Actor:
-    """The caller, for the audit log."""
     token = request.auth.name if isinstance(request.auth, Token) else ""
     return Actor(request.user.pk, request.user.get_username() or "local caller", token)
 

@@ -36,7 +36,6 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """The cursor that a caller sends."""
         if not re.fullmatch(r"[on][0-9a-f]{32}", text):
             raise invalid("it must be the next_cursor or previous_cursor of an earlier answer")
         return cls(UUID(hex=text[1:]), older=text[0] == "o")

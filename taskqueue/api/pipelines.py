@@ -232,7 +232,6 @@ def pipeline_response(request: Request, name: str) -> Response:
 
 
 def with_stats(pipelines: Iterable[Pipeline]) -> list[Pipeline]:
-    """The pipelines, each with its stats attached for the serializer."""
     found = list(pipelines)
     stats = pipeline_stats(pipeline.name for pipeline in found)
     for pipeline in found:

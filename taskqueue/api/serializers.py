@@ -266,12 +266,17 @@ class TaskDetail(TaskSummary):
     )
 
 
-class TaskProgress(serializers.Serializer[Any]):
-    """The status and progress of a task."""
+class TaskReference(serializers.Serializer[Any]):
+    """A task and its status."""
 
     id = serializers.UUIDField()
     pipeline = serializers.CharField()
     status = serializers.ChoiceField(choices=choices_of(TaskStatus))
+
+
+class TaskProgress(TaskReference):
+    """The status and progress of a task."""
+
     current_step = serializers.CharField(allow_null=True, help_text="The key of the step that runs or is retried.")
     steps_done = serializers.IntegerField()
     steps_known = serializers.IntegerField(
@@ -292,16 +297,12 @@ class TaskProgress(serializers.Serializer[Any]):
     )
 
     def get_waited(self, _snapshot: Any) -> bool:
-        """What the view put into the context."""
         return bool(self.context.get("waited"))
 
 
-class Holder(serializers.Serializer[Any]):
+class Holder(TaskReference):
     """A task that blocks this one, or that it waits for."""
 
-    id = serializers.UUIDField()
-    pipeline = serializers.CharField()
-    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
     since = Time(allow_null=True, help_text="Since when it has its slot.")
 
 
@@ -344,12 +345,9 @@ class ReasonRecord(serializers.Serializer[Any]):
     workers_busy = serializers.IntegerField(allow_null=True, help_text="Live workers that run a task.")
 
 
-class ExplanationRecord(serializers.Serializer[Any]):
+class ExplanationRecord(TaskReference):
     """Why a task is not running."""
 
-    id = serializers.UUIDField()
-    pipeline = serializers.CharField()
-    status = serializers.ChoiceField(choices=choices_of(TaskStatus))
     as_of = Time(help_text="When the reasons were read.")
     reasons = ReasonRecord(
         many=True,

@@ -114,7 +114,6 @@ class TaskStatusView(ApiView):
 def status_response(
     snapshot: tasks.Snapshot, *, waited: bool = False, headers: dict[str, str] | None = None
 ) -> Response:
-    """The answer with a task's status, and whether the request waited."""
     return Response(TaskProgress(snapshot, context={"waited": waited}).data, headers=headers)
 
 

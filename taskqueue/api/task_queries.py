@@ -73,7 +73,6 @@ class TaskListView(TaskSubmissionView):
 
 
 def task_page(query: TaskQuery) -> Page[Task]:
-    """The page of tasks that match all filters of the query."""
     found = tasks.listing()
     if query.pipeline:
         refuse_unknown_pipeline(query.pipeline)

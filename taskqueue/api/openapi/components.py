@@ -140,7 +140,6 @@ def for_callers(schema: Any, name: str = "") -> Any:
 
 
 def part_for_callers(key: str, value: Any, name: str) -> Any:
-    """The value of one keyword of a schema, treated in the same way."""
     if key in SCHEMAS_BY_NAME:
         return {member: for_callers(each, name) for member, each in value.items()}
     if key in SUBSCHEMAS:

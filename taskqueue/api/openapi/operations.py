@@ -99,7 +99,6 @@ def described(method: Method, **description: Any) -> Method:
 
 
 def refusals(*, tag: str, path: bool, query: bool, body: bool) -> set[int]:
-    """The statuses of refusal that a method of this kind can answer with."""
     return {
         *(() if tag == PUBLIC_TAG else (401, 403, 429)),
         *((400,) if query or body else ()),
