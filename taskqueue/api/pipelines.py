@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from pydantic import Field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -40,6 +39,9 @@ class PipelineStepRecord(serializers.Serializer[Any]):
 
 class PauseRecord(serializers.Serializer[Any]):
     """A pause of a pipeline."""
+
+    def get_attribute(self, instance: Any) -> Any:
+        return None if instance.paused_at is None else instance
 
     at = Time(source="paused_at")
     by = serializers.CharField(source="paused_by", allow_blank=True)
@@ -86,16 +88,12 @@ class PipelineRecord(serializers.Serializer[Any]):
     policies = serializers.JSONField(
         help_text="The other policies of the code: limits, rates, triggers. Durations in seconds."
     )
-    paused = serializers.SerializerMethodField(
-        help_text="When, by whom and why it was paused; null if it is not paused."
+    paused = PauseRecord(
+        allow_null=True, read_only=True, help_text="When, by whom and why it was paused; null if it is not paused."
     )
     registered_at = Time()
     updated_at = Time()
     stats = PipelineStats(help_text="Its unfinished tasks and its last day.")
-
-    @extend_schema_field(PauseRecord(allow_null=True))
-    def get_paused(self, pipeline: Any) -> Any:
-        return None if pipeline.paused_at is None else PauseRecord(pipeline).data
 
 
 class ScheduleRecord(serializers.Serializer[Any]):
@@ -111,17 +109,12 @@ class ScheduleRecord(serializers.Serializer[Any]):
 class PipelineDetail(PipelineRecord):
     """A pipeline with its schedule and its skipped requests."""
 
-    schedule = serializers.SerializerMethodField(help_text="The cron schedule, or null.")
+    schedule = ScheduleRecord(allow_null=True, read_only=True, help_text="The cron schedule, or null.")
     skips = SkipRecord(
         many=True,
         source="latest_skips",
         help_text="The latest requests that created no task, newest first; empty for callers without `view_skip`.",
     )
-
-    @extend_schema_field(ScheduleRecord(allow_null=True))
-    def get_schedule(self, pipeline: Any) -> Any:
-        schedule = getattr(pipeline, "schedule", None)
-        return None if schedule is None else ScheduleRecord(schedule).data
 
 
 class PipelineList(serializers.Serializer[Any]):

@@ -6,7 +6,6 @@ from datetime import UTC
 from enum import StrEnum
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskqueue.api.problems import CODES
@@ -25,6 +24,11 @@ class Time(serializers.DateTimeField):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(format="iso-8601", default_timezone=UTC, **options)
+
+
+class NextRun(Time):
+    def get_attribute(self, instance: Any) -> Any:
+        return next_run_of(instance)
 
 
 class Seconds(serializers.FloatField):
@@ -89,14 +93,11 @@ class TaskSummary(serializers.Serializer[Any]):
     started_at = Time(allow_null=True)
     finished_at = Time(allow_null=True)
     retried_at = Time(allow_null=True, help_text="When a caller last retried it.")
-    next_run_at = serializers.SerializerMethodField(
-        help_text="When it may start or continue; null while it runs and after it has ended."
+    next_run_at = NextRun(
+        allow_null=True,
+        read_only=True,
+        help_text="When it may start or continue; null while it runs and after it has ended.",
     )
-
-    @extend_schema_field(Time(allow_null=True))
-    def get_next_run_at(self, task: Any) -> str | None:
-        due = next_run_of(task)
-        return None if due is None else str(Time().to_representation(due))
 
 
 class SubmittedTask(TaskSummary):

@@ -13,8 +13,8 @@ from taskqueue.definitions.checks import (
 )
 from taskqueue.definitions.fingerprints import fingerprint
 from taskqueue.definitions.pipelines import HANDLERS, PipelineDefinition, Policies, pipeline_of_handler
-from taskqueue.definitions.registry import Registry, registry
-from taskqueue.definitions.steps import StepDefinition, active_fakes, referenced_steps
+from taskqueue.definitions.registry import registry
+from taskqueue.definitions.steps import StepDefinition, active_fakes
 
 __all__ = [
     "HANDLERS",
@@ -24,7 +24,6 @@ __all__ = [
     "STEP_NAME",
     "PipelineDefinition",
     "Policies",
-    "Registry",
     "StepDefinition",
     "active_fakes",
     "check_function",
@@ -34,6 +33,5 @@ __all__ = [
     "check_version",
     "fingerprint",
     "pipeline_of_handler",
-    "referenced_steps",
     "registry",
 ]

@@ -5,10 +5,9 @@ cron: schedules · keys: key templates · matching: which events match · histog
 """
 
 from taskqueue.policies.cron import Cron
-from taskqueue.policies.keys import KEY_MAX, Keyed, KeyTemplate
+from taskqueue.policies.keys import KEY_MAX, KeyTemplate
 from taskqueue.policies.limits import MAX_CONCURRENCY, Admission, Limit, Rate
 from taskqueue.policies.matching import (
-    MATCH_MAX,
     canonical,
     check_match,
     digest_for,
@@ -23,7 +22,6 @@ __all__ = [
     "EVENT_NAME_MAX",
     "JITTER",
     "KEY_MAX",
-    "MATCH_MAX",
     "MAX_CONCURRENCY",
     "MAX_RETRIES",
     "MAX_RETRY_WAIT",
@@ -33,7 +31,6 @@ __all__ = [
     "Cron",
     "Debounce",
     "KeyTemplate",
-    "Keyed",
     "Limit",
     "On",
     "Rate",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from drf_spectacular.contrib.pydantic import PydanticExtension
 
-from taskqueue.api.requests import Submission
+from taskqueue.api.requests import Batch, Submission
 from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine.enqueue.bulk import BULK_MAX
@@ -52,15 +52,10 @@ def add_pipelines(components: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def batch_schema() -> dict[str, Any]:
-    tasks = {"type": "array", "items": {"$ref": f"{PREFIX}TaskSubmission"}, "minItems": 1, "maxItems": BULK_MAX}
-    return {
-        "type": "object",
-        "title": "TaskBatch",
-        "description": "Tasks to submit together: all or none.",
-        "properties": {"tasks": tasks},
-        "required": ["tasks"],
-        "additionalProperties": False,
-    }
+    tasks = {**Batch.model_json_schema()["properties"]["tasks"], "items": {"$ref": f"{PREFIX}TaskSubmission"}}
+    schema = {**Batch.model_json_schema(), "properties": {"tasks": tasks}}
+    del schema["$defs"]
+    return {**for_callers(schema), "title": "TaskBatch"}
 
 
 def union_of(mapping: dict[str, str]) -> dict[str, Any]:
