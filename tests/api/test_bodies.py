@@ -129,7 +129,7 @@ def test_a_list_is_refused_with_the_address_for_batches(api):
     assert not Task.objects.exists()
 
 
-@pytest.mark.parametrize("verb", ["retry", "cancel", "rerun"])
+@pytest.mark.parametrize("verb", ["retry", "run-now", "cancel", "rerun"])
 def test_actions_refuse_unknown_options(api, failed, verb):
     response = api.post(f"/api/tasks/{failed.pk}/{verb}", {"priority": 5})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.ids import uuid7
 from taskqueue.testing import work
 from tests.support.api import problem_of
 
@@ -28,7 +27,3 @@ def test_an_ended_task_is_not_cancelled(api, request, state):
     task = request.getfixturevalue(state)
 
     assert problem_of(api.post(f"/api/tasks/{task.pk}/cancel")) == (409, "task-not-cancellable", [])
-
-
-def test_a_task_that_does_not_exist_is_not_found(api):
-    assert problem_of(api.post(f"/api/tasks/{uuid7()}/cancel")) == (404, "task-not-found", [])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from taskqueue.ids import uuid7
 from taskqueue.models import Attempt, Task
-from tests.support.api import problem_of
 
 
 def test_a_task_is_shown_with_its_steps_and_result(api, succeeded):
@@ -66,10 +64,6 @@ def test_drift_is_shown(api, succeeded):
 
 def test_an_id_may_be_written_in_upper_case(api, queued):
     assert api.get(f"/api/tasks/{str(queued.pk).upper()}").json()["id"] == str(queued.pk)
-
-
-def test_a_task_that_does_not_exist_is_not_found(api):
-    assert problem_of(api.get(f"/api/tasks/{uuid7()}")) == (404, "task-not-found", [])
 
 
 def test_a_task_is_read_with_five_queries(api, failed, django_assert_num_queries):

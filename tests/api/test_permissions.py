@@ -34,6 +34,12 @@ def by_token(dana) -> Api:
     return Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(dana, name='ci')[1]}")
 
 
+@pytest.fixture
+def superuser_api(dana, by_token) -> Api:
+    User.objects.filter(pk=dana.pk).update(is_superuser=True)
+    return by_token
+
+
 def act(api: Api, path: str, task: Task) -> Any:
     return api.post(path.format(id=task.pk), BODY if path == "/api/tasks" else None)
 
@@ -97,11 +103,10 @@ def test_pipeline_permissions_do_not_affect_other_pipelines(by_token, queued):
     assert act(by_token, "/api/tasks/{id}/cancel", queued).status_code == 200
 
 
-def test_a_superuser_may_use_every_pipeline(dana, by_token, queued):
+def test_a_superuser_may_use_every_pipeline(superuser_api, queued):
     grant()
-    User.objects.filter(pk=dana.pk).update(is_superuser=True)
 
-    assert act(by_token, "/api/tasks/{id}/cancel", queued).status_code == 200
+    assert act(superuser_api, "/api/tasks/{id}/cancel", queued).status_code == 200
 
 
 def test_in_debug_local_callers_may_use_every_pipeline(api, queued):
@@ -286,12 +291,10 @@ def test_a_pipeline_permission_belongs_to_one_user_or_group(dana):
         ("/api/tasks", BODY | {"key": "A1", "force": True}, "Forced, with key A1."),
     ],
 )
-def test_each_action_is_audited_with_its_actor(dana, failed, queued, path, body, text):
-    User.objects.filter(pk=dana.pk).update(is_superuser=True)
-    secret = tokens.issue(dana, name="ci")[1]
+def test_each_action_is_audited_with_its_actor(dana, superuser_api, failed, queued, path, body, text):
     address = path.format(failed=failed.pk, queued=queued.pk)
 
-    assert Api(HTTP_AUTHORIZATION=f"Bearer {secret}").post(address, body).status_code in {200, 202}
+    assert superuser_api.post(address, body).status_code in {200, 202}
 
     entry = LogEntry.objects.order_by("pk")[0]
     copy = Task.objects.filter(rerun_of=failed).first()
@@ -314,11 +317,11 @@ def test_a_refused_action_is_not_audited(by_token, succeeded):
     assert not LogEntry.objects.exists()
 
 
-def test_a_duplicate_event_is_audited_once(dana):
-    User.objects.filter(pk=dana.pk).update(is_superuser=True)
-    api = Api(HTTP_AUTHORIZATION=f"Bearer {tokens.issue(dana, name='ci')[1]}")
-
-    assert [api.post("/api/events", {"name": "order/paid", "id": "1"}).status_code for _ in range(2)] == [202, 200]
+def test_a_duplicate_event_is_audited_once(superuser_api):
+    assert [superuser_api.post("/api/events", {"name": "order/paid", "id": "1"}).status_code for _ in range(2)] == [
+        202,
+        200,
+    ]
     assert LogEntry.objects.count() == 1
 
 

@@ -15,6 +15,7 @@ from django.urls import path as route
 
 from taskqueue import errors
 from taskqueue.api.problems import CODES, STATUSES, Kind
+from taskqueue.ids import uuid7
 from tests.support.api import problem_of
 
 NEVER_ANSWERED = {
@@ -71,6 +72,17 @@ def test_where_nothing_is_every_method_is_told_so(api, path, method):
     assert (response.status_code, response["Content-Type"]) == (404, "application/problem+json")
     if method != "head":
         assert problem_of(response) == (404, "not-found", [])
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix"),
+    [
+        *[("get", suffix) for suffix in ("", "/why", "/status", "/status?wait=30")],
+        *[("post", suffix) for suffix in ("/retry", "/run-now", "/cancel", "/rerun")],
+    ],
+)
+def test_a_task_that_does_not_exist_is_not_found(api, method, suffix):
+    assert problem_of(getattr(api, method)(f"/api/tasks/{uuid7()}{suffix}")) == (404, "task-not-found", [])
 
 
 @pytest.mark.parametrize(

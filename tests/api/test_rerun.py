@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from taskqueue.ids import uuid7
 from taskqueue.models import Pipeline, Task
 from tests.support.api import enqueue_order, problem_of
 
@@ -30,7 +29,3 @@ def test_a_pipeline_whose_code_is_gone_is_a_conflict(api, queued):
     Task.objects.filter(pk=queued.pk).update(pipeline=Pipeline.objects.create(name="shop/former"))
 
     assert problem_of(api.post(f"/api/tasks/{queued.pk}/rerun")) == (409, "unknown-pipeline", ["/pipeline"])
-
-
-def test_a_task_that_does_not_exist_is_not_found(api):
-    assert problem_of(api.post(f"/api/tasks/{uuid7()}/rerun")) == (404, "task-not-found", [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.ids import uuid7
 from taskqueue.models import Step
 from taskqueue.testing import work
 from tests.support.api import problem_of
@@ -53,7 +52,3 @@ def test_a_task_in_the_wrong_state_is_not_retried(api, request, state):
     task = request.getfixturevalue(state)
 
     assert problem_of(api.post(f"/api/tasks/{task.pk}/retry")) == (409, "task-not-retryable", [])
-
-
-def test_a_task_that_does_not_exist_is_not_found(api):
-    assert problem_of(api.post(f"/api/tasks/{uuid7()}/retry")) == (404, "task-not-found", [])

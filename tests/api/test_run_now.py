@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.contrib.auth.models import Group
 
-from taskqueue.ids import uuid7
 from taskqueue.models import PipelinePermission
 from taskqueue.testing import work
 from tests.support.api import enqueue_order, problem_of
@@ -34,14 +33,6 @@ def test_a_task_without_a_delay_is_refused(api, request, state):
 
     assert problem_of(response) == (409, "task-not-delayed", [])
     assert f"The task {'has' if state == 'succeeded' else 'is'} {state}" in response.json()["detail"]
-
-
-def test_a_task_that_does_not_exist_is_not_found(api):
-    assert problem_of(api.post(f"/api/tasks/{uuid7()}/run-now")) == (404, "task-not-found", [])
-
-
-def test_run_now_takes_no_options(api, scheduled):
-    assert problem_of(api.post(f"/api/tasks/{scheduled.pk}/run-now", {"at": 1})) == (422, "invalid-body", ["/at"])
 
 
 def test_run_now_needs_the_pipelines_retry_permission_too(caller_with, anonymous, scheduled):

@@ -16,7 +16,6 @@ from taskqueue.api import status
 from taskqueue.engine.runtime import end_watch
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import private_connection
-from taskqueue.ids import uuid7
 from taskqueue.models import EndWatch, Task
 from tests.support.api import Api, enqueue_order, problem_of
 from tests.support.moves import arranging
@@ -140,11 +139,6 @@ def sessions_in_transaction() -> int:
 @pytest.mark.parametrize("wait", ["61", "-1", "soon", "nan"])
 def test_an_invalid_wait_is_refused(api, queued, wait):
     assert problem_of(api.get(f"/api/tasks/{queued.pk}/status", wait=wait)) == (400, "invalid-query", ["/wait"])
-
-
-@pytest.mark.parametrize("query", [{}, {"wait": 30}])
-def test_a_task_that_does_not_exist_is_not_found(api, query):
-    assert problem_of(api.get(f"/api/tasks/{uuid7()}/status", **query)) == (404, "task-not-found", [])
 
 
 def test_the_status_takes_two_queries_and_a_wait_one_more(api, queued, django_assert_num_queries):

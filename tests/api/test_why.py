@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.db.models.functions import Now
 
 from taskqueue.engine.queries.why import why
-from taskqueue.ids import uuid7
 from taskqueue.models import Pipeline
 from tests.support.api import problem_of
 
@@ -39,10 +38,6 @@ def test_an_ended_task_has_a_reason_too(api, failed):
 
     assert reason["code"] == "ended"
     assert "It failed at " in reason["sentence"]
-
-
-def test_a_task_that_does_not_exist_is_not_found(api):
-    assert problem_of(api.get(f"/api/tasks/{uuid7()}/why")) == (404, "task-not-found", [])
 
 
 def test_why_is_answered_with_view_task(caller_with, anonymous, queued):
