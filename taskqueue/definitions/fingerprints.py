@@ -35,12 +35,8 @@ def code_of(function: Callable[..., Any]) -> str:
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (
-        OSError,
-        TypeError,
-        SyntaxError,
-        TokenError,
-    ):  # TokenError from Python 3.12 on, for a source that is no Python
+    except (OSError, TypeError, SyntaxError, TokenError):
+        # There is no source, or it is no Python: Python 3.12 and later raise TokenError for that.
         code = function.__code__
         return repr((code.co_code, code.co_names, [const for const in code.co_consts if isinstance(const, str | int)]))
     return to_text(strip_function(tree))

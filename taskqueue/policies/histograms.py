@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from itertools import zip_longest
 
 PER_OCTAVE = 4
 BUCKETS = 120
@@ -27,13 +28,7 @@ def lower_bound(bucket: float) -> timedelta:
 
 def merged(histograms: Iterable[Sequence[int]]) -> list[int]:
     """Return the sum of several histograms. A shorter one counts as 0 in the buckets that it lacks."""
-    total: list[int] = []
-    for counts in histograms:
-        if len(counts) > len(total):
-            total.extend([0] * (len(counts) - len(total)))
-        for bucket, number in enumerate(counts):
-            total[bucket] += number
-    return total
+    return [sum(numbers) for numbers in zip_longest(*histograms, fillvalue=0)]
 
 
 def percentile(counts: Sequence[int], share: float) -> timedelta | None:

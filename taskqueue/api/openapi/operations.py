@@ -133,12 +133,12 @@ def query_parameters(model: type[BaseModel]) -> list[OpenApiParameter]:
     schema = model.model_json_schema()
     parameters = []
     for name, field in schema["properties"].items():
-        plain = {**inlined(field, schema.get("$defs", {}))}
+        plain = inlined(field, schema.get("$defs", {}))
         plain.pop("title", None)
         if not plain.get("default"):
             plain.pop("default", None)
         description = plain.pop("description", "")
-        explode = True if plain.get("type") == "array" else None
+        explode = True if plain["type"] == "array" else None
         parameters.append(
             OpenApiParameter(
                 name, plain, OpenApiParameter.QUERY, description=description, explode=explode, style="form"
@@ -149,8 +149,6 @@ def query_parameters(model: type[BaseModel]) -> list[OpenApiParameter]:
 
 def inlined(schema: Any, definitions: dict[str, Any]) -> Any:
     """A schema with each reference replaced by its definition, and without null, which no query can express."""
-    if isinstance(schema, list):
-        return [inlined(item, definitions) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if "$ref" in schema:
