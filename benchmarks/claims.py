@@ -12,8 +12,9 @@ from django.db import connection, transaction
 from benchmarks.pipelines import full_keys, full_limit, one_step, paused, throttled
 from taskqueue import Pipeline
 from taskqueue.engine.access.actor import Actor
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.testing import InProcessWorker
 
 ENDED, BLOCKED = 1_000_000, 100_000

@@ -11,8 +11,8 @@ from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
 from taskqueue.api.status import task_status
 from taskqueue.api.task_actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
+from taskqueue.api.task_batches import TaskBatchView
 from taskqueue.api.task_queries import TaskDetailView, TaskListView, TaskWhyView
-from taskqueue.api.tasks import TaskBatchView
 from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
 from taskqueue.metrics import exposition
 

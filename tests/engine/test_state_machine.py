@@ -31,9 +31,10 @@ from taskqueue.engine.events import route, send
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import AlreadyPaused, KeyReused, NotCancellable, NotPaused, NotRetryable
 from taskqueue.models import Pipeline, Step, Task, Wait, Worker

@@ -22,3 +22,10 @@ def test_each_named_file_exists(page):
 
 def test_architecture_names_files():
     assert len(NAMED.findall((ROOT / "docs" / "architecture.md").read_text())) > 30
+
+
+def test_the_main_path_is_short():
+    path = re.findall(r"\*\*`([\w/]+\.py)`\*\*", (ROOT / "docs" / "architecture.md").read_text())
+
+    assert len(path) == 12
+    assert sum(len((PACKAGE / name).read_text().splitlines()) for name in path) < 1_000

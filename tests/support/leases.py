@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 
 
 def take(worker: int) -> Lease:

@@ -12,11 +12,12 @@ from django.db import Error
 from taskqueue.context import ShouldStop
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, Succeeded
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.session import WorkerSession
 from taskqueue.engine.worker.settle import settle
 from taskqueue.json_values.codec import printable

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any, LiteralString, assert_never
 
-from django.db import transaction
-
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.execution.admission import block_task
 from taskqueue.engine.execution.journal import failed_attempt_values
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Release, RetryLater, Succeeded, Waiting
 from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
-from taskqueue.engine.worker.claims import ClaimRequest, admit, admit_and_claim, claim, lock_concurrency_limit
+from taskqueue.engine.worker.admission import admit_and_claim, settle_and_admit
+from taskqueue.engine.worker.claims import claim
 from taskqueue.json_values import codec
 from taskqueue.states import StepStatus, TaskStatus
 
@@ -57,20 +57,6 @@ def can_be_cancelled_by_events(lease: Lease) -> bool:
     """Whether the task's pipeline has `cancel_on`, and it is no parallel step."""
     definition = registry.by_name().get(lease.pipeline)
     return definition is not None and bool(definition.policies.cancel_on) and not lease.parallel_step
-
-
-def settle_and_admit(
-    lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest
-) -> list[Lease]:
-    """Settle a task of a limited pipeline and admit the next one to its slot, in one commit.
-
-    Two statements, so that the second one sees the free slot.
-    """
-    with transaction.atomic():
-        lock_concurrency_limit(lease.pipeline)
-        sql.fetch(sql.standalone(statement), values)
-        leases, limited = admit(lease.pipeline, claim_request, (lease.pipeline,), freed_key=lease.concurrency_key)
-    return leases or admit_and_claim(limited, claim_request)
 
 
 def statement_for(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:

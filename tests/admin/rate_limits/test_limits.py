@@ -8,7 +8,8 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from taskqueue import Limit, Rate, RetryAfter, pipeline, step
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.runtime.claim_request import ClaimRequest
+from taskqueue.engine.worker.claims import claim
 from taskqueue.models import ConcurrencyLimit, RateLimit, RateLimitBucket, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.admin_pages import messages_of, text_of

@@ -17,8 +17,9 @@ from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Pipeline, StepSlot, Task
 from taskqueue.testing import InProcessWorker, work

@@ -6,8 +6,9 @@ import pytest
 
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.errors import AlreadyPaused, NotPaused, UnknownPipeline
 from taskqueue.models import Pipeline, Step, Task
 from taskqueue.testing import InProcessWorker, work

@@ -11,9 +11,10 @@ from django.db.models.functions import Now
 from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import sync_pipeline
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import (

@@ -6,8 +6,8 @@ import pytest
 from django.db.models.functions import Now
 
 from taskqueue.engine import sql
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
-from taskqueue.engine.worker.claims import ClaimRequest
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked

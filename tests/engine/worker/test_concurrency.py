@@ -14,9 +14,10 @@ from taskqueue import Limit, Permanent, Retry, pipeline, sleep, step
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import Release, Succeeded
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Pipeline, Task
 from taskqueue.testing import InProcessWorker, advance, work

@@ -12,9 +12,10 @@ from taskqueue import Limit, pipeline
 from taskqueue.engine import sql
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.models import ConcurrencyLimit, Task
 from taskqueue.testing import InProcessWorker

@@ -9,7 +9,8 @@ from taskqueue import Limit, pipeline
 from taskqueue.engine.actions import drain
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.queries.why import why
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.runtime.claim_request import ClaimRequest
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat import Heartbeat
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Task, Worker

@@ -15,8 +15,9 @@ from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat import Heartbeat, live_workers, private_connection
 from taskqueue.models import Task, Worker
 from tests.support.database.schema_changes import change

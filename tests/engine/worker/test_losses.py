@@ -10,8 +10,9 @@ from django.db import connection
 
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.maintenance.recovery import POISON, Loss, explain, recover
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import DatabaseLost
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat import loss_by
 from taskqueue.models import Attempt, Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import Release
 from taskqueue.engine.worker import loop
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import InProcessWorker, work
 from tests.support.pipelines import basic as pipelines

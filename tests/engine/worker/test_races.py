@@ -13,9 +13,10 @@ from django.db import OperationalError, connection, transaction
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import DatabaseLost, Release, Succeeded
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.claims import ClaimRequest, claim
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import NotCancellable, NotRetryable
 from taskqueue.models import Attempt, IdempotencyKey, Step, Task

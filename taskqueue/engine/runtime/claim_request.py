@@ -1,0 +1,26 @@
+"""A worker's request for its next tasks: the parameters of the claim, and the leases that it gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
+from taskqueue.engine.runtime.lease import Lease, to_lease
+
+
+@dataclass(frozen=True)
+class ClaimRequest:
+    """The worker that claims, and the maximum number of tasks."""
+
+    worker: int
+    most: int = 1
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of CLAIM, with the pipelines that this process has the code of."""
+        return {"claiming_worker": self.worker, "most": self.most, "skipped": [], **deployed_pipelines()}
+
+    def to_leases(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
+        """The claimed rows as leases, in queue order, and the pipeline whose blocked task comes first, if one does."""
+        return [to_lease(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]
