@@ -9,13 +9,11 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
-from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
+from taskqueue.admin.shared.links import link
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 
 ACTION_NAMES = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
@@ -29,16 +27,10 @@ class AuditAdmin(ReadOnlyAdmin[LogEntry]):
     list_display_links = None
     list_select_related = ("user", "content_type")
     ordering = ("-id",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[LogEntry]:
-        return LogEntry.objects.annotate(seen_at=Now())
+    time = html.moment_column("When", "action_time")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {"title": "Audit", **(extra_context or {})})
-
-    @admin.display(description="When")
-    def time(self, entry: Any) -> SafeString:
-        return html.moment(entry.action_time, entry.seen_at)
 
     @admin.display(description="Action")
     def action(self, entry: LogEntry) -> str:
@@ -47,9 +39,7 @@ class AuditAdmin(ReadOnlyAdmin[LogEntry]):
     @admin.display(description="Object")
     def object_link(self, entry: LogEntry) -> SafeString | str:
         address = None if entry.action_flag == DELETION else entry.get_admin_url()
-        if address is None:
-            return entry.object_repr
-        return format_html('<a href="{}">{}</a>', address, entry.object_repr)
+        return entry.object_repr if address is None else link(address, entry.object_repr)
 
     @admin.display(description="What")
     def message(self, entry: LogEntry) -> str:

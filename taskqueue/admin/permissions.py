@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from taskqueue.admin.shared.models import ChangeableAdmin
@@ -41,9 +40,6 @@ class PipelinePermissionAdmin(ChangeableAdmin[PipelinePermission]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("taskqueue.delete_pipelinepermission")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[PipelinePermission]:
-        return PipelinePermission.objects.select_related("user", "group")
 
     @admin.display(description="User or group")
     def grantee(self, permission: PipelinePermission) -> str:

@@ -11,12 +11,11 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html, task_actions
+from taskqueue.admin.shared.links import list_url
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.admin.shared.pages import admin_page
 from taskqueue.engine.actions import tokens
@@ -67,9 +66,7 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
     search_help_text = "Search by the beginning of the name or of the secret."
     fields = readonly_fields = ("name", "user", "secret_prefix", "state", "request_limit", "created", "last_used")
     actions = ("revoke_selected",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Token]:
-        return Token.objects.select_related("user").annotate(seen_at=Now())
+    created = html.moment_column("Created", "created_at")
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("taskqueue.add_token")
@@ -87,7 +84,7 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
             "form": form,
             "token": token,
             "secret": secret,
-            "list_address": reverse("admin:taskqueue_token_changelist"),
+            "list_address": list_url("token"),
         }
         title = "Add token" if token is None else f"Token {token.name}"
         response = admin_page(self, request, "token/add_form.html", title, context)
@@ -95,10 +92,7 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
         return response
 
     def issue(self, request: HttpRequest, form: TokenForm) -> tuple[Token, str]:
-        """Create the token and its log entry.
-
-        Returns: the token and its secret.
-        """
+        """Create the token, with a log entry; returns it and its secret."""
         days = form.cleaned_data["days"]
         with transaction.atomic():
             token, secret = tokens.issue(
@@ -112,7 +106,6 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        """Revoke each of them from the next request on, with a log entry."""
         active = list(queryset.filter(revoked_at=None).order_by("pk")[: task_actions.MAX_TASKS])
         count = sum(self.revoke(request, token) for token in active)
         if count:
@@ -147,10 +140,6 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
     @admin.display(description="Requests per minute")
     def request_limit(self, token: Token) -> str:
         return "unlimited" if token.per_minute is None else f"{token.per_minute:,}"
-
-    @admin.display(description="Created")
-    def created(self, token: Any) -> SafeString:
-        return html.moment(token.created_at, token.seen_at)
 
     @admin.display(description="Last used")
     def last_used(self, token: Any) -> SafeString | str:

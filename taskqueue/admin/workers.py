@@ -5,21 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import LogEntry
 from django.contrib.admin.views.main import ChangeList
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
-from taskqueue.admin.shared.details import audit_entries_of
+from taskqueue.admin.shared.details import audit_entries_of, log_entries_of
+from taskqueue.admin.shared.links import link, list_url, page_url, view_url
 from taskqueue.admin.shared.models import ReadOnlyAdmin
-from taskqueue.admin.shared.pages import post_urls
+from taskqueue.admin.shared.pages import POST, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import drain
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
@@ -50,6 +48,29 @@ class WorkerChangeList(ChangeList):
         self.result_list = rows
 
 
+def drain_view(admin: Any, request: HttpRequest, worker_id: int) -> HttpResponse:
+    result = "finishes its task and takes no other until you resume it."
+    return apply(admin, request, worker_id, drain.drain_worker, result)
+
+
+def resume_view(admin: Any, request: HttpRequest, worker_id: int) -> HttpResponse:
+    return apply(admin, request, worker_id, drain.resume_worker, "takes tasks again.")
+
+
+def apply(admin: Any, request: HttpRequest, worker_id: int, action: Any, result: str) -> HttpResponse:
+    """Drain or resume one worker, then go back to the page or the list."""
+    if not request.user.has_perm(DRAIN):
+        raise PermissionDenied
+    back = page_url("worker", worker_id) if request.GET.get("back") == "page" else list_url("worker")
+    try:
+        worker = action(worker_id, actor=actor_of(request))
+    except WorkerNotFound as error:
+        return redirect(admin, request, list_url("worker"), error.detail, messages.WARNING)
+    except NotDrainable as error:
+        return redirect(admin, request, back, error.detail, messages.ERROR)
+    return redirect(admin, request, back, f"Worker {worker} {result}")
+
+
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin[Worker]):
     """Workers; those that have not ended come first."""
@@ -61,6 +82,14 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     change_form_template = "admin/taskqueue/worker/change_form.html"
     ordering = (F("ended_at").desc(nulls_first=True), "-id")
     actions = ("drain_selected", "resume_selected")
+    buttons_need = DRAIN
+    views = (
+        ("<int:worker_id>/drain/", "drain", drain_view, POST),
+        ("<int:worker_id>/resume/", "resume", resume_view, POST),
+    )
+    heartbeat = html.moment_column("Heartbeat", "heartbeat_at")
+    started = html.moment_column("Started", "started_at")
+    ended = html.moment_column("Ended", "ended_at")
     fields = readonly_fields = (
         "state", "pool", "code_version", "heartbeat", "current_step", "running_for", "started", "ended",
         "deployed_pipelines",
@@ -75,7 +104,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
             When(draining_at__isnull=False, then=Value(DRAINED)),
             default=Value(LIVE),
         )
-        return Worker.objects.annotate(state=state, seen_at=Now())
+        return super().get_queryset(request).annotate(state=state)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Worker | None:
         worker: Any = super().get_object(request, object_id, from_field)
@@ -86,48 +115,14 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return WorkerChangeList
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        may_drain = self.has_drain_permission(request)
-        return self.list_display if may_drain else [name for name in self.list_display if name != "buttons"]
-
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         worker: Any = kwargs.get("obj")
-        content_type = ContentType.objects.get_for_model(Worker)
-        entries = LogEntry.objects.filter(content_type=content_type, object_id=str(worker.pk)).select_related("user")
-        context["history"] = audit_entries_of(list(entries.order_by("-pk")[:HISTORY_SHOWN]), worker.seen_at)
-        context["title"] = str(worker)
-        context["button"] = drain_button(worker, back="page") if self.has_drain_permission(request) else ""
+        context |= {
+            "history": audit_entries_of(log_entries_of(Worker, worker.pk, limit=HISTORY_SHOWN), worker.seen_at),
+            "title": str(worker),
+            "button": drain_button(worker, back="page") if self.has_drain_permission(request) else "",
+        }
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def get_urls(self) -> list[URLPattern]:
-        # Before Django's own patterns, which would match these addresses as object ids.
-        views = {"drain": self.drain_view, "resume": self.resume_view}
-        return [*post_urls(self, "worker", views, prefix="<int:worker_id>"), *super().get_urls()]
-
-    def drain_view(self, request: HttpRequest, worker_id: int) -> HttpResponse:
-        result = "finishes its task and takes no other until you resume it."
-        return self.apply(request, worker_id, drain.drain_worker, result)
-
-    def resume_view(self, request: HttpRequest, worker_id: int) -> HttpResponse:
-        return self.apply(request, worker_id, drain.resume_worker, "takes tasks again.")
-
-    def apply(self, request: HttpRequest, worker_id: int, action: Any, result: str) -> HttpResponse:
-        """Drain or resume one worker, then go back to the page or the list."""
-        if not self.has_drain_permission(request):
-            raise PermissionDenied
-        back = reverse("admin:taskqueue_worker_changelist")
-        try:
-            worker = action(worker_id, actor=actor_of(request))
-        except WorkerNotFound as error:
-            self.message_user(request, error.detail, messages.WARNING)
-            return HttpResponseRedirect(back)
-        except NotDrainable as error:
-            self.message_user(request, error.detail, messages.ERROR)
-        else:
-            self.message_user(request, f"Worker {worker} {result}", messages.SUCCESS)
-        if request.GET.get("back") == "page":
-            back = reverse("admin:taskqueue_worker_change", args=[worker_id])
-        return HttpResponseRedirect(back)
 
     def has_drain_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(DRAIN)
@@ -159,8 +154,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         note: Any = worker.end_reason or (worker.claim_error if worker.state == CLAIM_ERROR else "")
         if worker.state in {DRAINING, DRAINED}:
             note = format_html("requested {}", html.moment(worker.draining_at, worker.seen_at))
-        badge = html.badge(worker.state)
-        return format_html('{}<span class="tq-under">{}</span>', badge, note) if note else badge
+        return html.with_note(html.badge(worker.state), note)
 
     @admin.display(description="Process")
     def process(self, worker: Worker) -> str:
@@ -187,35 +181,18 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
             '<span class="tq-attempts" title="This page runs {}.">{}</span>', running_version(), worker.version
         )
 
-    @admin.display(description="Heartbeat")
-    def heartbeat(self, worker: Any) -> SafeString:
-        return html.moment(worker.heartbeat_at, worker.seen_at)
-
     @admin.display(description="Current step")
     def current_step(self, worker: Worker) -> SafeString | str:
         if worker.task_id is None or worker.ended_at is not None:
             return formats.EMPTY_VALUE
-        address = reverse("admin:taskqueue_task_change", args=[worker.task_id])
-        return format_html(
-            '<a href="{}">{} <span class="tq-id">{}</span></a>',
-            address,
-            worker.step or "between steps",
-            formats.short_id(worker.task_id),
-        )
+        task_id = format_html('<span class="tq-id">{}</span>', formats.short_id(worker.task_id))
+        return link(page_url("task", worker.task_id), format_html("{} {}", worker.step or "between steps", task_id))
 
     @admin.display(description="Running for")
     def running_for(self, worker: Any) -> str:
         if worker.task_id is None or worker.ended_at is not None:
             return formats.EMPTY_VALUE
         return formats.duration(formats.between(worker.step_started_at, worker.seen_at))
-
-    @admin.display(description="Started")
-    def started(self, worker: Any) -> SafeString:
-        return html.moment(worker.started_at, worker.seen_at)
-
-    @admin.display(description="Ended")
-    def ended(self, worker: Any) -> SafeString:
-        return html.moment(worker.ended_at, worker.seen_at)
 
     @admin.display(description="Deployed pipelines")
     def deployed_pipelines(self, worker: Worker) -> str:
@@ -242,6 +219,6 @@ def drain_button(worker: Worker, *, back: str = "list") -> SafeString:
     return format_html(
         '<button type="submit" class="tq-button" formmethod="post" formaction="{}?back={}" title="{}"'
         ' aria-label="{} {}">{}</button>',
-        reverse(f"admin:taskqueue_worker_{verb}", args=[worker.pk]), back, title, verb.capitalize(), worker,
+        view_url("worker", verb, worker.pk), back, title, verb.capitalize(), worker,
         verb.capitalize(),
     )  # fmt: skip

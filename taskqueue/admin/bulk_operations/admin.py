@@ -10,19 +10,18 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet, Value
-from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.shortcuts import get_object_or_404
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_http_methods
 
 from taskqueue.admin.bulk_operations import confirm
 from taskqueue.admin.search import syntax
 from taskqueue.admin.search.parameters import list_params_of
 from taskqueue.admin.shared import formats, html
+from taskqueue.admin.shared.links import link, list_url, page_url
 from taskqueue.admin.shared.models import ReadOnlyAdmin
-from taskqueue.admin.shared.pages import admin_page, post_urls
+from taskqueue.admin.shared.pages import FORM, POST, admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.admin.shared.timeouts import limit_read_time
 from taskqueue.engine.access.permissions import MODEL_PERMISSIONS, VIEW, Action, CallerPermissions
@@ -38,6 +37,57 @@ class CannotStart(Exception):
     """The operation cannot start; the message says why."""
 
 
+@limit_read_time
+def new_view(admin: Any, request: HttpRequest, verb: str) -> HttpResponse:
+    """The confirmation on GET; a valid POST starts the operation and goes to its page."""
+    if verb not in set(BulkOperationVerb):
+        raise Http404
+    operation_verb = BulkOperationVerb(verb)
+    if not may(request, operation_verb):
+        raise PermissionDenied
+    query = request.GET.urlencode()
+    list_address = f"{list_url('task')}{'?' if query else ''}{query}"
+    try:
+        task_filter = eligible_tasks(request, operation_verb)
+    except CannotStart as error:
+        return redirect(admin, request, list_address, f"The operation was not started. {error}", messages.ERROR)
+    estimate = task_filters.count_of(task_filter, task_filters.oldest_scanned(task_filter))
+    form = confirm.ConfirmForm(operation_verb, estimate, request.POST if request.method == "POST" else None)
+    if form.is_valid:
+        return start(request, operation_verb, task_filter, form.reason)
+    context = {"form": form, "list_address": list_address, "query": filter_text(query)}
+    return admin_page(admin, request, "bulkoperation/new.html", form.label, context)
+
+
+def start(request: HttpRequest, verb: BulkOperationVerb, task_filter: TaskFilter, reason: str) -> HttpResponse:
+    """Start the operation, with one log entry."""
+    query = request.GET.urlencode()
+    filter_words = redacted_filter_text(query)
+    operation = bulk_operations.plan(
+        task_filter,
+        verb=verb,
+        query=query,
+        message=lambda estimate: f"{verb.words.capitalize()} {confirm.about(estimate)}: {filter_words}.",
+        reason=reason,
+        actor=actor_of(request),
+    )
+    return HttpResponseRedirect(page_url("bulkoperation", operation.pk))
+
+
+def abort_view(admin: Any, request: HttpRequest, operation_id: Any) -> HttpResponse:
+    """Stop the operation after its present batch."""
+    operation = get_object_or_404(BulkOperation, pk=operation_id)
+    if not may(request, BulkOperationVerb(operation.verb)):
+        raise PermissionDenied
+    address = page_url("bulkoperation", operation_id)
+    try:
+        operation = bulk_operations.abort(operation.pk, actor=actor_of(request))
+    except BulkOperationEnded as error:
+        return redirect(admin, request, address, error.detail, messages.WARNING)
+    processed = formats.count_of(operation.processed, "task")
+    return redirect(admin, request, address, f"The operation is aborted, after {processed}.")
+
+
 @admin.register(BulkOperation)
 class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
     """Bulk operations, newest first."""
@@ -45,6 +95,11 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
     list_display = ("status_badge", "summary", "filter_link", "started_by", "progress", "started")
     list_display_links = ("summary",)
     ordering = ("-id",)
+    views = (
+        ("new/<str:verb>/", "new", new_view, FORM),
+        ("<uuid:operation_id>/abort/", "abort", abort_view, POST),
+    )
+    started = html.moment_column("Started", "created_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
         """Operations, with whether the user may see payload values in their filters.
@@ -53,7 +108,7 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
         """
         rights = CallerPermissions(request.user)
         sees = rights.has_permission(Action.VIEW_PAYLOAD) and not rights.pipelines_denied(Action.VIEW_PAYLOAD)
-        return BulkOperation.objects.annotate(seen_at=Now(), shows_payloads=Value(sees))
+        return super().get_queryset(request).annotate(shows_payloads=Value(sees))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Users who may view operations, and users who may start one."""
@@ -68,7 +123,6 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
 
     @admin.display(description="Action")
     def summary(self, operation: BulkOperation) -> str:
-        """Such as "Retry 3 tasks"."""
         return f"{BulkOperationVerb(operation.verb).words.capitalize()} {confirm.about(operation.estimate)}"
 
     @admin.display(description="Filter")
@@ -77,85 +131,11 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
         redacted = redacted_filter_text(operation.query)
         if not operation.shows_payloads and redacted != filter_text(operation.query):
             return redacted
-        address = f"{reverse('admin:taskqueue_task_changelist')}?{operation.query}"
-        return format_html('<a href="{}">{}</a>', address, filter_text(operation.query))
+        return link(f"{list_url('task')}?{operation.query}", filter_text(operation.query))
 
     @admin.display(description="Progress")
     def progress(self, operation: BulkOperation) -> SafeString:
         return format_html("{} {}", confirm.progress_bar(operation), confirm.counts_text(operation))
-
-    @admin.display(description="Started")
-    def started(self, operation: Any) -> SafeString:
-        return html.moment(operation.created_at, operation.seen_at)
-
-    def get_urls(self) -> list[URLPattern]:
-        # Before Django's own patterns, which would match these addresses as object ids.
-        view = self.admin_site.admin_view
-        return [
-            path(
-                "new/<str:verb>/",
-                view(require_http_methods(["GET", "HEAD", "POST"])(self.new_view)),
-                name="taskqueue_bulkoperation_new",
-            ),
-            *post_urls(self, "bulkoperation", {"abort": self.abort_view}, prefix="<uuid:operation_id>"),
-            *super().get_urls(),
-        ]
-
-    @limit_read_time
-    def new_view(self, request: HttpRequest, verb: str) -> HttpResponse:
-        """The confirmation on GET; a valid POST starts the operation and goes to its page."""
-        if verb not in set(BulkOperationVerb):
-            raise Http404
-        operation_verb = BulkOperationVerb(verb)
-        if not may(request, operation_verb):
-            raise PermissionDenied
-        try:
-            task_filter = eligible_tasks(request, operation_verb)
-        except CannotStart as error:
-            self.message_user(request, f"The operation was not started. {error}", messages.ERROR)
-            return HttpResponseRedirect(task_list_url(request))
-        estimate = task_filters.count_of(task_filter, task_filters.oldest_scanned(task_filter))
-        form = confirm.ConfirmForm(operation_verb, estimate, request.POST if request.method == "POST" else None)
-        if form.is_valid:
-            return self.start(request, operation_verb, task_filter, form.reason)
-        context = {
-            "form": form,
-            "list_address": task_list_url(request),
-            "query": filter_text(request.GET.urlencode()),
-        }
-        return admin_page(self, request, "bulkoperation/new.html", form.label, context)
-
-    def start(
-        self, request: HttpRequest, verb: BulkOperationVerb, task_filter: TaskFilter, reason: str
-    ) -> HttpResponse:
-        """Start the operation, with one log entry."""
-        query = request.GET.urlencode()
-        filter_words = redacted_filter_text(query)
-        operation = bulk_operations.plan(
-            task_filter,
-            verb=verb,
-            query=query,
-            message=lambda estimate: f"{verb.words.capitalize()} {confirm.about(estimate)}: {filter_words}.",
-            reason=reason,
-            actor=actor_of(request),
-        )
-        return HttpResponseRedirect(reverse("admin:taskqueue_bulkoperation_change", args=[operation.pk]))
-
-    def abort_view(self, request: HttpRequest, operation_id: Any) -> HttpResponse:
-        """Stop the operation after its present batch."""
-        operation = BulkOperation.objects.filter(pk=operation_id).first()
-        if operation is None:
-            raise Http404
-        if not may(request, BulkOperationVerb(operation.verb)):
-            raise PermissionDenied
-        try:
-            operation = bulk_operations.abort(operation.pk, actor=actor_of(request))
-        except BulkOperationEnded as error:
-            self.message_user(request, error.detail, messages.WARNING)
-        else:
-            processed = formats.count_of(operation.processed, "task")
-            self.message_user(request, f"The operation is aborted, after {processed}.", messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:taskqueue_bulkoperation_change", args=[operation_id]))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -165,15 +145,15 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
             raise PermissionDenied
         operation: Any = self.get_object(request, object_id)
         if operation is None:
-            self.message_user(request, f"There is no operation {object_id}.", messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:taskqueue_bulkoperation_changelist"))
+            message = f"There is no operation {object_id}."
+            return redirect(self, request, list_url("bulkoperation"), message, messages.WARNING)
         context = {
             "operation": operation,
             "badge": html.badge(operation.status),
             "progress_bar": confirm.progress_bar(operation),
             "counts": confirm.counts_text(operation),
             "filter": self.filter_link(operation),
-            "started": html.moment(operation.created_at, operation.seen_at),
+            "started": self.started(operation),
             "ended": html.moment(operation.finished_at, operation.seen_at),
             "refusals": sorted(operation.refusals.items(), key=lambda pair: -pair[1]),
             "may_abort": not operation.has_ended and may(request, BulkOperationVerb(operation.verb)),
@@ -201,12 +181,6 @@ def eligible_tasks(request: HttpRequest, verb: BulkOperationVerb) -> TaskFilter:
         raise CannotStart("A filter has an invalid value.") from error
     except UnfilteredOperation as error:
         raise CannotStart(error.detail) from error
-
-
-def task_list_url(request: HttpRequest) -> str:
-    """The list of tasks with the filter of this URL."""
-    query = request.GET.urlencode()
-    return f"{reverse('admin:taskqueue_task_changelist')}{'?' if query else ''}{query}"
 
 
 def filter_text(query: str) -> str:

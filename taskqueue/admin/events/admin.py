@@ -8,15 +8,15 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.events.send import SEND, SendView
+from taskqueue.admin.events.send import SEND, send_view
 from taskqueue.admin.shared import formats, html
+from taskqueue.admin.shared.links import task_link
 from taskqueue.admin.shared.models import ReadOnlyAdmin
+from taskqueue.admin.shared.pages import FORM
 from taskqueue.engine.access import redaction
 from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.events import send
@@ -31,7 +31,7 @@ LINKS_ON_PAGE = 50
 
 
 @admin.register(Event)
-class EventAdmin(SendView, ReadOnlyAdmin[Event]):
+class EventAdmin(ReadOnlyAdmin[Event]):
     """Events, newest first."""
 
     list_display = ("name", "short_id", "received", "routed", "started_count", "resolved_count", "has_skipped")
@@ -44,19 +44,22 @@ class EventAdmin(SendView, ReadOnlyAdmin[Event]):
         "resolved_waits", "cancelled_tasks", "skipped_pipelines",
     )  # fmt: skip
 
+    views = (("send/", "send", send_view, FORM),)
+    received = html.moment_column("Received", "received_at")
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
         """Events with the counts of their effects, and the first tasks of each."""
         skips = Skip.objects.filter(event=OuterRef("pk"))
         started = Task.objects.filter(event=OuterRef("pk")).order_by("pk").values("pk")[:LINKS_IN_LIST]
         resolved = Wait.objects.filter(resolved_by=OuterRef("pk")).order_by("pk").values("task")[:LINKS_IN_LIST]
-        return tasks.with_effects(
-            Event.objects.annotate(
-                seen_at=Now(),
-                has_skips=Exists(skips),
-                first_started=ArraySubquery(started),
-                first_resolved=ArraySubquery(resolved),
+        events = (
+            super()
+            .get_queryset(request)
+            .annotate(
+                has_skips=Exists(skips), first_started=ArraySubquery(started), first_resolved=ArraySubquery(resolved)
             )
         )
+        return tasks.with_effects(events)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
@@ -87,10 +90,6 @@ class EventAdmin(SendView, ReadOnlyAdmin[Event]):
     def full_id(self, event: Event) -> SafeString:
         return format_html('<span class="tq-whole-id">{}</span>', event.pk)
 
-    @admin.display(description="Received")
-    def received(self, event: Any) -> SafeString:
-        return html.moment(event.received_at, event.seen_at)
-
     @admin.display(description="Routed")
     def routed(self, event: Any) -> SafeString | str:
         return html.moment(event.routed_at, event.seen_at) if event.routed_at else "not yet"
@@ -101,12 +100,10 @@ class EventAdmin(SendView, ReadOnlyAdmin[Event]):
 
     @admin.display(description="Waits resolved")
     def resolved_count(self, event: Any) -> SafeString | str:
-        """Waits that the event ended, tasks that it cancelled included."""
         return count_and_links(event.waits_resolved, event.first_resolved)
 
     @admin.display(description="Skipped")
     def has_skipped(self, event: Any) -> str:
-        """Whether a pipeline that listens for the event did not start."""
         return "yes" if event.has_skips else formats.EMPTY_VALUE
 
     @admin.display(description="Received")
@@ -116,7 +113,6 @@ class EventAdmin(SendView, ReadOnlyAdmin[Event]):
 
     @admin.display(description="Sent by")
     def sender(self, event: Event) -> SafeString | str:
-        """The task that emitted the event."""
         return formats.EMPTY_VALUE if event.source_id is None else task_link(event.source_id)
 
     @admin.display(description="Data")
@@ -150,19 +146,11 @@ def matching(term: str) -> Q:
 
 
 def count_and_links(number: int, first: list[Any]) -> SafeString | str:
-    """A number of tasks, with links to the first of them."""
     if not number:
         return format_html('<span class="tq-quiet">{}</span>', 0)
     links = format_html_join(" ", "{}", ((task_link(task),) for task in first))
     return format_html('{} <span class="tq-under">{}{}</span>', number, links, " …" if number > len(first) else "")
 
 
-def task_link(task: Any) -> SafeString:
-    """A link to the page of the task with this ID."""
-    address = reverse("admin:taskqueue_task_change", args=[task])
-    return format_html('<a href="{}"><span class="tq-id">{}</span></a>', address, formats.short_id(task))
-
-
 def lines(rows: list[tuple[Any, Any]]) -> SafeString | str:
-    """Pairs, one on each line."""
     return format_html_join(SafeString("<br>"), "{} {}", rows) if rows else formats.EMPTY_VALUE

@@ -8,11 +8,11 @@ from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.shared.json_input import parse_json
-from taskqueue.admin.shared.pages import admin_page
+from taskqueue.admin.shared.links import page_url
+from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.actions import submissions
@@ -53,44 +53,29 @@ class EventForm(forms.Form):
             raise ValidationError(str(error)) from error
 
 
-class SendView:
-    """Mix-in of `EventAdmin` with the view `send/`."""
+@transaction.non_atomic_requests
+def send_view(admin: Any, request: HttpRequest) -> HttpResponse:
+    """The form on GET; on POST the sent event's page, or the form with its errors.
 
-    admin_site: Any
-    message_user: Any
-    opts: Any
-    media: Any
-
-    def get_urls(self) -> list[URLPattern]:
-        # Before Django's own patterns, which would match this address as an object id.
-        view = transaction.non_atomic_requests(self.admin_site.admin_view(self.send_view))
-        return [path("send/", view, name="taskqueue_event_send"), *super().get_urls()]  # type: ignore[misc]  # ModelAdmin
-
-    def send_view(self, request: HttpRequest) -> HttpResponse:
-        """The form on GET; on POST the sent event's page, or the form with its errors.
-
-        Not in a transaction, because an event is routed after its commit, and its page shows the effects.
-        """
-        if not request.user.has_perm(SEND):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD", "POST"}:
-            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        form = EventForm(request.POST) if request.method == "POST" else EventForm(initial=initial_of(request))
-        if form.is_valid() and (event := send(form, request)) is not None:
-            if event.duplicate:
-                self.message_user(request, "Not sent: an event with this ID exists already.", messages.WARNING)
-            else:
-                self.message_user(request, "The event is sent. Its effects are listed below.", messages.SUCCESS)
-            return HttpResponseRedirect(reverse("admin:taskqueue_event_change", args=[event.pk]))
-        context = {
-            "form": form,
-            "names": Trigger.objects.order_by("event").values_list("event", flat=True).distinct()[:NAMES_OFFERED],
-        }
-        return admin_page(self, request, "event/send.html", "Send an event", context)
+    Not in a transaction, because an event is routed after its commit, and its page shows the effects.
+    """
+    if not request.user.has_perm(SEND):
+        raise PermissionDenied
+    form = EventForm(request.POST) if request.method == "POST" else EventForm(initial=initial_of(request))
+    if form.is_valid() and (event := send(form, request)) is not None:
+        address = page_url("event", event.pk)
+        if event.duplicate:
+            message = "Not sent: an event with this ID exists already."
+            return redirect(admin, request, address, message, messages.WARNING)
+        return redirect(admin, request, address, "The event is sent. Its effects are listed below.")
+    context = {
+        "form": form,
+        "names": Trigger.objects.order_by("event").values_list("event", flat=True).distinct()[:NAMES_OFFERED],
+    }
+    return admin_page(admin, request, "event/send.html", "Send an event", context)
 
 
 def initial_of(request: HttpRequest) -> dict[str, str]:
-    """The name in the URL, if there is one."""
     return {"name": request.GET["name"][:200]} if "name" in request.GET else {}
 
 

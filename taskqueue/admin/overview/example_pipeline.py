@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
@@ -36,7 +37,7 @@ def submit_example(request: HttpRequest) -> HttpResponse:
     except TaskqueueError as error:
         messages.error(request, f"The example task was not submitted: {error.detail}")
         return HttpResponseRedirect(reverse("admin:index"))
-    return HttpResponseRedirect(reverse("admin:taskqueue_task_change", args=[task.pk]))
+    return HttpResponseRedirect(page_url("task", task.pk))
 
 
 def example_pipeline_for(request: HttpRequest) -> Pipeline | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -11,7 +10,6 @@ from django.contrib.admin import AdminSite
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue import live
@@ -19,10 +17,10 @@ from taskqueue.admin.overview import stat_cards, tables
 from taskqueue.admin.overview.example_pipeline import example_pipeline_for
 from taskqueue.admin.overview.queries import OverviewData, etag_of, overview_data
 from taskqueue.admin.overview.stat_cards import ended_tasks_url
-from taskqueue.admin.overview.tables import task_list_url
 from taskqueue.admin.search.parameters import format_failure
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.charts import Bar, BarSegment, Line, lines, stacked_bars
+from taskqueue.admin.shared.links import list_url, page_url
 from taskqueue.admin.shared.task_details import PHASE_NAMES
 from taskqueue.engine.queries import stats
 from taskqueue.engine.queries.stats import RANGES, Period, Range, RangeStats
@@ -84,9 +82,9 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
             (PHASE_NAMES[name], formats.duration(length)) for name, length in range_stats.total.phases() if length
         ],
         "outcomes": outcomes_chart(range_stats),
-        "chart_rows": [ChartRow.of(bar, range_stats) for bar in reversed(range_stats.bars) if bar.ended],
+        "chart_rows": [chart_row(bar, range_stats) for bar in reversed(range_stats.bars) if bar.ended],
         "latency": latency_chart(range_stats),
-        "failure_groups": [FailureGroupRow.of(group, range_stats) for group in data.failure_groups],
+        "failure_groups": [failure_group_row(group, range_stats) for group in data.failure_groups],
         "limit_waits": tables.limit_waits(data.limit_waits),
         "may_view_workers": may_view_workers,
         "workers": workers[: tables.WORKERS_SHOWN],
@@ -94,7 +92,7 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
         "may_view_pipelines": request.user.has_perm("taskqueue.view_pipeline"),
         "pipelines": tables.pipelines(data),
         "failures": tables.recent_failures(data),
-        "all_failures": task_list_url(status="failed"),
+        "all_failures": list_url("task", status="failed"),
     }
 
 
@@ -161,38 +159,23 @@ def seconds(bars: Sequence[Period], share: float) -> list[float | None]:
     return [None if (duration := bar.duration(share)) is None else duration.total_seconds() for bar in bars]
 
 
-@dataclass(frozen=True)
-class ChartRow:
+def chart_row(bar: Period, range_stats: RangeStats) -> dict[str, Any]:
     """A row of the table with the numbers of both charts."""
-
-    begin: str
-    address: str
-    period: Period
-    durations: tuple[str, ...]
-
-    @classmethod
-    def of(cls, bar: Period, range_stats: RangeStats) -> ChartRow:
-        durations = tuple(formats.duration(bar.duration(share)) for _name, share, _hue in PERCENTILES)
-        return cls(f"{bar.start:%b %d, %H:%M}", ended_tasks_url(range_stats, bar), bar, durations)
+    return {
+        "begin": f"{bar.start:%b %d, %H:%M}",
+        "address": ended_tasks_url(range_stats, bar),
+        "period": bar,
+        "durations": [formats.duration(bar.duration(share)) for _name, share, _hue in PERCENTILES],
+    }
 
 
-@dataclass(frozen=True)
-class FailureGroupRow:
+def failure_group_row(group: stats.FailureGroup, range_stats: RangeStats) -> dict[str, Any]:
     """Failed tasks with the same error, with links to all of them and to the last one."""
-
-    group: stats.FailureGroup
-    message: str
-    last_seen: SafeString
-    address: str
-    last_address: str
-
-    @classmethod
-    def of(cls, group: stats.FailureGroup, range_stats: RangeStats) -> FailureGroupRow:
-        failure = format_failure(group.error_type, group.step)
-        return cls(
-            group,
-            formats.first_line(group.last_message),
-            html.moment(group.last_at, range_stats.now),
-            ended_tasks_url(range_stats, range_stats.total, status="failed", pipeline=group.pipeline, failure=failure),
-            reverse("admin:taskqueue_task_change", args=[group.last_task]),
-        )
+    filters = {"pipeline": group.pipeline, "failure": format_failure(group.error_type, group.step)}
+    return {
+        "group": group,
+        "message": formats.first_line(group.last_message),
+        "last_seen": html.moment(group.last_at, range_stats.now),
+        "address": ended_tasks_url(range_stats, range_stats.total, status="failed", **filters),
+        "last_address": page_url("task", group.last_task),
+    }

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.overview.tables import WorkerRow, depth_text, task_list_url
+from taskqueue.admin.overview.tables import WorkerRow, depth_text
 from taskqueue.admin.pipelines.stats import HIGH_FAILURE_RATE
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.charts import sparkline
 from taskqueue.admin.shared.filters import format_time_range
+from taskqueue.admin.shared.links import list_url
 from taskqueue.engine.queries.stats import Period, QueueDepth, RangeStats
 
 LONG_WAIT: Final = timedelta(minutes=5)
@@ -52,7 +52,7 @@ def stat_cards(stats: RangeStats, queue_depth: QueueDepth, workers: Sequence[Wor
 def ended_tasks_url(stats: RangeStats, period: Period, **filters: str) -> str:
     """The list of the tasks that ended in a period; empty while nothing of the period has been counted."""
     counted = stats.slice(period)
-    return task_list_url(**filters, ended=format_time_range(*counted)) if counted else ""
+    return list_url("task", **filters, ended=format_time_range(*counted)) if counted else ""
 
 
 def in_queue(stats: RangeStats, queue_depth: QueueDepth) -> StatCard:
@@ -64,7 +64,7 @@ def in_queue(stats: RangeStats, queue_depth: QueueDepth) -> StatCard:
     depths = [bar.queued for bar in stats.bars]
     chart = sparkline(depths, hue="blue", label=f"Most at once: {max_of(depths):,}")
     tone = "poor" if is_late else ""
-    return StatCard("In queue", depth_text(queue_depth), "", note, task_list_url(status="queued"), chart, tone)
+    return StatCard("In queue", depth_text(queue_depth), "", note, list_url("task", status="queued"), chart, tone)
 
 
 def throughput(stats: RangeStats) -> StatCard:
@@ -130,7 +130,7 @@ def live_workers(workers: Sequence[WorkerRow]) -> StatCard:
     else:
         note = f"{busy} of {len(live)} busy" if live else "no task is executed"
     unit = f"of {len(workers)}" if workers else ""
-    address = reverse("admin:taskqueue_worker_changelist")
+    address = list_url("worker")
     return StatCard("Workers", str(len(live)), unit, note, address, tone=tone, meter=Meter(busy, max(len(live), 1)))
 
 

@@ -10,55 +10,54 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from taskqueue.admin.pipelines import graph
-from taskqueue.admin.pipelines.columns import RUN, PipelineChangeList, PipelineColumns, pause_switch, pause_text
+from taskqueue.admin.pipelines.columns import COLUMNS, RUN, PipelineChangeList, pause_switch, pause_text
 from taskqueue.admin.pipelines.filters import ConditionFilter, GroupFilter, OrderFilter
 from taskqueue.admin.pipelines.limits import (
     CHANGE_CONCURRENCY_LIMIT,
     CHANGE_RATE_LIMIT,
     LimitsForm,
-    LimitViews,
     ThrottleForm,
+    limits_view,
+    throttle_view,
 )
 from taskqueue.admin.pipelines.page import PipelinePage, page_of
-from taskqueue.admin.pipelines.pause import PAUSE, PauseViews
-from taskqueue.admin.pipelines.submit import SubmitView
+from taskqueue.admin.pipelines.pause import PAUSE, pause_view, resume_view
+from taskqueue.admin.pipelines.submit import submit_view
 from taskqueue.admin.rate_limits.admin import limit_in_code
 from taskqueue.admin.shared import formats
+from taskqueue.admin.shared.links import list_url
 from taskqueue.admin.shared.models import ReadOnlyAdmin
-from taskqueue.admin.shared.pages import admin_page
+from taskqueue.admin.shared.pages import FORM, POST, admin_page, redirect
 from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.models import Pipeline
 
 
 @admin.register(Pipeline)
-class PipelineAdmin(PauseViews, LimitViews, SubmitView, PipelineColumns, ReadOnlyAdmin[Pipeline]):
+class PipelineAdmin(ReadOnlyAdmin[Pipeline]):
     """Pipelines, by name unless the list's order says otherwise."""
 
-    list_display = (
-        "name_and_description", "run_state", "limits", "in_queue", "last_day", "durations", "buttons",
-    )  # fmt: skip
-    list_display_links = ("name_and_description",)
+    list_display = COLUMNS
+    list_display_links = COLUMNS[:1]
+    buttons_need = RUN
+    views = (
+        ("<path:object_id>/pause/", "pause", pause_view, POST),
+        ("<path:object_id>/resume/", "resume", resume_view, POST),
+        ("<path:object_id>/limits/", "limits", limits_view, POST),
+        ("<path:object_id>/throttle/", "throttle", throttle_view, POST),
+        ("<path:object_id>/submit/", "submit", submit_view, FORM),
+    )
     ordering = ("name",)
     list_per_page = 50
     list_filter = (GroupFilter, ConditionFilter, OrderFilter)
     search_fields = ("name__icontains",)
     search_help_text = "Search by any part of the name."
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        may_run = request.user.has_perm(RUN)
-        return self.list_display if may_run else [name for name in self.list_display if name != "buttons"]
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
-        return (
-            Pipeline.objects.select_related("concurrency_limit__rate")
-            .defer("payload_schema", "payload_example", "result_schema", "policies", "retry")
-            .annotate(seen_at=Now())
-        )
+        pipelines = super().get_queryset(request).select_related("concurrency_limit__rate")
+        return pipelines.defer("payload_schema", "payload_example", "result_schema", "policies", "retry")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return PipelineChangeList
@@ -81,14 +80,13 @@ class PipelineAdmin(PauseViews, LimitViews, SubmitView, PipelineColumns, ReadOnl
         name = unquote(object_id)
         page = None if "\x00" in name else page_of(name)
         if page is None:
-            self.message_user(request, f"There is no pipeline {name}.", messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_changelist"))
-        is_live = not forms  # with a form, the address is that of a POST view and cannot be refreshed by GET
+            return redirect(self, request, list_url("pipeline"), f"There is no pipeline {name}.", messages.WARNING)
         context = {
             **page_context(page, request.user),
             **limit_forms(page, request.user),
             **(forms or {}),
-            "is_live": is_live,
+            # With a form, the address is that of a POST view and cannot be refreshed by GET.
+            "is_live": not forms,
         }
         return admin_page(self, request, "pipeline/change_form.html", name, context)
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.utils import quote
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import InvalidPage, Paginator
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -20,6 +17,7 @@ from taskqueue.admin.pipelines.pause import PAUSE
 from taskqueue.admin.pipelines.stats import capped, stats_of
 from taskqueue.admin.rate_limits.remaining import remaining_of
 from taskqueue.admin.shared import formats, html
+from taskqueue.admin.shared.links import list_url, view_url
 from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
 
@@ -60,72 +58,73 @@ class PipelineChangeList(ChangeList):
             row.bucket = buckets.get(limit.rate_id or "") if limit is not None else None
 
 
-class PipelineColumns:
-    """Methods for `list_display`."""
+@admin.display(description="Pipeline")
+def name_and_description(pipeline: Pipeline) -> SafeString:
+    description = formats.first_line(pipeline.description)
+    return format_html(
+        '<span class="tq-name">{}</span><span class="tq-description" title="{}">{}</span>',
+        html.wrap_at_slashes(pipeline.name),
+        description,
+        description,
+    )
 
-    @admin.display(description="Pipeline")
-    def name_and_description(self, pipeline: Pipeline) -> SafeString:
-        description = formats.first_line(pipeline.description)
-        return format_html(
-            '<span class="tq-name">{}</span><span class="tq-description" title="{}">{}</span>',
-            html.wrap_at_slashes(pipeline.name),
-            description,
-            description,
-        )
 
-    @admin.display(description="State")
-    def run_state(self, pipeline: Any) -> SafeString:
-        return format_html(
-            '{}<span class="tq-under">{}</span>',
-            pause_switch(pipeline, may_pause=pipeline.may_pause, back="list"),
-            pause_text(pipeline),
-        )
+@admin.display(description="State")
+def run_state(pipeline: Any) -> SafeString:
+    switch = pause_switch(pipeline, may_pause=pipeline.may_pause, back="list")
+    return format_html('{}<span class="tq-under">{}</span>', switch, pause_text(pipeline))
 
-    @admin.display(description="Limits")
-    def limits(self, pipeline: Any) -> SafeString:
-        return format_html("{}{}", slots_meter(pipeline, pipeline.stats.load.slots_used), throttle_meter(pipeline))
 
-    @admin.display(description="In queue")
-    def in_queue(self, pipeline: Any) -> SafeString:
-        number = pipeline.stats.load.queued
-        address = task_list_url(pipeline.name, status="queued")
-        return format_html('<a class="{}" href="{}">{}</a>', "" if number else "tq-quiet", address, capped(number))
+@admin.display(description="Limits")
+def limits(pipeline: Any) -> SafeString:
+    return format_html("{}{}", slots_meter(pipeline, pipeline.stats.load.slots_used), throttle_meter(pipeline))
 
-    @admin.display(description="Last 24 hours")
-    def last_day(self, pipeline: Any) -> SafeString:
-        """Bars, success rate and counts of the tasks that ended."""
-        stats = pipeline.stats
-        address = task_list_url(pipeline.name, ended=stats.slice)
-        if not stats.day.total.ended:
-            return format_html('<a class="tq-under tq-alone" href="{}">{}</a>', address, stats.counts)
-        return format_html(
-            '{}<span class="tq-share{}">{}</span><a class="tq-under" href="{}">{}</a>',
-            stats.bars,
-            " tq-is-bad" if stats.tone else "",
-            stats.success_rate,
-            address,
-            stats.counts,
-        )
 
-    @admin.display(description="p50 / p95")
-    def durations(self, pipeline: Any) -> str:
-        return str(pipeline.stats.durations)
+@admin.display(description="In queue")
+def in_queue(pipeline: Any) -> SafeString:
+    number = pipeline.stats.load.queued
+    address = list_url("task", pipeline=pipeline.name, status="queued")
+    return format_html('<a class="{}" href="{}">{}</a>', "" if number else "tq-quiet", address, capped(number))
 
-    @admin.display(description="Actions")
-    def buttons(self, pipeline: Any) -> SafeString | str:
-        if not pipeline.may_run:
-            return ""
-        address = reverse("admin:taskqueue_pipeline_submit", args=[quote(pipeline.pk)])
-        return format_html(
-            '<a class="tq-button" href="{}" aria-label="Submit a task of {}">Submit</a>', address, pipeline
-        )
+
+@admin.display(description="Last 24 hours")
+def last_day(pipeline: Any) -> SafeString:
+    """Bars, success rate and counts of the tasks that ended."""
+    stats = pipeline.stats
+    address = list_url("task", pipeline=pipeline.name, ended=stats.slice)
+    if not stats.day.total.ended:
+        return format_html('<a class="tq-under tq-alone" href="{}">{}</a>', address, stats.counts)
+    return format_html(
+        '{}<span class="tq-share{}">{}</span><a class="tq-under" href="{}">{}</a>',
+        stats.bars,
+        " tq-is-bad" if stats.tone else "",
+        stats.success_rate,
+        address,
+        stats.counts,
+    )
+
+
+@admin.display(description="p50 / p95")
+def durations(pipeline: Any) -> str:
+    return str(pipeline.stats.durations)
+
+
+@admin.display(description="Actions")
+def buttons(pipeline: Any) -> SafeString | str:
+    if not pipeline.may_run:
+        return ""
+    address = view_url("pipeline", "submit", pipeline.pk)
+    return format_html('<a class="tq-button" href="{}" aria-label="Submit a task of {}">Submit</a>', address, pipeline)
+
+
+COLUMNS: Final = (name_and_description, run_state, limits, in_queue, last_day, durations, buttons)
 
 
 def pause_switch(pipeline: Pipeline, *, may_pause: bool, back: str = "") -> SafeString:
     """The switch "Running / Paused"; it sends the form around it to the view that pauses or resumes."""
     is_running = pipeline.paused_at is None
     verb = "pause" if is_running else "resume"
-    address = reverse(f"admin:taskqueue_pipeline_{verb}", args=[quote(pipeline.pk)]) + (f"?back={back}" if back else "")
+    address = view_url("pipeline", verb, pipeline.pk) + (f"?back={back}" if back else "")
     return format_html(
         '<button type="submit" role="switch" aria-checked="{}" class="tq-switch" formaction="{}" formmethod="post"'
         ' aria-label="{} is running" title="{}"{}><span>{}</span></button>',
@@ -170,7 +169,7 @@ def throttle_meter(pipeline: Any) -> SafeString | str:
     if limit is None or limit.rate is None:
         return ""
     if limit.rate_is_keyed:
-        address = usage_url(limit.rate_id or "")
+        address = list_url("ratelimitbucket", q=limit.rate_id or "")
         return format_html('<a class="tq-under tq-alone" href="{}">throttle per {}</a>', address, limit.rate.key)
     return format_html(
         '<div class="tq-throttle">{}</div>', remaining_of(limit.rate, pipeline.bucket, pipeline.seen_at).meter
@@ -181,12 +180,3 @@ def concurrency_limit_of(pipeline: Pipeline) -> ConcurrencyLimit | None:
     """The limits of a pipeline; None when its code is gone and it never had any."""
     concurrency_limit: Any = getattr(pipeline, "concurrency_limit", None)
     return concurrency_limit if isinstance(concurrency_limit, ConcurrencyLimit) else None
-
-
-def task_list_url(pipeline: str, **filters: str) -> str:
-    return reverse("admin:taskqueue_task_changelist") + "?" + urlencode({"pipeline": pipeline, **filters})
-
-
-def usage_url(rate: str) -> str:
-    """The usage of a rate limit by key."""
-    return reverse("admin:taskqueue_ratelimitbucket_changelist") + "?" + urlencode({"q": rate})

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, reverse
 
 from taskqueue.admin.rate_limits.admin import RATE_FIELDS, ConcurrencyLimitForm, RateLimitForm
 from taskqueue.admin.shared import formats
-from taskqueue.admin.shared.pages import name_from_url, post_urls
+from taskqueue.admin.shared.links import page_url
+from taskqueue.admin.shared.pages import name_from_url, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.actions import limits
@@ -58,44 +58,36 @@ class ThrottleForm(RateLimitForm):
             self.fields[name].widget.attrs["placeholder"] = str(getattr(self.instance, f"declared_{name}"))
 
 
-class LimitViews:
-    """Mix-in of `PipelineAdmin` with the views `limits/` and `throttle/`."""
+def limits_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+    if not request.user.has_perm(CHANGE_CONCURRENCY_LIMIT):
+        raise PermissionDenied
+    limit = ConcurrencyLimit.objects.filter(pk=name_from_url(object_id)).first()
+    return save(admin, request, object_id, None if limit is None else LimitsForm(request.POST, instance=limit))
 
-    admin_site: Any
-    message_user: Any
-    show_page: Any
 
-    def get_urls(self) -> list[URLPattern]:
-        # Before Django's own patterns, which would match these addresses as object ids.
-        views = {"limits": self.limits_view, "throttle": self.throttle_view}
-        return [*post_urls(self, "pipeline", views), *super().get_urls()]  # type: ignore[misc]  # of ModelAdmin
+def throttle_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+    if not request.user.has_perm(CHANGE_RATE_LIMIT):
+        raise PermissionDenied
+    throttled = ConcurrencyLimit.objects.select_related("rate").filter(rate__isnull=False)
+    limit = throttled.filter(pk=name_from_url(object_id)).first()
+    form = None if limit is None else ThrottleForm(request.POST, instance=limit.rate)
+    return save(admin, request, object_id, form)
 
-    def limits_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        if not request.user.has_perm(CHANGE_CONCURRENCY_LIMIT):
-            raise PermissionDenied
-        limit = ConcurrencyLimit.objects.filter(pk=name_from_url(object_id)).first()
-        return self.save(request, object_id, None if limit is None else LimitsForm(request.POST, instance=limit))
 
-    def throttle_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        if not request.user.has_perm(CHANGE_RATE_LIMIT):
-            raise PermissionDenied
-        limits_of_pipeline = ConcurrencyLimit.objects.select_related("rate").filter(rate__isnull=False)
-        limit = limits_of_pipeline.filter(pk=name_from_url(object_id)).first()
-        form = None if limit is None else ThrottleForm(request.POST, instance=limit.rate)
-        return self.save(request, object_id, form)
-
-    def save(self, request: HttpRequest, object_id: str, form: LimitsForm | ThrottleForm | None) -> HttpResponse:
-        """Save the form with a log entry; or show the page with the form's errors."""
-        if form is None:
-            self.message_user(request, "This pipeline has no such limit.", messages.WARNING)
-        elif not form.is_valid():
-            return self.show_page(request, object_id, forms={form.prefix: form})  # type: ignore[no-any-return]
-        elif form.changed_data:
-            pipeline = Pipeline.objects.only("pk").get(pk=name_from_url(object_id))
-            change_limits(pipeline, form, actor=actor_of(request))
-            message = "The limits are changed. They apply to all tasks that start from now on."
-            self.message_user(request, message, messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_change", args=[object_id]))
+def save(admin: Any, request: HttpRequest, object_id: str, form: LimitsForm | ThrottleForm | None) -> HttpResponse:
+    """Save the form with a log entry; or show the page with the form's errors."""
+    address = page_url("pipeline", name_from_url(object_id))
+    if form is None:
+        return redirect(admin, request, address, "This pipeline has no such limit.", messages.WARNING)
+    if not form.is_valid():
+        page: HttpResponse = admin.show_page(request, object_id, forms={form.prefix: form})
+        return page
+    if not form.changed_data:
+        return HttpResponseRedirect(address)
+    pipeline = Pipeline.objects.only("pk").get(pk=name_from_url(object_id))
+    change_limits(pipeline, form, actor=actor_of(request))
+    message = "The limits are changed. They apply to all tasks that start from now on."
+    return redirect(admin, request, address, message)
 
 
 def change_limits(pipeline: Pipeline, form: LimitsForm | ThrottleForm, *, actor: Actor) -> None:

@@ -8,19 +8,19 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db.models import Prefetch
 from django.db.models.functions import Now
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.pipelines.columns import concurrency_limit_of, slots_meter, task_list_url, usage_url
+from taskqueue.admin.pipelines.columns import concurrency_limit_of, slots_meter
 from taskqueue.admin.pipelines.graph import Node, nodes_of
 from taskqueue.admin.pipelines.stats import PipelineStats, capped, stats_of
 from taskqueue.admin.rate_limits.remaining import Remaining, remaining_of
 from taskqueue.admin.shared import formats, html
-from taskqueue.admin.shared.details import AuditEntry, Detail, audit_entries_of
+from taskqueue.admin.shared.details import AuditEntry, Detail, audit_entries_of, log_entries_of
+from taskqueue.admin.shared.links import link, list_url
+from taskqueue.engine.actions.limits import LIMIT_FIELDS
 from taskqueue.engine.maintenance import retention
 from taskqueue.engine.queries import pipeline_stats
 from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, Pruning, RateLimitBucket, Schedule
@@ -96,11 +96,11 @@ class PipelinePage:
         return [
             Detail("Concurrency", slots_meter(self.pipeline, stats.load.slots_used)),
             Detail("Throttle", self.throttle_text),
-            Detail("In queue", link(task_list_url(name, status="queued"), capped(stats.load.queued))),
-            Detail("Last 24 hours", link(task_list_url(name, ended=stats.slice), stats.counts)),
+            Detail("In queue", link(list_url("task", pipeline=name, status="queued"), capped(stats.load.queued))),
+            Detail("Last 24 hours", link(list_url("task", pipeline=name, ended=stats.slice), stats.counts)),
             Detail("Succeeded", stats.success_rate or formats.EMPTY_VALUE),
             Detail("p50 / p95", stats.durations),
-            Detail("Tasks", link(task_list_url(name), "All tasks")),
+            Detail("Tasks", link(list_url("task", pipeline=name), "All tasks")),
         ]
 
     @property
@@ -108,7 +108,11 @@ class PipelinePage:
         limit = self.concurrency_limit
         if limit is None or limit.rate is None:
             return "none"
-        return self.throttle.meter if self.throttle else link(usage_url(limit.rate.pk), f"per {limit.rate.key}")
+        return (
+            self.throttle.meter
+            if self.throttle
+            else link(list_url("ratelimitbucket", q=limit.rate.pk), f"per {limit.rate.key}")
+        )
 
     @property
     def limits_in_code(self) -> dict[str, str]:
@@ -116,15 +120,8 @@ class PipelinePage:
         limit = self.concurrency_limit
         if limit is None:
             return {}
-        return {
-            name: "unlimited" if most is None else f"{most:,}"
-            for name, most in (
-                ("tasks", limit.declared_tasks),
-                ("tasks_per_key", limit.declared_tasks_per_key),
-                ("steps", limit.declared_steps),
-                ("steps_per_key", limit.declared_steps_per_key),
-            )
-        }
+        declared = {name: getattr(limit, field) for name, field in LIMIT_FIELDS.items()}
+        return {name: "unlimited" if most is None else f"{most:,}" for name, most in declared.items()}
 
 
 def page_of(name: str) -> PipelinePage | None:
@@ -152,7 +149,7 @@ def page_of(name: str) -> PipelinePage | None:
         schedule=schedule,
         next_runs=[] if schedule is None else next_runs(schedule, pipeline.seen_at),
         retention=retention_text(pipeline),
-        history=audit_entries_of(log_entries(name), pipeline.seen_at),
+        history=audit_entries_of(log_entries_of(Pipeline, name, limit=HISTORY_SHOWN), pipeline.seen_at),
     )
 
 
@@ -199,14 +196,3 @@ def retention_text(pipeline: Pipeline) -> str:
     keep = retention.retention_of(pipeline.keep, for_ever=pipeline.keep_for_ever)
     pruning = Pruning.objects.filter(pk=pipeline.pk).first() or Pruning()
     return formats.retention_note(keep, pruning.total, pruning.pruned_at)
-
-
-def log_entries(pipeline: str) -> list[LogEntry]:
-    """The newest log entries of a pipeline."""
-    content_type = ContentType.objects.get_for_model(Pipeline)
-    entries = LogEntry.objects.filter(content_type=content_type, object_id=pipeline).select_related("user")
-    return list(entries.order_by("-action_time", "-pk")[:HISTORY_SHOWN])
-
-
-def link(address: str, text: str) -> SafeString:
-    return format_html('<a href="{}">{}</a>', address, text)

@@ -9,12 +9,12 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.pipelines.submit_form import SubmitForm
-from taskqueue.admin.shared.pages import admin_page
-from taskqueue.admin.shared.task_actions import actor_of
+from taskqueue.admin.shared.links import list_url
+from taskqueue.admin.shared.pages import admin_page, redirect
+from taskqueue.admin.shared.task_actions import actor_of, redirect_to_submitted
 from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.access.permissions import Action, CallerPermissions
@@ -24,46 +24,26 @@ from taskqueue.errors import InvalidOptions, InvalidPayload, KeyReused, NotSeria
 from taskqueue.models import Pipeline, Task
 
 
-class SubmitView:
-    """Mix-in of `PipelineAdmin` with the view `submit/`."""
-
-    admin_site: Any
-    message_user: Any
-    opts: Any
-    media: Any
-
-    def get_urls(self) -> list[URLPattern]:
-        # Before Django's own patterns, which would match this address as an object id.
-        view = self.admin_site.admin_view(self.submit_view)
-        url = path("<path:object_id>/submit/", view, name="taskqueue_pipeline_submit")
-        return [url, *super().get_urls()]  # type: ignore[misc]  # of ModelAdmin
-
-    def submit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The form on GET; on POST the submitted task's page, or the form with its errors."""
-        if not CallerPermissions(request.user).may(Action.RUN, unquote(object_id)):
-            raise PermissionDenied
-        if request.method not in {"GET", "HEAD", "POST"}:
-            return HttpResponseNotAllowed(["GET", "HEAD", "POST"])
-        try:
-            definition = registry.get(unquote(object_id))
-        except UnknownPipeline as error:
-            self.message_user(request, f"No task can be submitted: {error.detail}", messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:taskqueue_pipeline_changelist"))
-        payload = definition.payload
-        form = SubmitForm(payload.json_schema(), payload.example(), request.POST if request.method == "POST" else None)
-        if form.is_valid() and (task := submit(definition, form, actor=actor_of(request))) is not None:
-            if task.duplicate:
-                self.message_user(request, "No new task was created: this task already exists.", messages.WARNING)
-            else:
-                self.message_user(request, "The task is submitted.", messages.SUCCESS)
-            return HttpResponseRedirect(reverse("admin:taskqueue_task_change", args=[task.pk]))
-        context = {
-            "pipeline": definition.name,
-            "paused": Pipeline.objects.filter(pk=definition.name, paused_at__isnull=False).first(),
-            "description": definition.description,
-            "form": form,
-        }
-        return admin_page(self, request, "pipeline/submit.html", f"Submit a task of {definition.name}", context)
+def submit_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+    """The form on GET; on POST the submitted task's page, or the form with its errors."""
+    if not CallerPermissions(request.user).may(Action.RUN, unquote(object_id)):
+        raise PermissionDenied
+    try:
+        definition = registry.get(unquote(object_id))
+    except UnknownPipeline as error:
+        message = f"No task can be submitted: {error.detail}"
+        return redirect(admin, request, list_url("pipeline"), message, messages.WARNING)
+    payload = definition.payload
+    form = SubmitForm(payload.json_schema(), payload.example(), request.POST if request.method == "POST" else None)
+    if form.is_valid() and (task := submit(definition, form, actor=actor_of(request))) is not None:
+        return redirect_to_submitted(admin, request, task)
+    context = {
+        "pipeline": definition.name,
+        "paused": Pipeline.objects.filter(pk=definition.name, paused_at__isnull=False).first(),
+        "description": definition.description,
+        "form": form,
+    }
+    return admin_page(admin, request, "pipeline/submit.html", f"Submit a task of {definition.name}", context)
 
 
 def submit(definition: PipelineDefinition, form: SubmitForm, *, actor: Actor) -> Task | None:

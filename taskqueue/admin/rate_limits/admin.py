@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote
 from django.core.exceptions import ValidationError
 from django.db.models import Prefetch, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from taskqueue.admin.rate_limits.block import CHANGE, BlockViews
+from taskqueue.admin.rate_limits.block import CHANGE, BlockForm, block_view, buckets_of, unblock_view
 from taskqueue.admin.rate_limits.remaining import Remaining, next_admission, remaining_of
 from taskqueue.admin.shared import formats, html, task_actions
+from taskqueue.admin.shared.links import link, list_url, page_url
 from taskqueue.admin.shared.models import ChangeableAdmin, ReadOnlyAdmin
+from taskqueue.admin.shared.pages import POST
 from taskqueue.engine.actions import limits
 from taskqueue.engine.queries import tasks
 from taskqueue.errors import InvalidLimit
@@ -59,6 +62,16 @@ class RateLimitForm(LimitForm):
         limits.check_rate(self.instance, **{name: values.get(name) for name in RATE_FIELDS})
 
 
+def in_code(field: str) -> Callable[[Any, ConcurrencyLimit], str]:
+    """A column with the value of one limit in code."""
+
+    @admin.display(description="limit in code")
+    def column(_admin: Any, limit: ConcurrencyLimit) -> str:
+        return limits_text(getattr(limit, field))
+
+    return column
+
+
 @admin.register(ConcurrencyLimit)
 class ConcurrencyLimitAdmin(ChangeableAdmin[ConcurrencyLimit]):
     """The concurrency limits of each pipeline."""
@@ -77,6 +90,10 @@ class ConcurrencyLimitAdmin(ChangeableAdmin[ConcurrencyLimit]):
         "slots_taken", "tasks_in_code", "tasks_per_key_in_code", "steps_in_code", "steps_per_key_in_code",
         "concurrency_key",
     )  # fmt: skip
+    tasks_in_code = in_code("declared_tasks")
+    tasks_per_key_in_code = in_code("declared_tasks_per_key")
+    steps_in_code = in_code("declared_steps")
+    steps_per_key_in_code = in_code("declared_steps_per_key")
 
     def save_model(self, request: HttpRequest, obj: ConcurrencyLimit, form: Any, change: Any) -> None:
         limits.change_concurrency_limit(obj.pk, {name: form.cleaned_data[name] for name in limits.LIMIT_FIELDS})
@@ -100,25 +117,9 @@ class ConcurrencyLimitAdmin(ChangeableAdmin[ConcurrencyLimit]):
     def concurrency_key(self, limit: ConcurrencyLimit) -> str:
         return limit.key or formats.EMPTY_VALUE
 
-    @admin.display(description="limit in code")
-    def tasks_in_code(self, limit: ConcurrencyLimit) -> str:
-        return limits_text(limit.declared_tasks)
-
-    @admin.display(description="limit in code")
-    def tasks_per_key_in_code(self, limit: ConcurrencyLimit) -> str:
-        return limits_text(limit.declared_tasks_per_key)
-
-    @admin.display(description="limit in code")
-    def steps_in_code(self, limit: ConcurrencyLimit) -> str:
-        return limits_text(limit.declared_steps)
-
-    @admin.display(description="limit in code")
-    def steps_per_key_in_code(self, limit: ConcurrencyLimit) -> str:
-        return limits_text(limit.declared_steps_per_key)
-
 
 @admin.register(RateLimit)
-class RateLimitAdmin(BlockViews, ChangeableAdmin[RateLimit]):
+class RateLimitAdmin(ChangeableAdmin[RateLimit]):
     """Rate limits, by name."""
 
     form = RateLimitForm
@@ -130,14 +131,27 @@ class RateLimitAdmin(BlockViews, ChangeableAdmin[RateLimit]):
     search_help_text = "Search by the beginning of the name."
     fields = ("name", "limit_in_code", "count", "per", "burst", "key", "last_changed", "usage")
     readonly_fields = ("name", "limit_in_code", "key", "last_changed", "usage")
+    views = (
+        ("<path:object_id>/block/", "block", block_view, POST),
+        ("<path:object_id>/unblock/", "unblock", unblock_view, POST),
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RateLimit]:
         """Rate limits, each with the bucket for the empty key in `own_buckets`."""
         own_buckets = Prefetch("uses", RateLimitBucket.objects.filter(key=""), to_attr="own_buckets")
-        return RateLimit.objects.annotate(seen_at=Now()).prefetch_related(own_buckets)
+        return super().get_queryset(request).prefetch_related(own_buckets)
 
     def save_model(self, request: HttpRequest, obj: RateLimit, form: Any, change: Any) -> None:
         limits.change_rate_limit(obj.pk, **{name: form.cleaned_data[name] for name in RATE_FIELDS})
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Add the usage by key, and the form that blocks."""
+        rate = RateLimit.objects.get(pk=kwargs["obj"].pk)  # read again: a form with errors has changed `obj`
+        may_block = request.user.has_perm(CHANGE)
+        context |= {"buckets": buckets_of(rate), "may_block": may_block, "rate_address": quote(rate.pk)}
+        if may_block:
+            context.setdefault("block_form", BlockForm(rate))
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="Left")
     def remaining(self, rate: Any) -> SafeString | str:
@@ -161,8 +175,7 @@ class RateLimitAdmin(BlockViews, ChangeableAdmin[RateLimit]):
 
     @admin.display(description="Usage")
     def usage(self, rate: RateLimit) -> SafeString:
-        address = reverse("admin:taskqueue_ratelimitbucket_changelist") + f"?q={rate.pk}"
-        return format_html('<a href="{}">Usage</a>', address)
+        return link(list_url("ratelimitbucket", q=rate.pk), "Usage")
 
 
 @admin.register(RateLimitBucket)
@@ -171,13 +184,12 @@ class RateLimitBucketAdmin(ReadOnlyAdmin[RateLimitBucket]):
 
     list_display = ("rate_link", "key", "remaining", "admitted", "last_admission", "next_admission", "blocked")
     list_display_links = None
+    list_select_related = ("rate",)
     ordering = ("rate_id", "key")
     search_fields = ("rate__name__startswith",)
     search_help_text = "Search by the beginning of the rate limit's name."
     actions = ("unblock_selected",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[RateLimitBucket]:
-        return RateLimitBucket.objects.select_related("rate").annotate(seen_at=Now())
+    last_admission = html.moment_column("Last", "last_admitted_at")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Users who may view or change rate limits may see their usage."""
@@ -198,16 +210,11 @@ class RateLimitBucketAdmin(ReadOnlyAdmin[RateLimitBucket]):
 
     @admin.display(description="Rate limit")
     def rate_link(self, bucket: RateLimitBucket) -> SafeString:
-        address = reverse("admin:taskqueue_ratelimit_change", args=[bucket.rate_id])
-        return format_html('<a href="{}">{}</a>', address, bucket.rate_id)
+        return link(page_url("ratelimit", bucket.rate_id), bucket.rate_id)
 
     @admin.display(description="Left")
     def remaining(self, bucket: Any) -> SafeString:
         return remaining_of(bucket.rate, bucket, bucket.seen_at).meter
-
-    @admin.display(description="Last")
-    def last_admission(self, bucket: Any) -> SafeString:
-        return html.moment(bucket.last_admitted_at, bucket.seen_at)
 
     @admin.display(description="Next")
     def next_admission(self, bucket: Any) -> SafeString:
@@ -215,18 +222,12 @@ class RateLimitBucketAdmin(ReadOnlyAdmin[RateLimitBucket]):
 
     @admin.display(description="Blocked")
     def blocked(self, bucket: Any) -> SafeString | str:
-        """The end of the block and its reason."""
         if bucket.blocked_until is None or bucket.blocked_until <= bucket.seen_at:
             return formats.EMPTY_VALUE
-        return format_html(
-            '{}<span class="tq-under">{}</span>',
-            html.moment(bucket.blocked_until, bucket.seen_at),
-            bucket.block_reason,
-        )
+        return html.with_note(html.moment(bucket.blocked_until, bucket.seen_at), bucket.block_reason)
 
 
 def block_note(remaining: Remaining) -> SafeString | str:
-    """Until when and why it is blocked; empty when it is not."""
     if remaining.blocked_until is None:
         return ""
     return format_html(

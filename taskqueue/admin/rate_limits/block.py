@@ -7,16 +7,16 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, reverse
+from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.rate_limits.remaining import Remaining, remaining_of
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.durations import seconds_in
-from taskqueue.admin.shared.pages import name_from_url, post_urls
+from taskqueue.admin.shared.links import list_url, page_url
+from taskqueue.admin.shared.pages import name_from_url, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.actions import limits
@@ -48,58 +48,38 @@ class BlockForm(forms.Form):
         return seconds
 
 
-class BlockViews:
-    """Mix-in of `RateLimitAdmin` with the views `block/` and `unblock/`, and their forms on the page."""
+def block_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+    rate = changeable_rate(request, object_id)
+    if rate is None:
+        return not_found(admin, request, object_id)
+    form = BlockForm(rate, request.POST)
+    if form.is_valid() and block(rate, form, actor=actor_of(request)):
+        message = "The rate limit is blocked. Calls wait until you unblock it."
+        return redirect(admin, request, page_url("ratelimit", rate.pk), message)
+    request.method = "GET"  # change_view shows the page, with the errors of this form
+    page: HttpResponse = admin.change_view(request, object_id, extra_context={"block_form": form})
+    return page
 
-    admin_site: Any
-    message_user: Any
 
-    def get_urls(self) -> list[URLPattern]:
-        # Before Django's own patterns, which would match these addresses as object ids.
-        views = {"block": self.block_view, "unblock": self.unblock_view}
-        return [*post_urls(self, "ratelimit", views), *super().get_urls()]  # type: ignore[misc]  # of ModelAdmin
+def unblock_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+    rate = changeable_rate(request, object_id)
+    if rate is None:
+        return not_found(admin, request, object_id)
+    address, key = page_url("ratelimit", rate.pk), request.POST.get("key", "").replace("\0", "")
+    if limits.unblock_rate(rate.pk, key, actor=actor_of(request)):
+        return redirect(admin, request, address, "The rate limit is unblocked.")
+    return redirect(admin, request, address, "The rate limit is not blocked.", messages.WARNING)
 
-    def block_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        rate = self.rate_of(request, object_id)
-        if rate is None:
-            return self.not_found(request, object_id)
-        form = BlockForm(rate, request.POST)
-        if form.is_valid() and block(rate, form, actor=actor_of(request)):
-            self.message_user(request, "The rate limit is blocked. Calls wait until you unblock it.", messages.SUCCESS)
-            return HttpResponseRedirect(page_url(rate))
-        request.method = "GET"  # change_view shows the page, with the errors of this form
-        return self.change_view(request, object_id, extra_context={"block_form": form})  # type: ignore[attr-defined,no-any-return]
 
-    def unblock_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        rate = self.rate_of(request, object_id)
-        if rate is None:
-            return self.not_found(request, object_id)
-        key = request.POST.get("key", "").replace("\0", "")
-        if limits.unblock_rate(rate.pk, key, actor=actor_of(request)):
-            self.message_user(request, "The rate limit is unblocked.", messages.SUCCESS)
-        else:
-            self.message_user(request, "The rate limit is not blocked.", messages.WARNING)
-        return HttpResponseRedirect(page_url(rate))
+def changeable_rate(request: HttpRequest, object_id: str) -> RateLimit | None:
+    if not request.user.has_perm(CHANGE):
+        raise PermissionDenied
+    return RateLimit.objects.filter(pk=name_from_url(object_id)).first()
 
-    def rate_of(self, request: HttpRequest, object_id: str) -> RateLimit | None:
-        """The rate limit; PermissionDenied when the user may not change it."""
-        if not request.user.has_perm(CHANGE):
-            raise PermissionDenied
-        return RateLimit.objects.filter(pk=name_from_url(object_id)).first()
 
-    def not_found(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        self.message_user(request, f"There is no rate limit {unquote(object_id)}.", messages.WARNING)
-        return HttpResponseRedirect(reverse("admin:taskqueue_ratelimit_changelist"))
-
-    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Add the usage by key, and the form that blocks."""
-        rate = RateLimit.objects.get(pk=kwargs["obj"].pk)  # read again: a form with errors has changed `obj`
-        may_block = request.user.has_perm(CHANGE)
-        context["buckets"], context["may_block"] = buckets_of(rate), may_block
-        context["rate_address"] = quote(rate.pk)
-        if may_block:
-            context.setdefault("block_form", BlockForm(rate))
-        return super().render_change_form(request, context, *args, **kwargs)  # type: ignore[misc]  # of ModelAdmin
+def not_found(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
+    message = f"There is no rate limit {unquote(object_id)}."
+    return redirect(admin, request, list_url("ratelimit"), message, messages.WARNING)
 
 
 def block(rate: RateLimit, form: BlockForm, *, actor: Actor) -> bool:
@@ -122,7 +102,3 @@ def buckets_of(rate: RateLimit) -> list[tuple[RateLimitBucket, Remaining]]:
     buckets = RateLimitBucket.objects.filter(rate=rate).annotate(seen_at=Now())
     latest = buckets.order_by("-theoretical_arrival_at", "pk")[:BUCKETS_SHOWN]
     return [(bucket, remaining_of(rate, bucket, bucket.seen_at)) for bucket in latest]
-
-
-def page_url(rate: RateLimit) -> str:
-    return reverse("admin:taskqueue_ratelimit_change", args=[quote(rate.pk)])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import html
@@ -29,8 +31,15 @@ class AuditEntry:
     time: SafeString
 
 
-def audit_entries_of(history: list[LogEntry], now: datetime) -> list[AuditEntry]:
+def log_entries_of(model: type[Model], key: object, *, limit: int) -> list[LogEntry]:
+    """The newest log entries of a row, newest first."""
+    content_type = ContentType.objects.get_for_model(model)
+    entries = LogEntry.objects.filter(content_type=content_type, object_id=str(key)).select_related("user")
+    return list(entries.order_by("-action_time", "-pk")[:limit])
+
+
+def audit_entries_of(entries: list[LogEntry], now: datetime) -> list[AuditEntry]:
     return [
         AuditEntry(entry.user.get_username(), entry.get_change_message(), html.moment(entry.action_time, now))
-        for entry in history
+        for entry in entries
     ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
+from django.contrib import admin
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -67,6 +70,21 @@ def moment(when: datetime | None, now: datetime) -> SafeString:
         formats.exact(when),
         formats.relative(when, now),
     )
+
+
+def moment_column(name: str, field: str) -> Callable[[Any, Any], SafeString]:
+    """A method for `list_display`: the relative time of a field of rows that have `seen_at`."""
+
+    @admin.display(description=name)
+    def column(_admin: Any, row: Any) -> SafeString:
+        return moment(getattr(row, field), row.seen_at)
+
+    return column
+
+
+def with_note(value: object, note: object) -> SafeString:
+    """A cell's value with a note below it; the value alone when the note is empty."""
+    return format_html('{}<span class="tq-under">{}</span>', value, note) if note else format_html("{}", value)
 
 
 def moment_with_seconds(when: datetime, now: datetime) -> SafeString:

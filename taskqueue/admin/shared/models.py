@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 
+from taskqueue.admin.shared.pages import View, redirect, urls_of
 from taskqueue.admin.shared.pagination import CappedPaginator
 from taskqueue.admin.shared.view_wrappers import WrappedViews
 
@@ -28,8 +32,15 @@ Row = TypeVar("Row", bound=Model)
 
 
 class BaseAdmin(WrappedViews, ModelAdmin[Row]):
-    """A list of bounded cost, with the model's name as its title."""
+    """A list of bounded cost, with the model's name as its title.
 
+    Attributes:
+        views: pages and actions besides Django's own.
+        buttons_need: the permission without which the list has no column `buttons`.
+    """
+
+    views: ClassVar[Sequence[View]] = ()
+    buttons_need: ClassVar[str] = ""
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
@@ -37,6 +48,19 @@ class BaseAdmin(WrappedViews, ModelAdmin[Row]):
 
     class Media:
         css = {"all": ["taskqueue/admin.css"]}
+
+    def get_urls(self) -> list[URLPattern]:
+        # Before Django's own patterns, which match any path as an id.
+        return [*urls_of(self, self.views), *super().get_urls()]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Row]:
+        """The rows, with the database's time in `seen_at`."""
+        return super().get_queryset(request).annotate(seen_at=Now())  # type: ignore[return-value]  # still of Row
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        columns = super().get_list_display(request)
+        may_act = not self.buttons_need or request.user.has_perm(self.buttons_need)
+        return columns if may_act else [each for each in columns if getattr(each, "__name__", each) != "buttons"]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Django's list, titled "Tasks" instead of "Select task to change"."""
@@ -77,8 +101,8 @@ class ReadOnlyAdmin(BaseAdmin[Row]):
         try:
             return super().response_action(request, queryset, *args, **kwargs)
         except ValidationError:
-            self.message_user(request, "There are no such rows; nothing was done.", messages.WARNING)
-            return HttpResponseRedirect(request.get_full_path())
+            message = "There are no such rows; nothing was done."
+            return redirect(self, request, request.get_full_path(), message, messages.WARNING)
 
 
 class ChangeableAdmin(BaseAdmin[Row]):

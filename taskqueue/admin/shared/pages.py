@@ -1,15 +1,25 @@
-"""Render admin pages, and register the URLs that change one row."""
+"""Render admin pages, redirect with a message, and register the URLs of an admin's own views."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, update_wrapper
+from typing import Any, Final
 
+from django.contrib import messages
 from django.contrib.admin.utils import unquote
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponseRedirect
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods
+
+GET: Final = ("GET", "HEAD")
+POST: Final = ("POST",)
+FORM: Final = (*GET, *POST)
+
+View = tuple[str, str, Callable[..., HttpResponseBase], tuple[str, ...]]
+"""Path, the end of the name `taskqueue_<model>_<…>`, a function of the admin and the request, and methods."""
 
 
 def admin_page(
@@ -21,21 +31,29 @@ def admin_page(
     return TemplateResponse(request, f"admin/taskqueue/{template}", {**shared, **context}, status=status)
 
 
-def post_urls(
-    admin: Any, model: str, views: Mapping[str, Callable[..., HttpResponse]], *, prefix: str = "<path:object_id>"
-) -> list[URLPattern]:
-    """POST-only URLs `<prefix>/<action>/` named `taskqueue_<model>_<action>`.
+def redirect(
+    admin: Any, request: HttpRequest, address: str, message: str, level: int = messages.SUCCESS
+) -> HttpResponseRedirect:
+    """Redirect to a page that shows a message."""
+    admin.message_user(request, message, level)
+    return HttpResponseRedirect(address)
 
-    They must come before Django's own patterns, which match any path as an id.
-    """
+
+def urls_of(admin: Any, views: Iterable[View]) -> list[URLPattern]:
+    """URLs of views that take the admin and the request first."""
     return [
         path(
-            f"{prefix}/{action}/",
-            admin.admin_site.admin_view(require_POST(view)),
-            name=f"taskqueue_{model}_{action}",
+            route,
+            admin.admin_site.admin_view(require_http_methods(list(methods))(bound(view, admin))),
+            name=f"taskqueue_{admin.opts.model_name}_{name}",
         )
-        for action, view in views.items()
+        for route, name, view, methods in views
     ]
+
+
+def bound(view: Callable[..., HttpResponseBase], admin: Any) -> Any:
+    # Django reads attributes of views, such as that of `non_atomic_requests`; a partial object does not take them over.
+    return update_wrapper(partial(view, admin), view)
 
 
 def name_from_url(object_id: str) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponseRedirect
 
 from taskqueue.admin.shared import formats
+from taskqueue.admin.shared.links import page_url
+from taskqueue.admin.shared.pages import redirect
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries import tasks
@@ -39,6 +43,15 @@ class ActionCounts:
 def actor_of(request: HttpRequest) -> Actor:
     """The logged-in user as the audit log names them."""
     return Actor(request.user.pk, request.user.get_username())
+
+
+def redirect_to_submitted(admin: Any, request: HttpRequest, task: Any) -> HttpResponseRedirect:
+    """Redirect to a task that a form submitted, or to the existing one that it got."""
+    address = page_url("task", task.pk)
+    if task.duplicate:
+        message = "No new task was created: this task already exists."
+        return redirect(admin, request, address, message, messages.WARNING)
+    return redirect(admin, request, address, "The task is submitted.")
 
 
 def require_permission(run: TaskAction, action: Action, rights: CallerPermissions) -> TaskAction:

@@ -8,10 +8,11 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.shared import task_actions
+from taskqueue.admin.shared.links import list_url, page_url
+from taskqueue.admin.shared.pages import redirect
 from taskqueue.admin.task.buttons import AllowedActions
 from taskqueue.engine.access import permissions
 from taskqueue.engine.access.permissions import Action
@@ -71,10 +72,8 @@ def run_action(
         raise PermissionDenied(error.detail) from error
     except TaskqueueError as error:
         reason = task_actions.refusal_reason(UUID(object_id), error)
-        admin.message_user(request, f"{failed}: {reason}", messages.ERROR)
-        return HttpResponseRedirect(task_url(object_id))
-    admin.message_user(request, done, messages.SUCCESS)
-    return HttpResponseRedirect(task_url(task.pk))
+        return redirect(admin, request, page_url("task", object_id), f"{failed}: {reason}", messages.ERROR)
+    return redirect(admin, request, page_url("task", task.pk), done)
 
 
 def allowed_actions(admin: Any, request: HttpRequest, *, pipeline: str | None = None) -> AllowedActions:
@@ -90,10 +89,5 @@ def allowed_actions(admin: Any, request: HttpRequest, *, pipeline: str | None = 
 
 
 def task_not_found(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
-    """Redirect to the list with a message."""
-    admin.message_user(request, f"There is no task {object_id}. Ended tasks may have been pruned.", messages.WARNING)
-    return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
-
-
-def task_url(task_id: object) -> str:
-    return reverse("admin:taskqueue_task_change", args=[task_id])
+    message = f"There is no task {object_id}. Ended tasks may have been pruned."
+    return redirect(admin, request, list_url("task"), message, messages.WARNING)

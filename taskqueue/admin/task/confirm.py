@@ -9,12 +9,12 @@ from uuid import UUID
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 from django.utils.http import urlencode
 
-from taskqueue.admin.shared.pages import admin_page
+from taskqueue.admin.shared.links import page_url, view_url
+from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.task import repeated_steps
-from taskqueue.admin.task.actions import allowed_actions, run_action, task_not_found, task_url
+from taskqueue.admin.task.actions import allowed_actions, run_action, task_not_found
 from taskqueue.admin.task.repeated_steps import RepeatedSteps
 from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.queries import tasks
@@ -65,8 +65,7 @@ def confirmation(
     except (ValueError, TaskNotFound):
         return task_not_found(admin, request, object_id)
     except UnknownStep as error:
-        admin.message_user(request, f"Cannot retry: {error.detail}", messages.ERROR)
-        return HttpResponseRedirect(task_url(object_id))
+        return redirect(admin, request, page_url("task", object_id), f"Cannot retry: {error.detail}", messages.ERROR)
     if not getattr(allowed_actions(admin, request, pipeline=task.pipeline_id), action):
         raise PermissionDenied(f"You may not {action} tasks of pipeline {task.pipeline_id!r}.")
     if not is_post:
@@ -75,7 +74,7 @@ def confirmation(
     if action == "retry" and steps.calls <= 1:
         return None
     query = f"?{urlencode({'from_step': from_step})}" if from_step else ""
-    return HttpResponseRedirect(reverse(f"admin:taskqueue_task_{action}", args=[task.pk]) + query)
+    return HttpResponseRedirect(view_url("task", action, task.pk) + query)
 
 
 def confirmation_page(
@@ -84,7 +83,7 @@ def confirmation_page(
     context = {
         "task": task,
         "action": action,
-        "address": reverse(f"admin:taskqueue_task_{action}", args=[task.pk]),
+        "address": view_url("task", action, task.pk),
         "from_step": from_step or "",
         "repeated": steps,
         "refusal": refusal(task, action, from_step),

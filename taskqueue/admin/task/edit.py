@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.contrib.messages import INFO
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.shared import formats, secret_fields
 from taskqueue.admin.shared.json_input import parse_json
-from taskqueue.admin.shared.pages import admin_page
+from taskqueue.admin.shared.links import page_url
+from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.admin.task import repeated_steps
-from taskqueue.admin.task.actions import allowed_actions, task_not_found, task_url
+from taskqueue.admin.task.actions import allowed_actions, task_not_found
 from taskqueue.definitions import registry
 from taskqueue.engine.access import redaction
 from taskqueue.engine.access.permissions import CallerPermissions
@@ -42,8 +44,9 @@ def edit_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid() and "check" not in request.POST:
         copy = form.attempt(lambda payload: control.rerun(task.pk, actor=actor_of(request), payload=payload))
         if copy is not None:
-            admin.message_user(request, "This is a new task with the edited payload.")
-            return HttpResponseRedirect(task_url(copy.pk))
+            return redirect(
+                admin, request, page_url("task", copy.pk), "This is a new task with the edited payload.", INFO
+            )
     return form_page(admin, request, task, form)
 
 

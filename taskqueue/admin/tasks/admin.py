@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, partialmethod
+from functools import partialmethod
 from typing import Any
 from uuid import UUID
 
@@ -11,17 +11,17 @@ from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import URLPattern, path
-from django.views.decorators.http import require_http_methods
 
 from taskqueue.admin.search import syntax
 from taskqueue.admin.shared import filters as shared_filters
 from taskqueue.admin.shared import html
 from taskqueue.admin.shared.details import audit_entries_of
+from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.models import ReadOnlyAdmin
-from taskqueue.admin.shared.pages import admin_page
+from taskqueue.admin.shared.pages import FORM, GET, POST, admin_page
 from taskqueue.admin.shared.timeouts import limit_read_time
-from taskqueue.admin.task import actions, confirm, download, edit
+from taskqueue.admin.task import confirm, download, edit
+from taskqueue.admin.task.actions import allowed_actions, cancel_view, run_now_view, task_not_found
 from taskqueue.admin.task.bulk_history import operations_on
 from taskqueue.admin.task.buttons import AllowedActions, action_buttons, neighbour_buttons, why_no_retry_from
 from taskqueue.admin.task.details import bulk_entries_of, details_of
@@ -33,18 +33,6 @@ from taskqueue.engine.access import permissions
 from taskqueue.engine.queries import tasks
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Task
-
-GET = ("GET", "HEAD")
-URLS = (
-    ("export/<str:file_format>/", "export", export.export_view, GET),
-    ("<path:object_id>/retry/", "retry", confirm.retry_view, (*GET, "POST")),
-    ("<path:object_id>/rerun/", "rerun", confirm.rerun_view, (*GET, "POST")),
-    ("<path:object_id>/edit/", "edit", edit.edit_view, (*GET, "POST")),
-    ("<path:object_id>/run_now/", "run_now", actions.run_now_view, ("POST",)),
-    ("<path:object_id>/cancel/", "cancel", actions.cancel_view, ("POST",)),
-    ("<path:object_id>/download/<slug:what>/", "download", download.download_view, ("GET",)),
-)
-"""Path, the end of its name `taskqueue_task_<…>`, view and methods."""
 
 
 @admin.register(Task)
@@ -61,18 +49,15 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
     search_fields = ("id", "key")
     search_help_text = syntax.HELP
     actions = (bulk.retry_selected, bulk.run_now_selected, bulk.cancel_selected, bulk.rerun_selected)
-
-    def get_urls(self) -> list[URLPattern]:
-        """Our URLs before Django's own, which match any path as an id."""
-        ours = [
-            path(
-                route,
-                self.admin_site.admin_view(require_http_methods(list(methods))(partial(view, self))),
-                name=f"taskqueue_task_{name}",
-            )
-            for route, name, view, methods in URLS
-        ]
-        return [*ours, *super().get_urls()]
+    views = (
+        ("export/<str:file_format>/", "export", export.export_view, GET),
+        ("<path:object_id>/retry/", "retry", confirm.retry_view, FORM),
+        ("<path:object_id>/rerun/", "rerun", confirm.rerun_view, FORM),
+        ("<path:object_id>/edit/", "edit", edit.edit_view, FORM),
+        ("<path:object_id>/run_now/", "run_now", run_now_view, POST),
+        ("<path:object_id>/cancel/", "cancel", cancel_view, POST),
+        ("<path:object_id>/download/<slug:what>/", "download", download.download_view, GET),
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Task]:
         return columns.listing()
@@ -88,7 +73,7 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
 
     def has_action_permission(self, action: str, request: HttpRequest) -> bool:
         """Whether the user may take an action on tasks; the bulk actions name it."""
-        return bool(getattr(actions.allowed_actions(self, request), action))
+        return bool(getattr(allowed_actions(self, request), action))
 
     has_retry_permission = partialmethod(has_action_permission, "retry")
     has_run_now_permission = partialmethod(has_action_permission, "run_now")
@@ -119,13 +104,13 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
         try:
             page = page_of(UUID(object_id), permissions.CallerPermissions(request.user), show_all=show_all)
         except ValueError:
-            return actions.task_not_found(self, request, object_id)
+            return task_not_found(self, request, object_id)
         except TaskNotFound:
             parent = tasks.parent_of(UUID(object_id))
             if parent is None:
-                return actions.task_not_found(self, request, object_id)
-            return HttpResponseRedirect(actions.task_url(parent))
-        allowed = actions.allowed_actions(self, request, pipeline=page.task.pipeline_id)
+                return task_not_found(self, request, object_id)
+            return HttpResponseRedirect(page_url("task", parent))
+        allowed = allowed_actions(self, request, pipeline=page.task.pipeline_id)
         context = {
             **page_context(page, allowed, TaskLinks(self.admin_site, request)),
             "history": [

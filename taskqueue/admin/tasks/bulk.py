@@ -9,11 +9,11 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 
 from taskqueue.admin.bulk_operations.confirm import CONSEQUENCES, DONE
 from taskqueue.admin.search.parameters import PARAMETERS
 from taskqueue.admin.shared import formats, task_actions
+from taskqueue.admin.shared.links import view_url
 from taskqueue.admin.shared.pages import admin_page
 from taskqueue.admin.task import repeated_steps
 from taskqueue.admin.task.actions import allowed_actions
@@ -57,8 +57,7 @@ def run_bulk_action(model_admin: Any, request: HttpRequest, run: Any, verb: Bulk
     "Select all" redirects to the form of a bulk operation; repeated steps ask for confirmation first.
     """
     if request.POST.get(ALL_SELECTED) == "1":
-        address = reverse("admin:taskqueue_bulkoperation_new", args=[verb.value])
-        return HttpResponseRedirect(f"{address}?{list_query(request)}")
+        return HttpResponseRedirect(f"{view_url('bulkoperation', 'new', verb.value)}?{list_query(request)}")
     # The ids come from the form, so that a task that has left the filter since is included.
     selected = [task_id for text in request.POST.getlist(SELECTED) if (task_id := parse_id(text))]
     if len(selected) > task_actions.MAX_TASKS:
@@ -107,10 +106,7 @@ def links(model_admin: Any, request: HttpRequest) -> dict[str, Any]:
     return {
         "filter_query": list_query(request),
         "verbs": [
-            {
-                "label": verb.words.capitalize(),
-                "address": reverse("admin:taskqueue_bulkoperation_new", args=[verb.value]),
-            }
+            {"label": verb.words.capitalize(), "address": view_url("bulkoperation", "new", verb.value)}
             for verb in BulkOperationVerb
             if getattr(allowed, verb.name.lower()) and applies(verb, request)
         ],

@@ -12,11 +12,12 @@ from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import reverse
 
 from taskqueue.admin.search.parameters import list_params_of
+from taskqueue.admin.shared.links import list_url, view_url
+from taskqueue.admin.shared.pages import redirect
 from taskqueue.conf import settings
 from taskqueue.engine.access import redaction
 from taskqueue.engine.access.permissions import Action, CallerPermissions
@@ -52,9 +53,10 @@ def export_view(admin: Any, request: HttpRequest, file_format: str) -> HttpRespo
     try:
         list_params = list_params_of(request.GET.dict(), rights)
     except IncorrectLookupParameters:
-        return refuse(admin, request, "Not exported: a filter has an invalid value.")
+        message = "Not exported: a filter has an invalid value."
+        return redirect(admin, request, list_url("task"), message, messages.ERROR)
     if list_params.error:
-        return refuse(admin, request, f"Not exported. {list_params.error}")
+        return redirect(admin, request, list_url("task"), f"Not exported. {list_params.error}", messages.ERROR)
     content_type, writer = WRITERS[file_format]
     now = filters.database_now()
     columns = COLUMNS + PRIVATE if rights.has_permission(Action.VIEW_PAYLOAD) else COLUMNS
@@ -64,20 +66,10 @@ def export_view(admin: Any, request: HttpRequest, file_format: str) -> HttpRespo
     return response
 
 
-def refuse(admin: Any, request: HttpRequest, message: str) -> HttpResponse:
-    admin.message_user(request, message, messages.ERROR)
-    return HttpResponseRedirect(reverse("admin:taskqueue_task_changelist"))
-
-
 def links() -> list[dict[str, Any]]:
-    names = {"csv": "CSV", "jsonl": "JSON lines"}
     return [
-        {
-            "label": label,
-            "max_rows": f"{MAX_ROWS:,}",
-            "address": reverse("admin:taskqueue_task_export", args=[file_format]),
-        }
-        for file_format, label in names.items()
+        {"label": label, "max_rows": f"{MAX_ROWS:,}", "address": view_url("task", "export", file_format)}
+        for file_format, label in (("csv", "CSV"), ("jsonl", "JSON lines"))
     ]
 
 

@@ -82,9 +82,9 @@ def test_every_card_and_bar_links_to_a_list(reader):
 
 def test_a_bar_links_to_the_tasks_that_ended_in_its_period(reader):
     three_tasks()
-    [bar] = [bar for bar in reader.get(HOME).context["chart_rows"] if bar.period.failed]
+    [bar] = [bar for bar in reader.get(HOME).context["chart_rows"] if bar["period"].failed]
 
-    response = reader.get(bar.address)
+    response = reader.get(bar["address"])
 
     assert response.context["cl"].result_count == 3
     assert "UTC" in text_of(response)

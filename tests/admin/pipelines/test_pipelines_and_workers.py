@@ -344,7 +344,9 @@ def test_draining_needs_its_permission(viewer, drainer):
     assert "Drain moon:7" not in viewer.get(WORKERS).content.decode()
     assert 'aria-label="Drain moon:7"' in drainer.get(WORKERS).content.decode()
     assert drainer.get(f"{WORKERS}{worker.pk}/drain/").status_code == 405
-    assert messages_of(drainer.post(f"{WORKERS}99/drain/", follow=True)) == ["There is no worker 99."]
+    assert messages_of(drainer.post(f"{WORKERS}{worker.pk + 1}/drain/", follow=True)) == [
+        f"There is no worker {worker.pk + 1}."
+    ]
 
 
 def test_the_processes_of_a_pool_are_counted(viewer, queued):
