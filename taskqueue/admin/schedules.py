@@ -28,17 +28,10 @@ RUN = "taskqueue.add_task"
 
 
 class KindFilter(ChoiceFilter):
-    """Skips of one kind."""
-
-    title = "kind"
-    parameter_name = "kind"
+    title = parameter_name = column = "kind"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [(kind.value, kind.value.capitalize()) for kind in SkipKind]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Skip]) -> QuerySet[Skip]:
-        kind = self.chosen()
-        return queryset if kind is None else queryset.filter(kind=kind)
 
 
 @admin.register(Skip)
@@ -81,8 +74,6 @@ def run_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
 
 @admin.register(Schedule)
 class ScheduleAdmin(ReadOnlyAdmin[Schedule]):
-    """Schedules, in the order of their next runs."""
-
     list_display = ("pipeline_link", "cron", "misfire", "next_run", "last_run", "last_result", "buttons")
     list_display_links = None
     list_filter = (PipelineFilter,)

@@ -56,17 +56,7 @@ class GroupFilter(ChoiceFilter):
         return queryset if group is None else queryset.filter(name__startswith=f"{group}/")
 
 
-class StatsFilter(ChoiceFilter):
-    """A filter that `filtered_and_sorted` applies, after the numbers are read."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
-        self.chosen()  # refuses an unknown value
-        return queryset
-
-
-class ConditionFilter(StatsFilter):
-    """Pipelines that fulfil a condition."""
-
+class ConditionFilter(ChoiceFilter):
     title = "only with"
     parameter_name = "only"
 
@@ -74,9 +64,7 @@ class ConditionFilter(StatsFilter):
         return [(value, label) for value, (label, _matches) in CONDITIONS.items()]
 
 
-class OrderFilter(StatsFilter):
-    """The order of the list."""
-
+class OrderFilter(ChoiceFilter):
     title = "sorted by"
     parameter_name = "sort"
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -21,21 +22,11 @@ from taskqueue.states import TaskStatus
 ZONED = re.compile(r"T.*(Z|[+-]\d\d:?\d\d)$")
 CREATED_RANGE = ("created_at__gte", "created_at__lt")
 ENDED_RANGE = ("ended_from", "ended_before")
-PARAMETERS = (
-    "status", "pipeline", "created", "ended", "error", "failure", "label", "retried", "repaired", *CREATED_RANGE,
-    *ENDED_RANGE, "id__lt", "q",
-)  # fmt: skip
-"""All parameters that select tasks."""
 
 
 @dataclass(frozen=True)
 class TaskListParams:
-    """The parsed parameters.
-
-    Attributes:
-        task_filter: selects the tasks.
-        error: what is wrong with the search; then there are no results.
-    """
+    """The parsed parameters; `error` says what is wrong with the search, which then has no results."""
 
     task_filter: TaskFilter
     error: str = ""
@@ -50,60 +41,35 @@ def list_params_of(parameters: Mapping[str, str], rights: CallerPermissions) -> 
     given = {name: value for name in PARAMETERS if (value := parameters.get(name, ""))}
     if any(list(codec.text_errors(value, "")) for name, value in given.items() if name != "q"):
         raise IncorrectLookupParameters
-    filtered = TaskFilter(
-        statuses=statuses_of(given.get("status", "")),
-        pipeline=given.get("pipeline", ""),
-        age=age_of(given.get("created", "")),
-        created_after=moment_of(given.get(CREATED_RANGE[0], "")),
-        created_before=moment_of(given.get(CREATED_RANGE[1], "")),
-        below=id_of(given.get("id__lt", "")),
-        ended=time_range_of(given.get("ended", "")) or open_range_of(*(given.get(name, "") for name in ENDED_RANGE)),
-        error=given.get("error", ""),
-        failure=failure_of(given.get("failure", "")),
-        repaired=yes_or_no(given.get("repaired", "")) or None,
-        labels=labels_of(given.get("label", "")),
-        has_failed_attempt=yes_or_no(given.get("retried", "")),
-    )
+    values = {field: parse(given[name]) for name, (field, parse) in PARSERS.items() if name in given}
+    if "ended" not in values:
+        values["ended"] = open_range_of(*(given.get(name, "") for name in ENDED_RANGE))
+    filtered = TaskFilter(**values)
+    may_see_payload = rights.has_permission(Action.VIEW_PAYLOAD)
     try:
-        search = syntax.parse(given.get("q", "").strip(), may_see_payload=rights.has_permission(Action.VIEW_PAYLOAD))
+        found = syntax.parse(given.get("q", "").strip(), filtered, may_see_payload=may_see_payload)
     except syntax.InvalidSearch as error:
         return TaskListParams(filtered, str(error))
-    closed = rights.pipelines_denied(Action.VIEW_PAYLOAD) if search.payload else ()
-    return TaskListParams(replace(with_search(filtered, search), hidden_pipelines=tuple(sorted(closed))))
-
-
-def with_search(filtered: TaskFilter, search: syntax.Search) -> TaskFilter:
-    return replace(
-        filtered,
-        id_or_key_prefix=search.prefix,
-        error_prefix=search.error,
-        pipeline_prefix=search.pipeline,
-        step=search.step,
-        key_words=search.key_words,
-        worker=search.worker,
-        labels=(*filtered.labels, *search.labels),
-        payload=tuple(search.payload),
-    )
+    closed = rights.pipelines_denied(Action.VIEW_PAYLOAD) if found.payload else ()
+    return TaskListParams(replace(found, hidden_pipelines=tuple(sorted(closed))))
 
 
 def statuses_of(text: str) -> tuple[str, ...]:
     """Statuses joined by commas; each once, in the order of a task's life."""
-    chosen = set(text.split(",")) if text else set()
+    chosen = set(text.split(","))
     if not chosen <= set(TaskStatus):
         raise IncorrectLookupParameters
     return tuple(status.value for status in TaskStatus if status in chosen)
 
 
-def age_of(text: str) -> timedelta | None:
-    if text and text not in AGES:
+def age_of(text: str) -> timedelta:
+    if text not in AGES:
         raise IncorrectLookupParameters
-    return AGES[text][1] if text else None
+    return AGES[text][1]
 
 
-def moment_of(text: str) -> datetime | None:
+def moment_of(text: str) -> datetime:
     """A time in ISO 8601; in UTC without an offset."""
-    if not text:
-        return None
     try:
         moment = parse_datetime(text)
     except ValueError:
@@ -113,32 +79,30 @@ def moment_of(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def time_range_of(text: str) -> tuple[datetime, datetime] | None:
+def time_range_of(text: str) -> tuple[datetime, datetime]:
     """A time range such as `2026-05-04T10:00Z..2026-05-04T10:05Z`."""
-    if not text:
-        return None
     begin, _sign, end = text.partition("..")
     first, last = moment_of(begin), moment_of(end)
-    if first is None or last is None or first >= last or not all(ZONED.search(part) for part in (begin, end)):
+    if first >= last or not all(ZONED.search(part) for part in (begin, end)):
         raise IncorrectLookupParameters
     return first, last
 
 
 def open_range_of(begin: str, end: str) -> tuple[datetime, datetime] | None:
     """A time range of which either end may be open."""
-    first, last = moment_of(begin), moment_of(end)
-    if first is None and last is None:
+    if not begin and not end:
         return None
-    span = (first or datetime(2000, 1, 1, tzinfo=UTC), last or datetime(9000, 1, 1, tzinfo=UTC))
-    if span[0] >= span[1]:
+    first = moment_of(begin) if begin else datetime(2000, 1, 1, tzinfo=UTC)
+    last = moment_of(end) if end else datetime(9000, 1, 1, tzinfo=UTC)
+    if first >= last:
         raise IncorrectLookupParameters
-    return span
+    return first, last
 
 
-def failure_of(text: str) -> tuple[str, str] | None:
+def failure_of(text: str) -> tuple[str, str]:
     """An error type and a step, such as `ValueError@charge-card`."""
     error_type, _sign, step = text.partition("@")
-    return (error_type, step) if text else None
+    return error_type, step
 
 
 def format_failure(error_type: str, step: str) -> str:
@@ -146,23 +110,40 @@ def format_failure(error_type: str, step: str) -> str:
     return f"{error_type}@{step}"
 
 
-def id_of(text: str) -> UUID | None:
+def id_of(text: str) -> UUID:
     try:
-        return UUID(text) if text else None
+        return UUID(text)
     except ValueError as error:
         raise IncorrectLookupParameters from error
 
 
 def labels_of(text: str) -> tuple[tuple[str, str], ...]:
-    if not text:
-        return ()
     try:
         return (syntax.label_of(text),)
     except syntax.InvalidSearch as error:
         raise IncorrectLookupParameters from error
 
 
-def yes_or_no(text: str) -> bool | None:
-    if text not in {"", "yes", "no"}:
+def yes_or_no(text: str) -> bool:
+    if text not in {"yes", "no"}:
         raise IncorrectLookupParameters
-    return text == "yes" if text else None
+    return text == "yes"
+
+
+PARSERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "status": ("statuses", statuses_of),
+    "pipeline": ("pipeline", str),
+    "created": ("age", age_of),
+    CREATED_RANGE[0]: ("created_after", moment_of),
+    CREATED_RANGE[1]: ("created_before", moment_of),
+    "id__lt": ("below", id_of),
+    "ended": ("ended", time_range_of),
+    "error": ("error", str),
+    "failure": ("failure", failure_of),
+    "repaired": ("repaired", lambda text: yes_or_no(text) or None),
+    "label": ("labels", labels_of),
+    "retried": ("has_failed_attempt", yes_or_no),
+}
+"""By parameter: the field of the filter, and what reads its value."""
+PARAMETERS = (*PARSERS, *ENDED_RANGE, "q")
+"""All parameters that select tasks."""

@@ -33,8 +33,8 @@ def suggestions_for(term: str, rights: CallerPermissions) -> list[Suggestion]:
         search = syntax.parse(term, may_see_payload=True)
     except syntax.InvalidSearch:
         return []
-    word = search.prefix.strip()
-    if not word or search != syntax.Search(prefix=search.prefix):
+    word = search.id_or_key_prefix.strip()
+    if not word or search != TaskFilter(id_or_key_prefix=search.id_or_key_prefix):
         return []
     return [
         *by_key(word),
@@ -59,7 +59,6 @@ def by_key(word: str) -> Iterator[Suggestion]:
 
 
 def by_pipeline(word: str) -> Iterator[Suggestion]:
-    """Pipelines that have tasks."""
     tasks = Task.objects.filter(pipeline=OuterRef("pk"), parallel_step="")
     names = Pipeline.objects.filter(Exists(tasks), name__icontains=word).order_by("name").values_list("name", flat=True)
     for name in names[:MAX_OF_KIND]:
@@ -67,7 +66,6 @@ def by_pipeline(word: str) -> Iterator[Suggestion]:
 
 
 def by_step(word: str) -> Iterator[Suggestion]:
-    """Steps that have failed or not ended in a task."""
     steps = PipelineStep.objects.filter(name__icontains="-".join(word.split())).order_by("name")
     for name in steps.values_list("name", flat=True).distinct()[:MAX_OF_KIND]:
         if finds_any(TaskFilter(step=name)):
@@ -81,7 +79,6 @@ def by_error(word: str) -> Iterator[Suggestion]:
 
 
 def by_label(word: str) -> Iterator[Suggestion]:
-    """Label names and values of the newest tasks."""
     values = {"newest": filters.SCAN_LIMIT, "word": word, "limit": MAX_OF_KIND}
     for name, value in sql.fetch(sql.FIND_LABELS, values):
         yield suggestion(f"Label {name} = {value}", "label", f"{name}={value}")

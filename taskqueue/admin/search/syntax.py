@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
 
+from taskqueue.engine.queries.filters import TaskFilter
 from taskqueue.json_values import codec
 from taskqueue.masks import MASK
 from taskqueue.models import Pipeline
@@ -19,8 +20,8 @@ HELP = (
     'label:name=value, payload.field.field:value. Quotes keep words together: error:"Bad Gateway".'
 )
 QUALIFIERS = ("error", "pipeline", "step", "key", "worker", "label", "payload")
-SEARCH_FIELDS = {"error": "error", "step": "step", "key": "key_words", "worker": "worker"}
-"""The field of `Search` for each qualifier whose value needs no parsing."""
+FIELDS = {"error": "error_prefix", "step": "step", "key": "key_words", "worker": "worker"}
+"""The field of `TaskFilter` for each qualifier whose value needs no parsing."""
 NOT_QUALIFIERS = {
     "status": "Choose a status in the tabs above the list.",
     "created": "Choose a time in the filters or in the histogram.",
@@ -29,38 +30,16 @@ NOT_QUALIFIERS = {
 WORD = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
 QUALIFIED = re.compile(r"([A-Za-z_]+)((?:\.[^:\s\"]*)?):(.*)", re.DOTALL)
 MAX_PATH = 10
+NO_FILTER = TaskFilter()
 
 
 class InvalidSearch(Exception):
     """The search term is invalid; the message says why."""
 
 
-@dataclass
-class Search:
-    """A parsed search term.
-
-    Attributes:
-        prefix: of an id or key.
-        payload: paths, each with the values that match.
-    """
-
-    prefix: str = ""
-    error: str = ""
-    pipeline: str = ""
-    step: str = ""
-    key_words: str = ""
-    worker: str = ""
-    labels: list[tuple[str, str]] = field(default_factory=list)
-    payload: list[tuple[str, tuple[Any, ...]]] = field(default_factory=list)
-
-
-def parse(term: str, *, may_see_payload: bool) -> Search:
-    """Parse a search term.
-
-    Raises:
-        InvalidSearch
-    """
-    search, prefix = Search(), []
+def parse(term: str, filtered: TaskFilter = NO_FILTER, *, may_see_payload: bool) -> TaskFilter:
+    """Add the conditions of a search term to a filter. Raises InvalidSearch."""
+    prefix = []
     if list(codec.text_errors(term, "")):
         raise InvalidSearch("The search has a character that no id, key or payload can have.")
     for word in WORD.findall(term):
@@ -69,15 +48,14 @@ def parse(term: str, *, may_see_payload: bool) -> Search:
             prefix.append(word.replace('"', ""))
             continue
         name, path, value = qualified.groups()
-        apply_qualifier(search, name.lower(), path, value.replace('"', ""), is_quoted=value.startswith('"'))
-    if search.payload and not may_see_payload:
+        is_quoted = value.startswith('"')
+        filtered = with_qualifier(filtered, name.lower(), path, value.replace('"', ""), is_quoted=is_quoted)
+    if filtered.payload and not may_see_payload:
         raise InvalidSearch("You may not see payloads, so you cannot search in them.")
-    search.prefix = " ".join(prefix)
-    return search
+    return replace(filtered, id_or_key_prefix=" ".join(prefix))
 
 
 def redacted(term: str) -> str:
-    """A search term with its payload values masked."""
     return WORD.sub(lambda word: redacted_word(word[0]), term)
 
 
@@ -89,11 +67,7 @@ def redacted_word(word: str) -> str:
 
 
 def is_qualifier(name: str, path: str) -> bool:
-    """Whether a word with a colon is a qualifier; else it is part of a key.
-
-    Raises:
-        InvalidSearch: it looks like a misspelt qualifier.
-    """
+    """Whether a word with a colon is a qualifier, not part of a key. InvalidSearch: it looks like a misspelt one."""
     if name.lower() in QUALIFIERS:
         return True
     if name.lower() in NOT_QUALIFIERS:
@@ -104,33 +78,25 @@ def is_qualifier(name: str, path: str) -> bool:
     return False
 
 
-def apply_qualifier(search: Search, name: str, path: str, value: str, *, is_quoted: bool) -> None:
-    """Add one qualifier to a search.
-
-    Raises:
-        InvalidSearch
-    """
+def with_qualifier(filtered: TaskFilter, name: str, path: str, value: str, *, is_quoted: bool) -> TaskFilter:
     if path and name != "payload":
         raise InvalidSearch(f"{name}: takes no path. Only payload has one, as in payload.user.id:7.")
     if not value:
         raise InvalidSearch(f"{name}{path}: needs a value right after the colon.")
     match name:
         case "payload":
-            search.payload.append((path_of(path), values_of(value, is_quoted=is_quoted)))
+            condition = (path_of(path), values_of(value, is_quoted=is_quoted))
+            return replace(filtered, payload=(*filtered.payload, condition))
         case "label":
-            search.labels.append(label_of(value))
+            return replace(filtered, labels=(*filtered.labels, label_of(value)))
         case "pipeline":
-            search.pipeline = pipeline_of(value)
+            return replace(filtered, pipeline_prefix=pipeline_prefix_of(value))
         case _:
-            setattr(search, SEARCH_FIELDS[name], value)
+            found: dict[str, Any] = {FIELDS[name]: value}
+            return replace(filtered, **found)
 
 
 def path_of(path: str) -> str:
-    """A path into the payload, such as `user.id`.
-
-    Raises:
-        InvalidSearch
-    """
     names = path.removeprefix(".").split(".")
     if not all(names):
         raise InvalidSearch("payload needs field names joined by dots, as in payload.user.id:7.")
@@ -154,23 +120,14 @@ def values_of(value: str, *, is_quoted: bool) -> tuple[Any, ...]:
 
 
 def label_of(value: str) -> tuple[str, str]:
-    """A label's name and value, from `name=value` or `name:value`.
-
-    Raises:
-        InvalidSearch
-    """
+    """A label's name and value, from `name=value` or `name:value`."""
     name, sign, text = value.partition("=") if "=" in value else value.partition(":")
     if not sign or not name:
         raise InvalidSearch("label: needs a name and a value, as in label:tenant=acme.")
     return name, text
 
 
-def pipeline_of(value: str) -> str:
-    """A prefix of pipeline names.
-
-    Raises:
-        InvalidSearch: no pipeline has it.
-    """
+def pipeline_prefix_of(value: str) -> str:
     if not Pipeline.objects.filter(name__startswith=value).exists():
         raise InvalidSearch(f"No pipeline's name begins with “{value}”.")
     return value

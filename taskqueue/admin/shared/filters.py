@@ -34,16 +34,17 @@ MAX_OFFERED = 8
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """A filter that refuses values that it does not offer."""
+    """A filter that refuses values that it does not offer. Without a column, the list itself selects the rows."""
 
     template = FILTER
+    column = ""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.chosen()
+        return queryset.filter(**{self.column: value}) if value is not None and self.column else queryset
 
     def chosen(self) -> str | None:
-        """The value in the URL, or None.
-
-        Raises:
-            IncorrectLookupParameters: the value is not offered; Django then redirects to the unfiltered list.
-        """
+        """The value in the URL, or None. Unless it is offered, Django redirects to the unfiltered list."""
         value = self.value()
         if value is not None and value not in {str(choice) for choice, _label in self.lookup_choices}:
             raise IncorrectLookupParameters
@@ -51,19 +52,12 @@ class ChoiceFilter(admin.SimpleListFilter):
 
 
 class PipelineFilter(ChoiceFilter):
-    """Filters rows by pipeline."""
-
-    title = "pipeline"
-    parameter_name = "pipeline"
+    title = parameter_name = column = "pipeline"
     template = "taskqueue/pipeline_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """All pipelines, removed ones included."""
         return [(name, name) for name in Pipeline.objects.order_by("name").values_list("name", flat=True)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        name = self.chosen()
-        return queryset if name is None else queryset.filter(pipeline=name)
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
         names = [str(name) for name, _label in self.lookup_choices]

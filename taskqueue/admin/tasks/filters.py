@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -23,14 +23,7 @@ if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
 
 MAX_ERROR_TYPES = 20
-
-
-class TaskChoiceFilter(ChoiceFilter):
-    """A filter that refuses unknown values. `TaskChangeList` selects the tasks."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Task]) -> QuerySet[Task]:
-        self.chosen()
-        return queryset
+Parsed = TypeVar("Parsed")
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -47,9 +40,7 @@ class StatusFilter(admin.SimpleListFilter):
         return queryset
 
 
-class RetriedFilter(TaskChoiceFilter):
-    """By whether the task has failed attempts."""
-
+class RetriedFilter(ChoiceFilter):
     title = "failed attempts"
     parameter_name = "retried"
 
@@ -90,8 +81,10 @@ class ParameterFilter(admin.ListFilter):
                 self.used_parameters[name] = params.pop(name)[-1]
 
     def value(self, name: str) -> str:
-        """The value in the URL; empty without one."""
         return str(self.used_parameters.get(name, ""))
+
+    def parsed(self, parse: Callable[[str], Parsed], name: str) -> Parsed | None:
+        return parse(self.value(name)) if self.value(name) else None
 
     def has_output(self) -> bool:
         return True
@@ -104,8 +97,6 @@ class ParameterFilter(admin.ListFilter):
 
 
 class LabelFilter(ParameterFilter):
-    """By a label and its value, from a text input."""
-
     title = "label"
     template = "admin/taskqueue/task/label_filter.html"
     parameters = ("label",)
@@ -143,12 +134,10 @@ class TimeFilter(ParameterFilter):
         }
 
     def ends(self) -> tuple[datetime | None, datetime | None]:
-        """The values of both inputs."""
-        begin, end = (list_parameters.moment_of(self.value(name)) for name in self.bounds)
+        begin, end = (self.parsed(list_parameters.moment_of, name) for name in self.bounds)
         return begin, end
 
     def summary(self) -> str:
-        """The chosen range in words; empty without one."""
         begin, end = self.ends()
         parts = [
             f"from {formats.time_to_minute(begin)}" if begin else "",
@@ -158,8 +147,6 @@ class TimeFilter(ParameterFilter):
 
 
 class CreatedFilter(TimeFilter):
-    """By creation time."""
-
     title = "created"
     parameters = ("created", *list_parameters.CREATED_RANGE)
     bounds = list_parameters.CREATED_RANGE
@@ -183,11 +170,10 @@ class EndedFilter(TimeFilter):
         return queryset
 
     def ends(self) -> tuple[datetime | None, datetime | None]:
-        """The ends of `ended`, else of `ended_from` and `ended_before`."""
-        return list_parameters.time_range_of(self.value("ended")) or super().ends()
+        return self.parsed(list_parameters.time_range_of, "ended") or super().ends()
 
     def summary(self) -> str:
-        chosen = list_parameters.time_range_of(self.value("ended"))
+        chosen = self.parsed(list_parameters.time_range_of, "ended")
         if chosen is None:
             return super().summary()
         return f"{formats.time_to_minute(chosen[0])} to {formats.time_to_minute(chosen[1])}"
@@ -208,7 +194,6 @@ class LinkedFilter(ParameterFilter):
             yield {"selected": True, "query_string": changelist.get_query_string(), "display": summary}
 
     def summary(self) -> str:
-        """The current value in words."""
         raise NotImplementedError
 
 
@@ -219,12 +204,10 @@ class FailureFilter(LinkedFilter):
     parameters = ("failure",)
 
     def summary(self) -> str:
-        return " in ".join(filter(None, list_parameters.failure_of(self.value("failure")) or ()))
+        return " in ".join(filter(None, list_parameters.failure_of(self.value("failure"))))
 
 
 class RepairedFilter(LinkedFilter):
-    """By whether a failed task succeeded after a manual retry."""
-
     title = "fixed by retry"
     parameters = ("repaired",)
 

@@ -44,15 +44,15 @@ def request_of(label: str, **more: Any) -> DemoRequest:
     ],
 )
 def test_a_payload_value_is_json_or_text(term, path, values):
-    assert parse(term, may_see_payload=True).payload == [(path, values)]
+    assert parse(term, may_see_payload=True).payload == ((path, values),)
 
 
 def test_qualifiers_combine_with_a_key_prefix():
     search = parse('order:518 error:Timeout label:tenant=acme "worker: x"', may_see_payload=False)
 
-    assert search.prefix == "order:518 worker: x"
-    assert search.error == "Timeout"
-    assert search.labels == [("tenant", "acme")]
+    assert search.id_or_key_prefix == "order:518 worker: x"
+    assert search.error_prefix == "Timeout"
+    assert search.labels == (("tenant", "acme"),)
 
 
 @pytest.mark.parametrize(
