@@ -65,7 +65,7 @@ def test_seeded_rows_are_consistent_and_counted(is_running):
     assert not Task.objects.filter(finished_at__lt=F("started_at")).exists()
     assert not Step.objects.filter(finished_at__gt=F("task__finished_at") + timedelta(seconds=1)).exists()
     tried = Attempt.objects.earliest("pk")
-    assert [frame.function for run in frame_groups(tried.traceback) for frame in run.frames if not frame.is_text] == [
+    assert [frame.function for run in frame_groups(tried.traceback) for frame in run.frames if frame.path] == [
         "process", "send"
     ]  # fmt: skip
     week = now - timedelta(days=8)

@@ -10,7 +10,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
-from taskqueue.admin.shared.json_input import parse_json
+from taskqueue.admin.shared.form_values import parse_json
 from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
@@ -55,10 +55,7 @@ class EventForm(forms.Form):
 
 @transaction.non_atomic_requests
 def send_view(admin: Any, request: HttpRequest) -> HttpResponse:
-    """The form on GET; on POST the sent event's page, or the form with its errors.
-
-    Not in a transaction, because an event is routed after its commit, and its page shows the effects.
-    """
+    # Not in a transaction, because an event is routed after its commit, and its page shows the effects.
     if not request.user.has_perm(SEND):
         raise PermissionDenied
     form = EventForm(request.POST) if request.method == "POST" else EventForm(initial=initial_of(request))

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.pipelines.submit_form import SubmitForm
+from taskqueue.admin.shared.form_values import add_errors
 from taskqueue.admin.shared.links import list_url
 from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of, redirect_to_submitted
@@ -25,7 +26,6 @@ from taskqueue.models import Pipeline, Task
 
 
 def submit_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
-    """The form on GET; on POST the submitted task's page, or the form with its errors."""
     if not CallerPermissions(request.user).may(Action.RUN, unquote(object_id)):
         raise PermissionDenied
     try:
@@ -64,7 +64,7 @@ def submit(definition: PipelineDefinition, form: SubmitForm, *, actor: Actor) ->
     except (InvalidPayload, NotSerializable) as error:
         form.add_payload_errors(error.errors)
     except InvalidOptions as error:
-        form.add_option_errors(error.errors)
+        add_errors(form, error.errors)
     except KeyReused as error:
         form.add_error("key", error.detail)
     except TaskqueueError as error:

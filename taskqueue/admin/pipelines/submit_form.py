@@ -20,8 +20,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 
 from taskqueue.admin.pipelines.payload_schema import MISSING, Kind, SchemaField, groups_of
-from taskqueue.admin.shared.durations import seconds_in
-from taskqueue.admin.shared.json_input import parse_json
+from taskqueue.admin.shared.form_values import parse_json, seconds_in
 from taskqueue.errors import FieldError
 from taskqueue.models.task import PRIORITY_LIMIT
 
@@ -48,8 +47,6 @@ class Section:
 
 
 class SubmitForm(forms.Form):
-    """Payload and options of a new task."""
-
     key = forms.CharField(
         required=False,
         label="Key",
@@ -156,7 +153,6 @@ class SubmitForm(forms.Form):
         return payload
 
     def add_payload_errors(self, errors: Iterable[FieldError]) -> None:
-        """Add each error of the payload to the field that contains its pointer."""
         for error in errors:
             name = self.field_at(error.pointer)
             if name is None:
@@ -165,11 +161,6 @@ class SubmitForm(forms.Form):
             else:
                 rest = error.pointer.removeprefix(self.payload_fields[name].pointer).lstrip("/")
                 self.add_error(name, f"{rest}: {error.detail}" if rest else error.detail)
-
-    def add_option_errors(self, errors: Iterable[FieldError]) -> None:
-        for error in errors:
-            name = error.pointer.strip("/").split("/")[0]
-            self.add_error(name if name in self.OPTIONS else None, error.detail)
 
     def field_at(self, pointer: str) -> str | None:
         """The name of the innermost field that contains a JSON pointer."""
@@ -181,7 +172,6 @@ class SubmitForm(forms.Form):
         return max(names, key=len, default=None)
 
     def sections(self) -> Iterator[Section]:
-        """The payload's fields, group by group."""
         for group in self.groups:
             rows = [(self[name_of(each)], schema_text(each)) for each in group.fields]
             if rows:
@@ -189,7 +179,6 @@ class SubmitForm(forms.Form):
 
     @property
     def options(self) -> list[Any]:
-        """The fields that every pipeline has."""
         return [self[name] for name in self.OPTIONS]
 
     @property
@@ -199,7 +188,6 @@ class SubmitForm(forms.Form):
 
 
 def name_of(schema_field: SchemaField) -> str:
-    """The name of the form field."""
     return f"{PREFIX}{schema_field.pointer}"
 
 
@@ -250,11 +238,7 @@ def initial_text(schema_field: SchemaField) -> str:
 
 
 def value_of(schema_field: SchemaField, typed: Any) -> Any:
-    """The typed text as a JSON value; the text itself when it is not of the field's kind.
-
-    Raises:
-        ValueError: a JSON field does not hold JSON; the message is for the user.
-    """
+    """The typed text as JSON; the text if it is not of the field's kind. ValueError: a JSON field has no JSON."""
     if schema_field.kind is Kind.BOOLEAN:
         return bool(typed)
     text = str(typed).replace("\r\n", "\n")
@@ -283,6 +267,5 @@ def scalar(kind: Kind, text: str) -> Any:
 
 
 def schema_text(schema_field: SchemaField) -> str:
-    """The schema of a JSON field; empty for the others."""
     is_json = schema_field.kind is Kind.JSON
     return json.dumps(schema_field.schema, indent=2, ensure_ascii=False) if is_json else ""

@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.rate_limits.remaining import Remaining, remaining_of
 from taskqueue.admin.shared import formats
-from taskqueue.admin.shared.durations import seconds_in
+from taskqueue.admin.shared.form_values import add_errors, seconds_in
 from taskqueue.admin.shared.links import list_url, page_url
 from taskqueue.admin.shared.pages import name_from_url, redirect
 from taskqueue.admin.shared.task_actions import actor_of
@@ -28,8 +28,6 @@ BUCKETS_SHOWN = 20
 
 
 class BlockForm(forms.Form):
-    """How long the rate limit is blocked, and why."""
-
     prefix = "block"
     key = forms.CharField(required=False, strip=False, help_text="The value of the rate limit's key.")
     delay = forms.CharField(label="For how long", help_text="Such as 90, 15m or 2h 30m.")
@@ -90,9 +88,7 @@ def block(rate: RateLimit, form: BlockForm, *, actor: Actor) -> bool:
         length = formats.compact_duration(values["delay"])
         limits.block_rate(rate.pk, key, delay=delay, reason=values["reason"], length=length, actor=actor)
     except InvalidLimit as refusal:
-        for error in refusal.errors:
-            name = error.pointer.strip("/")
-            form.add_error(name if name in form.fields else None, error.detail)
+        add_errors(form, refusal.errors)
         return False
     return True
 

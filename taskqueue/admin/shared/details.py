@@ -32,7 +32,6 @@ class AuditEntry:
 
 
 def log_entries_of(model: type[Model], key: object, *, limit: int) -> list[LogEntry]:
-    """The newest log entries of a row, newest first."""
     content_type = ContentType.objects.get_for_model(model)
     entries = LogEntry.objects.filter(content_type=content_type, object_id=str(key)).select_related("user")
     return list(entries.order_by("-action_time", "-pk")[:limit])

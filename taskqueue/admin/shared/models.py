@@ -14,7 +14,7 @@ from django.urls import URLPattern
 
 from taskqueue.admin.shared.pages import View, redirect, urls_of
 from taskqueue.admin.shared.pagination import CappedPaginator
-from taskqueue.admin.shared.view_wrappers import WrappedViews
+from taskqueue.admin.shared.view_wrappers import in_english, with_error_pages
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin as ModelAdmin
@@ -31,11 +31,11 @@ else:
 Row = TypeVar("Row", bound=Model)
 
 
-class BaseAdmin(WrappedViews, ModelAdmin[Row]):
+class BaseAdmin(ModelAdmin[Row]):
     """A list of bounded cost, with the model's name as its title.
 
     Attributes:
-        views: pages and actions besides Django's own.
+        views: pages and actions in addition to those of Django.
         buttons_need: the permission without which the list has no column `buttons`.
     """
 
@@ -48,6 +48,14 @@ class BaseAdmin(WrappedViews, ModelAdmin[Row]):
 
     class Media:
         css = {"all": ["taskqueue/admin.css"]}
+
+    @property
+    def urls(self) -> list[URLPattern]:
+        """All views, Django's own included: in English, and with error pages that link home."""
+        patterns = self.get_urls()
+        for pattern in patterns:
+            pattern.callback = in_english(with_error_pages(pattern.callback, self.admin_site))
+        return patterns
 
     def get_urls(self) -> list[URLPattern]:
         # Before Django's own patterns, which match any path as an id.

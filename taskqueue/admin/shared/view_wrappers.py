@@ -10,27 +10,12 @@ from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import SimpleTemplateResponse, TemplateResponse
-from django.urls import URLPattern
 from django.utils import translation
 
 from taskqueue.admin.shared.plain_pages import unavailable
 from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
 
 View = Callable[..., HttpResponse]
-
-
-class WrappedViews:
-    """Mixin for a `ModelAdmin`: wraps all its views, Django's own included."""
-
-    admin_site: Any
-    get_urls: Any
-
-    @property
-    def urls(self) -> list[URLPattern]:
-        patterns: list[URLPattern] = self.get_urls()
-        for pattern in patterns:
-            pattern.callback = in_english(with_error_pages(pattern.callback, self.admin_site))
-        return patterns
 
 
 def in_english(view: View) -> View:

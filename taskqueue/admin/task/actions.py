@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import messages
@@ -13,56 +13,39 @@ from django.http import HttpRequest, HttpResponse
 from taskqueue.admin.shared import task_actions
 from taskqueue.admin.shared.links import list_url, page_url
 from taskqueue.admin.shared.pages import redirect
-from taskqueue.admin.task.buttons import AllowedActions
 from taskqueue.engine.access import permissions
 from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.tasks import control
 from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
 
 MAX_REASON = 300
+NEEDED: Final = {
+    "retry": Action.RETRY,
+    "run_now": Action.RETRY,
+    "cancel": Action.CANCEL,
+    "rerun": Action.RUN,
+}
+"""The permission that each action on a task needs."""
 
 
 def run_now_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
-    """Make a delayed task due now."""
-    if not allowed_actions(admin, request).run_now:
-        raise PermissionDenied
-    return run_action(
-        admin,
-        request,
-        object_id,
-        control.run_now,
-        Action.RETRY,
-        failed="Cannot run it now",
-        done="The task is due now.",
-    )
+    texts = {"failed": "Cannot run it now", "done": "The task is due now."}
+    return run_action(admin, request, object_id, "run_now", control.run_now, **texts)
 
 
 def cancel_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
-    """Cancel a task, with the form's reason."""
-    if not allowed_actions(admin, request).cancel:
-        raise PermissionDenied
     cancel = partial(control.cancel, reason=request.POST.get("reason", "").strip()[:MAX_REASON])
-    return run_action(
-        admin, request, object_id, cancel, Action.CANCEL, failed="Cannot cancel", done="The task is cancelled."
-    )
+    texts = {"failed": "Cannot cancel", "done": "The task is cancelled."}
+    return run_action(admin, request, object_id, "cancel", cancel, **texts)
 
 
 def run_action(
-    admin: Any, request: HttpRequest, object_id: str, run: Any, action: Action, *, failed: str, done: str
+    admin: Any, request: HttpRequest, object_id: str, action: str, run: Any, *, failed: str, done: str
 ) -> HttpResponse:
-    """Run an audited action and redirect to the task's page with a message.
-
-    Args:
-        admin: the admin of tasks.
-        request: of the user.
-        object_id: the task's id.
-        run: the action of `engine.actions.audited`.
-        action: the permission that it needs for the task's pipeline.
-        failed: the beginning of the message when the engine refuses the action.
-        done: the message of success.
-    """
+    """Run an audited action and redirect to the task's page with a message: done, or why the engine refused it."""
+    require(admin, request, action)
     permitted = task_actions.require_permission(
-        partial(run, actor=task_actions.actor_of(request)), action, permissions.CallerPermissions(request.user)
+        partial(run, actor=task_actions.actor_of(request)), NEEDED[action], permissions.CallerPermissions(request.user)
     )
     try:
         task = permitted(UUID(object_id))
@@ -76,16 +59,22 @@ def run_action(
     return redirect(admin, request, page_url("task", task.pk), done)
 
 
-def allowed_actions(admin: Any, request: HttpRequest, *, pipeline: str | None = None) -> AllowedActions:
+def require(admin: Any, request: HttpRequest, action: str, *, pipeline: str | None = None) -> None:
+    """Raise PermissionDenied unless the user may take an action on tasks of a pipeline, or in general."""
+    if action not in allowed_actions(admin, request, pipeline=pipeline):
+        raise PermissionDenied(f"You may not {action} tasks of pipeline {pipeline!r}." if pipeline else "")
+
+
+def allowed_actions(admin: Any, request: HttpRequest, *, pipeline: str | None = None) -> set[str]:
     """What the user may do to tasks of a pipeline, or in general; nothing if they may not view tasks."""
     if not admin.has_view_permission(request):
-        return AllowedActions()
+        return set()
     rights = permissions.CallerPermissions(request.user)
-    retry, cancel, rerun = (
-        rights.may(action, pipeline) if pipeline is not None else rights.has_permission(action)
-        for action in (Action.RETRY, Action.CANCEL, Action.RUN)
-    )
-    return AllowedActions(retry=retry, run_now=retry, cancel=cancel, rerun=rerun)
+    return {
+        name
+        for name, action in NEEDED.items()
+        if (rights.has_permission(action) if pipeline is None else rights.may(action, pipeline))
+    }
 
 
 def task_not_found(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -16,44 +16,24 @@ from taskqueue.states import StepStatus
 
 
 def attempt_number(failures: int, status: str) -> int:
-    """The number of the current or next attempt of a step or body; of a failed step, of the last attempt.
-
-    Args:
-        failures: failed attempts since the last manual retry, lost ones included.
-        status: of the step or body.
-    """
+    """The number of the current or next attempt since the last manual retry; of a failed step, of its last one."""
     return max(failures + (status != StepStatus.FAILED), 1)
 
 
-@dataclass(frozen=True)
-class LogLine:
-    time: str
-    level: str
-    logger: str
-    text: str
-
-    @property
-    def css_level(self) -> str:
-        return self.level.lower()
-
-
-@dataclass(frozen=True)
-class Log:
-    """The last log lines of one attempt, and how many earlier lines were dropped."""
-
-    lines: list[LogLine]
-    dropped: int
-
-
-def log_of(record: dict[str, Any] | None) -> Log | None:
-    """Read a recorded log; None when it is empty."""
+def log_of(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The last log lines of one attempt, and how many earlier lines were dropped; None when the log is empty."""
     if not record:
         return None
     lines = [
-        LogLine(f"+{formats.duration(timedelta(milliseconds=milliseconds))}", level, logger, text)
+        {
+            "time": f"+{formats.duration(timedelta(milliseconds=milliseconds))}",
+            "level": level,
+            "logger": logger,
+            "text": text,
+        }
         for milliseconds, level, logger, text in record["lines"]
     ]
-    return Log(lines, record["dropped"])
+    return {"lines": lines, "dropped": record["dropped"]}
 
 
 @dataclass(frozen=True)
@@ -77,8 +57,7 @@ class AttemptRow:
 
     @property
     def message(self) -> str:
-        message: str = self.attempt.message  # type: ignore[attr-defined]  # annotated
-        return message
+        return str(self.attempt.message)  # type: ignore[attr-defined]  # annotated
 
     @property
     def first_line(self) -> str:
@@ -93,7 +72,7 @@ class AttemptRow:
         return frame_groups(self.traceback)
 
     @property
-    def log(self) -> Log | None:
+    def log(self) -> dict[str, Any] | None:
         return log_of(self.details["logs"]) if self.details else None
 
     @property

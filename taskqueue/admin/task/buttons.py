@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
+from taskqueue.admin.shared.links import page_url, view_url
 from taskqueue.admin.task.page import TaskPage
 from taskqueue.engine.queries.reasons import Code
 from taskqueue.engine.tasks.control import RETRYABLE
@@ -17,16 +19,6 @@ from taskqueue.states import ON_A_TIMER, TaskStatus
 
 ABOUT_EDIT = "Creates a new task from a payload that you edit. The pipeline's schema validates it first."
 ABOUT_RERUN = "Creates a new task with this payload, priority and labels. No step output is kept."
-
-
-@dataclass(frozen=True, kw_only=True)
-class AllowedActions:
-    """What a user may do to tasks."""
-
-    retry: bool = False
-    run_now: bool = False
-    cancel: bool = False
-    rerun: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,31 +35,33 @@ class Button:
     action: str
     label: str
     title: str
-    is_enabled: bool
     address: str
     icon: SafeString
+    is_enabled: bool = True
     dialog: str = ""
     is_link: bool = False
 
 
-def action_buttons(page: TaskPage, allowed: AllowedActions) -> list[Button]:
+def action_buttons(page: TaskPage, allowed: Collection[str]) -> list[Button]:
     task = page.task
-    buttons = []
-    if allowed.retry:
-        retry = button(task, "retry", "again", about_retry(page), is_enabled=task.status in RETRYABLE)
-        buttons.append(replace(retry, is_link=retry.is_enabled and page.recorded - page.steps_kept > 1))
-    if allowed.run_now:
-        run_now = button(task, "run_now", "bolt", about_run_now(page), is_enabled=is_delayed(page))
-        buttons.append(replace(run_now, label="Run now"))
-    if allowed.cancel:
-        cancel = button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended)
-        buttons.append(replace(cancel, dialog="cancel-dialog"))
-    if allowed.rerun:
-        buttons.append(replace(button(task, "rerun", "copy", ABOUT_RERUN, is_enabled=True), is_link=True))
-        if page.shows_payload:
-            edit = button(task, "edit", "pencil", ABOUT_EDIT, is_enabled=True)
-            buttons.append(replace(edit, label="Edit and rerun", is_link=True))
-    return buttons
+    can_retry = task.status in RETRYABLE
+    repeats_more = can_retry and page.recorded - page.steps_kept > 1
+    buttons = [
+        button(task, "retry", "again", about_retry(page), is_enabled=can_retry, is_link=repeats_more),
+        button(task, "run_now", "bolt", about_run_now(page), is_enabled=is_delayed(page)),
+        button(task, "cancel", "stop", about_cancel(task), is_enabled=not task.has_ended, dialog="cancel-dialog"),
+        button(task, "rerun", "copy", ABOUT_RERUN, is_link=True),
+    ]
+    shown = [each for each in buttons if each.action in allowed]
+    if "rerun" in allowed and page.shows_payload:
+        shown.append(button(task, "edit", "pencil", ABOUT_EDIT, label="Edit and rerun", is_link=True))
+    return shown
+
+
+def button(task: Task, action: str, icon: str, title: str, **more: Any) -> Button:
+    label = more.pop("label", action.replace("_", " ").capitalize())
+    address = view_url("task", action, task.pk)
+    return Button(action=action, label=label, title=title, address=address, icon=html.icon(icon), **more)
 
 
 def neighbour_buttons(page: TaskPage) -> list[Button]:
@@ -79,21 +73,9 @@ def neighbour(task_id: UUID | None, word: str, icon: str) -> Button:
         action=word,
         label=f"{word.capitalize()} task",
         title=f"The next {word} task" if task_id else f"There is no {word} task.",
+        address=page_url("task", task_id) if task_id else "",
+        icon=html.icon(icon),
         is_enabled=task_id is not None,
-        address=reverse("admin:taskqueue_task_change", args=[task_id]) if task_id else "",
-        icon=html.icon(icon),
-        is_link=True,
-    )
-
-
-def button(task: Task, action: str, icon: str, title: str, *, is_enabled: bool) -> Button:
-    return Button(
-        action=action,
-        label=action.capitalize(),
-        title=title,
-        is_enabled=is_enabled,
-        address=reverse(f"admin:taskqueue_task_{action}", args=[task.pk]),
-        icon=html.icon(icon),
     )
 
 

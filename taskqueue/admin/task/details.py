@@ -7,7 +7,6 @@ from datetime import datetime
 from uuid import UUID
 
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -15,12 +14,13 @@ from taskqueue.admin.bulk_operations import confirm
 from taskqueue.admin.bulk_operations.admin import may
 from taskqueue.admin.shared import formats, html, task_details
 from taskqueue.admin.shared.details import AuditEntry, Detail
+from taskqueue.admin.shared.links import link, page_url
 from taskqueue.admin.task.links import TaskLinks
 from taskqueue.admin.task.page import TaskPage
 from taskqueue.admin.task.steps import StepRow
 from taskqueue.engine.queries import tasks
 from taskqueue.models import BulkOperation, Task
-from taskqueue.states import BulkOperationVerb, TaskStatus
+from taskqueue.states import ENDED, BulkOperationVerb, TaskStatus
 
 
 def details_of(page: TaskPage, links: TaskLinks) -> list[Detail]:
@@ -55,8 +55,8 @@ def times(page: TaskPage) -> Iterator[Detail]:
         yield Detail("Ended", html.moment_with_seconds(task.finished_at, now))
     if task.cancel_reason:
         yield Detail("Cancel reason", task.cancel_reason, is_wide=True)
-    if page.next_run_at and task.status != TaskStatus.QUEUED:
-        yield Detail("Next run", html.moment_with_seconds(page.next_run_at, now))
+    if task.due_at and task.status not in (*ENDED, TaskStatus.RUNNING, TaskStatus.QUEUED):
+        yield Detail("Next run", html.moment_with_seconds(task.due_at, now))
     yield Detail("Duration", formats.duration(page.spent.elapsed))
     yield Detail("Time spent", task_details.time_breakdown(page.spent), is_wide=True)
 
@@ -66,12 +66,13 @@ def progress(page: TaskPage, links: TaskLinks) -> Iterator[Detail]:
         yield Detail("Attempt", attempt(row))
     yield Detail("Steps" if page.task.status == TaskStatus.SUCCEEDED else "Steps done", page.steps)
     yield Detail("Failed attempts", page.failed_attempts)
-    if page.percent is not None and not page.task.has_ended:
-        bar = format_html('<progress max="100" value="{}">{}%</progress>', page.percent, page.percent)
-        yield Detail("Progress", format_html("{} {}% {}", bar, page.percent, page.task.progress_note))
+    if page.task.progress is not None and not page.task.has_ended:
+        percent = round(page.task.progress * 100)
+        bar = format_html('<progress max="100" value="{}">{}%</progress>', percent, percent)
+        yield Detail("Progress", format_html("{} {}% {}", bar, percent, page.task.progress_note))
     if page.task.worker is not None:
         name = "Worker" if page.task.status == TaskStatus.RUNNING else "Last worker"
-        yield Detail(name, links.worker(page.task.worker))
+        yield Detail(name, links.row("worker", page.task.worker.pk, str(page.task.worker)))
 
 
 def code(task: Task) -> Iterator[Detail]:
@@ -103,17 +104,13 @@ def relatives(page: TaskPage) -> Iterator[Detail]:
 
 
 def task_links(task_ids: list[UUID]) -> SafeString:
-    rows = (
-        (reverse("admin:taskqueue_task_change", args=[task_id]), task_id, formats.short_id(task_id))
-        for task_id in task_ids
-    )
+    rows = ((page_url("task", task_id), task_id, formats.short_id(task_id)) for task_id in task_ids)
     return format_html_join(", ", '<a class="tq-id" href="{}" title="{}">{}</a>', rows)
 
 
 def bulk_entries_of(
     operations: Iterable[tuple[datetime, BulkOperation]], now: datetime, request: HttpRequest
 ) -> list[AuditEntry]:
-    """Bulk operations as activity entries, linked where the user may view them."""
     return [
         AuditEntry(operation.started_by or "Unknown user", message_of(operation, request), html.moment(moment, now))
         for moment, operation in operations
@@ -123,10 +120,6 @@ def bulk_entries_of(
 def message_of(operation: BulkOperation, request: HttpRequest) -> SafeString:
     verb = BulkOperationVerb(operation.verb)
     sentence = f"{confirm.DONE[verb].capitalize()} {confirm.about(operation.estimate)}, including this one."
-    address = reverse("admin:taskqueue_bulkoperation_change", args=[operation.pk])
     may_view = request.user.has_perm("taskqueue.view_bulkoperation") or may(request, verb)
-    return format_html(
-        "{}{}",
-        format_html('<a href="{}">{}</a>', address, sentence) if may_view else sentence,
-        f" Reason: {operation.reason}" if operation.reason else "",
-    )
+    text = link(page_url("bulkoperation", operation.pk), sentence) if may_view else sentence
+    return format_html("{}{}", text, f" Reason: {operation.reason}" if operation.reason else "")

@@ -18,14 +18,7 @@ from taskqueue.models import Step, Task
 
 
 def download_view(admin: Any, request: HttpRequest, object_id: str, what: str) -> HttpResponse:
-    """Send a value as a file.
-
-    Args:
-        admin: the admin of tasks.
-        request: of the user.
-        object_id: the task's id.
-        what: `payload`, `result`, or `input-`, `output-` or `logs-` with a step's primary key.
-    """
+    """Send a value as a file: `payload`, `result`, or `input-`, `output-` or `logs-` with a step's primary key."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     text = visible_json(object_id, what, CallerPermissions(request.user))
@@ -50,11 +43,9 @@ def visible_json(object_id: str, what: str, rights: CallerPermissions) -> str | 
         return None
     if visibility != Visibility.FULL or (is_of_step and is_closed_step(task_id, int(step), rights)):
         return redacted_json(task_id, what, rights)
-    if not is_of_step:
-        rows = Task.objects.filter(pk=task_id)
-        return rows.annotate(text=text_of(what)).values_list("text", flat=True).first()
-    steps = Step.objects.filter(task=task_id, pk=int(step))
-    return steps.annotate(text=text_of(column)).values_list("text", flat=True).first()
+    rows: Any = Step.objects.filter(task=task_id, pk=int(step)) if is_of_step else Task.objects.filter(pk=task_id)
+    text: str | None = rows.annotate(text=text_of(column)).values_list("text", flat=True).first()
+    return text
 
 
 def is_closed_step(task_id: UUID, pk: int, rights: CallerPermissions) -> bool:
@@ -64,11 +55,7 @@ def is_closed_step(task_id: UUID, pk: int, rights: CallerPermissions) -> bool:
 
 
 def redacted_json(task_id: UUID, what: str, rights: CallerPermissions) -> str | None:
-    """The JSON text of a value after redaction of the whole task.
-
-    Raises:
-        TaskNotFound
-    """
+    """The JSON text of a value after redaction of the whole task. Raises TaskNotFound."""
     task = tasks.find(task_id)
     column, _, pk = what.partition("-")
     steps = tasks.steps_of(task)

@@ -13,12 +13,12 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
 from taskqueue.admin.shared import formats, secret_fields
-from taskqueue.admin.shared.json_input import parse_json
+from taskqueue.admin.shared.form_values import parse_json
 from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.admin.task import repeated_steps
-from taskqueue.admin.task.actions import allowed_actions, task_not_found
+from taskqueue.admin.task.actions import allowed_actions, require, task_not_found
 from taskqueue.definitions import registry
 from taskqueue.engine.access import redaction
 from taskqueue.engine.access.permissions import CallerPermissions
@@ -29,14 +29,12 @@ from taskqueue.models import Task
 
 
 def edit_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
-    """Show the form, or create the new task from it. With errors the form comes back as it was typed."""
-    if not allowed_actions(admin, request).rerun:
-        raise PermissionDenied
+    require(admin, request, "rerun")
     try:
         task = tasks.find(UUID(object_id))
     except (ValueError, TaskNotFound):
         return task_not_found(admin, request, object_id)
-    if not allowed_actions(admin, request, pipeline=task.pipeline_id).rerun:
+    if "rerun" not in allowed_actions(admin, request, pipeline=task.pipeline_id):
         raise PermissionDenied(f"You may not run tasks of pipeline {task.pipeline_id!r}.")
     if not redaction.is_payload_visible(task, CallerPermissions(request.user).visibility(task.pipeline_id)):
         raise PermissionDenied("You may not see the whole payload, so you cannot edit it.")
@@ -64,14 +62,7 @@ def form_page(admin: Any, request: HttpRequest, task: Task, form: RerunForm) -> 
 
 @dataclass(frozen=True)
 class SecretField:
-    """A field for a secret of the original payload; left empty, it keeps the original value.
-
-    Attributes:
-        name: of the form field.
-        pointer: JSON pointer into the payload.
-        typed: the user's input.
-        is_text: the original value is a string, so the input is not parsed as JSON.
-    """
+    """A field for a secret of the original payload; left empty, it keeps the original value. Only text is not JSON."""
 
     name: str
     pointer: str
@@ -80,7 +71,6 @@ class SecretField:
 
     @property
     def value(self) -> Any:
-        """The user's input as a JSON value."""
         return self.typed if self.is_text else parse_json(self.typed)
 
 

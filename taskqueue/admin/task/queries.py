@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.models import Case, CharField, F, Func, IntegerField, JSONField, Q, TextField, Value, When
 from django.db.models.functions import Cast, Left
+from django.urls import reverse
 
 from taskqueue.admin.shared import formats
+from taskqueue.admin.shared.formats import Excerpt
 from taskqueue.models import Attempt, Step, StepReport, Task
 from taskqueue.states import StepKind, StepStatus, TaskStatus
 
@@ -35,12 +37,7 @@ NEWEST_FIRST = (F("pk") + 0).desc()
 
 @dataclass(frozen=True)
 class Outline:
-    """The recorded steps of a task in their order, without their values.
-
-    Attributes:
-        steps: the key and status of each row.
-        shown: the keys of the rows on the page.
-    """
+    """The keys and statuses of a task's recorded steps in their order, and the keys of those on the page."""
 
     steps: list[tuple[int, str]]
     shown: list[int]
@@ -60,7 +57,6 @@ class Outline:
 
 
 def outline_of(task: Task, *, show_all: bool) -> Outline:
-    """Read a task's outline, and choose the steps to show."""
     rows = Step.objects.filter(task=task).order_by(NEWEST_FIRST).values_list("pk", "status")[:MAX_OUTLINE]
     steps = list(reversed(rows))
     return Outline(steps, steps_to_show(steps, show_all=show_all))
@@ -81,12 +77,22 @@ def text_of(column: str) -> Cast:
     return Cast(column, TextField())
 
 
-def beginning_of(column: str, length: int) -> Left:
-    return Left(text_of(column), length, output_field=CharField())
-
-
 def size_of(column: str) -> Func:
     return Func(text_of(column), function="octet_length", output_field=IntegerField())
+
+
+def beginnings_of(*columns: str, length: int) -> dict[str, Any]:
+    """Annotations for `excerpt_of`: the beginning of each column as text, and its whole size."""
+    texts = {f"{column}_text": Left(text_of(column), length, output_field=CharField()) for column in columns}
+    return {**texts, **{f"{column}_size": size_of(column) for column in columns}}
+
+
+def excerpt_of(row: Any, column: str) -> Excerpt:
+    """The beginning of a value of a task or step, with the address of the whole value."""
+    task_id, what = (row.pk, column) if isinstance(row, Task) else (row.task_id, f"{column}-{row.pk}")
+    text, size = getattr(row, f"{column}_text") or "null", getattr(row, f"{column}_size") or 4
+    address = reverse("admin:taskqueue_task_download", args=[task_id, what])
+    return formats.excerpt_from_text(text, size, address=address)
 
 
 def steps_of(rows: Sequence[int]) -> list[Step]:
@@ -97,10 +103,7 @@ def steps_of(rows: Sequence[int]) -> list[Step]:
         .select_related("child", "child__worker")
         .defer("input", "output", "logs", "child__payload", "child__result")
         .annotate(
-            input_text=beginning_of("input", length),
-            input_size=size_of("input"),
-            output_text=beginning_of("output", length),
-            output_size=size_of("output"),
+            **beginnings_of("input", "output", length=length),
             log_size=size_of("logs"),
             log=Case(
                 When(log_size__lte=length, then="logs"), default=Value(None, JSONField()), output_field=JSONField()
@@ -142,7 +145,6 @@ def reports_of(task: Task, steps: Sequence[Step]) -> dict[UUID, StepReport]:
 
 
 def details_of(attempts: Sequence[Attempt]) -> dict[int, dict[str, Any]]:
-    """Read traceback and log of the newest attempts."""
     keys = [attempt.pk for attempt in attempts[-MAX_DETAILED_ATTEMPTS:]]
     details = Attempt.objects.filter(pk__in=keys).values("pk", "traceback", "logs")
     return {row["pk"]: dict(row) for row in details} if keys else {}

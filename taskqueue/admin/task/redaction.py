@@ -17,12 +17,7 @@ from taskqueue.models import Step, Task
 
 @dataclass(frozen=True)
 class Redaction:
-    """What was redacted.
-
-    Attributes:
-        is_whole: the user sees the whole payload.
-        secrets: texts that must not appear elsewhere on the page.
-    """
+    """Whether the user sees the whole payload, and texts that must not appear elsewhere on the page."""
 
     is_whole: bool
     secrets: Sequence[str] = ()

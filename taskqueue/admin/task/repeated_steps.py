@@ -62,11 +62,7 @@ class RepeatedSteps:
 
 
 def of_retry(task: Task, from_step: str | None) -> RepeatedSteps:
-    """The recorded steps that a retry runs again.
-
-    Raises:
-        UnknownStep
-    """
+    """The recorded steps that a retry runs again. Raises UnknownStep."""
     found = recorded(control.discarded_steps(task, from_step))
     return RepeatedSteps(task.pipeline_id, 1, found.get(task.pipeline_id, []))
 

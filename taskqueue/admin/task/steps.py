@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.formats import Excerpt
-from taskqueue.admin.task.attempts import AttemptRow, Log, attempt_number, log_of
-from taskqueue.admin.task.queries import Outline
-from taskqueue.admin.task.traceback import FrameGroup, frame_groups
+from taskqueue.admin.task.attempts import AttemptRow, attempt_number, log_of
+from taskqueue.admin.task.queries import Outline, excerpt_of
+from taskqueue.admin.task.traceback import frame_groups
 from taskqueue.admin.task.waterfall import Span
 from taskqueue.models import Attempt, PipelineStep, Step, StepReport, Task
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
@@ -35,22 +34,6 @@ WITHOUT_WORKER = (StepKind.SLEEP, StepKind.WAIT, StepKind.CHILD)
 """Kinds that use no worker while they last."""
 
 
-@dataclass(frozen=True)
-class LiveReport:
-    """What a running step has logged so far, and the stack of its code.
-
-    Attributes:
-        time: of the report.
-        percent: the task's progress.
-    """
-
-    log: Log | None
-    frame_groups: list[FrameGroup]
-    time: SafeString
-    percent: int | None
-    note: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
     """One row of the waterfall, and the panel below it.
@@ -61,11 +44,9 @@ class StepRow:
         label: of the badge, where it differs from the status.
         failures: failed attempts since the last manual retry.
         log: of the attempt that succeeded.
-        max_attempts: of the retry policy, where it is known.
         kept: finished steps that a retry from here keeps; None while the task has not ended.
         forgotten: recorded steps after this one that the retry runs again.
         unfinished: recorded steps before this one that it runs again too, because they did not succeed.
-        live_report: of a running step.
         heading: above the first of several parallel steps.
     """
 
@@ -77,7 +58,7 @@ class StepRow:
     spans: Sequence[Span] = ()
     input: Excerpt | None = None
     output: Excerpt | None = None
-    log: Log | None = None
+    log: dict[str, Any] | None = None
     attempts: Sequence[AttemptRow] = ()
     child: Task | None = None
     max_attempts: int | None = None
@@ -86,7 +67,7 @@ class StepRow:
     unfinished: int = 0
     anchor: str = ""
     is_recorded: bool = False
-    live_report: LiveReport | None = None
+    live_report: dict[str, Any] | None = None
     heading: str = ""
     track: SafeString | None = None
     group_track: SafeString | None = None
@@ -109,17 +90,14 @@ class StepRow:
 
     @property
     def duration(self) -> str:
-        """From the first start to the end, time between attempts included."""
         return formats.duration(self.spans[-1].end - self.spans[0].start) if self.spans else formats.EMPTY_VALUE
 
     @property
     def attempt_count(self) -> int:
-        """Attempts so far, the running one included."""
         return len(self.attempts) + (self.status in (StepStatus.SUCCEEDED, TaskStatus.RUNNING))
 
     @property
     def attempt(self) -> int:
-        """The number of the current attempt since the last manual retry."""
         return attempt_number(self.failures, self.status)
 
     @property
@@ -128,16 +106,11 @@ class StepRow:
 
     @property
     def is_open(self) -> bool:
-        """Whether the panel is open when the page loads."""
         return self.status in (StepStatus.FAILED, StepStatus.RETRYING)
 
     @property
     def is_blank(self) -> bool:
         return self.status == PENDING and not self.attempts
-
-    @property
-    def child_address(self) -> str:
-        return reverse("admin:taskqueue_task_change", args=[self.child.pk]) if self.child is not None else ""
 
     @property
     def needs_confirmation(self) -> bool:
@@ -146,7 +119,6 @@ class StepRow:
 
     @property
     def consequence(self) -> str:
-        """What a retry from here runs again and what it keeps."""
         following = "step" if self.forgotten == 1 else f"{self.forgotten:,} steps"
         after = f" and the next {following}" if self.forgotten else ""
         before = f" and {formats.count_of(self.unfinished, 'unfinished step')} before it" if self.unfinished else ""
@@ -227,8 +199,8 @@ def recorded_row(record: Record, step: Any, attempts: list[AttemptRow], number: 
         kind=step.kind,
         anchor=f"step-{number}",
         is_recorded=True,
-        input=None if step.input_text is None else step_excerpt(step, "input"),
-        output=step_excerpt(step, "output") if succeeded and step.output_text is not None else None,
+        input=None if step.input_text is None else excerpt_of(step, "input"),
+        output=excerpt_of(step, "output") if succeeded and step.output_text is not None else None,
         log=log_of(step.log),
         attempts=attempts,
         child=step.child if step.kind == StepKind.CHILD else None,
@@ -244,17 +216,11 @@ def recorded_row(record: Record, step: Any, attempts: list[AttemptRow], number: 
     return row
 
 
-def step_excerpt(step: Any, column: str) -> Excerpt:
-    address = reverse("admin:taskqueue_task_download", args=[step.task_id, f"{column}-{step.pk}"])
-    return formats.excerpt_from_text(getattr(step, f"{column}_text"), getattr(step, f"{column}_size"), address=address)
-
-
 def spans_of(attempts: Sequence[AttemptRow]) -> list[Span]:
     return [attempt.span for attempt in attempts]
 
 
 def last_span(row: StepRow, record: Record, step: Step) -> Span:
-    """The attempt that succeeded, or the wait."""
     is_open = step.status == StepStatus.WAITING
     is_wait = step.kind in WITHOUT_WORKER
     end = max(record.until, step.started_at) if is_open else step.finished_at
@@ -304,18 +270,18 @@ def with_running(rows: list[StepRow], record: Record, attempts: dict[str, list[A
     return [*rows[:index], running, *rows[index + 1 :]]
 
 
-def live_report(task: Task, record: Record, key: str = "") -> LiveReport | None:
-    """The live report of a running task; None before its first report, or when it is about another step."""
+def live_report(task: Task, record: Record, key: str = "") -> dict[str, Any] | None:
+    """What a running step has logged so far, and its stack; None without a report, or with one about another step."""
     report = record.reports.get(task.pk)
     if report is None or (key and report.step != key):
         return None
-    return LiveReport(
-        log=log_of(report.logs),
-        frame_groups=frame_groups(report.stack),
-        time=html.moment(report.reported_at, record.now),
-        percent=None if task.progress is None else round(task.progress * 100),
-        note=task.progress_note,
-    )
+    return {
+        "log": log_of(report.logs),
+        "frame_groups": frame_groups(report.stack),
+        "time": html.moment(report.reported_at, record.now),
+        "percent": None if task.progress is None else round(task.progress * 100),
+        "note": task.progress_note,
+    }
 
 
 def body_row(task: Task, attempts: list[AttemptRow]) -> StepRow:

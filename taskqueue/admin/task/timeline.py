@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Any
 
 from django.utils.safestring import SafeString
 
@@ -17,26 +18,8 @@ from taskqueue.models import Task
 from taskqueue.states import StepStatus, TaskStatus
 
 
-@dataclass(frozen=True)
-class QueueRow:
-    """The first row: the time before the task's first start."""
-
-    badge: SafeString
-    track: SafeString
-    duration: str
-
-
-@dataclass(frozen=True)
-class Timeline:
+def timeline_of(task: Task, rows: Sequence[StepRow], now: datetime) -> tuple[SafeString, dict[str, Any], list[StepRow]]:
     """The axis, the queue row, and the step rows with their tracks."""
-
-    axis: SafeString
-    queue: QueueRow
-    rows: list[StepRow]
-
-
-def timeline_of(task: Task, rows: Sequence[StepRow], now: datetime) -> Timeline:
-    """Draw the track of each row, the axis and the queue row."""
     end = task.finished_at or now
     last = max(end, *(span.end for row in rows for span in row.spans), task.created_at)
     scale = Scale(task.created_at, last, None if task.has_ended else now)
@@ -44,7 +27,7 @@ def timeline_of(task: Task, rows: Sequence[StepRow], now: datetime) -> Timeline:
     for is_parallel, group in groupby(rows, lambda row: row.is_parallel):
         tracks = [with_track(row, scale, task, now) for row in group]
         drawn += with_heading(tracks, scale) if is_parallel else tracks
-    return Timeline(waterfall.axis(scale), queue_row(task, scale, end), drawn)
+    return waterfall.axis(scale), queue_row(task, scale, end), drawn
 
 
 def with_track(row: StepRow, scale: Scale, task: Task, now: datetime) -> StepRow:
@@ -52,7 +35,7 @@ def with_track(row: StepRow, scale: Scale, task: Task, now: datetime) -> StepRow
     return replace(row, track=waterfall.track(scale, row.spans, backoff_until=now if is_retrying else None))
 
 
-def queue_row(task: Task, scale: Scale, end: datetime) -> QueueRow:
+def queue_row(task: Task, scale: Scale, end: datetime) -> dict[str, Any]:
     """From the task's creation to its first start, or to `end`: first not due, then in the queue."""
     start = max(task.started_at or end, task.created_at)
     due = first_due(task, start)
@@ -66,8 +49,11 @@ def queue_row(task: Task, scale: Scale, end: datetime) -> QueueRow:
         spans.append(Span(status=TaskStatus.SCHEDULED, start=task.created_at, end=due, label="Not due", is_hollow=True))
     if is_due:
         spans.append(Span(status=TaskStatus.QUEUED, start=due, end=start, label=label))
-    duration = formats.duration(start - (due if is_due else task.created_at))
-    return QueueRow(html.badge(status, label=label), waterfall.track(scale, spans), duration)
+    return {
+        "badge": html.badge(status, label=label),
+        "track": waterfall.track(scale, spans),
+        "duration": formats.duration(start - (due if is_due else task.created_at)),
+    }
 
 
 def first_due(task: Task, start: datetime) -> datetime:
@@ -87,7 +73,6 @@ def first_due(task: Task, start: datetime) -> datetime:
 
 
 def with_heading(group: list[StepRow], scale: Scale) -> list[StepRow]:
-    """Give the first of a group of parallel steps a heading with a bar over the whole group."""
     spans = [span for row in group for span in row.spans]
     heading, track = formats.count_of(len(group), "parallel step"), None
     if spans:

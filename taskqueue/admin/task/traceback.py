@@ -25,10 +25,6 @@ class Frame:
     function: str = ""
 
     @property
-    def is_text(self) -> bool:
-        return not self.path
-
-    @property
     def is_library(self) -> bool:
         return bool(LIBRARIES.search(self.path))
 

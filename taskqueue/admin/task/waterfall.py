@@ -34,13 +34,7 @@ TICK_STEPS = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A bar of the waterfall: something that lasted from one time to another.
-
-    Attributes:
-        status: gives the bar its colour.
-        label: what it was.
-        is_hollow: it used no worker: a wait or a sleep.
-    """
+    """A bar of the waterfall. The status gives it its colour; a hollow one used no worker: a wait or a sleep."""
 
     status: str
     start: datetime
@@ -66,11 +60,9 @@ class Scale:
         object.__setattr__(self, "length", max(self.end - self.start, timedelta(milliseconds=1)))
 
     def percent(self, moment: datetime) -> float:
-        """The position of a time, clamped to the axis."""
         return round(min(max((moment - self.start) / self.length, 0.0), 1.0) * 100, 2)
 
     def position(self, start: datetime, end: datetime) -> tuple[float, float]:
-        """The left end and the width of a bar: wide enough to see, and within the axis."""
         left = self.percent(start)
         width = max(self.percent(end) - left, MIN_WIDTH)
         return round(min(left, 100 - width), 2), round(width, 2)
@@ -106,13 +98,7 @@ def text_anchor(at: float) -> str:
 
 
 def track(scale: Scale, spans: Sequence[Span], *, backoff_until: datetime | None = None) -> SafeString:
-    """One row of the waterfall: its bars in order of time, with a dashed line between attempts.
-
-    Args:
-        scale: the axis.
-        spans: the bars.
-        backoff_until: draws a dashed line from the last bar to this time.
-    """
+    """One row: its bars in order of time, dashed lines between attempts, and after the last one to `backoff_until`."""
     return format_html(
         '<svg class="tq-track" height="18" role="img" aria-label="{}">{}{}{}{}</svg>',
         "; ".join(f"{span.label}, {formats.duration(span.end - span.start)}" for span in spans) or "nothing yet",
@@ -129,7 +115,6 @@ def track(scale: Scale, spans: Sequence[Span], *, backoff_until: datetime | None
 
 
 def backoff_lines(scale: Scale, spans: Sequence[Span], until: datetime | None) -> list[tuple[float, float]]:
-    """Left and right ends of the dashed lines."""
     ends = [span.start for span in spans[1:]] + ([until] if until is not None and spans else [])
     pairs = (
         (sum(scale.position(span.start, span.end)), scale.percent(end)) for span, end in zip(spans, ends, strict=False)

@@ -23,7 +23,7 @@ from taskqueue.admin.shared.timeouts import limit_read_time
 from taskqueue.admin.task import confirm, download, edit
 from taskqueue.admin.task.actions import allowed_actions, cancel_view, run_now_view, task_not_found
 from taskqueue.admin.task.bulk_history import operations_on
-from taskqueue.admin.task.buttons import AllowedActions, action_buttons, neighbour_buttons, why_no_retry_from
+from taskqueue.admin.task.buttons import action_buttons, neighbour_buttons, why_no_retry_from
 from taskqueue.admin.task.details import bulk_entries_of, details_of
 from taskqueue.admin.task.links import TaskLinks
 from taskqueue.admin.task.page import TaskPage, page_of
@@ -37,8 +37,6 @@ from taskqueue.models import Task
 
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin[Task]):
-    """Tasks, newest first."""
-
     list_display = columns.COLUMNS  # type: ignore[assignment]  # annotated tasks
     list_display_links = (columns.task_name,)  # type: ignore[assignment]
     list_filter = (
@@ -48,7 +46,7 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
     ordering = ("-id",)
     search_fields = ("id", "key")
     search_help_text = syntax.HELP
-    actions = (bulk.retry_selected, bulk.run_now_selected, bulk.cancel_selected, bulk.rerun_selected)
+    actions = bulk.ACTIONS
     views = (
         ("export/<str:file_format>/", "export", export.export_view, GET),
         ("<path:object_id>/retry/", "retry", confirm.retry_view, FORM),
@@ -72,8 +70,7 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
         return queryset, False
 
     def has_action_permission(self, action: str, request: HttpRequest) -> bool:
-        """Whether the user may take an action on tasks; the bulk actions name it."""
-        return bool(getattr(allowed_actions(self, request), action))
+        return action in allowed_actions(self, request)
 
     has_retry_permission = partialmethod(has_action_permission, "retry")
     has_run_now_permission = partialmethod(has_action_permission, "run_now")
@@ -89,7 +86,6 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
 
     @limit_read_time
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, with links to bulk operations and exports."""
         return super().changelist_view(request, {**bulk.links(self, request), **(extra_context or {})})
 
     def change_view(
@@ -124,17 +120,16 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
         return admin_page(self, request, "task/change_form.html", title, context)
 
 
-def page_context(page: TaskPage, allowed: AllowedActions, links: TaskLinks) -> dict[str, Any]:
-    """The template context of a task's page, without its activity."""
+def page_context(page: TaskPage, allowed: set[str], links: TaskLinks) -> dict[str, Any]:
     return {
         "page": page,
         "status_badge": html.badge(page.task.status),
         "details": details_of(page, links),
-        "pipeline": links.pipeline(page.task),
+        "pipeline": links.row("pipeline", page.task.pipeline_id, page.task.pipeline_id),
         "buttons": action_buttons(page, allowed),
         "neighbours": neighbour_buttons(page),
-        "may_retry": allowed.retry,
-        "may_cancel": allowed.cancel,
+        "may_retry": "retry" in allowed,
+        "may_cancel": "cancel" in allowed,
         "why_no_retry": why_no_retry_from(page.task),
         "retry_icon": html.icon("again"),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -27,28 +27,6 @@ from taskqueue.states import BulkOperationVerb
 
 ALL_SELECTED = "select_across"
 SELECTED = "_selected_action"
-
-
-@admin.action(description="Retry selected tasks", permissions=["retry"])
-def retry_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
-    return run_bulk_action(model_admin, request, control.retry, BulkOperationVerb.RETRY)
-
-
-@admin.action(description="Run selected tasks now", permissions=["run_now"])
-def run_now_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
-    """Make each selected task due now that waits for a time."""
-    return run_bulk_action(model_admin, request, control.run_now, BulkOperationVerb.RUN_NOW)
-
-
-@admin.action(description="Cancel selected tasks", permissions=["cancel"])
-def cancel_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
-    return run_bulk_action(model_admin, request, control.cancel, BulkOperationVerb.CANCEL)
-
-
-@admin.action(description="Rerun selected tasks", permissions=["rerun"])
-def rerun_selected(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
-    """Create a new task from each selected one."""
-    return run_bulk_action(model_admin, request, control.rerun, BulkOperationVerb.RERUN)
 
 
 def run_bulk_action(model_admin: Any, request: HttpRequest, run: Any, verb: BulkOperationVerb) -> HttpResponse | None:
@@ -108,7 +86,7 @@ def links(model_admin: Any, request: HttpRequest) -> dict[str, Any]:
         "verbs": [
             {"label": verb.words.capitalize(), "address": view_url("bulkoperation", "new", verb.value)}
             for verb in BulkOperationVerb
-            if getattr(allowed, verb.name.lower()) and applies(verb, request)
+            if verb.name.lower() in allowed and applies(verb, request)
         ],
         "exports": export.links(),
     }
@@ -138,6 +116,25 @@ def list_query(request: HttpRequest) -> str:
 
 
 def applies(verb: BulkOperationVerb, request: HttpRequest) -> bool:
-    """Whether the action is possible in one of the statuses that the list shows."""
     statuses = set(filter(None, request.GET.get("status", "").split(",")))
     return not statuses or not statuses.isdisjoint(ELIGIBLE.get(verb, statuses))
+
+
+def action_of(verb: BulkOperationVerb, run: Any, description: str) -> Any:
+    """The list's action that does this to the selected tasks."""
+    name = verb.name.lower()
+
+    @admin.action(description=description, permissions=[name])
+    def action(model_admin: Any, request: HttpRequest, _queryset: QuerySet[Task]) -> HttpResponse | None:
+        return run_bulk_action(model_admin, request, run, verb)
+
+    action.__name__ = f"{name}_selected"
+    return action
+
+
+ACTIONS: Final = (
+    action_of(BulkOperationVerb.RETRY, control.retry, "Retry selected tasks"),
+    action_of(BulkOperationVerb.RUN_NOW, control.run_now, "Run selected tasks now"),
+    action_of(BulkOperationVerb.CANCEL, control.cancel, "Cancel selected tasks"),
+    action_of(BulkOperationVerb.RERUN, control.rerun, "Rerun selected tasks"),
+)

@@ -15,7 +15,7 @@ from demo.pipelines import demo_task
 from taskqueue import pipeline
 from taskqueue.admin.pipelines.payload_schema import MISSING
 from taskqueue.admin.pipelines.submit_form import SubmitForm
-from taskqueue.admin.shared.durations import seconds_in
+from taskqueue.admin.shared.form_values import seconds_in
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline, Task
