@@ -20,8 +20,6 @@ ACTION_NAMES = {ADDITION: "added", CHANGE: "changed", DELETION: "deleted"}
 
 
 class AuditAdmin(ReadOnlyAdmin[LogEntry]):
-    """Log entries, newest first."""
-
     change_list_template = "admin/taskqueue/logentry/change_list.html"
     list_display = ("time", "user", "action", "content_type", "object_link", "message")
     list_display_links = None

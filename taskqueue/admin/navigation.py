@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import html
 from taskqueue.admin.shared.filters import format_time_range
@@ -46,27 +45,7 @@ MENU: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Badge:
-    """A count next to an entry; `tone` is "bad", "poor" or empty."""
-
-    text: str
-    title: str
-    tone: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A link as the template shows it."""
-
-    name: str
-    address: str
-    icon: SafeString
-    is_current: bool
-    badge: Badge | None
-
-
-def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
+def entries_for(request: HttpRequest, site: AdminSite) -> list[dict[str, Any]]:
     """The links for this user. One query for all badges; none when the user may see no list."""
     items = [item for item in MENU if may_view(item, request, site)]
     if not items:
@@ -79,13 +58,13 @@ def entries_for(request: HttpRequest, site: AdminSite) -> list[Entry]:
     entries = [(item, address_of(item, site)) for item in items]
     current = current_of([address for _item, address in entries], here)
     return [
-        Entry(
-            item.name,
-            address + (filter_of_today(counts) if item.name == "Failures" else ""),
-            html.icon(item.icon),
-            address == current,
-            badges.get(item.name),
-        )
+        {
+            "name": item.name,
+            "address": address + (filter_of_today(counts) if item.name == "Failures" else ""),
+            "icon": html.icon(item.icon),
+            "is_current": address == current,
+            "badge": badges.get(item.name),
+        }
         for item, address in entries
     ]
 
@@ -126,15 +105,19 @@ def current_of(addresses: list[str], here: str) -> str:
     return max(matching, key=len, default="")
 
 
-def badges_of(counts: BadgeCounts) -> Iterator[tuple[str, Badge]]:
-    """The badges by the name of their entry; counts that are normal have none."""
+def badges_of(counts: BadgeCounts) -> Iterator[tuple[str, dict[str, str]]]:
+    """The badges by the name of their entry; counts that are normal have none. The tone is "bad", "poor" or empty."""
     if counts.failed_today:
-        yield "Failures", Badge(capped(counts.failed_today, BADGE_LIMIT), "failed today (UTC)", "bad")
+        yield "Failures", badge(counts.failed_today, "", "failed today (UTC)", "bad")
     if counts.paused:
-        yield "Pipelines", Badge(f"{capped(counts.paused, BADGE_LIMIT)} paused", "paused pipelines", "poor")
+        yield "Pipelines", badge(counts.paused, " paused", "paused pipelines", "poor")
     if counts.failing_workers:
-        text = f"{capped(counts.failing_workers, BADGE_LIMIT)} cannot claim"
-        yield "Workers", Badge(text, "worker processes that cannot claim tasks", "bad")
-        return
-    tone = "" if counts.live_workers else "bad"
-    yield "Workers", Badge(f"{capped(counts.live_workers, BADGE_LIMIT)} live", "live worker processes", tone)
+        title = "worker processes that cannot claim tasks"
+        yield "Workers", badge(counts.failing_workers, " cannot claim", title, "bad")
+    else:
+        tone = "" if counts.live_workers else "bad"
+        yield "Workers", badge(counts.live_workers, " live", "live worker processes", tone)
+
+
+def badge(count: int, words: str, title: str, tone: str) -> dict[str, str]:
+    return {"text": capped(count, BADGE_LIMIT) + words, "title": title, "tone": tone}

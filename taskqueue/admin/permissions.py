@@ -14,8 +14,6 @@ from taskqueue.models import PipelinePermission
 
 @admin.register(PipelinePermission)
 class PipelinePermissionAdmin(ChangeableAdmin[PipelinePermission]):
-    """Pipeline permissions, by pipeline. Changes are in the history, as for every model."""
-
     list_display = ("pipeline", "grantee", *Action)
     list_select_related = ("user", "group")
     ordering = ("pipeline_id", "pk")

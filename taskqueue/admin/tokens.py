@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from taskqueue.admin.shared import formats, html, task_actions
@@ -131,11 +132,11 @@ class TokenAdmin(ReadOnlyAdmin[Token]):
     @admin.display(description="State")
     def state(self, token: Any) -> SafeString | str:
         if token.revoked_at is not None:
-            return html.labelled_time("revoked", token.revoked_at, token.seen_at)
+            return format_html("revoked {}", html.moment(token.revoked_at, token.seen_at))
         if token.expires_at is None:
             return "valid, never expires"
         word = "expired" if token.expires_at <= token.seen_at else "valid, expires"
-        return html.labelled_time(word, token.expires_at, token.seen_at)
+        return format_html("{} {}", word, html.moment(token.expires_at, token.seen_at))
 
     @admin.display(description="Requests per minute")
     def request_limit(self, token: Token) -> str:

@@ -58,7 +58,6 @@ def resume_view(admin: Any, request: HttpRequest, worker_id: int) -> HttpRespons
 
 
 def apply(admin: Any, request: HttpRequest, worker_id: int, action: Any, result: str) -> HttpResponse:
-    """Drain or resume one worker, then go back to the page or the list."""
     if not request.user.has_perm(DRAIN):
         raise PermissionDenied
     back = page_url("worker", worker_id) if request.GET.get("back") == "page" else list_url("worker")
@@ -73,8 +72,6 @@ def apply(admin: Any, request: HttpRequest, worker_id: int, action: Any, result:
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin[Worker]):
-    """Workers; those that have not ended come first."""
-
     list_display = (
         "state", "process", "pool", "code_version", "heartbeat", "current_step", "running_for", "started", "buttons",
     )  # fmt: skip
@@ -150,7 +147,6 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
     @admin.display(description="State")
     def state(self, worker: Any) -> SafeString:
-        """The badge, with the reason of an end or of a claim error, or the start of the drain, below it."""
         note: Any = worker.end_reason or (worker.claim_error if worker.state == CLAIM_ERROR else "")
         if worker.state in {DRAINING, DRAINED}:
             note = format_html("requested {}", html.moment(worker.draining_at, worker.seen_at))
@@ -162,19 +158,12 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
     @admin.display(description="Pool")
     def pool(self, worker: Any) -> SafeString | str:
-        """How many processes of the worker's pool have a task."""
         if worker.ended_at is not None:
             return formats.EMPTY_VALUE
-        return format_html(
-            '<span class="tq-meter"><progress max="{}" value="{}" aria-label="Busy"></progress> {}</span>',
-            worker.slots,
-            worker.busy,
-            f"{worker.busy} of {worker.slots} busy",
-        )
+        return html.meter(worker.busy, worker.slots, label="Busy", text=f"{worker.busy} of {worker.slots} busy")
 
     @admin.display(description="Version")
     def code_version(self, worker: Worker) -> SafeString | str:
-        """The worker's version, marked when it is not the version of this page."""
         if worker.version == running_version() or worker.ended_at is not None:
             return worker.version
         return format_html(

@@ -55,12 +55,18 @@ def new_view(admin: Any, request: HttpRequest, verb: str) -> HttpResponse:
     form = confirm.ConfirmForm(operation_verb, estimate, request.POST if request.method == "POST" else None)
     if form.is_valid:
         return start(request, operation_verb, task_filter, form.reason)
-    context = {"form": form, "list_address": list_address, "query": filter_text(query)}
+    context = {
+        "form": form,
+        "about": confirm.about(estimate),
+        "participle": confirm.DONE[operation_verb],
+        "consequence": confirm.CONSEQUENCES[operation_verb],
+        "list_address": list_address,
+        "query": filter_text(query),
+    }
     return admin_page(admin, request, "bulkoperation/new.html", form.label, context)
 
 
 def start(request: HttpRequest, verb: BulkOperationVerb, task_filter: TaskFilter, reason: str) -> HttpResponse:
-    """Start the operation, with one log entry."""
     query = request.GET.urlencode()
     filter_words = redacted_filter_text(query)
     operation = bulk_operations.plan(
@@ -90,8 +96,6 @@ def abort_view(admin: Any, request: HttpRequest, operation_id: Any) -> HttpRespo
 
 @admin.register(BulkOperation)
 class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
-    """Bulk operations, newest first."""
-
     list_display = ("status_badge", "summary", "filter_link", "started_by", "progress", "started")
     list_display_links = ("summary",)
     ordering = ("-id",)
@@ -102,10 +106,7 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
     started = html.moment_column("Started", "created_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BulkOperation]:
-        """Operations, with whether the user may see payload values in their filters.
-
-        A filter may concern any pipeline, so only users who may see the payloads of every pipeline see these values.
-        """
+        # A filter may concern any pipeline: its payload values are for users who may see those of every pipeline.
         rights = CallerPermissions(request.user)
         sees = rights.has_permission(Action.VIEW_PAYLOAD) and not rights.pipelines_denied(Action.VIEW_PAYLOAD)
         return super().get_queryset(request).annotate(shows_payloads=Value(sees))
@@ -127,7 +128,6 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
 
     @admin.display(description="Filter")
     def filter_link(self, operation: Any) -> SafeString | str:
-        """The filter, with a link to the list unless payload values are redacted."""
         redacted = redacted_filter_text(operation.query)
         if not operation.shows_payloads and redacted != filter_text(operation.query):
             return redacted
@@ -140,7 +140,6 @@ class BulkOperationAdmin(ReadOnlyAdmin[BulkOperation]):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The progress of an operation."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         operation: Any = self.get_object(request, object_id)
@@ -167,11 +166,7 @@ def may(request: HttpRequest, verb: BulkOperationVerb) -> bool:
 
 
 def eligible_tasks(request: HttpRequest, verb: BulkOperationVerb) -> TaskFilter:
-    """The tasks that the URL's filter matches and that the verb can be applied to.
-
-    Raises:
-        CannotStart
-    """
+    """The tasks of the URL's filter to which the verb can be applied. Raises CannotStart."""
     try:
         list_params = list_params_of(request.GET.dict(), CallerPermissions(request.user))
         if list_params.error:

@@ -74,21 +74,8 @@ class ConfirmForm:
         return self.estimate > LARGE
 
     @property
-    def consequence(self) -> str:
-        return CONSEQUENCES[self.verb]
-
-    @property
-    def participle(self) -> str:
-        return DONE[self.verb]
-
-    @property
-    def about(self) -> str:
-        return about(self.estimate)
-
-    @property
     def label(self) -> str:
-        """The label of the button, such as "Retry 3 tasks"."""
-        return f"{self.verb.words.capitalize()} {self.about}"
+        return f"{self.verb.words.capitalize()} {about(self.estimate)}"
 
 
 def about(estimate: int) -> str:

@@ -32,8 +32,6 @@ LINKS_ON_PAGE = 50
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin[Event]):
-    """Events, newest first."""
-
     list_display = ("name", "short_id", "received", "routed", "started_count", "resolved_count", "has_skipped")
     change_form_template = "admin/taskqueue/event/change_form.html"
     ordering = ("-id",)
@@ -48,7 +46,6 @@ class EventAdmin(ReadOnlyAdmin[Event]):
     received = html.moment_column("Received", "received_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        """Events with the counts of their effects, and the first tasks of each."""
         skips = Skip.objects.filter(event=OuterRef("pk"))
         started = Task.objects.filter(event=OuterRef("pk")).order_by("pk").values("pk")[:LINKS_IN_LIST]
         resolved = Wait.objects.filter(resolved_by=OuterRef("pk")).order_by("pk").values("task")[:LINKS_IN_LIST]
@@ -117,7 +114,7 @@ class EventAdmin(ReadOnlyAdmin[Event]):
 
     @admin.display(description="Data")
     def content(self, event: Event) -> SafeString:
-        return html.preformatted(event.data)
+        return format_html('<pre class="tq-code" tabindex="0">{}</pre>', formats.excerpt(event.data).text)
 
     @admin.display(description="Tasks started")
     def started_tasks(self, event: Any) -> SafeString | str:

@@ -22,7 +22,6 @@ from taskqueue.models import Pipeline
 
 
 def submit_example(request: HttpRequest) -> HttpResponse:
-    """Submit the task and go to its page."""
     pipeline = example_pipeline_for(request)
     if pipeline is None:
         raise PermissionDenied

@@ -31,7 +31,6 @@ PERCENTILES: Final = (("p50", 0.5, "blue"), ("p95", 0.95, "violet"), ("p99", 0.9
 
 
 def page(request: HttpRequest, site: AdminSite, extra: dict[str, Any]) -> HttpResponse:
-    """The page; 304 for a live refresh when nothing has changed."""
     range_ = RANGES.get(request.GET.get("range", DEFAULT_RANGE), RANGES[DEFAULT_RANGE])
     try:
         data = overview_data(range_)
@@ -65,7 +64,6 @@ def rendered(request: HttpRequest, site: AdminSite, range_: Range, content: dict
 
 
 def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
-    """The template's context, without what the user may not see."""
     range_stats = data.stats
     may_view_workers = request.user.has_perm("taskqueue.view_worker")
     workers = tables.workers(data) if may_view_workers else []
@@ -155,7 +153,6 @@ def latency_chart(range_stats: RangeStats) -> SafeString:
 
 
 def seconds(bars: Sequence[Period], share: float) -> list[float | None]:
-    """A percentile of each bar."""
     return [None if (duration := bar.duration(share)) is None else duration.total_seconds() for bar in bars]
 
 

@@ -51,11 +51,7 @@ class OverviewData:
 
 
 def overview_data(range_: Range) -> OverviewData:
-    """The data of a time range, from the cache or the database.
-
-    Raises:
-        django.db.OperationalError: a statement took too long.
-    """
+    """The data of a time range, from the cache or the database. Raises OperationalError if a statement is too slow."""
     key = f"taskqueue:overview:{range_.name}"
     cached = cache.get(key)
     if isinstance(cached, OverviewData):
@@ -86,7 +82,6 @@ def read(range_: Range) -> OverviewData:
 
 
 def recent_failures() -> QuerySet[Task]:
-    """The failed tasks, the latest first."""
     failed = Task.objects.filter(error__isnull=False, status=TaskStatus.FAILED, parallel_step="")
     return failed.only("pipeline", "key", "error", "finished_at").order_by("-finished_at", "-pk")
 

@@ -22,14 +22,6 @@ MINUTE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Meter:
-    """A used part of a whole."""
-
-    value: int
-    most: int
-
-
-@dataclass(frozen=True)
 class StatCard:
     """One number; `tone` is "bad", "poor" or empty."""
 
@@ -40,7 +32,7 @@ class StatCard:
     address: str
     chart: SafeString | str = ""
     tone: str = ""
-    meter: Meter | None = None
+    meter: dict[str, int] | None = None
 
 
 def stat_cards(stats: RangeStats, queue_depth: QueueDepth, workers: Sequence[WorkerRow] | None) -> list[StatCard]:
@@ -68,7 +60,6 @@ def in_queue(stats: RangeStats, queue_depth: QueueDepth) -> StatCard:
 
 
 def throughput(stats: RangeStats) -> StatCard:
-    """Tasks that ended, per minute."""
     now, before = per_minute(stats, stats.total), per_minute(stats, stats.before)
     ended = [bar.ended for bar in stats.bars]
     chart = sparkline(ended, hue="green", label=f"Most in one bar: {max_of(ended):,}")
@@ -131,7 +122,9 @@ def live_workers(workers: Sequence[WorkerRow]) -> StatCard:
         note = f"{busy} of {len(live)} busy" if live else "no task is executed"
     unit = f"of {len(workers)}" if workers else ""
     address = list_url("worker")
-    return StatCard("Workers", str(len(live)), unit, note, address, tone=tone, meter=Meter(busy, max(len(live), 1)))
+    return StatCard(
+        "Workers", str(len(live)), unit, note, address, tone=tone, meter={"value": busy, "most": max(len(live), 1)}
+    )
 
 
 def max_of(values: Sequence[int | None]) -> int:

@@ -37,8 +37,6 @@ from taskqueue.models import Pipeline
 
 @admin.register(Pipeline)
 class PipelineAdmin(ReadOnlyAdmin[Pipeline]):
-    """Pipelines, by name unless the list's order says otherwise."""
-
     list_display = COLUMNS
     list_display_links = COLUMNS[:1]
     buttons_need = RUN
@@ -50,7 +48,6 @@ class PipelineAdmin(ReadOnlyAdmin[Pipeline]):
         ("<path:object_id>/submit/", "submit", submit_view, FORM),
     )
     ordering = ("name",)
-    list_per_page = 50
     list_filter = (GroupFilter, ConditionFilter, OrderFilter)
     search_fields = ("name__icontains",)
     search_help_text = "Search by any part of the name."
@@ -100,7 +97,7 @@ def page_context(page: PipelinePage, user: Any) -> dict[str, Any]:
         "switch": pause_switch(pipeline, may_pause=user.has_perm(PAUSE)),
         "pause": pause_text(pipeline),
         "may_run": CallerPermissions(user).may(Action.RUN, pipeline.name),
-        "stages": graph.stages_of(page.nodes),
+        "stages": graph.stages_of(page.steps),
         "throttle_in_code": limit_in_code(limit.rate) if limit is not None and limit.rate is not None else "",
         "retry": formats.retry_policy(pipeline.retry),
         "documents": [

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import InvalidPage, Paginator
+from django.core.paginator import Paginator
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -18,6 +16,7 @@ from taskqueue.admin.pipelines.stats import capped, stats_of
 from taskqueue.admin.rate_limits.remaining import remaining_of
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.links import list_url, view_url
+from taskqueue.admin.shared.pagination import PagedChangeList
 from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
 
@@ -26,7 +25,7 @@ LISTED_AT_MOST = 1000
 """The numbers of all listed pipelines are read before they are sorted."""
 
 
-class PipelineChangeList(ChangeList):
+class PipelineChangeList(PagedChangeList):
     """A page of pipelines, each with its numbers and with what the user may do."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -35,15 +34,8 @@ class PipelineChangeList(ChangeList):
         stats = stats_of(row.pk for row in pipelines)
         for row in pipelines:
             row.stats = stats[row.pk]
-        self.paginator = Paginator(filtered_and_sorted(pipelines, self.params), self.list_per_page)
-        self.result_count = self.paginator.count
-        self.show_full_result_count = self.can_show_all = False
-        self.full_result_count, self.show_admin_actions = None, True
-        self.multi_page = self.result_count > self.list_per_page
-        try:
-            self.result_list = list(self.paginator.page(self.page_num if self.multi_page else 1).object_list)
-        except InvalidPage as error:
-            raise IncorrectLookupParameters from error
+        found = filtered_and_sorted(pipelines, self.params)
+        self.result_list = self.rows_of_page(Paginator(found, self.list_per_page))
         self.add_limits(request, self.result_list)
 
     def add_limits(self, request: HttpRequest, rows: list[Any]) -> None:
@@ -89,7 +81,6 @@ def in_queue(pipeline: Any) -> SafeString:
 
 @admin.display(description="Last 24 hours")
 def last_day(pipeline: Any) -> SafeString:
-    """Bars, success rate and counts of the tasks that ended."""
     stats = pipeline.stats
     address = list_url("task", pipeline=pipeline.name, ended=stats.slice)
     if not stats.day.total.ended:
@@ -145,26 +136,18 @@ def pause_text(pipeline: Pipeline) -> str:
 
 
 def slots_meter(pipeline: Pipeline, taken: int) -> SafeString:
-    """Taken slots of the concurrency limit."""
     limit = concurrency_limit_of(pipeline)
     most = None if limit is None else limit.tasks or limit.declared_tasks
     per_key = None if limit is None else limit.tasks_per_key or limit.declared_tasks_per_key
     key_note = format_html('<span class="tq-under">{} per {}</span>', per_key, limit.key) if limit and per_key else ""
     if most is None:
         return format_html('<span class="tq-quiet">{} running, unlimited</span>{}', capped(taken), key_note)
-    return format_html(
-        '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="Slots taken"></progress> {} of {}</span>{}',
-        " tq-is-full" if taken >= most else "",
-        most,
-        min(taken, most),
-        capped(taken),
-        f"{most:,}",
-        key_note,
-    )
+    text = f"{capped(taken)} of {most:,}"
+    meter = html.meter(min(taken, most), most, label="Slots taken", text=text, is_full=taken >= most)
+    return format_html("{}{}", meter, key_note)
 
 
 def throttle_meter(pipeline: Any) -> SafeString | str:
-    """What is left of the throttle; empty without one."""
     limit = concurrency_limit_of(pipeline)
     if limit is None or limit.rate is None:
         return ""
@@ -177,6 +160,5 @@ def throttle_meter(pipeline: Any) -> SafeString | str:
 
 
 def concurrency_limit_of(pipeline: Pipeline) -> ConcurrencyLimit | None:
-    """The limits of a pipeline; None when its code is gone and it never had any."""
     concurrency_limit: Any = getattr(pipeline, "concurrency_limit", None)
     return concurrency_limit if isinstance(concurrency_limit, ConcurrencyLimit) else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from taskqueue.admin.pipelines.stats import success_rate
 from taskqueue.admin.shared import formats
 from taskqueue.engine.queries.pipeline_stats import StepStats
+from taskqueue.models import PipelineStep
 from taskqueue.states import StepKind
 
 KIND_NAMES = {
@@ -25,14 +26,19 @@ KIND_NAMES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A step as it is drawn and listed; `stats` is None when no recent task has recorded it."""
+    """A step as it is drawn and listed.
+
+    Attributes:
+        stats: None when no recent task has recorded it.
+        registered: None when the code does not name it.
+    """
 
     name: str
     stats: StepStats | None = None
+    registered: PipelineStep | None = None
 
     @property
     def kind(self) -> str:
-        """The kind in words; empty for a plain step."""
         return KIND_NAMES.get(StepKind(self.stats.kind), "") if self.stats is not None else ""
 
     @property
@@ -50,6 +56,21 @@ class Node:
     @property
     def failed_attempts(self) -> int:
         return self.stats.retries if self.stats is not None else 0
+
+    @property
+    def retry(self) -> str:
+        return formats.EMPTY_VALUE if self.registered is None else formats.retry_policy(self.registered.retry)
+
+    @property
+    def timeout(self) -> str:
+        if self.registered is None:
+            return formats.EMPTY_VALUE
+        timeout = self.registered.timeout
+        return "none" if timeout is None else formats.compact_duration(timeout.total_seconds())
+
+    @property
+    def atomic(self) -> str:
+        return formats.EMPTY_VALUE if self.registered is None else "yes" if self.registered.atomic else "no"
 
     @property
     def summary(self) -> str:

@@ -21,8 +21,6 @@ CHANGE_CONCURRENCY_LIMIT, CHANGE_RATE_LIMIT = "taskqueue.change_concurrencylimit
 
 
 class LimitsForm(ConcurrencyLimitForm):
-    """How many tasks and steps may run at a time."""
-
     prefix = "limits"
     helps: ClassVar[dict[str, str]] = {
         "tasks": "Tasks that have started and not ended. Empty: the limit in code.",
@@ -44,8 +42,6 @@ class LimitsForm(ConcurrencyLimitForm):
 
 
 class ThrottleForm(RateLimitForm):
-    """How many tasks may start per period."""
-
     prefix = "throttle"
 
     class Meta:

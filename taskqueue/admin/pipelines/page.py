@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -31,40 +30,6 @@ NEXT_RUNS_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepRow:
-    """A row of the table of steps; `registered` is None for a step that the code does not name."""
-
-    node: Node
-    registered: PipelineStep | None
-
-    @property
-    def retry(self) -> str:
-        return formats.EMPTY_VALUE if self.registered is None else formats.retry_policy(self.registered.retry)
-
-    @property
-    def timeout(self) -> str:
-        if self.registered is None:
-            return formats.EMPTY_VALUE
-        timeout = self.registered.timeout
-        return "none" if timeout is None else formats.compact_duration(timeout.total_seconds())
-
-    @property
-    def atomic(self) -> str:
-        return formats.EMPTY_VALUE if self.registered is None else "yes" if self.registered.atomic else "no"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodeVersion:
-    """A version of the code on which recent tasks ran."""
-
-    fingerprint: str
-    version: str
-    tasks: str
-    last_created: SafeString
-    is_deployed: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class PipelinePage:
     """Everything that a pipeline's page shows.
 
@@ -78,17 +43,13 @@ class PipelinePage:
     concurrency_limit: ConcurrencyLimit | None
     stats: PipelineStats
     throttle: Remaining | None
-    steps: list[StepRow]
+    steps: list[Node]
     sampled: int
-    code_versions: list[CodeVersion]
+    code_versions: list[dict[str, Any]]
     schedule: Schedule | None
     next_runs: list[SafeString]
     retention: str
     history: list[AuditEntry]
-
-    @property
-    def nodes(self) -> list[Node]:
-        return [step.node for step in self.steps]
 
     @property
     def details(self) -> list[Detail]:
@@ -116,7 +77,6 @@ class PipelinePage:
 
     @property
     def limits_in_code(self) -> dict[str, str]:
-        """The code's value of each limit that can be changed here."""
         limit = self.concurrency_limit
         if limit is None:
             return {}
@@ -137,13 +97,14 @@ def page_of(name: str) -> PipelinePage | None:
     if pipeline is None:
         return None
     limit, schedule = concurrency_limit_of(pipeline), getattr(pipeline, "schedule", None)
-    recorded, registered = pipeline_stats.steps_of(name), pipeline.known_steps.all()
+    recorded = pipeline_stats.steps_of(name)
+    registered = {step.name: step for step in pipeline.known_steps.all()}
     return PipelinePage(
         pipeline=pipeline,
         concurrency_limit=limit,
         stats=stats_of([name])[name],
         throttle=throttle_remaining(limit, pipeline.seen_at),
-        steps=step_rows(nodes_of(recorded, [step.name for step in registered]), registered),
+        steps=[replace(node, registered=registered.get(node.name)) for node in nodes_of(recorded, registered)],
         sampled=recorded[0].tasks if recorded else 0,
         code_versions=code_versions(pipeline, pipeline.seen_at),
         schedule=schedule,
@@ -159,20 +120,16 @@ def throttle_remaining(limit: ConcurrencyLimit | None, now: datetime) -> Remaini
     return remaining_of(limit.rate, RateLimitBucket.objects.filter(rate=limit.rate, key="").first(), now)
 
 
-def step_rows(nodes: Sequence[Node], registered: Sequence[PipelineStep]) -> list[StepRow]:
-    by_name = {step.name: step for step in registered}
-    return [StepRow(node=node, registered=by_name.get(node.name)) for node in nodes]
-
-
-def code_versions(pipeline: Pipeline, now: datetime) -> list[CodeVersion]:
+def code_versions(pipeline: Pipeline, now: datetime) -> list[dict[str, Any]]:
+    """The versions of the code on which recent tasks ran."""
     return [
-        CodeVersion(
-            fingerprint=code.fingerprint,
-            version=code.version,
-            tasks=formats.count_of(code.tasks, "task"),
-            last_created=html.moment(code.seen_at, now),
-            is_deployed=code.fingerprint == pipeline.fingerprint,
-        )
+        {
+            "fingerprint": code.fingerprint,
+            "version": code.version,
+            "tasks": formats.count_of(code.tasks, "task"),
+            "last_created": html.moment(code.seen_at, now),
+            "is_deployed": code.fingerprint == pipeline.fingerprint,
+        }
         for code in pipeline_stats.code_versions_of(pipeline.name)
     ]
 

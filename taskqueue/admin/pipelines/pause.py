@@ -45,7 +45,6 @@ def pause_form(admin: Any, request: HttpRequest, object_id: str, *, is_missing: 
 
 
 def apply(admin: Any, request: HttpRequest, object_id: str, result: str, *, reason: str | None) -> HttpResponse:
-    """Pause for a reason, or resume without one."""
     if not request.user.has_perm(PAUSE):
         raise PermissionDenied
     name, actor = name_from_url(object_id), actor_of(request)

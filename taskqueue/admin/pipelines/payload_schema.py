@@ -29,8 +29,6 @@ BOUNDS: Final = {
 
 
 class Kind(StrEnum):
-    """The kind of a form field."""
-
     TEXT = "text"
     LINES = "lines"
     INTEGER = "integer"
@@ -84,12 +82,10 @@ class SchemaField:
 
     @property
     def pointer(self) -> str:
-        """Its JSON pointer."""
         return "".join(f"/{escape(part)}" for part in self.path)
 
     @property
     def help(self) -> str:
-        """Its description and bounds."""
         bounds = [
             text.format(self.schema[name], "" if self.schema[name] == 1 else "s")
             for name, text in BOUNDS.items()
@@ -116,12 +112,7 @@ class FieldGroup:
 
 
 def groups_of(schema: Mapping[str, Any], example: object = None) -> list[FieldGroup]:
-    """The fields of a payload: its own values first, then a group for each object in it.
-
-    Args:
-        schema: a JSON schema as pydantic writes it.
-        example: a payload, for the initial values.
-    """
+    """The fields of a payload: its own values first, then a group for each object. The example gives initial values."""
     return SchemaReader(schema.get("$defs", {})).groups(schema, example)
 
 
@@ -193,7 +184,6 @@ class SchemaReader:
         )
 
     def whole_payload(self, schema: Mapping[str, Any], example: object) -> SchemaField:
-        """One JSON field for the whole payload."""
         return SchemaField(
             path=(),
             kind=Kind.JSON,
@@ -218,7 +208,6 @@ class SchemaReader:
         return {**schema, "$defs": self.definitions}
 
     def kind_of(self, schema: Mapping[str, Any], initial: object) -> tuple[Kind, dict[str, Any]]:
-        """The kind of field for a schema, and its choices."""
         values = [schema["const"]] if "const" in schema else schema.get("enum")
         if values:
             return Kind.CHOICE, {value if isinstance(value, str) else json.dumps(value): value for value in values}
@@ -234,7 +223,6 @@ class SchemaReader:
         return (Kind.LINES if kind is Kind.TEXT and is_long else kind), {}
 
     def without_null(self, schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-        """The schema without the alternative null, and whether it had one."""
         variants = [self.resolved(variant) for variant in schema.get("anyOf", [])]
         others = [variant for variant in variants if variant.get("type") != "null"]
         if len(others) == len(variants):
@@ -258,7 +246,6 @@ class SchemaReader:
 
 
 def properties_of(schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
-    """The properties of an object: name, schema, and whether it is required."""
     required = schema.get("required", [])
     for name, inner in schema.get("properties", {}).items():
         yield name, inner, name in required
@@ -295,6 +282,5 @@ def is_decimal(schema: Mapping[str, Any]) -> bool:
 
 
 def title_of(path: tuple[str, ...], schema: Mapping[str, Any]) -> str:
-    """The last name of the path in words."""
     name = path[-1] if path else str(schema.get("title", ""))
     return re.sub(r"[_\-\s]+", " ", name).strip().capitalize() or name

@@ -28,7 +28,6 @@ class PipelineStats:
 
     @property
     def durations(self) -> str:
-        """Median and p95 of the execution time."""
         total = self.day.total
         if not total.decided:
             return formats.EMPTY_VALUE
@@ -44,7 +43,6 @@ class PipelineStats:
 
     @property
     def counts(self) -> str:
-        """How many tasks ended, failed and were cancelled."""
         total = self.day.total
         if not total.ended:
             return "no task ended"

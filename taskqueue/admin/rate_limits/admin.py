@@ -33,7 +33,6 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # the class takes n
     """A form whose values the engine validates."""
 
     def clean(self) -> dict[str, Any]:
-        """Add the engine's errors to their fields."""
         values: dict[str, Any] = super().clean() or {}
         try:
             self.check(values)
@@ -49,22 +48,16 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]  # the class takes n
 
 
 class ConcurrencyLimitForm(LimitForm):
-    """The concurrency limits of a pipeline."""
-
     def check(self, values: dict[str, Any]) -> None:
         limits.check_concurrency_limit(self.instance, {name: values.get(name) for name in limits.LIMIT_FIELDS})
 
 
 class RateLimitForm(LimitForm):
-    """Count, period and burst of a rate limit."""
-
     def check(self, values: dict[str, Any]) -> None:
         limits.check_rate(self.instance, **{name: values.get(name) for name in RATE_FIELDS})
 
 
 def in_code(field: str) -> Callable[[Any, ConcurrencyLimit], str]:
-    """A column with the value of one limit in code."""
-
     @admin.display(description="limit in code")
     def column(_admin: Any, limit: ConcurrencyLimit) -> str:
         return limits_text(getattr(limit, field))
@@ -74,8 +67,6 @@ def in_code(field: str) -> Callable[[Any, ConcurrencyLimit], str]:
 
 @admin.register(ConcurrencyLimit)
 class ConcurrencyLimitAdmin(ChangeableAdmin[ConcurrencyLimit]):
-    """The concurrency limits of each pipeline."""
-
     form = ConcurrencyLimitForm
     list_display = ("pipeline", "task_limits", "step_limits", "concurrency_key")
     list_display_links = ("pipeline",)
@@ -120,8 +111,6 @@ class ConcurrencyLimitAdmin(ChangeableAdmin[ConcurrencyLimit]):
 
 @admin.register(RateLimit)
 class RateLimitAdmin(ChangeableAdmin[RateLimit]):
-    """Rate limits, by name."""
-
     form = RateLimitForm
     list_display = ("name", "effective_limit", "limit_in_code", "remaining", "usage")
     change_form_template = "admin/taskqueue/ratelimit/change_form.html"
@@ -180,8 +169,6 @@ class RateLimitAdmin(ChangeableAdmin[RateLimit]):
 
 @admin.register(RateLimitBucket)
 class RateLimitBucketAdmin(ReadOnlyAdmin[RateLimitBucket]):
-    """The usage of each rate limit, for each value of its key."""
-
     list_display = ("rate_link", "key", "remaining", "admitted", "last_admission", "next_admission", "blocked")
     list_display_links = None
     list_select_related = ("rate",)

@@ -35,18 +35,13 @@ class Remaining:
 
     @property
     def meter(self) -> SafeString:
-        """A meter with its numbers, and the time of the next call when none is allowed now."""
         is_late = self.next_at - self.now >= SOON
-        return format_html(
-            '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="Calls left"></progress> {}</span>'
-            '<span class="tq-under">{}{}</span>',
-            " tq-is-full" if self.blocked_until or not self.left else "",
-            self.count,
-            self.left,
-            f"{self.left:,} of {self.count:,}",
-            f"per {formats.compact_duration(self.per.total_seconds())}",
-            format_html(", next {}", html.moment(self.next_at, self.now)) if is_late else "",
-        )
+        per = f"per {formats.compact_duration(self.per.total_seconds())}"
+        soon = format_html(", next {}", html.moment(self.next_at, self.now)) if is_late else ""
+        left = f"{self.left:,} of {self.count:,}"
+        is_full = bool(self.blocked_until) or not self.left
+        meter = html.meter(self.left, self.count, label="Calls left", text=left, is_full=is_full)
+        return html.with_note(meter, format_html("{}{}", per, soon))
 
 
 def remaining_of(rate: RateLimit, bucket: RateLimitBucket | None, now: datetime) -> Remaining:

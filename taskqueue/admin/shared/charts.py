@@ -110,7 +110,6 @@ def lines(series: Sequence[Line], *, label: str, start: datetime, until: datetim
 
 
 def sparkline(values: Sequence[float | None], *, hue: str, label: str) -> SafeString:
-    """Draw a filled line without axes. None is drawn as 0."""
     top = max((value for value in values if value is not None), default=0) or 1.0
     last = max(len(values) - 1, 1)
     points = [
@@ -156,13 +155,7 @@ def uncounted(start: datetime, counted_until: datetime, until: datetime) -> Safe
     left = LEFT_MARGIN + (100 - LEFT_MARGIN) * ((max(counted_until, start) - start) / (until - start))
     if left >= 100:
         return ""
-    return format_html(
-        '<rect class="tq-uncounted" x="{}" y="{}" width="{}" height="{}"><title>Not counted yet</title></rect>',
-        percent(left),
-        percent(TOP_MARGIN),
-        percent(100 - left),
-        percent(PLOT_HEIGHT),
-    )
+    return rect("tq-uncounted", left, TOP_MARGIN, 100 - left, PLOT_HEIGHT, title="Not counted yet")
 
 
 def linked_bar(bar: Bar, left: float, width: float, top: float) -> SafeString:
@@ -170,14 +163,11 @@ def linked_bar(bar: Bar, left: float, width: float, top: float) -> SafeString:
         return SafeString("")
     # The link is as high as the chart, so that an empty bar can be clicked too.
     return format_html(
-        '<a href="{}" tabindex="-1" aria-label="{}"><title>{}</title>'
-        '<rect class="tq-hover-area" x="{}" y="0" width="{}" height="{}"></rect>{}</a>',
+        '<a href="{}" tabindex="-1" aria-label="{}"><title>{}</title>{}{}</a>',
         bar.address,
         bar.title,
         bar.title,
-        percent(left),
-        percent(width),
-        percent(TOP_MARGIN + PLOT_HEIGHT),
+        rect("tq-hover-area", left, 0, width, TOP_MARGIN + PLOT_HEIGHT),
         format_html_join("", "{}", zip(stack(bar, left, width, TOP_MARGIN, PLOT_HEIGHT, top))),
     )
 
@@ -189,14 +179,17 @@ def stack(bar: Bar, left: float, width: float, plot_top: float, plot_height: flo
             continue
         height = plot_height * segment.value / top
         bottom -= height
-        yield format_html(
-            '<rect class="tq-hue-{}" x="{}" y="{}" width="{}" height="{}"></rect>',
-            segment.hue,
-            percent(left + width * BAR_GAP / 2),
-            percent(bottom),
-            percent(width * (1 - BAR_GAP)),
-            percent(height),
-        )
+        gap = width * BAR_GAP
+        yield rect(f"tq-hue-{segment.hue}", left + gap / 2, bottom, width - gap, height)
+
+
+def rect(css_class: str, left: float, top: float, width: float, height: float, *, title: str = "") -> SafeString:
+    return format_html(
+        '<rect class="{}" x="{}" y="{}" width="{}" height="{}">{}</rect>',
+        css_class,
+        *map(percent, (left, top, width, height)),
+        format_html("<title>{}</title>", title) if title else "",
+    )
 
 
 def line_path(values: Sequence[float | None], top: float) -> str:
@@ -253,7 +246,6 @@ def time_label(tick: datetime, step: timedelta, *, is_first: bool) -> str:
 
 
 def count_label(value: float) -> str:
-    """A count on an axis: `250`, `2.5k`, `1M`."""
     if value >= 1_000_000:
         return f"{number(value / 1_000_000)}M"
     if value >= 1_000:

@@ -69,7 +69,6 @@ def largest_unit(seconds: int) -> str:
 
 
 def exact(moment: datetime) -> str:
-    """A time in UTC with milliseconds."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
 
 
@@ -133,14 +132,7 @@ def short_id(identifier: object) -> str:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Indented JSON, cut when it is very large.
-
-    Attributes:
-        text: the JSON, indented.
-        size: bytes of the whole JSON.
-        is_cut: the text is only the beginning.
-        address: URL of the whole JSON.
-    """
+    """Indented JSON, cut when it is very large; `size` and `address` are those of the whole."""
 
     text: str
     size: int

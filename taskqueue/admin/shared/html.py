@@ -87,6 +87,18 @@ def with_note(value: object, note: object) -> SafeString:
     return format_html('{}<span class="tq-under">{}</span>', value, note) if note else format_html("{}", value)
 
 
+def meter(value: int, most: int, *, label: str, text: str, is_full: bool = False) -> SafeString:
+    """A meter with a label for screen readers and its numbers next to it."""
+    return format_html(
+        '<span class="tq-meter{}"><progress max="{}" value="{}" aria-label="{}"></progress> {}</span>',
+        " tq-is-full" if is_full else "",
+        most,
+        value,
+        label,
+        text,
+    )
+
+
 def moment_with_seconds(when: datetime, now: datetime) -> SafeString:
     """A relative time, and the time with seconds next to it."""
     return format_html('{} <span class="tq-note">{}</span>', moment(when, now), formats.time_to_second(when))
@@ -103,11 +115,6 @@ def due(verb: str, when: datetime, now: datetime) -> SafeString:
     )
 
 
-def labelled_time(word: str, when: datetime, now: datetime) -> SafeString:
-    """A word and a relative time: `revoked 3d ago`."""
-    return format_html("{} {}", word, moment(when, now))
-
-
 def copy_button(text: object) -> SafeString:
     """A button that copies a text; hidden in browsers without a clipboard."""
     return format_html(
@@ -118,7 +125,3 @@ def copy_button(text: object) -> SafeString:
 def wrap_at_slashes(name: str) -> SafeString:
     """A name in which the browser may wrap after a slash, and only there."""
     return format_html_join(SafeString("/<wbr>"), "{}", ((part,) for part in name.split("/")))
-
-
-def preformatted(value: object) -> SafeString:
-    return format_html('<pre class="tq-code" tabindex="0">{}</pre>', formats.excerpt(value).text)

@@ -25,7 +25,6 @@ def highlight(text: str) -> SafeString:
 
 
 def tokens(text: str) -> Iterator[tuple[str, SafeString | str]]:
-    """Pairs of the text between two tokens and the token's span."""
     end = 0
     for match in TOKEN.finditer(text):
         span = format_html('<span class="tq-json-{}">{}</span>', match.lastgroup, match.group())

@@ -34,7 +34,6 @@ def admin_page(
 def redirect(
     admin: Any, request: HttpRequest, address: str, message: str, level: int = messages.SUCCESS
 ) -> HttpResponseRedirect:
-    """Redirect to a page that shows a message."""
     admin.message_user(request, message, level)
     return HttpResponseRedirect(address)
 

@@ -28,8 +28,6 @@ TaskAction = Callable[[UUID], Task]
 
 @dataclass
 class ActionCounts:
-    """How many tasks an action changed, and why it refused others."""
-
     done: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
@@ -41,7 +39,6 @@ class ActionCounts:
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """The logged-in user as the audit log names them."""
     return Actor(request.user.pk, request.user.get_username())
 
 

@@ -41,7 +41,6 @@ def limit_read_time(view: View) -> View:
 
 
 def too_broad(admin: Any, request: HttpRequest) -> HttpResponseBase:
-    """The 503 page with links to narrower time ranges."""
     narrower = []
     for age, (label, _length) in AGES.items():
         query = request.GET.copy()

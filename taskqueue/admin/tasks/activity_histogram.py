@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from taskqueue.admin.shared import formats
 from taskqueue.admin.shared.filters import format_time_range
 from taskqueue.engine.queries import stats
+from taskqueue.engine.queries.stats import Period
 from taskqueue.models.rollup import ALL_PIPELINES, QUARTER
 
 BUCKET = timedelta(minutes=15)
@@ -25,33 +26,13 @@ class ActivityHistogram:
     summary: str
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """A quarter of an hour: how many tasks ended, and how many of those failed."""
-
-    start: datetime
-    ended: int
-    failed: int
-
-    @property
-    def end(self) -> datetime:
-        return self.start + BUCKET
-
-    @property
-    def title(self) -> str:
-        span = f"{self.start:%H:%M} to {self.end:%H:%M} UTC"
-        return f"{span}: {formats.count_of(self.ended, 'task')} ended, {self.failed:,} failed"
-
-
 def histogram_of(
     now: datetime, address: Callable[..., str], *, pipeline: str = "", is_narrowed: bool = False
 ) -> ActivityHistogram:
-    """Draw the histogram.
+    """Draw the histogram of a pipeline, or of all.
 
     Args:
-        now: the end of the last day.
         address: makes a URL of the list with other parameters, as `ChangeList.get_query_string` does.
-        pipeline: counts the tasks of this pipeline only.
         is_narrowed: the list has filters that the histogram ignores, so the summary says what is counted.
     """
     buckets = read_buckets(now, pipeline or ALL_PIPELINES)
@@ -69,17 +50,18 @@ def histogram_of(
     return ActivityHistogram(svg, summary)
 
 
-def read_buckets(now: datetime, pipeline: str = ALL_PIPELINES) -> list[Bucket]:
+def read_buckets(now: datetime, pipeline: str = ALL_PIPELINES) -> list[Period]:
     """Read the buckets of the last day from the rollups, oldest first, by one query."""
     until = stats.bar_end(now, BUCKET)
     start = until - BUCKET * BARS
-    rows = stats.rollups(QUARTER, start, until, pipeline)
-    return [Bucket(bar.start, bar.ended, bar.failed) for bar in stats.to_bars(rows, start, BUCKET, count=BARS)]
+    return stats.to_bars(stats.rollups(QUARTER, start, until, pipeline), start, BUCKET, count=BARS)
 
 
-def bar(number: int, bucket: Bucket, top: int, address: Callable[..., str]) -> SafeString:
+def bar(number: int, bucket: Period, top: int, address: Callable[..., str]) -> SafeString:
     """One bar as a link. Only the last bar is a tab stop; live.js moves between bars by arrow keys."""
     height = 0.0 if not bucket.ended else max(2.0, HEIGHT * bucket.ended / top)
+    counts = f"{formats.count_of(bucket.ended, 'task')} ended, {bucket.failed:,} failed"
+    title = f"{bucket.start:%H:%M} to {bucket.end:%H:%M} UTC: {counts}"
     failed = 0.0 if not bucket.failed else max(2.0, height * bucket.failed / bucket.ended)
     return format_html(
         '<a href="{}" tabindex="{}" aria-label="{}"><title>{}</title>'
@@ -88,8 +70,8 @@ def bar(number: int, bucket: Bucket, top: int, address: Callable[..., str]) -> S
         '<rect class="tq-histogram-failed" x="{}%" width="{}%" y="{}" height="{}"></rect></a>',
         address({"ended": format_time_range(bucket.start, bucket.end)}, ["created", "id__lt"]),
         0 if number == BARS - 1 else -1,
-        bucket.title,
-        bucket.title,
+        title,
+        title,
         *rectangle(number, 0, HEIGHT),
         *rectangle(number, HEIGHT - height, height - failed),
         *rectangle(number, HEIGHT - failed, failed),

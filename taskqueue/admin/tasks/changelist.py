@@ -7,9 +7,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import ChangeList
-from django.core.paginator import InvalidPage, Page
+from django.core.paginator import Page
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
@@ -18,23 +16,15 @@ from taskqueue.admin.search import syntax
 from taskqueue.admin.search.parameters import TaskListParams, list_params_of
 from taskqueue.admin.search.suggestions import Suggestion, suggestions_for, unknown_qualifiers
 from taskqueue.admin.shared import pagination
-from taskqueue.admin.shared.pagination import CappedPaginator
+from taskqueue.admin.shared.pagination import CappedPaginator, PagedChangeList
 from taskqueue.admin.tasks import activity_histogram, columns, tabs
 from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.queries import filters
 from taskqueue.engine.queries.filters import TaskFilter
-from taskqueue.models import Task
 
 
 class TaskIdPaginator(CappedPaginator):
-    """Pages through the ids of a task filter.
-
-    Args:
-        task_filter: selects the tasks.
-        floor: a search ends at this id.
-        per_page: rows of a page.
-        is_empty: there are no results, because the search is invalid.
-    """
+    """Pages through the ids of a task filter; a search ends at the id `floor`, and an invalid one is empty."""
 
     def __init__(self, task_filter: TaskFilter, floor: UUID | None, per_page: int, *, is_empty: bool) -> None:
         super().__init__([], per_page)
@@ -70,7 +60,7 @@ class TaskIdPaginator(CappedPaginator):
         return list(filters.ids_of(self.task_filter, oldest=self.floor, limit=last)[first:last])
 
 
-class TaskChangeList(ChangeList):
+class TaskChangeList(PagedChangeList):
     """The list with its tabs, histogram and suggestions.
 
     Attributes:
@@ -84,9 +74,10 @@ class TaskChangeList(ChangeList):
     suggestions: Sequence[Suggestion] = ()
     older_query = ""
     deeper_query = ""
+    qualifiers = ", ".join(f"{name}:" for name in syntax.QUALIFIERS)
+    placeholder = syntax.PLACEHOLDER
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """The tasks that the URL selects."""
         self.rights = CallerPermissions(request.user)
         self.list_params = list_params_of(request.GET, self.rights)
         tasks = super().get_queryset(request, exclude_parameters)
@@ -97,26 +88,15 @@ class TaskChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         task_filter, is_invalid = self.list_params.task_filter, bool(self.list_params.error)
         floor = None if is_invalid else filters.oldest_scanned(task_filter)
-        self.paginator = TaskIdPaginator(task_filter, floor, self.list_per_page, is_empty=is_invalid)
-        self.result_count = self.paginator.count
-        self.show_full_result_count = self.show_admin_actions = True
-        self.full_result_count = None  # counting all tasks would scan the table
-        self.can_show_all = False
-        self.multi_page = self.result_count > self.list_per_page
-        self.result_list = self.rows()
+        paginator = TaskIdPaginator(task_filter, floor, self.list_per_page, is_empty=is_invalid)
+        ids = self.rows_of_page(paginator)
+        self.result_list = list(columns.listing().filter(pk__in=ids).order_by("-id")) if ids else []
         if self.query and not self.result_count and not is_invalid:
             self.suggestions = suggestions_for(self.query, self.rights)
-        if self.paginator.is_capped and self.page_num == self.paginator.num_pages and self.result_list:
+        if paginator.is_capped and self.page_num == paginator.num_pages and self.result_list:
             self.older_query = self.get_query_string({"id__lt": str(self.result_list[-1].pk)})
         elif floor is not None:
             self.deeper_query = self.get_query_string({"id__lt": str(floor)})
-
-    def rows(self) -> list[Task]:
-        try:
-            page = list(self.paginator.page(self.page_num if self.multi_page else 1).object_list)
-        except InvalidPage as error:
-            raise IncorrectLookupParameters from error
-        return list(columns.listing().filter(pk__in=page).order_by("-id")) if page else []
 
     @property
     def is_narrowed(self) -> bool:
@@ -125,10 +105,9 @@ class TaskChangeList(ChangeList):
 
     @property
     def search_depth(self) -> int:
-        """How many of the newest tasks a search looks at."""
         return filters.SCAN_LIMIT
 
-    def tabs(self) -> list[tabs.Tab]:
+    def tabs(self) -> list[dict[str, Any]]:
         statuses = self.list_params.task_filter.statuses
         return tabs.tabs_of(statuses, self.get_query_string, has_counts=not self.is_narrowed)
 
@@ -142,12 +121,7 @@ class TaskChangeList(ChangeList):
 
     @property
     def unknown_qualifiers(self) -> str:
-        """Words of the search that look like qualifiers."""
         return ", ".join(f"{name}:" for name in unknown_qualifiers(self.query))
-
-    @property
-    def qualifiers(self) -> str:
-        return ", ".join(f"{name}:" for name in syntax.QUALIFIERS)
 
     def search_options(self) -> list[str]:
         """What the search box offers while the user types: qualifiers, error types and pipelines."""
@@ -160,7 +134,3 @@ class TaskChangeList(ChangeList):
             *(f"error:{name}" for name in choices.get("error type", [])),
             *(f"pipeline:{name}" for name in choices.get("pipeline", [])),
         ]
-
-    @property
-    def placeholder(self) -> str:
-        return syntax.PLACEHOLDER

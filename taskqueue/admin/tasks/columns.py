@@ -71,7 +71,6 @@ def listing() -> QuerySet[Task]:
 
 @admin.display(description="Status")
 def status_badge(task: ListedTask) -> SafeString:
-    """The badge; below it what a waiting task waits for, and when a delayed task continues."""
     awaited, verb = waits_for(task)
     lines = [awaited] if awaited else []
     if task.status in ON_A_TIMER and task.due_at is not None:
@@ -82,7 +81,6 @@ def status_badge(task: ListedTask) -> SafeString:
 
 @admin.display(description="Task")
 def task_name(task: ListedTask) -> SafeString:
-    """Pipeline, key and the end of the id; below them the error."""
     return format_html(
         '<span class="tq-name">{}</span> {}<span class="tq-id" title="{}">{}</span>{}',
         task.pipeline_id,
@@ -95,7 +93,6 @@ def task_name(task: ListedTask) -> SafeString:
 
 @admin.display(description="Steps")
 def steps(task: ListedTask) -> SafeString:
-    """A progress bar; below it the number of steps done, and the current step."""
     is_over = task.status == TaskStatus.SUCCEEDED
     known = task.steps_done if is_over else task.steps_known
     progress = task_details.step_progress(task, task.steps_done, task.steps_known)
@@ -123,13 +120,11 @@ def attempt(task: ListedTask) -> SafeString:
 
 @admin.display(description="Queue time")
 def queue_time(task: ListedTask) -> str:
-    """How long it was ready and had no worker."""
     return task_details.queue_time(task, task.seen_at)
 
 
 @admin.display(description="Duration")
 def duration(task: ListedTask) -> SafeString:
-    """From its due time to its end; the tooltip has the phases."""
     phases = task_details.time_breakdown(time_spent_of(task, task.seen_at))
     return format_html('<span title="{}">{}</span>', phases, task_details.duration(task, task.seen_at))
 

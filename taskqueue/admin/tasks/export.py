@@ -44,7 +44,6 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uf
 
 
 def export_view(admin: Any, request: HttpRequest, file_format: str) -> HttpResponseBase:
-    """Stream the tasks that the list's parameters select."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
     if file_format not in WRITERS:

@@ -24,7 +24,6 @@ def draw(done: int, known: int, *, current: str) -> SafeString:
 
 
 def layout(done: int, known: int, *, current: str) -> Iterator[tuple[str, float, float]]:
-    """Each piece: its kind, its left end and its width in percent."""
     known = max(step_count(done, known, current=current), 1)
     if known > MAX_PIECES:
         share = 100 * done / known
