@@ -19,33 +19,30 @@ from taskqueue.engine.tasks import control
 from taskqueue.errors import NotPermitted, TaskNotFound, TaskqueueError
 
 MAX_REASON = 300
-NEEDED: Final = {
-    "retry": Action.RETRY,
-    "run_now": Action.RETRY,
-    "cancel": Action.CANCEL,
-    "rerun": Action.RUN,
+ACTIONS: Final = {
+    "retry": (Action.RETRY, "Cannot retry"),
+    "run_now": (Action.RETRY, "Cannot run it now"),
+    "cancel": (Action.CANCEL, "Cannot cancel"),
+    "rerun": (Action.RUN, "Cannot rerun"),
 }
-"""The permission that each action on a task needs."""
+"""The permission that each action on a task needs, and how the message begins when the engine refuses it."""
 
 
 def run_now_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
-    texts = {"failed": "Cannot run it now", "done": "The task is due now."}
-    return run_action(admin, request, object_id, "run_now", control.run_now, **texts)
+    return run_action(admin, request, object_id, "run_now", control.run_now, "The task is due now.")
 
 
 def cancel_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
     cancel = partial(control.cancel, reason=request.POST.get("reason", "").strip()[:MAX_REASON])
-    texts = {"failed": "Cannot cancel", "done": "The task is cancelled."}
-    return run_action(admin, request, object_id, "cancel", cancel, **texts)
+    return run_action(admin, request, object_id, "cancel", cancel, "The task is cancelled.")
 
 
-def run_action(
-    admin: Any, request: HttpRequest, object_id: str, action: str, run: Any, *, failed: str, done: str
-) -> HttpResponse:
+def run_action(admin: Any, request: HttpRequest, object_id: str, action: str, run: Any, done: str) -> HttpResponse:
     """Run an audited action and redirect to the task's page with a message: done, or why the engine refused it."""
     require(admin, request, action)
+    permission, failed = ACTIONS[action]
     permitted = task_actions.require_permission(
-        partial(run, actor=task_actions.actor_of(request)), NEEDED[action], permissions.CallerPermissions(request.user)
+        partial(run, actor=task_actions.actor_of(request)), permission, permissions.CallerPermissions(request.user)
     )
     try:
         task = permitted(UUID(object_id))
@@ -72,8 +69,8 @@ def allowed_actions(admin: Any, request: HttpRequest, *, pipeline: str | None = 
     rights = permissions.CallerPermissions(request.user)
     return {
         name
-        for name, action in NEEDED.items()
-        if (rights.has_permission(action) if pipeline is None else rights.may(action, pipeline))
+        for name, (permission, _failed) in ACTIONS.items()
+        if (rights.has_permission(permission) if pipeline is None else rights.may(permission, pipeline))
     }
 
 

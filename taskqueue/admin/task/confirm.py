@@ -34,7 +34,7 @@ def retry_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse
         return response
     done = f"The task is queued again, from step {from_step}." if from_step else "The task is queued again."
     retry = partial(control.retry, from_step=from_step)
-    return run_action(admin, request, object_id, "retry", retry, failed="Cannot retry", done=done)
+    return run_action(admin, request, object_id, "retry", retry, done)
 
 
 def rerun_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -42,7 +42,7 @@ def rerun_view(admin: Any, request: HttpRequest, object_id: str) -> HttpResponse
     if response is not None:
         return response
     done = "This is a new task with the same payload."
-    return run_action(admin, request, object_id, "rerun", control.rerun, failed="Cannot rerun", done=done)
+    return run_action(admin, request, object_id, "rerun", control.rerun, done)
 
 
 def confirmation(

@@ -24,7 +24,6 @@ class TaskLinks:
     request: HttpRequest
 
     def row(self, model: str, key: int | str, text: str) -> SafeString | str:
-        """A row of ours."""
         return link(page_url(model, key), text) if self.request.user.has_perm(f"taskqueue.view_{model}") else text
 
     def subject(self, task: Task) -> SafeString | str:
