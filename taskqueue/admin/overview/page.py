@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from taskqueue import live
 from taskqueue.admin.overview import stat_cards, tables
 from taskqueue.admin.overview.example_pipeline import example_pipeline_for
 from taskqueue.admin.overview.queries import OverviewData, etag_of, overview_data
-from taskqueue.admin.overview.stat_cards import ended_tasks_url
+from taskqueue.admin.overview.stat_cards import ended_tasks_url, percentile_of
 from taskqueue.admin.search.parameters import format_failure
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.charts import Bar, BarSegment, Line, lines, stacked_bars
@@ -144,16 +143,12 @@ def bar_title(bar: Period) -> str:
 
 
 def latency_chart(range_stats: RangeStats) -> SafeString:
-    series = [Line(hue, name, seconds(range_stats.bars, share)) for name, share, hue in PERCENTILES]
+    series = [Line(hue, name, percentile_of(range_stats.bars, share)) for name, share, hue in PERCENTILES]
     values = ", ".join(
         f"{name} {formats.duration(range_stats.total.duration(share))}" for name, share, _hue in PERCENTILES
     )
     label = f"Execution time in the last {range_stats.range.label}: {values}."
     return lines(series, label=label, start=range_stats.start, until=range_stats.until)
-
-
-def seconds(bars: Sequence[Period], share: float) -> list[float | None]:
-    return [None if (duration := bar.duration(share)) is None else duration.total_seconds() for bar in bars]
 
 
 def chart_row(bar: Period, range_stats: RangeStats) -> dict[str, Any]:

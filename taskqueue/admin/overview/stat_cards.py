@@ -105,9 +105,13 @@ def execution(stats: RangeStats) -> StatCard:
     parts = [f"p50 {p50}", f"p99 {p99}"] if stats.total.ran else ["nothing ended"]
     parts += [f"was {formats.duration(before)}"] if before is not None else []
     parts += [f"queue time p95 {formats.duration(queue_time)}"] if queue_time is not None else []
-    p95s = [None if (duration := bar.duration(0.95)) is None else duration.total_seconds() for bar in stats.bars]
-    chart = sparkline(p95s, hue="violet", label="p95 over time")
+    chart = sparkline(percentile_of(stats.bars, 0.95), hue="violet", label="p95 over time")
     return StatCard("Execution p95", p95, "", ", ".join(parts), ended_tasks_url(stats, stats.total), chart)
+
+
+def percentile_of(bars: Sequence[Period], share: float) -> list[float | None]:
+    """A percentile of each bar's execution times, in seconds."""
+    return [None if (duration := bar.duration(share)) is None else duration.total_seconds() for bar in bars]
 
 
 def live_workers(workers: Sequence[WorkerRow]) -> StatCard:

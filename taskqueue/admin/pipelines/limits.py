@@ -22,22 +22,21 @@ CHANGE_CONCURRENCY_LIMIT, CHANGE_RATE_LIMIT = "taskqueue.change_concurrencylimit
 
 class LimitsForm(ConcurrencyLimitForm):
     prefix = "limits"
-    helps: ClassVar[dict[str, str]] = {
-        "tasks": "Tasks that have started and not ended. Empty: the limit in code.",
-        "tasks_per_key": "Tasks for each value of the key. Empty: the limit in code.",
-        "steps": "Steps that are executing. Empty: the limit in code.",
-        "steps_per_key": "Steps for each value of the key. Empty: the limit in code.",
-    }
 
     class Meta:
         model = ConcurrencyLimit
         fields = tuple(limits.LIMIT_FIELDS)
+        help_texts: ClassVar[dict[str, str]] = {
+            "tasks": "Tasks that have started and not ended. Empty: the limit in code.",
+            "tasks_per_key": "Tasks for each value of the key. Empty: the limit in code.",
+            "steps": "Steps that are executing. Empty: the limit in code.",
+            "steps_per_key": "Steps for each value of the key. Empty: the limit in code.",
+        }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, declared in limits.LIMIT_FIELDS.items():
             limit = getattr(self.instance, declared)
-            self.fields[name].help_text = self.helps[name]
             self.fields[name].widget.attrs["placeholder"] = "unlimited" if limit is None else f"{limit:,}"
 
 
