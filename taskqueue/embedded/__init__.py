@@ -1,4 +1,4 @@
-"""A Django database backend that brings its own PostgreSQL server: ENGINE = "taskqueue.embedded".
+"""PostgreSQL as a package, for development and tests: a database backend, ENGINE = "taskqueue.embedded".
 
 The first process that connects starts the server of its data directory, and the other processes join it. A supervisor
 process owns the server and stops it a few seconds after the last process that uses it has ended, however it ended.

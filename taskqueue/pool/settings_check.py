@@ -13,8 +13,6 @@ from django_q.conf import Conf
 from taskqueue import defaults
 
 BROKER = "taskqueue.pool.notifier.NotifierBroker"
-FORMER_BROKER = "taskqueue.workers.doorbell.Doorbell"
-"""The broker's former name, which settings may contain."""
 MAX_GUARD_CYCLE = 1.0
 MIN_TIMEOUT = 3600
 DEFAULT_RETRY = 60
@@ -42,7 +40,7 @@ def _completion(conf: dict[str, Any]) -> Iterator[CheckMessage]:
 
 
 def _broker(conf: dict[str, Any]) -> Iterator[CheckMessage]:
-    if conf.get("broker_class") not in {BROKER, FORMER_BROKER}:
+    if conf.get("broker_class") != BROKER:
         yield Warning(
             "django-q2 does not use taskqueue's broker, so no worker wakes up when a task is due.",
             hint=f'Set Q_CLUSTER["broker_class"] to "{BROKER}".',

@@ -3,12 +3,10 @@
 from typing import Any
 
 import pytest
-from django.utils.module_loading import import_string
 from django_q.conf import Conf
 
 from taskqueue import defaults
 from taskqueue.pool import startup
-from taskqueue.pool.notifier import NotifierBroker
 from taskqueue.pool.settings_check import check_cluster_settings
 
 GOOD_DATABASE = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
@@ -51,11 +49,6 @@ def test_the_demos_settings_have_no_warnings():
 )
 def test_a_harmful_cluster_setting_is_reported(warnings, cluster, expected):
     assert warnings(**cluster) == [expected]
-
-
-def test_the_former_name_of_the_broker_is_accepted(warnings):
-    assert warnings(broker_class="taskqueue.workers.doorbell.Doorbell") == []
-    assert import_string("taskqueue.workers.doorbell.Doorbell") is NotifierBroker
 
 
 @pytest.mark.parametrize(
