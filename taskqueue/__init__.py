@@ -1,3 +1,4 @@
+# ruff: noqa: F403, F405 - a type checker checks the names in __all__ against those of authoring
 """Durable multi-step tasks inside one Django project and one PostgreSQL database.
 
     from taskqueue import pipeline, step
@@ -9,41 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taskqueue.authoring import (
-        Arrived,
-        Batch,
-        BoundPipeline,
-        CancelOn,
-        Debounce,
-        Deferred,
-        EventOf,
-        GatherFailed,
-        InvalidEventData,
-        Limit,
-        On,
-        Permanent,
-        Pipeline,
-        Rate,
-        Retry,
-        RetryAfter,
-        Singleton,
-        Step,
-        StepFailed,
-        StepTimedOut,
-        TaskEnded,
-        aemit,
-        current_task,
-        each,
-        emit,
-        event_of,
-        gather,
-        pipeline,
-        sleep,
-        sleep_until,
-        step,
-        wait_any,
-        wait_for,
-    )
+    from taskqueue.authoring import *
 
 __all__ = [
     "Arrived",
