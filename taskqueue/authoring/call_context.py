@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
-from taskqueue.context import RunningTask, current, current_step
+from taskqueue.context import CurrentTask, RunningTask, current, current_step
 from taskqueue.errors import InvalidContext
+
+
+def current_task() -> CurrentTask:
+    """Return the task that this code runs in, with its id, attempt and labels; it can also report progress.
+
+    Raises:
+        InvalidContext: the code does not run in a task.
+    """
+    task = current.get()
+    if task is None:
+        raise InvalidContext("current_task() was called outside of a task: only code that a worker executes has one.")
+    return task
 
 
 def calling_task(call: str) -> RunningTask | None:

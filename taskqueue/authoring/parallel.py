@@ -179,6 +179,27 @@ def run_parallel(calls: Sequence[Deferred[Any]], *, errors: Errors, what: str, l
     return outcomes
 
 
+def call_child(call: Deferred[Any], *, is_async: bool) -> Any:
+    """In a body: the result of a child, to be awaited in an async pipeline. Outside of tasks: a plain call.
+
+    Raises:
+        StepFailed: the child failed, was cancelled, exceeded its timeout or could not be created.
+        InvalidContext: called inside a step.
+    """
+    task = calling_task(f"Pipeline {call.name!r}")
+    if task is None:
+        return call.call()
+    (recorded,) = task.suspend([pause_of(call, None)])
+    outcome = outcome_of(call, recorded)
+    if isinstance(outcome, StepFailed):
+        raise outcome
+    return awaitable(outcome) if is_async else outcome
+
+
+async def awaitable(value: object) -> object:
+    return value
+
+
 def pause_of(call: Deferred[Any], limit: int | None) -> Suspension:
     pause = replace(call.pause(), name=call.name, explicit_key=call.key)
     if limit is None or pause.child_spec is None:

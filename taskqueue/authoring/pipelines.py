@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 
-from taskqueue.authoring.children import call_child, child_call
 from taskqueue.authoring.options import PipelineOptions, policies_of
-from taskqueue.authoring.parallel import Deferred
+from taskqueue.authoring.parallel import Deferred, call_child
 from taskqueue.authoring.sleeping import MAX_WAIT
 from taskqueue.authoring.task_ended import TaskEnded
-from taskqueue.authoring.versions import add_version
-from taskqueue.context import current, current_step
+from taskqueue.context import ChildSpec, Suspension, current, current_step
 from taskqueue.definitions import (
     HANDLERS,
     PIPELINE_NAME,
@@ -25,6 +23,7 @@ from taskqueue.definitions import (
     check_function,
     check_retry,
     check_start_options,
+    check_version,
     registry,
 )
 from taskqueue.durations import Duration, duration_of
@@ -34,6 +33,7 @@ from taskqueue.errors import DefinitionError, FieldError, InvalidContext, Invali
 from taskqueue.json_values.typed import Payload, Result
 from taskqueue.models import Task
 from taskqueue.policies import Retry
+from taskqueue.states import StepKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,12 +41,12 @@ H = TypeVar("H")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BoundPipeline(Generic[P, R]):
     """A pipeline with the options of one task."""
 
     definition: PipelineDefinition
-    options: Options
+    options: Options = field(default_factory=Options)
     timeout: timedelta | None = None
     """How long a body waits for the child."""
 
@@ -57,11 +57,21 @@ class BoundPipeline(Generic[P, R]):
             StepFailed: the child failed, was cancelled, exceeded its timeout or could not be created.
             InvalidContext: called inside a step.
         """
-        return cast("R", call_child(self.definition, self.defer(*args, **kwargs)))
+        return cast("R", call_child(self.defer(*args, **kwargs), is_async=self.definition.is_async))
 
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
         """Return the call of a child for `gather`, which runs several at the same time."""
-        return child_call(self.definition, self.options, self.timeout, args, kwargs)
+        definition = self.definition
+
+        def pause() -> Suspension:
+            payload = definition.payload.pack(args, kwargs)
+            child_spec = ChildSpec(pipeline=definition.name, payload=payload, options=self.options)
+            return Suspension(
+                kind=StepKind.CHILD, name=definition.name, input=payload, delay=self.timeout, child_spec=child_spec
+            )
+
+        call = functools.partial(definition.function, *args, **kwargs)
+        return Deferred(name=definition.name, key="", pause=pause, read=definition.result.read, call=call)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
         """Create a task in the caller's transaction: a rollback removes it.
@@ -89,25 +99,12 @@ class BoundPipeline(Generic[P, R]):
         return await sync_to_async(self.enqueue)(*args, **kwargs)
 
 
-class Pipeline(Generic[P, R]):
+class Pipeline(BoundPipeline[P, R]):
     """A function that becomes a task when it is enqueued; called outside of tasks, it is an ordinary function."""
 
     def __init__(self, definition: PipelineDefinition) -> None:
-        self.definition = definition
+        super().__init__(definition)
         functools.update_wrapper(cast("Callable[..., Any]", self), definition.function)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """In a pipeline's body: run a child task. Outside of tasks: a plain call.
-
-        Raises:
-            StepFailed: the child failed, was cancelled or could not be created.
-            InvalidContext: called inside a step.
-        """
-        return self.using()(*args, **kwargs)
-
-    def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
-        """Return the call of a child for `gather`, which runs several at the same time."""
-        return self.using().defer(*args, **kwargs)
 
     def on_failure(self, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
         """Make a function the pipeline that runs once after each failed task of this pipeline.
@@ -122,13 +119,13 @@ class Pipeline(Generic[P, R]):
         return self._add_handler("cancelled", function)
 
     def _add_handler(self, outcome: str, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
-        """Define a handler. The secrets in the payload of the ended task are secrets in the handler's payload too."""
         definition = define(function, name=f"{self.definition.name}.{HANDLERS[outcome]}", retry=Retry(), options={})
         if definition.payload.model is not TaskEnded:
             raise DefinitionError(
                 f"{function.__qualname__} is a handler of {self.definition.name!r} and does not take one TaskEnded.",
                 hint="Give it one parameter: def handler(ended: TaskEnded).",
             )
+        # The secrets in the payload of the ended task are secrets in the handler's payload too.
         definition.payload.describe_field("payload", self.definition.payload)
         registry.add(definition)
         self.definition.handlers[outcome] = definition
@@ -159,14 +156,6 @@ class Pipeline(Generic[P, R]):
         options = Options(key=key, force=force, priority=priority, run_at=run_at, labels=labels or {}, subject=about)
         return BoundPipeline(self.definition, options, limit)
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
-        """Create a task without options; see `BoundPipeline.enqueue`."""
-        return self.using().enqueue(*args, **kwargs)
-
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
-        """Create a task from async code; see `enqueue`."""
-        return await self.using().aenqueue(*args, **kwargs)
-
     def version(self, version: str) -> Callable[[F], F]:
         """Keep an old body for the tasks that were created under this `version` of the pipeline.
 
@@ -177,8 +166,25 @@ class Pipeline(Generic[P, R]):
             DefinitionError: it is the current version, or has another body already.
         """
 
+        definition, what = self.definition, f"Version {version!r} of pipeline {self.definition.name!r}"
+
         def decorate(function: F) -> F:
-            add_version(self.definition, version, function)
+            check_function(function, what, decorator="@….version(…)")
+            check_version(version, what)
+            if version == definition.policies.version:
+                hint = "Give the current body a new version: @pipeline(…, version=…)."
+                raise DefinitionError(f"{what} is its current version.", hint=hint)
+            if version in definition.versions:
+                raise DefinitionError(f"{what} is defined twice.", hint="Keep one body for each version.")
+            policies = replace(definition.policies, version=version)
+            definition.versions[version] = replace(
+                definition,
+                function=function,
+                payload=Payload(function),
+                result=Result(function),
+                policies=policies,
+                versions={},
+            )
             return function
 
         return decorate
