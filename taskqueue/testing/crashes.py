@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import product, starmap
 from typing import Any, Final
 
 from django.apps import apps
@@ -75,7 +76,7 @@ def assert_crash_safe(
             f"what one run does, and `reset` undo it: {shortened(expected.effects)}, then {shortened(again.effects)}."
         )
     comparison = Comparison(expected, compare_results=expected.end == again.end)
-    for point in crash_points(expected.commits):
+    for point in starmap(CrashPoint, product(range(1, expected.commits + 1), (False, True))):
         comparison.add(point, crash_test.run(point))
     if comparison.problems:
         problems = "".join(f"\n- {problem}\n    {example}" for problem, example in comparison.problems.items())
@@ -84,12 +85,6 @@ def assert_crash_safe(
     return CrashReport(
         expected.commits, comparison.crashes, tuple(sorted(comparison.repeated)), comparison.compare_results
     )
-
-
-def crash_points(commits: int) -> Iterator[CrashPoint]:
-    for commit in range(1, commits + 1):
-        yield CrashPoint(commit, after=False)
-        yield CrashPoint(commit, after=True)
 
 
 @dataclass(frozen=True)

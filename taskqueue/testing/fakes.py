@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ContextDecorator
+from itertools import chain, repeat
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, overload
+from unittest.mock import Mock
 
 from pydantic import ValidationError
 
@@ -114,19 +115,16 @@ def fake(
         raise TypeError(
             f"The fake of step {definition.name!r} needs one of returns, returns_each, raises or calls; it has {found}."
         )
-    if calls is not UNSET:
-        return Fake(definition, calls)
-    if raises is not UNSET:
-        return Fake(definition, functools.partial(return_or_raise, checked_error(definition, raises)))
     if returns is not UNSET:
-        return Fake(definition, functools.partial(return_or_raise, checked(definition, returns)))
-    return Fake(
-        definition, functools.partial(return_next, definition, len(returns_each), checked_all(definition, returns_each))
-    )
-
-
-def checked_all(step: StepDefinition, values: Sequence[Any]) -> Iterator[Any]:
-    return iter([value if is_raised(value) else checked(step, value) for value in values])
+        calls = Mock(return_value=checked(definition, returns))
+    elif raises is not UNSET:
+        calls = Mock(side_effect=checked_error(definition, raises))
+    elif returns_each is not UNSET:
+        values = [value if is_raised(value) else checked(definition, value) for value in returns_each]
+        text = f"The fake of step {definition.name!r} was called more than {len(values)} times, and has no more values."
+        # Permanent, because a retry would hide that the test gave too few values.
+        calls = Mock(side_effect=chain(values, repeat(Permanent(text))))
+    return Fake(definition, calls)
 
 
 def checked(step: StepDefinition, value: Any) -> Any:
@@ -158,16 +156,3 @@ def checked_error(step: StepDefinition, error: Any) -> Any:
 
 def is_raised(value: Any) -> bool:
     return isinstance(value, BaseException) or (isinstance(value, type) and issubclass(value, BaseException))
-
-
-def return_or_raise(answer: Any, *_args: Any, **_kwargs: Any) -> Any:
-    if is_raised(answer):
-        raise answer
-    return answer
-
-
-def return_next(step: StepDefinition, number: int, answers: Iterator[Any], *_args: Any, **_kwargs: Any) -> Any:
-    """Return or raise the next value. One call too many fails for good, because a retry would hide it."""
-    for answer in answers:
-        return return_or_raise(answer)
-    raise Permanent(f"The fake of step {step.name!r} was called more than {number} times, and has no more values.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
@@ -23,7 +23,7 @@ from taskqueue.testing.time_travel import move_into_past
 from taskqueue.testing.workers import InProcessWorker
 
 if TYPE_CHECKING:
-    from taskqueue.authoring import BoundPipeline, Pipeline
+    from taskqueue.authoring import BoundPipeline
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,39 +38,26 @@ class RunsInline(Protocol):
 
     @overload
     def __call__(
-        self,
-        pipeline: Pipeline[P, Coroutine[Any, Any, R]] | BoundPipeline[P, Coroutine[Any, Any, R]],
-        /,
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, pipeline: BoundPipeline[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> Run[R]: ...
 
     @overload
-    def __call__(
-        self, pipeline: Pipeline[P, R] | BoundPipeline[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Run[R]: ...
+    def __call__(self, pipeline: BoundPipeline[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
 
     @overload
     def __call__(
         self,
-        pipeline: Pipeline[..., Coroutine[Any, Any, R]] | BoundPipeline[..., Coroutine[Any, Any, R]],
+        pipeline: BoundPipeline[..., Coroutine[Any, Any, R]],
         /,
         *args: Any,
-        events: Iterable[tuple[str, Mapping[str, Any] | None]],
+        events: Iterable[GivenEvent],
         **kwargs: Any,
     ) -> Run[R]: ...
 
     @overload
     def __call__(
-        self,
-        pipeline: Pipeline[..., R] | BoundPipeline[..., R],
-        /,
-        *args: Any,
-        events: Iterable[tuple[str, Mapping[str, Any] | None]],
-        **kwargs: Any,
+        self, pipeline: BoundPipeline[..., R], /, *args: Any, events: Iterable[GivenEvent], **kwargs: Any
     ) -> Run[R]: ...
-
-    def __call__(self, pipeline: Any, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
 
 
 def run(pipeline: Any, /, *args: Any, events: Iterable[GivenEvent] = (), **kwargs: Any) -> Run[Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import F, Model
+from django.db.models import DateTimeField, F, Model
 
 from taskqueue.models import Attempt, Event, IdempotencyKey, RateLimitBucket, Reopened, Schedule, Skip, Step, Task, Wait
+
+MOVED = (Task, Step, Wait, Event, RateLimitBucket, Skip, Schedule, Attempt, IdempotencyKey, Reopened)
+OUT_OF_RANGE = timedelta(days=200_000)
 
 
 def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
@@ -22,37 +25,14 @@ def advance(*, days: float = 0, hours: float = 0, minutes: float = 0, seconds: f
 def move_into_past(duration: timedelta, *, excluding: tuple[type[Model], ...] = ()) -> None:
     """Move all times into the past, except those of the excluded models."""
     with transaction.atomic():
-        for model, fields in TIMES.items():
-            if model in excluding:
-                continue
-            model._default_manager.update(**{field: F(field) - duration for field in fields})
+        for model in MOVED:
+            if model not in excluding:
+                model._default_manager.update(**{name: F(name) - duration for name in times_of(model)})
         # Unique per schedule, and PostgreSQL checks row by row: move all out of range first, and then to their times.
         for shift in (duration + OUT_OF_RANGE, -OUT_OF_RANGE):
             Task.objects.filter(cron_at__isnull=False).update(cron_at=F("cron_at") - shift)
 
 
-OUT_OF_RANGE = timedelta(days=200_000)
-
-TIMES = {
-    Task: (
-        "due_at",
-        "sort_at",
-        "created_at",
-        "slot_acquired_at",
-        "started_at",
-        "start_by",
-        "finish_by",
-        "finished_at",
-        "retried_at",
-        "since",
-    ),
-    Step: ("started_at", "finished_at", "until"),
-    Wait: ("until", "created_at", "resolved_at"),
-    Event: ("received_at", "routed_at"),
-    RateLimitBucket: ("theoretical_arrival_at", "passes_at", "last_admitted_at", "blocked_until"),
-    Skip: ("created_at",),
-    Schedule: ("next_at", "last_at"),
-    Attempt: ("started_at", "finished_at"),
-    IdempotencyKey: ("expires_at",),
-    Reopened: ("finished_at",),
-}
+def times_of(model: type[Model]) -> list[str]:
+    names = [field.name for field in model._meta.concrete_fields if isinstance(field, DateTimeField)]
+    return [name for name in names if name != "cron_at"]
