@@ -80,36 +80,29 @@ class CurrentTask(Protocol):
     @property
     def key(self) -> str:
         """The idempotency key, or empty."""
-        ...
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels from its caller."""
-        ...
 
     @property
     def attempt(self) -> int:
         """The number of this attempt of the step, or of the body outside of steps; from 1."""
-        ...
 
     @property
     def scheduled_for(self) -> datetime | None:
         """The scheduled time of the pipeline's `cron`; None if something else started the task."""
-        ...
 
     @property
     def cancelled(self) -> bool:
         """Whether the task has been cancelled; up to about a second late. For long steps that stop early."""
-        ...
 
     @property
     def logger(self) -> Logger:
         """A logger at level INFO; its lines are stored with the attempt, like those of other loggers."""
-        ...
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Report progress from 0 to 1, with a note. It costs no query: the next heartbeat writes it."""
-        ...
 
 
 class RunningTask(CurrentTask, Protocol):
@@ -117,21 +110,17 @@ class RunningTask(CurrentTask, Protocol):
 
     def call(self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a plain step, or return its recorded result."""
-        ...
 
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
         """Run a step from an async body, or return its recorded result. Plain steps run in the worker's main thread."""
-        ...
 
     def emit(self, event: str, data: str) -> None:
         """Send an event with this JSON as data, once."""
-        ...
 
     def suspend(self, suspensions: Sequence[Suspension]) -> list[Resolution]:
         """Return the outcomes in order when all are resolved; until then the task waits without a worker."""
-        ...
 
 
 current: ContextVar[RunningTask | None] = ContextVar("taskqueue_current", default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from asgiref.sync import sync_to_async
 
@@ -118,6 +118,19 @@ class Step(Generic[P, R]):
         return f"<step {self.definition.name}>"
 
 
+class StepOptions(TypedDict, total=False):
+    """The options of `@step`."""
+
+    name: str | None
+    """By default the function's name. A fixed name survives a renamed function."""
+    retry: Retry
+    """When a failed attempt is retried; by default five times over 24 hours."""
+    timeout: Duration | None
+    """After this time StepTimedOut is raised inside the function."""
+    rate: Rate | str | None
+    """How often it may be called by all workers together; a name refers to a rate declared elsewhere."""
+
+
 class StepDecorator:
     """`@step`, plain or with options, or `@step.atomic`."""
 
@@ -128,41 +141,19 @@ class StepDecorator:
     def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
 
     @overload
-    def __call__(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        retry: Retry = ...,
-        timeout: Duration | None = None,
-        rate: Rate | str | None = None,
-    ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+    def __call__(self, /, **options: Unpack[StepOptions]) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
     def __call__(
-        self,
-        function: Callable[P, R] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        retry: Retry = Retry(),  # noqa: B008 - frozen
-        timeout: Duration | None = None,
-        rate: Rate | str | None = None,
+        self, function: Callable[P, R] | None = None, /, **options: Unpack[StepOptions]
     ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
-        """Make a function a step.
-
-        Args:
-            function: its arguments and its result must match their annotations and be JSON-serializable.
-            name: by default the function's name. A fixed name survives a renamed function.
-            retry: when a failed attempt is retried; by default five times over 24 hours.
-            timeout: after this time StepTimedOut is raised inside the function.
-            rate: how often it may be called by all workers together; a name refers to a rate declared elsewhere.
+        """Make a function a step. Its arguments and its result must match their annotations and be JSON-serializable.
 
         Raises:
             DefinitionError: an option or the function is not valid, with a hint.
         """
 
         def decorate(function: Callable[P, R]) -> Step[P, R]:
-            definition = define(function, name=name, retry=retry, timeout=timeout, atomic=self._atomic, rate=rate)
+            definition = define(function, atomic=self._atomic, **options)
             registry.add_step(definition)
             return Step(definition)
 
@@ -184,11 +175,11 @@ step = AnyStepDecorator()
 def define(
     function: Callable[..., Any],
     *,
-    name: str | None,
-    retry: Retry,
-    timeout: Duration | None,
     atomic: bool,
-    rate: Rate | str | None,
+    name: str | None = None,
+    retry: Retry = Retry(),  # noqa: B008 - frozen
+    timeout: Duration | None = None,
+    rate: Rate | str | None = None,
 ) -> StepDefinition:
     what = f"Step {getattr(function, '__qualname__', function)!r}"
     check_function(function, what, decorator="@step")

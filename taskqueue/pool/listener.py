@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -23,7 +22,7 @@ RETRY_LISTEN_AFTER = 60.0
 
 
 class Listener:
-    """Receives notifications in the process that first calls `wait`.
+    """Receives notifications in the process that calls `wait`, which must not fork afterwards.
 
     A pooler such as pgbouncer discards notifications without an error. It shows itself by another process id than the
     server's own. Behind a pooler, and where LISTEN is refused, `wait` polls.
@@ -32,7 +31,6 @@ class Listener:
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self._database: BaseDatabaseWrapper | None = None
-        self._pid = 0
         self._poll_until = 0.0
 
     def wait(self, seconds: float) -> bool:
@@ -55,13 +53,10 @@ class Listener:
 
     def close(self) -> None:
         database, self._database = self._database, None
-        if database is not None and self._pid == os.getpid():
+        if database is not None:
             database.close()
 
     def _connection(self) -> psycopg.Connection[Any] | None:
-        if self._pid != os.getpid():
-            # After a fork the socket belongs to the parent, which goes on using it.
-            self._database, self._pid, self._poll_until = None, os.getpid(), 0.0
         if self._database is None and time.monotonic() >= self._poll_until:
             self._open()
         return self._database.connection if self._database is not None else None
