@@ -12,8 +12,6 @@ from typing import Any, Final
 from django.apps import apps
 from django.db import transaction
 
-from taskqueue.models import Step
-from taskqueue.states import StepStatus
 from taskqueue.testing.events import GivenEvent
 from taskqueue.testing.inline import InlineRun
 from taskqueue.testing.runs import Run
@@ -94,9 +92,7 @@ class Execution:
     run: Run[Any]
     worker: CrashingWorker
     effects: Any
-    recorded: dict[str, Any]
-    recorded_before: dict[str, Any]
-    calls_before: Counter[StepCall]
+    outputs: dict[str, Any]
 
     @property
     def commits(self) -> int:
@@ -130,23 +126,13 @@ class CrashTest:
         if self.reset is not None:
             self.reset()
         with transaction.atomic():
-            execution = self._run(point)
+            task = self.pipeline.enqueue(*self.args, **self.kwargs)
+            worker = CrashingWorker(point, task.pk)
+            run = InlineRun(self.pipeline.definition, task.pk, list(self.events)).run(worker)
+            worker.leave()
+            execution = Execution(run, worker, self._effects(), run.steps)
             transaction.set_rollback(True)
         return execution
-
-    def _run(self, point: CrashPoint | None) -> Execution:
-        task = self.pipeline.enqueue(*self.args, **self.kwargs)
-        before: dict[str, Any] = {}
-        calls: Counter[StepCall] = Counter()
-
-        def on_crash() -> None:
-            before.update(outputs_of(task.pk))
-            calls.update(worker.activity.calls)
-
-        worker = CrashingWorker(point, on_crash=on_crash)
-        run = InlineRun(self.pipeline.definition, task.pk, list(self.events)).run(worker)
-        worker.leave()
-        return Execution(run, worker, self._effects(), outputs_of(task.pk), before, calls)
 
     def _effects(self) -> dict[str, Any]:
         rows = {model._meta.label: model._base_manager.count() for model in project_models()}
@@ -160,11 +146,6 @@ def project_models() -> list[Any]:
         for model in apps.get_models()
         if model._meta.managed and not model._meta.proxy and model._meta.app_label not in OTHER_APPS
     ]
-
-
-def outputs_of(task: Any) -> dict[str, Any]:
-    done = Step.objects.filter(task=task, status=StepStatus.SUCCEEDED)
-    return dict(done.values_list("key", "output"))
 
 
 @dataclass
@@ -212,14 +193,14 @@ class Comparison:
             yield f"the task ended as {execution.end[0]!r} rather than {self.expected.end[0]!r}: {execution.run.error}"
         elif self.compare_results and execution.end != self.expected.end:
             yield f"the task ended with {shortened(execution.end[1:])} rather than {shortened(self.expected.end[1:])}"
-        if set(execution.recorded) != set(self.expected.recorded):
-            differing = sorted(set(execution.recorded) ^ set(self.expected.recorded))
-            yield f"other steps are recorded: {', '.join(differing)}"
-        for key, output in execution.recorded_before.items():
-            if execution.recorded.get(key) != output:
+        if differing := execution.outputs.keys() ^ self.expected.outputs.keys():
+            yield f"other steps are recorded: {', '.join(sorted(differing))}"
+        worker = execution.worker
+        for key, output in worker.outputs_before.items():
+            if execution.outputs.get(key) != output:
                 yield f"the output of step {key!r} was recorded before the crash, and is different after it"
             called = (self.expected.run.definition.name, key)
-            if execution.calls[called] > execution.calls_before[called] > 0:
+            if execution.calls[called] > worker.calls_before[called] > 0:
                 yield f"step {key!r} ran again although its output was recorded"
 
     def _step_name(self, called: StepCall) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
 
 from taskqueue.definitions import PipelineDefinition
 from taskqueue.json_values import codec
@@ -84,8 +85,7 @@ class Run(Generic[R]):
     @property
     def steps(self) -> dict[str, Any]:
         """The outputs of its finished steps by key, as JSON, in recorded order."""
-        done = Step.objects.filter(task=self.task, status=StepStatus.SUCCEEDED).order_by("pk")
-        return dict(done.values_list("key", "output"))
+        return outputs_of(self.task.pk)
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -104,3 +104,8 @@ class Run(Generic[R]):
             )
             lines.append(last.traceback or f"{last.error_type}: {last.error_message}")
         return "\n".join(lines)
+
+
+def outputs_of(task: UUID) -> dict[str, Any]:
+    done = Step.objects.filter(task=task, status=StepStatus.SUCCEEDED).order_by("pk")
+    return dict(done.values_list("key", "output"))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, LiteralString
+from uuid import UUID
 
 from django.db import connection
 
@@ -21,6 +22,7 @@ from taskqueue.engine import sql as statements
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.maintenance.recovery import recover
 from taskqueue.engine.runtime.outcomes import Outcome
+from taskqueue.testing.runs import outputs_of
 from taskqueue.testing.workers import InProcessWorker
 
 WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\b", re.IGNORECASE)
@@ -145,18 +147,19 @@ class CountingActivity(Activity):
 
 
 class CrashingWorker:
-    """A worker that crashes at a point, and the worker that continues after it."""
+    """A worker that crashes at a point, if one is given, and the worker that continues after it.
 
-    def __init__(self, point: CrashPoint | None, *, on_crash: Callable[[], None]) -> None:
-        """Register the first worker.
+    Attributes:
+        outputs_before: the outputs of this task's steps that were recorded when it crashed.
+        calls_before: how often each step had been called when it crashed.
+    """
 
-        Args:
-            point: when it crashes; None for never.
-            on_crash: called after the crash, before recovery.
-        """
+    def __init__(self, point: CrashPoint | None, task: UUID) -> None:
         self.activity = CountingActivity()
         self.injector = CrashInjector(point, lambda: self.activity.current.step)
-        self._on_crash = on_crash
+        self.outputs_before: dict[str, Any] = {}
+        self.calls_before: Counter[StepCall] = Counter()
+        self._task = task
         self._worker = InProcessWorker(activity=self.activity)
 
     def work(self, *, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
@@ -168,7 +171,7 @@ class CrashingWorker:
                 return self._worker.work(budget=budget)
         except WorkerDied:
             self._worker.die()
-            self._on_crash()
+            self.outputs_before, self.calls_before = outputs_of(self._task), self.activity.calls.copy()
             recover(self._worker.worker, reason="its process was killed")
             self.activity.set_idle()
             self.activity.prefetched.clear()
