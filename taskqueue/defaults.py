@@ -57,14 +57,9 @@ def with_apps(installed: Iterable[str]) -> list[str]:
 def complete_settings() -> None:
     """Add defaults for settings that the project does not set."""
     given: dict[str, Any] = getattr(settings, "Q_CLUSTER", {})
-    settings.Q_CLUSTER = {**cluster_defaults(given), **given}
+    # Another broker is kept, and a system check reports it.
+    kept = {"broker_class", "orm"} if any(name in given for name in OTHER_BROKERS) else set()
+    settings.Q_CLUSTER = {**{name: value for name, value in Q_CLUSTER.items() if name not in kept}, **given}
     if default := settings.DATABASES.get("default"):
         # Only matters with CONN_MAX_AGE: then no request fails after a restart of the database.
         default.setdefault("CONN_HEALTH_CHECKS", True)
-
-
-def cluster_defaults(given: dict[str, Any]) -> dict[str, Any]:
-    """The defaults for the project's Q_CLUSTER. Another broker is kept, and a system check reports it."""
-    if not any(name in given for name in OTHER_BROKERS):
-        return Q_CLUSTER
-    return {name: value for name, value in Q_CLUSTER.items() if name not in {"broker_class", "orm"}}

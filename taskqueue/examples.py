@@ -103,10 +103,10 @@ def given_value(schema: Schema) -> Any:
 
 def alternative_of(schema: Schema) -> Schema | None:
     """The first of the schema's alternatives, null last; None without any."""
-    alternativees = [
+    alternatives = [
         each for name in ("anyOf", "oneOf", "allOf") for each in schema.get(name, ()) if isinstance(each, Mapping)
     ]
-    return min(alternativees, key=lambda each: each.get("type") == "null", default=None)
+    return min(alternatives, key=lambda each: each.get("type") == "null", default=None)
 
 
 def scalar(schema: Schema) -> Any:

@@ -140,7 +140,7 @@ def launch_supervisor(directory: DataDirectory) -> bool:
     programs = find_programs()
     check_data(directory, programs)
     arguments = Arguments(
-        initdb=[*initdb_command(programs), "--pgdata", str(directory.unfinished_pgdata)],
+        initdb=[programs.path("initdb"), *INITDB_OPTIONS, "--pgdata", str(directory.unfinished_pgdata)],
         postgres=postgres_command(directory, programs),
         environment=ENVIRONMENT,
         run_as=run_as(directory.pgdata),
@@ -164,10 +164,6 @@ def launch_supervisor(directory: DataDirectory) -> bool:
         start_new_session=True,
     )
     return launched.returncode == 0
-
-
-def initdb_command(programs: Programs) -> list[str]:
-    return [programs.path("initdb"), *INITDB_OPTIONS]
 
 
 def postgres_command(directory: DataDirectory, programs: Programs) -> list[str]:

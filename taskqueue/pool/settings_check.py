@@ -16,14 +16,13 @@ BROKER = "taskqueue.pool.notifier.NotifierBroker"
 MAX_GUARD_CYCLE = 1.0
 MIN_TIMEOUT = 3600
 DEFAULT_RETRY = 60
-DEFAULT_SAVE_LIMIT = 250
 
 
 def check_cluster_settings(**_kwargs: Any) -> list[CheckMessage]:
     """Return messages about the parts of Q_CLUSTER and DATABASES that workers depend on."""
     conf: dict[str, Any] = getattr(settings, "Q_CLUSTER", {})
     database: dict[str, Any] = settings.DATABASES.get("default", {})
-    found = [*_completion(conf), *_broker(conf), *_delivery(conf), *_pool(conf), *_results(conf)]
+    found = [*_completion(conf), *_broker(conf), *_delivery(conf), *_pool(conf)]
     return [*found, *_connections(database), *_worker_database()]
 
 
@@ -70,7 +69,7 @@ def _delivery(conf: dict[str, Any]) -> Iterator[CheckMessage]:
         )
     if retry <= (timeout or 0):
         yield Warning(
-            f"django-q2 delivers a message again after {retry} s , when it may still be running.",
+            f"django-q2 delivers a message again after {retry} s, when it may still be running.",
             hint='Set Q_CLUSTER["retry"] above Q_CLUSTER["timeout"]: 90000 with a timeout of 86400.',
             id="taskqueue.W005",
         )
@@ -100,15 +99,6 @@ def _pool(conf: dict[str, Any]) -> Iterator[CheckMessage]:
             f"Worker processes are replaced after {conf['recycle']} messages, which is very often.",
             hint='Set Q_CLUSTER["recycle"] to some thousands.',
             id="taskqueue.W009",
-        )
-
-
-def _results(conf: dict[str, Any]) -> Iterator[CheckMessage]:
-    if conf.get("save_limit", DEFAULT_SAVE_LIMIT) > 0 and "save_limit" not in conf:
-        yield Warning(
-            "django-q2 loads and locks 250 rows for each ordinary message that succeeds.",
-            hint='Set Q_CLUSTER["save_limit"]: 0 keeps all results, -1 none, a small number the latest.',
-            id="taskqueue.W010",
         )
     if logging.getLevelNamesMapping().get(conf.get("log_level", "INFO"), 0) < logging.WARNING:
         yield Warning(

@@ -38,7 +38,7 @@ POOLER_ERROR: Final = (
 
 
 def set_pool_size(processes: int | None) -> int:
-    """Set the number of worker processes, if one is name. Returns the number in effect."""
+    """Set the number of worker processes, if one is given. Returns the number in effect."""
     if processes is not None:
         Conf.WORKERS = processes
     workers = Conf.WORKERS = int(Conf.WORKERS)
@@ -113,17 +113,6 @@ def _set_server_timeouts(connection: BaseDatabaseWrapper, **_signal: Any) -> Non
         drop_when_unreachable(connection.connection)
 
 
-def _unmigrated_apps() -> list[str]:
-    """The apps of which the database lacks migrations.
-
-    Raises:
-        django.db.Error: the database is unreachable.
-    """
-    executor = MigrationExecutor(db.connection)
-    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]
-    return sorted({migration.app_label for migration, _ in executor.migration_plan(targets)})
-
-
 def wait_for_database(write: Callable[[str], None]) -> str:
     """Wait until the database answers, and sync the pipelines. Returns why no worker can run on it, or ""."""
     last_line = ""
@@ -152,6 +141,8 @@ def database_error() -> str:
     """
     if sessions.is_transaction_pooled():
         return POOLER_ERROR
-    if missing := _unmigrated_apps():
+    executor = MigrationExecutor(db.connection)
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] in APPS]
+    if missing := sorted({migration.app_label for migration, _ in executor.migration_plan(targets)}):
         return f"The database lacks migrations of {', '.join(missing)}: run manage.py migrate."
     return ""

@@ -43,7 +43,6 @@ def test_the_demos_settings_have_no_warnings():
         ({"guard_cycle": 5}, "taskqueue.W007"),
         ({"daemonize_workers": False}, "taskqueue.W008"),
         ({"recycle": 1}, "taskqueue.W009"),
-        ({"without": "save_limit"}, "taskqueue.W010"),
         ({"log_level": "INFO"}, "taskqueue.W011"),
     ],
 )
