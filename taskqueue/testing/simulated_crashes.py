@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, LiteralString
+from unittest.mock import patch
 from uuid import UUID
 
 from django.db import connection
@@ -23,7 +24,7 @@ from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.maintenance.recovery import recover
 from taskqueue.engine.runtime.outcomes import Outcome
 from taskqueue.testing.runs import outputs_of
-from taskqueue.testing.workers import InProcessWorker
+from taskqueue.testing.workers import InProcessWorker, work_until_idle
 
 WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE|MERGE|TRUNCATE)\b", re.IGNORECASE)
 OWN_ROW: Final = 'UPDATE "taskqueue_worker"'
@@ -65,22 +66,21 @@ class CrashInjector:
     _depth: int = 0
     _outermost: str = ""
     _wrote: bool = False
-    _fetch: Callable[..., Any] = field(default=statements.fetch, repr=False)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Treat all statements of this thread within the block as the worker's."""
         self._depth = len(connection.savepoint_ids)
-        self._fetch, statements.fetch = statements.fetch, self._fetch_engine
-        try:
-            with connection.execute_wrapper(self._execute_django):
-                yield
-        finally:
-            statements.fetch = self._fetch
+        fetch = statements.fetch
 
-    def _fetch_engine(self, statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = self._run(statement, lambda: self._fetch(statement, parameters))
-        return rows
+        def fetch_or_crash(statement: LiteralString, parameters: Mapping[str, Any]) -> Any:
+            return self._run(statement, lambda: fetch(statement, parameters))
+
+        with (
+            patch.object(statements, "fetch", fetch_or_crash),
+            connection.execute_wrapper(self._execute_django),
+        ):
+            yield
 
     def _execute_django(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001
         if sql.startswith(("SAVEPOINT", "RELEASE SAVEPOINT", "ROLLBACK TO SAVEPOINT")):
@@ -165,7 +165,7 @@ class CrashingWorker:
     def work(self, *, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
         """Execute every task that is due."""
         if self.injector.dead:
-            return self._continue(budget)
+            return work_until_idle(self._worker, budget)
         try:
             with self.injector.watch():
                 return self._worker.work(budget=budget)
@@ -176,14 +176,7 @@ class CrashingWorker:
             self.activity.set_idle()
             self.activity.prefetched.clear()
             self._worker = InProcessWorker(activity=self.activity)
-            return self._continue(budget)
-
-    def _continue(self, budget: timedelta) -> list[Outcome]:
-        """The work of the second worker, including what recovery has released."""
-        outcomes: list[Outcome] = []
-        while done := self._worker.work(budget=budget):
-            outcomes += done
-        return outcomes
+            return work_until_idle(self._worker, budget)
 
     def leave(self) -> None:
         self._worker.leave()

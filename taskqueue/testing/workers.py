@@ -27,14 +27,18 @@ def work(*, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
 
     Timers that become due meanwhile, completion handlers and events are handled too.
     """
+    with InProcessWorker() as worker:
+        return work_until_idle(worker, budget)
+
+
+def work_until_idle(worker: InProcessWorker, budget: timedelta) -> list[Outcome]:
     deadline = time.monotonic() + budget.total_seconds()
     outcomes: list[Outcome] = []
-    with InProcessWorker() as worker:
-        while done := worker.work(budget=budget):
-            outcomes += done
-            # Tasks that were only released would be claimed and released again and again.
-            if time.monotonic() >= deadline or all(isinstance(outcome, Release) for outcome in done):
-                break
+    while done := worker.work(budget=budget):
+        outcomes += done
+        # Tasks that were only released would be claimed and released again and again.
+        if time.monotonic() >= deadline or all(isinstance(outcome, Release) for outcome in done):
+            break
     return outcomes
 
 
