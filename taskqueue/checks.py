@@ -24,7 +24,6 @@ register(check_cluster_settings)
 
 @register()
 def check_database(**_kwargs: Any) -> list[CheckMessage]:
-    """The default database must be PostgreSQL."""
     if connection.vendor == "postgresql":
         return []
     return [
@@ -71,7 +70,6 @@ def check_time_zones(**_kwargs: Any) -> list[CheckMessage]:
 
 @register()
 def check_middleware(**_kwargs: Any) -> list[CheckMessage]:
-    """The middleware that shortens live pages should be installed."""
     if LIVE in django_settings.MIDDLEWARE or not apps.is_installed("django.contrib.admin"):
         return []
     return [

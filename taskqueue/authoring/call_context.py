@@ -35,7 +35,6 @@ def calling_task(call: str) -> RunningTask | None:
 
 
 def in_event_loop() -> bool:
-    """Whether this code runs inside a coroutine."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -72,7 +72,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def create_database(directory: DataDirectory, name: str) -> None:
-    """Create this database unless it exists."""
     with psycopg.connect(dbname="postgres", autocommit=True, **address_of(directory)) as connection:  # type: ignore[arg-type]  # not typed by key
         found = connection.execute("SELECT 1 FROM pg_catalog.pg_database WHERE datname = %s", [name]).fetchone()
         if found is not None:

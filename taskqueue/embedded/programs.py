@@ -30,7 +30,6 @@ class Programs:
         return int(re.sub(r"\D", "", self.directory.name) or 0)
 
     def path(self, program: str) -> str:
-        """Return the path of a program, such as initdb."""
         return str(self.directory / "bin" / program)
 
 

@@ -102,7 +102,6 @@ class ProcessHeartbeat:
         return line != self._last_error
 
     def clear_error(self) -> None:
-        """Note that the worker loop succeeded."""
         if self._last_error and self._heartbeat is not None:
             self._heartbeat.claim_error = ""
         self._last_error = ""

@@ -231,7 +231,6 @@ class OutageLog:
         self._last = ""
 
     def report(self, error: Exception) -> None:
-        """Log the error, unless it is the last one again."""
         line = database_errors.error_message(error)
         if line == self._last:
             return
@@ -244,7 +243,6 @@ class OutageLog:
         self._last = line
 
     def end(self) -> None:
-        """Log the recovery, if there was an outage."""
         if self._last:
             logger.warning(RECOVERED)
             self._last = ""

@@ -59,7 +59,6 @@ class SharedWorkerState:
         self._memory = mmap.mmap(-1, self.SIZE)
 
     def write_worker(self, worker: int) -> None:
-        """Write the id of the worker's row."""
         self._memory[0:8] = worker.to_bytes(8, "little")
 
     def write(self, task: UUID | None, step: str) -> None:

@@ -101,7 +101,6 @@ class Execution:
 
     @property
     def calls(self) -> Counter[StepCall]:
-        """How often each step was called."""
         return self.worker.activity.calls
 
     @property
@@ -159,7 +158,6 @@ class Comparison:
     problems: dict[str, str] = field(default_factory=dict)
 
     def add(self, point: CrashPoint, execution: Execution) -> None:
-        """Record what a crash at this point has changed."""
         if not execution.worker.injector.dead:
             return  # this run took another path, and ended before this commit
         self.crashes += 1
@@ -188,7 +186,6 @@ class Comparison:
         return problems
 
     def _changes(self, execution: Execution) -> Iterator[str]:
-        """What a crash must not change, and did."""
         if execution.end[0] != self.expected.end[0]:
             yield f"the task ended as {execution.end[0]!r} rather than {self.expected.end[0]!r}: {execution.run.error}"
         elif self.compare_results and execution.end != self.expected.end:

@@ -163,7 +163,6 @@ class CrashingWorker:
         self._worker = InProcessWorker(activity=self.activity)
 
     def work(self, *, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
-        """Execute every task that is due."""
         if self.injector.dead:
             return work_until_idle(self._worker, budget)
         try:

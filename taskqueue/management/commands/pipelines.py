@@ -28,8 +28,6 @@ MAX_LISTED: Final = 5
 
 
 class Command(BaseCommand):
-    """Lists pipelines, or checks the code against unfinished tasks."""
-
     help = (
         "Lists the pipelines of the code: name, version, fingerprint, steps, policies and the number of unfinished "
         "tasks. With --check-live it finds the unfinished tasks that this code would break: it calls the body of each "
@@ -68,7 +66,6 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
     def check_live(self, name: str, limit: int | None, *, as_json: bool) -> None:
-        """Replay, print the findings, and exit with 1 if something breaks."""
         examined = 0
 
         def watch(done: int, total: int) -> None:

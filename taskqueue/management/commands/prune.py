@@ -23,8 +23,6 @@ PROGRESS_INTERVAL: Final = 2.0
 
 
 class Command(BaseCommand):
-    """Prunes, or counts what it would prune."""
-
     help = (
         "Deletes tasks whose retention has passed, with their steps and attempts, in small transactions; then old "
         "events, idempotency keys, workers, bulk operations and rate limit records. Never deletes unfinished tasks and "
@@ -60,7 +58,6 @@ class Command(BaseCommand):
         self.stdout.write(f"{tasks} would be pruned." if dry else f"{tasks} pruned{others}.")
 
     def prune(self, pipeline: str, keep: timedelta, *, dry: bool) -> int:
-        """Prune one pipeline, print progress, and return the number of tasks."""
         started = printed = time.monotonic()
         tasks = rows = 0
         for batch in (retention.count_all if dry else retention.prune_all)(pipeline, keep):

@@ -19,8 +19,6 @@ MAX_LIFETIME: Final = timedelta(days=3650)
 
 
 class Command(BaseCommand):
-    """Creates, lists and revokes tokens."""
-
     help = "Creates a bearer token for the API and prints its secret, which is not stored; lists and revokes tokens."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

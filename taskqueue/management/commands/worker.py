@@ -14,8 +14,6 @@ from taskqueue.pool import cluster, orphans, reloading, startup
 
 
 class Command(BaseCommand):
-    """Starts the worker processes, restarts them when they die, and stops them gracefully."""
-
     help = (
         "Executes tasks in a pool of worker processes until SIGTERM or Ctrl-C. Then running steps have "
         'TASKQUEUE["STOP_GRACE"] to end, and unfinished tasks are released for other workers; a second signal stops '
