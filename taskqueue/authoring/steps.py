@@ -137,6 +137,11 @@ class StepDecorator:
     def __init__(self, *, atomic: bool = False) -> None:
         self._atomic = atomic
 
+    @property
+    def atomic(self) -> StepDecorator:
+        """The function's ORM writes and the record of its result are one transaction: they happen exactly once."""
+        return StepDecorator(atomic=True)
+
     @overload
     def __call__(self, function: Callable[P, R], /) -> Step[P, R]: ...
 
@@ -160,16 +165,7 @@ class StepDecorator:
         return decorate if function is None else decorate(function)
 
 
-class AnyStepDecorator(StepDecorator):
-    """`@step`, with `@step.atomic`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.atomic = StepDecorator(atomic=True)
-        """The function's ORM writes and the record of its result are one transaction: they happen exactly once."""
-
-
-step = AnyStepDecorator()
+step = StepDecorator()
 
 
 def define(
