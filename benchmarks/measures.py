@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import Max, Min
+from django.db.models import Max, Min, QuerySet
 
 from benchmarks.pipelines import first_line, five_steps, hundred_steps, one_step, sleeping
 from benchmarks.processes import wait_for, web, workers
@@ -28,8 +28,13 @@ def seconds_to_finish(pipeline: Pipeline[[int], int], tasks: int) -> float:
             pipeline.enqueue(number)
     ours = Task.objects.filter(pipeline=pipeline.definition.name)
     with workers():
-        wait_for(lambda: not ours.exclude(status="succeeded").exists(), seconds=300, every=0.2)
-    times = ours.order_by("-pk")[:tasks].aggregate(started=Min("started_at"), finished=Max("finished_at"))
+        return seconds_until_finished(ours, last=tasks)
+
+
+def seconds_until_finished(tasks: QuerySet[Task], *, last: int | None = None) -> float:
+    """Seconds from the first start to the last end of the tasks, or of the last ones, when all have succeeded."""
+    wait_for(lambda: not tasks.exclude(status="succeeded").exists(), seconds=300, every=0.2)
+    times = tasks.order_by("-pk")[:last].aggregate(started=Min("started_at"), finished=Max("finished_at"))
     duration: timedelta = times["finished"] - times["started"]
     return duration.total_seconds()
 
@@ -48,11 +53,7 @@ def milliseconds_per_step() -> float:
         durations = []
         for number in range(5):
             task = hundred_steps.enqueue(number)
-            wait_for(success_of(task))
-            task = Task.objects.get(pk=task.pk)
-            assert task.started_at is not None
-            assert task.finished_at is not None
-            durations.append((task.finished_at - task.started_at).total_seconds() * 1000 / 100)
+            durations.append(seconds_until_finished(Task.objects.filter(pk=task.pk)) * 1000 / 100)
     return statistics.median(durations)
 
 

@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import timedelta
 
-from django.db import connection, transaction
-from django.db.models import Max, Min
+from django.db import transaction
 
+from benchmarks.claims import execute
+from benchmarks.measures import seconds_until_finished
 from benchmarks.pipelines import five_steps, one_step
 from benchmarks.processes import started, wait_for, workers
 from taskqueue.engine.catalog.sync import sync_pipelines
@@ -95,16 +95,8 @@ def tasks_per_second() -> float:
     with transaction.atomic():
         tasks = [one_step.enqueue(number).pk for number in range(TASKS)]
     ours = Task.objects.filter(pipeline=one_step.definition.name, pk__gte=tasks[0], pk__lte=tasks[-1])
-    wait_for(lambda: not ours.exclude(status="succeeded").exists(), seconds=300, every=0.2)
-    times = ours.aggregate(started=Min("started_at"), finished=Max("finished_at"))
-    duration: timedelta = times["finished"] - times["started"]
-    return TASKS / duration.total_seconds()
+    return TASKS / seconds_until_finished(ours)
 
 
 def rows_left() -> int:
     return 6 * Task.objects.filter(pipeline=five_steps.definition.name).count()
-
-
-def execute(statement: str, **values: str | int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values or None)

@@ -166,11 +166,11 @@ class Comparison:
         more = {called for called, number in execution.calls.items() if number > self.expected.calls[called]}
         if execution.effects != self.expected.effects:
             for problem in self._repetitions(more, execution):
-                self._record(problem, f"{when}: {difference(self.expected.effects, execution.effects)}")
+                self.problems.setdefault(problem, f"{when}: {difference(self.expected.effects, execution.effects)}")
         else:
             self.repeated |= {self._step_name(called).replace("'", "") for called in more}
         for problem in self._changes(execution):
-            self._record(problem, f"{when}.")
+            self.problems.setdefault(problem, f"{when}.")
 
     def _repetitions(self, more: set[StepCall], execution: Execution) -> list[str]:
         if not more:
@@ -203,9 +203,6 @@ class Comparison:
     def _step_name(self, called: StepCall) -> str:
         pipeline, key = called
         return repr(key) if pipeline == self.expected.run.definition.name else f"{key!r} of {pipeline}"
-
-    def _record(self, problem: str, example: str) -> None:
-        self.problems.setdefault(problem, example)
 
 
 def difference(expected: dict[str, Any], found: dict[str, Any]) -> str:

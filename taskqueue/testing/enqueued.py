@@ -43,7 +43,7 @@ def assert_enqueued(
     Raises:
         AssertionError: there are more or fewer such tasks; the message lists the tasks that were enqueued instead.
     """
-    definition = definition_of(pipeline)
+    definition = registry.get(pipeline) if isinstance(pipeline, str) else pipeline.definition
     expected = ExpectedTask(definition, payload, matching, key, labels)
     tasks = list(Task.objects.filter(parallel_step="").order_by("pk"))
     found = [task for task in tasks if expected.matches(task)]
@@ -102,10 +102,6 @@ class ExpectedTask:
         parts += [] if self.key is None else [f"key {self.key!r}"]
         parts += [f"label {name} = {value!r}" for name, value in self.labels.items()]
         return f" with {', '.join(parts)}" if parts else ""
-
-
-def definition_of(pipeline: Pipeline[..., Any] | str) -> PipelineDefinition:
-    return registry.get(pipeline) if isinstance(pipeline, str) else pipeline.definition
 
 
 def listed(title: str, tasks: list[Task], *, empty: str = "") -> str:

@@ -125,9 +125,11 @@ class InlineRun:
         timed_out = {(wait.task_id, wait.step_key) for wait in ending if self._is_declared_missing(wait)}
         if missed := [wait for wait in ending if (wait.task_id, wait.step_key) not in timed_out]:
             return events.missing(missed, self.events)
-        until = until or self._throttled_until()
         if until is None:
-            return " ".join(reason.sentence for reason in why(self.task).reasons)
+            reasons = why(self.task).reasons
+            until = next((each.until for each in reasons if each.code == Code.THROTTLE), None)
+            if until is None:
+                return " ".join(reason.sentence for reason in reasons)
         pause = max(until - now, timedelta(0))
         move_into_past(pause + TICK, excluding=(Schedule,))
         self.slept += pause
@@ -139,10 +141,6 @@ class InlineRun:
             return False
         self.events.remove(declared)
         return True
-
-    def _throttled_until(self) -> datetime | None:
-        reasons = why(self.task).reasons
-        return next((each.until for each in reasons if each.code == Code.THROTTLE and each.until is not None), None)
 
     def _outcome(self, stuck: str = "") -> Run[Any]:
         task = Task.objects.select_related("worker").get(pk=self.task)
