@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 from django import db
@@ -54,12 +54,6 @@ CLAIM_MESSAGES = """
 RELEASE_MESSAGE = "UPDATE django_q_ormq SET lock = clock_timestamp() WHERE id = %s"
 
 
-class Queue(Protocol):
-    """The part of the queue to the workers that the notifier uses."""
-
-    def qsize(self) -> int: ...
-
-
 class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
     """Wakes workers for due tasks, and passes on ordinary django-q2 messages. It never claims a task.
 
@@ -71,7 +65,7 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
         self._listener = Listener(Conf.ORM or db.DEFAULT_DB_ALIAS)
         self._backoff = PollBackoff()
         self._outage = OutageLog()
-        self._queue: Queue | None = None
+        self._queue: Any = None
         self._status: PoolStatus | None = None
         self._pause = 0.0
         self._polled_at = 0.0
@@ -112,11 +106,11 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
         with self._database().cursor() as cursor:
             cursor.execute(RELEASE_MESSAGE, [message_id])
 
-    def attach(self, queue: Queue, status: PoolStatus) -> None:
+    def attach(self, queue: Any, status: PoolStatus) -> None:
         """Send wake-ups only while this queue has room, so that the notifier never blocks on it.
 
         Args:
-            queue: leads to the workers.
+            queue: leads to the workers; only its `qsize` is called.
             status: where to note that the database does not answer.
         """
         self._queue, self._status = queue, status
@@ -163,9 +157,9 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
 
     def _free_queue_slots(self) -> int:
         limit: int = Conf.WORKERS
-        if self._queue is None:
-            return limit
-        return max(0, (Conf.QUEUE_LIMIT or limit) - self._queue.qsize())
+        if self._queue is not None:
+            limit = (Conf.QUEUE_LIMIT or limit) - self._queue.qsize()
+        return max(0, limit)
 
     @cached_property
     def _wakeup(self) -> str:

@@ -59,9 +59,10 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
         super().__init__(STOP, started, cluster)
 
     def start(self) -> None:
-        # Handlers instead of SIG_IGN, which programs that a step starts would inherit.
+        # A stop reaches the whole process group, and only the main process handles it. Handlers instead of SIG_IGN,
+        # which programs that a step starts would inherit.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _ignore_signal)
+            signal.signal(number, lambda _number, _frame: None)
         self.event_out = Flag()
         super().start()
 
@@ -270,7 +271,3 @@ def run_notifier(status: PoolStatus, task_queue: Any, stop: Flag, broker: Notifi
 def _run_child(parent: int, target: Callable[..., None], *args: Any) -> None:
     die_with(parent)
     target(*args)
-
-
-def _ignore_signal(_number: int, _frame: object) -> None:
-    """A stop reaches the whole process group. Only the main process handles it."""
