@@ -9,8 +9,7 @@ from typing import Literal
 from pydantic import AliasChoices, AliasGenerator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from demo.publishing import publish
-from demo.rates import DEMO_API
+from demo.publishing import DEMO_API, publish
 from taskqueue import On, Permanent, Retry, current_task, pipeline, step
 
 __all__ = ["DemoRequest", "demo_task", "publish"]

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from demo.rates import DEMO_API
 from taskqueue import (
     Permanent,
+    Rate,
     Retry,
     StepFailed,
     current_task,
@@ -21,6 +21,9 @@ from taskqueue import (
     step,
     wait_for,
 )
+
+DEMO_API = Rate(10, per=timedelta(seconds=1), burst=5, name="demo-api")
+"""The simulated services accept ten calls a second, from all pipelines together."""
 
 SOON = Retry.exponential(first=timedelta(seconds=1), retries=3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from uuid import UUID
 
 from django.db.models import Min
@@ -33,37 +33,25 @@ MAX_PAUSES = 1_000
 TICK = timedelta(milliseconds=1)
 
 
-class RunsInline(Protocol):
-    """The types of `run_inline`. With `events` the arguments are not checked: a signature cannot express both."""
-
-    @overload
-    def __call__(
-        self, pipeline: BoundPipeline[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Run[R]: ...
-
-    @overload
-    def __call__(self, pipeline: BoundPipeline[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
-
-    @overload
-    def __call__(
-        self,
-        pipeline: BoundPipeline[..., Coroutine[Any, Any, R]],
-        /,
-        *args: Any,
-        events: Iterable[GivenEvent],
-        **kwargs: Any,
-    ) -> Run[R]: ...
-
-    @overload
-    def __call__(
-        self, pipeline: BoundPipeline[..., R], /, *args: Any, events: Iterable[GivenEvent], **kwargs: Any
-    ) -> Run[R]: ...
+@overload
+def run_inline(pipeline: BoundPipeline[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
+@overload
+def run_inline(pipeline: BoundPipeline[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
+@overload
+def run_inline(
+    pipeline: BoundPipeline[..., Coroutine[Any, Any, R]], /, *args: Any, events: Iterable[GivenEvent], **kwargs: Any
+) -> Run[R]: ...
+@overload
+def run_inline(
+    pipeline: BoundPipeline[..., R], /, *args: Any, events: Iterable[GivenEvent], **kwargs: Any
+) -> Run[R]: ...
 
 
-def run(pipeline: Any, /, *args: Any, events: Iterable[GivenEvent] = (), **kwargs: Any) -> Run[Any]:
+def run_inline(pipeline: Any, /, *args: Any, events: Iterable[GivenEvent] = (), **kwargs: Any) -> Run[Any]:  # type: ignore[misc]  # P may have events too
     """Create a task, run it to its end, and return its result and record.
 
     Sleeps, waits between attempts and rates pass at once. Children and parallel steps run too. Schedules stand still.
+    A type checker does not check the arguments of a call with `events`, because a signature cannot express both.
 
     Args:
         pipeline: the pipeline, or one with options: `fulfil.using(key="a")`.
@@ -80,9 +68,6 @@ def run(pipeline: Any, /, *args: Any, events: Iterable[GivenEvent] = (), **kwarg
     inline = InlineRun(definition, task.pk, list(events))
     with InProcessWorker() as worker:
         return inline.run(worker)
-
-
-run_inline = cast("RunsInline", run)
 
 
 class WorkerLike(Protocol):

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from taskqueue.testing import InProcessWorker
+    from taskqueue.testing import InProcessWorker, Run
     from taskqueue.testing.fakes import Fake
-    from taskqueue.testing.inline import RunsInline
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def taskqueue_worker(
 
 
 @pytest.fixture
-def run_inline(db: None) -> RunsInline:  # noqa: ARG001 - the same
+def run_inline(db: None) -> Callable[..., Run[Any]]:  # noqa: ARG001 - the same
     """`taskqueue.testing.run_inline`: create a task and run it to its end."""
     from taskqueue.testing import run_inline
 
