@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.checks import CheckMessage
 from django.db import models
 from django.db.models import Case, ExpressionWrapper, F, Func, Q, Value, When
@@ -252,6 +253,9 @@ class Task(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     retried_at = models.DateTimeField(null=True, blank=True, help_text="When a user last retried it.")
+    bulk_operations = ArrayField(
+        models.UUIDField(), null=True, blank=True, help_text="The bulk operations that changed or created it."
+    )
 
     # Seconds in each phase, kept by a trigger of the table at every change of the status
     # (docs/adr/0006-rollups.md).

@@ -216,7 +216,7 @@ def run_action(operation: BulkOperation, tasks: list[UUID]) -> BatchCounts:
         try:
             require(task_id)
             with transaction.atomic():
-                ACTIONS[BulkOperationVerb(operation.verb)](task_id, operation)
+                change(task_id, operation)
         except (NotRetryable, NotCancellable, NotDelayed, TaskNotFound) as changed_since:
             counts.skipped += 1
             counts.refusals[changed_since.title()] += 1
@@ -267,13 +267,15 @@ def save_progress(operation: BulkOperation, counts: BatchCounts, position: UUID)
     )
 
 
-def cancel(task_id: UUID, operation: BulkOperation) -> None:
-    control.cancel(task_id, reason=operation.reason or f"Cancelled with others by {operation.started_by}.")
-
-
-ACTIONS: dict[BulkOperationVerb, Callable[[UUID, BulkOperation], object]] = {
-    BulkOperationVerb.RETRY: lambda task_id, _operation: control.retry(task_id),
-    BulkOperationVerb.CANCEL: cancel,
-    BulkOperationVerb.RERUN: lambda task_id, _operation: control.rerun(task_id),
-    BulkOperationVerb.RUN_NOW: lambda task_id, _operation: control.run_now(task_id),
-}
+def change(task_id: UUID, operation: BulkOperation) -> None:
+    actor = Actor(None, operation=operation.pk)
+    match operation.verb:
+        case BulkOperationVerb.RETRY:
+            control.retry(task_id, actor=actor)
+        case BulkOperationVerb.CANCEL:
+            reason = operation.reason or f"Cancelled with others by {operation.started_by}."
+            control.cancel(task_id, reason=reason, actor=actor)
+        case BulkOperationVerb.RERUN:
+            control.rerun(task_id, actor=actor)
+        case BulkOperationVerb.RUN_NOW:
+            control.run_now(task_id, actor=actor)
