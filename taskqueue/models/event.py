@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from taskqueue.ids import uuid7
+from taskqueue.models.fields import text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.task import Task
 from taskqueue.states import SkipKind, WaitOutcome
@@ -21,10 +22,8 @@ class Event(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=200, db_collation="C")
     data = models.JSONField(default=dict, blank=True)
-    external_id = models.CharField(max_length=200, blank=True, default="", help_text="The sender's own id.")
-    unique_id = models.CharField(
-        max_length=200, blank=True, default="", help_text="The sender's id while it identifies duplicates; then empty."
-    )
+    external_id = text_field(200, "The sender's own id.")
+    unique_id = text_field(200, "The sender's id while it identifies duplicates; then empty.")
     source = models.ForeignKey(
         "taskqueue.Task",
         on_delete=models.SET_NULL,
@@ -35,7 +34,7 @@ class Event(models.Model):
         help_text="The task that emitted it.",
     )
     received_at = models.DateTimeField(db_default=Now())
-    routed_at = models.DateTimeField(null=True, blank=True, help_text="When it was routed to triggers and waits.")
+    routed_at = time_field("When it was routed to triggers and waits.")
     closed = models.JSONField(
         default=dict,
         db_default={},
@@ -97,12 +96,12 @@ class Wait(models.Model):
     # by an index, however many there are.
     fields = models.TextField(blank=True, db_collation="C")
     digest = models.CharField(max_length=32, blank=True)
-    until = models.DateTimeField(null=True, blank=True)
+    until = time_field()
     created_at = models.DateTimeField(db_default=Now())
     outcome = models.CharField(
         max_length=16, blank=True, default="", choices=[(outcome.value, outcome.value) for outcome in WaitOutcome]
     )
-    resolved_at = models.DateTimeField(null=True, blank=True)
+    resolved_at = time_field()
     resolved_by = models.ForeignKey(
         Event, on_delete=models.SET_NULL, null=True, blank=True, related_name="resolved", db_index=False
     )
@@ -132,7 +131,7 @@ class Skip(models.Model):
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="skips", db_index=False)
     kind = models.CharField(max_length=16, choices=[(kind.value, kind.value) for kind in SkipKind])
     reason = models.CharField(max_length=500)
-    key = models.CharField(max_length=200, blank=True, default="")
+    key = text_field(200)
     task = models.ForeignKey(
         Task,
         on_delete=models.CASCADE,

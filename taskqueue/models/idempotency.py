@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from taskqueue.models.fields import text_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.task import Task
 
@@ -15,13 +16,7 @@ class IdempotencyKey(models.Model):
     key = models.CharField(max_length=200)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="idempotency_keys")
     expires_at = models.DateTimeField()
-    payload_digest = models.CharField(
-        max_length=32,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="Digest of the payload that the key was used with.",
-    )
+    payload_digest = text_field(32, "Digest of the payload that the key was used with.", db_default="")
 
     class Meta:
         constraints = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from taskqueue.models.fields import time_field
 from taskqueue.models.task import Task
 from taskqueue.models.worker import Worker
 from taskqueue.states import AttemptOutcome, StepKind, StepStatus
@@ -29,7 +30,7 @@ class Step(models.Model):
     output = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="Type and message of the last failed attempt.")
     logs = models.JSONField(null=True, blank=True, help_text="Log lines of the successful attempt.")
-    until = models.DateTimeField(null=True, blank=True, help_text="When a waiting step ends by itself.")
+    until = time_field("When a waiting step ends by itself.")
     child = models.ForeignKey(
         Task,
         on_delete=models.SET_NULL,
