@@ -90,6 +90,7 @@ def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batc
         keep: how long they are kept after their end.
         after: scan from behind this task.
     """
+    sql.fetch(sql.AVOID_SORTING, {})
     values = {"pipeline": pipeline, "keep": keep, "after": after}
     skips = len(sql.fetch(sql.PRUNE_SKIPS, values))
     ((tasks, rows, last, is_last),) = sql.fetch(sql.PRUNE_TASKS, values)
@@ -98,6 +99,7 @@ def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batc
 
 def prune_others(after: UUID = BEGINNING) -> Batch:
     """Prune expired keys, and old events, workers and bulk operations. Needs a transaction."""
+    sql.fetch(sql.AVOID_SORTING, {})
     keys = len(sql.fetch(sql.PRUNE_KEYS, {}))
     starts = len(sql.fetch(sql.GIVE_UP_DEFERRED_STARTS, {"days": DEFERRED_DAYS}))
     is_last = max(keys, starts) < sql.PRUNE_SCAN_LIMIT
@@ -115,6 +117,7 @@ def prune_others(after: UUID = BEGINNING) -> Batch:
 
 def prune_buckets(after: UUID = BEGINNING) -> Batch:
     """Prune the buckets of rate limit keys that were not used for a day. Needs a transaction."""
+    sql.fetch(sql.AVOID_SORTING, {})
     ((rows, last, is_last),) = sql.fetch(sql.PRUNE_BUCKETS, {"after": after.int})
     return Batch(0, rows, UUID(int=last) if last else after, is_last=is_last)
 
@@ -142,9 +145,10 @@ def count_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
     """Count the tasks that `prune_all` would prune."""
 
     def count(after: UUID) -> Batch:
-        ((tasks, rows, last, is_last),) = sql.fetch(
-            sql.COUNT_PRUNABLE, {"pipeline": pipeline, "keep": keep, "after": after}
-        )
+        values = {"pipeline": pipeline, "keep": keep, "after": after}
+        with transaction.atomic():
+            sql.fetch(sql.AVOID_SORTING, {})
+            ((tasks, rows, last, is_last),) = sql.fetch(sql.COUNT_PRUNABLE, values)
         return Batch(tasks, rows, last or after, is_last)
 
     return all_batches(count)
