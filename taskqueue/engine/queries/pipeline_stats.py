@@ -15,21 +15,6 @@ COUNT_LIMIT = sql.COUNT_CAP
 
 
 @dataclass(frozen=True)
-class LastDay:
-    """How many tasks ended in the last day and how, with the 50th and 95th percentile of their execution time."""
-
-    succeeded: int
-    failed: int
-    cancelled: int
-    p50: timedelta | None
-    p95: timedelta | None
-
-    @classmethod
-    def of(cls, day: Period) -> LastDay:
-        return cls(day.succeeded, day.failed, day.cancelled, day.duration(0.5), day.duration(0.95))
-
-
-@dataclass(frozen=True)
 class PipelineStats:
     """The statistics of one pipeline that the API returns.
 
@@ -40,7 +25,7 @@ class PipelineStats:
 
     unfinished: dict[TaskStatus, int]
     capped: Sequence[TaskStatus]
-    last_day: LastDay
+    last_day: Period
 
 
 def pipeline_stats(names: Iterable[str]) -> dict[str, PipelineStats]:
@@ -56,13 +41,13 @@ def pipeline_stats(names: Iterable[str]) -> dict[str, PipelineStats]:
         name: PipelineStats(
             unfinished={status: counted.numbers[name, status] for status in counts.UNFINISHED},
             capped=capped,
-            last_day=LastDay.of(day.total),
+            last_day=day.total,
         )
         for name, day in days.items()
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PipelineLoad:
     """The current load of a pipeline.
 
@@ -75,7 +60,7 @@ class PipelineLoad:
     queued: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StepStats:
     """How a step did in the pipeline's newest tasks.
 
@@ -94,7 +79,7 @@ class StepStats:
     tasks: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CodeVersion:
     """A version of a pipeline's code that ran in its newest tasks.
 
@@ -112,18 +97,14 @@ class CodeVersion:
 def loads_of(names: Iterable[str]) -> dict[str, PipelineLoad]:
     """The current load of these pipelines, by name; one query."""
     rows = sql.fetch(sql.QUEUE_LOADS, {"names": list(names)})
-    return {name: PipelineLoad(slots_used=slots, queued=queued) for name, slots, queued in rows}
+    return {name: PipelineLoad(*load) for name, *load in rows}
 
 
 def steps_of(pipeline: str) -> list[StepStats]:
     """The steps that the newest tasks recorded, in the order of recording."""
-    fields = ("name", "kind", "succeeded", "failed", "retries", "median", "tasks")
-    rows = sql.fetch(sql.STEP_STATS, {"pipeline": pipeline})
-    return [StepStats(**dict(zip(fields, row, strict=True))) for row in rows]
+    return [StepStats(*row) for row in sql.fetch(sql.STEP_STATS, {"pipeline": pipeline})]
 
 
 def code_versions_of(pipeline: str) -> list[CodeVersion]:
     """The code versions on which the newest tasks ran, the latest first."""
-    fields = ("fingerprint", "version", "tasks", "seen_at")
-    rows = sql.fetch(sql.CODE_VERSIONS, {"pipeline": pipeline})
-    return [CodeVersion(**dict(zip(fields, row, strict=True))) for row in rows]
+    return [CodeVersion(*row) for row in sql.fetch(sql.CODE_VERSIONS, {"pipeline": pipeline})]

@@ -111,6 +111,14 @@ class Period:
         """A percentile of the execution time, such as the median at share 0.5."""
         return percentile(self.ran, share)
 
+    @property
+    def p50(self) -> timedelta | None:
+        return self.duration(0.5)
+
+    @property
+    def p95(self) -> timedelta | None:
+        return self.duration(0.95)
+
     def queue_time(self, share: float) -> timedelta | None:
         """A percentile of the time in the queue."""
         return percentile(self.waited, share)
