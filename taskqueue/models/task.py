@@ -1,4 +1,4 @@
-"""Tasks: one row for each run of a pipeline, from enqueue to pruning."""
+"""Tasks: one row for each run of a pipeline, from enqueue to pruning; with its idempotency keys and end watches."""
 
 from __future__ import annotations
 
@@ -321,3 +321,45 @@ class Task(models.Model):
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+
+class Overview(Task):
+    """Stands for the overview page; it has no rows of its own."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = verbose_name_plural = "overview"
+
+
+class IdempotencyKey(models.Model):
+    """A key and its task. The unique constraint prevents a second task within the key's window."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=200)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="idempotency_keys")
+    expires_at = models.DateTimeField()
+    payload_digest = text_field(32, "Digest of the payload that the key was used with.", db_default="")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pipeline", "key"], name="taskqueue_idempotencykey_once"),
+        ]
+        # pruning: expired keys
+        indexes = [models.Index(fields=["expires_at"], name="taskqueue_key_expiry")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class EndWatch(models.Model):
+    """A task whose end a trigger on the task table announces with NOTIFY. A hint that may be lost."""
+
+    # No constraint: it would lock the task's row, which a step's transaction may hold for long.
+    task = models.OneToOneField(
+        Task, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    until = models.DateTimeField(help_text="The latest time that any process waits for.")
+
+    def __str__(self) -> str:
+        return str(self.task_id)

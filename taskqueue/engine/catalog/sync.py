@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
 from taskqueue.engine import sql
-from taskqueue.engine.catalog.schedules import sync_schedule
 from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, RateLimit, Schedule, Task, Trigger
 from taskqueue.policies import Limit, Rate, Retry
 
@@ -118,6 +117,28 @@ def sync_limits(definition: PipelineDefinition, pipeline: Pipeline) -> None:
 
 def declared_limit(limits: Sequence[Limit], *, keyed: bool) -> int | None:
     return next((limit.most for limit in limits if bool(limit.key) == keyed), None)
+
+
+def sync_schedule(definition: PipelineDefinition) -> None:
+    """Insert, update or delete a pipeline's schedule. A missed run stays due unless expression or time zone change."""
+    cron = definition.policies.cron
+    schedules = Schedule.objects.filter(pipeline=definition.name)
+    if cron is None:
+        schedules.delete()
+        return
+    if schedules.filter(expression=cron.expression, timezone=cron.timezone).exists():
+        schedules.exclude(misfire=cron.misfire).update(misfire=cron.misfire)
+        return
+    now = Pipeline.objects.filter(name=definition.name).values_list(Now(), flat=True).get()
+    Schedule.objects.update_or_create(
+        pipeline_id=definition.name,
+        defaults={
+            "expression": cron.expression,
+            "timezone": cron.timezone,
+            "misfire": cron.misfire,
+            "next_at": cron.next_after(now),
+        },
+    )
 
 
 def sync_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
