@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
 
 from taskqueue.conf import settings
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import PRUNE_PAUSE, add_prunings
 from taskqueue.engine.events.route import DEFERRED_DAYS
-from taskqueue.models.pruning import BEGINNING, NO_PIPELINE, RATE_BUCKETS
+from taskqueue.models import Pruning
+from taskqueue.models.pruning import BEGINNING, NO_PIPELINE, PACE_LOCK, RATE_BUCKETS
 
 BATCHES_PER_SWEEP: Final = 5
 MINIMUM_COST: Final = 10
@@ -46,7 +49,8 @@ def prune_some() -> int:
     """Prune a few batches if pruning is due. Returns 0, as it queues no task."""
     for _ in range(BATCHES_PER_SWEEP):
         with transaction.atomic():
-            if not sql.fetch(sql.LOCK_PRUNING, {}):
+            due = Pruning.objects.filter(pk=PACE_LOCK, due_at__lte=Now())
+            if not due.select_for_update(skip_locked=True, no_key=True):
                 break
             cost = prune_next()
             seconds = None if cost is None else cost / settings().PRUNE_PER_SECOND
@@ -69,12 +73,13 @@ def prune_next() -> int | None:
         batch = Batch(0, 0, BEGINNING, is_last=True)
     else:
         batch = prune_batch(name, keep, after)
-    values = {
-        "after": BEGINNING if batch.is_last else batch.after,
-        "rest": PRUNE_PAUSE if batch.is_last else timedelta(0),
-    }
-    sql.fetch(sql.RECORD_PRUNED, {**values, "name": name, "tasks": batch.tasks})
+    after, rest = (BEGINNING, PRUNE_PAUSE) if batch.is_last else (batch.after, timedelta(0))
+    Pruning.objects.filter(pk=name).update(after=after, due_at=Now() + rest, **pruned(batch))
     return max(batch.rows if name in {NO_PIPELINE, RATE_BUCKETS} else batch.tasks, MINIMUM_COST)
+
+
+def pruned(batch: Batch) -> dict[str, Any]:
+    return {"total": F("total") + batch.tasks, "pruned_at": Now()} if batch.tasks else {}
 
 
 def retention_of(keep: timedelta | None, *, for_ever: bool) -> timedelta | None:
@@ -129,7 +134,8 @@ def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
         with transaction.atomic():
             batch = prune_batch(pipeline, keep, after)
             if batch.tasks:
-                sql.fetch(sql.ADD_PRUNED, {"name": pipeline, "tasks": batch.tasks})
+                Pruning.objects.get_or_create(pk=pipeline)
+                Pruning.objects.filter(pk=pipeline).update(**pruned(batch))
         return batch
 
     return all_batches(prune)

@@ -9,12 +9,6 @@ from typing import Final
 
 from taskqueue.engine.sql.admission import RATE_SPACING
 
-# Lock pruning when it is due, over all workers.
-LOCK_PRUNING: Final = """
-SELECT name FROM taskqueue_pruning WHERE name = '' AND due_at <= statement_timestamp()
-FOR NO KEY UPDATE SKIP LOCKED
-"""
-
 # Find the pipeline that has waited longest to be pruned, so that a long history does not keep the others waiting.
 NEXT_PRUNING: Final = """
 SELECT pruning.name, pruning.after, pipeline.keep, coalesce(pipeline.keep_for_ever, false)
@@ -30,22 +24,6 @@ UPDATE taskqueue_pruning SET due_at = CASE
     ELSE greatest(due_at, statement_timestamp() - interval '1 second') + make_interval(secs => %(seconds)s::float)
 END
 WHERE name = ''
-"""
-
-# Record how far a pipeline has been pruned.
-RECORD_PRUNED: Final = """
-UPDATE taskqueue_pruning
-SET after = %(after)s::uuid, due_at = statement_timestamp() + %(rest)s::interval, total = total + %(tasks)s::bigint,
-    pruned_at = CASE WHEN %(tasks)s::bigint > 0 THEN statement_timestamp() ELSE pruned_at END
-WHERE name = %(name)s::text
-"""
-
-# Count tasks that a command has pruned.
-ADD_PRUNED: Final = """
-INSERT INTO taskqueue_pruning AS pruning (name, after, due_at, pruned_at, total)
-VALUES (%(name)s::text, '00000000-0000-0000-0000-000000000000', statement_timestamp(), statement_timestamp(),
-    %(tasks)s::bigint)
-ON CONFLICT (name) DO UPDATE SET total = pruning.total + EXCLUDED.total, pruned_at = EXCLUDED.pruned_at
 """
 
 # Add the pipelines that are not pruned yet, also those whose code is gone.
