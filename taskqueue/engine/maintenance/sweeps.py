@@ -53,7 +53,7 @@ def run(sweep: Callable[[], int]) -> int:
         with transaction.atomic() if connection.in_atomic_block else nullcontext():
             return sweep()
 
-    return run_or_log(run_in_savepoint, f"The sweep {sweep.__name__}", slow="took too long", broken="failed")
+    return run_or_log(run_in_savepoint, f"The sweep {sweep.__name__}")
 
 
 def cancel_overdue() -> int:

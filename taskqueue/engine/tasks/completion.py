@@ -6,6 +6,7 @@ One transaction per finished task: after a crash the next sweep retries it, and 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,8 +18,7 @@ from taskqueue.engine import sql
 from taskqueue.engine.access import redaction
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options
-from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
-from taskqueue.engine.runtime.locks import is_lock_conflict
+from taskqueue.engine.runtime.locks import run_or_log
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.errors import InvalidPayload, TooLarge
 from taskqueue.ids import uuid7
@@ -39,16 +39,10 @@ def notify_completion_now(task: UUID) -> None:
 
 def notify_pending_completions() -> int:
     """Handle pending completions; how many. Those that another process handles now are skipped."""
-    handled = 0
-    for (task,) in sql.fetch(sql.PENDING_COMPLETIONS, {"pipelines": registry.names()}):
-        try:
-            handled += notify_completion(task, wait_for_locks=False)
-        except CONNECTION_ERRORS as error:
-            if not is_lock_conflict(error):
-                raise
-        except Exception:
-            logger.exception("The completion of task %s cannot be handled; the next sweep retries it", task)
-    return handled
+    return sum(
+        run_or_log(partial(notify_completion, task, wait_for_locks=False), f"The completion of task {task}")
+        for (task,) in sql.fetch(sql.PENDING_COMPLETIONS, {"pipelines": registry.names()})
+    )
 
 
 def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
