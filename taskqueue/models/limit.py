@@ -96,16 +96,6 @@ class RateLimit(models.Model):
         return self.name
 
     @property
-    def interval(self) -> timedelta:
-        """The time between two admissions."""
-        return self.effective.interval
-
-    @property
-    def tolerance(self) -> timedelta:
-        """How early an admission may be after idle time (GCRA's burst tolerance)."""
-        return self.effective.tolerance
-
-    @property
     def effective(self) -> policies.Rate:
         """The rate in force: a user's numbers replace the code's."""
         return policies.Rate(
