@@ -1,10 +1,11 @@
-"""Fields of many models: texts that may be empty, times that may be null, and columns that PostgreSQL generates."""
+"""Fields of many models: texts that may be empty, times that may be null, flags, limits, and generated columns."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
 
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Case, When
 from django.db.models.expressions import Combinable
@@ -20,6 +21,17 @@ def time_field(
 ) -> models.DateTimeField[str | datetime | Combinable | None, datetime | None]:
     """A time that may be null."""
     return models.DateTimeField(null=True, blank=True, help_text=help_text, **options)
+
+
+def flag_field(help_text: str = "", **options: Any) -> models.BooleanField[bool | Combinable, bool]:
+    """A flag that is not set."""
+    return models.BooleanField(default=False, db_default=False, help_text=help_text, **options)
+
+
+def limit_field(help_text: str, **options: Any) -> models.PositiveIntegerField[int | None, int | None]:
+    """A number from 1 that may be null."""
+    validators = [MinValueValidator(1)]
+    return models.PositiveIntegerField(null=True, blank=True, validators=validators, help_text=help_text, **options)
 
 
 def generated_name(max_length: int, *cases: When, help_text: str = "") -> models.GeneratedField:

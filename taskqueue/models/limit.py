@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from taskqueue import policies
-from taskqueue.models.fields import text_field, time_field
+from taskqueue.models.fields import flag_field, limit_field, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.task import Task
-
-
-def limit_field(help_text: str) -> models.PositiveIntegerField[int | None, int | None]:
-    return models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)], help_text=help_text)
 
 
 class ConcurrencyLimit(models.Model):
@@ -46,7 +41,7 @@ class ConcurrencyLimit(models.Model):
         editable=False,
         related_name="concurrency_limits",
     )
-    rate_is_keyed = models.BooleanField(default=False, db_default=False, editable=False)
+    rate_is_keyed = flag_field(editable=False)
     last_served_key = text_field(
         200, "The key that was admitted last: keys take turns.", db_default="", db_collation="C", editable=False
     )
@@ -72,13 +67,9 @@ class RateLimit(models.Model):
     declared_count = models.PositiveIntegerField()
     declared_per = models.DurationField()
     declared_burst = models.PositiveIntegerField(default=1)
-    count = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="The count, if it differs from the code."
-    )
+    count = limit_field("The count, if it differs from the code.")
     per = models.DurationField(null=True, blank=True, help_text="The period, if it differs from the code.")
-    burst = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="The burst, if it differs from the code."
-    )
+    burst = limit_field("The burst, if it differs from the code.")
     changed_at = time_field(editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 

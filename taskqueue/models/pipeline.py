@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
-from taskqueue.models.fields import text_field, time_field
+from taskqueue.models.fields import flag_field, text_field, time_field
 
 
 class Pipeline(models.Model):
@@ -22,16 +22,10 @@ class Pipeline(models.Model):
     )
     version = text_field(50, "The version of the body that new tasks run.", db_default="")
     fingerprint = text_field(32, "Fingerprint of the code of body and steps.", db_default="")
-    announces = models.BooleanField(
-        default=False, db_default=False, help_text="Whether its tasks emit a completion event."
-    )
-    has_handlers = models.BooleanField(
-        default=False, db_default=False, help_text="Whether it has an on_failure or on_cancel handler."
-    )
+    announces = flag_field("Whether its tasks emit a completion event.")
+    has_handlers = flag_field("Whether it has an on_failure or on_cancel handler.")
     keep = models.DurationField(null=True, blank=True, help_text="How long ended tasks are kept, if the code sets it.")
-    keep_for_ever = models.BooleanField(
-        default=False, db_default=False, help_text="Whether ended tasks are never pruned."
-    )
+    keep_for_ever = flag_field("Whether ended tasks are never pruned.")
     definition_digest = text_field(64, "Digest of the definition that was last copied from the code.", db_default="")
     paused_at = time_field()
     paused_by = text_field(150, db_default="")

@@ -12,7 +12,7 @@ from django.db.models import ExpressionWrapper, F, Func, Q, Value, When
 from django.db.models.functions import Least, Now
 
 from taskqueue.ids import uuid7
-from taskqueue.models.fields import generated_name, generated_time, text_field, time_field
+from taskqueue.models.fields import flag_field, generated_name, generated_time, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.worker import Worker
 from taskqueue.states import ENDED, ON_A_TIMER, TaskStatus
@@ -60,11 +60,7 @@ class Task(models.Model):
     sort_at = time_field("Queue position: due_at minus priority seconds.")
     concurrency_key = text_field(200, "The value of the concurrency limit's key.", db_default="", db_collation="C")
     slot_acquired_at = time_field("Since when it has a slot of its pipeline's concurrency limit, until it ends.")
-    shares_slot = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Whether it uses its parent's slot, as a child under the same limit.",
-    )
+    shares_slot = flag_field("Whether it uses its parent's slot, as a child under the same limit.")
     # Each generated column is null when it does not apply, and has one partial index. Only that index can serve it: the
     # planner cannot choose another one because of outdated statistics.
     ready_queue = generated_name(
@@ -159,11 +155,7 @@ class Task(models.Model):
         null=True, blank=True, help_text="How long after a cancel its worker may finish the current step."
     )
     cancel_reason = text_field(300, db_default="")
-    notify_completion = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Whether its completion has to be notified: to a parent, handlers or an event.",
-    )
+    notify_completion = flag_field("Whether its completion has to be notified: to a parent, handlers or an event.")
     completion_pending_at = generated_time(
         When(notify_completion=True, finished_at__isnull=False, then=F("finished_at")),
         help_text="Since when its completion is pending; null before the end and after the notification.",
