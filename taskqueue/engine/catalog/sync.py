@@ -12,8 +12,8 @@ from django.db import router, transaction
 from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
-from taskqueue.engine import sql
-from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, RateLimit, Schedule, Task, Trigger
+from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, Pruning, RateLimit, Schedule, Task, Trigger
+from taskqueue.models.pruning import NO_PIPELINE, PACE_LOCK, RATE_BUCKETS
 from taskqueue.policies import Limit, Rate, Retry
 
 RATE_COLUMNS: Final = ("key", "declared_count", "declared_per", "declared_burst")
@@ -70,7 +70,6 @@ def sync_pipeline(definition: PipelineDefinition) -> None:
 
 
 def pipeline_values(definition: PipelineDefinition) -> dict[str, Any]:
-    """The columns of a pipeline's row."""
     policies = definition.policies
     return {
         "description": definition.description,
@@ -142,7 +141,6 @@ def sync_schedule(definition: PipelineDefinition) -> None:
 
 
 def sync_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
-    """Write which events start the pipeline."""
     for position, on in enumerate(definition.triggers):
         Trigger.objects.update_or_create(
             pipeline=pipeline, position=position, defaults={"event": on.event, "match": dict(on.match)}
@@ -178,7 +176,6 @@ def upsert(model: type[Row], name: str, values: dict[str, Any]) -> Row:
 
 
 def policies_json(policies: Policies) -> dict[str, Any]:
-    """The policies that are set, as JSON for the admin."""
     found: dict[str, Any] = json.loads(json.dumps(vars(policies), default=to_json))
     return {name: value for name, value in found.items() if value not in (None, "", [], False)}
 
@@ -191,7 +188,6 @@ def to_json(value: object) -> object:
 
 
 def step_values(step: StepDefinition, position: int) -> dict[str, Any]:
-    """The columns of a step's row."""
     return {
         "position": position,
         "atomic": step.atomic,
@@ -206,4 +202,7 @@ def retry_seconds(retry: Retry) -> list[float]:
 
 def add_prunings() -> None:
     """Give each pipeline a row in the pruning queue. The first round waits, since a starting service is busy."""
-    sql.fetch(sql.CREATE_PRUNINGS, {"rest": PRUNE_PAUSE})
+    names = {PACE_LOCK, NO_PIPELINE, RATE_BUCKETS, *Pipeline.objects.values_list("name", flat=True)}
+    new = sorted(names.difference(Pruning.objects.values_list("name", flat=True)))
+    rows = [Pruning(name=name, due_at=Now() + PRUNE_PAUSE) for name in new]
+    Pruning.objects.bulk_create(rows, ignore_conflicts=True)

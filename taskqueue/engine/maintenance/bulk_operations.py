@@ -18,7 +18,6 @@ from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from taskqueue.engine import sql
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries import filters
@@ -177,10 +176,10 @@ class BatchCounts:
 def run_batch() -> int | None:
     """Run the next batch; how many tasks it queued, None without an operation to run."""
     with transaction.atomic():
-        rows = sql.fetch(sql.LOCK_NEXT_OPERATION, {})
-        if not rows:
+        unlocked = BulkOperation.objects.select_for_update(skip_locked=True, no_key=True)
+        operation = unlocked.filter(finished_at=None).order_by("pk").first()
+        if operation is None:
             return None
-        operation = BulkOperation.objects.get(pk=rows[0][0])
         tasks, position = next_tasks(operation)
         counts = run_action(operation, tasks)
         if counts.processed < len(tasks):

@@ -13,14 +13,15 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models import F, Subquery
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Greatest, Now
 
 from taskqueue.conf import settings
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import PRUNE_PAUSE, add_prunings
 from taskqueue.engine.events.route import DEFERRED_DAYS
-from taskqueue.models import Pruning
+from taskqueue.models import BulkOperation, Pipeline, Pruning
 from taskqueue.models.pruning import BEGINNING, NO_PIPELINE, PACE_LOCK, RATE_BUCKETS
 
 BATCHES_PER_SWEEP: Final = 5
@@ -53,26 +54,36 @@ def prune_some() -> int:
             if not due.select_for_update(skip_locked=True, no_key=True):
                 break
             cost = prune_next()
-            seconds = None if cost is None else cost / settings().PRUNE_PER_SECOND
-            sql.fetch(sql.SCHEDULE_PRUNING, {"seconds": seconds})
+            due.update(due_at=next_due() if cost is None else due_after(cost))
     return 0
+
+
+def next_due() -> Subquery:
+    """When the next pipeline is due."""
+    return Subquery(Pruning.objects.exclude(pk=PACE_LOCK).order_by("due_at").values("due_at")[:1])
+
+
+def due_after(cost: int) -> CombinedExpression:
+    """When the pace allows the next batch; what the last second left unused is kept."""
+    return Greatest("due_at", Now() - timedelta(seconds=1)) + timedelta(seconds=cost / settings().PRUNE_PER_SECOND)
 
 
 def prune_next() -> int | None:
     """Prune the next batch. Returns its cost, in tasks; None when nothing is due."""
-    rows = sql.fetch(sql.NEXT_PRUNING, {})
-    if not rows:
+    # What has waited longest, so that a long history does not keep the others waiting.
+    due = Pruning.objects.exclude(pk=PACE_LOCK).filter(due_at__lte=Now()).order_by("due_at", "pk").first()
+    if due is None:
         return None
-    ((name, after, keep, for_ever),) = rows
+    name = due.name
     if name == NO_PIPELINE:
         add_prunings()
-        batch = prune_others(after)
+        batch = prune_others(due.after)
     elif name == RATE_BUCKETS:
-        batch = prune_buckets(after)
-    elif (keep := retention_of(keep, for_ever=for_ever)) is None:
+        batch = prune_buckets(due.after)
+    elif (pipeline := Pipeline.objects.filter(pk=name).first()) is None or (keep := retention_of(pipeline)) is None:
         batch = Batch(0, 0, BEGINNING, is_last=True)
     else:
-        batch = prune_batch(name, keep, after)
+        batch = prune_batch(name, keep, due.after)
     after, rest = (BEGINNING, PRUNE_PAUSE) if batch.is_last else (batch.after, timedelta(0))
     Pruning.objects.filter(pk=name).update(after=after, due_at=Now() + rest, **pruned(batch))
     return max(batch.rows if name in {NO_PIPELINE, RATE_BUCKETS} else batch.tasks, MINIMUM_COST)
@@ -82,9 +93,9 @@ def pruned(batch: Batch) -> dict[str, Any]:
     return {"total": F("total") + batch.tasks, "pruned_at": Now()} if batch.tasks else {}
 
 
-def retention_of(keep: timedelta | None, *, for_ever: bool) -> timedelta | None:
+def retention_of(pipeline: Pipeline) -> timedelta | None:
     """How long a pipeline's finished tasks are kept: its own value, else the setting; None for ever."""
-    return None if for_ever else settings().RETENTION if keep is None else keep
+    return None if pipeline.keep_for_ever else pipeline.keep or settings().RETENTION
 
 
 def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batch:
@@ -112,7 +123,9 @@ def prune_others(after: UUID = BEGINNING) -> Batch:
     if keep is None:
         return Batch(0, keys + starts, BEGINNING, is_last=is_last)
     workers = len(sql.fetch(sql.PRUNE_WORKERS, {"keep": keep}))
-    operations = len(sql.fetch(sql.PRUNE_OPERATIONS, {"keep": keep}))
+    old = BulkOperation.objects.filter(finished_at__lt=Now() - keep).order_by("finished_at")
+    locked = old.select_for_update(skip_locked=True).values_list("pk", flat=True)[: sql.PRUNE_BATCH]
+    operations, _by_model = BulkOperation.objects.filter(pk__in=list(locked)).delete()
     ((oldest,),) = sql.fetch(sql.OLDEST_UNFINISHED, {})
     values = {"after": after, "keep": keep, "oldest": oldest, "window": settings().IDEMPOTENCY_WINDOW}
     ((_none, events, last, scanned_all),) = sql.fetch(sql.PRUNE_EVENTS, values)

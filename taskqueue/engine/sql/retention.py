@@ -9,32 +9,6 @@ from typing import Final
 
 from taskqueue.engine.sql.admission import RATE_SPACING
 
-# Find the pipeline that has waited longest to be pruned, so that a long history does not keep the others waiting.
-NEXT_PRUNING: Final = """
-SELECT pruning.name, pruning.after, pipeline.keep, coalesce(pipeline.keep_for_ever, false)
-FROM taskqueue_pruning pruning LEFT JOIN taskqueue_pipeline pipeline ON pipeline.name = pruning.name
-WHERE pruning.name <> '' AND pruning.due_at <= statement_timestamp()
-ORDER BY pruning.due_at, pruning.name LIMIT 1
-"""
-
-# Set when to prune next: after so many seconds, or when the next pipeline is due.
-SCHEDULE_PRUNING: Final = """
-UPDATE taskqueue_pruning SET due_at = CASE
-    WHEN %(seconds)s::float IS NULL THEN (SELECT min(due_at) FROM taskqueue_pruning WHERE name <> '')
-    ELSE greatest(due_at, statement_timestamp() - interval '1 second') + make_interval(secs => %(seconds)s::float)
-END
-WHERE name = ''
-"""
-
-# Add the pipelines that are not pruned yet, also those whose code is gone.
-CREATE_PRUNINGS: Final = """
-INSERT INTO taskqueue_pruning (name, after, due_at, total)
-SELECT name, '00000000-0000-0000-0000-000000000000', statement_timestamp() + %(rest)s::interval, 0
-FROM (SELECT name FROM taskqueue_pipeline UNION ALL VALUES (''), ('+'), ('+uses')) AS every (name)
-WHERE NOT EXISTS (SELECT FROM taskqueue_pruning WHERE taskqueue_pruning.name = every.name)
-ON CONFLICT DO NOTHING
-"""
-
 # Until the end of the transaction, read rows by the index that has their order: with outdated statistics the planner
 # would sort all of them.
 AVOID_SORTING: Final = "SELECT set_config('enable_sort', 'off', true)"
@@ -235,17 +209,6 @@ WITH pruned AS (
     DELETE FROM taskqueue_stepreport USING pruned WHERE worker_id = pruned.id
 )
 SELECT 1 FROM pruned
-"""
-
-# Delete finished bulk operations.
-PRUNE_OPERATIONS: Final = """
-DELETE FROM taskqueue_bulkoperation WHERE id = ANY (ARRAY(
-    SELECT id FROM taskqueue_bulkoperation
-    WHERE finished_at < statement_timestamp() - %(keep)s::interval
-    ORDER BY finished_at LIMIT 100
-    FOR UPDATE SKIP LOCKED
-))
-RETURNING 1
 """
 
 # Delete the records of keys whose rate was last used long ago: without a record a rate is unused, too. A task that

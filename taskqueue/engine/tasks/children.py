@@ -12,6 +12,7 @@ from functools import partial
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models.functions import Greatest, Now
 
 from taskqueue.conf import settings
 from taskqueue.context import ChildSpec, Suspension
@@ -26,7 +27,8 @@ from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.errors import NestingTooDeep, TaskqueueError
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
-from taskqueue.models import IdempotencyKey
+from taskqueue.models import IdempotencyKey, Step
+from taskqueue.states import StepStatus
 
 
 def check_depth(lease: Lease, pauses: Sequence[Suspension]) -> None:
@@ -104,8 +106,9 @@ def is_key_of_earlier_child(lease: Lease, pipeline: str, key: str) -> bool:
 
 
 def fail_step(lease: Lease, pause: Suspension, kind: str, message: str) -> None:
-    error = codec.write({"type": kind, "message": codec.printable(message)})
-    sql.fetch(sql.FAIL_CHILD_STEP, {"task": lease.task, "key": pause.key, "error": error})
+    error = {"type": kind, "message": codec.printable(message)}
+    waiting = Step.objects.filter(task=lease.task, key=pause.key, status=StepStatus.WAITING)
+    waiting.update(status=StepStatus.FAILED, error=error, until=None, finished_at=Greatest(Now(), "started_at"))
 
 
 def time_out_suspensions(lease: Lease) -> None:
