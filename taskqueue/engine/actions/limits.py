@@ -142,11 +142,6 @@ def block_rate(name: str, key: str, *, delay: timedelta, reason: str, length: st
 
 
 def check_block(rate: RateLimit, key: str, delay: timedelta, reason: str) -> None:
-    """Check a block of a rate.
-
-    Raises:
-        InvalidLimit
-    """
     errors = []
     if bool(key) != bool(rate.key):
         message = f"The rate counts by {rate.key}: give a value of it." if rate.key else "The rate has no key."

@@ -121,7 +121,6 @@ class Blockers:
         return f"{subject} pipeline {name}. Start one with the code that defines it."
 
     def limits_reached(self, *, with_details: bool) -> Iterator[Reason]:
-        """The concurrency limits that are reached: the pipeline's, and its key's."""
         limit, name, key = concurrency_limit_of(self.task), self.task.pipeline_id, self.task.concurrency_key
         total, per_key = effective(limit, "tasks"), effective(limit, "tasks_per_key")
         if total is not None and self.slots_used >= total:

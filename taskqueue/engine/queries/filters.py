@@ -243,7 +243,6 @@ def error_text(error: Any, field: str) -> Func:
 
 
 def has_attempt(**condition: Any) -> Q:
-    """With a failed attempt that meets a condition."""
     return Q(Exists(Attempt.objects.filter(task=OuterRef("pk"), **condition)))
 
 
@@ -256,7 +255,6 @@ def last_worker_is(worker: str) -> Q:
 
 
 def payload_has(path: str, values: tuple[Any, ...]) -> Q:
-    """The payload has one of these values at a path."""
     condition = Q()
     for value in values:
         for name in reversed(path.split(".")):

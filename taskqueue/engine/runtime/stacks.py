@@ -11,14 +11,11 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Final, TextIO
+from typing import TextIO
 
-import taskqueue
+from taskqueue.engine.runtime.failures import PACKAGE, TEXT_MAX_LENGTH
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
-
-TEXT_MAX_LENGTH: Final = 32_000
-PACKAGE: Final = str(Path(taskqueue.__file__).parent)
 
 
 def author_stack(*, all_threads: bool) -> str:
