@@ -1,14 +1,16 @@
-"""Fields of many models: texts that may be empty, times that may be null, flags, limits, and generated columns."""
+"""Fields of many models, so that the options that they share are written once."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Case, When
 from django.db.models.expressions import Combinable
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 def text_field(max_length: int, help_text: str = "", **options: Any) -> models.CharField[str | int | Combinable, str]:
@@ -32,6 +34,14 @@ def limit_field(help_text: str, **options: Any) -> models.PositiveIntegerField[i
     """A number from 1 that may be null."""
     validators = [MinValueValidator(1)]
     return models.PositiveIntegerField(null=True, blank=True, validators=validators, help_text=help_text, **options)
+
+
+def optional_key(
+    to: type[Row], related_name: str, help_text: str = "", *, on_delete: Any = models.SET_NULL, **options: Any
+) -> models.ForeignKey[Row | None, Row | None]:
+    """A reference that may be null. A partial index beside it serves the statements that need one."""
+    options |= {"null": True, "blank": True, "db_index": False, "help_text": help_text}
+    return models.ForeignKey(to, on_delete, related_name=related_name, **options)
 
 
 def generated_name(max_length: int, *cases: When, help_text: str = "") -> models.GeneratedField:

@@ -12,7 +12,7 @@ from django.db.models import ExpressionWrapper, F, Func, Q, Value, When
 from django.db.models.functions import Least, Now
 
 from taskqueue.ids import uuid7
-from taskqueue.models.fields import flag_field, generated_name, generated_time, text_field, time_field
+from taskqueue.models.fields import flag_field, generated_name, generated_time, optional_key, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.worker import Worker
 from taskqueue.states import ENDED, ON_A_TIMER, TaskStatus
@@ -85,15 +85,7 @@ class Task(models.Model):
     )
     # No constraint: workers are pruned before tasks that are kept longer, and checking it would scan all tasks. Pruning
     # never deletes the worker of a running task.
-    worker = models.ForeignKey(
-        Worker,
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        related_name="tasks",
-        db_index=False,
-        db_constraint=False,
-    )
+    worker = optional_key(Worker, "tasks", on_delete=models.DO_NOTHING, db_constraint=False)
     lease = models.IntegerField(
         default=0, help_text="Raised at every claim; a worker with an older lease cannot write."
     )
