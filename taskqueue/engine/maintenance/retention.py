@@ -14,7 +14,6 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Subquery
-from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Greatest, Now
 
 from taskqueue.conf import settings
@@ -53,19 +52,13 @@ def prune_some() -> int:
             due = Pruning.objects.filter(pk=PACE_LOCK, due_at__lte=Now())
             if not due.select_for_update(skip_locked=True, no_key=True):
                 break
-            cost = prune_next()
-            due.update(due_at=next_due() if cost is None else due_after(cost))
+            if (cost := prune_next()) is None:
+                others = Pruning.objects.exclude(pk=PACE_LOCK).order_by("due_at")
+                due.update(due_at=Subquery(others.values("due_at")[:1]))
+            else:  # what the last second left unused is kept
+                pause = timedelta(seconds=cost / settings().PRUNE_PER_SECOND)
+                due.update(due_at=Greatest("due_at", Now() - timedelta(seconds=1)) + pause)
     return 0
-
-
-def next_due() -> Subquery:
-    """When the next pipeline is due."""
-    return Subquery(Pruning.objects.exclude(pk=PACE_LOCK).order_by("due_at").values("due_at")[:1])
-
-
-def due_after(cost: int) -> CombinedExpression:
-    """When the pace allows the next batch; what the last second left unused is kept."""
-    return Greatest("due_at", Now() - timedelta(seconds=1)) + timedelta(seconds=cost / settings().PRUNE_PER_SECOND)
 
 
 def prune_next() -> int | None:
