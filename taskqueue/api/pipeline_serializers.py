@@ -8,7 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from taskqueue.api.serializers import Seconds, SkipRecord, Time, choices_of
-from taskqueue.engine.queries.counts import COUNT_LIMIT
+from taskqueue.engine.queries.pipeline_stats import UNFINISHED_LIMIT
 from taskqueue.states import TaskStatus
 
 
@@ -51,7 +51,7 @@ class PipelineStats(serializers.Serializer[Any]):
     retrying = serializers.IntegerField(source="unfinished.retrying")
     capped = serializers.ListField(
         child=serializers.ChoiceField(choices=choices_of(TaskStatus)),
-        help_text=f"Statuses with {COUNT_LIMIT:,} tasks or more in all pipelines: the newest are counted.",
+        help_text=f"Statuses with {UNFINISHED_LIMIT:,} tasks or more in all pipelines: the newest are counted.",
     )
     last_day = LastDay()
 
