@@ -13,15 +13,16 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Subquery
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Greatest, Now
 
 from taskqueue.conf import settings
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import PRUNE_PAUSE, add_prunings
 from taskqueue.engine.events.route import DEFERRED_DAYS
-from taskqueue.models import BulkOperation, Pipeline, Pruning
+from taskqueue.models import BulkOperation, Pipeline, Pruning, Task, Worker
 from taskqueue.models.pruning import BEGINNING, NO_PIPELINE, PACE_LOCK, RATE_BUCKETS
+from taskqueue.states import TaskStatus
 
 BATCHES_PER_SWEEP: Final = 5
 MINIMUM_COST: Final = 10
@@ -115,15 +116,21 @@ def prune_others(after: UUID = BEGINNING) -> Batch:
     keep = settings().RETENTION
     if keep is None:
         return Batch(0, keys + starts, BEGINNING, is_last=is_last)
-    workers = len(sql.fetch(sql.PRUNE_WORKERS, {"keep": keep}))
-    old = BulkOperation.objects.filter(finished_at__lt=Now() - keep).order_by("finished_at")
-    locked = old.select_for_update(skip_locked=True).values_list("pk", flat=True)[: sql.PRUNE_BATCH]
-    operations, _by_model = BulkOperation.objects.filter(pk__in=list(locked)).delete()
+    to_recover = Exists(Task.objects.filter(worker=OuterRef("pk"), status=TaskStatus.RUNNING))
+    workers = delete_some(Worker.objects.filter(~to_recover, ended_at__lt=Now() - keep).order_by("pk"))
+    operations = delete_some(BulkOperation.objects.filter(finished_at__lt=Now() - keep).order_by("finished_at"))
     ((oldest,),) = sql.fetch(sql.OLDEST_UNFINISHED, {})
     values = {"after": after, "keep": keep, "oldest": oldest, "window": settings().IDEMPOTENCY_WINDOW}
     ((_none, events, last, scanned_all),) = sql.fetch(sql.PRUNE_EVENTS, values)
     is_last = is_last and scanned_all and max(workers, operations) < sql.PRUNE_BATCH
     return Batch(0, keys + starts + workers + operations + events, last or after, is_last=is_last)
+
+
+def delete_some(rows: QuerySet[Any]) -> int:
+    """Delete a batch of these rows, the first ones, but none that another transaction has locked; how many."""
+    ids = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True)[: sql.PRUNE_BATCH])
+    rows.model._default_manager.filter(pk__in=ids).delete()
+    return len(ids)
 
 
 def prune_buckets(after: UUID = BEGINNING) -> Batch:

@@ -50,7 +50,7 @@ class Alternative:
     match: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Holder:
     """A task that holds a slot, or that is waited for."""
 

@@ -192,25 +192,6 @@ DELETE FROM taskqueue_idempotencykey WHERE id = ANY (ARRAY(
 RETURNING 1
 """
 
-# Delete ended workers, the oldest first, but none that still has to be recovered.
-PRUNE_WORKERS: Final = """
-WITH pruned AS (
-    DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
-        SELECT worker.id FROM taskqueue_worker worker
-        WHERE worker.ended_at < statement_timestamp() - %(keep)s::interval
-            AND NOT EXISTS (
-                SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running'
-            )
-        ORDER BY worker.id LIMIT 100
-        FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING id
-), reports AS (
-    DELETE FROM taskqueue_stepreport USING pruned WHERE worker_id = pruned.id
-)
-SELECT 1 FROM pruned
-"""
-
 # Delete the records of keys whose rate was last used long ago: without a record a rate is unused, too. A task that
 # has a time for its start needs its record, however late it is. In the order of the primary key: an index of the
 # times would be written at every use.
