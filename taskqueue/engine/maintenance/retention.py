@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -93,13 +94,7 @@ def retention_of(pipeline: Pipeline) -> timedelta | None:
 
 
 def prune_batch(pipeline: str, keep: timedelta, after: UUID = BEGINNING) -> Batch:
-    """Prune a batch of a pipeline's oldest finished tasks and skipped requests. Needs a transaction.
-
-    Args:
-        pipeline: the pipeline's name.
-        keep: how long they are kept after their end.
-        after: scan from behind this task.
-    """
+    """Prune a batch of a pipeline's oldest finished tasks, after one, and skipped requests. Needs a transaction."""
     sql.fetch(sql.AVOID_SORTING, {})
     values = {"pipeline": pipeline, "keep": keep, "after": after}
     skips = len(sql.fetch(sql.PRUNE_SKIPS, values))
@@ -142,16 +137,16 @@ def prune_buckets(after: UUID = BEGINNING) -> Batch:
 
 def prune_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
     """Prune all old finished tasks of a pipeline, batch after batch, without a limit of the pace."""
+    return all_batches(partial(prune_and_record, pipeline, keep))
 
-    def prune(after: UUID) -> Batch:
-        with transaction.atomic():
-            batch = prune_batch(pipeline, keep, after)
-            if batch.tasks:
-                Pruning.objects.get_or_create(pk=pipeline)
-                Pruning.objects.filter(pk=pipeline).update(**pruned(batch))
-        return batch
 
-    return all_batches(prune)
+@transaction.atomic
+def prune_and_record(pipeline: str, keep: timedelta, after: UUID) -> Batch:
+    batch = prune_batch(pipeline, keep, after)
+    if batch.tasks:
+        Pruning.objects.get_or_create(pk=pipeline)
+        Pruning.objects.filter(pk=pipeline).update(**pruned(batch))
+    return batch
 
 
 def prune_all_others() -> Iterator[Batch]:
@@ -162,15 +157,15 @@ def prune_all_others() -> Iterator[Batch]:
 
 def count_all(pipeline: str, keep: timedelta) -> Iterator[Batch]:
     """Count the tasks that `prune_all` would prune."""
+    return all_batches(partial(count_batch, pipeline, keep))
 
-    def count(after: UUID) -> Batch:
-        values = {"pipeline": pipeline, "keep": keep, "after": after}
-        with transaction.atomic():
-            sql.fetch(sql.AVOID_SORTING, {})
-            ((tasks, rows, last, is_last),) = sql.fetch(sql.COUNT_PRUNABLE, values)
-        return Batch(tasks, rows, last or after, is_last)
 
-    return all_batches(count)
+@transaction.atomic
+def count_batch(pipeline: str, keep: timedelta, after: UUID) -> Batch:
+    sql.fetch(sql.AVOID_SORTING, {})
+    values = {"pipeline": pipeline, "keep": keep, "after": after}
+    ((tasks, rows, last, is_last),) = sql.fetch(sql.COUNT_PRUNABLE, values)
+    return Batch(tasks, rows, last or after, is_last)
 
 
 def all_batches(run: Callable[[UUID], Batch]) -> Iterator[Batch]:

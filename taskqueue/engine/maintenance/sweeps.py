@@ -109,13 +109,9 @@ cancelled before timers queue them."""
 
 
 def run_low_priority() -> None:
-    """Run sweeps that may wait for a few seconds. Only notifiers run them, so that they delay no worker.
+    """Run the sweep that may wait for a few seconds. Only notifiers run it, so that it delays no worker.
 
     Raises:
         django.db.OperationalError, django.db.InterfaceError: the database is away.
     """
-    for sweep in LOW_PRIORITY_SWEEPS:
-        run(sweep)
-
-
-LOW_PRIORITY_SWEEPS: tuple[Callable[[], int], ...] = (roll_up,)
+    run(roll_up)

@@ -224,9 +224,7 @@ def unknown(task: Task) -> Reason:
 
 
 def holder(task: Task) -> Holder:
-    return Holder(
-        id=task.pk, pipeline=task.pipeline_id, status=task.status, since=task.slot_acquired_at or task.created_at
-    )
+    return Holder(task.pk, task.pipeline_id, task.status, task.slot_acquired_at or task.created_at)
 
 
 def error_text(error: Mapping[str, Any]) -> str:
