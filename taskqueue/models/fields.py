@@ -39,7 +39,7 @@ def limit_field(help_text: str, **options: Any) -> models.PositiveIntegerField[i
 def optional_key(
     to: type[Row], related_name: str, help_text: str = "", *, on_delete: Any = models.SET_NULL, **options: Any
 ) -> models.ForeignKey[Row | None, Row | None]:
-    """A reference that may be null. A partial index beside it serves the statements that need one."""
+    """A reference that may be null. A partial index of its own serves the statements that need one."""
     options |= {"null": True, "blank": True, "db_index": False, "help_text": help_text}
     return models.ForeignKey(to, on_delete, related_name=related_name, **options)
 

@@ -103,7 +103,7 @@ def plan(
             started_by=actor.name[:150],
             estimate=filters.count_of(narrowed, floor),
             status=BulkOperationStatus.PLANNED,
-            until=filters.newest_id() or LOWEST_ID,
+            until=Task.objects.order_by("-pk").values_list("pk", flat=True).first() or LOWEST_ID,
             position=UUID(int=floor.int - 1) if floor else LOWEST_ID,  # before the floor, which is one of them
         )
         notify_on_commit()

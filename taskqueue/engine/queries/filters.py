@@ -327,11 +327,6 @@ def chunks_of(tasks: TaskFilter, *, size: int) -> Iterator[list[UUID]]:
         tasks = replace(tasks, below=chunk[-1])
 
 
-def newest_id() -> UUID | None:
-    """The newest task's id."""
-    return Task.objects.order_by("-pk").values_list("pk", flat=True).first()
-
-
 def database_now() -> datetime:
     """The database's current time."""
     now: datetime
