@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from taskqueue.engine.queries import counts as task_counts
-from taskqueue.engine.queries import stats
+from taskqueue.engine.queries import pipeline_stats, stats
 from taskqueue.engine.queries import tasks as task_queries
 from taskqueue.models import EndCount
 from taskqueue.policies.histograms import PER_OCTAVE, lower_bound
@@ -42,7 +41,7 @@ class DatabaseCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         with stats.time_limit():
-            counted, ready = task_counts.unfinished(), task_counts.readiness()
+            counted, ready = pipeline_stats.unfinished(), pipeline_stats.readiness()
             counts, behind = stats.end_counts(), stats.rollup_lag()
             pills, uses = stats.badge_counts(), task_queries.rate_limit_buckets()
         names = [each.pipeline for each in ready]
@@ -56,15 +55,15 @@ class DatabaseCollector(Collector):
         yield from rates(uses)
 
 
-def unfinished(counted: task_counts.UnfinishedCounts, names: Sequence[str]) -> Iterator[Metric]:
+def unfinished(counted: pipeline_stats.UnfinishedCounts, names: Sequence[str]) -> Iterator[Metric]:
     tasks = labelled(
         "tasks",
-        f"Tasks that have not ended; of each status the newest {task_counts.COUNT_LIMIT:,} at most.",
+        f"Tasks that have not ended; of each status the newest {pipeline_stats.UNFINISHED_LIMIT:,} at most.",
         "pipeline",
         "status",
     )
     capped = labelled("tasks_capped", "Whether a status may have more tasks than are counted.", "status")
-    for status in task_counts.UNFINISHED:
+    for status in pipeline_stats.UNFINISHED:
         capped.add_metric([status], status in counted.capped)
         for name in names:
             tasks.add_metric([name, status], counted.numbers[name, status])
@@ -72,7 +71,7 @@ def unfinished(counted: task_counts.UnfinishedCounts, names: Sequence[str]) -> I
     yield capped
 
 
-def readiness(ready: Sequence[task_counts.Readiness]) -> Iterator[Metric]:
+def readiness(ready: Sequence[pipeline_stats.Readiness]) -> Iterator[Metric]:
     claimable = labelled("claimable_tasks", "Queued tasks that can be claimed; at most 1,000 per queue.", "pipeline")
     blocked = labelled("tasks_blocked", "Tasks that wait for a limit or a rate; at most 1,000 per queue.", "pipeline")
     oldest = labelled("oldest_queued_seconds", "How long the oldest queued task has been due.", "pipeline")

@@ -19,8 +19,7 @@ from taskqueue.api.requests import Body, NoBody
 from taskqueue.api.serializers import Seconds, SkipRecord, Time, choices_of
 from taskqueue.api.views import ApiView
 from taskqueue.engine.queries import tasks
-from taskqueue.engine.queries.counts import COUNT_LIMIT
-from taskqueue.engine.queries.pipeline_stats import pipeline_stats
+from taskqueue.engine.queries.pipeline_stats import UNFINISHED_LIMIT, pipeline_stats
 from taskqueue.engine.tasks import control
 from taskqueue.models import Pipeline
 from taskqueue.states import TaskStatus
@@ -68,7 +67,7 @@ class PipelineStats(serializers.Serializer[Any]):
     retrying = serializers.IntegerField(source="unfinished.retrying")
     capped = serializers.ListField(
         child=serializers.ChoiceField(choices=choices_of(TaskStatus)),
-        help_text=f"Statuses with {COUNT_LIMIT:,} tasks or more in all pipelines: the newest are counted.",
+        help_text=f"Statuses with {UNFINISHED_LIMIT:,} tasks or more in all pipelines: the newest are counted.",
     )
     last_day = LastDay()
 

@@ -593,6 +593,16 @@ class Migration(migrations.Migration):
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 ("retried_at", models.DateTimeField(blank=True, help_text="When a user last retried it.", null=True)),
                 (
+                    "bulk_operations",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.UUIDField(),
+                        blank=True,
+                        help_text="The bulk operations that changed or created it.",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                (
                     "since",
                     models.DateTimeField(
                         blank=True,

@@ -1,45 +1,19 @@
 """The tables: PostgreSQL holds the whole state of pipelines, tasks and workers."""
 
 from taskqueue.models.access import PipelinePermission, Token
-from taskqueue.models.end_watch import EndWatch
 from taskqueue.models.event import Event, Skip, Trigger, Wait
-from taskqueue.models.idempotency import IdempotencyKey
 from taskqueue.models.limit import ConcurrencyLimit, RateLimit, RateLimitBucket, Schedule, StepSlot
 from taskqueue.models.operation import BulkOperation
-from taskqueue.models.overview import Overview
 from taskqueue.models.pipeline import Pipeline, PipelineStep
 from taskqueue.models.pruning import Pruning
 from taskqueue.models.rollup import EndCount, Reopened, Rollup, RollupMark
 from taskqueue.models.step import Attempt, Step
-from taskqueue.models.task import Task
+from taskqueue.models.task import EndWatch, IdempotencyKey, Overview, Task
 from taskqueue.models.worker import StepReport, Worker
 
 __all__ = [
-    "Attempt",
-    "BulkOperation",
-    "ConcurrencyLimit",
-    "EndCount",
-    "EndWatch",
-    "Event",
-    "IdempotencyKey",
-    "Overview",
-    "Pipeline",
-    "PipelinePermission",
-    "PipelineStep",
-    "Pruning",
-    "RateLimit",
-    "RateLimitBucket",
-    "Reopened",
-    "Rollup",
-    "RollupMark",
-    "Schedule",
-    "Skip",
-    "Step",
-    "StepReport",
-    "StepSlot",
-    "Task",
-    "Token",
-    "Trigger",
-    "Wait",
-    "Worker",
-]
+    "Attempt", "BulkOperation", "ConcurrencyLimit", "EndCount", "EndWatch", "Event", "IdempotencyKey", "Overview",
+    "Pipeline", "PipelinePermission", "PipelineStep", "Pruning", "RateLimit", "RateLimitBucket", "Reopened",
+    "Rollup", "RollupMark", "Schedule", "Skip", "Step", "StepReport", "StepSlot", "Task", "Token", "Trigger",
+    "Wait", "Worker",
+]  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.auth.models import Group
-from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from taskqueue.models.fields import limit_field, time_field
 from taskqueue.models.pipeline import Pipeline
 
 
@@ -30,26 +30,13 @@ class Token(models.Model):
     prefix = models.CharField(
         max_length=16, editable=False, help_text="The first characters of the secret, to recognise it."
     )
-    per_minute = models.PositiveIntegerField(
-        null=True,
-        blank=True,
-        validators=[MinValueValidator(1)],
-        help_text="Requests per minute. Empty: no limit.",
-    )
+    per_minute = limit_field("Requests per minute. Empty: no limit.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    expires_at = models.DateTimeField(null=True, blank=True, help_text="Empty: never.")
-    last_used_at = models.DateTimeField(
-        null=True,
-        blank=True,
-        editable=False,
-        help_text="Updated once a minute at most, so that not every request writes.",
-    )
-    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    theoretical_arrival_at = models.DateTimeField(
-        null=True,
-        blank=True,
-        editable=False,
-        help_text="GCRA: when the next request would be due if requests came evenly.",
+    expires_at = time_field("Empty: never.")
+    last_used_at = time_field("Updated once a minute at most, so that not every request writes.", editable=False)
+    revoked_at = time_field(editable=False)
+    theoretical_arrival_at = time_field(
+        "GCRA: when the next request would be due if requests came evenly.", editable=False
     )
 
     class Meta:

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from taskqueue.ids import uuid7
+from taskqueue.models.fields import optional_key, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.task import Task
 from taskqueue.states import SkipKind, WaitOutcome
@@ -21,21 +22,11 @@ class Event(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=200, db_collation="C")
     data = models.JSONField(default=dict, blank=True)
-    external_id = models.CharField(max_length=200, blank=True, default="", help_text="The sender's own id.")
-    unique_id = models.CharField(
-        max_length=200, blank=True, default="", help_text="The sender's id while it identifies duplicates; then empty."
-    )
-    source = models.ForeignKey(
-        "taskqueue.Task",
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="emitted",
-        db_index=False,
-        help_text="The task that emitted it.",
-    )
+    external_id = text_field(200, "The sender's own id.")
+    unique_id = text_field(200, "The sender's id while it identifies duplicates; then empty.")
+    source = optional_key(Task, "emitted", "The task that emitted it.")
     received_at = models.DateTimeField(db_default=Now())
-    routed_at = models.DateTimeField(null=True, blank=True, help_text="When it was routed to triggers and waits.")
+    routed_at = time_field("When it was routed to triggers and waits.")
     closed = models.JSONField(
         default=dict,
         db_default={},
@@ -97,15 +88,13 @@ class Wait(models.Model):
     # by an index, however many there are.
     fields = models.TextField(blank=True, db_collation="C")
     digest = models.CharField(max_length=32, blank=True)
-    until = models.DateTimeField(null=True, blank=True)
+    until = time_field()
     created_at = models.DateTimeField(db_default=Now())
     outcome = models.CharField(
         max_length=16, blank=True, default="", choices=[(outcome.value, outcome.value) for outcome in WaitOutcome]
     )
-    resolved_at = models.DateTimeField(null=True, blank=True)
-    resolved_by = models.ForeignKey(
-        Event, on_delete=models.SET_NULL, null=True, blank=True, related_name="resolved", db_index=False
-    )
+    resolved_at = time_field()
+    resolved_by = optional_key(Event, "resolved")
 
     class Meta:
         constraints = [
@@ -132,19 +121,9 @@ class Skip(models.Model):
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="skips", db_index=False)
     kind = models.CharField(max_length=16, choices=[(kind.value, kind.value) for kind in SkipKind])
     reason = models.CharField(max_length=500)
-    key = models.CharField(max_length=200, blank=True, default="")
-    task = models.ForeignKey(
-        Task,
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="skips",
-        db_index=False,
-        help_text="The existing task that was returned or changed.",
-    )
-    event = models.ForeignKey(
-        Event, on_delete=models.CASCADE, null=True, blank=True, related_name="skips", db_index=False
-    )
+    key = text_field(200)
+    task = optional_key(Task, "skips", "The existing task that was returned or changed.", on_delete=models.CASCADE)
+    event = optional_key(Event, "skips", on_delete=models.CASCADE)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from taskqueue import policies
+from taskqueue.models.fields import flag_field, limit_field, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.task import Task
-
-
-def limit_field(help_text: str) -> models.PositiveIntegerField[int | None, int | None]:
-    return models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)], help_text=help_text)
 
 
 class ConcurrencyLimit(models.Model):
@@ -36,9 +32,7 @@ class ConcurrencyLimit(models.Model):
     declared_tasks_per_key = models.PositiveIntegerField(null=True, blank=True, editable=False)
     declared_steps = models.PositiveIntegerField(null=True, blank=True, editable=False)
     declared_steps_per_key = models.PositiveIntegerField(null=True, blank=True, editable=False)
-    key = models.CharField(
-        max_length=200, blank=True, default="", editable=False, help_text="The key of the limit, such as {tenant}."
-    )
+    key = text_field(200, "The key of the limit, such as {tenant}.", editable=False)
     rate = models.ForeignKey(
         "taskqueue.RateLimit",
         on_delete=models.SET_NULL,
@@ -47,15 +41,9 @@ class ConcurrencyLimit(models.Model):
         editable=False,
         related_name="concurrency_limits",
     )
-    rate_is_keyed = models.BooleanField(default=False, db_default=False, editable=False)
-    last_served_key = models.CharField(
-        max_length=200,
-        blank=True,
-        default="",
-        db_default="",
-        db_collation="C",
-        editable=False,
-        help_text="The key that was admitted last: keys take turns.",
+    rate_is_keyed = flag_field(editable=False)
+    last_served_key = text_field(
+        200, "The key that was admitted last: keys take turns.", db_default="", db_collation="C", editable=False
     )
 
     class Meta:
@@ -75,20 +63,14 @@ class RateLimit(models.Model):
     """A named rate: a number per period, evenly spaced, shared by all its users."""
 
     name = models.CharField(primary_key=True, max_length=250, db_collation="C")
-    key = models.CharField(
-        max_length=200, blank=True, default="", help_text="The rate is separate for each value of this key."
-    )
+    key = text_field(200, "The rate is separate for each value of this key.")
     declared_count = models.PositiveIntegerField()
     declared_per = models.DurationField()
     declared_burst = models.PositiveIntegerField(default=1)
-    count = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="The count, if it differs from the code."
-    )
+    count = limit_field("The count, if it differs from the code.")
     per = models.DurationField(null=True, blank=True, help_text="The period, if it differs from the code.")
-    burst = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)], help_text="The burst, if it differs from the code."
-    )
-    changed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    burst = limit_field("The burst, if it differs from the code.")
+    changed_at = time_field(editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -103,16 +85,6 @@ class RateLimit(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def interval(self) -> timedelta:
-        """The time between two admissions."""
-        return self.effective.interval
-
-    @property
-    def tolerance(self) -> timedelta:
-        """How early an admission may be after idle time (GCRA's burst tolerance)."""
-        return self.effective.tolerance
 
     @property
     def effective(self) -> policies.Rate:
@@ -132,21 +104,15 @@ class RateLimitBucket(models.Model):
     """
 
     rate = models.ForeignKey(RateLimit, on_delete=models.CASCADE, related_name="uses", db_index=False)
-    key = models.CharField(max_length=200, blank=True, default="", db_collation="C")
+    key = text_field(200, db_collation="C")
     theoretical_arrival_at = models.DateTimeField(
         help_text="GCRA: when the next admission would be due if they came evenly."
     )
-    passes_at = models.DateTimeField(
-        null=True, blank=True, help_text="As above, counting only steps that have passed, at the time when they did."
-    )
+    passes_at = time_field("As above, counting only steps that have passed, at the time when they did.")
     admitted = models.BigIntegerField(default=0, db_default=0, help_text="Admissions so far.")
-    last_admitted_at = models.DateTimeField(
-        null=True, blank=True, help_text="The time that the last admission was given."
-    )
-    blocked_until = models.DateTimeField(
-        null=True, blank=True, help_text="No admission before this time: RetryAfter or a user blocked the rate."
-    )
-    block_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
+    last_admitted_at = time_field("The time that the last admission was given.")
+    blocked_until = time_field("No admission before this time: RetryAfter or a user blocked the rate.")
+    block_reason = text_field(300, db_default="")
 
     class Meta:
         verbose_name = verbose_name_plural = "rate limit usage"
@@ -160,7 +126,7 @@ class StepSlot(models.Model):
     """The slot of an executing step, if its pipeline has `step_concurrency`. It counts while the lease is current."""
 
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+", db_index=False)
-    concurrency_key = models.CharField(max_length=200, blank=True, default="", db_collation="C")
+    concurrency_key = text_field(200, db_collation="C")
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="step_slots", db_index=False)
     lease = models.IntegerField()
     step_key = models.CharField(max_length=200)
@@ -181,7 +147,7 @@ class Schedule(models.Model):
     timezone = models.CharField(max_length=64)
     misfire = models.CharField(max_length=8)
     next_at = models.DateTimeField()
-    last_at = models.DateTimeField(null=True, blank=True, help_text="The last scheduled run.")
+    last_at = time_field("The last scheduled run.")
 
     class Meta:
         indexes = [models.Index(fields=["next_at"], name="taskqueue_schedule_next")]

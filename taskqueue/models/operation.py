@@ -8,6 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from taskqueue.ids import uuid7
+from taskqueue.models.fields import text_field, time_field
 from taskqueue.states import BulkOperationStatus, BulkOperationVerb
 
 
@@ -18,13 +19,11 @@ class BulkOperation(models.Model):
     verb = models.CharField(max_length=8, choices=[(verb.value, verb.value) for verb in BulkOperationVerb])
     query = models.TextField(blank=True, default="", help_text="The query string of the list that it was started from.")
     selection = models.JSONField(help_text="The filter, with times as of the start.")
-    reason = models.CharField(max_length=300, blank=True, default="")
+    reason = text_field(300)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
-    started_by = models.CharField(
-        max_length=150, blank=True, default="", help_text="The user's name, kept when the account is deleted."
-    )
+    started_by = text_field(150, "The user's name, kept when the account is deleted.")
     estimate = models.PositiveIntegerField(
         help_text="How many tasks matched at the start; the cap plus one means more than the cap."
     )
@@ -41,9 +40,9 @@ class BulkOperation(models.Model):
     )
 
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-    aborted_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    started_at = time_field()
+    finished_at = time_field()
+    aborted_by = text_field(150, db_default="")
 
     class Meta:
         constraints = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
+from taskqueue.models.fields import flag_field, text_field, time_field
+
 
 class Pipeline(models.Model):
     """A pipeline that deployed code defines. The name is the primary key, so that other rows show it without a join."""
@@ -18,32 +20,16 @@ class Pipeline(models.Model):
     policies = models.JSONField(
         default=dict, db_default={}, blank=True, help_text="The other policies of the code: limits, rates, triggers."
     )
-    version = models.CharField(
-        max_length=50, blank=True, default="", db_default="", help_text="The version of the body that new tasks run."
-    )
-    fingerprint = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="Fingerprint of the code of body and steps."
-    )
-    announces = models.BooleanField(
-        default=False, db_default=False, help_text="Whether its tasks emit a completion event."
-    )
-    has_handlers = models.BooleanField(
-        default=False, db_default=False, help_text="Whether it has an on_failure or on_cancel handler."
-    )
+    version = text_field(50, "The version of the body that new tasks run.", db_default="")
+    fingerprint = text_field(32, "Fingerprint of the code of body and steps.", db_default="")
+    announces = flag_field("Whether its tasks emit a completion event.")
+    has_handlers = flag_field("Whether it has an on_failure or on_cancel handler.")
     keep = models.DurationField(null=True, blank=True, help_text="How long ended tasks are kept, if the code sets it.")
-    keep_for_ever = models.BooleanField(
-        default=False, db_default=False, help_text="Whether ended tasks are never pruned."
-    )
-    definition_digest = models.CharField(
-        max_length=64,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="Digest of the definition that was last copied from the code.",
-    )
-    paused_at = models.DateTimeField(null=True, blank=True)
-    paused_by = models.CharField(max_length=150, blank=True, default="", db_default="")
-    pause_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
+    keep_for_ever = flag_field("Whether ended tasks are never pruned.")
+    definition_digest = text_field(64, "Digest of the definition that was last copied from the code.", db_default="")
+    paused_at = time_field()
+    paused_by = text_field(150, db_default="")
+    pause_reason = text_field(300, db_default="")
     registered_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(db_default=Now(), editable=False)
 

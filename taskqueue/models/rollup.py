@@ -6,6 +6,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from taskqueue.models.fields import time_field
+
 MINUTE = 1
 QUARTER = 15
 ALL_PIPELINES = ""
@@ -114,7 +116,7 @@ class RollupMark(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     final_until = models.DateTimeField(help_text="Rollups before this time are final.")
     rolled_up_until = models.DateTimeField(help_text="Tasks that ended after this time are not counted yet.")
-    moved_at = models.DateTimeField(null=True, blank=True, help_text="When the rollups were last updated.")
+    moved_at = time_field("When the rollups were last updated.")
 
     class Meta:
         constraints = [

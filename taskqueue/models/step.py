@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from taskqueue.models.fields import optional_key, time_field
 from taskqueue.models.task import Task
 from taskqueue.models.worker import Worker
 from taskqueue.states import AttemptOutcome, StepKind, StepStatus
@@ -29,16 +30,8 @@ class Step(models.Model):
     output = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="Type and message of the last failed attempt.")
     logs = models.JSONField(null=True, blank=True, help_text="Log lines of the successful attempt.")
-    until = models.DateTimeField(null=True, blank=True, help_text="When a waiting step ends by itself.")
-    child = models.ForeignKey(
-        Task,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="+",
-        db_index=False,
-        help_text="The child task that runs it.",
-    )
+    until = time_field("When a waiting step ends by itself.")
+    child = optional_key(Task, "+", "The child task that runs it.")
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
 
@@ -82,15 +75,7 @@ class Attempt(models.Model):
     error_message = models.TextField(blank=True)
     traceback = models.TextField(blank=True)
     logs = models.JSONField(null=True, blank=True, help_text="Log lines of the attempt.")
-    worker = models.ForeignKey(
-        Worker,
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        related_name="+",
-        db_index=False,
-        db_constraint=False,
-    )
+    worker = optional_key(Worker, "+", on_delete=models.DO_NOTHING, db_constraint=False)
     lease = models.IntegerField()
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()

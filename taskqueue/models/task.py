@@ -1,16 +1,18 @@
-"""Tasks: one row for each run of a pipeline, from enqueue to pruning."""
+"""Tasks: one row for each run of a pipeline, from enqueue to pruning; with its idempotency keys and end watches."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.core.checks import CheckMessage
 from django.db import models
-from django.db.models import Case, ExpressionWrapper, F, Func, Q, Value, When
+from django.db.models import ExpressionWrapper, F, Func, Q, Value, When
 from django.db.models.functions import Least, Now
 
 from taskqueue.ids import uuid7
+from taskqueue.models.fields import flag_field, generated_name, generated_time, optional_key, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.worker import Worker
 from taskqueue.states import ENDED, ON_A_TIMER, TaskStatus
@@ -45,85 +47,45 @@ class Task(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="tasks", db_index=False)
     status = models.CharField(max_length=16, choices=[(status.value, status.value) for status in TaskStatus])
-    key = models.CharField(max_length=200, blank=True, default="", help_text="The caller's idempotency key.")
+    key = text_field(200, "The caller's idempotency key.")
     labels = models.JSONField(default=dict, blank=True)
-    subject = models.CharField(
-        max_length=200,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="The object that the task is about: model and primary key.",
-    )
+    subject = text_field(200, "The object that the task is about: model and primary key.", db_default="")
     priority = models.SmallIntegerField(default=0, help_text="Seconds by which it goes ahead of tasks of its age.")
 
     payload = models.JSONField()
     result = models.JSONField(null=True, blank=True)
     error = models.JSONField(null=True, blank=True, help_text="Why it failed: type, message and step.")
 
-    due_at = models.DateTimeField(
-        null=True, blank=True, help_text="When it may start or continue; null while it waits without a time."
-    )
-    sort_at = models.DateTimeField(null=True, blank=True, help_text="Queue position: due_at minus priority seconds.")
-    concurrency_key = models.CharField(
-        max_length=200,
-        blank=True,
-        default="",
-        db_default="",
-        db_collation="C",
-        help_text="The value of the concurrency limit's key.",
-    )
-    slot_acquired_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it has a slot of its pipeline's concurrency limit, until it ends."
-    )
-    shares_slot = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Whether it uses its parent's slot, as a child under the same limit.",
-    )
+    due_at = time_field("When it may start or continue; null while it waits without a time.")
+    sort_at = time_field("Queue position: due_at minus priority seconds.")
+    concurrency_key = text_field(200, "The value of the concurrency limit's key.", db_default="", db_collation="C")
+    slot_acquired_at = time_field("Since when it has a slot of its pipeline's concurrency limit, until it ends.")
+    shares_slot = flag_field("Whether it uses its parent's slot, as a child under the same limit.")
     # Each generated column is null when it does not apply, and has one partial index. Only that index can serve it: the
     # planner cannot choose another one because of outdated statistics.
-    ready_queue = models.GeneratedField(
-        expression=Case(
-            When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
-            When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_STARTED))),
-        ),
-        output_field=models.CharField(max_length=201, null=True, db_collation="C"),
-        db_persist=True,
+    ready_queue = generated_name(
+        201,
+        When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
+        When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_STARTED))),
         help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start.",
     )
-    blocked_queue = models.GeneratedField(
-        expression=Case(
-            When(~Q(concurrency_key=""), status=TaskStatus.QUEUED, slot_acquired_at__isnull=True, then=F("pipeline"))
-        ),
-        output_field=models.CharField(max_length=200, null=True, db_collation="C"),
-        db_persist=True,
+    blocked_queue = generated_name(
+        200,
+        When(~Q(concurrency_key=""), status=TaskStatus.QUEUED, slot_acquired_at__isnull=True, then=F("pipeline")),
         help_text="The pipeline, while the concurrency limit blocks the task before its first start.",
     )
-    slot_pipeline = models.GeneratedField(
-        expression=Case(
-            When(slot_acquired_at__isnull=False, finished_at__isnull=True, shares_slot=False, then=F("pipeline"))
-        ),
-        output_field=models.CharField(max_length=200, null=True, db_collation="C"),
-        db_persist=True,
+    slot_pipeline = generated_name(
+        200,
+        When(slot_acquired_at__isnull=False, finished_at__isnull=True, shares_slot=False, then=F("pipeline")),
         help_text="The pipeline, while the task has a slot of its concurrency limit.",
     )
-    timer_at = models.GeneratedField(
-        expression=Case(When(status__in=ON_A_TIMER, then=F("due_at"))),
-        output_field=models.DateTimeField(null=True),
-        db_persist=True,
+    timer_at = generated_time(
+        When(status__in=ON_A_TIMER, then=F("due_at")),
         help_text="When it becomes queued by itself; null in other statuses.",
     )
     # No constraint: workers are pruned before tasks that are kept longer, and checking it would scan all tasks. Pruning
     # never deletes the worker of a running task.
-    worker = models.ForeignKey(
-        Worker,
-        on_delete=models.DO_NOTHING,
-        null=True,
-        blank=True,
-        related_name="tasks",
-        db_index=False,
-        db_constraint=False,
-    )
+    worker = optional_key(Worker, "tasks", on_delete=models.DO_NOTHING, db_constraint=False)
     lease = models.IntegerField(
         default=0, help_text="Raised at every claim; a worker with an older lease cannot write."
     )
@@ -131,37 +93,22 @@ class Task(models.Model):
         default=0, help_text="Failed attempts of the body itself, outside of its steps."
     )
     progress = models.FloatField(null=True, blank=True)
-    progress_note = models.CharField(max_length=200, blank=True, default="")
-    blocked_on = models.CharField(
-        max_length=250,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="The rate or step limit that blocks a waiting task.",
-    )
+    progress_note = text_field(200)
+    blocked_on = text_field(250, "The rate or step limit that blocks a waiting task.", db_default="")
     output_bytes = models.BigIntegerField(
         default=0, db_default=0, help_text="Total size of its steps' outputs, stored while it waits for other tasks."
     )
-    step_limit_queue = models.GeneratedField(
-        expression=Case(When(~Q(blocked_on=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline"))),
-        output_field=models.CharField(max_length=200, null=True, db_collation="C"),
-        db_persist=True,
+    step_limit_queue = generated_name(
+        200,
+        When(~Q(blocked_on=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline")),
         help_text="The pipeline whose step limit blocks it.",
     )
 
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children", db_index=False
     )
-    parent_key = models.CharField(
-        max_length=200, blank=True, default="", db_default="", help_text="The key of the parent's step."
-    )
-    parallel_step = models.CharField(
-        max_length=200,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="The step that it runs, if it is a parallel step.",
-    )
+    parent_key = text_field(200, "The key of the parent's step.", db_default="")
+    parallel_step = text_field(200, "The step that it runs, if it is a parallel step.", db_default="")
     parallel_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="How many of its siblings may run at a time."
     )
@@ -169,95 +116,62 @@ class Task(models.Model):
     event = models.ForeignKey(
         "taskqueue.Event", on_delete=models.SET_NULL, null=True, blank=True, related_name="started", db_index=False
     )
-    cron_at = models.DateTimeField(null=True, blank=True, help_text="The scheduled time, if cron started it.")
-    debounce_key = models.CharField(
-        max_length=201,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="Requests with this key change the task until it is due.",
-    )
-    unique_debounce = models.GeneratedField(
-        expression=Case(
-            When(
-                ~Q(debounce_key=""),
-                status=TaskStatus.SCHEDULED,
-                then=Concatenated(F("pipeline"), Value(" "), F("debounce_key")),
-            )
+    cron_at = time_field("The scheduled time, if cron started it.")
+    debounce_key = text_field(201, "Requests with this key change the task until it is due.", db_default="")
+    unique_debounce = generated_name(
+        402,
+        When(
+            ~Q(debounce_key=""),
+            status=TaskStatus.SCHEDULED,
+            then=Concatenated(F("pipeline"), Value(" "), F("debounce_key")),
         ),
-        output_field=models.CharField(max_length=402, null=True, db_collation="C"),
-        db_persist=True,
     )
-    singleton_key = models.CharField(
-        max_length=201,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="Only one task with this key is unfinished at a time.",
-    )
-    unique_singleton = models.GeneratedField(
-        expression=Case(
-            When(
-                ~Q(singleton_key=""),
-                finished_at__isnull=True,
-                then=Concatenated(F("pipeline"), Value(" "), F("singleton_key")),
-            )
+    singleton_key = text_field(201, "Only one task with this key is unfinished at a time.", db_default="")
+    unique_singleton = generated_name(
+        402,
+        When(
+            ~Q(singleton_key=""),
+            finished_at__isnull=True,
+            then=Concatenated(F("pipeline"), Value(" "), F("singleton_key")),
         ),
-        output_field=models.CharField(max_length=402, null=True, db_collation="C"),
-        db_persist=True,
     )
 
-    start_by = models.DateTimeField(null=True, blank=True, help_text="Cancelled if it has not started by then.")
+    start_by = time_field("Cancelled if it has not started by then.")
     finish_within = models.DurationField(null=True, blank=True, help_text="Cancelled this long after its start.")
-    finish_by = models.DateTimeField(null=True, blank=True, help_text="Cancelled if it has not ended by then.")
-    deadline_at = models.GeneratedField(
-        expression=Case(
-            When(finished_at__isnull=True, started_at__isnull=True, then=Least(F("start_by"), F("finish_by"))),
-            When(finished_at__isnull=True, then=F("finish_by")),
-        ),
-        output_field=models.DateTimeField(null=True),
-        db_persist=True,
+    finish_by = time_field("Cancelled if it has not ended by then.")
+    deadline_at = generated_time(
+        When(finished_at__isnull=True, started_at__isnull=True, then=Least(F("start_by"), F("finish_by"))),
+        When(finished_at__isnull=True, then=F("finish_by")),
     )
     cancel_grace = models.DurationField(
         null=True, blank=True, help_text="How long after a cancel its worker may finish the current step."
     )
-    cancel_reason = models.CharField(max_length=300, blank=True, default="", db_default="")
-    notify_completion = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Whether its completion has to be notified: to a parent, handlers or an event.",
-    )
-    completion_pending_at = models.GeneratedField(
-        expression=Case(When(notify_completion=True, finished_at__isnull=False, then=F("finished_at"))),
-        output_field=models.DateTimeField(null=True),
-        db_persist=True,
+    cancel_reason = text_field(300, db_default="")
+    notify_completion = flag_field("Whether its completion has to be notified: to a parent, handlers or an event.")
+    completion_pending_at = generated_time(
+        When(notify_completion=True, finished_at__isnull=False, then=F("finished_at")),
         help_text="Since when its completion is pending; null before the end and after the notification.",
     )
 
-    version = models.CharField(
-        max_length=50, blank=True, default="", db_default="", help_text="The version of the body that it runs."
-    )
-    code_began = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="Fingerprint of the code at its start."
-    )
-    code_ended = models.CharField(
-        max_length=32, blank=True, default="", db_default="", help_text="Fingerprint of the code at its end."
-    )
+    version = text_field(50, "The version of the body that it runs.", db_default="")
+    code_began = text_field(32, "Fingerprint of the code at its start.", db_default="")
+    code_ended = text_field(32, "Fingerprint of the code at its end.", db_default="")
     drift = models.JSONField(null=True, blank=True, help_text="Differences between its recorded steps and the code.")
     rerun_of = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="reruns", db_index=False
     )
 
     created_at = models.DateTimeField(db_default=Now())
-    started_at = models.DateTimeField(null=True, blank=True)
-    finished_at = models.DateTimeField(null=True, blank=True)
-    retried_at = models.DateTimeField(null=True, blank=True, help_text="When a user last retried it.")
+    started_at = time_field()
+    finished_at = time_field()
+    retried_at = time_field("When a user last retried it.")
+    bulk_operations = ArrayField(
+        models.UUIDField(), null=True, blank=True, help_text="The bulk operations that changed or created it."
+    )
 
     # Seconds in each phase, kept by a trigger of the table at every change of the status
     # (docs/adr/0006-rollups.md).
-    since = models.DateTimeField(
-        null=True, blank=True, editable=False, help_text="Since when it has its status; null before the first change."
-    )
+    since = time_field("Since when it has its status; null before the first change.", editable=False)
     queued_seconds = phase_seconds("Queued, while no worker was free.")
     blocked_seconds = phase_seconds("Blocked by a limit or a rate.")
     waiting_seconds = phase_seconds("Sleeping, or waiting for an event, child tasks or parallel steps.")
@@ -391,3 +305,45 @@ class Task(models.Model):
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+
+class Overview(Task):
+    """Stands for the overview page; it has no rows of its own."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = verbose_name_plural = "overview"
+
+
+class IdempotencyKey(models.Model):
+    """A key and its task. The unique constraint prevents a second task within the key's window."""
+
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="+", db_index=False)
+    key = models.CharField(max_length=200)
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="idempotency_keys")
+    expires_at = models.DateTimeField()
+    payload_digest = text_field(32, "Digest of the payload that the key was used with.", db_default="")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pipeline", "key"], name="taskqueue_idempotencykey_once"),
+        ]
+        # pruning: expired keys
+        indexes = [models.Index(fields=["expires_at"], name="taskqueue_key_expiry")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class EndWatch(models.Model):
+    """A task whose end a trigger on the task table announces with NOTIFY. A hint that may be lost."""
+
+    # No constraint: it would lock the task's row, which a step's transaction may hold for long.
+    task = models.OneToOneField(
+        Task, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    until = models.DateTimeField(help_text="The latest time that any process waits for.")
+
+    def __str__(self) -> str:
+        return str(self.task_id)

@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from taskqueue.models.fields import text_field, time_field
+
 
 class Worker(models.Model):
     """A worker process. It holds a session advisory lock on its id while it lives."""
@@ -17,19 +19,15 @@ class Worker(models.Model):
     version = models.CharField(max_length=50, help_text="Its version of taskqueue.")
     started_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(db_default=Now())
-    ended_at = models.DateTimeField(null=True, blank=True)
-    end_reason = models.CharField(max_length=100, blank=True, default="")
+    ended_at = time_field()
+    end_reason = text_field(100)
     pipelines = models.JSONField(default=list, db_default=[], blank=True, help_text="The pipelines of its code.")
-    draining_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when it finishes its tasks and claims no new ones."
-    )
+    draining_at = time_field("Since when it finishes its tasks and claims no new ones.")
     task_id = models.UUIDField(null=True, blank=True, help_text="The task that it ran at its last heartbeat.")
-    step = models.CharField(max_length=200, blank=True, default="")
-    step_started_at = models.DateTimeField(null=True, blank=True)
+    step = text_field(200)
+    step_started_at = time_field()
 
-    claim_error = models.CharField(
-        max_length=300, blank=True, default="", db_default="", help_text="The error of its last claims."
-    )
+    claim_error = text_field(300, "The error of its last claims.", db_default="")
 
     class Meta:
         indexes = [

@@ -1,18 +1,10 @@
 -- Count what PRUNE_TASKS would delete.
 -- Parameters: :pipeline text, :after uuid, :keep interval
-WITH RECURSIVE oldest AS (
-    (
-        SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > :after::uuid
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    )
-    UNION ALL
-    SELECT following.id, following.created_at, following.finished_at FROM oldest CROSS JOIN LATERAL (
-        SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > oldest.id
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    ) AS following
-), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200)
+WITH scanned AS MATERIALIZED (
+    SELECT id, created_at, finished_at FROM taskqueue_task
+    WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > :after::uuid
+    ORDER BY pipeline_id DESC, id LIMIT 200
+)
 SELECT (
     SELECT count(*) FROM taskqueue_task task
     WHERE task.id = ANY (ARRAY(

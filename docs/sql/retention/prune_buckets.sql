@@ -2,13 +2,9 @@
 -- a time for its start needs its record, however late it is. In the order of the primary key: an index of the times
 -- would be written at every use.
 -- Parameters: :after bigint
-WITH RECURSIVE oldest AS (
-    (SELECT id FROM taskqueue_ratelimitbucket WHERE id > :after::bigint ORDER BY id LIMIT 1)
-    UNION ALL
-    SELECT following.id FROM oldest CROSS JOIN LATERAL (
-        SELECT id FROM taskqueue_ratelimitbucket WHERE id > oldest.id ORDER BY id LIMIT 1
-    ) AS following
-), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), to_delete AS MATERIALIZED (
+WITH scanned AS MATERIALIZED (
+    SELECT id FROM taskqueue_ratelimitbucket WHERE id > :after::bigint ORDER BY id LIMIT 200
+), to_delete AS MATERIALIZED (
     SELECT used.id
     FROM taskqueue_ratelimitbucket used JOIN taskqueue_ratelimit rate ON rate.name = used.rate_id
     WHERE used.id = ANY (ARRAY(SELECT id FROM scanned)) AND used.key <> ''

@@ -1,13 +1,9 @@
 -- Delete old events, but none since the oldest unfinished task was created, which may still wait for it, and none that
 -- a task, a wait or a skipped request points at.
 -- Parameters: :after uuid, :keep interval, :oldest timestamptz, :window interval
-WITH RECURSIVE oldest AS (
-    (SELECT id, received_at FROM taskqueue_event WHERE id > :after::uuid ORDER BY id LIMIT 1)
-    UNION ALL
-    SELECT following.id, following.received_at FROM oldest CROSS JOIN LATERAL (
-        SELECT id, received_at FROM taskqueue_event WHERE id > oldest.id ORDER BY id LIMIT 1
-    ) AS following
-), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), to_delete AS MATERIALIZED (
+WITH scanned AS MATERIALIZED (
+    SELECT id, received_at AS created_at FROM taskqueue_event WHERE id > :after::uuid ORDER BY id LIMIT 200
+), to_delete AS MATERIALIZED (
     SELECT event.id FROM taskqueue_event event
     WHERE event.id = ANY (ARRAY(SELECT id FROM scanned))
         AND greatest(event.received_at, event.routed_at) < statement_timestamp() - :keep::interval
@@ -22,8 +18,6 @@ WITH RECURSIVE oldest AS (
 ), deleted AS (
     DELETE FROM taskqueue_event WHERE id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 )
-SELECT 0, (SELECT count(*) FROM deleted), (SELECT id FROM scanned ORDER BY id DESC LIMIT 1),
-    (
-        SELECT count(*) < 200 OR coalesce(max(received_at) >= statement_timestamp() - :keep::interval, true)
-        FROM scanned
-    );
+SELECT 0, (SELECT count(*) FROM deleted), (SELECT id FROM scanned ORDER BY id DESC LIMIT 1), (
+    SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - :keep::interval, true) FROM scanned
+);

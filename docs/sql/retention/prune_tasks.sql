@@ -1,19 +1,11 @@
 -- Delete old tasks with all rows that belong to them, and clear references to them. A batch is bounded by its steps,
 -- but has at least one task. Foreign keys are checked at the commit.
 -- Parameters: :pipeline text, :after uuid, :keep interval
-WITH RECURSIVE oldest AS (
-    (
-        SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > :after::uuid
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    )
-    UNION ALL
-    SELECT following.id, following.created_at, following.finished_at FROM oldest CROSS JOIN LATERAL (
-        SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > oldest.id
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    ) AS following
-), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), free AS MATERIALIZED (
+WITH scanned AS MATERIALIZED (
+    SELECT id, created_at, finished_at FROM taskqueue_task
+    WHERE pipeline_id >= :pipeline::text AND pipeline_id <= :pipeline::text AND id > :after::uuid
+    ORDER BY pipeline_id DESC, id LIMIT 200
+), free AS MATERIALIZED (
     SELECT task.id,
         (SELECT count(*) FROM (SELECT FROM taskqueue_step WHERE task_id = task.id LIMIT 2000) AS own) AS weight
     FROM taskqueue_task task

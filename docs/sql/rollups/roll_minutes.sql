@@ -33,7 +33,7 @@ WITH ended AS MATERIALIZED (
     FROM taskqueue_attempt attempt JOIN taskqueue_task task ON task.id = attempt.task_id
     WHERE attempt.finished_at >= :start::timestamptz AND attempt.finished_at < :until::timestamptz
 ), attempts AS (
-    SELECT at, coalesce(pipeline, '') AS pipeline, count(*) AS number
+    SELECT at, coalesce(pipeline, '') AS pipeline, count(*) AS failed_attempts
     FROM failure GROUP BY GROUPING SETS ((at, pipeline), (at))
 ), ran_count AS (
     SELECT at, coalesce(pipeline, '') AS pipeline, ran AS bucket, count(*)::int AS number
@@ -78,17 +78,25 @@ WITH ended AS MATERIALIZED (
         succeeded = existing.succeeded + EXCLUDED.succeeded, failed = existing.failed + EXCLUDED.failed,
         cancelled = existing.cancelled + EXCLUDED.cancelled
 )
-INSERT INTO taskqueue_rollup (
-    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, ran, waited,
-    sampled_blocked_seconds, queued_seconds,
+INSERT INTO taskqueue_rollup (span, at, pipeline, ran, waited, sampled_blocked_seconds, succeeded,
+    recovered,
+    repaired,
+    failed,
+    cancelled,
+    failed_attempts,
+    queued_seconds,
     blocked_seconds,
     waiting_seconds,
     backoff_seconds,
-    executing_seconds
-)
-SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(repaired, 0), coalesce(failed, 0),
-    coalesce(cancelled, 0), coalesce(attempts.number, 0), coalesce(ran_histogram.counts, '{}'),
-    coalesce(waited_histogram.counts, '{}'), 0, coalesce(queued_seconds, 0),
+    executing_seconds)
+SELECT 1, at, pipeline, coalesce(ran_histogram.counts, '{}'), coalesce(waited_histogram.counts, '{}'), 0,
+    coalesce(succeeded, 0),
+    coalesce(recovered, 0),
+    coalesce(repaired, 0),
+    coalesce(failed, 0),
+    coalesce(cancelled, 0),
+    coalesce(failed_attempts, 0),
+    coalesce(queued_seconds, 0),
     coalesce(blocked_seconds, 0),
     coalesce(waiting_seconds, 0),
     coalesce(backoff_seconds, 0),
@@ -97,9 +105,13 @@ FROM minute_rows
 LEFT JOIN outcome USING (at, pipeline) LEFT JOIN attempts USING (at, pipeline)
 LEFT JOIN ran_histogram USING (at, pipeline) LEFT JOIN waited_histogram USING (at, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
-    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
-    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_attempts = EXCLUDED.failed_attempts,
-    ran = EXCLUDED.ran, waited = EXCLUDED.waited, queued_seconds = EXCLUDED.queued_seconds,
+    ran = EXCLUDED.ran, waited = EXCLUDED.waited, succeeded = EXCLUDED.succeeded,
+    recovered = EXCLUDED.recovered,
+    repaired = EXCLUDED.repaired,
+    failed = EXCLUDED.failed,
+    cancelled = EXCLUDED.cancelled,
+    failed_attempts = EXCLUDED.failed_attempts,
+    queued_seconds = EXCLUDED.queued_seconds,
     blocked_seconds = EXCLUDED.blocked_seconds,
     waiting_seconds = EXCLUDED.waiting_seconds,
     backoff_seconds = EXCLUDED.backoff_seconds,

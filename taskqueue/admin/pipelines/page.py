@@ -150,6 +150,6 @@ def next_runs(schedule: Schedule, now: datetime) -> list[SafeString]:
 
 
 def retention_text(pipeline: Pipeline) -> str:
-    keep = retention.retention_of(pipeline.keep, for_ever=pipeline.keep_for_ever)
+    keep = retention.retention_of(pipeline)
     pruning = Pruning.objects.filter(pk=pipeline.pk).first() or Pruning()
     return formats.retention_note(keep, pruning.total, pruning.pruned_at)

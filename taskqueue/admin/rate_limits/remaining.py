@@ -49,7 +49,7 @@ def remaining_of(rate: RateLimit, bucket: RateLimitBucket | None, now: datetime)
     limit = rate.effective
     if bucket is None:
         return Remaining(count=limit.count, per=limit.per, left=limit.count, next_at=now, now=now)
-    reserved = -(-max(bucket.theoretical_arrival_at - now, NO_TIME) // rate.interval)
+    reserved = -(-max(bucket.theoretical_arrival_at - now, NO_TIME) // limit.interval)
     blocked_until = bucket.blocked_until if bucket.blocked_until and bucket.blocked_until > now else None
     return Remaining(
         count=limit.count,
@@ -64,7 +64,8 @@ def remaining_of(rate: RateLimit, bucket: RateLimitBucket | None, now: datetime)
 
 def next_admission(rate: RateLimit, bucket: RateLimitBucket, now: datetime) -> datetime:
     """When a call that is made now is allowed."""
-    times = [bucket.theoretical_arrival_at - rate.tolerance, bucket.blocked_until]
+    tolerance = rate.effective.tolerance
+    times = [bucket.theoretical_arrival_at - tolerance, bucket.blocked_until]
     if bucket.passes_at is not None:
-        times.append(bucket.passes_at - rate.tolerance)
+        times.append(bucket.passes_at - tolerance)
     return max(now, *filter(None, times))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
@@ -21,6 +21,8 @@ from taskqueue.admin.task.steps import StepRow
 from taskqueue.engine.queries import tasks
 from taskqueue.models import BulkOperation, Task
 from taskqueue.states import ENDED, BulkOperationVerb, TaskStatus
+
+BULK_OPERATIONS_SHOWN = 50
 
 
 def details_of(page: TaskPage, links: TaskLinks) -> list[Detail]:
@@ -108,12 +110,12 @@ def task_links(task_ids: list[UUID]) -> SafeString:
     return format_html_join(", ", '<a class="tq-id" href="{}" title="{}">{}</a>', rows)
 
 
-def bulk_entries_of(
-    operations: Iterable[tuple[datetime, BulkOperation]], now: datetime, request: HttpRequest
-) -> list[AuditEntry]:
+def bulk_entries_of(task: Task, now: datetime, request: HttpRequest) -> list[AuditEntry]:
+    """The last bulk operations that changed a task, linked where the user may view them; at most one query."""
+    operations = BulkOperation.objects.filter(pk__in=task.bulk_operations or []).order_by("-pk")
     return [
-        AuditEntry(operation.started_by or "Unknown user", message_of(operation, request), html.moment(moment, now))
-        for moment, operation in operations
+        AuditEntry(each.started_by or "Unknown user", message_of(each, request), html.moment(each.started_at, now))
+        for each in operations[:BULK_OPERATIONS_SHOWN]
     ]
 
 

@@ -22,7 +22,6 @@ from taskqueue.admin.shared.pages import FORM, GET, POST, admin_page
 from taskqueue.admin.shared.timeouts import limit_read_time
 from taskqueue.admin.task import confirm, download, edit
 from taskqueue.admin.task.actions import allowed_actions, cancel_view, run_now_view, task_not_found
-from taskqueue.admin.task.bulk_history import operations_on
 from taskqueue.admin.task.buttons import action_buttons, neighbour_buttons, why_no_retry_from
 from taskqueue.admin.task.details import bulk_entries_of, details_of
 from taskqueue.admin.task.links import TaskLinks
@@ -111,7 +110,7 @@ class TaskAdmin(ReadOnlyAdmin[Task]):
             **page_context(page, allowed, TaskLinks(self.admin_site, request)),
             "history": [
                 *audit_entries_of(page.history, page.now),
-                *bulk_entries_of(operations_on(page.task, page.history), page.now, request),
+                *bulk_entries_of(page.task, page.now, request),
             ],
             "show_all": show_all,
             **(extra_context or {}),

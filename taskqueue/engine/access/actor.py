@@ -1,33 +1,39 @@
-"""The user or token that requests an action, and its audit entries."""
+"""The user, token or bulk operation that requests an action, and the record of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from django.apps import apps
-from django.db.models import Model
+from django.db.models import F, Func, Model, Value
 
 
 @dataclass(frozen=True)
 class Actor:
-    """The user or token that requests an action.
+    """The user, token or bulk operation that requests an action.
 
     Attributes:
         user: the primary key of the user. None for a caller without an account, as in DEBUG: there is no audit entry.
         name: the user's name, for messages.
         token: the name of the token that authenticated the caller; empty for none.
+        operation: the bulk operation, which has one audit entry for all its tasks; each task has its id.
     """
 
     user: Any
     name: str = ""
     token: str = ""
+    operation: UUID | None = None
 
     def record(self, row: Model, message: str, *, added: bool = False) -> None:
         """Write an audit entry about a changed or added row: a `LogEntry`, as for changes made in the admin.
 
         A project without the admin keeps no audit log.
         """
+        if self.operation is not None:
+            operations = Func(F("bulk_operations"), Value(self.operation), function="array_append")
+            type(row)._default_manager.filter(pk=row.pk).update(bulk_operations=operations)
         if self.user is None or not apps.is_installed("django.contrib.admin"):
             return
         from django.contrib.admin.models import ADDITION, CHANGE, LogEntry  # not importable without the admin
@@ -39,4 +45,4 @@ class Actor:
 
 
 SYSTEM: Final = Actor(None)
-"""The engine itself: bulk operations, events and sweeps write no audit entry per task."""
+"""The engine itself: events and sweeps write no audit entry per task."""

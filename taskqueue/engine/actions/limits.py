@@ -20,12 +20,7 @@ from taskqueue.json_values import codec
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimit, RateLimitBucket
 
 LONGEST_BLOCK = timedelta(days=3650)
-LIMIT_FIELDS = {
-    "tasks": "declared_tasks",
-    "tasks_per_key": "declared_tasks_per_key",
-    "steps": "declared_steps",
-    "steps_per_key": "declared_steps_per_key",
-}
+LIMIT_FIELDS = {name: f"declared_{name}" for name in ("tasks", "tasks_per_key", "steps", "steps_per_key")}
 """The fields of a concurrency limit that an operator may change, with the fields of the code's values."""
 
 
@@ -142,11 +137,6 @@ def block_rate(name: str, key: str, *, delay: timedelta, reason: str, length: st
 
 
 def check_block(rate: RateLimit, key: str, delay: timedelta, reason: str) -> None:
-    """Check a block of a rate.
-
-    Raises:
-        InvalidLimit
-    """
     errors = []
     if bool(key) != bool(rate.key):
         message = f"The rate counts by {rate.key}: give a value of it." if rate.key else "The rate has no key."

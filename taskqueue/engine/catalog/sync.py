@@ -12,9 +12,8 @@ from django.db import router, transaction
 from django.db.models.functions import Now
 
 from taskqueue.definitions import PipelineDefinition, Policies, StepDefinition, fingerprint, registry
-from taskqueue.engine import sql
-from taskqueue.engine.catalog.schedules import sync_schedule
-from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, RateLimit, Schedule, Task, Trigger
+from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, Pruning, RateLimit, Schedule, Task, Trigger
+from taskqueue.models.pruning import NO_PIPELINE, PACE_LOCK, RATE_BUCKETS
 from taskqueue.policies import Limit, Rate, Retry
 
 RATE_COLUMNS: Final = ("key", "declared_count", "declared_per", "declared_burst")
@@ -71,7 +70,6 @@ def sync_pipeline(definition: PipelineDefinition) -> None:
 
 
 def pipeline_values(definition: PipelineDefinition) -> dict[str, Any]:
-    """The columns of a pipeline's row."""
     policies = definition.policies
     return {
         "description": definition.description,
@@ -120,8 +118,29 @@ def declared_limit(limits: Sequence[Limit], *, keyed: bool) -> int | None:
     return next((limit.most for limit in limits if bool(limit.key) == keyed), None)
 
 
+def sync_schedule(definition: PipelineDefinition) -> None:
+    """Insert, update or delete a pipeline's schedule. A missed run stays due unless expression or time zone change."""
+    cron = definition.policies.cron
+    schedules = Schedule.objects.filter(pipeline=definition.name)
+    if cron is None:
+        schedules.delete()
+        return
+    if schedules.filter(expression=cron.expression, timezone=cron.timezone).exists():
+        schedules.exclude(misfire=cron.misfire).update(misfire=cron.misfire)
+        return
+    now = Pipeline.objects.filter(name=definition.name).values_list(Now(), flat=True).get()
+    Schedule.objects.update_or_create(
+        pipeline_id=definition.name,
+        defaults={
+            "expression": cron.expression,
+            "timezone": cron.timezone,
+            "misfire": cron.misfire,
+            "next_at": cron.next_after(now),
+        },
+    )
+
+
 def sync_triggers(definition: PipelineDefinition, pipeline: Pipeline) -> None:
-    """Write which events start the pipeline."""
     for position, on in enumerate(definition.triggers):
         Trigger.objects.update_or_create(
             pipeline=pipeline, position=position, defaults={"event": on.event, "match": dict(on.match)}
@@ -157,7 +176,6 @@ def upsert(model: type[Row], name: str, values: dict[str, Any]) -> Row:
 
 
 def policies_json(policies: Policies) -> dict[str, Any]:
-    """The policies that are set, as JSON for the admin."""
     found: dict[str, Any] = json.loads(json.dumps(vars(policies), default=to_json))
     return {name: value for name, value in found.items() if value not in (None, "", [], False)}
 
@@ -170,7 +188,6 @@ def to_json(value: object) -> object:
 
 
 def step_values(step: StepDefinition, position: int) -> dict[str, Any]:
-    """The columns of a step's row."""
     return {
         "position": position,
         "atomic": step.atomic,
@@ -185,4 +202,7 @@ def retry_seconds(retry: Retry) -> list[float]:
 
 def add_prunings() -> None:
     """Give each pipeline a row in the pruning queue. The first round waits, since a starting service is busy."""
-    sql.fetch(sql.CREATE_PRUNINGS, {"rest": PRUNE_PAUSE})
+    names = {PACE_LOCK, NO_PIPELINE, RATE_BUCKETS, *Pipeline.objects.values_list("name", flat=True)}
+    new = sorted(names.difference(Pruning.objects.values_list("name", flat=True)))
+    rows = [Pruning(name=name, due_at=Now() + PRUNE_PAUSE) for name in new]
+    Pruning.objects.bulk_create(rows, ignore_conflicts=True)

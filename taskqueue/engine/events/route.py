@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
@@ -29,9 +30,9 @@ from taskqueue.engine.runtime.waits import LOCK_SPACE, event_output
 from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidPayload, KeyReused, NotCancellable, TaskqueueError
 from taskqueue.json_values import codec
-from taskqueue.models import Skip, Trigger
+from taskqueue.models import Skip, Trigger, Wait
 from taskqueue.policies import digest_for, matches
-from taskqueue.states import SkipKind
+from taskqueue.states import SkipKind, WaitOutcome
 
 if TYPE_CHECKING:
     from taskqueue.definitions import PipelineDefinition
@@ -90,7 +91,9 @@ def resolve_waits(event: UUID, name: str, data: str, received_at: str, closed: C
     match: dict[str, Any] = {"name": name, "fields": list(digests), "digests": list(digests.values())}
     listeners = sql.fetch(sql.LOCK_WAITING_TASKS, match) if digests else []
     if ended := [task for task, has_ended in listeners if has_ended]:
-        sql.fetch(sql.CLOSE_WAITS, {"tasks": ended})
+        # After the locks, to see what their last holders wrote. Few ended tasks leave waits open: their code has
+        # changed since, or they killed their workers.
+        Wait.objects.filter(task__in=ended, outcome="").update(outcome=WaitOutcome.CLOSED, resolved_at=Now())
     if len(ended) == len(listeners):
         return
     spared = spared_tasks(event, match, closed) if closed else []
@@ -155,15 +158,15 @@ def start(event: UUID, name: str, pipeline: str, data: Any) -> None:
         record_skip(event, pipeline, SkipKind.INVALID, reason.strip())
 
 
-def start_one_deferred(skip: int) -> bool:
+def start_one_deferred(skip_id: int) -> bool:
     """Start a deferred pipeline; False if another process is starting it or has started it."""
     with transaction.atomic():
-        rows = sql.fetch(sql.LOCK_DEFERRED_START, {"skip": skip})
-        if not rows:
+        unlocked = Skip.objects.select_related("event").select_for_update(skip_locked=True, of=("self",))
+        skip = unlocked.filter(pk=skip_id, kind=SkipKind.DEFERRED).first()
+        if skip is None or skip.event is None:
             return False
-        event, pipeline, name, data = rows[0]
-        start(event, name, pipeline, codec.read(data))
-        Skip.objects.filter(pk=skip).delete()
+        start(skip.event.pk, skip.event.name, skip.pipeline_id, skip.event.data)
+        skip.delete()
         notify_on_commit()
     return True
 

@@ -9,6 +9,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import Error, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from taskqueue.conf import settings
 from taskqueue.engine import sql
@@ -57,16 +59,21 @@ def send(
         "external_id": external_id,
         "source": source,
         "closed": codec.write({action: list(names) for action, names in closed.items() if names}),
-        "window": settings().IDEMPOTENCY_WINDOW,
     }
     while True:
         if external_id:
-            sql.fetch(sql.RELEASE_EXTERNAL_ID, values)
+            release_id(external_id)
         if sql.fetch(sql.SEND, values):
             transaction.on_commit(partial(route_now, values["id"]), robust=True)
             return Event.objects.get(pk=values["id"])
         if (existing := Event.objects.filter(unique_id=external_id).first()) is not None:
             return use_existing(existing, name, data)
+
+
+def release_id(external_id: str) -> None:
+    """Let a sender's id be used again, if its window is over."""
+    expired = Event.objects.filter(received_at__lte=Now() - settings().IDEMPOTENCY_WINDOW)
+    expired.filter(~Q(unique_id=""), unique_id=external_id).update(unique_id="")
 
 
 def use_existing(event: Event, name: str, data: object) -> Event:

@@ -18,7 +18,6 @@ from django.db import DatabaseError, OperationalError, transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from taskqueue.engine import sql
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.queries import filters
@@ -104,7 +103,7 @@ def plan(
             started_by=actor.name[:150],
             estimate=filters.count_of(narrowed, floor),
             status=BulkOperationStatus.PLANNED,
-            until=filters.newest_id() or LOWEST_ID,
+            until=Task.objects.order_by("-pk").values_list("pk", flat=True).first() or LOWEST_ID,
             position=UUID(int=floor.int - 1) if floor else LOWEST_ID,  # before the floor, which is one of them
         )
         notify_on_commit()
@@ -177,10 +176,10 @@ class BatchCounts:
 def run_batch() -> int | None:
     """Run the next batch; how many tasks it queued, None without an operation to run."""
     with transaction.atomic():
-        rows = sql.fetch(sql.LOCK_NEXT_OPERATION, {})
-        if not rows:
+        unlocked = BulkOperation.objects.select_for_update(skip_locked=True, no_key=True)
+        operation = unlocked.filter(finished_at=None).order_by("pk").first()
+        if operation is None:
             return None
-        operation = BulkOperation.objects.get(pk=rows[0][0])
         tasks, position = next_tasks(operation)
         counts = run_action(operation, tasks)
         if counts.processed < len(tasks):
@@ -216,7 +215,7 @@ def run_action(operation: BulkOperation, tasks: list[UUID]) -> BatchCounts:
         try:
             require(task_id)
             with transaction.atomic():
-                ACTIONS[BulkOperationVerb(operation.verb)](task_id, operation)
+                change(task_id, operation)
         except (NotRetryable, NotCancellable, NotDelayed, TaskNotFound) as changed_since:
             counts.skipped += 1
             counts.refusals[changed_since.title()] += 1
@@ -267,13 +266,15 @@ def save_progress(operation: BulkOperation, counts: BatchCounts, position: UUID)
     )
 
 
-def cancel(task_id: UUID, operation: BulkOperation) -> None:
-    control.cancel(task_id, reason=operation.reason or f"Cancelled with others by {operation.started_by}.")
-
-
-ACTIONS: dict[BulkOperationVerb, Callable[[UUID, BulkOperation], object]] = {
-    BulkOperationVerb.RETRY: lambda task_id, _operation: control.retry(task_id),
-    BulkOperationVerb.CANCEL: cancel,
-    BulkOperationVerb.RERUN: lambda task_id, _operation: control.rerun(task_id),
-    BulkOperationVerb.RUN_NOW: lambda task_id, _operation: control.run_now(task_id),
-}
+def change(task_id: UUID, operation: BulkOperation) -> None:
+    actor = Actor(None, operation=operation.pk)
+    match operation.verb:
+        case BulkOperationVerb.RETRY:
+            control.retry(task_id, actor=actor)
+        case BulkOperationVerb.CANCEL:
+            reason = operation.reason or f"Cancelled with others by {operation.started_by}."
+            control.cancel(task_id, reason=reason, actor=actor)
+        case BulkOperationVerb.RERUN:
+            control.rerun(task_id, actor=actor)
+        case BulkOperationVerb.RUN_NOW:
+            control.run_now(task_id, actor=actor)

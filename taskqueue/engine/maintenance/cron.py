@@ -175,5 +175,4 @@ def record_missed(schedule: DueSchedule, until: datetime, runs: list[datetime]) 
 
 
 def skip(pipeline: str, kind: SkipKind, reason: str) -> None:
-    """Record a run that was not enqueued."""
     Skip.objects.create(pipeline_id=pipeline, kind=kind, reason=reason[:500])

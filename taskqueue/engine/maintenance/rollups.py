@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.db import transaction
+from django.db.models.functions import Now, TruncMinute
 
 from taskqueue.engine.sql import ends, fetch
 from taskqueue.engine.sql import rollups as statements
-from taskqueue.models.rollup import MINUTE, QUARTER, RollupMark
+from taskqueue.models.rollup import MINUTE, QUARTER, Rollup, RollupMark
 
 SWEEP_SECONDS: Final = 0.3
 """After this time the sweep returns; the next one goes on."""
@@ -68,7 +69,8 @@ def roll_up() -> int:
 def roll_up_window() -> bool:
     """Roll up a quarter of an hour at most, in one transaction; whether there was anything to do."""
     # Outside of the transaction: a concurrent process must not wait for its commit to see the row.
-    fetch(statements.CREATE_WATERMARK, {"kept": QUARTERS_KEPT})
+    begin = TruncMinute(Now() - QUARTERS_KEPT, tzinfo=UTC)
+    RollupMark.objects.get_or_create(defaults={"final_until": begin, "rolled_up_until": begin})
     with transaction.atomic():
         mark = lock_watermark()
         if mark is None:
@@ -102,7 +104,6 @@ def next_window(mark: Watermark) -> Window | None:
 
 
 def roll_up_to(mark: Watermark, window: Window) -> None:
-    """Roll up a window and move the watermark."""
     start, until = minute_of(window.start), window.until
     if window.start < until:
         roll(start, until)
@@ -150,7 +151,6 @@ def roll(start: datetime, until: datetime) -> None:
 
 
 def roll_quarters(start: datetime, until: datetime) -> None:
-    """Sum the quarters of an hour of a period from their minutes."""
     end = quarter_of(until - timedelta(microseconds=1)) + WINDOW
     fetch(statements.ROLL_QUARTERS, {"start": quarter_of(start), "until": end})
 
@@ -164,8 +164,8 @@ def sample(minute: datetime) -> None:
 
 def prune(past: datetime, final_until: datetime) -> None:
     """Delete old rollups, but no minute of a quarter of an hour that may be summed again."""
-    fetch(statements.PRUNE_ROLLUPS, {"span": MINUTE, "before": min(past - MINUTES_KEPT, quarter_of(final_until))})
-    fetch(statements.PRUNE_ROLLUPS, {"span": QUARTER, "before": past - QUARTERS_KEPT})
+    Rollup.objects.filter(span=MINUTE, at__lt=min(past - MINUTES_KEPT, quarter_of(final_until))).delete()
+    Rollup.objects.filter(span=QUARTER, at__lt=past - QUARTERS_KEPT).delete()
 
 
 def minute_of(moment: datetime) -> datetime:

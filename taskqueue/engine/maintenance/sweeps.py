@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from datetime import timedelta
 
 from django.db import InternalError, connection, transaction
 
+from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.events.route import route_pending, start_deferred
 from taskqueue.engine.execution.slots import grant_all
 from taskqueue.engine.maintenance.bulk_operations import run_batches
 from taskqueue.engine.maintenance.cron import enqueue_due
-from taskqueue.engine.maintenance.deadlines import cancel_overdue
 from taskqueue.engine.maintenance.retention import prune_some
 from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.locks import LOCK_TIMEOUT, run_or_log
+from taskqueue.engine.tasks.children import cancel_tree
 from taskqueue.engine.tasks.completion import notify_pending_completions
 
 PROMOTE_BATCHES = 20
@@ -51,7 +53,27 @@ def run(sweep: Callable[[], int]) -> int:
         with transaction.atomic() if connection.in_atomic_block else nullcontext():
             return sweep()
 
-    return run_or_log(run_in_savepoint, f"The sweep {sweep.__name__}", slow="took too long", broken="failed")
+    return run_or_log(run_in_savepoint, f"The sweep {sweep.__name__}")
+
+
+def cancel_overdue() -> int:
+    """Cancel overdue tasks; how many. A locked task is left for the next sweep."""
+    cancelled = 0
+    for (task,) in sql.fetch(sql.OVERDUE_TASKS, {}):
+        with transaction.atomic():
+            # Read again under its lock: it may have started or ended just now.
+            rows = sql.fetch(sql.LOCK_OVERDUE_TASK, {"task": task})
+            for pipeline, has_started, finish_within in rows:
+                cancel_tree([task], reason=overdue_reason(pipeline, finish_within, has_started=has_started))
+                cancelled += 1
+    return cancelled
+
+
+def overdue_reason(pipeline: str, finish_within: timedelta | None, *, has_started: bool) -> str:
+    if has_started:
+        return f"It did not end within {finish_within}."
+    start_within = registry.get(pipeline).policies.start_within if pipeline in registry.names() else None
+    return f"It did not start within {start_within or 'its time'}."
 
 
 def advance_round_robin() -> int:
@@ -87,13 +109,9 @@ cancelled before timers queue them."""
 
 
 def run_low_priority() -> None:
-    """Run sweeps that may wait for a few seconds. Only notifiers run them, so that they delay no worker.
+    """Run the sweep that may wait for a few seconds. Only notifiers run it, so that it delays no worker.
 
     Raises:
         django.db.OperationalError, django.db.InterfaceError: the database is away.
     """
-    for sweep in LOW_PRIORITY_SWEEPS:
-        run(sweep)
-
-
-LOW_PRIORITY_SWEEPS: tuple[Callable[[], int], ...] = (roll_up,)
+    run(roll_up)

@@ -121,7 +121,6 @@ class Blockers:
         return f"{subject} pipeline {name}. Start one with the code that defines it."
 
     def limits_reached(self, *, with_details: bool) -> Iterator[Reason]:
-        """The concurrency limits that are reached: the pipeline's, and its key's."""
         limit, name, key = concurrency_limit_of(self.task), self.task.pipeline_id, self.task.concurrency_key
         total, per_key = effective(limit, "tasks"), effective(limit, "tasks_per_key")
         if total is not None and self.slots_used >= total:
@@ -209,11 +208,8 @@ class Blockers:
 def holders_of(pipeline: str, key: str | None) -> tuple[Holder, ...]:
     """Up to 20 tasks that hold concurrency slots, the oldest of them first."""
     values = {"pipeline": pipeline, "concurrency_key": key, "most": HOLDERS_SHOWN}
-    rows = sql.fetch(sql.SLOT_HOLDERS, values)
-    return tuple(
-        Holder(id=pk, pipeline=name, status=status, since=since)
-        for pk, name, status, since in sorted(rows, key=lambda row: (row[3], row[0]))
-    )
+    holders = [Holder(*row) for row in sql.fetch(sql.SLOT_HOLDERS, values)]
+    return tuple(sorted(holders, key=lambda holder: (holder.since, holder.id)))
 
 
 def concurrency_limit_of(task: Task) -> ConcurrencyLimit | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db.models import CharField, Exists, F, Func, Lookup, OuterRef, Q, Subquery, Value
 from django.db.models.functions import Coalesce, Now
 from django.db.models.lookups import Exact
+from pydantic import TypeAdapter
 
 from taskqueue.engine import sql
 from taskqueue.ids import earliest_at, latest_at
@@ -197,36 +198,16 @@ class TaskFilter:
 
     def as_json(self) -> dict[str, Any]:
         """The filter as a JSON object for a row; its times must be absolute."""
-        values = {name: value for name, value in asdict(self).items() if value not in ((), "", None)}
-        for name in ("created_after", "created_before", "below"):
-            if name in values:
-                values[name] = str(values[name])
-        if self.ended:
-            values["ended"] = [str(moment) for moment in self.ended]
+        values: dict[str, Any] = FILTER_TYPE.dump_python(self, mode="json", exclude_defaults=True)
         return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> TaskFilter:
         """The filter of a row."""
-        names = [field.name for field in fields(cls) if field.name in values]
-        return cls(**{name: value_from_json(name, values[name]) for name in names})
+        return FILTER_TYPE.validate_python(values)
 
 
-def value_from_json(name: str, value: Any) -> Any:
-    match name:
-        case "created_after" | "created_before":
-            return datetime.fromisoformat(value)
-        case "below":
-            return UUID(value)
-        case "ended":
-            return tuple(datetime.fromisoformat(moment) for moment in value)
-        case "payload":
-            return tuple((path, tuple(values)) for path, values in value)
-        case "labels":
-            return tuple((label, text) for label, text in value)
-        case "statuses" | "hidden_pipelines" | "failure":
-            return tuple(value)
-    return value
+FILTER_TYPE = TypeAdapter(TaskFilter)
 
 
 def id_or_key_begins(text: str) -> Q:
@@ -262,7 +243,6 @@ def error_text(error: Any, field: str) -> Func:
 
 
 def has_attempt(**condition: Any) -> Q:
-    """With a failed attempt that meets a condition."""
     return Q(Exists(Attempt.objects.filter(task=OuterRef("pk"), **condition)))
 
 
@@ -275,7 +255,6 @@ def last_worker_is(worker: str) -> Q:
 
 
 def payload_has(path: str, values: tuple[Any, ...]) -> Q:
-    """The payload has one of these values at a path."""
     condition = Q()
     for value in values:
         for name in reversed(path.split(".")):
@@ -346,11 +325,6 @@ def chunks_of(tasks: TaskFilter, *, size: int) -> Iterator[list[UUID]]:
         if len(chunk) < size:
             return
         tasks = replace(tasks, below=chunk[-1])
-
-
-def newest_id() -> UUID | None:
-    """The newest task's id."""
-    return Task.objects.order_by("-pk").values_list("pk", flat=True).first()
 
 
 def database_now() -> datetime:

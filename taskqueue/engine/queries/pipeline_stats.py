@@ -1,32 +1,22 @@
-"""Statistics of pipelines: unfinished tasks, the last day, and samples of the newest tasks and their steps."""
+"""Statistics of pipelines: unfinished and ready tasks, the last day, and samples of the newest tasks and steps."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from taskqueue.engine import sql
-from taskqueue.engine.queries import counts, stats
+from taskqueue.engine.queries import stats
 from taskqueue.engine.queries.stats import Period
-from taskqueue.states import TaskStatus
+from taskqueue.engine.sql.rollups import COUNT_READY
+from taskqueue.states import ENDED, TaskStatus
 
-COUNT_LIMIT = sql.COUNT_CAP
-
-
-@dataclass(frozen=True)
-class LastDay:
-    """How many tasks ended in the last day and how, with the 50th and 95th percentile of their execution time."""
-
-    succeeded: int
-    failed: int
-    cancelled: int
-    p50: timedelta | None
-    p95: timedelta | None
-
-    @classmethod
-    def of(cls, day: Period) -> LastDay:
-        return cls(day.succeeded, day.failed, day.cancelled, day.duration(0.5), day.duration(0.95))
+COUNT_LIMIT: Final = sql.COUNT_CAP
+UNFINISHED: Final = tuple(status for status in TaskStatus if status not in ENDED)
+UNFINISHED_LIMIT: Final = sql.COUNT_BY_PIPELINE_CAP
 
 
 @dataclass(frozen=True)
@@ -40,7 +30,7 @@ class PipelineStats:
 
     unfinished: dict[TaskStatus, int]
     capped: Sequence[TaskStatus]
-    last_day: LastDay
+    last_day: Period
 
 
 def pipeline_stats(names: Iterable[str]) -> dict[str, PipelineStats]:
@@ -50,19 +40,19 @@ def pipeline_stats(names: Iterable[str]) -> dict[str, PipelineStats]:
         django.db.OperationalError: a query ran into its timeout.
     """
     with stats.time_limit():
-        counted, days = counts.unfinished(), stats.pipeline_days(names)
-    capped = [status for status in counts.UNFINISHED if status in counted.capped]
+        counted, days = unfinished(), stats.pipeline_days(names)
+    capped = [status for status in UNFINISHED if status in counted.capped]
     return {
         name: PipelineStats(
-            unfinished={status: counted.numbers[name, status] for status in counts.UNFINISHED},
+            unfinished={status: counted.numbers[name, status] for status in UNFINISHED},
             capped=capped,
-            last_day=LastDay.of(day.total),
+            last_day=day.total,
         )
         for name, day in days.items()
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PipelineLoad:
     """The current load of a pipeline.
 
@@ -75,7 +65,7 @@ class PipelineLoad:
     queued: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class StepStats:
     """How a step did in the pipeline's newest tasks.
 
@@ -94,7 +84,7 @@ class StepStats:
     tasks: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CodeVersion:
     """A version of a pipeline's code that ran in its newest tasks.
 
@@ -112,18 +102,69 @@ class CodeVersion:
 def loads_of(names: Iterable[str]) -> dict[str, PipelineLoad]:
     """The current load of these pipelines, by name; one query."""
     rows = sql.fetch(sql.QUEUE_LOADS, {"names": list(names)})
-    return {name: PipelineLoad(slots_used=slots, queued=queued) for name, slots, queued in rows}
+    return {name: PipelineLoad(*load) for name, *load in rows}
 
 
 def steps_of(pipeline: str) -> list[StepStats]:
     """The steps that the newest tasks recorded, in the order of recording."""
-    fields = ("name", "kind", "succeeded", "failed", "retries", "median", "tasks")
-    rows = sql.fetch(sql.STEP_STATS, {"pipeline": pipeline})
-    return [StepStats(**dict(zip(fields, row, strict=True))) for row in rows]
+    return [StepStats(*row) for row in sql.fetch(sql.STEP_STATS, {"pipeline": pipeline})]
 
 
 def code_versions_of(pipeline: str) -> list[CodeVersion]:
     """The code versions on which the newest tasks ran, the latest first."""
-    fields = ("fingerprint", "version", "tasks", "seen_at")
-    rows = sql.fetch(sql.CODE_VERSIONS, {"pipeline": pipeline})
-    return [CodeVersion(**dict(zip(fields, row, strict=True))) for row in rows]
+    return [CodeVersion(*row) for row in sql.fetch(sql.CODE_VERSIONS, {"pipeline": pipeline})]
+
+
+@dataclass(frozen=True)
+class UnfinishedCounts:
+    """The number of unfinished tasks.
+
+    Attributes:
+        numbers: by pipeline and status. Of a capped status only the newest tasks are counted.
+        capped: the statuses of which there may be more tasks than were counted.
+    """
+
+    numbers: Counter[tuple[str, TaskStatus]] = field(default_factory=Counter)
+    capped: frozenset[TaskStatus] = frozenset()
+
+
+def unfinished() -> UnfinishedCounts:
+    """Count unfinished tasks, up to UNFINISHED_LIMIT of each status; one query. Call it within `stats.time_limit`."""
+    numbers: Counter[tuple[str, TaskStatus]] = Counter()
+    read: Counter[TaskStatus] = Counter()
+    for name, pipeline, number, rows in sql.fetch(sql.COUNT_BY_PIPELINE, {"statuses": [*UNFINISHED]}):
+        status = TaskStatus(name)
+        numbers[pipeline, status] = number
+        read[status] += rows
+    return UnfinishedCounts(numbers, frozenset(status for status, rows in read.items() if rows >= UNFINISHED_LIMIT))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readiness:
+    """The tasks of a pipeline that could run.
+
+    Attributes:
+        claimable: queued tasks that only need a free worker.
+        blocked: tasks that wait for a concurrency limit or a rate.
+        oldest: for how long the oldest queued task has been due; None without one.
+    """
+
+    pipeline: str
+    is_paused: bool
+    claimable: int
+    blocked: int
+    oldest: timedelta | None
+
+
+def readiness() -> list[Readiness]:
+    """The readiness of every pipeline, by name; one query. Call it within `stats.time_limit`."""
+    return [
+        Readiness(
+            pipeline=pipeline,
+            is_paused=is_paused,
+            claimable=claimable,
+            blocked=blocked,
+            oldest=None if oldest is None else timedelta(seconds=oldest),
+        )
+        for pipeline, is_paused, claimable, blocked, oldest in sql.fetch(COUNT_READY, {})
+    ]

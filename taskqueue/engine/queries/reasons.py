@@ -50,7 +50,7 @@ class Alternative:
     match: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Holder:
     """A task that holds a slot, or that is waited for."""
 
@@ -224,9 +224,7 @@ def unknown(task: Task) -> Reason:
 
 
 def holder(task: Task) -> Holder:
-    return Holder(
-        id=task.pk, pipeline=task.pipeline_id, status=task.status, since=task.slot_acquired_at or task.created_at
-    )
+    return Holder(task.pk, task.pipeline_id, task.status, task.slot_acquired_at or task.created_at)
 
 
 def error_text(error: Mapping[str, Any]) -> str:

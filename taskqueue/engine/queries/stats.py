@@ -15,7 +15,7 @@ from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.engine.runtime.locks import limit_statement_time
 from taskqueue.engine.sql import fetch
 from taskqueue.engine.sql import stats as statements
-from taskqueue.engine.sql.rollups import COUNT_QUEUED, FORCE_INDEX_ORDER
+from taskqueue.engine.sql.rollups import COUNT_QUEUED, FORCE_INDEX_ORDER, SUMS
 from taskqueue.models import EndCount, Rollup
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import merged, percentile
@@ -28,10 +28,7 @@ EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 HALF_AN_HOUR: Final = timedelta(minutes=30)
 
-SUMMED_COLUMNS: Final = (
-    "succeeded", "recovered", "repaired", "failed", "cancelled", "failed_attempts", "sampled_blocked_seconds",
-    *(f"{phase}_seconds" for phase in PHASES),
-)  # fmt: skip
+SUMMED_COLUMNS: Final = (*SUMS, "sampled_blocked_seconds")
 SAMPLED_COLUMNS: Final = ("queued", "oldest_seconds")
 HISTOGRAMS: Final = ("ran", "waited")
 
@@ -110,6 +107,14 @@ class Period:
     def duration(self, share: float) -> timedelta | None:
         """A percentile of the execution time, such as the median at share 0.5."""
         return percentile(self.ran, share)
+
+    @property
+    def p50(self) -> timedelta | None:
+        return self.duration(0.5)
+
+    @property
+    def p95(self) -> timedelta | None:
+        return self.duration(0.95)
 
     def queue_time(self, share: float) -> timedelta | None:
         """A percentile of the time in the queue."""

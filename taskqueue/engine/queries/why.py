@@ -92,11 +92,7 @@ def reasons_of(task: Task) -> Iterator[Reason]:
 
 
 def own_reasons(task: Task, pending: Sequence[Step], *, in_short: bool = False) -> Iterator[Reason]:
-    """The reasons of a scheduled, retrying or waiting task.
-
-    Args:
-        in_short: only `waiting_for` is needed, so skip the queries for details.
-    """
+    """The reasons of a scheduled, retrying or waiting task; `in_short` without the queries for details."""
     if task.status == TaskStatus.SCHEDULED:
         yield reasons.scheduled(task)
     elif task.status == TaskStatus.RETRYING:
@@ -241,12 +237,8 @@ def executing(task: Task) -> list[StepSlot]:
 def holder_of(slot: StepSlot) -> Holder:
     """The task that holds a step slot; for a parallel step its parent."""
     task = slot.task
-    return Holder(
-        id=(task.parent_id or task.pk) if task.parallel_step else task.pk,
-        pipeline=task.pipeline_id,
-        status=task.status,
-        since=task.started_at,
-    )
+    shown = (task.parent_id or task.pk) if task.parallel_step else task.pk
+    return Holder(shown, task.pipeline_id, task.status, task.started_at)
 
 
 def pending_of(task: Task) -> list[Step]:

@@ -29,14 +29,8 @@ from taskqueue.policies import Retry
 from taskqueue.states import AttemptOutcome
 
 NOT_RETRIED = (
-    Permanent,
-    TooLarge,
-    NotSerializable,
-    TooManyParallelSteps,
-    NestingTooDeep,
-    InvalidContext,
-    InvalidEventData,
-)
+    Permanent, TooLarge, NotSerializable, TooManyParallelSteps, NestingTooDeep, InvalidContext, InvalidEventData,
+)  # fmt: skip
 """Errors that another attempt would meet again."""
 
 PACKAGE = str(Path(taskqueue.__file__).parent)

@@ -31,14 +31,12 @@ def is_statement_timeout(error: Error) -> bool:
     return isinstance(error.__cause__, QueryCanceled)
 
 
-def run_or_log(do: Callable[[], int], name: str, *, slow: str = "takes too long", broken: str = "fails") -> int:
+def run_or_log(do: Callable[[], int], name: str) -> int:
     """Run one part of a sweep; its failure must not stop the other parts.
 
     Args:
         do: the part. It returns how much it did.
         name: its name in the log.
-        slow: what the log says when a statement took too long.
-        broken: what the log says after any other error.
 
     Returns:
         What `do` returned; 0 when it failed. The next look repeats it. A lock conflict is not logged.
@@ -50,11 +48,11 @@ def run_or_log(do: Callable[[], int], name: str, *, slow: str = "takes too long"
         return do()
     except CONNECTION_ERRORS as error:
         if is_statement_timeout(error):
-            logger.exception("%s %s; it is tried again at the next look", name, slow)
+            logger.exception("%s took too long; it is tried again at the next look", name)
         elif not is_lock_conflict(error):
             raise
     except Exception:
-        logger.exception("%s %s; it is tried again at the next look", name, broken)
+        logger.exception("%s failed; it is tried again at the next look", name)
     return 0
 
 

@@ -9,16 +9,14 @@ import tempfile
 import threading
 import traceback
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Final, TextIO
+from typing import TextIO
 
-import taskqueue
+from taskqueue.engine.runtime.failures import PACKAGE, TEXT_MAX_LENGTH
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
-
-TEXT_MAX_LENGTH: Final = 32_000
-PACKAGE: Final = str(Path(taskqueue.__file__).parent)
 
 
 def author_stack(*, all_threads: bool) -> str:
@@ -44,17 +42,18 @@ def author_frames(frame: FrameType) -> list[str]:
 
 def crash_dump_file() -> TextIO:
     """The file for faulthandler, which writes this process's stack when Python code can no longer run; else stderr."""
-    global _own
-    if _own is None or _own[0] != os.getpid():
-        path = crash_dump_path(os.getpid())
-        try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            path.unlink(missing_ok=True)
-            file: TextIO = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w")
-        except OSError:
-            file = sys.stderr
-        _own = (os.getpid(), file)
-    return _own[1]
+    return new_crash_dump(os.getpid())
+
+
+@cache  # a forked child needs a file of its own
+def new_crash_dump(pid: int) -> TextIO:
+    path = crash_dump_path(pid)
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.unlink(missing_ok=True)
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w")
+    except OSError:
+        return sys.stderr
 
 
 def delete_crash_dump() -> None:
@@ -92,6 +91,3 @@ def is_alive(pid: int) -> bool:
 def crash_dump_path(pid: int) -> Path:
     """The file of one process, in a folder that only this user can read."""
     return Path(tempfile.gettempdir()) / f"taskqueue-{os.getuid()}" / f"{pid}.stack"
-
-
-_own: tuple[int, TextIO] | None = None

@@ -67,14 +67,6 @@ WHERE child.id = %(child)s::uuid AND EXISTS (
 )
 """
 
-# Fail the step whose child could not be created.
-FAIL_CHILD_STEP: Final = """
-UPDATE taskqueue_step
-SET status = 'failed', error = %(error)s::jsonb, until = NULL,
-    finished_at = greatest(statement_timestamp(), started_at)
-WHERE task_id = %(task)s::uuid AND key = %(key)s::text AND status = 'waiting'
-"""
-
 # Find the unfinished children for which no step of their parent waits any more.
 ORPHANED_CHILDREN: Final = """
 SELECT task.id FROM taskqueue_task task

@@ -6,13 +6,6 @@ from typing import Final
 
 from taskqueue.engine.sql.journal import LEASED
 
-# Release an external id after its window, so that it can be used again.
-RELEASE_EXTERNAL_ID: Final = """
-UPDATE taskqueue_event SET unique_id = ''
-WHERE unique_id = %(external_id)s::text AND unique_id <> ''
-    AND received_at <= statement_timestamp() - %(window)s::interval
-"""
-
 # Insert an event; no row when its external id has been used within the window.
 SEND: Final = """
 INSERT INTO taskqueue_event (id, name, data, external_id, unique_id, source_id, received_at, closed)
@@ -130,13 +123,6 @@ ORDER BY task.id
 FOR NO KEY UPDATE
 """
 
-# Close the open waits of ended tasks; run after the locks, to see what their last holders wrote. Few ended tasks
-# leave waits open: their code has changed since, or they killed their workers.
-CLOSE_WAITS: Final = """
-UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-WHERE task_id = ANY (%(tasks)s::uuid[]) AND outcome = ''
-"""
-
 # Resolve the waits of `cancel_on` that an event matches, and return the tasks to cancel.
 RESOLVE_CANCEL_WAITS: Final = f"""
 WITH {MATCHING_WAITS}
@@ -226,14 +212,6 @@ FROM unnest(%(pipelines)s::text[]) AS deployed (name) CROSS JOIN LATERAL (
     SELECT id FROM oldest LIMIT 50
 ) AS deferred
 ORDER BY deferred.id LIMIT 50
-"""
-
-# Lock a deferred start unless another transaction has.
-LOCK_DEFERRED_START: Final = """
-SELECT skip.event_id, skip.pipeline_id, event.name, event.data::text
-FROM taskqueue_skip skip JOIN taskqueue_event event ON event.id = skip.event_id
-WHERE skip.id = %(skip)s::bigint AND skip.kind = 'deferred'
-FOR UPDATE OF skip SKIP LOCKED
 """
 
 # Find events that are still to be routed.

@@ -1,4 +1,7 @@
-"""Prune history: each statement deletes a bounded number of rows, found by an index, without waiting for locks."""
+"""Prune history: each statement deletes a bounded number of rows, found by an index, without waiting for locks.
+
+Those that read rows in an order run after AVOID_SORTING: no plan reads more, whatever the statistics say.
+"""
 
 from __future__ import annotations
 
@@ -6,72 +9,20 @@ from typing import Final
 
 from taskqueue.engine.sql.admission import RATE_SPACING
 
-# Lock pruning when it is due, over all workers.
-LOCK_PRUNING: Final = """
-SELECT name FROM taskqueue_pruning WHERE name = '' AND due_at <= statement_timestamp()
-FOR NO KEY UPDATE SKIP LOCKED
-"""
-
-# Find the pipeline that has waited longest to be pruned, so that a long history does not keep the others waiting.
-NEXT_PRUNING: Final = """
-SELECT pruning.name, pruning.after, pipeline.keep, coalesce(pipeline.keep_for_ever, false)
-FROM taskqueue_pruning pruning LEFT JOIN taskqueue_pipeline pipeline ON pipeline.name = pruning.name
-WHERE pruning.name <> '' AND pruning.due_at <= statement_timestamp()
-ORDER BY pruning.due_at, pruning.name LIMIT 1
-"""
-
-# Set when to prune next: after so many seconds, or when the next pipeline is due.
-SCHEDULE_PRUNING: Final = """
-UPDATE taskqueue_pruning SET due_at = CASE
-    WHEN %(seconds)s::float IS NULL THEN (SELECT min(due_at) FROM taskqueue_pruning WHERE name <> '')
-    ELSE greatest(due_at, statement_timestamp() - interval '1 second') + make_interval(secs => %(seconds)s::float)
-END
-WHERE name = ''
-"""
-
-# Record how far a pipeline has been pruned.
-RECORD_PRUNED: Final = """
-UPDATE taskqueue_pruning
-SET after = %(after)s::uuid, due_at = statement_timestamp() + %(rest)s::interval, total = total + %(tasks)s::bigint,
-    pruned_at = CASE WHEN %(tasks)s::bigint > 0 THEN statement_timestamp() ELSE pruned_at END
-WHERE name = %(name)s::text
-"""
-
-# Count tasks that a command has pruned.
-ADD_PRUNED: Final = """
-INSERT INTO taskqueue_pruning AS pruning (name, after, due_at, pruned_at, total)
-VALUES (%(name)s::text, '00000000-0000-0000-0000-000000000000', statement_timestamp(), statement_timestamp(),
-    %(tasks)s::bigint)
-ON CONFLICT (name) DO UPDATE SET total = pruning.total + EXCLUDED.total, pruned_at = EXCLUDED.pruned_at
-"""
-
-# Add the pipelines that are not pruned yet, also those whose code is gone.
-CREATE_PRUNINGS: Final = """
-INSERT INTO taskqueue_pruning (name, after, due_at, total)
-SELECT name, '00000000-0000-0000-0000-000000000000', statement_timestamp() + %(rest)s::interval, 0
-FROM (SELECT name FROM taskqueue_pipeline UNION ALL VALUES (''), ('+'), ('+uses')) AS every (name)
-WHERE NOT EXISTS (SELECT FROM taskqueue_pruning WHERE taskqueue_pruning.name = every.name)
-ON CONFLICT DO NOTHING
-"""
+# Until the end of the transaction, read rows by the index that has their order: with outdated statistics the planner
+# would sort all of them.
+AVOID_SORTING: Final = "SELECT set_config('enable_sort', 'off', true)"
 
 PRUNE_SCAN_LIMIT: Final = 200
 PRUNE_BATCH: Final = 100
 
-# The oldest tasks of a pipeline, by one index probe each, so that no plan reads more, whatever the statistics say.
-# The range, which is one name, is written so that only the index of pipelines has the order.
-OLDEST_TASKS: Final = """oldest AS (
-    (
-        SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > %(after)s::uuid
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    )
-    UNION ALL
-    SELECT following.id, following.created_at, following.finished_at FROM oldest CROSS JOIN LATERAL (
-        SELECT id, created_at, finished_at FROM taskqueue_task
-        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > oldest.id
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    ) AS following
-), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200)"""
+# The oldest tasks of a pipeline. The range, which is one name, is written so that only the index of pipelines has the
+# order.
+OLDEST_TASKS: Final = """scanned AS MATERIALIZED (
+    SELECT id, created_at, finished_at FROM taskqueue_task
+    WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > %(after)s::uuid
+    ORDER BY pipeline_id DESC, id LIMIT 200
+)"""
 
 # A task may be pruned when its completion has been handled and counted, no idempotency key stands for it, and its
 # parent and children have ended. A task with very many skipped requests waits until those have been pruned.
@@ -89,7 +40,7 @@ AND NOT EXISTS (
 )
 AND NOT EXISTS (SELECT FROM taskqueue_skip skipped WHERE skipped.task_id = task.id OFFSET 1000)"""
 
-# The last task scanned, and whether all tasks that are old enough have been scanned.
+# The last row scanned, and whether all rows that are old enough have been scanned.
 LAST_SCANNED: Final = """(SELECT id FROM scanned ORDER BY id DESC LIMIT 1)"""
 ALL_SCANNED: Final = """(
     SELECT count(*) < 200 OR coalesce(max(created_at) >= statement_timestamp() - %(keep)s::interval, true) FROM scanned
@@ -98,7 +49,7 @@ ALL_SCANNED: Final = """(
 # Delete old tasks with all rows that belong to them, and clear references to them. A batch is bounded by its steps,
 # but has at least one task. Foreign keys are checked at the commit.
 PRUNE_TASKS: Final = f"""
-WITH RECURSIVE {OLDEST_TASKS}, free AS MATERIALIZED (
+WITH {OLDEST_TASKS}, free AS MATERIALIZED (
     SELECT task.id,
         (SELECT count(*) FROM (SELECT FROM taskqueue_step WHERE task_id = task.id LIMIT 2000) AS own) AS weight
     FROM taskqueue_task task
@@ -154,7 +105,7 @@ FROM (
 
 # Count what PRUNE_TASKS would delete.
 COUNT_PRUNABLE: Final = f"""
-WITH RECURSIVE {OLDEST_TASKS}
+WITH {OLDEST_TASKS}
 SELECT (
     SELECT count(*) FROM taskqueue_task task
     WHERE task.id = ANY (ARRAY(
@@ -165,30 +116,19 @@ SELECT (
 
 # Delete a pipeline's old skipped requests.
 PRUNE_SKIPS: Final = """
-WITH RECURSIVE oldest AS (
-    (
-        SELECT id, created_at FROM taskqueue_skip
-        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    )
-    UNION ALL
-    SELECT following.id, following.created_at FROM oldest CROSS JOIN LATERAL (
-        SELECT id, created_at FROM taskqueue_skip
-        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text AND id > oldest.id
-        ORDER BY pipeline_id DESC, id LIMIT 1
-    ) AS following
-    WHERE oldest.created_at < statement_timestamp() - %(keep)s::interval
-)
 DELETE FROM taskqueue_skip WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_skip
-    WHERE id = ANY (ARRAY(SELECT id FROM oldest LIMIT 200))
-        AND created_at < statement_timestamp() - %(keep)s::interval AND kind <> 'deferred'
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM taskqueue_skip
+        WHERE pipeline_id >= %(pipeline)s::text AND pipeline_id <= %(pipeline)s::text
+        ORDER BY pipeline_id DESC, id LIMIT 200
+    )) AND created_at < statement_timestamp() - %(keep)s::interval AND kind <> 'deferred'
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING 1
 """
 
-# Give up old deferred starts of pipelines without deployed code: the oldest of each, by one index probe each.
+# Give up old deferred starts of pipelines without deployed code: the oldest of each.
 GIVE_UP_DEFERRED_STARTS: Final = """
 UPDATE taskqueue_skip
 SET kind = 'unknown', reason = format(
@@ -198,26 +138,11 @@ WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_skip
     WHERE id = ANY (ARRAY(
         SELECT oldest.id FROM taskqueue_pipeline pipeline CROSS JOIN LATERAL (
-            WITH RECURSIVE oldest AS (
-                (
-                    SELECT id, created_at FROM taskqueue_skip
-                    WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
-                    ORDER BY pipeline_id, id LIMIT 1
-                )
-                UNION ALL
-                SELECT following.id, following.created_at FROM oldest CROSS JOIN LATERAL (
-                    SELECT id, created_at FROM taskqueue_skip
-                    WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
-                        AND id > oldest.id
-                    ORDER BY pipeline_id, id LIMIT 1
-                ) AS following
-                WHERE oldest.created_at < statement_timestamp() - make_interval(days => %(days)s::int)
-            )
-            SELECT id FROM oldest
-            WHERE created_at < statement_timestamp() - make_interval(days => %(days)s::int)
-            LIMIT 200
+            SELECT id, created_at FROM taskqueue_skip
+            WHERE kind = 'deferred' AND pipeline_id >= pipeline.name AND pipeline_id <= pipeline.name
+            ORDER BY pipeline_id, id LIMIT 200
         ) AS oldest
-        LIMIT 200
+        WHERE created_at < statement_timestamp() - make_interval(days => %(days)s::int) LIMIT 200
     )) AND kind = 'deferred'
     FOR UPDATE SKIP LOCKED
 ))
@@ -235,14 +160,10 @@ CROSS JOIN LATERAL (
 
 # Delete old events, but none since the oldest unfinished task was created, which may still wait for it, and none that
 # a task, a wait or a skipped request points at.
-PRUNE_EVENTS: Final = """
-WITH RECURSIVE oldest AS (
-    (SELECT id, received_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 1)
-    UNION ALL
-    SELECT following.id, following.received_at FROM oldest CROSS JOIN LATERAL (
-        SELECT id, received_at FROM taskqueue_event WHERE id > oldest.id ORDER BY id LIMIT 1
-    ) AS following
-), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), to_delete AS MATERIALIZED (
+PRUNE_EVENTS: Final = f"""
+WITH scanned AS MATERIALIZED (
+    SELECT id, received_at AS created_at FROM taskqueue_event WHERE id > %(after)s::uuid ORDER BY id LIMIT 200
+), to_delete AS MATERIALIZED (
     SELECT event.id FROM taskqueue_event event
     WHERE event.id = ANY (ARRAY(SELECT id FROM scanned))
         AND greatest(event.received_at, event.routed_at) < statement_timestamp() - %(keep)s::interval
@@ -257,11 +178,7 @@ WITH RECURSIVE oldest AS (
 ), deleted AS (
     DELETE FROM taskqueue_event WHERE id = ANY (ARRAY(SELECT id FROM to_delete)) RETURNING 1
 )
-SELECT 0, (SELECT count(*) FROM deleted), (SELECT id FROM scanned ORDER BY id DESC LIMIT 1),
-    (
-        SELECT count(*) < 200 OR coalesce(max(received_at) >= statement_timestamp() - %(keep)s::interval, true)
-        FROM scanned
-    )
+SELECT 0, (SELECT count(*) FROM deleted), {LAST_SCANNED}, {ALL_SCANNED}
 """
 
 # Delete idempotency keys that have expired.
@@ -275,47 +192,13 @@ DELETE FROM taskqueue_idempotencykey WHERE id = ANY (ARRAY(
 RETURNING 1
 """
 
-# Delete ended workers, the oldest first, but none that still has to be recovered.
-PRUNE_WORKERS: Final = """
-WITH pruned AS (
-    DELETE FROM taskqueue_worker WHERE id = ANY (ARRAY(
-        SELECT worker.id FROM taskqueue_worker worker
-        WHERE worker.ended_at < statement_timestamp() - %(keep)s::interval
-            AND NOT EXISTS (
-                SELECT FROM taskqueue_task task WHERE task.worker_id = worker.id AND task.status = 'running'
-            )
-        ORDER BY worker.id LIMIT 100
-        FOR UPDATE SKIP LOCKED
-    ))
-    RETURNING id
-), reports AS (
-    DELETE FROM taskqueue_stepreport USING pruned WHERE worker_id = pruned.id
-)
-SELECT 1 FROM pruned
-"""
-
-# Delete finished bulk operations.
-PRUNE_OPERATIONS: Final = """
-DELETE FROM taskqueue_bulkoperation WHERE id = ANY (ARRAY(
-    SELECT id FROM taskqueue_bulkoperation
-    WHERE finished_at < statement_timestamp() - %(keep)s::interval
-    ORDER BY finished_at LIMIT 100
-    FOR UPDATE SKIP LOCKED
-))
-RETURNING 1
-"""
-
 # Delete the records of keys whose rate was last used long ago: without a record a rate is unused, too. A task that
 # has a time for its start needs its record, however late it is. In the order of the primary key: an index of the
 # times would be written at every use.
 PRUNE_BUCKETS: Final = f"""
-WITH RECURSIVE oldest AS (
-    (SELECT id FROM taskqueue_ratelimitbucket WHERE id > %(after)s::bigint ORDER BY id LIMIT 1)
-    UNION ALL
-    SELECT following.id FROM oldest CROSS JOIN LATERAL (
-        SELECT id FROM taskqueue_ratelimitbucket WHERE id > oldest.id ORDER BY id LIMIT 1
-    ) AS following
-), scanned AS MATERIALIZED (SELECT * FROM oldest LIMIT 200), to_delete AS MATERIALIZED (
+WITH scanned AS MATERIALIZED (
+    SELECT id FROM taskqueue_ratelimitbucket WHERE id > %(after)s::bigint ORDER BY id LIMIT 200
+), to_delete AS MATERIALIZED (
     SELECT used.id
     FROM taskqueue_ratelimitbucket used JOIN taskqueue_ratelimit rate ON rate.name = used.rate_id
     WHERE used.id = ANY (ARRAY(SELECT id FROM scanned)) AND used.key <> ''

@@ -54,15 +54,6 @@ SELECT date_bin('1 minute', least(
 ), 'epoch')
 """
 
-# Create the watermark.
-CREATE_WATERMARK: Final = """
-INSERT INTO taskqueue_rollupmark (id, final_until, rolled_up_until)
-SELECT 1, begin.at, begin.at FROM (
-    SELECT date_bin('1 minute', statement_timestamp() - %(kept)s::interval, 'epoch') AS at
-) AS begin
-WHERE NOT EXISTS (SELECT FROM taskqueue_rollupmark)
-ON CONFLICT DO NOTHING
-"""
 
 # Move the watermark.
 MOVE_WATERMARK: Final = """
@@ -80,6 +71,17 @@ def bucket(seconds: str) -> str:
 def each_phase(template: str) -> str:
     """A column for each phase of a task's life."""
     return ",\n    ".join(template.replace("<phase>", f"{phase}_seconds") for phase in PHASES)
+
+
+SUMS: Final = (
+    "succeeded", "recovered", "repaired", "failed", "cancelled", "failed_attempts",
+    *(f"{phase}_seconds" for phase in PHASES),
+)  # fmt: skip
+"""The columns of a rollup that are sums, but the sampled one."""
+
+
+def each_sum(template: str) -> str:
+    return ",\n    ".join(template.replace("<sum>", name) for name in SUMS)
 
 
 def histogram(name: str) -> str:
@@ -136,7 +138,7 @@ WITH ended AS MATERIALIZED (
     FROM taskqueue_attempt attempt JOIN taskqueue_task task ON task.id = attempt.task_id
     WHERE attempt.finished_at >= %(start)s::timestamptz AND attempt.finished_at < %(until)s::timestamptz
 ), attempts AS (
-    SELECT at, coalesce(pipeline, '') AS pipeline, count(*) AS number
+    SELECT at, coalesce(pipeline, '') AS pipeline, count(*) AS failed_attempts
     FROM failure GROUP BY GROUPING SETS ((at, pipeline), (at))
 ), {histogram("ran")}, {histogram("waited")}, minute_rows AS (
     SELECT at, pipeline FROM outcome UNION SELECT at, pipeline FROM attempts
@@ -155,20 +157,14 @@ WITH ended AS MATERIALIZED (
         succeeded = existing.succeeded + EXCLUDED.succeeded, failed = existing.failed + EXCLUDED.failed,
         cancelled = existing.cancelled + EXCLUDED.cancelled
 )
-INSERT INTO taskqueue_rollup (
-    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, ran, waited,
-    sampled_blocked_seconds, {each_phase("<phase>")}
-)
-SELECT 1, at, pipeline, coalesce(succeeded, 0), coalesce(recovered, 0), coalesce(repaired, 0), coalesce(failed, 0),
-    coalesce(cancelled, 0), coalesce(attempts.number, 0), coalesce(ran_histogram.counts, '{{}}'),
-    coalesce(waited_histogram.counts, '{{}}'), 0, {each_phase("coalesce(<phase>, 0)")}
+INSERT INTO taskqueue_rollup (span, at, pipeline, ran, waited, sampled_blocked_seconds, {each_sum("<sum>")})
+SELECT 1, at, pipeline, coalesce(ran_histogram.counts, '{{}}'), coalesce(waited_histogram.counts, '{{}}'), 0,
+    {each_sum("coalesce(<sum>, 0)")}
 FROM minute_rows
 LEFT JOIN outcome USING (at, pipeline) LEFT JOIN attempts USING (at, pipeline)
 LEFT JOIN ran_histogram USING (at, pipeline) LEFT JOIN waited_histogram USING (at, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
-    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
-    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_attempts = EXCLUDED.failed_attempts,
-    ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_phase("<phase> = EXCLUDED.<phase>")}
+    ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_sum("<sum> = EXCLUDED.<sum>")}
 """
 
 
@@ -189,28 +185,20 @@ WITH minute AS MATERIALIZED (
     SELECT *, date_bin('15 minutes', at, 'epoch') AS quarter FROM taskqueue_rollup
     WHERE span = 1 AND at >= %(start)s::timestamptz AND at < %(until)s::timestamptz
 ), outcome AS (
-    SELECT quarter, pipeline, sum(succeeded) AS succeeded, sum(recovered) AS recovered,
-        sum(repaired) AS repaired, sum(failed) AS failed, sum(cancelled) AS cancelled,
-        sum(failed_attempts) AS failed_attempts, sum(sampled_blocked_seconds) AS sampled_blocked_seconds,
-        max(queued) AS queued, max(oldest_seconds) AS oldest_seconds, {each_phase("sum(<phase>) AS <phase>")}
+    SELECT quarter, pipeline, sum(sampled_blocked_seconds) AS sampled_blocked_seconds, max(queued) AS queued,
+        max(oldest_seconds) AS oldest_seconds, {each_sum("sum(<sum>) AS <sum>")}
     FROM minute GROUP BY quarter, pipeline
 ), {summed("ran")}, {summed("waited")}
 INSERT INTO taskqueue_rollup (
-    span, at, pipeline, succeeded, recovered, repaired, failed, cancelled, failed_attempts, sampled_blocked_seconds,
-    queued, oldest_seconds, {each_phase("<phase>")}, ran, waited
+    span, at, pipeline, sampled_blocked_seconds, queued, oldest_seconds, {each_sum("<sum>")}, ran, waited
 )
 SELECT 15, outcome.*, coalesce(ran_sum.counts, '{{}}'), coalesce(waited_sum.counts, '{{}}')
 FROM outcome LEFT JOIN ran_sum USING (quarter, pipeline) LEFT JOIN waited_sum USING (quarter, pipeline)
 ON CONFLICT (span, pipeline, at) DO UPDATE SET
-    succeeded = EXCLUDED.succeeded, recovered = EXCLUDED.recovered, repaired = EXCLUDED.repaired,
-    failed = EXCLUDED.failed, cancelled = EXCLUDED.cancelled, failed_attempts = EXCLUDED.failed_attempts,
     sampled_blocked_seconds = EXCLUDED.sampled_blocked_seconds, queued = EXCLUDED.queued,
-    oldest_seconds = EXCLUDED.oldest_seconds,
-    ran = EXCLUDED.ran, waited = EXCLUDED.waited, {each_phase("<phase> = EXCLUDED.<phase>")}
+    oldest_seconds = EXCLUDED.oldest_seconds, ran = EXCLUDED.ran, waited = EXCLUDED.waited,
+    {each_sum("<sum> = EXCLUDED.<sum>")}
 """
-
-# Delete old rollups.
-PRUNE_ROLLUPS: Final = "DELETE FROM taskqueue_rollup WHERE span = %(span)s::int AND at < %(before)s::timestamptz"
 
 # --- what is in the queues now ---------------------------------------------------------------------------------------
 

@@ -78,14 +78,6 @@ WHERE task.size < 8192 AND NOT task.pipeline_id = ANY (%(closed)s::text[]) AND f
 ORDER BY found.path LIMIT %(limit)s::int
 """
 
-# Lock the oldest unfinished bulk operation, in the transaction of one of its batches. Another process skips it.
-LOCK_NEXT_OPERATION: Final = """
-SELECT id FROM taskqueue_bulkoperation
-WHERE finished_at IS NULL
-ORDER BY id LIMIT 1
-FOR NO KEY UPDATE SKIP LOCKED
-"""
-
 # Read the database's clock.
 CLOCK: Final = "SELECT statement_timestamp()"
 

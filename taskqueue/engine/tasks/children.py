@@ -12,9 +12,10 @@ from functools import partial
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models.functions import Greatest, Now
 
 from taskqueue.conf import settings
-from taskqueue.context import Suspension
+from taskqueue.context import ChildSpec, Suspension
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.enqueue.enqueue import insert
@@ -26,7 +27,8 @@ from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.errors import NestingTooDeep, TaskqueueError
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
-from taskqueue.models import IdempotencyKey
+from taskqueue.models import IdempotencyKey, Step
+from taskqueue.states import StepStatus
 
 
 def check_depth(lease: Lease, pauses: Sequence[Suspension]) -> None:
@@ -36,50 +38,49 @@ def check_depth(lease: Lease, pauses: Sequence[Suspension]) -> None:
         NestingTooDeep
     """
     most = settings().DEPTH_MAX
-    for pause in pauses:
-        if pause.child_spec is not None and not pause.child_spec.parallel_step and lease.depth >= most:
-            raise NestingTooDeep(pause.child_spec.pipeline, most)
+    for _pause, spec in specs_of(pauses):
+        if not spec.parallel_step and lease.depth >= most:
+            raise NestingTooDeep(spec.pipeline, most)
 
 
 def create(lease: Lease, pauses: Sequence[Suspension]) -> None:
     """Create the tasks that these suspensions wait for, in the transaction that records them."""
-    create_parallel_steps(
-        lease, [pause for pause in pauses if pause.child_spec is not None and pause.child_spec.parallel_step]
-    )
-    for pause in pauses:
-        if pause.child_spec is not None and not pause.child_spec.parallel_step:
-            create_child(lease, pause)
+    specs = specs_of(pauses)
+    create_parallel_steps(lease, [(pause, spec) for pause, spec in specs if spec.parallel_step])
+    for pause, spec in specs:
+        if not spec.parallel_step:
+            create_child(lease, pause, spec)
 
 
-def create_parallel_steps(lease: Lease, pauses: Sequence[Suspension]) -> None:
+def specs_of(pauses: Sequence[Suspension]) -> list[tuple[Suspension, ChildSpec]]:
+    return [(pause, pause.child_spec) for pause in pauses if pause.child_spec is not None]
+
+
+def create_parallel_steps(lease: Lease, steps: Sequence[tuple[Suspension, ChildSpec]]) -> None:
     """Insert the tasks of parallel steps by one statement. Beyond their limit they wait until another one ends."""
-    if not pauses:
+    if not steps:
         return
     running: Counter[str] = Counter()
-    if any(pause.child_spec is not None and pause.child_spec.limit is not None for pause in pauses):
+    if any(spec.limit is not None for _pause, spec in steps):
         running.update(dict(sql.fetch(sql.COUNT_PARALLEL_STEPS, {"task": lease.task})))
     blocked = []
-    for pause in pauses:
-        child_spec = pause.child_spec
-        assert child_spec is not None  # noqa: S101 - chosen by the caller
-        blocked.append(child_spec.limit is not None and running[child_spec.parallel_step] >= child_spec.limit)
-        running[child_spec.parallel_step] += not blocked[-1]
+    for _pause, spec in steps:
+        blocked.append(spec.limit is not None and running[spec.parallel_step] >= spec.limit)
+        running[spec.parallel_step] += not blocked[-1]
     values = {
-        "ids": [uuid7() for _ in pauses],
-        "keys": [pause.key for pause in pauses],
-        "payloads": [pause.child_spec.payload for pause in pauses if pause.child_spec],
-        "parallel_steps": [pause.child_spec.parallel_step for pause in pauses if pause.child_spec],
-        "limits": [pause.child_spec.limit for pause in pauses if pause.child_spec],
+        "ids": [uuid7() for _ in steps],
+        "keys": [pause.key for pause, _spec in steps],
+        "payloads": [spec.payload for _pause, spec in steps],
+        "parallel_steps": [spec.parallel_step for _pause, spec in steps],
+        "limits": [spec.limit for _pause, spec in steps],
         "blocked": blocked,
     }
     sql.fetch(sql.CREATE_PARALLEL_STEPS, {**values, "task": lease.task})
     notify_on_commit()
 
 
-def create_child(lease: Lease, pause: Suspension) -> None:
+def create_child(lease: Lease, pause: Suspension, child_spec: ChildSpec) -> None:
     """Create a child task. Its step fails when that is impossible, else the parent would wait for ever."""
-    child_spec = pause.child_spec
-    assert child_spec is not None  # noqa: S101 - chosen by the caller
     origin = Origin(parent=lease.task, parent_key=pause.key, depth=lease.depth + 1)
     options = child_spec.options or Options()
     try:
@@ -105,8 +106,9 @@ def is_key_of_earlier_child(lease: Lease, pipeline: str, key: str) -> bool:
 
 
 def fail_step(lease: Lease, pause: Suspension, kind: str, message: str) -> None:
-    error = codec.write({"type": kind, "message": codec.printable(message)})
-    sql.fetch(sql.FAIL_CHILD_STEP, {"task": lease.task, "key": pause.key, "error": error})
+    error = {"type": kind, "message": codec.printable(message)}
+    waiting = Step.objects.filter(task=lease.task, key=pause.key, status=StepStatus.WAITING)
+    waiting.update(status=StepStatus.FAILED, error=error, until=None, finished_at=Greatest(Now(), "started_at"))
 
 
 def time_out_suspensions(lease: Lease) -> None:

@@ -6,19 +6,25 @@ One transaction per finished task: after a crash the next sweep retries it, and 
 from __future__ import annotations
 
 import logging
-from typing import cast
+from functools import partial
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import Error, transaction
 
 from taskqueue.conf import settings
-from taskqueue.definitions import registry
+from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine import sql
-from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
-from taskqueue.engine.runtime.locks import is_lock_conflict
+from taskqueue.engine.access import redaction
+from taskqueue.engine.enqueue.enqueue import insert
+from taskqueue.engine.enqueue.options import Options
+from taskqueue.engine.runtime.locks import run_or_log
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.tasks.completion_handlers import run_completion_handlers
+from taskqueue.errors import InvalidPayload, TooLarge
+from taskqueue.ids import uuid7
+from taskqueue.json_values import codec
 from taskqueue.models import Task
+from taskqueue.states import EVENT_SUFFIXES, TaskStatus
 
 logger = logging.getLogger("taskqueue.engine")
 
@@ -33,16 +39,10 @@ def notify_completion_now(task: UUID) -> None:
 
 def notify_pending_completions() -> int:
     """Handle pending completions; how many. Those that another process handles now are skipped."""
-    handled = 0
-    for (task,) in sql.fetch(sql.PENDING_COMPLETIONS, {"pipelines": registry.names()}):
-        try:
-            handled += notify_completion(task, wait_for_locks=False)
-        except CONNECTION_ERRORS as error:
-            if not is_lock_conflict(error):
-                raise
-        except Exception:
-            logger.exception("The completion of task %s cannot be handled; the next sweep retries it", task)
-    return handled
+    return sum(
+        run_or_log(partial(notify_completion, task, wait_for_locks=False), f"The completion of task {task}")
+        for (task,) in sql.fetch(sql.PENDING_COMPLETIONS, {"pipelines": registry.names()})
+    )
 
 
 def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
@@ -84,3 +84,47 @@ def notify_parent(task: UUID, parent: UUID, *, parallel_step: str) -> None:
         ready = bool(sql.fetch(sql.QUEUE_SUSPENDED, {"task": parent})) or ready
     if ready:
         notify_on_commit()
+
+
+def run_completion_handlers(task: Task) -> None:
+    """Enqueue the handler for the task's status, and emit its completion event if a pipeline listens for it."""
+    definition = registry.by_name().get(task.pipeline_id)
+    if definition is None:
+        return
+    handler = definition.handlers.get(task.status)
+    if handler is not None:
+        enqueue_handler(handler, task)
+    event = f"{definition.name}.{EVENT_SUFFIXES[TaskStatus(task.status)]}"
+    if definition.policies.announce or registry.mentions(event):
+        emit_completion_event(event, task)
+
+
+def enqueue_handler(handler: PipelineDefinition, task: Task) -> None:
+    arguments = {"task": str(task.pk), "pipeline": task.pipeline_id, "error": task.error, "reason": task.cancel_reason}
+    options = Options(labels=task.labels)
+    try:
+        insert(handler, handler.payload.check({**arguments, "payload": task.payload}), options=options)
+    except (TooLarge, InvalidPayload):
+        # The payload is too large together with the rest, or was stored before masked values were refused as secrets.
+        # Without it the handler runs; else the sweep would fail for ever.
+        insert(handler, handler.payload.check({**arguments, "payload": None}), options=options)
+
+
+def emit_completion_event(name: str, task: Task) -> None:
+    """Write the event, without secrets, since it is shown. A sweep routes it."""
+    task = redaction.copy_without_secrets(task)
+    data: dict[str, Any] = {"task": str(task.pk), "pipeline": task.pipeline_id, "payload": task.payload}
+    data["labels"] = task.labels
+    if task.status == TaskStatus.SUCCEEDED:
+        data["result"] = task.result
+    else:
+        data["error"] = task.error or {"type": "Cancelled", "message": task.cancel_reason, "step": None}
+    values = {
+        "id": uuid7(),
+        "name": name,
+        "data": codec.write(data),
+        "external_id": "",
+        "source": task.pk,
+        "closed": "{}",
+    }
+    sql.fetch(sql.SEND, values)

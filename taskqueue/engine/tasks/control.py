@@ -78,7 +78,6 @@ def retry(task_id: UUID, *, from_step: str | None = None, actor: Actor = SYSTEM)
 
 
 def requeued_values(task: Task) -> dict[str, Any]:
-    """Column values that reset a finished task to queued."""
     return {
         "status": TaskStatus.QUEUED,
         **due_now(),
@@ -102,7 +101,6 @@ def requeued_values(task: Task) -> dict[str, Any]:
 
 
 def due_now() -> dict[str, Any]:
-    """The due time and queue position of a task that is due now."""
     return {"due_at": Now(), "sort_at": queue_position(Now(), F("priority"))}
 
 
@@ -115,7 +113,6 @@ def needs_completion(task: Task) -> bool:
 
 
 def retry_refusal(task: Task) -> str:
-    """Why a task cannot be retried, and what the caller can do instead."""
     if task.status == TaskStatus.SUCCEEDED:
         return "The task has succeeded. Name a step to retry it from, or rerun it as a new task."
     return f"The task is {task.status}; only an ended task can be retried. Cancel it first, or wait for its end."
@@ -176,7 +173,6 @@ def open_sleeps(task: Task) -> QuerySet[Step]:
 
 
 def run_now_refusal(task: Task) -> str:
-    """Why a task cannot be run now, and what the caller can do instead."""
     if task.status == TaskStatus.SUCCEEDED:
         return "The task has succeeded. Rerun it as a new task."
     if task.has_ended:

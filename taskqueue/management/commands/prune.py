@@ -76,7 +76,7 @@ def retentions(name: str, older_than: timedelta | None) -> Iterator[tuple[str, t
     if name and not (pipelines := pipelines.filter(pk=name)):
         raise CommandError(f"No pipeline is called {name!r}.", returncode=EXIT_ERROR)
     for pipeline in pipelines:
-        keep = retention.retention_of(pipeline.keep, for_ever=pipeline.keep_for_ever)
+        keep = retention.retention_of(pipeline)
         yield pipeline.name, older_than if older_than is not None and (name or keep is not None) else keep
 
 

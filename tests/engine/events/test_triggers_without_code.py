@@ -249,5 +249,7 @@ def test_a_deferred_start_is_found_by_index(counted):
         (sql.FIND_DEFERRED_STARTS, {**known, "after": 0}, 1),
         (sql.GIVE_UP_DEFERRED_STARTS, {"days": 7}, 201),
     ):
+        if statement is sql.GIVE_UP_DEFERRED_STARTS:
+            sql.fetch(sql.AVOID_SORTING, {})
         tree = explain(statement, values)
         assert rows_read(tree, "taskqueue_skip") <= most, [node for node in tree if node.get("Relation Name")]

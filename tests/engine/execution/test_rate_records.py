@@ -265,6 +265,7 @@ def test_a_pruning_batch_reads_no_more_than_its_limit(counted):
         if counted:
             cursor.execute("ANALYZE taskqueue_ratelimitbucket, taskqueue_task")
 
+    sql.fetch(sql.AVOID_SORTING, {})
     tree = explain(sql.PRUNE_BUCKETS, {"after": 0})
 
     assert rows_read(tree, "taskqueue_ratelimitbucket") <= 3 * sql.PRUNE_SCAN_LIMIT

@@ -214,10 +214,10 @@ def test_a_database_error_on_one_task_does_not_stop_the_others(monkeypatch):
     tasks, retry = seven_failed(), control.retry
     operation = plan(TaskFilter(statuses=("failed",)), RETRY)
 
-    def refused(task_id):
+    def refused(task_id, actor):
         if task_id == tasks[2].pk:
             raise IntegrityError("a constraint")
-        return retry(task_id)
+        return retry(task_id, actor=actor)
 
     monkeypatch.setattr(control, "retry", refused)
     bulk_operations.run_batches()
@@ -262,11 +262,11 @@ def test_a_crash_rolls_back_the_whole_batch(monkeypatch):
     bulk_operations.run_batch()
     retry, calls = control.retry, []
 
-    def dying(task_id):
+    def dying(task_id, actor):
         calls.append(task_id)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return retry(task_id)
+        return retry(task_id, actor=actor)
 
     monkeypatch.setattr(control, "retry", dying)
     with pytest.raises(KeyboardInterrupt), transaction.atomic():
@@ -284,10 +284,10 @@ def held_up(monkeypatch):
     """Two events: a retry has begun, and it may go on."""
     retry, in_it, go_on = control.retry, threading.Event(), threading.Event()
 
-    def slow(task_id):
+    def slow(task_id, actor):
         in_it.set()
         assert go_on.wait(90)
-        return retry(task_id)
+        return retry(task_id, actor=actor)
 
     monkeypatch.setattr(control, "retry", slow)
     return in_it, go_on
@@ -358,7 +358,8 @@ def test_an_abort_waits_for_the_batch_and_stops_the_next(monkeypatch):
 def test_a_finished_operation_cannot_be_aborted():
     seven_failed()
     operation = plan(TaskFilter(statuses=("failed",)), RETRY)
-    bulk_operations.run_batches()
+    while bulk_operations.run_batch() is not None:
+        pass
 
     with pytest.raises(BulkOperationEnded, match="The operation is done; there is nothing to abort"):
         bulk_operations.abort(operation.pk, actor=Actor(None, "olga"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from taskqueue.engine import sql
 from taskqueue.models import Task
@@ -29,6 +29,7 @@ SKIPS = """
 INSERT INTO taskqueue_skip (pipeline_id, kind, reason, key, created_at)
 SELECT pipeline, 'misfire', 'late', '', now() - interval '40 days'
 FROM generate_series(1, 10000), unnest(ARRAY['engine/one-step', 'engine/three-steps']) AS pipeline
+UNION ALL SELECT 'engine/one-step', 'deferred', 'later', '', now() - interval '40 days' FROM generate_series(1, 10000)
 """
 
 WAITS = """
@@ -45,16 +46,22 @@ FROM generate_series(1, 20000) AS number
 @pytest.fixture(autouse=True, scope="module", params=STATISTICS)
 def _long_history(request, module_transaction):
     """Old tasks of two pipelines, new tasks, their waits, events and skipped requests."""
-    forget_statistics()
-    history(10_000)
-    history(10_000, pipeline="engine/three-steps")
-    history(5_000, days=1)
-    with unchecked() as cursor:
-        cursor.execute(EVENTS)
-        cursor.execute(SKIPS)
-        cursor.execute(WAITS)
-        if request.param:
-            cursor.execute("ANALYZE taskqueue_task, taskqueue_step, taskqueue_event, taskqueue_skip, taskqueue_wait")
+    with transaction.atomic():
+        forget_statistics()
+        sql.fetch(sql.AVOID_SORTING, {})
+        history(10_000)
+        history(10_000, pipeline="engine/three-steps")
+        history(5_000, days=1)
+        with unchecked() as cursor:
+            cursor.execute(EVENTS)
+            cursor.execute(SKIPS)
+            cursor.execute(WAITS)
+            if request.param:
+                cursor.execute(
+                    "ANALYZE taskqueue_task, taskqueue_step, taskqueue_event, taskqueue_skip, taskqueue_wait"
+                )
+        yield
+        transaction.set_rollback(True)
 
 
 def most_read(tree, table):
@@ -94,6 +101,13 @@ def test_skipped_requests_are_found_by_index():
 
     assert not [node for node in tree if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "taskqueue_skip"]
     assert most_read(tree, "taskqueue_skip") <= sql.PRUNE_SCAN_LIMIT
+
+
+def test_deferred_starts_are_found_by_index():
+    tree = explain(sql.GIVE_UP_DEFERRED_STARTS, {"days": 7})
+
+    assert not [node for node in tree if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "taskqueue_skip"]
+    assert most_read(tree, "taskqueue_skip") <= 2 * sql.PRUNE_SCAN_LIMIT
 
 
 def test_expired_keys_are_found_by_index():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue.engine.queries import counts
-from taskqueue.engine.queries.counts import UNFINISHED
+from taskqueue.engine.queries import pipeline_stats
+from taskqueue.engine.queries.pipeline_stats import UNFINISHED
 from taskqueue.engine.sql import fetch, rollups, tasks
 from taskqueue.states import TaskStatus
 from tests.support.database.backlogs import QUEUED, insert
@@ -26,7 +26,7 @@ def test_counting_reads_at_most_the_limit_of_each_status(full):
 def test_a_status_counted_to_the_limit_is_capped(full):
     insert(QUEUED, "engine/one-step", 10_000)
 
-    counted = counts.unfinished()
+    counted = pipeline_stats.unfinished()
 
     assert counted.capped == {TaskStatus.QUEUED}
     assert sum(number for (_pipeline, status), number in counted.numbers.items() if status == "queued") == 10_000
@@ -39,4 +39,4 @@ def test_readiness_reads_at_most_the_limit_of_each_queue(full):
 
     assert sequential_scans(tree) == []
     assert tasks_read(tree) <= 3_000
-    assert {each.pipeline: each.claimable for each in counts.readiness()}["engine/one-step"] == 1_000
+    assert {each.pipeline: each.claimable for each in pipeline_stats.readiness()}["engine/one-step"] == 1_000
