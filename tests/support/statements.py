@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from taskqueue.engine import sql
+from taskqueue.engine.sql.run import fetch
 from tests.support.sql_layout import laid_out
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "sql"
@@ -83,10 +84,11 @@ class Statement:
 
 
 def modules() -> Iterator[tuple[str, ModuleType]]:
-    """The modules that hold statements, by their names."""
-    for found in pkgutil.iter_modules(sql.__path__):
-        if found.name != "run":
-            yield found.name, importlib.import_module(f"{sql.__name__}.{found.name}")
+    """The modules that hold statements, by their paths below `engine/sql/`."""
+    for found in pkgutil.walk_packages(sql.__path__, f"{sql.__name__}."):
+        if not found.ispkg and found.name != fetch.__module__:
+            path = found.name.removeprefix(f"{sql.__name__}.").replace(".", "/")
+            yield path, importlib.import_module(found.name)
 
 
 def statements() -> list[Statement]:

@@ -16,8 +16,9 @@ from typing import Final
 from django.db import transaction
 from django.db.models.functions import Now, TruncMinute
 
-from taskqueue.engine.sql import ends, fetch
-from taskqueue.engine.sql import rollups as statements
+from taskqueue.engine.sql import fetch
+from taskqueue.engine.sql.history import ends
+from taskqueue.engine.sql.history import rollups as statements
 from taskqueue.models.rollup import MINUTE, QUARTER, Rollup, RollupMark
 
 SWEEP_SECONDS: Final = 0.3

@@ -227,7 +227,7 @@ def ended_in(begin: datetime, end: datetime, *, failed: bool = False) -> Q:
 
 
 def failed_with(error_type: str, step: str) -> Q:
-    """Failed with an error type in the step of this name, as `sql.stats.FAILURE_GROUPS` groups failures."""
+    """Failed with an error type in the step of this name, as `sql.history.stats.FAILURE_GROUPS` groups failures."""
     named = Step.objects.filter(task=OuterRef("pk"), key=error_text(OuterRef("error"), "step")).values("name")[:1]
     begin = Func(error_text(F("error"), "step"), Value("#"), Value(1), function="split_part", output_field=CharField())
     condition = Q(

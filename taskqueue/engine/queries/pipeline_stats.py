@@ -11,7 +11,7 @@ from typing import Final
 from taskqueue.engine import sql
 from taskqueue.engine.queries import stats
 from taskqueue.engine.queries.stats import Period
-from taskqueue.engine.sql.rollups import COUNT_READY
+from taskqueue.engine.sql.history.rollups import COUNT_READY
 from taskqueue.states import ENDED, TaskStatus
 
 COUNT_LIMIT: Final = sql.COUNT_CAP

@@ -14,8 +14,8 @@ from django.db import transaction
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.engine.runtime.locks import limit_statement_time
 from taskqueue.engine.sql import fetch
-from taskqueue.engine.sql import stats as statements
-from taskqueue.engine.sql.rollups import COUNT_QUEUED, FORCE_INDEX_ORDER, SUMS
+from taskqueue.engine.sql.history import stats as statements
+from taskqueue.engine.sql.history.rollups import COUNT_QUEUED, FORCE_INDEX_ORDER, SUMS
 from taskqueue.models import EndCount, Rollup
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER
 from taskqueue.policies.histograms import merged, percentile

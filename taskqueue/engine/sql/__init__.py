@@ -9,19 +9,19 @@ A constant that begins with WITH, SELECT, INSERT, UPDATE or DELETE is a whole st
 Callers write `sql.CLAIM`; those of rollups, ends, stats and tokens import the module, whose names are shorter.
 """
 
-from taskqueue.engine.sql.admission import *
 from taskqueue.engine.sql.children import *
 from taskqueue.engine.sql.claims import *
 from taskqueue.engine.sql.deduplicate import *
 from taskqueue.engine.sql.enqueue import *
 from taskqueue.engine.sql.events import *
 from taskqueue.engine.sql.explain import *
+from taskqueue.engine.sql.flow_control.admission import *
+from taskqueue.engine.sql.flow_control.rate_limits import *
+from taskqueue.engine.sql.flow_control.slots import *
+from taskqueue.engine.sql.history.retention import *
+from taskqueue.engine.sql.history.samples import *
 from taskqueue.engine.sql.journal import *
 from taskqueue.engine.sql.maintenance import *
-from taskqueue.engine.sql.rate_limits import *
-from taskqueue.engine.sql.retention import *
 from taskqueue.engine.sql.run import fetch as fetch
-from taskqueue.engine.sql.samples import *
-from taskqueue.engine.sql.slots import *
 from taskqueue.engine.sql.suspend import *
 from taskqueue.engine.sql.tasks import *

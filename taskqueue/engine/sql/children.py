@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.rate_limits import NO_RESERVATION
+from taskqueue.engine.sql.flow_control.rate_limits import NO_RESERVATION
 
 # Count the unfinished tasks of each parallel step, without those that wait behind its limit.
 COUNT_PARALLEL_STEPS: Final = """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from taskqueue.engine.sql.admission import ACTIVE_PIPELINES, ADMISSIBLE
+from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE
 
 # The queues that can be claimed from: of tasks that have a slot, and without a limit also of those that have not
 # started.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.admission import FULL_ROUNDS
 from taskqueue.engine.sql.claims import CLAIMABLE_QUEUES
+from taskqueue.engine.sql.flow_control.admission import FULL_ROUNDS
 from taskqueue.engine.sql.journal import LEASED
 
 # Find what is due: tasks to claim, seconds until the next timer, whether sweeps have work, workers to recover. One

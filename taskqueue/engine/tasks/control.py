@@ -23,7 +23,7 @@ from taskqueue.engine.queries.tasks import find
 from taskqueue.engine.queries.why import why
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import reopen_waits
-from taskqueue.engine.sql import ends
+from taskqueue.engine.sql.history import ends
 from taskqueue.engine.tasks.children import cancel_tree
 from taskqueue.errors import (
     AlreadyPaused,

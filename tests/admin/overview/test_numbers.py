@@ -17,7 +17,7 @@ from taskqueue import Permanent, pipeline, step
 from taskqueue.admin import navigation
 from taskqueue.engine.maintenance.rollups import roll_up_window
 from taskqueue.engine.queries import stats
-from taskqueue.engine.sql import rollups as rolling
+from taskqueue.engine.sql.history import rollups as rolling
 from taskqueue.engine.tasks import control
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker, advance, work

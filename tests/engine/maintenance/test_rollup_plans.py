@@ -10,9 +10,10 @@ from django.db import connection
 from taskqueue.engine.maintenance import rollups
 from taskqueue.engine.queries import stats
 from taskqueue.engine.queries.filters import TaskFilter, count_of, ids_of
-from taskqueue.engine.sql import ends, fetch
-from taskqueue.engine.sql import rollups as statements
-from taskqueue.engine.sql import stats as figure_statements
+from taskqueue.engine.sql import fetch
+from taskqueue.engine.sql.history import ends
+from taskqueue.engine.sql.history import rollups as statements
+from taskqueue.engine.sql.history import stats as figure_statements
 from taskqueue.models import Rollup
 from tests.support.database.backlogs import unchecked
 from tests.support.database.plans import explain, nodes, plan, sequential_scans, tasks_read

@@ -13,7 +13,7 @@ from django.db.models import Q
 from taskqueue.engine import sql
 from taskqueue.engine.maintenance import rollups
 from taskqueue.engine.queries import stats
-from taskqueue.engine.sql import rollups as rolling
+from taskqueue.engine.sql.history import rollups as rolling
 from taskqueue.engine.tasks import control
 from taskqueue.models import EndCount, Reopened, Rollup, RollupMark, Task
 from taskqueue.models.rollup import ALL_PIPELINES, MINUTE, QUARTER

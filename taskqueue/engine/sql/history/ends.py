@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.rollups import ENDED, OUTCOMES, each_phase, summed
+from taskqueue.engine.sql.history.rollups import ENDED, OUTCOMES, each_phase, summed
 
 # Record the end of a task that is about to be retried, in the transaction of the retry.
 RECORD_REOPENED: Final = f"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.admission import RATE_SPACING
+from taskqueue.engine.sql.flow_control.admission import RATE_SPACING
 
 # Until the end of the transaction, read rows by the index that has their order: with outdated statistics the planner
 # would sort all of them.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.admission import RATE_SPACING
+from taskqueue.engine.sql.flow_control.admission import RATE_SPACING
 from taskqueue.engine.sql.journal import LEASED
 
 # The GCRA values of the rate: the spacing of two uses, and the tolerance of a burst.

@@ -1,0 +1,1 @@
+"""History: statistics of ended tasks, and the deletion of old rows."""
