@@ -23,7 +23,7 @@ from taskqueue.api.requests import Body, agreed_key
 from taskqueue.api.serializers import Paged, SkipRecord, Time
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access import redaction
-from taskqueue.engine.actions import submissions
+from taskqueue.engine.actions.events import send_event
 from taskqueue.engine.events import send
 from taskqueue.models import Event
 from taskqueue.policies import EVENT_NAME_MAX
@@ -137,7 +137,7 @@ class EventListView(ApiView):
     def post(self, request: Request) -> Response:
         submission = parse_body(EventSubmission, request.data)
         external_id = agreed_key(submission.id, request.headers.get("Idempotency-Key"), field="id") or ""
-        sent = submissions.send_event(
+        sent = send_event(
             submission.name,
             submission.data,
             external_id=external_id,

@@ -10,7 +10,8 @@ from django.contrib.auth.models import Permission, User
 from taskqueue import emit
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.access.permissions import CallerPermissions
-from taskqueue.engine.actions import submissions, tokens
+from taskqueue.engine.actions import tokens
+from taskqueue.engine.actions.events import send_event
 from taskqueue.engine.events import route, send
 from taskqueue.models import Skip, Task
 from tests.support.api import Api, grant
@@ -79,7 +80,7 @@ def test_the_senders_permissions_hold_after_the_sender_is_deleted(dana, monkeypa
     grant(run=True)
     monkeypatch.setattr(send, "route_now", lambda _event: None)
     rights = CallerPermissions(dana)
-    event = submissions.send_event(REQUESTED["name"], REQUESTED["data"], actor=Actor(dana.pk), rights=rights)
+    event = send_event(REQUESTED["name"], REQUESTED["data"], actor=Actor(dana.pk), rights=rights)
     dana.delete()
 
     route.route_pending()

@@ -15,7 +15,7 @@ from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.pages import admin_page, redirect
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.access.permissions import CallerPermissions
-from taskqueue.engine.actions import submissions
+from taskqueue.engine.actions.events import send_event
 from taskqueue.errors import InvalidEvent, KeyReused, NotSerializable, TaskqueueError
 from taskqueue.models import Event, Trigger
 
@@ -80,7 +80,7 @@ def send(form: EventForm, request: HttpRequest) -> Event | None:
     """Send the event with a log entry. None when it was refused; the form then has the errors."""
     values = form.cleaned_data
     try:
-        return submissions.send_event(
+        return send_event(
             values["name"],
             values["content"],
             actor=actor_of(request),

@@ -1,4 +1,4 @@
-"""Submit tasks and send events, with an audit entry where the caller overrides a rule or is an operator."""
+"""Submit tasks, with an audit entry where the caller overrides a rule or is an operator."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from taskqueue.engine.access.actor import Actor
-from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.engine.enqueue import bulk
 from taskqueue.engine.enqueue.bulk import Request
 from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.engine.enqueue.options import Options
-from taskqueue.engine.events import send as events
 from taskqueue.engine.runtime.locks import retry_deadlocks
-from taskqueue.models import Event, Task
+from taskqueue.models import Task
 
 
 def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, message: str = "") -> Task:
@@ -58,22 +56,3 @@ def submit_many(requests: Sequence[Request], *, actor: Actor) -> list[Task]:
 
 def force_message(options: Options) -> str:
     return f"Forced, with key {options.key}." if options.key else "Forced."
-
-
-def send_event(
-    name: str, data: object, *, actor: Actor, rights: CallerPermissions, external_id: str = "", message: str = "Sent."
-) -> Event:
-    """Send an event; it is routed after the commit. A duplicate gets no second audit entry.
-
-    The event starts and cancels only tasks of pipelines that the sender may run or cancel now, also when another
-    process routes it later.
-
-    Raises:
-        InvalidEvent, TooLarge, KeyReused
-    """
-    denied = {action.value: rights.pipelines_without_grant(action) for action in (Action.RUN, Action.CANCEL)}
-    with transaction.atomic():
-        event = events.send(name, data, external_id=external_id, closed=denied)
-        if not event.duplicate:
-            actor.record(event, message, added=True)
-    return event
