@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from tests.support.processes.processes import ROOT, free_port, http_status, open_directory, running
-from tests.support.processes.worker_command import is_alive
+from tests.support.processes.worker_command import is_alive, manage
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -79,6 +79,18 @@ def test_an_unreachable_database_is_explained(environment):
     environment |= {"DATABASE_URL": "postgres://missing@127.0.0.1:1/nothing"}
 
     assert "The database does not answer" in refusal(environment, port=str(free_port()))
+
+
+def test_a_database_of_another_version_is_refused(environment, data_directory):
+    applied = "MigrationRecorder(connection).record_applied('taskqueue', '9999_later')"
+    code = f"from django.db.migrations.recorder import MigrationRecorder; {applied}"
+    manage("migrate", "--verbosity", "0", environment=environment)
+    manage("shell", "--command", f"from django.db import connection; {code}", environment=environment)
+
+    output = refusal(environment, port=str(free_port()))
+
+    assert "Another version of taskqueue made this database" in output
+    assert f"delete {data_directory}, or set TASKQUEUE_DATA_DIR" in output
 
 
 @pytest.mark.smoke

@@ -12,10 +12,12 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, connections
+from django.db import OperationalError, connection, connections
+from django.db.migrations.loader import MigrationLoader
 
 from demo.ports import port_file
 from demo.supervision import supervise
+from taskqueue.embedded.base import data_directory_of
 
 ADMIN = "admin"
 OWN_LOGIN = "sign in as a user of DATABASE_URL's database (manage.py createsuperuser makes one)"
@@ -42,6 +44,7 @@ class Command(BaseCommand):
         require_free(port)
         self.stdout.write("Preparing the database ...")
         try:
+            refuse_unknown_migrations()
             call_command("migrate", interactive=False, verbosity=0)
             login = ensure_login() if not settings.DATABASE_URL else OWN_LOGIN
             write_port(port)
@@ -51,6 +54,26 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(f"The database does not answer: {error}") from None
         sys.exit(supervise(port=port, login=login))
+
+
+def refuse_unknown_migrations() -> None:
+    """Refuse a database that another version of taskqueue has migrated, whose tables this code may not fit.
+
+    Raises:
+        CommandError: with the way to an empty database.
+    """
+    loader = MigrationLoader(connection)
+    if not any(app == "taskqueue" for app, _ in set(loader.applied_migrations) - set(loader.disk_migrations)):
+        return
+    database = connection.settings_dict
+    empty = (
+        f"delete {data_directory_of(database).root}, or set TASKQUEUE_DATA_DIR to another directory"
+        if "EMBEDDED" in database
+        else "create another database, and set DATABASE_URL to it"
+    )
+    raise CommandError(
+        f"Another version of taskqueue made this database. Run that version, or start with an empty one: {empty}."
+    )
 
 
 def write_port(port: int) -> None:
