@@ -30,6 +30,11 @@ def rfc_3339(value: object) -> object:
         raise invalid(f"there is no such time: {error}") from error
 
 
+def integral(value: object) -> object:
+    """5 for 5.0: JSON has one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def storable(text: str) -> str:
     """The text, unless PostgreSQL refuses to compare with it."""
     for error in codec.text_errors(text, ""):

@@ -7,18 +7,13 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from taskqueue.api.fields import Moment
+from taskqueue.api.fields import Moment, integral
 from taskqueue.engine.enqueue.bulk import BULK_MAX
 from taskqueue.engine.enqueue.options import KEY_MAX_LENGTH, LABEL_MAX_LENGTH, LABELS_MAX, Options
 from taskqueue.errors import FieldError, InvalidOptions
 from taskqueue.models.task import PRIORITY_LIMIT
 
 QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])+)" *')
-
-
-def integral(value: object) -> object:
-    """5 for 5.0: JSON has one kind of number."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Body(BaseModel):

@@ -28,7 +28,7 @@ EXISTING: Final = (
     "origin.",
 )
 SUBMITTED: Final = SubmittedTask()
-"""Built once: each new serializer copies all its fields, which costs as much as the task's INSERT."""
+"""Built once: a new serializer would copy all its fields for each request, at the cost of an INSERT."""
 
 
 class TaskSubmissionView(ApiView):
@@ -60,7 +60,7 @@ def submitted(request: Request, task: Task, *, key: str = "") -> Response:
 
 
 def representation(request: Request, task: Task, *, key: str) -> dict[str, Any]:
-    """The task of a request with this key; an existing one may belong to another caller, so it is redacted."""
+    """A submitted task as the answer shows it; an existing one is redacted, because it may be another caller's."""
     if task.duplicate and not has_permissions(request, "taskqueue.view_task"):
         redaction.redact_existing_task(task, key=key)
     return SUBMITTED.to_representation(task)

@@ -2072,7 +2072,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 models.F("completion_pending_at"),
                 condition=models.Q(("completion_pending_at__isnull", False)),
-                name="taskqueue_task_echo",
+                name="taskqueue_task_completion",
             ),
         ),
         migrations.AddIndex(

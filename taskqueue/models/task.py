@@ -265,7 +265,9 @@ class Task(models.Model):
             ),
             models.Index("deadline_at", name="taskqueue_task_deadline", condition=Q(deadline_at__isnull=False)),
             models.Index(
-                "completion_pending_at", name="taskqueue_task_echo", condition=Q(completion_pending_at__isnull=False)
+                "completion_pending_at",
+                name="taskqueue_task_completion",
+                condition=Q(completion_pending_at__isnull=False),
             ),
             models.Index("parent", "id", name="taskqueue_task_by_parent", condition=Q(parent__isnull=False)),
             models.Index("event", name="taskqueue_task_by_event", condition=Q(event__isnull=False)),

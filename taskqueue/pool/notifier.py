@@ -229,11 +229,11 @@ class OutageLog:
         if line == self._last:
             return
         if isinstance(error.__cause__, READ_ONLY_ERRORS):
-            logger.error("The database accepts no writes; retrying every second: %s", line)
+            logger.error("The database accepts no writes; retrying: %s", line)
         elif isinstance(error, CONNECTION_ERRORS):
-            logger.error("The database does not answer; retrying every second: %s", line)
+            logger.error("The database does not answer; retrying: %s", line)
         else:
-            logger.error("Looking for work failed; retrying every second: %s", line, exc_info=error)
+            logger.error("Looking for work failed; retrying: %s", line, exc_info=error)
         self._last = line
 
     def end(self) -> None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from taskqueue import masks
-from taskqueue.admin.shared.secret_fields import without_secrets
+from taskqueue.admin.shared.form_secrets import without_secrets
 from taskqueue.json_values.codec import escape
 
 LONG_TEXT: Final = 200

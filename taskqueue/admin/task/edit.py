@@ -12,7 +12,7 @@ from django.contrib.messages import INFO
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
-from taskqueue.admin.shared import formats, secret_fields
+from taskqueue.admin.shared import form_secrets, formats
 from taskqueue.admin.shared.form_values import parse_json
 from taskqueue.admin.shared.links import page_url
 from taskqueue.admin.shared.pages import admin_page, redirect
@@ -86,7 +86,7 @@ class RerunForm:
 
     def __init__(self, task: Task, sent: Mapping[str, str] | None) -> None:
         self.task = task
-        self.original, self._secrets = secret_fields.split_secrets(
+        self.original, self._secrets = form_secrets.split_secrets(
             task.payload, *redaction.schemas_of(task.pipeline_id)[0]
         )
         self.text = json.dumps(self.original, indent=2, ensure_ascii=False) if sent is None else sent.get("payload", "")
@@ -120,15 +120,15 @@ class RerunForm:
                 self.errors.append(FieldError(field.pointer, str(error)))
         if () in secrets:
             self.payload = secrets[()] if self.payload is None else self.payload
-        for path in secret_fields.restore_secrets(self.payload, self.original, secrets):
+        for path in form_secrets.restore_secrets(self.payload, self.original, secrets):
             message = "The list item of this secret was edited. Write the secret into the payload, or undo the edit."
-            self.errors.append(FieldError(secret_fields.pointer(path), message))
+            self.errors.append(FieldError(form_secrets.pointer(path), message))
         return not self.errors
 
     def _check(self, payload: Any) -> str:
         return registry.get(self.task.pipeline_id).payload.check(payload)
 
 
-def secret_field(path: secret_fields.Path, secret: Any, sent: Mapping[str, str]) -> SecretField:
-    pointer = secret_fields.pointer(path)
+def secret_field(path: form_secrets.Path, secret: Any, sent: Mapping[str, str]) -> SecretField:
+    pointer = form_secrets.pointer(path)
     return SecretField(f"secret{pointer}", pointer, sent.get(f"secret{pointer}", ""), isinstance(secret, str))

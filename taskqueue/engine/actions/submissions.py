@@ -19,7 +19,7 @@ def submit(pipeline: str, payload: object, *, options: Options, actor: Actor, me
     """Submit a task. A forced task, or one with a message, gets an audit entry.
 
     Raises:
-        UnknownPipeline, InvalidPayload, NotSerializable, TooLarge
+        UnknownPipeline, InvalidPayload, InvalidOptions, NotSerializable, TooLarge, KeyReused: as `enqueue` does.
     """
     if options.force:
         message = f"{message} {force_message(options)}".strip()

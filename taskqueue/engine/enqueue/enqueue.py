@@ -1,6 +1,7 @@
 """Enqueue: check the request, derive its keys, look for an existing task, insert.
 
-All of it runs in the caller's transaction.
+All of it runs in the caller's transaction, if there is one. Without one, a crash right after the first task of a new
+pipeline leaves the pipeline's row without its description, until the next sync writes it.
 """
 
 from __future__ import annotations

@@ -13,14 +13,6 @@ from taskqueue.engine.runtime.outcomes import Release
 from taskqueue.json_values import codec
 
 
-def write_arguments(call: Call) -> None:
-    """Keep the call's arguments as JSON, before the author's function can change them."""
-    written = call.step.arguments.write(call.args, call.kwargs, what=f"arguments of step {call.key!r}")
-    what, limit = f"The arguments of step {call.key!r}", settings().STEP_OUTPUT_MAX_BYTES
-    codec.within(written, limit=limit, what=what, setting="STEP_OUTPUT_MAX_BYTES")
-    call.arguments = call.lines.arguments = written
-
-
 def checkpoint(execution: Execution, call: Call, value: object) -> Any:
     """Record what a step returned, and return it as a later execution will replay it.
 
@@ -44,6 +36,14 @@ def checkpoint(execution: Execution, call: Call, value: object) -> Any:
     call.is_recorded = True
     # PostgreSQL orders the keys of objects its own way, and a body that iterates must see one order every time.
     return replayed if recorded == output else call.step.result.read(recorded)
+
+
+def write_arguments(call: Call) -> None:
+    """Keep the call's arguments as JSON, before the author's function can change them."""
+    written = call.step.arguments.write(call.args, call.kwargs, what=f"arguments of step {call.key!r}")
+    what, limit = f"The arguments of step {call.key!r}", settings().STEP_OUTPUT_MAX_BYTES
+    codec.within(written, limit=limit, what=what, setting="STEP_OUTPUT_MAX_BYTES")
+    call.arguments = call.lines.arguments = written
 
 
 def check_session(execution: Execution, call: Call) -> None:

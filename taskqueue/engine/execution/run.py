@@ -21,12 +21,12 @@ from taskqueue.definitions import PipelineDefinition, fingerprint, registry
 from taskqueue.engine.author_code import log_capture
 from taskqueue.engine.author_code.coroutines import cancel_remaining_tasks
 from taskqueue.engine.execution.activity import Activity
-from taskqueue.engine.execution.admission import throttle_admits
 from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
 from taskqueue.engine.execution.body_failures import body_failure
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.parallel_step import run_parallel_step
 from taskqueue.engine.execution.state import Execution
+from taskqueue.engine.execution.step_admission import throttle_admits
 from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
@@ -39,12 +39,12 @@ def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldSt
     """Execute a claimed task until its body ends or suspends, and return the outcome.
 
     Raises:
-        DatabaseLost: the engine's own statements failed.
+        DatabaseLost, django.db.Error: the engine's own statements failed.
     """
     execution = Execution(Journal.load(lease), activity, stopping)
     with contained(execution):
         outcome = run_task(execution) if throttle_admits(execution.journal) else Release()
-    # A body that catches the unwinding with a bare `except:` does not get past it.
+    # A body may have caught the exception that unwinds it with a bare `except:`.
     execution.journal.check()
     return execution.drift.judge(execution.suspended or outcome, requested=execution.keys)
 
@@ -96,7 +96,7 @@ def run_body(execution: Execution, steps: AsyncStepCaller) -> Outcome:
 
 
 def call_body(definition: PipelineDefinition, execution: Execution, steps: AsyncStepCaller) -> Any:
-    """Call the author's function. An async one runs in an event loop; this thread keeps doing its database work."""
+    """Call the author's function. An async one runs in another thread's event loop, its database work in this one."""
     args, kwargs = definition.payload.unpack(execution.lease.payload)
     if not definition.is_async:
         return definition.function(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Call a step: replay a recorded one, else run it and record what it returned. `async_step_calls` does it in a loop."""
+"""Call a step: replay a recorded one, else run it and record what it returned. Async: `async_step_calls`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 from taskqueue import context
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine.author_code.soft_timeouts import sync_alarm
-from taskqueue.engine.execution.admission import AdmissionControl
 from taskqueue.engine.execution.recorder import checkpoint, write_arguments
 from taskqueue.engine.execution.replay import Call, Memoized, begin_call
 from taskqueue.engine.execution.state import Execution
+from taskqueue.engine.execution.step_admission import AdmissionControl
 from taskqueue.engine.execution.step_failures import run_commit_hooks, step_failure
 from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
@@ -61,7 +61,7 @@ class StepCaller:
         return value
 
     def _admit(self, call: Call) -> None:
-        """Acquire the step's slot and its time of the rate, or suspend the task until it has both."""
+        """Acquire the step's slot and the time that its rate limit gives it, or suspend the task until it has both."""
         admission = self.admission.acquire(call)
         if not isinstance(admission, timedelta):
             raise self.execution.suspend(admission)

@@ -1,4 +1,4 @@
-"""The dispatcher: run the work that is due without a caller, and tell how many tasks can be claimed.
+"""The dispatcher: run the work that is due without a caller, and tell whether tasks can be claimed.
 
 Every notifier runs it, and every worker before it gives up on a claim.
 """
@@ -20,8 +20,8 @@ class DueWork:
     """The work that is due now.
 
     Attributes:
-        claimable: how many of this process's pipelines have tasks to claim, counted up to a limit. At least so many
-            tasks can be claimed.
+        claimable: how many queues of this process's pipelines have tasks to claim, counted up to a limit. At least so
+            many tasks can be claimed.
         next_due_in: the time until the next timer, zero when one is due; None without timers.
         dead_workers: the ids of dead workers that are not recovered yet.
         queued: whether tasks were queued just now.

@@ -59,7 +59,8 @@ def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
     """End a worker and queue its tasks; how many.
 
     Only the death of a process counts towards poison, and only for the task that it executed: by its crash record, else
-    by its last heartbeat, else the first of its claimed tasks. A second call for a worker does nothing. A worker that
+    by its last heartbeat, else the first of its claimed tasks. A second call for a worker finds only tasks that were
+    locked at the first one. A worker that
     was only silent finds its row ended and its writes fenced off, and continues under a new row.
     """
     stack = loss.traceback if loss else read_crash_dump(worker)

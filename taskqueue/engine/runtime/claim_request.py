@@ -22,5 +22,5 @@ class ClaimRequest:
         return {"claiming_worker": self.worker, "most": self.most, "skipped": [], **deployed_pipelines()}
 
     def to_leases(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
-        """The claimed rows as leases, in queue order, and the pipeline whose blocked task comes first, if one does."""
+        """The claimed rows as leases, in queue order; or none, and the limited pipeline to admit a task of first."""
         return [to_lease(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]

@@ -1,6 +1,7 @@
 """Claim the next tasks, alone (`CLAIM`) or in the statement that ends the task before (`with_claim`).
 
-A claim also decides whether a blocked task would come first, hence its parts from `admission`.
+If a blocked task of a limited pipeline could be admitted and comes first, nothing is claimed, and the claim returns
+that pipeline: its limits have to be locked by a statement of their own. Hence the parts from `flow_control.admission`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from typing import Final, LiteralString
 
 from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE
 
-# The queues that can be claimed from: of tasks that have a slot, and without a limit also of those that have not
-# started.
+# The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
+# the name with a + for tasks that have not started, which are claimable only without a limit.
 CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
         WHERE ready_at IS NOT NULL

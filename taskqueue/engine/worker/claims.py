@@ -5,7 +5,7 @@ from __future__ import annotations
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.worker.admission import admit_and_claim
+from taskqueue.engine.worker.limited_claims import admit_and_claim
 
 
 def claim(claim_request: ClaimRequest) -> list[Lease]:

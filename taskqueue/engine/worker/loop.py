@@ -63,7 +63,7 @@ def run_until_idle(
         is_usable = is_fresh(lease, session)
         outcome = execute_task(lease, activity=session.activity, stopping=stopping) if is_usable else Release()
         duration = time.monotonic() - started_at
-        most = min(most * 2, MOST_PREFETCHED) if duration < SHORT else 1
+        most = min(most * 2, MOST_PREFETCHED) if is_usable and duration < SHORT else 1
         claims_more = not prefetched and time.monotonic() < deadline and not stopping()
         claim_request = ClaimRequest(session.worker, most) if claims_more else None
         outcome, leases = settle_or_fail(lease, outcome, claim_request)
@@ -84,6 +84,7 @@ def settle_or_fail(lease: Lease, outcome: Outcome, claim_request: ClaimRequest |
     except Error as error:
         if not isinstance(outcome, Succeeded) or not is_refusal(error):
             raise
+        # Without its drift, which may be what was refused.
         failed = Failed("", error_name(error), printable(error_line(error)), code=outcome.code)
         return failed, settle(lease, failed, claim_request=claim_request)
 
@@ -111,5 +112,5 @@ def next_of(prefetched: deque[Lease]) -> Lease | None:
 
 
 def is_fresh(lease: Lease, session: WorkerSession) -> bool:
-    """Whether the lease may be valid: not after this process was stopped for a while, or presumed dead."""
+    """Whether the lease may still be valid; not if this process was stopped since the claim, or presumed dead."""
     return lease.worker == session.worker and time.monotonic() - lease.claimed_at < STALE

@@ -1,4 +1,7 @@
-"""Settle an execution: write its outcome and claim the next task, in one statement and one commit."""
+"""Settle an execution: write its outcome and claim the next task.
+
+For a plain task that is one statement and one commit. A limited one, and one whose end is announced, take more.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,15 @@ from typing import Any, LiteralString, assert_never
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.execution.admission import block_task
 from taskqueue.engine.execution.journal import failed_attempt_values
+from taskqueue.engine.execution.step_admission import block_task
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Release, RetryLater, Succeeded, Waiting
 from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
-from taskqueue.engine.worker.admission import admit_and_claim, settle_and_admit
 from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_and_admit
 from taskqueue.json_values import codec
 from taskqueue.states import StepStatus, TaskStatus
 
@@ -22,7 +25,7 @@ from taskqueue.states import StepStatus, TaskStatus
 def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None) -> list[Lease]:
     """Write the outcome of an execution, and claim the next tasks.
 
-    A lost lease writes nothing for its task, whose new holder writes its own outcome.
+    Under a lost lease nothing is written: the worker that has the task now writes its outcome.
 
     Args:
         lease: the lease of the execution.

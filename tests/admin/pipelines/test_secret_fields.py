@@ -12,7 +12,7 @@ from django.test import Client
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
 from taskqueue import Permanent, TaskEnded, pipeline
-from taskqueue.admin.shared import secret_fields
+from taskqueue.admin.shared import form_secrets
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.masks import MASK
 from taskqueue.models import Task
@@ -168,7 +168,7 @@ def test_a_removed_object_removes_its_secret(keeper, task):
 
 
 def test_a_whole_secret_is_split_off():
-    assert secret_fields.split_secrets({"a": 1}, {"secret": True}) == (None, {(): {"a": 1}})
+    assert form_secrets.split_secrets({"a": 1}, {"secret": True}) == (None, {(): {"a": 1}})
 
 
 def test_a_handler_gets_no_payload_that_was_stored_masked():

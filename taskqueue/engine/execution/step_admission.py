@@ -1,4 +1,4 @@
-"""Admission: before a step is called it acquires a concurrency slot and a time from its rate limit."""
+"""Admission of a step: before it is called it acquires a concurrency slot and a time from its rate limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Admission of tasks to the slots of a limited pipeline, under the lock of its limits."""
+"""Claims of limited pipelines: admit tasks to free slots under the lock of the limits, then claim."""
 
 from __future__ import annotations
 
