@@ -75,10 +75,10 @@ def prune_next() -> int | None:
         batch = prune_others(due.after)
     elif name == RATE_BUCKETS:
         batch = prune_buckets(due.after)
-    elif (pipeline := Pipeline.objects.filter(pk=name).first()) is None or (keep := retention_of(pipeline)) is None:
-        batch = Batch(0, 0, BEGINNING, is_last=True)
     else:
-        batch = prune_batch(name, keep, due.after)
+        pipeline = Pipeline.objects.only("keep", "keep_for_ever").filter(pk=name).first()
+        keep = None if pipeline is None else retention_of(pipeline)
+        batch = Batch(0, 0, BEGINNING, is_last=True) if keep is None else prune_batch(name, keep, due.after)
     after, rest = (BEGINNING, PRUNE_PAUSE) if batch.is_last else (batch.after, timedelta(0))
     Pruning.objects.filter(pk=name).update(after=after, due_at=Now() + rest, **pruned(batch))
     return max(batch.rows if name in {NO_PIPELINE, RATE_BUCKETS} else batch.tasks, MINIMUM_COST)

@@ -158,13 +158,16 @@ class AuthorSession:
     def cancel_queries(self) -> None:
         """Cancel what this thread's connections execute now: after a timeout the server would run it on with its locks.
 
-        A server that does not take the cancellation in time runs the query to its end.
+        A server that does not take the cancellation in time runs the query to its end. Before libpq 17 a cancellation
+        has no time limit, and would stop all threads of this process: then nothing is cancelled.
         """
+        if not psycopg.capabilities.has_cancel_safe():
+            return
         for django in (self.django, *self._others()):
             if django.vendor != "postgresql" or django.connection is None:
                 continue
             if django.connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                with suppress(psycopg.Error):
+                with suppress(psycopg.Error, OSError):
                     django.connection.cancel_safe(timeout=CANCEL_TIMEOUT)
 
     def was_cut(self) -> bool:
