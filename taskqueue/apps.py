@@ -41,7 +41,7 @@ class TaskqueueConfig(AppConfig):
 
 def set_up_web_process(*, sender: Any, **_signal: Any) -> None:
     """On the first request, set this process up as a web process, WSGI or ASGI. No connection is open before it."""
-    from taskqueue.api.status import task_status
+    from taskqueue.api.tasks.status import task_status
     from taskqueue.engine.runtime.sessions import close_all, use_web_sessions
 
     use_web_sessions()

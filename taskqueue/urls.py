@@ -9,10 +9,10 @@ from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
-from taskqueue.api.status import task_status
-from taskqueue.api.task_actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
-from taskqueue.api.task_batches import TaskBatchView
-from taskqueue.api.task_queries import TaskDetailView, TaskListView, TaskWhyView
+from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
+from taskqueue.api.tasks.batches import TaskBatchView
+from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
+from taskqueue.api.tasks.status import task_status
 from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
 from taskqueue.metrics import exposition
 

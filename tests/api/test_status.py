@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from taskqueue.api import status
+from taskqueue.api.tasks import status
 from taskqueue.engine.runtime import end_watch
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.heartbeat import private_connection

@@ -12,7 +12,7 @@ import yaml
 from django.core.management import get_commands
 from django.urls import resolve
 
-from taskqueue.api.status import MAX_WAIT_SECONDS
+from taskqueue.api.tasks.status import MAX_WAIT_SECONDS
 from taskqueue.conf import Settings
 
 ROOT = Path(__file__).parents[2]

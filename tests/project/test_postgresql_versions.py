@@ -16,6 +16,15 @@ from tests.support.processes.processes import ROOT
 pytestmark = pytest.mark.process
 
 EXECUTE = """
+import os
+import django
+os.environ["DJANGO_SETTINGS_MODULE"] = "demo.settings"
+django.setup()
+
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+call_command("makemigrations", check_changes=True, dry_run=True)
+
 from demo.pipelines import DemoRequest, demo_task
 from taskqueue.models import Task
 from taskqueue.testing import work
@@ -36,21 +45,11 @@ def distribution_programs() -> Programs:
 @pytest.mark.parametrize("find", [find_programs, distribution_programs], ids=["embedded", "distribution"])
 def test_a_new_database_is_migrated_and_executes_a_task(find):
     with own_server(programs=find()) as server:
+        environment = {**os.environ, "DATABASE_URL": server.url, "DEBUG": "true"}
+        done = subprocess.run(
+            [sys.executable, "-c", EXECUTE], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
 
-        def manage(*words: str) -> str:
-            environment = {**os.environ, "DATABASE_URL": server.url, "DEBUG": "true"}
-            done = subprocess.run(
-                [sys.executable, "manage.py", *words],
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-            return done.stdout
-
-        manage("migrate")
-
-        assert "No changes detected" in manage("makemigrations", "--check", "--dry-run")
-        assert "status: succeeded" in manage("shell", "-c", EXECUTE)
+    assert done.returncode == 0, done.stderr
+    assert "No changes detected" in done.stdout
+    assert "status: succeeded" in done.stdout

@@ -1,7 +1,9 @@
-"""Files and functions stay small enough to read."""
+"""Files, functions and folders stay small enough to read."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,13 @@ def python_files() -> list[Path]:
     return [path for path in files if path.parent.name != "migrations"]
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def functions_of(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name, (node.end_lineno or node.lineno) - node.lineno + 1
 
@@ -39,6 +46,15 @@ def test_no_function_is_longer_than_40_lines():
     assert long == {}
 
 
+def test_no_folder_holds_more_than_2000_lines():
+    lines: Counter[str] = Counter()
+    for path in python_files():
+        if path.is_relative_to(ROOT / "taskqueue") and path.parent != ROOT / "taskqueue":
+            lines[str(path.parent.relative_to(ROOT))] += len(path.read_text().splitlines())
+
+    assert {folder: number for folder, number in lines.items() if number > 2_000} == {}
+
+
 @pytest.mark.parametrize("name", ["utils", "helpers", "common", "manager", "base", "data", "info"])
 def test_no_module_has_an_empty_name(name):
     # Django finds a database backend's wrapper in a module called base, whatever we think of the name.
@@ -48,7 +64,7 @@ def test_no_module_has_an_empty_name(name):
 
 
 def imports_of(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):

@@ -20,7 +20,7 @@ from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.queries import stats
 from taskqueue.models import Pipeline, Rollup, RollupMark, Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.support.admin_pages import ids_on, text_of
+from tests.support.admin_pages import LIST, ids_on, text_of
 from tests.support.moves import arranging
 from tests.support.users import client_of
 
@@ -76,8 +76,9 @@ def test_every_card_and_bar_links_to_a_list(reader):
     page = reader.get(HOME).content.decode()
 
     addresses = {found.replace("&amp;", "&") for found in re.findall(r'href="(/admin/taskqueue/task/\?[^"]+)"', page)}
-    assert len([address for address in addresses if "?ended=" in address]) >= 60
-    assert {reader.get(address).status_code for address in addresses} == {200}
+    bars = {address for address in addresses if address.startswith(f"{LIST}?ended=")}
+    assert len(bars) >= 60
+    assert {reader.get(address).status_code for address in [*addresses - bars, min(bars), max(bars)]} == {200}
 
 
 def test_a_bar_links_to_the_tasks_that_ended_in_its_period(reader):

@@ -23,7 +23,7 @@ from rest_framework.response import Response
 
 from taskqueue.api.openapi.operations import operation
 from taskqueue.api.parameters import Query
-from taskqueue.api.serializers import TaskProgress
+from taskqueue.api.tasks.serializers import TaskProgress
 from taskqueue.api.views import ApiView
 from taskqueue.conf import settings
 from taskqueue.engine.queries import tasks

@@ -14,8 +14,8 @@ from taskqueue.api.authentication import actor_of, pipeline_permissions_of
 from taskqueue.api.json_parser import parse_body
 from taskqueue.api.openapi.operations import location, operation
 from taskqueue.api.requests import Body, NoBody
-from taskqueue.api.serializers import TaskSummary
-from taskqueue.api.tasks import CREATED, EXISTING, submitted
+from taskqueue.api.tasks.serializers import TaskSummary
+from taskqueue.api.tasks.submit import CREATED, EXISTING, submitted
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.queries import tasks

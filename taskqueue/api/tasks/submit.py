@@ -12,7 +12,7 @@ from taskqueue.api.authentication import actor_of, has_permissions, pipeline_per
 from taskqueue.api.json_parser import parse_body, refuse_list
 from taskqueue.api.openapi.operations import idempotency_key, location, operation
 from taskqueue.api.requests import Submission
-from taskqueue.api.serializers import SubmittedTask
+from taskqueue.api.tasks.serializers import SubmittedTask
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access import redaction
 from taskqueue.engine.access.permissions import Action

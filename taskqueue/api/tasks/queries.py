@@ -14,8 +14,8 @@ from taskqueue.api.fields import Moment, Text, invalid
 from taskqueue.api.openapi.operations import operation
 from taskqueue.api.pagination import Page, PageQuery, between, keyset_page
 from taskqueue.api.parameters import invalid_query
-from taskqueue.api.serializers import ExplanationRecord, TaskDetail, TaskPage
-from taskqueue.api.tasks import TaskSubmissionView
+from taskqueue.api.tasks.serializers import ExplanationRecord, TaskDetail, TaskPage
+from taskqueue.api.tasks.submit import TaskSubmissionView
 from taskqueue.api.views import ApiView
 from taskqueue.definitions import registry
 from taskqueue.engine.access import redaction

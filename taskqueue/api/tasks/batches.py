@@ -11,8 +11,8 @@ from taskqueue.api.authentication import actor_of, pipeline_permissions_of
 from taskqueue.api.json_parser import BatchParser, parse_body
 from taskqueue.api.openapi.operations import operation
 from taskqueue.api.requests import Batch, invalid_key
-from taskqueue.api.serializers import SubmittedBatch
-from taskqueue.api.tasks import representation
+from taskqueue.api.tasks.serializers import SubmittedBatch
+from taskqueue.api.tasks.submit import representation
 from taskqueue.api.views import ApiView
 from taskqueue.engine.access.permissions import Action
 from taskqueue.engine.actions import submissions

@@ -1,0 +1,1 @@
+"""Tasks in the API: submit, list and get them, wait for their end, act on them."""
