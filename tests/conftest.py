@@ -70,6 +70,15 @@ def django_db_modify_db_settings(
         use_template()
 
 
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Let commits in the tests' database not wait for the disk. Tests that crash a server have servers of their own."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        name = connection.ops.quote_name(connection.settings_dict["NAME"])
+        cursor.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+        connection.close()  # the setting counts from the next connection on
+
+
 @pytest.fixture(scope="module")
 def module_transaction(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """A transaction around a module's tests, in which a fixture can fill tables once. Each test is a savepoint."""
