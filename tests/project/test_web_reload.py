@@ -49,7 +49,8 @@ def test_saved_code_is_reloaded_and_errors_are_shown(tmp_path: Path):
         serves("first")
         module.write_text("no_such_name\n")
         serves("NameError: name 'no_such_name' is not defined")
-        module.write_text("def broken(:\n")
+        # Of another length than the code before: within a second Python tells them apart by it, in its cache.
+        module.write_text("def broken(: pass\n")
         serves("SyntaxError: invalid syntax")
         module.write_text(APPLICATION.format(answer="second"))
         serves("second")
