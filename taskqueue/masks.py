@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import PydanticUserError, SecretBytes, SecretStr
 
 from taskqueue.errors import DefinitionError, FieldError, InvalidPayload
+from taskqueue.json_pointers import pointer_to, unescape
 
 MASK: Final = "**********"
 SHORTEST: Final = 6
@@ -118,8 +119,7 @@ def refuse_masks(value: Any, *schemas: Schema) -> None:
 
     def refuse_mask(secret: Any, path: Path) -> None:
         if MASK in texts_in(secret):
-            pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
-            errors.append(FieldError(pointer, "This is the mask of a secret, not its value."))
+            errors.append(FieldError(pointer_to(path), "This is the mask of a secret, not its value."))
 
     replace_at_path(value, schemas, refuse_mask)
     if errors:
@@ -244,7 +244,7 @@ def alternatives(schema: Schema, root: Schema) -> Iterator[Schema]:
 def definition_at(root: Schema, reference: str) -> Schema:
     found: Any = root
     for part in reference.removeprefix("#/").split("/"):
-        found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, Mapping) else {}
+        found = found.get(unescape(part), {}) if isinstance(found, Mapping) else {}
     return found if isinstance(found, Mapping) else {}
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taskqueue.api.problems import Kind, Refusal
 from taskqueue.errors import FieldError
+from taskqueue.json_pointers import escape
 from taskqueue.json_values import codec
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Query(BaseModel):
         for name, texts in parameters.lists():
             given[name] = texts if name in repeatable else texts[-1]
             if len(texts) > 1 and name not in repeatable:
-                raise invalid_query([FieldError(f"/{codec.escape(name)}", "it is given more than once")])
+                raise invalid_query([FieldError(f"/{escape(name)}", "it is given more than once")])
         try:
             return cls.model_validate(given)
         except ValidationError as error:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from taskqueue.errors import FieldError, NotSerializable, TooLarge
+from taskqueue.json_pointers import escape, pointer_to
 
 DEEPEST: Final = 200
 """Pydantic reads no deeper JSON."""
@@ -83,15 +84,10 @@ def text_errors(text: str, pointer: str) -> Iterator[FieldError]:
         yield FieldError(pointer, "text cannot hold a lone surrogate (half of a UTF-16 pair)")
 
 
-def escape(part: object) -> str:
-    """One part of a JSON pointer (RFC 6901, section 3)."""
-    return str(part).replace("~", "~0").replace("/", "~1")
-
-
 def field_errors(error: ValidationError) -> list[FieldError]:
     """Pydantic's errors as pointers and sentences."""
     return [
-        FieldError("".join(f"/{escape(part)}" for part in item["loc"]), item["msg"])
+        FieldError(pointer_to(item["loc"]), item["msg"])
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 

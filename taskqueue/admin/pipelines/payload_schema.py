@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from taskqueue import masks
 from taskqueue.admin.shared.form_secrets import without_secrets
-from taskqueue.json_values.codec import escape
+from taskqueue.json_pointers import pointer_to
 
 LONG_TEXT: Final = 200
 """A text that may be longer gets a field of several lines."""
@@ -82,7 +82,7 @@ class SchemaField:
 
     @property
     def pointer(self) -> str:
-        return "".join(f"/{escape(part)}" for part in self.path)
+        return pointer_to(self.path)
 
     @property
     def help(self) -> str:

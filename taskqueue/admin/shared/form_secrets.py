@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskqueue import masks
-from taskqueue.json_values.codec import escape
-
-Path = tuple[str | int, ...]
+from taskqueue.masks import Path
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,3 @@ def value_at(value: Any, path: list[str | int]) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return value
-
-
-def pointer(path: Path) -> str:
-    return "".join(f"/{escape(part)}" for part in path)

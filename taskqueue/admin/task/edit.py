@@ -12,6 +12,7 @@ from django.contrib.messages import INFO
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 
+from taskqueue import masks
 from taskqueue.admin.shared import form_secrets, formats
 from taskqueue.admin.shared.form_values import parse_json
 from taskqueue.admin.shared.links import page_url
@@ -25,6 +26,7 @@ from taskqueue.engine.access.permissions import CallerPermissions
 from taskqueue.engine.queries import tasks
 from taskqueue.engine.tasks import control
 from taskqueue.errors import FieldError, InvalidValue, TaskNotFound, TaskqueueError
+from taskqueue.json_pointers import pointer_to
 from taskqueue.models import Task
 
 
@@ -122,13 +124,13 @@ class RerunForm:
             self.payload = secrets[()] if self.payload is None else self.payload
         for path in form_secrets.restore_secrets(self.payload, self.original, secrets):
             message = "The list item of this secret was edited. Write the secret into the payload, or undo the edit."
-            self.errors.append(FieldError(form_secrets.pointer(path), message))
+            self.errors.append(FieldError(pointer_to(path), message))
         return not self.errors
 
     def _check(self, payload: Any) -> str:
         return registry.get(self.task.pipeline_id).payload.check(payload)
 
 
-def secret_field(path: form_secrets.Path, secret: Any, sent: Mapping[str, str]) -> SecretField:
-    pointer = form_secrets.pointer(path)
+def secret_field(path: masks.Path, secret: Any, sent: Mapping[str, str]) -> SecretField:
+    pointer = pointer_to(path)
     return SecretField(f"secret{pointer}", pointer, sent.get(f"secret{pointer}", ""), isinstance(secret, str))

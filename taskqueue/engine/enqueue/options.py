@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from taskqueue.errors import FieldError, InvalidOptions
+from taskqueue.json_pointers import escape
 from taskqueue.json_values import codec
 from taskqueue.models.task import PRIORITY_LIMIT
 
@@ -70,7 +71,7 @@ def key_errors(key: str) -> list[FieldError]:
 def label_errors(labels: Mapping[str, str]) -> list[FieldError]:
     errors = [] if len(labels) <= LABELS_MAX else [FieldError("/labels", f"A task has at most {LABELS_MAX} labels.")]
     for name, value in labels.items():
-        pointer = f"/labels/{codec.escape(name)}"
+        pointer = f"/labels/{escape(name)}"
         errors += codec.text_errors(name, pointer)
         errors += codec.text_errors(value, pointer)
         if max(len(name), len(value)) > LABEL_MAX_LENGTH:
