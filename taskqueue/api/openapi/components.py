@@ -52,8 +52,8 @@ def add_pipelines(components: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def batch_schema() -> dict[str, Any]:
-    tasks = {**Batch.model_json_schema()["properties"]["tasks"], "items": {"$ref": f"{PREFIX}TaskSubmission"}}
-    schema = {**Batch.model_json_schema(), "properties": {"tasks": tasks}}
+    schema = Batch.model_json_schema()
+    schema["properties"]["tasks"]["items"] = {"$ref": f"{PREFIX}TaskSubmission"}
     del schema["$defs"]
     return {**for_callers(schema), "title": "TaskBatch"}
 

@@ -41,7 +41,6 @@ class AsyncStepCaller(StepCaller):
         return self._acall(step, self.execution.step_key(step.name, explicit_key), args, kwargs)
 
     async def _acall(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a step of an async body. The worker's main thread does the database work."""
         try:
             if not step.is_async:
                 with self.concurrent.running(key):

@@ -29,7 +29,7 @@ def checkpoint(execution: Execution, call: Call, value: object) -> Any:
         arguments=call.arguments or "",
         output=output,
         elapsed=call.elapsed,
-        logs=call.lines.to_json(secrets_of(execution, call)) if call.lines.records else None,
+        logs=call.lines.to_json(secrets_at(journal, call.step, call.arguments)) if call.lines.records else None,
     )
     if recorded is None:
         raise execution.suspend(Release())
@@ -56,7 +56,3 @@ def check_session(execution: Execution, call: Call) -> None:
         f"Step {call.key!r} began a database transaction and did not end it. Use transaction.atomic()."
     )
     session.restore()
-
-
-def secrets_of(execution: Execution, call: Call) -> list[str]:
-    return secrets_at(execution.journal, call.step, call.arguments)

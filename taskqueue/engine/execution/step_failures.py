@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taskqueue.engine.execution.recorder import secrets_of
 from taskqueue.engine.execution.replay import Call
+from taskqueue.engine.execution.secrets import secrets_at
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.failures import describe, is_author_error, retry_wait
 from taskqueue.engine.runtime.forks import exit_if_forked
@@ -49,7 +49,7 @@ def run_commit_hooks(execution: Execution, call: Call) -> None:
 
 
 def failed_attempt(execution: Execution, call: Call, error: BaseException) -> FailedAttempt:
-    secrets = secrets_of(execution, call)
+    secrets = secrets_at(execution.journal, call.step, call.arguments)
     return describe(
         error,
         elapsed=call.elapsed,

@@ -60,8 +60,8 @@ def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
 
     Only the death of a process counts towards poison, and only for the task that it executed: by its crash record, else
     by its last heartbeat, else the first of its claimed tasks. A second call for a worker finds only tasks that were
-    locked at the first one. A worker that
-    was only silent finds its row ended and its writes fenced off, and continues under a new row.
+    locked at the first one. A worker that was only silent finds its row ended and its writes fenced off, and continues
+    under a new row.
     """
     stack = loss.traceback if loss else read_crash_dump(worker)
     reason = reason_in(stack) or reason

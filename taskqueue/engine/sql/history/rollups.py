@@ -54,7 +54,6 @@ SELECT date_bin('1 minute', least(
 ), 'epoch')
 """
 
-
 # Move the watermark.
 MOVE_WATERMARK: Final = """
 UPDATE taskqueue_rollupmark SET final_until = %(final_until)s::timestamptz,
