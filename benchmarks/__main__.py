@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - Django must be set up first
 from django.db import connection  # noqa: E402
 
-from benchmarks import claims, commit_rate, dashboard, measures, parallel_async, prune, waiting  # noqa: E402
+from benchmarks import claims, commit_rate, dashboard, many_at_once, measures, parallel_async, prune, waiting  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ ROWS = [
         "times `each` (2), claims",
         parallel_async.speed_relative_to_each,
         "≥ 1 (2), 1",
+    ),
+    Row(
+        "200 plain tasks of one second: by default; with 50 threads a process",
+        "times the least that so many threads need",
+        lambda: (many_at_once.plain_tasks(None), many_at_once.plain_tasks(50)),
+        "≤ 1.1, 1.3",
     ),
     Row("enqueue to first line, idle", "ms p50, p95", measures.first_line_latency, "≤ 8, 20", commits=2),
     Row("enqueue() in process", "ms p50, p95", measures.enqueue_milliseconds, "≤ 1.5 (p50)", commits=1),

@@ -7,7 +7,7 @@ import time
 
 import psycopg
 
-from taskqueue.engine.worker.heartbeat import private_connection
+from taskqueue.engine.worker.heartbeat_thread import private_connection
 
 
 def commits_per_second(*, clients: int, seconds: float = 0.7) -> float:

@@ -45,12 +45,13 @@ def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[byte
 
 
 @contextmanager
-def workers() -> Iterator[None]:
-    """`manage.py worker` with two processes, ready to work."""
+def workers(threads: int | None = None) -> Iterator[None]:
+    """`manage.py worker` with two processes and so many threads each, or the default, ready to work."""
     from benchmarks.pipelines import one_step
     from taskqueue.models import Task
 
-    with started(sys.executable, "manage.py", "worker"):
+    options = () if threads is None else ("--threads", str(threads))
+    with started(sys.executable, "manage.py", "worker", *options):
         task = one_step.enqueue(0)
         wait_for(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists())
         yield

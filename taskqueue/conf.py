@@ -30,6 +30,8 @@ class Settings:
     """Largest output, and largest arguments, of one step, as JSON."""
     TASK_OUTPUT_MAX_BYTES: int = 32 * MEBIBYTE
     """Largest total of the step outputs of one task."""
+    THREADS: int = 5
+    """How many tasks a worker process executes at once, each in a thread; `manage.py worker --threads` overrides it."""
     WORKER_LOOP_TIME: timedelta = timedelta(seconds=2)
     """How long a worker claims tasks before it returns to the process pool's own loop."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
@@ -79,6 +81,8 @@ def settings() -> Settings:
     found = Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value
     if found.RETENTION is not None and found.RETENTION < SHORTEST_RETENTION:
         raise ImproperlyConfigured(f"TASKQUEUE['RETENTION'] must be at least {SHORTEST_RETENTION}, or None for ever.")
+    if found.THREADS < 1:
+        raise ImproperlyConfigured("TASKQUEUE['THREADS'] must be at least 1.")
     if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
     return found

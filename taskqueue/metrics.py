@@ -47,7 +47,9 @@ class DatabaseCollector(Collector):
         names = [each.pipeline for each in ready]
         yield from unfinished(counted, names)
         yield from readiness(ready)
-        yield gauge("live_workers", "Worker processes with a current heartbeat.", pills.live_workers)
+        yield gauge(
+            "live_workers", "Workers with a current heartbeat, one for each thread of a process.", pills.live_workers
+        )
         yield gauge("workers_claim_errors", "Live workers whose claims fail.", pills.failing_workers)
         yield from ended(counts, names)
         age = behind.total_seconds() if behind is not None else 0

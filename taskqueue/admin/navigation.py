@@ -116,7 +116,7 @@ def badges_of(counts: BadgeCounts) -> Iterator[tuple[str, dict[str, str]]]:
         yield "Workers", badge(counts.failing_workers, " cannot claim", title, "bad")
     else:
         tone = "" if counts.live_workers else "bad"
-        yield "Workers", badge(counts.live_workers, " live", "live worker processes", tone)
+        yield "Workers", badge(counts.live_workers, " live", "live workers, one for each thread of a process", tone)
 
 
 def badge(count: int, words: str, title: str, tone: str) -> dict[str, str]:

@@ -154,7 +154,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
     @admin.display(description="Process")
     def process(self, worker: Worker) -> str:
-        return f"{worker.host}:{worker.pid}"
+        return str(worker)
 
     @admin.display(description="Pool")
     def pool(self, worker: Any) -> SafeString | str:
@@ -193,7 +193,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
 
 def pool_sizes() -> dict[tuple[str, str], tuple[int, int]]:
-    """Live processes and processes with a task, by host and name of the pool; one query."""
+    """Live workers and workers with a task, by host and name of the pool; one query."""
     live = Worker.objects.filter(ended_at=None).order_by()
     counted = live.values_list("host", "cluster").annotate(slots=Count("pk"), busy=Count("task_id"))
     return {(host, cluster): (slots, busy) for host, cluster, slots, busy in counted}

@@ -756,6 +756,14 @@ class Migration(migrations.Migration):
                 ("host", models.CharField(max_length=255)),
                 ("pid", models.IntegerField()),
                 (
+                    "slot",
+                    models.SmallIntegerField(
+                        db_default=0,
+                        default=0,
+                        help_text="Which of its process's slots it is: 0 is the main thread, others are threads.",
+                    ),
+                ),
+                (
                     "cluster",
                     models.CharField(help_text="The `manage.py worker` command that started it.", max_length=64),
                 ),

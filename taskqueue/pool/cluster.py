@@ -13,10 +13,10 @@ from django import db
 from django_q.cluster import get_mp_context
 
 from taskqueue.conf import settings
-from taskqueue.pool import claimed_tasks
 from taskqueue.pool.orphans import die_with
 from taskqueue.pool.sentinel import STUCK_EXIT_CODE, PoolSentinel
 from taskqueue.pool.shared_memory import STOP, Flag, PoolStatus
+from taskqueue.pool.slots import slots
 from taskqueue.pool.stuck_pool import Watchdog
 
 logger = logging.getLogger("taskqueue.workers")
@@ -31,13 +31,19 @@ SECOND_SIGNAL_AFTER = 1.0
 STOP_MARGIN = 10.0
 
 
-def run(signals: Signals, *, processes: int) -> int:
-    """Keep a pool of worker processes running until a signal ends it. Returns the exit code of the command."""
+def run(signals: Signals, *, processes: int, threads: int) -> int:
+    """Keep a pool of worker processes running until a signal ends it. Returns the exit code of the command.
+
+    Args:
+        signals: of this command.
+        processes: how many.
+        threads: how many tasks each of them executes at once.
+    """
     delay = MIN_RESTART_DELAY
     cluster = uuid4()
     while not STOP.is_set():
         started_at = time.monotonic()
-        pool = Pool(cluster, processes)
+        pool = Pool(cluster, processes, threads)
         try:
             pool.watch()
             if STOP.is_set():
@@ -74,8 +80,8 @@ class Signals:
 class Pool:
     """One sentinel and its children, as the main process sees them."""
 
-    def __init__(self, cluster: UUID, processes: int) -> None:
-        self._status = PoolStatus(processes)
+    def __init__(self, cluster: UUID, processes: int, threads: int) -> None:
+        self._status = PoolStatus(processes, threads)
         self._watchdog = Watchdog(self._status, timeout=settings().STUCK_POOL_TIMEOUT)
         # A connection that is open now would be shared with the child, and break for both.
         db.connections.close_all()
@@ -108,5 +114,5 @@ class Pool:
 
 def _run_sentinel(parent: int, started: Flag, status: PoolStatus, cluster: UUID) -> None:
     die_with(parent)
-    claimed_tasks.heartbeats.cluster = str(cluster)
+    slots.first.cluster = str(cluster)
     PoolSentinel(started, status, cluster)

@@ -74,7 +74,7 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
     def dequeue(self) -> Iterator[Message]:
         """Wait until work may be due, and yield the messages for the workers. Never raises.
 
-        A notification wakes one idle worker at once, before the query that tells how many workers have work.
+        A notification wakes one free slot at once, before the query that tells how many workers have work.
         """
         try:
             notified = self._listener.wait(self._pause)
@@ -82,9 +82,12 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
                 return
             if notified:
                 STOP.wait(self._polled_at + MIN_PAUSE - time.monotonic())
-            woke_one = notified and self._has_idle_worker()
-            if woke_one:
+            woke_one = False
+            if notified and self._has_idle_process():
+                woke_one = True
                 yield None, self._wakeup
+            elif notified and self._status is not None:
+                woke_one = self._status.ring(every=False)
             yield from self._find_work(notified=notified, woke_one=woke_one)
             self._sweep()
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
@@ -134,6 +137,8 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
             self._pause = 0.0
         # `claimable` is no count. The worker that was woken may be enough; the next query wakes the others.
         if due.claimable and not woke_one:
+            if self._status is not None:
+                self._status.ring(every=True)
             yield from [(None, self._wakeup)] * self._free_queue_slots()
 
     def _sweep(self) -> None:
@@ -146,10 +151,10 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
             cursor.execute(CLAIM_MESSAGES, [Conf.RETRY, self.list_key, max(Conf.BULK, 1)])
             return list(cursor.fetchall())
 
-    def _has_idle_worker(self) -> bool:
+    def _has_idle_process(self) -> bool:
         if self._queue is None or self._status is None:
             return False
-        return self._queue.qsize() == 0 and not self._status.all_busy()
+        return self._queue.qsize() == 0 and self._status.has_idle_process()
 
     @staticmethod
     def _database() -> BaseDatabaseWrapper:

@@ -26,10 +26,11 @@ from taskqueue.conf import settings
 from taskqueue.engine.runtime import notify
 from taskqueue.engine.runtime.sessions import name_sessions
 from taskqueue.engine.runtime.stacks import crash_dump_file
-from taskqueue.pool import claimed_tasks, worker_exits
+from taskqueue.pool import worker_exits
 from taskqueue.pool.notifier import NotifierBroker, set_statement_timeout
 from taskqueue.pool.orphans import die_with
 from taskqueue.pool.shared_memory import POLL_SECONDS, STOP, Flag, PoolStatus
+from taskqueue.pool.slots import slots
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -102,7 +103,8 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
         used = {process.index for process in self.pool}
         index = next(index for index in range(self.pool_status.processes) if index not in used)
         self.pool_status.mark_idle(index)
-        self.pool_status.worker_states[index].clear()
+        for state in self.pool_status.worker_states[index]:
+            state.clear()
         timer = multiprocessing.Value("f", -1)
         target = partial(run_worker, self.pool_status, index)
         process = self.spawn_process(target, self.task_queue, self.result_queue, timer, self.timeout)
@@ -141,12 +143,10 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
             self._notify()
 
     def _report_exit(self, process: Any, *, stopped: bool = False) -> None:
-        """Recover the tasks of a dead worker, with its last state and its exit code, which only its parent knows."""
-        state = self.pool_status.worker_states[process.index].read()
-        if not state.worker or (process.exitcode == 0 and state.task is None):
-            return
+        """Recover the tasks of a dead process, with its last states and its exit code, which only its parent knows."""
+        states = [state.read() for state in self.pool_status.worker_states[process.index]]
         try:
-            worker_exits.report(state, process.exitcode, stopped=stopped)
+            worker_exits.report(states, process.exitcode, stopped=stopped)
         except db.Error as error:
             logger.warning("The exit of worker %s could not be recorded: %s", process.pid, error)
         finally:
@@ -244,20 +244,15 @@ def run_worker(status: PoolStatus, index: int, *queues: Any) -> None:
     def mark_idle(**_: Any) -> None:
         status.mark_idle(index)
 
-    heartbeats = claimed_tasks.heartbeats
     name_sessions("worker")
     faulthandler.enable(crash_dump_file())  # the process that recovers this worker reads the stack of a crash there
-    heartbeats.shared_state = status.worker_states[index]
     pre_execute.connect(mark_busy, weak=False)
     post_execute_in_worker.connect(mark_idle, weak=False)
-    try:
-        heartbeats.current()
-    except claimed_tasks.DATABASE_ERRORS:
-        db.connections.close_all()  # the first wake-up tries again
+    slots.start(status, index)
     try:
         django_q.worker(*queues)
     finally:
-        heartbeats.stop("stopped" if STOP.is_set() else "recycled")
+        slots.stop("stopped" if STOP.is_set() else "recycled")
 
 
 def run_notifier(status: PoolStatus, task_queue: Any, stop: Flag, broker: NotifierBroker) -> None:

@@ -7,8 +7,13 @@ ever. One aligned write needs no lock.
 from __future__ import annotations
 
 import mmap
+import os
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import Pipe
+from multiprocessing.connection import wait
 from uuid import UUID
 
 POLL_SECONDS = 0.1
@@ -39,26 +44,29 @@ class Flag:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What a worker process executed last: the ids of its row and of its task, and the key of the step."""
+    """What a slot executed last: the ids of its worker's row and of its task, the key of the step, and its thread."""
 
     worker: int = 0
     task: UUID | None = None
     step: str = ""
+    thread: int = 0
 
 
 class SharedWorkerState:
-    """The state of a worker process, which its parent reads after the process has died.
+    """The state of a slot of a worker process, which the parent reads after the process has died.
 
     The parent reads only when the writer is dead, so it may miss the write during which the writer died.
     """
 
-    STEP = 26
+    STEP = 34
     SIZE = STEP + 4 * 200
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self.SIZE)
 
     def write_worker(self, worker: int) -> None:
+        """Write the id of the worker's row. Called in the thread of its slot."""
+        self._memory[26:34] = threading.get_ident().to_bytes(8, "little")
         self._memory[0:8] = worker.to_bytes(8, "little")
 
     def write(self, task: UUID | None, step: str) -> None:
@@ -76,17 +84,24 @@ class SharedWorkerState:
         memory = self._memory
         task, length = memory[8:24], int.from_bytes(memory[24:26], "little")
         step = memory[self.STEP : self.STEP + length].decode(errors="ignore")
-        return WorkerState(int.from_bytes(memory[0:8], "little"), UUID(bytes=task) if any(task) else None, step)
+        worker, thread = int.from_bytes(memory[0:8], "little"), int.from_bytes(memory[26:34], "little")
+        return WorkerState(worker, UUID(bytes=task) if any(task) else None, step, thread)
 
 
 class PoolStatus:
-    """Which worker processes of a pool are busy, when one last changed, and when the notifier last failed."""
+    """Which worker processes of a pool are busy and have free slots, when one last changed, and a bell for each.
 
-    def __init__(self, processes: int) -> None:
+    A process is busy while any of its slots is. Then it reads no messages, and is woken by its bell.
+    """
+
+    def __init__(self, processes: int, threads: int = 1) -> None:
         self.processes = processes
-        self.worker_states = [SharedWorkerState() for _ in range(processes)]
+        self.threads = threads
+        self.worker_states = [[SharedWorkerState() for _ in range(threads)] for _ in range(processes)]
         # For each process when it became busy, then the time of the last change and of the last failure.
         self._since = memoryview(mmap.mmap(-1, 8 * (processes + 2))).cast("d")
+        self._free_slots = memoryview(mmap.mmap(-1, 8 * processes)).cast("q")
+        self._bells = [Bell() for _ in range(processes)]
 
     def mark_busy(self, index: int) -> None:
         """Note that this worker process has taken a message."""
@@ -94,7 +109,13 @@ class PoolStatus:
 
     def mark_idle(self, index: int) -> None:
         """Note that this worker process waits for the next message."""
+        self._free_slots[index] = 0
         self._since[index] = 0.0
+        self._since[self.processes] = time.monotonic()
+
+    def mark_free_slots(self, index: int, number: int) -> None:
+        """Note how many slots of this busy worker process execute nothing."""
+        self._free_slots[index] = number
         self._since[self.processes] = time.monotonic()
 
     def busy_seconds(self, index: int) -> float | None:
@@ -102,16 +123,55 @@ class PoolStatus:
         since = self._since[index]
         return time.monotonic() - since if since else None
 
-    def all_busy(self) -> bool:
-        return all(self._since[index] for index in range(self.processes))
+    def has_idle_process(self) -> bool:
+        return not all(self._since[index] for index in range(self.processes))
+
+    def has_free_slot(self) -> bool:
+        """Whether a process is idle, or a busy one has a free slot."""
+        return self.has_idle_process() or any(self._free_slots)
+
+    def bell(self, index: int) -> Bell:
+        """What wakes a free slot of this worker process while it is busy."""
+        return self._bells[index]
+
+    def ring(self, *, every: bool) -> bool:
+        """Wake a free slot of every busy process that has one, or of the one with most. Returns whether one has."""
+        with_free = [index for index in range(self.processes) if self._since[index] and self._free_slots[index] > 0]
+        if not every:
+            with_free = sorted(with_free, key=lambda index: self._free_slots[index])[-1:]
+        for index in with_free:
+            self._bells[index].ring()
+        return bool(with_free)
 
     def mark_unavailable(self) -> None:
         """Note that the notifier could not look for work just now, so that idle workers are no sign of a stuck pool."""
         self._since[self.processes + 1] = time.monotonic()
 
     def seconds_without_change(self) -> float:
-        """Seconds since a worker became busy or idle, or since the notifier last failed: since the later of the two."""
+        """Seconds since a slot became busy or idle, or since the notifier last failed: since the later of the two."""
         return time.monotonic() - max(self._since[self.processes], self._since[self.processes + 1])
+
+
+class Bell:
+    """Wakes another process: a pipe, which has no lock that a killed process could keep."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = Pipe(duplex=False)
+        for end in (self._reading, self._writing):
+            os.set_blocking(end.fileno(), False)
+
+    def ring(self) -> None:
+        with suppress(BlockingIOError):  # it is full of rings that were not heard yet
+            os.write(self._writing.fileno(), b"!")
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for a ring, for so many seconds. Returns whether one came; more of them count as one."""
+        if not wait([self._reading], timeout):
+            return False
+        with suppress(BlockingIOError):
+            while os.read(self._reading.fileno(), 4096):
+                pass
+        return True
 
 
 STOP = Flag()

@@ -20,7 +20,7 @@ from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.runtime import sessions
 from taskqueue.engine.runtime.database_errors import error_message
 from taskqueue.engine.runtime.sessions import KEEPALIVE_OPTIONS
-from taskqueue.engine.worker.heartbeat import drop_when_unreachable
+from taskqueue.engine.worker.heartbeat_thread import drop_when_unreachable
 from taskqueue.pool.notifier import NotifierBroker
 from taskqueue.pool.shared_memory import STOP
 
@@ -29,6 +29,15 @@ APPS = ("taskqueue", "django_q")
 
 PREPARE_THRESHOLD: Final = 1_000_000_000
 """So high that psycopg prepares no statement of Django's. The engine prepares its own statements explicitly."""
+
+SHARED_CONNECTIONS: Final = 4
+"""Of the supervising processes and the notifier."""
+
+CONNECTIONS_LEFT: Final = """
+SELECT maximum, maximum - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')
+FROM (SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int)
+    AS server (maximum)
+"""
 
 POOLER_ERROR: Final = (
     "This is a pooler in transaction mode, and a worker needs the PostgreSQL server itself, for its locks and its "
@@ -131,6 +140,23 @@ def wait_for_database(write: Callable[[str], None]) -> str:
         else:
             return ""
     return ""
+
+
+def connections_warning(processes: int, threads: int) -> str:
+    """Return a warning if the server may have too few connections left for this command at its busiest, or ""."""
+    needed = processes * (threads + 1) + SHARED_CONNECTIONS
+    try:
+        with db.connection.cursor() as cursor:
+            cursor.execute(CONNECTIONS_LEFT)
+            maximum, left = cursor.fetchone()
+    except db.Error:
+        return ""
+    if needed <= left:
+        return ""
+    return (
+        f"Warning: this worker may need {needed} connections (a process: one for each thread, and one), and PostgreSQL "
+        f"has {left} of its {maximum} left. Lower --processes or --threads, or raise max_connections."
+    )
 
 
 def database_error() -> str:

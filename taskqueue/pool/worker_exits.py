@@ -1,8 +1,9 @@
-"""How a worker process ended. Only its parent knows, and reports it to the task that the worker executed."""
+"""How a worker process ended. Only its parent knows, and reports it to the tasks that the process executed."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from typing import Final
 
 from taskqueue.engine.maintenance.recovery import Loss, explain, recover
@@ -13,29 +14,41 @@ from taskqueue.pool.shared_memory import WorkerState
 STOPPED: Final = "its command was stopped, and its step did not end within STOP_GRACE"
 
 
-def report(state: WorkerState, exit_code: int, *, stopped: bool = False) -> None:
-    """Recover the tasks of a dead worker, with the reason of its end.
+def report(states: Sequence[WorkerState], exit_code: int, *, stopped: bool = False) -> None:
+    """Recover the tasks of a dead process, with the reason of its end.
 
     Args:
-        state: the last state that it wrote.
-        exit_code: of its process; below zero the number of the signal that killed it.
-        stopped: whether it was killed because its pool stops, which is no failure of the task.
+        states: what each of its slots wrote last.
+        exit_code: of the process; below zero the number of the signal that killed it.
+        stopped: whether it was killed because its pool stops, which is no failure of the tasks.
 
     Raises:
-        django.db.Error: the database is unreachable. Another process then recovers the worker.
+        django.db.Error: the database is unreachable. Another process then recovers its workers.
     """
+    registered = [state for state in states if state.worker]
+    executing = [state for state in registered if state.task is not None]
+    if not registered or (exit_code == 0 and not executing):
+        return
     reason = STOPPED if stopped else describe_exit(exit_code)
-    loss = Loss(
-        task=state.task,
-        step=state.step,
-        error_type="WorkerStopped" if stopped else "",
-        message=f"Worker {state.worker} was lost: {reason}." if stopped else "",
-        # This removes the file: read it once.
-        traceback=read_crash_dump(state.worker),
-    )
-    if not recover(state.worker, reason=reason, loss=loss) and state.task is not None and not stopped:
-        # Another process may have recovered the worker before, without the reason.
-        explain(state.worker, loss, reason=reason)
+    stack = read_crash_dump(registered[0].worker)  # this removes the file: read it once
+    culprit = next((state for state in executing if is_crashed(state.thread, stack)), None)
+    for state in registered:
+        loss = Loss(
+            task=state.task,
+            step=state.step,
+            error_type="WorkerStopped" if stopped else "",
+            message=f"Worker {state.worker} was lost: {reason}." if stopped else "",
+            traceback=stack if culprit in (None, state) else "",
+            had_company=len(executing) > 1 and state is not culprit,
+        )
+        if not recover(state.worker, reason=reason, loss=loss) and state.task is not None and not stopped:
+            # Another process may have recovered the worker before, without the reason.
+            explain(state.worker, loss, reason=reason)
+
+
+def is_crashed(thread: int, stack: str) -> bool:
+    """Whether a thread is the one that crashed, by the stack that faulthandler has written."""
+    return f"Current thread 0x{thread:016x} " in stack
 
 
 def describe_exit(exit_code: int) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 from django.db import connection
 from django.db.models.functions import Now
@@ -61,7 +62,7 @@ class InProcessWorker:
         self.row = Worker.objects.create(
             host=socket.gethostname(),
             pid=os.getpid(),
-            cluster="in-process",
+            cluster=f"in-process {uuid4()}",  # of its own: it has no process that other workers die with
             version=running_version(),
             pipelines=registry.names(),
         )

@@ -17,7 +17,7 @@ from taskqueue.engine.actions import tokens
 from taskqueue.engine.maintenance import rollups
 from taskqueue.engine.queries import stats
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.heartbeat import private_connection
+from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.models import Pipeline, RateLimit, RateLimitBucket, Rollup, Task, Worker
 from taskqueue.testing import InProcessWorker, work
 from tests.support.api import Api, enqueue_order, problem_of, roll_up_ended

@@ -15,7 +15,7 @@ from django.utils import timezone
 from taskqueue.api.tasks import status
 from taskqueue.engine.runtime import end_watch
 from taskqueue.engine.tasks import control
-from taskqueue.engine.worker.heartbeat import private_connection
+from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.models import EndWatch, Task
 from tests.support.api import Api, enqueue_order, problem_of
 from tests.support.moves import arranging

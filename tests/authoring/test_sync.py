@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from taskqueue import Rate, Retry, pipeline, step
 from taskqueue.engine.catalog.sync import sync_pipelines
-from taskqueue.engine.worker.heartbeat import private_connection
+from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.models import Pipeline, PipelineStep, RateLimit
 
 pytestmark = pytest.mark.django_db

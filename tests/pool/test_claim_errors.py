@@ -6,12 +6,8 @@ import pytest
 
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.engine.runtime import notify
-from taskqueue.engine.worker.heartbeat import (
-    CLAIM_UNANSWERED,
-    live_workers,
-    private_connection,
-    workers_with_claim_errors,
-)
+from taskqueue.engine.worker.heartbeat import CLAIM_UNANSWERED, live_workers, workers_with_claim_errors
+from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.models import Task, Worker
 from tests.support.database.schema_changes import change
 from tests.support.waiting import eventually

@@ -34,7 +34,7 @@ def test_the_command_prints_a_start_line_and_a_stop_line(start):
     command.stop(signal.SIGINT)
 
     first, last = command.output().splitlines()
-    assert first.startswith(f"Worker: 1 process on database {connection.settings_dict['NAME']}")
+    assert first.startswith(f"Worker: 1 process with 1 thread on database {connection.settings_dict['NAME']}")
     assert ", for pipelines tests/" in first
     assert first.endswith("tests/walk. Stop with Ctrl-C.")
     assert last == "Worker stopped."

@@ -4,4 +4,4 @@ UPDATE taskqueue_attempt
 SET error_type = 'WorkerSilent',
     error_message = error_message || ' It was not dead: it has answered since, and so this does not count as a death.'
 WHERE task_id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND outcome = 'lost'
-    AND error_type = 'WorkerLost';
+    AND error_type IN ('WorkerLost', 'WorkerLostWithOthers');

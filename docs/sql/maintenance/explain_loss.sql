@@ -1,5 +1,5 @@
 -- Write the reason into a lost attempt that another process has recorded without knowing it.
--- Parameters: :reason text, :worker int, :stack text, :step text, :task uuid
+-- Parameters: :reason text, :worker int, :had_company bool, :stack text, :step text, :task uuid
 WITH worker AS (
     UPDATE taskqueue_worker SET end_reason = left(:reason::text, 100)
     WHERE id = :worker::int
@@ -7,7 +7,9 @@ WITH worker AS (
 ), attempt AS (
     UPDATE taskqueue_attempt attempt
     SET error_message = format('Worker %s (process %s on %s) was lost: %s.', worker.id, worker.pid, worker.host,
-            :reason::text),
+            :reason::text) || CASE WHEN :had_company::bool THEN
+            ' It executed other tasks too, and any of them may be the cause.' ELSE '' END,
+        error_type = CASE WHEN :had_company::bool THEN 'WorkerLostWithOthers' ELSE 'WorkerLost' END,
         traceback = coalesce(nullif(attempt.traceback, ''), :stack::text),
         step_key = CASE WHEN attempt.step_key = '' THEN :step::text ELSE attempt.step_key END,
         number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (

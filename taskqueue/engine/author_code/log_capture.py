@@ -7,7 +7,6 @@ changes neither levels nor other handlers.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,10 +16,9 @@ from typing import Final
 
 from taskqueue import masks
 from taskqueue.conf import settings
+from taskqueue.engine.runtime.threads import is_engine_thread
 from taskqueue.json_values import codec
 
-HEARTBEAT_THREAD: Final = "taskqueue-heartbeat"
-"""The name of the engine's own thread; what is logged there belongs to no step."""
 LINE_MAX_LENGTH: Final = 4_000
 
 
@@ -82,6 +80,10 @@ open_captures: list[LogLines] = []
 """All that are entered in this process: more than one when async steps run concurrently."""
 
 
+executing: set[int] = set()
+"""The threads of this process that execute a task."""
+
+
 class CaptureHandler(logging.Handler):
     """Adds each record to the lines of its step."""
 
@@ -96,12 +98,14 @@ class CaptureHandler(logging.Handler):
 
 
 def lines_for(record: logging.LogRecord) -> LogLines | None:
-    """The lines of the step in whose context a record was logged; from a thread without one, of the only open step."""
+    """The lines of the step in whose context a record was logged; from a thread without one, of the only open step.
+
+    With two tasks in this process such a thread may belong to either.
+    """
     lines = current_lines.get()
-    if lines is not None or len(open_captures) != 1:
+    if lines is not None or len(open_captures) != 1 or len(executing) > 1:
         return lines
-    is_main = threading.current_thread() is threading.main_thread()
-    return None if is_main or record.threadName == HEARTBEAT_THREAD else open_captures[0]
+    return None if is_engine_thread(record.threadName) else open_captures[0]
 
 
 def is_only(record: logging.LogRecord, handler: logging.Handler) -> bool:

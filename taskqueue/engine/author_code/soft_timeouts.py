@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from types import FrameType
 
+from taskqueue.engine.author_code.thread_timeouts import thread_alarm
 from taskqueue.errors import StepTimedOut
 
 
@@ -17,12 +18,21 @@ from taskqueue.errors import StepTimedOut
 def sync_alarm(step: str, timeout: timedelta | None, *, cancel_queries: Callable[[], None]) -> Iterator[None]:
     """Raise StepTimedOut in the code inside once the timeout is over, and cancel the query that it waits for.
 
-    Signals reach the main thread alone, where workers execute tasks; in another thread there is no soft timeout.
+    In the main thread a signal also interrupts a call that blocks, such as `time.sleep`. In another thread the
+    exception comes when the call returns.
     """
-    if timeout is None or threading.current_thread() is not threading.main_thread():
+    if timeout is None:
         yield
-        return
+    elif threading.current_thread() is threading.main_thread():
+        with signal_alarm(step, timeout, cancel_queries):
+            yield
+    else:
+        with thread_alarm(step, timeout, cancel_queries):
+            yield
 
+
+@contextmanager
+def signal_alarm(step: str, timeout: timedelta, cancel_queries: Callable[[], None]) -> Iterator[None]:
     def on_alarm(_signal: int, _frame: FrameType | None) -> None:
         cancel_queries()
         raise StepTimedOut(step, timeout)

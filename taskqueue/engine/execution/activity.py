@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -46,6 +47,8 @@ class CrashRecord(Protocol):
 class Activity:
     """What a worker executes, the progress that author code last reported, and the tasks it has claimed ahead."""
 
+    thread: int = field(default_factory=threading.get_ident)
+    """The ident of the thread that executes, which is the one that makes this."""
     current: CurrentWork = field(default_factory=CurrentWork)
     progress: tuple[Lease, float, str] | None = None
     unsettled_lease: Lease | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release, Succeeded, Suspended
+from taskqueue.engine.runtime.threads import event_loop_of
 from taskqueue.json_values import codec
 
 
@@ -52,16 +54,21 @@ def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldSt
 @contextmanager
 def contained(execution: Execution) -> Iterator[None]:
     """Undo what author code leaves in the process: a forked child, a timer, an open transaction."""
-    activity, session, timer = execution.activity, execution.journal.session, signal.getitimer(signal.ITIMER_REAL)
+    activity, session, thread = execution.activity, execution.journal.session, threading.get_ident()
+    # Signals and their timer belong to the main thread.
+    has_timer = threading.current_thread() is threading.main_thread()
+    timer = signal.getitimer(signal.ITIMER_REAL) if has_timer else (0.0, 0.0)
     activity.begin_task(execution.lease)
+    log_capture.executing.add(thread)
     log_capture.install_handler()
     try:
         with session.watch():
             yield
     finally:
         exit_if_forked(execution.pid)
-        if not any(timer):
+        if has_timer and not any(timer):
             signal.setitimer(signal.ITIMER_REAL, 0)  # one that author code has left would fire in another task
+        log_capture.executing.discard(thread)
         activity.set_idle()
         session.mend()
 
@@ -102,12 +109,13 @@ def call_body(definition: PipelineDefinition, execution: Execution, steps: Async
         return definition.function(*args, **kwargs)
 
     async def await_body() -> Any:
-        try:
-            return await definition.function(*args, **kwargs)
-        finally:
-            # A failed step must not waste the steps that still run.
-            await steps.concurrent.all_finished()
-            await cancel_remaining_tasks()
+        with event_loop_of(execution.activity.thread):
+            try:
+                return await definition.function(*args, **kwargs)
+            finally:
+                # A failed step must not waste the steps that still run.
+                await steps.concurrent.all_finished()
+                await cancel_remaining_tasks()
 
     return async_to_sync(await_body)()
 

@@ -15,6 +15,9 @@ from taskqueue.engine.runtime.stacks import read_crash_dump
 POISON: Final = 5
 """Processes that die in one step before its task fails."""
 
+POISON_IN_COMPANY: Final = 20
+"""The same for processes that executed other tasks too: several accidents of theirs must not fail the task."""
+
 NO_HEARTBEAT: Final = "its process ended or sent no heartbeat"
 """The reason when only the missing heartbeat or lock shows that a worker is dead."""
 
@@ -45,6 +48,7 @@ class Loss:
         message: the error's message.
         traceback: the error's traceback, or the stack that a dead process has written.
         backs_off: whether the task waits longer each time.
+        had_company: whether its process executed other tasks too, each of which may be the cause.
     """
 
     task: UUID | None
@@ -53,15 +57,17 @@ class Loss:
     message: str = ""
     traceback: str = ""
     backs_off: bool = False
+    had_company: bool = False
 
 
 def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
     """End a worker and queue its tasks; how many.
 
-    Only the death of a process counts towards poison, and only for the task that it executed: by its crash record, else
-    by its last heartbeat, else the first of its claimed tasks. A second call for a worker finds only tasks that were
-    locked at the first one. A worker that was only silent finds its row ended and its writes fenced off, and continues
-    under a new row.
+    Only the death of a process counts towards poison, and only for the task that the worker executed: by its crash
+    record, else by its last heartbeat, else the first of its claimed tasks. A death counts little when other workers of
+    the process executed tasks too, since any of them may be the cause. A second call for a worker finds only tasks that
+    were locked at the first one. A worker that was only silent finds its row ended and its writes fenced off, and
+    continues under a new row.
     """
     stack = loss.traceback if loss else read_crash_dump(worker)
     reason = reason_in(stack) or reason
@@ -69,6 +75,8 @@ def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
         "worker": worker,
         "reason": reason,
         "poison": POISON,
+        "poison_in_company": POISON_IN_COMPANY,
+        "had_company": loss.had_company if loss else None,
         "longest": LONGEST_BACKOFF,
         "is_explained": loss is not None,
         "task": loss.task if loss else None,
@@ -84,7 +92,14 @@ def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
 
 def explain(worker: int, loss: Loss, *, reason: str) -> None:
     """Write how a worker died into the lost attempt, when another process that did not know it recovered it first."""
-    values = {"worker": worker, "reason": reason, "task": loss.task, "step": loss.step, "stack": loss.traceback}
+    values = {
+        "worker": worker,
+        "reason": reason,
+        "task": loss.task,
+        "step": loss.step,
+        "stack": loss.traceback,
+        "had_company": loss.had_company,
+    }
     with transaction.atomic():
         sql.fetch(sql.SET_LOCAL_LOCK_TIMEOUT, {"lock_timeout": "5s"})
         # Two statements: the second one sees what a concurrent recovery has written.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS, sqlstate_of
+from taskqueue.engine.runtime.thread_connections import connections_of
 from taskqueue.errors import InvalidContext, TransactionBroken
 
 OPEN: Final = (TransactionStatus.ACTIVE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
@@ -47,6 +49,7 @@ class AuthorSession:
     def __init__(self) -> None:
         # Looked up once: the proxy that Django offers costs as much as a short step.
         self.django: BaseDatabaseWrapper = connections[DEFAULT_DB_ALIAS]
+        self._thread = threading.get_ident()
         self.in_transaction = self.django.in_atomic_block
         self.used_at = time.monotonic()
         self.hooks: list[Callable[[], None]] = []
@@ -156,14 +159,15 @@ class AuthorSession:
             other.close()
 
     def cancel_queries(self) -> None:
-        """Cancel what this thread's connections execute now: after a timeout the server would run it on with its locks.
+        """Cancel what the connections of the session's thread execute now. Called from any thread.
 
+        After a timeout the server would run it on with its locks.
         A server that does not take the cancellation in time runs the query to its end. Before libpq 17 a cancellation
         has no time limit, and would stop all threads of this process: then nothing is cancelled.
         """
         if not psycopg.capabilities.has_cancel_safe():
             return
-        for django in (self.django, *self._others()):
+        for django in {self.django, *self._others(), *connections_of(self._thread)}:
             if django.vendor != "postgresql" or django.connection is None:
                 continue
             if django.connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
@@ -222,7 +226,8 @@ class AuthorSession:
         return is_open(self.django)
 
     def _others(self) -> Iterator[BaseDatabaseWrapper]:
-        if len(connections.settings) == 1 or self.in_transaction:
+        """The thread's other connections; none from another thread, which cannot see them."""
+        if len(connections.settings) == 1 or self.in_transaction or threading.get_ident() != self._thread:
             return
         yield from (each for each in connections.all(initialized_only=True) if each is not self.django)
 

@@ -12,6 +12,7 @@ import psycopg
 from django.db import connections
 
 from taskqueue import context
+from taskqueue.engine.runtime.thread_connections import connections_of_other_threads, track_connections
 
 FORKED_EXIT_CODE: Final = 1
 """Of a child that has returned from author code."""
@@ -30,6 +31,7 @@ def detach_children() -> None:
     global _is_registered
     if not _is_registered:
         _is_registered = True
+        track_connections()
         os.register_at_fork(after_in_child=detach)
 
 
@@ -43,6 +45,9 @@ def detach() -> None:
     for connection in list(private_connections):
         abandon(connection)
     private_connections.clear()
+    for django in connections_of_other_threads():
+        if isinstance(django.connection, psycopg.Connection):
+            abandon(django.connection)
     for django in connections.all(initialized_only=True):
         if isinstance(django.connection, psycopg.Connection):
             abandon(django.connection)

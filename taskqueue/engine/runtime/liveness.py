@@ -11,7 +11,7 @@ HEARTBEAT_TIMEOUT: Final = timedelta(seconds=30)
 """A worker without a heartbeat for this long is dead although it holds its lock: its process was stopped or is stuck.
 
 A lost machine is noticed sooner: the server drops its connections, and with them the lock, when it no longer answers
-(`heartbeat.private_connection`).
+(`heartbeat_thread.private_connection`).
 """
 STARTUP_GRACE: Final = timedelta(seconds=5)
 """After a start of the database, how long workers have to take their locks again."""

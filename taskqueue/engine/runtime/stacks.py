@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import tempfile
-import threading
 import traceback
 from contextlib import suppress
 from functools import cache
@@ -15,19 +14,20 @@ from types import FrameType
 from typing import TextIO
 
 from taskqueue.engine.runtime.failures import PACKAGE, TEXT_MAX_LENGTH
+from taskqueue.engine.runtime.threads import threads_of
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
 
 
-def author_stack(*, all_threads: bool) -> str:
-    """The present stack of the working thread, from the first frame of author code on.
+def author_stack(thread: int, *, with_event_loop: bool) -> str:
+    """The present stack of a worker's thread, from the first frame of author code on.
 
     Args:
-        all_threads: also the stacks of all other threads but the caller's: an event loop has its own thread.
+        thread: its ident.
+        with_event_loop: also the stacks of its event loop's thread, and of threads that author code has started.
     """
     frames = sys._current_frames()
-    mine, main = threading.get_ident(), threading.main_thread().ident
-    threads = [main, *(ident for ident in frames if ident not in (main, mine))] if all_threads else [main]
+    threads = threads_of(thread) if with_event_loop else [thread]
     stacks = [author_frames(frames[ident]) for ident in threads if ident in frames]
     return printable("\n".join("".join(stack) for stack in stacks if stack))[-TEXT_MAX_LENGTH:]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import faulthandler
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.db import Error, transaction
 
@@ -70,7 +71,8 @@ class HardTimeouts:
 
     def _stop(self, work: CurrentWork, lease: Lease, write: Callable[[str], None]) -> None:
         """Record the attempt and exit. When the database is away, recovery finds the task by its dead worker."""
-        stack = author_stack(all_threads=work.definition is not None and work.definition.is_async)
+        is_async = work.definition is not None and work.definition.is_async
+        stack = author_stack(self._activity.thread, with_event_loop=is_async)
         if self._activity.steps.get(work.step) is not work:
             return  # it has ended just now
         logger.error("Step %r of task %s does not stop: worker %s is ended.", work.step, lease.task, lease.worker)
@@ -117,16 +119,29 @@ def elapsed_of(work: CurrentWork) -> timedelta:
     return timedelta(seconds=time.monotonic() - work.since)
 
 
-def arm(left: timedelta | None) -> None:
-    """Let faulthandler end this process when a step ignores its timeout and the heartbeat thread cannot run.
+class Deadline:
+    """When one worker's earliest hard timeout is over. Faulthandler, which has one timer, gets the earliest of all.
 
-    The thread cannot run while a C call holds the interpreter. Recovery reads the stack that it writes.
-
-    Args:
-        left: the time until the earliest timeout of a step; None when no step has one.
+    It ends this process when a step ignores its timeout and the heartbeat thread cannot run, since a C call holds the
+    interpreter. Recovery reads the stack that it writes.
     """
-    if left is None:
-        faulthandler.cancel_dump_traceback_later()
-        return
-    seconds = max(left + settings().HARD_TIMEOUT_GRACE, timedelta()) + MARGIN
-    faulthandler.dump_traceback_later(seconds.total_seconds(), exit=True, file=crash_dump_file())
+
+    _lock: ClassVar = threading.Lock()
+    _all: ClassVar[dict[int, float]] = {}
+
+    def __call__(self, left: timedelta | None) -> None:
+        """Set it.
+
+        Args:
+            left: the time until the earliest timeout of a step; None when no step has one.
+        """
+        with self._lock:
+            self._all.pop(id(self), None)
+            if left is not None:
+                grace = max(left + settings().HARD_TIMEOUT_GRACE, timedelta()) + MARGIN
+                self._all[id(self)] = time.monotonic() + grace.total_seconds()
+            if not self._all:
+                faulthandler.cancel_dump_traceback_later()
+                return
+            seconds = max(min(self._all.values()) - time.monotonic(), MARGIN.total_seconds())
+            faulthandler.dump_traceback_later(seconds, exit=True, file=crash_dump_file())

@@ -1,17 +1,15 @@
-"""The heartbeat of a worker: its row, its advisory lock, which a dead process loses, and the thread that keeps both."""
+"""The heartbeat of a worker: its row, and its advisory lock, which a dead process loses."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
-import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, LiteralString
+from typing import LiteralString
 
 import psycopg
 from django.db import Error
@@ -20,55 +18,42 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.author_code.log_capture import HEARTBEAT_THREAD
 from taskqueue.engine.execution.activity import Activity, CurrentWork
 from taskqueue.engine.maintenance.recovery import Loss, recover
 from taskqueue.engine.runtime.database_errors import error_line, error_name
 from taskqueue.engine.runtime.failures import traceback_of
-from taskqueue.engine.runtime.forks import detach_children, private_connections
+from taskqueue.engine.runtime.forks import detach_children
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE
 from taskqueue.engine.runtime.notify import CHANNEL
 from taskqueue.engine.runtime.outcomes import DatabaseLost
-from taskqueue.engine.runtime.sessions import APPLICATION_NAME, private_wrapper, session_name
 from taskqueue.engine.runtime.stacks import delete_crash_dump
-from taskqueue.engine.worker.hard_timeouts import HardTimeouts, arm
+from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
+from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
 from taskqueue.engine.worker.step_reports import Reporter
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
 
-ROLE = "heartbeat"
 HEARTBEAT_INTERVAL = 5.0
 CLAIM_TIMEOUT = 5.0
 """Seconds after which an unanswered claim is reported as a claim error."""
 CLAIM_UNANSWERED = "PostgreSQL has not answered its claim for five seconds. Is a table locked?"
 REASON_LENGTH = 300
-LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
-"""A statement met a lock or the statement timeout; its session is sound."""
-CHECK_INTERVAL = 0.25
-"""Seconds between checks of what the worker does. Shorter steps are never written."""
-
-logger = logging.getLogger("taskqueue.workers")
 
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::int)"
+UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
 INSERT INTO taskqueue_worker (
-    host, pid, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step, claim_error, draining_at
+    host, pid, slot, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step, claim_error, draining_at
 )
 VALUES (
-    %(host)s, %(pid)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
+    %(host)s, %(pid)s, %(slot)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
     statement_timestamp(), statement_timestamp(), '', '', %(claim_error)s,
     -- A draining worker keeps draining under its new row.
     (SELECT draining_at FROM taskqueue_worker WHERE id = %(previous)s::int)
 )
 RETURNING id
 """
-END_QUERY_OF_LOST_CLIENT: LiteralString = "SELECT set_config('client_connection_check_interval', '1000', false)"
-"""In milliseconds. Without it the server executes the query of a killed worker to its end."""
-DROP_AFTER_TEN_SECONDS: LiteralString = (
-    "SELECT set_config('tcp_keepalives_idle', '4', false), set_config('tcp_keepalives_interval', '2', false), "
-    "set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '10000', false)"
-)
 END_WORKER: LiteralString = """
 UPDATE taskqueue_worker SET ended_at = statement_timestamp(), end_reason = %(reason)s, task_id = NULL, step = ''
 WHERE id = %(worker)s AND ended_at IS NULL
@@ -76,42 +61,42 @@ WHERE id = %(worker)s AND ended_at IS NULL
 
 
 class Heartbeat:
-    """The heartbeat of a worker: one per process, started after the fork, on a connection of its own.
+    """The heartbeat of a worker: one per slot of a process.
 
     Attributes:
-        worker: the id of this process's row. It changes when another process has presumed this worker dead.
-        activity: what the worker thread does now.
+        worker: the id of this worker's row. It changes when another process has presumed this worker dead.
+        activity: what the worker does now.
         claim_error: why this worker's last claims failed; empty when they did not.
+        is_draining: whether it claimed no tasks at its last heartbeat, because it drains.
     """
 
-    def __init__(self, cluster: str) -> None:
+    def __init__(self, cluster: str, *, slot: int = 0, thread: HeartbeatThread | None = None) -> None:
         self.cluster = cluster
+        self.slot = slot
         self.worker = 0
         self.activity = Activity()
         self.claim_error = ""
+        self.is_draining = False
         self._written_claim_error = ""
-        self._connection: psycopg.Connection[Any] | None = None
         self._written_at = 0.0
         self._seen = self._written_work = CurrentWork()
         self._locked = False
-        self._hard_timeouts = HardTimeouts(self.activity)
+        self._hard_timeouts = HardTimeouts(self.activity, end=self._end_process)
         self._reporter = Reporter(self.activity)
         self._to_release: list[Lease] = []
-        self._guard = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=HEARTBEAT_THREAD, daemon=True)
+        self._thread = thread or HeartbeatThread()
 
     def start(self) -> None:
-        """Register this process and start the thread.
+        """Register this worker and have it checked.
 
         Raises:
             django.db.Error, psycopg.Error: the database could not be reached.
         """
-        with self._guard:
+        with self._thread.guard:
             self._register()
-        self.activity.set_hard_timeout = arm
-        detach_children()
-        self._thread.start()
+            self.activity.set_hard_timeout = Deadline()
+            detach_children()
+            self._thread.add(self)
 
     def renew(self, error: BaseException) -> None:
         """End this worker's row, release its leases, and continue under a new row.
@@ -123,7 +108,7 @@ class Heartbeat:
         Raises:
             django.db.Error, psycopg.Error: the database is still unreachable; call it again later.
         """
-        with self._guard:
+        with self._thread.guard:
             recover(
                 self.worker,
                 reason=f"it met {error_line(cause_of(error))}",
@@ -134,40 +119,30 @@ class Heartbeat:
             self._register()
 
     def stop(self, reason: str = "stopped") -> None:
-        """End this worker's row and stop the thread. A database error is ignored, since the lock is lost either way."""
-        self._stopped.set()
-        with self._guard:
+        """End this worker's row. A database error is ignored: the lock is lost at the end of the process."""
+        with self._thread.guard:
             try:
                 self._release()
-                self._execute(END_WORKER, {"worker": self.worker, "reason": reason})
+                self._thread.execute(END_WORKER, {"worker": self.worker, "reason": reason})
+                self._unlock()
             except (psycopg.Error, Error):
-                return
-            finally:
-                self._disconnect()
+                self._thread.close()
+            if self._thread.remove(self):
+                self._thread.close()
                 delete_crash_dump()
 
-    def _run(self) -> None:
-        """Check the worker until it stops, and reconnect after a lost connection."""
-        while not self._stopped.wait(CHECK_INTERVAL):
-            with self._guard:
-                if self._stopped.is_set():
-                    return
-                try:
-                    self._check()
-                except LOCKED:
-                    continue  # keep the connection, and with it the worker's advisory lock
-                except (psycopg.Error, Error):
-                    self._disconnect()
-                except Exception:  # without this thread the worker would go on under a dead row
-                    logger.exception("The heartbeat of worker %s failed; it is retried", self.worker)
-                    self._disconnect()
+    def release_all(self) -> None:
+        """Release what this worker executes and has claimed: its process is about to end. Under the guard."""
+        lease = self.activity.unsettled_lease
+        self._to_release += [*self.activity.prefetched, *([lease] if lease else [])]
+        self._release()
 
-    def _check(self) -> None:
+    def lose_lock(self) -> None:
+        """Take the lock again and write the row at the next check: the connection was lost."""
+        self._locked, self._written_at = False, 0.0
+
+    def check(self) -> None:
         """Write the heartbeat when it is due or the worker's work lasts; then check its lease and release tasks."""
-        if self._connection is None:
-            self._connection, self._locked, self._written_at = private_connection(ROLE), False, 0.0
-        else:
-            self._connection.pgconn.consume_input()  # raises when the server has closed the connection
         if not self._locked:
             self._locked = self._take_lock(self.worker)
         work, previous, self._seen = self.activity.current, self._seen, self.activity.current
@@ -185,8 +160,15 @@ class Heartbeat:
             self._release()
             self._report_progress()
             if (report := self._reporter.next_report()) is not None:
-                self._execute(sql.REPORT_STEP, report)
+                self._thread.execute(sql.REPORT_STEP, report)
         self._hard_timeouts.check()
+
+    def _end_process(self, exit_code: int) -> None:
+        """End the process for this worker's sake, and let its other workers' tasks continue elsewhere at once."""
+        try:
+            self._thread.release_others(self)
+        finally:
+            os._exit(exit_code)
 
     def _beat(self, work: CurrentWork) -> None:
         """Write the row. If another process has ended it, register a new one; the old leases are fenced off."""
@@ -198,11 +180,13 @@ class Heartbeat:
             "elapsed": timedelta(seconds=time.monotonic() - work.since),
             "claim_error": claim_error,
         }
-        if self._execute(sql.HEARTBEAT, values) == 0:
+        row = self._thread.open().execute(sql.HEARTBEAT, values).fetchone()
+        if row is None:
             if work.lease is not None:
-                self._execute(sql.CORRECT_LOSS, work.lease.fence)
+                self._thread.execute(sql.CORRECT_LOSS, work.lease.fence)
             self._register()
         else:
+            (self.is_draining,) = row
             self._written_claim_error = claim_error
         self._written_at = time.monotonic()
         self._written_work = work
@@ -214,7 +198,7 @@ class Heartbeat:
 
     def _check_lease(self, lease: Lease) -> None:
         """Mark the lease as lost when the task was cancelled or recovered."""
-        if self._execute(sql.CHECK_LEASE, lease.fence) == 0:
+        if self._thread.execute(sql.CHECK_LEASE, lease.fence) == 0:
             self.activity.lost_lease = lease
 
     def _take_prefetched(self) -> None:
@@ -230,37 +214,38 @@ class Heartbeat:
         if not self._to_release:
             return
         for lease in list(self._to_release):
-            self._execute(sql.standalone(sql.RELEASE), lease.fence)
+            self._thread.execute(sql.standalone(sql.RELEASE), lease.fence)
             self._to_release.remove(lease)
-        self._execute(sql.NOTIFY, {"channel": CHANNEL})
+        self._thread.execute(sql.NOTIFY, {"channel": CHANNEL})
 
     def _report_progress(self) -> None:
         """Write the newest progress, under the lease for which it was reported."""
         progress, self.activity.progress = self.activity.progress, None
         if progress is not None:
             lease, fraction, note = progress
-            self._execute(sql.REPORT_PROGRESS, {**lease.fence, "progress": fraction, "note": note})
+            self._thread.execute(sql.REPORT_PROGRESS, {**lease.fence, "progress": fraction, "note": note})
 
     def _register(self) -> None:
-        """Insert this process's row and take its lock in one transaction, so that no process sees the row unlocked."""
-        self._disconnect()
-        self._connection = connection = private_connection(ROLE)
+        """Insert this worker's row and take its lock in one transaction, so that no process sees the row unlocked."""
+        connection = self._thread.open()
         claim_error = self._current_claim_error(self.activity.current)
         values = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "slot": self.slot,
             "cluster": self.cluster,
             "version": running_version(),
             "pipelines": json.dumps(registry.names()),
             "previous": self.worker,
             "claim_error": claim_error,
         }
+        self._unlock()
         with connection.transaction():
             row = connection.execute(REGISTER, values).fetchone()
             assert row is not None  # noqa: S101 - INSERT … RETURNING
             worker: int = row[0]
             locked = self._take_lock(worker)
-        # After the commit: the worker thread claims under this id, which must exist.
+        # After the commit: the worker claims under this id, which must exist.
         self.worker, self._locked = worker, locked
         self._written_claim_error = claim_error
         self._written_at = time.monotonic()
@@ -269,20 +254,14 @@ class Heartbeat:
 
     def _take_lock(self, worker: int) -> bool:
         """Take a worker's lock. False while the server still has the session of a lost connection."""
-        assert self._connection is not None  # noqa: S101 - both callers have set it
-        row = self._connection.execute(LOCK, {"space": LOCK_SPACE, "worker": worker}).fetchone()
+        row = self._thread.open().execute(LOCK, {"space": LOCK_SPACE, "worker": worker}).fetchone()
         return row is not None and bool(row[0])
 
-    def _execute(self, statement: LiteralString, values: dict[str, Any]) -> int:
-        """Run a statement on the heartbeat's own connection; how many rows it changed."""
-        if self._connection is None:
-            raise psycopg.OperationalError("the heartbeat has no connection")
-        return self._connection.execute(statement, values).rowcount
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def _unlock(self) -> None:
+        """Give the lock of this worker's row back: the session stays, with the locks of other workers."""
+        if self._locked:
+            self._thread.execute(UNLOCK, {"space": LOCK_SPACE, "worker": self.worker})
+            self._locked = False
 
 
 def loss_by(error: BaseException, in_hand: Lease | None) -> Loss:
@@ -302,28 +281,6 @@ def loss_by(error: BaseException, in_hand: Lease | None) -> Loss:
 def cause_of(error: BaseException) -> BaseException:
     """The database's error in a DatabaseLost; other errors as they are."""
     return error.error if isinstance(error, DatabaseLost) else error
-
-
-def private_connection(role: str = "private") -> psycopg.Connection[Any]:
-    """A new autocommit connection with Django's parameters, with this role in its application name.
-
-    The server drops it ten seconds after this machine is gone. A lock is awaited for a second, a statement for ten.
-    """
-    wrapper = private_wrapper(**{APPLICATION_NAME: session_name(role)})
-    wrapper.connect()
-    connection: psycopg.Connection[Any] = wrapper.connection
-    connection.execute("SELECT set_config('lock_timeout', '1s', false), set_config('statement_timeout', '10s', false)")
-    drop_when_unreachable(connection)
-    private_connections.add(connection)
-    return connection
-
-
-def drop_when_unreachable(connection: psycopg.Connection[Any]) -> None:
-    """Let the server drop a connection, with its locks and its transaction, when this process or machine is gone."""
-    with suppress(psycopg.errors.InvalidParameterValue):  # a server on Windows does not notice it
-        connection.execute(END_QUERY_OF_LOST_CLIENT)
-    if connection.info.host and not connection.info.host.startswith("/"):
-        connection.execute(DROP_AFTER_TEN_SECONDS)
 
 
 def live_workers() -> QuerySet[Worker]:

@@ -38,17 +38,17 @@ class Reporter:
         if work.lease is None or not work.step or now - max(work.since, self._reported_at) < REPORT_EVERY:
             return None
         self._reported_at = now
-        report = report_on(work, work.lease, self._activity.lines.get(work.step))
+        report = report_on(work, work.lease, self._activity)
         if report == self._last_report:
             return None
         self._last_report = report
         return report
 
 
-def report_on(work: CurrentWork, lease: Lease, lines: LogLines | None) -> dict[str, Any]:
+def report_on(work: CurrentWork, lease: Lease, activity: Activity) -> dict[str, Any]:
     is_async = work.definition is not None and work.definition.is_async
-    stack = author_stack(all_threads=is_async)[-STACK_MAX_LENGTH:]
-    logs = None
+    stack = author_stack(activity.thread, with_event_loop=is_async)[-STACK_MAX_LENGTH:]
+    lines, logs = activity.lines.get(work.step), None
     if lines is not None and lines.records and (secrets := known_secrets(work, lease, lines)) is not None:
         logs, stack = lines.snapshot(secrets), masks.hidden(stack, secrets)
     return {**lease.fence, "step": work.step, "logs": logs, "stack": stack}

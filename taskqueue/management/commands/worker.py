@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from taskqueue.conf import settings
 from taskqueue.definitions import registry
 from taskqueue.pool import cluster, orphans, reloading, startup
 
@@ -26,6 +27,13 @@ class Command(BaseCommand):
             type=_at_least_one,
             metavar="N",
             help='Number of worker processes (default: Q_CLUSTER["workers"], or one per core).',
+        )
+        parser.add_argument(
+            "--threads",
+            type=_at_least_one,
+            metavar="N",
+            help='Number of tasks that each process executes at once (default: TASKQUEUE["THREADS"]). '
+            "1 for tasks that need the CPU, not the network.",
         )
         parser.add_argument(
             "--reload",
@@ -49,11 +57,11 @@ class Command(BaseCommand):
         processes = startup.set_pool_size(options["processes"])
         if refusal := startup.broker_error() or startup.wait_for_database(self._print):
             raise CommandError(refusal)
-        self._print(
-            f"Worker: {processes} {'process' if processes == 1 else 'processes'} on {_database()}, "
-            f"for {_pipelines()}. Stop with Ctrl-C."
-        )
-        code = cluster.run(signals, processes=processes)
+        threads = options["threads"] or settings().THREADS
+        if warning := startup.connections_warning(processes, threads):
+            self._print(warning)
+        self._print(f"Worker: {_size(processes, threads)} on {_database()}, for {_pipelines()}. Stop with Ctrl-C.")
+        code = cluster.run(signals, processes=processes, threads=threads)
         self._print("Worker stopped." if code == 0 else "Worker stopped before all of its steps had ended.")
         sys.exit(code)
 
@@ -69,10 +77,15 @@ def _at_least_one(text: str) -> int:
     return number
 
 
+def _size(processes: int, threads: int) -> str:
+    in_threads = f"with {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"1 process {in_threads}" if processes == 1 else f"{processes} processes {in_threads} each"
+
+
 def _database() -> str:
-    settings = connection.settings_dict
-    address = f" at {settings['HOST']}:{settings['PORT'] or 5432}" if settings["HOST"] else ""
-    return f"database {settings['NAME']}{address}"
+    database = connection.settings_dict
+    address = f" at {database['HOST']}:{database['PORT'] or 5432}" if database["HOST"] else ""
+    return f"database {database['NAME']}{address}"
 
 
 def _pipelines() -> str:

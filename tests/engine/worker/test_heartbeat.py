@@ -18,7 +18,8 @@ from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import claim
-from taskqueue.engine.worker.heartbeat import Heartbeat, live_workers, private_connection
+from taskqueue.engine.worker.heartbeat import Heartbeat, live_workers
+from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.models import Task, Worker
 from tests.support.database.schema_changes import change
 from tests.support.leases import take

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.maintenance.recovery import POISON, Loss, explain, recover
+from taskqueue.engine.maintenance.recovery import POISON, POISON_IN_COMPANY, Loss, explain, recover
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import DatabaseLost
 from taskqueue.engine.worker.claims import claim
@@ -116,6 +116,35 @@ def test_recovery_without_a_crash_record_uses_the_heartbeat(has_heartbeat):
     dispatch.run_due(5)
 
     assert Attempt.objects.get().task_id == (tasks[3] if has_heartbeat else tasks[0])
+
+
+def test_deaths_beside_other_tasks_fail_a_task_late():
+    task = one_step.enqueue(1)
+    for number in range(POISON_IN_COMPANY):
+        assert Task.objects.get().status == "queued", number
+        dead = InProcessWorker()
+        claim(ClaimRequest(dead.worker))
+        recover(dead.worker, reason="it was killed", loss=Loss(task=task.pk, step="one", had_company=True))
+
+    assert Task.objects.get().status == "failed"
+    assert set(Attempt.objects.values_list("error_type", flat=True)) == {"WorkerLostWithOthers"}
+
+
+@pytest.mark.parametrize("is_first_recovered", [False, True])
+def test_recovery_without_a_crash_record_knows_the_other_workers_of_the_process(is_first_recovered):
+    one, other = InProcessWorker(), InProcessWorker()
+    Worker.objects.update(cluster="shared")
+    held_by(one, 1)
+    held_by(other, 1)
+    for each in (one, other):
+        each.die()
+
+    recover(one.worker, reason="it was killed")
+    if is_first_recovered:
+        recover(other.worker, reason="it was killed")
+
+    assert Attempt.objects.count() == 1 + is_first_recovered
+    assert set(Attempt.objects.values_list("error_type", flat=True)) == {"WorkerLostWithOthers"}
 
 
 def test_a_death_between_tasks_costs_no_attempt():

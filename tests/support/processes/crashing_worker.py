@@ -30,7 +30,8 @@ from taskqueue.engine.enqueue import enqueue, options  # noqa: E402
 from taskqueue.engine.maintenance import dispatch  # noqa: E402
 from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task  # noqa: E402
-from taskqueue.pool.claimed_tasks import heartbeats, run_claimed_tasks  # noqa: E402
+from taskqueue.pool.claimed_tasks import run_claimed_tasks  # noqa: E402
+from taskqueue.pool.slots import slots  # noqa: E402
 from taskqueue.testing.simulated_crashes import WRITES  # noqa: E402
 
 WAIT_TIMEOUT = 30.0
@@ -125,8 +126,8 @@ def waits_for_a_cancel() -> Q:
 
 
 def run_command(command: dict[str, Any], report: Callable[[str], None]) -> None:
-    heartbeats.cluster = "crashing"
-    heartbeats.current()
+    slots.first.cluster = "crashing"
+    slots.first.current()
     if command["do"] != "recover":
         finish_everything()
     CrashInjector(command.get("die"), report)
@@ -143,7 +144,7 @@ def run_command(command: dict[str, Any], report: Callable[[str], None]) -> None:
             finish_everything()
         case "recover":
             dispatch.run_due(1)
-    heartbeats.stop("stopped")
+    slots.first.stop("stopped")
 
 
 def be_a_worker(command: dict[str, Any], writing: int) -> None:

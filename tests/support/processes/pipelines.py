@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import itertools
+import logging
 import os
 import signal
 import time
@@ -38,6 +39,9 @@ class Walk(BaseModel):
 
     notes: str
     wait_in: int = 0
+
+
+logger = logging.getLogger(__name__)
 
 
 @step
@@ -100,6 +104,31 @@ def ignore_timeout(how: str) -> str:
 def ignore_timeouts(how: str) -> str:
     """One step that never ends by itself."""
     return ignore_timeout(how)
+
+
+@step(timeout=timedelta(seconds=0.3), retry=Retry.never())
+def work_too_long() -> None:
+    """Execute Python code until the timeout, and clean up."""
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        logger.warning("cleaned up")
+
+
+@pipeline("tests/too-late")
+def be_too_late() -> None:
+    work_too_long()
+
+
+@step
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+@pipeline("tests/crash")
+def crash_always() -> None:
+    crash()
 
 
 @step(timeout=timedelta(seconds=0.5), retry=Retry.fixed(timedelta(hours=1), retries=2))

@@ -48,6 +48,7 @@ class WorkerCommand:
         folder: Path,
         *,
         processes: int = 2,
+        threads: int = 1,
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
         reload: bool = False,
@@ -62,7 +63,7 @@ class WorkerCommand:
             **{f"WORKER_TEST_{name.upper()}": str(value) for name, value in settings.items()},
             **(environment or {}),
         }
-        options = ["--processes", str(processes), *(["--reload"] if reload else [])]
+        options = ["--processes", str(processes), "--threads", str(threads), *(["--reload"] if reload else [])]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [*within, sys.executable, "manage.py", "worker", *options],
@@ -72,7 +73,7 @@ class WorkerCommand:
                 stderr=output,
                 start_new_session=True,
             )
-        self.processes = processes
+        self.processes, self.threads = processes, threads
         self._reloads = reload
         self._seen: set[int] = set()
 
@@ -81,8 +82,8 @@ class WorkerCommand:
         return self.log.read_text()
 
     def ready(self) -> "WorkerCommand":
-        """Wait until each worker process is registered."""
-        eventually(lambda: len(self.workers()) == self.processes, details=self.output)
+        """Wait until each slot of each worker process is registered."""
+        eventually(lambda: len(self.slots()) == self.processes * self.threads, details=self.output)
         return self
 
     def sentinel(self) -> int:
@@ -92,6 +93,10 @@ class WorkerCommand:
 
     def workers(self) -> list[int]:
         """The registered worker processes that are alive."""
+        return list(dict.fromkeys(self.slots()))
+
+    def slots(self) -> list[int]:
+        """The living worker processes, as often as each has registered slots."""
         alive = set(children_of(self.sentinel()))
         rows = Worker.objects.filter(ended_at=None, pid__in=alive).order_by("id")
         return [pid for pid in rows.values_list("pid", flat=True) if pid in alive]

@@ -1,0 +1,25 @@
+"""Many tasks that wait for something: how many a pool executes at once."""
+
+from __future__ import annotations
+
+from benchmarks.measures import seconds_until_finished
+from benchmarks.pipelines import sleeping
+from benchmarks.processes import workers
+from taskqueue.models import Task
+
+PLAIN = 200
+PROCESSES = 2
+
+
+def plain_tasks(threads: int | None) -> float:
+    """Seconds for 200 plain tasks of one second, relative to what so many threads need at least.
+
+    Args:
+        threads: of each process; None for the default.
+    """
+    from taskqueue.conf import settings
+
+    with workers(threads=threads):
+        tasks = [sleeping.enqueue(1.0).pk for _ in range(PLAIN)]
+        seconds = seconds_until_finished(Task.objects.filter(pk__in=tasks))
+    return seconds / (PLAIN / (PROCESSES * (threads or settings().THREADS)))

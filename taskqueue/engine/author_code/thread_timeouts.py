@@ -1,0 +1,121 @@
+"""Soft timeouts in threads, which signals do not reach: a timer raises an asynchronous exception in the thread.
+
+Python delivers it between two bytecodes of the thread, so a call that blocks returns first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from taskqueue.engine.runtime.threads import ENGINE_THREADS
+from taskqueue.errors import StepTimedOut
+
+logger = logging.getLogger("taskqueue.workers")
+
+
+@contextmanager
+def thread_alarm(step: str, timeout: timedelta, cancel_queries: Callable[[], None]) -> Iterator[None]:
+    """Raise StepTimedOut in the calling thread once the timeout is over, and cancel the query that it waits for."""
+    alarm = Alarm(time.monotonic() + timeout.total_seconds(), timed_out(step, timeout), cancel_queries)
+    timer.add(alarm)
+    try:
+        try:
+            yield
+        finally:
+            timer.remove(alarm)
+    except StepTimedOut:
+        # The exception may have come inside `remove`. It comes once, so that this second call is not interrupted.
+        timer.remove(alarm)
+        raise
+
+
+@dataclass(eq=False)
+class Alarm:
+    """A step's timeout in a thread."""
+
+    at: float
+    error: type[StepTimedOut]
+    cancel_queries: Callable[[], None]
+    thread: int = field(default_factory=threading.get_ident)
+    is_raised: bool = False
+    is_cancelling: bool = False
+
+
+class Timer:
+    """Raises the exceptions of alarms, from a thread of its own that starts with the first alarm."""
+
+    def __init__(self) -> None:
+        # Entered directly: an exception between the acquisition by a Condition and its `with` would leave it locked.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._alarms: list[Alarm] = []
+        self._pid = 0
+
+    def add(self, alarm: Alarm) -> None:
+        with self._lock:
+            self._alarms.append(alarm)
+            if self._pid != os.getpid():  # threads do not survive a fork
+                self._pid = os.getpid()
+                threading.Thread(target=self._run, name=f"{ENGINE_THREADS}timeouts", daemon=True).start()
+            self._changed.notify_all()
+
+    def remove(self, alarm: Alarm) -> None:
+        """Raise no exception for this alarm from now on, and take one back that was not delivered yet."""
+        with self._lock:
+            if alarm in self._alarms:
+                self._alarms.remove(alarm)
+            if alarm.is_raised:
+                raise_in_thread(alarm.thread, None)
+            while alarm.is_cancelling:  # else the cancellation might meet the engine's next statement
+                self._changed.wait()
+
+    def _run(self) -> None:
+        while True:
+            alarm = self._raise_next()
+            try:
+                alarm.cancel_queries()
+            except Exception:  # the timeouts of other steps depend on this thread
+                logger.exception("The query of a step that ran too long was not cancelled")
+            with self._lock:
+                alarm.is_cancelling = False
+                self._changed.notify_all()
+
+    def _raise_next(self) -> Alarm:
+        """Wait for the earliest alarm, and raise its exception."""
+        with self._lock:
+            while True:
+                due = min(self._alarms, key=lambda alarm: alarm.at, default=None)
+                left = due.at - time.monotonic() if due is not None else None
+                if due is not None and left is not None and left <= 0:
+                    self._alarms.remove(due)
+                    due.is_raised = due.is_cancelling = True
+                    raise_in_thread(due.thread, due.error)
+                    return due
+                self._changed.wait(left)
+
+
+def timed_out(step: str, timeout: timedelta) -> type[StepTimedOut]:
+    """StepTimedOut as a class without arguments: Python makes the instance in the thread."""
+
+    def make(self: StepTimedOut) -> None:
+        StepTimedOut.__init__(self, step, timeout)
+
+    return type(StepTimedOut.__name__, (StepTimedOut,), {"__init__": make, "__module__": StepTimedOut.__module__})
+
+
+def raise_in_thread(thread: int, error: type[BaseException] | None) -> None:
+    """Have an exception raised in a thread; None takes back one that was not delivered."""
+    value: Any = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), value)
+
+
+timer = Timer()
