@@ -118,7 +118,7 @@ def test_recovery_without_a_crash_record_uses_the_heartbeat(has_heartbeat):
     assert Attempt.objects.get().task_id == (tasks[3] if has_heartbeat else tasks[0])
 
 
-def test_deaths_beside_other_tasks_fail_a_task_late():
+def test_deaths_in_company_fail_a_task_late():
     task = one_step.enqueue(1)
     for number in range(POISON_IN_COMPANY):
         assert Task.objects.get().status == "queued", number
