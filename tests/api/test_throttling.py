@@ -102,7 +102,7 @@ def test_health_checks_are_not_throttled():
 
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_requests_are_all_counted():
-    caller(per_minute=12)
+    caller(per_minute=1)
     token = Token.objects.get()
 
     def ask(_number: int) -> Any:
@@ -114,9 +114,9 @@ def test_concurrent_requests_are_all_counted():
     with ThreadPoolExecutor(8) as pool:
         waits = list(pool.map(ask, range(16)))
 
-    assert waits.count(timedelta(0)) == 2
-    # The next slot is five seconds away; a request that began earlier waits that much longer.
-    assert all(wait <= timedelta(seconds=6) for wait in waits)
+    assert waits.count(timedelta(0)) == 1
+    # The next slot is a minute away; a request that began earlier waits that much longer.
+    assert all(wait <= timedelta(seconds=100) for wait in waits)
 
 
 @pytest.mark.django_db

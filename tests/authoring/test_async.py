@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -137,22 +138,23 @@ def test_each_running_steps_timeout_is_enforced():
         (moments[-1], None if left is None else round(left / MINUTE))
     )
 
-    async def pass_time(name: str, naps: int) -> None:
+    async def stay(name: str, is_over: Callable[[], bool]) -> None:
         moments.append(f"{name} is inside")
-        await asyncio.sleep(naps * 0.05)
+        while not is_over():
+            await asyncio.sleep(0.01)
         moments.append(f"{name} ends")
 
     @step(timeout=50 * MINUTE)
     async def long() -> None:
-        await pass_time("long", 4)
+        await stay("long", lambda: len(watched) == 3)
 
     @step(timeout=20 * MINUTE)
     async def short() -> None:
-        await pass_time("short", 2)
+        await stay("short", lambda: "unbounded ends" in moments)
 
     @step
     async def unbounded() -> None:
-        await pass_time("unbounded", 1)
+        await stay("unbounded", lambda: {"long is inside", "short is inside"} <= set(moments))
 
     @pipeline("async/watched")
     async def body() -> None:

@@ -35,7 +35,7 @@ Kind = tuple[str, ...]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_every_kind_of_page_passes_with_a_month_of_history(
     context: BrowserContext, base_url: str, transactional_db: None
 ) -> None:

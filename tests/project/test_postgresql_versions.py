@@ -42,7 +42,13 @@ def distribution_programs() -> Programs:
     return min(installed, key=lambda programs: programs.major_version)
 
 
-@pytest.mark.parametrize("find", [find_programs, distribution_programs], ids=["embedded", "distribution"])
+@pytest.mark.parametrize(
+    "find",
+    [
+        pytest.param(find_programs, id="embedded", marks=pytest.mark.slow),  # all other tests run on it
+        pytest.param(distribution_programs, id="distribution"),
+    ],
+)
 def test_a_new_database_is_migrated_and_executes_a_task(find):
     with own_server(programs=find()) as server:
         environment = {**os.environ, "DATABASE_URL": server.url, "DEBUG": "true"}

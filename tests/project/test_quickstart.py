@@ -15,9 +15,12 @@ from urllib.request import Request, urlopen
 
 import psutil
 import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 
 from tests.support.processes.processes import ROOT, free_port, http_status, open_directory, running
-from tests.support.processes.worker_command import is_alive, manage
+from tests.support.processes.worker_command import is_alive
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -40,6 +43,12 @@ def environment(data_directory) -> dict[str, str]:
 
 
 @pytest.fixture
+def debug(settings: Any) -> None:
+    """DEBUG is on, as on a developer's machine."""
+    settings.DEBUG = True
+
+
+@pytest.fixture
 def used_port() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -47,50 +56,51 @@ def used_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def refusal(environment: dict[str, str], *, port: str) -> str:
-    done = subprocess.run(
-        [*COMMAND, "--port", port], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    return done.stderr
+def refusal(port: object) -> str:
+    with pytest.raises(CommandError) as refused:
+        call_command("quickstart", port=str(port))
+    return str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "port", ["abc", "65536", *(pytest.param(port, marks=pytest.mark.slow) for port in ("0", "-1", "", "\u0668\u0660"))]
-)
-def test_an_invalid_port_is_explained(environment, port):
-    assert "PORT must be a number from 1 to 65535" in refusal(environment, port=port)
+@pytest.mark.parametrize("port", ["abc", "65536", "0", "-1", "", "\u0668\u0660"])
+def test_an_invalid_port_is_explained(debug, port):
+    assert "PORT must be a number from 1 to 65535" in refusal(port)
 
 
-def test_a_port_in_use_is_explained_with_a_hint(environment, used_port):
-    output = refusal(environment, port=str(used_port))
-
-    assert output.strip().endswith(f"Port {used_port} is in use. Try another one: make run PORT=8010")
+def test_a_port_in_use_is_explained_with_a_hint(debug, used_port):
+    assert refusal(used_port).endswith(f"Port {used_port} is in use. Try another one: make run PORT=8010")
 
 
-def test_a_deployment_gets_no_default_login(environment):
-    environment |= {"DEBUG": "false", "SECRET_KEY": "only-for-this-test"}
+def test_a_deployment_gets_no_default_login(settings):
+    settings.DEBUG = False
 
-    assert "needs DEBUG=true" in refusal(environment, port=str(free_port()))
+    assert "needs DEBUG=true" in refusal(free_port())
 
 
-def test_an_unreachable_database_is_explained(environment):
+def test_an_unreachable_database_is_explained_without_a_traceback(environment):
     environment |= {"DATABASE_URL": "postgres://missing@127.0.0.1:1/nothing"}
 
-    assert "The database does not answer" in refusal(environment, port=str(free_port()))
+    refused = subprocess.run(
+        [*COMMAND, "--port", str(free_port())], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+    assert refused.returncode == 1
+    assert "The database does not answer" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
-def test_a_database_of_another_version_is_refused(environment, data_directory):
-    applied = "MigrationRecorder(connection).record_applied('taskqueue', '9999_later')"
-    code = f"from django.db.migrations.recorder import MigrationRecorder; {applied}"
-    manage("migrate", "--verbosity", "0", environment=environment)
-    manage("shell", "--command", f"from django.db import connection; {code}", environment=environment)
+@pytest.mark.django_db
+def test_a_database_of_another_version_is_refused(debug, monkeypatch):
+    MigrationRecorder(connection).record_applied("taskqueue", "9999_later")
+    monkeypatch.setitem(connection.settings_dict, "EMBEDDED", {"data_dir": "/srv/data"})
 
-    output = refusal(environment, port=str(free_port()))
+    output = refusal(free_port())
 
     assert "Another version of taskqueue made this database" in output
-    assert f"delete {data_directory}, or set TASKQUEUE_DATA_DIR" in output
+    assert "delete /srv/data, or set TASKQUEUE_DATA_DIR" in output
+
+    monkeypatch.delitem(connection.settings_dict, "EMBEDDED")
+    assert "create another database, and set DATABASE_URL" in refusal(free_port())
 
 
 @pytest.mark.smoke

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -127,12 +128,17 @@ def numbers_on(page: str) -> Iterator[tuple[str, str, int]]:
 
 
 def differences(client) -> tuple[list[str], set[str]]:
-    """The links whose number differs from their list, and the places of all links."""
+    """The links whose number differs from their list, and the places of all links.
+
+    Of the bars of periods without tasks, which are most, every eighth is followed.
+    """
     cache.clear()
-    wrong, places = [], set()
+    wrong, places, empty_bars = [], set(), itertools.count()
     for place, address, number in numbers_on(client.get(HOME).content.decode()):
-        count = client.get(address).context["cl"].result_count
         places.add(place)
+        if place == "bar" and number == 0 and next(empty_bars) % 8:
+            continue
+        count = client.get(address).context["cl"].result_count
         if count != number:
             wrong.append(f"{place} says {number}, its list has {count}: {address}")
     return wrong, places

@@ -73,10 +73,11 @@ def test_recent_starts_give_an_estimate(worker):
     Task.objects.update(started_at=Now() - timedelta(seconds=100))
     tasks = [one_step.enqueue(number) for number in range(3)]
 
-    reason = only(tasks[2])
+    explanation = why(tasks[2].pk)
 
+    (reason,) = explanation.reasons
     assert "Estimated from the last 5 minutes, it starts in about 30 s." in reason.sentence
-    assert abs(reason.expected_at - why(tasks[2].pk).as_of - timedelta(seconds=30)) < timedelta(seconds=2)
+    assert abs(reason.expected_at - explanation.as_of - timedelta(seconds=30)) < timedelta(seconds=2)
     advance(minutes=10)
     assert only(tasks[2]).expected_at is None
 

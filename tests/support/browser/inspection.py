@@ -15,11 +15,17 @@ NARROW, WIDE = WIDTHS[0], WIDTHS[-1]
 # Without preload, because axe preloads style sheets by inline styles, which the pages' CSP forbids.
 # Colour transitions from one theme to the other are finished first.
 # target-size belongs to WCAG 2.2, whose rules axe checks only when they are enabled.
-RUN = """async rules => {
+RUN = """async ({rules, isRest}) => {
   for (const moving of document.getAnimations()) if (moving instanceof CSSTransition) moving.finish();
+  const texts = [...document.body.querySelectorAll("*")].filter(element =>
+    element.checkVisibility({visibilityProperty: true})
+    && [...element.childNodes].some(node => node.nodeType === Node.TEXT_NODE && node.data.trim()));
+  const rest = isRest ? texts.filter(element => !window.checkedTexts.has(element)) : [];
+  window.checkedTexts = new Set(texts);
+  if (isRest && !rest.length) return [];
   const options = {resultTypes: ["violations"], preload: false, rules: {"target-size": {enabled: true}}};
   if (rules.length) options.runOnly = {type: "rule", values: rules};
-  const {violations} = await axe.run(document, options);
+  const {violations} = await axe.run(isRest ? {include: rest} : document, options);
   const where = each => each.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(" | ");
   return violations.map(each => `${each.id} (${each.nodes.length}): ${where(each)}`);
 }"""
@@ -72,19 +78,28 @@ class Inspector:
         self.complaints.clear()
 
     def accessibility_errors(self) -> list[str]:
-        """What axe finds: by all rules in the wide light page, and by colour and width rules in the others."""
+        """What axe finds: by all rules in the wide light page, and by colour and width rules in the others.
+
+        Dark colours of texts that the narrow page has are checked there only.
+        """
         self.page.evaluate(AXE_SCRIPT)
         found = self.axe()
-        self.resize(self.page, WIDE, "dark")
-        found += [f"dark: {error}" for error in self.axe(*BY_COLOUR)]
+        self.resize(self.page, NARROW, "light")
+        found += [f"narrow: {error}" for error in self.axe(*BY_WIDTH)]
         self.resize(self.page, NARROW, "dark")
         found += [f"dark, narrow: {error}" for error in self.axe(*BY_COLOUR)]
-        self.resize(self.page, NARROW, "light")
-        return found + [f"narrow: {error}" for error in self.axe(*BY_WIDTH)]
+        self.resize(self.page, WIDE, "dark")
+        found += [f"dark: {error}" for error in self.axe(*BY_COLOUR, is_rest=True)]
+        self.resize(self.page, WIDE, "light")
+        return found
 
-    def axe(self, *rules: str) -> list[str]:
-        """What axe finds, by these rules or by all."""
-        found: list[str] = self.page.evaluate(RUN, list(rules))
+    def axe(self, *rules: str, is_rest: bool = False) -> list[str]:
+        """What axe finds, by these rules or by all.
+
+        Args:
+            is_rest: check only the texts that the last call did not see.
+        """
+        found: list[str] = self.page.evaluate(RUN, {"rules": list(rules), "isRest": is_rest})
         return found
 
     @staticmethod
