@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-# The task, if this worker still has its lease. Its lock keeps recovery and cancel out until the commit.
+# The task, if this worker still has its lease. Its lock keeps recovery and cancel out until the commit. A statement
+# that joins it names the row by its parameter too: without statistics, PostgreSQL may take the table for one row, and
+# read all of it for the join.
 LEASED: Final = """leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
@@ -93,7 +95,7 @@ RETRY: Final = f"""{FAILED_ATTEMPT}, settled AS (
     FROM leased LEFT JOIN (
         SELECT id, statement_timestamp() + %(wait)s::interval AS due_at FROM written
     ) AS later USING (id)
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""
 
@@ -106,7 +108,7 @@ FINISH: Final = f"""{LEASED}, settled AS (
         progress = CASE WHEN %(status)s::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN %(status)s::text = 'succeeded' THEN '' ELSE progress_note END
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""
 
@@ -116,13 +118,15 @@ FAIL_BODY: Final = f"""{FAILED_ATTEMPT}, settled AS (
     SET status = 'failed', error = %(error)s::jsonb, failures = task.failures + 1, finished_at = statement_timestamp(),
         code_ended = %(code)s::text, drift = coalesce(%(drift)s::jsonb, task.drift)
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""
 
 # Release a task to the queue. It keeps its position: it was interrupted, not postponed.
 RELEASE: Final = f"""{LEASED}, settled AS (
-    UPDATE taskqueue_task task SET status = 'queued' FROM leased WHERE task.id = leased.id RETURNING task.id
+    UPDATE taskqueue_task task SET status = 'queued'
+    FROM leased WHERE task.id = leased.id AND task.id = %(task)s::uuid
+    RETURNING task.id
 )"""
 
 # Load all recorded steps of a task.
@@ -151,5 +155,5 @@ def close_waits(settling: LiteralString) -> LiteralString:
     """
     return f"""{settling}, closed AS (
     UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-    WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
+    WHERE task_id = %(task)s::uuid AND EXISTS (SELECT FROM settled) AND (outcome = '') IS TRUE
 )"""
