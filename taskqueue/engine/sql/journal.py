@@ -1,7 +1,7 @@
 """What a task has done: its steps, failed attempts and end. Each statement is fenced: it writes only under the lease.
 
-`FINISH`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which `standalone`, `close_waits` and
-`claims.with_claim` make whole.
+`FINISH`, `FINISH_WITH_STEP`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which `standalone`,
+`close_waits` and `claims.with_claim` make whole.
 """
 
 from __future__ import annotations
@@ -17,28 +17,34 @@ LEASED: Final = """leased AS (
     FOR NO KEY UPDATE
 )"""
 
+# The row of a step that has succeeded. None when it is recorded already.
+SUCCEEDED_STEP: Final = """step AS (
+    INSERT INTO taskqueue_step AS existing (
+        task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
+    )
+    SELECT
+        leased.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb,
+        %(input_hash)s::text, %(output)s::jsonb, %(logs)s::jsonb,
+        statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
+    FROM leased
+    ON CONFLICT (task_id, key) DO UPDATE
+    SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
+        logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
+        finished_at = EXCLUDED.finished_at
+    WHERE existing.status <> 'succeeded'
+    RETURNING output::text
+)"""
+
 # Record a step that has succeeded, once. Returns the recorded output, and whether the pipeline is paused.
 CHECKPOINT: Final = f"""
-WITH {LEASED}
-INSERT INTO taskqueue_step AS existing (
-    task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
-)
-SELECT
-    leased.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb, %(input_hash)s::text,
-    %(output)s::jsonb, %(logs)s::jsonb,
-    statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
-FROM leased
-ON CONFLICT (task_id, key) DO UPDATE
-SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
-    logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
-    finished_at = EXCLUDED.finished_at
-WHERE existing.status <> 'succeeded'
-RETURNING output::text, (
+WITH {LEASED}, {SUCCEEDED_STEP}
+SELECT step.output, (
     -- A running task of a paused pipeline stops after this step.
     SELECT pipeline.paused_at IS NOT NULL FROM taskqueue_task task
     JOIN taskqueue_pipeline pipeline ON pipeline.name = task.pipeline_id
     WHERE task.id = %(task)s::uuid
 )
+FROM step
 """
 
 # The attempt of a task or of a step, under its next number.
@@ -99,8 +105,8 @@ RETRY: Final = f"""{FAILED_ATTEMPT}, settled AS (
     RETURNING task.id
 )"""
 
-# End a task: succeeded, or failed by a step whose attempt is recorded.
-FINISH: Final = f"""{LEASED}, settled AS (
+# The end of a task.
+ENDED_TASK: Final = """settled AS (
     UPDATE taskqueue_task task
     SET status = %(status)s::text, result = %(result)s::jsonb, error = %(error)s::jsonb,
         finished_at = statement_timestamp(), code_ended = %(code)s::text,
@@ -111,6 +117,12 @@ FINISH: Final = f"""{LEASED}, settled AS (
     WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""
+
+# End a task: succeeded, or failed by a step whose attempt is recorded.
+FINISH: Final = f"{LEASED}, {ENDED_TASK}"
+
+# Record the last step of a task, and end the task.
+FINISH_WITH_STEP: Final = f"{LEASED}, {SUCCEEDED_STEP}, {ENDED_TASK}"
 
 # End a task that failed outside of its steps, and record the attempt.
 FAIL_BODY: Final = f"""{FAILED_ATTEMPT}, settled AS (
