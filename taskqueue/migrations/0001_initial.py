@@ -315,7 +315,7 @@ class Migration(migrations.Migration):
                             ),
                         ),
                         help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start.",
-                        output_field=models.CharField(db_collation="C", max_length=201, null=True),
+                        output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
                 (
@@ -331,7 +331,7 @@ class Migration(migrations.Migration):
                             )
                         ),
                         help_text="The pipeline, while the concurrency limit blocks the task before its first start.",
-                        output_field=models.CharField(db_collation="C", max_length=200, null=True),
+                        output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
                 (
@@ -347,7 +347,7 @@ class Migration(migrations.Migration):
                             )
                         ),
                         help_text="The pipeline, while the task has a slot of its concurrency limit.",
-                        output_field=models.CharField(db_collation="C", max_length=200, null=True),
+                        output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
                 (
@@ -413,7 +413,7 @@ class Migration(migrations.Migration):
                             )
                         ),
                         help_text="The pipeline whose step limit blocks it.",
-                        output_field=models.CharField(db_collation="C", max_length=200, null=True),
+                        output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
                 (
@@ -466,7 +466,7 @@ class Migration(migrations.Migration):
                                 ),
                             )
                         ),
-                        output_field=models.CharField(db_collation="C", max_length=402, null=True),
+                        output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
                 (
@@ -492,7 +492,7 @@ class Migration(migrations.Migration):
                                 ),
                             )
                         ),
-                        output_field=models.CharField(db_collation="C", max_length=402, null=True),
+                        output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
                 (
@@ -1625,6 +1625,7 @@ class Migration(migrations.Migration):
                 (
                     "task",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="steps",
@@ -2108,7 +2109,7 @@ class Migration(migrations.Migration):
             model_name="task",
             index=models.Index(
                 models.F("worker"),
-                condition=models.Q(("status", taskqueue.states.TaskStatus["RUNNING"])),
+                condition=models.Q(("started_at__isnull", False), ("status", taskqueue.states.TaskStatus["RUNNING"])),
                 name="taskqueue_task_held",
             ),
         ),

@@ -44,9 +44,13 @@ def optional_key(
     return models.ForeignKey(to, on_delete, related_name=related_name, **options)
 
 
-def generated_name(max_length: int, *cases: When, help_text: str = "") -> models.GeneratedField:
-    """A name that PostgreSQL generates and sorts by bytes; null in all other cases."""
-    output = models.CharField(max_length=max_length, null=True, db_collation="C")
+def generated_name(*cases: When, help_text: str = "") -> models.GeneratedField:
+    """A name that PostgreSQL generates and sorts by bytes; null in all other cases.
+
+    Without a length of its own, since its parts have one: PostgreSQL before 18 takes a table without statistics whose
+    declared widths exceed a page for one row, and then reads the whole of any index.
+    """
+    output = models.TextField(null=True, db_collation="C")
     return models.GeneratedField(expression=Case(*cases), output_field=output, db_persist=True, help_text=help_text)
 
 

@@ -64,18 +64,15 @@ class Task(models.Model):
     # Each generated column is null when it does not apply, and has one partial index. Only that index can serve it: the
     # planner cannot choose another one because of outdated statistics.
     ready_queue = generated_name(
-        201,
         When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
         When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_STARTED))),
         help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start.",
     )
     blocked_queue = generated_name(
-        200,
         When(~Q(concurrency_key=""), status=TaskStatus.QUEUED, slot_acquired_at__isnull=True, then=F("pipeline")),
         help_text="The pipeline, while the concurrency limit blocks the task before its first start.",
     )
     slot_pipeline = generated_name(
-        200,
         When(slot_acquired_at__isnull=False, finished_at__isnull=True, shares_slot=False, then=F("pipeline")),
         help_text="The pipeline, while the task has a slot of its concurrency limit.",
     )
@@ -99,7 +96,6 @@ class Task(models.Model):
         default=0, db_default=0, help_text="Total size of its steps' outputs, stored while it waits for other tasks."
     )
     step_limit_queue = generated_name(
-        200,
         When(~Q(blocked_on=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline")),
         help_text="The pipeline whose step limit blocks it.",
     )
@@ -119,7 +115,6 @@ class Task(models.Model):
     cron_at = time_field("The scheduled time, if cron started it.")
     debounce_key = text_field(201, "Requests with this key change the task until it is due.", db_default="")
     unique_debounce = generated_name(
-        402,
         When(
             ~Q(debounce_key=""),
             status=TaskStatus.SCHEDULED,
@@ -128,7 +123,6 @@ class Task(models.Model):
     )
     singleton_key = text_field(201, "Only one task with this key is unfinished at a time.", db_default="")
     unique_singleton = generated_name(
-        402,
         When(
             ~Q(singleton_key=""),
             finished_at__isnull=True,
@@ -273,8 +267,13 @@ class Task(models.Model):
             models.Index("event", name="taskqueue_task_by_event", condition=Q(event__isnull=False)),
             # timers: what becomes due next
             models.Index("timer_at", name="taskqueue_task_timer", condition=Q(timer_at__isnull=False)),
-            # recovery: the tasks of a dead worker
-            models.Index("worker", name="taskqueue_task_held", condition=Q(status=TaskStatus.RUNNING)),
+            # recovery: the tasks of a dead worker. Every running task has started; statements that do not say so find
+            # their task by its id instead of among all that their worker has had since the last vacuum
+            models.Index(
+                "worker",
+                name="taskqueue_task_held",
+                condition=Q(status=TaskStatus.RUNNING, started_at__isnull=False),
+            ),
             # lists: newest first, by status or pipeline
             models.Index(fields=["status", "-id"], name="taskqueue_task_by_status"),
             models.Index(fields=["pipeline", "-id"], name="taskqueue_task_by_pipeline"),

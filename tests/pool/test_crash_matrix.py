@@ -99,7 +99,7 @@ def test_a_crash_at_any_commit_does_not_change_the_result(workers, marks, tmp_pa
         return str(tmp_path / key.replace(" ", "-"))
 
     commits = workers.run("live", key="whole", notes=notes_of("whole"))
-    assert {"ENQUEUE", "CLAIM", "CHECKPOINT", "RETRY", "PROMOTE", "FINISH"} <= set(commits)
+    assert {"ENQUEUE", "CLAIM", "CHECKPOINT", "RETRY", "PROMOTE", "FINISH", "FINISH_WITH_STEP"} <= set(commits)
     crash_points = [(number + 1, side) for number in range(len(commits)) for side in SIDES]
 
     killed_with_a_task = 0
@@ -108,7 +108,8 @@ def test_a_crash_at_any_commit_does_not_change_the_result(workers, marks, tmp_pa
         commits = workers.run("live", key=key, may_live=number > 30, notes=notes_of(key), die=[number, side])
         # It died at its last commit. Which one that is varies: sweeps that find no rows do not commit.
         killed_with_a_task += len(commits) == number and (
-            commits[-1] == "CHECKPOINT" or (side == "before" and commits[-1].startswith("LOCK_LEASED_TASK"))
+            commits[-1] == "CHECKPOINT"
+            or (side == "before" and commits[-1].startswith(("LOCK_LEASED_TASK", "FINISH_WITH_STEP")))
         )
     workers.run("live", key="last", notes=notes_of("last"))
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from taskqueue.embedded.programs import Programs, find_programs
+from tests.support.database.index_conditions import FILL, unconditional_scans
 from tests.support.processes.postgres import own_server
 from tests.support.processes.processes import ROOT
 
@@ -49,13 +51,17 @@ def distribution_programs() -> Programs:
         pytest.param(distribution_programs, id="distribution"),
     ],
 )
-def test_a_new_database_is_migrated_and_executes_a_task(find):
-    with own_server(programs=find()) as server:
+def test_a_new_database_executes_a_task_and_plans_without_statistics(find):
+    with own_server(programs=find(), settings=["autovacuum=off", "fsync=off"]) as server:
         environment = {**os.environ, "DATABASE_URL": server.url, "DEBUG": "true"}
         done = subprocess.run(
             [sys.executable, "-c", EXECUTE], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
 
-    assert done.returncode == 0, done.stderr
-    assert "No changes detected" in done.stdout
-    assert "status: succeeded" in done.stdout
+        assert done.returncode == 0, done.stderr
+        assert "No changes detected" in done.stdout
+        assert "status: succeeded" in done.stdout
+
+        with psycopg.connect(server.url, autocommit=True, prepare_threshold=None) as session:
+            session.execute(FILL)
+            assert unconditional_scans(session) == {}

@@ -15,6 +15,6 @@ WITH steps AS (
 ), events AS (
     -- An event that a parallel step sent counts as sent by its parent.
     UPDATE taskqueue_event event SET source_id = task.parent_id FROM taskqueue_task task
-    WHERE event.source_id = ANY (:tasks::uuid[]) AND task.id = event.source_id
+    WHERE event.source_id = ANY (:tasks::uuid[]) AND task.id = event.source_id AND task.id = ANY (:tasks::uuid[])
 )
 DELETE FROM taskqueue_task WHERE id = ANY (:tasks::uuid[]);

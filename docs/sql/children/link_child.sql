@@ -5,9 +5,11 @@ WITH RECURSIVE ancestors AS (
     SELECT id, parent_id, pipeline_id, concurrency_key FROM taskqueue_task WHERE id = :task::uuid
     UNION ALL
     -- Only ancestors that hold a slot.
-    SELECT task.id, task.parent_id, task.pipeline_id, task.concurrency_key
-    FROM ancestors JOIN taskqueue_task task ON task.id = ancestors.parent_id AND task.slot_acquired_at IS NOT NULL
-        AND task.finished_at IS NULL
+    SELECT parent.* FROM ancestors CROSS JOIN LATERAL (
+        SELECT task.id, task.parent_id, task.pipeline_id, task.concurrency_key FROM taskqueue_task task
+        WHERE task.id = ancestors.parent_id AND task.slot_acquired_at IS NOT NULL AND task.finished_at IS NULL
+        OFFSET 0
+    ) AS parent
 ), step AS (
     UPDATE taskqueue_step SET child_id = :child::uuid WHERE task_id = :task::uuid AND key = :key::text
 )

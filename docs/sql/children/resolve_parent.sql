@@ -4,8 +4,8 @@
 -- Parameters: :task uuid, :limit bigint
 WITH size AS MATERIALIZED (
     SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
-    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = task.parent_id
-    WHERE task.id = :task::uuid
+    FROM taskqueue_task task CROSS JOIN taskqueue_task parent
+    WHERE task.id = :task::uuid AND parent.id = (SELECT parent_id FROM taskqueue_task WHERE id = :task::uuid)
 ), resolved AS (
     UPDATE taskqueue_step step
     SET status = CASE WHEN ended.status = 'succeeded' AND used + bytes <= :limit::bigint
@@ -46,11 +46,11 @@ WITH size AS MATERIALIZED (
         END,
         finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
     FROM taskqueue_task ended JOIN size USING (id)
-    WHERE ended.id = :task::uuid AND step.task_id = ended.parent_id AND step.key = ended.parent_key
+    WHERE ended.id = :task::uuid AND step.task_id = (SELECT parent_id FROM taskqueue_task WHERE id = :task::uuid) AND step.key = ended.parent_key
         AND step.child_id = ended.id AND step.status = 'waiting'
     RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
 ), counted AS (
     UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
-    FROM resolved WHERE parent.id = resolved.task_id AND resolved.added IS NOT NULL
+    FROM resolved WHERE parent.id = resolved.task_id AND parent.id = (SELECT parent_id FROM taskqueue_task WHERE id = :task::uuid) AND resolved.added IS NOT NULL
 )
 SELECT id FROM resolved;

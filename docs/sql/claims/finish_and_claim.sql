@@ -13,7 +13,7 @@ WITH leased AS (
         progress = CASE WHEN :status::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN :status::text = 'succeeded' THEN '' ELSE progress_note END
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = :task::uuid
     RETURNING task.id
 ), queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (

@@ -6,7 +6,9 @@ WITH leased AS (
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
     FOR NO KEY UPDATE
 ), settled AS (
-    UPDATE taskqueue_task task SET status = 'queued' FROM leased WHERE task.id = leased.id RETURNING task.id
+    UPDATE taskqueue_task task SET status = 'queued'
+    FROM leased WHERE task.id = leased.id AND task.id = :task::uuid
+    RETURNING task.id
 ), queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue

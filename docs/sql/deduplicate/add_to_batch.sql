@@ -27,5 +27,5 @@ SET payload = CASE WHEN fits THEN checked.payload ELSE task.payload END,
     start_by = CASE WHEN fits AND NOT is_full THEN task.start_by
         ELSE statement_timestamp() + :start_within::interval END
 FROM checked
-WHERE task.id = checked.id
+WHERE task.id = checked.id AND task.id = (SELECT id FROM checked)
 RETURNING task.id, fits, task.status = 'queued';

@@ -7,6 +7,7 @@ WITH live AS MATERIALIZED (
         worker.claim_error <> '' AS cannot_claim, coalesce((
             SELECT true FROM taskqueue_task task
             WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
+                AND task.started_at IS NOT NULL
             ORDER BY task.worker_id LIMIT 1
         ), false) AS is_busy
     FROM taskqueue_worker worker

@@ -41,9 +41,9 @@ WITH leased AS (
     SET status = 'failed', error = :error::jsonb, failures = task.failures + 1, finished_at = statement_timestamp(),
         code_ended = :code::text, drift = coalesce(:drift::jsonb, task.drift)
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = :task::uuid
     RETURNING task.id
 ), closed AS (
     UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-    WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
+    WHERE task_id = :task::uuid AND EXISTS (SELECT FROM settled) AND (outcome = '') IS TRUE
 ) SELECT FROM settled;

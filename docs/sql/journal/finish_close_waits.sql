@@ -12,9 +12,9 @@ WITH leased AS (
         progress = CASE WHEN :status::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN :status::text = 'succeeded' THEN '' ELSE progress_note END
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = :task::uuid
     RETURNING task.id
 ), closed AS (
     UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-    WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
+    WHERE task_id = :task::uuid AND EXISTS (SELECT FROM settled) AND (outcome = '') IS TRUE
 ) SELECT FROM settled;

@@ -45,6 +45,6 @@ WITH leased AS (
     FROM leased LEFT JOIN (
         SELECT id, statement_timestamp() + :wait::interval AS due_at FROM written
     ) AS later USING (id)
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = :task::uuid
     RETURNING task.id
 ) SELECT FROM settled;

@@ -24,5 +24,7 @@ UPDATE taskqueue_task task
 SET error = task.error || jsonb_build_object('step', nullif(:step::text, ''), 'message', regexp_replace(
     task.error ->> 'message', '; the last: .*', format('; the last: %s.', :reason::text)
 ))
-FROM attempt WHERE task.id = attempt.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
+FROM attempt
+WHERE task.id = attempt.task_id AND task.id = :task::uuid AND task.status = 'failed'
+    AND task.error ->> 'type' = 'Poison'
 RETURNING task.id;

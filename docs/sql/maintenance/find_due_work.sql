@@ -167,7 +167,7 @@ SELECT
     ARRAY(
         -- Workers that were ended while they claimed.
         SELECT ended.id FROM taskqueue_task task JOIN taskqueue_worker ended ON ended.id = task.worker_id
-        WHERE task.status = 'running' AND ended.ended_at IS NOT NULL
+        WHERE task.status = 'running' AND task.started_at IS NOT NULL AND ended.ended_at IS NOT NULL
         UNION
         SELECT worker.id FROM taskqueue_worker worker
         WHERE worker.ended_at IS NULL AND (

@@ -21,7 +21,7 @@ WITH dead AS (
 ), claimed AS (
     SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
-    WHERE task.status = 'running'
+    WHERE task.worker_id = :worker::int AND task.status = 'running' AND task.started_at IS NOT NULL
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), executed AS (
     -- Of the claimed tasks the one that was executed: by the crash record of the worker, else by its last heartbeat.
@@ -116,5 +116,5 @@ SET status = CASE WHEN judged.fails THEN 'failed' WHEN judged.wait IS NOT NULL T
         'message', format('%s workers in a row were lost in it; the last: %s.', judged.losses, :reason::text)
     ) END
 FROM claimed LEFT JOIN judged USING (id)
-WHERE task.id = claimed.id
+WHERE task.id = claimed.id AND task.id = ANY (ARRAY(SELECT id FROM claimed))
 RETURNING task.id, task.status;

@@ -6,4 +6,4 @@ WITH leased AS (
     FOR NO KEY UPDATE
 )
 UPDATE taskqueue_task task SET progress = :progress::float, progress_note = :note::text
-FROM leased WHERE task.id = leased.id;
+FROM leased WHERE task.id = leased.id AND task.id = :task::uuid;

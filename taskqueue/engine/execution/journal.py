@@ -17,7 +17,7 @@ from taskqueue.engine.events.send import route_now
 from taskqueue.engine.runtime.author_session import AuthorSession
 from taskqueue.engine.runtime.database_errors import is_refusal
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import DatabaseLost, FailedAttempt
+from taskqueue.engine.runtime.outcomes import DatabaseLost, FailedAttempt, Outcome, Release, Succeeded
 from taskqueue.engine.tasks.children import time_out_suspensions
 from taskqueue.errors import StepFailed
 from taskqueue.ids import uuid7
@@ -67,6 +67,8 @@ class Journal:
     lost: DatabaseLost | None = None
     is_paused: bool = False
     """Whether the pipeline was paused at the last checkpoint."""
+    held: Mapping[str, Any] | None = None
+    """The checkpoint of the body's last step, which is written with the end of the task."""
 
     @classmethod
     def load(cls, lease: Lease) -> Journal:
@@ -89,21 +91,44 @@ class Journal:
         output: str,
         elapsed: timedelta,
         logs: str | None = None,
+        hold: bool = False,
     ) -> str | None:
         """Record that a step succeeded.
+
+        Args:
+            hold: write it with the end of the task, which is the next thing to be written.
 
         Returns:
             The output as PostgreSQL will return it; None when the lease is gone, and nothing was written.
         """
-        input_hash = codec.fingerprint_of(arguments)
-        values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output}
-        rows = self.write(sql.CHECKPOINT, {**values, "kind": StepKind.STEP, "elapsed": elapsed, "logs": logs})
+        input_hash, more = codec.fingerprint_of(arguments), {"kind": StepKind.STEP, "elapsed": elapsed, "logs": logs}
+        values = {"key": key, "name": name, "input": arguments, "input_hash": input_hash, "output": output, **more}
+        if hold:
+            self.held = values
+        recorded = output if hold else self._write_checkpoint(values)
+        if recorded is None:
+            return None
+        self.entries[key] = Entry(StepKind.STEP, StepStatus.SUCCEEDED, 0, input_hash, recorded)
+        self.output_bytes += len(recorded.encode())
+        return recorded
+
+    def write_held(self) -> bool:
+        """Write the checkpoint that is held, if there is one. False when the lease is gone."""
+        values, self.held = self.held, None
+        return values is None or self._write_checkpoint(values) is not None
+
+    def with_held(self, outcome: Outcome) -> Outcome:
+        """Let the end of a task that succeeded write the checkpoint that is held; before another outcome write it."""
+        if isinstance(outcome, Succeeded):
+            return replace(outcome, last_step=self.held)
+        return outcome if self.write_held() else Release()
+
+    def _write_checkpoint(self, values: Mapping[str, Any]) -> str | None:
+        rows = self.write(sql.CHECKPOINT, values)
         if not rows:
             return None
         recorded: str
         recorded, self.is_paused = rows[0]
-        self.entries[key] = Entry(StepKind.STEP, StepStatus.SUCCEEDED, 0, input_hash, recorded)
-        self.output_bytes += len(recorded.encode())
         return recorded
 
     def emit(self, key: str, event: str, data: str) -> bool:

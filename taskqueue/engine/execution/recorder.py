@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from taskqueue.conf import settings
+from taskqueue.engine.author_code.body_end import is_worth_holding
+from taskqueue.engine.author_code.step_output import serialize
 from taskqueue.engine.execution.replay import Call
 from taskqueue.engine.execution.secrets import secrets_at
 from taskqueue.engine.execution.state import Execution
-from taskqueue.engine.execution.step_output import serialize
 from taskqueue.engine.runtime.outcomes import Release
 from taskqueue.json_values import codec
 
@@ -23,13 +24,15 @@ def checkpoint(execution: Execution, call: Call, value: object) -> Any:
     journal = execution.journal
     check_session(execution, call)
     output, replayed = serialize(call.step, call.key, value, used=journal.output_bytes)
+    logs = call.lines.to_json(secrets_at(journal, call.step, call.arguments)) if call.lines.records else None
     recorded = journal.checkpoint(
         key=call.key,
         name=call.step.name,
         arguments=call.arguments or "",
         output=output,
         elapsed=call.elapsed,
-        logs=call.lines.to_json(secrets_at(journal, call.step, call.arguments)) if call.lines.records else None,
+        logs=logs,
+        hold=call.ends_body and is_worth_holding(call.elapsed, output, call.arguments, logs),
     )
     if recorded is None:
         raise execution.suspend(Release())

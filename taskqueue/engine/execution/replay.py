@@ -39,6 +39,8 @@ class Call:
     lines: LogLines = field(default_factory=LogLines)
     is_recorded: bool = False
     """Whether its checkpoint was written."""
+    ends_body: bool = False
+    """Whether the body returns as soon as it returns."""
 
     @property
     def elapsed(self) -> timedelta:

@@ -48,7 +48,8 @@ def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldSt
         outcome = run_task(execution) if throttle_admits(execution.journal) else Release()
     # A body may have caught the exception that unwinds it with a bare `except:`.
     execution.journal.check()
-    return execution.drift.judge(execution.suspended or outcome, requested=execution.keys)
+    outcome = execution.drift.judge(execution.suspended or outcome, requested=execution.keys)
+    return execution.journal.with_held(outcome)
 
 
 @contextmanager

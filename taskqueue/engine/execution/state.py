@@ -10,7 +10,7 @@ from taskqueue.definitions import KEY_MAX_LENGTH
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.drift import Drift
 from taskqueue.engine.execution.journal import Journal
-from taskqueue.engine.runtime.outcomes import Blocked, EarlyOutcome, Suspended
+from taskqueue.engine.runtime.outcomes import Blocked, EarlyOutcome, Release, Suspended
 from taskqueue.errors import InvalidContext
 
 
@@ -46,6 +46,8 @@ class Execution:
             DatabaseLost, Suspended
         """
         self.journal.check()
+        if not self.journal.write_held():
+            raise self.suspend(Release())
         if self.suspended is not None:
             raise Suspended(self.suspended)
 

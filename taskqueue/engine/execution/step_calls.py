@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +11,7 @@ from typing import Any
 
 from taskqueue import context
 from taskqueue.definitions import StepDefinition
+from taskqueue.engine.author_code.body_end import ends_with_this_call
 from taskqueue.engine.author_code.soft_timeouts import sync_alarm
 from taskqueue.engine.execution.recorder import checkpoint, write_arguments
 from taskqueue.engine.execution.replay import Call, Memoized, begin_call
@@ -32,12 +34,19 @@ class StepCaller:
             StepFailed: its retries are used up, now or in an earlier execution.
             Suspended: the task suspends here.
         """
-        return self._call(step, self.execution.step_key(step.name, explicit_key), args, kwargs)
+        # Not for an atomic step, whose record is its transaction's, nor under limits, whose locks the end may wait for.
+        may_wait = not (step.atomic or self.execution.lease.is_limited or self.admission.applies_to(step))
+        ends_body = may_wait and ends_with_this_call(sys._getframe(1))
+        key = self.execution.step_key(step.name, explicit_key)
+        return self._call(step, key, args, kwargs, ends_body=ends_body)
 
-    def _call(self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call(
+        self, step: StepDefinition, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], *, ends_body: bool = False
+    ) -> Any:
         call = begin_call(self.execution, step, key, args, kwargs)
         if isinstance(call, Memoized):
             return call.value
+        call.ends_body = ends_body
         session = self.execution.journal.session
         session.refuse_open_transaction(
             f"Step {key!r} was called inside a database transaction of the pipeline's body, which would delay "

@@ -111,7 +111,8 @@ def prune_others(after: UUID = BEGINNING) -> Batch:
     keep = settings().RETENTION
     if keep is None:
         return Batch(0, keys + starts, BEGINNING, is_last=is_last)
-    to_recover = Exists(Task.objects.filter(worker=OuterRef("pk"), status=TaskStatus.RUNNING))
+    running = Task.objects.filter(status=TaskStatus.RUNNING, started_at__isnull=False)
+    to_recover = Exists(running.filter(worker=OuterRef("pk")))
     workers = delete_some(Worker.objects.filter(~to_recover, ended_at__lt=Now() - keep).order_by("pk"))
     operations = delete_some(BulkOperation.objects.filter(finished_at__lt=Now() - keep).order_by("finished_at"))
     ((oldest,),) = sql.fetch(sql.OLDEST_UNFINISHED, {})

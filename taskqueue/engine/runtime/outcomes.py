@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from taskqueue.context import Suspension
 from taskqueue.states import AttemptOutcome
@@ -36,6 +38,8 @@ class Succeeded:
     """The fingerprint of the code that ran."""
     drift: str | None = field(default=None, compare=False)
     """Where the recorded steps and the code disagreed, as JSON."""
+    last_step: Mapping[str, Any] | None = field(default=None, compare=False)
+    """The checkpoint of the last step, if it is to be written with the end: the parameters of `sql.CHECKPOINT`."""
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,11 @@ WITH RECURSIVE ancestors AS (
     SELECT id, parent_id, pipeline_id, concurrency_key FROM taskqueue_task WHERE id = %(task)s::uuid
     UNION ALL
     -- Only ancestors that hold a slot.
-    SELECT task.id, task.parent_id, task.pipeline_id, task.concurrency_key
-    FROM ancestors JOIN taskqueue_task task ON task.id = ancestors.parent_id AND task.slot_acquired_at IS NOT NULL
-        AND task.finished_at IS NULL
+    SELECT parent.* FROM ancestors CROSS JOIN LATERAL (
+        SELECT task.id, task.parent_id, task.pipeline_id, task.concurrency_key FROM taskqueue_task task
+        WHERE task.id = ancestors.parent_id AND task.slot_acquired_at IS NOT NULL AND task.finished_at IS NULL
+        OFFSET 0
+    ) AS parent
 ), step AS (
     UPDATE taskqueue_step SET child_id = %(child)s::uuid WHERE task_id = %(task)s::uuid AND key = %(key)s::text
 )
@@ -84,12 +86,13 @@ WITH unfinished AS (
     ORDER BY id FOR NO KEY UPDATE
 ), closed AS (
     UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-    WHERE task_id IN (SELECT id FROM unfinished) AND outcome = ''
+    WHERE task_id IN (SELECT id FROM unfinished) AND task_id = ANY (%(tasks)s::uuid[])
+        AND (outcome = '') IS TRUE
 )
 UPDATE taskqueue_task task
 SET status = 'cancelled', finished_at = statement_timestamp(), lease = task.lease + 1,
     cancel_reason = %(reason)s::text
-FROM unfinished WHERE task.id = unfinished.id
+FROM unfinished WHERE task.id = unfinished.id AND task.id = ANY (%(tasks)s::uuid[])
 RETURNING task.id, task.parallel_step, task.notify_completion
 """
 
@@ -127,7 +130,7 @@ WITH steps AS (
 ), events AS (
     -- An event that a parallel step sent counts as sent by its parent.
     UPDATE taskqueue_event event SET source_id = task.parent_id FROM taskqueue_task task
-    WHERE event.source_id = ANY (%(tasks)s::uuid[]) AND task.id = event.source_id
+    WHERE event.source_id = ANY (%(tasks)s::uuid[]) AND task.id = event.source_id AND task.id = ANY (%(tasks)s::uuid[])
 )
 DELETE FROM taskqueue_task WHERE id = ANY (%(tasks)s::uuid[])
 """
@@ -164,14 +167,17 @@ SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND completion_pending_a
 # Lock a pending completion unless another transaction has.
 TRY_LOCK_PENDING_COMPLETION: Final = f"{LOCK_PENDING_COMPLETION} SKIP LOCKED"
 
+# Its parent, by one index probe: a join of the two tasks may read all children.
+PARENT: Final = "(SELECT parent_id FROM taskqueue_task WHERE id = %(task)s::uuid)"
+
 # Give a child's result to the step that waits for it, under the locks of both tasks. The size of the parent's outputs
 # is counted in its row: summing it up at the end of each of ten thousand parallel steps would read a hundred million
 # steps. Each suspension sets the count again, so that it cannot drift. The sentence is that of `errors.TooLarge`.
-RESOLVE_PARENT: Final = """
+RESOLVE_PARENT: Final = f"""
 WITH size AS MATERIALIZED (
     SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
-    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = task.parent_id
-    WHERE task.id = %(task)s::uuid
+    FROM taskqueue_task task CROSS JOIN taskqueue_task parent
+    WHERE task.id = %(task)s::uuid AND parent.id = {PARENT}
 ), resolved AS (
     UPDATE taskqueue_step step
     SET status = CASE WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint
@@ -212,12 +218,12 @@ WITH size AS MATERIALIZED (
         END,
         finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
     FROM taskqueue_task ended JOIN size USING (id)
-    WHERE ended.id = %(task)s::uuid AND step.task_id = ended.parent_id AND step.key = ended.parent_key
+    WHERE ended.id = %(task)s::uuid AND step.task_id = {PARENT} AND step.key = ended.parent_key
         AND step.child_id = ended.id AND step.status = 'waiting'
     RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
 ), counted AS (
     UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
-    FROM resolved WHERE parent.id = resolved.task_id AND resolved.added IS NOT NULL
+    FROM resolved WHERE parent.id = resolved.task_id AND parent.id = {PARENT} AND resolved.added IS NOT NULL
 )
 SELECT id FROM resolved
 """
@@ -243,15 +249,16 @@ WHERE ended.id = %(task)s::uuid
 """
 
 # Queue the next task of a parallel step with a limit, in place of the one that has ended.
-QUEUE_NEXT_PARALLEL_STEP: Final = """
+QUEUE_NEXT_PARALLEL_STEP: Final = f"""
 UPDATE taskqueue_task task
 SET status = 'queued', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
 WHERE task.id = (
     SELECT next.id FROM taskqueue_task next
-    JOIN taskqueue_task ended ON ended.id = %(task)s::uuid AND ended.parent_id = next.parent_id
-        AND ended.parallel_step = next.parallel_step
-    WHERE next.parallel_limit IS NOT NULL AND next.status = 'waiting' AND next.due_at IS NULL AND next.blocked_on = ''
+    WHERE next.parent_id = {PARENT}
+        AND next.parallel_step = (SELECT parallel_step FROM taskqueue_task WHERE id = %(task)s::uuid)
+        AND next.parallel_limit IS NOT NULL AND (next.status = 'waiting') IS TRUE AND next.due_at IS NULL
+        AND next.blocked_on = ''
     ORDER BY next.id LIMIT 1
 )
 RETURNING task.id

@@ -1,42 +1,50 @@
 """What a task has done: its steps, failed attempts and end. Each statement is fenced: it writes only under the lease.
 
-`FINISH`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which `standalone`, `close_waits` and
-`claims.with_claim` make whole.
+`FINISH`, `FINISH_WITH_STEP`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which `standalone`,
+`close_waits` and `claims.with_claim` make whole.
 """
 
 from __future__ import annotations
 
 from typing import Final, LiteralString
 
-# The task, if this worker still has its lease. Its lock keeps recovery and cancel out until the commit.
+# The task, if this worker still has its lease. Its lock keeps recovery and cancel out until the commit. A statement
+# that joins it names the row by its parameter too: without statistics, PostgreSQL may take the table for one row, and
+# read all of it for the join.
 LEASED: Final = """leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
     FOR NO KEY UPDATE
 )"""
 
+# The row of a step that has succeeded. None when it is recorded already.
+SUCCEEDED_STEP: Final = """step AS (
+    INSERT INTO taskqueue_step AS existing (
+        task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
+    )
+    SELECT
+        leased.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb,
+        %(input_hash)s::text, %(output)s::jsonb, %(logs)s::jsonb,
+        statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
+    FROM leased
+    ON CONFLICT (task_id, key) DO UPDATE
+    SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
+        logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
+        finished_at = EXCLUDED.finished_at
+    WHERE existing.status <> 'succeeded'
+    RETURNING output::text
+)"""
+
 # Record a step that has succeeded, once. Returns the recorded output, and whether the pipeline is paused.
 CHECKPOINT: Final = f"""
-WITH {LEASED}
-INSERT INTO taskqueue_step AS existing (
-    task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
-)
-SELECT
-    leased.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb, %(input_hash)s::text,
-    %(output)s::jsonb, %(logs)s::jsonb,
-    statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
-FROM leased
-ON CONFLICT (task_id, key) DO UPDATE
-SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
-    logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
-    finished_at = EXCLUDED.finished_at
-WHERE existing.status <> 'succeeded'
-RETURNING output::text, (
+WITH {LEASED}, {SUCCEEDED_STEP}
+SELECT step.output, (
     -- A running task of a paused pipeline stops after this step.
     SELECT pipeline.paused_at IS NOT NULL FROM taskqueue_task task
     JOIN taskqueue_pipeline pipeline ON pipeline.name = task.pipeline_id
     WHERE task.id = %(task)s::uuid
 )
+FROM step
 """
 
 # The attempt of a task or of a step, under its next number.
@@ -93,12 +101,12 @@ RETRY: Final = f"""{FAILED_ATTEMPT}, settled AS (
     FROM leased LEFT JOIN (
         SELECT id, statement_timestamp() + %(wait)s::interval AS due_at FROM written
     ) AS later USING (id)
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""
 
-# End a task: succeeded, or failed by a step whose attempt is recorded.
-FINISH: Final = f"""{LEASED}, settled AS (
+# The end of a task.
+ENDED_TASK: Final = """settled AS (
     UPDATE taskqueue_task task
     SET status = %(status)s::text, result = %(result)s::jsonb, error = %(error)s::jsonb,
         finished_at = statement_timestamp(), code_ended = %(code)s::text,
@@ -106,9 +114,15 @@ FINISH: Final = f"""{LEASED}, settled AS (
         progress = CASE WHEN %(status)s::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN %(status)s::text = 'succeeded' THEN '' ELSE progress_note END
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""
+
+# End a task: succeeded, or failed by a step whose attempt is recorded.
+FINISH: Final = f"{LEASED}, {ENDED_TASK}"
+
+# Record the last step of a task, and end the task.
+FINISH_WITH_STEP: Final = f"{LEASED}, {SUCCEEDED_STEP}, {ENDED_TASK}"
 
 # End a task that failed outside of its steps, and record the attempt.
 FAIL_BODY: Final = f"""{FAILED_ATTEMPT}, settled AS (
@@ -116,13 +130,15 @@ FAIL_BODY: Final = f"""{FAILED_ATTEMPT}, settled AS (
     SET status = 'failed', error = %(error)s::jsonb, failures = task.failures + 1, finished_at = statement_timestamp(),
         code_ended = %(code)s::text, drift = coalesce(%(drift)s::jsonb, task.drift)
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""
 
 # Release a task to the queue. It keeps its position: it was interrupted, not postponed.
 RELEASE: Final = f"""{LEASED}, settled AS (
-    UPDATE taskqueue_task task SET status = 'queued' FROM leased WHERE task.id = leased.id RETURNING task.id
+    UPDATE taskqueue_task task SET status = 'queued'
+    FROM leased WHERE task.id = leased.id AND task.id = %(task)s::uuid
+    RETURNING task.id
 )"""
 
 # Load all recorded steps of a task.
@@ -151,5 +167,5 @@ def close_waits(settling: LiteralString) -> LiteralString:
     """
     return f"""{settling}, closed AS (
     UPDATE taskqueue_wait SET outcome = 'closed', resolved_at = statement_timestamp()
-    WHERE task_id = ANY (ARRAY(SELECT id FROM settled)) AND outcome = ''
+    WHERE task_id = %(task)s::uuid AND EXISTS (SELECT FROM settled) AND (outcome = '') IS TRUE
 )"""

@@ -54,7 +54,7 @@ SELECT
     ARRAY(
         -- Workers that were ended while they claimed.
         SELECT ended.id FROM taskqueue_task task JOIN taskqueue_worker ended ON ended.id = task.worker_id
-        WHERE task.status = 'running' AND ended.ended_at IS NOT NULL
+        WHERE task.status = 'running' AND task.started_at IS NOT NULL AND ended.ended_at IS NOT NULL
         UNION
         SELECT worker.id FROM taskqueue_worker worker
         WHERE worker.ended_at IS NULL AND (
@@ -79,12 +79,12 @@ PROMOTE_BATCH: Final = 50
 # Queue the tasks whose timer is due.
 PROMOTE: Final = """
 UPDATE taskqueue_task SET status = 'queued'
-WHERE id IN (
+WHERE id = ANY (ARRAY(
     SELECT id FROM taskqueue_task
     WHERE timer_at <= statement_timestamp()
     ORDER BY timer_at LIMIT 50
     FOR NO KEY UPDATE SKIP LOCKED
-)
+))
 RETURNING id
 """
 
@@ -109,7 +109,7 @@ WITH dead AS (
 ), claimed AS (
     SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
-    WHERE task.status = 'running'
+    WHERE task.worker_id = %(worker)s::int AND task.status = 'running' AND task.started_at IS NOT NULL
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), executed AS (
     -- Of the claimed tasks the one that was executed: by the crash record of the worker, else by its last heartbeat.
@@ -204,7 +204,7 @@ SET status = CASE WHEN judged.fails THEN 'failed' WHEN judged.wait IS NOT NULL T
         'message', format('%%s workers in a row were lost in it; the last: %%s.', judged.losses, %(reason)s::text)
     ) END
 FROM claimed LEFT JOIN judged USING (id)
-WHERE task.id = claimed.id
+WHERE task.id = claimed.id AND task.id = ANY (ARRAY(SELECT id FROM claimed))
 RETURNING task.id, task.status
 """
 
@@ -237,7 +237,9 @@ UPDATE taskqueue_task task
 SET error = task.error || jsonb_build_object('step', nullif(%(step)s::text, ''), 'message', regexp_replace(
     task.error ->> 'message', '; the last: .*', format('; the last: %%s.', %(reason)s::text)
 ))
-FROM attempt WHERE task.id = attempt.task_id AND task.status = 'failed' AND task.error ->> 'type' = 'Poison'
+FROM attempt
+WHERE task.id = attempt.task_id AND task.id = %(task)s::uuid AND task.status = 'failed'
+    AND task.error ->> 'type' = 'Poison'
 RETURNING task.id
 """
 
@@ -269,7 +271,7 @@ WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s:
 REPORT_PROGRESS: Final = f"""
 WITH {LEASED}
 UPDATE taskqueue_task task SET progress = %(progress)s::float, progress_note = %(note)s::text
-FROM leased WHERE task.id = leased.id
+FROM leased WHERE task.id = leased.id AND task.id = %(task)s::uuid
 """
 
 # Write the logs and the stack of the step that a worker executes. Without a lock: a report under a lost lease is not

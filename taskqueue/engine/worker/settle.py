@@ -17,6 +17,7 @@ from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Release,
 from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.last_step import last_step_kept
 from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_and_admit
 from taskqueue.json_values import codec
 from taskqueue.states import StepStatus, TaskStatus
@@ -34,7 +35,15 @@ def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None
 
     Returns:
         The claimed leases.
+
+    Raises:
+        django.db.Error, DatabaseLost: whether it was written is unknown, unless the database has refused it.
     """
+    with last_step_kept(lease, outcome):
+        return write_outcome(lease, outcome, claim_request)
+
+
+def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None) -> list[Lease]:
     if isinstance(outcome, Waiting):
         suspend(lease, outcome)
     elif isinstance(outcome, Blocked):
@@ -65,9 +74,9 @@ def can_be_cancelled_by_events(lease: Lease) -> bool:
 def statement_for(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:
     """The statement that writes an outcome, and its parameters without the fence."""
     match outcome:
-        case Succeeded(result, code, drift):
-            ended = {"code": code, "drift": drift}
-            return sql.FINISH, {"status": TaskStatus.SUCCEEDED, "result": result, "error": None, **ended}
+        case Succeeded(result, code, drift, last_step):
+            ended = {"status": TaskStatus.SUCCEEDED, "result": result, "error": None, "code": code, "drift": drift}
+            return (sql.FINISH, ended) if last_step is None else (sql.FINISH_WITH_STEP, {**ended, **last_step})
         case RetryLater(failed, wait):
             values = failed_attempt_values(failed, step_status=StepStatus.RETRYING)
             return sql.RETRY, {**values, "wait": wait, "body_failures": 0 if failed.key else 1}

@@ -16,7 +16,7 @@ from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat import loss_by
 from taskqueue.models import Attempt, Task, Worker
 from taskqueue.testing import InProcessWorker, advance, work
-from tests.support.pipelines.basic import one_step
+from tests.support.pipelines.basic import one_step, three_steps
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -76,7 +76,7 @@ def test_a_value_that_the_database_refuses_fails_its_step():
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE taskqueue_step ADD CONSTRAINT refused CHECK (output <> '2'::jsonb)")
     try:
-        one_step.enqueue(1)
+        three_steps.enqueue(1)
         work()
     finally:
         with connection.cursor() as cursor:

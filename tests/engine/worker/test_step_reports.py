@@ -57,7 +57,8 @@ def plain(order: Order) -> int:
 @step
 def parallel(number: int) -> int:
     logger.warning("parallel %s", number)
-    eventually(lambda: StepReport.objects.exclude(stack="").exists())
+    # As in `see`: a report that is written during the query has no room for this function's frame.
+    eventually(lambda: StepReport.objects.filter(stack__contains="in parallel").exists())
     seen.extend(StepReport.objects.values())
     return number
 

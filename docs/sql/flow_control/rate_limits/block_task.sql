@@ -31,5 +31,5 @@ UPDATE taskqueue_task task
 SET status = 'waiting', blocked_on = :blocked_on::text, due_at = due.at,
     sort_at = due.at - make_interval(secs => task.priority)
 FROM leased CROSS JOIN due
-WHERE task.id = leased.id
+WHERE task.id = leased.id AND task.id = :task::uuid
 RETURNING extract(epoch FROM task.due_at - statement_timestamp())::float;

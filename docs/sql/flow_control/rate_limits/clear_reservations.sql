@@ -17,6 +17,7 @@ WITH waiting AS MATERIALIZED (
     SELECT task.id, waiting.at_step, CASE WHEN waiting.at_step THEN statement_timestamp()
         ELSE least(task.due_at, greatest(task.created_at, task.retried_at)) END AS due_at
     FROM waiting JOIN taskqueue_task task USING (id)
+    WHERE task.id = ANY (ARRAY(SELECT id FROM waiting))
 )
 UPDATE taskqueue_task task
 SET status = 'queued',
@@ -24,4 +25,4 @@ SET status = 'queued',
     slot_acquired_at = CASE WHEN task.shares_slot OR requeued.at_step THEN task.slot_acquired_at END,
     due_at = requeued.due_at, sort_at = requeued.due_at - make_interval(secs => task.priority)
 FROM requeued
-WHERE task.id = requeued.id;
+WHERE task.id = requeued.id AND task.id = ANY (ARRAY(SELECT id FROM requeued));

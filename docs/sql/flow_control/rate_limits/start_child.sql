@@ -40,13 +40,13 @@ WITH leased AS (
     UPDATE taskqueue_task task
     SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN start.allowed_at ELSE task.started_at END
     FROM start
-    WHERE task.id = start.id AND start.allowed_at <= statement_timestamp() + :brief::interval
+    WHERE task.id = start.id AND task.id = :task::uuid AND start.allowed_at <= statement_timestamp() + :brief::interval
 ), later AS (
     UPDATE taskqueue_task task
     SET status = 'waiting', blocked_on = :rate::text, finish_by = NULL,
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
         due_at = start.allowed_at, sort_at = start.allowed_at - make_interval(secs => task.priority)
     FROM start
-    WHERE task.id = start.id AND start.allowed_at > statement_timestamp() + :brief::interval
+    WHERE task.id = start.id AND task.id = :task::uuid AND start.allowed_at > statement_timestamp() + :brief::interval
 )
 SELECT start.allowed_at, statement_timestamp() FROM start WHERE start.allowed_at <= statement_timestamp() + :brief::interval;

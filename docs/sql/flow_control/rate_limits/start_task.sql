@@ -16,7 +16,7 @@ WITH leased AS (
     WHERE rate.name = :rate::text
 ), reserved AS MATERIALIZED (
     SELECT task.id, task.shares_slot FROM taskqueue_task task JOIN leased USING (id)
-    WHERE task.blocked_on = :rate::text
+    WHERE task.id = :task::uuid AND task.blocked_on = :rate::text
 ), bucket AS MATERIALIZED (
     SELECT used.id, rate_values.spacing, used.passes_at, reserved.shares_slot,
         greatest(statement_timestamp(), used.passes_at - rate_values.tolerance, used.blocked_until) AS allowed_at
@@ -38,14 +38,14 @@ WITH leased AS (
     UPDATE taskqueue_task task
     SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN passed.allowed_at ELSE task.started_at END
     FROM reserved CROSS JOIN passed
-    WHERE task.id = reserved.id
+    WHERE task.id = reserved.id AND task.id = :task::uuid
 ), later AS MATERIALIZED (
     SELECT task.id, bucket.allowed_at <= task.due_at + bucket.spacing AS in_time, CASE
         WHEN bucket.allowed_at <= task.due_at + bucket.spacing THEN bucket.allowed_at
         ELSE least(task.due_at, greatest(task.created_at, task.retried_at))
     END AS due_at
     FROM taskqueue_task task JOIN reserved USING (id) CROSS JOIN bucket
-    WHERE bucket.allowed_at > statement_timestamp() + :brief::interval
+    WHERE task.id = :task::uuid AND bucket.allowed_at > statement_timestamp() + :brief::interval
 ), returned AS (
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.in_time THEN 'waiting' ELSE 'queued' END,
@@ -56,7 +56,7 @@ WITH leased AS (
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
         due_at = later.due_at, sort_at = later.due_at - make_interval(secs => task.priority)
     FROM later
-    WHERE task.id = later.id
+    WHERE task.id = later.id AND task.id = :task::uuid
     RETURNING task.id
 )
 SELECT coalesce((SELECT allowed_at FROM passed), statement_timestamp()), statement_timestamp(), EXISTS (

@@ -4,7 +4,9 @@
 WITH live AS MATERIALIZED (
     SELECT slot.id, slot.task_id, slot.step_key, slot.concurrency_key
     FROM taskqueue_stepslot slot JOIN taskqueue_task task ON task.id = slot.task_id
-    WHERE slot.pipeline_id = :pipeline::text AND (
+    WHERE slot.pipeline_id = :pipeline::text AND task.id = ANY (ARRAY(
+        SELECT task_id FROM taskqueue_stepslot WHERE pipeline_id = :pipeline::text
+    )) AND (
         task.status = 'running' AND task.lease = slot.lease OR task.status = 'queued' AND task.lease = slot.lease - 1
     )
 ), limits AS MATERIALIZED (
@@ -38,5 +40,5 @@ UPDATE taskqueue_task task
 SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
 FROM ready
-WHERE task.id = ready.id
+WHERE task.id = ready.id AND task.id = ANY (ARRAY(SELECT id FROM ready))
 RETURNING task.id;

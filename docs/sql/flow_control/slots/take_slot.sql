@@ -8,7 +8,9 @@ WITH leased AS (
 ), live AS MATERIALIZED (
     SELECT slot.id, slot.task_id, slot.step_key, slot.concurrency_key
     FROM taskqueue_stepslot slot JOIN taskqueue_task task ON task.id = slot.task_id
-    WHERE slot.pipeline_id = :pipeline::text AND (
+    WHERE slot.pipeline_id = :pipeline::text AND task.id = ANY (ARRAY(
+        SELECT task_id FROM taskqueue_stepslot WHERE pipeline_id = :pipeline::text
+    )) AND (
         task.status = 'running' AND task.lease = slot.lease OR task.status = 'queued' AND task.lease = slot.lease - 1
     )
 ), limits AS MATERIALIZED (

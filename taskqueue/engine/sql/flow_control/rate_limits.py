@@ -108,7 +108,7 @@ NO_RESERVATION: Final = "'+'"
 START_TASK: Final = f"""
 WITH {LEASED}, {RATE}, reserved AS MATERIALIZED (
     SELECT task.id, task.shares_slot FROM taskqueue_task task JOIN leased USING (id)
-    WHERE task.blocked_on = %(rate)s::text
+    WHERE task.id = %(task)s::uuid AND task.blocked_on = %(rate)s::text
 ), bucket AS MATERIALIZED (
     SELECT used.id, rate_values.spacing, used.passes_at, reserved.shares_slot,
         greatest(statement_timestamp(), used.passes_at - rate_values.tolerance, used.blocked_until) AS allowed_at
@@ -130,14 +130,14 @@ WITH {LEASED}, {RATE}, reserved AS MATERIALIZED (
     UPDATE taskqueue_task task
     SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN passed.allowed_at ELSE task.started_at END
     FROM reserved CROSS JOIN passed
-    WHERE task.id = reserved.id
+    WHERE task.id = reserved.id AND task.id = %(task)s::uuid
 ), later AS MATERIALIZED (
     SELECT task.id, bucket.allowed_at <= task.due_at + bucket.spacing AS in_time, CASE
         WHEN bucket.allowed_at <= task.due_at + bucket.spacing THEN bucket.allowed_at
         ELSE least(task.due_at, greatest(task.created_at, task.retried_at))
     END AS due_at
     FROM taskqueue_task task JOIN reserved USING (id) CROSS JOIN bucket
-    WHERE bucket.allowed_at > {SOON}
+    WHERE task.id = %(task)s::uuid AND bucket.allowed_at > {SOON}
 ), returned AS (
     UPDATE taskqueue_task task
     SET status = CASE WHEN later.in_time THEN 'waiting' ELSE 'queued' END,
@@ -148,7 +148,7 @@ WITH {LEASED}, {RATE}, reserved AS MATERIALIZED (
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
         due_at = later.due_at, sort_at = later.due_at - make_interval(secs => task.priority)
     FROM later
-    WHERE task.id = later.id
+    WHERE task.id = later.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )
 SELECT coalesce((SELECT allowed_at FROM passed), statement_timestamp()), statement_timestamp(), EXISTS (
@@ -166,14 +166,14 @@ WITH {LEASED}, {RATE}, {RESERVATION}, start AS MATERIALIZED (
     UPDATE taskqueue_task task
     SET blocked_on = '', started_at = CASE WHEN task.retried_at IS NULL THEN start.allowed_at ELSE task.started_at END
     FROM start
-    WHERE task.id = start.id AND start.allowed_at <= {SOON}
+    WHERE task.id = start.id AND task.id = %(task)s::uuid AND start.allowed_at <= {SOON}
 ), later AS (
     UPDATE taskqueue_task task
     SET status = 'waiting', blocked_on = %(rate)s::text, finish_by = NULL,
         started_at = CASE WHEN task.retried_at IS NOT NULL THEN task.started_at END,
         due_at = start.allowed_at, sort_at = start.allowed_at - make_interval(secs => task.priority)
     FROM start
-    WHERE task.id = start.id AND start.allowed_at > {SOON}
+    WHERE task.id = start.id AND task.id = %(task)s::uuid AND start.allowed_at > {SOON}
 )
 SELECT start.allowed_at, statement_timestamp() FROM start WHERE start.allowed_at <= {SOON}
 """
@@ -218,7 +218,7 @@ UPDATE taskqueue_task task
 SET status = 'waiting', blocked_on = %(blocked_on)s::text, due_at = due.at,
     sort_at = due.at - make_interval(secs => task.priority)
 FROM leased CROSS JOIN due
-WHERE task.id = leased.id
+WHERE task.id = leased.id AND task.id = %(task)s::uuid
 RETURNING extract(epoch FROM task.due_at - statement_timestamp())::float
 """
 
@@ -241,6 +241,7 @@ WITH waiting AS MATERIALIZED (
     SELECT task.id, waiting.at_step, CASE WHEN waiting.at_step THEN statement_timestamp()
         ELSE least(task.due_at, greatest(task.created_at, task.retried_at)) END AS due_at
     FROM waiting JOIN taskqueue_task task USING (id)
+    WHERE task.id = ANY (ARRAY(SELECT id FROM waiting))
 )
 UPDATE taskqueue_task task
 SET status = 'queued',
@@ -248,5 +249,5 @@ SET status = 'queued',
     slot_acquired_at = CASE WHEN task.shares_slot OR requeued.at_step THEN task.slot_acquired_at END,
     due_at = requeued.due_at, sort_at = requeued.due_at - make_interval(secs => task.priority)
 FROM requeued
-WHERE task.id = requeued.id
+WHERE task.id = requeued.id AND task.id = ANY (ARRAY(SELECT id FROM requeued))
 """

@@ -14,7 +14,9 @@ from taskqueue.engine.sql.journal import LEASED
 SLOTS_IN_USE: Final = """live AS MATERIALIZED (
     SELECT slot.id, slot.task_id, slot.step_key, slot.concurrency_key
     FROM taskqueue_stepslot slot JOIN taskqueue_task task ON task.id = slot.task_id
-    WHERE slot.pipeline_id = %(pipeline)s::text AND (
+    WHERE slot.pipeline_id = %(pipeline)s::text AND task.id = ANY (ARRAY(
+        SELECT task_id FROM taskqueue_stepslot WHERE pipeline_id = %(pipeline)s::text
+    )) AND (
         task.status = 'running' AND task.lease = slot.lease OR task.status = 'queued' AND task.lease = slot.lease - 1
     )
 )"""
@@ -93,7 +95,7 @@ UPDATE taskqueue_task task
 SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
 FROM ready
-WHERE task.id = ready.id
+WHERE task.id = ready.id AND task.id = ANY (ARRAY(SELECT id FROM ready))
 RETURNING task.id
 """
 
