@@ -106,7 +106,7 @@ def test_a_crash_at_any_commit_does_not_change_the_result(workers, marks, tmp_pa
     for number, side in crash_points:
         key = f"{number} {side}"
         commits = workers.run("live", key=key, may_live=number > 30, notes=notes_of(key), die=[number, side])
-        # The last commit is the one that the worker died at. Which it was varies: sweeps that find no rows do not commit.
+        # The last commit is the one that the worker died at. It varies: sweeps that find no rows do not commit.
         killed_with_a_task += len(commits) == number and (
             commits[-1] == "CHECKPOINT" or (side == "before" and commits[-1].startswith("LOCK_LEASED_TASK"))
         )
