@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db.models import Q
-
 from taskqueue.definitions import HANDLERS, pipeline_of_handler, registry
+from taskqueue.engine import sql
+from taskqueue.engine.sql.access import read_grants
 from taskqueue.errors import NotPermitted
-from taskqueue.models import PipelinePermission
 
 
 class Action(StrEnum):
@@ -94,7 +93,7 @@ class CallerPermissions:
             return True
         names = with_handled_pipelines(pipeline)
         if not self._all_loaded and not self._grants.keys() >= set(names):
-            self._grants |= dict.fromkeys(names) | self._read(PipelinePermission.objects.filter(pipeline__in=names))
+            self._grants |= dict.fromkeys(names) | self._read(names)
         return all(granted is None or action in granted for granted in map(self._grants.get, names))
 
     def pipelines_denied(self, action: Action) -> set[str]:
@@ -111,14 +110,16 @@ class CallerPermissions:
     def load_all(self) -> None:
         """Read the grants of all pipelines with one query, for lists."""
         if not self._all_loaded and self.user is not None and not self.user.is_superuser:
-            self._grants.update(self._read(PipelinePermission.objects.all()))
+            self._grants.update(self._read(None))
             self._all_loaded = True
 
-    def _read(self, rows: Any) -> dict[str, frozenset[Action]]:
-        """The caller's grants by pipeline; an empty set for a pipeline that has only grants for others."""
-        mine = Q(user=self.user.pk, user__isnull=False) | Q(group__in=self.user.groups.values("pk"))
+    def _read(self, pipelines: list[str] | None) -> dict[str, frozenset[Action]]:
+        """The caller's grants by pipeline, of all of them for None; an empty set where only others have grants."""
         grants: defaultdict[str, frozenset[Action]] = defaultdict(frozenset)
-        for name, is_mine, *allowed in rows.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Action):
+        # As text: the user model decides on the type.
+        user = None if self.user.pk is None else str(self.user.pk)
+        rows = sql.fetch(read_grants(of_all=pipelines is None), {"user": user, "pipelines": pipelines})
+        for name, is_mine, *allowed in rows:
             grants[name] |= {action for action, allows in zip(Action, allowed, strict=True) if is_mine and allows}
         return dict(grants)
 

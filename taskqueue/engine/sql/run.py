@@ -1,13 +1,16 @@
-"""Run a statement on Django's connection, in one round trip, prepared where the settings allow it."""
+"""Run a statement on Django's connection, in one round trip, and make model instances of its rows."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import islice
 from typing import Any, LiteralString
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Field, Model
 
 
 def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -26,7 +29,57 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     started_at = time.perf_counter()
     with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)
-        rows = cursor.fetchall() if cursor.description else []
+        # `cursor.description` would make an object of each column.
+        rows = cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
     if django.queries_logged:
         django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - started_at:.3f}"})
     return rows
+
+
+def selected(alias: str, columns: tuple[str, ...]) -> str:
+    """Columns of a table, as `SELECT` takes them; `instance` makes a model instance of their values."""
+    return ", ".join(f'{alias}."{column}"' for column in columns)
+
+
+def instance(model: type[Model], columns: tuple[str, ...], values: Iterator[Any]) -> Any:
+    """A model instance of the next values, one per column, as the ORM would make it; other fields are deferred.
+
+    Returns:
+        The instance; None if the first value is null, because an outer join found no row.
+    """
+    taken = tuple(islice(values, len(columns)))
+    if taken[0] is None:
+        return None
+    names, fields = layout(model, columns)
+    connection = connections[DEFAULT_DB_ALIAS]
+    return model.from_db(
+        DEFAULT_DB_ALIAS,
+        names,
+        [
+            converted(field, taken[position], connection) if has_converter else taken[position]
+            for field, position, has_converter in fields
+        ],
+    )
+
+
+@cache
+def layout(
+    model: type[Model], columns: tuple[str, ...]
+) -> tuple[frozenset[str], list[tuple[Field[Any, Any], int, bool]]]:
+    """What `from_db` needs: the names, and the fields in the model's order, each with its position in the columns."""
+    fields = [field for field in model._meta.concrete_fields if field.attname in columns]
+    connection = connections[DEFAULT_DB_ALIAS]
+    positions = [(field, columns.index(field.attname), bool(converters(field, connection))) for field in fields]
+    return frozenset(columns), positions
+
+
+def converted(field: Field[Any, Any], value: Any, connection: Any) -> Any:
+    for converter in converters(field, connection):
+        value = converter(value, field.cached_col, connection)
+    return value
+
+
+def converters(field: Field[Any, Any], connection: Any) -> list[Any]:
+    """What the ORM applies to a column's value."""
+    column = field.cached_col
+    return [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
