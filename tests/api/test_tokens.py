@@ -18,7 +18,7 @@ from django.test import Client
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Task, Token
-from tests.support.api import BODY, ENDPOINTS, Api, call, enqueue_order, problem_of
+from tests.support.api import BODY, ENDPOINTS, Api, call, enqueue_order, grant, problem_of
 
 UNUSED_SECRET = "tq_" + "x" * 43
 
@@ -203,6 +203,18 @@ def test_a_request_with_a_token_costs_one_query_more(robot, queued, django_asser
 
     with django_assert_num_queries(1 + 2):
         assert robot_caller.get(f"/api/tasks/{queued.pk}/status").status_code == 200
+
+
+def test_grants_are_read_only_if_a_pipeline_has_any(robot, django_assert_num_queries):
+    allow(robot, "add_task")
+    robot_caller = caller(issued(robot))
+    assert robot_caller.post("/api/tasks", BODY).status_code == 202
+
+    with django_assert_num_queries(2):  # the token, and ENQUEUE
+        assert robot_caller.post("/api/tasks", BODY).status_code == 202
+    grant(user=User.objects.create_user("dana"), run=True)
+    with django_assert_num_queries(2):  # the token, and the grants
+        assert robot_caller.post("/api/tasks", BODY).status_code == 403
 
 
 def test_last_used_at_is_written_once_a_minute(robot):

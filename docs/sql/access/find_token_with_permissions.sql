@@ -5,6 +5,7 @@ WITH found ("token_id", "token_name", "token_user_id", "token_digest", "token_pr
 )
 SELECT found.*, coalesce(token_expires_at <= statement_timestamp(), false),
     coalesce(token_last_used_at > statement_timestamp() - :use_recorded_every::interval, false),
+    EXISTS (SELECT FROM "taskqueue_pipelinepermission"),
     CASE WHEN NOT found.user_is_superuser THEN ARRAY(
     SELECT type.app_label || '.' || permission.codename
     FROM "auth_permission" permission

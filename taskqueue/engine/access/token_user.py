@@ -40,7 +40,7 @@ def token_of_digest(digest: str) -> tuple[Token, bool]:
     if token is None or not hmac.compare_digest(token.digest, digest):
         raise InvalidToken("There is no such token.")
     user = sql.instance(statements.user_model(), statements.user_columns(), values)
-    has_expired, is_use_recorded, own_permissions, group_permissions = values
+    has_expired, is_use_recorded, token.has_grants, own_permissions, group_permissions = values
     if token.revoked_at is not None:
         raise InvalidToken("The token has been revoked.")
     if has_expired:

@@ -34,8 +34,8 @@ def find_token(*, with_permissions: bool) -> str:
 
     Returns:
         The statement. Its row has the token's columns, the user's columns, whether the token has expired, whether its
-        use was recorded within the last `use_recorded_every`, and both sets of permissions; these are null for a
-        superuser.
+        use was recorded within the last `use_recorded_every`, whether any pipeline has grants, and both sets of
+        permissions; these are null for a superuser.
     """
     found, _digest = Token.objects.select_related("user").filter(digest="").query.sql_with_params()
     names = [*(f"token_{name}" for name in TOKEN_COLUMNS), *(f"user_{name}" for name in user_columns())]
@@ -45,6 +45,7 @@ WITH found ({", ".join(f'"{name}"' for name in names)}) AS MATERIALIZED (
 )
 SELECT found.*, coalesce(token_expires_at <= statement_timestamp(), false),
     coalesce(token_last_used_at > statement_timestamp() - %(use_recorded_every)s::interval, false),
+    EXISTS (SELECT FROM "{PipelinePermission._meta.db_table}"),
     {own_permissions() if with_permissions else "NULL"}, {group_permissions() if with_permissions else "NULL"}
 FROM found
 """

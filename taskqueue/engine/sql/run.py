@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any, LiteralString
@@ -11,6 +11,11 @@ from typing import Any, LiteralString
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import Field, Model
+
+Converter = Callable[[Any, Any, Any], Any]
+"""What the ORM applies to the value of a column."""
+FieldLayout = tuple["Field[Any, Any]", int, list[Converter]]
+"""A field, its position among the columns, and its converters."""
 
 
 def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -51,35 +56,27 @@ def instance(model: type[Model], columns: tuple[str, ...], values: Iterator[Any]
     if taken[0] is None:
         return None
     names, fields = layout(model, columns)
-    connection = connections[DEFAULT_DB_ALIAS]
     return model.from_db(
         DEFAULT_DB_ALIAS,
         names,
-        [
-            converted(field, taken[position], connection) if has_converter else taken[position]
-            for field, position, has_converter in fields
-        ],
+        [converted(field, taken[at], converters) if converters else taken[at] for field, at, converters in fields],
     )
 
 
 @cache
-def layout(
-    model: type[Model], columns: tuple[str, ...]
-) -> tuple[frozenset[str], list[tuple[Field[Any, Any], int, bool]]]:
-    """What `from_db` needs: the names, and the fields in the model's order, each with its position in the columns."""
-    fields = [field for field in model._meta.concrete_fields if field.attname in columns]
+def layout(model: type[Model], columns: tuple[str, ...]) -> tuple[frozenset[str], list[FieldLayout]]:
+    """What `from_db` needs: the names, and the fields in the model's order."""
     connection = connections[DEFAULT_DB_ALIAS]
-    positions = [(field, columns.index(field.attname), bool(converters(field, connection))) for field in fields]
-    return frozenset(columns), positions
+    fields: list[FieldLayout] = []
+    for field in model._meta.concrete_fields:
+        if field.attname in columns:
+            column = field.cached_col
+            converters = [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
+            fields.append((field, columns.index(field.attname), converters))
+    return frozenset(columns), fields
 
 
-def converted(field: Field[Any, Any], value: Any, connection: Any) -> Any:
-    for converter in converters(field, connection):
-        value = converter(value, field.cached_col, connection)
+def converted(field: Field[Any, Any], value: Any, converters: list[Converter]) -> Any:
+    for converter in converters:
+        value = converter(value, field.cached_col, connections[DEFAULT_DB_ALIAS])
     return value
-
-
-def converters(field: Field[Any, Any], connection: Any) -> list[Any]:
-    """What the ORM applies to a column's value."""
-    column = field.cached_col
-    return [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
