@@ -10,14 +10,11 @@ SELECT found.*, coalesce(token_expires_at <= statement_timestamp(), false),
     SELECT type.app_label || '.' || permission.codename
     FROM "auth_permission" permission
     JOIN "django_content_type" type ON type.id = permission.content_type_id
-    WHERE permission.id IN (SELECT given."permission_id" FROM "auth_user_user_permissions" given
-        WHERE given."user_id" = found.token_user_id)
+    WHERE permission.id IN (SELECT relation."permission_id" FROM "auth_user_user_permissions" relation WHERE relation."user_id" = found.token_user_id)
 ) END, CASE WHEN NOT found.user_is_superuser THEN ARRAY(
     SELECT type.app_label || '.' || permission.codename
     FROM "auth_permission" permission
     JOIN "django_content_type" type ON type.id = permission.content_type_id
-    WHERE permission.id IN (SELECT given."permission_id" FROM "auth_group_permissions" given
-        WHERE given."group_id" IN (SELECT member."group_id" FROM "auth_user_groups" member
-            WHERE member."user_id" = found.token_user_id))
+    WHERE permission.id IN (SELECT relation."permission_id" FROM "auth_group_permissions" relation WHERE relation."group_id" IN (SELECT relation."group_id" FROM "auth_user_groups" relation WHERE relation."user_id" = found.token_user_id))
 ) END
 FROM found;
