@@ -85,7 +85,7 @@ format: .venv/test.stamp
 
 schema: .venv/test.stamp
 	DEBUG=true $(SCHEMA) --file openapi.yaml
-	$(PYTHON) -m tests.support.statements
+	DEBUG=true $(PYTHON) manage.py shell -v 0 -c "from tests.support import statements; statements.write()"
 
 lock: .venv/bin/python
 	@$(PIP) 'uv>=0.9'

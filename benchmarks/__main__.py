@@ -20,7 +20,17 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - Django must be set up first
 from django.db import connection  # noqa: E402
 
-from benchmarks import claims, commit_rate, dashboard, many_at_once, measures, parallel_async, prune, waiting  # noqa: E402
+from benchmarks import (  # noqa: E402
+    claims,
+    commit_rate,
+    dashboard,
+    http_requests,
+    many_at_once,
+    measures,
+    parallel_async,
+    prune,
+    waiting,
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,24 @@ ROWS = [
     Row("enqueue() in process", "ms p50, p95", measures.enqueue_milliseconds, "≤ 1.5 (p50)", commits=1),
     Row("POST /api/tasks, 20 clients", "ms p50, p95", measures.open_post_milliseconds, "≤ 100 (p95)"),
     Row("the same, signed in by session", "ms p50, p95", measures.signed_in_post_milliseconds, "-"),
+    Row(
+        "POST with a token, 20 clients: its p95 relative to that of a bare DRF view that inserts a row",
+        "times the bare view; ms p50, p95",
+        http_requests.post_relative_to_bare_view,
+        "≤ 1.6",
+    ),
+    Row(
+        "POST with a token and one key that is taken, 20 clients",
+        "ms p50, p95",
+        http_requests.hot_key_milliseconds,
+        "-",
+    ),
+    Row(
+        "GET status with a token, relative to a bare DRF view that reads a row",
+        "times the bare view; ms p50, p95",
+        http_requests.status_relative_to_bare_read,
+        "≤ 3",
+    ),
     Row(
         f"{waiting.WAITERS} callers wait: a task's end to its answer; an ordinary call meanwhile",
         "ms p50, p95; times alone",

@@ -12,3 +12,4 @@ from demo.settings import *  # noqa: F403 - Django's settings are names in a mod
 
 INSTALLED_APPS = [*INSTALLED_APPS, "benchmarks"]  # noqa: F405
 DATABASES["default"]["NAME"] = "taskqueue_benchmarks"  # noqa: F405
+ROOT_URLCONF = "benchmarks.urls"

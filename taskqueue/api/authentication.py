@@ -106,7 +106,8 @@ def has_permissions(request: Request, *permissions: str) -> bool:
 
 
 def pipeline_permissions_of(request: Request) -> CallerPermissions:
-    return CallerPermissions(None if is_exempt(request) else request.user)
+    has_grants = request.auth.has_grants if isinstance(request.auth, Token) else True
+    return CallerPermissions(None if is_exempt(request) else request.user, has_grants=has_grants)
 
 
 def actor_of(request: Request) -> Actor:

@@ -39,6 +39,9 @@ class Token(models.Model):
         "GCRA: when the next request would be due if requests came evenly.", editable=False
     )
 
+    has_grants: bool = True
+    """Whether any pipeline had grants when the token was read for a request; not stored."""
+
     class Meta:
         constraints = [
             models.CheckConstraint(

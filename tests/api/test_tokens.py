@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models import F
@@ -17,7 +18,7 @@ from django.test import Client
 
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Task, Token
-from tests.support.api import BODY, ENDPOINTS, Api, call, enqueue_order, problem_of
+from tests.support.api import BODY, ENDPOINTS, Api, call, enqueue_order, grant, problem_of
 
 UNUSED_SECRET = "tq_" + "x" * 43
 
@@ -143,6 +144,77 @@ def test_a_token_is_found_by_one_query_on_an_index(robot, django_assert_num_quer
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")  # which is cheaper while the table is as good as empty
     assert "taskqueue_token_digest" in Token.objects.filter(digest=tokens.digest_of(secret)).explain()
+
+
+def test_a_token_is_read_with_its_user_as_by_the_orm(robot):
+    secret = issued(robot, per_minute=60, expires_in=timedelta(days=1))
+    tokens.find(secret)
+    by_orm = Token.objects.select_related("user").get()
+
+    token = tokens.find(secret)
+
+    for found, expected in ((token, by_orm), (token.user, by_orm.user)):
+        assert not found.get_deferred_fields()
+        assert type(found) is type(expected)
+        names = [field.attname for field in expected._meta.concrete_fields]
+        assert [getattr(found, name) for name in names] == [getattr(expected, name) for name in names]
+
+
+@pytest.mark.parametrize("is_superuser", [False, True])
+def test_a_token_has_its_users_permissions_without_another_query(robot, is_superuser, django_assert_num_queries):
+    allow(robot, "view_task", "add_task")
+    robot.groups.add(group := Group.objects.create(name="operators"))
+    group.permissions.set(Permission.objects.filter(codename__in=["retry_task", "view_task"]))
+    Group.objects.create(name="others").permissions.set(Permission.objects.filter(codename="cancel_task"))
+    User.objects.filter(pk=robot.pk).update(is_superuser=is_superuser)
+    secret = issued(robot)
+    tokens.find(secret)
+
+    with django_assert_num_queries(1):
+        user = tokens.find(secret).user
+        allowed = [name for name in ("add", "view", "retry", "cancel") if user.has_perm(f"taskqueue.{name}_task")]
+
+    assert allowed == ["add", "view", "retry", "cancel"][: 4 if is_superuser else 3]
+    fresh = User.objects.get(pk=robot.pk)
+    for method in ("get_user_permissions", "get_group_permissions", "get_all_permissions"):
+        assert getattr(user, method)() == getattr(fresh, method)()
+
+
+class NightBackend(ModelBackend):
+    """A project's backend, with rules of its own."""
+
+    def _get_user_permissions(self, user: Any) -> Any:
+        return Permission.objects.filter(codename="cancel_task")
+
+
+def test_a_projects_own_backend_decides_on_permissions(robot, settings):
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.NightBackend"]
+    allow(robot, "view_task")
+    user = tokens.find(issued(robot)).user
+
+    assert user.has_perm("taskqueue.cancel_task")
+    assert not user.has_perm("taskqueue.view_task")
+
+
+def test_a_request_with_a_token_costs_one_query_more(robot, queued, django_assert_num_queries):
+    allow(robot, "view_task")
+    robot_caller = caller(issued(robot))
+    robot_caller.get("/api/tasks")
+
+    with django_assert_num_queries(1 + 2):
+        assert robot_caller.get(f"/api/tasks/{queued.pk}/status").status_code == 200
+
+
+def test_grants_are_read_only_if_a_pipeline_has_any(robot, django_assert_num_queries):
+    allow(robot, "add_task")
+    robot_caller = caller(issued(robot))
+    assert robot_caller.post("/api/tasks", BODY).status_code == 202
+
+    with django_assert_num_queries(2):  # the token, and ENQUEUE
+        assert robot_caller.post("/api/tasks", BODY).status_code == 202
+    grant(user=User.objects.create_user("dana"), run=True)
+    with django_assert_num_queries(2):  # the token, and the grants
+        assert robot_caller.post("/api/tasks", BODY).status_code == 403
 
 
 def test_last_used_at_is_written_once_a_minute(robot):

@@ -9,6 +9,7 @@ import pytest
 
 from taskqueue import GatherFailed, Retry, StepFailed, current_task, each, gather, pipeline, step
 from taskqueue.engine.queries import tasks
+from taskqueue.engine.queries.status import status_of
 from taskqueue.engine.tasks import control
 from taskqueue.errors import InvalidContext, TaskNotFound
 from taskqueue.models import Attempt, Step, Task
@@ -73,7 +74,7 @@ def test_a_parallel_step_is_not_visible_as_a_task():
         worker.work(budget=timedelta(0))
     parallel_step = Task.objects.get(parent=task)
 
-    for verb in (control.cancel, control.retry, control.rerun, tasks.find, tasks.status_of, tasks.has_ended):
+    for verb in (control.cancel, control.retry, control.rerun, tasks.find, status_of, tasks.has_ended):
         with pytest.raises(TaskNotFound):
             verb(parallel_step.pk)
 

@@ -1,6 +1,6 @@
 """The engine's statements as files of `docs/sql/`, so that people can read and EXPLAIN them.
 
-`python -m tests.support.statements` writes them; `tests/engine/test_statements.py` compares and prepares them.
+`make schema` writes them; `tests/engine/test_statements.py` compares and prepares them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from taskqueue.engine import sql
+from taskqueue.engine.sql import access
 from taskqueue.engine.sql.run import fetch
 from tests.support.sql_layout import laid_out
 
@@ -29,8 +30,8 @@ INTRODUCTION = """\
 # The statements, as PostgreSQL receives them
 
 One file per statement, one folder per module of `taskqueue/engine/sql/`, where they are put together from parts. Do not
-edit these files: `python -m tests.support.statements` writes them. `tests/engine/test_statements.py` fails when they
-differ from the code, or when PostgreSQL cannot plan one.
+edit these files: `make schema` writes them. `tests/engine/test_statements.py` fails when they differ from the code, or
+when PostgreSQL cannot plan one.
 
 A parameter is written `:name`, as psql has it; psycopg sends it as `$1`, `$2` and so on, in the order of the names in
 the file's header. To see a plan, give each parameter a value as an SQL literal, in `python manage.py dbshell`:
@@ -98,7 +99,7 @@ def statements() -> list[Statement]:
         for folder, module in modules()
         for name, text, about in constants(module)
         if VERB.match(text)
-    ] + list(settling_statements())
+    ] + [*settling_statements(), *access_statements()]
 
 
 def constants(module: ModuleType) -> Iterator[tuple[str, str, str]]:
@@ -133,6 +134,17 @@ def settling_statements() -> Iterator[Statement]:
             yield Statement(f"claims/{name}_close_waits_and_claim", both, f"{closes} Then claim the next tasks.")
 
 
+def access_statements() -> Iterator[Statement]:
+    """The statements about callers, as they are written for Django's own user model."""
+    found = "Find a token by its digest, with its user"
+    yield Statement("access/find_token", access.find_token(with_permissions=False), f"{found}.")
+    with_permissions = access.find_token(with_permissions=True)
+    yield Statement("access/find_token_with_permissions", with_permissions, f"{found} and the user's permissions.")
+    grants = "each with whether it is for the caller"
+    yield Statement("access/read_grants", access.read_grants(of_all=False), f"Read the grants of pipelines, {grants}.")
+    yield Statement("access/read_all_grants", access.read_grants(of_all=True), f"Read all grants, {grants}.")
+
+
 def files() -> dict[str, str]:
     """The content of the folder: the text of each file by its path."""
     all_statements = sorted(statements(), key=lambda each: each.name)
@@ -165,7 +177,3 @@ def write() -> None:
     for name, text in files().items():
         (FOLDER / name).parent.mkdir(parents=True, exist_ok=True)
         (FOLDER / name).write_text(text)
-
-
-if __name__ == "__main__":
-    write()

@@ -26,7 +26,7 @@ from taskqueue.api.parameters import Query
 from taskqueue.api.tasks.serializers import TaskProgress
 from taskqueue.api.views import ApiView
 from taskqueue.conf import settings
-from taskqueue.engine.queries import tasks
+from taskqueue.engine.queries.status import Snapshot, status_of
 from taskqueue.engine.runtime.end_watch import watch
 from taskqueue.states import ENDED
 
@@ -36,6 +36,8 @@ RETRY_AFTER_SECONDS: Final = 2
 """When a caller may ask again whose request could not wait."""
 STATUS_THREADS: Final = ThreadPoolExecutor(8, thread_name_prefix="taskqueue-status")
 """Under ASGI the threads, and so the connections, that query statuses for any number of callers."""
+PROGRESS: Final = {waited: TaskProgress(context={"waited": waited}) for waited in (False, True)}
+"""Built once: a new serializer would copy all its fields for each request."""
 RETRY_AFTER: Final = OpenApiParameter(
     "Retry-After",
     {"type": "integer", "minimum": 1},
@@ -82,7 +84,7 @@ class TaskStatusView(ApiView):
     )
     def get(self, request: Request, task_id: UUID) -> Response:
         query = StatusQuery.of(request.query_params)
-        snapshot = tasks.status_of(task_id)
+        snapshot = status_of(task_id)
         if not query.wait or snapshot.status in ENDED:
             return status_response(snapshot)
         if self.waits_in_event_loop:
@@ -96,7 +98,7 @@ class TaskStatusView(ApiView):
                 ended.result(query.wait)
         finally:
             waiter_slots().release()
-        return status_response(tasks.status_of(task_id), waited=True)
+        return status_response(status_of(task_id), waited=True)
 
     def first_response(self, request: HttpRequest, task_id: UUID) -> HttpResponseBase:
         """Authenticate, check and answer as the plain view does."""
@@ -105,16 +107,14 @@ class TaskStatusView(ApiView):
 
     def response_after_wait(self, task_id: UUID) -> HttpResponseBase:
         try:
-            response: Any = status_response(tasks.status_of(task_id), waited=True)
+            response: Any = status_response(status_of(task_id), waited=True)
         except Exception as error:  # noqa: BLE001 - becomes a problem as in every view
             response = self.handle_exception(error)
         return self.finalize_response(self.request, response)
 
 
-def status_response(
-    snapshot: tasks.Snapshot, *, waited: bool = False, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(TaskProgress(snapshot, context={"waited": waited}).data, headers=headers)
+def status_response(snapshot: Snapshot, *, waited: bool = False, headers: dict[str, str] | None = None) -> Response:
+    return Response(PROGRESS[waited].to_representation(snapshot), headers=headers)
 
 
 async def status_async(request: HttpRequest, task_id: UUID) -> HttpResponseBase:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db.models import Q
-
 from taskqueue.definitions import HANDLERS, pipeline_of_handler, registry
+from taskqueue.engine import sql
+from taskqueue.engine.sql.access import read_grants
 from taskqueue.errors import NotPermitted
-from taskqueue.models import PipelinePermission
 
 
 class Action(StrEnum):
@@ -60,9 +59,11 @@ class CallerPermissions:
 
     Args:
         user: the caller; None for one that may do everything.
+        has_grants: whether any pipeline has grants; False saves reading them.
     """
 
     user: Any
+    has_grants: bool = True
     _grants: dict[str, frozenset[Action] | None] = field(default_factory=dict)
     """The caller's grants by pipeline; None for a pipeline without grants, which is open to everyone."""
     _all_loaded: bool = False
@@ -90,11 +91,11 @@ class CallerPermissions:
 
     def has_grant(self, action: Action, pipeline: str) -> bool:
         """Whether the pipeline has no grants, or one that allows this to the caller."""
-        if self.user is None or self.user.is_superuser:
+        if self.user is None or self.user.is_superuser or not self.has_grants:
             return True
         names = with_handled_pipelines(pipeline)
         if not self._all_loaded and not self._grants.keys() >= set(names):
-            self._grants |= dict.fromkeys(names) | self._read(PipelinePermission.objects.filter(pipeline__in=names))
+            self._grants |= dict.fromkeys(names) | self._read(names)
         return all(granted is None or action in granted for granted in map(self._grants.get, names))
 
     def pipelines_denied(self, action: Action) -> set[str]:
@@ -110,15 +111,17 @@ class CallerPermissions:
 
     def load_all(self) -> None:
         """Read the grants of all pipelines with one query, for lists."""
-        if not self._all_loaded and self.user is not None and not self.user.is_superuser:
-            self._grants.update(self._read(PipelinePermission.objects.all()))
+        if not self._all_loaded and self.has_grants and self.user is not None and not self.user.is_superuser:
+            self._grants.update(self._read(None))
             self._all_loaded = True
 
-    def _read(self, rows: Any) -> dict[str, frozenset[Action]]:
-        """The caller's grants by pipeline; an empty set for a pipeline that has only grants for others."""
-        mine = Q(user=self.user.pk, user__isnull=False) | Q(group__in=self.user.groups.values("pk"))
+    def _read(self, pipelines: list[str] | None) -> dict[str, frozenset[Action]]:
+        """The caller's grants by pipeline, of all of them for None; an empty set where only others have grants."""
         grants: defaultdict[str, frozenset[Action]] = defaultdict(frozenset)
-        for name, is_mine, *allowed in rows.annotate(is_mine=mine).values_list("pipeline_id", "is_mine", *Action):
+        # As text: the user model decides on the type.
+        user = None if self.user.pk is None else str(self.user.pk)
+        rows = sql.fetch(read_grants(of_all=pipelines is None), {"user": user, "pipelines": pipelines})
+        for name, is_mine, *allowed in rows:
             grants[name] |= {action for action, allows in zip(Action, allowed, strict=True) if is_mine and allows}
         return dict(grants)
 

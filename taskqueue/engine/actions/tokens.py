@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import secrets
 from datetime import timedelta
 from hashlib import sha256
@@ -12,8 +11,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from taskqueue.engine import sql
+from taskqueue.engine.access.token_user import USE_RECORDED_EVERY, token_of_digest
 from taskqueue.engine.sql.tokens import COUNT_REQUEST
-from taskqueue.errors import InvalidToken
 from taskqueue.models import Token
 from taskqueue.policies import Rate
 
@@ -21,7 +20,6 @@ PREFIX: Final = "tq_"
 """The beginning of each secret, by which secret scanners find leaked ones."""
 SECRET_BYTES: Final = 32
 SHOWN: Final = len(PREFIX) + 6
-USE_RECORDED_EVERY: Final = timedelta(minutes=1)
 BURSTS_PER_MINUTE: Final = 6
 """A burst is the requests of ten seconds."""
 
@@ -59,30 +57,15 @@ def digest_of(secret: str) -> str:
 
 
 def find(secret: str) -> Token:
-    """The valid token of a secret, with its user, in one query by an index.
+    """The valid token of a secret, with its user and the user's permissions, in one query by an index.
 
     Raises:
         InvalidToken: there is no such token, or it is not valid any more.
     """
-    digest = digest_of(secret)
-    tokens = Token.objects.select_related("user").annotate(
-        has_expired=Q(expires_at__lte=Now()), is_use_recorded=Q(last_used_at__gt=Now() - USE_RECORDED_EVERY)
-    )
-    token: Any = tokens.filter(digest=digest).first()
-    # The index has compared the digests. Its timing reveals no secret, since a digest cannot be chosen. This comparison
-    # in constant time costs nothing and does not rely on the database.
-    if token is None or not hmac.compare_digest(token.digest, digest):
-        raise InvalidToken("There is no such token.")
-    if token.revoked_at is not None:
-        raise InvalidToken("The token has been revoked.")
-    if token.has_expired:
-        raise InvalidToken("The token has expired.")
-    if not token.user.is_active:
-        raise InvalidToken("The token's user is not active.")
-    if not token.is_use_recorded:
+    token, is_use_recorded = token_of_digest(digest_of(secret))
+    if not is_use_recorded:
         record_use(token)
-    found: Token = token
-    return found
+    return token
 
 
 def record_use(token: Token) -> None:

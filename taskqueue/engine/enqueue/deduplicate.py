@@ -19,7 +19,7 @@ from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.waits import replace_cancel_events
 from taskqueue.errors import FieldError, InvalidOptions, KeyReused, NotRetryable
 from taskqueue.json_values import codec
-from taskqueue.models import IdempotencyKey, Skip, Task
+from taskqueue.models import IdempotencyKey, Task
 from taskqueue.states import SkipKind
 
 if TYPE_CHECKING:
@@ -127,14 +127,10 @@ def find_duplicate(definition: PipelineDefinition, values: Mapping[str, Any]) ->
 
 def use_existing(task: Task, kind: SkipKind, values: Mapping[str, Any]) -> Task:
     """Record a skip: this existing task serves the request."""
-    Skip.objects.create(
-        pipeline_id=values["pipeline"],
-        kind=kind,
-        reason=SKIP_REASONS[kind].format(task=task.pk),
-        key=values["key"],
-        task=task,
-        event_id=values["event"],
-    )
+    reason = SKIP_REASONS[kind].format(task=task.pk)
+    names = ("pipeline", "key", "event")
+    skip = {"kind": kind, "reason": reason, "task": task.pk, **{name: values[name] for name in names}}
+    sql.fetch(sql.RECORD_SKIP, skip)
     task.duplicate = True
     return task
 
@@ -145,17 +141,18 @@ def task_of_key(definition: PipelineDefinition, values: Mapping[str, Any]) -> Ta
     Raises:
         KeyReused: that task was created with another payload.
     """
-    keys = IdempotencyKey.objects.select_related("task")
-    row = keys.filter(pipeline=values["pipeline"], key=values["key"]).first()
-    if row is None:
+    rows = sql.fetch(sql.TASK_OF_KEY, {"pipeline": values["pipeline"], "key": values["key"]})
+    if not rows:
         return None
-    if row.payload_digest not in ("", values["payload_digest"]) and not has_equal_payload(definition, row.task, values):
+    digest, *columns = rows[0]
+    task: Task = sql.instance(Task, sql.EXISTING_COLUMNS, iter(columns))
+    if digest not in ("", values["payload_digest"]) and not has_equal_payload(definition, task, values):
         raise KeyReused(
-            f"The key {values['key']!r} belongs to task {row.task_id}, which was created with another payload. Use "
+            f"The key {values['key']!r} belongs to task {task.pk}, which was created with another payload. Use "
             "another key, or force a new task.",
-            task=row.task_id,
+            task=task.pk,
         )
-    return row.task
+    return task
 
 
 def has_equal_payload(definition: PipelineDefinition, task: Task, values: Mapping[str, Any]) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import DEFERRED
 
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
@@ -53,24 +57,33 @@ def task_values(definition: PipelineDefinition, payload: str, options: Options, 
 def new_task(values: Mapping[str, Any], options: Options, columns: list[Any]) -> Task:
     """The inserted task as a model instance, without another query. Its payload is deferred."""
     status, due_at, sort_at, created_at = columns
-    task = Task(
-        id=values["id"],
-        pipeline_id=values["pipeline"],
-        status=status,
-        key=options.key,
-        labels=dict(options.labels),
-        priority=options.priority,
-        due_at=due_at,
-        sort_at=sort_at,
-        concurrency_key=values["concurrency_key"],
-        subject=options.subject,
-        version=values["version"],
-        rerun_of_id=values["rerun_of"],
-        parent_id=values["parent"],
-        event_id=values["event"],
-        created_at=created_at,
-    )
-    del task.payload
-    task._state.adding = False
-    task._state.db = "default"
-    return task
+    given = {
+        "id": values["id"],
+        "pipeline_id": values["pipeline"],
+        "status": status,
+        "key": options.key,
+        "labels": dict(options.labels),
+        "priority": options.priority,
+        "due_at": due_at,
+        "sort_at": sort_at,
+        "concurrency_key": values["concurrency_key"],
+        "subject": options.subject,
+        "version": values["version"],
+        "rerun_of_id": values["rerun_of"],
+        "parent_id": values["parent"],
+        "event_id": values["event"],
+        "created_at": created_at,
+        "payload": DEFERRED,
+    }
+    row = {**defaults(), **given}
+    return Task.from_db(DEFAULT_DB_ALIAS, list(row), list(row.values()))
+
+
+@cache
+def defaults() -> dict[str, Any]:
+    """The columns of a task in the model's order, with the values of a new one.
+
+    All values by position: with names Django would look for the default of each field, at the cost of the INSERT.
+    """
+    default = vars(Task())
+    return {field.attname: default.get(field.attname, DEFERRED) for field in Task._meta.concrete_fields}

@@ -210,12 +210,20 @@ def parallel_steps(steps: Sequence[Step], total: int) -> Reason:
     return Reason(
         code=Code.PARALLEL_STEPS,
         sentence=f"It waits for {len(steps):,} of {total:,} parallel steps{f' ({text})' if text else ''}.",
-        waiting_for="1 parallel step" if len(steps) == 1 else f"{len(steps):,} parallel steps",
+        waiting_for=parallel_steps_text(len(steps)),
         step=steps[0].key,
         since=min(step.started_at for step in steps),
         taken=len(steps),
         limit=total,
     )
+
+
+def parallel_steps_in_short(number: int) -> Reason:
+    return Reason(code=Code.PARALLEL_STEPS, sentence="", waiting_for=parallel_steps_text(number))
+
+
+def parallel_steps_text(number: int) -> str:
+    return "1 parallel step" if number == 1 else f"{number:,} parallel steps"
 
 
 def unknown(task: Task) -> Reason:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,77 +10,12 @@ from uuid import UUID
 from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Now
 
-from taskqueue.engine.queries.why import explained_tasks, pending_of, waiting_for
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Attempt, Event, Pipeline, PipelineStep, RateLimitBucket, Skip, Step, StepSlot, Task, Wait
-from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
+from taskqueue.states import ENDED, StepStatus, TaskStatus
 
 SKIPS_SHOWN = 20
 """A batch may have collected thousands of requests; the newest are shown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """The status of a task now, as `GET /api/tasks/{id}/status` returns it."""
-
-    id: UUID
-    pipeline: str
-    status: str
-    current_step: str | None
-    steps_done: int
-    steps_known: int
-    progress: float | None
-    progress_note: str
-    attempt: int
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    next_run_at: datetime | None
-    waiting_for: str | None
-    error: dict[str, Any] | None
-
-
-def status_of(task_id: UUID) -> Snapshot:
-    """The status of a task; two queries, and one more for what it waits for.
-
-    Raises:
-        TaskNotFound
-    """
-    task = with_counts(explained_tasks()).filter(pk=task_id, parallel_step="").first()
-    if task is None:
-        raise TaskNotFound(task_id)
-    pending = [] if task.status in ENDED else pending_of(task)
-    step, attempt = current_step_of(task, pending)
-    return Snapshot(
-        id=task.pk,
-        pipeline=task.pipeline_id,
-        status=task.status,
-        current_step=step or None,
-        steps_done=task.steps_done,  # type: ignore[attr-defined]  # annotated
-        steps_known=task.steps_known,  # type: ignore[attr-defined]  # annotated
-        progress=task.progress,
-        progress_note=task.progress_note,
-        attempt=attempt,
-        created_at=task.created_at,
-        started_at=task.started_at,
-        finished_at=task.finished_at,
-        next_run_at=next_run_of(task),
-        waiting_for=waiting_for(task, pending),
-        error=task.error,
-    )
-
-
-def current_step_of(task: Task, pending: Sequence[Step]) -> tuple[str, int]:
-    """The key of the step that runs or is retried (empty for the body), and the number of its attempt."""
-    if task.status in ENDED:
-        return "", task.failures + 1
-    # A worker calls a step that failed before, or whose rate gave it a later time.
-    is_due_for_call = (step for step in pending if step.status == StepStatus.RETRYING or step.kind == StepKind.STEP)
-    failing = next(is_due_for_call, None)
-    if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
-        step = task.worker.step
-        return step, failing.failures + 1 if failing is not None and failing.key == step else 1
-    return (failing.key, failing.failures + 1) if failing is not None else ("", task.failures + 1)
 
 
 def next_run_of(task: Task) -> datetime | None:

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import F, Q
 
 from taskqueue.engine import sql
-from taskqueue.engine.queries import reasons
+from taskqueue.engine.queries import reasons, task_state
 from taskqueue.engine.queries.blockers import HOLDERS_SHOWN, Blockers, concurrency_limit_of, effective, rate_text
 from taskqueue.engine.queries.reasons import Code, Holder, Reason, cause_suffix, time_text
+from taskqueue.engine.queries.task_state import TaskState
 from taskqueue.engine.runtime.outcomes import STEP_LIMIT
-from taskqueue.errors import TaskNotFound
-from taskqueue.models import Attempt, RateLimit, RateLimitBucket, Step, StepSlot, Task, Wait
+from taskqueue.models import Attempt, RateLimit, RateLimitBucket, Step, StepSlot, Task
 from taskqueue.policies import KeyTemplate
 from taskqueue.states import ENDED, StepKind, StepStatus, TaskStatus
 
@@ -38,47 +37,34 @@ def why(task_id: UUID) -> Explanation:
     Raises:
         TaskNotFound
     """
-    task = explained_tasks().annotate(seen_at=Now()).filter(pk=task_id, parallel_step="").first()
-    if task is None:
-        raise TaskNotFound(task_id)
+    state = task_state.read(task_id)
     return Explanation(
-        id=task.pk,
-        pipeline=task.pipeline_id,
-        status=task.status,
-        as_of=task.seen_at,
-        reasons=tuple(reasons_of(task)),
+        id=state.task.pk,
+        pipeline=state.task.pipeline_id,
+        status=state.task.status,
+        as_of=state.now,
+        reasons=tuple(reasons_of(state)),
     )
 
 
-def explained_tasks() -> QuerySet[Task]:
-    """Tasks with the columns of their pipelines and workers that an explanation reads, and without their payloads."""
-    return Task.objects.select_related("worker", "pipeline__concurrency_limit__rate").defer(
-        "payload",
-        "result",
-        "pipeline__payload_schema",
-        "pipeline__payload_example",
-        "pipeline__result_schema",
-        "pipeline__policies",
-        "pipeline__description",
-        "pipeline__retry",
-    )
-
-
-def waiting_for(task: Task, pending: Sequence[Step]) -> str | None:
+def waiting_for(state: TaskState, pending: Sequence[Step]) -> str | None:
     """In a few words, what has to happen before a task goes on; at most one query.
 
     Args:
-        task: read with `explained_tasks`.
-        pending: its pending steps, as `pending_of` reads them.
+        state: the task's state.
+        pending: its pending steps; without waiting parallel steps, which `state` counts.
     """
+    task = state.task
     if task.status in ENDED or task.status == TaskStatus.RUNNING:
         return None
     if task.status == TaskStatus.QUEUED:
         return Blockers.read(task).first().waiting_for
-    return next(own_reasons(task, pending, in_short=True)).waiting_for
+    # No reason: the task went on after `state` was read.
+    return next(own_reasons(state, pending, in_short=True), reasons.unknown(task)).waiting_for
 
 
-def reasons_of(task: Task) -> Iterator[Reason]:
+def reasons_of(state: TaskState) -> Iterator[Reason]:
+    task = state.task
     if task.status in ENDED:
         yield reasons.ended(task)
     elif task.status == TaskStatus.RUNNING:
@@ -86,13 +72,14 @@ def reasons_of(task: Task) -> Iterator[Reason]:
     elif task.status == TaskStatus.QUEUED:
         yield from Blockers.read(task).all()
     else:
-        yield from own_reasons(task, pending_of(task))
+        yield from own_reasons(state, task_state.pending_steps(task.pk, with_parallel=True))
         # These will block the task when its wait is over.
         yield from Blockers.read(task).permanent()
 
 
-def own_reasons(task: Task, pending: Sequence[Step], *, in_short: bool = False) -> Iterator[Reason]:
+def own_reasons(state: TaskState, pending: Sequence[Step], *, in_short: bool = False) -> Iterator[Reason]:
     """The reasons of a scheduled, retrying or waiting task; `in_short` without the queries for details."""
+    task = state.task
     if task.status == TaskStatus.SCHEDULED:
         yield reasons.scheduled(task)
     elif task.status == TaskStatus.RETRYING:
@@ -100,15 +87,15 @@ def own_reasons(task: Task, pending: Sequence[Step], *, in_short: bool = False) 
     elif task.blocked_on == STEP_LIMIT:
         yield step_limit(task, in_short=in_short)
     elif task.blocked_on:
-        yield rate(task, pending, in_short=in_short)
+        yield rate(state, pending, in_short=in_short)
     else:
-        yield from open_waits(task, pending, in_short=in_short)
+        yield from open_waits(state, pending, in_short=in_short)
 
 
-def open_waits(task: Task, pending: Sequence[Step], *, in_short: bool) -> Iterator[Reason]:
+def open_waits(state: TaskState, pending: Sequence[Step], *, in_short: bool) -> Iterator[Reason]:
     """The sleeps, events, children and parallel steps that a task waits for."""
     steps = [step for step in pending if step.status == StepStatus.WAITING]
-    events = waits_of(task) if any(step.kind == StepKind.WAIT for step in steps) else []
+    events = task_state.event_waits(state.task.pk) if any(step.kind == StepKind.WAIT for step in steps) else []
     for step in steps:
         if step.kind == StepKind.SLEEP:
             yield reasons.sleep(step)
@@ -118,9 +105,11 @@ def open_waits(task: Task, pending: Sequence[Step], *, in_short: bool) -> Iterat
             yield reasons.child(step)
     parallel = [step for step in steps if step.kind == StepKind.PARALLEL]
     if parallel:
-        yield reasons.parallel_steps(parallel, len(parallel) if in_short else parallel_total(task, parallel))
-    if not steps:
-        yield reasons.unknown(task)
+        yield reasons.parallel_steps(parallel, parallel_total(state.task, parallel))
+    elif in_short and state.parallel:
+        yield reasons.parallel_steps_in_short(state.parallel)
+    elif not steps:
+        yield reasons.unknown(state.task)
 
 
 def retrying(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
@@ -133,9 +122,9 @@ def retrying(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
     return reasons.retrying(task, None, error)
 
 
-def rate(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
+def rate(state: TaskState, pending: Sequence[Step], *, in_short: bool) -> Reason:
     """A rate gave a later time to the task's start or, after its start, to a step's call."""
-    name = task.blocked_on
+    task, name = state.task, state.task.blocked_on
     subject = "start" if task.started_at is None else "call"
     waiting_for = f"its {subject} at rate {name}"
     if in_short:
@@ -147,7 +136,7 @@ def rate(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
     allowed = f", which allows {rate_text(limit.effective)}" if limit is not None else ""
     sentences = [f"Its {subject} at rate {name}{allowed}, is at {time_text(task.due_at)}."]
     cause = None
-    if bucket is not None and is_blocked(bucket, task):
+    if bucket is not None and is_blocked(bucket, state):
         cause = bucket.block_reason or None
         sentences.append(
             f"The rate is blocked until {time_text(bucket.blocked_until)}{cause_suffix(bucket.block_reason)}"
@@ -170,10 +159,10 @@ def rate(task: Task, pending: Sequence[Step], *, in_short: bool) -> Reason:
     )
 
 
-def is_blocked(bucket: RateLimitBucket, task: Task) -> bool:
+def is_blocked(bucket: RateLimitBucket, state: TaskState) -> bool:
     """Whether a rate is blocked now, and the task has a time at it."""
     until = bucket.blocked_until
-    return until is not None and task.due_at is not None and until > task.seen_at  # type: ignore[attr-defined]
+    return until is not None and state.task.due_at is not None and until > state.now
 
 
 def rate_key_of(task: Task, step: Step | None, limit: RateLimit | None) -> str | None:
@@ -239,17 +228,6 @@ def holder_of(slot: StepSlot) -> Holder:
     task = slot.task
     shown = (task.parent_id or task.pk) if task.parallel_step else task.pk
     return Holder(shown, task.pipeline_id, task.status, task.started_at)
-
-
-def pending_of(task: Task) -> list[Step]:
-    """A task's waiting and retrying steps in the order of recording, each with its child."""
-    pending = Step.objects.filter(task=task, status__in=[StepStatus.WAITING, StepStatus.RETRYING])
-    return list(pending.select_related("child").defer("child__payload", "child__result").order_by("pk"))
-
-
-def waits_of(task: Task) -> list[Wait]:
-    """A task's open waits for events, without those that would cancel it."""
-    return list(Wait.objects.filter(task=task, outcome="").exclude(step_key="").order_by("step_key", "position"))
 
 
 def parallel_total(task: Task, steps: Sequence[Step]) -> int:

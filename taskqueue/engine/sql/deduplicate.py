@@ -4,18 +4,43 @@ from __future__ import annotations
 
 from typing import Final
 
+from taskqueue.engine.sql.enqueue import KEY_IS_FREE
+from taskqueue.engine.sql.run import selected
+from taskqueue.models import Task
+
 # Reserve an idempotency key before it is known which task it will stand for; ENQUEUE does the same for plain
-# requests. Concurrent callers with one key wait here for the first one's commit.
-RESERVE_KEY: Final = """
+# requests. Concurrent callers with a new key wait here for the first one's commit.
+RESERVE_KEY: Final = f"""
 INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
-VALUES (
-    %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
+SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
     %(payload_digest)s::text
-)
+WHERE {KEY_IS_FREE}
 ON CONFLICT (pipeline_id, key) DO UPDATE
 SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at, payload_digest = EXCLUDED.payload_digest
 WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean
 RETURNING 1
+"""
+
+# What a duplicate's answer does not show, and what may be large.
+UNREAD: Final = ("payload", "result", "drift")
+EXISTING_COLUMNS: Final = tuple(f.attname for f in Task._meta.concrete_fields if f.attname not in UNREAD)
+# Read the task that an idempotency key belongs to, with the digest of the payload that the key was used with.
+TASK_OF_KEY: Final = f"""
+SELECT existing.payload_digest, {selected("task", EXISTING_COLUMNS)}
+FROM (
+    SELECT taken.task_id, taken.payload_digest FROM taskqueue_idempotencykey taken
+    WHERE (taken.pipeline_id, taken.key) >= (%(pipeline)s::text, %(key)s::text)
+        AND (taken.pipeline_id, taken.key) <= (%(pipeline)s::text, %(key)s::text)
+    ORDER BY taken.pipeline_id, taken.key LIMIT 1
+) AS existing
+CROSS JOIN LATERAL (SELECT * FROM taskqueue_task WHERE id = existing.task_id LIMIT 1) AS task
+"""
+
+# Record a request that created no task, because an existing one serves it.
+RECORD_SKIP: Final = """
+INSERT INTO taskqueue_skip (pipeline_id, kind, reason, key, task_id, event_id, created_at)
+VALUES (%(pipeline)s::text, %(kind)s::text, %(reason)s::text, %(key)s::text, %(task)s::uuid, %(event)s::uuid,
+    statement_timestamp())
 """
 
 # Reserve the keys of a bulk request, in the order of the lists, which is sorted for every request. Each key's row is

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from typing import Final
 
+# Whether a request's key belongs to a task, by a read that takes no lock: callers with one key must not wait for each
+# other, once its task exists. A range and an order: then only the key's index fits, whatever the statistics say.
+KEY_IS_FREE: Final = """(%(force)s::boolean OR (
+        SELECT true FROM taskqueue_idempotencykey taken
+        WHERE (taken.pipeline_id, taken.key) >= (%(pipeline)s::text, %(key)s::text)
+            AND (taken.pipeline_id, taken.key) <= (%(pipeline)s::text, %(key)s::text)
+            AND taken.expires_at > statement_timestamp()
+        ORDER BY taken.pipeline_id, taken.key LIMIT 1
+    ) IS NULL)"""
+
 # Create a task. No row when its key stands for another task, or when a unique index (singleton, debounce, the run of a
 # schedule) finds one.
-ENQUEUE: Final = """
+ENQUEUE: Final = f"""
 WITH pipeline AS (
     -- A pipeline that has no row yet (a new deploy, an emptied test database) must not fail its first caller.
     INSERT INTO taskqueue_pipeline (name, description, payload_schema, result_schema, retry)
-    SELECT %(pipeline)s::text, '', '{}', '{}', '[]'
+    SELECT %(pipeline)s::text, '', '{{}}', '{{}}', '[]'
     WHERE NOT EXISTS (SELECT FROM taskqueue_pipeline WHERE name = %(pipeline)s::text)
     ON CONFLICT DO NOTHING
     RETURNING name
 ), reserved AS (
-    -- Of several callers with one key the first wins; the others wait for its commit and then insert no task.
+    -- Of several callers with a new key the first wins; the others wait for its commit and then insert no task.
     INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
     SELECT %(pipeline)s::text, %(key)s::text, %(id)s::uuid, statement_timestamp() + %(window)s::interval,
         %(payload_digest)s::text
-    WHERE %(key)s::text <> ''
+    WHERE %(key)s::text <> '' AND {KEY_IS_FREE}
     ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,
         payload_digest = EXCLUDED.payload_digest
     WHERE existing.expires_at <= statement_timestamp() OR %(force)s::boolean

@@ -1,13 +1,21 @@
-"""Run a statement on Django's connection, in one round trip, prepared where the settings allow it."""
+"""Run a statement on Django's connection, in one round trip, and make model instances of its rows."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import islice
 from typing import Any, LiteralString
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Field, Model
+
+Converter = Callable[[Any, Any, Any], Any]
+"""What the ORM applies to the value of a column."""
+FieldLayout = tuple["Field[Any, Any]", int, list[Converter]]
+"""A field, its position among the columns, and its converters."""
 
 
 def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -26,7 +34,49 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     started_at = time.perf_counter()
     with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)
-        rows = cursor.fetchall() if cursor.description else []
+        # `cursor.description` would make an object of each column.
+        rows = cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
     if django.queries_logged:
         django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - started_at:.3f}"})
     return rows
+
+
+def selected(alias: str, columns: tuple[str, ...]) -> str:
+    """Columns of a table, as `SELECT` takes them; `instance` makes a model instance of their values."""
+    return ", ".join(f'{alias}."{column}"' for column in columns)
+
+
+def instance(model: type[Model], columns: tuple[str, ...], values: Iterator[Any]) -> Any:
+    """A model instance of the next values, one per column, as the ORM would make it; other fields are deferred.
+
+    Returns:
+        The instance; None if the first value is null, because an outer join found no row.
+    """
+    taken = tuple(islice(values, len(columns)))
+    if taken[0] is None:
+        return None
+    names, fields = layout(model, columns)
+    return model.from_db(
+        DEFAULT_DB_ALIAS,
+        names,
+        [converted(field, taken[at], converters) if converters else taken[at] for field, at, converters in fields],
+    )
+
+
+@cache
+def layout(model: type[Model], columns: tuple[str, ...]) -> tuple[frozenset[str], list[FieldLayout]]:
+    """What `from_db` needs: the names, and the fields in the model's order."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    fields: list[FieldLayout] = []
+    for field in model._meta.concrete_fields:
+        if field.attname in columns:
+            column = field.cached_col
+            converters = [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
+            fields.append((field, columns.index(field.attname), converters))
+    return frozenset(columns), fields
+
+
+def converted(field: Field[Any, Any], value: Any, converters: list[Converter]) -> Any:
+    for converter in converters:
+        value = converter(value, field.cached_col, connections[DEFAULT_DB_ALIAS])
+    return value

@@ -9,7 +9,7 @@ import pytest
 from taskqueue.engine import sql
 from taskqueue.ids import uuid7
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
-from tests.support.database.plans import HISTORY, explain, sequential_scans
+from tests.support.database.plans import HISTORY, explain, rows_read, sequential_scans
 from tests.support.pipelines import basic as pipelines  # noqa: F401 - registers them
 from tests.support.pipelines import deduplicated as shared_starts  # noqa: F401 - registers them
 
@@ -21,6 +21,10 @@ INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payl
 SELECT gen_random_uuid(), 'starts/gather', 'scheduled', '', '{}', 0, '{"numbers": [1]}', now(), now(), 0, 0, '', now(),
     '=' || number, '=' || number
 FROM generate_series(1, 5000) number
+"""
+KEYS = """
+INSERT INTO taskqueue_idempotencykey (pipeline_id, key, task_id, expires_at, payload_digest)
+SELECT 'starts/gather', 'key ' || row_number() OVER (), id, now() + interval '1 day', '' FROM taskqueue_task
 """
 VALUES = {
     "pipeline": "starts/gather",
@@ -54,8 +58,9 @@ def _full_table(request, module_transaction):
     with unchecked() as cursor:
         cursor.execute(HISTORY, [None])
         cursor.execute(WAITING)
+        cursor.execute(KEYS)
         if request.param:
-            cursor.execute("ANALYZE taskqueue_task")
+            cursor.execute("ANALYZE taskqueue_task, taskqueue_idempotencykey")
 
 
 @pytest.mark.parametrize(
@@ -71,3 +76,16 @@ def test_the_shared_task_is_found_by_its_index(statement, index):
     assert not sequential_scans(tree)
     assert index in {node.get("Index Name") for node in tree}
     assert max(node["Actual Rows"] for node in tree if node.get("Relation Name") == "taskqueue_task") <= 1
+
+
+def test_a_taken_key_is_found_by_its_index():
+    options = ("window", "run_at", "rerun_of", "cron_at", "event", "parent", "parent_key", "depth")
+    request = {**VALUES, "key": "key 7", "force": False, "payload_digest": "", **dict.fromkeys(options)}
+
+    for statement in (sql.TASK_OF_KEY, sql.RESERVE_KEY, sql.ENQUEUE):
+        tree = explain(statement, request)
+
+        (read,) = [node for node in tree if node.get("Alias") == "taken"]
+        assert "pipeline_id" in read["Index Cond"]
+        assert rows_read([read], "taskqueue_idempotencykey") == 1
+        assert not sequential_scans(tree)

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.outcomes import Succeeded
@@ -16,6 +17,7 @@ from taskqueue.states import ENDED
 from taskqueue.testing import InProcessWorker, advance
 from tests.support.database.races import OpenTransaction, run_concurrently, run_until_blocked
 from tests.support.leases import take
+from tests.support.pipelines.basic import one_step
 from tests.support.pipelines.deduplicated import gather, newest, only, quiet
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -38,6 +40,21 @@ def test_requests_with_different_keys_share_a_singleton():
     assert len({task.pk for task in results}) == 1
     assert set(IdempotencyKey.objects.values_list("task_id", flat=True)) == {results[0].pk}
     assert IdempotencyKey.objects.count() == 10
+
+
+@pytest.mark.parametrize("bound", [one_step, only], ids=["plain", "singleton"])
+def test_a_request_with_a_taken_key_waits_for_no_other_one(bound):
+    first = bound.using(key="k").enqueue(1 if bound is one_step else "a")
+    other = OpenTransaction(lambda: IdempotencyKey.objects.select_for_update().get(key="k"))
+
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
+            second = bound.using(key="k").enqueue(1 if bound is one_step else "a")
+    finally:
+        other.end()
+
+    assert (second.pk, second.duplicate) == (first.pk, True)
 
 
 def test_concurrent_replacements_leave_one_task():

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue import Rate, Retry, RetryAfter, pipeline, step
-from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.queries.status import status_of
 from taskqueue.engine.runtime.outcomes import Release
 from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, RateLimit, RateLimitBucket, Step, Task

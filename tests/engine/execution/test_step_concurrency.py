@@ -16,7 +16,7 @@ from taskqueue.engine.execution import slots
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.queries.status import status_of
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import claim

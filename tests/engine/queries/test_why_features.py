@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue import Limit, Rate, Retry, each, event_of, pipeline, sleep, step, wait_any
 from taskqueue.engine.queries.reasons import Code, time_text
-from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.queries.status import status_of
 from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.models import Step, Task

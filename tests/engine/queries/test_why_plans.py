@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import sql
-from taskqueue.engine.queries.why import executing, pending_of, waits_of
+from taskqueue.engine.queries.why import executing
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Task
 from taskqueue.testing import InProcessWorker
@@ -95,7 +95,10 @@ def test_an_explanation_reads_only_by_indexes(task):
             f"queue of {group}": (explain(sql.QUEUE_POSITION, {**pipeline, **place, "concurrency_key": group}), 3_400)
             for group in ("a", "", "unused")
         },
-        **{reading.__name__: (explain(query_of(reading, task)), 1) for reading in (pending_of, waits_of, executing)},
+        "state": (explain(sql.TASK_STATE, {"task": task.pk}), 1),
+        "pending steps": (explain(sql.PENDING_STEPS, {"task": task.pk, "with_parallel": True}), 1),
+        "waits": (explain(sql.EVENT_WAITS, {"task": task.pk}), 1),
+        "step slots": (explain(query_of(executing, task)), 1),
     }
 
     for name, (tree, most) in trees.items():

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db.models.functions import Now
 
 from taskqueue import Rate, pipeline, step
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.queries.tasks import listing, status_of
-from taskqueue.models import Task
+from taskqueue.engine.queries.status import status_of
+from taskqueue.engine.queries.tasks import listing
+from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
 from tests.support.database.costs import costs
 from tests.support.leases import take
@@ -93,8 +95,27 @@ def test_lists_and_status_cost_the_same_for_any_number_of_tasks(rows):
 
     with costs(statements=1):
         assert len(list(listing()[:50])) == rows
-    with costs(statements=3):
+    with costs(statements=2):  # the task, and what may block a queued one
         status_of(task.pk)
+
+
+@pytest.mark.django_db
+def test_the_status_of_a_task_that_has_ended_or_fanned_out_costs_one_statement():
+    task = three_steps.enqueue(0)
+    Step.objects.bulk_create(
+        Step(
+            task=task, key=f"page#{number}", name="page", kind="parallel", status="waiting", input_hash="",
+            started_at=Now(), finished_at=Now(),
+        )
+        for number in range(3)
+    )  # fmt: skip
+    Task.objects.filter(pk=task.pk).update(status="waiting", started_at=Now(), due_at=None)
+    with costs(statements=1):
+        assert status_of(task.pk).waiting_for == "3 parallel steps"
+
+    Task.objects.filter(pk=task.pk).update(status="cancelled", finished_at=Now())
+    with costs(statements=1):
+        assert status_of(task.pk).status == "cancelled"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ import pytest
 
 from taskqueue import Rate, RetryAfter, gather, pipeline, step
 from taskqueue.engine.actions import limits
-from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.queries.status import status_of
 from taskqueue.engine.tasks import control
 from taskqueue.models import RateLimitBucket, Task
 from taskqueue.testing import InProcessWorker, advance, work

@@ -7,9 +7,10 @@ from datetime import timedelta
 from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline, step
-from taskqueue.engine.queries.tasks import status_of
+from taskqueue.engine.queries.status import status_of
 from taskqueue.engine.queries.why import why
 from taskqueue.models import Step, Task
+from tests.support.task_states import assert_read_as_by_the_orm
 
 
 @step
@@ -36,7 +37,8 @@ FROM generate_series(1, %s)
 
 
 def reasons(task):
-    """Its reasons; also checks that the status has the first one as its `waiting_for`."""
+    """Its reasons; also checks that the status has the first one as its `waiting_for`, and that the ORM agrees."""
+    assert_read_as_by_the_orm(task.pk)
     explanation = why(task.pk)
     snapshot = status_of(task.pk)
     assert snapshot.waiting_for == explanation.reasons[0].waiting_for
