@@ -79,6 +79,7 @@ def test_a_step_of_a_cancelled_task_is_ended_after_the_grace(start):
     assert Task.objects.get(pk=task.pk).cancel_reason == "Enough."
 
 
+@pytest.mark.slow
 def test_a_parallel_step_of_a_cancelled_task_is_ended(start):
     command = start(processes=1)
     pid = command.workers()[0]
@@ -92,6 +93,7 @@ def test_a_parallel_step_of_a_cancelled_task_is_ended(start):
     assert "does not stop: worker" in command.output()
 
 
+@pytest.mark.slow
 def test_the_cancel_grace_affects_only_cancelled_tasks(start):
     command = start(processes=1)
     pid = command.workers()[0]

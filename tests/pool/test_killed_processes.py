@@ -24,6 +24,7 @@ def test_the_pool_works_after_any_idle_worker_is_killed(start, notes):
     assert command.stop() == 0, command.output()
 
 
+@pytest.mark.slow
 def test_an_idle_worker_ignores_sigterm(start, notes):
     command = start()
     worker = command.workers()[0]
@@ -35,6 +36,7 @@ def test_an_idle_worker_ignores_sigterm(start, notes):
     assert worker in command.workers()
 
 
+@pytest.mark.slow
 def test_the_pool_works_after_the_monitor_is_killed(start, notes):
     command = start()
     sentinel = command.sentinel()

@@ -25,7 +25,10 @@ def test_an_idle_command_stops_at_once_and_ends_its_workers(start):
     assert "Worker stopped." in command.output()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.slow)],
+)
 def test_a_signal_to_the_whole_group_lets_the_running_step_end(start, notes, number):
     command = start()
     task = enqueue_walk(notes, wait_in=2)
@@ -82,6 +85,7 @@ def test_a_second_signal_stops_without_waiting(start, notes):
     assert not command.living_processes()
 
 
+@pytest.mark.slow
 def test_two_signals_at_once_are_one_stop(start, notes):
     command = start()
     enqueue_walk(notes, wait_in=2)

@@ -50,6 +50,7 @@ def test_each_connection_has_the_name_of_its_role(start, notes):
     assert f"taskqueue worker {socket.gethostname()[:30]}:{worker}" in names()
 
 
+@pytest.mark.slow
 def test_the_projects_own_connection_name_stays(start):
     start(processes=1, environment={"PGAPPNAME": "shop"})
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # mypy without a cache takes 15 s; make check runs it over the right examples
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 MARK = re.compile(r"# error: \[([a-z, -]+)\]$")

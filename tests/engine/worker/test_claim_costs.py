@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline
@@ -75,25 +75,27 @@ def by_an_exhausted_throttle(worker):
 BLOCKS = [by_one_full_key, by_many_full_keys, by_the_pipelines_limit, by_a_pause, by_an_exhausted_throttle]
 
 
-@pytest.fixture(params=BLOCKS, ids=lambda block: block.__name__)
+@pytest.fixture(scope="module", params=BLOCKS, ids=lambda block: block.__name__)
 def block(request):
     """Blocks tasks in one of several ways."""
     return request.param
 
 
-@pytest.fixture(params=STATISTICS)
-def worker(request, block):
+@pytest.fixture(scope="module", params=STATISTICS)
+def worker(request, block, module_transaction):
     """A worker with five thousand finished and five thousand blocked tasks."""
-    forget_statistics()
-    for each in (limited, throttled, one_step):
-        sync_pipeline(each.definition)
-    with InProcessWorker() as worker:
-        insert(ENDED, NAME, 5_000, worker=worker.worker)
-        block(worker.worker)
-        if request.param:
-            with connection.cursor() as cursor:
-                cursor.execute("ANALYZE taskqueue_task")
-        yield worker.worker
+    with transaction.atomic():
+        forget_statistics()
+        for each in (limited, throttled, one_step):
+            sync_pipeline(each.definition)
+        with InProcessWorker() as worker:
+            insert(ENDED, NAME, 5_000, worker=worker.worker)
+            block(worker.worker)
+            if request.param:
+                with connection.cursor() as cursor:
+                    cursor.execute("ANALYZE taskqueue_task")
+            yield worker.worker
+        transaction.set_rollback(True)
 
 
 def read(tree):

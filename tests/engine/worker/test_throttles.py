@@ -87,8 +87,13 @@ def test_no_window_exceeds_the_rate_and_starts_keep_queue_order(throttled, most)
     assert {reload(task).result for task in tasks} == set(range(20))
 
 
-@pytest.mark.parametrize(("throttled", "most"), [(even, 4), (burst, 9)])
-@pytest.mark.parametrize("seconds", [pytest.param(0.7, marks=pytest.mark.slow), 26])
+@pytest.mark.parametrize(
+    ("throttled", "most", "seconds"),
+    [
+        (burst, 9, 26),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((even, 4, 26), (even, 4, 0.7), (burst, 9, 0.7))),
+    ],
+)
 def test_no_window_exceeds_the_rate_with_late_workers(throttled, most, seconds):
     for number in range(20):
         throttled.enqueue(number)
@@ -214,8 +219,15 @@ def crawl_alone(number: int) -> int:
     return done(number) + sum(gather(*(crawl_alone.defer(0) for _ in range(number))))
 
 
-@pytest.mark.parametrize(("recursive", "most"), [(crawl, 4), (crawl_alone, 3)])
-@pytest.mark.parametrize("seconds", [2.5, 26])
+@pytest.mark.parametrize(
+    ("recursive", "most", "seconds"),
+    [
+        (crawl, 4, 2.5),
+        (crawl_alone, 3, 26),
+        pytest.param(crawl, 4, 26, marks=pytest.mark.slow),
+        pytest.param(crawl_alone, 3, 2.5, marks=pytest.mark.slow),
+    ],
+)
 def test_children_in_their_parents_slot_are_throttled(recursive, most, seconds):
     task, others = recursive.enqueue(9), [recursive.enqueue(0) for _ in range(3)]
     work()
