@@ -59,6 +59,15 @@ ROWS = [
     Row(
         "five-step tasks, every output recorded", "steps/s", measures.steps_per_second, "≥ 1,500", commits=1, clients=2
     ),
+    Row(
+        f"`each` over {measures.PARALLEL_STEPS:,} steps with limit=8",
+        "steps/s",
+        measures.parallel_steps_per_second,
+        "≥ 600",
+        commits=2,
+        clients=2,
+    ),
+    Row("bulk enqueue of 1,000 tasks", "tasks/s, times bare rows", measures.bulk_enqueue, "≥ 10,000"),
     Row("one task of 100 steps", "ms/step", measures.milliseconds_per_step, "≤ 0.8", commits=1),
     Row(
         f"{parallel_async.STEPS} parallel async steps: under a rate, without one; claims under the rate",

@@ -15,10 +15,16 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.db.models import Max, Min, QuerySet
 
-from benchmarks.pipelines import first_line, five_steps, hundred_steps, one_step, sleeping
+from benchmarks.pipelines import first_line, five_steps, hundred_steps, limited_each, one_step, sleeping
 from benchmarks.processes import wait_for, web, workers
-from taskqueue import Pipeline
+from taskqueue import Pipeline, enqueue_many
 from taskqueue.models import Attempt, Task, Worker
+
+PARALLEL_STEPS = 2000
+BARE_ROWS = """
+INSERT INTO benchmarks_row
+SELECT gen_random_uuid(), jsonb_build_object('number', number) FROM generate_series(1, 1000) AS number
+"""
 
 
 def seconds_to_finish(pipeline: Pipeline[[int], int], tasks: int) -> float:
@@ -45,6 +51,33 @@ def one_step_tasks_per_second() -> float:
 
 def steps_per_second() -> float:
     return 5 * 1500 / seconds_to_finish(five_steps, 1500)
+
+
+def parallel_steps_per_second() -> float:
+    """Steps of one `each` with `limit=8`, from the start of its task to its end, on two workers."""
+    with workers():
+        task = limited_each.enqueue(PARALLEL_STEPS)
+        return PARALLEL_STEPS / seconds_until_finished(Task.objects.filter(pk=task.pk))
+
+
+def bulk_enqueue() -> tuple[float, float]:
+    """Tasks per second of enqueue_many() with 1,000 tasks; how many times as long it takes as to insert bare rows."""
+    calls = [one_step.defer(number) for number in range(1000)]
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS benchmarks_row")
+        cursor.execute("CREATE TABLE benchmarks_row (id uuid PRIMARY KEY, payload jsonb)")
+        durations = [
+            (seconds_of(lambda: enqueue_many(calls)), seconds_of(lambda: cursor.execute(BARE_ROWS))) for _ in range(9)
+        ]
+    Task.objects.filter(status="queued").delete()
+    ours, bare = map(statistics.median, zip(*durations, strict=True))
+    return 1000 / ours, ours / bare
+
+
+def seconds_of(action: Callable[[], object]) -> float:
+    started_at = time.perf_counter()
+    action()
+    return time.perf_counter() - started_at
 
 
 def milliseconds_per_step() -> float:

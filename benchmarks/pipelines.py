@@ -94,3 +94,9 @@ async def by_gather(steps: int, *, is_rated: bool) -> int:
 async def by_each(steps: int, *, is_rated: bool) -> int:
     """As many steps, which `each` lets any worker execute."""
     return sum(each(rated if is_rated else short, range(steps)))
+
+
+@pipeline("benchmarks/limited-each")
+def limited_each(steps: int) -> int:
+    """Parallel steps that any worker executes, at most eight at a time."""
+    return sum(each(nothing, range(steps), limit=8))

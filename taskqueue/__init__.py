@@ -38,6 +38,7 @@ __all__ = [
     "current_task",
     "each",
     "emit",
+    "enqueue_many",
     "event_of",
     "gather",
     "pipeline",

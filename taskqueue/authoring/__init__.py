@@ -1,5 +1,6 @@
 """The names with which authors write pipelines."""
 
+from taskqueue.authoring.bulk import enqueue_many
 from taskqueue.authoring.call_context import current_task
 from taskqueue.authoring.emitting import aemit, emit
 from taskqueue.authoring.parallel import Deferred, each, gather
@@ -37,6 +38,7 @@ __all__ = [
     "current_task",
     "each",
     "emit",
+    "enqueue_many",
     "event_of",
     "gather",
     "pipeline",

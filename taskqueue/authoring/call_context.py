@@ -34,6 +34,19 @@ def calling_task(call: str) -> RunningTask | None:
     return current.get()
 
 
+def refuse_in_body(call: str) -> None:
+    """Refuse to enqueue in a body; a step may.
+
+    Raises:
+        InvalidContext
+    """
+    if current.get() is not None and not current_step.get():
+        raise InvalidContext(
+            f"{call} was called in a pipeline's body, which runs again from its beginning after each pause. "
+            "Call it in a step."
+        )
+
+
 def in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()

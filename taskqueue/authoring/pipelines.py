@@ -11,11 +11,12 @@ from typing import Any, Generic, ParamSpec, TypeVar, Unpack, cast
 from asgiref.sync import sync_to_async
 from django.db.models import Model
 
+from taskqueue.authoring.call_context import refuse_in_body
 from taskqueue.authoring.options import PipelineOptions, policies_of
 from taskqueue.authoring.parallel import Deferred, call_child
 from taskqueue.authoring.sleeping import MAX_WAIT
 from taskqueue.authoring.task_ended import TaskEnded
-from taskqueue.context import ChildSpec, Suspension, current, current_step
+from taskqueue.context import ChildSpec, Suspension
 from taskqueue.definitions import (
     HANDLERS,
     PIPELINE_NAME,
@@ -29,7 +30,7 @@ from taskqueue.definitions import (
 from taskqueue.durations import Duration, duration_of
 from taskqueue.engine.enqueue.enqueue import insert
 from taskqueue.engine.enqueue.options import Options, subject_of
-from taskqueue.errors import DefinitionError, FieldError, InvalidContext, InvalidOptions
+from taskqueue.errors import DefinitionError, FieldError, InvalidOptions
 from taskqueue.json_values.typed import Payload, Result
 from taskqueue.models import Task
 from taskqueue.policies import Retry
@@ -60,7 +61,7 @@ class BoundPipeline(Generic[P, R]):
         return cast("R", call_child(self.defer(*args, **kwargs), is_async=self.definition.is_async))
 
     def defer(self, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
-        """Return the call of a child for `gather`, which runs several at the same time."""
+        """Return the call for `gather`, which runs several children at a time, or for `enqueue_many`."""
         definition = self.definition
 
         def pause() -> Suspension:
@@ -84,14 +85,8 @@ class BoundPipeline(Generic[P, R]):
             KeyReused: the key belongs to a task with other arguments; no task was created.
             InvalidContext: called in a pipeline's body, which would repeat it; a step may call it.
         """
-        if current.get() is not None and not current_step.get():
-            raise InvalidContext(
-                "enqueue() was called in a pipeline's body, which runs again from its beginning after each pause. "
-                "Call it in a step."
-            )
-        if self.timeout is not None:
-            error = FieldError("/timeout", "A timeout is for a call in a pipeline's body; enqueue() does not wait.")
-            raise InvalidOptions(error.detail, [error])
+        refuse_in_body("enqueue()")
+        refuse_timeout(self.timeout)
         return insert(self.definition, self.definition.payload.pack(args, kwargs), options=self.options)
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Task:
@@ -236,6 +231,17 @@ def define(function: Callable[..., Any], *, name: str, retry: Retry, options: Pi
     )
     check_start_options(definition)
     return definition
+
+
+def refuse_timeout(timeout: timedelta | None) -> None:
+    """Refuse the timeout of a child for a task that is enqueued.
+
+    Raises:
+        InvalidOptions
+    """
+    if timeout is not None:
+        error = FieldError("/timeout", "A timeout is for a call in a pipeline's body; enqueue() does not wait.")
+        raise InvalidOptions(error.detail, [error])
 
 
 def child_timeout(timeout: Duration | None) -> timedelta | None:

@@ -132,7 +132,8 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
         yield from messages
         due = dispatch.run_due(Conf.WORKERS)
         self._polled_at = time.monotonic()
-        self._pause = self._backoff.pause(notified=notified, claimable=due.claimable, next_due_in=due.next_due_in)
+        is_new = notified or due.queued
+        self._pause = self._backoff.pause(is_new=is_new, claimable=due.claimable, next_due_in=due.next_due_in)
         if messages:
             self._pause = 0.0
         # `claimable` is no count. The worker that was woken may be enough; the next query wakes the others.
@@ -207,15 +208,15 @@ class PollBackoff:
     def __init__(self) -> None:
         self._unclaimed_pause = FIRST_PAUSE
 
-    def pause(self, *, notified: bool, claimable: int, next_due_in: timedelta | None) -> float:
+    def pause(self, *, is_new: bool, claimable: int, next_due_in: timedelta | None) -> float:
         """Seconds until the next timer, at most `MAX_PAUSE`.
 
         Due work that no worker claims must not make the notifier spin: then each pause is twice the last one, until
-        a notification comes or no such work is left.
+        no such work is left or new work comes: by a notification, or by a timer, as that of a task under a rate limit.
         """
         until_due = MAX_PAUSE if next_due_in is None else next_due_in.total_seconds()
         is_unclaimed = claimable > 0 or until_due <= 0
-        if notified or not is_unclaimed:
+        if is_new or not is_unclaimed:
             self._unclaimed_pause = FIRST_PAUSE
         if not is_unclaimed:
             return min(max(until_due, MIN_PAUSE), MAX_PAUSE)

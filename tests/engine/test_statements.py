@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from django.db import connection
 
+from taskqueue.engine.sql.run import numbered
 from tests.support.statements import REMEDY, Statement, existing_files, files, statements
 
 
@@ -40,3 +41,7 @@ def test_postgresql_can_plan_every_statement(statement: Statement):
         assert cursor.fetchall()
 
         cursor.execute("DEALLOCATE whole")
+
+
+def test_parameters_are_numbered_in_the_order_of_their_first_use():
+    assert numbered("SELECT %(b)s, %(a)s, %(b)s, 3 %% 2") == (b"SELECT $1, $2, $1, 3 % 2", ("b", "a"))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import psycopg
@@ -19,7 +19,9 @@ from taskqueue.models import RollupMark, Task
 from taskqueue.pool.listener import try_listen
 from taskqueue.pool.notifier import FIRST_PAUSE, MAX_PAUSE, NotifierBroker, PollBackoff
 from taskqueue.pool.shared_memory import PoolStatus
+from taskqueue.testing import advance
 from tests.support.database.schema_changes import change
+from tests.support.pipelines.basic import one_step
 from tests.support.processes.pipelines import take_a_nap
 from tests.support.processes.worker_command import enqueue_walk, finished
 from tests.support.waiting import WAIT_TIMEOUT, eventually
@@ -115,21 +117,35 @@ def test_unclaimed_work_wakes_workers_ever_more_rarely(notifier, notes):
     assert polls <= 9
 
 
-def test_a_notification_ends_the_backoff():
+def test_new_work_ends_the_backoff():
     backoff = PollBackoff()
-    pauses = [backoff.pause(notified=False, claimable=2, next_due_in=None) for _ in range(8)]
+    pauses = [backoff.pause(is_new=False, claimable=2, next_due_in=None) for _ in range(8)]
 
     assert pauses[0] == FIRST_PAUSE
     assert pauses[-1] == MAX_PAUSE
-    assert backoff.pause(notified=True, claimable=2, next_due_in=None) == FIRST_PAUSE
-    assert backoff.pause(notified=False, claimable=0, next_due_in=timedelta(milliseconds=300)) == 0.3
-    assert backoff.pause(notified=False, claimable=0, next_due_in=timedelta(hours=1)) == MAX_PAUSE
+    assert backoff.pause(is_new=True, claimable=2, next_due_in=None) == FIRST_PAUSE
+    assert backoff.pause(is_new=False, claimable=0, next_due_in=timedelta(milliseconds=300)) == 0.3
+    assert backoff.pause(is_new=False, claimable=0, next_due_in=timedelta(hours=1)) == MAX_PAUSE
+
+
+def test_a_timer_that_becomes_due_ends_the_backoff(notifier, notes):
+    enqueue_walk(notes)
+    later = one_step.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(1)
+    for _ in range(5):
+        list(notifier.dequeue())
+    assert notifier._pause > FIRST_PAUSE
+
+    advance(hours=1)
+    list(notifier.dequeue())
+
+    assert Task.objects.get(pk=later.pk).status == "queued"
+    assert notifier._pause == FIRST_PAUSE
 
 
 def test_a_timer_that_stays_due_does_not_spin():
     backoff = PollBackoff()
 
-    pauses = [backoff.pause(notified=False, claimable=0, next_due_in=timedelta(0)) for _ in range(8)]
+    pauses = [backoff.pause(is_new=False, claimable=0, next_due_in=timedelta(0)) for _ in range(8)]
 
     assert sum(pauses) > 2
 

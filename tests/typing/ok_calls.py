@@ -30,6 +30,7 @@ from taskqueue import (
     current_task,
     each,
     emit,
+    enqueue_many,
     event_of,
     gather,
     pipeline,
@@ -170,6 +171,7 @@ assert_type(fulfil(Order(number="A1")), Receipt)
 assert_type(fulfil.enqueue(Order(number="A1")), Task)
 assert_type(fulfil.using(run_at=datetime(2030, 1, 1, tzinfo=UTC), force=True).enqueue(order=Order(number="A1")), Task)
 assert_type(notify_all.enqueue([], "x"), Task)
+assert_type(enqueue_many([fulfil.defer(Order(number="A1")), notify_all.defer([], "x")]), list[Task])
 assert_type(fulfil.enqueue(Order(number="A1")).duplicate, bool)
 takes_orders: Step[[Order], str] = ship
 fulfils_orders: Pipeline[[Order], Receipt] = fulfil

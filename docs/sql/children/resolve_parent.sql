@@ -1,11 +1,9 @@
--- Give a child's result to the step that waits for it, under the locks of both tasks. The size of the parent's outputs
--- is counted in its row: summing it up at the end of each of ten thousand parallel steps would read a hundred million
--- steps. Each suspension sets the count again, so that it cannot drift. The sentence is that of `errors.TooLarge`.
--- Parameters: :task uuid, :limit bigint
+-- Give a child's result to the step that waits for it.
+-- Parameters: :parent uuid, :task uuid, :limit bigint
 WITH size AS MATERIALIZED (
-    SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
-    FROM taskqueue_task task CROSS JOIN taskqueue_task parent
-    WHERE task.id = :task::uuid AND parent.id = (SELECT parent_id FROM taskqueue_task WHERE id = :task::uuid)
+    SELECT coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
+    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = :parent::uuid
+    WHERE task.id = :task::uuid
 ), resolved AS (
     UPDATE taskqueue_step step
     SET status = CASE WHEN ended.status = 'succeeded' AND used + bytes <= :limit::bigint
@@ -45,12 +43,12 @@ WITH size AS MATERIALIZED (
             WHEN ended.parallel_step = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
         END,
         finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
-    FROM taskqueue_task ended JOIN size USING (id)
-    WHERE ended.id = :task::uuid AND step.task_id = (SELECT parent_id FROM taskqueue_task WHERE id = :task::uuid) AND step.key = ended.parent_key
-        AND step.child_id = ended.id AND step.status = 'waiting'
-    RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
+    FROM taskqueue_task ended CROSS JOIN size
+    WHERE ended.id = :task::uuid AND step.task_id = :parent::uuid AND step.child_id = :task::uuid
+        AND step.key = ended.parent_key AND step.status = 'waiting'
+    RETURNING step.id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
 ), counted AS (
     UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
-    FROM resolved WHERE parent.id = resolved.task_id AND parent.id = (SELECT parent_id FROM taskqueue_task WHERE id = :task::uuid) AND resolved.added IS NOT NULL
+    FROM resolved WHERE parent.id = :parent::uuid AND resolved.added IS NOT NULL
 )
 SELECT id FROM resolved;

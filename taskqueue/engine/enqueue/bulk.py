@@ -1,7 +1,8 @@
-"""Bulk enqueue: up to 1,000 requests in one transaction, all or nothing."""
+"""Bulk enqueue: many requests in one transaction, all or nothing."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -9,10 +10,12 @@ from uuid import UUID
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
+from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.enqueue.deduplicate import is_shared
 from taskqueue.engine.enqueue.enqueue import find_or_insert
 from taskqueue.engine.enqueue.options import NO_ORIGIN, Options
-from taskqueue.engine.enqueue.task_row import task_values
+from taskqueue.engine.enqueue.task_row import new_task, task_values
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.errors import BatchRefused, KeyReused, TaskqueueError
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 BULK_MAX: Final = 1_000
-"""Requests in one transaction, which locks their keys for about a second."""
+"""Requests in one call of the API, and in one statement."""
 SHARED_LOCK: Final = 0x74716261
 """First half of the advisory lock on a pipeline whose requests share tasks ("tqba" in ASCII)."""
 
@@ -56,10 +59,7 @@ def check_all(requests: Iterable[Request]) -> list[CheckedRequest]:
     Raises:
         BatchRefused: with the errors of all refused requests.
     """
-    checked = for_each_item(requests, check)
-    first: dict[tuple[str, str], tuple[int, CheckedRequest]] = {}
-    for_each_item(enumerate(checked), lambda numbered: check_key(*numbered, first))
-    return checked
+    return check_keys(for_each_item(requests, check))
 
 
 def check(request: Request) -> CheckedRequest:
@@ -69,8 +69,27 @@ def check(request: Request) -> CheckedRequest:
         UnknownPipeline, InvalidPayload, InvalidOptions, NotSerializable, TooLarge
     """
     definition = registry.get(request.pipeline)
-    payload = definition.payload.check(request.payload)
-    return CheckedRequest(definition, task_values(definition, payload, request.options, NO_ORIGIN), request.options)
+    return with_values(definition, definition.payload.check(request.payload), request.options)
+
+
+def with_values(definition: PipelineDefinition, payload: str, options: Options) -> CheckedRequest:
+    """A request whose payload the pipeline's model has already checked and serialized.
+
+    Raises:
+        InvalidOptions, NotSerializable, TooLarge
+    """
+    return CheckedRequest(definition, task_values(definition, payload, options, NO_ORIGIN), options)
+
+
+def check_keys(checked: list[CheckedRequest]) -> list[CheckedRequest]:
+    """Check that the requests do not use one key with two payloads; the requests.
+
+    Raises:
+        BatchRefused
+    """
+    first: dict[tuple[str, str], tuple[int, CheckedRequest]] = {}
+    for_each_item(enumerate(checked), lambda numbered: check_key(*numbered, first))
+    return checked
 
 
 def check_key(index: int, request: CheckedRequest, first: dict[tuple[str, str], tuple[int, CheckedRequest]]) -> None:
@@ -96,6 +115,8 @@ def check_key(index: int, request: CheckedRequest, first: dict[tuple[str, str], 
 def enqueue_all(requests: Sequence[CheckedRequest]) -> list[Task]:
     """Enqueue the requests; call it in a transaction. It can be repeated after a rollback.
 
+    Requests that no existing task can serve are inserted together; the others come after them, one by one.
+
     Locks are taken in one order before the first insert. So of two bulk requests with the same keys one waits for the
     other, instead of a deadlock.
 
@@ -106,9 +127,13 @@ def enqueue_all(requests: Sequence[CheckedRequest]) -> list[Task]:
     if shared:
         sql.fetch(sql.LOCK_PIPELINES, {"space": SHARED_LOCK, "pipelines": shared})
     reserved = reserve_keys(requests)
+    inserted = insert_many([request for request in requests if is_plain(request, reserved)])
 
     def enqueue_one(request: CheckedRequest) -> Task:
-        force = request.options.force or request.values["id"] in reserved
+        task_id = request.values["id"]
+        if task_id in inserted:
+            return inserted[task_id]
+        force = request.options.force or task_id in reserved
         return find_or_insert(request.definition, {**request.values, "force": force}, request.options)
 
     return for_each_item(requests, enqueue_one)
@@ -123,6 +148,52 @@ def reserve_keys(requests: Sequence[CheckedRequest]) -> set[UUID]:
     columns = {f"{name}s": [values[name] for values in wanted] for name in ("pipeline", "key", "id", "payload_digest")}
     rows = sql.fetch(sql.RESERVE_KEYS, {**columns, "window": wanted[0]["window"]})
     return {task for (task,) in rows}
+
+
+def is_plain(request: CheckedRequest, reserved: set[UUID]) -> bool:
+    """Whether the request makes a new task, and nothing but its row."""
+    if is_shared(request.values) or request.definition.policies.cancel_on:
+        return False
+    return not request.options.key or request.values["id"] in reserved
+
+
+def insert_many(requests: Sequence[CheckedRequest]) -> dict[UUID, Task]:
+    """Insert the tasks of plain requests, by one statement for each thousand; the tasks by their ids."""
+    tasks: dict[UUID, Task] = {}
+    new_pipelines: dict[str, PipelineDefinition] = {}
+    for first in range(0, len(requests), BULK_MAX):
+        chunk = {request.values["id"]: request for request in requests[first : first + BULK_MAX]}
+        rows = sql.fetch(sql.ENQUEUE_MANY, rows_to_insert(chunk.values()))
+        for task_id, status, created_at, due_at, sort_at, is_new_pipeline in rows:
+            request = chunk[task_id]
+            columns = [status, due_at or created_at, sort_at or created_at, created_at]
+            tasks[task_id] = new_task(request.values, request.options, columns)
+            if is_new_pipeline:
+                new_pipelines[request.definition.name] = request.definition
+    for definition in new_pipelines.values():
+        sync_pipeline(definition)
+    if tasks:
+        notify_on_commit()
+    return tasks
+
+
+def rows_to_insert(requests: Iterable[CheckedRequest]) -> dict[str, Any]:
+    """The parameters of ENQUEUE_MANY."""
+    by_pipeline = {request.definition.name: request.values for request in requests}
+    columns = ("pipeline", "version", "start_within", "finish_within", "cancel_grace", "notify_completion")
+    definitions = {f"{name}s": [values[name] for values in by_pipeline.values()] for name in columns}
+    return {**definitions, "requests": f"[{','.join(map(row_to_insert, requests))}]"}
+
+
+def row_to_insert(request: CheckedRequest) -> str:
+    """A request as JSON, without what has its default. Its payload and labels are JSON already."""
+    values, options = request.values, request.options
+    row = {"id": str(values["id"]), "pipeline": values["pipeline"]}
+    row |= {name: values[name] for name in ("key", "subject", "priority", "concurrency_key") if values[name]}
+    if options.run_at is not None:
+        row["run_at"] = options.run_at.isoformat()
+    labels = f'"labels":{values["labels"]},' if options.labels else ""
+    return f'{{"payload":{values["payload"]},{labels}{json.dumps(row)[1:]}'
 
 
 def for_each_item(items: Iterable[Item], function: Callable[[Item], Result]) -> list[Result]:

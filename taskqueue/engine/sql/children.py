@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, LiteralString
 
 from taskqueue.engine.sql.flow_control.rate_limits import NO_RESERVATION
+from taskqueue.engine.sql.suspend import has_no_suspension
 
 # Count the unfinished tasks of each parallel step, without those that wait behind its limit.
 COUNT_PARALLEL_STEPS: Final = """
@@ -167,17 +168,13 @@ SELECT id FROM taskqueue_task WHERE id = %(task)s::uuid AND completion_pending_a
 # Lock a pending completion unless another transaction has.
 TRY_LOCK_PENDING_COMPLETION: Final = f"{LOCK_PENDING_COMPLETION} SKIP LOCKED"
 
-# Its parent, by one index probe: a join of the two tasks may read all children.
-PARENT: Final = "(SELECT parent_id FROM taskqueue_task WHERE id = %(task)s::uuid)"
-
 # Give a child's result to the step that waits for it, under the locks of both tasks. The size of the parent's outputs
 # is counted in its row: summing it up at the end of each of ten thousand parallel steps would read a hundred million
 # steps. Each suspension sets the count again, so that it cannot drift. The sentence is that of `errors.TooLarge`.
-RESOLVE_PARENT: Final = f"""
-WITH size AS MATERIALIZED (
-    SELECT task.id, coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
-    FROM taskqueue_task task CROSS JOIN taskqueue_task parent
-    WHERE task.id = %(task)s::uuid AND parent.id = {PARENT}
+RESOLVED: Final = """size AS MATERIALIZED (
+    SELECT coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
+    FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = %(parent)s::uuid
+    WHERE task.id = %(task)s::uuid
 ), resolved AS (
     UPDATE taskqueue_step step
     SET status = CASE WHEN ended.status = 'succeeded' AND used + bytes <= %(limit)s::bigint
@@ -217,13 +214,17 @@ WITH size AS MATERIALIZED (
             WHEN ended.parallel_step = '' THEN step.started_at ELSE coalesce(ended.started_at, step.started_at)
         END,
         finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
-    FROM taskqueue_task ended JOIN size USING (id)
-    WHERE ended.id = %(task)s::uuid AND step.task_id = {PARENT} AND step.key = ended.parent_key
-        AND step.child_id = ended.id AND step.status = 'waiting'
-    RETURNING step.id, step.task_id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
-), counted AS (
+    FROM taskqueue_task ended CROSS JOIN size
+    WHERE ended.id = %(task)s::uuid AND step.task_id = %(parent)s::uuid AND step.child_id = %(task)s::uuid
+        AND step.key = ended.parent_key AND step.status = 'waiting'
+    RETURNING step.id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
+)"""
+
+# Give a child's result to the step that waits for it.
+RESOLVE_PARENT: Final = f"""
+WITH {RESOLVED}, counted AS (
     UPDATE taskqueue_task parent SET output_bytes = parent.output_bytes + resolved.added
-    FROM resolved WHERE parent.id = resolved.task_id AND parent.id = {PARENT} AND resolved.added IS NOT NULL
+    FROM resolved WHERE parent.id = %(parent)s::uuid AND resolved.added IS NOT NULL
 )
 SELECT id FROM resolved
 """
@@ -248,21 +249,80 @@ FROM taskqueue_task ended JOIN taskqueue_attempt attempt ON attempt.task_id = en
 WHERE ended.id = %(task)s::uuid
 """
 
-# Queue the next task of a parallel step with a limit, in place of the one that has ended.
-QUEUE_NEXT_PARALLEL_STEP: Final = f"""
-UPDATE taskqueue_task task
-SET status = 'queued', due_at = statement_timestamp(),
-    sort_at = statement_timestamp() - make_interval(secs => task.priority)
-WHERE task.id = (
-    SELECT next.id FROM taskqueue_task next
-    WHERE next.parent_id = {PARENT}
-        AND next.parallel_step = (SELECT parallel_step FROM taskqueue_task WHERE id = %(task)s::uuid)
-        AND next.parallel_limit IS NOT NULL AND (next.status = 'waiting') IS TRUE AND next.due_at IS NULL
-        AND next.blocked_on = ''
-    ORDER BY next.id LIMIT 1
+# Whether other rows belong to an ended parallel step than the one of its step, such as failed attempts. The ranges and
+# orders leave the planner no index but the one that begins with that column.
+HAS_MORE_ROWS: Final = """coalesce(
+    (SELECT true FROM taskqueue_attempt WHERE task_id >= %(task)s::uuid AND task_id <= %(task)s::uuid
+        ORDER BY task_id, step_key LIMIT 1),
+    (SELECT true FROM taskqueue_stepslot WHERE task_id >= %(task)s::uuid AND task_id <= %(task)s::uuid
+        ORDER BY task_id, step_key LIMIT 1),
+    (SELECT true FROM taskqueue_event WHERE source_id >= %(task)s::uuid AND source_id <= %(task)s::uuid
+        ORDER BY source_id LIMIT 1),
+    (SELECT true FROM taskqueue_step WHERE task_id >= %(task)s::uuid AND task_id <= %(task)s::uuid
+        AND key <> (SELECT parent_key FROM ended) ORDER BY task_id, key LIMIT 1),
+    false
+)"""
+
+# Give the result of an ended parallel step to its parent's step, queue the next one of its limit, queue the parent if
+# this was its last suspension, and delete the ended task unless more rows belong to it. Under the locks of both tasks,
+# in a statement after the one that waited for them, to see what the other parallel steps have committed. Returns
+# whether it queued a task, whether another task of the pipeline was queued, and whether it has deleted the ended one.
+COMPLETE_PARALLEL_STEP: Final = f"""
+WITH ended AS MATERIALIZED (
+    SELECT pipeline_id, parent_key, parallel_step, parallel_limit FROM taskqueue_task WHERE id = %(task)s::uuid
+), {RESOLVED}, next AS MATERIALIZED (
+    -- The tasks behind the limit have the highest ids: only the few that it allows are read before. Plain conditions
+    -- on the parent and the status would lead the planner, without statistics, to other indexes or to a sort.
+    SELECT sibling.id FROM taskqueue_task sibling
+    WHERE sibling.parent_id >= %(parent)s::uuid AND sibling.parent_id <= %(parent)s::uuid
+        AND (SELECT parallel_limit FROM ended) IS NOT NULL
+        AND CASE WHEN sibling.status = 'waiting' THEN sibling.parallel_step = (SELECT parallel_step FROM ended)
+            AND sibling.parallel_limit IS NOT NULL AND sibling.due_at IS NULL AND sibling.blocked_on = '' END
+    ORDER BY sibling.parent_id, sibling.id LIMIT 1
+), changed AS MATERIALIZED (
+    SELECT id, true AS is_queued, 0 AS added FROM next
+    UNION ALL
+    SELECT task.id, task.status = 'waiting' AND {has_no_suspension(but="resolved.id")}, coalesce(resolved.added, 0)
+    FROM resolved JOIN taskqueue_task task ON task.id = %(parent)s::uuid
+), updated AS (
+    -- One update of both: each one reads the table's constraints first.
+    UPDATE taskqueue_task task
+    SET output_bytes = task.output_bytes + changed.added,
+        status = CASE WHEN is_queued THEN 'queued' ELSE task.status END,
+        blocked_on = CASE WHEN is_queued THEN '' ELSE task.blocked_on END,
+        due_at = CASE WHEN is_queued THEN statement_timestamp() ELSE task.due_at END,
+        sort_at = CASE WHEN is_queued THEN statement_timestamp() - make_interval(secs => task.priority)
+            ELSE task.sort_at END
+    FROM changed
+    WHERE task.id = changed.id AND task.id = ANY (ARRAY(SELECT id FROM changed)) AND (is_queued OR added > 0)
+    RETURNING changed.is_queued
+), deleted_step AS (
+    DELETE FROM taskqueue_step WHERE task_id = %(task)s::uuid AND key = (SELECT parent_key FROM ended)
+), deleted AS (
+    DELETE FROM taskqueue_task
+    WHERE id = %(task)s::uuid AND EXISTS (SELECT FROM resolved) AND NOT {HAS_MORE_ROWS}
+    RETURNING id
 )
-RETURNING task.id
+SELECT EXISTS (SELECT FROM updated WHERE is_queued),
+    coalesce((
+        SELECT true FROM taskqueue_task queue WHERE queue.ready_queue = (SELECT pipeline_id FROM ended) COLLATE "C"
+        ORDER BY queue.sort_at, queue.id LIMIT 1
+    ), false),
+    EXISTS (SELECT FROM deleted)
 """
+
+
+def end_parallel_step(settling: LiteralString) -> LiteralString:
+    """End a parallel step under the lock of its parent, which every transaction takes before that of a child."""
+    is_locked = "(SELECT count(*) FROM parent) = 1"
+    settling = settling.replace("WHERE id = %(task)s::uuid", f"WHERE {is_locked} AND id = %(task)s::uuid", 1)
+    return f"""
+WITH parent AS MATERIALIZED (
+    SELECT id FROM taskqueue_task WHERE id = %(parent)s::uuid FOR NO KEY UPDATE
+), {settling}
+SELECT id FROM settled
+"""
+
 
 # Record that a task's completion has been handled.
 MARK_COMPLETION_HANDLED: Final = "UPDATE taskqueue_task SET notify_completion = false WHERE id = %(task)s::uuid"

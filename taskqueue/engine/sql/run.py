@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -16,6 +17,7 @@ Converter = Callable[[Any, Any, Any], Any]
 """What the ORM applies to the value of a column."""
 FieldLayout = tuple["Field[Any, Any]", int, list[Converter]]
 """A field, its position among the columns, and its converters."""
+PLACEHOLDER: Final = re.compile(r"%(?:%|\((\w+)\)s)")
 
 
 def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -32,13 +34,28 @@ def fetch(statement: LiteralString, parameters: Mapping[str, Any]) -> list[tuple
     django.ensure_connection()
     connection: psycopg.Connection[Any] = django.connection
     started_at = time.perf_counter()
-    with django.wrap_database_errors, psycopg.Cursor(connection) as cursor:
-        cursor.execute(statement, parameters, prepare=True)
+    text, names = numbered(statement)
+    with django.wrap_database_errors, psycopg.RawCursor(connection) as cursor:
+        cursor.execute(text, [parameters[name] for name in names], prepare=True)
         # `cursor.description` would make an object of each column.
         rows = cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
     if django.queries_logged:
         django.queries_log.append({"sql": statement, "time": f"{time.perf_counter() - started_at:.3f}"})
     return rows
+
+
+@cache
+def numbered(statement: LiteralString) -> tuple[bytes, tuple[str, ...]]:
+    """A statement with PostgreSQL's numbered placeholders, and the names of its parameters in their order.
+
+    psycopg replaces names too, but of a text as long as a claim it does so again at every execution.
+    """
+    numbers: dict[str, int] = {}
+
+    def placeholder(found: re.Match[str]) -> str:
+        return f"${numbers.setdefault(found[1], len(numbers) + 1)}" if found[1] else "%"
+
+    return PLACEHOLDER.sub(placeholder, statement).encode(), tuple(numbers)
 
 
 def selected(alias: str, columns: tuple[str, ...]) -> str:

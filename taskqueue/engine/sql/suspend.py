@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, LiteralString
 
 from taskqueue.engine.sql.journal import LEASED
 
@@ -59,15 +59,34 @@ WHERE task.id = %(task)s::uuid AND task.status = 'running'
 RETURNING task.status
 """
 
+
+def has_no_suspension(*, but: LiteralString = "NULL") -> LiteralString:
+    """Whether no step of `task` waits any more, but the one with this id.
+
+    A waiting step is looked for by its unfinished child first, the newest one: of ten thousand steps, the index of
+    steps would first read all those that have ended. An equal parent would let the planner choose the index of ids,
+    which is in that order too, but has all tasks.
+    """
+    return f"""CASE WHEN (
+    SELECT true FROM taskqueue_task child
+    WHERE child.parent_id >= task.id AND child.parent_id <= task.id AND CASE WHEN child.finished_at IS NULL THEN (
+        SELECT step.status = 'waiting' AND step.child_id = child.id FROM taskqueue_step step
+        WHERE step.task_id = task.id AND step.key = child.parent_key
+    ) END
+    ORDER BY child.parent_id DESC, child.id DESC LIMIT 1
+) THEN false ELSE NOT EXISTS (
+    SELECT FROM taskqueue_step step
+    WHERE step.task_id = task.id AND step.status = 'waiting' AND step.kind <> 'step' AND step.id IS DISTINCT FROM {but}
+) END"""
+
+
 # Queue a suspended task when all its suspensions are resolved. Run by the transaction that resolved the last one,
 # under the task's lock. IS TRUE, so that no plan reads all waiting tasks by the index of statuses.
-QUEUE_SUSPENDED: Final = """
+QUEUE_SUSPENDED: Final = f"""
 UPDATE taskqueue_task task
 SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
-WHERE task.id = %(task)s::uuid AND (task.status = 'waiting') IS TRUE AND NOT EXISTS (
-    SELECT FROM taskqueue_step WHERE task_id = task.id AND status = 'waiting' AND kind <> 'step'
-)
+WHERE task.id = %(task)s::uuid AND (task.status = 'waiting') IS TRUE AND {has_no_suspension()}
 RETURNING task.id
 """
 # Queue suspended tasks, as QUEUE_SUSPENDED does for one.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from django.db import Error, transaction
@@ -62,27 +62,46 @@ def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
             return False
         if not sql.fetch(lock, {"task": task}):
             return False
-        if parent is not None:
-            notify_parent(task, parent, parallel_step=parallel_step)
         if parallel_step:
-            sql.fetch(sql.DELETE_TASKS, {"tasks": [task]})
-        else:
-            run_completion_handlers(Task.objects.get(pk=task))
-            sql.fetch(sql.MARK_COMPLETION_HANDLED, {"task": task})
+            if complete_parallel_step(task, parent).queued:
+                notify_on_commit()
+            return True
+        if parent is not None:
+            notify_parent(task, parent)
+        run_completion_handlers(Task.objects.get(pk=task))
+        sql.fetch(sql.MARK_COMPLETION_HANDLED, {"task": task})
     return True
 
 
-def notify_parent(task: UUID, parent: UUID, *, parallel_step: str) -> None:
-    """Record the result in the parent's step, and queue the parent if it waits for no other step."""
-    limit = settings().TASK_OUTPUT_MAX_BYTES
-    resolved = sql.fetch(sql.RESOLVE_PARENT, {"task": task, "limit": limit})
-    ready = False
-    if parallel_step:
+class Completion(NamedTuple):
+    """What the completion of a parallel step has led to.
+
+    Attributes:
+        queued: whether a task was queued: the next one of its limit, or the parent after its last parallel step.
+        others_are_ready: whether the pipeline had a queued task before; idle workers have been notified of it.
+    """
+
+    queued: bool
+    others_are_ready: bool
+
+
+def complete_parallel_step(task: UUID, parent: UUID | None) -> Completion:
+    """Record the result of an ended parallel step in its parent's step, and delete its task.
+
+    Call it in a transaction that has locked the parent, and then ended or locked the task.
+    """
+    values = {"task": task, "parent": parent, "limit": settings().TASK_OUTPUT_MAX_BYTES}
+    [(queued, others_are_ready, is_deleted)] = sql.fetch(sql.COMPLETE_PARALLEL_STEP, values)
+    if not is_deleted:
         sql.fetch(sql.MOVE_ATTEMPTS, {"task": task})
-        ready = bool(sql.fetch(sql.QUEUE_NEXT_PARALLEL_STEP, {"task": task}))
-    if resolved:
-        ready = bool(sql.fetch(sql.QUEUE_SUSPENDED, {"task": parent})) or ready
-    if ready:
+        sql.fetch(sql.DELETE_TASKS, {"tasks": [task]})
+    return Completion(queued, others_are_ready)
+
+
+def notify_parent(task: UUID, parent: UUID) -> None:
+    """Record the result in the parent's step, and queue the parent if it waits for no other step."""
+    values = {"task": task, "parent": parent, "limit": settings().TASK_OUTPUT_MAX_BYTES}
+    if sql.fetch(sql.RESOLVE_PARENT, values) and sql.fetch(sql.QUEUE_SUSPENDED, {"task": parent}):
         notify_on_commit()
 
 

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Any, LiteralString, assert_never
 
+from django.db import transaction
+
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.execution.journal import failed_attempt_values
 from taskqueue.engine.execution.step_admission import block_task
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Release, RetryLater, Succeeded, Waiting
-from taskqueue.engine.tasks.completion import notify_completion_now
+from taskqueue.engine.tasks.completion import complete_parallel_step, notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.last_step import last_step_kept
@@ -53,6 +56,8 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
         if isinstance(outcome, Succeeded | Failed) and can_be_cancelled_by_events(lease):
             statement = sql.close_waits(statement)
         values.update(lease.fence)
+        if lease.parallel_step and lease.parent is not None and isinstance(outcome, Succeeded | Failed):
+            return settle_parallel_step(lease, statement, values, claim_request)
         if claim_request is not None and not lease.notify_completion:
             if lease.is_limited:
                 return settle_and_admit(lease, statement, values, claim_request)
@@ -63,6 +68,26 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
         if lease.notify_completion and isinstance(outcome, Succeeded | Failed):
             notify_completion_now(lease.task)  # before the claim, which may then find its parent
     return claim(claim_request) if claim_request is not None else []
+
+
+def settle_parallel_step(
+    lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest | None
+) -> list[Lease]:
+    """End a parallel step, give its result to its parent and claim the next tasks, in one commit."""
+    leases: list[Lease] = []
+    limited = None
+    with transaction.atomic():
+        is_ended = bool(sql.fetch(sql.end_parallel_step(statement), {**values, "parent": lease.parent}))
+        completion = complete_parallel_step(lease.task, lease.parent) if is_ended else None
+        if claim_request is not None:
+            leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
+        # A worker that takes one task for each one that it queues leaves nothing to other workers.
+        is_left = not leases if claim_request is not None else completion and not completion.others_are_ready
+        if completion and completion.queued and is_left:
+            notify_on_commit()
+    if limited is not None and claim_request is not None:
+        return admit_and_claim(limited, claim_request)
+    return leases
 
 
 def can_be_cancelled_by_events(lease: Lease) -> bool:

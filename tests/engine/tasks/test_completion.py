@@ -9,9 +9,11 @@ import pytest
 from django.db import connection, transaction
 
 from taskqueue import Retry, StepFailed, TaskEnded, each, pipeline, sleep, step
+from taskqueue.engine import sql
 from taskqueue.engine.maintenance.sweeps import run_sweeps
 from taskqueue.engine.tasks import completion, control
 from taskqueue.engine.worker import settle
+from taskqueue.engine.worker.claims import claim
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.database.races import OpenTransaction, wait_for_blocked_session
@@ -74,9 +76,14 @@ def in_thread(operation):
     return ThreadPoolExecutor(1).submit(run)
 
 
-def crash_before_completion(monkeypatch):
-    """Let the worker crash between the settlement of a parallel step and its completion."""
-    monkeypatch.setattr(settle, "notify_completion_now", lambda _task: None)
+def without_completion(monkeypatch):
+    """Let workers end parallel steps without their completion, as a recovery that gives up a poisonous one does."""
+
+    def end_only(_lease, statement, values, claim_request):
+        sql.fetch(sql.standalone(statement), values)
+        return claim(claim_request) if claim_request is not None else []
+
+    monkeypatch.setattr(settle, "settle_parallel_step", end_only)
 
 
 def result_of(task):
@@ -84,10 +91,10 @@ def result_of(task):
     return Task.objects.get(pk=task.pk).result
 
 
-def test_a_sweep_handles_a_completion_after_a_crash(monkeypatch):
+def test_a_sweep_handles_the_completions_that_are_pending(monkeypatch):
     task = suspended(two)
     with monkeypatch.context() as dying:
-        crash_before_completion(dying)
+        without_completion(dying)
         dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     assert Task.objects.filter(parent=task, status="succeeded").count() == 2
@@ -102,7 +109,7 @@ def test_a_sweep_handles_a_completion_after_a_crash(monkeypatch):
 def test_two_last_parallel_steps_complete_concurrently(monkeypatch):
     task = suspended(two)
     with monkeypatch.context() as dying:
-        crash_before_completion(dying)
+        without_completion(dying)
         dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     first, second = Task.objects.filter(parent=task).order_by("pk").values_list("pk", flat=True)
@@ -138,7 +145,7 @@ def test_a_completion_is_handled_once_by_concurrent_callers():
 def test_a_cancel_races_the_end_of_a_parallel_step(monkeypatch):
     task = suspended(two)
     with monkeypatch.context() as dying:
-        crash_before_completion(dying)
+        without_completion(dying)
         dying.setattr("taskqueue.engine.maintenance.dispatch.run_sweeps", lambda: 0)
         work()
     parallel_step = Task.objects.filter(parent=task).values_list("pk", flat=True)[0]

@@ -12,6 +12,7 @@ from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
 from tests.support.database.plans import HISTORY, code, explain, sequential_scans
+from tests.support.moves import arranging
 
 pytestmark = pytest.mark.django_db
 
@@ -71,23 +72,69 @@ def test_promoting_reads_only_due_timers(worker):
 
 
 STEPS = """
-INSERT INTO taskqueue_step (task_id, key, name, kind, status, failures, input_hash, started_at, finished_at)
-SELECT %s, 'step ' || number, 'step', 'parallel', 'waiting', 0, '', now(), now() FROM generate_series(1, 5000) AS number
+INSERT INTO taskqueue_step (task_id, key, name, kind, status, failures, input_hash, output, started_at, finished_at)
+SELECT %s, 'step ' || number, 'step', 'parallel', status, 0, '', CASE status WHEN 'succeeded' THEN '1'::jsonb END,
+    now(), now()
+FROM generate_series(1, 5000) AS number
+CROSS JOIN LATERAL (SELECT CASE WHEN number <= 2500 THEN 'succeeded' ELSE 'waiting' END AS status) AS status
+"""
+PARALLEL_STEPS = """
+INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
+    progress_note, created_at, parent_id, parent_key, parallel_step, parallel_limit)
+SELECT ('00000000-0000-7000-8000-' || lpad(number::text, 12, '0'))::uuid, 'engine/one-step',
+    CASE WHEN number <= 2508 THEN 'queued' ELSE 'waiting' END, '', '{}', 0, '{}',
+    CASE WHEN number <= 2508 THEN now() END, CASE WHEN number <= 2508 THEN now() END, 0, 0, '', now(),
+    %s, 'step ' || number, 'step', 8
+FROM generate_series(2501, 5000) AS number
+"""
+LINKS = """
+UPDATE taskqueue_step step SET child_id = child.id FROM taskqueue_task child
+WHERE child.parent_id = step.task_id AND child.parent_key = step.key
 """
 
 
-def test_the_end_of_a_parallel_step_reads_one_step_of_its_parent(worker):
-    pipeline = {"pipeline_id": "engine/one-step", "payload": {}}
-    parent = Task.objects.create(**pipeline, status="waiting")
-    made = {"parent": parent, "parent_key": "step 7", "parallel_step": "step", "result": 1}
-    parallel_step = Task.objects.create(**pipeline, **made, status="succeeded", finished_at=Now())
+@pytest.fixture
+def parent(worker):
+    """A task of 5,000 parallel steps: half of them have ended, eight are queued, the others wait behind the limit."""
+    parent = Task.objects.create(pipeline_id="engine/one-step", payload={}, status="waiting")
     with unchecked() as cursor:
         cursor.execute(STEPS, [parent.pk])
-    Step.objects.filter(task=parent, key="step 7").update(child=parallel_step)
+        cursor.execute(PARALLEL_STEPS, [parent.pk])
+        cursor.execute(LINKS)
+    return parent
 
-    tree = explain(sql.RESOLVE_PARENT, {"task": parallel_step.pk, "limit": 1_000_000})
+
+def test_the_end_of_a_parallel_step_reads_one_step_of_its_parent(parent):
+    parallel_step, next_one = Task.objects.filter(parent_key__in=["step 2501", "step 2509"]).order_by("parent_key")
+    ended = Task.objects.filter(pk=parallel_step.pk)
+    with arranging():
+        ended.update(status="succeeded", result=1, finished_at=Now())
+
+    tree = explain(sql.COMPLETE_PARALLEL_STEP, {"task": parallel_step.pk, "parent": parent.pk, "limit": 1_000_000})
 
     assert not sequential_scans(tree)
     read = [node for node in tree if node.get("Relation Name") in {"taskqueue_task", "taskqueue_step"}]
-    assert max(node["Actual Rows"] * node["Actual Loops"] for node in read) == 1
-    assert Step.objects.get(task=parent, key="step 7").output == 1
+    limit = 8
+    for node in read:
+        assert (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] <= limit + 1, node
+    assert Step.objects.get(task=parent, key="step 2501").output == 1
+    assert not ended.exists()
+    next_one.refresh_from_db()
+    assert next_one.status == "queued"
+
+
+def test_the_end_of_a_child_reads_one_step_of_its_parent(parent):
+    child = Task.objects.get(parent_key="step 2501")
+    with arranging():
+        Task.objects.filter(pk=child.pk).update(status="succeeded", result=1, finished_at=Now(), parallel_step="")
+
+    trees = [
+        explain(sql.RESOLVE_PARENT, {"task": child.pk, "parent": parent.pk, "limit": 1_000_000}),
+        explain(sql.QUEUE_SUSPENDED, {"task": parent.pk}),
+    ]
+
+    for tree in trees:
+        assert not sequential_scans(tree)
+        read = [node for node in tree if node.get("Relation Name") in {"taskqueue_task", "taskqueue_step"}]
+        assert max(node["Actual Rows"] * node["Actual Loops"] for node in read) == 1
+    assert Step.objects.get(task=parent, key="step 2501").output == 1

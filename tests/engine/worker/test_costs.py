@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from taskqueue import Rate, pipeline, step
+from taskqueue import Rate, each, pipeline, step
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.queries.status import status_of
 from taskqueue.engine.queries.tasks import listing
@@ -27,6 +27,16 @@ def cheap(number: int) -> int:
 @pipeline("costs/rated")
 def rated(number: int) -> int:
     return cheap(number)
+
+
+@step
+def same(number: int) -> int:
+    return number
+
+
+@pipeline("costs/one-by-one")
+def one_by_one(steps: int) -> int:
+    return len(each(same, range(steps), limit=1))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -74,6 +84,17 @@ def test_a_task_costs_one_commit_for_each_step():
             three_steps.enqueue(number)
         with costs(statements=heartbeat_and_first_claim + 10 * 3, commits=heartbeat_and_first_claim + 10 * 3):
             assert len(worker.work()) == 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_parallel_step_costs_its_checkpoint_and_one_transaction():
+    one_by_one.enqueue(10)
+    with InProcessWorker() as worker:
+        worker.work(budget=timedelta(0))  # suspends the task
+        heartbeat_and_first_claim, journal_and_end = 2, 2
+        # Checkpoint; end, result, claim.
+        with costs(statements=heartbeat_and_first_claim + 10 * 4 + journal_and_end):
+            assert len(worker.work()) == 11
 
 
 @pytest.mark.django_db
