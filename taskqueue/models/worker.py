@@ -41,7 +41,7 @@ class Worker(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.pid} thread {self.slot}" if self.slot else f"{self.host}:{self.pid}"
+        return f"{self.host}:{self.pid} thread {self.slot + 1}" if self.slot else f"{self.host}:{self.pid}"
 
 
 class StepReport(models.Model):

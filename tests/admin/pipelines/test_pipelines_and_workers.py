@@ -121,7 +121,7 @@ def test_workers_are_live_silent_or_ended(viewer, queued):
     assert "Silent pluto:7 0 of 1 busy 1.2 3m ago \N{EN DASH} \N{EN DASH}" in text
     assert "Ended its process ended or sent no heartbeat vulcan:7" in text
     assert response.content.decode().count(page_of(queued)) == 1
-    assert text.index("pluto") < text.index("mars") < text.index("vulcan")
+    assert text.index("mars") < text.index("pluto") < text.index("vulcan")
 
 
 def test_a_claim_error_is_shown(viewer):
@@ -360,6 +360,16 @@ def test_the_processes_of_a_pool_are_counted(viewer, queued):
 
     assert text.count("1 of 3 busy") == 3
     assert text.count("0 of 1 busy") == 1
+
+
+def test_the_threads_of_a_process_are_listed_together(viewer):
+    for slot in (1, 0, 2):
+        for pid in (7, 8):
+            Worker.objects.create(host="moon", pid=pid, slot=slot, cluster="a", version="1")
+
+    shown = re.findall(r"moon:\d(?: thread \d)?", text_of(viewer.get(WORKERS)))
+
+    assert shown == [f"moon:{pid}{thread}" for pid in (7, 8) for thread in ("", " thread 2", " thread 3")]
 
 
 def test_without_a_live_worker_the_list_says_so(viewer):
