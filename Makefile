@@ -24,13 +24,14 @@ BUILD_NEEDS = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))[
 # What pytest makes of the tests' modules is kept: each of the processes would spend ten seconds on it at every run.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run dev test test-all smoke pictures check format schema lock audit bench chaos clean
+.PHONY: help run dev test test-slow test-thorough smoke pictures check format schema lock audit bench chaos clean
 
 help:
 	@echo "make run [PORT=8000]   start the demo: web, workers, and a database of its own"
 	@echo "make dev [PORT=8000]   the same while you change code: DEBUG and reload are on, and requests are logged"
 	@echo "make test [ARGS=...]   run the tests; ARGS goes to pytest: a folder, a file, -k retry; SPREAD= uses one process"
-	@echo "make test-all          run all tests: those that take long too, and those of made-up values with more of them"
+	@echo "make test-slow         run the tests that take long, which make test leaves out"
+	@echo "make test-thorough     run the tests of made-up values with four times as many of them"
 	@echo "make smoke             a minute's tests of everything at once, for another Python or Django than make test had"
 	@echo "                       LOCKED=yes with any of these: exactly the packages of requirements-dev.lock"
 	@echo "                       WITH='django==6.0.*' with any of these: that besides"
@@ -53,13 +54,15 @@ dev: .venv/run.stamp
 test: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m "not slow" $(ARGS)
 
-# One run of all tests, so that none is done twice. Those in the browser, of which the crawl of the admin takes longest, run
-# beside the others; what they say is shown at the end.
-test-all: .venv/test.stamp
-	@shown=$$(mktemp); \
-	DEBUG=true $(PYTHON) -m pytest tests/browser $(ARGS) >"$$shown" 2>&1 & browser=$$!; \
-	DEBUG=true $(PYTHON) -m pytest --ignore tests/browser $(SPREAD) --hypothesis-profile thorough $(ARGS); others=$$?; \
-	wait $$browser; browsed=$$?; cat "$$shown"; rm "$$shown"; exit $$((others + browsed))
+# The crawl of the admin is one long test, so that it runs next to the others; what it says is shown at the end.
+test-slow: .venv/test.stamp
+	@crawl=$$(mktemp); \
+	DEBUG=true $(PYTHON) -m pytest tests/browser -m slow $(ARGS) >"$$crawl" 2>&1 & browser=$$!; \
+	DEBUG=true $(PYTHON) -m pytest --ignore tests/browser $(SPREAD) -m slow $(ARGS); others=$$?; \
+	wait $$browser; crawled=$$?; cat "$$crawl"; rm "$$crawl"; exit $$((others + crawled))
+
+test-thorough: .venv/test.stamp
+	DEBUG=true $(PYTHON) -m pytest $(SPREAD) -m property --hypothesis-profile thorough $(ARGS)
 
 smoke: .venv/test.stamp
 	DEBUG=true $(PYTHON) -m pytest -m smoke --numprocesses 2 --dist loadfile $(ARGS)

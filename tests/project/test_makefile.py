@@ -86,14 +86,15 @@ def test_make_test_spreads_folders_over_processes_and_runs_one_file_in_one(argum
     assert command.endswith(f'-m "not slow" {arguments}'.rstrip())
 
 
-def test_make_test_all_runs_every_test_once():
-    shown = make("--dry-run", "test-all", folder=ROOT).stdout
-    browser, others = [line.split("-m pytest")[1] for line in shown.splitlines() if "-m pytest" in line]
+def test_make_test_and_make_test_slow_run_every_test_once():
+    shown = make("--dry-run", "test", "test-slow", folder=ROOT).stdout
+    rest, browser, others = [line.split("-m pytest")[1] for line in shown.splitlines() if "-m pytest" in line]
 
-    assert browser.split()[0] == "tests/browser"
+    assert '-m "not slow"' in rest
+    assert "--ignore" not in rest
+    assert browser.split()[:3] == ["tests/browser", "-m", "slow"]
     assert others.split()[:2] == ["--ignore", "tests/browser"]
-    assert "--hypothesis-profile thorough" in others
-    assert " -m " not in browser + others
+    assert "-m slow" in others
 
 
 def test_make_dev_has_debug_and_reload_on_and_logs_requests():

@@ -1,4 +1,4 @@
-"""The number of examples of a property test: a twelfth in `make test`, a third in `make test-all`."""
+"""The number of examples of a property test: a twelfth in `make test`, a third in `make test-thorough`."""
 
 from __future__ import annotations
 
