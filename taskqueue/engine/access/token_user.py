@@ -18,6 +18,7 @@ from taskqueue.errors import InvalidToken
 from taskqueue.models import Token
 
 USE_RECORDED_EVERY: Final = timedelta(minutes=1)
+NOT_FOUND: Final = "There is no such token."
 READS_PERMISSIONS: Final = ("_get_permissions", "_get_user_permissions", "_get_group_permissions")
 
 
@@ -33,12 +34,14 @@ def token_of_digest(digest: str) -> tuple[Token, bool]:
     with_permissions = uses_model_permissions(tuple(settings.AUTHENTICATION_BACKENDS))
     statement = statements.find_token(with_permissions=with_permissions)
     rows = sql.fetch(statement, {"digest": digest, "use_recorded_every": USE_RECORDED_EVERY})
+    if not rows:
+        raise InvalidToken(NOT_FOUND)
+    values = iter(rows[0])
+    token = sql.instance(Token, statements.TOKEN_COLUMNS, values)
     # The index has compared the digests. Its timing reveals no secret, since a digest cannot be chosen. This comparison
     # in constant time costs nothing and does not rely on the database.
-    values = iter(rows[0] if rows else ())
-    token = sql.instance(Token, statements.TOKEN_COLUMNS, values) if rows else None
-    if token is None or not hmac.compare_digest(token.digest, digest):
-        raise InvalidToken("There is no such token.")
+    if not hmac.compare_digest(token.digest, digest):
+        raise InvalidToken(NOT_FOUND)
     user = sql.instance(statements.user_model(), statements.user_columns(), values)
     has_expired, is_use_recorded, token.has_grants, own_permissions, group_permissions = values
     if token.revoked_at is not None:
