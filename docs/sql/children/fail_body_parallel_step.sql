@@ -44,7 +44,7 @@ WITH parent AS MATERIALIZED (
     SET status = 'failed', error = :error::jsonb, failures = task.failures + 1, finished_at = statement_timestamp(),
         code_ended = :code::text, drift = coalesce(:drift::jsonb, task.drift)
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = :task::uuid
     RETURNING task.id
 )
 SELECT id FROM settled;

@@ -16,7 +16,7 @@ WITH parent AS MATERIALIZED (
         progress = CASE WHEN :status::text = 'succeeded' AND progress IS NOT NULL THEN 1 ELSE progress END,
         progress_note = CASE WHEN :status::text = 'succeeded' THEN '' ELSE progress_note END
     FROM leased
-    WHERE task.id = leased.id
+    WHERE task.id = leased.id AND task.id = :task::uuid
     RETURNING task.id
 )
 SELECT id FROM settled;

@@ -3,7 +3,7 @@
 UPDATE taskqueue_task task
 SET status = 'queued', blocked_on = '', due_at = statement_timestamp(),
     sort_at = statement_timestamp() - make_interval(secs => task.priority)
-WHERE task.id = ANY (:tasks::uuid[]) AND task.status = 'waiting' AND CASE WHEN (
+WHERE task.id = ANY (:tasks::uuid[]) AND (task.status = 'waiting') IS TRUE AND CASE WHEN (
     SELECT true FROM taskqueue_task child
     WHERE child.parent_id >= task.id AND child.parent_id <= task.id AND CASE WHEN child.finished_at IS NULL THEN (
         SELECT step.status = 'waiting' AND step.child_id = child.id FROM taskqueue_step step
