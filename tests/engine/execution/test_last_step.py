@@ -81,7 +81,7 @@ def sent(monkeypatch):
         names.extend(
             name
             for name in ("CHECKPOINT", "FINISH", "FINISH_WITH_STEP", "FAIL_BODY", "RETRY")
-            if getattr(sql, name) in statement
+            if (part := getattr(sql, name)) in statement or statement == sql.end_parallel_step(part)
         )
         return fetch(statement, parameters)
 

@@ -46,6 +46,7 @@ LITERALS = {
     "float": "0.5",
     "int": "1",
     "interval": "'1 minute'",
+    "json": "'[]'",
     "jsonb": "'{}'",
     "smallint": "1",
     "text": "'a text'",
