@@ -102,7 +102,7 @@ def test_a_report_under_a_lost_lease_is_not_written(heartbeat, monkeypatch):
     values = {**lease.fence, "step": "charge", "logs": None, "stack": "x"}
     heartbeat.activity.begin_task(lease)
     with heartbeat._thread.guard:
-        assert heartbeat._execute(sql.REPORT_STEP, values) == 0
+        assert heartbeat._thread.execute(sql.REPORT_STEP, values) == 0
     assert not StepReport.objects.exists()
 
 
