@@ -50,6 +50,7 @@ class DatabaseCollector(Collector):
         yield gauge(
             "live_workers", "Workers with a current heartbeat, one for each thread of a process.", pills.live_workers
         )
+        yield gauge("busy_workers", "Live workers that execute a task, by their heartbeats.", pills.busy_workers)
         yield gauge("workers_claim_errors", "Live workers whose claims fail.", pills.failing_workers)
         yield from ended(counts, names)
         age = behind.total_seconds() if behind is not None else 0

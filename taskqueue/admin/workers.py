@@ -77,7 +77,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     )  # fmt: skip
     list_display_links = ("process",)
     change_form_template = "admin/taskqueue/worker/change_form.html"
-    ordering = (F("ended_at").desc(nulls_first=True), "host", "pid", "slot", "-id")
+    ordering = (F("ended_at").desc(nulls_first=True), "host", "pid", "thread", "-id")
     actions = ("drain_selected", "resume_selected")
     buttons_need = DRAIN
     views = (

@@ -756,11 +756,11 @@ class Migration(migrations.Migration):
                 ("host", models.CharField(max_length=255)),
                 ("pid", models.IntegerField()),
                 (
-                    "slot",
+                    "thread",
                     models.SmallIntegerField(
                         db_default=0,
                         default=0,
-                        help_text="Which of its process's slots it is: 0 is the main thread, others are threads.",
+                        help_text="Which thread of its process it is; 0 is the main thread.",
                     ),
                 ),
                 (

@@ -1,4 +1,4 @@
-"""Workers: one row per slot of a worker process, updated by its heartbeat."""
+"""Workers: one row per thread of a worker process that executes tasks, updated by its heartbeat."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from taskqueue.models.fields import text_field, time_field
 
 
 class Worker(models.Model):
-    """A slot of a worker process, which executes a task at a time. Its process holds an advisory lock on its id."""
+    """A thread of a worker process, which executes a task at a time. Its process holds an advisory lock on its id."""
 
     id = models.AutoField(primary_key=True)
     host = models.CharField(max_length=255)
     pid = models.IntegerField()
-    slot = models.SmallIntegerField(
+    thread = models.SmallIntegerField(
         default=0,
         db_default=0,
-        help_text="Which of its process's slots it is: 0 is the main thread, others are threads.",
+        help_text="Which thread of its process it is; 0 is the main thread.",
     )
     cluster = models.CharField(max_length=64, help_text="The `manage.py worker` command that started it.")
     version = models.CharField(max_length=50, help_text="Its version of taskqueue.")
@@ -41,7 +41,7 @@ class Worker(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.pid} thread {self.slot + 1}" if self.slot else f"{self.host}:{self.pid}"
+        return f"{self.host}:{self.pid} thread {self.thread + 1}" if self.thread else f"{self.host}:{self.pid}"
 
 
 class StepReport(models.Model):

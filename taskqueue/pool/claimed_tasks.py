@@ -1,10 +1,10 @@
-"""What an awake worker process does: claim and execute tasks in its slots until nothing is due."""
+"""What an awake worker process does: claim and execute tasks in its threads until nothing is due."""
 
 from __future__ import annotations
 
 import signal
 
-from taskqueue.pool.slots import slots
+from taskqueue.pool.threads import worker_threads
 
 
 def run_claimed_tasks() -> None:
@@ -15,4 +15,4 @@ def run_claimed_tasks() -> None:
     """
     # django-q2 arms an alarm for its own timeout. The timeouts of steps belong to the engine.
     signal.alarm(0)
-    slots.run_until_idle()
+    worker_threads.run_until_idle()

@@ -16,8 +16,8 @@ from taskqueue.conf import settings
 from taskqueue.pool.orphans import die_with
 from taskqueue.pool.sentinel import STUCK_EXIT_CODE, PoolSentinel
 from taskqueue.pool.shared_memory import STOP, Flag, PoolStatus
-from taskqueue.pool.slots import slots
 from taskqueue.pool.stuck_pool import Watchdog
+from taskqueue.pool.threads import worker_threads
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -114,5 +114,5 @@ class Pool:
 
 def _run_sentinel(parent: int, started: Flag, status: PoolStatus, cluster: UUID) -> None:
     die_with(parent)
-    slots.first.cluster = str(cluster)
+    worker_threads.first.cluster = str(cluster)
     PoolSentinel(started, status, cluster)

@@ -74,7 +74,7 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
     def dequeue(self) -> Iterator[Message]:
         """Wait until work may be due, and yield the messages for the workers. Never raises.
 
-        A notification wakes one free slot at once, before the query that tells how many workers have work.
+        A notification wakes one free thread at once, before the query that tells how many workers have work.
         """
         try:
             notified = self._listener.wait(self._pause)

@@ -30,7 +30,7 @@ from taskqueue.pool import worker_exits
 from taskqueue.pool.notifier import NotifierBroker, set_statement_timeout
 from taskqueue.pool.orphans import die_with
 from taskqueue.pool.shared_memory import POLL_SECONDS, STOP, Flag, PoolStatus
-from taskqueue.pool.slots import slots
+from taskqueue.pool.threads import worker_threads
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -248,11 +248,11 @@ def run_worker(status: PoolStatus, index: int, *queues: Any) -> None:
     faulthandler.enable(crash_dump_file())  # the process that recovers this worker reads the stack of a crash there
     pre_execute.connect(mark_busy, weak=False)
     post_execute_in_worker.connect(mark_idle, weak=False)
-    slots.start(status, index)
+    worker_threads.start(status, index)
     try:
         django_q.worker(*queues)
     finally:
-        slots.stop("stopped" if STOP.is_set() else "recycled")
+        worker_threads.stop("stopped" if STOP.is_set() else "recycled")
 
 
 def run_notifier(status: PoolStatus, task_queue: Any, stop: Flag, broker: NotifierBroker) -> None:

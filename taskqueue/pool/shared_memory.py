@@ -44,7 +44,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What a slot executed last: the ids of its worker's row and of its task, the key of the step, and its thread."""
+    """What a worker executed last: the ids of its worker's row and of its task, the key of the step, and its thread."""
 
     worker: int = 0
     task: UUID | None = None
@@ -53,7 +53,7 @@ class WorkerState:
 
 
 class SharedWorkerState:
-    """The state of a slot of a worker process, which the parent reads after the process has died.
+    """The state of one worker of a worker process, which the parent reads after the process has died.
 
     The parent reads only when the writer is dead, so it may miss the write during which the writer died.
     """
@@ -65,7 +65,7 @@ class SharedWorkerState:
         self._memory = mmap.mmap(-1, self.SIZE)
 
     def write_worker(self, worker: int) -> None:
-        """Write the id of the worker's row. Called in the thread of its slot."""
+        """Write the id of the worker's row. Called in its thread."""
         self._memory[26:34] = threading.get_ident().to_bytes(8, "little")
         self._memory[0:8] = worker.to_bytes(8, "little")
 
@@ -89,9 +89,9 @@ class SharedWorkerState:
 
 
 class PoolStatus:
-    """Which worker processes of a pool are busy and have free slots, when one last changed, and a bell for each.
+    """Which worker processes of a pool are busy and have free threads, when one last changed, and a bell for each.
 
-    A process is busy while any of its slots is. Then it reads no messages, and is woken by its bell.
+    A process is busy while any of its threads is. Then it reads no messages, and is woken by its bell.
     """
 
     def __init__(self, processes: int, threads: int = 1) -> None:
@@ -100,7 +100,7 @@ class PoolStatus:
         self.worker_states = [[SharedWorkerState() for _ in range(threads)] for _ in range(processes)]
         # For each process when it became busy, then the time of the last change and of the last failure.
         self._since = memoryview(mmap.mmap(-1, 8 * (processes + 2))).cast("d")
-        self._free_slots = memoryview(mmap.mmap(-1, 8 * processes)).cast("q")
+        self._free_threads = memoryview(mmap.mmap(-1, 8 * processes)).cast("q")
         self._bells = [Bell() for _ in range(processes)]
 
     def mark_busy(self, index: int) -> None:
@@ -109,13 +109,13 @@ class PoolStatus:
 
     def mark_idle(self, index: int) -> None:
         """Note that this worker process waits for the next message."""
-        self._free_slots[index] = 0
+        self._free_threads[index] = 0
         self._since[index] = 0.0
         self._since[self.processes] = time.monotonic()
 
-    def mark_free_slots(self, index: int, number: int) -> None:
-        """Note how many slots of this busy worker process execute nothing."""
-        self._free_slots[index] = number
+    def mark_free_threads(self, index: int, number: int) -> None:
+        """Note how many threads of this busy worker process execute nothing."""
+        self._free_threads[index] = number
         self._since[self.processes] = time.monotonic()
 
     def busy_seconds(self, index: int) -> float | None:
@@ -126,19 +126,19 @@ class PoolStatus:
     def has_idle_process(self) -> bool:
         return not all(self._since[index] for index in range(self.processes))
 
-    def has_free_slot(self) -> bool:
-        """Whether a process is idle, or a busy one has a free slot."""
-        return self.has_idle_process() or any(self._free_slots)
+    def has_free_thread(self) -> bool:
+        """Whether a process is idle, or a busy one has a free thread."""
+        return self.has_idle_process() or any(self._free_threads)
 
     def bell(self, index: int) -> Bell:
-        """What wakes a free slot of this worker process while it is busy."""
+        """What wakes a free thread of this worker process while it is busy."""
         return self._bells[index]
 
     def ring(self, *, every: bool) -> bool:
-        """Wake a free slot of every busy process that has one, or of the one with most. Returns whether one has."""
-        with_free = [index for index in range(self.processes) if self._since[index] and self._free_slots[index] > 0]
+        """Wake a free thread of every busy process that has one, or of the one with most. Returns whether one has."""
+        with_free = [index for index in range(self.processes) if self._since[index] and self._free_threads[index] > 0]
         if not every:
-            with_free = sorted(with_free, key=lambda index: self._free_slots[index])[-1:]
+            with_free = sorted(with_free, key=lambda index: self._free_threads[index])[-1:]
         for index in with_free:
             self._bells[index].ring()
         return bool(with_free)
@@ -148,7 +148,7 @@ class PoolStatus:
         self._since[self.processes + 1] = time.monotonic()
 
     def seconds_without_change(self) -> float:
-        """Seconds since a slot became busy or idle, or since the notifier last failed: since the later of the two."""
+        """Seconds since a thread became busy or idle, or since the notifier last failed: since the later of the two."""
         return time.monotonic() - max(self._since[self.processes], self._since[self.processes + 1])
 
 

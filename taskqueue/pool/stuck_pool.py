@@ -26,16 +26,16 @@ class Watchdog:
         self._suspect_since: float | None = None
 
     def is_stuck(self) -> bool:
-        """Whether a task was claimable for the whole timeout while at least one slot was free and none changed.
+        """Whether a task was claimable for the whole timeout while at least one thread was free and none changed.
 
-        A pool whose slots are all busy is not stuck, however long their steps take. Nor is a pool whose workers
+        A pool whose threads are all busy is not stuck, however long their steps take. Nor is a pool whose workers
         answer wake-ups and cannot claim the task: each answer is a change.
         """
         if time.monotonic() < self._next_check_at:
             return False
         interval = self._timeout / CHECKS_PER_TIMEOUT
         self._next_check_at = time.monotonic() + interval
-        is_quiet = self._status.has_free_slot() and self._status.seconds_without_change() > interval
+        is_quiet = self._status.has_free_thread() and self._status.seconds_without_change() > interval
         if not is_quiet or not self._is_work_claimable():
             self._suspect_since = None
             return False

@@ -18,7 +18,7 @@ def report(states: Sequence[WorkerState], exit_code: int, *, stopped: bool = Fal
     """Recover the tasks of a dead process, with the reason of its end.
 
     Args:
-        states: what each of its slots wrote last.
+        states: what each of its workers wrote last.
         exit_code: of the process; below zero the number of the signal that killed it.
         stopped: whether it was killed because its pool stops, which is no failure of the tasks.
 

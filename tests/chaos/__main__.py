@@ -56,6 +56,7 @@ class ChaosRun:
 
     server: Server
     tasks: int
+    threads: int
     kill_every: float
     restart_every: float
     seed: int
@@ -73,7 +74,9 @@ class ChaosRun:
         enqueue(self.tasks)
         started_at = time.monotonic()
         try:
-            self.commands = [WorkerCommand(self.folder, environment=environment) for _ in range(2)]
+            self.commands = [
+                WorkerCommand(self.folder, threads=self.threads, environment=environment) for _ in range(2)
+            ]
             self.disturb(started_at + timeout)
             seconds = time.monotonic() - started_at
             for command in self.commands:
@@ -108,12 +111,11 @@ class ChaosRun:
         if not alive:
             return
         victim = chance.choice(alive)
-        row = query(lambda: Worker.objects.filter(ended_at=None, pid=victim).values_list("pk", flat=True).first())
+        rows = query(lambda: list(Worker.objects.filter(ended_at=None, pid=victim).values_list("pk", flat=True)))
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
             self.kills += 1
-            if row is not None:
-                self.killed[row] = time.time()
+            self.killed |= dict.fromkeys(rows or [], time.time())
 
     def restart(self) -> None:
         """Restart the database, in turn by a fast shutdown and by a crash."""
@@ -183,6 +185,7 @@ def report(chaos: ChaosRun, seconds: float) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--threads", type=int, default=3, metavar="N", help="of each worker process")
     parser.add_argument("--kill-every", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--restart-every", type=float, default=20.0, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=1_800, metavar="SECONDS")
@@ -192,7 +195,9 @@ def main() -> int:
     with own_server() as server, tempfile.TemporaryDirectory() as folder:
         os.environ.update(DEBUG="true", DATABASE_URL=server.url, DJANGO_SETTINGS_MODULE="tests.chaos.settings")
         prepare(server)
-        chaos = ChaosRun(server, chosen.tasks, chosen.kill_every, chosen.restart_every, chosen.seed, Path(folder))
+        chaos = ChaosRun(
+            server, chosen.tasks, chosen.threads, chosen.kill_every, chosen.restart_every, chosen.seed, Path(folder)
+        )
         return 1 if report(chaos, chaos.run(chosen.timeout)) else 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from uuid import uuid4
 
 from django.db import connection
@@ -11,7 +13,12 @@ from taskqueue import current_task, pipeline, step
 
 @step
 def draw(number: int) -> str:
-    """A different value at each call, so that a second recorded output would be noticed."""
+    """A different value at each call, so that a second recorded output would be noticed.
+
+    Some calls take longer than a short task, so that more threads of a process work.
+    """
+    if number == 2:
+        time.sleep(random.choice((0.0, 0.0, 0.0, 0.05)))  # noqa: S311
     return f"{number} {uuid4()}"
 
 

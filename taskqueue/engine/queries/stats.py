@@ -326,6 +326,8 @@ class BadgeCounts:
     failing_workers: int
     """Live workers whose claims fail."""
     today: datetime | None = None
+    busy_workers: int = 0
+    """Live workers that execute a task, by their heartbeats."""
 
 
 def badge_counts() -> BadgeCounts:

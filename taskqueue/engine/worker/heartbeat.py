@@ -44,10 +44,10 @@ LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::i
 UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
 INSERT INTO taskqueue_worker (
-    host, pid, slot, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step, claim_error, draining_at
+    host, pid, thread, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step, claim_error, draining_at
 )
 VALUES (
-    %(host)s, %(pid)s, %(slot)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
+    %(host)s, %(pid)s, %(thread)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
     statement_timestamp(), statement_timestamp(), '', '', %(claim_error)s,
     -- A draining worker keeps draining under its new row.
     (SELECT draining_at FROM taskqueue_worker WHERE id = %(previous)s::int)
@@ -61,7 +61,7 @@ WHERE id = %(worker)s AND ended_at IS NULL
 
 
 class Heartbeat:
-    """The heartbeat of a worker: one per slot of a process.
+    """The heartbeat of a worker: one for each thread of a process that executes tasks.
 
     Attributes:
         worker: the id of this worker's row. It changes when another process has presumed this worker dead.
@@ -70,9 +70,9 @@ class Heartbeat:
         is_draining: whether it claimed no tasks at its last heartbeat, because it drains.
     """
 
-    def __init__(self, cluster: str, *, slot: int = 0, thread: HeartbeatThread | None = None) -> None:
+    def __init__(self, cluster: str, *, number: int = 0, thread: HeartbeatThread | None = None) -> None:
         self.cluster = cluster
-        self.slot = slot
+        self.number = number
         self.worker = 0
         self.activity = Activity()
         self.claim_error = ""
@@ -232,7 +232,7 @@ class Heartbeat:
         values = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "slot": self.slot,
+            "thread": self.number,
             "cluster": self.cluster,
             "version": running_version(),
             "pipelines": json.dumps(registry.names()),

@@ -363,9 +363,9 @@ def test_the_processes_of_a_pool_are_counted(viewer, queued):
 
 
 def test_the_threads_of_a_process_are_listed_together(viewer):
-    for slot in (1, 0, 2):
+    for thread in (1, 0, 2):
         for pid in (7, 8):
-            Worker.objects.create(host="moon", pid=pid, slot=slot, cluster="a", version="1")
+            Worker.objects.create(host="moon", pid=pid, thread=thread, cluster="a", version="1")
 
     shown = re.findall(r"moon:\d(?: thread \d)?", text_of(viewer.get(WORKERS)))
 

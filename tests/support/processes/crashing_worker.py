@@ -31,7 +31,7 @@ from taskqueue.engine.maintenance import dispatch  # noqa: E402
 from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task  # noqa: E402
 from taskqueue.pool.claimed_tasks import run_claimed_tasks  # noqa: E402
-from taskqueue.pool.slots import slots  # noqa: E402
+from taskqueue.pool.threads import worker_threads  # noqa: E402
 from taskqueue.testing.simulated_crashes import WRITES  # noqa: E402
 
 WAIT_TIMEOUT = 30.0
@@ -126,8 +126,8 @@ def waits_for_a_cancel() -> Q:
 
 
 def run_command(command: dict[str, Any], report: Callable[[str], None]) -> None:
-    slots.first.cluster = "crashing"
-    slots.first.current()
+    worker_threads.first.cluster = "crashing"
+    worker_threads.first.current()
     if command["do"] != "recover":
         finish_everything()
     CrashInjector(command.get("die"), report)
@@ -144,7 +144,7 @@ def run_command(command: dict[str, Any], report: Callable[[str], None]) -> None:
             finish_everything()
         case "recover":
             dispatch.run_due(1)
-    slots.first.stop("stopped")
+    worker_threads.first.stop("stopped")
 
 
 def be_a_worker(command: dict[str, Any], writing: int) -> None:

@@ -82,8 +82,8 @@ class WorkerCommand:
         return self.log.read_text()
 
     def ready(self) -> "WorkerCommand":
-        """Wait until each slot of each worker process is registered."""
-        eventually(lambda: len(self.slots()) == self.processes * self.threads, details=self.output)
+        """Wait until each thread of each worker process is registered."""
+        eventually(lambda: len(self.threads_registered()) == self.processes * self.threads, details=self.output)
         return self
 
     def sentinel(self) -> int:
@@ -93,10 +93,10 @@ class WorkerCommand:
 
     def workers(self) -> list[int]:
         """The registered worker processes that are alive."""
-        return list(dict.fromkeys(self.slots()))
+        return list(dict.fromkeys(self.threads_registered()))
 
-    def slots(self) -> list[int]:
-        """The living worker processes, as often as each has registered slots."""
+    def threads_registered(self) -> list[int]:
+        """The living worker processes, as often as each has registered threads."""
         alive = set(children_of(self.sentinel()))
         rows = Worker.objects.filter(ended_at=None, pid__in=alive).order_by("id")
         return [pid for pid in rows.values_list("pid", flat=True) if pid in alive]

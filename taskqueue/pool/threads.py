@@ -1,7 +1,7 @@
-"""The slots of a worker process: how many tasks it executes at once.
+"""The threads of a worker process: how many tasks it executes at once.
 
-The main thread is the first slot, and executes short tasks alone: threads would only take turns. While a task takes
-longer, further slots are woken, twice as many each time, as long as they find tasks.
+The main thread executes short tasks alone: several threads would only take turns. While a task takes longer, further
+threads are woken, twice as many each time, as long as they find tasks.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from taskqueue.engine.runtime.threads import ENGINE_THREADS
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.loop import SHORT
 from taskqueue.pool.shared_memory import STOP, PoolStatus
-from taskqueue.pool.slot_heartbeat import DATABASE_ERRORS, SlotHeartbeat
+from taskqueue.pool.thread_worker import DATABASE_ERRORS, ThreadWorker
 
 LOOK_EVERY: Final = 0.25
-"""Seconds between looks at the slots when no task is known to wait for one."""
+"""Seconds between looks at the threads when no task is known to wait for one."""
 
 CLOSE_AFTER: Final = 30.0
 """Seconds after which an idle thread closes its database connection."""
 
 
-class Slots:
-    """The slots of this process. Without `start` there is only the first one, the main thread."""
+class WorkerThreads:
+    """The threads of this process that execute tasks. Without `start` there is only the first one, the main thread."""
 
     def __init__(self) -> None:
-        self.first = SlotHeartbeat()
-        self._others: list[SlotThread] = []
+        self.first = ThreadWorker()
+        self._others: list[WorkerThread] = []
         self._changed = threading.Condition()
         self._busy = threading.Event()
         self._status: PoolStatus | None = None
@@ -47,7 +47,7 @@ class Slots:
             with self._changed:
                 self._may_be_more = self._may_be_more and not is_idle
                 self._is_first_idle = True
-                if is_idle or STOP.is_set() or not any(slot.is_busy for slot in self._others):
+                if is_idle or STOP.is_set() or not any(each.is_busy for each in self._others):
                     self._note()
                     self._changed.wait_for(self._is_over)
                     if not self._is_first_woken:
@@ -57,39 +57,39 @@ class Slots:
                 self._note()
 
     def start(self, status: PoolStatus, index: int) -> None:
-        """Start the threads, and register a worker for each slot; later, if the database is away.
+        """Start the threads, and register a worker for each; later, if the database is away.
 
         Args:
             status: of the pool.
             index: of this process in it.
         """
         self._status, self._index = status, index
-        self.first.thread = HeartbeatThread()
+        self.first.heartbeat_thread = HeartbeatThread()
         self.first.shared_state = status.worker_states[index][0]
         for number in range(1, status.threads):
-            heartbeat = SlotHeartbeat(number)
-            heartbeat.cluster, heartbeat.thread = self.first.cluster, self.first.thread
-            heartbeat.shared_state = status.worker_states[index][number]
-            self._others.append(SlotThread(heartbeat, self))
+            worker = ThreadWorker(number)
+            worker.cluster, worker.heartbeat_thread = self.first.cluster, self.first.heartbeat_thread
+            worker.shared_state = status.worker_states[index][number]
+            self._others.append(WorkerThread(worker, self))
         try:
             self.first.current()
         except DATABASE_ERRORS:
             db.connections.close_all()  # the first wake-up tries again
-        for slot in self._others:
-            slot.start()
+        for thread in self._others:
+            thread.start()
         if self._others:
-            threading.Thread(target=self._watch, name=f"{ENGINE_THREADS}slots", daemon=True).start()
+            threading.Thread(target=self._watch, name=f"{ENGINE_THREADS}threads", daemon=True).start()
 
     def stop(self, reason: str) -> None:
         """End the rows of this process's workers."""
-        for slot in self._others:
-            slot.heartbeat.stop(reason)
+        for thread in self._others:
+            thread.worker.stop(reason)
         self.first.stop(reason)
 
-    def end(self, slot: SlotThread) -> None:
+    def end(self, thread: WorkerThread) -> None:
         """Note that a thread has found no more tasks."""
         with self._changed:
-            slot.is_busy = self._may_be_more = False
+            thread.is_busy = self._may_be_more = False
             self._note()
             self._changed.notify_all()
 
@@ -103,10 +103,10 @@ class Slots:
         self._busy.set()
 
     def _is_over(self) -> bool:
-        return self._is_first_woken or not any(slot.is_busy for slot in self._others)
+        return self._is_first_woken or not any(each.is_busy for each in self._others)
 
     def _watch(self) -> None:
-        """Wake slots at a ring, and while the tasks of the busy ones take long."""
+        """Wake threads at a ring, and while the tasks of the busy ones take long."""
         assert self._status is not None  # noqa: S101 - set by `start`
         bell = self._status.bell(self._index)
         while True:
@@ -122,39 +122,41 @@ class Slots:
                     self._wake(long)
 
     def _executing_long(self) -> int:
-        """How many slots execute a task that takes long; 0 while one may be about to claim another task."""
-        busy = [slot.heartbeat for slot in self._others if slot.is_busy]
+        """How many threads execute a task that takes long; 0 while one may be about to claim another task."""
+        busy = [each.worker for each in self._others if each.is_busy]
         if not self._is_first_idle:
             busy.append(self.first)
-        return len(busy) if all(heartbeat.is_executing_longer_than(SHORT) for heartbeat in busy) else 0
+        return len(busy) if all(worker.is_executing_longer_than(SHORT) for worker in busy) else 0
 
     def _free(self) -> int:
-        return sum(not slot.is_busy for slot in self._others) + self._is_first_idle
+        return sum(not each.is_busy for each in self._others) + self._is_first_idle
 
     def _wake(self, number: int) -> None:
-        """Wake so many free slots, the main thread first, and none that drains. Under the lock."""
+        """Wake so many free threads, the main thread first, and none that drains. Under the lock."""
         if number and self._is_first_idle and not self._is_first_woken and not self.first.is_draining:
             self._is_first_woken = True
             number -= 1
-        for slot in [slot for slot in self._others if not slot.is_busy and not slot.heartbeat.is_draining][:number]:
-            slot.wake()
+        for thread in [each for each in self._others if not each.is_busy and not each.worker.is_draining][:number]:
+            thread.wake()
         self._note()
         self._changed.notify_all()
 
     def _note(self) -> None:
         if self._status is not None and self._others:
-            self._status.mark_free_slots(self._index, self._free())
+            self._status.mark_free_threads(self._index, self._free())
 
 
-class SlotThread:
-    """A slot that is a thread: it sleeps until it is woken, and executes tasks until none is due."""
+class WorkerThread:
+    """A thread other than the main one: it sleeps until it is woken, and executes tasks until none is due."""
 
-    def __init__(self, heartbeat: SlotHeartbeat, slots: Slots) -> None:
-        self.heartbeat = heartbeat
+    def __init__(self, worker: ThreadWorker, threads: WorkerThreads) -> None:
+        self.worker = worker
         self.is_busy = False
-        self._slots = slots
+        self._threads = threads
         self._woken = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{ENGINE_THREADS}slot-{heartbeat.slot}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{ENGINE_THREADS}thread-{worker.number + 1}", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()
@@ -165,15 +167,15 @@ class SlotThread:
 
     def _run(self) -> None:
         with suppress(*DATABASE_ERRORS):  # the first task tries again
-            self.heartbeat.current()
+            self.worker.current()
         while True:
             if not self._woken.wait(CLOSE_AFTER):
                 db.connections.close_all()
                 self._woken.wait()
             self._woken.clear()
-            while not STOP.is_set() and not self.heartbeat.run_until_idle():
+            while not STOP.is_set() and not self.worker.run_until_idle():
                 pass
-            self._slots.end(self)
+            self._threads.end(self)
 
 
-slots = Slots()
+worker_threads = WorkerThreads()

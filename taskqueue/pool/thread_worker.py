@@ -1,4 +1,4 @@
-"""One slot of a worker process: its worker loop, and its heartbeat, which is renewed after a lost database."""
+"""One worker of a worker process: its loop, and its heartbeat, which is renewed after a lost database."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ RETRY_DELAY = 0.5
 MAX_RETRY_DELAY = 4.0
 
 
-class SlotHeartbeat:
-    """A slot of this worker process. Its heartbeat has a thread, and threads do not survive a fork.
+class ThreadWorker:
+    """A worker in one thread of this process. Its heartbeat has another thread, and threads do not survive a fork.
 
     Attributes:
         cluster: the id of the command that has started this process.
-        slot: its number; 0 is the main thread.
+        number: of its thread; 0 is the main thread.
         shared_state: where it notes what it executes.
-        thread: the thread of this process's heartbeats; None for one of its own.
+        heartbeat_thread: the thread of this process's heartbeats; None for one of its own.
     """
 
-    def __init__(self, slot: int = 0) -> None:
+    def __init__(self, number: int = 0) -> None:
         self.cluster = ""
-        self.slot = slot
+        self.number = number
         self.shared_state: CrashRecord | None = None
-        self.thread: HeartbeatThread | None = None
+        self.heartbeat_thread: HeartbeatThread | None = None
         self._heartbeat: Heartbeat | None = None
         self._pid = 0
         self._uncertain_error: BaseException | None = None
@@ -60,7 +60,7 @@ class SlotHeartbeat:
         return self._heartbeat is not None and self._heartbeat.is_draining
 
     def is_executing_longer_than(self, seconds: float) -> bool:
-        """Whether the slot executes a task, and has been in its present step for so long. Called from any thread."""
+        """Whether it executes a task, and has been in its present step for so long. Called from any thread."""
         if self._heartbeat is None:
             return False
         work = self._heartbeat.activity.current
@@ -73,7 +73,9 @@ class SlotHeartbeat:
             django.db.Error, psycopg.Error: the database is unreachable.
         """
         if self._heartbeat is None or self._pid != os.getpid():
-            heartbeat = Heartbeat(self.cluster or f"qcluster-{os.getppid()}", slot=self.slot, thread=self.thread)
+            heartbeat = Heartbeat(
+                self.cluster or f"qcluster-{os.getppid()}", number=self.number, thread=self.heartbeat_thread
+            )
             heartbeat.activity.crash_record = self.shared_state
             heartbeat.start()
             self._heartbeat, self._pid, self._uncertain_error = heartbeat, os.getpid(), None

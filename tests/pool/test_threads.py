@@ -1,4 +1,4 @@
-"""The slots of worker processes: several tasks at once, with all that is promised to one."""
+"""The threads of worker processes: several tasks at once, with all that is promised to one."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_a_process_executes_as_many_tasks_at_once_as_it_has_threads(start):
         nap(2)
 
     eventually(lambda: running() == 10, details=command.output)
-    assert set(Worker.objects.exclude(task_id=None).values_list("slot", flat=True)) <= set(range(5))
+    assert set(Worker.objects.exclude(task_id=None).values_list("thread", flat=True)) <= set(range(5))
     eventually(all_done, details=command.output)
     assert Task.objects.values("worker").distinct().count() == 10
     assert command.stop() == 0, command.output()
     assert not Worker.objects.filter(ended_at=None).exists()
 
 
-def test_a_free_slot_takes_a_task_that_comes_while_others_are_busy(start):
+def test_a_free_thread_takes_a_task_that_comes_while_others_are_busy(start):
     command = start(processes=1, threads=2)
     long = nap(600)
     eventually(lambda: running() == 1, details=command.output)
@@ -90,7 +90,7 @@ def test_a_crash_is_blamed_on_its_task_alone(start):
     assert command.stop() == 0, command.output()
 
 
-def test_a_hard_timeout_releases_the_tasks_of_the_other_slots(start):
+def test_a_hard_timeout_releases_the_tasks_of_the_other_threads(start):
     command = start(processes=1, threads=3, hard_timeout_grace=0.5)
     others = [nap(6), nap(6)]
     eventually(lambda: running() == 2, details=command.output)
@@ -120,7 +120,7 @@ def test_a_soft_timeout_reaches_a_step_in_a_thread_and_leaves_the_others_alone(s
     assert command.stop() == 0, command.output()
 
 
-def test_a_limit_holds_over_all_slots(start):
+def test_a_limit_holds_over_all_threads(start):
     command = start(processes=2, threads=5)
     for _ in range(9):
         enqueue.enqueue("tests/three-at-a-time", {"seconds": 0.3})
@@ -137,9 +137,9 @@ def test_a_limit_holds_over_all_slots(start):
     assert command.stop() == 0, command.output()
 
 
-def test_a_drained_slot_claims_nothing_and_the_others_go_on(start):
+def test_a_drained_thread_claims_nothing_and_the_others_go_on(start):
     command = start(processes=1, threads=2)
-    first = Worker.objects.get(slot=0)
+    first = Worker.objects.get(thread=0)
     drain.drain_worker(first.pk)
     tasks = [nap(0.05) for _ in range(4)]
 
@@ -149,7 +149,7 @@ def test_a_drained_slot_claims_nothing_and_the_others_go_on(start):
     assert command.stop() == 0, command.output()
 
 
-def test_stopping_waits_for_the_steps_of_all_slots(start):
+def test_stopping_waits_for_the_steps_of_all_threads(start):
     command = start(processes=1, threads=4)
     for _ in range(4):
         nap(1.5)
@@ -169,7 +169,7 @@ def test_the_command_warns_when_the_server_has_too_few_connections(start):
 
 
 @pytest.mark.slow
-def test_no_task_is_lost_or_doubled_when_the_database_cuts_the_connections_of_all_slots(start):
+def test_no_task_is_lost_or_doubled_when_the_database_cuts_the_connections_of_all_threads(start):
     command = start(processes=1, threads=4)
     for _ in range(12):
         nap(0.5)
