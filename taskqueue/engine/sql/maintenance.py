@@ -98,7 +98,9 @@ WITH dead AS (
         end_reason = CASE WHEN worker.ended_at IS NULL THEN left(%(reason)s::text, 100) ELSE worker.end_reason END,
         -- Read when the other workers of its process are recovered.
         task_id = CASE WHEN %(died)s::bool THEN coalesce(worker.task_id, (
-            SELECT id FROM taskqueue_task WHERE worker_id = %(worker)s::int AND status = 'running' LIMIT 1
+            SELECT id FROM taskqueue_task
+            WHERE worker_id = %(worker)s::int AND status = 'running' AND started_at IS NOT NULL
+            LIMIT 1
         )) END
     FROM (
         SELECT id, ended_at, task_id FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED
@@ -168,7 +170,8 @@ WITH dead AS (
                 AND other.id <> unfinished.worker_id
                 AND (other.ended_at IS NULL OR other.ended_at > statement_timestamp() - interval '1 minute')
                 AND (other.task_id IS NOT NULL OR EXISTS (
-                    SELECT FROM taskqueue_task task WHERE task.worker_id = other.id AND task.status = 'running'
+                    SELECT FROM taskqueue_task task
+                    WHERE task.worker_id = other.id AND task.status = 'running' AND task.started_at IS NOT NULL
                 ))
         )) AS is_known
     ) AS company
