@@ -20,7 +20,7 @@ def tree(root: type[TaskqueueError] = TaskqueueError) -> Iterator[type[Taskqueue
     """Every error of taskqueue itself."""
     yield root
     for kind in root.__subclasses__():
-        if kind.__module__ == "taskqueue.errors":
+        if vars(errors).get(kind.__name__) is kind:
             yield from tree(kind)
 
 

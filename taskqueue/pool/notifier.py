@@ -82,19 +82,19 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
                 return
             if notified:
                 STOP.wait(self._polled_at + MIN_PAUSE - time.monotonic())
-            woke_one = False
-            if notified and self._has_idle_process():
-                woke_one = True
+            woke_one = notified and self._has_idle_process()
+            if woke_one:
                 yield None, self._wakeup
-            elif notified and self._status is not None:
-                woke_one = self._status.ring(every=False)
+            elif notified:
+                woke_one = self._ring(every=False)
             yield from self._find_work(notified=notified, woke_one=woke_one)
             self._sweep()
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
             self._recover_from(error)
             # The database answers, but not this query: a worker claims for itself, or shows its claim error.
             if not isinstance(error, CONNECTION_ERRORS) or isinstance(error.__cause__, TIMEOUT_ERRORS):
-                yield from [(None, self._wakeup)] * min(self._free_queue_slots(), 1)
+                self._ring(every=True)
+                yield from [(None, self._wakeup)] * min(self._room(), 1)
         else:
             self._outage.end()
 
@@ -138,9 +138,8 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
             self._pause = 0.0
         # `claimable` is no count. The worker that was woken may be enough; the next query wakes the others.
         if due.claimable and not woke_one:
-            if self._status is not None:
-                self._status.ring(every=True)
-            yield from [(None, self._wakeup)] * self._free_queue_slots()
+            self._ring(every=True)
+            yield from [(None, self._wakeup)] * self._room()
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept_at >= LOW_PRIORITY_EVERY:
@@ -148,9 +147,16 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
             sweeps.run_low_priority()
 
     def _claim_messages(self) -> list[Message]:
+        """Claim as many ordinary messages as the queue takes: the others stay where another command can take them."""
+        if not (room := min(self._room(), max(Conf.BULK, 1))):
+            return []
         with self._database().cursor() as cursor:
-            cursor.execute(CLAIM_MESSAGES, [Conf.RETRY, self.list_key, max(Conf.BULK, 1)])
+            cursor.execute(CLAIM_MESSAGES, [Conf.RETRY, self.list_key, room])
             return list(cursor.fetchall())
+
+    def _ring(self, *, every: bool) -> bool:
+        """Wake free threads of busy processes, as `PoolStatus.ring` does."""
+        return self._status is not None and self._status.ring(every=every)
 
     def _has_idle_process(self) -> bool:
         if self._queue is None or self._status is None:
@@ -161,11 +167,17 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
     def _database() -> BaseDatabaseWrapper:
         return db.connections[Conf.ORM or db.DEFAULT_DB_ALIAS]
 
-    def _free_queue_slots(self) -> int:
-        limit: int = Conf.WORKERS
-        if self._queue is not None:
-            limit = (Conf.QUEUE_LIMIT or limit) - self._queue.qsize()
-        return max(0, limit)
+    def _room(self) -> int:
+        """How many messages the workers' queue takes. None while every process is busy and reads no messages.
+
+        A full queue would block this process, and with it all wake-ups of free threads.
+        """
+        processes: int = Conf.WORKERS
+        if self._queue is None:
+            return processes
+        if self._status is not None and not self._status.has_idle_process():
+            return 0
+        return max(0, int(Conf.QUEUE_LIMIT or processes) - int(self._queue.qsize()))
 
     @cached_property
     def _wakeup(self) -> str:

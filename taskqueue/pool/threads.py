@@ -6,6 +6,7 @@ threads are woken, twice as many each time, as long as they find tasks.
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import suppress
 from typing import Final
@@ -17,6 +18,8 @@ from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.loop import SHORT
 from taskqueue.pool.shared_memory import STOP, PoolStatus
 from taskqueue.pool.thread_worker import DATABASE_ERRORS, ThreadWorker
+
+logger = logging.getLogger("taskqueue.workers")
 
 LOOK_EVERY: Final = 0.25
 """Seconds between looks at the threads when no task is known to wait for one."""
@@ -129,7 +132,9 @@ class WorkerThreads:
         return len(busy) if all(worker.is_executing_longer_than(SHORT) for worker in busy) else 0
 
     def _free(self) -> int:
-        return sum(not each.is_busy for each in self._others) + self._is_first_idle
+        """How many threads could take a task now."""
+        others = sum(not each.is_busy and not each.worker.is_draining for each in self._others)
+        return others + (self._is_first_idle and not self.first.is_draining)
 
     def _wake(self, number: int) -> None:
         """Wake so many free threads, the main thread first, and none that drains. Under the lock."""
@@ -166,16 +171,20 @@ class WorkerThread:
         self._woken.set()
 
     def _run(self) -> None:
-        with suppress(*DATABASE_ERRORS):  # the first task tries again
+        with suppress(Exception):  # the first task tries again, and reports the error
             self.worker.current()
         while True:
             if not self._woken.wait(CLOSE_AFTER):
                 db.connections.close_all()
                 self._woken.wait()
             self._woken.clear()
-            while not STOP.is_set() and not self.worker.run_until_idle():
-                pass
-            self._threads.end(self)
+            try:
+                while not STOP.is_set() and not self.worker.run_until_idle():
+                    pass
+            except Exception:  # else the process would wait for this thread for ever
+                logger.exception("A thread of this worker process failed; it continues with its next task")
+            finally:
+                self._threads.end(self)
 
 
 worker_threads = WorkerThreads()

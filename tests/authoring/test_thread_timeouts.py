@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from django.db import connection, connections
@@ -78,6 +79,43 @@ def test_an_exception_that_came_too_late_is_taken_back():
 
     in_thread(work)
     assert late == []
+
+
+class QuietHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None: ...
+
+
+def log_a_line(lock: Any) -> None:
+    handler = QuietHandler()
+    handler.lock = lock
+    handler.handle(logging.makeLogRecord({}))
+
+
+def enter_a_condition(lock: Any) -> None:
+    """As `queue.Queue` does, and with it every pool of connections or threads."""
+    with threading.Condition(lock):
+        pass
+
+
+@pytest.mark.parametrize("use", [log_a_line, enter_a_condition])
+def test_a_lock_of_the_library_that_the_thread_waits_for_is_not_left_locked(use):
+    lock = threading.Lock()
+
+    def work() -> None:
+        with thread_alarm("work", TIMEOUT, no_query):
+            use(lock)
+            while True:
+                time.sleep(0.001)
+
+    lock.acquire()
+    with ThreadPoolExecutor(1, thread_name_prefix="taskqueue-thread") as pool:
+        working = pool.submit(work)
+        time.sleep(2 * TIMEOUT.total_seconds())  # until the exception would be pending
+        lock.release()
+        with pytest.raises(StepTimedOut):
+            working.result()
+
+    assert lock.acquire(blocking=False)
 
 
 def test_alarms_of_several_threads_reach_their_own():

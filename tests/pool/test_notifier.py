@@ -91,11 +91,28 @@ def test_a_full_queue_gets_no_wakeup(notifier, notes):
     assert not list(notifier.dequeue())
 
 
-def test_a_notification_wakes_an_idle_worker_before_any_query(notifier):
-    class EmptyQueue:
-        def qsize(self) -> int:
-            return 0
+class EmptyQueue:
+    def qsize(self) -> int:
+        return 0
 
+
+def test_a_busy_pool_gets_no_message_and_its_free_threads_are_woken(notifier, notes):
+    """A queue that no process reads would fill, and block the notifier."""
+    status = PoolStatus(1, threads=2)
+    status.mark_busy(0)
+    status.mark_free_threads(0, 1)
+    notifier.attach(EmptyQueue(), status)
+    async_task("operator.add", 1, 2)
+    enqueue_walk(notes)
+
+    assert list(notifier.dequeue()) == []
+    assert status.bell(0).wait(0)
+
+    status.mark_idle(0)
+    assert [ack_id is not None for ack_id, _ in notifier.dequeue()].count(True) == 1
+
+
+def test_a_notification_wakes_an_idle_worker_before_any_query(notifier):
     notifier.attach(EmptyQueue(), PoolStatus(1))
     list(notifier.dequeue())
     notify_now()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from types import FrameType
 
-from taskqueue.engine.author_code.thread_timeouts import thread_alarm
+from taskqueue.engine.author_code.thread_timeouts import POSTPONEMENT, Alarm, thread_alarm
 from taskqueue.errors import StepTimedOut
 
 
@@ -33,7 +34,12 @@ def sync_alarm(step: str, timeout: timedelta | None, *, cancel_queries: Callable
 
 @contextmanager
 def signal_alarm(step: str, timeout: timedelta, cancel_queries: Callable[[], None]) -> Iterator[None]:
-    def on_alarm(_signal: int, _frame: FrameType | None) -> None:
+    alarm = Alarm(time.monotonic(), StepTimedOut, cancel_queries)
+
+    def on_alarm(_signal: int, frame: FrameType | None) -> None:
+        if alarm.is_postponed(frame):
+            signal.setitimer(signal.ITIMER_REAL, POSTPONEMENT)
+            return
         cancel_queries()
         raise StepTimedOut(step, timeout)
 

@@ -8,18 +8,26 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from types import FrameType
+from typing import Any, Final
 
 from taskqueue.engine.runtime.threads import ENGINE_THREADS
 from taskqueue.errors import StepTimedOut
 
 logger = logging.getLogger("taskqueue.workers")
+
+LOCKING_MODULES: Final = frozenset({"logging", "threading", "queue", "concurrent", "importlib", "_frozen_importlib"})
+
+POSTPONEMENT: Final = 0.005
+LONGEST_POSTPONEMENT: Final = 1.0
+"""Seconds. A thread that waits in such a module for longer, as in `queue.get()`, is interrupted in any case."""
 
 
 @contextmanager
@@ -48,6 +56,15 @@ class Alarm:
     thread: int = field(default_factory=threading.get_ident)
     is_raised: bool = False
     is_cancelling: bool = False
+    postponed: float = 0.0
+
+    def is_postponed(self, frame: FrameType | None) -> bool:
+        """Whether the thread, in this frame, must not be interrupted now. Then the alarm is a moment later."""
+        if self.postponed >= LONGEST_POSTPONEMENT or not may_hold_a_lock(frame):
+            return False
+        self.at = time.monotonic() + POSTPONEMENT
+        self.postponed += POSTPONEMENT
+        return True
 
 
 class Timer:
@@ -70,6 +87,8 @@ class Timer:
 
     def remove(self, alarm: Alarm) -> None:
         """Raise no exception for this alarm from now on, and take one back that was not delivered yet."""
+        if self._pid != os.getpid():  # a child that author code has forked, without the timer
+            return
         with self._lock:
             if alarm in self._alarms:
                 self._alarms.remove(alarm)
@@ -96,11 +115,22 @@ class Timer:
                 due = min(self._alarms, key=lambda alarm: alarm.at, default=None)
                 left = due.at - time.monotonic() if due is not None else None
                 if due is not None and left is not None and left <= 0:
+                    if due.is_postponed(sys._current_frames().get(due.thread)):
+                        continue
                     self._alarms.remove(due)
                     due.is_raised = due.is_cancelling = True
                     raise_in_thread(due.thread, due.error)
                     return due
                 self._changed.wait(left)
+
+
+def may_hold_a_lock(frame: FrameType | None) -> bool:
+    """Whether a thread in this frame may have a lock of Python's library that its own code would not release.
+
+    An exception that comes between the acquisition of such a lock and the `try` behind it leaves it locked for ever:
+    that of a log handler, a queue or an import, which other threads wait for.
+    """
+    return frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in LOCKING_MODULES
 
 
 def timed_out(step: str, timeout: timedelta) -> type[StepTimedOut]:

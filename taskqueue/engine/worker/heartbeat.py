@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import time
-from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import LiteralString
@@ -141,8 +140,15 @@ class Heartbeat:
         """Take the lock again and write the row at the next check: the connection was lost."""
         self._locked, self._written_at = False, 0.0
 
-    def check(self) -> None:
-        """Write the heartbeat when it is due or the worker's work lasts; then check its lease and release tasks."""
+    def check(self, *, beats_only: bool = False) -> bool:
+        """Write the heartbeat when it is due or the worker's work lasts; then check its lease and release tasks.
+
+        Args:
+            beats_only: leave out the statements that may wait for a lock on tasks.
+
+        Returns:
+            Whether one of these has waited for a lock in vain.
+        """
         if not self._locked:
             self._locked = self._take_lock(self.worker)
         work, previous, self._seen = self.activity.current, self._seen, self.activity.current
@@ -154,14 +160,22 @@ class Heartbeat:
         if is_long or has_changed or time.monotonic() - self._written_at >= HEARTBEAT_INTERVAL:
             self._beat(work)
         # Statements that may wait for a lock on tasks come last, and wait for a moment only.
-        with suppress(*LOCKED):
-            if long_lease is not None:
-                self._check_lease(long_lease)
-            self._release()
-            self._report_progress()
-            if (report := self._reporter.next_report()) is not None:
-                self._thread.execute(sql.REPORT_STEP, report)
+        meets_lock = False
+        if not beats_only:
+            try:
+                self._write_for_task(long_lease)
+            except LOCKED:
+                meets_lock = True
         self._hard_timeouts.check()
+        return meets_lock
+
+    def _write_for_task(self, long_lease: Lease | None) -> None:
+        if long_lease is not None:
+            self._check_lease(long_lease)
+        self._release()
+        self._report_progress()
+        if (report := self._reporter.next_report()) is not None:
+            self._thread.execute(sql.REPORT_STEP, report)
 
     def _end_process(self, exit_code: int) -> None:
         """End the process for this worker's sake, and let its other workers' tasks continue elsewhere at once."""

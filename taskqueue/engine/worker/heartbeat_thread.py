@@ -19,6 +19,7 @@ CHECK_INTERVAL = 0.25
 """Seconds between checks of what the workers do. Shorter steps are never written."""
 LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 """A statement met a lock or the statement timeout; its session is sound."""
+NO_WRITES = (psycopg.errors.ReadOnlySqlTransaction,)
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -33,8 +34,8 @@ DROP_AFTER_TEN_SECONDS: LiteralString = (
 class Checked(Protocol):
     """A worker's heartbeat, as its thread sees it."""
 
-    def check(self) -> None:
-        """Write what is due."""
+    def check(self, *, beats_only: bool) -> bool:
+        """Write what is due, or the heartbeat only. Returns whether a statement waited for a lock in vain."""
 
     def lose_lock(self) -> None:
         """Note that the connection was lost, and with it the worker's advisory lock."""
@@ -74,8 +75,10 @@ class HeartbeatThread:
         """The connection, which is opened when there is none. Under the guard.
 
         Raises:
-            django.db.Error, psycopg.Error: the database is unreachable.
+            django.db.Error, psycopg.Error: the database is unreachable, or all workers have stopped.
         """
+        if self._stopped.is_set():
+            raise psycopg.OperationalError("the heartbeats of this process have stopped")
         if self._connection is not None:
             try:
                 self._connection.pgconn.consume_input()  # raises when the server has closed the connection
@@ -113,17 +116,25 @@ class HeartbeatThread:
                     self._check_all()
 
     def _check_all(self) -> None:
-        try:
-            self.open()
-            for worker in list(self._workers):
-                # A lock keeps one worker waiting; the connection stays, and with it the advisory locks.
-                with suppress(*LOCKED):
-                    worker.check()
-        except (psycopg.Error, Error):
-            self.close()
-        except Exception:  # without this thread the workers would go on under dead rows
-            logger.exception("The heartbeat of a worker failed; it is retried")
-            self.close()
+        """Check each worker. An error of one leaves the others their heartbeats and their locks."""
+        meets_locks = False
+        for worker in list(self._workers):
+            try:
+                self.open()
+                # After a worker that waited for a lock the others write their rows only: many waits would take long.
+                meets_locks = worker.check(beats_only=meets_locks) or meets_locks
+            except LOCKED:
+                meets_locks = True
+            except (psycopg.Error, Error) as error:
+                if self._is_lost_by(error):
+                    self.close()
+                    return
+            except Exception:  # without this thread the workers would go on under dead rows
+                logger.exception("The heartbeat of a worker failed; it is retried")
+
+    def _is_lost_by(self, error: BaseException) -> bool:
+        """Whether a new connection is needed: this one is broken, or leads to a server that accepts no writes."""
+        return self._connection is None or self._connection.closed or isinstance(error, NO_WRITES)
 
 
 def private_connection(role: str = "private") -> psycopg.Connection[Any]:

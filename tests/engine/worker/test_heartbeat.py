@@ -19,7 +19,7 @@ from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.tasks import control
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat import Heartbeat, live_workers
-from taskqueue.engine.worker.heartbeat_thread import private_connection
+from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread, private_connection
 from taskqueue.models import Task, Worker
 from tests.support.database.schema_changes import change
 from tests.support.leases import take
@@ -137,6 +137,25 @@ def waits_for_a_lock(session: int) -> bool:
         cursor.execute("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s", [session])
         row = cursor.fetchone()
     return row is not None and bool(row[0])
+
+
+def test_an_error_at_one_worker_leaves_the_others_of_its_process_their_heartbeats(monkeypatch):
+    thread = HeartbeatThread()
+    broken, sound = Heartbeat("a", number=0, thread=thread), Heartbeat("a", number=1, thread=thread)
+    for each in (broken, sound):
+        each.start()
+    session = session_with_lock(sound.worker)
+
+    def fail(**_: object) -> bool:
+        raise psycopg.errors.UniqueViolation("for this test")
+
+    monkeypatch.setattr(broken, "check", fail)
+    sound.claim_error = "written"
+    eventually(Worker.objects.filter(claim_error="written").exists)
+
+    assert session_with_lock(sound.worker) == session_with_lock(broken.worker) == session
+    for each in (broken, sound):
+        each.stop()
 
 
 def test_a_worker_presumed_dead_registers_again(heartbeat):
