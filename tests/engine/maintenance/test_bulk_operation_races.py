@@ -26,8 +26,15 @@ from tests.support.pipelines.basic import declined_pipeline, one_step
 RETRY, CANCEL, RERUN = BulkOperationVerb.RETRY, BulkOperationVerb.CANCEL, BulkOperationVerb.RERUN
 
 
+@pytest.fixture(autouse=True)
+def no_time_limits(monkeypatch):
+    """On a busy machine a batch would end after any number of tasks, and a sweep after any number of batches."""
+    monkeypatch.setattr(bulk_operations, "BATCH_SECONDS", 3600.0)
+    monkeypatch.setattr(bulk_operations, "SWEEP_SECONDS", 3600.0)
+
+
 @pytest.fixture
-def small_batches(monkeypatch):
+def small_batches(no_time_limits, monkeypatch):
     monkeypatch.setattr(bulk_operations, "BATCH_SIZE", 3)
     monkeypatch.setattr(bulk_operations, "SWEEP_SECONDS", 0.0)
 
