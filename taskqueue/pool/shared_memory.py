@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,12 +43,15 @@ class Flag:
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What a worker executed last: the ids of its worker's row and of its task, the key of the step, and its thread."""
+    """What a worker executed last: the ids of its worker's row and of its task, the key of the step, its thread, and
+    whether it ended the process because its step did not stop.
+    """
 
     worker: int = 0
     task: UUID | None = None
     step: str = ""
     thread: int = 0
+    ended_process: bool = False
 
 
 class SharedWorkerState:
@@ -58,15 +60,15 @@ class SharedWorkerState:
     The parent reads only when the writer is dead, so it may miss the write during which the writer died.
     """
 
-    STEP = 34
+    STEP = 35
     SIZE = STEP + 4 * 200
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self.SIZE)
 
-    def write_worker(self, worker: int) -> None:
-        """Write the id of the worker's row. Called in its thread."""
-        self._memory[26:34] = threading.get_ident().to_bytes(8, "little")
+    def write_worker(self, worker: int, thread: int) -> None:
+        """Write the id of the worker's row, and the ident of its thread; any thread may call it."""
+        self._memory[26:34] = thread.to_bytes(8, "little")
         self._memory[0:8] = worker.to_bytes(8, "little")
 
     def write(self, task: UUID | None, step: str) -> None:
@@ -77,6 +79,10 @@ class SharedWorkerState:
         memory[self.STEP : self.STEP + len(text)] = text
         memory[24:26] = len(text).to_bytes(2, "little")
 
+    def write_end(self) -> None:
+        """Write that this worker ends the process."""
+        self._memory[34] = 1
+
     def clear(self) -> None:
         self._memory[0 : self.STEP] = bytes(self.STEP)
 
@@ -85,7 +91,7 @@ class SharedWorkerState:
         task, length = memory[8:24], int.from_bytes(memory[24:26], "little")
         step = memory[self.STEP : self.STEP + length].decode(errors="ignore")
         worker, thread = int.from_bytes(memory[0:8], "little"), int.from_bytes(memory[26:34], "little")
-        return WorkerState(worker, UUID(bytes=task) if any(task) else None, step, thread)
+        return WorkerState(worker, UUID(bytes=task) if any(task) else None, step, thread, memory[34] == 1)
 
 
 class PoolStatus:

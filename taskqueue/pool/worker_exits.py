@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from typing import Final
 
-from taskqueue.engine.maintenance.recovery import Loss, explain, recover
+from taskqueue.engine.maintenance.recovery import Loss, explain, reason_in, recover
 from taskqueue.engine.runtime.stacks import read_crash_dump
 from taskqueue.engine.worker.hard_timeouts import EXIT_CODE
 from taskqueue.pool.shared_memory import WorkerState
@@ -29,21 +29,31 @@ def report(states: Sequence[WorkerState], exit_code: int, *, stopped: bool = Fal
     executing = [state for state in registered if state.task is not None]
     if not registered or (exit_code == 0 and not executing):
         return
-    reason = STOPPED if stopped else describe_exit(exit_code)
     stack = read_crash_dump(registered[0].worker)  # this removes the file: read it once
-    culprit = next((state for state in executing if is_crashed(state.thread, stack)), None)
+    reason = STOPPED if stopped else reason_in(stack) or describe_exit(exit_code)
+    culprit = next((each for each in registered if each.ended_process or is_crashed(each.thread, stack)), None)
     for state in registered:
+        error_type, message = describe_loss(state, culprit, reason, stopped=stopped)
         loss = Loss(
             task=state.task,
             step=state.step,
-            error_type="WorkerStopped" if stopped else "",
-            message=f"Worker {state.worker} was lost: {reason}." if stopped else "",
+            error_type=error_type,
+            message=message,
             traceback=stack if culprit in (None, state) else "",
-            had_company=len(executing) > 1 and state is not culprit,
+            had_company=len(executing) > 1 and culprit is None,
         )
         if not recover(state.worker, reason=reason, loss=loss) and state.task is not None and not stopped:
             # Another process may have recovered the worker before, without the reason.
             explain(state.worker, loss, reason=reason)
+
+
+def describe_loss(state: WorkerState, culprit: WorkerState | None, reason: str, *, stopped: bool) -> tuple[str, str]:
+    """The error type and message of a loss that counts as no death of a process for this worker's task; else empty."""
+    if stopped:
+        return "WorkerStopped", f"Worker {state.worker} was lost: {reason}."
+    if culprit in (None, state) or state.task is None:
+        return "", ""
+    return "WorkerLostByOther", f"Worker {state.worker} was lost: {reason}, in another of its process's tasks."
 
 
 def is_crashed(thread: int, stack: str) -> bool:

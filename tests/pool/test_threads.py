@@ -87,6 +87,8 @@ def test_a_crash_is_blamed_on_its_task_alone(start):
     blamed = Attempt.objects.filter(outcome="lost", error_type="WorkerLost")
     assert set(blamed.values_list("task", flat=True)) == {culprit.pk}
     assert "SIGSEGV" in blamed[0].error_message
+    others = Attempt.objects.filter(outcome="lost").exclude(task=culprit.pk)
+    assert set(others.values_list("error_type", flat=True)) == {"WorkerLostByOther"}
     assert command.stop() == 0, command.output()
 
 

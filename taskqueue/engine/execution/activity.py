@@ -36,11 +36,14 @@ class CurrentWork:
 class CrashRecord(Protocol):
     """Where a worker notes what it executes, readable after its process has died."""
 
-    def write_worker(self, worker: int) -> None:
-        """Note the worker's row."""
+    def write_worker(self, worker: int, thread: int) -> None:
+        """Note the worker's row, and the ident of the thread that executes."""
 
     def write(self, task: UUID | None, step: str) -> None:
         """Note the task and its step. Called at each step, so it must cost next to nothing."""
+
+    def write_end(self) -> None:
+        """Note that this worker ends the process, because its step does not stop."""
 
 
 @dataclass

@@ -16,7 +16,10 @@ POISON: Final = 5
 """Processes that die in one step before its task fails."""
 
 POISON_IN_COMPANY: Final = 20
-"""The same for processes that executed other tasks too: several accidents of theirs must not fail the task."""
+"""Processes that die in one step while they also execute other tasks, before its task fails.
+
+Such a death may be the fault of another task, so several of them must not fail an innocent task.
+"""
 
 NO_HEARTBEAT: Final = "its process ended or sent no heartbeat"
 """The reason when only the missing heartbeat or lock shows that a worker is dead."""
@@ -44,11 +47,11 @@ class Loss:
     Attributes:
         task: the task that it executed; None for none. Tasks that it had only claimed get no lost attempt.
         step: the step that it executed; empty between steps.
-        error_type: the error's type when the process did not die.
+        error_type: the error's type when the process did not die, or died by another of its tasks.
         message: the error's message.
         traceback: the error's traceback, or the stack that a dead process has written.
         backs_off: whether the task waits longer each time.
-        had_company: whether its process executed other tasks too, each of which may be the cause.
+        had_company: whether its process executed other tasks too, and each of them may be the cause.
     """
 
     task: UUID | None
@@ -97,6 +100,8 @@ def explain(worker: int, loss: Loss, *, reason: str) -> None:
         "reason": reason,
         "task": loss.task,
         "step": loss.step,
+        "error_type": loss.error_type,
+        "message": loss.message,
         "stack": loss.traceback,
         "had_company": loss.had_company,
     }

@@ -74,7 +74,15 @@ def read_crash_dump(worker: int) -> str:
         path.unlink()
     except OSError:
         return ""
-    return printable(text)[:TEXT_MAX_LENGTH]
+    return printable(with_crashed_thread_first(text))[:TEXT_MAX_LENGTH]
+
+
+def with_crashed_thread_first(dump: str) -> str:
+    """A dump whose first stack is that of the thread that crashed: faulthandler writes the main thread last."""
+    first, _, rest = dump.partition("\n")
+    sections = rest.strip("\n").split("\n\n")
+    sections.sort(key=lambda section: not section.startswith("Current thread 0x"))
+    return "\n\n".join([first, *sections]) + "\n" if rest else dump
 
 
 def is_alive(pid: int) -> bool:

@@ -222,10 +222,14 @@ WITH worker AS (
     RETURNING id, host, pid
 ), attempt AS (
     UPDATE taskqueue_attempt attempt
-    SET error_message = format('Worker %%s (process %%s on %%s) was lost: %%s.', worker.id, worker.pid, worker.host,
+    SET error_message = coalesce(nullif(%(message)s::text, ''),
+            format('Worker %%s (process %%s on %%s) was lost: %%s.', worker.id, worker.pid, worker.host,
             %(reason)s::text) || CASE WHEN %(had_company)s::bool THEN
-            ' It executed other tasks too, and any of them may be the cause.' ELSE '' END,
-        error_type = CASE WHEN %(had_company)s::bool THEN 'WorkerLostWithOthers' ELSE 'WorkerLost' END,
+            ' It executed other tasks too, and any of them may be the cause.' ELSE '' END),
+        error_type = coalesce(
+            nullif(%(error_type)s::text, ''),
+            CASE WHEN %(had_company)s::bool THEN 'WorkerLostWithOthers' ELSE 'WorkerLost' END
+        ),
         traceback = coalesce(nullif(attempt.traceback, ''), %(stack)s::text),
         step_key = CASE WHEN attempt.step_key = '' THEN %(step)s::text ELSE attempt.step_key END,
         number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (

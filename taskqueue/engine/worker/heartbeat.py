@@ -180,6 +180,8 @@ class Heartbeat:
     def _end_process(self, exit_code: int) -> None:
         """End the process for this worker's sake, and let its other workers' tasks continue elsewhere at once."""
         try:
+            if self.activity.crash_record is not None:
+                self.activity.crash_record.write_end()
             self._thread.release_others(self)
         finally:
             os._exit(exit_code)
@@ -264,7 +266,7 @@ class Heartbeat:
         self._written_claim_error = claim_error
         self._written_at = time.monotonic()
         if self.activity.crash_record is not None:
-            self.activity.crash_record.write_worker(worker)
+            self.activity.crash_record.write_worker(worker, self.activity.thread)
 
     def _take_lock(self, worker: int) -> bool:
         """Take a worker's lock. False while the server still has the session of a lost connection."""
