@@ -114,7 +114,7 @@ class RunningTask(CurrentTask, Protocol):
     def acall(
         self, step: StepDefinition, explicit_key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Awaitable[Any]:
-        """Run a step from an async body, or return its recorded result. Plain steps run in the worker's main thread."""
+        """Run a step from an async body, or return its recorded result. Plain steps run in the worker's own thread."""
 
     def emit(self, event: str, data: str) -> None:
         """Send an event with this JSON as data, once."""

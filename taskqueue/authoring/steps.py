@@ -61,13 +61,13 @@ class Step(Generic[P, R]):
         if in_event_loop():
             raise InvalidContext(
                 f"Step {self.definition.name!r} is a plain function and was called in an async pipeline. "
-                "Write `await step.aio(…)`, which runs it in the worker's main thread, or make it `async def`."
+                "Write `await step.aio(…)`, which runs it in the worker's own thread, or make it `async def`."
             )
         result: R = task.call(self.definition, self._key, args, kwargs)
         return result  # nothing may come in between: `body_end` looks for the last step of a body
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
-        """Call a plain step from an async pipeline; it runs in the worker's main thread.
+        """Call a plain step from an async pipeline; it runs in the worker's own thread.
 
         Raises:
             InvalidContext: the step is async.

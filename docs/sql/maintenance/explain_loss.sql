@@ -1,15 +1,20 @@
 -- Write the reason into a lost attempt that another process has recorded without knowing it.
--- Parameters: :reason text, :worker int, :had_company bool, :stack text, :step text, :task uuid
+-- Parameters: :reason text, :worker int, :message text, :had_company bool, :error_type text, :stack text, :step text,
+-- :task uuid
 WITH worker AS (
     UPDATE taskqueue_worker SET end_reason = left(:reason::text, 100)
     WHERE id = :worker::int
     RETURNING id, host, pid
 ), attempt AS (
     UPDATE taskqueue_attempt attempt
-    SET error_message = format('Worker %s (process %s on %s) was lost: %s.', worker.id, worker.pid, worker.host,
+    SET error_message = coalesce(nullif(:message::text, ''),
+            format('Worker %s (process %s on %s) was lost: %s.', worker.id, worker.pid, worker.host,
             :reason::text) || CASE WHEN :had_company::bool THEN
-            ' It executed other tasks too, and any of them may be the cause.' ELSE '' END,
-        error_type = CASE WHEN :had_company::bool THEN 'WorkerLostWithOthers' ELSE 'WorkerLost' END,
+            ' It executed other tasks too, and any of them may be the cause.' ELSE '' END),
+        error_type = coalesce(
+            nullif(:error_type::text, ''),
+            CASE WHEN :had_company::bool THEN 'WorkerLostWithOthers' ELSE 'WorkerLost' END
+        ),
         traceback = coalesce(nullif(attempt.traceback, ''), :stack::text),
         step_key = CASE WHEN attempt.step_key = '' THEN :step::text ELSE attempt.step_key END,
         number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (

@@ -1,4 +1,4 @@
-"""Call a step of an async body: in its event loop, while the worker's main thread does the database work."""
+"""Call a step of an async body: in its event loop, while the worker's own thread does the database work."""
 
 from __future__ import annotations
 
