@@ -93,7 +93,10 @@ def test_failures_pauses_and_missing_workers_have_badges(admin):
     assert found["Failures"][1] == "999+"
     assert found["Pipelines"][1] == "1 paused"
     assert found["Workers"][1] == "0 live"
-    assert 'tq-nav-badge tq-bad" title="live workers, one for each thread of a process">0 live' in admin.get(LIST).content.decode()
+    assert (
+        'tq-nav-badge tq-bad" title="live workers, one for each thread of a process">0 live'
+        in admin.get(LIST).content.decode()
+    )
 
 
 def test_a_healthy_system_has_only_the_badge_of_live_workers(admin):

@@ -30,7 +30,9 @@ def dump(*, crashed: int, threads: int) -> str:
     for thread in reversed(range(1, threads + 1)):
         kind = "Current thread" if thread == crashed else "Thread"
         sections.append(f"{kind} 0x{thread:016x} (most recent call first):\n{FRAMES}")
-    return "Fatal Python error: Segmentation fault\n\n" + "\n".join(sections) + "\nExtension modules: numpy (total: 1)\n"
+    return (
+        "Fatal Python error: Segmentation fault\n\n" + "\n".join(sections) + "\nExtension modules: numpy (total: 1)\n"
+    )
 
 
 @pytest.fixture
@@ -69,7 +71,9 @@ def test_the_thread_that_crashed_is_the_first_of_a_long_dump(crash):
     text = stacks.read_crash_dump(worker.pk)
 
     assert len(text) == TEXT_MAX_LENGTH
-    assert text.startswith(f"Fatal Python error: Segmentation fault\n\nCurrent thread 0x{1:016x} (most recent call first)")
+    assert text.startswith(
+        f"Fatal Python error: Segmentation fault\n\nCurrent thread 0x{1:016x} (most recent call first)"
+    )
     assert text.index("\n\nThread 0x") > len(FRAMES)
     assert text.index(f"Thread 0x{12:016x}") < text.index(f"Thread 0x{11:016x}")
 
