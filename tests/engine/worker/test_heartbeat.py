@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from fractions import Fraction
 
@@ -21,6 +22,7 @@ from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat import Heartbeat, live_workers
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread, private_connection
 from taskqueue.models import Task, Worker
+from taskqueue.pool.shared_memory import SharedWorkerState
 from tests.support.database.schema_changes import change
 from tests.support.leases import take
 from tests.support.pipelines.basic import one, one_step
@@ -88,6 +90,17 @@ def test_a_worker_reacquires_its_lock_after_a_lost_connection(heartbeat):
 
     eventually(lambda: dispatch.find_due_work(1).dead_workers == ())
     assert (heartbeat.worker, Worker.objects.get().ended_at) == (before, None)
+
+
+def test_the_crash_record_of_a_new_row_names_the_thread_that_executes(heartbeat):
+    record = SharedWorkerState()
+    heartbeat.activity.crash_record = record
+    Worker.objects.update(ended_at=Now())
+
+    heartbeat.claim_error = "for this test"  # it writes the row at once
+
+    eventually(lambda: record.read().worker)
+    assert (record.read().worker, record.read().thread) == (heartbeat.worker, threading.get_ident())
 
 
 def session_with_lock(worker: int) -> int:
