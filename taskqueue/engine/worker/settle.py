@@ -78,12 +78,11 @@ def settle_parallel_step(
     limited = None
     with transaction.atomic():
         is_ended = bool(sql.fetch(sql.end_parallel_step(statement), {**values, "parent": lease.parent}))
-        completion = complete_parallel_step(lease.task, lease.parent) if is_ended else None
+        is_queued = is_ended and complete_parallel_step(lease.task, lease.parent)
         if claim_request is not None:
             leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
         # A worker that takes one task for each one that it queues leaves nothing to other workers.
-        is_left = not leases if claim_request is not None else completion and not completion.others_are_ready
-        if completion and completion.queued and is_left:
+        if is_queued and not leases:
             notify_on_commit()
     if limited is not None and claim_request is not None:
         return admit_and_claim(limited, claim_request)

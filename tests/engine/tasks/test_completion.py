@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from taskqueue import Retry, StepFailed, TaskEnded, each, pipeline, sleep, step
 from taskqueue.engine import sql
@@ -30,6 +31,11 @@ def same(number: int) -> int:
 @pipeline("completion/two")
 def two() -> list[int]:
     return each(same, [1, 2])
+
+
+@pipeline("completion/one-by-one")
+def one_by_one() -> list[int]:
+    return each(same, [1, 2], limit=1)
 
 
 @pipeline("completion/child")
@@ -205,3 +211,17 @@ def test_ten_thousand_parallel_steps_cost_a_few_statements(django_assert_max_num
     assert Task.objects.filter(parent=task, status="waiting").count() == 1990
     control.cancel(task.pk)
     assert not Task.objects.filter(parent=task).exists()
+
+
+def test_a_worker_that_claims_nothing_notifies_of_the_parallel_step_that_it_queued():
+    with InProcessWorker() as worker:
+        one_by_one.enqueue()
+        worker.work(budget=timedelta(0))  # suspends the task
+        one_by_one.enqueue()
+
+        with CaptureQueriesContext(connection) as queries:
+            worker.work(budget=timedelta(0))
+
+    assert Task.objects.filter(parallel_step="", status="queued").count() == 1
+    assert Step.objects.filter(status="succeeded").count() == 1
+    assert any("pg_notify" in query["sql"] for query in queries)
