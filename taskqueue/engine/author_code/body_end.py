@@ -11,7 +11,8 @@ from functools import lru_cache
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Final, NamedTuple
 
-ENGINE: Final = "taskqueue.engine."
+CALLER: Final = "taskqueue.engine.execution.run"
+"""The module that calls the body."""
 
 HARMLESS: Final = frozenset(
     {
@@ -108,7 +109,7 @@ def ends_with_this_call(called: FrameType) -> bool:
         called: the frame of what the body calls.
     """
     frame = called.f_back
-    while frame is not None and not frame.f_globals.get("__name__", "").startswith(ENGINE):
+    while frame is not None and frame.f_globals.get("__name__") != CALLER:
         callee = last_callee(frame.f_code, frame.f_lasti)
         if callee is None or not executes(callee.find(frame), called.f_code):
             return False
