@@ -17,7 +17,10 @@ from taskqueue.models import Task
 
 
 def enqueue_many(calls: Iterable[Deferred[Any]]) -> list[Task]:
-    """Create many tasks, or none, in the caller's transaction: a rollback removes them. A thousand take one statement.
+    """Create many tasks, or none, in the caller's transaction: a rollback removes them.
+
+    A thousand tasks take one statement, and one more if they have keys. Each task of a pipeline with `singleton`,
+    `debounce`, `batch` or `cancel_on`, and each whose key is known, takes statements of its own.
 
     Args:
         calls: what `pipeline.defer(…)` returns, or `pipeline.using(…).defer(…)` for a task with options.

@@ -64,7 +64,7 @@ class Step(Generic[P, R]):
                 "Write `await step.aio(…)`, which runs it in the worker's own thread, or make it `async def`."
             )
         result: R = task.call(self.definition, self._key, args, kwargs)
-        return result  # nothing may come in between: `body_end` looks for the last step of a body
+        return result  # nothing may come in between: for `body_end` the body goes on when the engine returns
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R]:
         """Call a plain step from an async pipeline; it runs in the worker's own thread.

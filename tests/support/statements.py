@@ -128,8 +128,9 @@ def settling_statements() -> Iterator[Statement]:
         yield Statement(f"journal/{name}", sql.standalone(part), about)
         yield Statement(f"claims/{name}_and_claim", sql.with_claim(part), f"{about} Then claim the next tasks.")
         if part in (sql.FINISH, sql.FINISH_WITH_STEP, sql.FAIL_BODY):
-            parallel = f"{about} For a parallel step, under the lock of its parent."
-            yield Statement(f"children/{name}_parallel_step", sql.end_parallel_step(part), parallel)
+            if part != sql.FINISH_WITH_STEP:  # a parallel step is not held
+                parallel = f"{about} For a parallel step, under the lock of its parent."
+                yield Statement(f"children/{name}_parallel_step", sql.end_parallel_step(part), parallel)
             closes = f"{about} Close the waits of `cancel_on`."
             yield Statement(f"journal/{name}_close_waits", sql.standalone(sql.close_waits(part)), closes)
             both = sql.with_claim(sql.close_waits(part))

@@ -1,10 +1,10 @@
 -- Give the result of an ended parallel step to its parent's step, queue the next one of its limit, queue the parent if
 -- this was its last suspension, and delete the ended task unless more rows belong to it. Under the locks of both tasks,
 -- in a statement after the one that waited for them, to see what the other parallel steps have committed. Returns
--- whether it queued a task, whether another task of the pipeline was queued, and whether it has deleted the ended one.
+-- whether it queued a task, and whether it has deleted the ended one.
 -- Parameters: :task uuid, :parent uuid, :limit bigint
 WITH ended AS MATERIALIZED (
-    SELECT pipeline_id, parent_key, parallel_step, parallel_limit FROM taskqueue_task WHERE id = :task::uuid
+    SELECT parent_key, parallel_step, parallel_limit FROM taskqueue_task WHERE id = :task::uuid
 ), size AS MATERIALIZED (
     SELECT coalesce(octet_length(task.result::text), 0) AS bytes, parent.output_bytes AS used
     FROM taskqueue_task task JOIN taskqueue_task parent ON parent.id = :parent::uuid
@@ -106,8 +106,4 @@ WITH ended AS MATERIALIZED (
     RETURNING id
 )
 SELECT EXISTS (SELECT FROM updated WHERE is_queued),
-    coalesce((
-        SELECT true FROM taskqueue_task queue WHERE queue.ready_queue = (SELECT pipeline_id FROM ended) COLLATE "C"
-        ORDER BY queue.sort_at, queue.id LIMIT 1
-    ), false),
     EXISTS (SELECT FROM deleted);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
@@ -26,6 +26,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 BULK_MAX: Final = 1_000
 """Requests in one call of the API, and in one statement."""
+CHUNK_MAX_CHARACTERS: Final = 16 * 1024 * 1024
+"""Of payloads in one statement; the last payload may go beyond it."""
 SHARED_LOCK: Final = 0x74716261
 """First half of the advisory lock on a pipeline whose requests share tasks ("tqba" in ASCII)."""
 
@@ -158,11 +160,11 @@ def is_plain(request: CheckedRequest, reserved: set[UUID]) -> bool:
 
 
 def insert_many(requests: Sequence[CheckedRequest]) -> dict[UUID, Task]:
-    """Insert the tasks of plain requests, by one statement for each thousand; the tasks by their ids."""
+    """Insert the tasks of plain requests, by one statement for each chunk; the tasks by their ids."""
     tasks: dict[UUID, Task] = {}
     new_pipelines: dict[str, PipelineDefinition] = {}
-    for first in range(0, len(requests), BULK_MAX):
-        chunk = {request.values["id"]: request for request in requests[first : first + BULK_MAX]}
+    for part in chunks(requests):
+        chunk = {request.values["id"]: request for request in part}
         rows = sql.fetch(sql.ENQUEUE_MANY, rows_to_insert(chunk.values()))
         for task_id, status, created_at, due_at, sort_at, is_new_pipeline in rows:
             request = chunk[task_id]
@@ -177,11 +179,25 @@ def insert_many(requests: Sequence[CheckedRequest]) -> dict[UUID, Task]:
     return tasks
 
 
+def chunks(requests: Iterable[CheckedRequest]) -> Iterator[list[CheckedRequest]]:
+    """The requests in parts of a thousand, or fewer if their payloads are large."""
+    chunk: list[CheckedRequest] = []
+    characters = 0
+    for request in requests:
+        chunk.append(request)
+        characters += len(request.values["payload"])
+        if len(chunk) == BULK_MAX or characters >= CHUNK_MAX_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
 def rows_to_insert(requests: Iterable[CheckedRequest]) -> dict[str, Any]:
-    """The parameters of ENQUEUE_MANY."""
+    """The parameters of ENQUEUE_MANY. New pipelines are written by name, so that two statements cannot deadlock."""
     by_pipeline = {request.definition.name: request.values for request in requests}
     columns = ("pipeline", "version", "start_within", "finish_within", "cancel_grace", "notify_completion")
-    definitions = {f"{name}s": [values[name] for values in by_pipeline.values()] for name in columns}
+    definitions = {f"{name}s": [by_pipeline[pipeline][name] for pipeline in sorted(by_pipeline)] for name in columns}
     return {**definitions, "requests": f"[{','.join(map(row_to_insert, requests))}]"}
 
 

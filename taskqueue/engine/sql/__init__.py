@@ -11,8 +11,9 @@ Callers write `sql.CLAIM`; those of rollups, ends, stats and tokens import the m
 
 from taskqueue.engine.sql.children import *
 from taskqueue.engine.sql.claims import *
-from taskqueue.engine.sql.deduplicate import *
-from taskqueue.engine.sql.enqueue import *
+from taskqueue.engine.sql.enqueue.bulk import *
+from taskqueue.engine.sql.enqueue.deduplicate import *
+from taskqueue.engine.sql.enqueue.single import *
 from taskqueue.engine.sql.events import *
 from taskqueue.engine.sql.explain import *
 from taskqueue.engine.sql.flow_control.admission import *

@@ -266,10 +266,10 @@ HAS_MORE_ROWS: Final = """coalesce(
 # Give the result of an ended parallel step to its parent's step, queue the next one of its limit, queue the parent if
 # this was its last suspension, and delete the ended task unless more rows belong to it. Under the locks of both tasks,
 # in a statement after the one that waited for them, to see what the other parallel steps have committed. Returns
-# whether it queued a task, whether another task of the pipeline was queued, and whether it has deleted the ended one.
+# whether it queued a task, and whether it has deleted the ended one.
 COMPLETE_PARALLEL_STEP: Final = f"""
 WITH ended AS MATERIALIZED (
-    SELECT pipeline_id, parent_key, parallel_step, parallel_limit FROM taskqueue_task WHERE id = %(task)s::uuid
+    SELECT parent_key, parallel_step, parallel_limit FROM taskqueue_task WHERE id = %(task)s::uuid
 ), {RESOLVED}, next AS MATERIALIZED (
     -- The tasks behind the limit have the highest ids: only the few that it allows are read before. Plain conditions
     -- on the parent and the status would lead the planner, without statistics, to other indexes or to a sort.
@@ -304,10 +304,6 @@ WITH ended AS MATERIALIZED (
     RETURNING id
 )
 SELECT EXISTS (SELECT FROM updated WHERE is_queued),
-    coalesce((
-        SELECT true FROM taskqueue_task queue WHERE queue.ready_queue = (SELECT pipeline_id FROM ended) COLLATE "C"
-        ORDER BY queue.sort_at, queue.id LIMIT 1
-    ), false),
     EXISTS (SELECT FROM deleted)
 """
 

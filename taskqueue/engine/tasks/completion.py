@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import Error, transaction
@@ -63,7 +63,7 @@ def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
         if not sql.fetch(lock, {"task": task}):
             return False
         if parallel_step:
-            if complete_parallel_step(task, parent).queued:
+            if complete_parallel_step(task, parent):
                 notify_on_commit()
             return True
         if parent is not None:
@@ -73,29 +73,19 @@ def notify_completion(task: UUID, *, wait_for_locks: bool = True) -> bool:
     return True
 
 
-class Completion(NamedTuple):
-    """What the completion of a parallel step has led to.
-
-    Attributes:
-        queued: whether a task was queued: the next one of its limit, or the parent after its last parallel step.
-        others_are_ready: whether the pipeline had a queued task before; idle workers have been notified of it.
-    """
-
-    queued: bool
-    others_are_ready: bool
-
-
-def complete_parallel_step(task: UUID, parent: UUID | None) -> Completion:
+def complete_parallel_step(task: UUID, parent: UUID | None) -> bool:
     """Record the result of an ended parallel step in its parent's step, and delete its task.
+
+    Returns whether a task was queued: the next one of its limit, or the parent after its last parallel step.
 
     Call it in a transaction that has locked the parent, and then ended or locked the task.
     """
     values = {"task": task, "parent": parent, "limit": settings().TASK_OUTPUT_MAX_BYTES}
-    [(queued, others_are_ready, is_deleted)] = sql.fetch(sql.COMPLETE_PARALLEL_STEP, values)
+    [(is_queued, is_deleted)] = sql.fetch(sql.COMPLETE_PARALLEL_STEP, values)
     if not is_deleted:
         sql.fetch(sql.MOVE_ATTEMPTS, {"task": task})
         sql.fetch(sql.DELETE_TASKS, {"tasks": [task]})
-    return Completion(queued, others_are_ready)
+    return bool(is_queued)
 
 
 def notify_parent(task: UUID, parent: UUID) -> None:

@@ -5,25 +5,23 @@ For a plain task that is one statement and one commit. A limited one, and one wh
 
 from __future__ import annotations
 
-from typing import Any, LiteralString, assert_never
+from typing import Any, LiteralString
 
 from django.db import transaction
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.execution.journal import failed_attempt_values
 from taskqueue.engine.execution.step_admission import block_task
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Release, RetryLater, Succeeded, Waiting
+from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Succeeded, Waiting
 from taskqueue.engine.tasks.completion import complete_parallel_step, notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.last_step import last_step_kept
 from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_and_admit
-from taskqueue.json_values import codec
-from taskqueue.states import StepStatus, TaskStatus
+from taskqueue.engine.worker.outcome_statements import statement_for
 
 
 def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None) -> list[Lease]:
@@ -78,12 +76,11 @@ def settle_parallel_step(
     limited = None
     with transaction.atomic():
         is_ended = bool(sql.fetch(sql.end_parallel_step(statement), {**values, "parent": lease.parent}))
-        completion = complete_parallel_step(lease.task, lease.parent) if is_ended else None
+        is_queued = is_ended and complete_parallel_step(lease.task, lease.parent)
         if claim_request is not None:
             leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
         # A worker that takes one task for each one that it queues leaves nothing to other workers.
-        is_left = not leases if claim_request is not None else completion and not completion.others_are_ready
-        if completion and completion.queued and is_left:
+        if is_queued and not leases:
             notify_on_commit()
     if limited is not None and claim_request is not None:
         return admit_and_claim(limited, claim_request)
@@ -94,28 +91,3 @@ def can_be_cancelled_by_events(lease: Lease) -> bool:
     """Whether the task's pipeline has `cancel_on`, and it is no parallel step."""
     definition = registry.by_name().get(lease.pipeline)
     return definition is not None and bool(definition.policies.cancel_on) and not lease.parallel_step
-
-
-def statement_for(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:
-    """The statement that writes an outcome, and its parameters without the fence."""
-    match outcome:
-        case Succeeded(result, code, drift, last_step):
-            ended = {"status": TaskStatus.SUCCEEDED, "result": result, "error": None, "code": code, "drift": drift}
-            return (sql.FINISH, ended) if last_step is None else (sql.FINISH_WITH_STEP, {**ended, **last_step})
-        case RetryLater(failed, wait):
-            values = failed_attempt_values(failed, step_status=StepStatus.RETRYING)
-            return sql.RETRY, {**values, "wait": wait, "body_failures": 0 if failed.key else 1}
-        case Failed(step, error_type, message, body, code, drift):
-            ended = {"code": code, "drift": drift}
-            error = codec.write({"type": error_type, "message": message, "step": step or None})
-            if body is None:
-                return sql.FINISH, {"status": TaskStatus.FAILED, "result": None, "error": error, **ended}
-            return sql.FAIL_BODY, {
-                **failed_attempt_values(body, step_status=StepStatus.FAILED),
-                "error": error,
-                **ended,
-            }
-        case Release():
-            return sql.RELEASE, {}
-        case _:
-            assert_never(outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 from contextlib import nullcontext
 from functools import wraps
@@ -16,11 +17,13 @@ from taskqueue.engine.author_code.body_end import ends_with_this_call
 
 found: list[bool] = []
 
+this_module = sys.modules[__name__]
+
 as_the_engine = FunctionType((lambda body: body()).__code__, {"__name__": "taskqueue.engine.execution.run"})
 
 
 def call(*_values: Any) -> int:
-    found.append(ends_with_this_call(sys._getframe(1)))
+    found.append(ends_with_this_call(sys._getframe()))
     return 1
 
 
@@ -65,10 +68,62 @@ def twice() -> int:
     return call()
 
 
+class CallableObject:
+    def __call__(self, *_values: Any, **_named: Any) -> int:
+        found.append(ends_with_this_call(sys._getframe()))
+        return 1
+
+
+callable_object = CallableObject()
+
+
+def with_named_arguments() -> int:
+    return callable_object(1, *[2], a=3, **dict.fromkeys("b"))
+
+
+def with_one_named_argument() -> int:
+    return callable_object(1, a=3)
+
+
+def by_a_local_variable() -> int:
+    function = callable_object
+    return function(1)
+
+
+def of_a_module() -> int:
+    return this_module.call(1)
+
+
+def in_several_lines() -> int:
+    return call(
+        1,
+        [2],
+    )
+
+
+def pass_through(function: Any) -> Any:
+    @wraps(function)
+    def decorated() -> Any:
+        return function()
+
+    return decorated
+
+
+@pass_through
+def with_a_decorator_that_returns() -> int:
+    return call()
+
+
 @pytest.mark.parametrize(
     "body",
     [
         directly,
+        with_named_arguments,
+        with_one_named_argument,
+        by_a_local_variable,
+        of_a_module,
+        in_several_lines,
+        with_a_decorator_that_returns,
         with_unpacked_arguments,
         in_the_last_line,
         by_a_variable,
@@ -176,9 +231,64 @@ def in_an_asserted_condition() -> bool:
     return not call()
 
 
+def by_a_map_that_goes_on() -> list[str]:
+    return list(map(str, map(call, [1])))
+
+
+def by_a_map() -> list[int]:
+    calls = map(call, [1])
+    return list(calls)
+
+
+def by_reduce() -> int:
+    return functools.reduce(lambda _a, b: b, map(call, [1]))
+
+
+def by_a_sort() -> list[int]:
+    return sorted([1], key=call)
+
+
+def by_a_sort_of_a_helper() -> list[int]:
+    return sorted([1], key=lambda _value: call())
+
+
+def by_a_renamed_builtin() -> list[int]:
+    call = sorted
+    return call([1], key=(call := callable_object))  # type: ignore[assignment]
+
+
+def of_a_call() -> int:
+    return functools.partial(call)()
+
+
+def of_an_attribute() -> Any:
+    return callable_object.__call__()
+
+
+class Exit:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_error: object) -> None:
+        call()
+
+
+def at_the_end_of_a_with() -> None:
+    with Exit():
+        pass
+
+
 @pytest.mark.parametrize(
     "body",
     [
+        by_a_map_that_goes_on,
+        by_a_map,
+        by_reduce,
+        by_a_sort,
+        by_a_sort_of_a_helper,
+        by_a_renamed_builtin,
+        of_a_call,
+        of_an_attribute,
+        at_the_end_of_a_with,
         in_an_expression,
         in_a_text,
         as_an_argument,

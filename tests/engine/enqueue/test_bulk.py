@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from pydantic import RootModel
 
 from taskqueue import CancelOn, Limit, Singleton, TaskEnded, pipeline
 from taskqueue.engine.enqueue import bulk
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 TIMES = ("created_at", "due_at", "sort_at", "start_by", "deadline_at")
 VALUES = ['"\\\n\t', "Grüße 👋", 10**15, 1e300, -0.5, True, None, {"b": [1], "a": {}}]
+
+
+class Nullable(RootModel[int | None]): ...
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +46,9 @@ def _pipelines():
 
         @pipeline("bulk/plain")
         def plain(value: Any) -> None: ...
+
+        @pipeline("bulk/nullable")
+        def nullable(number: Nullable) -> None: ...
 
         @pipeline("bulk/only", singleton=Singleton(key="{tenant}"))
         def only(tenant: str) -> None: ...
@@ -121,6 +128,31 @@ def test_more_than_a_thousand_tasks_take_a_statement_for_each_thousand():
         tasks = bulk.enqueue_all(checked)
 
     assert [task.pk for task in tasks] == [each.values["id"] for each in checked]
+
+
+def test_a_statement_ends_when_its_payloads_are_large(monkeypatch):
+    enqueue_all(request("plain", {"value": 0}))
+    checked = bulk.check_all(request("plain", {"value": "x" * 40}) for _ in range(5))
+    monkeypatch.setattr(bulk, "CHUNK_MAX_CHARACTERS", 80)
+
+    with costs(statements=3):
+        tasks = bulk.enqueue_all(checked)
+
+    assert [task.pk for task in tasks] == [each.values["id"] for each in checked]
+
+
+def test_new_pipelines_are_written_in_the_order_of_their_names():
+    checked = bulk.check_all([request("plain", {"value": 1}), request("limited", {"tenant": "a"})])
+
+    assert bulk.rows_to_insert(checked)["pipelines"] == ["bulk/limited", "bulk/plain"]
+
+
+def test_a_payload_may_be_null():
+    [in_bulk] = enqueue_all(request("nullable", None))
+
+    alone = enqueue("bulk/nullable", None)
+    assert columns(in_bulk) == columns(alone)
+    assert Task.objects.get(pk=in_bulk.pk).payload is None
 
 
 def test_the_first_tasks_of_new_pipelines_describe_them():

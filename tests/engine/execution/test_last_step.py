@@ -139,12 +139,12 @@ def test_a_long_or_large_step_is_recorded_at_once(limit, monkeypatch, sent):
     assert sent == ["CHECKPOINT", "FINISH"]
 
 
-def test_a_parallel_step_is_recorded_with_the_end_of_its_task(sent):
+def test_a_parallel_step_is_recorded_before_its_end_waits_for_the_lock_of_its_parent(sent):
     task = parallel.enqueue("Ada")
 
     work()
 
-    assert sent == ["FINISH_WITH_STEP", "FINISH"]
+    assert sent == ["CHECKPOINT", "FINISH", "FINISH"]
     task.refresh_from_db()
     assert task.result == ["Ada"]
     assert "hello Ada" in str(Step.objects.get(task=task).logs)

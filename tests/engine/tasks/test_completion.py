@@ -7,16 +7,19 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from taskqueue import Retry, StepFailed, TaskEnded, each, pipeline, sleep, step
 from taskqueue.engine import sql
 from taskqueue.engine.maintenance.sweeps import run_sweeps
+from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.tasks import completion, control
 from taskqueue.engine.worker import settle
 from taskqueue.engine.worker.claims import claim
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker, advance, work
 from tests.support.database.races import OpenTransaction, wait_for_blocked_session
+from tests.support.leases import take
 from tests.support.moves import arranging
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,6 +33,11 @@ def same(number: int) -> int:
 @pipeline("completion/two")
 def two() -> list[int]:
     return each(same, [1, 2])
+
+
+@pipeline("completion/three")
+def three() -> list[int]:
+    return each(same, [1, 2, 3], limit=2)
 
 
 @pipeline("completion/child")
@@ -205,3 +213,16 @@ def test_ten_thousand_parallel_steps_cost_a_few_statements(django_assert_max_num
     assert Task.objects.filter(parent=task, status="waiting").count() == 1990
     control.cancel(task.pk)
     assert not Task.objects.filter(parent=task).exists()
+
+
+def test_a_worker_that_claims_nothing_notifies_of_the_parallel_step_that_it_queued():
+    suspended(three)
+    with InProcessWorker() as worker:
+        lease = take(worker.row.pk)
+
+        with CaptureQueriesContext(connection) as queries:
+            settle.settle(lease, Succeeded("1"), claim_request=None)
+
+    assert lease.parallel_step
+    assert list(Task.objects.exclude(parallel_step="").values_list("status", flat=True)) == ["queued"] * 2
+    assert any("pg_notify" in query["sql"] for query in queries)

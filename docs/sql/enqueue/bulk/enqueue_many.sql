@@ -28,7 +28,8 @@ INSERT INTO taskqueue_task (
 SELECT
     new.id, new.pipeline, CASE WHEN new.due_at > statement_timestamp() THEN 'scheduled' ELSE 'queued' END,
     coalesce(new.key, ''), coalesce(new.labels, '{}'), coalesce(new.subject, ''), coalesce(new.priority, 0),
-    new.payload, new.due_at, new.due_at - make_interval(secs => coalesce(new.priority, 0)), 0, 0, '',
+    -- A payload that is JSON's null is read as SQL's.
+    coalesce(new.payload, 'null'), new.due_at, new.due_at - make_interval(secs => coalesce(new.priority, 0)), 0, 0, '',
     statement_timestamp(), coalesce(new.concurrency_key, ''), definitions.version,
     new.due_at + definitions.start_within, definitions.finish_within, definitions.cancel_grace,
     definitions.notify_completion

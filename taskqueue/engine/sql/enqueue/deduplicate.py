@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.enqueue import KEY_IS_FREE
+from taskqueue.engine.sql.enqueue.single import KEY_IS_FREE
 from taskqueue.engine.sql.run import selected
 from taskqueue.models import Task
 
@@ -41,27 +41,6 @@ RECORD_SKIP: Final = """
 INSERT INTO taskqueue_skip (pipeline_id, kind, reason, key, task_id, event_id, created_at)
 VALUES (%(pipeline)s::text, %(kind)s::text, %(reason)s::text, %(key)s::text, %(task)s::uuid, %(event)s::uuid,
     statement_timestamp())
-"""
-
-# Reserve the keys of a bulk request, in the order of the lists, which is sorted for every request. Each key's row is
-# locked, also one that stands for another task: of two requests that share keys one waits at the first key, and holds
-# no lock meanwhile.
-RESERVE_KEYS: Final = """
-INSERT INTO taskqueue_idempotencykey AS existing (pipeline_id, key, task_id, expires_at, payload_digest)
-SELECT pipeline, key, id, statement_timestamp() + %(window)s::interval, payload_digest
-FROM unnest(%(pipelines)s::text[], %(keys)s::text[], %(ids)s::uuid[], %(payload_digests)s::text[])
-    WITH ORDINALITY AS wanted (pipeline, key, id, payload_digest, position)
-ORDER BY position
-ON CONFLICT (pipeline_id, key) DO UPDATE
-SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at, payload_digest = EXCLUDED.payload_digest
-WHERE existing.expires_at <= statement_timestamp()
-RETURNING task_id
-"""
-
-# Admit one bulk request at a time, for pipelines with singletons or debounce.
-LOCK_PIPELINES: Final = """
-SELECT pg_advisory_xact_lock(%(space)s::int, hashtext(pipeline))
-FROM unnest(%(pipelines)s::text[]) AS wanted (pipeline) ORDER BY hashtext(pipeline)
 """
 
 # When a debounced task starts: after the delay, at the latest so long after the first request.

@@ -1,4 +1,4 @@
-"""`ENQUEUE`: create a task, with its idempotency key, in one statement. `ENQUEUE_MANY`: create many."""
+"""`ENQUEUE`: create a task, with its idempotency key, in one statement."""
 
 from __future__ import annotations
 
@@ -57,42 +57,4 @@ WHERE %(key)s::text = '' OR EXISTS (SELECT FROM reserved)
 -- A singleton, a debounced task, a batch, or the run of a schedule that exists already.
 ON CONFLICT DO NOTHING
 RETURNING status, due_at, sort_at, created_at, EXISTS (SELECT FROM pipeline)
-"""
-
-# Create many tasks that no existing task can serve: their keys are reserved, and they are neither singletons nor
-# debounced. The rows are one JSON array, from which everything that has its default is left out. A time that is that of
-# the creation is returned as null: reading it costs psycopg more than the rest of the row.
-ENQUEUE_MANY: Final = """
-WITH definitions AS MATERIALIZED (
-    SELECT * FROM unnest(
-        %(pipelines)s::text[], %(versions)s::text[], %(start_withins)s::interval[], %(finish_withins)s::interval[],
-        %(cancel_graces)s::interval[], %(notify_completions)s::boolean[]
-    ) AS definitions (pipeline, version, start_within, finish_within, cancel_grace, notify_completion)
-), new_pipelines AS (
-    INSERT INTO taskqueue_pipeline (name, description, payload_schema, result_schema, retry)
-    SELECT definitions.pipeline, '', '{}', '{}', '[]' FROM definitions
-    WHERE NOT EXISTS (SELECT FROM taskqueue_pipeline WHERE name = definitions.pipeline)
-    ON CONFLICT DO NOTHING
-    RETURNING name
-), new AS (
-    SELECT requests.*, greatest(requests.run_at, statement_timestamp()) AS due_at
-    FROM json_to_recordset(%(requests)s::json) AS requests (
-        id uuid, pipeline text, payload jsonb, key text, labels jsonb, subject text, priority smallint,
-        run_at timestamptz, concurrency_key text
-    )
-)
-INSERT INTO taskqueue_task (
-    id, pipeline_id, status, key, labels, subject, priority, payload, due_at, sort_at, lease, failures, progress_note,
-    created_at, concurrency_key, version, start_by, finish_within, cancel_grace, notify_completion
-)
-SELECT
-    new.id, new.pipeline, CASE WHEN new.due_at > statement_timestamp() THEN 'scheduled' ELSE 'queued' END,
-    coalesce(new.key, ''), coalesce(new.labels, '{}'), coalesce(new.subject, ''), coalesce(new.priority, 0),
-    new.payload, new.due_at, new.due_at - make_interval(secs => coalesce(new.priority, 0)), 0, 0, '',
-    statement_timestamp(), coalesce(new.concurrency_key, ''), definitions.version,
-    new.due_at + definitions.start_within, definitions.finish_within, definitions.cancel_grace,
-    definitions.notify_completion
-FROM new JOIN definitions USING (pipeline)
-RETURNING id, status, created_at, nullif(due_at, created_at), nullif(sort_at, created_at),
-    pipeline_id IN (SELECT name FROM new_pipelines)
 """
