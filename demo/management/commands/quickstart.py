@@ -8,7 +8,6 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
@@ -47,7 +46,6 @@ class Command(BaseCommand):
         try:
             refuse_unknown_migrations()
             call_command("migrate", interactive=False, verbosity=0)
-            refuse_other_columns()
             login = ensure_login() if not settings.DATABASE_URL else OWN_LOGIN
             write_port(port)
             connections.close_all()
@@ -65,31 +63,17 @@ def refuse_unknown_migrations() -> None:
         CommandError: with the way to an empty database.
     """
     loader = MigrationLoader(connection)
-    if any(app == "taskqueue" for app, _ in set(loader.applied_migrations) - set(loader.disk_migrations)):
-        raise CommandError(of_another_version())
-
-
-def refuse_other_columns() -> None:
-    """Refuse a database whose tables are another version's, which had a migration of the same name before its release.
-
-    Raises:
-        CommandError: with the way to an empty database.
-    """
-    with connection.cursor() as cursor:
-        for model in apps.get_app_config("taskqueue").get_models():
-            found = connection.introspection.get_table_description(cursor, model._meta.db_table)
-            if {column.name for column in found} != {field.column for field in model._meta.local_concrete_fields}:
-                raise CommandError(of_another_version())
-
-
-def of_another_version() -> str:
+    if not any(app == "taskqueue" for app, _ in set(loader.applied_migrations) - set(loader.disk_migrations)):
+        return
     database = connection.settings_dict
     empty = (
         f"delete {data_directory_of(database).root}, or set TASKQUEUE_DATA_DIR to another directory"
         if "EMBEDDED" in database
         else "create another database, and set DATABASE_URL to it"
     )
-    return f"Another version of taskqueue made this database. Run that version, or start with an empty one: {empty}."
+    raise CommandError(
+        f"Another version of taskqueue made this database. Run that version, or start with an empty one: {empty}."
+    )
 
 
 def write_port(port: int) -> None:
