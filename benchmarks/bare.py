@@ -14,6 +14,13 @@ CREATE_TABLE: Final = "CREATE TABLE IF NOT EXISTS benchmarks_row (id uuid PRIMAR
 READ: Final = "SELECT id, pipeline_id, status, created_at FROM taskqueue_task WHERE id = %s"
 
 
+def empty_table() -> None:
+    """Make the table that bare rows go to, without rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(CREATE_TABLE)
+        cursor.execute("TRUNCATE benchmarks_row")
+
+
 class Row(models.Model):
     """What the bare view inserts."""
 

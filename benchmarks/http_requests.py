@@ -7,14 +7,13 @@ import selectors
 import socket
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from django.contrib.auth.models import Permission, User
-from django.db import connection
 
-from benchmarks.bare import CREATE_TABLE
+from benchmarks.bare import empty_table
+from benchmarks.measures import percentiles
 from benchmarks.pipelines import one_step
 from benchmarks.processes import web
 from taskqueue.engine.actions import tokens
@@ -29,7 +28,7 @@ PERMISSIONS = ("add_task", "view_task")
 
 def post_relative_to_bare_view() -> tuple[float, float, float]:
     """POST /api/tasks with a token by twenty clients: p95 relative to a bare view's, and its own p50 and p95."""
-    connection_to_table()
+    empty_table()
     body = json.dumps({"pipeline": one_step.definition.name, "payload": {"number": 1}}).encode()
     with web(debug=False) as address:
         ours = request_bytes(address, "POST", "/api/tasks", body, token=token_of_service())
@@ -45,7 +44,7 @@ def hot_key_milliseconds() -> tuple[float, float]:
         send(address, request, clients=1, number=1, status=202)
         durations = send(address, request, clients=CLIENTS, number=REQUESTS, status=200)
     Task.objects.all().delete()
-    return percentile(durations, 50), percentile(durations, 95)
+    return percentiles(durations)
 
 
 def status_relative_to_bare_read() -> tuple[float, float, float]:
@@ -59,23 +58,18 @@ def status_relative_to_bare_read() -> tuple[float, float, float]:
 
 def compare(address: str, ours: bytes, bare: bytes, *, clients: int, status: int) -> tuple[float, float, float]:
     """Send both requests in turn, in rounds: with one client compare the medians, with more the p95."""
-    compared = 50 if clients == 1 else 95
+    median, p95 = 0, 1
+    compared = median if clients == 1 else p95
     for request in (ours, bare):
         send(address, request, clients=clients, number=REQUESTS // 5, status=status)
     ratios, durations = [], []
     for _ in range(ROUNDS):
-        baseline = percentile(send(address, bare, clients=clients, number=REQUESTS, status=status), compared)
+        baseline = percentiles(send(address, bare, clients=clients, number=REQUESTS, status=status))
         found = send(address, ours, clients=clients, number=REQUESTS, status=status)
-        ratios.append(percentile(found, compared) / baseline)
+        ratios.append(percentiles(found)[compared] / baseline[compared])
         durations += found
     Task.objects.all().delete()
-    return statistics.median(ratios), percentile(durations, 50), percentile(durations, 95)
-
-
-def connection_to_table() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(CREATE_TABLE)
-        cursor.execute("TRUNCATE benchmarks_row")
+    return statistics.median(ratios), *percentiles(durations)
 
 
 def token_of_service() -> str:
@@ -146,7 +140,3 @@ def receive(client: Client, status: int) -> bool:
     assert head.split(b" ", 2)[1] == str(status).encode(), client.received
     length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
     return len(body) == int(length)
-
-
-def percentile(durations: Sequence[float], percent: int) -> float:
-    return statistics.quantiles(durations, n=100)[percent - 1]

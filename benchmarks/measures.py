@@ -15,6 +15,7 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.db.models import Max, Min, QuerySet
 
+from benchmarks.bare import empty_table
 from benchmarks.pipelines import first_line, five_steps, hundred_steps, limited_each, one_step, sleeping
 from benchmarks.processes import wait_for, web, workers
 from taskqueue import Pipeline, enqueue_many
@@ -63,9 +64,8 @@ def parallel_steps_per_second() -> float:
 def bulk_enqueue() -> tuple[float, float]:
     """Tasks per second of enqueue_many() with 1,000 tasks; how many times as long it takes as to insert bare rows."""
     calls = [one_step.defer(number) for number in range(1000)]
+    empty_table()
     with connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS benchmarks_row")
-        cursor.execute("CREATE TABLE benchmarks_row (id uuid PRIMARY KEY, payload jsonb)")
         durations = [
             (seconds_of(lambda: enqueue_many(calls)), seconds_of(lambda: cursor.execute(BARE_ROWS))) for _ in range(9)
         ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ACCOUNT = "taskqueue-db"
-UNPRIVILEGED_ACCOUNT = "nobody"  # codespell:ignore nobody - a system account that owns no files
+UNPRIVILEGED_ACCOUNT = "nobody"  # codespell:ignore nobody - the name of the system account
 
 
 def run_as(pgdata: Path) -> dict[str, Any]:

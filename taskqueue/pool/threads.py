@@ -13,7 +13,7 @@ from typing import Final
 
 from django import db
 
-from taskqueue.engine.runtime.threads import ENGINE_THREADS
+from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.loop import SHORT
 from taskqueue.pool.shared_memory import STOP, PoolStatus
@@ -33,7 +33,7 @@ class WorkerThreads:
 
     def __init__(self) -> None:
         self.first = ThreadWorker()
-        self._others: list[WorkerThread] = []
+        self._others: list[ExtraThread] = []
         self._changed = threading.Condition()
         self._busy = threading.Event()
         self._status: PoolStatus | None = None
@@ -50,7 +50,7 @@ class WorkerThreads:
             with self._changed:
                 self._may_be_more = self._may_be_more and not is_idle
                 self._is_first_idle = True
-                if is_idle or STOP.is_set() or not any(each.is_busy for each in self._others):
+                if is_idle or STOP.is_set() or self._others_are_idle():
                     self._note()
                     self._changed.wait_for(self._is_over)
                     if not self._is_first_woken:
@@ -73,7 +73,7 @@ class WorkerThreads:
             worker = ThreadWorker(number)
             worker.cluster, worker.heartbeat_thread = self.first.cluster, self.first.heartbeat_thread
             worker.shared_state = status.worker_states[index][number]
-            self._others.append(WorkerThread(worker, self))
+            self._others.append(ExtraThread(worker, self))
         try:
             self.first.current()
         except DATABASE_ERRORS:
@@ -89,7 +89,7 @@ class WorkerThreads:
             thread.worker.stop(reason)
         self.first.stop(reason)
 
-    def end(self, thread: WorkerThread) -> None:
+    def end(self, thread: ExtraThread) -> None:
         """Note that a thread has found no more tasks."""
         with self._changed:
             thread.is_busy = self._may_be_more = False
@@ -106,7 +106,10 @@ class WorkerThreads:
         self._busy.set()
 
     def _is_over(self) -> bool:
-        return self._is_first_woken or not any(each.is_busy for each in self._others)
+        return self._is_first_woken or self._others_are_idle()
+
+    def _others_are_idle(self) -> bool:
+        return not any(each.is_busy for each in self._others)
 
     def _watch(self) -> None:
         """Wake threads at a ring, and while the tasks of the busy ones take long."""
@@ -133,15 +136,14 @@ class WorkerThreads:
 
     def _free(self) -> int:
         """How many threads could take a task now."""
-        others = sum(not each.is_busy and not each.worker.is_draining for each in self._others)
-        return others + (self._is_first_idle and not self.first.is_draining)
+        return sum(each.is_free for each in self._others) + (self._is_first_idle and not self.first.is_draining)
 
     def _wake(self, number: int) -> None:
         """Wake so many free threads, the main thread first, and none that drains. Under the lock."""
         if number and self._is_first_idle and not self._is_first_woken and not self.first.is_draining:
             self._is_first_woken = True
             number -= 1
-        for thread in [each for each in self._others if not each.is_busy and not each.worker.is_draining][:number]:
+        for thread in [each for each in self._others if each.is_free][:number]:
             thread.wake()
         self._note()
         self._changed.notify_all()
@@ -151,7 +153,7 @@ class WorkerThreads:
             self._status.mark_free_threads(self._index, self._free())
 
 
-class WorkerThread:
+class ExtraThread:
     """A thread other than the main one: it sleeps until it is woken, and executes tasks until none is due."""
 
     def __init__(self, worker: ThreadWorker, threads: WorkerThreads) -> None:
@@ -165,6 +167,11 @@ class WorkerThread:
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it could take a task now."""
+        return not self.is_busy and not self.worker.is_draining
 
     def wake(self) -> None:
         self.is_busy = True

@@ -5,11 +5,12 @@ import signal
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connections
 from django.db.models.functions import Now
 
 from taskqueue.engine.enqueue.enqueue import enqueue
 from taskqueue.models import Worker
+from tests.support.database.connections import cut_connections
 from tests.support.processes.worker_command import enqueue_walk, finished
 from tests.support.waiting import eventually
 
@@ -136,19 +137,10 @@ def test_work_continues_after_all_connections_are_cut(start, notes):
     eventually(lambda: notes.pids_that_began(3), details=command.output)
 
     cut_connections()
+    connections.close_all()
     notes.release_steps()
     another = enqueue_walk(notes)
 
     eventually(lambda: finished(task) and finished(another), details=command.output)
     assert command.output().count("The database does not answer") <= 3
     assert command.stop() == 0, command.output()
-
-
-def cut_connections() -> None:
-    """Terminate all client connections, as a restart of the server does."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-    connections.close_all()

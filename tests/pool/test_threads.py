@@ -6,13 +6,13 @@ import os
 import signal
 
 import pytest
-from django.db import connection
 
 from taskqueue.engine.actions import drain
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Attempt, Task, Worker
 from taskqueue.pool import startup
 from taskqueue.states import TaskStatus
+from tests.support.database.connections import cut_connections
 from tests.support.processes.worker_command import all_done
 from tests.support.waiting import eventually
 
@@ -183,11 +183,3 @@ def test_no_task_is_lost_or_doubled_when_the_database_cuts_the_connections_of_al
 
     eventually(all_done, details=command.output)
     assert command.stop() == 0, command.output()
-
-
-def cut_connections() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )

@@ -16,7 +16,7 @@ from typing import Final
 
 from taskqueue import masks
 from taskqueue.conf import settings
-from taskqueue.engine.runtime.threads import is_engine_thread
+from taskqueue.engine.runtime.engine_threads import is_engine_thread
 from taskqueue.json_values import codec
 
 LINE_MAX_LENGTH: Final = 4_000

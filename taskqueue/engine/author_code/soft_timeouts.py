@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from types import FrameType
 
-from taskqueue.engine.author_code.thread_timeouts import POSTPONEMENT, Alarm, thread_alarm
+from taskqueue.engine.author_code.thread_timeouts import POSTPONEMENT, Postponement, thread_alarm
 from taskqueue.errors import StepTimedOut
 
 
@@ -34,10 +33,10 @@ def sync_alarm(step: str, timeout: timedelta | None, *, cancel_queries: Callable
 
 @contextmanager
 def signal_alarm(step: str, timeout: timedelta, cancel_queries: Callable[[], None]) -> Iterator[None]:
-    alarm = Alarm(time.monotonic(), StepTimedOut, cancel_queries)
+    postponement = Postponement()
 
     def on_alarm(_signal: int, frame: FrameType | None) -> None:
-        if alarm.is_postponed(frame):
+        if postponement.is_needed(frame):
             signal.setitimer(signal.ITIMER_REAL, POSTPONEMENT)
             return
         cancel_queries()

@@ -18,7 +18,7 @@ from datetime import timedelta
 from types import FrameType
 from typing import Any, Final
 
-from taskqueue.engine.runtime.threads import ENGINE_THREADS
+from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
 from taskqueue.errors import StepTimedOut
 
 logger = logging.getLogger("taskqueue.workers")
@@ -46,6 +46,20 @@ def thread_alarm(step: str, timeout: timedelta, cancel_queries: Callable[[], Non
         raise
 
 
+class Postponement:
+    """How often the exception of one timeout was postponed, by `POSTPONEMENT` each time. Also for a signal."""
+
+    def __init__(self) -> None:
+        self._total = 0.0
+
+    def is_needed(self, frame: FrameType | None) -> bool:
+        """Whether the thread, in this frame, must not be interrupted now. Counts it."""
+        if self._total >= LONGEST_POSTPONEMENT or not may_hold_a_lock(frame):
+            return False
+        self._total += POSTPONEMENT
+        return True
+
+
 @dataclass(eq=False)
 class Alarm:
     """A step's timeout in a thread."""
@@ -56,15 +70,7 @@ class Alarm:
     thread: int = field(default_factory=threading.get_ident)
     is_raised: bool = False
     is_cancelling: bool = False
-    postponed: float = 0.0
-
-    def is_postponed(self, frame: FrameType | None) -> bool:
-        """Whether the thread, in this frame, must not be interrupted now. Then the alarm is a moment later."""
-        if self.postponed >= LONGEST_POSTPONEMENT or not may_hold_a_lock(frame):
-            return False
-        self.at = time.monotonic() + POSTPONEMENT
-        self.postponed += POSTPONEMENT
-        return True
+    postponement: Postponement = field(default_factory=Postponement)
 
 
 class Timer:
@@ -115,7 +121,8 @@ class Timer:
                 due = min(self._alarms, key=lambda alarm: alarm.at, default=None)
                 left = due.at - time.monotonic() if due is not None else None
                 if due is not None and left is not None and left <= 0:
-                    if due.is_postponed(sys._current_frames().get(due.thread)):
+                    if due.postponement.is_needed(sys._current_frames().get(due.thread)):
+                        due.at = time.monotonic() + POSTPONEMENT
                         continue
                     self._alarms.remove(due)
                     due.is_raised = due.is_cancelling = True

@@ -32,6 +32,10 @@ class CurrentWork:
     def timeout(self) -> timedelta | None:
         return self.definition.timeout if self.definition else None
 
+    @property
+    def is_async(self) -> bool:
+        return self.definition is not None and self.definition.is_async
+
 
 class CrashRecord(Protocol):
     """Where a worker notes what it executes, readable after its process has died."""

@@ -29,11 +29,11 @@ from taskqueue.engine.execution.parallel_step import run_parallel_step
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.execution.step_admission import throttle_admits
 from taskqueue.engine.execution.task_handle import TaskHandle
+from taskqueue.engine.runtime.engine_threads import event_loop_of
 from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release, Succeeded, Suspended
-from taskqueue.engine.runtime.threads import event_loop_of
 from taskqueue.json_values import codec
 
 

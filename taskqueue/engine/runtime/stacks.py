@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+from taskqueue.engine.runtime.engine_threads import threads_of
 from taskqueue.engine.runtime.failures import PACKAGE, TEXT_MAX_LENGTH
-from taskqueue.engine.runtime.threads import threads_of
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
 

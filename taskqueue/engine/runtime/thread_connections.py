@@ -9,7 +9,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from taskqueue.engine.runtime.threads import is_engine_thread
+from taskqueue.engine.runtime.engine_threads import is_engine_thread
 
 _opened: dict[int, list[BaseDatabaseWrapper]] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -45,7 +44,7 @@ class HardTimeouts:
     `current_task().cancelled`.
     """
 
-    def __init__(self, activity: Activity, *, end: Callable[[int], None] = os._exit) -> None:
+    def __init__(self, activity: Activity, *, end: Callable[[int], None]) -> None:
         self._activity = activity
         self._end = end
         self._lost: tuple[Lease, float] | None = None
@@ -71,8 +70,7 @@ class HardTimeouts:
 
     def _stop(self, work: CurrentWork, lease: Lease, write: Callable[[str], None]) -> None:
         """Record the attempt and exit. When the database is away, recovery finds the task by its dead worker."""
-        is_async = work.definition is not None and work.definition.is_async
-        stack = author_stack(self._activity.thread, with_event_loop=is_async)
+        stack = author_stack(self._activity.thread, with_event_loop=work.is_async)
         if self._activity.steps.get(work.step) is not work:
             return  # it has ended just now
         logger.error("Step %r of task %s does not stop: worker %s is ended.", work.step, lease.task, lease.worker)

@@ -140,7 +140,7 @@ class Heartbeat:
         """Take the lock again and write the row at the next check: the connection was lost."""
         self._locked, self._written_at = False, 0.0
 
-    def check(self, *, beats_only: bool = False) -> bool:
+    def check(self, *, beats_only: bool) -> bool:
         """Write the heartbeat when it is due or the worker's work lasts; then check its lease and release tasks.
 
         Args:

@@ -10,9 +10,9 @@ from typing import Any, LiteralString, Protocol
 import psycopg
 from django.db import Error
 
+from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
 from taskqueue.engine.runtime.forks import private_connections
 from taskqueue.engine.runtime.sessions import APPLICATION_NAME, private_wrapper, session_name
-from taskqueue.engine.runtime.threads import ENGINE_THREADS
 
 ROLE = "heartbeat"
 CHECK_INTERVAL = 0.25

@@ -46,8 +46,7 @@ class Reporter:
 
 
 def report_on(work: CurrentWork, lease: Lease, activity: Activity) -> dict[str, Any]:
-    is_async = work.definition is not None and work.definition.is_async
-    stack = author_stack(activity.thread, with_event_loop=is_async)[-STACK_MAX_LENGTH:]
+    stack = author_stack(activity.thread, with_event_loop=work.is_async)[-STACK_MAX_LENGTH:]
     lines, logs = activity.lines.get(work.step), None
     if lines is not None and lines.records and (secrets := known_secrets(work, lease, lines)) is not None:
         logs, stack = lines.snapshot(secrets), masks.hidden(stack, secrets)

@@ -23,21 +23,13 @@ from taskqueue.engine.worker.heartbeat import Heartbeat, live_workers
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread, private_connection
 from taskqueue.models import Task, Worker
 from taskqueue.pool.shared_memory import SharedWorkerState
+from tests.support.database.connections import cut_connections
 from tests.support.database.schema_changes import change
 from tests.support.leases import take
 from tests.support.pipelines.basic import one, one_step
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def cut_the_hearts_connection() -> None:
-    """Terminate all connections to this database except the test's."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-        )
 
 
 def test_a_worker_is_live_until_it_stops(heartbeat):
@@ -85,7 +77,7 @@ def test_progress_is_fenced_by_its_lease(heartbeat):
 def test_a_worker_reacquires_its_lock_after_a_lost_connection(heartbeat):
     before = heartbeat.worker
 
-    cut_the_hearts_connection()
+    cut_connections()
     eventually(lambda: before in dispatch.find_due_work(1).dead_workers)
 
     eventually(lambda: dispatch.find_due_work(1).dead_workers == ())
@@ -174,7 +166,7 @@ def test_an_error_at_one_worker_leaves_the_others_of_its_process_their_heartbeat
 def test_a_worker_presumed_dead_registers_again(heartbeat):
     before = heartbeat.worker
     Worker.objects.update(ended_at=Now())
-    cut_the_hearts_connection()
+    cut_connections()
 
     eventually(lambda: heartbeat.worker != before)
 
@@ -219,7 +211,7 @@ def test_renewing_releases_the_workers_tasks(heartbeat):
 
 
 def test_stopping_twice_or_without_a_database_is_no_error(heartbeat):
-    cut_the_hearts_connection()
+    cut_connections()
 
     heartbeat.stop()
     heartbeat.stop()

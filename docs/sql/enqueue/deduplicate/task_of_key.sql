@@ -4,7 +4,7 @@ SELECT existing.payload_digest, task."id", task."pipeline_id", task."status", ta
 FROM (
     SELECT taken.task_id, taken.payload_digest FROM taskqueue_idempotencykey taken
     WHERE (taken.pipeline_id, taken.key) >= (:pipeline::text, :key::text)
-        AND (taken.pipeline_id, taken.key) <= (:pipeline::text, :key::text)
+            AND (taken.pipeline_id, taken.key) <= (:pipeline::text, :key::text)
     ORDER BY taken.pipeline_id, taken.key LIMIT 1
 ) AS existing
 CROSS JOIN LATERAL (SELECT * FROM taskqueue_task WHERE id = existing.task_id LIMIT 1) AS task;

@@ -20,8 +20,7 @@ WITH pipeline AS (
     WHERE :key::text <> '' AND (:force::boolean OR (
         SELECT true FROM taskqueue_idempotencykey taken
         WHERE (taken.pipeline_id, taken.key) >= (:pipeline::text, :key::text)
-            AND (taken.pipeline_id, taken.key) <= (:pipeline::text, :key::text)
-            AND taken.expires_at > statement_timestamp()
+            AND (taken.pipeline_id, taken.key) <= (:pipeline::text, :key::text) AND taken.expires_at > statement_timestamp()
         ORDER BY taken.pipeline_id, taken.key LIMIT 1
     ) IS NULL)
     ON CONFLICT (pipeline_id, key) DO UPDATE SET task_id = EXCLUDED.task_id, expires_at = EXCLUDED.expires_at,

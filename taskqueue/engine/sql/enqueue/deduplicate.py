@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.enqueue.single import KEY_IS_FREE
+from taskqueue.engine.sql.enqueue.single import KEY_IS_FREE, OF_KEY
 from taskqueue.engine.sql.run import selected
 from taskqueue.models import Task
 
@@ -29,8 +29,7 @@ TASK_OF_KEY: Final = f"""
 SELECT existing.payload_digest, {selected("task", EXISTING_COLUMNS)}
 FROM (
     SELECT taken.task_id, taken.payload_digest FROM taskqueue_idempotencykey taken
-    WHERE (taken.pipeline_id, taken.key) >= (%(pipeline)s::text, %(key)s::text)
-        AND (taken.pipeline_id, taken.key) <= (%(pipeline)s::text, %(key)s::text)
+    WHERE {OF_KEY}
     ORDER BY taken.pipeline_id, taken.key LIMIT 1
 ) AS existing
 CROSS JOIN LATERAL (SELECT * FROM taskqueue_task WHERE id = existing.task_id LIMIT 1) AS task

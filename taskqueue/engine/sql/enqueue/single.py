@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+# The row of a request's key, as a range: with an order only the key's index fits it, whatever the statistics say.
+OF_KEY: Final = """(taken.pipeline_id, taken.key) >= (%(pipeline)s::text, %(key)s::text)
+            AND (taken.pipeline_id, taken.key) <= (%(pipeline)s::text, %(key)s::text)"""
+
 # Whether a request's key belongs to a task, by a read that takes no lock: callers with one key must not wait for each
-# other, once its task exists. A range and an order: then only the key's index fits, whatever the statistics say.
-KEY_IS_FREE: Final = """(%(force)s::boolean OR (
+# other, once its task exists.
+KEY_IS_FREE: Final = f"""(%(force)s::boolean OR (
         SELECT true FROM taskqueue_idempotencykey taken
-        WHERE (taken.pipeline_id, taken.key) >= (%(pipeline)s::text, %(key)s::text)
-            AND (taken.pipeline_id, taken.key) <= (%(pipeline)s::text, %(key)s::text)
-            AND taken.expires_at > statement_timestamp()
+        WHERE {OF_KEY} AND taken.expires_at > statement_timestamp()
         ORDER BY taken.pipeline_id, taken.key LIMIT 1
     ) IS NULL)"""
 
