@@ -27,11 +27,11 @@ _is_registered = False
 
 
 def detach_children() -> None:
-    """From now on a child of this process starts without its connections and its task."""
+    """From now on a child of this process starts without its connections and its task. Each worker's thread calls it."""
     global _is_registered
+    track_connections()
     if not _is_registered:
         _is_registered = True
-        track_connections()
         os.register_at_fork(after_in_child=detach)
 
 

@@ -1,4 +1,4 @@
-"""Django's connections of the engine's threads, for those that must reach a connection from another thread."""
+"""Django's connections of the workers' threads, for code that must reach a connection from another thread."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
-from taskqueue.engine.runtime.engine_threads import is_engine_thread
-
 _opened: dict[int, list[BaseDatabaseWrapper]] = {}
 
 
 def track_connections() -> None:
-    """Note from now on which connections the engine's threads open through Django."""
+    """Note from now on which connections the calling thread opens through Django. Called by a worker's thread."""
+    _opened.setdefault(threading.get_ident(), [])
     connection_created.connect(_note, dispatch_uid="taskqueue.thread_connections")
 
 
@@ -31,9 +30,9 @@ def connections_of_other_threads() -> list[BaseDatabaseWrapper]:
 
 
 def _note(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
+    opened = _opened.get(threading.get_ident())
     is_django_s = connection.alias in connections.settings and connections[connection.alias] is connection
-    if not is_django_s or not is_engine_thread(threading.current_thread().name):
-        return  # a private connection, or a thread of author code
-    opened = _opened.setdefault(threading.get_ident(), [])
+    if opened is None or not is_django_s:
+        return  # a thread that is no worker's, or a private connection
     opened[:] = [each for each in opened if each.connection is not None and each is not connection]
     opened.append(connection)
