@@ -27,7 +27,7 @@ _is_registered = False
 
 
 def detach_children() -> None:
-    """From now on a child of this process starts without its connections and its task. Each worker's thread calls it."""
+    """From now on a child of this process starts without its connections and its task. Each thread calls it."""
     global _is_registered
     track_connections()
     if not _is_registered:
