@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -87,6 +89,40 @@ def test_an_exception_that_came_too_late_is_taken_back():
 
     in_thread(work)
     assert late == []
+
+
+PROFILED_AFTER_A_TIMEOUT = """
+import sys, threading, time
+from datetime import timedelta
+from taskqueue.engine.author_code.thread_timeouts import thread_alarm
+from taskqueue.errors import StepTimedOut
+
+def loop():
+    while True:
+        pass
+
+def late():
+    try:
+        with thread_alarm("work", timedelta(milliseconds=20), lambda: None):
+            loop()
+    except StepTimedOut:
+        print("timed out")
+
+thread = threading.Thread(target=late)
+thread.start()
+thread.join()
+sys.setprofile(lambda *_event: None)
+(lambda: None)()
+sys.setprofile(None)
+"""
+
+
+def test_a_timeout_leaves_no_work_to_the_interpreter():
+    """Python 3.11 under a profiler or a debugger never left a call while an exception was noted for no thread."""
+    program = [sys.executable, "-c", PROFILED_AFTER_A_TIMEOUT]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "timed out\n"), done.stderr
 
 
 class QuietHandler(logging.Handler):

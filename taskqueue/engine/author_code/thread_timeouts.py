@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
 from taskqueue.errors import StepTimedOut
@@ -98,10 +98,10 @@ class Timer:
         with self._lock:
             if alarm in self._alarms:
                 self._alarms.remove(alarm)
-            if alarm.is_raised:
-                raise_in_thread(alarm.thread, None)
             while alarm.is_cancelling:  # else the cancellation might meet the engine's next statement
                 self._changed.wait()
+        if alarm.is_raised:
+            take_back()
 
     def _run(self) -> None:
         while True:
@@ -149,10 +149,31 @@ def timed_out(step: str, timeout: timedelta) -> type[StepTimedOut]:
     return type(StepTimedOut.__name__, (StepTimedOut,), {"__init__": make, "__module__": StepTimedOut.__module__})
 
 
-def raise_in_thread(thread: int, error: type[BaseException] | None) -> None:
-    """Have an exception raised in a thread; None takes back one that was not delivered."""
-    value: Any = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), value)
+class TakenBack(BaseException):
+    """Replaces an exception that was not delivered, and is caught at once."""
+
+
+def take_back() -> None:
+    """Take back an exception for the calling thread that was not delivered, if there is one.
+
+    By another one that is delivered here: Python 3.11 and 3.12 notice only by a delivery that none is left, and until
+    then each call and loop of the process asks for it; one under `sys.setprofile` or a debugger asks for ever.
+    """
+    try:
+        raise_in_thread(threading.get_ident(), TakenBack)
+        wait_for_exception()
+    except TakenBack:
+        pass
+
+
+def wait_for_exception() -> None:
+    while True:
+        pass
+
+
+def raise_in_thread(thread: int, error: type[BaseException]) -> None:
+    """Have an exception raised in a thread, in place of one that was not delivered yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
 timer = Timer()
