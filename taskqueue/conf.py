@@ -32,6 +32,8 @@ class Settings:
     """Largest total of the step outputs of one task."""
     THREADS: int = 5
     """How many tasks a worker process executes at once, each in a thread; `manage.py worker --threads` overrides it."""
+    ASYNC_SLOTS: int = 100
+    """How many async tasks a worker process executes at once, all on one event loop; 0: each of them in a thread."""
     WORKER_LOOP_TIME: timedelta = timedelta(seconds=2)
     """How long a worker claims tasks before it returns to the process pool's own loop."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
@@ -83,6 +85,8 @@ def settings() -> Settings:
         raise ImproperlyConfigured(f"TASKQUEUE['RETENTION'] must be at least {SHORTEST_RETENTION}, or None for ever.")
     if found.THREADS < 1:
         raise ImproperlyConfigured("TASKQUEUE['THREADS'] must be at least 1.")
+    if found.ASYNC_SLOTS < 0:
+        raise ImproperlyConfigured("TASKQUEUE['ASYNC_SLOTS'] must be at least 0, for none.")
     if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
     return found

@@ -764,6 +764,10 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "slots",
+                    models.SmallIntegerField(db_default=1, default=1, help_text="How many tasks it executes at once."),
+                ),
+                (
                     "cluster",
                     models.CharField(help_text="The `manage.py worker` command that started it.", max_length=64),
                 ),
@@ -784,7 +788,15 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "task_id",
-                    models.UUIDField(blank=True, help_text="The task that it ran at its last heartbeat.", null=True),
+                    models.UUIDField(
+                        blank=True, help_text="The task that it ran at its last heartbeat; of several the first.", null=True
+                    ),
+                ),
+                (
+                    "executing",
+                    models.SmallIntegerField(
+                        db_default=0, default=0, help_text="How many tasks it ran at its last heartbeat."
+                    ),
                 ),
                 ("step", models.CharField(blank=True, default="", max_length=200)),
                 ("step_started_at", models.DateTimeField(blank=True, null=True)),
@@ -1638,17 +1650,18 @@ class Migration(migrations.Migration):
             name="StepReport",
             fields=[
                 (
+                    "task_id",
+                    models.UUIDField(help_text="The task of the step.", primary_key=True, serialize=False),
+                ),
+                (
                     "worker",
-                    models.OneToOneField(
+                    models.ForeignKey(
                         db_constraint=False,
                         on_delete=django.db.models.deletion.CASCADE,
-                        primary_key=True,
-                        related_name="report",
-                        serialize=False,
+                        related_name="reports",
                         to="taskqueue.worker",
                     ),
                 ),
-                ("task_id", models.UUIDField(help_text="The task of the step.")),
                 ("lease", models.IntegerField(help_text="The worker's lease of the task.")),
                 ("step", models.CharField(help_text="The step's key.", max_length=200)),
                 ("logs", models.JSONField(blank=True, null=True)),

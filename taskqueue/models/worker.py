@@ -20,6 +20,7 @@ class Worker(models.Model):
         db_default=0,
         help_text="Which thread of its process it is; 0 is the main thread.",
     )
+    slots = models.SmallIntegerField(default=1, db_default=1, help_text="How many tasks it executes at once.")
     cluster = models.CharField(max_length=64, help_text="The `manage.py worker` command that started it.")
     version = models.CharField(max_length=50, help_text="Its version of taskqueue.")
     started_at = models.DateTimeField(db_default=Now())
@@ -28,7 +29,12 @@ class Worker(models.Model):
     end_reason = text_field(100)
     pipelines = models.JSONField(default=list, db_default=[], blank=True, help_text="The pipelines of its code.")
     draining_at = time_field("Since when it finishes its tasks and claims no new ones.")
-    task_id = models.UUIDField(null=True, blank=True, help_text="The task that it ran at its last heartbeat.")
+    task_id = models.UUIDField(
+        null=True, blank=True, help_text="The task that it ran at its last heartbeat; of several the first."
+    )
+    executing = models.SmallIntegerField(
+        default=0, db_default=0, help_text="How many tasks it ran at its last heartbeat."
+    )
     step = text_field(200)
     step_started_at = time_field()
 
@@ -45,12 +51,10 @@ class Worker(models.Model):
 
 
 class StepReport(models.Model):
-    """Log lines and stack of the step that a worker executes now; one row per worker."""
+    """Log lines and stack of the step that a worker executes now; one row per task."""
 
-    worker = models.OneToOneField(
-        Worker, on_delete=models.CASCADE, primary_key=True, related_name="report", db_constraint=False
-    )
-    task_id = models.UUIDField(help_text="The task of the step.")
+    task_id = models.UUIDField(primary_key=True, help_text="The task of the step.")
+    worker = models.ForeignKey(Worker, on_delete=models.CASCADE, related_name="reports", db_constraint=False)
     lease = models.IntegerField(help_text="The worker's lease of the task.")
     step = models.CharField(max_length=200, help_text="The step's key.")
     logs = models.JSONField(null=True, blank=True)

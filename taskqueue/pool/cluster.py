@@ -31,19 +31,20 @@ SECOND_SIGNAL_AFTER = 1.0
 STOP_MARGIN = 10.0
 
 
-def run(signals: Signals, *, processes: int, threads: int) -> int:
+def run(signals: Signals, *, processes: int, threads: int, async_slots: int) -> int:
     """Keep a pool of worker processes running until a signal ends it. Returns the exit code of the command.
 
     Args:
         signals: of this command.
         processes: how many.
-        threads: how many tasks each of them executes at once.
+        threads: how many plain tasks each of them executes at once.
+        async_slots: how many async tasks each of them executes at once, in addition; 0: in its threads.
     """
     delay = MIN_RESTART_DELAY
     cluster = uuid4()
     while not STOP.is_set():
         started_at = time.monotonic()
-        pool = Pool(cluster, processes, threads)
+        pool = Pool(cluster, PoolStatus(processes, threads, async_slots))
         try:
             pool.watch()
             if STOP.is_set():
@@ -80,8 +81,8 @@ class Signals:
 class Pool:
     """One sentinel and its children, as the main process sees them."""
 
-    def __init__(self, cluster: UUID, processes: int, threads: int) -> None:
-        self._status = PoolStatus(processes, threads)
+    def __init__(self, cluster: UUID, status: PoolStatus) -> None:
+        self._status = status
         self._watchdog = Watchdog(self._status, timeout=settings().STUCK_POOL_TIMEOUT)
         # A connection that is open now would be shared with the child, and break for both.
         db.connections.close_all()

@@ -44,7 +44,7 @@ class Flag:
 @dataclass(frozen=True)
 class WorkerState:
     """What a worker executed last: the ids of its worker's row and of its task, the key of the step, its thread, and
-    whether it ended the process because its step did not stop.
+    whether it ended the process because its step did not stop, and whether it executed other tasks too.
     """
 
     worker: int = 0
@@ -52,6 +52,7 @@ class WorkerState:
     step: str = ""
     thread: int = 0
     ended_process: bool = False
+    has_company: bool = False
 
 
 class SharedWorkerState:
@@ -60,7 +61,7 @@ class SharedWorkerState:
     The parent reads only when the writer is dead, so it may miss the write during which the writer died.
     """
 
-    STEP = 35
+    STEP = 36
     SIZE = STEP + 4 * 200
 
     def __init__(self) -> None:
@@ -83,6 +84,10 @@ class SharedWorkerState:
         """Write that this worker ends the process."""
         self._memory[34] = 1
 
+    def write_company(self, *, has_company: bool) -> None:
+        """Write whether this worker executes other tasks too."""
+        self._memory[35] = has_company
+
     def clear(self) -> None:
         self._memory[0 : self.STEP] = bytes(self.STEP)
 
@@ -91,7 +96,9 @@ class SharedWorkerState:
         task, length = memory[8:24], int.from_bytes(memory[24:26], "little")
         step = memory[self.STEP : self.STEP + length].decode(errors="ignore")
         worker, thread = int.from_bytes(memory[0:8], "little"), int.from_bytes(memory[26:34], "little")
-        return WorkerState(worker, UUID(bytes=task) if any(task) else None, step, thread, memory[34] == 1)
+        return WorkerState(
+            worker, UUID(bytes=task) if any(task) else None, step, thread, memory[34] == 1, memory[35] == 1
+        )
 
 
 class PoolStatus:
@@ -100,10 +107,12 @@ class PoolStatus:
     A process is busy while any of its threads is. Then it reads no messages, and is woken by its bell.
     """
 
-    def __init__(self, processes: int, threads: int = 1) -> None:
+    def __init__(self, processes: int, threads: int = 1, async_slots: int = 0) -> None:
         self.processes = processes
         self.threads = threads
-        self.worker_states = [[SharedWorkerState() for _ in range(threads)] for _ in range(processes)]
+        self.async_slots = async_slots
+        # The last of a process is that of its async worker.
+        self.worker_states = [[SharedWorkerState() for _ in range(threads + 1)] for _ in range(processes)]
         # For each process when it became busy, then the time of the last change and of the last failure.
         self._since = memoryview(mmap.mmap(-1, 8 * (processes + 2))).cast("d")
         self._free_threads = memoryview(mmap.mmap(-1, 8 * processes)).cast("q")

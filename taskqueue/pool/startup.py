@@ -142,9 +142,10 @@ def wait_for_database(write: Callable[[str], None]) -> str:
     return ""
 
 
-def connections_warning(processes: int, threads: int) -> str:
+def connections_warning(processes: int, threads: int, *, is_async: bool = False) -> str:
     """Return a warning if the server may have too few connections left for this command at its busiest, or ""."""
-    needed = processes * (threads + 1) + SHARED_CONNECTIONS
+    # For each thread, for the heartbeats; for the engine's part of async tasks, and for plain code that they call.
+    needed = processes * (threads + 1 + (1 + threads if is_async else 0)) + SHARED_CONNECTIONS
     try:
         with db.connection.cursor() as cursor:
             cursor.execute(CONNECTIONS_LEFT)
@@ -154,7 +155,8 @@ def connections_warning(processes: int, threads: int) -> str:
     if needed <= left:
         return ""
     return (
-        f"Warning: this worker may need {needed} connections (a process: one for each thread, and one), and PostgreSQL "
+        f"Warning: this worker may need {needed} connections (a process: one for each thread, and one"
+        f"{', and as many for async tasks' if is_async else ''}), and PostgreSQL "
         f"has {left} of its {maximum} left. Lower --processes or --threads, or raise max_connections."
     )
 

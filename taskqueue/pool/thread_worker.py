@@ -7,23 +7,22 @@ import os
 import time
 from datetime import timedelta
 
-import psycopg
 from django import db
 
 from taskqueue.conf import settings
 from taskqueue.engine.execution.activity import CrashRecord
 from taskqueue.engine.runtime.database_errors import error_line
+from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import DatabaseLost, Outcome
-from taskqueue.engine.worker.heartbeat import Heartbeat, cause_of
+from taskqueue.engine.runtime.outcomes import Outcome
+from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS, Heartbeat, cause_of
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.loop import run_until_idle
 from taskqueue.pool.shared_memory import STOP
 
 logger = logging.getLogger("taskqueue.workers")
 
-DATABASE_ERRORS = (db.Error, psycopg.Error, DatabaseLost)
 RETRY_DELAY = 0.5
 MAX_RETRY_DELAY = 4.0
 
@@ -35,12 +34,14 @@ class ThreadWorker:
         cluster: the id of the command that has started this process.
         number: of its thread; 0 is the main thread.
         shared_state: where it notes what it executes.
+        kind: which pipelines it claims tasks of.
         heartbeat_thread: the thread of this process's heartbeats; None for one of its own.
     """
 
     def __init__(self, number: int = 0) -> None:
         self.cluster = ""
         self.number = number
+        self.kind = BodyKind.ANY
         self.shared_state: CrashRecord | None = None
         self.heartbeat_thread: HeartbeatThread | None = None
         self._heartbeat: Heartbeat | None = None
@@ -77,6 +78,7 @@ class ThreadWorker:
                 self.cluster or f"qcluster-{os.getppid()}", number=self.number, thread=self.heartbeat_thread
             )
             heartbeat.activity.crash_record = self.shared_state
+            heartbeat.kind = self.kind
             heartbeat.start()
             self._heartbeat, self._pid, self._uncertain_error = heartbeat, os.getpid(), None
         if self._uncertain_error is not None:

@@ -13,11 +13,15 @@ from typing import Final
 
 from django import db
 
+from taskqueue.engine.async_worker.loop import AsyncWorker
+from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
+from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.loop import SHORT
+from taskqueue.pool.async_worker import start_async_worker
 from taskqueue.pool.shared_memory import STOP, PoolStatus
-from taskqueue.pool.thread_worker import DATABASE_ERRORS, ThreadWorker
+from taskqueue.pool.thread_worker import ThreadWorker
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -33,6 +37,7 @@ class WorkerThreads:
 
     def __init__(self) -> None:
         self.first = ThreadWorker()
+        self.async_worker: AsyncWorker | None = None
         self._others: list[ExtraThread] = []
         self._changed = threading.Condition()
         self._busy = threading.Event()
@@ -68,11 +73,14 @@ class WorkerThreads:
         """
         self._status, self._index = status, index
         self.first.heartbeat_thread = HeartbeatThread()
+        if status.async_slots:
+            self.first.kind = BodyKind.PLAIN
+            self.async_worker = start_async_worker(status, index, self.first, on_change=self._note_change)
         self.first.shared_state = status.worker_states[index][0]
         for number in range(1, status.threads):
             worker = ThreadWorker(number)
             worker.cluster, worker.heartbeat_thread = self.first.cluster, self.first.heartbeat_thread
-            worker.shared_state = status.worker_states[index][number]
+            worker.shared_state, worker.kind = status.worker_states[index][number], self.first.kind
             self._others.append(ExtraThread(worker, self))
         try:
             self.first.current()
@@ -80,11 +88,13 @@ class WorkerThreads:
             db.connections.close_all()  # the first wake-up tries again
         for thread in self._others:
             thread.start()
-        if self._others:
+        if self._others or self.async_worker:
             threading.Thread(target=self._watch, name=f"{ENGINE_THREADS}threads", daemon=True).start()
 
     def stop(self, reason: str) -> None:
         """End the rows of this process's workers."""
+        if self.async_worker is not None:
+            self.async_worker.stop(reason)
         for thread in self._others:
             thread.worker.stop(reason)
         self.first.stop(reason)
@@ -103,13 +113,22 @@ class WorkerThreads:
             if self.first.is_draining:
                 self._wake(1)
             self._note()
+        if self.async_worker is not None:
+            self.async_worker.ring()
         self._busy.set()
 
     def _is_over(self) -> bool:
         return self._is_first_woken or self._others_are_idle()
 
     def _others_are_idle(self) -> bool:
-        return not any(each.is_busy for each in self._others)
+        is_async_idle = self.async_worker is None or self.async_worker.is_idle
+        return is_async_idle and not any(each.is_busy for each in self._others)
+
+    def _note_change(self) -> None:
+        """Note that the async worker has begun or ended a task."""
+        with self._changed:
+            self._note()
+            self._changed.notify_all()
 
     def _watch(self) -> None:
         """Wake threads at a ring, and while the tasks of the busy ones take long."""
@@ -123,6 +142,8 @@ class WorkerThreads:
                     continue
                 if is_rung:
                     self._may_be_more = True
+                    if self.async_worker is not None and self.async_worker.free_slots > 0:
+                        self.async_worker.ring()
                     self._wake(1)
                 elif self._may_be_more and (long := self._executing_long()):
                     self._wake(long)
@@ -149,8 +170,9 @@ class WorkerThreads:
         self._changed.notify_all()
 
     def _note(self) -> None:
-        if self._status is not None and self._others:
-            self._status.mark_free_threads(self._index, self._free())
+        if self._status is not None and (self._others or self.async_worker):
+            can_take_async = self.async_worker is not None and self.async_worker.free_slots > 0
+            self._status.mark_free_threads(self._index, self._free() + can_take_async)
 
 
 class ExtraThread:

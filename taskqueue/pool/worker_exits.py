@@ -40,7 +40,7 @@ def report(states: Sequence[WorkerState], exit_code: int, *, stopped: bool = Fal
             error_type=error_type,
             message=message,
             traceback=stack if culprit in (None, state) else "",
-            had_company=len(executing) > 1 and culprit is None,
+            had_company=state.has_company or (len(executing) > 1 and culprit is None),
         )
         if not recover(state.worker, reason=reason, loss=loss) and state.task is not None and not stopped:
             # Another process may have recovered the worker before, without the reason.

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.liveness import LOCK_SPACE
 from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.heartbeat import running_version
@@ -49,10 +50,12 @@ class InProcessWorker:
 
     Attributes:
         stopping: set it to make the worker release its task at the next step.
+        kind: which pipelines it claims tasks of.
         row: its row. After `die()` it has no lock, and recovery finds it dead.
     """
 
     stopping: bool = False
+    kind: BodyKind = BodyKind.ANY
     activity: Activity = field(default_factory=Activity)
     row: Worker = field(init=False)
     _is_dead: bool = field(init=False, default=False)

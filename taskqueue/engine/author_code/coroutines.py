@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -45,12 +45,12 @@ def is_cancelled_from_outside(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling() > 0
 
 
-async def cancel_remaining_tasks() -> None:
+async def cancel_remaining_tasks(made_by_author: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel the asyncio tasks that author code has left in its loop, and abandon those that do not end.
 
     The loop, and the worker with it, would wait for them for ever.
     """
-    remaining = asyncio.all_tasks() - {asyncio.current_task()}
+    remaining = {each for each in made_by_author if not each.done()} - {asyncio.current_task()}
     if not remaining:
         return
     for each in remaining:

@@ -80,8 +80,8 @@ open_captures: list[LogLines] = []
 """All that are entered in this process: more than one when async steps run concurrently."""
 
 
-executing: set[int] = set()
-"""The threads of this process that execute a task."""
+executing: set[object] = set()
+"""The executions of tasks in this process."""
 
 
 class CaptureHandler(logging.Handler):

@@ -11,9 +11,11 @@ from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
+from taskqueue.conf import settings
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.stacks import author_stack
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class CrashRecord(Protocol):
     def write(self, task: UUID | None, step: str) -> None:
         """Note the task and its step. Called at each step, so it must cost next to nothing."""
 
+    def write_company(self, *, has_company: bool) -> None:
+        """Note whether this worker executes other tasks too."""
+
     def write_end(self) -> None:
         """Note that this worker ends the process, because its step does not stop."""
 
@@ -56,6 +61,8 @@ class Activity:
 
     thread: int = field(default_factory=threading.get_ident)
     """The ident of the thread that executes, which is the one that makes this."""
+    read_stack: Callable[[], str] | None = None
+    """Where the author's code stands, for code that has no thread of its own."""
     current: CurrentWork = field(default_factory=CurrentWork)
     progress: tuple[Lease, float, str] | None = None
     unsettled_lease: Lease | None = None
@@ -69,8 +76,16 @@ class Activity:
     """The running steps by their keys: an async body may run several."""
     lines: dict[str, LogLines] = field(default_factory=dict)
     """What they have logged so far."""
+    not_overdue_before: float = 0.0
+    """No step has passed its hard timeout before this time, since the code of another task has kept it from ending."""
     set_hard_timeout: Callable[[timedelta | None], None] = lambda _left: None
     """Called when the earliest timeout of the running steps changes, with the time left; None: no step has one."""
+
+    def stack(self, work: CurrentWork) -> str:
+        """Where the author's code stands now. Called from any thread."""
+        if self.read_stack is not None:
+            return self.read_stack()
+        return author_stack(self.thread, with_event_loop=work.is_async)
 
     def set_unsettled(self, lease: Lease | None) -> None:
         """Note the next task, or that the last one is settled."""
@@ -100,6 +115,12 @@ class Activity:
             self._record(ended.lease.task, self.current.step)
         if ended.timeout is not None:
             self._update_hard_timeout()
+
+    def postpone_hard_timeouts(self) -> None:
+        """Give the running steps the whole grace again, from now on."""
+        self.not_overdue_before = time.monotonic() + settings().HARD_TIMEOUT_GRACE.total_seconds()
+        if any(each.timeout for each in list(self.steps.values())):
+            self.set_hard_timeout(timedelta())
 
     def set_idle(self) -> None:
         self.current = CurrentWork()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from asgiref.sync import sync_to_async
 
@@ -22,12 +22,31 @@ from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
 from taskqueue.engine.runtime.outcomes import Failed, Release, Suspended
 
+T = TypeVar("T")
+
+
+class CallInThread(Protocol):
+    """Calls a function of the engine's in a thread that has a database connection, and awaits what it returns."""
+
+    def __call__(self, function: Callable[..., T], *args: Any) -> Awaitable[T]: ...
+
+
+def in_worker_thread(function: Callable[..., T], *args: Any) -> Awaitable[T]:
+    """Call a function in the worker's own thread, which waits for the event loop."""
+    return sync_to_async(function)(*args)
+
 
 class AsyncStepCaller(StepCaller):
-    """Calls the steps of a body that may be async; several of them may run concurrently."""
+    """Calls the steps of a body that may be async; several of them may run concurrently.
 
-    def __init__(self, execution: Execution) -> None:
+    Args:
+        execution: the one that calls them.
+        in_engine_thread: how its database work leaves the event loop.
+    """
+
+    def __init__(self, execution: Execution, in_engine_thread: CallInThread = in_worker_thread) -> None:
         super().__init__(execution)
+        self.in_engine_thread = in_engine_thread
         self.concurrent = ConcurrentSteps(execution.suspend, replayed_steps=lambda: len(execution.keys))
 
     def acall(
@@ -64,22 +83,22 @@ class AsyncStepCaller(StepCaller):
                 async with async_alarm(call.key, call.step.timeout):
                     value = await run_standalone(call.step.active_function(*call.args, **call.kwargs))
                 exit_if_forked(self.execution.pid)
-                return await sync_to_async(checkpoint)(self.execution, call, value)
+                return await self.in_engine_thread(checkpoint, self.execution, call, value)
         except BaseException as error:
             exit_if_forked(self.execution.pid)
             if not is_author_error(error) or is_cancelled_from_outside(error):
                 raise
-            raise await sync_to_async(self._failure)(call, error) from error
+            raise await self.in_engine_thread(self._failure, call, error) from error
         finally:
             if call.key in self.admission.slots_held:
-                await sync_to_async(self.admission.release)(call.key)
+                await self.in_engine_thread(self.admission.release, call.key)
 
     async def _await_admission(self, call: Call) -> None:
         """As `_admit`, but wait in the event loop while another step of the body executes."""
         with self._running(call):
             write_arguments(call)
         execution = self.execution
-        while not isinstance(admission := await sync_to_async(self.admission.acquire)(call), timedelta):
+        while not isinstance(admission := await self.in_engine_thread(self.admission.acquire, call), timedelta):
             if isinstance(admission, Release):
                 raise execution.suspend(admission)
             if not await self.concurrent.wait(call.key, admission):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from taskqueue.engine.runtime.database_errors import is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import DatabaseLost, FailedAttempt, Outcome, Release, Succeeded
 from taskqueue.engine.tasks.children import time_out_suspensions
-from taskqueue.errors import StepFailed
+from taskqueue.errors import InvalidContext, StepFailed
 from taskqueue.ids import uuid7
 from taskqueue.json_values import codec
 from taskqueue.states import StepKind, StepStatus
@@ -62,13 +63,34 @@ class Journal:
     lease: Lease
     entries: dict[str, Entry] = field(default_factory=dict)
     output_bytes: int = 0
-    session: AuthorSession = field(default_factory=AuthorSession)
-    """This thread's connection, made before author code runs."""
+    sessions: dict[int, AuthorSession] = field(default_factory=dict)
+    """By the ident of the thread whose connection it is: a task on an event loop uses several threads."""
+    has_left_transaction: bool = False
+    """Whether author code that has left its thread has left a transaction open there."""
     lost: DatabaseLost | None = None
     is_paused: bool = False
     """Whether the pipeline was paused at the last checkpoint."""
     held: Mapping[str, Any] | None = None
     """The checkpoint of the body's last step, which is written with the end of the task."""
+
+    @property
+    def session(self) -> AuthorSession:
+        """The calling thread's connection, for the engine's statements and for author code."""
+        thread = threading.get_ident()
+        session = self.sessions.get(thread)
+        if session is None:
+            session = self.sessions[thread] = AuthorSession()
+        return session
+
+    def refuse_open_transaction(self, complaint: str) -> None:
+        """Refuse to continue after author code has left a transaction open.
+
+        Raises:
+            InvalidContext: with this complaint.
+        """
+        has_left_transaction, self.has_left_transaction = self.has_left_transaction, False
+        if has_left_transaction or self.session.has_open_transaction():
+            raise InvalidContext(complaint)
 
     @classmethod
     def load(cls, lease: Lease) -> Journal:
@@ -133,7 +155,7 @@ class Journal:
 
     def emit(self, key: str, event: str, data: str) -> bool:
         """Send an event and record that, in one statement. False when the lease is gone, and nothing was sent."""
-        self.session.refuse_open_transaction(
+        self.refuse_open_transaction(
             f"emit({event!r}) was called inside a database transaction of the pipeline's body, which would delay "
             "it. Begin transactions inside steps."
         )

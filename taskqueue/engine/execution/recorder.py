@@ -55,7 +55,7 @@ def check_session(execution: Execution, call: Call) -> None:
     if call.step.atomic:
         session.check_transaction(call.key, call.depth)
         return
-    session.refuse_open_transaction(
+    execution.journal.refuse_open_transaction(
         f"Step {call.key!r} began a database transaction and did not end it. Use transaction.atomic()."
     )
     session.restore()

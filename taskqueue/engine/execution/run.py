@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import signal
 import threading
@@ -27,7 +28,7 @@ from taskqueue.engine.execution.body_failures import body_failure
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.parallel_step import run_parallel_step
 from taskqueue.engine.execution.state import Execution
-from taskqueue.engine.execution.step_admission import throttle_admits
+from taskqueue.engine.execution.step_admission import wait_for_throttle
 from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.runtime.engine_threads import event_loop_of
 from taskqueue.engine.runtime.failures import is_author_error
@@ -45,7 +46,15 @@ def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldSt
     """
     execution = Execution(Journal.load(lease), activity, stopping)
     with contained(execution):
-        outcome = run_task(execution) if throttle_admits(execution.journal) else Release()
+        wait = wait_for_throttle(execution.journal)
+        if wait is not None:
+            time.sleep(wait.total_seconds())
+        outcome = run_task(execution) if wait is not None else Release()
+    return judge(execution, outcome)
+
+
+def judge(execution: Execution, outcome: Outcome) -> Outcome:
+    """What an execution ends with, by how its body ended and by what its steps have met."""
     # A body may have caught the exception that unwinds it with a bare `except:`.
     execution.journal.check()
     outcome = execution.drift.judge(execution.suspended or outcome, requested=execution.keys)
@@ -55,12 +64,12 @@ def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldSt
 @contextmanager
 def contained(execution: Execution) -> Iterator[None]:
     """Undo what author code leaves in the process: a forked child, a timer, an open transaction."""
-    activity, session, thread = execution.activity, execution.journal.session, threading.get_ident()
+    activity, session = execution.activity, execution.journal.session
     # Signals and their timer belong to the main thread.
     has_timer = threading.current_thread() is threading.main_thread()
     timer = signal.getitimer(signal.ITIMER_REAL) if has_timer else (0.0, 0.0)
     activity.begin_task(execution.lease)
-    log_capture.executing.add(thread)
+    log_capture.executing.add(execution)
     log_capture.install_handler()
     try:
         with session.watch():
@@ -69,7 +78,7 @@ def contained(execution: Execution) -> Iterator[None]:
         exit_if_forked(execution.pid)
         if has_timer and not any(timer):
             signal.setitimer(signal.ITIMER_REAL, 0)  # one that author code has left would fire in another task
-        log_capture.executing.discard(thread)
+        log_capture.executing.discard(execution)
         activity.set_idle()
         session.mend()
 
@@ -94,13 +103,8 @@ def run_body(execution: Execution, steps: AsyncStepCaller) -> Outcome:
         value = call_body(definition, execution, steps)
         exit_if_forked(execution.pid)
         return succeeded(definition, execution, value)
-    except Suspended as suspended:
-        return suspended.outcome
-    except BaseException as error:
-        exit_if_forked(execution.pid)
-        if not is_author_error(error):
-            raise
-        return body_failure(error, definition, execution.journal, started)
+    except BaseException as error:  # noqa: BLE001 - judged there
+        return outcome_of_error(error, definition, execution, started)
 
 
 def call_body(definition: PipelineDefinition, execution: Execution, steps: AsyncStepCaller) -> Any:
@@ -116,16 +120,32 @@ def call_body(definition: PipelineDefinition, execution: Execution, steps: Async
             finally:
                 # A failed step must not waste the steps that still run.
                 await steps.concurrent.all_finished()
-                await cancel_remaining_tasks()
+                await cancel_remaining_tasks(asyncio.all_tasks())
 
     return async_to_sync(await_body)()
+
+
+def outcome_of_error(
+    error: BaseException, definition: PipelineDefinition, execution: Execution, started: float
+) -> Outcome:
+    """What an exception that ends the body means.
+
+    Raises:
+        DatabaseLost, django.db.Error: it is not the author's.
+    """
+    if isinstance(error, Suspended):
+        return error.outcome
+    exit_if_forked(execution.pid)
+    if not is_author_error(error):
+        raise error
+    return body_failure(error, definition, execution.journal, started)
 
 
 def succeeded(definition: PipelineDefinition, execution: Execution, value: Any) -> Succeeded:
     limit = settings().STEP_OUTPUT_MAX_BYTES
     result = definition.result.write(value, what="result")
     result = codec.within(result, limit=limit, what="The result", setting="STEP_OUTPUT_MAX_BYTES")
-    execution.journal.session.refuse_open_transaction(
+    execution.journal.refuse_open_transaction(
         "The pipeline's body began a database transaction and did not end it. Use transaction.atomic()."
     )
     return Succeeded(result, fingerprint(definition))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 from taskqueue.definitions import StepDefinition, registry
@@ -65,15 +64,16 @@ class AdmissionControl:
             rate_limits.block(self.journal, call, error)
 
 
-def throttle_admits(journal: Journal) -> bool:
-    """Whether a task may begin its body under its pipeline's throttle; one that has begun before always may."""
+def wait_for_throttle(journal: Journal) -> timedelta | None:
+    """How long a task waits before it begins its body under its pipeline's throttle; None when it may not begin now.
+
+    A task that has begun before waits no more.
+    """
     definition = registry.get(journal.lease.pipeline)
     throttle = definition.policies.throttle
     if throttle is None or journal.entries:
-        return True
-    wait = rate_limits.admit_task(journal, definition.throttle_name, is_keyed=throttle.template is not None)
-    time.sleep(wait.total_seconds() if wait is not None else 0)
-    return wait is not None
+        return timedelta(0)
+    return rate_limits.admit_task(journal, definition.throttle_name, is_keyed=throttle.template is not None)
 
 
 def block_task(lease: Lease, outcome: Blocked) -> None:

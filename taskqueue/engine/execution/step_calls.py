@@ -49,12 +49,12 @@ class StepCaller:
         if isinstance(call, Memoized):
             return call.value
         call.ends_body = ends_body
-        session = self.execution.journal.session
-        session.refuse_open_transaction(
+        journal = self.execution.journal
+        journal.refuse_open_transaction(
             f"Step {key!r} was called inside a database transaction of the pipeline's body, which would delay "
             "its checkpoint. Begin transactions inside steps."
         )
-        session.begin_step()
+        journal.session.begin_step()
         try:
             with self._running(call):
                 write_arguments(call)

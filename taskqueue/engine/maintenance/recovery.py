@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 
 from taskqueue.engine import sql
+from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.stacks import read_crash_dump
 
 POISON: Final = 5
@@ -63,7 +64,7 @@ class Loss:
     had_company: bool = False
 
 
-def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
+def recover(worker: int, *, reason: str, loss: Loss | None = None, only: Lease | None = None) -> int:
     """End a worker and queue its tasks; how many.
 
     Only the death of a process counts towards poison, and only for the task that the worker executed: by its crash
@@ -71,12 +72,20 @@ def recover(worker: int, *, reason: str, loss: Loss | None = None) -> int:
     the process executed tasks too, since any of them may be the cause. A second call for a worker finds only tasks that
     were locked at the first one. A worker that was only silent finds its row ended and its writes fenced off, and
     continues under a new row.
+
+    Args:
+        worker: its row's id.
+        reason: why it was lost, for a person.
+        loss: how, if that is known.
+        only: a lease of a worker that lives on, which alone is lost.
     """
     stack = loss.traceback if loss else read_crash_dump(worker)
     reason = reason_in(stack) or reason
     values = {
         "worker": worker,
         "reason": reason,
+        "only_task": only.task if only else None,
+        "only_lease": only.number if only else None,
         "poison": POISON,
         "poison_in_company": POISON_IN_COMPANY,
         "had_company": loss.had_company if loss else None,

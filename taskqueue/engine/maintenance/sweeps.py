@@ -109,9 +109,16 @@ cancelled before timers queue them."""
 
 
 def run_low_priority() -> None:
-    """Run the sweep that may wait for a few seconds. Only notifiers run it, so that it delays no worker.
+    """Run the sweeps that may wait for a few seconds. Only notifiers run it, so that it delays no worker.
 
     Raises:
         django.db.OperationalError, django.db.InterfaceError: the database is away.
     """
     run(roll_up)
+    run(delete_old_reports)
+
+
+def delete_old_reports() -> int:
+    """Delete the reports on steps that do not run any more. Queues no task."""
+    sql.fetch(sql.DELETE_OLD_REPORTS, {})
+    return 0

@@ -128,14 +128,9 @@ class AuthorSession:
                 "error inside atomic(savepoint=False), so neither its writes nor its result could be kept."
             ) from failed
 
-    def refuse_open_transaction(self, complaint: str) -> None:
-        """Refuse to write a checkpoint into a transaction that author code has left open: it might not be committed.
-
-        Raises:
-            InvalidContext: with this complaint.
-        """
-        if self._has_open_transaction() or any(map(is_open, self._others())):
-            raise InvalidContext(complaint)
+    def has_open_transaction(self) -> bool:
+        """Whether author code has left a transaction open: a checkpoint in it might not be committed."""
+        return self._has_open_transaction() or any(map(is_open, self._others()))
 
     def restore(self) -> None:
         """Drop what author code has set on the connection: settings, locks, temporary tables."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
+from taskqueue.engine.runtime.deployed_pipelines import BodyKind, deployed_pipelines
 from taskqueue.engine.runtime.lease import Lease, to_lease
 
 
 @dataclass(frozen=True)
 class ClaimRequest:
-    """The worker that claims, and the maximum number of tasks."""
+    """The worker that claims, the maximum number of tasks, and the pipelines that it claims tasks of."""
 
     worker: int
     most: int = 1
+    kind: BodyKind = BodyKind.ANY
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of CLAIM, with the pipelines that this process has the code of."""
-        return {"claiming_worker": self.worker, "most": self.most, "skipped": [], **deployed_pipelines()}
+        return {"claiming_worker": self.worker, "most": self.most, "skipped": [], **deployed_pipelines(self.kind)}
 
     def to_leases(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
         """The claimed rows as leases, in queue order; or none, and the limited pipeline to admit a task of first."""

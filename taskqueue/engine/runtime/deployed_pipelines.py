@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from enum import Enum
 from typing import Any
 
 from taskqueue.definitions import PipelineDefinition, fingerprint, registry
 
-_cached: tuple[dict[str, PipelineDefinition], dict[str, Any]] = ({}, {})
+
+class BodyKind(Enum):
+    """Which pipelines a worker claims tasks of, by their bodies."""
+
+    ANY = "any"
+    PLAIN = "plain"
+    ASYNC = "async"
+
+    def includes(self, definition: PipelineDefinition) -> bool:
+        return self is BodyKind.ANY or definition.is_async == (self is BodyKind.ASYNC)
 
 
-def deployed_pipelines() -> dict[str, Any]:
+_cached: tuple[dict[str, PipelineDefinition], dict[BodyKind, dict[str, Any]]] = ({}, {})
+
+
+def deployed_pipelines(kind: BodyKind = BodyKind.ANY) -> dict[str, Any]:
     """The names of the code's pipelines, the fingerprint of each, and the fingerprints of its old versions.
 
     Every claim sends these parameters, so they are cached until the registry changes.
@@ -19,8 +32,9 @@ def deployed_pipelines() -> dict[str, Any]:
     global _cached
     pipelines = registry.by_name()
     if not _cached[1] or pipelines != _cached[0]:
-        _cached = (dict(pipelines), to_parameters(registry.all()))
-    return _cached[1]
+        by_kind = {each: to_parameters(list(filter(each.includes, registry.all()))) for each in BodyKind}
+        _cached = (dict(pipelines), by_kind)
+    return _cached[1][kind]
 
 
 def to_parameters(definitions: list[PipelineDefinition]) -> dict[str, Any]:

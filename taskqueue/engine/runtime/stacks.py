@@ -34,8 +34,10 @@ def author_stack(thread: int, *, with_event_loop: bool) -> str:
 
 def author_frames(frame: FrameType) -> list[str]:
     """A stack without the engine's frames at its base; unchanged when it has none."""
-    summary = traceback.StackSummary.extract(traceback.walk_stack(frame))
-    outermost_first = list(reversed(summary))
+    return without_engine_frames(list(reversed(traceback.StackSummary.extract(traceback.walk_stack(frame)))))
+
+
+def without_engine_frames(outermost_first: list[traceback.FrameSummary]) -> list[str]:
     ours = [number for number, each in enumerate(outermost_first) if each.filename.startswith(PACKAGE)]
     return traceback.format_list(outermost_first[ours[-1] + 1 :] if ours else outermost_first)
 

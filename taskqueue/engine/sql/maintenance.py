@@ -94,8 +94,11 @@ RETURNING id
 RECOVER: Final = """
 WITH dead AS (
     UPDATE taskqueue_worker worker
-    SET ended_at = coalesce(worker.ended_at, statement_timestamp()),
-        end_reason = CASE WHEN worker.ended_at IS NULL THEN left(%(reason)s::text, 100) ELSE worker.end_reason END,
+    SET ended_at = CASE WHEN %(only_task)s::uuid IS NULL THEN coalesce(worker.ended_at, statement_timestamp())
+            ELSE worker.ended_at END,
+        end_reason = CASE WHEN %(only_task)s::uuid IS NULL AND worker.ended_at IS NULL
+            THEN left(%(reason)s::text, 100) ELSE worker.end_reason END,
+        executing = 0,
         -- Read when the other workers of its process are recovered.
         task_id = CASE WHEN %(died)s::bool THEN coalesce(worker.task_id, (
             SELECT id FROM taskqueue_task
@@ -106,16 +109,19 @@ WITH dead AS (
         SELECT id, ended_at, task_id FROM taskqueue_worker WHERE id = %(worker)s::int FOR NO KEY UPDATE SKIP LOCKED
     ) AS before
     WHERE worker.id = before.id
-    RETURNING worker.id, worker.host, worker.pid, worker.cluster, before.task_id, worker.step, worker.step_started_at,
-        before.ended_at IS NULL AS is_first
+    RETURNING worker.id, worker.host, worker.pid, worker.cluster, worker.slots, before.task_id, worker.step,
+        worker.step_started_at, before.ended_at IS NULL AS is_first
 ), claimed AS (
     SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
     WHERE task.worker_id = %(worker)s::int AND task.status = 'running' AND task.started_at IS NOT NULL
+        AND (%(only_task)s::uuid IS NULL OR (task.id = %(only_task)s::uuid AND task.lease = %(only_lease)s::int))
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), executed AS (
     -- Of the claimed tasks the one that was executed: by the crash record of the worker, else by its last heartbeat.
     SELECT claimed.*, dead.id AS worker_id, dead.host, dead.pid, dead.cluster,
+        -- An async worker executes all that it has claimed.
+        dead.slots > 1 AND (SELECT count(*) FROM claimed) > 1 AS has_company,
         dead.task_id = claimed.id AS by_heartbeat, dead.step_started_at,
         CASE
             WHEN %(is_explained)s::bool THEN %(step)s::text
@@ -130,6 +136,7 @@ WITH dead AS (
     LIMIT 1
 ), unfinished AS (
     SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid, executed.cluster,
+        executed.has_company,
         CASE WHEN done.is_done THEN '' ELSE executed.step_key END AS step_key,
         CASE WHEN executed.by_heartbeat AND executed.step_key <> '' AND NOT done.is_done THEN executed.step_started_at
             ELSE executed.started_at END AS began_at,
@@ -164,7 +171,7 @@ WITH dead AS (
         WHERE attempt.task_id = unfinished.id AND attempt.outcome = 'lost' AND attempt.finished_at > unfinished.since
     ) AS earlier CROSS JOIN LATERAL (
         -- By the crash records of the process, else by the tasks of its other workers, recovered or not.
-        SELECT coalesce(%(had_company)s::bool, EXISTS (
+        SELECT coalesce(%(had_company)s::bool, unfinished.has_company OR EXISTS (
             SELECT FROM taskqueue_worker other
             WHERE other.cluster = unfinished.cluster AND other.host = unfinished.host AND other.pid = unfinished.pid
                 AND other.id <> unfinished.worker_id
@@ -263,9 +270,16 @@ WHERE task_id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lea
 HEARTBEAT: Final = """
 UPDATE taskqueue_worker
 SET heartbeat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
+    executing = %(executing)s::smallint,
     step_started_at = statement_timestamp() - %(elapsed)s::interval, claim_error = %(claim_error)s::text
 WHERE id = %(worker)s::int AND ended_at IS NULL
 RETURNING draining_at IS NOT NULL
+"""
+
+# The leases of all tasks that a worker executes, without a lock.
+LEASES_OF_WORKER: Final = """
+SELECT id, lease FROM taskqueue_task
+WHERE worker_id = %(worker)s::int AND status = 'running' AND started_at IS NOT NULL
 """
 
 # Check a running task's lease, without a lock.
@@ -288,9 +302,18 @@ INSERT INTO taskqueue_stepreport (worker_id, task_id, lease, step, logs, stack, 
 SELECT %(worker)s::int, id, %(lease)s::int, %(step)s::text, %(logs)s::jsonb, %(stack)s::text, statement_timestamp()
 FROM taskqueue_task
 WHERE id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lease)s::int AND status = 'running'
-ON CONFLICT (worker_id) DO UPDATE SET
-    task_id = excluded.task_id, lease = excluded.lease, step = excluded.step, logs = excluded.logs,
+ON CONFLICT (task_id) DO UPDATE SET
+    worker_id = excluded.worker_id, lease = excluded.lease, step = excluded.step, logs = excluded.logs,
     stack = excluded.stack, reported_at = excluded.reported_at
+"""
+
+# Delete reports on tasks that the worker executes no more.
+DELETE_OLD_REPORTS: Final = """
+DELETE FROM taskqueue_stepreport report
+WHERE report.reported_at < statement_timestamp() - interval '1 minute' AND NOT EXISTS (
+    SELECT FROM taskqueue_task task
+    WHERE task.id = report.task_id AND task.lease = report.lease AND task.status = 'running'
+)
 """
 
 # Notify the workers. In a transaction of its own after the caller's: NOTIFY takes a lock on the whole server until it

@@ -22,7 +22,7 @@ from taskqueue.engine.execution.journal import failed_attempt_values
 from taskqueue.engine.runtime.failures import describe, retry_wait
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import FailedAttempt, Release, RetryLater
-from taskqueue.engine.runtime.stacks import author_stack, crash_dump_file
+from taskqueue.engine.runtime.stacks import crash_dump_file
 from taskqueue.engine.worker.settle import settle
 from taskqueue.errors import StepTimedOut
 from taskqueue.states import AttemptOutcome, StepStatus
@@ -51,6 +51,8 @@ class HardTimeouts:
 
     def check(self) -> None:
         """End the process if a step has passed its hard timeout. Runs in the heartbeat thread."""
+        if time.monotonic() < self._activity.not_overdue_before:
+            return
         for work in list(self._activity.steps.values()):
             lease, step = work.lease, work.definition
             if lease is None or step is None:
@@ -70,7 +72,7 @@ class HardTimeouts:
 
     def _stop(self, work: CurrentWork, lease: Lease, write: Callable[[str], None]) -> None:
         """Record the attempt and exit. When the database is away, recovery finds the task by its dead worker."""
-        stack = author_stack(self._activity.thread, with_event_loop=work.is_async)
+        stack = self._activity.stack(work)
         if self._activity.steps.get(work.step) is not work:
             return  # it has ended just now
         logger.error("Step %r of task %s does not stop: worker %s is ended.", work.step, lease.task, lease.worker)

@@ -8,7 +8,7 @@ import socket
 import time
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
-from typing import LiteralString
+from typing import Final, LiteralString
 
 import psycopg
 from django.db import Error
@@ -20,6 +20,7 @@ from taskqueue.engine import sql
 from taskqueue.engine.execution.activity import Activity, CurrentWork
 from taskqueue.engine.maintenance.recovery import Loss, recover
 from taskqueue.engine.runtime.database_errors import error_line, error_name
+from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.failures import traceback_of
 from taskqueue.engine.runtime.forks import detach_children
 from taskqueue.engine.runtime.lease import Lease
@@ -39,14 +40,18 @@ CLAIM_TIMEOUT = 5.0
 CLAIM_UNANSWERED = "PostgreSQL has not answered its claim for five seconds. Is a table locked?"
 REASON_LENGTH = 300
 
+DATABASE_ERRORS: Final = (Error, psycopg.Error, DatabaseLost)
+"""What a worker's own statements raise."""
+
 LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::int)"
 UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
 INSERT INTO taskqueue_worker (
-    host, pid, thread, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step, claim_error, draining_at
+    host, pid, thread, slots, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step,
+    claim_error, draining_at
 )
 VALUES (
-    %(host)s, %(pid)s, %(thread)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
+    %(host)s, %(pid)s, %(thread)s, %(slots)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
     statement_timestamp(), statement_timestamp(), '', '', %(claim_error)s,
     -- A draining worker keeps draining under its new row.
     (SELECT draining_at FROM taskqueue_worker WHERE id = %(previous)s::int)
@@ -54,7 +59,8 @@ VALUES (
 RETURNING id
 """
 END_WORKER: LiteralString = """
-UPDATE taskqueue_worker SET ended_at = statement_timestamp(), end_reason = %(reason)s, task_id = NULL, step = ''
+UPDATE taskqueue_worker
+SET ended_at = statement_timestamp(), end_reason = %(reason)s, task_id = NULL, step = '', executing = 0
 WHERE id = %(worker)s AND ended_at IS NULL
 """
 
@@ -63,6 +69,8 @@ class Heartbeat:
     """The heartbeat of a worker: one for each thread of a process that executes tasks.
 
     Attributes:
+        kind: which pipelines it claims tasks of.
+        slots: how many tasks it executes at once.
         worker: the id of this worker's row. It changes when another process has presumed this worker dead.
         activity: what the worker does now.
         claim_error: why this worker's last claims failed; empty when they did not.
@@ -72,6 +80,8 @@ class Heartbeat:
     def __init__(self, cluster: str, *, number: int = 0, thread: HeartbeatThread | None = None) -> None:
         self.cluster = cluster
         self.number = number
+        self.kind = BodyKind.ANY
+        self.slots = 1
         self.worker = 0
         self.activity = Activity()
         self.claim_error = ""
@@ -193,19 +203,27 @@ class Heartbeat:
             "worker": self.worker,
             "task": work.lease.task if work.lease else None,
             "step": work.step,
+            "executing": self._executing(),
             "elapsed": timedelta(seconds=time.monotonic() - work.since),
             "claim_error": claim_error,
         }
         row = self._thread.open().execute(sql.HEARTBEAT, values).fetchone()
         if row is None:
-            if work.lease is not None:
-                self._thread.execute(sql.CORRECT_LOSS, work.lease.fence)
+            for lease in self._leases():
+                self._thread.execute(sql.CORRECT_LOSS, lease.fence)
             self._register()
         else:
             (self.is_draining,) = row
             self._written_claim_error = claim_error
         self._written_at = time.monotonic()
         self._written_work = work
+
+    def _executing(self) -> int:
+        return int(self.activity.current.lease is not None)
+
+    def _leases(self) -> list[Lease]:
+        lease = self.activity.current.lease
+        return [lease] if lease is not None else []
 
     def _current_claim_error(self, work: CurrentWork) -> str:
         if work.is_claiming and time.monotonic() - work.since > CLAIM_TIMEOUT:
@@ -236,7 +254,10 @@ class Heartbeat:
 
     def _report_progress(self) -> None:
         """Write the newest progress, under the lease for which it was reported."""
-        progress, self.activity.progress = self.activity.progress, None
+        self._write_progress(self.activity)
+
+    def _write_progress(self, activity: Activity) -> None:
+        progress, activity.progress = activity.progress, None
         if progress is not None:
             lease, fraction, note = progress
             self._thread.execute(sql.REPORT_PROGRESS, {**lease.fence, "progress": fraction, "note": note})
@@ -249,9 +270,10 @@ class Heartbeat:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "thread": self.number,
+            "slots": self.slots,
             "cluster": self.cluster,
             "version": running_version(),
-            "pipelines": json.dumps(registry.names()),
+            "pipelines": json.dumps([each.name for each in registry.all() if self.kind.includes(each)]),
             "previous": self.worker,
             "claim_error": claim_error,
         }

@@ -65,7 +65,7 @@ def run_until_idle(
         duration = time.monotonic() - started_at
         most = min(most * 2, MOST_PREFETCHED) if is_usable and duration < SHORT else 1
         claims_more = not prefetched and time.monotonic() < deadline and not stopping()
-        claim_request = ClaimRequest(session.worker, most) if claims_more else None
+        claim_request = ClaimRequest(session.worker, most, session.kind) if claims_more else None
         outcome, leases = settle_or_fail(lease, outcome, claim_request)
         prefetched.extend(leases)
         session.activity.set_unsettled(None)
@@ -89,11 +89,11 @@ def settle_or_fail(lease: Lease, outcome: Outcome, claim_request: ClaimRequest |
         return failed, settle(lease, failed, claim_request=claim_request)
 
 
-def first_claim(session: WorkerSession, stopping: ShouldStop) -> list[Lease]:
-    """Claim the next task; without one, run the due work and claim again."""
+def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1) -> list[Lease]:
+    """Claim the next tasks; without any, run the due work and claim again."""
     if stopping():
         return []
-    claim_request = ClaimRequest(session.worker)
+    claim_request = ClaimRequest(session.worker, most, session.kind)
     session.activity.begin_claim()
     try:
         if leases := claim(claim_request):

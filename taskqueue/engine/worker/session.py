@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 
 
 class WorkerSession(Protocol):
@@ -13,6 +14,11 @@ class WorkerSession(Protocol):
     @property
     def worker(self) -> int:
         """The id of its row, which changes when it was presumed dead."""
+        ...
+
+    @property
+    def kind(self) -> BodyKind:
+        """Which pipelines it claims tasks of."""
         ...
 
     @property

@@ -16,7 +16,6 @@ from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.execution.activity import Activity, CurrentWork
 from taskqueue.engine.execution.secrets import definition_of, secrets_of
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.stacks import author_stack
 from taskqueue.errors import TaskqueueError
 
 REPORT_EVERY: Final = 2.0
@@ -46,7 +45,7 @@ class Reporter:
 
 
 def report_on(work: CurrentWork, lease: Lease, activity: Activity) -> dict[str, Any]:
-    stack = author_stack(activity.thread, with_event_loop=work.is_async)[-STACK_MAX_LENGTH:]
+    stack = activity.stack(work)[-STACK_MAX_LENGTH:]
     lines, logs = activity.lines.get(work.step), None
     if lines is not None and lines.records and (secrets := known_secrets(work, lease, lines)) is not None:
         logs, stack = lines.snapshot(secrets), masks.hidden(stack, secrets)

@@ -32,8 +32,15 @@ class Command(BaseCommand):
             "--threads",
             type=_at_least_one,
             metavar="N",
-            help='Number of tasks that each process executes at once (default: TASKQUEUE["THREADS"]). '
+            help='Number of plain tasks that each process executes at once (default: TASKQUEUE["THREADS"]). '
             "1 for tasks that need the CPU, not the network.",
+        )
+        parser.add_argument(
+            "--async-slots",
+            type=_at_least_zero,
+            metavar="N",
+            help="Number of async tasks that each process executes at once on its event loop (default: "
+            'TASKQUEUE["ASYNC_SLOTS"]). 0: each async task takes a thread.',
         )
         parser.add_argument(
             "--reload",
@@ -58,10 +65,14 @@ class Command(BaseCommand):
         if refusal := startup.broker_error() or startup.wait_for_database(self._print):
             raise CommandError(refusal)
         threads = options["threads"] or settings().THREADS
-        if warning := startup.connections_warning(processes, threads):
+        async_slots = settings().ASYNC_SLOTS if options["async_slots"] is None else options["async_slots"]
+        if not any(definition.is_async for definition in registry.all()):
+            async_slots = 0
+        if warning := startup.connections_warning(processes, threads, is_async=bool(async_slots)):
             self._print(warning)
-        self._print(f"Worker: {_size(processes, threads)} on {_database()}, for {_pipelines()}. Stop with Ctrl-C.")
-        code = cluster.run(signals, processes=processes, threads=threads)
+        size = _size(processes, threads, async_slots)
+        self._print(f"Worker: {size} on {_database()}, for {_pipelines()}. Stop with Ctrl-C.")
+        code = cluster.run(signals, processes=processes, threads=threads, async_slots=async_slots)
         self._print("Worker stopped." if code == 0 else "Worker stopped before all of its steps had ended.")
         sys.exit(code)
 
@@ -77,8 +88,17 @@ def _at_least_one(text: str) -> int:
     return number
 
 
-def _size(processes: int, threads: int) -> str:
+def _at_least_zero(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return number
+
+
+def _size(processes: int, threads: int, async_slots: int) -> str:
     in_threads = f"with {threads} {'thread' if threads == 1 else 'threads'}"
+    if async_slots:
+        in_threads += f" and {async_slots} async {'slot' if async_slots == 1 else 'slots'}"
     return f"1 process {in_threads}" if processes == 1 else f"{processes} processes {in_threads} each"
 
 

@@ -148,6 +148,16 @@ async def block_the_loop_in_parallel() -> None:
     await asyncio.gather(block_the_loop(), return_at_once())
 
 
+@step
+async def nap_async(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+@pipeline("tests/nap-async")
+async def nap_async_once(seconds: float) -> None:
+    await nap_async(seconds)
+
+
 class NotAnException(BaseException):
     """Not caught by `except Exception`."""
 

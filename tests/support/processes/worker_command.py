@@ -49,6 +49,7 @@ class WorkerCommand:
         *,
         processes: int = 2,
         threads: int = 1,
+        async_slots: int = 0,
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
         reload: bool = False,
@@ -63,7 +64,8 @@ class WorkerCommand:
             **{f"WORKER_TEST_{name.upper()}": str(value) for name, value in settings.items()},
             **(environment or {}),
         }
-        options = ["--processes", str(processes), "--threads", str(threads), *(["--reload"] if reload else [])]
+        options = ["--processes", str(processes), "--threads", str(threads)]
+        options += ["--async-slots", str(async_slots), *(["--reload"] if reload else [])]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [*within, sys.executable, "manage.py", "worker", *options],
@@ -73,7 +75,7 @@ class WorkerCommand:
                 stderr=output,
                 start_new_session=True,
             )
-        self.processes, self.threads = processes, threads
+        self.processes, self.rows = processes, processes * (threads + bool(async_slots))
         self._reloads = reload
         self._seen: set[int] = set()
 
@@ -82,8 +84,8 @@ class WorkerCommand:
         return self.log.read_text()
 
     def ready(self) -> "WorkerCommand":
-        """Wait until each thread of each worker process is registered."""
-        eventually(lambda: len(self.threads_registered()) == self.processes * self.threads, details=self.output)
+        """Wait until each thread and each event loop of each worker process is registered."""
+        eventually(lambda: len(self.threads_registered()) == self.rows, details=self.output)
         return self
 
     def sentinel(self) -> int:

@@ -1,0 +1,229 @@
+"""The heartbeat of an async worker: one row and one lock for all tasks that it executes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from typing import Any, Final, LiteralString
+
+import psycopg
+from django.db import Error
+
+from taskqueue.engine import sql
+from taskqueue.engine.async_worker.event_loop import EventLoop
+from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork
+from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.database_errors import error_line
+from taskqueue.engine.runtime.deployed_pipelines import BodyKind
+from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
+from taskqueue.engine.worker.heartbeat import HEARTBEAT_INTERVAL, Heartbeat, cause_of, loss_by
+from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
+from taskqueue.engine.worker.step_reports import Reporter
+
+logger = logging.getLogger("taskqueue.workers")
+
+COUNT_EVERY: Final = 1.0
+"""Seconds between two writes of the number of tasks, while it changes."""
+
+REPORT: LiteralString = sql.REPORT_STEP
+
+
+class Watched:
+    """One execution, as the heartbeat watches it."""
+
+    def __init__(self, activity: Activity, hard_timeouts: HardTimeouts) -> None:
+        self.activity = activity
+        self.hard_timeouts = hard_timeouts
+        self.reporter = Reporter(activity)
+        self.is_seen = False
+        """Whether it was there at the check before: the leases of short tasks are not checked."""
+
+
+class AsyncHeartbeat(Heartbeat):
+    """The heartbeat of a worker that executes many tasks on one event loop.
+
+    Its own `activity` is that of its claims. Each execution has another one, from `begin` to `end`.
+    """
+
+    def __init__(self, cluster: str, *, number: int, slots: int, loop: EventLoop, thread: HeartbeatThread) -> None:
+        super().__init__(cluster, number=number, thread=thread)
+        self.kind, self.slots = BodyKind.ASYNC, slots
+        self.crash_record: CompanyRecord | None = None
+        self._loop = loop
+        self._watched: dict[int, Watched] = {}
+        self._written_count = 0
+        self._blocked_by = ""
+
+    def ensure_started(self) -> None:
+        """Register the worker, if it is not registered yet.
+
+        Raises:
+            django.db.Error, psycopg.Error: the database could not be reached.
+        """
+        if not self.worker:
+            self.start()
+
+    def begin(self, lease: Lease) -> Activity:
+        """Watch another execution from now on. Called in the loop's thread, as `end`."""
+        activity = Activity(set_hard_timeout=Deadline())
+        if self.crash_record is not None:
+            activity.crash_record = self.crash_record.of_execution()
+        self._watched[id(activity)] = Watched(activity, HardTimeouts(activity, end=self._end_process))
+        activity.set_unsettled(lease)
+        return activity
+
+    def end(self, activity: Activity) -> None:
+        """Watch an execution no more."""
+        activity.set_unsettled(None)
+        activity.set_hard_timeout(None)
+        self._watched.pop(id(activity), None)
+
+    def release_lost(self, lease: Lease, error: BaseException) -> None:
+        """Queue a task again whose execution was ended by an error that is not its own, and record the lost attempt.
+
+        Raises:
+            django.db.Error: the database is unreachable; call it again later.
+        """
+        with self._thread.guard:  # the heartbeat must not have the row locked meanwhile
+            reason = f"it met {error_line(cause_of(error))}"
+            recover(lease.worker, reason=reason, loss=loss_by(error, lease), only=lease)
+
+    def release_all(self) -> None:
+        """Release all tasks: the process is about to end. Under the guard."""
+        leases = [each.activity.unsettled_lease for each in self._all()]
+        self._to_release += [lease for lease in leases if lease is not None]
+        self._release()
+
+    def check(self, *, beats_only: bool) -> bool:
+        """Write the heartbeat when it is due; then check the leases, write reports and end what ignores its timeout.
+
+        Args:
+            beats_only: leave out the statements that may wait for a lock on tasks.
+
+        Returns:
+            Whether one of these has waited for a lock in vain.
+        """
+        if not self._locked:
+            self._locked = self._take_lock(self.worker)
+        blocking = self._note_blocked_loop()
+        since_write = time.monotonic() - self._written_at
+        has_changed = self._executing() != self._written_count and since_write >= COUNT_EVERY
+        if self._written_claim_error != self._current_claim_error(self.activity.current):
+            has_changed = True
+        if has_changed or since_write >= HEARTBEAT_INTERVAL:
+            self._written_count = self._executing()
+            self._beat(self._oldest())
+        meets_lock = False
+        if not beats_only:
+            try:
+                self._write_for_tasks()
+            except LOCKED:
+                meets_lock = True
+        for each in self._all():
+            if not self._blocked_by or each.activity is blocking:
+                each.hard_timeouts.check()
+            else:  # it cannot end while another task's code keeps the loop: its process is not to be ended for that
+                each.activity.postpone_hard_timeouts()
+        return meets_lock
+
+    def _write_for_tasks(self) -> None:
+        self._check_leases()
+        self._release()
+        for each in self._all():
+            self._write_progress(each.activity)
+            if (report := each.reporter.next_report()) is not None:
+                self._thread.execute(REPORT, report)
+
+    def _check_leases(self) -> None:
+        """Mark the leases as lost whose tasks were cancelled or recovered; one query for all."""
+        long = [each for each in self._all() if each.is_seen and each.activity.current.lease is not None]
+        for each in self._all():
+            each.is_seen = True
+        if not long:
+            return
+        rows = self._thread.open().execute(sql.LEASES_OF_WORKER, {"worker": self.worker}).fetchall()
+        held = dict(rows)
+        for each in long:
+            lease = each.activity.current.lease
+            if lease is not None and (lease.worker != self.worker or held.get(lease.task) != lease.number):
+                each.activity.lost_lease = lease
+
+    def _note_blocked_loop(self) -> Activity | None:
+        """Log which step keeps the event loop busy without an await, once. Returns the activity of its task."""
+        seconds = self._loop.blocked_seconds()
+        handle: Any = self._loop.running() if seconds else None
+        activity: Activity | None = handle.execution.activity if handle is not None else None
+        if not seconds:
+            self._blocked_by = ""
+        elif not self._blocked_by:
+            step = activity.current.step if activity is not None else ""
+            code = f"step {step!r} of task {handle.id}" if step else f"task {handle.id}" if handle else "a callback"
+            since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
+            self._blocked_by = (
+                f"Its event loop is blocked since {since} by {code}, whose code does not await. No other async task of "
+                "this process goes on meanwhile: let a plain step or asyncio.to_thread() call such code."
+            )
+            logger.warning("%s", self._blocked_by)
+        return activity
+
+    def _end_process(self, exit_code: int) -> None:
+        with suppress(psycopg.Error, Error):
+            self.release_all()
+        super()._end_process(exit_code)
+
+    def _current_claim_error(self, work: CurrentWork) -> str:
+        return self._blocked_by[:300] or super()._current_claim_error(work)
+
+    def _oldest(self) -> CurrentWork:
+        works = [each.activity.current for each in self._all()]
+        return min(works, key=lambda work: work.since, default=self.activity.current)
+
+    def _executing(self) -> int:
+        return len(self._watched)
+
+    def _leases(self) -> list[Lease]:
+        leases = [each.activity.unsettled_lease for each in self._all()]
+        return [lease for lease in leases if lease is not None]
+
+    def _all(self) -> list[Watched]:
+        """The executions, for the heartbeat's thread: others begin and end meanwhile."""
+        return list(self._watched.values())
+
+
+class CompanyRecord:
+    """The crash record of a worker with several tasks: the last step that began, and whether other tasks run."""
+
+    def __init__(self, record: CrashRecord) -> None:
+        self.record = record
+        self._running: dict[int, tuple[Any, str]] = {}
+
+    def of_execution(self) -> ExecutionRecord:
+        return ExecutionRecord(self)
+
+    def write(self, key: int, task: Any, step: str) -> None:
+        self._running.pop(key, None)
+        if task is not None:
+            self._running[key] = (task, step)
+        self.record.write_company(has_company=len(self._running) > 1)
+        self.record.write(*(next(reversed(self._running.values())) if self._running else (None, "")))
+
+
+class ExecutionRecord:
+    """What one execution notes in it."""
+
+    def __init__(self, company: CompanyRecord) -> None:
+        self._company = company
+
+    def write_worker(self, worker: int, thread: int) -> None:
+        self._company.record.write_worker(worker, thread)
+
+    def write(self, task: Any, step: str) -> None:
+        self._company.write(id(self), task, step)
+
+    def write_company(self, *, has_company: bool) -> None:
+        self._company.record.write_company(has_company=has_company)
+
+    def write_end(self) -> None:
+        self._company.record.write_end()

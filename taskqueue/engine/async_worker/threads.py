@@ -1,0 +1,136 @@
+"""The threads of an async worker: one for the engine's statements, and some for plain code that async tasks call."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any, Final
+
+from django import db
+from django.db import DEFAULT_DB_ALIAS, connections
+
+from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.runtime.author_session import TRUSTED_IDLE
+from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
+from taskqueue.engine.runtime.forks import detach_children, exit_if_forked
+
+CLOSE_AFTER: Final = 30.0
+"""Seconds after which an idle thread closes its database connection."""
+
+Item = tuple["Future[Any]", Callable[[], Any]]
+
+
+class ConnectedThreads(Executor):
+    """Threads that start when they are needed, each with its own database connection, closed when it is idle.
+
+    Args:
+        name: of the threads, which are numbered.
+        most: how many threads.
+    """
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name, self._most = name, most
+        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._started = self._free = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function in the next free thread."""
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+            elif self._started < self._most:
+                self._started += 1
+                name = f"{ENGINE_THREADS}{self._name}-{self._started}"
+                threading.Thread(target=self._run, name=name, daemon=True).start()
+            else:
+                self._free -= 1
+        self._items.put((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def _run(self) -> None:
+        detach_children()
+        used_at = time.monotonic()
+        while True:
+            try:
+                future, call = self._items.get(timeout=CLOSE_AFTER)
+            except queue.Empty:
+                connections.close_all()
+                future, call = self._items.get()
+            if time.monotonic() - used_at > TRUSTED_IDLE:
+                connection: Any = connections[DEFAULT_DB_ALIAS]
+                connection.health_check_done = False  # the next statement tests the connection
+            run_item(future, call)
+            used_at = time.monotonic()
+            with self._lock:
+                self._free += 1
+
+
+class AuthorThread(Executor):
+    """Where an async task's plain code runs: one call at a time, each in a free thread of the process's.
+
+    A call leaves nothing on the connection of its thread, which the next call of another task uses.
+
+    Attributes:
+        thread: the ident of the thread that executes a call now; 0 for none.
+    """
+
+    def __init__(self, journal: Journal, threads: ConnectedThreads, pid: int) -> None:
+        self._journal, self._threads, self._pid = journal, threads, pid
+        self._waiting: deque[Item] = deque()
+        self._lock = threading.Lock()
+        self._is_busy = False
+        self.thread = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function after those that wait."""
+        future: Future[Any] = Future()
+        with self._lock:
+            self._waiting.append((future, partial(fn, *args, **kwargs)))
+            is_first, self._is_busy = not self._is_busy, True
+        if is_first:
+            self._threads.submit(self._run_next)
+        return future
+
+    def _run_next(self) -> None:
+        future, call = self._waiting.popleft()
+        run_item(future, partial(self._call, call))
+        with self._lock:
+            self._is_busy = bool(self._waiting)
+        if self._is_busy:
+            self._threads.submit(self._run_next)
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        self.thread = threading.get_ident()
+        session = self._journal.session
+        try:
+            with session.watch():
+                return call()
+        finally:
+            exit_if_forked(self._pid)
+            self._journal.has_left_transaction |= session.has_open_transaction()
+            session.mend()
+            del self._journal.sessions[self.thread]
+            self.thread = 0
+
+
+def run_item(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def close_connections() -> None:
+    """Close the calling thread's connections: the next statement opens new ones."""
+    db.connections.close_all()
