@@ -48,9 +48,13 @@ class DatabaseCollector(Collector):
         yield from unfinished(counted, names)
         yield from readiness(ready)
         yield gauge(
-            "live_workers", "Workers with a current heartbeat, one for each thread of a process.", pills.live_workers
+            "live_workers",
+            "Workers with a current heartbeat, for each thread and event loop one.",
+            pills.live_workers,
         )
         yield gauge("busy_workers", "Live workers that execute a task, by their heartbeats.", pills.busy_workers)
+        yield gauge("slots", "Tasks that the live workers can execute at once.", pills.slots)
+        yield gauge("busy_slots", "Tasks that the live workers execute, by their heartbeats.", pills.executing)
         yield gauge("workers_claim_errors", "Live workers whose claims fail.", pills.failing_workers)
         yield from ended(counts, names)
         age = behind.total_seconds() if behind is not None else 0

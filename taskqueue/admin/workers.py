@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, Count, F, Q, QuerySet, Value, When
+from django.db.models import Case, F, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -24,6 +24,7 @@ from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker
+from taskqueue.models.worker import EVENT_LOOP
 
 LIVE, SILENT, CLAIM_ERROR, ENDED, DRAINING, DRAINED = "live", "silent", "claim_error", "ended", "draining", "drained"
 DRAIN = "taskqueue.change_worker"
@@ -44,7 +45,7 @@ class WorkerChangeList(ChangeList):
         self.has_live = self.page_num > 1 or any(row.state not in {SILENT, ENDED} for row in rows)
         pools = pool_sizes()
         for row in rows:
-            row.slots, row.busy = pools.get((row.host, row.cluster), (0, 0))
+            row.pool_slots, row.pool_busy = pools.get((row.host, row.cluster), (0, 0))
         self.result_list = rows
 
 
@@ -97,7 +98,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
             When(ended_at__isnull=False, then=Value(ENDED)),
             When(heartbeat_at__lte=Now() - HEARTBEAT_TIMEOUT, then=Value(SILENT)),
             When(~Q(claim_error=""), then=Value(CLAIM_ERROR)),
-            When(draining_at__isnull=False, task_id__isnull=False, then=Value(DRAINING)),
+            When(draining_at__isnull=False, executing__gt=0, then=Value(DRAINING)),
             When(draining_at__isnull=False, then=Value(DRAINED)),
             default=Value(LIVE),
         )
@@ -106,7 +107,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Worker | None:
         worker: Any = super().get_object(request, object_id, from_field)
         if worker is not None:
-            worker.slots, worker.busy = pool_sizes().get((worker.host, worker.cluster), (0, 0))
+            worker.pool_slots, worker.pool_busy = pool_sizes().get((worker.host, worker.cluster), (0, 0))
         return worker  # type: ignore[no-any-return]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -160,7 +161,9 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def pool(self, worker: Any) -> SafeString | str:
         if worker.ended_at is not None:
             return formats.EMPTY_VALUE
-        return html.meter(worker.busy, worker.slots, label="Busy", text=f"{worker.busy} of {worker.slots} busy")
+        return html.meter(
+            worker.pool_busy, worker.pool_slots, label="Busy", text=f"{worker.pool_busy} of {worker.pool_slots} busy"
+        )
 
     @admin.display(description="Version")
     def code_version(self, worker: Worker) -> SafeString | str:
@@ -174,6 +177,8 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     def current_step(self, worker: Worker) -> SafeString | str:
         if worker.task_id is None or worker.ended_at is not None:
             return formats.EMPTY_VALUE
+        if worker.thread == EVENT_LOOP:
+            return f"{worker.executing} of {formats.count_of(worker.slots, 'task')}"
         task_id = format_html('<span class="tq-id">{}</span>', formats.short_id(worker.task_id))
         return link(page_url("task", worker.task_id), format_html("{} {}", worker.step or "between steps", task_id))
 
@@ -193,9 +198,9 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
 
 def pool_sizes() -> dict[tuple[str, str], tuple[int, int]]:
-    """Live workers and workers with a task, by host and name of the pool; one query."""
+    """How many tasks the live workers can execute and execute now, by host and name of the pool; one query."""
     live = Worker.objects.filter(ended_at=None).order_by()
-    counted = live.values_list("host", "cluster").annotate(slots=Count("pk"), busy=Count("task_id"))
+    counted = live.values_list("host", "cluster").annotate(sum_slots=Sum("slots"), busy=Sum("executing"))
     return {(host, cluster): (slots, busy) for host, cluster, slots, busy in counted}
 
 

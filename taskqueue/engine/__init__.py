@@ -1,11 +1,12 @@
 """The engine takes a task from its submission to its end. It knows neither HTTP nor django-q2.
 
-Its folders, in the order of a task's life. Imports run from `worker` and `actions` down to `sql` (see import-linter):
+Its folders, in the order of a task's life. Imports run from `async_worker` down to `sql` (see import-linter):
 
     enqueue       a request becomes a task, or returns the existing task that serves it
     events        events are sent, then routed to the pipelines and waits that listen for their name
     maintenance   due work: timers, cron, sweeps, recovery, retention, rollups, bulk operations
     worker        claims tasks, executes them in a loop, settles them, sends heartbeats
+    async_worker  executes many async tasks on one event loop, with the parts of worker and execution
     execution     runs a pipeline's body; each step is replayed from the journal, or called and recorded
     author_code   what surrounds a running step: its timeout, its logs, and what it leaves in the process
     tasks         changes a task from outside of its execution: retry, cancel, suspend, children, completion

@@ -760,7 +760,7 @@ class Migration(migrations.Migration):
                     models.SmallIntegerField(
                         db_default=0,
                         default=0,
-                        help_text="Which thread of its process it is; 0 is the main thread.",
+                        help_text="Which thread of its process it is; 0 is the main thread, -1 the event loop of async tasks.",
                     ),
                 ),
                 (
@@ -789,7 +789,9 @@ class Migration(migrations.Migration):
                 (
                     "task_id",
                     models.UUIDField(
-                        blank=True, help_text="The task that it ran at its last heartbeat; of several the first.", null=True
+                        blank=True,
+                        help_text="The task that it ran at its last heartbeat; of several the first.",
+                        null=True,
                     ),
                 ),
                 (
@@ -800,6 +802,15 @@ class Migration(migrations.Migration):
                 ),
                 ("step", models.CharField(blank=True, default="", max_length=200)),
                 ("step_started_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "steps",
+                    models.JSONField(
+                        blank=True,
+                        db_default={},
+                        default=dict,
+                        help_text="Of an event loop: for each task its step, and for how many seconds it ran at the last heartbeat.",
+                    ),
+                ),
                 (
                     "claim_error",
                     models.CharField(

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+from uuid import UUID
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from taskqueue.models.fields import text_field, time_field
 
+EVENT_LOOP: Final = -1
+"""The number of the worker of a process's async tasks, among those of its threads."""
+
+
+class RunningStep(NamedTuple):
+    """A step that a worker executes: its key, empty between steps, and since when."""
+
+    key: str
+    since: datetime | None
+
 
 class Worker(models.Model):
-    """A thread of a worker process, which executes a task at a time. Its process holds an advisory lock on its id."""
+    """A thread of a worker process, which executes a task at a time, or its event loop, which executes many.
+
+    Its process holds an advisory lock on its id.
+    """
 
     id = models.AutoField(primary_key=True)
     host = models.CharField(max_length=255)
@@ -18,7 +35,7 @@ class Worker(models.Model):
     thread = models.SmallIntegerField(
         default=0,
         db_default=0,
-        help_text="Which thread of its process it is; 0 is the main thread.",
+        help_text="Which thread of its process it is; 0 is the main thread, -1 the event loop of async tasks.",
     )
     slots = models.SmallIntegerField(default=1, db_default=1, help_text="How many tasks it executes at once.")
     cluster = models.CharField(max_length=64, help_text="The `manage.py worker` command that started it.")
@@ -37,6 +54,12 @@ class Worker(models.Model):
     )
     step = text_field(200)
     step_started_at = time_field()
+    steps = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="Of an event loop: for each task its step, and for how many seconds it ran at the last heartbeat.",
+    )
 
     claim_error = text_field(300, "The error of its last claims.", db_default="")
 
@@ -47,7 +70,18 @@ class Worker(models.Model):
         ]
 
     def __str__(self) -> str:
+        if self.thread == EVENT_LOOP:
+            return f"{self.host}:{self.pid} event loop"
         return f"{self.host}:{self.pid} thread {self.thread + 1}" if self.thread else f"{self.host}:{self.pid}"
+
+    def step_of(self, task: UUID) -> RunningStep | None:
+        """The step of a task that it ran at its last heartbeat; None if it did not run that task then."""
+        if self.thread != EVENT_LOOP:
+            return RunningStep(self.step, self.step_started_at) if self.task_id == task else None
+        if (found := self.steps.get(str(task))) is None:
+            return None
+        step, seconds = found
+        return RunningStep(step, self.heartbeat_at - timedelta(seconds=seconds))
 
 
 class StepReport(models.Model):

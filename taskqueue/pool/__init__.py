@@ -5,14 +5,15 @@ settings_check   a system check of the project's Q_CLUSTER and DATABASES
 startup          settings of the process, and waiting for the database
 signing          the key that signs django-q2's messages
 queue_lists      hides django-q2's own admin pages
-reloading        `manage.py worker --reload`, with project_files, which finds changed files
+reload           `manage.py worker --reload`
 
 The processes of one `manage.py worker`:
 cluster          the main process: keeps a sentinel running until a signal stops it
 sentinel         replaces dead worker processes, and stops all of them in order
 notifier         wakes idle workers: it waits for timers, and with listener for notifications
 claimed_tasks    what an awake worker process does: claim and execute tasks until nothing is due
-threads          how many it executes at once: its main thread and further ones, each a thread_worker
+threads          how many plain tasks it executes at once: its main thread and further ones, each a thread_worker
+async_worker     its event loop, which executes async tasks
 
 When one of them fails:
 shared_memory    what each process does now, readable after its death

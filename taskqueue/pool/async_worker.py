@@ -8,6 +8,7 @@ from taskqueue.engine.async_worker.event_loop import EventLoop
 from taskqueue.engine.async_worker.heartbeat import AsyncHeartbeat, CompanyRecord
 from taskqueue.engine.async_worker.loop import AsyncWorker
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
+from taskqueue.models.worker import EVENT_LOOP
 from taskqueue.pool.shared_memory import STOP, PoolStatus
 from taskqueue.pool.thread_worker import ThreadWorker, log_execution
 
@@ -26,7 +27,7 @@ def start_async_worker(
     loop = EventLoop()
     heartbeat = AsyncHeartbeat(
         first.cluster,
-        number=status.threads,
+        number=EVENT_LOOP,
         slots=status.async_slots,
         loop=loop,
         thread=first.heartbeat_thread or HeartbeatThread(),

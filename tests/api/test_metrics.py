@@ -104,7 +104,7 @@ def test_tasks_over_a_concurrency_limit_count_as_blocked(api):
 def test_live_workers_and_claim_errors_are_counted(api):
     with InProcessWorker() as worker:
         Worker.objects.create(
-            host="a", pid=1, cluster="c", version="1", pipelines=[], claim_error="no", task_id=uuid4()
+            host="a", pid=1, cluster="c", version="1", pipelines=[], claim_error="no", task_id=uuid4(), executing=1
         )
         Worker.objects.create(host="b", pid=2, cluster="c", version="1", pipelines=[], ended_at=Now())
 
@@ -112,7 +112,7 @@ def test_live_workers_and_claim_errors_are_counted(api):
 
         assert worker.row.ended_at is None
     assert (of(samples, "live_workers"), of(samples, "workers_claim_errors")) == (2, 1)
-    assert of(samples, "busy_workers") == 1
+    assert (of(samples, "busy_workers"), of(samples, "slots"), of(samples, "busy_slots")) == (1, 2, 1)
 
 
 def test_ended_tasks_are_counted_with_their_phase_seconds(api):

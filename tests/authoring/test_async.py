@@ -21,6 +21,7 @@ MINUTE = timedelta(minutes=1)
 ONCE_MORE = Retry.fixed(MINUTE, retries=1)
 
 
+@pytest.mark.usefixtures("lane")
 def test_an_async_pipeline_awaits_async_steps_and_keeps_their_results(calls):
     @step
     async def double(number: int) -> int:
@@ -38,6 +39,7 @@ def test_an_async_pipeline_awaits_async_steps_and_keeps_their_results(calls):
     assert outputs_of(task) == {"double": 6, "double#2": 12}
 
 
+@pytest.mark.usefixtures("lane")
 def test_gathered_calls_get_keys_in_call_order(calls):
     @step
     async def wait(turns: int) -> int:
@@ -62,6 +64,7 @@ def test_gathered_calls_get_keys_in_call_order(calls):
     assert outputs_of(task).items() >= {"wait": 30, "wait#2": 10, "wait#3": 1, "other": 20}.items()
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_failed_parallel_step_keeps_its_running_siblings(calls):
     @step(retry=ONCE_MORE)
     async def fragile() -> str:
@@ -88,6 +91,7 @@ def test_a_failed_parallel_step_keeps_its_running_siblings(calls):
     assert sorted(calls) == ["fragile", "fragile", "slow"]
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_failed_step_is_raised_at_its_await_in_every_run(calls):
     @step(retry=Retry.never())
     async def broken() -> str:
@@ -112,6 +116,7 @@ def test_a_failed_step_is_raised_at_its_await_in_every_run(calls):
     assert calls == ["broken", "fine", "fine"]
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_pause_travels_through_a_task_group(calls):
     @step(retry=ONCE_MORE)
     async def fragile() -> str:
@@ -172,6 +177,7 @@ async def as_coroutine(awaitable):
     return await awaitable
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_final_failure_in_a_task_group_names_its_step():
     @step
     async def broken() -> None:
@@ -187,6 +193,7 @@ def test_a_final_failure_in_a_task_group_names_its_step():
     assert task.error == {"type": "Permanent", "message": "no route", "step": "broken"}
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_failed_step_in_an_async_body_can_be_caught(calls):
     @step
     async def broken() -> None:
@@ -203,6 +210,7 @@ def test_a_failed_step_in_an_async_body_can_be_caught(calls):
     assert finish(body.enqueue()).result == "no route"
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("where", ["body", "step"])
 def test_a_cancelled_coroutine_fails_its_task_and_not_its_worker(where):
     @step
@@ -218,6 +226,7 @@ def test_a_cancelled_coroutine_fails_its_task_and_not_its_worker(where):
     assert finish(body.enqueue()).error["type"] == "CancelledError"
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_plain_step_is_awaited_by_aio_and_may_use_the_orm(calls):
     @step.atomic
     def create(name: str) -> int:
@@ -236,6 +245,7 @@ def test_a_plain_step_is_awaited_by_aio_and_may_use_the_orm(calls):
     assert task.result == list(Group.objects.order_by("name").values_list("pk", flat=True))
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_plain_step_that_pauses_under_aio_pauses_the_task(calls):
     @step(retry=ONCE_MORE)
     def fragile() -> str:
@@ -252,6 +262,7 @@ def test_a_plain_step_that_pauses_under_aio_pauses_the_task(calls):
     assert calls == ["fragile"] * 3
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_soft_timeout_also_ends_a_plain_step_under_aio():
     @step(timeout=timedelta(seconds=0.05), retry=Retry.never())
     def slow() -> None:
@@ -265,6 +276,7 @@ def test_a_soft_timeout_also_ends_a_plain_step_under_aio():
     assert finish(body.enqueue()).error["type"] == "StepTimedOut"
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_plain_call_of_a_plain_step_in_async_code_is_refused():
     @step
     def plain() -> int:
@@ -307,6 +319,7 @@ def test_aio_of_an_async_step_is_refused_with_the_remedy():
     assert "await it as it is" in finish(body.enqueue()).error["message"]
 
 
+@pytest.mark.usefixtures("lane")
 def test_each_parallel_step_has_its_own_step_and_attempt(calls):
     @step(retry=ONCE_MORE)
     async def first() -> int:
@@ -327,6 +340,7 @@ def test_each_parallel_step_has_its_own_step_and_attempt(calls):
     assert finish(body.enqueue()).result == [2, 1, 1]
 
 
+@pytest.mark.usefixtures("lane")
 def test_an_async_step_may_enqueue_but_an_async_body_may_not():
     @pipeline("async/child")
     async def child(number: int) -> int:
@@ -347,6 +361,7 @@ def test_an_async_step_may_enqueue_but_an_async_body_may_not():
     assert refused.error["type"] == "InvalidContext"
 
 
+@pytest.mark.usefixtures("lane")
 def test_an_async_step_called_in_an_async_step_is_an_ordinary_call():
     @step
     async def inner(number: int) -> int:

@@ -201,6 +201,7 @@ def asked() -> list[str]:
     return seen
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("where", ["step", "atomic", "body"])
 def test_session_settings_of_a_step_end_with_it(where):
     settings = list(SETTINGS)
@@ -235,6 +236,7 @@ def test_session_settings_of_a_step_end_with_it(where):
     assert asked() == before
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_body_that_leaves_a_transaction_open_fails_and_says_so():
     @pipeline("broken/body", retry=Retry.never())
     def body() -> None:

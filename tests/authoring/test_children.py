@@ -203,6 +203,8 @@ def test_recursion_under_a_limit_of_one_does_not_wait_for_itself():
     assert finish(down.enqueue("a", 3)).result == 3
 
 
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_a_child_waits_in_an_async_body_too():
     @pipeline("children/inner")
     async def inner(number: int) -> int:

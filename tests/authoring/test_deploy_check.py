@@ -16,7 +16,7 @@ from django.forms.models import model_to_dict
 
 from taskqueue import Limit, Rate, Retry, StepFailed, current_task, pipeline, sleep, step
 from taskqueue.definitions import registry
-from taskqueue.engine.execution import deploy_check
+from taskqueue.engine.actions import deploy_check
 from taskqueue.management.commands import pipelines as command
 from taskqueue.models import Attempt, Step, Task
 from taskqueue.testing import work

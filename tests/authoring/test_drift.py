@@ -210,6 +210,8 @@ def test_a_strict_task_fails_for_an_unused_step():
     assert task.drift == [{"key": "charge", "kind": "unused", "recorded": '{"amount": 3}', "now": None}]
 
 
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_a_strict_async_task_fails_alike():
     @step
     async def ask(question: str) -> str:

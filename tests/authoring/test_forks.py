@@ -54,6 +54,7 @@ CHILDREN = {
 }
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("where", ["step", "atomic", "body", "async"])
 def test_a_forked_child_does_not_affect_worker_or_task(where):
     detach_children()

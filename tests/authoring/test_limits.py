@@ -37,6 +37,8 @@ def test_a_step_that_runs_too_long_gets_an_exception_and_its_outcome_is_timed_ou
     assert Attempt.objects.get().outcome == "timed_out"
 
 
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_an_async_step_that_runs_too_long_gets_an_exception_where_it_awaits(calls):
     @step(timeout=timedelta(seconds=0.05), retry=Retry.never())
     async def slow() -> None:
@@ -60,6 +62,8 @@ def test_an_async_step_that_runs_too_long_gets_an_exception_where_it_awaits(call
     assert Attempt.objects.get().outcome == "timed_out"
 
 
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_an_authors_timeout_error_is_an_ordinary_error():
     @step(timeout=timedelta(seconds=20), retry=Retry.never())
     async def impatient() -> None:

@@ -205,6 +205,8 @@ def test_items_with_keys_may_change_their_order(calls):
     assert sorted(calls) == ["a", "b"]
 
 
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_an_async_body_gathers_by_a_plain_call():
     @pipeline("parallel/async")
     async def both() -> tuple[int, str]:

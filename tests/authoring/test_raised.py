@@ -91,6 +91,7 @@ def test_a_plain_step_may_raise_anything(calls):
     assert {(each.outcome, bool(each.step_key), bool(each.traceback)) for each in attempts} == {("failed", True, True)}
 
 
+@pytest.mark.usefixtures("lane")
 def test_an_async_step_may_raise_anything(calls):
     @step(retry=AT_ONCE)
     async def raising(name: str) -> None:
@@ -113,6 +114,7 @@ def test_an_async_step_may_raise_anything(calls):
     assert calls == [name for name in RAISED for _ in range(2)]
 
 
+@pytest.mark.usefixtures("lane")
 @pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
 def test_a_body_may_raise_anything(is_async):
     if is_async:
@@ -144,6 +146,7 @@ def test_a_parallel_step_may_raise_anything():
     assert finish(body.enqueue()).result == list(RAISED)
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_step_that_cancels_its_asyncio_task_is_retried():
     @step(retry=Retry.fixed(timedelta(0), retries=2))
     async def cancelled_once() -> int:
@@ -168,6 +171,7 @@ def test_a_step_that_cancels_its_asyncio_task_is_retried():
     assert set(Attempt.objects.values_list("step_key", "error_type")) == {("cancelled-once", "CancelledError")}
 
 
+@pytest.mark.usefixtures("lane")
 def test_a_step_that_the_body_cancels_is_no_failed_attempt(calls):
     @step
     async def slow() -> None:

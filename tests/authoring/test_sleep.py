@@ -98,6 +98,8 @@ def test_a_sleep_inside_a_step_is_refused_with_a_remedy():
     assert "in the pipeline's body" in task.error["message"]
 
 
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_an_async_body_sleeps_too():
     @pipeline("sleep/async")
     async def nap() -> str:

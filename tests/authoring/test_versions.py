@@ -73,7 +73,8 @@ def test_two_versions_run_at_the_same_time():
     assert (reload(older).drift, reload(newer).drift) == (None, None)
 
 
-@pytest.mark.django_db
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_an_async_body_may_replace_a_plain_body():
     older = release(first, "1").enqueue(3)
     work()

@@ -127,6 +127,8 @@ def test_data_that_does_not_fit_the_model_fails_the_task_with_the_events_id(appr
     assert (reload(task).status, reload(task).waits.get().resolved_by) == ("failed", event)
 
 
+@pytest.mark.usefixtures("lane")
+@pytest.mark.django_db(transaction=True)
 def test_an_async_body_waits_and_emits():
     @pipeline("wait/async")
     async def waits() -> object:

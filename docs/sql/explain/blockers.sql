@@ -4,12 +4,13 @@
 -- text, :rate_key text
 WITH live AS MATERIALIZED (
     SELECT worker.pipelines @> to_jsonb(:pipeline::text) AS has_code, worker.draining_at IS NOT NULL AS is_draining,
-        worker.claim_error <> '' AS cannot_claim, coalesce((
+        worker.claim_error <> '' AS cannot_claim, CASE WHEN worker.slots > 1 THEN worker.executing >= worker.slots
+        ELSE coalesce((
             SELECT true FROM taskqueue_task task
             WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
                 AND task.started_at IS NOT NULL
             ORDER BY task.worker_id LIMIT 1
-        ), false) AS is_busy
+        ), false) END AS is_busy
     FROM taskqueue_worker worker
     WHERE worker.ended_at IS NULL AND worker.heartbeat_at > statement_timestamp() - :heartbeat_timeout::interval
 )

@@ -1,13 +1,16 @@
 -- End a lost worker, and queue the tasks that it claimed. The one that it executed gets a lost attempt; after several
 -- in a row it fails as poison. It waits for no lock, neither of another process that recovers this worker nor of a
 -- task's row: a skipped task stays with an ended worker, and the next FIND_DUE_WORK finds it.
--- Parameters: :reason text, :died bool, :worker int, :is_explained bool, :step text, :task uuid, :poison int,
--- :poison_in_company int, :backs_off bool, :longest interval, :had_company bool, :error_type text, :message text,
--- :stack text
+-- Parameters: :only_task uuid, :reason text, :died bool, :worker int, :only_lease int, :is_explained bool, :step text,
+-- :task uuid, :poison int, :poison_in_company int, :backs_off bool, :longest interval, :had_company bool, :error_type
+-- text, :message text, :stack text
 WITH dead AS (
     UPDATE taskqueue_worker worker
-    SET ended_at = coalesce(worker.ended_at, statement_timestamp()),
-        end_reason = CASE WHEN worker.ended_at IS NULL THEN left(:reason::text, 100) ELSE worker.end_reason END,
+    SET ended_at = CASE WHEN :only_task::uuid IS NULL THEN coalesce(worker.ended_at, statement_timestamp())
+            ELSE worker.ended_at END,
+        end_reason = CASE WHEN :only_task::uuid IS NULL AND worker.ended_at IS NULL
+            THEN left(:reason::text, 100) ELSE worker.end_reason END,
+        executing = 0,
         -- Read when the other workers of its process are recovered.
         task_id = CASE WHEN :died::bool THEN coalesce(worker.task_id, (
             SELECT id FROM taskqueue_task
@@ -18,16 +21,19 @@ WITH dead AS (
         SELECT id, ended_at, task_id FROM taskqueue_worker WHERE id = :worker::int FOR NO KEY UPDATE SKIP LOCKED
     ) AS before
     WHERE worker.id = before.id
-    RETURNING worker.id, worker.host, worker.pid, worker.cluster, before.task_id, worker.step, worker.step_started_at,
-        before.ended_at IS NULL AS is_first
+    RETURNING worker.id, worker.host, worker.pid, worker.cluster, worker.slots, before.task_id, worker.step,
+        worker.step_started_at, before.ended_at IS NULL AS is_first
 ), claimed AS (
     SELECT task.id, task.lease, task.started_at, task.retried_at, task.sort_at
     FROM taskqueue_task task JOIN dead ON task.worker_id = dead.id
     WHERE task.worker_id = :worker::int AND task.status = 'running' AND task.started_at IS NOT NULL
+        AND (:only_task::uuid IS NULL OR (task.id = :only_task::uuid AND task.lease = :only_lease::int))
     FOR NO KEY UPDATE OF task SKIP LOCKED
 ), executed AS (
     -- Of the claimed tasks the one that was executed: by the crash record of the worker, else by its last heartbeat.
     SELECT claimed.*, dead.id AS worker_id, dead.host, dead.pid, dead.cluster,
+        -- An async worker executes all that it has claimed.
+        dead.slots > 1 AND (SELECT count(*) FROM claimed) > 1 AS has_company,
         dead.task_id = claimed.id AS by_heartbeat, dead.step_started_at,
         CASE
             WHEN :is_explained::bool THEN :step::text
@@ -42,6 +48,7 @@ WITH dead AS (
     LIMIT 1
 ), unfinished AS (
     SELECT executed.id, executed.lease, executed.worker_id, executed.host, executed.pid, executed.cluster,
+        executed.has_company,
         CASE WHEN done.is_done THEN '' ELSE executed.step_key END AS step_key,
         CASE WHEN executed.by_heartbeat AND executed.step_key <> '' AND NOT done.is_done THEN executed.step_started_at
             ELSE executed.started_at END AS began_at,
@@ -76,7 +83,7 @@ WITH dead AS (
         WHERE attempt.task_id = unfinished.id AND attempt.outcome = 'lost' AND attempt.finished_at > unfinished.since
     ) AS earlier CROSS JOIN LATERAL (
         -- By the crash records of the process, else by the tasks of its other workers, recovered or not.
-        SELECT coalesce(:had_company::bool, EXISTS (
+        SELECT coalesce(:had_company::bool, unfinished.has_company OR EXISTS (
             SELECT FROM taskqueue_worker other
             WHERE other.cluster = unfinished.cluster AND other.host = unfinished.host AND other.pid = unfinished.pid
                 AND other.id <> unfinished.worker_id

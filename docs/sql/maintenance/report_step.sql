@@ -5,6 +5,6 @@ INSERT INTO taskqueue_stepreport (worker_id, task_id, lease, step, logs, stack, 
 SELECT :worker::int, id, :lease::int, :step::text, :logs::jsonb, :stack::text, statement_timestamp()
 FROM taskqueue_task
 WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
-ON CONFLICT (worker_id) DO UPDATE SET
-    task_id = excluded.task_id, lease = excluded.lease, step = excluded.step, logs = excluded.logs,
+ON CONFLICT (task_id) DO UPDATE SET
+    worker_id = excluded.worker_id, lease = excluded.lease, step = excluded.step, logs = excluded.logs,
     stack = excluded.stack, reported_at = excluded.reported_at;

@@ -103,6 +103,7 @@ def etag_of(request: HttpRequest, data: OverviewData) -> str:
                 worker.claim_error,
                 worker.task_id,
                 worker.step,
+                worker.executing,
             )
             for worker in data.workers
         ],

@@ -117,17 +117,17 @@ def percentile_of(bars: Sequence[Period], share: float) -> list[float | None]:
 def live_workers(workers: Sequence[WorkerRow]) -> StatCard:
     """Workers that are live and can claim, of those that have not ended."""
     live = [row for row in workers if row.can_claim]
-    busy = sum(row.is_busy for row in live)
+    busy, slots = sum(row.worker.executing for row in live), sum(row.worker.slots for row in live)
     with_claim_error = sum(row.is_live and not row.can_claim for row in workers)
     tone = "bad" if not live else "poor" if len(live) < len(workers) else ""
     if with_claim_error:
         note = f"{with_claim_error} cannot claim"
     else:
-        note = f"{busy} of {len(live)} busy" if live else "no task is executed"
+        note = f"{busy} of {slots} busy" if live else "no task is executed"
     unit = f"of {len(workers)}" if workers else ""
     address = list_url("worker")
     return StatCard(
-        "Workers", str(len(live)), unit, note, address, tone=tone, meter={"value": busy, "most": max(len(live), 1)}
+        "Workers", str(len(live)), unit, note, address, tone=tone, meter={"value": busy, "most": max(slots, 1)}
     )
 
 

@@ -17,6 +17,7 @@ from taskqueue.admin.shared.links import list_url, page_url
 from taskqueue.engine.queries.stats import PipelineDay, QueueDepth
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Task, Worker
+from taskqueue.models.worker import EVENT_LOOP
 
 WORKERS_SHOWN: Final = 8
 
@@ -39,8 +40,8 @@ class WorkerRow:
     task_address: str
 
     @property
-    def is_busy(self) -> bool:
-        return self.worker.task_id is not None
+    def is_event_loop(self) -> bool:
+        return self.worker.thread == EVENT_LOOP
 
 
 def workers(data: OverviewData) -> list[WorkerRow]:

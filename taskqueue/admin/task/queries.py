@@ -121,7 +121,8 @@ def attempts_of(task: Task, outline: Outline, steps: Sequence[Step]) -> list[Att
     parallel_steps = [step.child_id for step in steps if step.kind == StepKind.PARALLEL and step.child_id is not None]
     condition = Q(task=task)
     if not outline.has_all:
-        current = [(task.error or {}).get("step") or "", task.worker.step if task.worker is not None else ""]
+        running = task.worker.step_of(task.pk) if task.worker is not None else None
+        current = [(task.error or {}).get("step") or "", running.key if running is not None else ""]
         condition &= Q(step_key__in=[*(step.key for step in steps), *current, ""])
     if parallel_steps:
         condition |= Q(task__in=parallel_steps)

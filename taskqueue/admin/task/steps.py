@@ -236,8 +236,8 @@ def unfinished_parallel_row(row: StepRow, record: Record, step: Step, task: Task
     status = task.status if task.status not in ENDED else step.status
     row = replace(row, status=status)
     start, is_running = (row.spans[-1].end if row.spans else step.started_at), False
-    if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
-        start, is_running = task.worker.step_started_at or task.started_at or start, True
+    if task.status == TaskStatus.RUNNING and task.worker is not None and (running := task.worker.step_of(task.pk)):
+        start, is_running = running.since or task.started_at or start, True
         row = replace(row, live_report=live_report(task, record))
     if task.status == TaskStatus.RETRYING:
         return row
@@ -249,25 +249,26 @@ def unfinished_parallel_row(row: StepRow, record: Record, step: Step, task: Task
 def with_running(rows: list[StepRow], record: Record, attempts: dict[str, list[AttemptRow]]) -> list[StepRow]:
     """Mark the step that the task's worker is in; add its row if it has no record yet."""
     task, worker = record.task, record.task.worker
-    if task.status != TaskStatus.RUNNING or worker is None or worker.task_id != task.pk or not worker.step:
+    running = worker.step_of(task.pk) if task.status == TaskStatus.RUNNING and worker is not None else None
+    if running is None or not running.key:
         return rows
-    index = next((index for index, row in enumerate(rows) if row.key == worker.step), len(rows))
+    index = next((index for index, row in enumerate(rows) if row.key == running.key), len(rows))
     if index == len(rows):
-        row = StepRow(key=worker.step, status=TaskStatus.RUNNING, attempts=attempts.pop(worker.step, []))
+        row = StepRow(key=running.key, status=TaskStatus.RUNNING, attempts=attempts.pop(running.key, []))
     elif rows[index].status == StepStatus.SUCCEEDED:
         return rows  # its checkpoint is newer than the worker's row
     else:
         row = rows[index]
-    start = worker.step_started_at or record.now
+    start = running.since or record.now
     label = f"Attempt {len(row.attempts) + 1}, running"
     span = Span(status=TaskStatus.RUNNING, start=start, end=max(record.now, start), label=label)
-    running = replace(
+    running_row = replace(
         row,
         status=TaskStatus.RUNNING,
         spans=[*spans_of(row.attempts), span],
         live_report=live_report(task, record, row.key),
     )
-    return [*rows[:index], running, *rows[index + 1 :]]
+    return [*rows[:index], running_row, *rows[index + 1 :]]
 
 
 def live_report(task: Task, record: Record, key: str = "") -> dict[str, Any] | None:

@@ -157,8 +157,8 @@ def waits_for(task: ListedTask) -> tuple[str, str]:
 
 def current_step(task: ListedTask) -> str:
     """The step that a task runs, waits in or failed in; empty when it is unknown."""
-    if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
-        return task.worker.step
+    if task.status == TaskStatus.RUNNING and task.worker is not None and (running := task.worker.step_of(task.pk)):
+        return running.key
     if task.status == TaskStatus.SUCCEEDED or task.pending is None:
         return ""
     return str(task.pending["key"])

@@ -46,7 +46,7 @@ class EventLoop:
         self._owners: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._ticked_at = 0.0
         self._ticks: Callable[[], bool] = lambda: False
-        self._ticking = False
+        self._ticking = self._is_stopped = False
 
     def start(self, *, while_ticking: Callable[[], bool]) -> None:
         """Start its thread.
@@ -60,6 +60,11 @@ class EventLoop:
         threading.Thread(target=self._run, name=f"{ENGINE_THREADS}event-loop", daemon=True).start()
         started.wait()
         os.register_at_fork(after_in_child=self._leave_in_child)
+
+    def stop(self) -> None:
+        """End its thread. Called from any other thread."""
+        self._is_stopped = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def call(self, function: Callable[[], object]) -> None:
         """Call a function in the loop's thread. Called from any thread."""
@@ -114,7 +119,7 @@ class EventLoop:
         self.thread = threading.get_ident()
         asyncio.set_event_loop(self._loop)
         pid = os.getpid()
-        while True:
+        while not self._is_stopped:
             # Author code can stop the loop, and its SystemExit comes out of it: the other tasks go on.
             try:
                 self._loop.run_forever()

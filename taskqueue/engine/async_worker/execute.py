@@ -92,7 +92,13 @@ async def execute_async_task(
 def begin(lease: Lease, activity: Activity, stopping: context.ShouldStop) -> tuple[Execution, timedelta | None]:
     """Load the journal. Returns with it how long the pipeline's throttle delays the body; None: until another claim."""
     execution = Execution(Journal.load(lease), activity, stopping)
+    if not lease.parallel_step:
+        execution.drift.begin(definition_of(lease))
     return execution, wait_for_throttle(execution.journal)
+
+
+def definition_of(lease: Lease) -> PipelineDefinition:
+    return registry.get(lease.pipeline).body_for(lease.version)
 
 
 def judge_lazily(execution: Execution, conclusion: Conclusion) -> Outcome:
@@ -101,8 +107,7 @@ def judge_lazily(execution: Execution, conclusion: Conclusion) -> Outcome:
 
 async def run_body(author_code: AuthorCode, execution: Execution) -> Conclusion:
     started = time.monotonic()
-    definition = registry.get(execution.lease.pipeline).body_for(execution.lease.version)
-    execution.drift.begin(definition)
+    definition = definition_of(execution.lease)
     try:
         args, kwargs = definition.payload.unpack(execution.lease.payload)
         value = await author_code.call(definition, args, kwargs)

@@ -24,8 +24,8 @@ from taskqueue.engine.worker.step_reports import Reporter
 
 logger = logging.getLogger("taskqueue.workers")
 
-COUNT_EVERY: Final = 1.0
-"""Seconds between two writes of the number of tasks, while it changes."""
+WORK_EVERY: Final = 1.0
+"""Seconds between two writes of what the worker executes, while it changes."""
 
 REPORT: LiteralString = sql.REPORT_STEP
 
@@ -53,7 +53,7 @@ class AsyncHeartbeat(Heartbeat):
         self.crash_record: CompanyRecord | None = None
         self._loop = loop
         self._watched: dict[int, Watched] = {}
-        self._written_count = 0
+        self._written_works: dict[int, CurrentWork] = {}
         self._blocked_by = ""
 
     def ensure_started(self) -> None:
@@ -109,12 +109,13 @@ class AsyncHeartbeat(Heartbeat):
             self._locked = self._take_lock(self.worker)
         blocking = self._note_blocked_loop()
         since_write = time.monotonic() - self._written_at
-        has_changed = self._executing() != self._written_count and since_write >= COUNT_EVERY
+        works = {id(each.activity): each.activity.current for each in self._all()}
+        has_changed = works != self._written_works and since_write >= WORK_EVERY
         if self._written_claim_error != self._current_claim_error(self.activity.current):
             has_changed = True
         if has_changed or since_write >= HEARTBEAT_INTERVAL:
-            self._written_count = self._executing()
-            self._beat(self._oldest())
+            self._written_works = works
+            self._beat(min(works.values(), key=lambda work: work.since, default=self.activity.current))
         meets_lock = False
         if not beats_only:
             try:
@@ -176,12 +177,13 @@ class AsyncHeartbeat(Heartbeat):
     def _current_claim_error(self, work: CurrentWork) -> str:
         return self._blocked_by[:300] or super()._current_claim_error(work)
 
-    def _oldest(self) -> CurrentWork:
-        works = [each.activity.current for each in self._all()]
-        return min(works, key=lambda work: work.since, default=self.activity.current)
-
     def _executing(self) -> int:
         return len(self._watched)
+
+    def _steps(self) -> dict[str, tuple[str, float]]:
+        works = [each.activity.current for each in self._all()]
+        now = time.monotonic()
+        return {str(work.lease.task): (work.step, round(now - work.since, 3)) for work in works if work.lease}
 
     def _leases(self) -> list[Lease]:
         leases = [each.activity.unsettled_lease for each in self._all()]

@@ -101,8 +101,11 @@ class AsyncWorker:
         self._threads.engine.submit(self._register)
 
     def stop(self, reason: str) -> None:
-        """End the worker's row. It executes nothing any more."""
+        """End the worker's row, its threads and the event loop. It executes nothing any more."""
         self.session.stop(reason)
+        self._loop.stop()
+        self._threads.engine.shutdown()
+        self._threads.for_plain_code.shutdown()
 
     def ring(self) -> None:
         """Tasks may be due: claim as many as slots are free."""

@@ -22,7 +22,8 @@ from taskqueue.engine.runtime.forks import detach_children, exit_if_forked
 CLOSE_AFTER: Final = 30.0
 """Seconds after which an idle thread closes its database connection."""
 
-Item = tuple["Future[Any]", Callable[[], Any]]
+Item = tuple["Future[Any] | None", Callable[[], Any]]
+"""What a thread calls, and the future of its result; without one the thread ends."""
 
 
 class ConnectedThreads(Executor):
@@ -37,22 +38,29 @@ class ConnectedThreads(Executor):
         self._name, self._most = name, most
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._started = self._free = 0
+        self._threads: list[threading.Thread] = []
+        self._free = 0
+        """How many threads wait for an item, less the items that wait for a thread."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a function in the next free thread."""
         future: Future[Any] = Future()
         with self._lock:
-            if self._free:
+            if self._free > 0 or len(self._threads) == self._most:
                 self._free -= 1
-            elif self._started < self._most:
-                self._started += 1
-                name = f"{ENGINE_THREADS}{self._name}-{self._started}"
-                threading.Thread(target=self._run, name=name, daemon=True).start()
             else:
-                self._free -= 1
+                name = f"{ENGINE_THREADS}{self._name}-{len(self._threads) + 1}"
+                self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
+                self._threads[-1].start()
         self._items.put((future, partial(fn, *args, **kwargs)))
         return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Close the connections and end the threads, after the calls that were submitted before."""
+        for _thread in self._threads:
+            self._items.put((None, connections.close_all))
+        for thread in self._threads if wait else ():
+            thread.join()
 
     def _run(self) -> None:
         detach_children()
@@ -63,6 +71,9 @@ class ConnectedThreads(Executor):
             except queue.Empty:
                 connections.close_all()
                 future, call = self._items.get()
+            if future is None:
+                call()
+                return
             if time.monotonic() - used_at > TRUSTED_IDLE:
                 connection: Any = connections[DEFAULT_DB_ALIAS]
                 connection.health_check_done = False  # the next statement tests the connection
@@ -100,7 +111,8 @@ class AuthorThread(Executor):
 
     def _run_next(self) -> None:
         future, call = self._waiting.popleft()
-        run_item(future, partial(self._call, call))
+        if future is not None:
+            run_item(future, partial(self._call, call))
         with self._lock:
             self._is_busy = bool(self._waiting)
         if self._is_busy:

@@ -117,9 +117,8 @@ def running(task: Task) -> Reason:
     worker = task.worker
     if worker is None:
         return Reason(code=Code.RUNNING, sentence="It runs.")
-    is_current = worker.task_id == task.pk
-    step = worker.step if is_current else ""
-    since = worker.step_started_at if is_current else None
+    running = worker.step_of(task.pk)
+    step, since = running or ("", None)
     in_step = f", in step {step} since {time_text(since)}" if step else ""
     sentence = f"It runs on worker {worker}{in_step}."
     return Reason(code=Code.RUNNING, sentence=sentence, step=step or None, since=since, by=str(worker))

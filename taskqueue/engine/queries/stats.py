@@ -328,6 +328,10 @@ class BadgeCounts:
     today: datetime | None = None
     busy_workers: int = 0
     """Live workers that execute a task, by their heartbeats."""
+    slots: int = 0
+    """Tasks that the live workers can execute at once."""
+    executing: int = 0
+    """Tasks that they execute, by their heartbeats."""
 
 
 def badge_counts() -> BadgeCounts:

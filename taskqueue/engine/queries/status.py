@@ -73,7 +73,8 @@ def current_step_of(task: Task, pending: Sequence[Step]) -> tuple[str, int]:
     # A worker calls a step that failed before, or whose rate gave it a later time.
     is_due_for_call = (step for step in pending if step.status == StepStatus.RETRYING or step.kind == StepKind.STEP)
     failing = next(is_due_for_call, None)
-    if task.status == TaskStatus.RUNNING and task.worker is not None and task.worker.task_id == task.pk:
-        step = task.worker.step
+    running = task.worker.step_of(task.pk) if task.status == TaskStatus.RUNNING and task.worker is not None else None
+    if running is not None:
+        step = running.key
         return step, failing.failures + 1 if failing is not None and failing.key == step else 1
     return (failing.key, failing.failures + 1) if failing is not None else ("", task.failures + 1)

@@ -25,12 +25,13 @@ ORDER BY slot.slot_pipeline, slot.concurrency_key
 BLOCKERS: Final = f"""
 WITH live AS MATERIALIZED (
     SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS has_code, worker.draining_at IS NOT NULL AS is_draining,
-        worker.claim_error <> '' AS cannot_claim, coalesce((
+        worker.claim_error <> '' AS cannot_claim, CASE WHEN worker.slots > 1 THEN worker.executing >= worker.slots
+        ELSE coalesce((
             SELECT true FROM taskqueue_task task
             WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
                 AND task.started_at IS NOT NULL
             ORDER BY task.worker_id LIMIT 1
-        ), false) AS is_busy
+        ), false) END AS is_busy
     FROM taskqueue_worker worker
     WHERE worker.ended_at IS NULL AND worker.heartbeat_at > statement_timestamp() - %(heartbeat_timeout)s::interval
 )

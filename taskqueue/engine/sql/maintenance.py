@@ -270,7 +270,7 @@ WHERE task_id = %(task)s::uuid AND worker_id = %(worker)s::int AND lease = %(lea
 HEARTBEAT: Final = """
 UPDATE taskqueue_worker
 SET heartbeat_at = statement_timestamp(), task_id = %(task)s::uuid, step = %(step)s::text,
-    executing = %(executing)s::smallint,
+    executing = %(executing)s::smallint, steps = %(steps)s::jsonb,
     step_started_at = statement_timestamp() - %(elapsed)s::interval, claim_error = %(claim_error)s::text
 WHERE id = %(worker)s::int AND ended_at IS NULL
 RETURNING draining_at IS NOT NULL

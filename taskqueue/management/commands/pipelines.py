@@ -16,7 +16,7 @@ from django.db import Error
 from django.db.models import Count
 
 from taskqueue.definitions import PipelineDefinition, Policies, fingerprint, registry
-from taskqueue.engine.execution.deploy_check import Finding, replay_live
+from taskqueue.engine.actions.deploy_check import Finding, replay_live
 from taskqueue.models import Task
 from taskqueue.states import LIVE
 

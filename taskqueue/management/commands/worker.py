@@ -11,7 +11,8 @@ from django.db import connection
 
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
-from taskqueue.pool import cluster, orphans, reloading, startup
+from taskqueue.pool import cluster, orphans, startup
+from taskqueue.pool.reload import reloading
 
 
 class Command(BaseCommand):

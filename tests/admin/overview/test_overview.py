@@ -211,7 +211,9 @@ def test_time_waiting_for_limits_is_shown_by_pipeline(reader):
 
 def test_workers_are_shown_with_step_and_silence(reader, queued):
     with InProcessWorker() as worker:
-        Worker.objects.filter(pk=worker.worker).update(task_id=queued.pk, step="simulate-delay", version="2")
+        Worker.objects.filter(pk=worker.worker).update(
+            task_id=queued.pk, executing=1, step="simulate-delay", version="2"
+        )
         Worker.objects.create(
             host="elsewhere", pid=7, cluster="c", version="1",
             heartbeat_at=datetime.now(UTC) - timedelta(minutes=5), started_at=datetime.now(UTC) - timedelta(hours=1),

@@ -109,7 +109,13 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, django_assert_num_queri
 
 
 def test_workers_are_live_silent_or_ended(viewer, queued):
-    register(host="mars", task_id=queued.pk, step="simulate-delay", step_started_at=Now() - timedelta(seconds=125))
+    register(
+        host="mars",
+        task_id=queued.pk,
+        executing=1,
+        step="simulate-delay",
+        step_started_at=Now() - timedelta(seconds=125),
+    )
     register(host="pluto", heartbeat_at=Now() - timedelta(minutes=3))
     register(host="vulcan", ended_at=Now(), end_reason="its process ended or sent no heartbeat", task_id=queued.pk)
 
@@ -311,7 +317,7 @@ def test_a_worker_is_drained_and_resumed_with_log_entries(drainer):
 
     assert messages_of(response) == ["Worker moon:7 finishes its task and takes no other until you resume it."]
     assert "Drained requested just now" in text_of(response)
-    Worker.objects.update(task_id=worker_task(), step="one")
+    Worker.objects.update(task_id=worker_task(), executing=1, step="one")
     assert "Draining requested just now" in text_of(drainer.get(WORKERS))
     again = drainer.post(f"{WORKERS}{worker.pk}/drain/", follow=True)
     assert messages_of(again) == ["Worker moon:7 drains already."]
@@ -354,7 +360,7 @@ def test_the_processes_of_a_pool_are_counted(viewer, queued):
         register(pid=pid, cluster="one")
     register(pid=4, cluster="two")
     register(pid=5, cluster="one", ended_at=Now())
-    Worker.objects.filter(pid=1).update(task_id=queued.pk)
+    Worker.objects.filter(pid=1).update(task_id=queued.pk, executing=1)
 
     text = text_of(viewer.get(WORKERS))
 

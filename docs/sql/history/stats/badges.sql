@@ -6,5 +6,6 @@ SELECT coalesce((
 ), 0)::int,
 (SELECT count(*) FROM taskqueue_pipeline WHERE paused_at IS NOT NULL)::int,
 count(*)::int, (count(*) FILTER (WHERE claim_error <> ''))::int,
-date_trunc('day', statement_timestamp(), 'UTC'), count(task_id)::int
+date_trunc('day', statement_timestamp(), 'UTC'), (count(*) FILTER (WHERE executing > 0))::int,
+coalesce(sum(slots), 0)::int, coalesce(sum(executing), 0)::int
 FROM taskqueue_worker WHERE ended_at IS NULL AND heartbeat_at > statement_timestamp() - :heartbeat_timeout::interval;

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from taskqueue.pool.cluster import Signals
-from taskqueue.pool.project_files import ProjectFiles
+from taskqueue.pool.reload.project_files import ProjectFiles
 from taskqueue.pool.shared_memory import STOP
 
 POLL_SECONDS = 0.5
