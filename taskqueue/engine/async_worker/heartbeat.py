@@ -65,6 +65,11 @@ class AsyncHeartbeat(Heartbeat):
         if not self.worker:
             self.start()
 
+    def stop(self, reason: str = "stopped") -> None:
+        """End the worker's row, if it has one."""
+        if self.worker:
+            super().stop(reason)
+
     def begin(self, lease: Lease) -> Activity:
         """Watch another execution from now on. Called in the loop's thread, as `end`."""
         activity = Activity(set_hard_timeout=Deadline())
