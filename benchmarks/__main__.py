@@ -98,6 +98,12 @@ ROWS = [
         "-",
     ),
     Row(
+        "1,000 async tasks of one second, by default; relative to the least for so many slots",
+        "s; times the least",
+        many_at_once.async_tasks,
+        "≤ 12",
+    ),
+    Row(
         "GET status with a token, relative to a bare DRF view that reads a row",
         "times the bare view; ms p50, p95",
         http_requests.status_relative_to_bare_read,

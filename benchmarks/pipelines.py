@@ -50,6 +50,17 @@ def sleeping(seconds: float) -> int:
     return sleep(seconds)
 
 
+@step(retry=Retry.never())
+async def wait(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+@pipeline("benchmarks/waiting")
+async def waiting(seconds: float) -> None:
+    """One async step that takes a while."""
+    await wait(seconds)
+
+
 @pipeline("benchmarks/full-keys", concurrency=Limit(1, key="{tenant}"))
 def full_keys(tenant: str) -> str:
     return tenant
