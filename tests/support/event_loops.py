@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from taskqueue.engine.async_worker.event_loop import EventLoop
+from taskqueue.engine.async_worker.heartbeat import AsyncHeartbeat
 from taskqueue.engine.async_worker.loop import AsyncWorker
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.maintenance.recovery import recover
@@ -38,6 +39,8 @@ class InProcessSession:
         return activity
 
     def end(self, activity: Activity) -> None: ...
+
+    release_unknown = AsyncHeartbeat.release_unknown
 
     def release_lost(self, lease: Lease, error: BaseException) -> None:
         recover(lease.worker, reason="lost", loss=loss_by(error, lease), only=lease)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, LiteralString
+from uuid import UUID
 
 import psycopg
 from django.db import Error
@@ -17,6 +19,7 @@ from taskqueue.engine.maintenance.recovery import recover
 from taskqueue.engine.runtime.database_errors import error_line
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
 from taskqueue.engine.worker.heartbeat import HEARTBEAT_INTERVAL, Heartbeat, cause_of, loss_by
 from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
@@ -84,6 +87,21 @@ class AsyncHeartbeat(Heartbeat):
         activity.set_unsettled(None)
         activity.set_hard_timeout(None)
         self._watched.pop(id(activity), None)
+
+    def release_unknown(self, known: Mapping[UUID, Lease]) -> None:
+        """Queue the tasks again that a lost answer of a claim has left to this worker. They were not begun.
+
+        Args:
+            known: the leases that the worker has received.
+
+        Raises:
+            django.db.Error: the database is unreachable; call it again later.
+        """
+        for task, number in sql.fetch(sql.LEASES_OF_WORKER, {"worker": self.worker}):
+            lease = known.get(task)
+            if lease is None or lease.number != number:
+                sql.fetch(sql.standalone(sql.RELEASE), {"task": task, "worker": self.worker, "lease": number})
+        notify_now()
 
     def release_lost(self, lease: Lease, error: BaseException) -> None:
         """Queue a task again whose execution was ended by an error that is not its own, and record the lost attempt.

@@ -6,10 +6,12 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Final, Protocol
+from uuid import UUID
 
 from taskqueue.context import ShouldStop
 from taskqueue.engine.async_worker.event_loop import EventLoop
@@ -51,6 +53,9 @@ class AsyncSession(WorkerSession, Protocol):
     def end(self, activity: Activity) -> None:
         """Watch an execution no more."""
 
+    def release_unknown(self, known: Mapping[UUID, Lease]) -> None:
+        """Release what the worker has claimed without having received it. Raises django.db.Error."""
+
     def release_lost(self, lease: Lease, error: BaseException) -> None:
         """Release a task whose execution was ended by an error that is not its own. Raises django.db.Error."""
 
@@ -87,8 +92,9 @@ class AsyncWorker:
         self._in_engine_thread = self._threads.call_in_engine_thread
         self._loop = loop
         self._executing: set[asyncio.Task[None]] = set()
-        self._claimed = 0
-        """Tasks that the engine's thread has claimed and the loop has not begun."""
+        self._leases: dict[UUID, Lease] = {}
+        """Of the claimed tasks that have not ended: the engine's thread adds, the loop's removes."""
+        self._may_have_lost_a_claim = False
         self._lock = threading.Lock()
         self._unheard_rings = 0
         self._is_rung = False
@@ -120,7 +126,7 @@ class AsyncWorker:
 
     @property
     def free_slots(self) -> int:
-        return self._slots - len(self._executing) - self._claimed
+        return self._slots - len(self._leases)
 
     def _ring(self) -> None:
         self._is_rung = True
@@ -157,16 +163,17 @@ class AsyncWorker:
     def _claim(self) -> list[Lease]:
         """Claim tasks for the free slots. In the engine's thread, as `_settle`: they count the free slots in turns."""
         self.session.ensure_started()
+        if self._may_have_lost_a_claim:
+            self.session.release_unknown(self._leases)
+            self._may_have_lost_a_claim = False
         most = min(self.free_slots, MOST_CLAIMED)
-        leases = first_claim(self.session, self._stopping, most) if most > 0 else []
-        self._claimed += len(leases)
-        return leases
+        with self._noting_lost_claims():
+            return self._noted(first_claim(self.session, self._stopping, most) if most > 0 else [])
 
     def _begin(self, leases: list[Lease]) -> None:
         for lease in leases:
             task = self._loop.spawn(self._execute(lease))
             self._executing.add(task)
-            self._claimed -= 1
         if leases:
             self._loop.tick()
             self._on_change()
@@ -187,6 +194,8 @@ class AsyncWorker:
             await self._release(lease, error)
         finally:
             self.session.end(activity)
+            if self._leases.get(lease.task) is lease:  # it may have been claimed again by its own end
+                del self._leases[lease.task]
             self._executing.discard(asyncio.current_task())
             self._on_change()
 
@@ -194,9 +203,23 @@ class AsyncWorker:
         most = min(self.free_slots + 1, MOST_CLAIMED)
         claims_more = most > 0 and not self._stopping()
         claim_request = ClaimRequest(self.session.worker, most, self.session.kind) if claims_more else None
-        outcome, leases = settle_or_fail(lease, conclusion(), claim_request)
-        self._claimed += len(leases)
-        return outcome, leases
+        outcome = conclusion()
+        with self._noting_lost_claims():
+            outcome, leases = settle_or_fail(lease, outcome, claim_request)
+        return outcome, self._noted(leases)
+
+    @contextmanager
+    def _noting_lost_claims(self) -> Iterator[None]:
+        """Remember that a claim may have been written whose answer was lost."""
+        try:
+            yield
+        except BaseException:
+            self._may_have_lost_a_claim = True
+            raise
+
+    def _noted(self, leases: list[Lease]) -> list[Lease]:
+        self._leases.update({lease.task: lease for lease in leases})
+        return leases
 
     async def _release(self, lease: Lease, error: BaseException) -> None:
         """Release a lost task, as soon as the database answers. A stopped worker leaves that to recovery."""

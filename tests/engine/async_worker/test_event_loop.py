@@ -1,0 +1,180 @@
+"""Tasks that share an event loop: what one of them does or meets costs the others nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection, transaction
+
+from taskqueue import Retry, pipeline, step
+from taskqueue.engine.async_worker import loop
+from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.runtime.lease import Lease
+from taskqueue.models import Attempt, Worker
+from taskqueue.testing import work
+from taskqueue.testing.workers import InProcessWorker
+from tests.support.endings import reload
+from tests.support.event_loops import work_on_event_loop
+from tests.support.registries import own_registry
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _event_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(InProcessWorker, "work", work_on_event_loop(InProcessWorker.work))
+    with own_registry():
+        yield
+
+
+@step(retry=Retry.never())
+async def wait(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+def test_tasks_wait_at_once_and_more_than_the_slots_follow():
+    at_once: list[int] = []
+    now = 0
+
+    @pipeline("loop/many")
+    async def many() -> None:
+        nonlocal now
+        now += 1
+        at_once.append(now)
+        await wait(0.1)
+        now -= 1
+
+    tasks = [many.enqueue() for _ in range(25)]
+    work()
+
+    assert {reload(task).status for task in tasks} == {"succeeded"}
+    assert max(at_once) == 10, "the slots of the test's worker"
+
+
+def test_a_claim_whose_answer_is_lost_leaves_no_task_behind(monkeypatch):
+    lost: list[Lease] = []
+
+    def lose_one(*args: Any) -> list[Lease]:
+        leases = first_claim(*args)
+        if leases and not lost:
+            lost.extend(leases)
+            raise OperationalError("the connection is lost")
+        return leases
+
+    first_claim = loop.first_claim
+    monkeypatch.setattr(loop, "first_claim", lose_one)
+
+    @pipeline("loop/lost-claim")
+    async def body() -> float:
+        return await wait(0.01)
+
+    tasks = [body.enqueue() for _ in range(3)]
+    work()
+
+    assert len(lost) == 3
+    assert {reload(task).status for task in tasks} == {"succeeded"}
+    assert not Attempt.objects.exists(), "they were not begun"
+
+
+def test_an_error_of_the_engine_releases_one_task_and_not_its_worker(monkeypatch):
+    broken: list[str] = []
+
+    def checkpoint(self: Journal, **values: Any) -> str | None:
+        if self.lease.payload == '{"seconds": 0.02}' and not broken:
+            broken.append(values["key"])
+            raise self.lose(OperationalError("the connection is lost"), step=values["key"])
+        return original(self, **values)
+
+    original = Journal.checkpoint
+    monkeypatch.setattr(Journal, "checkpoint", checkpoint)
+
+    @pipeline("loop/lost-statement")
+    async def body(seconds: float) -> float:
+        return await wait(seconds)
+
+    tasks = [body.enqueue(seconds) for seconds in (0.01, 0.02, 0.3)]
+    work()
+    work()
+
+    assert broken == ["wait"]
+    assert {reload(task).status for task in tasks} == {"succeeded"}
+    attempt = Attempt.objects.get()
+    assert (attempt.task_id, attempt.outcome, attempt.step_key) == (tasks[1].pk, "lost", "wait")
+    assert attempt.error_type == "OperationalError"
+    assert not Worker.objects.exclude(end_reason="stopped").exists()
+
+
+def test_a_stray_exit_ends_neither_the_loop_nor_its_task():
+    async def leave() -> None:
+        sys.exit(4)
+
+    @pipeline("loop/stray-exit")
+    async def body() -> float:
+        stray = asyncio.ensure_future(leave())
+        await asyncio.sleep(0.05)
+        assert isinstance(stray.exception(), SystemExit)
+        return await wait(0.01)
+
+    @pipeline("loop/other")
+    async def other() -> float:
+        return await wait(0.2)
+
+    tasks = body.enqueue(), other.enqueue()
+    work()
+
+    assert [reload(task).status for task in tasks] == ["succeeded", "succeeded"]
+
+
+def test_a_transaction_that_plain_code_leaves_open_fails_its_own_task_only():
+    def begin() -> None:
+        transaction.atomic().__enter__()
+        Group.objects.create(name="never committed")
+
+    @step(retry=Retry.never())
+    async def leave_open() -> None:
+        await sync_to_async(begin)()
+
+    @pipeline("loop/open-transaction", retry=Retry.never())
+    async def body() -> None:
+        await leave_open()
+
+    @pipeline("loop/orm", retry=Retry.never())
+    async def innocent(name: str) -> int:
+        for _ in range(20):
+            await Group.objects.acreate(name=f"{name} {_}")
+        return await Group.objects.filter(name__startswith=name).acount()
+
+    guilty, others = body.enqueue(), [innocent.enqueue(f"group {number}") for number in range(5)]
+    work()
+
+    assert "began a database transaction and did not end it" in reload(guilty).error["message"]
+    assert {reload(task).result for task in others} == {20}
+    assert not Group.objects.filter(name="never committed").exists()
+
+
+def test_settings_of_a_connection_end_with_the_call_that_set_them():
+    def set_path() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path TO pg_catalog")
+
+    def read_path() -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW search_path")
+            return str(cursor.fetchone()[0])
+
+    @pipeline("loop/settings")
+    async def body() -> list[str]:
+        await sync_to_async(set_path)()
+        return [await sync_to_async(read_path)() for _ in range(4)]
+
+    task = body.enqueue()
+    work()
+
+    assert "pg_catalog" not in reload(task).result
