@@ -35,10 +35,11 @@ CHECKS = {
         "HAVING count(*) <> 5 OR count(DISTINCT key) <> 5) AS others"
     ),
     "results that are not what was recorded": (
-        "SELECT count(*) FROM taskqueue_task task WHERE result IS DISTINCT FROM (SELECT jsonb_agg(output ORDER BY id) "
-        "FROM taskqueue_step step WHERE step.task_id = task.id AND step.name = 'draw')"
+        "SELECT count(*) FROM taskqueue_task task WHERE result IS DISTINCT FROM (SELECT jsonb_agg(output ORDER BY output) "
+        "FROM taskqueue_step step WHERE step.task_id = task.id AND step.name LIKE 'draw%')"
     ),
 }
+PIPELINES = ("chaos/five-steps", "chaos/five-async-steps")
 LOST = (
     "SELECT attempt.worker_id, extract(epoch FROM attempt.finished_at)::float FROM taskqueue_attempt attempt "
     "WHERE attempt.outcome = 'lost'"
@@ -57,6 +58,7 @@ class ChaosRun:
     server: Server
     tasks: int
     threads: int
+    async_slots: int
     kill_every: float
     restart_every: float
     seed: int
@@ -75,7 +77,8 @@ class ChaosRun:
         started_at = time.monotonic()
         try:
             self.commands = [
-                WorkerCommand(self.folder, threads=self.threads, environment=environment) for _ in range(2)
+                WorkerCommand(self.folder, threads=self.threads, async_slots=self.async_slots, environment=environment)
+                for _ in range(2)
             ]
             self.disturb(started_at + timeout)
             seconds = time.monotonic() - started_at
@@ -160,7 +163,7 @@ def enqueue(tasks: int) -> None:
 
     with transaction.atomic():
         for number in range(tasks):
-            enqueueing.enqueue("chaos/five-steps", {"number": number})
+            enqueueing.enqueue(PIPELINES[number % 2], {"number": number})
 
 
 def report(chaos: ChaosRun, seconds: float) -> int:
@@ -186,6 +189,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=3, metavar="N", help="of each worker process")
+    parser.add_argument("--async-slots", type=int, default=20, metavar="N", help="of each worker process")
     parser.add_argument("--kill-every", type=float, default=1.0, metavar="SECONDS")
     parser.add_argument("--restart-every", type=float, default=20.0, metavar="SECONDS")
     parser.add_argument("--timeout", type=float, default=1_800, metavar="SECONDS")
@@ -196,7 +200,14 @@ def main() -> int:
         os.environ.update(DEBUG="true", DATABASE_URL=server.url, DJANGO_SETTINGS_MODULE="tests.chaos.settings")
         prepare(server)
         chaos = ChaosRun(
-            server, chosen.tasks, chosen.threads, chosen.kill_every, chosen.restart_every, chosen.seed, Path(folder)
+            server,
+            chosen.tasks,
+            chosen.threads,
+            chosen.async_slots,
+            chosen.kill_every,
+            chosen.restart_every,
+            chosen.seed,
+            Path(folder),
         )
         return 1 if report(chaos, chaos.run(chosen.timeout)) else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from uuid import uuid4
@@ -22,6 +23,13 @@ def draw(number: int) -> str:
     return f"{number} {uuid4()}"
 
 
+@step
+async def draw_async(number: int) -> str:
+    """As `draw`, on an event loop that many tasks share."""
+    await asyncio.sleep(random.choice((0.0, 0.05)))  # noqa: S311
+    return f"{number} {uuid4()}"
+
+
 @step.atomic
 def insert_row(number: int) -> int:
     """Insert a row. Only the atomic step prevents a second one."""
@@ -38,3 +46,13 @@ def five_steps(number: int) -> list[str]:
     second = draw(2)
     insert_row(2)
     return [first, second, draw(3)]
+
+
+@pipeline("chaos/five-async-steps")
+async def five_async_steps(number: int) -> list[str]:
+    """Three async steps, of which two run concurrently, and two atomic steps in threads."""
+    first = await draw_async(1)
+    await insert_row.aio(1)
+    both = await asyncio.gather(draw_async(2), draw_async(3))
+    await insert_row.aio(2)
+    return [first, *both]
