@@ -35,14 +35,15 @@ CHECKS = {
         "HAVING count(*) <> 5 OR count(DISTINCT key) <> 5) AS others"
     ),
     "results that are not what was recorded": (
-        "SELECT count(*) FROM taskqueue_task task WHERE result IS DISTINCT FROM (SELECT jsonb_agg(output ORDER BY output) "
+        "SELECT count(*) FROM taskqueue_task task WHERE result IS DISTINCT FROM ("
+        "SELECT jsonb_agg(output ORDER BY output) "
         "FROM taskqueue_step step WHERE step.task_id = task.id AND step.name LIKE 'draw%')"
     ),
 }
 PIPELINES = ("chaos/five-steps", "chaos/five-async-steps")
 LOST = (
     "SELECT attempt.worker_id, extract(epoch FROM attempt.finished_at)::float FROM taskqueue_attempt attempt "
-    "WHERE attempt.outcome = 'lost'"
+    "WHERE attempt.outcome = 'lost' AND attempt.error_type LIKE 'WorkerLost%'"
 )
 
 
