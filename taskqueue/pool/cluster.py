@@ -13,6 +13,7 @@ from django import db
 from django_q.cluster import get_mp_context
 
 from taskqueue.conf import settings
+from taskqueue.engine.runtime.stacks import delete_old_crash_dumps
 from taskqueue.pool.orphans import die_with
 from taskqueue.pool.sentinel import STUCK_EXIT_CODE, PoolSentinel
 from taskqueue.pool.shared_memory import STOP, Flag, PoolStatus
@@ -42,6 +43,7 @@ def run(signals: Signals, *, processes: int, threads: int, async_slots: int) -> 
     """
     delay = MIN_RESTART_DELAY
     cluster = uuid4()
+    delete_old_crash_dumps()
     while not STOP.is_set():
         started_at = time.monotonic()
         pool = Pool(cluster, PoolStatus(processes, threads, async_slots))

@@ -29,7 +29,7 @@ def report(states: Sequence[WorkerState], exit_code: int, *, stopped: bool = Fal
     executing = [state for state in registered if state.task is not None]
     if not registered or (exit_code == 0 and not executing):
         return
-    stack = read_crash_dump(registered[0].worker)  # this removes the file: read it once
+    stack = read_crash_dump(registered[0].worker, removes=True)  # read it once
     reason = STOPPED if stopped else reason_in(stack) or describe_exit(exit_code)
     culprit = next((each for each in registered if each.ended_process or is_crashed(each.thread, stack)), None)
     for state in registered:

@@ -15,7 +15,8 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.timeout(600)]
 
-TASKS = 400
+TASKS = 2_000
+"""So many that some are due until the end; the rest is deleted then."""
 EVERY = timedelta(milliseconds=50)
 
 
@@ -31,7 +32,7 @@ def test_a_rolling_restart_under_load_fails_no_task(start):
     for command in old:
         start()
         assert command.stop() == 0, command.output()
-    assert Task.objects.exclude(status="succeeded").exists(), "it was under load until the end"
+    assert Task.objects.filter(status="scheduled").delete()[0], "it was under load until the end"
 
     eventually(lambda: not Task.objects.exclude(status="succeeded").exists(), details=old[0].output)
     assert not Attempt.objects.exists()

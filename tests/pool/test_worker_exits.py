@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from uuid import UUID
 
@@ -78,6 +79,17 @@ def test_the_thread_that_crashed_is_the_first_of_a_long_dump(crash):
     assert text.index(f"Thread 0x{12:016x}") < text.index(f"Thread 0x{11:016x}")
 
 
+def test_a_forgotten_dump_is_deleted_after_a_day(crash):
+    path = stacks.crash_dump_path(NO_PROCESS)
+    crash(dump(crashed=1, threads=1))
+    stacks.delete_old_crash_dumps()
+    assert path.exists()
+
+    os.utime(path, (1.0, 1.0))
+    stacks.delete_old_crash_dumps()
+    assert not path.exists()
+
+
 def test_a_worker_is_written_with_its_thread_from_another_one():
     state = SharedWorkerState()
     state.write(UUID(int=5), "one")
@@ -98,10 +110,10 @@ def test_a_worker_is_written_with_its_thread_from_another_one():
 def test_a_known_crash_is_no_death_for_the_other_tasks(crash, is_recovered_before):
     states = two_executing()
     innocent, culprit = states
+    crash(dump(crashed=2, threads=2))
     if is_recovered_before:
         for state in states:
             recover(state.worker, reason="it was silent")
-    crash(dump(crashed=2, threads=2))
 
     worker_exits.report(states, SEGFAULT)
 

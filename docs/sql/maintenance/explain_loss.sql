@@ -15,7 +15,9 @@ WITH worker AS (
             nullif(:error_type::text, ''),
             CASE WHEN :had_company::bool THEN 'WorkerLostWithOthers' ELSE 'WorkerLost' END
         ),
-        traceback = coalesce(nullif(attempt.traceback, ''), :stack::text),
+        -- A stack of another task's crash is none of this attempt.
+        traceback = CASE WHEN :error_type::text <> '' THEN :stack::text
+            ELSE coalesce(nullif(attempt.traceback, ''), :stack::text) END,
         step_key = CASE WHEN attempt.step_key = '' THEN :step::text ELSE attempt.step_key END,
         number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (
             SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a

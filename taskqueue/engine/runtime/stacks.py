@@ -6,17 +6,21 @@ import os
 import socket
 import sys
 import tempfile
+import time
 import traceback
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Final, TextIO
 
 from taskqueue.engine.runtime.engine_threads import threads_of
 from taskqueue.engine.runtime.failures import PACKAGE, TEXT_MAX_LENGTH
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
+
+OLD: Final = 24 * 3600.0
+"""Seconds after which no process reports a crash any more."""
 
 
 def author_stack(thread: int, *, with_event_loop: bool) -> str:
@@ -58,13 +62,25 @@ def new_crash_dump(pid: int) -> TextIO:
         return sys.stderr
 
 
+def delete_old_crash_dumps() -> None:
+    """Delete what dead processes have left whose parents have died too, or could not reach the database."""
+    with suppress(OSError):
+        for path in crash_dump_path(0).parent.glob("*.stack"):
+            if time.time() - path.stat().st_mtime > OLD and not is_alive(int(path.stem)):
+                path.unlink(missing_ok=True)
+
+
 def delete_crash_dump() -> None:
     with suppress(OSError):
         crash_dump_path(os.getpid()).unlink(missing_ok=True)
 
 
-def read_crash_dump(worker: int) -> str:
-    """The stack that a dead worker of this machine has left; empty if there is none."""
+def read_crash_dump(worker: int, *, removes: bool = False) -> str:
+    """The stack that a dead worker of this machine has left; empty if there is none.
+
+    Only the parent of the dead process removes the file. Any other process may be faster than the parent, which alone
+    knows which task the crashed thread executed.
+    """
     row = Worker.objects.filter(pk=worker).values_list("host", "pid").first()
     if row is None or row[0] != socket.gethostname():
         return ""
@@ -73,7 +89,8 @@ def read_crash_dump(worker: int) -> str:
         if path.stat().st_uid != os.getuid() or is_alive(row[1]):
             return ""
         text = path.read_text(errors="replace")
-        path.unlink()
+        if removes:
+            path.unlink()
     except OSError:
         return ""
     return printable(with_crashed_thread_first(text))[:TEXT_MAX_LENGTH]

@@ -237,7 +237,9 @@ WITH worker AS (
             nullif(%(error_type)s::text, ''),
             CASE WHEN %(had_company)s::bool THEN 'WorkerLostWithOthers' ELSE 'WorkerLost' END
         ),
-        traceback = coalesce(nullif(attempt.traceback, ''), %(stack)s::text),
+        -- A stack of another task's crash is none of this attempt.
+        traceback = CASE WHEN %(error_type)s::text <> '' THEN %(stack)s::text
+            ELSE coalesce(nullif(attempt.traceback, ''), %(stack)s::text) END,
         step_key = CASE WHEN attempt.step_key = '' THEN %(step)s::text ELSE attempt.step_key END,
         number = CASE WHEN attempt.step_key <> '' THEN attempt.number ELSE (
             SELECT coalesce(max(number), 0) + 1 FROM taskqueue_attempt a
