@@ -16,6 +16,7 @@ from taskqueue import Retry, pipeline, step
 from taskqueue.engine.async_worker import loop
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.worker.loop import first_claim
 from taskqueue.models import Attempt, Worker
 from taskqueue.testing import work
 from taskqueue.testing.workers import InProcessWorker
@@ -68,7 +69,6 @@ def test_a_claim_whose_answer_is_lost_leaves_no_task_behind(monkeypatch):
             raise OperationalError("the connection is lost")
         return leases
 
-    first_claim = loop.first_claim
     monkeypatch.setattr(loop, "first_claim", lose_one)
 
     @pipeline("loop/lost-claim")
