@@ -44,5 +44,4 @@ def start_async_worker(
         on_execution=log_execution,
     )
     worker.start()
-    heartbeat.activity.thread = loop.thread
     return worker

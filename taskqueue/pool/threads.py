@@ -142,7 +142,7 @@ class WorkerThreads:
                     continue
                 if is_rung:
                     self._may_be_more = True
-                    if self.async_worker is not None and self.async_worker.free_slots > 0:
+                    if self.async_worker is not None and self.async_worker.can_claim:
                         self.async_worker.ring()
                     self._wake(1)
                 elif self._may_be_more and (long := self._executing_long()):
@@ -171,7 +171,7 @@ class WorkerThreads:
 
     def _note(self) -> None:
         if self._status is not None and (self._others or self.async_worker):
-            can_take_async = self.async_worker is not None and self.async_worker.free_slots > 0
+            can_take_async = self.async_worker is not None and self.async_worker.can_claim
             self._status.mark_free_threads(self._index, self._free() + can_take_async)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from taskqueue.engine.async_worker.event_loop import EventLoop
 from taskqueue.engine.async_worker.heartbeat import AsyncHeartbeat
@@ -28,6 +29,8 @@ class InProcessSession:
         self.worker = worker.row.pk
         self.activity = Activity()
         self.claim_error = ""
+        self.is_draining = False
+        self.leases: dict[UUID, Lease] = {}
 
     def ensure_started(self) -> None: ...
 
@@ -41,6 +44,7 @@ class InProcessSession:
     def end(self, activity: Activity) -> None: ...
 
     release_unknown = AsyncHeartbeat.release_unknown
+    _knows = AsyncHeartbeat._knows
 
     def release_lost(self, lease: Lease, error: BaseException) -> None:
         recover(lease.worker, reason="lost", loss=loss_by(error, lease), only=lease)

@@ -12,6 +12,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -42,18 +43,20 @@ class EventLoop:
         self.thread = 0
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(self._new_task)
-        self._by_owner: weakref.WeakKeyDictionary[Any, weakref.WeakSet[asyncio.Task[Any]]] = weakref.WeakKeyDictionary()
+        self._by_owner: weakref.WeakKeyDictionary[Any, set[asyncio.Task[Any]]] = weakref.WeakKeyDictionary()
         self._owners: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._ticked_at = 0.0
         self._ticks: Callable[[], bool] = lambda: False
         self._ticking = self._is_stopped = False
 
-    def start(self, *, while_ticking: Callable[[], bool]) -> None:
+    def start(self, *, while_ticking: Callable[[], bool], default_threads: ThreadPoolExecutor) -> None:
         """Start its thread.
 
         Args:
             while_ticking: whether it executes tasks; called in its thread.
+            default_threads: for `asyncio.to_thread()`.
         """
+        self._loop.set_default_executor(default_threads)
         self._ticks = while_ticking
         started = threading.Event()
         self._loop.call_soon(started.set)
@@ -71,10 +74,8 @@ class EventLoop:
         self._loop.call_soon_threadsafe(function)
 
     def spawn(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run a coroutine of the engine's, in a context of its own. `asyncio.all_tasks()` does not show it."""
-        task = self._loop.create_task(coroutine, context=contextvars.Context())
-        asyncio._unregister_task(task)
-        return task
+        """Run a coroutine of the engine's, in a context of its own."""
+        return self._loop.create_task(coroutine, context=contextvars.Context())
 
     def tick(self) -> None:
         """Give signs of life from now on, for as long as the loop executes tasks. Called in the loop's thread."""
@@ -150,9 +151,13 @@ class EventLoop:
         given = options.get("context")
         owner = given.get(context.current) if given is not None else context.current.get()
         task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+        # Else `asyncio.all_tasks()` would show them, and code that cancels all others would reach those of other tasks.
+        asyncio._unregister_task(task)
         if owner is not None:
             self._owners[task] = owner
-            self._by_owner.setdefault(owner, weakref.WeakSet()).add(task)
+            of_owner = self._by_owner.setdefault(owner, set())
+            of_owner.add(task)
+            task.add_done_callback(of_owner.discard)
         return task
 
 

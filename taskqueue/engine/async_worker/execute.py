@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
@@ -31,6 +31,9 @@ from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release
 
+ENGINE_CONNECTIONS: Final = 3
+"""Threads for the engine's statements: one that waits for a lock on its task's row must not stop all other tasks."""
+
 
 @dataclass
 class Threads:
@@ -38,11 +41,10 @@ class Threads:
 
     loop: EventLoop
     for_plain_code: ConnectedThreads
-    engine: ConnectedThreads = field(default_factory=partial(ConnectedThreads, "async", 1))
+    engine: ConnectedThreads = field(default_factory=partial(ConnectedThreads, "async", ENGINE_CONNECTIONS))
 
     @property
     def call_in_engine_thread(self) -> CallInThread:
-        # One thread for all tasks: it has the engine's connection, and no plain code of authors can keep it busy.
         # asgiref takes any executor, and types one of them.
         executor = cast(ThreadPoolExecutor, self.engine)
         return lambda function, *args: sync_to_async(function, thread_sensitive=False, executor=executor)(*args)
@@ -85,8 +87,10 @@ async def execute_async_task(
         # A failed step must not waste the steps that still run.
         await steps.concurrent.all_finished()
         await cancel_remaining_tasks(threads.loop.tasks_of(handle))
+        await plain_code.all_ended()
         log_capture.executing.discard(execution)
         activity.set_idle()
+        activity.read_stack = None  # it refers to the execution, which refers to the activity
 
 
 def begin(lease: Lease, activity: Activity, stopping: context.ShouldStop) -> tuple[Execution, timedelta | None]:
@@ -151,11 +155,23 @@ class AuthorCode:
         """Call a body, and return what it returns. The code of an older version may be a plain function."""
         if definition.is_async:
             return await self.run(definition.function(*args, **kwargs))
-        return await self.run(sync_to_async(definition.function)(*args, **kwargs))
+        # asyncio cannot pass a StopIteration on.
+        call = sync_to_async(value_or_error)
+        return raise_error(await self.run(call(definition.function, args, kwargs)))
 
     async def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Await a coroutine of the task's. Raises what it raises."""
-        result = await asyncio.create_task(result_or_error(coroutine), context=self._context)
-        if isinstance(result, Raised):
-            raise result.error
-        return result
+        return raise_error(await asyncio.create_task(result_or_error(coroutine), context=self._context))
+
+
+def value_or_error(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+        return Raised(error)
+
+
+def raise_error(result: Any) -> Any:
+    if isinstance(result, Raised):
+        raise result.error
+    return result

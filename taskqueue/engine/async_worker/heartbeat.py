@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from taskqueue.engine.maintenance.recovery import recover
 from taskqueue.engine.runtime.database_errors import error_line
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.notify import notify_now
+from taskqueue.engine.runtime.notify import CHANNEL, notify_now
 from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
 from taskqueue.engine.worker.heartbeat import HEARTBEAT_INTERVAL, Heartbeat, cause_of, loss_by
 from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
@@ -29,6 +30,12 @@ logger = logging.getLogger("taskqueue.workers")
 
 WORK_EVERY: Final = 1.0
 """Seconds between two writes of what the worker executes, while it changes."""
+
+LOOK_EVERY: Final = 2.0
+"""Seconds between two looks at the leases while no task takes long."""
+
+FORGOTTEN_AFTER: Final = 5.0
+"""Seconds after which a task is released that is held under this worker's row and unknown to it."""
 
 REPORT: LiteralString = sql.REPORT_STEP
 
@@ -55,7 +62,10 @@ class AsyncHeartbeat(Heartbeat):
         self.kind, self.slots = BodyKind.ASYNC, slots
         self.crash_record: CompanyRecord | None = None
         self._loop = loop
+        self.leases: dict[UUID, Lease] = {}
+        self._unknown: dict[tuple[UUID, int], float] = {}
         self._watched: dict[int, Watched] = {}
+        self._looked_at = self._excused_until = 0.0
         self._written_works: dict[int, CurrentWork] = {}
         self._blocked_by = ""
 
@@ -88,20 +98,20 @@ class AsyncHeartbeat(Heartbeat):
         activity.set_hard_timeout(None)
         self._watched.pop(id(activity), None)
 
-    def release_unknown(self, known: Mapping[UUID, Lease]) -> None:
+    def release_unknown(self) -> None:
         """Queue the tasks again that a lost answer of a claim has left to this worker. They were not begun.
-
-        Args:
-            known: the leases that the worker has received.
 
         Raises:
             django.db.Error: the database is unreachable; call it again later.
         """
         for task, number in sql.fetch(sql.LEASES_OF_WORKER, {"worker": self.worker}):
-            lease = known.get(task)
-            if lease is None or lease.number != number:
+            if not self._knows(task, number):
                 sql.fetch(sql.standalone(sql.RELEASE), {"task": task, "worker": self.worker, "lease": number})
         notify_now()
+
+    def _knows(self, task: UUID, number: int) -> bool:
+        lease = self.leases.get(task)
+        return lease is not None and lease.number == number
 
     def release_lost(self, lease: Lease, error: BaseException) -> None:
         """Queue a task again whose execution was ended by an error that is not its own, and record the lost attempt.
@@ -145,12 +155,20 @@ class AsyncHeartbeat(Heartbeat):
                 self._write_for_tasks()
             except LOCKED:
                 meets_lock = True
-        for each in self._all():
-            if not self._blocked_by or each.activity is blocking:
-                each.hard_timeouts.check()
-            else:  # it cannot end while another task's code keeps the loop: its process is not to be ended for that
-                each.activity.postpone_hard_timeouts()
+        self._check_hard_timeouts(blocking)
         return meets_lock
+
+    def _check_hard_timeouts(self, blocking: Activity | None) -> None:
+        excused, now = 0.0, time.monotonic()
+        if self._blocked_by:
+            excused = min(now - self._excused_until, self._loop.blocked_seconds())
+            self._excused_until = now
+        for each in self._all():
+            if excused and each.activity is not blocking:
+                # It cannot end while another task's code keeps the loop: its process is not to be ended for that.
+                each.activity.excuse(excused)
+            else:
+                each.hard_timeouts.check()
 
     def _write_for_tasks(self) -> None:
         self._check_leases()
@@ -165,14 +183,28 @@ class AsyncHeartbeat(Heartbeat):
         long = [each for each in self._all() if each.is_seen and each.activity.current.lease is not None]
         for each in self._all():
             each.is_seen = True
-        if not long:
+        if not long and time.monotonic() - self._looked_at < LOOK_EVERY:
             return
         rows = self._thread.open().execute(sql.LEASES_OF_WORKER, {"worker": self.worker}).fetchall()
-        held = dict(rows)
+        held, self._looked_at = dict(rows), time.monotonic()
+        self._release_forgotten(held)
         for each in long:
             lease = each.activity.current.lease
             if lease is not None and (lease.worker != self.worker or held.get(lease.task) != lease.number):
                 each.activity.lost_lease = lease
+
+    def _release_forgotten(self, held: Mapping[UUID, int]) -> None:
+        """Release what is held under this worker's row and stays unknown to it: no other process would do it.
+
+        The answer of its claim was lost, or its row was locked when it was to be released.
+        """
+        now = time.monotonic()
+        unknown = [each for each in held.items() if not self._knows(*each)]
+        self._unknown = {each: self._unknown.get(each, now) for each in unknown}
+        for task, number in [each for each, since in self._unknown.items() if now - since > FORGOTTEN_AFTER]:
+            values = {"task": task, "worker": self.worker, "lease": number}
+            self._thread.execute(sql.standalone(sql.RELEASE), values)
+            self._thread.execute(sql.NOTIFY, {"channel": CHANNEL})
 
     def _note_blocked_loop(self) -> Activity | None:
         """Log which step keeps the event loop busy without an await, once. Returns the activity of its task."""
@@ -222,17 +254,20 @@ class CompanyRecord:
 
     def __init__(self, record: CrashRecord) -> None:
         self.record = record
+        self._lock = threading.Lock()
         self._running: dict[int, tuple[Any, str]] = {}
 
     def of_execution(self) -> ExecutionRecord:
         return ExecutionRecord(self)
 
     def write(self, key: int, task: Any, step: str) -> None:
-        self._running.pop(key, None)
-        if task is not None:
-            self._running[key] = (task, step)
-        self.record.write_company(has_company=len(self._running) > 1)
-        self.record.write(*(next(reversed(self._running.values())) if self._running else (None, "")))
+        with self._lock:  # the loop's thread and those of plain code write
+            if task is None or step:
+                self._running.pop(key, None)
+            if task is not None:
+                self._running[key] = (task, step)
+            self.record.write_company(has_company=len(self._running) > 1)
+            self.record.write(*(next(reversed(self._running.values())) if self._running else (None, "")))
 
 
 class ExecutionRecord:

@@ -6,25 +6,24 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
 from taskqueue.context import ShouldStop
 from taskqueue.engine.async_worker.event_loop import EventLoop
 from taskqueue.engine.async_worker.execute import Conclusion, Threads, execute_async_task
-from taskqueue.engine.async_worker.threads import ConnectedThreads, close_connections
+from taskqueue.engine.async_worker.threads import ConnectedThreads, DefaultThreads, close_connections
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.database_errors import error_line
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Outcome
+from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS, cause_of
-from taskqueue.engine.worker.loop import OnExecution, first_claim, settle_or_fail
+from taskqueue.engine.worker.loop import OnExecution, first_claim, is_fresh, settle_or_fail
 from taskqueue.engine.worker.session import WorkerSession
 
 logger = logging.getLogger("taskqueue.workers")
@@ -40,6 +39,9 @@ class AsyncSession(WorkerSession, Protocol):
     """What the loop needs of an async worker: `heartbeat.AsyncHeartbeat`, or a fake in tests."""
 
     claim_error: str
+    is_draining: bool
+    leases: dict[UUID, Lease]
+    """Of the claimed tasks that have not ended."""
 
     def ensure_started(self) -> None:
         """Register the worker, if it is not. Raises django.db.Error, psycopg.Error."""
@@ -53,7 +55,7 @@ class AsyncSession(WorkerSession, Protocol):
     def end(self, activity: Activity) -> None:
         """Watch an execution no more."""
 
-    def release_unknown(self, known: Mapping[UUID, Lease]) -> None:
+    def release_unknown(self) -> None:
         """Release what the worker has claimed without having received it. Raises django.db.Error."""
 
     def release_lost(self, lease: Lease, error: BaseException) -> None:
@@ -92,18 +94,19 @@ class AsyncWorker:
         self._in_engine_thread = self._threads.call_in_engine_thread
         self._loop = loop
         self._executing: set[asyncio.Task[None]] = set()
-        self._leases: dict[UUID, Lease] = {}
-        """Of the claimed tasks that have not ended: the engine's thread adds, the loop's removes."""
-        self._may_have_lost_a_claim = False
         self._lock = threading.Lock()
+        self._requested = 0
+        """Slots kept for claims that are under way."""
         self._unheard_rings = 0
-        self._is_rung = False
+        self._is_rung = self._may_have_lost_a_claim = self._has_skipped_a_claim = False
         self._claiming: asyncio.Task[None] | None = None
         self._last_error = ""
 
     def start(self) -> None:
         """Start the event loop, and register the worker; at its first claim, if the database is away."""
-        self._loop.start(while_ticking=lambda: bool(self._executing))
+        default_threads = DefaultThreads(max(self._slots, 32), thread_name_prefix="asyncio")
+        self._loop.start(while_ticking=lambda: bool(self._executing), default_threads=default_threads)
+        self.session.activity.thread = self._loop.thread
         self._threads.engine.submit(self._register)
 
     def stop(self, reason: str) -> None:
@@ -117,7 +120,7 @@ class AsyncWorker:
         """Tasks may be due: claim as many as slots are free."""
         with self._lock:  # counted now: until the loop hears it, the process must not take this worker for idle
             self._unheard_rings += 1
-        self._loop.call(self._ring)
+        self._loop.call(self._hear)
 
     @property
     def is_idle(self) -> bool:
@@ -125,15 +128,23 @@ class AsyncWorker:
         return not self._unheard_rings and self._claiming is None and not self._executing
 
     @property
-    def free_slots(self) -> int:
-        return self._slots - len(self._leases)
+    def can_claim(self) -> bool:
+        """Whether it has a free slot, and does not drain."""
+        return self._free_slots > 0 and not self.session.is_draining
 
-    def _ring(self) -> None:
+    @property
+    def _free_slots(self) -> int:
+        return self._slots - len(self.session.leases) - self._requested
+
+    def _hear(self) -> None:
+        self._claim_soon()
+        with self._lock:
+            self._unheard_rings -= 1
+
+    def _claim_soon(self) -> None:
         self._is_rung = True
         if self._claiming is None:
             self._claiming = self._loop.spawn(self._claim_all())
-        with self._lock:
-            self._unheard_rings -= 1
 
     async def _claim_all(self) -> None:
         """Claim until no task or no slot is left. A claim that fails is repeated until the database answers."""
@@ -161,29 +172,31 @@ class AsyncWorker:
             close_connections()
 
     def _claim(self) -> list[Lease]:
-        """Claim tasks for the free slots. In the engine's thread, as `_settle`: they count the free slots in turns."""
+        """Claim tasks for the free slots."""
         self.session.ensure_started()
         if self._may_have_lost_a_claim:
-            self.session.release_unknown(self._leases)
             self._may_have_lost_a_claim = False
-        most = min(self.free_slots, MOST_CLAIMED)
-        with self._noting_lost_claims():
+            with self._noting_lost_claims():
+                self.session.release_unknown()
+        with self._slots_for_a_claim(0) as most:
             return self._noted(first_claim(self.session, self._stopping, most) if most > 0 else [])
 
     def _begin(self, leases: list[Lease]) -> None:
         for lease in leases:
-            task = self._loop.spawn(self._execute(lease))
-            self._executing.add(task)
+            self._executing.add(self._loop.spawn(self._execute(lease)))
         if leases:
             self._loop.tick()
             self._on_change()
 
     async def _execute(self, lease: Lease) -> None:
-        activity, started_at = self.session.begin(lease), time.monotonic()
+        activity, started_at = None, time.monotonic()
         try:
-            conclusion = await execute_async_task(
-                lease, activity=activity, stopping=self._stopping, threads=self._threads
-            )
+            activity = self.session.begin(lease)
+            conclusion: Conclusion = Release
+            if is_fresh(lease, self.session):
+                conclusion = await execute_async_task(
+                    lease, activity=activity, stopping=self._stopping, threads=self._threads
+                )
             duration = timedelta(seconds=time.monotonic() - started_at)
             outcome, leases = await self._in_engine_thread(self._settle, lease, conclusion)
             self._begin(leases)
@@ -192,21 +205,45 @@ class AsyncWorker:
         except BaseException as error:  # noqa: BLE001 - one execution's error must not end the others
             self._log(error, f"execute task {lease.task}")
             await self._release(lease, error)
+            self._claim_soon()
         finally:
-            self.session.end(activity)
-            if self._leases.get(lease.task) is lease:  # it may have been claimed again by its own end
-                del self._leases[lease.task]
+            with self._lock:
+                if self.session.leases.get(lease.task) is lease:  # its own end may have claimed it again
+                    del self.session.leases[lease.task]
             self._executing.discard(asyncio.current_task())
+            if activity is not None:
+                self.session.end(activity)
             self._on_change()
+        if self._has_skipped_a_claim and self._free_slots > 0:
+            self._has_skipped_a_claim = False
+            self._claim_soon()
 
     def _settle(self, lease: Lease, conclusion: Conclusion) -> tuple[Outcome, list[Lease]]:
-        most = min(self.free_slots + 1, MOST_CLAIMED)
-        claims_more = most > 0 and not self._stopping()
-        claim_request = ClaimRequest(self.session.worker, most, self.session.kind) if claims_more else None
         outcome = conclusion()
-        with self._noting_lost_claims():
+        with self._slots_for_a_claim(1) as most:
+            claims_more = most > 0 and not self._stopping()
+            claim_request = ClaimRequest(self.session.worker, most, self.session.kind) if claims_more else None
             outcome, leases = settle_or_fail(lease, outcome, claim_request)
-        return outcome, self._noted(leases)
+            # Slots that became free meanwhile were not counted.
+            self._has_skipped_a_claim = self._has_skipped_a_claim or len(leases) == most
+            return outcome, self._noted(leases)
+
+    @contextmanager
+    def _slots_for_a_claim(self, ending: int) -> Iterator[int]:
+        """Keep slots for the claim inside; how many tasks it may take. None while the loop could not begin them.
+
+        Args:
+            ending: how many tasks end with the claim, whose slots become free.
+        """
+        with self._noting_lost_claims():
+            with self._lock:
+                most = min(self._free_slots + ending, MOST_CLAIMED) if not self._loop.blocked_seconds() else 0
+                self._requested += max(most, 0)
+            try:
+                yield most
+            finally:
+                with self._lock:
+                    self._requested -= max(most, 0)
 
     @contextmanager
     def _noting_lost_claims(self) -> Iterator[None]:
@@ -218,23 +255,27 @@ class AsyncWorker:
             raise
 
     def _noted(self, leases: list[Lease]) -> list[Lease]:
-        self._leases.update({lease.task: lease for lease in leases})
+        with self._lock:
+            self.session.leases.update({lease.task: lease for lease in leases})
         return leases
 
     async def _release(self, lease: Lease, error: BaseException) -> None:
-        """Release a lost task, as soon as the database answers. A stopped worker leaves that to recovery."""
+        """Release a lost task, as soon as the database answers. A stopped worker leaves that to recovery.
+
+        What is locked meanwhile, or fails otherwise, is released by the heartbeat, which finds that it is unknown here.
+        """
         delay = RETRY_DELAY
-        while True:
+        while not self._stopping():
             try:
                 await self._in_engine_thread(close_connections)
-                await self._in_engine_thread(partial(self.session.release_lost, lease, error))
+                await self._in_engine_thread(self.session.release_lost, lease, error)
             except DATABASE_ERRORS:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, MAX_RETRY_DELAY)
-                if self._stopping():
-                    return
+            except Exception as failure:  # noqa: BLE001 - the slot must become free
+                self._log(failure, f"release task {lease.task}")
+                return
             else:
-                self.ring()
                 return
 
     def _log(self, error: BaseException, action: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
@@ -97,10 +98,20 @@ class AuthorThread(Executor):
         self._waiting: deque[Item] = deque()
         self._lock = threading.Lock()
         self._is_busy = False
+        self._awaited_ends: list[Future[None]] = []
         self.thread = 0
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a function after those that wait."""
+        """Call a function after those that wait.
+
+        Raises:
+            RuntimeError: the calling code is itself such a call, which would wait for itself.
+        """
+        if threading.get_ident() == self.thread:
+            raise RuntimeError(
+                "Plain code of an async task has started an event loop of its own, and calls plain code from there. "
+                "Make that step async, or use async_to_sync()."
+            )
         future: Future[Any] = Future()
         with self._lock:
             self._waiting.append((future, partial(fn, *args, **kwargs)))
@@ -114,12 +125,24 @@ class AuthorThread(Executor):
         if future is not None:
             run_item(future, partial(self._call, call))
         with self._lock:
-            self._is_busy = bool(self._waiting)
-        if self._is_busy:
+            is_more = self._is_busy = bool(self._waiting)
+            ends, self._awaited_ends = ([], self._awaited_ends) if is_more else (self._awaited_ends, [])
+        if is_more:
             self._threads.submit(self._run_next)
+        for each in ends:
+            each.set_result(None)
+
+    async def all_ended(self) -> None:
+        """Wait until no call runs or waits: a call goes on when the code that awaits it is cancelled."""
+        with self._lock:
+            if not self._is_busy:
+                return
+            end: Future[None] = Future()
+            self._awaited_ends.append(end)
+        await asyncio.wrap_future(end)
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        self.thread = threading.get_ident()
+        thread = self.thread = threading.get_ident()
         session = self._journal.session
         try:
             with session.watch():
@@ -128,8 +151,23 @@ class AuthorThread(Executor):
             exit_if_forked(self._pid)
             self._journal.has_left_transaction |= session.has_open_transaction()
             session.mend()
-            del self._journal.sessions[self.thread]
+            self._journal.sessions.pop(thread, None)
             self.thread = 0
+
+
+class DefaultThreads(ThreadPoolExecutor):
+    """The event loop's threads for `asyncio.to_thread()` and for names of hosts. A call leaves no connection open."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a function in a free thread."""
+        return super().submit(call_and_disconnect, fn, *args, **kwargs)
+
+
+def call_and_disconnect(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    finally:
+        connections.close_all()
 
 
 def run_item(future: Future[Any], call: Callable[[], Any]) -> None:

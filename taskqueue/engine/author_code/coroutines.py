@@ -27,6 +27,21 @@ async def run_standalone(coroutine: Coroutine[Any, Any, T]) -> T:
     return result
 
 
+async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await a call in a thread. One that is cancelled is awaited too: nothing can stop it, and it may still write."""
+    call = asyncio.ensure_future(coroutine)
+    is_cancelled = False
+    while not call.done():
+        try:
+            await asyncio.shield(asyncio.wait([call]))
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        call.cancelled() or call.exception()
+        raise asyncio.CancelledError
+    return call.result()
+
+
 class Raised:
     def __init__(self, error: BaseException) -> None:
         self.error = error

@@ -6,12 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
-from taskqueue.conf import settings
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.runtime.lease import Lease
@@ -76,8 +75,8 @@ class Activity:
     """The running steps by their keys: an async body may run several."""
     lines: dict[str, LogLines] = field(default_factory=dict)
     """What they have logged so far."""
-    not_overdue_before: float = 0.0
-    """No step has passed its hard timeout before this time, since the code of another task has kept it from ending."""
+    excused: float = 0.0
+    """For how many seconds the code of another task has kept the running steps from ending."""
     set_hard_timeout: Callable[[timedelta | None], None] = lambda _left: None
     """Called when the earliest timeout of the running steps changes, with the time left; None: no step has one."""
 
@@ -100,6 +99,8 @@ class Activity:
 
     def begin_step(self, step: str, definition: StepDefinition, *, failures: int) -> None:
         """Note a step that starts, and how often it has failed before."""
+        if not self.steps:
+            self.excused = 0.0
         self.steps[step] = self.current = CurrentWork(self.current.lease, step, definition, failures)
         if self.current.lease is not None:
             self._record(self.current.lease.task, step)
@@ -116,11 +117,20 @@ class Activity:
         if ended.timeout is not None:
             self._update_hard_timeout()
 
-    def postpone_hard_timeouts(self) -> None:
-        """Give the running steps the whole grace again, from now on."""
-        self.not_overdue_before = time.monotonic() + settings().HARD_TIMEOUT_GRACE.total_seconds()
+    def excuse(self, seconds: float) -> None:
+        """Postpone the hard timeouts of the running steps: the code of another task has kept them from ending."""
+        self.excused += seconds
         if any(each.timeout for each in list(self.steps.values())):
-            self.set_hard_timeout(timedelta())
+            self._update_hard_timeout()
+
+    def note_return(self, step: str) -> None:
+        """Note that the author's code of a step has returned: what is left to do cannot pass its timeout."""
+        returned = replace(self.steps[step], definition=None)
+        if self.current is self.steps[step]:
+            self.current = returned
+        had_timeout, self.steps[step] = self.steps[step].timeout is not None, returned
+        if had_timeout:
+            self._update_hard_timeout()
 
     def set_idle(self) -> None:
         self.current = CurrentWork()
@@ -132,4 +142,4 @@ class Activity:
     def _update_hard_timeout(self) -> None:
         now = time.monotonic()
         ends = [each.since + each.timeout.total_seconds() for each in list(self.steps.values()) if each.timeout]
-        self.set_hard_timeout(timedelta(seconds=min(ends) - now) if ends else None)
+        self.set_hard_timeout(timedelta(seconds=min(ends) - now + self.excused) if ends else None)

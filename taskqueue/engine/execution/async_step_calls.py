@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from asgiref.sync import sync_to_async
 
 from taskqueue.definitions import StepDefinition
-from taskqueue.engine.author_code.coroutines import is_cancelled_from_outside, run_standalone
+from taskqueue.engine.author_code.coroutines import is_cancelled_from_outside, run_standalone, to_its_end
 from taskqueue.engine.author_code.soft_timeouts import async_alarm
 from taskqueue.engine.execution.concurrent_steps import ConcurrentSteps
 from taskqueue.engine.execution.recorder import checkpoint, write_arguments
@@ -63,7 +63,7 @@ class AsyncStepCaller(StepCaller):
         try:
             if not step.is_async:
                 with self.concurrent.running(key):
-                    return await sync_to_async(self._call)(step, key, args, kwargs)
+                    return await to_its_end(sync_to_async(self._call)(step, key, args, kwargs))
             call = begin_call(self.execution, step, key, args, kwargs)
             if isinstance(call, Memoized):
                 return call.value
@@ -83,6 +83,7 @@ class AsyncStepCaller(StepCaller):
                 async with async_alarm(call.key, call.step.timeout):
                     value = await run_standalone(call.step.active_function(*call.args, **call.kwargs))
                 exit_if_forked(self.execution.pid)
+                self.execution.activity.note_return(call.key)
                 return await self.in_engine_thread(checkpoint, self.execution, call, value)
         except BaseException as error:
             exit_if_forked(self.execution.pid)

@@ -51,13 +51,11 @@ class HardTimeouts:
 
     def check(self) -> None:
         """End the process if a step has passed its hard timeout. Runs in the heartbeat thread."""
-        if time.monotonic() < self._activity.not_overdue_before:
-            return
         for work in list(self._activity.steps.values()):
             lease, step = work.lease, work.definition
             if lease is None or step is None:
                 continue
-            if is_overdue(work):
+            if is_overdue(work, excused=self._activity.excused):
                 self._stop(work, lease, partial(self._record_timeout, lease, work, step))
             elif self._ignores_cancel(lease):
                 self._stop(work, lease, partial(self._record_stopped, lease, work))
@@ -110,9 +108,10 @@ def with_stack(failed: FailedAttempt, stack: str) -> FailedAttempt:
     return replace(failed, message=message, traceback=stack)
 
 
-def is_overdue(work: CurrentWork) -> bool:
-    """Whether its timeout and the grace period are over."""
-    return work.timeout is not None and elapsed_of(work) > work.timeout + settings().HARD_TIMEOUT_GRACE
+def is_overdue(work: CurrentWork, *, excused: float = 0.0) -> bool:
+    """Whether its timeout and the grace period are over, and as many seconds as it is excused for."""
+    grace = settings().HARD_TIMEOUT_GRACE + timedelta(seconds=excused)
+    return work.timeout is not None and elapsed_of(work) > work.timeout + grace
 
 
 def elapsed_of(work: CurrentWork) -> timedelta:
