@@ -167,7 +167,9 @@ def call_and_disconnect(function: Callable[..., Any], *args: Any, **kwargs: Any)
     try:
         return function(*args, **kwargs)
     finally:
-        connections.close_all()
+        for each in connections.all(initialized_only=True):
+            each.close()
+            del connections[each.alias]  # it may be inside a transaction that was left open
 
 
 def run_item(future: Future[Any], call: Callable[[], Any]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -178,3 +181,116 @@ def test_settings_of_a_connection_end_with_the_call_that_set_them():
     work()
 
     assert "pg_catalog" not in reload(task).result
+
+
+def test_a_plain_step_that_is_cancelled_ends_before_its_task_goes_on():
+    running, most, order = 0, 0, []
+
+    @step(retry=Retry.never())
+    def slow() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.3)
+        running -= 1
+        order.append("slow")
+
+    @pipeline("loop/cancelled-plain-step", retry=Retry.fixed(timedelta(seconds=0), retries=1))
+    async def body() -> None:
+        try:
+            async with asyncio.timeout(0.05):
+                await slow.aio()
+        finally:
+            order.append("body")
+
+    task = body.enqueue()
+    work()
+    work()
+
+    assert most == 1
+    assert order[:2] == ["slow", "body"]
+    assert reload(task).status == "succeeded", "the step was recorded, and replayed"
+
+
+def test_a_plain_call_that_is_cancelled_ends_before_its_task_does():
+    order: list[str] = []
+
+    def slow() -> None:
+        time.sleep(0.3)
+        order.append("slow")
+
+    @pipeline("loop/cancelled-plain-call")
+    async def body() -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await sync_to_async(slow)()
+
+    task = body.enqueue()
+    work()
+
+    assert order == ["slow"]
+    assert reload(task).status == "succeeded"
+
+
+def test_a_task_cannot_cancel_those_of_other_tasks():
+    @pipeline("loop/cancels-all", retry=Retry.never())
+    async def cancel_all() -> None:
+        await asyncio.sleep(0.1)
+        for each in asyncio.all_tasks() - {asyncio.current_task()}:
+            each.cancel()
+
+    @pipeline("loop/gathers", retry=Retry.never())
+    async def innocent() -> tuple[float, float]:
+        return await asyncio.gather(wait(0.3), wait(0.2))
+
+    tasks = cancel_all.enqueue(), innocent.enqueue()
+    work()
+
+    assert [reload(task).status for task in tasks] == ["succeeded", "succeeded"]
+
+
+def test_plain_code_with_an_event_loop_of_its_own_is_told_why_it_cannot_call_plain_code():
+    async def inner() -> int:
+        return await Group.objects.acount()
+
+    @step(retry=Retry.never())
+    def nested() -> int:
+        return asyncio.run(inner())
+
+    @pipeline("loop/nested", retry=Retry.never())
+    async def body() -> int:
+        return await nested.aio()
+
+    task = body.enqueue()
+    work()
+
+    assert "has started an event loop of its own" in reload(task).error["message"]
+
+
+def test_a_thread_of_to_thread_leaves_no_transaction_to_the_next_call():
+    def begin() -> None:
+        transaction.atomic().__enter__()
+
+    def is_open() -> bool:
+        return connection.in_atomic_block
+
+    @pipeline("loop/to-thread")
+    async def body() -> list[bool]:
+        await asyncio.gather(*(asyncio.to_thread(begin) for _ in range(5)))
+        return await asyncio.gather(*(asyncio.to_thread(is_open) for _ in range(40)))
+
+    task = body.enqueue()
+    work()
+
+    assert set(reload(task).result) == {False}
+
+
+def test_slots_that_become_free_at_once_are_all_filled_again():
+    @pipeline("loop/at-once")
+    async def body() -> None:
+        await asyncio.sleep(0.05)
+
+    tasks = [body.enqueue() for _ in range(45)]
+    work()
+
+    assert {reload(task).status for task in tasks} == {"succeeded"}
