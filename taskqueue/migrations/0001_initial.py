@@ -146,6 +146,22 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "declared_queue",
+                    models.CharField(
+                        db_default="default", default="default", help_text="Its queue in the code.", max_length=100
+                    ),
+                ),
+                (
+                    "queue",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Its queue, if it differs from the code.",
+                        max_length=100,
+                    ),
+                ),
+                (
                     "keep",
                     models.DurationField(
                         blank=True, help_text="How long ended tasks are kept, if the code sets it.", null=True
