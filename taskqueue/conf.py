@@ -11,6 +11,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from taskqueue.queues import TakenQueues
+
 MEBIBYTE = 1024 * 1024
 SHORTEST_RETENTION = timedelta(minutes=1)
 """So that a caller has time to read the outcome of a task."""
@@ -32,6 +34,10 @@ class Settings:
     """Largest total of the step outputs of one task."""
     THREADS: int = 5
     """How many tasks a worker process executes at once, each in a thread; `manage.py worker --threads` overrides it."""
+    QUEUES: str = ""
+    """The queues that workers take, such as "mail,default"; empty for all. `manage.py worker --queues` overrides it."""
+    NOT_QUEUES: str = ""
+    """The queues that workers do not take; `manage.py worker --not` overrides it."""
     WORKER_LOOP_TIME: timedelta = timedelta(seconds=2)
     """How long a worker claims tasks before it returns to the process pool's own loop."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
@@ -83,6 +89,10 @@ def settings() -> Settings:
         raise ImproperlyConfigured(f"TASKQUEUE['RETENTION'] must be at least {SHORTEST_RETENTION}, or None for ever.")
     if found.THREADS < 1:
         raise ImproperlyConfigured("TASKQUEUE['THREADS'] must be at least 1.")
+    try:
+        TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"TASKQUEUE['QUEUES'] or ['NOT_QUEUES'] is not valid. {error}") from error
     if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
     return found

@@ -793,6 +793,16 @@ class Migration(migrations.Migration):
                     models.JSONField(blank=True, db_default=[], default=list, help_text="The pipelines of its code."),
                 ),
                 (
+                    "queues",
+                    models.JSONField(
+                        blank=True, db_default=[], default=list, help_text="The queues it takes; empty: all."
+                    ),
+                ),
+                (
+                    "not_queues",
+                    models.JSONField(blank=True, db_default=[], default=list, help_text="The queues it does not take."),
+                ),
+                (
                     "draining_at",
                     models.DateTimeField(
                         blank=True, help_text="Since when it finishes its tasks and claims no new ones.", null=True

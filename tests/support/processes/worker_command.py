@@ -52,6 +52,7 @@ class WorkerCommand:
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
         reload: bool = False,
+        arguments: Sequence[str] = (),
         **settings: object,
     ) -> None:
         self.log = folder / f"worker-{len(list(folder.glob('worker-*')))}.log"
@@ -63,7 +64,7 @@ class WorkerCommand:
             **{f"WORKER_TEST_{name.upper()}": str(value) for name, value in settings.items()},
             **(environment or {}),
         }
-        options = ["--processes", str(processes), "--threads", str(threads), *(["--reload"] if reload else [])]
+        options = ["--processes", str(processes), "--threads", str(threads), *["--reload"] * reload, *arguments]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [*within, sys.executable, "manage.py", "worker", *options],
