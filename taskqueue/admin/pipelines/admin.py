@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from taskqueue.admin.pipelines import graph
 from taskqueue.admin.pipelines.columns import COLUMNS, RUN, PipelineChangeList, pause_switch, pause_text
-from taskqueue.admin.pipelines.filters import ConditionFilter, GroupFilter, OrderFilter
+from taskqueue.admin.pipelines.filters import ConditionFilter, GroupFilter, OrderFilter, QueueFilter
 from taskqueue.admin.pipelines.limits import (
     CHANGE_CONCURRENCY_LIMIT,
     CHANGE_RATE_LIMIT,
@@ -50,7 +50,7 @@ class PipelineAdmin(ReadOnlyAdmin[Pipeline]):
         ("<path:object_id>/submit/", "submit", submit_view, FORM),
     )
     ordering = ("name",)
-    list_filter = (GroupFilter, ConditionFilter, OrderFilter)
+    list_filter = (GroupFilter, QueueFilter, ConditionFilter, OrderFilter)
     search_fields = ("name__icontains",)
     search_help_text = "Search by any part of the name."
 
