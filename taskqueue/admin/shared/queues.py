@@ -21,4 +21,4 @@ def queues_text(worker: Worker) -> str:
 
 def queue_label(queue: str) -> SafeString | str:
     """A label with the name of a queue; empty for the default queue, in which most pipelines are."""
-    return "" if queue == DEFAULT_QUEUE else format_html(' <span class="tq-label">{}</span>', queue)
+    return "" if queue == DEFAULT_QUEUE else format_html(' <span class="tq-label" title="Queue">{}</span>', queue)

@@ -180,6 +180,15 @@ def test_a_slot_freed_without_a_move_notifies_no_worker(was_notified):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_move_notifies_the_workers_of_the_new_queue(was_notified):
+    move_pipeline("queues/letter", "gpu")
+    assert was_notified()
+
+    move_pipeline("queues/letter", "gpu")
+    assert not was_notified()
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("queues", "notifies"), [(NOT_MAIL, True), (TakenQueues(), False)], ids=str)
 def test_a_timer_of_another_queue_notifies_its_workers(was_notified, queues, notifies):
     """The dispatcher of one command may queue a task that only another command's workers take."""
