@@ -34,10 +34,6 @@ class Settings:
     """Largest total of the step outputs of one task."""
     THREADS: int = 5
     """How many tasks a worker process executes at once, each in a thread; `manage.py worker --threads` overrides it."""
-    QUEUES: str = ""
-    """The queues that workers take, such as "mail,default"; empty for all. `manage.py worker --queues` overrides it."""
-    NOT_QUEUES: str = ""
-    """The queues that workers do not take; `manage.py worker --not` overrides it."""
     WORKER_LOOP_TIME: timedelta = timedelta(seconds=2)
     """How long a worker claims tasks before it returns to the process pool's own loop."""
     STOP_GRACE: timedelta = timedelta(seconds=30)
@@ -58,6 +54,10 @@ class Settings:
     """How many requests with `?wait=` may wait in one WSGI process, each in a thread."""
     WORKER_DATABASE: str = ""
     """The alias in DATABASES for the workers' connection to the default database; empty for `default`."""
+    QUEUES: str = ""
+    """The queues that workers take, such as "mail,default"; empty for all. `manage.py worker --queues` overrides it."""
+    NOT_QUEUES: str = ""
+    """The queues that workers do not take; `manage.py worker --not` overrides it."""
     RETENTION: timedelta | None = timedelta(days=30)
     """How long events and ended tasks are kept, unless their pipeline sets it; None for ever."""
     PRUNE_PER_SECOND: int = 500
@@ -89,12 +89,12 @@ def settings() -> Settings:
         raise ImproperlyConfigured(f"TASKQUEUE['RETENTION'] must be at least {SHORTEST_RETENTION}, or None for ever.")
     if found.THREADS < 1:
         raise ImproperlyConfigured("TASKQUEUE['THREADS'] must be at least 1.")
+    if found.PRUNE_PER_SECOND < 1:
+        raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
     try:
         TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
     except ValueError as error:
         raise ImproperlyConfigured(f"TASKQUEUE['QUEUES'] or ['NOT_QUEUES'] is not valid. {error}") from error
-    if found.PRUNE_PER_SECOND < 1:
-        raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
     return found
 
 

@@ -53,12 +53,12 @@ class DatabaseCollector(Collector):
             "live_workers", "Workers with a current heartbeat, one for each thread of a process.", pills.live_workers
         )
         yield gauge("busy_workers", "Live workers that execute a task, by their heartbeats.", pills.busy_workers)
-        yield from workers_of_queues(takers)
         yield gauge("workers_claim_errors", "Live workers whose claims fail.", pills.failing_workers)
         yield from ended(counts, names)
         age = behind.total_seconds() if behind is not None else 0
         yield gauge("rollups_behind_seconds", "Age of the counts of ended tasks, which workers update.", age)
         yield from rates(uses)
+        yield from workers_of_queues(takers)
 
 
 def unfinished(counted: pipeline_stats.UnfinishedCounts, names: Sequence[str]) -> Iterator[Metric]:

@@ -51,15 +51,15 @@ class InProcessWorker:
 
     Attributes:
         stopping: set it to make the worker release its task at the next step.
+        row: its row. After `die()` it has no lock, and recovery finds it dead.
         queues: the queues that it takes, as `manage.py worker --queues` has them; empty for all.
         not_queues: the queues that it does not take, as `--not` has them.
-        row: its row. After `die()` it has no lock, and recovery finds it dead.
     """
 
     stopping: bool = False
+    activity: Activity = field(default_factory=Activity)
     queues: str = ""
     not_queues: str = ""
-    activity: Activity = field(default_factory=Activity)
     row: Worker = field(init=False)
     _taken: TakenQueues = field(init=False)
     _is_dead: bool = field(init=False, default=False)

@@ -38,27 +38,13 @@ class Command(BaseCommand):
             help='Number of tasks that each process executes at once (default: TASKQUEUE["THREADS"]). '
             "1 for tasks that need the CPU, not the network.",
         )
-        queues = parser.add_mutually_exclusive_group()
-        queues.add_argument(
-            "--queues",
-            type=_queue_names,
-            metavar="NAMES",
-            help="Take only tasks of pipelines in these queues, such as mail,default (default: "
-            'TASKQUEUE["QUEUES"], or all queues).',
-        )
-        queues.add_argument(
-            "--not",
-            dest="not_queues",
-            type=_queue_names,
-            metavar="NAMES",
-            help='Take no tasks of pipelines in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
-        )
         parser.add_argument(
             "--reload",
             action=argparse.BooleanOptionalAction,
             default=False,
             help="For development: restart the worker when a Python file of the project changes.",
         )
+        _add_queue_arguments(parser)
         # The reloading process passes its pid to the worker, which must not outlive it.
         parser.add_argument(reloading.DIE_WITH, type=int, help=argparse.SUPPRESS)
 
@@ -77,10 +63,10 @@ class Command(BaseCommand):
         processes = startup.set_pool_size(options["processes"])
         if refusal := startup.broker_error() or startup.wait_for_database(self._print):
             raise CommandError(refusal)
+        if warning := _queues_warning():
+            self._print(warning)
         threads = options["threads"] or settings().THREADS
         if warning := startup.connections_warning(processes, threads):
-            self._print(warning)
-        if warning := _queues_warning():
             self._print(warning)
         self._print(f"Worker: {_size(processes, threads)} on {_database()}, for {_pipelines()}. Stop with Ctrl-C.")
         code = cluster.run(signals, processes=processes, threads=threads)
@@ -97,6 +83,43 @@ def _at_least_one(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
     return number
+
+
+def _size(processes: int, threads: int) -> str:
+    in_threads = f"with {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"1 process {in_threads}" if processes == 1 else f"{processes} processes {in_threads} each"
+
+
+def _database() -> str:
+    database = connection.settings_dict
+    address = f" at {database['HOST']}:{database['PORT'] or 5432}" if database["HOST"] else ""
+    return f"database {database['NAME']}{address}"
+
+
+def _pipelines() -> str:
+    queues = taken_queues()
+    of_queues = "" if queues.takes_all else f"queues: {queues}; "
+    names = sorted(definition.name for definition in registry.all())
+    known = f"{'pipeline' if len(names) == 1 else 'pipelines'} {', '.join(names)}" if names else "no pipelines yet"
+    return f"{of_queues}{known}"
+
+
+def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
+    queues = parser.add_mutually_exclusive_group()
+    queues.add_argument(
+        "--queues",
+        type=_queue_names,
+        metavar="NAMES",
+        help="Take only tasks of pipelines in these queues, such as mail,default (default: "
+        'TASKQUEUE["QUEUES"], or all queues).',
+    )
+    queues.add_argument(
+        "--not",
+        dest="not_queues",
+        type=_queue_names,
+        metavar="NAMES",
+        help='Take no tasks of pipelines in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
+    )
 
 
 def _queue_names(text: str) -> tuple[str, ...]:
@@ -119,22 +142,3 @@ def _queues_warning() -> str:
         return ""
     subject = f"queue {unknown[0]}" if len(unknown) == 1 else f"the queues {', '.join(unknown)}"
     return f"Warning: no pipeline is in {subject} now. Known queues: {', '.join(known) or 'none'}."
-
-
-def _size(processes: int, threads: int) -> str:
-    in_threads = f"with {threads} {'thread' if threads == 1 else 'threads'}"
-    return f"1 process {in_threads}" if processes == 1 else f"{processes} processes {in_threads} each"
-
-
-def _database() -> str:
-    database = connection.settings_dict
-    address = f" at {database['HOST']}:{database['PORT'] or 5432}" if database["HOST"] else ""
-    return f"database {database['NAME']}{address}"
-
-
-def _pipelines() -> str:
-    queues = taken_queues()
-    of_queues = "" if queues.takes_all else f"queues: {queues}; "
-    names = sorted(definition.name for definition in registry.all())
-    known = f"{'pipeline' if len(names) == 1 else 'pipelines'} {', '.join(names)}" if names else "no pipelines yet"
-    return f"{of_queues}{known}"
