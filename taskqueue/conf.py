@@ -11,6 +11,8 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from taskqueue.queues import TakenQueues
+
 MEBIBYTE = 1024 * 1024
 SHORTEST_RETENTION = timedelta(minutes=1)
 """So that a caller has time to read the outcome of a task."""
@@ -54,6 +56,10 @@ class Settings:
     """How many requests with `?wait=` may wait in one WSGI process, each in a thread."""
     WORKER_DATABASE: str = ""
     """The alias in DATABASES for the workers' connection to the default database; empty for `default`."""
+    QUEUES: str = ""
+    """The queues that workers take, such as "mail,default"; empty for all. `manage.py worker --queues` overrides it."""
+    NOT_QUEUES: str = ""
+    """The queues that workers do not take; `manage.py worker --not` overrides it."""
     RETENTION: timedelta | None = timedelta(days=30)
     """How long events and ended tasks are kept, unless their pipeline sets it; None for ever."""
     PRUNE_PER_SECOND: int = 500
@@ -81,6 +87,11 @@ def settings() -> Settings:
         if not isinstance(value, kinds[name]):
             raise ImproperlyConfigured(f"TASKQUEUE[{name!r}] must be a {type_name(kinds[name])}, not {value!r}.")
     found = Settings(**given)  # type: ignore[arg-type]  # the loop above has checked each value
+    check_ranges(found)
+    return found
+
+
+def check_ranges(found: Settings) -> None:
     if found.RETENTION is not None and found.RETENTION < SHORTEST_RETENTION:
         raise ImproperlyConfigured(f"TASKQUEUE['RETENTION'] must be at least {SHORTEST_RETENTION}, or None for ever.")
     if found.THREADS < 1:
@@ -89,7 +100,10 @@ def settings() -> Settings:
         raise ImproperlyConfigured("TASKQUEUE['ASYNC_SLOTS'] must be at least 0, for none.")
     if found.PRUNE_PER_SECOND < 1:
         raise ImproperlyConfigured("TASKQUEUE['PRUNE_PER_SECOND'] must be at least 1.")
-    return found
+    try:
+        TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"TASKQUEUE['QUEUES'] or ['NOT_QUEUES'] is not valid. {error}") from error
 
 
 def type_name(kind: object) -> str:

@@ -125,6 +125,12 @@ class InvalidLimit(InvalidValue):
     code = "invalid-limit"
 
 
+class InvalidQueue(InvalidValue):
+    """A queue's name is not valid."""
+
+    code = "invalid-queue"
+
+
 class NotSerializable(InvalidValue):
     """A value has something that JSON or PostgreSQL cannot store."""
 

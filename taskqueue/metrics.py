@@ -5,7 +5,7 @@ No process counts anything itself. Counters of ended tasks come from `EndCount` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from taskqueue.engine.queries import pipeline_stats, stats
 from taskqueue.engine.queries import tasks as task_queries
+from taskqueue.engine.runtime.queue_workers import queue_workers
 from taskqueue.models import EndCount
 from taskqueue.policies.histograms import PER_OCTAVE, lower_bound
 from taskqueue.states import ENDED, PHASES
@@ -42,6 +43,7 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         with stats.time_limit():
             counted, ready = pipeline_stats.unfinished(), pipeline_stats.readiness()
+            takers = queue_workers()
             counts, behind = stats.end_counts(), stats.rollup_lag()
             pills, uses = stats.badge_counts(), task_queries.rate_limit_buckets()
         names = [each.pipeline for each in ready]
@@ -60,6 +62,7 @@ class DatabaseCollector(Collector):
         age = behind.total_seconds() if behind is not None else 0
         yield gauge("rollups_behind_seconds", "Age of the counts of ended tasks, which workers update.", age)
         yield from rates(uses)
+        yield from workers_of_queues(takers)
 
 
 def unfinished(counted: pipeline_stats.UnfinishedCounts, names: Sequence[str]) -> Iterator[Metric]:
@@ -79,16 +82,25 @@ def unfinished(counted: pipeline_stats.UnfinishedCounts, names: Sequence[str]) -
 
 
 def readiness(ready: Sequence[pipeline_stats.Readiness]) -> Iterator[Metric]:
-    claimable = labelled("claimable_tasks", "Queued tasks that can be claimed; at most 1,000 per queue.", "pipeline")
-    blocked = labelled("tasks_blocked", "Tasks that wait for a limit or a rate; at most 1,000 per queue.", "pipeline")
-    oldest = labelled("oldest_queued_seconds", "How long the oldest queued task has been due.", "pipeline")
+    labels = ("pipeline", "queue")
+    claimable = labelled("claimable_tasks", "Queued tasks that can be claimed; up to about 1,000.", *labels)
+    blocked = labelled("tasks_blocked", "Tasks that wait for a limit or a rate; up to about 1,000.", *labels)
+    oldest = labelled("oldest_queued_seconds", "How long the oldest queued task has been due.", *labels)
     paused = labelled("pipeline_paused", "Whether the pipeline is paused.", "pipeline")
     for each in ready:
-        claimable.add_metric([each.pipeline], each.claimable)
-        blocked.add_metric([each.pipeline], each.blocked)
-        oldest.add_metric([each.pipeline], each.oldest.total_seconds() if each.oldest is not None else 0)
+        values = [each.pipeline, each.queue]
+        claimable.add_metric(values, each.claimable)
+        blocked.add_metric(values, each.blocked)
+        oldest.add_metric(values, each.oldest.total_seconds() if each.oldest is not None else 0)
         paused.add_metric([each.pipeline], each.is_paused)
     yield from (claimable, blocked, oldest, paused)
+
+
+def workers_of_queues(takers: Mapping[str, int]) -> Iterator[Metric]:
+    workers = labelled("queue_workers", "Live workers that take the queue and can claim.", "queue")
+    for queue, number in takers.items():
+        workers.add_metric([queue], number)
+    yield workers
 
 
 def ended(counts: Iterable[EndCount], names: Sequence[str]) -> Iterator[Metric]:

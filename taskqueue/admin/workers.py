@@ -18,6 +18,7 @@ from taskqueue.admin.shared.details import audit_entries_of, log_entries_of
 from taskqueue.admin.shared.links import link, list_url, page_url, view_url
 from taskqueue.admin.shared.models import ReadOnlyAdmin
 from taskqueue.admin.shared.pages import POST, redirect
+from taskqueue.admin.shared.queues import queues_text, taken_by
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import drain
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
@@ -89,7 +90,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     started = html.moment_column("Started", "started_at")
     ended = html.moment_column("Ended", "ended_at")
     fields = readonly_fields = (
-        "state", "pool", "code_version", "heartbeat", "current_step", "running_for", "started", "ended",
+        "state", "pool", "taken_queues", "code_version", "heartbeat", "current_step", "running_for", "started", "ended",
         "deployed_pipelines",
     )  # fmt: skip
 
@@ -154,8 +155,8 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         return html.with_note(html.badge(worker.state), note)
 
     @admin.display(description="Process")
-    def process(self, worker: Worker) -> str:
-        return str(worker)
+    def process(self, worker: Worker) -> SafeString:
+        return html.with_note(worker, "" if taken_by(worker).takes_all else f"queues: {queues_text(worker)}")
 
     @admin.display(description="Pool")
     def pool(self, worker: Any) -> SafeString | str:
@@ -164,6 +165,10 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
         return html.meter(
             worker.pool_busy, worker.pool_slots, label="Busy", text=f"{worker.pool_busy} of {worker.pool_slots} busy"
         )
+
+    @admin.display(description="Queues")
+    def taken_queues(self, worker: Worker) -> str:
+        return queues_text(worker)
 
     @admin.display(description="Version")
     def code_version(self, worker: Worker) -> SafeString | str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Q
 from pydantic import Field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -16,8 +17,10 @@ from taskqueue.api.parameters import Query
 from taskqueue.api.problems import Kind, Refusal
 from taskqueue.api.views import ApiView
 from taskqueue.engine.runtime.outages import outage_log
+from taskqueue.engine.runtime.queue_workers import workers_of
 from taskqueue.engine.worker.heartbeat import live_workers, workers_with_claim_errors
 from taskqueue.errors import FieldError
+from taskqueue.queues import QUEUE_NAME, QUEUE_NAME_MAX
 
 
 class Alive(serializers.Serializer[Any]):
@@ -38,6 +41,12 @@ class ReadyQuery(Query):
     """What is required to be ready."""
 
     workers: int = Field(default=0, ge=0, le=10_000, description="Live worker processes that are required.")
+    queue: str = Field(
+        default="",
+        max_length=QUEUE_NAME_MAX,
+        pattern=f"^({QUEUE_NAME.pattern})?$",
+        description="Count only workers that take this queue.",
+    )
 
 
 class LivenessView(ApiView):
@@ -70,12 +79,13 @@ class ReadinessView(ApiView):
         query=ReadyQuery,
     )
     def get(self, request: Request) -> Response:
-        claiming, failing = checked_workers(ReadyQuery.of(request.query_params).workers)
+        query = ReadyQuery.of(request.query_params)
+        claiming, failing = checked_workers(query.workers, query.queue)
         return Response(Ready({"status": "ready", "workers": claiming, "claim_errors": failing}).data)
 
 
-def checked_workers(required: int) -> tuple[int, int]:
-    """How many live workers can claim, and how many cannot.
+def checked_workers(required: int, queue: str) -> tuple[int, int]:
+    """How many live workers can claim, and how many cannot; with a queue, of those that take it.
 
     Raises:
         Refusal: with a pointer to what is missing.
@@ -85,15 +95,17 @@ def checked_workers(required: int) -> tuple[int, int]:
             raise not_ready("/migrations", f"Not applied: {', '.join(pending)}. Run manage.py migrate.")
         if is_read_only():
             raise not_ready("/database", "The database is read-only: tasks can be neither accepted nor executed.")
-        failing = workers_with_claim_errors().count()
-        claiming = live_workers().count() - failing
+        takers = workers_of(queue) if queue else Q()
+        failing = workers_with_claim_errors().filter(takers).count()
+        claiming = live_workers().filter(takers).count() - failing
     except Error as error:
         outage_log.begin(error)
         raise not_ready("/database", "The database does not answer.") from error
     if claiming < required:
         remedy = "See why under Workers in the admin." if failing else "Start manage.py worker."
         others = f" and {failing} that cannot claim" if failing else ""
-        raise not_ready("/workers", f"{claiming} live{others}, {required} needed. {remedy}")
+        of_queue = f" for queue {queue}" if queue else ""
+        raise not_ready("/workers", f"{claiming} live{others}, {required} needed{of_queue}. {remedy}")
     return claiming, failing
 
 

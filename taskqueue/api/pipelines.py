@@ -77,6 +77,7 @@ class PipelineRecord(serializers.Serializer[Any]):
 
     name = serializers.CharField()
     description = serializers.CharField(allow_blank=True)
+    queue = serializers.CharField(source="effective_queue", help_text="The queue that workers claim its tasks from.")
     payload_schema = serializers.JSONField(help_text="JSON schema of the payload.")
     payload_example = serializers.JSONField()
     result_schema = serializers.JSONField(help_text="JSON schema of the result.")

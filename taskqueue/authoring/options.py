@@ -11,6 +11,7 @@ from taskqueue.definitions import Policies, check_version
 from taskqueue.durations import Duration, duration_of
 from taskqueue.errors import DefinitionError
 from taskqueue.policies import Batch, CancelOn, Cron, Debounce, Limit, On, Rate, Singleton
+from taskqueue.queues import DEFAULT_QUEUE, QUEUE_NAME_RULE, is_queue_name
 
 T = TypeVar("T")
 
@@ -20,6 +21,8 @@ class PipelineOptions(TypedDict, total=False):
 
     version: str
     """The version of the body, stored with each task; `@….version("…")` keeps an old body for its tasks."""
+    queue: str
+    """Its queue, which workers can be told to take or not to take; "default" by default."""
     concurrency: int | Limit | Sequence[Limit]
     """At most so many tasks at a time, from their start to their end: in total, for each value of a key, or both."""
     step_concurrency: int | Limit | Sequence[Limit]
@@ -67,6 +70,7 @@ def policies_of(name: str, options: PipelineOptions) -> Policies:
     try:
         policies = Policies(
             version=options.get("version", ""),
+            queue=queue_of(what, options.get("queue", DEFAULT_QUEUE)),
             concurrency=limits(what, "concurrency", options.get("concurrency")),
             step_concurrency=limits(what, "step_concurrency", options.get("step_concurrency")),
             throttle=checked(what, "throttle", Rate, options.get("throttle")),
@@ -111,6 +115,12 @@ def refuse_contradictions(what: str, policies: Policies) -> None:
     if len(exclusive) > 1:
         raise DefinitionError(f"{what} has both {' and '.join(exclusive)}.", hint="Use one of them.")
     check_version(policies.version, what)
+
+
+def queue_of(what: str, name: str) -> str:
+    if not is_queue_name(name):
+        raise DefinitionError(f"{what} has queue={name!r}.", hint=QUEUE_NAME_RULE)
+    return name
 
 
 def limits(what: str, option: str, value: object) -> tuple[Limit, ...]:

@@ -114,7 +114,8 @@ class Pipeline(BoundPipeline[P, R]):
         return self._add_handler("cancelled", function)
 
     def _add_handler(self, outcome: str, function: Callable[[TaskEnded], H]) -> Pipeline[[TaskEnded], H]:
-        definition = define(function, name=f"{self.definition.name}.{HANDLERS[outcome]}", retry=Retry(), options={})
+        name = f"{self.definition.name}.{HANDLERS[outcome]}"
+        definition = define(function, name=name, retry=Retry(), options={"queue": self.definition.policies.queue})
         if definition.payload.model is not TaskEnded:
             raise DefinitionError(
                 f"{function.__qualname__} is a handler of {self.definition.name!r} and does not take one TaskEnded.",

@@ -24,6 +24,7 @@ from taskqueue.policies import (
     is_event_name,
     matches,
 )
+from taskqueue.queues import DEFAULT_QUEUE
 
 HANDLERS: Final = {"failed": "on-failure", "cancelled": "on-cancel"}
 """The last part of a handler's name, by the outcome that it handles."""
@@ -40,6 +41,7 @@ class Policies:
     """The options of a pipeline; `authoring.options.PipelineOptions` explains each."""
 
     version: str = ""
+    queue: str = DEFAULT_QUEUE
     concurrency: tuple[Limit, ...] = ()
     step_concurrency: tuple[Limit, ...] = ()
     throttle: Rate | None = None

@@ -146,6 +146,22 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "declared_queue",
+                    models.CharField(
+                        db_default="default", default="default", help_text="Its queue in the code.", max_length=100
+                    ),
+                ),
+                (
+                    "queue",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Its queue, if it differs from the code.",
+                        max_length=100,
+                    ),
+                ),
+                (
                     "keep",
                     models.DurationField(
                         blank=True, help_text="How long ended tasks are kept, if the code sets it.", null=True
@@ -779,6 +795,16 @@ class Migration(migrations.Migration):
                 (
                     "pipelines",
                     models.JSONField(blank=True, db_default=[], default=list, help_text="The pipelines of its code."),
+                ),
+                (
+                    "queues",
+                    models.JSONField(
+                        blank=True, db_default=[], default=list, help_text="The queues it takes; empty: all."
+                    ),
+                ),
+                (
+                    "not_queues",
+                    models.JSONField(blank=True, db_default=[], default=list, help_text="The queues it does not take."),
                 ),
                 (
                     "draining_at",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models import Value
+from django.db.models.functions import Coalesce, Now, NullIf
 
 from taskqueue.models.fields import flag_field, text_field, time_field
+from taskqueue.queues import DEFAULT_QUEUE, QUEUE_NAME_MAX
 
 
 class Pipeline(models.Model):
@@ -24,6 +28,10 @@ class Pipeline(models.Model):
     fingerprint = text_field(32, "Fingerprint of the code of body and steps.", db_default="")
     announces = flag_field("Whether its tasks emit a completion event.")
     has_handlers = flag_field("Whether it has an on_failure or on_cancel handler.")
+    declared_queue = models.CharField(
+        max_length=QUEUE_NAME_MAX, default=DEFAULT_QUEUE, db_default=DEFAULT_QUEUE, help_text="Its queue in the code."
+    )
+    queue = text_field(QUEUE_NAME_MAX, "Its queue, if it differs from the code.", db_default="")
     keep = models.DurationField(null=True, blank=True, help_text="How long ended tasks are kept, if the code sets it.")
     keep_for_ever = flag_field("Whether ended tasks are never pruned.")
     definition_digest = text_field(64, "Digest of the definition that was last copied from the code.", db_default="")
@@ -38,6 +46,15 @@ class Pipeline(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def effective_queue(self) -> str:
+        """The queue in force: one that a user has set replaces the code's."""
+        return self.queue or self.declared_queue
+
+
+EFFECTIVE_QUEUE: Final = Coalesce(NullIf("queue", Value("")), "declared_queue")
+"""`Pipeline.effective_queue` in a query."""
 
 
 class PipelineStep(models.Model):

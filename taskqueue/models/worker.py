@@ -45,6 +45,8 @@ class Worker(models.Model):
     ended_at = time_field()
     end_reason = text_field(100)
     pipelines = models.JSONField(default=list, db_default=[], blank=True, help_text="The pipelines of its code.")
+    queues = models.JSONField(default=list, db_default=[], blank=True, help_text="The queues it takes; empty: all.")
+    not_queues = models.JSONField(default=list, db_default=[], blank=True, help_text="The queues it does not take.")
     draining_at = time_field("Since when it finishes its tasks and claims no new ones.")
     task_id = models.UUIDField(
         null=True, blank=True, help_text="The task that it ran at its last heartbeat; of several the first."

@@ -19,9 +19,11 @@ from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.liveness import LOCK_SPACE
 from taskqueue.engine.runtime.outcomes import Outcome, Release
+from taskqueue.engine.runtime.taken_queues import taking
 from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.engine.worker.loop import run_until_idle
 from taskqueue.models import Worker
+from taskqueue.queues import TakenQueues
 
 
 def work(*, budget: timedelta = timedelta(seconds=60)) -> list[Outcome]:
@@ -52,22 +54,30 @@ class InProcessWorker:
         stopping: set it to make the worker release its task at the next step.
         kind: which pipelines it claims tasks of.
         row: its row. After `die()` it has no lock, and recovery finds it dead.
+        queues: the queues that it takes, as `manage.py worker --queues` has them; empty for all.
+        not_queues: the queues that it does not take, as `--not` has them.
     """
 
     stopping: bool = False
     kind: BodyKind = BodyKind.ANY
     activity: Activity = field(default_factory=Activity)
+    queues: str = ""
+    not_queues: str = ""
     row: Worker = field(init=False)
+    _taken: TakenQueues = field(init=False)
     _is_dead: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         """Create its row and take its lock on the test's connection."""
+        self._taken = TakenQueues.of(self.queues, self.not_queues)
         self.row = Worker.objects.create(
             host=socket.gethostname(),
             pid=os.getpid(),
             cluster=f"in-process {uuid4()}",  # of its own: it has no process that other workers die with
             version=running_version(),
             pipelines=registry.names(),
+            queues=self._taken.names,
+            not_queues=self._taken.excluded,
         )
         self._lock("pg_advisory_lock")
 
@@ -80,12 +90,13 @@ class InProcessWorker:
         """Execute every task that is due. Returns the outcome of each execution, in order."""
         Worker.objects.filter(pk=self.row.pk).update(heartbeat_at=Now())
         outcomes: list[Outcome] = []
-        run_until_idle(
-            self,
-            budget=budget,
-            stopping=lambda: self.stopping,
-            on_execution=lambda _lease, outcome, _took: outcomes.append(outcome),
-        )
+        with taking(self._taken):
+            run_until_idle(
+                self,
+                budget=budget,
+                stopping=lambda: self.stopping,
+                on_execution=lambda _lease, outcome, _took: outcomes.append(outcome),
+            )
         return outcomes
 
     def die(self) -> None:

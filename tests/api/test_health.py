@@ -85,3 +85,14 @@ def test_a_read_only_database_is_named(anonymous):
 @pytest.mark.parametrize("workers", ["-1", "all", "10001"])
 def test_an_invalid_number_of_workers_is_refused(anonymous, workers):
     assert problem_of(anonymous.get("/api/health/ready", workers=workers)) == (400, "invalid-query", ["/workers"])
+
+
+def test_readiness_can_require_workers_of_a_queue(anonymous):
+    with InProcessWorker(queues="mail"), InProcessWorker(not_queues="mail,gpu"):
+        assert anonymous.get("/api/health/ready", workers=1, queue="mail").json()["workers"] == 1
+        assert anonymous.get("/api/health/ready", workers=1, queue="reports").json()["workers"] == 1
+        response = anonymous.get("/api/health/ready", workers=1, queue="gpu")
+
+    assert problem_of(response) == (503, "not-ready", ["/workers"])
+    assert response.json()["detail"] == "0 live, 1 needed for queue gpu. Start manage.py worker."
+    assert problem_of(anonymous.get("/api/health/ready", queue="a b")) == (400, "invalid-query", ["/queue"])

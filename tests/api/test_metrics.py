@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from taskqueue.engine.access.actor import Actor
 from taskqueue.engine.actions import tokens
+from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.maintenance import rollups
 from taskqueue.engine.queries import stats
 from taskqueue.engine.tasks import control
@@ -82,11 +83,11 @@ def test_claimable_and_blocked_tasks_are_counted(api):
 
     samples = read(api)
 
-    assert of(samples, "claimable_tasks", pipeline="shop/order") == 3
-    assert of(samples, "claimable_tasks", pipeline="anything") == 0
+    assert of(samples, "claimable_tasks", pipeline="shop/order", queue="default") == 3
+    assert of(samples, "claimable_tasks", pipeline="anything", queue="default") == 0
     assert of(samples, "pipeline_paused", pipeline="anything") == 1
-    assert of(samples, "oldest_queued_seconds", pipeline="shop/order") == pytest.approx(300, abs=30)
-    assert of(samples, "oldest_queued_seconds", pipeline="approvals/wait") == 0
+    assert of(samples, "oldest_queued_seconds", pipeline="shop/order", queue="default") == pytest.approx(300, abs=30)
+    assert of(samples, "oldest_queued_seconds", pipeline="approvals/wait", queue="default") == 0
 
 
 def test_tasks_over_a_concurrency_limit_count_as_blocked(api):
@@ -97,8 +98,8 @@ def test_tasks_over_a_concurrency_limit_count_as_blocked(api):
 
     samples = read(api)
 
-    assert of(samples, "tasks_blocked", pipeline="one/slot") == 2
-    assert of(samples, "claimable_tasks", pipeline="one/slot") == 0
+    assert of(samples, "tasks_blocked", pipeline="one/slot", queue="default") == 2
+    assert of(samples, "claimable_tasks", pipeline="one/slot", queue="default") == 0
 
 
 def test_live_workers_and_claim_errors_are_counted(api):
@@ -113,6 +114,18 @@ def test_live_workers_and_claim_errors_are_counted(api):
         assert worker.row.ended_at is None
     assert (of(samples, "live_workers"), of(samples, "workers_claim_errors")) == (2, 1)
     assert (of(samples, "busy_workers"), of(samples, "slots"), of(samples, "busy_slots")) == (1, 2, 1)
+
+
+def test_queues_are_labels_and_their_workers_counted(api):
+    pipelines.anything.enqueue(1)
+    move_pipeline("anything", "gpu")
+    with InProcessWorker(), InProcessWorker(queues="gpu"), InProcessWorker(queues="gpu") as failing:
+        Worker.objects.filter(pk=failing.worker).update(claim_error="no")
+
+        samples = read(api)
+
+    assert of(samples, "claimable_tasks", pipeline="anything", queue="gpu") == 1
+    assert (of(samples, "queue_workers", queue="gpu"), of(samples, "queue_workers", queue="default")) == (2, 1)
 
 
 def test_ended_tasks_are_counted_with_their_phase_seconds(api):
@@ -197,7 +210,7 @@ def test_the_number_of_queries_is_constant(api):
         enqueue_order(f"A{number}")
         Pipeline.objects.create(name=f"many/{number}", payload_schema={}, result_schema={}, retry=[])
 
-    assert queries() == few == 10
+    assert queries() == few == 11
 
 
 def test_metrics_need_view_task(caller_with, anonymous):

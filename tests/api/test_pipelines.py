@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.testing import work
 from tests.support.api import enqueue_order, problem_of, roll_up_ended
 from tests.support.pipelines import orders as pipelines
@@ -31,6 +32,15 @@ def test_a_pipeline_has_schemas_steps_and_policies(api, name):
     ]  # fmt: skip
     assert [(step["timeout"], step["atomic"]) for step in body["steps"][1:3]] == [(90, False), (30, False)]
     assert body["steps"][0]["retry_waits"] == [1, 2, 4, 8]
+
+
+def test_a_pipeline_has_its_queue(api):
+    assert api.get("/api/pipelines/demo/task").json()["queue"] == "default"
+    move_pipeline("demo/task", "night")
+
+    listed = {each["name"]: each["queue"] for each in api.get("/api/pipelines").json()["pipelines"]}
+
+    assert (listed["demo/task"], listed["anything"]) == ("night", "default")
 
 
 @pytest.mark.parametrize("name", ["demo/tusk", "demo", "a%00b", "%ED%A0%80"])

@@ -33,6 +33,7 @@ NEVER_ANSWERED = {
     errors.TooManyParallelSteps,
     errors.OutputChanged,
     errors.InvalidLimit,  # only in the admin
+    errors.InvalidQueue,  # only in the admin
     errors.StepFailed,
     errors.StepTimedOut,
     errors.InvalidResult,

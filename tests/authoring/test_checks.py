@@ -54,6 +54,21 @@ def test_a_setting_that_does_not_exist_is_an_error(settings):
         call_command("check")
 
 
+@pytest.mark.parametrize(
+    ("queues", "says"),
+    [
+        ({"QUEUES": "mail,", "NOT_QUEUES": ""}, "A queue cannot be called ''"),
+        ({"NOT_QUEUES": "Mail"}, "A queue cannot be called 'Mail'"),
+        ({"QUEUES": "mail", "NOT_QUEUES": "gpu"}, "not both"),
+    ],
+)
+def test_queues_that_are_not_valid_are_an_error(settings, queues, says):
+    settings.TASKQUEUE = queues
+
+    with pytest.raises(SystemCheckError, match=f"(?s)taskqueue.E002.*{says}"):
+        call_command("check")
+
+
 def test_a_rate_with_two_sets_of_numbers_is_an_error():
     @step(rate=Rate(10, per=timedelta(seconds=1), name="checks-api"))
     def one() -> None: ...

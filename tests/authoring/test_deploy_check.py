@@ -309,9 +309,9 @@ def test_the_list_shows_what_the_code_defines(waiting):
     _code, text = answer("--pipeline", NAME)
     head, row = text.splitlines()
 
-    assert head.split() == ["PIPELINE", "VERSION", "FINGERPRINT", "UNFINISHED", "STEPS", "POLICIES"]
-    assert row.split()[:3] == [NAME, "2", "(+1)"]
-    assert row.split(maxsplit=4)[4].startswith("1 ")
+    assert head.split() == ["PIPELINE", "QUEUE", "VERSION", "FINGERPRINT", "UNFINISHED", "STEPS", "POLICIES"]
+    assert row.split()[:4] == [NAME, "default", "2", "(+1)"]
+    assert row.split(maxsplit=5)[5].startswith("1 ")
     assert "concurrency=3+1/{tenant}, throttle=10/60s/1/{tenant}, strict" in row
     (known,) = json.loads(answer("--pipeline", NAME, "--json")[1])
     assert (known["name"], known["steps"], known["unfinished"], known["keeps"]) == (NAME, ["charge"], 1, ["1"])

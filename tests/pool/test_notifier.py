@@ -15,10 +15,12 @@ from django_q.models import Task as Message
 from django_q.tasks import async_task
 
 from taskqueue.engine.runtime.notify import notify_now
+from taskqueue.engine.runtime.taken_queues import taking
 from taskqueue.models import RollupMark, Task
 from taskqueue.pool.listener import try_listen
 from taskqueue.pool.notifier import FIRST_PAUSE, MAX_PAUSE, NotifierBroker, PollBackoff
 from taskqueue.pool.shared_memory import PoolStatus
+from taskqueue.queues import TakenQueues
 from taskqueue.testing import advance
 from tests.support.database.schema_changes import change
 from tests.support.pipelines.basic import one_step
@@ -78,6 +80,14 @@ def test_due_work_wakes_at_most_the_pools_workers(notifier, notes):
 
     assert [ack_id for ack_id, _ in found] == [None] * Conf.WORKERS
     assert Task.objects.get().status == "queued", "the notifier claims no task"
+
+
+def test_work_of_other_queues_wakes_no_worker(notifier, notes):
+    enqueue_walk(notes)
+
+    with taking(TakenQueues((), ("default",))):
+        assert not list(notifier.dequeue())
+    assert list(notifier.dequeue())
 
 
 def test_a_full_queue_gets_no_wakeup(notifier, notes):

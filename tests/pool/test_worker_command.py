@@ -4,10 +4,16 @@ import signal
 import socket
 
 import pytest
+from django.core.management import ManagementUtility
 from django.db import connection
 
+from taskqueue.engine.actions.queues import move_pipeline
+from taskqueue.engine.catalog.sync import sync_pipelines
+from taskqueue.engine.runtime.taken_queues import taking
+from taskqueue.management.commands import worker
+from taskqueue.queues import TakenQueues
 from tests.support.processes.processes import free_port
-from tests.support.processes.worker_command import WorkerCommand, enqueue_walk
+from tests.support.processes.worker_command import WorkerCommand, enqueue_walk, finished
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -111,3 +117,52 @@ def test_zero_processes_are_refused(run):
 
     assert command.wait() == 2
     assert "must be at least 1" in command.output()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--queues", "mail", "--not", "gpu"], "not allowed with argument"),
+        (["--queues", "Mail,gpu"], "A queue cannot be called 'Mail'. Use up to 100 small letters"),
+        (["--not", " "], "name at least one queue"),
+    ],
+)
+def test_wrong_queues_are_refused(arguments, says, capsys):
+    with pytest.raises(SystemExit) as ended:
+        ManagementUtility(["manage.py", "worker", *arguments]).execute()
+
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("queues", "warning"),
+    [
+        (TakenQueues(), ""),
+        (TakenQueues((), ("default",)), ""),
+        (TakenQueues(("default", "gpu")), "Warning: no pipeline is in queue gpu now. Known queues: default"),
+        (TakenQueues((), ("gpu", "tpu")), "Warning: no pipeline is in the queues gpu, tpu now. Known queues: default"),
+    ],
+    ids=str,
+)
+def test_unknown_queues_are_a_warning_with_the_known_ones(transactional_db, queues, warning):
+    sync_pipelines()
+
+    with taking(queues):
+        found = worker._queues_warning()
+
+    assert found.startswith(warning)
+    assert bool(found) == bool(warning)
+
+
+def test_each_command_executes_its_queues(start, notes):
+    first = enqueue_walk(notes)
+    move_pipeline("tests/walk", "feet")
+    others = start(processes=1, arguments=["--not", "feet"])
+    feet = start(processes=1, arguments=["--queues", "feet"])
+    second = enqueue_walk(notes)
+
+    eventually(lambda: finished(first) and finished(second), details=feet.output)
+
+    assert "queues: all but feet; pipelines tests/" in others.output()
+    assert {int(words[2]) for words in notes.lines() if words[0] == "begin"} == set(feet.workers())

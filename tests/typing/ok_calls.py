@@ -81,7 +81,10 @@ async def ask_again(order: Order) -> int:
 
 
 @pipeline(
-    "shop/ask", step_concurrency=[Limit(10), Limit(2, key="{number}")], throttle=Rate(5, per=timedelta(seconds=1))
+    "shop/ask",
+    queue="questions",
+    step_concurrency=[Limit(10), Limit(2, key="{number}")],
+    throttle=Rate(5, per=timedelta(seconds=1)),
 )
 async def ask_twice(order: Order) -> int:
     assert_type(await ask.aio(order), int)

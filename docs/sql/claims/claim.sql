@@ -1,5 +1,6 @@
 -- Claim the next tasks. When a blocked task would come first, one row with nothing but the pipeline to admit from.
--- Parameters: :pipelines text[], :codes text[], :skipped text[], :claiming_worker int, :most int, :kept jsonb
+-- Parameters: :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :skipped text[],
+-- :claiming_worker int, :most int, :kept jsonb
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
@@ -26,11 +27,13 @@ WITH queues AS MATERIALIZED (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
-        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key
+        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
-    WHERE queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL
+    WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
+        AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
         WHERE ready_at IS NOT NULL

@@ -1,7 +1,8 @@
 -- Record the last step of a task, and end the task. Close the waits of `cancel_on`. Then claim the next tasks.
 -- Parameters: :task uuid, :worker int, :lease int, :key text, :name text, :kind text, :input jsonb, :input_hash text,
 -- :output jsonb, :logs jsonb, :elapsed interval, :status text, :result jsonb, :error jsonb, :code text, :drift jsonb,
--- :pipelines text[], :codes text[], :skipped text[], :claiming_worker int, :most int, :kept jsonb
+-- :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :skipped text[], :claiming_worker int, :most
+-- int, :kept jsonb
 WITH leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
@@ -60,11 +61,13 @@ WITH leased AS (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
-        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key
+        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
-    WHERE queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL
+    WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
+        AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
         WHERE ready_at IS NOT NULL

@@ -1,11 +1,13 @@
 -- Tell what may keep a queued task from being claimed: workers, slots (counted up to the limit), and how far the rate
 -- of its pipeline is reserved.
--- Parameters: :pipeline text, :heartbeat_timeout interval, :most int, :most_per_key int, :concurrency_key text, :rate
--- text, :rate_key text
+-- Parameters: :pipeline text, :queue text, :heartbeat_timeout interval, :most int, :most_per_key int, :concurrency_key
+-- text, :rate text, :rate_key text
 WITH live AS MATERIALIZED (
-    SELECT worker.pipelines @> to_jsonb(:pipeline::text) AS has_code, worker.draining_at IS NOT NULL AS is_draining,
-        worker.claim_error <> '' AS cannot_claim, CASE WHEN worker.slots > 1 THEN worker.executing >= worker.slots
-        ELSE coalesce((
+    SELECT worker.pipelines @> to_jsonb(:pipeline::text) AS has_code,
+        ((worker.queues = '[]' OR worker.queues @> to_jsonb(:queue::text))
+        AND NOT worker.not_queues @> to_jsonb(:queue::text)) AS takes_queue,
+        worker.draining_at IS NOT NULL AS is_draining, worker.claim_error <> '' AS cannot_claim,
+        CASE WHEN worker.slots > 1 THEN worker.executing >= worker.slots ELSE coalesce((
             SELECT true FROM taskqueue_task task
             WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
                 AND task.started_at IS NOT NULL
@@ -16,10 +18,12 @@ WITH live AS MATERIALIZED (
 )
 SELECT
     (SELECT count(*) FROM live),
-    (SELECT count(*) FROM live WHERE has_code AND NOT is_draining AND NOT cannot_claim),
-    (SELECT count(*) FROM live WHERE has_code AND is_draining),
-    (SELECT count(*) FROM live WHERE has_code AND NOT is_draining AND cannot_claim),
-    (SELECT count(*) FROM live WHERE is_busy),
+    (SELECT count(*) FROM live WHERE has_code),
+    (SELECT count(*) FROM live WHERE takes_queue),
+    (SELECT count(*) FROM live WHERE takes_queue AND has_code AND NOT is_draining AND NOT cannot_claim),
+    (SELECT count(*) FROM live WHERE takes_queue AND has_code AND is_draining),
+    (SELECT count(*) FROM live WHERE takes_queue AND has_code AND NOT is_draining AND cannot_claim),
+    (SELECT count(*) FROM live WHERE takes_queue AND is_busy),
     CASE WHEN :most::int IS NOT NULL THEN (
         SELECT count(*) FROM (SELECT slot.slot_pipeline FROM taskqueue_task slot
         WHERE slot.slot_pipeline >= :pipeline::text

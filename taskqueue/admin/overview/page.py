@@ -73,6 +73,7 @@ def content(request: HttpRequest, data: OverviewData) -> dict[str, Any]:
         "example_pipeline": example_pipeline_for(request) if data.is_empty else None,
         "cards": stat_cards.stat_cards(range_stats, queue_depth, workers if may_view_workers else None),
         "lag_notice": lag_notice(range_stats),
+        "unserved_queues": tables.unserved_queues(data),
         "is_counting": range_stats.is_rolling_up,
         "repaired": ended_tasks_url(range_stats, range_stats.total, status="succeeded", repaired="yes"),
         "phases": [

@@ -17,7 +17,9 @@ from django.http import HttpRequest
 from taskqueue.engine.queries import stats
 from taskqueue.engine.queries.stats import FailureGroup, PipelineDay, QueueDepth, Range, RangeStats
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
+from taskqueue.engine.runtime.queue_workers import queue_workers
 from taskqueue.models import Pipeline, Task, Worker
+from taskqueue.models.pipeline import EFFECTIVE_QUEUE
 from taskqueue.states import TaskStatus
 
 CACHE_SECONDS: Final = 2
@@ -36,6 +38,8 @@ class OverviewData:
         queue_depths: by pipeline.
         limit_waits: pipelines, and how long their tasks waited for limits.
         paused: all pipelines, and since when each is paused.
+        queues: the queue of each pipeline.
+        queue_workers: how many live workers take each queue.
         is_empty: whether no task was ever stored, as far as the tables tell.
     """
 
@@ -46,6 +50,8 @@ class OverviewData:
     workers: list[Worker]
     days: list[PipelineDay]
     paused: dict[str, datetime | None]
+    queues: dict[str, str]
+    queue_workers: dict[str, int]
     failures: list[Task]
     is_empty: bool
 
@@ -67,6 +73,7 @@ def read(range_: Range) -> OverviewData:
     range_stats = stats.range_stats(range_)
     queue_depths = stats.queue_depths()
     failures = list(recent_failures()[:FAILURES_SHOWN])
+    pipelines = list(Pipeline.objects.order_by("name").values_list("name", "paused_at", EFFECTIVE_QUEUE)[:READ_AT_MOST])
     active = Worker.objects.filter(ended_at=None).defer("pipelines").order_by("heartbeat_at", "-pk")
     return OverviewData(
         stats=range_stats,
@@ -75,7 +82,9 @@ def read(range_: Range) -> OverviewData:
         limit_waits=stats.blocked_times(range_stats, limit=LIMIT_WAITS_SHOWN),
         workers=list(active[:READ_AT_MOST]),
         days=stats.busiest_pipelines(range_stats, limit=PIPELINES_SHOWN),
-        paused=dict(Pipeline.objects.order_by("name").values_list("name", "paused_at")[:READ_AT_MOST]),
+        paused={name: paused_at for name, paused_at, _queue in pipelines},
+        queue_workers=queue_workers(),
+        queues={name: queue for name, _paused_at, queue in pipelines},
         failures=failures,
         is_empty=not failures and not range_stats.total.ended and not queue_depths and not Task.objects.exists(),
     )
@@ -107,6 +116,8 @@ def etag_of(request: HttpRequest, data: OverviewData) -> str:
             )
             for worker in data.workers
         ],
+        sorted(data.queues.items()),
+        [(queue, number > 0) for queue, number in data.queue_workers.items()],
         sorted(data.paused.items(), key=lambda pair: pair[0]),
         [(task.pk, task.finished_at) for task in data.failures],
         stats.badge_counts(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,10 +15,12 @@ from taskqueue.admin.pipelines.stats import bars_of, success_rate, success_tone
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.filters import format_time_range
 from taskqueue.admin.shared.links import list_url, page_url
+from taskqueue.admin.shared.queues import queue_label, taken_by
 from taskqueue.engine.queries.stats import PipelineDay, QueueDepth
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Task, Worker
 from taskqueue.models.worker import EVENT_LOOP
+from taskqueue.queues import DEFAULT_QUEUE
 
 WORKERS_SHOWN: Final = 8
 
@@ -37,6 +40,7 @@ class WorkerRow:
     is_outdated: bool
     badge: SafeString
     heartbeat: SafeString
+    queues: str
     task_address: str
 
     @property
@@ -61,6 +65,7 @@ def worker_row(worker: Worker, newest: str, now: datetime) -> WorkerRow:
         is_outdated=worker.version != newest,
         badge=html.badge(state),
         heartbeat=html.moment(worker.heartbeat_at, now),
+        queues="" if taken_by(worker).takes_all else str(taken_by(worker)),
         task_address=page_url("task", worker.task_id) if worker.task_id else "",
     )
 
@@ -75,6 +80,7 @@ def pipelines(data: OverviewData) -> list[dict[str, Any]]:
             "name": name,
             "breakable_name": html.wrap_at_slashes(name),
             "address": page_url("pipeline", name),
+            "queue": queue_label(data.queues.get(name, DEFAULT_QUEUE)),
             "is_paused": data.paused.get(name) is not None,
             **day_context(name, days.get(name), until),
             "in_queue": f"{depth_text(data.queue_depths[name])} in queue" if name in data.queue_depths else "",
@@ -82,6 +88,17 @@ def pipelines(data: OverviewData) -> list[dict[str, Any]]:
         }
         for name in [*days, *others][:PIPELINES_SHOWN]
     ]
+
+
+def unserved_queues(data: OverviewData) -> list[str]:
+    """The queues with tasks that no live worker takes, in words; none while no worker is live, which a card says."""
+    waiting: Counter[str] = Counter()
+    for name, depth in data.queue_depths.items():
+        queue = data.queues.get(name, DEFAULT_QUEUE)
+        if data.paused.get(name) is None and data.queue_workers.get(queue) == 0:
+            waiting[queue] += depth.number
+    is_any_live = any(data.queue_workers.values())
+    return [f"{queue} ({formats.count_of(number, 'task')})" for queue, number in sorted(waiting.items()) if is_any_live]
 
 
 def day_context(name: str, day: PipelineDay | None, counted_until: datetime) -> dict[str, Any]:

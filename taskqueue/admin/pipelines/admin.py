@@ -1,4 +1,4 @@
-"""Pipelines: list and page. Pipelines are defined by the deployed code; here they are paused and limited."""
+"""Pipelines: list and page. The deployed code defines them; here they are paused, limited and moved to other queues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from taskqueue.admin.pipelines import graph
 from taskqueue.admin.pipelines.columns import COLUMNS, RUN, PipelineChangeList, pause_switch, pause_text
-from taskqueue.admin.pipelines.filters import ConditionFilter, GroupFilter, OrderFilter
+from taskqueue.admin.pipelines.filters import ConditionFilter, GroupFilter, OrderFilter, QueueFilter
 from taskqueue.admin.pipelines.limits import (
     CHANGE_CONCURRENCY_LIMIT,
     CHANGE_RATE_LIMIT,
@@ -25,6 +25,7 @@ from taskqueue.admin.pipelines.limits import (
 )
 from taskqueue.admin.pipelines.page import PipelinePage, page_of
 from taskqueue.admin.pipelines.pause import PAUSE, pause_view, resume_view
+from taskqueue.admin.pipelines.queue import MOVE, QueueForm, move_view
 from taskqueue.admin.pipelines.submit import submit_view
 from taskqueue.admin.rate_limits.admin import limit_in_code
 from taskqueue.admin.shared import formats
@@ -43,12 +44,13 @@ class PipelineAdmin(ReadOnlyAdmin[Pipeline]):
     views = (
         ("<path:object_id>/pause/", "pause", pause_view, POST),
         ("<path:object_id>/resume/", "resume", resume_view, POST),
+        ("<path:object_id>/move/", "move", move_view, POST),
         ("<path:object_id>/limits/", "limits", limits_view, POST),
         ("<path:object_id>/throttle/", "throttle", throttle_view, POST),
         ("<path:object_id>/submit/", "submit", submit_view, FORM),
     )
     ordering = ("name",)
-    list_filter = (GroupFilter, ConditionFilter, OrderFilter)
+    list_filter = (GroupFilter, QueueFilter, ConditionFilter, OrderFilter)
     search_fields = ("name__icontains",)
     search_help_text = "Search by any part of the name."
 
@@ -81,6 +83,7 @@ class PipelineAdmin(ReadOnlyAdmin[Pipeline]):
         context = {
             **page_context(page, request.user),
             **limit_forms(page, request.user),
+            "move": QueueForm(page.pipeline) if request.user.has_perm(MOVE) else None,
             **(forms or {}),
             # With a form, the address is that of a POST view and cannot be refreshed by GET.
             "is_live": not forms,

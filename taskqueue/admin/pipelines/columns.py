@@ -17,6 +17,7 @@ from taskqueue.admin.rate_limits.remaining import remaining_of
 from taskqueue.admin.shared import formats, html
 from taskqueue.admin.shared.links import list_url, view_url
 from taskqueue.admin.shared.pagination import PagedChangeList
+from taskqueue.admin.shared.queues import queue_label
 from taskqueue.engine.access.permissions import Action, CallerPermissions
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
 
@@ -54,8 +55,9 @@ class PipelineChangeList(PagedChangeList):
 def name_and_description(pipeline: Pipeline) -> SafeString:
     description = formats.first_line(pipeline.description)
     return format_html(
-        '<span class="tq-name">{}</span><span class="tq-description" title="{}">{}</span>',
+        '<span class="tq-name">{}</span>{}<span class="tq-description" title="{}">{}</span>',
         html.wrap_at_slashes(pipeline.name),
+        queue_label(pipeline.effective_queue),
         description,
         description,
     )

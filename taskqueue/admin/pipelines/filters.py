@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
 from taskqueue.admin.shared.filters import ChoiceFilter
 from taskqueue.models import Pipeline
+from taskqueue.models.pipeline import EFFECTIVE_QUEUE
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
@@ -54,6 +55,22 @@ class GroupFilter(ChoiceFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
         group = self.chosen()
         return queryset if group is None else queryset.filter(name__startswith=f"{group}/")
+
+
+class QueueFilter(ChoiceFilter):
+    """Pipelines in one queue; absent while all pipelines are in one."""
+
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
+        counts = Pipeline.objects.order_by().values_list(EFFECTIVE_QUEUE).annotate(Count("pk"))
+        queues = [(queue, f"{queue} ({count})") for queue, count in sorted(counts)]
+        return queues if len(queues) > 1 else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Pipeline]) -> QuerySet[Pipeline]:
+        queue = self.chosen()
+        return queryset if queue is None else queryset.alias(in_queue=EFFECTIVE_QUEUE).filter(in_queue=queue)
 
 
 class ConditionFilter(ChoiceFilter):

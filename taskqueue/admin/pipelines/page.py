@@ -22,6 +22,8 @@ from taskqueue.admin.shared.links import link, list_url
 from taskqueue.engine.actions.limits import LIMIT_FIELDS
 from taskqueue.engine.maintenance import retention
 from taskqueue.engine.queries import pipeline_stats
+from taskqueue.engine.runtime.queue_workers import workers_of
+from taskqueue.engine.worker.heartbeat import live_workers
 from taskqueue.models import ConcurrencyLimit, Pipeline, PipelineStep, Pruning, RateLimitBucket, Schedule
 from taskqueue.policies import Cron
 
@@ -36,6 +38,7 @@ class PipelinePage:
     Attributes:
         throttle: what is left of the throttle; None without one, or when it is keyed.
         sampled: the number of newest tasks that the steps' numbers come from.
+        queue_note: that no live worker takes its queue; empty when one does.
         retention: how long ended tasks are kept, and how many have been pruned.
     """
 
@@ -48,6 +51,7 @@ class PipelinePage:
     code_versions: list[dict[str, Any]]
     schedule: Schedule | None
     next_runs: list[SafeString]
+    queue_note: str
     retention: str
     history: list[AuditEntry]
 
@@ -55,6 +59,7 @@ class PipelinePage:
     def details(self) -> list[Detail]:
         stats, name = self.stats, self.pipeline.name
         return [
+            Detail("Queue", html.with_note(self.pipeline.effective_queue, self.queue_note)),
             Detail("Concurrency", slots_meter(self.pipeline, stats.load.slots_used)),
             Detail("Throttle", self.throttle_text),
             Detail("In queue", link(list_url("task", pipeline=name, status="queued"), capped(stats.load.queued))),
@@ -85,7 +90,7 @@ class PipelinePage:
 
 
 def page_of(name: str) -> PipelinePage | None:
-    """The page of a pipeline, by eleven queries; None when there is no such pipeline."""
+    """The page of a pipeline, by twelve queries; None when there is no such pipeline."""
     registered_steps = Prefetch("known_steps", PipelineStep.objects.order_by("position", "pk"))
     pipeline: Any = (
         Pipeline.objects.select_related("concurrency_limit__rate", "schedule")
@@ -109,9 +114,14 @@ def page_of(name: str) -> PipelinePage | None:
         code_versions=code_versions(pipeline, pipeline.seen_at),
         schedule=schedule,
         next_runs=[] if schedule is None else next_runs(schedule, pipeline.seen_at),
+        queue_note="" if has_workers(pipeline.effective_queue) else "no live worker takes it",
         retention=retention_text(pipeline),
         history=audit_entries_of(log_entries_of(Pipeline, name, limit=HISTORY_SHOWN), pipeline.seen_at),
     )
+
+
+def has_workers(queue: str) -> bool:
+    return live_workers().filter(workers_of(queue)).exists()
 
 
 def throttle_remaining(limit: ConcurrencyLimit | None, now: datetime) -> Remaining | None:

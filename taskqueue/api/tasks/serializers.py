@@ -269,7 +269,9 @@ class ReasonRecord(serializers.Serializer[Any]):
     ahead = serializers.IntegerField(allow_null=True, help_text="How many tasks are ahead of it in the queue.")
     ahead_is_more = serializers.BooleanField(help_text="Whether even more are ahead: counting stopped at that number.")
     expected_at = Time(allow_null=True, help_text="Estimated start, from the starts of the last five minutes.")
-    workers = serializers.IntegerField(allow_null=True, help_text="Live workers.")
+    workers = serializers.IntegerField(
+        allow_null=True, help_text="Live workers; if it is queued, those that take its queue."
+    )
     workers_busy = serializers.IntegerField(allow_null=True, help_text="Live workers that run a task.")
 
 

@@ -82,6 +82,8 @@ def pipeline_values(definition: PipelineDefinition) -> dict[str, Any]:
         "fingerprint": fingerprint(definition),
         "announces": policies.announce,
         "has_handlers": bool(definition.handlers),
+        # A queue that an operator set is another column, and stays.
+        "declared_queue": policies.queue,
         "keep": policies.keep,
         "keep_for_ever": policies.keep_for_ever,
     }
@@ -177,6 +179,7 @@ def upsert(model: type[Row], name: str, values: dict[str, Any]) -> Row:
 
 def policies_json(policies: Policies) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(json.dumps(vars(policies), default=to_json))
+    del found["queue"]  # a column of its own, which an operator may override
     return {name: value for name, value in found.items() if value not in (None, "", [], False)}
 
 

@@ -13,6 +13,8 @@ from taskqueue.engine.maintenance.recovery import NO_HEARTBEAT, recover
 from taskqueue.engine.maintenance.sweeps import run_sweeps
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
+from taskqueue.engine.runtime.notify import notify_now
+from taskqueue.engine.runtime.taken_queues import queue_parameters, taken_queues
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class DueWork:
     """The work that is due now.
 
     Attributes:
-        claimable: how many queues of this process's pipelines have tasks to claim, counted up to a limit. At least so
-            many tasks can be claimed.
+        claimable: how many pipelines of this process's code and queues have tasks to claim, counted up to a limit. At
+            least so many tasks can be claimed.
         next_due_in: the time until the next timer, zero when one is due; None without timers.
         dead_workers: the ids of dead workers that are not recovered yet.
         queued: whether tasks were queued just now.
@@ -42,12 +44,15 @@ def run_due(limit: int) -> DueWork:
         return due
     queued = sum(recover(worker, reason=NO_HEARTBEAT) for worker in due.dead_workers)
     queued += run_sweeps()
+    if queued and not taken_queues().takes_all:
+        notify_now()  # some of them may be for workers of other commands
     return replace(find_due_work(limit), queued=queued > 0)
 
 
 def find_due_work(limit: int) -> DueWork:
     """Find the work that is due, in one round trip, and change nothing."""
-    values = {**deployed_pipelines(), "skipped": [], "limit": limit, "lock_space": LOCK_SPACE}
+    process = {**deployed_pipelines(), **queue_parameters()}
+    values = {**process, "skipped": [], "limit": limit, "lock_space": LOCK_SPACE}
     rows = sql.fetch(
         sql.FIND_DUE_WORK, {**values, "heartbeat_timeout": HEARTBEAT_TIMEOUT, "startup_grace": STARTUP_GRACE}
     )

@@ -22,6 +22,7 @@ from taskqueue.engine.maintenance.rollups import roll_up
 from taskqueue.engine.runtime.database_errors import CONNECTION_ERRORS
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.locks import LOCK_TIMEOUT, run_or_log
+from taskqueue.engine.runtime.taken_queues import queue_parameters
 from taskqueue.engine.tasks.children import cancel_tree
 from taskqueue.engine.tasks.completion import notify_pending_completions
 
@@ -78,7 +79,8 @@ def overdue_reason(pipeline: str, finish_within: timedelta | None, *, has_starte
 
 def advance_round_robin() -> int:
     """Advance the round robin of pipelines whose first keys are full; how many have a key with a free slot."""
-    return sum(found for (found,) in sql.fetch(sql.ADVANCE_ROUND_ROBIN, {**deployed_pipelines(), "skipped": []}))
+    values = {**deployed_pipelines(), **queue_parameters(), "skipped": []}
+    return sum(found for (found,) in sql.fetch(sql.ADVANCE_ROUND_ROBIN, values))
 
 
 def promote() -> int:

@@ -23,8 +23,10 @@ class Blockers:
     """The state that may block a queued task, from one query.
 
     Attributes:
-        workers: live workers. Of them `capable` know the pipeline and claim tasks, `draining` know it and claim none,
-            `failing` know it and their claims fail, and `busy` run a task.
+        workers: live workers. Of them `knowing` know the pipeline, and `takers` take its queue.
+        capable: takers that know the pipeline and claim tasks; `draining` know it and claim none, and `failing` know it
+            and their claims fail.
+        busy: takers that run a task.
         slots_used: concurrency slots in use, counted up to the limit; `slots_used_by_key` those of the task's key.
         theoretical_arrival_at: up to this time the rate of the pipeline's starts is reserved.
         now: the database's time.
@@ -32,6 +34,8 @@ class Blockers:
 
     task: Task
     workers: int
+    knowing: int
+    takers: int
     capable: int
     draining: int
     failing: int
@@ -49,6 +53,7 @@ class Blockers:
         limit = concurrency_limit_of(task)
         values = {
             "pipeline": task.pipeline_id,
+            "queue": task.pipeline.effective_queue,
             "concurrency_key": task.concurrency_key,
             "heartbeat_timeout": HEARTBEAT_TIMEOUT,
             "most": effective(limit, "tasks"),
@@ -79,6 +84,10 @@ class Blockers:
             yield Reason(code=Code.QUEUED, sentence="", waiting_for="a free worker")
 
     @property
+    def _queue(self) -> str:
+        return self.task.pipeline.effective_queue
+
+    @property
     def _needs_slot(self) -> bool:
         return self.task.slot_acquired_at is None and not self.task.shares_slot
 
@@ -101,11 +110,16 @@ class Blockers:
             yield Reason(
                 code=Code.NO_WORKER,
                 sentence=self._no_worker_sentence(),
-                waiting_for="a worker that knows its pipeline" if self.workers else "a live worker",
+                waiting_for=self._missing_worker(),
                 name=pipeline.pk,
                 workers=self.workers,
                 workers_busy=self.busy,
             )
+
+    def _missing_worker(self) -> str:
+        if not self.workers:
+            return "a live worker"
+        return "a worker that knows its pipeline" if self.takers else f"a worker that takes queue {self._queue}"
 
     def _no_worker_sentence(self) -> str:
         name = self.task.pipeline_id
@@ -116,6 +130,10 @@ class Blockers:
             return f"{subject} pipeline {name} {'drains' if idle == 1 else 'drain'}. Resume one, or start another."
         if self.workers == 0:
             return "No worker is alive. Start one: manage.py worker."
+        if self.takers == 0:
+            return f"No live worker takes queue {self._queue}. Start one: manage.py worker --queues {self._queue}."
+        if self.knowing:
+            return f"No live worker that takes queue {self._queue} knows pipeline {name}."
         one = "The one live worker does not know"
         subject = one if self.workers == 1 else f"None of {self.workers} live workers knows"
         return f"{subject} pipeline {name}. Start one with the code that defines it."
@@ -191,7 +209,9 @@ class Blockers:
             estimate = duration_text(max(wait, SECOND))
             sentences.append(f"Estimated from the last 5 minutes, it starts in about {estimate}.")
         if self.capable:
-            sentences.append(f"{self.busy} of {self.workers} live workers {'is' if self.busy == 1 else 'are'} busy.")
+            of_queue = "" if self.takers == self.workers else f" that take queue {self._queue}"
+            verb = "is" if self.busy == 1 else "are"
+            sentences.append(f"{self.busy} of {self.takers} live workers{of_queue} {verb} busy.")
         return Reason(
             code=Code.QUEUED,
             sentence=" ".join(sentences),
@@ -200,7 +220,7 @@ class Blockers:
             ahead=ahead,
             ahead_is_more=is_more,
             expected_at=expected_at,
-            workers=self.workers,
+            workers=self.takers,
             workers_busy=self.busy,
         )
 

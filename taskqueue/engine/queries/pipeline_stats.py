@@ -150,6 +150,7 @@ class Readiness:
     """
 
     pipeline: str
+    queue: str
     is_paused: bool
     claimable: int
     blocked: int
@@ -161,10 +162,11 @@ def readiness() -> list[Readiness]:
     return [
         Readiness(
             pipeline=pipeline,
+            queue=queue,
             is_paused=is_paused,
             claimable=claimable,
             blocked=blocked,
             oldest=None if oldest is None else timedelta(seconds=oldest),
         )
-        for pipeline, is_paused, claimable, blocked, oldest in sql.fetch(COUNT_READY, {})
+        for pipeline, queue, is_paused, claimable, blocked, oldest in sql.fetch(COUNT_READY, {})
     ]

@@ -22,7 +22,7 @@ class Code(StrEnum):
     PAUSED = "paused"
     """An operator has paused the pipeline."""
     NO_WORKER = "no_worker"
-    """No live worker's code knows the pipeline."""
+    """No live worker takes the pipeline's queue and has code that knows the pipeline."""
     LIMIT = "limit"
     """The pipeline, or the task's concurrency key, is at its limit."""
     THROTTLE = "throttle"
@@ -81,7 +81,8 @@ class Reason:
         events: any of these ends the wait.
         ahead: how many tasks go first; `ahead_is_more` if there are more.
         expected_at: the estimated start.
-        workers: the number of live workers, and `workers_busy` of busy ones.
+        workers: the number of live workers; if it is queued, of those that take its queue. `workers_busy` of them are
+            busy.
     """
 
     code: Code

@@ -7,6 +7,7 @@ from typing import Any
 
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind, deployed_pipelines
 from taskqueue.engine.runtime.lease import Lease, to_lease
+from taskqueue.engine.runtime.taken_queues import queue_parameters
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class ClaimRequest:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of CLAIM, with the pipelines that this process has the code of."""
-        return {"claiming_worker": self.worker, "most": self.most, "skipped": [], **deployed_pipelines(self.kind)}
+        """The parameters of CLAIM, with the pipelines of this process's code and the queues that it takes."""
+        requested = {"claiming_worker": self.worker, "most": self.most, "skipped": []}
+        return {**requested, **deployed_pipelines(self.kind), **queue_parameters()}
 
     def to_leases(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
         """The claimed rows as leases, in queue order; or none, and the limited pipeline to admit a task of first."""

@@ -23,6 +23,7 @@ from taskqueue.engine.sql.history.retention import *
 from taskqueue.engine.sql.history.samples import *
 from taskqueue.engine.sql.journal import *
 from taskqueue.engine.sql.maintenance import *
+from taskqueue.engine.sql.queues import *
 from taskqueue.engine.sql.run import fetch as fetch
 from taskqueue.engine.sql.run import instance as instance
 from taskqueue.engine.sql.suspend import *

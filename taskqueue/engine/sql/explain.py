@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from taskqueue.engine.sql.queues import takes_queue
+
 QUEUE_COUNT_CAP: Final = 1_000
 """More than these are shown as "more than 1,000"."""
 
@@ -24,9 +26,10 @@ ORDER BY slot.slot_pipeline, slot.concurrency_key
 # of its pipeline is reserved.
 BLOCKERS: Final = f"""
 WITH live AS MATERIALIZED (
-    SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS has_code, worker.draining_at IS NOT NULL AS is_draining,
-        worker.claim_error <> '' AS cannot_claim, CASE WHEN worker.slots > 1 THEN worker.executing >= worker.slots
-        ELSE coalesce((
+    SELECT worker.pipelines @> to_jsonb(%(pipeline)s::text) AS has_code,
+        {takes_queue("%(queue)s::text")} AS takes_queue,
+        worker.draining_at IS NOT NULL AS is_draining, worker.claim_error <> '' AS cannot_claim,
+        CASE WHEN worker.slots > 1 THEN worker.executing >= worker.slots ELSE coalesce((
             SELECT true FROM taskqueue_task task
             WHERE task.worker_id >= worker.id AND task.worker_id <= worker.id AND task.status = 'running'
                 AND task.started_at IS NOT NULL
@@ -37,10 +40,12 @@ WITH live AS MATERIALIZED (
 )
 SELECT
     (SELECT count(*) FROM live),
-    (SELECT count(*) FROM live WHERE has_code AND NOT is_draining AND NOT cannot_claim),
-    (SELECT count(*) FROM live WHERE has_code AND is_draining),
-    (SELECT count(*) FROM live WHERE has_code AND NOT is_draining AND cannot_claim),
-    (SELECT count(*) FROM live WHERE is_busy),
+    (SELECT count(*) FROM live WHERE has_code),
+    (SELECT count(*) FROM live WHERE takes_queue),
+    (SELECT count(*) FROM live WHERE takes_queue AND has_code AND NOT is_draining AND NOT cannot_claim),
+    (SELECT count(*) FROM live WHERE takes_queue AND has_code AND is_draining),
+    (SELECT count(*) FROM live WHERE takes_queue AND has_code AND NOT is_draining AND cannot_claim),
+    (SELECT count(*) FROM live WHERE takes_queue AND is_busy),
     CASE WHEN %(most)s::int IS NOT NULL THEN (
         SELECT count(*) FROM (SELECT slot.slot_pipeline {PIPELINE_SLOTS}) AS slots
         WHERE slot_pipeline = %(pipeline)s::text

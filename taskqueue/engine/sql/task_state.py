@@ -32,7 +32,7 @@ TASK_COLUMNS: Final = (
     "started_at",
     "finished_at",
 )
-PIPELINE_COLUMNS: Final = ("name", "paused_at", "paused_by", "pause_reason")
+PIPELINE_COLUMNS: Final = ("name", "paused_at", "paused_by", "pause_reason", "queue", "declared_queue")
 WORKER_COLUMNS: Final = (
     "id", "host", "pid", "thread", "task_id", "step", "step_started_at", "steps", "heartbeat_at",
 )  # fmt: skip

@@ -28,6 +28,7 @@ from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE
 from taskqueue.engine.runtime.notify import CHANNEL
 from taskqueue.engine.runtime.outcomes import DatabaseLost
 from taskqueue.engine.runtime.stacks import delete_crash_dump
+from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
 from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
 from taskqueue.engine.worker.step_reports import Reporter
@@ -47,12 +48,12 @@ LOCK: LiteralString = "SELECT pg_try_advisory_lock(%(space)s::int, %(worker)s::i
 UNLOCK: LiteralString = "SELECT pg_advisory_unlock(%(space)s::int, %(worker)s::int)"
 REGISTER: LiteralString = """
 INSERT INTO taskqueue_worker (
-    host, pid, thread, slots, cluster, version, pipelines, started_at, heartbeat_at, end_reason, step,
-    claim_error, draining_at
+    host, pid, thread, slots, cluster, version, pipelines, queues, not_queues, started_at, heartbeat_at, end_reason,
+    step, claim_error, draining_at
 )
 VALUES (
     %(host)s, %(pid)s, %(thread)s, %(slots)s, %(cluster)s, %(version)s, %(pipelines)s::jsonb,
-    statement_timestamp(), statement_timestamp(), '', '', %(claim_error)s,
+    %(queues)s::jsonb, %(not_queues)s::jsonb, statement_timestamp(), statement_timestamp(), '', '', %(claim_error)s,
     -- A draining worker keeps draining under its new row.
     (SELECT draining_at FROM taskqueue_worker WHERE id = %(previous)s::int)
 )
@@ -279,6 +280,8 @@ class Heartbeat:
             "cluster": self.cluster,
             "version": running_version(),
             "pipelines": json.dumps([each.name for each in registry.all() if self.kind.includes(each)]),
+            "queues": json.dumps(taken_queues().names),
+            "not_queues": json.dumps(taken_queues().excluded),
             "previous": self.worker,
             "claim_error": claim_error,
         }

@@ -98,6 +98,7 @@ def row_of(definition: PipelineDefinition, unfinished: int) -> dict[str, Any]:
     return {
         "name": definition.name,
         "version": definition.policies.version,
+        "queue": definition.policies.queue,
         "keeps": sorted(definition.versions),
         "fingerprint": fingerprint(definition),
         "steps": [step.name for step in definition.steps_in_body()],
@@ -108,7 +109,8 @@ def row_of(definition: PipelineDefinition, unfinished: int) -> dict[str, Any]:
 
 def policy_texts(policies: Policies) -> list[str]:
     found = {name: value for name, value in vars(policies).items() if value not in (None, "", (), False)}
-    found.pop("version", None)
+    for column in ("version", "queue"):
+        found.pop(column, None)
     return [name if value is True else f"{name}={short_text(value)}" for name, value in found.items()]
 
 
@@ -124,10 +126,11 @@ def short_text(value: object) -> str:
 def table(rows: Sequence[dict[str, Any]]) -> list[str]:
     if not rows:
         return ["The code defines no pipelines. Are they in a module pipelines.py of an installed app?"]
-    header = ["PIPELINE", "VERSION", "FINGERPRINT", "UNFINISHED", "STEPS", "POLICIES"]
+    header = ["PIPELINE", "QUEUE", "VERSION", "FINGERPRINT", "UNFINISHED", "STEPS", "POLICIES"]
     cells = [
         [
             row["name"],
+            row["queue"],
             " ".join([row["version"] or "-", *(f"(+{version or 'none'})" for version in row["keeps"])]),
             row["fingerprint"],
             f"{row['unfinished']:,}",

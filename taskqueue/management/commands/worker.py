@@ -7,12 +7,15 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import Error, connection
 
 from taskqueue.conf import settings
 from taskqueue.definitions import registry
+from taskqueue.engine.runtime.queue_workers import queues_without_pipelines
+from taskqueue.engine.runtime.taken_queues import take_queues, taken_queues
 from taskqueue.pool import cluster, orphans, startup
 from taskqueue.pool.reload import reloading
+from taskqueue.queues import TakenQueues, queue_names
 
 
 class Command(BaseCommand):
@@ -49,6 +52,7 @@ class Command(BaseCommand):
             default=False,
             help="For development: restart the worker when a Python file of the project changes.",
         )
+        _add_queue_arguments(parser)
         # The reloading process passes its pid to the worker, which must not outlive it.
         parser.add_argument(reloading.DIE_WITH, type=int, help=argparse.SUPPRESS)
 
@@ -62,9 +66,13 @@ class Command(BaseCommand):
         startup.apply_log_level()
         startup.use_worker_database()
         startup.persist_connections()
+        if options["queues"] or options["not_queues"]:
+            take_queues(TakenQueues(options["queues"] or (), options["not_queues"] or ()))
         processes = startup.set_pool_size(options["processes"])
         if refusal := startup.broker_error() or startup.wait_for_database(self._print):
             raise CommandError(refusal)
+        if warning := _queues_warning():
+            self._print(warning)
         threads = options["threads"] or settings().THREADS
         async_slots = settings().ASYNC_SLOTS if options["async_slots"] is None else options["async_slots"]
         if not any(definition.is_async for definition in registry.all()):
@@ -110,5 +118,48 @@ def _database() -> str:
 
 
 def _pipelines() -> str:
+    queues = taken_queues()
+    of_queues = "" if queues.takes_all else f"queues: {queues}; "
     names = sorted(definition.name for definition in registry.all())
-    return f"{'pipeline' if len(names) == 1 else 'pipelines'} {', '.join(names)}" if names else "no pipelines yet"
+    known = f"{'pipeline' if len(names) == 1 else 'pipelines'} {', '.join(names)}" if names else "no pipelines yet"
+    return f"{of_queues}{known}"
+
+
+def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
+    queues = parser.add_mutually_exclusive_group()
+    queues.add_argument(
+        "--queues",
+        type=_queue_names,
+        metavar="NAMES",
+        help="Take only tasks of pipelines in these queues, such as mail,default (default: "
+        'TASKQUEUE["QUEUES"], or all queues).',
+    )
+    queues.add_argument(
+        "--not",
+        dest="not_queues",
+        type=_queue_names,
+        metavar="NAMES",
+        help='Take no tasks of pipelines in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
+    )
+
+
+def _queue_names(text: str) -> tuple[str, ...]:
+    try:
+        names = queue_names(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if not names:
+        raise argparse.ArgumentTypeError("name at least one queue")
+    return names
+
+
+def _queues_warning() -> str:
+    """A warning if this command names queues in which no pipeline is, or ""."""
+    try:
+        unknown, known = queues_without_pipelines(taken_queues())
+    except Error:
+        return ""  # the database has gone away since the start; workers wait for it
+    if not unknown:
+        return ""
+    subject = f"queue {unknown[0]}" if len(unknown) == 1 else f"the queues {', '.join(unknown)}"
+    return f"Warning: no pipeline is in {subject} now. Known queues: {', '.join(known) or 'none'}."

@@ -103,7 +103,10 @@ def test_the_lists_need_a_fixed_number_of_queries(admin, django_assert_num_queri
     for number in range(5):
         register(pid=number)
     limited.enqueue(1)
-    for address, number in ((PIPELINES, 8), (WORKERS, 5)):  # session, user, groups, rows; stats: 3, buckets; pools
+    for address, number in (
+        (PIPELINES, 9),
+        (WORKERS, 5),
+    ):  # session, user, groups, queues, rows; stats: 3, buckets; pools
         with django_assert_num_queries(number):
             admin.get(address)
 

@@ -77,6 +77,7 @@ def read(tree):
 def test_an_explanation_reads_only_by_indexes(task):
     pipeline, due_at = {"pipeline": "why/crowded"}, {"due_at": task.due_at}
     limits = {
+        "queue": "default",
         "concurrency_key": "a",
         "heartbeat_timeout": HEARTBEAT_TIMEOUT,
         "most": 30,

@@ -8,11 +8,12 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
+from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.queries.reasons import Code, time_text
 from taskqueue.engine.queries.why import why
 from taskqueue.errors import TaskNotFound
 from taskqueue.ids import uuid7
-from taskqueue.models import RateLimitBucket, Task
+from taskqueue.models import RateLimitBucket, Task, Worker
 from taskqueue.testing import InProcessWorker, advance
 from tests.support.leases import take
 from tests.support.pipelines.basic import one_step, three_steps
@@ -132,3 +133,43 @@ def test_an_explanation_costs_at_most_seven_queries(worker, django_assert_max_nu
     for task in (tasks[0], tasks[20], nap):
         with django_assert_max_num_queries(7):
             why(task.pk)
+
+
+@pytest.mark.parametrize(
+    ("queues", "sentence", "waiting_for"),
+    [
+        (
+            "mail",
+            "No live worker takes queue gpu. Start one: manage.py worker --queues gpu.",
+            "a worker that takes queue gpu",
+        ),
+        ("gpu", "", ""),
+    ],
+)
+def test_a_queue_without_workers_is_named(queues, sentence, waiting_for):
+    task = one_step.enqueue(1)
+    move_pipeline("engine/one-step", "gpu")
+
+    with InProcessWorker(queues=queues):
+        found = reasons(task)
+
+    if not sentence:
+        assert [reason.sentence for reason in found] == ["It is the next one. 0 of 1 live workers are busy."]
+        return
+    first, _position = found
+    assert (first.code, first.sentence, first.waiting_for) == (Code.NO_WORKER, sentence, waiting_for)
+
+
+def test_the_workers_of_other_queues_are_not_counted(worker):
+    task = one_step.enqueue(1)
+    move_pipeline("engine/one-step", "gpu")
+    with InProcessWorker(not_queues="gpu"):
+        assert only(task).sentence == "It is the next one. 0 of 1 live workers that take queue gpu are busy."
+
+
+def test_workers_of_the_queue_without_the_code_are_named(worker):
+    task = one_step.enqueue(1)
+    move_pipeline("engine/one-step", "gpu")
+    Worker.objects.update(pipelines=[])
+    with InProcessWorker(queues="mail"):
+        assert reasons(task)[0].sentence == "No live worker that takes queue gpu knows pipeline engine/one-step."

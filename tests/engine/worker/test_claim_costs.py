@@ -14,8 +14,10 @@ from taskqueue.engine.catalog.sync import sync_pipeline
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
+from taskqueue.engine.runtime.taken_queues import queue_parameters, taking
 from taskqueue.engine.worker.claims import claim
 from taskqueue.models import ConcurrencyLimit, Pipeline, RateLimitBucket
+from taskqueue.queues import TakenQueues
 from taskqueue.testing import InProcessWorker
 from tests.support.database.backlogs import (
     ENDED,
@@ -118,6 +120,20 @@ def test_a_claim_reads_a_bounded_number_of_tasks(worker):
     assert task.status == "running"
 
 
+@pytest.mark.parametrize("queues", [TakenQueues(("mail", "default")), TakenQueues((), ("mail", "reports"))], ids=str)
+def test_a_claim_of_some_queues_reads_no_more_tasks(worker, queues):
+    one_step.enqueue(1)
+    with taking(queues):
+        claiming = ClaimRequest(worker).parameters
+
+    tree = explain(sql.CLAIM, claiming)
+    generic_tree = list(nodes(explain_generic_plan(sql.CLAIM, claiming)))
+
+    for each in (tree, generic_tree):
+        assert not sequential_scans(each)
+        assert read(each) <= 300
+
+
 @pytest.mark.parametrize("most", [1, 8])
 def test_the_generic_plan_reads_no_more(worker, most):
     for number in range(20):
@@ -144,13 +160,14 @@ def test_due_work_admission_and_round_robin_read_bounded_rows(worker):
     assert claim(ClaimRequest(worker, 8)) == []
     look = {
         **deployed_pipelines(),
+        **queue_parameters(),
         "skipped": [],
         "limit": 4,
         "lock_space": LOCK_SPACE,
         "heartbeat_timeout": HEARTBEAT_TIMEOUT,
         "startup_grace": STARTUP_GRACE,
     }
-    code = {"pipelines": [NAME], "codes": [""]}
+    code = {"pipelines": [NAME], "codes": [""], **queue_parameters()}
 
     looking = explain(sql.FIND_DUE_WORK, look)
     admitting = explain(sql.ADMIT, {**code, "limited": NAME, "freed_key": "", "at_task_end": True, "most": 8})

@@ -7,6 +7,8 @@ import json
 import psycopg
 from django.db import connection
 
+from taskqueue.engine.runtime.taken_queues import queue_parameters
+
 HISTORY = """
 INSERT INTO taskqueue_task (id, pipeline_id, status, key, labels, priority, payload, due_at, sort_at, lease, failures,
     progress_note, created_at, started_at, finished_at, worker_id)
@@ -24,8 +26,8 @@ def plan(statement, parameters):
 
 
 def code(pipelines):
-    """The parameters of a process that has the code of these pipelines."""
-    return {"pipelines": pipelines, "codes": ["" for _ in pipelines]}
+    """The parameters of a process that has the code of these pipelines, and takes all queues."""
+    return {"pipelines": pipelines, "codes": ["" for _ in pipelines], **queue_parameters()}
 
 
 def nodes(tree):

@@ -53,6 +53,7 @@ class WorkerCommand:
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
         reload: bool = False,
+        arguments: Sequence[str] = (),
         **settings: object,
     ) -> None:
         self.log = folder / f"worker-{len(list(folder.glob('worker-*')))}.log"
@@ -64,8 +65,8 @@ class WorkerCommand:
             **{f"WORKER_TEST_{name.upper()}": str(value) for name, value in settings.items()},
             **(environment or {}),
         }
-        options = ["--processes", str(processes), "--threads", str(threads)]
-        options += ["--async-slots", str(async_slots), *(["--reload"] if reload else [])]
+        options = ["--processes", str(processes), "--threads", str(threads), "--async-slots", str(async_slots)]
+        options += [*["--reload"] * reload, *arguments]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [*within, sys.executable, "manage.py", "worker", *options],

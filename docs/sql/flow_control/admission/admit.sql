@@ -1,7 +1,8 @@
 -- Give slots to the tasks that may start. Runs under the lock of LOCK_CONCURRENCY_LIMIT, in a statement after it, to
 -- see what the last holder of the lock admitted. A locked task is skipped. The limits of 100 are for the planner, as in
 -- a claim. Time counts as blocked for a task that gets the last slot, of all or of its key, when another task ends, and
--- for one that gets a later time; a task that a free worker admits was queued.
+-- for one that gets a later time; a task that a free worker admits was queued. Returns the pipeline's queue too: when
+-- it was moved while a task was executed, workers of other queues have to claim what is admitted.
 -- Parameters: :pipelines text[], :codes text[], :at_task_end boolean, :freed_key text, :most int, :limited text
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
@@ -29,11 +30,12 @@ WITH queues AS MATERIALIZED (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
-        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key
+        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
-    WHERE queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL
+    WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
 ), starts AS MATERIALIZED (
     SELECT start.id, start.concurrency_key, start.position, active.rate_id, start_rate.spacing,
         start_rate.tolerance, start_rate.horizon,
@@ -239,4 +241,4 @@ WITH queues AS MATERIALIZED (
     ) AS advanced_to
     WHERE concurrency.pipeline_id = :limited::text
 )
-SELECT id FROM admitted;
+SELECT admitted.id, active.pipeline_queue FROM admitted CROSS JOIN active;

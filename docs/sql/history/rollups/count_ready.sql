@@ -67,7 +67,7 @@ WITH queue_depth AS MATERIALIZED (
 ), blocked_total AS (
     SELECT pipeline, sum(number)::int AS number FROM blocked GROUP BY pipeline
 )
-SELECT pipeline.name, pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
+SELECT pipeline.name, coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue), pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
         greatest(ready + unstarted + keyed - coalesce(blocked_at_limit.number, 0), 0) ELSE 0
     END::int, coalesce(blocked_total.number, 0), greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float
 FROM taskqueue_pipeline pipeline

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from taskqueue.engine.sql.queues import PIPELINE_QUEUE
+
 # The time between two uses of a rate. Rounded up to a whole microsecond, as `policies.Rate.interval` is: with three
 # per second in 0.999,999 s a fourth would fit into the second.
 RATE_SPACING: Final = """(
@@ -35,9 +37,14 @@ QUEUE_HEADS: Final = """queues AS MATERIALIZED (
     FROM unnest(%(pipelines)s::text[], %(codes)s::text[]) AS code (name, fingerprint)
 )"""
 
-# The pipelines with tasks in a queue that are not paused, with their limits. Tasks in the queue of a key need
-# admission also when there is no limit any more: the code may have had a key when they were created.
-ACTIVE_PIPELINES: Final = f"""{QUEUE_HEADS}, active AS MATERIALIZED (
+
+def active_pipelines(condition: str = "") -> str:
+    """The pipelines with tasks in a queue that are not paused, with their limits.
+
+    Tasks in the queue of a key need admission also when there is no limit any more: the code may have had a key when
+    they were created.
+    """
+    return f"""{QUEUE_HEADS}, active AS MATERIALIZED (
     SELECT pipeline.name, queues.fingerprint, queues.ready_at, queues.unstarted_at,
         coalesce(concurrency.tasks, concurrency.declared_tasks) AS tasks,
         coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS tasks_per_key,
@@ -48,12 +55,19 @@ ACTIVE_PIPELINES: Final = f"""{QUEUE_HEADS}, active AS MATERIALIZED (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
-        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key
+        concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
+        {PIPELINE_QUEUE} AS pipeline_queue
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
-    WHERE queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL
+    WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL){condition}
 )"""
+
+
+# Of these the ones in the queues that this process takes: the named queues, or all but the named ones.
+ACTIVE_PIPELINES: Final = active_pipelines(
+    f"\n        AND ({PIPELINE_QUEUE} = ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool"
+)
 
 # The rate limit of a pipeline's starts. Times are reserved a minute ahead, or one interval if that is longer.
 START_RATE: Final = f"""LEFT JOIN LATERAL (
@@ -211,9 +225,10 @@ OPEN_KEYS: Final = f"""open_keys AS MATERIALIZED (
 # Give slots to the tasks that may start. Runs under the lock of LOCK_CONCURRENCY_LIMIT, in a statement after it, to
 # see what the last holder of the lock admitted. A locked task is skipped. The limits of 100 are for the planner, as
 # in a claim. Time counts as blocked for a task that gets the last slot, of all or of its key, when another task ends,
-# and for one that gets a later time; a task that a free worker admits was queued.
+# and for one that gets a later time; a task that a free worker admits was queued. Returns the pipeline's queue too:
+# when it was moved while a task was executed, workers of other queues have to claim what is admitted.
 ADMIT: Final = f"""
-WITH {ACTIVE_PIPELINES}, starts AS MATERIALIZED (
+WITH {active_pipelines()}, starts AS MATERIALIZED (
     SELECT start.id, start.concurrency_key, start.position, active.rate_id, start_rate.spacing,
         start_rate.tolerance, start_rate.horizon,
         %(at_task_end)s::boolean AND (
@@ -320,5 +335,5 @@ WITH {ACTIVE_PIPELINES}, starts AS MATERIALIZED (
     ) AS advanced_to
     WHERE concurrency.pipeline_id = %(limited)s::text
 )
-SELECT id FROM admitted
+SELECT admitted.id, active.pipeline_queue FROM admitted CROSS JOIN active
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from taskqueue.engine.sql.queues import PIPELINE_QUEUE
 from taskqueue.policies.histograms import BUCKETS, PER_OCTAVE
 from taskqueue.states import PHASES
 
@@ -295,7 +296,7 @@ COUNT_READY: Final = f"""
 WITH {QUEUE_DEPTH}, {BLOCKED_TASKS}, blocked_total AS (
     SELECT pipeline, sum(number)::int AS number FROM blocked GROUP BY pipeline
 )
-SELECT pipeline.name, pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
+SELECT pipeline.name, {PIPELINE_QUEUE}, pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
         greatest(ready + unstarted + keyed - coalesce(blocked_at_limit.number, 0), 0) ELSE 0
     END::int, coalesce(blocked_total.number, 0), greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float
 FROM taskqueue_pipeline pipeline

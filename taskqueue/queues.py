@@ -1,0 +1,67 @@
+"""Queues: a pipeline is in one, and a worker takes all of them, some, or all but some."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+DEFAULT_QUEUE: Final = "default"
+"""The queue of a pipeline that names none."""
+
+QUEUE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+QUEUE_NAME_MAX: Final = 100
+QUEUE_NAME_RULE: Final = f"Use up to {QUEUE_NAME_MAX} small letters, digits, dots, hyphens and underscores."
+
+
+def is_queue_name(name: object) -> bool:
+    return isinstance(name, str) and len(name) <= QUEUE_NAME_MAX and QUEUE_NAME.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class TakenQueues:
+    """The queues that a worker takes: by default all, also those that come later.
+
+    Attributes:
+        names: only these; empty for all.
+        excluded: all but these; empty if `names` is not.
+    """
+
+    names: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, names: str, excluded: str) -> TakenQueues:
+        """From names with commas between them.
+
+        Raises:
+            ValueError: a name is not valid, or both have names.
+        """
+        if names.strip() and excluded.strip():
+            raise ValueError("Name either the queues that a worker takes or those that it does not take, not both.")
+        return cls(queue_names(names), queue_names(excluded))
+
+    @property
+    def takes_all(self) -> bool:
+        return not self.names and not self.excluded
+
+    def takes(self, queue: str) -> bool:
+        return queue in self.names if self.names else queue not in self.excluded
+
+    def __str__(self) -> str:
+        if self.takes_all:
+            return "all queues"
+        return ", ".join(self.names) if self.names else f"all but {', '.join(self.excluded)}"
+
+
+def queue_names(text: str) -> tuple[str, ...]:
+    """Names with commas between them, each once.
+
+    Raises:
+        ValueError: one is not valid.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(","))) if text.strip() else ()
+    for name in names:
+        if not is_queue_name(name):
+            raise ValueError(f"A queue cannot be called {name!r}. {QUEUE_NAME_RULE}")
+    return names

@@ -1,0 +1,211 @@
+"""A worker takes the tasks of the queues that it was told to take, and leaves the others to other workers."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from taskqueue import Limit, pipeline, step
+from taskqueue.engine.actions.queues import move_pipeline
+from taskqueue.engine.catalog.sync import sync_pipelines
+from taskqueue.engine.maintenance import dispatch
+from taskqueue.engine.runtime.claim_request import ClaimRequest
+from taskqueue.engine.runtime.notify import CHANNEL
+from taskqueue.engine.runtime.outcomes import Succeeded
+from taskqueue.engine.runtime.taken_queues import taken_queues, taking
+from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.heartbeat_thread import private_connection
+from taskqueue.engine.worker.settle import settle
+from taskqueue.models import Task, Worker
+from taskqueue.queues import TakenQueues
+from taskqueue.testing import InProcessWorker, advance
+from tests.support.pipelines.basic import one_step
+from tests.support.waiting import WAIT_TIMEOUT
+
+pytestmark = pytest.mark.django_db
+
+MAIL, NOT_MAIL = TakenQueues(("mail",)), TakenQueues((), ("mail",))
+
+
+@step
+def post(number: int) -> int:
+    return number
+
+
+@pipeline("queues/letter", queue="mail")
+def letter(number: int) -> int:
+    return post(number)
+
+
+@pipeline("queues/parcel", queue="mail", concurrency=Limit(1))
+def parcel(number: int) -> int:
+    return post(number)
+
+
+@pytest.fixture(autouse=True)
+def _synced():
+    sync_pipelines()
+
+
+def ended() -> set[str]:
+    return set(Task.objects.filter(status="succeeded").values_list("pipeline", flat=True))
+
+
+def test_a_worker_takes_only_its_queues():
+    for each in (letter, parcel, one_step):
+        each.enqueue(1)
+
+    with InProcessWorker(queues="mail, gpu") as worker:
+        worker.work()
+
+    assert ended() == {"queues/letter", "queues/parcel"}
+
+
+def test_a_worker_leaves_excluded_queues():
+    for each in (letter, parcel, one_step):
+        each.enqueue(1)
+
+    with InProcessWorker(not_queues="mail") as worker:
+        worker.work()
+
+    assert ended() == {"engine/one-step"}
+    assert Task.objects.get(pipeline="queues/parcel").slot_acquired_at is None
+
+
+def test_a_worker_takes_all_queues_by_default():
+    for each in (letter, parcel, one_step):
+        each.enqueue(1)
+
+    with InProcessWorker() as worker:
+        worker.work()
+
+    assert len(ended()) == 3
+
+
+def test_the_settings_say_which_queues_workers_take(settings):
+    settings.TASKQUEUE = {"NOT_QUEUES": "mail"}
+    letter.enqueue(1)
+    one_step.enqueue(1)
+
+    with InProcessWorker() as worker:
+        (lease,) = claim(ClaimRequest(worker.worker))
+        assert (lease.pipeline, claim(ClaimRequest(worker.worker))) == ("engine/one-step", [])
+    with taking(MAIL):
+        assert taken_queues() == MAIL
+
+
+def test_the_next_claim_acts_on_a_move():
+    letter.enqueue(1)
+    with InProcessWorker(queues="gpu") as worker:
+        assert worker.work() == []
+
+        move_pipeline("queues/letter", "gpu")
+        assert len(worker.work()) == 1
+
+        letter.enqueue(2)
+        move_pipeline("queues/letter", "")
+        assert worker.work() == []
+
+
+def test_the_next_claim_after_a_task_takes_only_its_queues():
+    with InProcessWorker(queues="mail") as worker, taking(MAIL):
+        letter.enqueue(1)
+        (lease,) = claim(ClaimRequest(worker.worker))
+        one_step.enqueue(1)
+
+        assert settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker)) == []
+
+
+def test_work_of_other_queues_is_not_claimable():
+    parcel.enqueue(1)
+    letter.enqueue(1)
+
+    with taking(NOT_MAIL):
+        assert dispatch.find_due_work(8).claimable == 0
+    with taking(MAIL):
+        assert dispatch.find_due_work(8).claimable == 2
+
+
+@pytest.fixture
+def was_notified(transactional_db):
+    """Tells whether workers have been notified since the last call."""
+    sync_pipelines()
+    with closing(private_connection()) as listener:
+        listener.execute(f"LISTEN {CHANNEL}")
+
+        def was_notified() -> bool:
+            # PostgreSQL delivers notifications in the order of the commits, so this one comes last.
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_notify(%s, 'the end')", [CHANNEL])
+            payloads: list[str] = []
+            while "the end" not in payloads:
+                payloads += [each.payload for each in listener.notifies(timeout=WAIT_TIMEOUT, stop_after=1)]
+            return len(payloads) > 1
+
+        yield was_notified
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slot_freed_after_a_move_goes_to_a_task_for_other_workers(was_notified):
+    first, second = parcel.enqueue(1), parcel.enqueue(2)
+    with InProcessWorker(queues="mail") as worker, taking(MAIL):
+        (lease,) = claim(ClaimRequest(worker.worker))
+        assert lease.task == first.pk
+        move_pipeline("queues/parcel", "heavy")
+        was_notified()
+
+        assert settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker)) == []
+
+    assert was_notified()
+    second.refresh_from_db()
+    assert second.slot_acquired_at is not None
+    with InProcessWorker(queues="heavy") as worker:
+        assert len(worker.work()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slot_freed_without_a_move_notifies_no_worker(was_notified):
+    parcel.enqueue(1)
+    parcel.enqueue(2)
+    with InProcessWorker(queues="mail") as worker, taking(MAIL):
+        (lease,) = claim(ClaimRequest(worker.worker))
+        was_notified()
+
+        assert len(settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker))) == 1
+
+    assert not was_notified()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_move_notifies_the_workers_of_the_new_queue(was_notified):
+    move_pipeline("queues/letter", "gpu")
+    assert was_notified()
+
+    move_pipeline("queues/letter", "gpu")
+    assert not was_notified()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("queues", "notifies"), [(NOT_MAIL, True), (TakenQueues(), False)], ids=str)
+def test_a_timer_of_another_queue_notifies_its_workers(was_notified, queues, notifies):
+    """The dispatcher of one command may queue a task that only another command's workers take."""
+    letter.using(run_at=datetime.now(UTC) + timedelta(hours=1)).enqueue(1)
+    advance(hours=2)
+    was_notified()
+
+    with taking(queues):
+        assert dispatch.run_due(1).queued
+
+    assert was_notified() == notifies
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_workers_row_names_its_queues(heartbeat):
+    assert Worker.objects.values_list("queues", "not_queues").get() == ([], [])
+    with taking(NOT_MAIL):
+        heartbeat.renew(RuntimeError("the loop failed"))
+
+    assert list(Worker.objects.get(ended_at=None).not_queues) == ["mail"]
