@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
+PROCESSES = 2
+"""Of a worker command, on this project's settings."""
+ENVIRONMENT = {**os.environ, "DJANGO_SETTINGS_MODULE": "benchmarks.settings", "WORKERS": str(PROCESSES)}
 
 
 def wait_for(condition: Callable[[], object], *, seconds: float = 60, every: float = 0.02) -> None:
@@ -45,16 +47,16 @@ def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[byte
 
 
 @contextmanager
-def workers(threads: int | None = None) -> Iterator[None]:
-    """`manage.py worker` with two processes and so many threads each, or the default, ready to work."""
+def workers(threads: int | None = None) -> Iterator[int]:
+    """`manage.py worker` with two processes and so many threads each, or the default, ready to work. Yields its pid."""
     from benchmarks.pipelines import one_step
     from taskqueue.models import Task
 
     options = () if threads is None else ("--threads", str(threads))
-    with started(sys.executable, "manage.py", "worker", *options):
+    with started(sys.executable, "manage.py", "worker", *options) as command:
         task = one_step.enqueue(0)
         wait_for(lambda: Task.objects.filter(pk=task.pk, status="succeeded").exists())
-        yield
+        yield command.pid
 
 
 @contextmanager
