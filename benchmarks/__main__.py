@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import textwrap
 from dataclasses import asdict, dataclass
@@ -26,7 +27,8 @@ from benchmarks.process_usage import Cpu  # noqa: E402
 from benchmarks.rows import ROWS, Row  # noqa: E402
 
 HEADER = (
-    "| work | unit | ours | floor | ours / floor (lowest to highest round) | wanted | CPU ms: ours | CPU ms: floor |"
+    "| work | unit | ours | floor | ours / floor (lowest to highest round) | wanted | CPU ms: ours | floor "
+    "| ours / floor |"
 )
 
 
@@ -45,12 +47,13 @@ class Result:
 def main() -> int:
     """Take the chosen measures and print them."""
     arguments = parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the started processes end too
     claims.ENDED, dashboard.SIZE, prune.SIZE = arguments.ended, arguments.size, arguments.history
     call_command("migrate", verbosity=0)
     chosen = [row for row in ROWS if not arguments.names or any(name in row.name for name in arguments.names)]
     print(machine(), end="\n\n")
     print(HEADER)
-    print("|---" * 8 + "|")
+    print("|---" * 9 + "|")
     results = [report(row) for row in chosen]
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(result) for result in results], indent=2) + "\n")
@@ -98,6 +101,7 @@ def report(row: Row) -> Result:
         row.wanted,
         cpu_text(figures.cpu),
         cpu_text(figures.floor_cpu),
+        f"{figures.cpu.total / figures.floor_cpu.total:.2f}" if figures.cpu and figures.floor_cpu else "-",
     )
     print(f"| {' | '.join(cells)} |", flush=True)
     return Result(row.name, row.unit, row.floor, row.wanted, figures.ratio, figures)

@@ -53,13 +53,13 @@ class Durations:
 
 
 def compare(ours: Sequence[Round], floor: Sequence[Round]) -> Figures:
-    """The medians of rounds that were made in turn."""
+    """The median figures, and the mean CPU time, of rounds that were made in turn."""
     return Figures(
         ours=(statistics.median(each.figure for each in ours),),
         floor=(statistics.median(each.figure for each in floor),),
         ratios=ratios_of(ours, floor),
-        cpu=median_cpu(ours),
-        floor_cpu=median_cpu(floor),
+        cpu=mean_cpu(ours),
+        floor_cpu=mean_cpu(floor),
     )
 
 
@@ -69,8 +69,8 @@ def compare_durations(ours: Sequence[Durations], floor: Sequence[Durations]) -> 
         ours=percentiles([each for durations in ours for each in durations.milliseconds]),
         floor=percentiles([each for durations in floor for each in durations.milliseconds]),
         ratios=ratios_of(ours, floor),
-        cpu=median_cpu(ours),
-        floor_cpu=median_cpu(floor),
+        cpu=mean_cpu(ours),
+        floor_cpu=mean_cpu(floor),
     )
 
 
@@ -78,9 +78,9 @@ def ratios_of(ours: Sequence[Round | Durations], floor: Sequence[Round | Duratio
     return tuple(one.figure / other.figure for one, other in zip(ours, floor, strict=True))
 
 
-def median_cpu(rounds: Sequence[Round | Durations]) -> Cpu | None:
+def mean_cpu(rounds: Sequence[Round | Durations]) -> Cpu | None:
     known = [each.cpu for each in rounds if each.cpu is not None]
-    return Cpu.median(known) if known else None
+    return Cpu.mean(known) if known else None
 
 
 def percentiles(values: list[float]) -> tuple[float, float]:

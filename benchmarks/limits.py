@@ -10,7 +10,7 @@ from benchmarks.pipelines import by_key, by_rate, by_ten, one_step
 from benchmarks.processes import workers
 
 ROUNDS: Final = 3
-TASKS: Final = 2000
+TASKS: Final = 1000
 
 
 def speed_under_limits() -> tuple[float, ...]:

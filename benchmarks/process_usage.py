@@ -30,10 +30,13 @@ class Cpu:
         return cls(sum(milliseconds(psutil.Process(pid)) for pid in pids), server_milliseconds())
 
     @classmethod
-    def median(cls, values: Sequence[Cpu]) -> Cpu:
-        return cls(
-            statistics.median(each.processes for each in values), statistics.median(each.server for each in values)
-        )
+    def mean(cls, values: Sequence[Cpu]) -> Cpu:
+        """The mean, since the kernel counts in steps of ten milliseconds."""
+        return cls(statistics.mean(each.processes for each in values), statistics.mean(each.server for each in values))
+
+    @property
+    def total(self) -> float:
+        return self.processes + self.server
 
     def since(self, before: Cpu, *, units: int) -> Cpu:
         """What was used after another moment, for each of so many units of work."""

@@ -33,8 +33,10 @@ def wait_for(condition: Callable[[], object], *, seconds: float = 60, every: flo
 
 @contextmanager
 def started(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, within a with block."""
-    process = subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **environment}, start_new_session=True)
+    """A process in a session of its own, within a with block. What it prints would tear the table apart."""
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**ENVIRONMENT, **environment}, start_new_session=True, stdout=subprocess.DEVNULL
+    )
     try:
         yield process
     finally:
