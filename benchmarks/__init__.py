@@ -11,9 +11,10 @@ The floors are
   claims up to eight short ones. Two processes, as ours has.
 - "bare view": a DRF view without authentication, which inserts or reads one row, in the same web server as ours.
 
-CPU is in milliseconds for each unit of work, "processes + server": that of the worker command with all its processes
-(of the calling process, where there are no workers), and that of all processes of the PostgreSQL server. The load of
-the machine changes it little. The server's is nan if it runs on another machine.
+CPU is in milliseconds for each unit of work, "processes + server": that of the worker command or web server with all
+its processes (of the calling process, where there are neither), and that of all processes of the PostgreSQL server. The
+load of the machine changes it less than it changes times. The last column is our sum divided by the floor's. The
+server's is nan if it runs on another machine.
 
 A "new database" has just filled tables, which were never analyzed; an "analyzed" one has a history and statistics. The
 engine must not be slow on either.

@@ -42,14 +42,19 @@ class Round:
 
 @dataclass(frozen=True)
 class Durations:
-    """One round of ours or of the floor: the milliseconds of single calls, and the CPU time of each."""
+    """One round of ours or of the floor: the milliseconds of single calls, and the CPU time of each.
+
+    Attributes:
+        is_p95: whether rounds are compared by their p95; otherwise by their medians.
+    """
 
     milliseconds: list[float]
     cpu: Cpu | None = None
+    is_p95: bool = False
 
     @property
     def figure(self) -> float:
-        return statistics.median(self.milliseconds)
+        return percentiles(self.milliseconds)[self.is_p95]
 
 
 def compare(ours: Sequence[Round], floor: Sequence[Round]) -> Figures:
@@ -64,7 +69,7 @@ def compare(ours: Sequence[Round], floor: Sequence[Round]) -> Figures:
 
 
 def compare_durations(ours: Sequence[Durations], floor: Sequence[Durations]) -> Figures:
-    """p50 and p95 of all calls, and the ratio of the medians of each round."""
+    """p50 and p95 of all calls, and the ratio of each round."""
     return Figures(
         ours=percentiles([each for durations in ours for each in durations.milliseconds]),
         floor=percentiles([each for durations in floor for each in durations.milliseconds]),

@@ -14,9 +14,10 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client as TestClient
 
 from benchmarks.bare import empty_table
-from benchmarks.figures import Figures, percentiles
+from benchmarks.figures import Durations, Figures, compare_durations, percentiles
 from benchmarks.pipelines import one_step
-from benchmarks.processes import web
+from benchmarks.process_usage import Cpu
+from benchmarks.processes import WebServer, web
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Task
 
@@ -29,38 +30,38 @@ PERMISSIONS = ("add_task", "view_task")
 
 def token_post() -> Figures:
     """POST /api/tasks with a token by twenty clients."""
-    with web(debug=False) as address:
-        return post(address, bearer())
+    with web(debug=False) as server:
+        return post(server, bearer())
 
 
 def open_post() -> Figures:
     """POST /api/tasks by twenty clients without authentication, as a local quickstart allows it."""
-    with web(debug=True) as address:
-        return post(address, {})
+    with web(debug=True) as server:
+        return post(server, {})
 
 
 def session_post() -> Figures:
     """POST /api/tasks by twenty clients of a signed-in operator, whose session and user are read for each request."""
-    with web(debug=False) as address:
-        return post(address, signed_in(address))
+    with web(debug=False) as server:
+        return post(server, signed_in(server.address))
 
 
-def post(address: str, credentials: dict[str, str]) -> Figures:
+def post(server: WebServer, credentials: dict[str, str]) -> Figures:
     """POST /api/tasks relative to the bare view that inserts a row."""
     empty_table()
     body = json.dumps({"pipeline": one_step.definition.name, "payload": {"number": 1}}).encode()
-    ours = request_bytes(address, "POST", "/api/tasks", body, headers=credentials)
-    bare = request_bytes(address, "POST", "/bare/rows", body)
-    return compare(address, ours, bare, clients=CLIENTS, status=202)
+    ours = request_bytes(server.address, "POST", "/api/tasks", body, headers=credentials)
+    bare = request_bytes(server.address, "POST", "/bare/rows", body)
+    return compare(server, ours, bare, clients=CLIENTS, status=202)
 
 
 def hot_key_milliseconds() -> tuple[float, float]:
     """POST /api/tasks with a token and one key that is taken, by twenty clients: p50 and p95."""
     body = json.dumps({"pipeline": one_step.definition.name, "payload": {"number": 1}, "key": "hot"}).encode()
-    with web(debug=False) as address:
-        request = request_bytes(address, "POST", "/api/tasks", body, headers=bearer())
-        send(address, request, clients=1, number=1, status=202)
-        durations = send(address, request, clients=CLIENTS, number=REQUESTS, status=200)
+    with web(debug=False) as server:
+        request = request_bytes(server.address, "POST", "/api/tasks", body, headers=bearer())
+        send(server.address, request, clients=1, number=1, status=202)
+        durations = send(server.address, request, clients=CLIENTS, number=REQUESTS, status=200)
     Task.objects.all().delete()
     return percentiles(durations)
 
@@ -68,28 +69,26 @@ def hot_key_milliseconds() -> tuple[float, float]:
 def status_read() -> Figures:
     """GET status of a queued task with a token, relative to the bare view that reads a row."""
     task = one_step.enqueue(1)
-    with web(debug=False) as address:
-        ours = request_bytes(address, "GET", f"/api/tasks/{task.pk}/status", headers=bearer())
-        bare = request_bytes(address, "GET", f"/bare/tasks/{task.pk}")
-        return compare(address, ours, bare, clients=1, status=200)
+    with web(debug=False) as server:
+        ours = request_bytes(server.address, "GET", f"/api/tasks/{task.pk}/status", headers=bearer())
+        bare = request_bytes(server.address, "GET", f"/bare/tasks/{task.pk}")
+        return compare(server, ours, bare, clients=1, status=200)
 
 
-def compare(address: str, ours: bytes, bare: bytes, *, clients: int, status: int) -> Figures:
+def compare(server: WebServer, ours: bytes, bare: bytes, *, clients: int, status: int) -> Figures:
     """Send both requests in turn, in rounds. The ratio is that of the medians with one client, else that of the p95."""
-    median, p95 = 0, 1
-    compared = median if clients == 1 else p95
+
+    def measure(request: bytes) -> Durations:
+        before = Cpu.used_by([server.pid])
+        durations = send(server.address, request, clients=clients, number=REQUESTS, status=status)
+        cpu = Cpu.used_by([server.pid]).since(before, units=len(durations))
+        return Durations(durations, cpu, is_p95=clients > 1)
+
     for request in (ours, bare):
-        send(address, request, clients=clients, number=REQUESTS // 5, status=status)
-    rounds = []
-    for _ in range(ROUNDS):
-        baseline = send(address, bare, clients=clients, number=REQUESTS, status=status)
-        rounds.append((send(address, ours, clients=clients, number=REQUESTS, status=status), baseline))
+        send(server.address, request, clients=clients, number=REQUESTS // 5, status=status)
+    rounds = [(measure(ours), measure(bare)) for _ in range(ROUNDS)]
     Task.objects.all().delete()
-    return Figures(
-        ours=percentiles([duration for found, _ in rounds for duration in found]),
-        floor=percentiles([duration for _, baseline in rounds for duration in baseline]),
-        ratios=tuple(percentiles(found)[compared] / percentiles(baseline)[compared] for found, baseline in rounds),
-    )
+    return compare_durations(*zip(*rounds, strict=True))
 
 
 def bearer() -> dict[str, str]:

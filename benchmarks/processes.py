@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 PROCESSES = 2
@@ -61,17 +62,24 @@ def workers(threads: int | None = None) -> Iterator[int]:
         yield command.pid
 
 
+class WebServer(NamedTuple):
+    """A web server that runs."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
-def web(*, debug: bool, asynchronous: bool = False) -> Iterator[str]:
-    """The web server of gunicorn.conf.py, or one process under ASGI, on a free port. Yields its address."""
+def web(*, debug: bool, asynchronous: bool = False) -> Iterator[WebServer]:
+    """The web server of gunicorn.conf.py, or one process under ASGI, on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     gunicorn = str(Path(sys.executable).parent / "gunicorn")
     command = ["demo.asgi", "--worker-class", "asgi", "--workers", "1"] if asynchronous else ["demo.wsgi"]
-    with started(gunicorn, *command, PORT=str(port), BENCHMARKS_DEBUG=str(debug), RELOAD="false"):
+    with started(gunicorn, *command, PORT=str(port), BENCHMARKS_DEBUG=str(debug), RELOAD="false") as server:
         wait_for(lambda: answers(port))
-        yield f"http://127.0.0.1:{port}"
+        yield WebServer(f"http://127.0.0.1:{port}", server.pid)
 
 
 def answers(port: int) -> bool:
