@@ -101,7 +101,7 @@ audit: .venv/bin/python
 	$(PYTHON) -m pip_audit --disable-pip --require-hashes --requirement requirements.lock
 	$(PYTHON) -m pip_audit --disable-pip --require-hashes --requirement requirements-dev.lock
 
-bench: .venv/run.stamp
+bench: .venv/test.stamp
 	$(PYTHON) -m benchmarks $(ARGS)
 
 chaos: .venv/test.stamp

@@ -1,21 +1,23 @@
-"""Requests to the API with a token, relative to a bare view of the same project, which is measured in between."""
+"""Requests to the API, relative to a bare view of the same project, which is measured in between."""
 
 from __future__ import annotations
 
 import json
 import selectors
 import socket
-import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from django.contrib.auth.models import Permission, User
+from django.test import Client as TestClient
 
 from benchmarks.bare import empty_table
-from benchmarks.measures import percentiles
+from benchmarks.figures import Durations, Figures, compare_durations, percentiles
 from benchmarks.pipelines import one_step
-from benchmarks.processes import web
+from benchmarks.process_usage import Cpu
+from benchmarks.processes import WebServer, web
 from taskqueue.engine.actions import tokens
 from taskqueue.models import Task
 
@@ -26,64 +28,91 @@ REQUESTS = 50
 PERMISSIONS = ("add_task", "view_task")
 
 
-def post_relative_to_bare_view() -> tuple[float, float, float]:
-    """POST /api/tasks with a token by twenty clients: p95 relative to a bare view's, and its own p50 and p95."""
+def token_post() -> Figures:
+    """POST /api/tasks with a token by twenty clients."""
+    with web(debug=False) as server:
+        return post(server, bearer())
+
+
+def open_post() -> Figures:
+    """POST /api/tasks by twenty clients without authentication, as a local quickstart allows it."""
+    with web(debug=True) as server:
+        return post(server, {})
+
+
+def session_post() -> Figures:
+    """POST /api/tasks by twenty clients of a signed-in operator, whose session and user are read for each request."""
+    with web(debug=False) as server:
+        return post(server, signed_in(server.address))
+
+
+def post(server: WebServer, credentials: dict[str, str]) -> Figures:
+    """POST /api/tasks relative to the bare view that inserts a row."""
     empty_table()
     body = json.dumps({"pipeline": one_step.definition.name, "payload": {"number": 1}}).encode()
-    with web(debug=False) as address:
-        ours = request_bytes(address, "POST", "/api/tasks", body, token=token_of_service())
-        bare = request_bytes(address, "POST", "/bare/rows", body)
-        return compare(address, ours, bare, clients=CLIENTS, status=202)
+    ours = request_bytes(server.address, "POST", "/api/tasks", body, headers=credentials)
+    bare = request_bytes(server.address, "POST", "/bare/rows", body)
+    return compare(server, ours, bare, clients=CLIENTS, status=202)
 
 
 def hot_key_milliseconds() -> tuple[float, float]:
     """POST /api/tasks with a token and one key that is taken, by twenty clients: p50 and p95."""
     body = json.dumps({"pipeline": one_step.definition.name, "payload": {"number": 1}, "key": "hot"}).encode()
-    with web(debug=False) as address:
-        request = request_bytes(address, "POST", "/api/tasks", body, token=token_of_service())
-        send(address, request, clients=1, number=1, status=202)
-        durations = send(address, request, clients=CLIENTS, number=REQUESTS, status=200)
+    with web(debug=False) as server:
+        request = request_bytes(server.address, "POST", "/api/tasks", body, headers=bearer())
+        send(server.address, request, clients=1, number=1, status=202)
+        durations = send(server.address, request, clients=CLIENTS, number=REQUESTS, status=200)
     Task.objects.all().delete()
     return percentiles(durations)
 
 
-def status_relative_to_bare_read() -> tuple[float, float, float]:
-    """GET status of a queued task with a token: median relative to a bare read's, and its own p50 and p95."""
+def status_read() -> Figures:
+    """GET status of a queued task with a token, relative to the bare view that reads a row."""
     task = one_step.enqueue(1)
-    with web(debug=False) as address:
-        ours = request_bytes(address, "GET", f"/api/tasks/{task.pk}/status", token=token_of_service())
-        bare = request_bytes(address, "GET", f"/bare/tasks/{task.pk}")
-        return compare(address, ours, bare, clients=1, status=200)
+    with web(debug=False) as server:
+        ours = request_bytes(server.address, "GET", f"/api/tasks/{task.pk}/status", headers=bearer())
+        bare = request_bytes(server.address, "GET", f"/bare/tasks/{task.pk}")
+        return compare(server, ours, bare, clients=1, status=200)
 
 
-def compare(address: str, ours: bytes, bare: bytes, *, clients: int, status: int) -> tuple[float, float, float]:
-    """Send both requests in turn, in rounds: with one client compare the medians, with more the p95."""
-    median, p95 = 0, 1
-    compared = median if clients == 1 else p95
+def compare(server: WebServer, ours: bytes, bare: bytes, *, clients: int, status: int) -> Figures:
+    """Send both requests in turn, in rounds. The ratio is that of the medians with one client, else that of the p95."""
+
+    def measure(request: bytes) -> Durations:
+        before = Cpu.used_by([server.pid])
+        durations = send(server.address, request, clients=clients, number=REQUESTS, status=status)
+        cpu = Cpu.used_by([server.pid]).since(before, units=len(durations))
+        return Durations(durations, cpu, is_p95=clients > 1)
+
     for request in (ours, bare):
-        send(address, request, clients=clients, number=REQUESTS // 5, status=status)
-    ratios, durations = [], []
-    for _ in range(ROUNDS):
-        baseline = percentiles(send(address, bare, clients=clients, number=REQUESTS, status=status))
-        found = send(address, ours, clients=clients, number=REQUESTS, status=status)
-        ratios.append(percentiles(found)[compared] / baseline[compared])
-        durations += found
+        send(server.address, request, clients=clients, number=REQUESTS // 5, status=status)
+    rounds = [(measure(ours), measure(bare)) for _ in range(ROUNDS)]
     Task.objects.all().delete()
-    return statistics.median(ratios), *percentiles(durations)
+    return compare_durations(*zip(*rounds, strict=True))
 
 
-def token_of_service() -> str:
-    """The secret of a token whose user has only the permissions that the requests need, as a deployment's has."""
+def bearer() -> dict[str, str]:
+    """The token of a user with only the permissions that the requests need, as a deployment's has."""
     user, _ = User.objects.get_or_create(username="benchmark service")
     user.user_permissions.set(Permission.objects.filter(codename__in=PERMISSIONS))
     _token, secret = tokens.issue(user, name="benchmark")
-    return secret
+    return {"Authorization": f"Bearer {secret}"}
 
 
-def request_bytes(address: str, method: str, path: str, body: bytes = b"", *, token: str = "") -> bytes:
+def signed_in(address: str) -> dict[str, str]:
+    """The session of an operator."""
+    user, _ = User.objects.get_or_create(username="benchmark", defaults={"is_staff": True, "is_superuser": True})
+    client = TestClient()
+    client.force_login(user)
+    session, token = client.cookies["sessionid"].value, "a" * 32
+    return {"Cookie": f"sessionid={session}; csrftoken={token}", "X-CSRFToken": token, "Referer": f"{address}/"}
+
+
+def request_bytes(
+    address: str, method: str, path: str, body: bytes = b"", *, headers: Mapping[str, str] | None = None
+) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", f"Host: {urlsplit(address).netloc}", "Accept: application/json"]
-    if token:
-        lines.append(f"Authorization: Bearer {token}")
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", ""]).encode() + body

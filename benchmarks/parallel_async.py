@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.measures import success_of
 from benchmarks.pipelines import by_each, by_gather
 from benchmarks.processes import wait_for, workers
+from benchmarks.task_ends import success_of
 from taskqueue import Pipeline
 from taskqueue.models import Task
 

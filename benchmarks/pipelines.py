@@ -29,17 +29,21 @@ def one_step(number: int) -> int:
 
 @pipeline("benchmarks/five-steps")
 def five_steps(number: int) -> int:
-    """Five steps, every output recorded."""
-    return sum(nothing(number + more) for more in range(5))
+    """Five steps, every output recorded, the last one with the end of the task, as in the sketch."""
+    for more in range(4):
+        nothing(number + more)
+    return nothing(number + 4)
 
 
 @pipeline("benchmarks/hundred-steps")
 def hundred_steps(number: int) -> int:
-    return sum(nothing(number + more) for more in range(100))
+    for more in range(99):
+        nothing(number + more)
+    return nothing(number + 99)
 
 
 @pipeline("benchmarks/first-line")
-def first_line() -> int:
+def first_line(number: int) -> int:  # noqa: ARG001 - all measured pipelines take a number
     """The time of its first line, in nanoseconds of the monotonic clock, which all processes of the machine share."""
     return time.monotonic_ns()
 
@@ -64,6 +68,22 @@ async def waiting(seconds: float) -> None:
 @pipeline("benchmarks/full-keys", concurrency=Limit(1, key="{tenant}"))
 def full_keys(tenant: str) -> str:
     return tenant
+
+
+@pipeline("benchmarks/by-ten", concurrency=10)
+def by_ten(number: int) -> int:
+    return nothing(number)
+
+
+@pipeline("benchmarks/by-key", concurrency=Limit(1, key="{number}"))
+def by_key(number: int) -> int:
+    return nothing(number)
+
+
+@pipeline("benchmarks/by-rate", throttle=Rate(100_000, per=timedelta(seconds=1)))
+def by_rate(number: int) -> int:
+    """Under a throttle that never makes it wait."""
+    return nothing(number)
 
 
 @pipeline("benchmarks/full-limit", concurrency=10)

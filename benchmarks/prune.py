@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, contextmanager
 from django.db import transaction
 
 from benchmarks.claims import execute
-from benchmarks.measures import seconds_until_finished
 from benchmarks.pipelines import five_steps, one_step
 from benchmarks.processes import started, wait_for, workers
+from benchmarks.task_ends import seconds_until_finished
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.models import Task
 

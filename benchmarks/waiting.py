@@ -25,8 +25,8 @@ def waiting_milliseconds() -> tuple[float, float, float]:
     """Milliseconds from a task's end to its caller's answer, p50 and p95; then an ordinary call's relative time."""
     with transaction.atomic():
         tasks = [one_step.enqueue(number).pk for number in range(WAITERS)]
-    with web(debug=True, asynchronous=True) as address:
-        host = address.removeprefix("http://")
+    with web(debug=True, asynchronous=True) as server:
+        host = server.address.removeprefix("http://")
         baseline = ordinary_call(host)
         answered_at: dict[UUID, float] = {}
         callers = threading.Thread(target=lambda: asyncio.run(wait_for_all(host, tasks, answered_at)))
