@@ -145,7 +145,7 @@ def wait_for_database(write: Callable[[str], None]) -> str:
 def connections_warning(processes: int, threads: int, *, is_async: bool = False) -> str:
     """Return a warning if the server may have too few connections left for this command at its busiest, or ""."""
     # For each thread, for the heartbeats; for the engine's part of async tasks, and for plain code that they call.
-    needed = processes * (threads + 1 + (1 + threads if is_async else 0)) + SHARED_CONNECTIONS
+    needed = processes * (threads + 1 + (3 + threads if is_async else 0)) + SHARED_CONNECTIONS
     try:
         with db.connection.cursor() as cursor:
             cursor.execute(CONNECTIONS_LEFT)

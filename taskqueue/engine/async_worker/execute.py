@@ -23,8 +23,9 @@ from taskqueue.engine.author_code.coroutines import Raised, cancel_remaining_tas
 from taskqueue.engine.execution import parallel_step
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.async_step_calls import AsyncStepCaller, CallInThread
+from taskqueue.engine.execution.body_outcome import outcome_of_error, succeeded
 from taskqueue.engine.execution.journal import Journal
-from taskqueue.engine.execution.run import judge, outcome_of_error, succeeded
+from taskqueue.engine.execution.run import judge
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.execution.step_admission import wait_for_throttle
 from taskqueue.engine.execution.task_handle import TaskHandle

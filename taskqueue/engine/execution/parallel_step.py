@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 
 from taskqueue.definitions import StepDefinition, registry
 from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
-from taskqueue.engine.execution.body_failures import failure
+from taskqueue.engine.execution.body_outcome import failure
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.lease import Lease

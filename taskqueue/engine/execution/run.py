@@ -18,24 +18,21 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from taskqueue import context
-from taskqueue.conf import settings
-from taskqueue.definitions import PipelineDefinition, fingerprint, registry
+from taskqueue.definitions import PipelineDefinition, registry
 from taskqueue.engine.author_code import log_capture
 from taskqueue.engine.author_code.coroutines import cancel_remaining_tasks
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.async_step_calls import AsyncStepCaller
-from taskqueue.engine.execution.body_failures import body_failure
+from taskqueue.engine.execution.body_outcome import outcome_of_error, succeeded
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.parallel_step import run_parallel_step
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.execution.step_admission import wait_for_throttle
 from taskqueue.engine.execution.task_handle import TaskHandle
 from taskqueue.engine.runtime.engine_threads import event_loop_of
-from taskqueue.engine.runtime.failures import is_author_error
 from taskqueue.engine.runtime.forks import exit_if_forked
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.outcomes import Outcome, Release, Succeeded, Suspended
-from taskqueue.json_values import codec
+from taskqueue.engine.runtime.outcomes import Outcome, Release
 
 
 def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldStop) -> Outcome:
@@ -123,29 +120,3 @@ def call_body(definition: PipelineDefinition, execution: Execution, steps: Async
                 await cancel_remaining_tasks(asyncio.all_tasks())
 
     return async_to_sync(await_body)()
-
-
-def outcome_of_error(
-    error: BaseException, definition: PipelineDefinition, execution: Execution, started: float
-) -> Outcome:
-    """What an exception that ends the body means.
-
-    Raises:
-        DatabaseLost, django.db.Error: it is not the author's.
-    """
-    if isinstance(error, Suspended):
-        return error.outcome
-    exit_if_forked(execution.pid)
-    if not is_author_error(error):
-        raise error
-    return body_failure(error, definition, execution.journal, started)
-
-
-def succeeded(definition: PipelineDefinition, execution: Execution, value: Any) -> Succeeded:
-    limit = settings().STEP_OUTPUT_MAX_BYTES
-    result = definition.result.write(value, what="result")
-    result = codec.within(result, limit=limit, what="The result", setting="STEP_OUTPUT_MAX_BYTES")
-    execution.journal.refuse_open_transaction(
-        "The pipeline's body began a database transaction and did not end it. Use transaction.atomic()."
-    )
-    return Succeeded(result, fingerprint(definition))

@@ -312,10 +312,11 @@ ON CONFLICT (task_id) DO UPDATE SET
 # Delete reports on tasks that the worker executes no more.
 DELETE_OLD_REPORTS: Final = """
 DELETE FROM taskqueue_stepreport report
-WHERE report.reported_at < statement_timestamp() - interval '1 minute' AND NOT EXISTS (
-    SELECT FROM taskqueue_task task
-    WHERE task.id = report.task_id AND task.lease = report.lease AND task.status = 'running'
-)
+WHERE report.reported_at < statement_timestamp() - interval '1 minute' AND coalesce((
+    -- A subquery for each row: a join could read all running tasks.
+    SELECT task.status <> 'running' OR task.lease <> report.lease FROM taskqueue_task task
+    WHERE task.id = report.task_id
+), true)
 """
 
 # Notify the workers. In a transaction of its own after the caller's: NOTIFY takes a lock on the whole server until it

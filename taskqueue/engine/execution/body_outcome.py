@@ -1,18 +1,49 @@
-"""The failed attempt of a pipeline's body: fail the task, or retry it later."""
+"""What the end of a pipeline's body means: the task has succeeded, fails, is retried later, or suspends."""
 
 from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import Any
 
 from taskqueue import masks
+from taskqueue.conf import settings
 from taskqueue.definitions import PipelineDefinition, fingerprint
 from taskqueue.engine.execution.journal import Journal
 from taskqueue.engine.execution.secrets import secrets_at
-from taskqueue.engine.runtime.failures import describe, retry_wait
-from taskqueue.engine.runtime.outcomes import Failed, RetryLater
+from taskqueue.engine.execution.state import Execution
+from taskqueue.engine.runtime.failures import describe, is_author_error, retry_wait
+from taskqueue.engine.runtime.forks import exit_if_forked
+from taskqueue.engine.runtime.outcomes import Failed, Outcome, RetryLater, Succeeded, Suspended
 from taskqueue.errors import StepFailed
+from taskqueue.json_values import codec
 from taskqueue.policies import Retry
+
+
+def succeeded(definition: PipelineDefinition, execution: Execution, value: Any) -> Succeeded:
+    limit = settings().STEP_OUTPUT_MAX_BYTES
+    result = definition.result.write(value, what="result")
+    result = codec.within(result, limit=limit, what="The result", setting="STEP_OUTPUT_MAX_BYTES")
+    execution.journal.refuse_open_transaction(
+        "The pipeline's body began a database transaction and did not end it. Use transaction.atomic()."
+    )
+    return Succeeded(result, fingerprint(definition))
+
+
+def outcome_of_error(
+    error: BaseException, definition: PipelineDefinition, execution: Execution, started: float
+) -> Outcome:
+    """What an exception that ends the body means.
+
+    Raises:
+        DatabaseLost, django.db.Error: it is not the author's.
+    """
+    if isinstance(error, Suspended):
+        return error.outcome
+    exit_if_forked(execution.pid)
+    if not is_author_error(error):
+        raise error
+    return body_failure(error, definition, execution.journal, started)
 
 
 def body_failure(
