@@ -8,6 +8,7 @@
     │   ├── InvalidPayload
     │   ├── InvalidOptions
     │   ├── InvalidLimit
+    │   ├── InvalidQueue
     │   ├── NotSerializable
     │   └── InvalidEvent
     ├── TooLarge

@@ -70,7 +70,7 @@ def test_moving_an_unknown_pipeline_leads_to_the_list(mover):
 
 
 def test_the_list_shows_and_filters_queues(viewer):
-    assert "pages/letters mail" in text_of(viewer.get(PIPELINES))
+    assert "pages/letters mail" in text_of(viewer.get(PIPELINES, {"q": "pages/letters"}))
 
     text = text_of(viewer.get(PIPELINES, {"queue": "mail"}))
 
