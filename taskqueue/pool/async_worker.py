@@ -33,7 +33,7 @@ def start_async_worker(
         thread=first.heartbeat_thread or HeartbeatThread(),
     )
     record = status.worker_states[index][-1]
-    heartbeat.activity.crash_record, heartbeat.crash_record = record, CompanyRecord(record)
+    heartbeat.crash_record, heartbeat.company = record, CompanyRecord(record)
     worker = AsyncWorker(
         heartbeat,
         loop,

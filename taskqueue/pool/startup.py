@@ -16,6 +16,7 @@ from django_q.conf import Conf
 from django_q.conf import logger as django_q_logger
 
 from taskqueue.conf import settings
+from taskqueue.engine.async_worker.execute import ENGINE_CONNECTIONS
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.runtime import sessions
 from taskqueue.engine.runtime.database_errors import error_message
@@ -145,7 +146,7 @@ def wait_for_database(write: Callable[[str], None]) -> str:
 def connections_warning(processes: int, threads: int, *, is_async: bool = False) -> str:
     """Return a warning if the server may have too few connections left for this command at its busiest, or ""."""
     # For each thread, for the heartbeats; for the engine's part of async tasks, and for plain code that they call.
-    needed = processes * (threads + 1 + (3 + threads if is_async else 0)) + SHARED_CONNECTIONS
+    needed = processes * (threads + 1 + (ENGINE_CONNECTIONS + threads if is_async else 0)) + SHARED_CONNECTIONS
     try:
         with db.connection.cursor() as cursor:
             cursor.execute(CONNECTIONS_LEFT)

@@ -77,7 +77,7 @@ class ThreadWorker:
             heartbeat = Heartbeat(
                 self.cluster or f"qcluster-{os.getppid()}", number=self.number, thread=self.heartbeat_thread
             )
-            heartbeat.activity.crash_record = self.shared_state
+            heartbeat.crash_record = heartbeat.activity.step_record = self.shared_state
             heartbeat.kind = self.kind
             heartbeat.start()
             self._heartbeat, self._pid, self._uncertain_error = heartbeat, os.getpid(), None

@@ -15,7 +15,7 @@ from taskqueue.engine.tasks import control
 from taskqueue.models import Attempt, StepReport, Task, Worker
 from taskqueue.states import TaskStatus
 from tests.support.database.connections import cut_connections
-from tests.support.processes.worker_command import all_done
+from tests.support.processes.worker_command import all_done, running
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
@@ -27,10 +27,6 @@ def nap(seconds: float) -> Task:
 
 def step_of(task: Task) -> str | None:
     return status_of(task.pk).current_step
-
-
-def running() -> int:
-    return Task.objects.filter(status=TaskStatus.RUNNING).count()
 
 
 def connections_of_workers() -> list[tuple[str, str]]:

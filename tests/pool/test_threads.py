@@ -13,7 +13,7 @@ from taskqueue.models import Attempt, Task, Worker
 from taskqueue.pool import startup
 from taskqueue.states import TaskStatus
 from tests.support.database.connections import cut_connections
-from tests.support.processes.worker_command import all_done
+from tests.support.processes.worker_command import all_done, running
 from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
@@ -21,10 +21,6 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 def nap(seconds: float) -> Task:
     return enqueue.enqueue("tests/nap", {"seconds": seconds})
-
-
-def running() -> int:
-    return Task.objects.filter(status=TaskStatus.RUNNING).count()
 
 
 def queued() -> int:

@@ -1,1 +1,1 @@
-"""The worker of a process's async tasks: many at once on one event loop, with one connection for the engine."""
+"""The worker of a process's async tasks: many at once on one event loop, with few connections."""

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
@@ -22,8 +22,8 @@ from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import CHANNEL, notify_now
 from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
-from taskqueue.engine.worker.heartbeat import HEARTBEAT_INTERVAL, Heartbeat, cause_of, loss_by
-from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
+from taskqueue.engine.worker.heartbeat import HEARTBEAT_INTERVAL, REASON_LENGTH, Heartbeat, cause_of, loss_by
+from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.step_reports import Reporter
 
 logger = logging.getLogger("taskqueue.workers")
@@ -36,8 +36,6 @@ LOOK_EVERY: Final = 2.0
 
 FORGOTTEN_AFTER: Final = 5.0
 """Seconds after which a task is released that is held under this worker's row and unknown to it."""
-
-REPORT: LiteralString = sql.REPORT_STEP
 
 
 class Watched:
@@ -60,7 +58,7 @@ class AsyncHeartbeat(Heartbeat):
     def __init__(self, cluster: str, *, number: int, slots: int, loop: EventLoop, thread: HeartbeatThread) -> None:
         super().__init__(cluster, number=number, thread=thread)
         self.kind, self.slots = BodyKind.ASYNC, slots
-        self.crash_record: CompanyRecord | None = None
+        self.company: CompanyRecord | None = None
         self._loop = loop
         self.leases: dict[UUID, Lease] = {}
         self._unknown: dict[tuple[UUID, int], float] = {}
@@ -68,6 +66,7 @@ class AsyncHeartbeat(Heartbeat):
         self._looked_at = self._excused_until = 0.0
         self._written_works: dict[int, CurrentWork] = {}
         self._blocked_by = ""
+        self._blocking: Activity | None = None
 
     def ensure_started(self) -> None:
         """Register the worker, if it is not registered yet.
@@ -86,8 +85,8 @@ class AsyncHeartbeat(Heartbeat):
     def begin(self, lease: Lease) -> Activity:
         """Watch another execution from now on. Called in the loop's thread, as `end`."""
         activity = Activity(set_hard_timeout=Deadline())
-        if self.crash_record is not None:
-            activity.crash_record = self.crash_record.of_execution()
+        if self.company is not None:
+            activity.step_record = ExecutionRecord(self.company)
         self._watched[id(activity)] = Watched(activity, HardTimeouts(activity, end=self._end_process))
         activity.set_unsettled(lease)
         return activity
@@ -125,22 +124,11 @@ class AsyncHeartbeat(Heartbeat):
 
     def release_all(self) -> None:
         """Release all tasks: the process is about to end. Under the guard."""
-        leases = [each.activity.unsettled_lease for each in self._all()]
-        self._to_release += [lease for lease in leases if lease is not None]
+        self._to_release += self._leases()
         self._release()
 
-    def check(self, *, beats_only: bool) -> bool:
-        """Write the heartbeat when it is due; then check the leases, write reports and end what ignores its timeout.
-
-        Args:
-            beats_only: leave out the statements that may wait for a lock on tasks.
-
-        Returns:
-            Whether one of these has waited for a lock in vain.
-        """
-        if not self._locked:
-            self._locked = self._take_lock(self.worker)
-        blocking = self._note_blocked_loop()
+    def _write_heartbeat(self) -> None:
+        self._blocking = self._note_blocked_loop()
         since_write = time.monotonic() - self._written_at
         works = {id(each.activity): each.activity.current for each in self._all()}
         has_changed = works != self._written_works and since_write >= WORK_EVERY
@@ -149,22 +137,14 @@ class AsyncHeartbeat(Heartbeat):
         if has_changed or since_write >= HEARTBEAT_INTERVAL:
             self._written_works = works
             self._beat(min(works.values(), key=lambda work: work.since, default=self.activity.current))
-        meets_lock = False
-        if not beats_only:
-            try:
-                self._write_for_tasks()
-            except LOCKED:
-                meets_lock = True
-        self._check_hard_timeouts(blocking)
-        return meets_lock
 
-    def _check_hard_timeouts(self, blocking: Activity | None) -> None:
+    def _check_hard_timeouts(self) -> None:
         excused, now = 0.0, time.monotonic()
         if self._blocked_by:
             excused = min(now - self._excused_until, self._loop.blocked_seconds())
             self._excused_until = now
         for each in self._all():
-            if excused and each.activity is not blocking:
+            if excused and each.activity is not self._blocking:
                 # It cannot end while another task's code keeps the loop: its process is not to be ended for that.
                 each.activity.excuse(excused)
             else:
@@ -174,9 +154,7 @@ class AsyncHeartbeat(Heartbeat):
         self._check_leases()
         self._release()
         for each in self._all():
-            self._write_progress(each.activity)
-            if (report := each.reporter.next_report()) is not None:
-                self._thread.execute(REPORT, report)
+            self._report(each.activity, each.reporter)
 
     def _check_leases(self) -> None:
         """Mark the leases as lost whose tasks were cancelled or recovered; one query for all."""
@@ -230,7 +208,7 @@ class AsyncHeartbeat(Heartbeat):
         super()._end_process(exit_code)
 
     def _current_claim_error(self, work: CurrentWork) -> str:
-        return self._blocked_by[:300] or super()._current_claim_error(work)
+        return self._blocked_by[:REASON_LENGTH] or super()._current_claim_error(work)
 
     def _executing(self) -> int:
         return len(self._watched)
@@ -257,9 +235,6 @@ class CompanyRecord:
         self._lock = threading.Lock()
         self._running: dict[int, tuple[Any, str]] = {}
 
-    def of_execution(self) -> ExecutionRecord:
-        return ExecutionRecord(self)
-
     def write(self, key: int, task: Any, step: str) -> None:
         with self._lock:  # the loop's thread and those of plain code write
             if task is None or step:
@@ -276,14 +251,5 @@ class ExecutionRecord:
     def __init__(self, company: CompanyRecord) -> None:
         self._company = company
 
-    def write_worker(self, worker: int, thread: int) -> None:
-        self._company.record.write_worker(worker, thread)
-
     def write(self, task: Any, step: str) -> None:
         self._company.write(id(self), task, step)
-
-    def write_company(self, *, has_company: bool) -> None:
-        self._company.record.write_company(has_company=has_company)
-
-    def write_end(self) -> None:
-        self._company.record.write_end()

@@ -12,10 +12,12 @@ from datetime import timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
+from django.db import connections
+
 from taskqueue.context import ShouldStop
 from taskqueue.engine.async_worker.event_loop import EventLoop
 from taskqueue.engine.async_worker.execute import Conclusion, Threads, execute_async_task
-from taskqueue.engine.async_worker.threads import ConnectedThreads, DefaultThreads, close_connections
+from taskqueue.engine.async_worker.threads import ConnectedThreads, DefaultThreads
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.database_errors import error_line
@@ -159,7 +161,7 @@ class AsyncWorker:
                 line = self._log(error, "claim a task")
                 if delay > RETRY_DELAY:  # the first error may be a restart of the database
                     self.session.claim_error = line
-                await self._in_engine_thread(close_connections)
+                await self._in_engine_thread(connections.close_all)
                 await asyncio.sleep(delay)
                 delay, self._is_rung = min(delay * 2, MAX_RETRY_DELAY), not self._stopping()
         self._claiming = None
@@ -169,7 +171,7 @@ class AsyncWorker:
         try:
             self.session.ensure_started()
         except DATABASE_ERRORS:
-            close_connections()
+            connections.close_all()
 
     def _claim(self) -> list[Lease]:
         """Claim tasks for the free slots."""
@@ -267,7 +269,7 @@ class AsyncWorker:
         delay = RETRY_DELAY
         while not self._stopping():
             try:
-                await self._in_engine_thread(close_connections)
+                await self._in_engine_thread(connections.close_all)
                 await self._in_engine_thread(self.session.release_lost, lease, error)
             except DATABASE_ERRORS:
                 await asyncio.sleep(delay)

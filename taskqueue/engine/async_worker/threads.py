@@ -12,7 +12,6 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-from django import db
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from taskqueue.engine.execution.journal import Journal
@@ -181,8 +180,3 @@ def run_item(future: Future[Any], call: Callable[[], Any]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
-
-
-def close_connections() -> None:
-    """Close the calling thread's connections: the next statement opens new ones."""
-    db.connections.close_all()

@@ -37,7 +37,8 @@ async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
         except asyncio.CancelledError:
             is_cancelled = True
     if is_cancelled:
-        call.cancelled() or call.exception()
+        if not call.cancelled():
+            call.exception()  # else asyncio would log that it was never read
         raise asyncio.CancelledError
     return call.result()
 

@@ -38,14 +38,18 @@ class CurrentWork:
         return self.definition is not None and self.definition.is_async
 
 
-class CrashRecord(Protocol):
+class StepRecord(Protocol):
+    """Where an execution notes its step, readable after its process has died."""
+
+    def write(self, task: UUID | None, step: str) -> None:
+        """Note the task and its step. Called at each step, so it must cost next to nothing."""
+
+
+class CrashRecord(StepRecord, Protocol):
     """Where a worker notes what it executes, readable after its process has died."""
 
     def write_worker(self, worker: int, thread: int) -> None:
         """Note the worker's row, and the ident of the thread that executes."""
-
-    def write(self, task: UUID | None, step: str) -> None:
-        """Note the task and its step. Called at each step, so it must cost next to nothing."""
 
     def write_company(self, *, has_company: bool) -> None:
         """Note whether this worker executes other tasks too."""
@@ -66,7 +70,7 @@ class Activity:
     progress: tuple[Lease, float, str] | None = None
     unsettled_lease: Lease | None = None
     """Of the task that is being executed or settled: the one to blame if the process or the database fails now."""
-    crash_record: CrashRecord | None = None
+    step_record: StepRecord | None = None
     lost_lease: Lease | None = None
     """A lease that the heartbeat has found gone: its task was cancelled, or another worker has it."""
     prefetched: deque[Lease] = field(default_factory=deque)
@@ -136,8 +140,8 @@ class Activity:
         self.current = CurrentWork()
 
     def _record(self, task: UUID | None, step: str) -> None:
-        if self.crash_record is not None:
-            self.crash_record.write(task, step)
+        if self.step_record is not None:
+            self.step_record.write(task, step)
 
     def _update_hard_timeout(self) -> None:
         now = time.monotonic()

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.execution.activity import Activity, CurrentWork
+from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork
 from taskqueue.engine.maintenance.recovery import Loss, recover
 from taskqueue.engine.runtime.database_errors import error_line, error_name
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
@@ -74,6 +74,7 @@ class Heartbeat:
         slots: how many tasks it executes at once.
         worker: the id of this worker's row. It changes when another process has presumed this worker dead.
         activity: what the worker does now.
+        crash_record: where it notes this.
         claim_error: why this worker's last claims failed; empty when they did not.
         is_draining: whether it claimed no tasks at its last heartbeat, because it drains.
     """
@@ -85,12 +86,14 @@ class Heartbeat:
         self.slots = 1
         self.worker = 0
         self.activity = Activity()
+        self.crash_record: CrashRecord | None = None
         self.claim_error = ""
         self.is_draining = False
         self._written_claim_error = ""
         self._written_at = 0.0
         self._seen = self._written_work = CurrentWork()
         self._locked = False
+        self._long_lease: Lease | None = None
         self._hard_timeouts = HardTimeouts(self.activity, end=self._end_process)
         self._reporter = Reporter(self.activity)
         self._to_release: list[Lease] = []
@@ -162,37 +165,41 @@ class Heartbeat:
         """
         if not self._locked:
             self._locked = self._take_lock(self.worker)
+        self._write_heartbeat()
+        # Statements that may wait for a lock on tasks come last, and wait for a moment only.
+        meets_lock = False
+        if not beats_only:
+            try:
+                self._write_for_tasks()
+            except LOCKED:
+                meets_lock = True
+        self._check_hard_timeouts()
+        return meets_lock
+
+    def _write_heartbeat(self) -> None:
         work, previous, self._seen = self.activity.current, self._seen, self.activity.current
-        long_lease = work.lease if work.lease is previous.lease else None
-        if long_lease is not None:
+        self._long_lease = work.lease if work.lease is previous.lease else None
+        if self._long_lease is not None:
             self._take_prefetched()
         is_long = work is previous and work is not self._written_work
         has_changed = self._written_claim_error != self._current_claim_error(work)
         if is_long or has_changed or time.monotonic() - self._written_at >= HEARTBEAT_INTERVAL:
             self._beat(work)
-        # Statements that may wait for a lock on tasks come last, and wait for a moment only.
-        meets_lock = False
-        if not beats_only:
-            try:
-                self._write_for_task(long_lease)
-            except LOCKED:
-                meets_lock = True
-        self._hard_timeouts.check()
-        return meets_lock
 
-    def _write_for_task(self, long_lease: Lease | None) -> None:
-        if long_lease is not None:
-            self._check_lease(long_lease)
+    def _write_for_tasks(self) -> None:
+        if self._long_lease is not None:
+            self._check_lease(self._long_lease)
         self._release()
-        self._report_progress()
-        if (report := self._reporter.next_report()) is not None:
-            self._thread.execute(sql.REPORT_STEP, report)
+        self._report(self.activity, self._reporter)
+
+    def _check_hard_timeouts(self) -> None:
+        self._hard_timeouts.check()
 
     def _end_process(self, exit_code: int) -> None:
         """End the process for this worker's sake, and let its other workers' tasks continue elsewhere at once."""
         try:
-            if self.activity.crash_record is not None:
-                self.activity.crash_record.write_end()
+            if self.crash_record is not None:
+                self.crash_record.write_end()
             self._thread.release_others(self)
         finally:
             os._exit(exit_code)
@@ -258,15 +265,14 @@ class Heartbeat:
             self._to_release.remove(lease)
         self._thread.execute(sql.NOTIFY, {"channel": CHANNEL})
 
-    def _report_progress(self) -> None:
-        """Write the newest progress, under the lease for which it was reported."""
-        self._write_progress(self.activity)
-
-    def _write_progress(self, activity: Activity) -> None:
+    def _report(self, activity: Activity, reporter: Reporter) -> None:
+        """Write the newest progress, under the lease for which it was reported, and the report on a long step."""
         progress, activity.progress = activity.progress, None
         if progress is not None:
             lease, fraction, note = progress
             self._thread.execute(sql.REPORT_PROGRESS, {**lease.fence, "progress": fraction, "note": note})
+        if (report := reporter.next_report()) is not None:
+            self._thread.execute(sql.REPORT_STEP, report)
 
     def _register(self) -> None:
         """Insert this worker's row and take its lock in one transaction, so that no process sees the row unlocked."""
@@ -295,8 +301,8 @@ class Heartbeat:
         self.worker, self._locked = worker, locked
         self._written_claim_error = claim_error
         self._written_at = time.monotonic()
-        if self.activity.crash_record is not None:
-            self.activity.crash_record.write_worker(worker, self.activity.thread)
+        if self.crash_record is not None:
+            self.crash_record.write_worker(worker, self.activity.thread)
 
     def _take_lock(self, worker: int) -> bool:
         """Take a worker's lock. False while the server still has the session of a lost connection."""

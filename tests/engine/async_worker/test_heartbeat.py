@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine.async_worker.event_loop import EventLoop
-from taskqueue.engine.async_worker.heartbeat import AsyncHeartbeat, CompanyRecord
+from taskqueue.engine.async_worker.heartbeat import AsyncHeartbeat, CompanyRecord, ExecutionRecord
 from taskqueue.engine.async_worker.threads import AuthorThread, ConnectedThreads, DefaultThreads
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.journal import Journal
@@ -151,7 +151,7 @@ class Record:
 def test_the_crash_record_names_the_step_that_began_last():
     record, (first, second) = Record(), (uuid4(), uuid4())
     company = CompanyRecord(record)
-    one, two = company.of_execution(), company.of_execution()
+    one, two = ExecutionRecord(company), ExecutionRecord(company)
 
     one.write(first, "a")
     assert (record.last, record.has_company) == ((first, "a"), False)

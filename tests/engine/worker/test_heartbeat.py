@@ -86,7 +86,7 @@ def test_a_worker_reacquires_its_lock_after_a_lost_connection(heartbeat):
 
 def test_the_crash_record_of_a_new_row_names_the_thread_that_executes(heartbeat):
     record = SharedWorkerState()
-    heartbeat.activity.crash_record = record
+    heartbeat.crash_record = record
     Worker.objects.update(ended_at=Now())
 
     heartbeat.claim_error = "for this test"  # it writes the row at once

@@ -13,6 +13,7 @@ from django.db import connection
 
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Task, Worker
+from taskqueue.states import TaskStatus
 from tests.support.processes.processes import ROOT
 from tests.support.waiting import WAIT_TIMEOUT, eventually
 
@@ -187,6 +188,11 @@ def manage(*words: str, environment: dict[str, str]) -> None:
 
 def all_done():
     return not Task.objects.exclude(status="succeeded").exists()
+
+
+def running() -> int:
+    """How many tasks are executing."""
+    return Task.objects.filter(status=TaskStatus.RUNNING).count()
 
 
 def workers_of(tasks):
