@@ -27,6 +27,11 @@ def one_step(number: int) -> int:
     return nothing(number)
 
 
+@pipeline("benchmarks/idempotent", idempotent=True)
+def idempotent(number: int) -> int:
+    return nothing(number)
+
+
 @pipeline("benchmarks/five-steps")
 def five_steps(number: int) -> int:
     """Five steps, every output recorded, the last one with the end of the task, as in the sketch."""

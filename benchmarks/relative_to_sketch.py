@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks import sketch
 from benchmarks.contenders import Contender, database, our_workers, running
 from benchmarks.figures import Durations, Figures, Round, compare, compare_durations
-from benchmarks.pipelines import limited_each, one_step
+from benchmarks.pipelines import idempotent, limited_each, one_step
 from benchmarks.process_usage import Cpu
 from taskqueue import enqueue_many
 from taskqueue.models import Task
@@ -24,6 +24,16 @@ BULK: Final = 1000
 
 def one_step_tasks_per_second(*, is_analyzed: bool) -> Figures:
     return drain(1, TASKS, is_analyzed=is_analyzed)
+
+
+def idempotent_tasks_per_second() -> Figures:
+    """Tasks of one step of an idempotent pipeline, of which several end in one commit."""
+    with running() as (ours, theirs):
+        grouped = our_workers(ours.pids[0], {1: idempotent})
+        rounds = [
+            (grouped.drain(1, TASKS, is_analyzed=True), theirs.drain(1, TASKS, is_analyzed=True)) for _ in range(ROUNDS)
+        ]
+    return compare(*zip(*rounds, strict=True))
 
 
 def steps_per_second(*, is_analyzed: bool) -> Figures:

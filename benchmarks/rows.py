@@ -65,6 +65,15 @@ TASK_ROWS: Final = [
         SKETCH,
     ),
     Row(
+        "one-step tasks, idempotent",
+        "tasks/s",
+        relative_to_sketch.idempotent_tasks_per_second,
+        "3,000/s",
+        "Tasks of one step of a pipeline with `idempotent=True`, of which several end in one commit, relative to the "
+        "sketch, which commits each; the CPU time of a task.",
+        SKETCH,
+    ),
+    Row(
         "five-step tasks, new database",
         "steps/s",
         partial(relative_to_sketch.steps_per_second, is_analyzed=False),

@@ -57,6 +57,8 @@ class PipelineOptions(TypedDict, total=False):
     """Fail a task on drift between its record and the code, instead of only recording the drift."""
     announce: bool
     """Emit an event whenever a task ends, even if no deployed code mentions the event."""
+    idempotent: bool
+    """Its tasks may run again after a crash, although they had succeeded: several short ones end in one commit."""
 
 
 def policies_of(name: str, options: PipelineOptions) -> Policies:
@@ -89,6 +91,7 @@ def policies_of(name: str, options: PipelineOptions) -> Policies:
             keep_for_ever="keep" in options and options["keep"] is None,
             strict=bool(options.get("strict", False)),
             announce=bool(options.get("announce", False)),
+            idempotent=bool(options.get("idempotent", False)),
         )
     except ValueError as error:
         raise DefinitionError(f"{what}: {error}", hint="See docs/pipelines.md for the options.") from error

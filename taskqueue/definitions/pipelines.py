@@ -58,6 +58,7 @@ class Policies:
     keep_for_ever: bool = False
     strict: bool = False
     announce: bool = False
+    idempotent: bool = False
 
     @property
     def key_template(self) -> KeyTemplate | None:

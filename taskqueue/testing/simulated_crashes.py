@@ -177,6 +177,7 @@ class CrashingWorker:
             recover(self._worker.worker, reason="its process was killed")
             self.activity.set_idle()
             self.activity.prefetched.clear()
+            self.activity.held_ends.clear()
             self._worker = InProcessWorker(activity=self.activity)
             return work_until_idle(self._worker, budget)
 

@@ -135,6 +135,9 @@ def settling_statements() -> Iterator[Statement]:
             yield Statement(f"journal/{name}_close_waits", sql.standalone(sql.close_waits(part)), closes)
             both = sql.with_claim(sql.close_waits(part))
             yield Statement(f"claims/{name}_close_waits_and_claim", both, f"{closes} Then claim the next tasks.")
+    name, about = parts[sql.FINISH_MANY]
+    yield Statement(f"journal/{name}", sql.standalone(sql.FINISH_MANY), about)
+    yield Statement(f"claims/{name}_and_claim", sql.with_claim(sql.FINISH_MANY), f"{about} Then claim the next tasks.")
 
 
 def access_statements() -> Iterator[Statement]:

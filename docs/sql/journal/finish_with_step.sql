@@ -6,9 +6,7 @@ WITH leased AS (
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
     FOR NO KEY UPDATE
 ), step AS (
-    INSERT INTO taskqueue_step AS existing (
-        task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
-    )
+    INSERT INTO taskqueue_step AS existing (task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at)
     SELECT
         leased.id, :key::text, :name::text, :kind::text, 'succeeded', 0, :input::jsonb,
         :input_hash::text, :output::jsonb, :logs::jsonb,

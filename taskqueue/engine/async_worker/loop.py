@@ -25,8 +25,9 @@ from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS, cause_of
-from taskqueue.engine.worker.loop import OnExecution, first_claim, is_fresh, settle_or_fail
+from taskqueue.engine.worker.loop import OnExecution, first_claim, is_fresh
 from taskqueue.engine.worker.session import WorkerSession
+from taskqueue.engine.worker.settle import settle_or_fail
 
 logger = logging.getLogger("taskqueue.workers")
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from taskqueue.definitions import StepDefinition
 from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.runtime.lease import Lease
+from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.runtime.stacks import author_stack
 
 
@@ -75,6 +76,8 @@ class Activity:
     """A lease that the heartbeat has found gone: its task was cancelled, or another worker has it."""
     prefetched: deque[Lease] = field(default_factory=deque)
     """Claimed and not begun. The worker takes from the left; the heartbeat removes all when they have to wait."""
+    held_ends: deque[tuple[Lease, Succeeded]] = field(default_factory=deque)
+    """Of tasks of idempotent pipelines, to be written together. The heartbeat writes them when they have to wait."""
     steps: dict[str, CurrentWork] = field(default_factory=dict)
     """The running steps by their keys: an async body may run several."""
     lines: dict[str, LogLines] = field(default_factory=dict)

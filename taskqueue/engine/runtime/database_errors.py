@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import psycopg
 from django.db import Error, InterfaceError, OperationalError
 
 CONNECTION_ERRORS: Final = (OperationalError, InterfaceError)
@@ -15,7 +16,7 @@ errors, and errors without a SQLSTATE, come from the server's state or from the 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the server refused a statement for its content, so that it has certainly written nothing."""
-    return isinstance(error, Error) and sqlstate_of(error)[:2] in REFUSAL_CLASSES
+    return isinstance(error, Error | psycopg.Error) and sqlstate_of(error)[:2] in REFUSAL_CLASSES
 
 
 def sqlstate_of(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """What a task has done: its steps, failed attempts and end. Each statement is fenced: it writes only under the lease.
 
-`FINISH`, `FINISH_WITH_STEP`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which `standalone`,
-`close_waits` and `claims.with_claim` make whole.
+`FINISH`, `FINISH_WITH_STEP`, `FINISH_MANY`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which
+`standalone`, `close_waits` and `claims.with_claim` make whole.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ LEASED: Final = """leased AS (
     FOR NO KEY UPDATE
 )"""
 
-# The row of a step that has succeeded. None when it is recorded already.
-SUCCEEDED_STEP: Final = """step AS (
-    INSERT INTO taskqueue_step AS existing (
-        task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at
-    )
+# The row of a step that has succeeded: its columns, and what happens to the row of its failed attempts. No row is
+# returned when it is recorded already.
+RECORDED_COLUMNS: Final = (
+    "task_id, key, name, kind, status, failures, input, input_hash, output, logs, started_at, finished_at"
+)
+UNLESS_RECORDED: Final = """ON CONFLICT (task_id, key) DO UPDATE
+    SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
+        logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
+        finished_at = EXCLUDED.finished_at
+    WHERE existing.status <> 'succeeded'
+    RETURNING output::text"""
+
+SUCCEEDED_STEP: Final = f"""step AS (
+    INSERT INTO taskqueue_step AS existing ({RECORDED_COLUMNS})
     SELECT
         leased.id, %(key)s::text, %(name)s::text, %(kind)s::text, 'succeeded', 0, %(input)s::jsonb,
         %(input_hash)s::text, %(output)s::jsonb, %(logs)s::jsonb,
         statement_timestamp() - %(elapsed)s::interval, statement_timestamp()
     FROM leased
-    ON CONFLICT (task_id, key) DO UPDATE
-    SET status = 'succeeded', input = EXCLUDED.input, input_hash = EXCLUDED.input_hash, output = EXCLUDED.output,
-        logs = EXCLUDED.logs, error = NULL, until = NULL, started_at = EXCLUDED.started_at,
-        finished_at = EXCLUDED.finished_at
-    WHERE existing.status <> 'succeeded'
-    RETURNING output::text
+    {UNLESS_RECORDED}
 )"""
 
 # Record a step that has succeeded, once. Returns the recorded output, and whether the pipeline is paused.
@@ -123,6 +127,41 @@ FINISH: Final = f"{LEASED}, {ENDED_TASK}"
 
 # Record the last step of a task, and end the task.
 FINISH_WITH_STEP: Final = f"{LEASED}, {SUCCEEDED_STEP}, {ENDED_TASK}"
+
+# End several tasks that have succeeded, each with its last step if that is to be recorded. They are locked in one
+# order, so that two processes never wait for each other; a task whose lease is gone is left out.
+FINISH_MANY: Final = f"""ends AS MATERIALIZED (
+    SELECT * FROM unnest(
+        %(tasks)s::uuid[], %(workers)s::int[], %(leases)s::int[], %(results)s::text[], %(fingerprints)s::text[],
+        %(drifts)s::text[], %(keys)s::text[], %(names)s::text[], %(kinds)s::text[], %(inputs)s::text[],
+        %(input_hashes)s::text[], %(outputs)s::text[], %(logs)s::text[], %(elapsed)s::interval[]
+    ) AS ends (
+        task_id, worker, lease, result, code, drift, key, name, kind, input, input_hash, output, logs, elapsed
+    )
+    ORDER BY task_id
+), leased AS MATERIALIZED (
+    SELECT held.id, ends.* FROM ends CROSS JOIN LATERAL (
+        SELECT task.id FROM taskqueue_task task
+        WHERE task.id = ends.task_id AND task.worker_id = ends.worker AND task.lease = ends.lease
+            AND task.status = 'running'
+        FOR NO KEY UPDATE
+    ) AS held
+), step AS (
+    INSERT INTO taskqueue_step AS existing ({RECORDED_COLUMNS})
+    SELECT
+        leased.id, leased.key, leased.name, leased.kind, 'succeeded', 0, leased.input::jsonb, leased.input_hash,
+        leased.output::jsonb, leased.logs::jsonb, statement_timestamp() - leased.elapsed, statement_timestamp()
+    FROM leased WHERE leased.key IS NOT NULL
+    {UNLESS_RECORDED}
+), settled AS (
+    UPDATE taskqueue_task task
+    SET status = 'succeeded', result = leased.result::jsonb, error = NULL, finished_at = statement_timestamp(),
+        code_ended = leased.code, drift = coalesce(leased.drift::jsonb, task.drift),
+        progress = CASE WHEN task.progress IS NOT NULL THEN 1 END, progress_note = ''
+    FROM leased
+    WHERE task.id = leased.id AND task.id = ANY (%(tasks)s::uuid[])
+    RETURNING task.id
+)"""
 
 # End a task that failed outside of its steps, and record the attempt.
 FAIL_BODY: Final = f"""{FAILED_ATTEMPT}, settled AS (

@@ -19,7 +19,7 @@ from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork
 from taskqueue.engine.maintenance.recovery import Loss, recover
-from taskqueue.engine.runtime.database_errors import error_line, error_name
+from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.failures import traceback_of
 from taskqueue.engine.runtime.forks import detach_children
@@ -31,6 +31,7 @@ from taskqueue.engine.runtime.stacks import delete_crash_dump
 from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
 from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
+from taskqueue.engine.worker.held_ends import End, finish_values, taken
 from taskqueue.engine.worker.step_reports import Reporter
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
@@ -97,6 +98,7 @@ class Heartbeat:
         self._hard_timeouts = HardTimeouts(self.activity, end=self._end_process)
         self._reporter = Reporter(self.activity)
         self._to_release: list[Lease] = []
+        self._to_end: list[End] = []
         self._thread = thread or HeartbeatThread()
 
     def start(self) -> None:
@@ -122,6 +124,8 @@ class Heartbeat:
             django.db.Error, psycopg.Error: the database is still unreachable; call it again later.
         """
         with self._thread.guard:
+            self._thread.open()
+            self._write_ends()
             recover(
                 self.worker,
                 reason=f"it met {error_line(cause_of(error))}",
@@ -129,6 +133,7 @@ class Heartbeat:
             )
             self.activity.set_unsettled(None)
             self.activity.prefetched.clear()
+            self.activity.held_ends.clear()
             self._register()
 
     def stop(self, reason: str = "stopped") -> None:
@@ -148,6 +153,7 @@ class Heartbeat:
         """Release what this worker executes and has claimed: its process is about to end. Under the guard."""
         lease = self.activity.unsettled_lease
         self._to_release += [*self.activity.prefetched, *([lease] if lease else [])]
+        self._write_ends()
         self._release()
 
     def lose_lock(self) -> None:
@@ -189,6 +195,7 @@ class Heartbeat:
     def _write_for_tasks(self) -> None:
         if self._long_lease is not None:
             self._check_lease(self._long_lease)
+            self._write_ends()
         self._release()
         self._report(self.activity, self._reporter)
 
@@ -255,6 +262,20 @@ class Heartbeat:
                 self._to_release.append(self.activity.prefetched.pop())
             except IndexError:  # the worker thread took the last one just now
                 return
+
+    def _write_ends(self) -> None:
+        """Write the ends that the worker holds, since its current task takes long, or its leases are to be released."""
+        self._to_end += taken(self.activity.held_ends)
+        if not self._to_end:
+            return
+        try:
+            self._thread.execute(sql.standalone(sql.FINISH_MANY), finish_values(self._to_end))
+        except psycopg.Error as error:
+            if not is_refusal(error):
+                raise
+            # One of the results cannot be stored: executed again, its task fails.
+            self._to_release += [lease for lease, _outcome in self._to_end]
+        self._to_end.clear()
 
     def _release(self) -> None:
         """Release the tasks that were taken. A lease leaves the list only when that is certain."""

@@ -7,25 +7,21 @@ from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 
-from django.db import Error
-
 from taskqueue.context import ShouldStop
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.claim_request import ClaimRequest
-from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_now
-from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, Succeeded
+from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.claims import claim
+from taskqueue.engine.worker.held_ends import hold, settle_with_held, write_held
 from taskqueue.engine.worker.session import WorkerSession
-from taskqueue.engine.worker.settle import settle
-from taskqueue.json_values.codec import printable
 
 OnExecution = Callable[[Lease, Outcome, timedelta], None]
-"""Called after the outcome of an execution is written, with the lease, the outcome and the duration."""
+"""Called after the outcome of an execution is written or held, with the lease, the outcome and the duration."""
 
-MOST_PREFETCHED = 8
+MOST_PREFETCHED = 20
 """Tasks that a worker claims at once when its tasks are short: one commit for all of them."""
 
 SHORT = 0.01
@@ -36,7 +32,7 @@ STALE = 2.0
 
 
 def run_until_idle(
-    session: WorkerSession, *, budget: timedelta, stopping: ShouldStop, on_execution: OnExecution | None = None
+    session: WorkerSession, *, budget: timedelta, stopping: ShouldStop, on_execution: OnExecution = lambda *_: None
 ) -> int:
     """Claim and execute tasks until none is ready, the budget is used up, or the worker is to stop.
 
@@ -50,12 +46,11 @@ def run_until_idle(
         The number of executions.
 
     Raises:
-        django.db.Error, DatabaseLost: the database failed. Whether the last claim or outcome was written is unknown, so
-            the caller must end this worker's row (`heartbeat.Heartbeat.renew`), which releases its leases. The task
-            that it executed is still `activity.unsettled_lease`.
+        django.db.Error, DatabaseLost: the database failed. What was written is unknown, so the caller must end this
+            worker's row (`heartbeat.Heartbeat.renew`). The task is still `activity.unsettled_lease`.
     """
     deadline = time.monotonic() + budget.total_seconds()
-    prefetched, most, executions = session.activity.prefetched, 1, 0
+    prefetched, held, most, executions = session.activity.prefetched, session.activity.held_ends, 1, 0
     prefetched.extend(first_claim(session, stopping))
     while (lease := next_of(prefetched)) is not None:
         session.activity.set_unsettled(lease)
@@ -66,27 +61,16 @@ def run_until_idle(
         most = min(most * 2, MOST_PREFETCHED) if is_usable and duration < SHORT else 1
         claims_more = not prefetched and time.monotonic() < deadline and not stopping()
         claim_request = ClaimRequest(session.worker, most, session.kind) if claims_more else None
-        outcome, leases = settle_or_fail(lease, outcome, claim_request)
-        prefetched.extend(leases)
+        if not (prefetched and duration < SHORT and hold(held, lease, outcome)):
+            outcome, leases = settle_with_held(held, lease, outcome, claim_request)
+            prefetched.extend(leases)
         session.activity.set_unsettled(None)
-        if on_execution is not None:
-            on_execution(lease, outcome, timedelta(seconds=duration))
+        on_execution(lease, outcome, timedelta(seconds=duration))
         executions += 1
+    write_held(held)  # the heartbeat has released the tasks that were to be executed before
     if time.monotonic() >= deadline and not stopping():
         notify_now()  # tasks may be left: another worker should not wait for the notifier's next poll
     return executions
-
-
-def settle_or_fail(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None) -> tuple[Outcome, list[Lease]]:
-    """Settle. A result that the database cannot store fails the task, else it would be retried for ever."""
-    try:
-        return outcome, settle(lease, outcome, claim_request=claim_request)
-    except Error as error:
-        if not isinstance(outcome, Succeeded) or not is_refusal(error):
-            raise
-        # Without its drift, which may be what was refused.
-        failed = Failed("", error_name(error), printable(error_line(error)), code=outcome.code)
-        return failed, settle(lease, failed, claim_request=claim_request)
 
 
 def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1) -> list[Lease]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any, LiteralString
 
-from django.db import transaction
+from django.db import Error, transaction
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.execution.step_admission import block_task
 from taskqueue.engine.runtime.claim_request import ClaimRequest
+from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Succeeded, Waiting
@@ -22,6 +23,7 @@ from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.last_step import last_step_kept
 from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_and_admit
 from taskqueue.engine.worker.outcome_statements import statement_for
+from taskqueue.json_values.codec import printable
 
 
 def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None) -> list[Lease]:
@@ -42,6 +44,18 @@ def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None
     """
     with last_step_kept(lease, outcome):
         return write_outcome(lease, outcome, claim_request)
+
+
+def settle_or_fail(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None) -> tuple[Outcome, list[Lease]]:
+    """Settle. A result that the database cannot store fails the task, else it would be retried for ever."""
+    try:
+        return outcome, settle(lease, outcome, claim_request=claim_request)
+    except Error as error:
+        if not isinstance(outcome, Succeeded) or not is_refusal(error):
+            raise
+        # Without its drift, which may be what was refused.
+        failed = Failed("", error_name(error), printable(error_line(error)), code=outcome.code)
+        return failed, settle(lease, failed, claim_request=claim_request)
 
 
 def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None) -> list[Lease]:
