@@ -59,6 +59,10 @@ WITH leased AS (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
+        -- Whether its only limit is that of its tasks, so that a task that ends can pass its slot on.
+        coalesce(concurrency.tasks, concurrency.declared_tasks) IS NOT NULL
+            AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
+            AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
         coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM queues
@@ -67,11 +71,11 @@ WITH leased AS (
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at FROM active
         WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at FROM active WHERE unstarted_at IS NOT NULL
-        AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at FROM active
+        WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
     SELECT active.name, first.sort_at
     FROM active LEFT JOIN LATERAL (
@@ -136,10 +140,11 @@ WITH leased AS (
         AND NOT EXISTS (SELECT FROM draining)
     ORDER BY admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit FROM (
-        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot FROM (
+        SELECT ready.id, ready.sort_at, oldest.*
         FROM (
-            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit
+            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
+                claimable.passes_slot
             FROM claimable
             WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
         ) AS oldest
@@ -147,7 +152,7 @@ WITH leased AS (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue
             WHERE queue.ready_queue = oldest.ready_queue
             ORDER BY queue.sort_at, queue.id
-            LIMIT 100
+            LIMIT (SELECT 100)
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS ready
         LIMIT :most::int
@@ -168,7 +173,7 @@ WITH leased AS (
         AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
         task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
-        next_task.is_limited, next_task.has_step_limit,
+        next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,

@@ -28,6 +28,10 @@ WITH queues AS MATERIALIZED (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
+        -- Whether its only limit is that of its tasks, so that a task that ends can pass its slot on.
+        coalesce(concurrency.tasks, concurrency.declared_tasks) IS NOT NULL
+            AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
+            AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
         coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM queues
@@ -36,11 +40,11 @@ WITH queues AS MATERIALIZED (
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at FROM active
         WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at FROM active WHERE unstarted_at IS NOT NULL
-        AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at FROM active
+        WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
     SELECT active.name, first.sort_at
     FROM active LEFT JOIN LATERAL (

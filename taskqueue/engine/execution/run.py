@@ -44,7 +44,7 @@ def execute_task(lease: Lease, *, activity: Activity, stopping: context.ShouldSt
     execution = Execution(Journal.load(lease), activity, stopping)
     with contained(execution):
         wait = wait_for_throttle(execution.journal)
-        if wait is not None:
+        if wait:  # a sleep of zero seconds would let other processes run first
             time.sleep(wait.total_seconds())
         outcome = run_task(execution) if wait is not None else Release()
     return judge(execution, outcome)

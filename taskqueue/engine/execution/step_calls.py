@@ -77,7 +77,8 @@ class StepCaller:
         if not isinstance(admission, timedelta):
             raise self.execution.suspend(admission)
         call.started = time.monotonic() + admission.total_seconds()
-        time.sleep(admission.total_seconds())
+        if admission:
+            time.sleep(admission.total_seconds())
 
     def _run_and_record(self, call: Call) -> Any:
         session = self.execution.journal.session

@@ -2,28 +2,30 @@
 
 If a blocked task of a limited pipeline could be admitted and comes first, nothing is claimed, and the claim returns
 that pipeline: its limits have to be locked by a statement of their own. Hence the parts from `flow_control.admission`.
+The end of a task of a full pipeline passes its slot on without that lock (`with_passed_slot`).
 """
 
 from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE
+from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE, USED_SLOTS
 
 # The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
 # the name with a + for tasks that have not started, which are claimable only without a limit.
 CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at FROM active
         WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at FROM active WHERE unstarted_at IS NOT NULL
-        AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at FROM active
+        WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), {ADMISSIBLE}"""
 
 # Lock the first tasks of the queue with the oldest head. The nested loop stops at its last row, so no other task is
-# locked, and neither history nor another pipeline's backlog is read. The limits of 100, and the ids as an array, are
-# for the planner: it takes an unknown limit for a tenth of the table, and would read all of it to find the claimed
-# tasks.
+# locked, and neither history nor another pipeline's backlog is read. The limits, and the ids as an array, are for the
+# planner. It takes an unknown limit, which `(SELECT 100)` is, for a tenth of the rows: so it reads a queue in its
+# order, even without statistics, when it takes all queues for short. Of an unknown number of claimed tasks it would
+# read the whole table to find them.
 NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
     -- A draining worker claims nothing. Read here, so that it counts from the next claim on.
     SELECT FROM taskqueue_worker WHERE id = %(claiming_worker)s::int AND draining_at IS NOT NULL
@@ -34,10 +36,11 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM draining)
     ORDER BY admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit FROM (
-        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot FROM (
+        SELECT ready.id, ready.sort_at, oldest.*
         FROM (
-            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit
+            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
+                claimable.passes_slot
             FROM claimable
             WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
         ) AS oldest
@@ -45,7 +48,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue
             WHERE queue.ready_queue = oldest.ready_queue
             ORDER BY queue.sort_at, queue.id
-            LIMIT 100
+            LIMIT (SELECT 100)
             FOR NO KEY UPDATE SKIP LOCKED
         ) AS ready
         LIMIT %(most)s::int
@@ -66,7 +69,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
         task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
-        next_task.is_limited, next_task.has_step_limit,
+        next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
@@ -85,3 +88,27 @@ ORDER BY claimed.sort_at, claimed.id
 def with_claim(settling: LiteralString) -> LiteralString:
     """End a task and claim the next ones."""
     return CLAIM.replace("WITH", f"WITH {settling},", 1)
+
+
+# The second half of `claimable`, when the task that this statement ends passes its slot on: the pipeline is full, so
+# that one task more may start as one ends. Two ends at once take different tasks, and no other claim sees the slot free
+# in between. A limit that was lowered meanwhile is not full but exceeded, and then no slot is passed on.
+PASSED_SLOT: Final = f"""NOT is_limited OR passes_slot AND name = %(slot_of)s::text
+            AND EXISTS (SELECT FROM settled)
+            AND name = (SELECT ended.slot_pipeline FROM taskqueue_task ended WHERE ended.id = %(task)s::uuid)
+            AND {USED_SLOTS} = tasks"""
+
+# The time until it took the slot over counts as blocked.
+BLOCKED_TIME: Final = """blocked_seconds = CASE WHEN next_task.is_limited AND task.slot_acquired_at IS NULL
+            THEN coalesce(task.blocked_seconds, 0)
+                + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
+            ELSE task.blocked_seconds END,
+        since = CASE WHEN next_task.is_limited AND task.slot_acquired_at IS NULL THEN statement_timestamp()
+            ELSE task.since END,
+        code_began = CASE"""
+
+
+def with_passed_slot(settling: LiteralString) -> LiteralString:
+    """End a task of a full pipeline, and claim the next task: of that pipeline, with the slot, or of another one."""
+    claim = CLAIM.replace("AND NOT is_limited", f"AND ({PASSED_SLOT})", 1).replace("code_began = CASE", BLOCKED_TIME, 1)
+    return claim.replace("WITH", f"WITH {settling},", 1)

@@ -9,7 +9,7 @@ from django.db import transaction
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.notify import notify_on_commit
+from taskqueue.engine.runtime.notify import notify_now, notify_on_commit
 from taskqueue.engine.runtime.taken_queues import taken_queues
 
 
@@ -56,6 +56,23 @@ def admit(
     if admitted and not taken_queues().takes(admitted[0][1]):
         notify_on_commit()  # the pipeline was moved to a queue of other workers
     return claim_request.to_leases(sql.fetch(sql.CLAIM, {**claim_request.parameters, "skipped": list(skipped)}))
+
+
+def settle_and_pass_slot(
+    lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest
+) -> list[Lease]:
+    """End a task whose pipeline limits its tasks only, and claim one that has a slot or takes the ended one's.
+
+    One statement, without the lock: when all slots are in use, one task may start as one ends. If it claims nothing,
+    the slot is free, and a claim of its own may admit a task to it: the limits may have changed meanwhile.
+    """
+    parameters = {**claim_request.parameters, "slot_of": lease.pipeline, "most": 1}
+    leases, limited = claim_request.to_leases(sql.fetch(sql.with_passed_slot(statement), {**values, **parameters}))
+    if not leases and limited is None:
+        leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
+        if not leases and limited is None and not taken_queues().takes_all:
+            notify_now()  # the pipeline may have been moved to a queue of workers that can use the slot
+    return leases if limited is None else admit_and_claim(limited, claim_request)
 
 
 def settle_and_admit(

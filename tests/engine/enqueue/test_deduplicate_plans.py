@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue.engine import sql
 from taskqueue.ids import uuid7
-from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
+from tests.support.database.backlogs import STATISTICS, forget_statistics, rolled_back, unchecked
 from tests.support.database.plans import HISTORY, explain, rows_read, sequential_scans
 from tests.support.pipelines import basic as pipelines  # noqa: F401 - registers them
 from tests.support.pipelines import deduplicated as shared_starts  # noqa: F401 - registers them
@@ -54,13 +54,15 @@ VALUES = {
 @pytest.fixture(autouse=True, scope="module", params=STATISTICS)
 def _full_table(request, module_transaction):
     """Finished tasks, and many that wait."""
-    forget_statistics()
-    with unchecked() as cursor:
-        cursor.execute(HISTORY, [None])
-        cursor.execute(WAITING)
-        cursor.execute(KEYS)
-        if request.param:
-            cursor.execute("ANALYZE taskqueue_task, taskqueue_idempotencykey")
+    with rolled_back():
+        forget_statistics()
+        with unchecked() as cursor:
+            cursor.execute(HISTORY, [None])
+            cursor.execute(WAITING)
+            cursor.execute(KEYS)
+            if request.param:
+                cursor.execute("ANALYZE taskqueue_task, taskqueue_idempotencykey")
+        yield
 
 
 @pytest.mark.parametrize(

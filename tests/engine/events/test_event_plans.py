@@ -16,7 +16,7 @@ from taskqueue.ids import earliest_at
 from taskqueue.models import Task
 from taskqueue.policies import match_digest
 from taskqueue.testing import work
-from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
+from tests.support.database.backlogs import STATISTICS, forget_statistics, rolled_back, unchecked
 from tests.support.database.plans import explain, rows_read, sequential_scans
 
 pytestmark = pytest.mark.django_db
@@ -55,18 +55,19 @@ def waits(order: int) -> object:
 @pytest.fixture(scope="module", params=STATISTICS)
 def task(request, module_transaction):
     """A waiting task among 20,000 open waits for its event name, with 20,000 later events."""
-    forget_statistics()
-    task = waits.enqueue(-7)
-    work()
-    with unchecked() as cursor:
-        cursor.execute(MANY_WAITS, [task.pk])
-        cursor.execute(MANY_EVENTS)
-        cursor.execute(MANY_TASKS)
-        if request.param:
-            # Autovacuum does both.
-            cursor.execute("SELECT gin_clean_pending_list('taskqueue_event_by_data')")
-            cursor.execute("ANALYZE taskqueue_wait, taskqueue_event, taskqueue_task, taskqueue_step")
-    return task
+    with rolled_back():
+        forget_statistics()
+        task = waits.enqueue(-7)
+        work()
+        with unchecked() as cursor:
+            cursor.execute(MANY_WAITS, [task.pk])
+            cursor.execute(MANY_EVENTS)
+            cursor.execute(MANY_TASKS)
+            if request.param:
+                # Autovacuum does both.
+                cursor.execute("SELECT gin_clean_pending_list('taskqueue_event_by_data')")
+                cursor.execute("ANALYZE taskqueue_wait, taskqueue_event, taskqueue_task, taskqueue_step")
+        yield task
 
 
 def has_statistics():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
 from taskqueue.engine import sql
 from taskqueue.models import Task
 from taskqueue.models.pruning import BEGINNING
-from tests.support.database.backlogs import STATISTICS, forget_statistics, unchecked
+from tests.support.database.backlogs import STATISTICS, forget_statistics, rolled_back, unchecked
 from tests.support.database.histories import history
 from tests.support.database.plans import explain, sequential_scans
 from tests.support.pipelines import basic as pipelines
@@ -46,7 +46,7 @@ FROM generate_series(1, 20000) AS number
 @pytest.fixture(autouse=True, scope="module", params=STATISTICS)
 def _long_history(request, module_transaction):
     """Old tasks of two pipelines, new tasks, their waits, events and skipped requests."""
-    with transaction.atomic():
+    with rolled_back():
         forget_statistics()
         sql.fetch(sql.AVOID_SORTING, {})
         history(10_000)
@@ -61,7 +61,6 @@ def _long_history(request, module_transaction):
                     "ANALYZE taskqueue_task, taskqueue_step, taskqueue_event, taskqueue_skip, taskqueue_wait"
                 )
         yield
-        transaction.set_rollback(True)
 
 
 def most_read(tree, table):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models.functions import Now
 
 from taskqueue import Limit, Rate, pipeline
@@ -27,6 +27,7 @@ from tests.support.database.backlogs import (
     explain_generic_plan,
     forget_statistics,
     insert,
+    rolled_back,
 )
 from tests.support.database.plans import explain, nodes, sequential_scans
 from tests.support.pipelines.basic import one_step
@@ -86,7 +87,7 @@ def block(request):
 @pytest.fixture(scope="module", params=STATISTICS)
 def worker(request, block, module_transaction):
     """A worker with five thousand finished and five thousand blocked tasks."""
-    with transaction.atomic():
+    with rolled_back():
         forget_statistics()
         for each in (limited, throttled, one_step):
             sync_pipeline(each.definition)
@@ -97,7 +98,6 @@ def worker(request, block, module_transaction):
                 with connection.cursor() as cursor:
                     cursor.execute("ANALYZE taskqueue_task")
             yield worker.worker
-        transaction.set_rollback(True)
 
 
 def read(tree):

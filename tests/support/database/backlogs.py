@@ -66,6 +66,14 @@ def insert(statement: str, pipeline: str, number: int, *, keys: int = 0, worker:
         cursor.execute(statement.replace("<columns>", COLUMNS), values)
 
 
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Undo what a block writes: for the parameters of a module's fixture, which share `module_transaction`."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
 def forget_statistics() -> None:
     """Delete the statistics of all tables in this transaction, also those that other tests left."""
     with connection.cursor() as cursor:

@@ -6,7 +6,16 @@ import pytest
 
 from taskqueue.models import ConcurrencyLimit
 from taskqueue.testing import InProcessWorker
-from tests.support.database.backlogs import ENDED, QUEUED, RUNNING, STATISTICS, forget_statistics, insert, unchecked
+from tests.support.database.backlogs import (
+    ENDED,
+    QUEUED,
+    RUNNING,
+    STATISTICS,
+    forget_statistics,
+    insert,
+    rolled_back,
+    unchecked,
+)
 
 # Spread over a day: fourteen ends per minute.
 SPREAD = """
@@ -18,8 +27,8 @@ WHERE finished_at IS NOT NULL
 @pytest.fixture(scope="module", params=STATISTICS)
 def full(request, module_transaction):
     """A day of history, a long backlog, keys, and a full concurrency limit."""
-    forget_statistics()
-    with InProcessWorker() as worker:
+    with rolled_back(), InProcessWorker() as worker:
+        forget_statistics()
         insert(ENDED, "engine/one-step", 20_000, worker=worker.row.pk)
         insert(QUEUED, "engine/one-step", 5_000)
         insert(QUEUED, "engine/three-steps", 3_000, keys=100)

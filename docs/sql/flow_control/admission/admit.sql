@@ -30,6 +30,10 @@ WITH queues AS MATERIALIZED (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
+        -- Whether its only limit is that of its tasks, so that a task that ends can pass its slot on.
+        coalesce(concurrency.tasks, concurrency.declared_tasks) IS NOT NULL
+            AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
+            AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
         coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM queues
@@ -136,7 +140,7 @@ WITH queues AS MATERIALIZED (
                     WHERE open_keys.concurrency_key <> '' AND queue.blocked_queue = active.name
                         AND queue.concurrency_key = open_keys.concurrency_key
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT 100
+                    LIMIT (SELECT 100)
                     FOR NO KEY UPDATE SKIP LOCKED
                 ) AS free LIMIT least(open_keys.free_slots, ceil((CASE WHEN active.rate_id IS NULL THEN :most::int ELSE 100 END)::float / (SELECT count(*) FROM open_keys))))
                 UNION ALL
@@ -144,7 +148,7 @@ WITH queues AS MATERIALIZED (
                     SELECT queue.id, queue.sort_at FROM taskqueue_task queue
                     WHERE open_keys.concurrency_key = '' AND queue.ready_queue = active.name || '+'
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT 100
+                    LIMIT (SELECT 100)
                     FOR NO KEY UPDATE SKIP LOCKED
                 ) AS free LIMIT least(open_keys.free_slots, ceil((CASE WHEN active.rate_id IS NULL THEN :most::int ELSE 100 END)::float / (SELECT count(*) FROM open_keys))))
             ) AS candidate

@@ -27,6 +27,10 @@ WITH queues AS MATERIALIZED (
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
+        -- Whether its only limit is that of its tasks, so that a task that ends can pass its slot on.
+        coalesce(concurrency.tasks, concurrency.declared_tasks) IS NOT NULL
+            AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
+            AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
         coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM queues

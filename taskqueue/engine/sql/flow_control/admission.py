@@ -55,6 +55,10 @@ def active_pipelines(condition: str = "") -> str:
         coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
+        -- Whether its only limit is that of its tasks, so that a task that ends can pass its slot on.
+        coalesce(concurrency.tasks, concurrency.declared_tasks) IS NOT NULL
+            AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
+            AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
         {PIPELINE_QUEUE} AS pipeline_queue
     FROM queues
@@ -143,6 +147,12 @@ FREE_SLOTS: Final = """active.tasks - (
         ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks
     ) AS slots
 )"""
+
+# How many slots of the pipeline are in use, counted up to one more than there are.
+USED_SLOTS: Final = """(SELECT count(*) FROM (
+                SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
+                ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
+            ) AS slots)"""
 
 # The limited pipelines of which a task could be admitted, with that task's position in the queue.
 ADMISSIBLE: Final = f"""admissible AS MATERIALIZED (
@@ -248,7 +258,7 @@ WITH {active_pipelines()}, starts AS MATERIALIZED (
                     WHERE open_keys.concurrency_key <> '' AND queue.blocked_queue = active.name
                         AND queue.concurrency_key = open_keys.concurrency_key
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT 100
+                    LIMIT (SELECT 100)
                     FOR NO KEY UPDATE SKIP LOCKED
                 ) AS free LIMIT least(open_keys.free_slots, {FAIR_SHARE}))
                 UNION ALL
@@ -256,7 +266,7 @@ WITH {active_pipelines()}, starts AS MATERIALIZED (
                     SELECT queue.id, queue.sort_at FROM taskqueue_task queue
                     WHERE open_keys.concurrency_key = '' AND queue.ready_queue = active.name || '+'
                     ORDER BY queue.sort_at, queue.id
-                    LIMIT 100
+                    LIMIT (SELECT 100)
                     FOR NO KEY UPDATE SKIP LOCKED
                 ) AS free LIMIT least(open_keys.free_slots, {FAIR_SHARE}))
             ) AS candidate
