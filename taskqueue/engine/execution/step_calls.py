@@ -34,10 +34,10 @@ class StepCaller:
             StepFailed: its retries are used up, now or in an earlier execution.
             Suspended: the task suspends here.
         """
-        # Not for an atomic step, whose record is its transaction's. Nor if the end may wait for a lock: of a limit, or
-        # of a parallel step's parent.
-        lease = self.execution.lease
-        can_be_held = not (step.atomic or lease.is_limited or lease.parallel_step or self.admission.applies_to(step))
+        # Not for an atomic step, whose record is its transaction's, nor for a step with a slot, which the next one may
+        # wait for. Nor if the end waits for a lock: of a parallel step's parent.
+        is_parallel = bool(self.execution.lease.parallel_step)
+        can_be_held = not (step.atomic or is_parallel or self.admission.applies_to(step))
         ends_body = can_be_held and ends_with_this_call(sys._getframe(1))
         key = self.execution.step_key(step.name, explicit_key)
         return self._call(step, key, args, kwargs, ends_body=ends_body)

@@ -7,9 +7,10 @@ from typing import Any, LiteralString
 from django.db import transaction
 
 from taskqueue.engine import sql
+from taskqueue.engine.execution.rate_limits import SHORT_WAIT
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
-from taskqueue.engine.runtime.notify import notify_now, notify_on_commit
+from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.taken_queues import taken_queues
 
 
@@ -51,39 +52,35 @@ def admit(
         The leases, and the next limited pipeline to admit from when there are none.
     """
     ended = {"freed_key": freed_key or "", "at_task_end": freed_key is not None}
-    values = {"limited": limited, "pipelines": [limited], "codes": [""], "most": claim_request.most, **ended}
+    code = {"pipelines": [limited], "codes": [""]}
+    values = {"limited": limited, **code, "most": claim_request.most, "brief": SHORT_WAIT, **ended}
     admitted = sql.fetch(sql.ADMIT, values)
     if admitted and not taken_queues().takes(admitted[0][1]):
         notify_on_commit()  # the pipeline was moved to a queue of other workers
     return claim_request.to_leases(sql.fetch(sql.CLAIM, {**claim_request.parameters, "skipped": list(skipped)}))
 
 
-def settle_and_pass_slot(
+def settle_limited(
     lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest
 ) -> list[Lease]:
-    """End a task whose pipeline limits its tasks only, and claim one that has a slot or takes the ended one's.
+    """End a task of a limited pipeline and claim the next tasks. Another task is admitted only if none is ready.
 
-    One statement, without the lock: when all slots are in use, one task may start as one ends. If it claims nothing,
-    the slot is free, and a claim of its own may admit a task to it: the limits may have changed meanwhile.
+    The end waits for no lock. If the worker dies before the admission, the slot is free, and the next claim uses it.
     """
-    parameters = {**claim_request.parameters, "slot_of": lease.pipeline, "most": 1}
-    leases, limited = claim_request.to_leases(sql.fetch(sql.with_passed_slot(statement), {**values, **parameters}))
-    if not leases and limited is None:
-        leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
-        if not leases and limited is None and not taken_queues().takes_all:
-            notify_now()  # the pipeline may have been moved to a queue of workers that can use the slot
-    return leases if limited is None else admit_and_claim(limited, claim_request)
-
-
-def settle_and_admit(
-    lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest
-) -> list[Lease]:
-    """Settle a task of a limited pipeline and admit the next one to its slot, in one commit.
-
-    Two statements, so that the second one sees the free slot.
-    """
+    rows = sql.fetch(*end_and_claim(lease, statement, {**values, **claim_request.parameters}))
+    leases, limited = claim_request.to_leases(rows)
+    if leases or limited not in (None, lease.pipeline):
+        return leases or admit_and_claim(limited, claim_request)
     with transaction.atomic():
         lock_concurrency_limit(lease.pipeline)
-        sql.fetch(sql.standalone(statement), values)
         leases, limited = admit(lease.pipeline, claim_request, (lease.pipeline,), freed_key=lease.concurrency_key)
     return leases or admit_and_claim(limited, claim_request)
+
+
+def end_and_claim(
+    lease: Lease, statement: LiteralString, values: dict[str, Any]
+) -> tuple[LiteralString, dict[str, Any]]:
+    """The statement that ends a task and claims the next ones, and its parameters. A slot is passed on to one task."""
+    if not lease.passes_slot:
+        return sql.with_claim(statement), values
+    return sql.with_passed_slot(statement), {**values, "slot_of": lease.pipeline, "most": 1}

@@ -21,7 +21,7 @@ from taskqueue.engine.tasks.completion import complete_parallel_step, notify_com
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.last_step import last_step_kept
-from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_and_admit, settle_and_pass_slot
+from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_limited
 from taskqueue.engine.worker.outcome_statements import statement_for
 from taskqueue.json_values.codec import printable
 
@@ -72,7 +72,6 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
             return settle_parallel_step(lease, statement, values, claim_request)
         if claim_request is not None and not lease.notify_completion:
             if lease.is_limited and isinstance(outcome, Succeeded | Failed):
-                settle_limited = settle_and_pass_slot if lease.passes_slot else settle_and_admit
                 return settle_limited(lease, statement, values, claim_request)
             rows = sql.fetch(sql.with_claim(statement), {**values, **claim_request.parameters})
             leases, limited = claim_request.to_leases(rows)

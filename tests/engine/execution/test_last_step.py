@@ -106,6 +106,16 @@ def test_the_last_step_is_recorded_with_the_end(sent):
     assert Task.objects.get().result == {"name": "Ada"}
 
 
+def test_the_last_step_of_a_limited_task_is_recorded_with_the_end(sent):
+    limited.enqueue("Ada")
+    limited.enqueue("Bob")
+
+    work()
+
+    assert sent == ["FINISH_WITH_STEP"] * 2
+    assert set(Task.objects.values_list("status", "result")) == {("succeeded", "Ada"), ("succeeded", "Bob")}
+
+
 def test_earlier_steps_are_recorded_at_once(sent):
     three_steps.enqueue(1)
 
@@ -117,7 +127,7 @@ def test_earlier_steps_are_recorded_at_once(sent):
 
 @pytest.mark.parametrize(
     "other",
-    [more_code, asynchronous, limited, steps_limited, with_rate, atomic_pipeline],
+    [more_code, asynchronous, steps_limited, with_rate, atomic_pipeline],
     ids=lambda each: each.definition.name,
 )
 def test_a_step_that_something_may_follow_is_recorded_at_once(other, sent):

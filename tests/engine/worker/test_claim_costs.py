@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from taskqueue import Limit, Rate, pipeline
 from taskqueue.engine import sql
 from taskqueue.engine.catalog.sync import sync_pipeline
+from taskqueue.engine.execution.rate_limits import SHORT_WAIT
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
@@ -146,6 +147,7 @@ def test_the_generic_plan_reads_no_more(worker, most):
         "freed_key": "",
         "at_task_end": True,
         "most": most,
+        "brief": SHORT_WAIT,
     }
 
     for statement, values in ((sql.CLAIM, claiming), (sql.ADMIT, admitting)):
@@ -170,7 +172,8 @@ def test_due_work_admission_and_round_robin_read_bounded_rows(worker):
     code = {"pipelines": [NAME], "codes": [""], **queue_parameters()}
 
     looking = explain(sql.FIND_DUE_WORK, look)
-    admitting = explain(sql.ADMIT, {**code, "limited": NAME, "freed_key": "", "at_task_end": True, "most": 8})
+    ended = {"freed_key": "", "at_task_end": True, "brief": SHORT_WAIT}
+    admitting = explain(sql.ADMIT, {**code, "limited": NAME, **ended, "most": 8})
     walking = explain(sql.ADVANCE_ROUND_ROBIN, {**code, "skipped": []})
 
     for tree in (looking, admitting, walking):

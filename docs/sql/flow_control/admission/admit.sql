@@ -3,7 +3,8 @@
 -- a claim. Time counts as blocked for a task that gets the last slot, of all or of its key, when another task ends, and
 -- for one that gets a later time; a task that a free worker admits was queued. Returns the pipeline's queue too: when
 -- it was moved while a task was executed, workers of other queues have to claim what is admitted.
--- Parameters: :pipelines text[], :codes text[], :at_task_end boolean, :freed_key text, :most int, :limited text
+-- Parameters: :pipelines text[], :codes text[], :at_task_end boolean, :freed_key text, :most int, :brief interval,
+-- :limited text
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
@@ -193,7 +194,9 @@ WITH queues AS MATERIALIZED (
     -- Locked above, so still queued. A condition on the status would lead to the index of statuses.
     UPDATE taskqueue_task task
     SET slot_acquired_at = statement_timestamp(),
-        status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
+        -- Queued also when its time comes soon: the worker that claims it waits for that.
+        status = CASE WHEN timed.allowed_at > statement_timestamp() + :brief::interval THEN 'waiting'
+            ELSE 'queued' END,
         -- Until START_TASK lets it pass: a start that is late must not come together with the next one.
         blocked_on = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),

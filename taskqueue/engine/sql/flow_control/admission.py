@@ -311,7 +311,9 @@ WITH {active_pipelines()}, starts AS MATERIALIZED (
     -- Locked above, so still queued. A condition on the status would lead to the index of statuses.
     UPDATE taskqueue_task task
     SET slot_acquired_at = statement_timestamp(),
-        status = CASE WHEN timed.allowed_at > statement_timestamp() THEN 'waiting' ELSE 'queued' END,
+        -- Queued also when its time comes soon: the worker that claims it waits for that.
+        status = CASE WHEN timed.allowed_at > statement_timestamp() + %(brief)s::interval THEN 'waiting'
+            ELSE 'queued' END,
         -- Until START_TASK lets it pass: a start that is late must not come together with the next one.
         blocked_on = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),
