@@ -32,7 +32,7 @@ def admit_and_claim(limited: str | None, claim_request: ClaimRequest) -> list[Le
 
 def lock_concurrency_limit(limited: str) -> None:
     """Lock a pipeline's limit, before any task: a transaction that has locked a task never waits for a limit."""
-    sql.fetch(sql.LOCK_CONCURRENCY_LIMIT, {"limited": limited})
+    sql.fetch(sql.LOCK_FOR_ADMISSION, {"limited": limited})
 
 
 def admit(

@@ -1,6 +1,6 @@
--- Give slots to the tasks that may start. Runs under the lock of LOCK_CONCURRENCY_LIMIT, in a statement after it, to
--- see what the last holder of the lock admitted. A locked task is skipped. The limits of 100 are for the planner, as in
--- a claim. Time counts as blocked for a task that gets the last slot, of all or of its key, when another task ends, and
+-- Give slots to the tasks that may start. Runs under the lock of LOCK_FOR_ADMISSION, in a statement after it, to see
+-- what the last holder of the lock admitted. A locked task is skipped. The limits of 100 are for the planner, as in a
+-- claim. Time counts as blocked for a task that gets the last slot, of all or of its key, when another task ends, and
 -- for one that gets a later time; a task that a free worker admits was queued. Returns the pipeline's queue too: when
 -- it was moved while a task was executed, workers of other queues have to claim what is admitted.
 -- Parameters: :pipelines text[], :codes text[], :at_task_end boolean, :freed_key text, :most int, :brief interval,
