@@ -137,7 +137,7 @@ def settling_statements() -> Iterator[Statement]:
             yield Statement(f"claims/{name}_close_waits_and_claim", both, f"{closes} Then claim the next tasks.")
     for part in (sql.FINISH, sql.FINISH_WITH_STEP, sql.FAIL_BODY):
         name, about = parts[part]
-        passing = f"{about} Pass its slot on to the next task of a full pipeline."
+        passing = f"{about} Pass its slot on to the next task of its pipeline."
         yield Statement(f"claims/{name}_and_pass_slot", sql.with_passed_slot(part), passing)
     name, about = parts[sql.FINISH_MANY]
     yield Statement(f"journal/{name}", sql.standalone(sql.FINISH_MANY), about)

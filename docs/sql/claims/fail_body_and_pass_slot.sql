@@ -1,4 +1,4 @@
--- End a task that failed outside of its steps, and record the attempt. Pass its slot on to the next task of a full
+-- End a task that failed outside of its steps, and record the attempt. Pass its slot on to the next task of its
 -- pipeline.
 -- Parameters: :task uuid, :worker int, :lease int, :key text, :name text, :step_status text, :input jsonb, :input_hash
 -- text, :step_error jsonb, :elapsed interval, :outcome text, :error_type text, :error_message text, :traceback text,
@@ -93,7 +93,7 @@ WITH leased AS (
             AND (SELECT count(*) FROM (
                 SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
                 ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
-            ) AS slots) = tasks)
+            ) AS slots) <= tasks)
 ), admissible AS MATERIALIZED (
     SELECT active.name, first.sort_at
     FROM active LEFT JOIN LATERAL (

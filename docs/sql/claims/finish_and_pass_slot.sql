@@ -1,4 +1,4 @@
--- End a task: succeeded, or failed by a step whose attempt is recorded. Pass its slot on to the next task of a full
+-- End a task: succeeded, or failed by a step whose attempt is recorded. Pass its slot on to the next task of its
 -- pipeline.
 -- Parameters: :task uuid, :worker int, :lease int, :status text, :result jsonb, :error jsonb, :code text, :drift jsonb,
 -- :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :slot_of text, :skipped text[],
@@ -65,7 +65,7 @@ WITH leased AS (
             AND (SELECT count(*) FROM (
                 SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
                 ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
-            ) AS slots) = tasks)
+            ) AS slots) <= tasks)
 ), admissible AS MATERIALIZED (
     SELECT active.name, first.sort_at
     FROM active LEFT JOIN LATERAL (

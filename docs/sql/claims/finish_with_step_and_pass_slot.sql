@@ -1,4 +1,4 @@
--- Record the last step of a task, and end the task. Pass its slot on to the next task of a full pipeline.
+-- Record the last step of a task, and end the task. Pass its slot on to the next task of its pipeline.
 -- Parameters: :task uuid, :worker int, :lease int, :key text, :name text, :kind text, :input jsonb, :input_hash text,
 -- :output jsonb, :logs jsonb, :elapsed interval, :status text, :result jsonb, :error jsonb, :code text, :drift jsonb,
 -- :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :slot_of text, :skipped text[],
@@ -78,7 +78,7 @@ WITH leased AS (
             AND (SELECT count(*) FROM (
                 SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
                 ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
-            ) AS slots) = tasks)
+            ) AS slots) <= tasks)
 ), admissible AS MATERIALIZED (
     SELECT active.name, first.sort_at
     FROM active LEFT JOIN LATERAL (

@@ -2,7 +2,7 @@
 
 If a blocked task of a limited pipeline could be admitted and comes first, nothing is claimed, and the claim returns
 that pipeline: its limits have to be locked by a statement of their own. Hence the parts from `flow_control.admission`.
-The end of a task of a full pipeline passes its slot on without that lock (`with_passed_slot`).
+The end of a limited task passes its slot on without that lock (`with_passed_slot`).
 """
 
 from __future__ import annotations
@@ -90,13 +90,13 @@ def with_claim(settling: LiteralString) -> LiteralString:
     return CLAIM.replace("WITH", f"WITH {settling},", 1)
 
 
-# The second half of `claimable`, when the task that this statement ends passes its slot on: the pipeline is full, so
-# that one task more may start as one ends. Two ends at once take different tasks, and no other claim sees the slot free
-# in between. A limit that was lowered meanwhile is not full but exceeded, and then no slot is passed on.
+# The second half of `claimable`, when the task that this statement ends passes its slot on: one starts as one ends. Two
+# ends at once take different tasks, and no other claim sees the slot free in between. If more slots are in use than a
+# lowered limit allows, no slot is passed on.
 PASSED_SLOT: Final = f"""NOT is_limited OR passes_slot AND name = %(slot_of)s::text
             AND EXISTS (SELECT FROM settled)
             AND name = (SELECT ended.slot_pipeline FROM taskqueue_task ended WHERE ended.id = %(task)s::uuid)
-            AND {USED_SLOTS} = tasks"""
+            AND {USED_SLOTS} <= tasks"""
 
 # The time until it took the slot over counts as blocked.
 BLOCKED_TIME: Final = """blocked_seconds = CASE WHEN next_task.is_limited AND task.slot_acquired_at IS NULL
@@ -109,6 +109,6 @@ BLOCKED_TIME: Final = """blocked_seconds = CASE WHEN next_task.is_limited AND ta
 
 
 def with_passed_slot(settling: LiteralString) -> LiteralString:
-    """End a task of a full pipeline, and claim the next task: of that pipeline, with the slot, or of another one."""
+    """End a limited task, and claim the next task: of its pipeline, with its slot, or of another one."""
     claim = CLAIM.replace("AND NOT is_limited", f"AND ({PASSED_SLOT})", 1).replace("code_began = CASE", BLOCKED_TIME, 1)
     return claim.replace("WITH", f"WITH {settling},", 1)

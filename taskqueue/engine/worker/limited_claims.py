@@ -80,7 +80,12 @@ def settle_limited(
 def end_and_claim(
     lease: Lease, statement: LiteralString, values: dict[str, Any]
 ) -> tuple[LiteralString, dict[str, Any]]:
-    """The statement that ends a task and claims the next ones, and its parameters. A slot is passed on to one task."""
+    """The statement that ends a task and claims the next ones, and its parameters.
+
+    A slot is passed on to one task. Further free slots are for idle workers, which would find none if this worker
+    admitted several short tasks at once.
+    """
     if not lease.passes_slot:
         return sql.with_claim(statement), values
-    return sql.with_passed_slot(statement), {**values, "slot_of": lease.pipeline, "most": 1}
+    passing = {"slot_of": lease.pipeline, "skipped": [lease.pipeline], "most": 1}
+    return sql.with_passed_slot(statement), {**values, **passing}

@@ -1,4 +1,4 @@
-"""A task that ends in a full pipeline passes its slot on to the next one, without the lock of the limit."""
+"""A task that ends in a limited pipeline passes its slot on to the next one, without the lock of the limit."""
 
 from __future__ import annotations
 
@@ -118,9 +118,9 @@ def test_a_raised_limit_is_filled(worker):
     first, *_others = claimed(worker)
     ConcurrencyLimit.objects.update(tasks=6)
 
-    following = end(first, worker)
-
-    assert len(following) == 4
+    assert len(end(first, worker)) == 1
+    assert slots() == 3
+    assert len(claimed(worker, 4)) == 3
     assert slots() == 6
 
 
@@ -153,6 +153,18 @@ def test_a_lost_lease_passes_no_slot_on(worker):
         Task.objects.filter(pk=first.task).update(lease=7)
 
     assert end(first, worker) == []
+
+    assert slots() == 3
+
+
+def test_several_workers_share_the_slots_of_short_tasks(worker):
+    for number in range(12):
+        three.enqueue(number)
+
+    with InProcessWorker() as other:
+        (first,) = claim(ClaimRequest(worker.worker))
+        (first,) = end(first, worker)
+        assert len(claimed(other)) == 2
 
     assert slots() == 3
 
