@@ -60,6 +60,8 @@ class Settings:
     """The queues that workers take, such as "mail,default"; empty for all. `manage.py worker --queues` overrides it."""
     NOT_QUEUES: str = ""
     """The queues that workers do not take; `manage.py worker --not` overrides it."""
+    STRICT_QUEUES: bool = False
+    """Whether all tasks of a queue come before those of the queues named after it in QUEUES; `--strict` sets it too."""
     RETENTION: timedelta | None = timedelta(days=30)
     """How long events and ended tasks are kept, unless their pipeline sets it; None for ever."""
     PRUNE_PER_SECOND: int = 500

@@ -25,21 +25,28 @@ class TakenQueues:
     Attributes:
         names: only these; empty for all.
         excluded: all but these; empty if `names` is not.
+        is_strict: whether all tasks of a queue come before those of the queues named after it.
     """
 
     names: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    is_strict: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: strict order without names."""
+        if self.is_strict and not self.names:
+            raise ValueError("Strict order needs the names of the queues that the worker takes, the most urgent first.")
 
     @classmethod
-    def of(cls, names: str, excluded: str) -> TakenQueues:
+    def of(cls, names: str, excluded: str, *, is_strict: bool = False) -> TakenQueues:
         """From names with commas between them.
 
         Raises:
-            ValueError: a name is not valid, or both have names.
+            ValueError: a name is not valid, both have names, or the order is strict and `names` is empty.
         """
         if names.strip() and excluded.strip():
             raise ValueError("Name either the queues that a worker takes or those that it does not take, not both.")
-        return cls(queue_names(names), queue_names(excluded))
+        return cls(queue_names(names), queue_names(excluded), is_strict)
 
     @property
     def takes_all(self) -> bool:
@@ -51,7 +58,9 @@ class TakenQueues:
     def __str__(self) -> str:
         if self.takes_all:
             return "all queues"
-        return ", ".join(self.names) if self.names else f"all but {', '.join(self.excluded)}"
+        if self.excluded:
+            return f"all but {', '.join(self.excluded)}"
+        return f"{', '.join(self.names)}{' in strict order' if self.is_strict else ''}"
 
 
 def queue_names(text: str) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ class InProcessWorker:
         row: its row. After `die()` it has no lock, and recovery finds it dead.
         queues: the queues that it takes, as `manage.py worker --queues` has them; empty for all.
         not_queues: the queues that it does not take, as `--not` has them.
+        strict: whether all tasks of a queue come before those of the queues named after it, as with `--strict`.
     """
 
     stopping: bool = False
@@ -63,13 +64,14 @@ class InProcessWorker:
     activity: Activity = field(default_factory=Activity)
     queues: str = ""
     not_queues: str = ""
+    strict: bool = False
     row: Worker = field(init=False)
     _taken: TakenQueues = field(init=False)
     _is_dead: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         """Create its row and take its lock on the test's connection."""
-        self._taken = TakenQueues.of(self.queues, self.not_queues)
+        self._taken = TakenQueues.of(self.queues, self.not_queues, is_strict=self.strict)
         self.row = Worker.objects.create(
             host=socket.gethostname(),
             pid=os.getpid(),

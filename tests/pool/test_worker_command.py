@@ -2,9 +2,10 @@
 
 import signal
 import socket
+from typing import Any
 
 import pytest
-from django.core.management import ManagementUtility
+from django.core.management import CommandError, ManagementUtility
 from django.db import connection
 
 from taskqueue.engine.actions.queues import move_pipeline
@@ -153,6 +154,45 @@ def test_unknown_queues_are_a_warning_with_the_known_ones(transactional_db, queu
 
     assert found.startswith(warning)
     assert bool(found) == bool(warning)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "configured", "says"),
+    [
+        (["--strict"], {}, "--strict needs the queues in their order: name them, the most urgent first, with --queues"),
+        (["--strict", "--not", "mail"], {"QUEUES": "mail,gpu"}, "--strict needs the queues in their order"),
+        ([], {"STRICT_QUEUES": True}, 'TASKQUEUE["STRICT_QUEUES"] needs the queues in their order'),
+        (["--not", "mail"], {"STRICT_QUEUES": True}, "leave strict order out for this command with --no-strict."),
+    ],
+)
+def test_strict_order_without_named_queues_is_refused(arguments, configured, says, settings):
+    settings.TASKQUEUE = configured
+
+    with pytest.raises(CommandError) as refused:
+        worker._queues_of(options_of(arguments))
+
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "configured", "queues"),
+    [
+        (["--strict", "--queues", "b,a"], {}, TakenQueues(("b", "a"), is_strict=True)),
+        (["--strict"], {"QUEUES": "b,a"}, TakenQueues(("b", "a"), is_strict=True)),
+        (["--queues", "c"], {"QUEUES": "b,a", "STRICT_QUEUES": True}, TakenQueues(("c",), is_strict=True)),
+        (["--no-strict"], {"QUEUES": "b,a", "STRICT_QUEUES": True}, TakenQueues(("b", "a"))),
+        (["--no-strict", "--not", "a"], {"STRICT_QUEUES": True}, TakenQueues((), ("a",))),
+        ([], {"NOT_QUEUES": "a"}, TakenQueues((), ("a",))),
+    ],
+)
+def test_the_options_replace_the_settings_of_queues(arguments, configured, queues, settings):
+    settings.TASKQUEUE = configured
+
+    assert worker._queues_of(options_of(arguments)) == queues
+
+
+def options_of(arguments: list[str]) -> dict[str, Any]:
+    return vars(worker.Command().create_parser("manage.py", "worker").parse_args(arguments))
 
 
 def test_each_command_executes_its_queues(start, notes):

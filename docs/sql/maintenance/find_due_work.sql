@@ -1,7 +1,7 @@
 -- Find what is due: tasks to claim, seconds until the next timer, whether sweeps have work, workers to recover. One
 -- round trip.
--- Parameters: :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :skipped text[], :limit int,
--- :heartbeat_timeout interval, :startup_grace interval, :lock_space bigint
+-- Parameters: :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :strict_queues text[], :skipped
+-- text[], :limit int, :heartbeat_timeout interval, :startup_grace interval, :lock_space bigint
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
@@ -36,13 +36,14 @@ WITH queues AS MATERIALIZED (
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
-        WHERE ready_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at,
+        coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank
+    FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at FROM active WHERE unstarted_at IS NOT NULL
-        AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0)
+    FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
-    SELECT active.name, first.sort_at
+    SELECT active.name, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank, first.sort_at
     FROM active LEFT JOIN LATERAL (
         SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
             greatest(rounded.spacing, interval '1 minute') AS horizon

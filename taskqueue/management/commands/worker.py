@@ -66,8 +66,7 @@ class Command(BaseCommand):
         startup.apply_log_level()
         startup.use_worker_database()
         startup.persist_connections()
-        if options["queues"] or options["not_queues"]:
-            take_queues(TakenQueues(options["queues"] or (), options["not_queues"] or ()))
+        take_queues(_queues_of(options))
         processes = startup.set_pool_size(options["processes"])
         if refusal := startup.broker_error() or startup.wait_for_database(self._print):
             raise CommandError(refusal)
@@ -125,6 +124,26 @@ def _pipelines() -> str:
     return f"{of_queues}{known}"
 
 
+def _queues_of(options: dict[str, Any]) -> TakenQueues:
+    """The queues of the options, else those of the settings.
+
+    Raises:
+        CommandError: strict order without named queues.
+    """
+    is_strict = settings().STRICT_QUEUES if options["strict"] is None else options["strict"]
+    names, excluded = options["queues"] or (), options["not_queues"] or ()
+    if not names and not excluded:
+        names, excluded = queue_names(settings().QUEUES), queue_names(settings().NOT_QUEUES)
+    if is_strict and not names:
+        origin = 'TASKQUEUE["STRICT_QUEUES"]' if options["strict"] is None else "--strict"
+        remedy = " Or leave strict order out for this command with --no-strict." if options["strict"] is None else ""
+        raise CommandError(
+            f"{origin} needs the queues in their order: name them, the most urgent first, with --queues urgent,default "
+            f'or TASKQUEUE["QUEUES"].{remedy}'
+        )
+    return TakenQueues(names, excluded, is_strict)
+
+
 def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
     queues = parser.add_mutually_exclusive_group()
     queues.add_argument(
@@ -140,6 +159,12 @@ def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
         type=_queue_names,
         metavar="NAMES",
         help='Take no tasks of pipelines in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
+    )
+    parser.add_argument(
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        help="Take all tasks of a queue before those of the queues named after it with --queues, whatever their age "
+        'and priority (default: TASKQUEUE["STRICT_QUEUES"]).',
     )
 
 

@@ -1,6 +1,7 @@
 -- Advance the round robin over full keys: the next claim begins at the first key with a free slot, or behind the last
 -- key read. Pipelines whose limits another process has locked are skipped: it advances them itself.
--- Parameters: :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :skipped text[]
+-- Parameters: :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :strict_queues text[], :skipped
+-- text[]
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
@@ -35,7 +36,7 @@ WITH queues AS MATERIALIZED (
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), admissible AS MATERIALIZED (
-    SELECT active.name, first.sort_at
+    SELECT active.name, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank, first.sort_at
     FROM active LEFT JOIN LATERAL (
         SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
             greatest(rounded.spacing, interval '1 minute') AS horizon

@@ -69,6 +69,9 @@ ACTIVE_PIPELINES: Final = active_pipelines(
     f"\n        AND ({PIPELINE_QUEUE} = ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool"
 )
 
+# The position of a pipeline's queue among those that are taken in strict order; 0 for all without it.
+QUEUE_RANK: Final = "coalesce(array_position(%(strict_queues)s::text[], active.pipeline_queue::text), 0)"
+
 # The rate limit of a pipeline's starts. Times are reserved a minute ahead, or one interval if that is longer.
 START_RATE: Final = f"""LEFT JOIN LATERAL (
     SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
@@ -146,7 +149,7 @@ FREE_SLOTS: Final = """active.tasks - (
 
 # The limited pipelines of which a task could be admitted, with that task's position in the queue.
 ADMISSIBLE: Final = f"""admissible AS MATERIALIZED (
-    SELECT active.name, first.sort_at
+    SELECT active.name, {QUEUE_RANK} AS queue_rank, first.sort_at
     FROM active {START_RATE} CROSS JOIN LATERAL (
         WITH RECURSIVE {keys_in_turn(KEYS_PER_CLAIM)}
         SELECT keys.sort_at FROM keys {KEY_CAPACITY} LIMIT 1
