@@ -69,11 +69,10 @@ WITH leased AS (
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at,
-        coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank
-    FROM active WHERE ready_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at, pipeline_queue,
+        coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0)
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, pipeline_queue, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0)
     FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
     SELECT active.name, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank, first.sort_at
@@ -141,13 +140,13 @@ WITH leased AS (
         )) IS NOT FALSE AND NOT EXISTS (SELECT FROM draining)
     ORDER BY admissible.queue_rank, admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, queue_rank FROM (
-        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit, oldest.queue_rank
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, pipeline_queue, queue_rank FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
+            oldest.pipeline_queue, oldest.queue_rank
         FROM (
             SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
-                claimable.queue_rank
-            FROM claimable
-            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
+                claimable.pipeline_queue, claimable.queue_rank
+            FROM claimable WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
             ORDER BY claimable.queue_rank, claimable.sort_at
         ) AS oldest
         CROSS JOIN LATERAL (
@@ -179,7 +178,7 @@ WITH leased AS (
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, next_task.queue_rank, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.pipeline_queue, next_task.queue_rank, task.sort_at
 )
 SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true

@@ -36,11 +36,10 @@ WITH queues AS MATERIALIZED (
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at,
-        coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank
-    FROM active WHERE ready_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at, pipeline_queue,
+        coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0)
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, pipeline_queue, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0)
     FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
     SELECT active.name, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank, first.sort_at

@@ -45,9 +45,12 @@ def taking(queues: TakenQueues) -> Iterator[None]:
         _of_block.reset(token)
 
 
-def queue_parameters() -> dict[str, Any]:
-    """`queues`; `queues_excluded`: whether the process takes all queues but these; `strict_queues`: those in order."""
-    return parameters_of(taken_queues())
+def queue_parameters(queues: TakenQueues | None = None) -> dict[str, Any]:
+    """Parameters about these queues, or those of the process.
+
+    `queues`; `queues_excluded`: whether all queues but these are taken; `strict_queues`: those that are taken in order.
+    """
+    return parameters_of(queues or taken_queues())
 
 
 @cache

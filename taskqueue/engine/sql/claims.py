@@ -13,11 +13,10 @@ from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISS
 # The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
 # the name with a + for tasks that have not started, which are claimable only without a limit.
 CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at,
-        {QUEUE_RANK} AS queue_rank
-    FROM active WHERE ready_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at, pipeline_queue,
+        {QUEUE_RANK} AS queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, {QUEUE_RANK}
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, pipeline_queue, {QUEUE_RANK}
     FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), {ADMISSIBLE}"""
 
@@ -37,13 +36,13 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         )) IS NOT FALSE AND NOT EXISTS (SELECT FROM draining)
     ORDER BY admissible.queue_rank, admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, queue_rank FROM (
-        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit, oldest.queue_rank
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, pipeline_queue, queue_rank FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
+            oldest.pipeline_queue, oldest.queue_rank
         FROM (
             SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
-                claimable.queue_rank
-            FROM claimable
-            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
+                claimable.pipeline_queue, claimable.queue_rank
+            FROM claimable WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
             ORDER BY claimable.queue_rank, claimable.sort_at
         ) AS oldest
         CROSS JOIN LATERAL (
@@ -75,7 +74,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, next_task.queue_rank, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.pipeline_queue, next_task.queue_rank, task.sort_at
 )"""
 
 # Claim the next tasks. When a blocked task would come first, one row with nothing but the pipeline to admit from.

@@ -10,7 +10,6 @@ from taskqueue.engine import sql
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.taken_queues import taken_queues
 
 
 def admit_and_claim(limited: str | None, claim_request: ClaimRequest) -> list[Lease]:
@@ -53,8 +52,8 @@ def admit(
     ended = {"freed_key": freed_key or "", "at_task_end": freed_key is not None}
     values = {"limited": limited, "pipelines": [limited], "codes": [""], "most": claim_request.most, **ended}
     admitted = sql.fetch(sql.ADMIT, values)
-    if admitted and not taken_queues().takes(admitted[0][1]):
-        notify_on_commit()  # the pipeline was moved to a queue of other workers
+    if admitted and not claim_request.queues.takes(admitted[0][1]):
+        notify_on_commit()  # the pipeline was moved to a queue of other workers, or this thread is reserved for others
     return claim_request.to_leases(sql.fetch(sql.CLAIM, {**claim_request.parameters, "skipped": list(skipped)}))
 
 

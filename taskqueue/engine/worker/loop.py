@@ -18,7 +18,7 @@ from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.outcomes import Failed, Outcome, Release, Succeeded
 from taskqueue.engine.worker.claims import claim
-from taskqueue.engine.worker.session import WorkerSession
+from taskqueue.engine.worker.session import WorkerSession, next_request
 from taskqueue.engine.worker.settle import settle
 from taskqueue.json_values.codec import printable
 
@@ -65,7 +65,7 @@ def run_until_idle(
         duration = time.monotonic() - started_at
         most = min(most * 2, MOST_PREFETCHED) if is_usable and duration < SHORT else 1
         claims_more = not prefetched and time.monotonic() < deadline and not stopping()
-        claim_request = ClaimRequest(session.worker, most, session.kind) if claims_more else None
+        claim_request = next_request(session, most) if claims_more else None
         outcome, leases = settle_or_fail(lease, outcome, claim_request)
         prefetched.extend(leases)
         session.activity.set_unsettled(None)
@@ -93,12 +93,11 @@ def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1) -> 
     """Claim the next tasks; without any, run the due work and claim again."""
     if stopping():
         return []
-    claim_request = ClaimRequest(session.worker, most, session.kind)
     session.activity.begin_claim()
     try:
-        if leases := claim(claim_request):
+        if leases := claim(next_request(session, most)):
             return leases
-        return claim(claim_request) if dispatch.run_due(limit=1).queued else []
+        return claim(next_request(session, most)) if dispatch.run_due(limit=1).queued else []
     finally:
         session.activity.set_idle()  # also after an error: the claim is not pending any more
 
