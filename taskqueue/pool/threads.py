@@ -249,7 +249,9 @@ class ExtraThread:
 
 def could_claim_more(worker: ThreadWorker) -> bool:
     """Whether it may claim now from a queue that its last claim left out, because other threads were claiming."""
-    return worker.slot is not None and not STOP.is_set() and worker.slot.could_claim_more()
+    if worker.slot is None or worker.is_draining or STOP.is_set():
+        return False
+    return worker.slot.could_claim_more()
 
 
 worker_threads = WorkerThreads()

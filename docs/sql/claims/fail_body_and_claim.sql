@@ -1,8 +1,8 @@
 -- End a task that failed outside of its steps, and record the attempt. Then claim the next tasks.
 -- Parameters: :task uuid, :worker int, :lease int, :key text, :name text, :step_status text, :input jsonb, :input_hash
 -- text, :step_error jsonb, :elapsed interval, :outcome text, :error_type text, :error_message text, :traceback text,
--- :logs jsonb, :error jsonb, :code text, :drift jsonb, :pipelines text[], :codes text[], :queues text[],
--- :queues_excluded bool, :strict_queues text[], :skipped text[], :claiming_worker int, :most int, :kept jsonb
+-- :logs jsonb, :error jsonb, :code text, :drift jsonb, :pipelines text[], :codes text[], :strict_queues text[], :queues
+-- text[], :queues_excluded bool, :skipped text[], :claiming_worker int, :most int, :kept jsonb
 WITH leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
@@ -71,7 +71,8 @@ WITH leased AS (
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
-        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue,
+        coalesce(array_position(:strict_queues::text[], coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue)::text), 0) AS queue_rank
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
@@ -79,12 +80,12 @@ WITH leased AS (
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at, pipeline_queue,
-        coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank FROM active WHERE ready_at IS NOT NULL
+        queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, pipeline_queue, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0)
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, pipeline_queue, queue_rank
     FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
-    SELECT active.name, coalesce(array_position(:strict_queues::text[], active.pipeline_queue::text), 0) AS queue_rank, first.sort_at
+    SELECT active.name, active.queue_rank, first.sort_at
     FROM active LEFT JOIN LATERAL (
         SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
             greatest(rounded.spacing, interval '1 minute') AS horizon

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE, QUEUE_RANK
+from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE
 
 # The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
 # the name with a + for tasks that have not started, which are claimable only without a limit.
 CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at, pipeline_queue,
-        {QUEUE_RANK} AS queue_rank FROM active WHERE ready_at IS NOT NULL
+        queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, pipeline_queue, {QUEUE_RANK}
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, pipeline_queue, queue_rank
     FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), {ADMISSIBLE}"""
 

@@ -69,7 +69,7 @@ class ReservedSlots:
         if missing <= 0:
             return None
         if not any(each.is_claiming for each in others):
-            missing = 1  # more only because threads drain; the others still execute what has open slots
+            missing = 1  # it is more only while threads drain: the queues share the threads that are left
         return tuple(queue for queue, number in unused.items() if number >= missing)
 
     def queue_of(self, leases: Sequence[Lease]) -> str | None:
