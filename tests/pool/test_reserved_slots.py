@@ -117,6 +117,21 @@ def test_a_replaced_process_reserves_its_slots_again(start, urgent):
     command.kill_all()
 
 
+def test_async_tasks_need_no_thread_and_leave_the_reserved_ones_free(start, urgent):
+    command = start(processes=1, threads=2, async_slots=3, arguments=["--reserve", "urgent=1"])
+    for _ in range(3):
+        nap(FOREVER)
+        enqueue.enqueue("tests/nap-async", {"seconds": FOREVER})
+    executing = Task.objects.filter(pipeline="tests/nap-async", status="running")
+    eventually(lambda: (naps(), executing.count()) == (1, 3), details=command.output)
+
+    task = urgent()
+
+    eventually(lambda: finished(task), details=command.output)
+    assert (naps(), executing.count()) == (1, 3)
+    command.kill_all()
+
+
 def test_a_free_reserved_slot_does_not_poll_and_is_no_sign_of_a_stuck_pool(start, urgent):
     command = start(processes=1, threads=3, stuck_pool_timeout=1, arguments=["--reserve", "urgent=1"])
     for _ in range(20):

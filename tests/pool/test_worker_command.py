@@ -12,8 +12,9 @@ from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.management.commands import worker
 from taskqueue.queues import TakenQueues
+from tests.support.processes.pipelines import take_a_nap
 from tests.support.processes.processes import free_port
-from tests.support.processes.worker_command import WorkerCommand, enqueue_walk, finished
+from tests.support.processes.worker_command import WorkerCommand, all_done, enqueue_walk, finished
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -272,3 +273,18 @@ def test_each_command_executes_its_queues(start, notes):
 
     assert "queues: all but feet; pipelines tests/" in others.output()
     assert {int(words[2]) for words in notes.lines() if words[0] == "begin"} == set(feet.workers())
+
+
+def test_a_command_takes_queues_in_strict_order(start, notes):
+    tasks = [take_a_nap.using(priority=600).enqueue(0.0) for _ in range(3)]
+    last = enqueue_walk(notes)
+    move_pipeline("tests/walk", "feet")
+
+    command = start(processes=1, arguments=["--queues", "feet,default", "--strict"])
+    eventually(all_done, details=command.output)
+
+    last.refresh_from_db()
+    for task in tasks:
+        task.refresh_from_db()
+        assert last.finished_at <= task.started_at  # one commit may end the one and claim the other
+    assert "queues: feet, default in strict order; pipelines tests/" in command.output()
