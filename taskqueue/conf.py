@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from taskqueue.queues import TakenQueues
+from taskqueue.queues import TakenQueues, reserved_slots
 
 MEBIBYTE = 1024 * 1024
 SHORTEST_RETENTION = timedelta(minutes=1)
@@ -60,6 +60,10 @@ class Settings:
     """The queues that workers take, such as "mail,default"; empty for all. `manage.py worker --queues` overrides it."""
     NOT_QUEUES: str = ""
     """The queues that workers do not take; `manage.py worker --not` overrides it."""
+    STRICT_QUEUES: bool = False
+    """Whether all tasks of a queue come before those of the queues named after it in QUEUES; `--strict` sets it too."""
+    RESERVE: str = ""
+    """The threads that each process keeps for tasks of some queues, such as "urgent=1"; `--reserve` overrides it."""
     RETENTION: timedelta | None = timedelta(days=30)
     """How long events and ended tasks are kept, unless their pipeline sets it; None for ever."""
     PRUNE_PER_SECOND: int = 500
@@ -104,6 +108,10 @@ def check_ranges(found: Settings) -> None:
         TakenQueues.of(found.QUEUES, found.NOT_QUEUES)
     except ValueError as error:
         raise ImproperlyConfigured(f"TASKQUEUE['QUEUES'] or ['NOT_QUEUES'] is not valid. {error}") from error
+    try:
+        reserved_slots(found.RESERVE)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"TASKQUEUE['RESERVE'] is not valid. {error}") from error
 
 
 def type_name(kind: object) -> str:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from uuid import UUID, uuid4
 
@@ -32,7 +33,9 @@ SECOND_SIGNAL_AFTER = 1.0
 STOP_MARGIN = 10.0
 
 
-def run(signals: Signals, *, processes: int, threads: int, async_slots: int) -> int:
+def run(
+    signals: Signals, *, processes: int, threads: int, async_slots: int, reserved: Mapping[str, int] | None = None
+) -> int:
     """Keep a pool of worker processes running until a signal ends it. Returns the exit code of the command.
 
     Args:
@@ -40,13 +43,14 @@ def run(signals: Signals, *, processes: int, threads: int, async_slots: int) -> 
         processes: how many.
         threads: how many plain tasks each of them executes at once.
         async_slots: how many async tasks each of them executes at once, in addition; 0: in its threads.
+        reserved: how many threads each of them keeps for the tasks of each queue.
     """
     delay = MIN_RESTART_DELAY
     cluster = uuid4()
     delete_old_crash_dumps()
     while not STOP.is_set():
         started_at = time.monotonic()
-        pool = Pool(cluster, PoolStatus(processes, threads, async_slots))
+        pool = Pool(cluster, PoolStatus(processes, threads, async_slots, reserved))
         try:
             pool.watch()
             if STOP.is_set():

@@ -130,10 +130,13 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
         messages = self._claim_messages()
         # First, before anything that can fail: these messages are locked for as long as django-q2's `retry`.
         yield from messages
-        due = dispatch.run_due(Conf.WORKERS)
+        open_queues = self._status.open_queues() if self._status is not None else None
+        due = dispatch.run_due(Conf.WORKERS, open_queues)
         self._polled_at = time.monotonic()
         is_new = notified or due.queued
-        self._pause = self._backoff.pause(is_new=is_new, claimable=due.claimable, next_due_in=due.next_due_in)
+        # Tasks of other queues are not counted then: a thread may become free for them before the next poll.
+        claimable = due.claimable or int(open_queues is not None)
+        self._pause = self._backoff.pause(is_new=is_new, claimable=claimable, next_due_in=due.next_due_in)
         if messages:
             self._pause = 0.0
         # `claimable` is no count. The worker that was woken may be enough; the next query wakes the others.

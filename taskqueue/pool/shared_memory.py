@@ -6,14 +6,19 @@ ever. One aligned write needs no lock.
 
 from __future__ import annotations
 
+import functools
 import mmap
+import operator
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from uuid import UUID
+
+from taskqueue.queues import TakenQueues
 
 POLL_SECONDS = 0.1
 
@@ -107,15 +112,20 @@ class PoolStatus:
     A process is busy while any of its threads is. Then it reads no messages, and is woken by its bell.
     """
 
-    def __init__(self, processes: int, threads: int = 1, async_slots: int = 0) -> None:
+    def __init__(
+        self, processes: int, threads: int = 1, async_slots: int = 0, reserved: Mapping[str, int] | None = None
+    ) -> None:
         self.processes = processes
         self.threads = threads
         self.async_slots = async_slots
+        self.reserved = dict(reserved or {})
         # The last of a process is that of its async worker.
         self.worker_states = [[SharedWorkerState() for _ in range(threads + 1)] for _ in range(processes)]
         # For each process when it became busy, then the time of the last change and of the last failure.
         self._since = memoryview(mmap.mmap(-1, 8 * (processes + 2))).cast("d")
         self._free_threads = memoryview(mmap.mmap(-1, 8 * processes)).cast("q")
+        # For each process which of the reserved queues its free threads may claim from, as bits; 0: from all queues.
+        self._open_queues = memoryview(mmap.mmap(-1, 8 * processes)).cast("Q")
         self._bells = [Bell() for _ in range(processes)]
 
     def mark_busy(self, index: int) -> None:
@@ -132,6 +142,22 @@ class PoolStatus:
         """Note how many threads of this busy worker process execute nothing."""
         self._free_threads[index] = number
         self._since[self.processes] = time.monotonic()
+
+    def mark_open_queues(self, index: int, queues: tuple[str, ...] | None) -> None:
+        """Note which queues the free threads of this process may claim from; None for all."""
+        bits = sum(1 << number for number, queue in enumerate(self.reserved, 1) if queue in (queues or ()))
+        self._open_queues[index] = 0 if queues is None else 1 | bits
+
+    def open_queues(self) -> TakenQueues | None:
+        """The queues that the free threads of all processes may claim from; None for all, and without a free thread."""
+        if self.has_idle_process():
+            return None
+        found = [self._open_queues[index] for index in range(self.processes) if self._free_threads[index] > 0]
+        if not found or not all(found):
+            return None
+        bits = functools.reduce(operator.or_, found)
+        queues = tuple(queue for number, queue in enumerate(self.reserved, 1) if bits >> number & 1)
+        return TakenQueues(queues) if queues else None
 
     def busy_seconds(self, index: int) -> float | None:
         """Return for how many seconds this worker process has been busy, or None when it is idle."""
@@ -150,10 +176,14 @@ class PoolStatus:
         return self._bells[index]
 
     def ring(self, *, every: bool) -> bool:
-        """Wake a free thread of every busy process that has one, or of the one with most. Returns whether one has."""
+        """Wake a free thread of every busy process that has one, or of the one with most. Returns whether one has.
+
+        Without `every` a process whose free threads may only claim from some queues does not count.
+        """
         with_free = [index for index in range(self.processes) if self._since[index] and self._free_threads[index] > 0]
         if not every:
-            with_free = sorted(with_free, key=lambda index: self._free_threads[index])[-1:]
+            for_all_queues = [index for index in with_free if not self._open_queues[index]]
+            with_free = sorted(for_all_queues, key=lambda index: self._free_threads[index])[-1:]
         for index in with_free:
             self._bells[index].ring()
         return bool(with_free)

@@ -45,8 +45,9 @@ class Watchdog:
         return min(suspect_for, self._status.seconds_without_change()) >= self._timeout
 
     def _is_work_claimable(self) -> bool:
+        """Whether a free thread could claim a task; those that are reserved leave tasks of other queues waiting."""
         try:
-            return dispatch.run_due(1).claimable > 0
+            return dispatch.run_due(1, self._status.open_queues()).claimable > 0
         except db.Error:
             # Without a database no task is claimable. The notifier logs the outage.
             db.connections.close_all()

@@ -19,6 +19,7 @@ from taskqueue.engine.runtime.outcomes import Outcome
 from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS, Heartbeat, cause_of
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.loop import run_until_idle
+from taskqueue.engine.worker.reserved_slots import ThreadSlot
 from taskqueue.pool.shared_memory import STOP
 
 logger = logging.getLogger("taskqueue.workers")
@@ -35,6 +36,7 @@ class ThreadWorker:
         number: of its thread; 0 is the main thread.
         shared_state: where it notes what it executes.
         kind: which pipelines it claims tasks of.
+        slot: its slot, when the process reserves some for the tasks of some queues.
         heartbeat_thread: the thread of this process's heartbeats; None for one of its own.
     """
 
@@ -42,6 +44,7 @@ class ThreadWorker:
         self.cluster = ""
         self.number = number
         self.kind = BodyKind.ANY
+        self.slot: ThreadSlot | None = None
         self.shared_state: CrashRecord | None = None
         self.heartbeat_thread: HeartbeatThread | None = None
         self._heartbeat: Heartbeat | None = None
@@ -78,7 +81,7 @@ class ThreadWorker:
                 self.cluster or f"qcluster-{os.getppid()}", number=self.number, thread=self.heartbeat_thread
             )
             heartbeat.crash_record = heartbeat.activity.step_record = self.shared_state
-            heartbeat.kind = self.kind
+            heartbeat.kind, heartbeat.slot = self.kind, self.slot
             heartbeat.start()
             self._heartbeat, self._pid, self._uncertain_error = heartbeat, os.getpid(), None
         if self._uncertain_error is not None:
@@ -110,6 +113,9 @@ class ThreadWorker:
         else:
             self._clear_error()
             return time.monotonic() - started_at < budget.total_seconds()
+        finally:
+            if self.slot is not None:
+                self.slot.release()
         self._mark_uncertain(line, caught)
         return None
 

@@ -19,6 +19,7 @@ from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
 from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.engine.worker.loop import SHORT
+from taskqueue.engine.worker.reserved_slots import Queues, ReservedSlots
 from taskqueue.pool.async_worker import start_async_worker
 from taskqueue.pool.shared_memory import STOP, PoolStatus
 from taskqueue.pool.thread_worker import ThreadWorker
@@ -53,6 +54,8 @@ class WorkerThreads:
         while True:
             is_idle = self.first.run_until_idle()
             with self._changed:
+                if is_idle and could_claim_more(self.first):
+                    continue
                 self._may_be_more = self._may_be_more and not is_idle
                 self._is_first_idle = True
                 if is_idle or STOP.is_set() or self._others_are_idle():
@@ -82,6 +85,7 @@ class WorkerThreads:
             worker.cluster, worker.heartbeat_thread = self.first.cluster, self.first.heartbeat_thread
             worker.shared_state, worker.kind = status.worker_states[index][number], self.first.kind
             self._others.append(ExtraThread(worker, self))
+        self._reserve_slots(status, index)
         try:
             self.first.current()
         except DATABASE_ERRORS:
@@ -102,7 +106,34 @@ class WorkerThreads:
     def end(self, thread: ExtraThread) -> None:
         """Note that a thread has found no more tasks."""
         with self._changed:
+            if could_claim_more(thread.worker):
+                thread.wake()
+                return
             thread.is_busy = self._may_be_more = False
+            self._note()
+            self._changed.notify_all()
+
+    def _reserve_slots(self, status: PoolStatus, index: int) -> None:
+        """Give each thread its slot, if the command reserves any."""
+        if not status.reserved:
+            return
+
+        def publish(queues: Queues) -> None:
+            # Tasks of async pipelines take no thread, whatever their queue.
+            status.mark_open_queues(index, queues if self.async_worker is None else None)
+
+        publish(None)
+        slots = ReservedSlots(status.reserved, publish=publish, on_room=self._wake_refused)
+        for worker in (self.first, *(each.worker for each in self._others)):
+            worker.slot = slots.add_thread(worker)
+
+    def _wake_refused(self) -> None:
+        """Wake one free thread that may claim now what its last claim had to leave out."""
+        with self._changed:
+            if self._is_first_idle and could_claim_more(self.first):
+                self._is_first_woken = True
+            elif refused := [each for each in self._others if each.is_free and could_claim_more(each.worker)]:
+                refused[0].wake()
             self._note()
             self._changed.notify_all()
 
@@ -214,6 +245,13 @@ class ExtraThread:
                 logger.exception("A thread of this worker process failed; it continues with its next task")
             finally:
                 self._threads.end(self)
+
+
+def could_claim_more(worker: ThreadWorker) -> bool:
+    """Whether it may claim now from a queue that its last claim left out, because other threads were claiming."""
+    if worker.slot is None or worker.is_draining or STOP.is_set():
+        return False
+    return worker.slot.could_claim_more()
 
 
 worker_threads = WorkerThreads()

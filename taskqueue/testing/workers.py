@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.runtime.claim_request import ClaimSlot
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.liveness import LOCK_SPACE
 from taskqueue.engine.runtime.outcomes import Outcome, Release
@@ -53,9 +54,11 @@ class InProcessWorker:
     Attributes:
         stopping: set it to make the worker release its task at the next step.
         kind: which pipelines it claims tasks of.
+        slot: what its claims are counted in, for a process that reserves slots.
         row: its row. After `die()` it has no lock, and recovery finds it dead.
         queues: the queues that it takes, as `manage.py worker --queues` has them; empty for all.
         not_queues: the queues that it does not take, as `--not` has them.
+        strict: whether all tasks of a queue come before those of the queues named after it, as with `--strict`.
     """
 
     stopping: bool = False
@@ -63,13 +66,15 @@ class InProcessWorker:
     activity: Activity = field(default_factory=Activity)
     queues: str = ""
     not_queues: str = ""
+    strict: bool = False
+    slot: ClaimSlot | None = None
     row: Worker = field(init=False)
     _taken: TakenQueues = field(init=False)
     _is_dead: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         """Create its row and take its lock on the test's connection."""
-        self._taken = TakenQueues.of(self.queues, self.not_queues)
+        self._taken = TakenQueues.of(self.queues, self.not_queues, is_strict=self.strict)
         self.row = Worker.objects.create(
             host=socket.gethostname(),
             pid=os.getpid(),

@@ -60,6 +60,8 @@ def test_a_setting_that_does_not_exist_is_an_error(settings):
         ({"QUEUES": "mail,", "NOT_QUEUES": ""}, "A queue cannot be called ''"),
         ({"NOT_QUEUES": "Mail"}, "A queue cannot be called 'Mail'"),
         ({"QUEUES": "mail", "NOT_QUEUES": "gpu"}, "not both"),
+        ({"RESERVE": "urgent"}, "'urgent' is not QUEUE=N, such as urgent=1."),
+        ({"RESERVE": "urgent=0"}, "The number of slots for queue urgent must be at least 1, not '0'."),
     ],
 )
 def test_queues_that_are_not_valid_are_an_error(settings, queues, says):

@@ -2,18 +2,19 @@
 
 import signal
 import socket
+from typing import Any
 
 import pytest
-from django.core.management import ManagementUtility
+from django.core.management import CommandError, ManagementUtility
 from django.db import connection
 
 from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
-from taskqueue.engine.runtime.taken_queues import taking
 from taskqueue.management.commands import worker
 from taskqueue.queues import TakenQueues
+from tests.support.processes.pipelines import take_a_nap
 from tests.support.processes.processes import free_port
-from tests.support.processes.worker_command import WorkerCommand, enqueue_walk, finished
+from tests.support.processes.worker_command import WorkerCommand, all_done, enqueue_walk, finished
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -125,6 +126,13 @@ def test_zero_processes_are_refused(run):
         (["--queues", "mail", "--not", "gpu"], "not allowed with argument"),
         (["--queues", "Mail,gpu"], "A queue cannot be called 'Mail'. Use up to 100 small letters"),
         (["--not", " "], "name at least one queue"),
+        (["--reserve", "urgent"], "'urgent' is not QUEUE=N, such as urgent=1."),
+        (["--reserve", "Urgent=1"], "A queue cannot be called 'Urgent'. Use up to 100 small letters"),
+        (["--reserve", "urgent=1,,"], "'' is not QUEUE=N"),
+        (["--reserve", "urgent=many"], "The number of slots for queue urgent must be at least 1, not 'many'."),
+        (["--reserve", "urgent=-1"], "The number of slots for queue urgent must be at least 1, not '-1'."),
+        (["--reserve", "urgent=1,urgent=2"], "Queue urgent is named twice."),
+        (["--reserve", ",".join(f"q{number}=1" for number in range(61))], "At most 60 queues can have reserved slots"),
     ],
 )
 def test_wrong_queues_are_refused(arguments, says, capsys):
@@ -148,11 +156,110 @@ def test_wrong_queues_are_refused(arguments, says, capsys):
 def test_unknown_queues_are_a_warning_with_the_known_ones(transactional_db, queues, warning):
     sync_pipelines()
 
-    with taking(queues):
-        found = worker._queues_warning()
+    found = list(worker._queues_warnings(queues, {}, None))
 
-    assert found.startswith(warning)
-    assert bool(found) == bool(warning)
+    assert "".join(found).startswith(warning)
+    assert len(found) == bool(warning)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "configured", "says"),
+    [
+        (["--strict"], {}, "--strict needs the queues in their order: name them, the most urgent first, with --queues"),
+        (["--strict", "--not", "mail"], {"QUEUES": "mail,gpu"}, "--strict needs the queues in their order"),
+        ([], {"STRICT_QUEUES": True}, 'TASKQUEUE["STRICT_QUEUES"] needs the queues in their order'),
+        (["--not", "mail"], {"STRICT_QUEUES": True}, "leave strict order out for this command with --no-strict."),
+    ],
+)
+def test_strict_order_without_named_queues_is_refused(arguments, configured, says, settings):
+    settings.TASKQUEUE = configured
+
+    with pytest.raises(CommandError) as refused:
+        worker._queues_of(options_of(arguments))
+
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "configured", "queues"),
+    [
+        (["--strict", "--queues", "b,a"], {}, TakenQueues(("b", "a"), is_strict=True)),
+        (["--strict"], {"QUEUES": "b,a"}, TakenQueues(("b", "a"), is_strict=True)),
+        (["--queues", "c"], {"QUEUES": "b,a", "STRICT_QUEUES": True}, TakenQueues(("c",), is_strict=True)),
+        (["--no-strict"], {"QUEUES": "b,a", "STRICT_QUEUES": True}, TakenQueues(("b", "a"))),
+        (["--no-strict", "--not", "a"], {"STRICT_QUEUES": True}, TakenQueues((), ("a",))),
+        ([], {"NOT_QUEUES": "a"}, TakenQueues((), ("a",))),
+    ],
+)
+def test_the_options_replace_the_settings_of_queues(arguments, configured, queues, settings):
+    settings.TASKQUEUE = configured
+
+    assert worker._queues_of(options_of(arguments)) == queues
+
+
+@pytest.mark.parametrize(
+    ("arguments", "queues", "threads", "says"),
+    [
+        (
+            ["--reserve", "urgent=3,mail=3"],
+            "",
+            5,
+            "6 slots are reserved (urgent=3, mail=3), but each process has 5 threads.",
+        ),
+        (["--reserve", "urgent=3,mail=3"], "", 5, "Use --threads 6 or more, or reserve fewer."),
+        (["--reserve", "urgent=2"], "", 1, "but each process has 1 thread."),
+        (
+            ["--reserve", "urgent=1"],
+            "mail,gpu",
+            5,
+            "Queue urgent has reserved slots, but this command takes mail, gpu.",
+        ),
+    ],
+)
+def test_slots_that_cannot_be_reserved_are_refused(arguments, queues, threads, says):
+    with pytest.raises(CommandError) as refused:
+        worker._reserved_of(options_of(arguments), TakenQueues.of(queues, ""), threads)
+
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "queues", "reserved"),
+    [
+        ([], TakenQueues(), {"urgent": 1, "mail": 2}),
+        ([], TakenQueues(("mail", "default")), {"mail": 2}),
+        ([], TakenQueues((), ("mail",)), {"urgent": 1}),
+        (["--reserve", ""], TakenQueues(), {}),
+        (["--reserve", " gpu = 3 "], TakenQueues(), {"gpu": 3}),
+    ],
+    ids=str,
+)
+def test_the_option_replaces_the_reserved_slots_of_the_settings(arguments, queues, reserved, settings):
+    settings.TASKQUEUE = {"RESERVE": "urgent=1,mail=2"}
+
+    assert worker._reserved_of(options_of(arguments), queues, 5) == reserved
+
+
+def test_reserving_all_threads_warns_of_the_queues_that_are_left_out(transactional_db):
+    sync_pipelines()
+    move_pipeline("tests/walk", "feet")
+    reserved = {"tpu": 1, "vpu": 2}
+
+    found = list(worker._queues_warnings(TakenQueues((), ("feet",)), reserved, 3))
+
+    assert len(found) == 2
+    assert found[0].startswith("Warning: no pipeline is in the queues tpu, vpu now. Known queues: default, ")
+    assert found[1].startswith(
+        "Warning: all 3 threads of each process are reserved, so this command takes no tasks of "
+    )
+    assert "default" in found[1]
+    assert "feet" not in found[1]
+    assert found[1].endswith(". Use --threads 4 or more to take them too.")
+    assert len(list(worker._queues_warnings(TakenQueues(), reserved, None))) == 1
+
+
+def options_of(arguments: list[str]) -> dict[str, Any]:
+    return vars(worker.Command().create_parser("manage.py", "worker").parse_args(arguments))
 
 
 def test_each_command_executes_its_queues(start, notes):
@@ -166,3 +273,18 @@ def test_each_command_executes_its_queues(start, notes):
 
     assert "queues: all but feet; pipelines tests/" in others.output()
     assert {int(words[2]) for words in notes.lines() if words[0] == "begin"} == set(feet.workers())
+
+
+def test_a_command_takes_queues_in_strict_order(start, notes):
+    tasks = [take_a_nap.using(priority=600).enqueue(0.0) for _ in range(3)]
+    last = enqueue_walk(notes)
+    move_pipeline("tests/walk", "feet")
+
+    command = start(processes=1, arguments=["--queues", "feet,default", "--strict"])
+    eventually(all_done, details=command.output)
+
+    last.refresh_from_db()
+    for task in tasks:
+        task.refresh_from_db()
+        assert last.finished_at <= task.started_at  # one commit may end the one and claim the other
+    assert "queues: feet, default in strict order; pipelines tests/" in command.output()

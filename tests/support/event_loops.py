@@ -12,6 +12,7 @@ from taskqueue.engine.async_worker.heartbeat import AsyncHeartbeat
 from taskqueue.engine.async_worker.loop import AsyncWorker
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.maintenance.recovery import recover
+from taskqueue.engine.runtime.claim_request import ClaimSlot
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome
@@ -24,6 +25,7 @@ class InProcessSession:
     """An in-process worker as the session of an event loop: without a heartbeat."""
 
     kind = BodyKind.ASYNC
+    slot: ClaimSlot | None = None
 
     def __init__(self, worker: InProcessWorker) -> None:
         self.worker = worker.row.pk

@@ -2,8 +2,8 @@
 -- next tasks.
 -- Parameters: :task uuid, :worker int, :lease int, :key text, :name text, :step_status text, :input jsonb, :input_hash
 -- text, :step_error jsonb, :elapsed interval, :outcome text, :error_type text, :error_message text, :traceback text,
--- :logs jsonb, :error jsonb, :code text, :drift jsonb, :pipelines text[], :codes text[], :queues text[],
--- :queues_excluded bool, :skipped text[], :claiming_worker int, :most int, :kept jsonb
+-- :logs jsonb, :error jsonb, :code text, :drift jsonb, :pipelines text[], :codes text[], :strict_queues text[], :queues
+-- text[], :queues_excluded bool, :skipped text[], :claiming_worker int, :most int, :kept jsonb
 WITH leased AS (
     SELECT id FROM taskqueue_task
     WHERE id = :task::uuid AND worker_id = :worker::int AND lease = :lease::int AND status = 'running'
@@ -79,20 +79,21 @@ WITH leased AS (
             AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
             AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
-        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue,
+        coalesce(array_position(:strict_queues::text[], coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue)::text), 0) AS queue_rank
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at FROM active
-        WHERE ready_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
+        pipeline_queue, queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at FROM active
-        WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank
+    FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
-    SELECT active.name, first.sort_at
+    SELECT active.name, active.queue_rank, first.sort_at
     FROM active LEFT JOIN LATERAL (
         SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
             greatest(rounded.spacing, interval '1 minute') AS horizon
@@ -151,17 +152,19 @@ WITH leased AS (
 ), to_admit AS MATERIALIZED (
     -- A blocked task would come first: nothing is claimed, since another statement has to lock its limits before.
     SELECT admissible.name FROM admissible
-    WHERE admissible.sort_at < coalesce((SELECT min(claimable.sort_at) FROM claimable), 'infinity')
-        AND NOT EXISTS (SELECT FROM draining)
-    ORDER BY admissible.sort_at LIMIT 1
+    WHERE ((admissible.queue_rank, admissible.sort_at) < (
+            SELECT claimable.queue_rank, claimable.sort_at FROM claimable
+            ORDER BY claimable.queue_rank, claimable.sort_at LIMIT 1
+        )) IS NOT FALSE AND NOT EXISTS (SELECT FROM draining)
+    ORDER BY admissible.queue_rank, admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot FROM (
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot, pipeline_queue, queue_rank FROM (
         SELECT ready.id, ready.sort_at, oldest.*
         FROM (
             SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
-                claimable.passes_slot
-            FROM claimable
-            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
+                claimable.passes_slot, claimable.pipeline_queue, claimable.queue_rank
+            FROM claimable WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
+            ORDER BY claimable.queue_rank, claimable.sort_at
         ) AS oldest
         CROSS JOIN LATERAL (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue
@@ -185,15 +188,15 @@ WITH leased AS (
     FROM next_task
     WHERE task.id = next_task.id AND task.id = ANY (ARRAY(SELECT id FROM next_task))
         -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
-        AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY sort_at, id LIMIT 1))
+        AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY queue_rank, sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
         task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
         next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.pipeline_queue, next_task.queue_rank, task.sort_at
 )
 SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true
-ORDER BY claimed.sort_at, claimed.id;
+ORDER BY claimed.queue_rank, claimed.sort_at, claimed.id;

@@ -1,7 +1,7 @@
 -- Find what is due: tasks to claim, seconds until the next timer, whether sweeps have work, workers to recover. One
 -- round trip.
--- Parameters: :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :skipped text[], :limit int,
--- :heartbeat_timeout interval, :startup_grace interval, :lock_space bigint
+-- Parameters: :pipelines text[], :codes text[], :strict_queues text[], :queues text[], :queues_excluded bool, :skipped
+-- text[], :limit int, :heartbeat_timeout interval, :startup_grace interval, :lock_space bigint
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
@@ -33,20 +33,21 @@ WITH queues AS MATERIALIZED (
             AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
             AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
-        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue,
+        coalesce(array_position(:strict_queues::text[], coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue)::text), 0) AS queue_rank
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at FROM active
-        WHERE ready_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
+        pipeline_queue, queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at FROM active
-        WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank
+    FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), admissible AS MATERIALIZED (
-    SELECT active.name, first.sort_at
+    SELECT active.name, active.queue_rank, first.sort_at
     FROM active LEFT JOIN LATERAL (
         SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
             greatest(rounded.spacing, interval '1 minute') AS horizon

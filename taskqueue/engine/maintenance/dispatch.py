@@ -15,6 +15,7 @@ from taskqueue.engine.runtime.deployed_pipelines import deployed_pipelines
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.taken_queues import queue_parameters, taken_queues
+from taskqueue.queues import TakenQueues
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,26 @@ class DueWork:
     sweeps_due: bool = False
 
 
-def run_due(limit: int) -> DueWork:
-    """Recover dead workers and run the sweeps if any work is due; then count what can be claimed, up to a limit."""
-    due = find_due_work(limit)
+def run_due(limit: int, queues: TakenQueues | None = None) -> DueWork:
+    """Recover dead workers and run the sweeps if any work is due; then count what can be claimed, up to a limit.
+
+    Args:
+        limit: the largest number to count.
+        queues: those in which to count; None for all that this process takes.
+    """
+    due = find_due_work(limit, queues)
     if not due.dead_workers and not due.sweeps_due and due.next_due_in != timedelta(0):
         return due
     queued = sum(recover(worker, reason=NO_HEARTBEAT) for worker in due.dead_workers)
     queued += run_sweeps()
     if queued and not taken_queues().takes_all:
         notify_now()  # some of them may be for workers of other commands
-    return replace(find_due_work(limit), queued=queued > 0)
+    return replace(find_due_work(limit, queues), queued=queued > 0)
 
 
-def find_due_work(limit: int) -> DueWork:
+def find_due_work(limit: int, queues: TakenQueues | None = None) -> DueWork:
     """Find the work that is due, in one round trip, and change nothing."""
-    process = {**deployed_pipelines(), **queue_parameters()}
+    process = {**deployed_pipelines(), **queue_parameters(queues)}
     values = {**process, "skipped": [], "limit": limit, "lock_space": LOCK_SPACE}
     rows = sql.fetch(
         sql.FIND_DUE_WORK, {**values, "heartbeat_timeout": HEARTBEAT_TIMEOUT, "startup_grace": STARTUP_GRACE}

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind, deployed_pipelines
 from taskqueue.engine.runtime.lease import Lease, to_lease
-from taskqueue.engine.runtime.taken_queues import queue_parameters
+from taskqueue.engine.runtime.taken_queues import queue_parameters, taken_queues
+from taskqueue.queues import TakenQueues
+
+
+class ClaimSlot(Protocol):
+    """The slot of a worker whose process reserves slots for some queues."""
+
+    def request(self, worker: int, most: int, kind: BodyKind) -> ClaimRequest | None:
+        """The worker's next claim, which begins now; None when it may claim nothing."""
+
+    def note(self, leases: Sequence[Lease]) -> None:
+        """Note what the claim got."""
 
 
 @dataclass(frozen=True)
 class ClaimRequest:
-    """The worker that claims, the maximum number of tasks, and the pipelines that it claims tasks of."""
+    """The worker that claims, the maximum number of tasks, the pipelines and queues that it claims tasks of, and the
+    slot that is counted for them, if its process reserves slots.
+    """
 
     worker: int
     most: int = 1
     kind: BodyKind = BodyKind.ANY
+    queues: TakenQueues = field(default_factory=taken_queues)
+    slot: ClaimSlot | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of CLAIM, with the pipelines of this process's code and the queues that it takes."""
+        """The parameters of CLAIM, with the pipelines of this process's code."""
         requested = {"claiming_worker": self.worker, "most": self.most, "skipped": []}
-        return {**requested, **deployed_pipelines(self.kind), **queue_parameters()}
+        return {**requested, **deployed_pipelines(self.kind), **queue_parameters(self.queues)}
 
     def to_leases(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
         """The claimed rows as leases, in queue order; or none, and the limited pipeline to admit a task of first."""
-        return [to_lease(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]
+        leases, limited = [to_lease(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]
+        if self.slot is not None and (leases or limited is None):
+            self.slot.note(leases)
+        return leases, limited

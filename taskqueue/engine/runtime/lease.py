@@ -37,6 +37,8 @@ class Lease:
     """Whether each of its steps needs a slot."""
     passes_slot: bool = field(default=False, compare=False)
     """Whether the next task of its pipeline may take its slot without the lock of the limit."""
+    queue: str = field(default="", compare=False)
+    """Of its pipeline, when it was claimed."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -48,7 +50,7 @@ class Lease:
 COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "parallel_step", "depth",
     "notify_completion", "concurrency_key",
-    "is_limited", "steps_limited", "passes_slot", "cron_at", "parent", "parent_key", "cancel_grace",
+    "is_limited", "steps_limited", "passes_slot", "cron_at", "parent", "parent_key", "cancel_grace", "queue",
 )  # fmt: skip
 """The columns that a claim returns first, by the lease's names for them."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db.models import Q
 
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Pipeline
 from taskqueue.models.pipeline import EFFECTIVE_QUEUE
-from taskqueue.queues import TakenQueues
 
 
 def queue_workers() -> dict[str, int]:
@@ -16,10 +17,10 @@ def queue_workers() -> dict[str, int]:
     return dict(sql.fetch(sql.QUEUE_WORKERS, {"heartbeat_timeout": HEARTBEAT_TIMEOUT}))
 
 
-def queues_without_pipelines(queues: TakenQueues) -> tuple[list[str], list[str]]:
-    """The named queues in which no pipeline is, and the queues in which any is; one query."""
+def queues_without_pipelines(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those of these queues in which no pipeline is, and the queues in which any is; one query."""
     known = set(Pipeline.objects.order_by().values_list(EFFECTIVE_QUEUE, flat=True))
-    return [name for name in (*queues.names, *queues.excluded) if name not in known], sorted(known)
+    return [name for name in names if name not in known], sorted(known)
 
 
 def workers_of(queue: str) -> Q:

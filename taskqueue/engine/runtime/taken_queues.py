@@ -21,12 +21,12 @@ def taken_queues() -> TakenQueues:
     chosen = _of_block.get() or _of_command
     if chosen is not None:
         return chosen
-    return of_settings(settings().QUEUES, settings().NOT_QUEUES)
+    return of_settings(settings().QUEUES, settings().NOT_QUEUES, is_strict=settings().STRICT_QUEUES)
 
 
 @cache
-def of_settings(names: str, excluded: str) -> TakenQueues:
-    return TakenQueues.of(names, excluded)
+def of_settings(names: str, excluded: str, *, is_strict: bool) -> TakenQueues:
+    return TakenQueues.of(names, excluded, is_strict=is_strict and bool(names.strip()))
 
 
 def take_queues(queues: TakenQueues | None) -> None:
@@ -45,11 +45,18 @@ def taking(queues: TakenQueues) -> Iterator[None]:
         _of_block.reset(token)
 
 
-def queue_parameters() -> dict[str, Any]:
-    """`queues`, and `queues_excluded`: whether the process takes all queues but these."""
-    return parameters_of(taken_queues())
+def queue_parameters(queues: TakenQueues | None = None) -> dict[str, Any]:
+    """Parameters about these queues, or those of the process.
+
+    `queues`; `queues_excluded`: whether all queues but these are taken; `strict_queues`: those that are taken in order.
+    """
+    return parameters_of(queues or taken_queues())
 
 
 @cache
 def parameters_of(queues: TakenQueues) -> dict[str, Any]:
-    return {"queues": to_array(queues.names or queues.excluded), "queues_excluded": not queues.names}
+    return {
+        "queues": to_array(queues.names or queues.excluded),
+        "queues_excluded": not queues.names,
+        "strict_queues": to_array(queues.names if queues.is_strict else ()),
+    }

@@ -14,35 +14,37 @@ from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISS
 # The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
 # the name with a + for tasks that have not started, which are claimable only without a limit.
 CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at FROM active
-        WHERE ready_at IS NOT NULL
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
+        pipeline_queue, queue_rank FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at FROM active
-        WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank
+    FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
 ), {ADMISSIBLE}"""
 
-# Lock the first tasks of the queue with the oldest head. The nested loop stops at its last row, so no other task is
-# locked, and neither history nor another pipeline's backlog is read. The limits, and the ids as an array, are for the
-# planner. It takes an unknown limit, which `(SELECT 100)` is, for a tenth of the rows: so it reads a queue in its
-# order, even without statistics, when it takes all queues for short. Of an unknown number of claimed tasks it would
-# read the whole table to find them.
+# Lock the first tasks of the queue with the oldest head, with strict order within the first queue that has any. The
+# nested loop stops at its last row, so no other task is locked, and neither history nor another pipeline's backlog is
+# read. The limits, and the ids as an array, are for the planner. It takes an unknown limit, which `(SELECT 100)` is,
+# for a tenth of the rows: so it reads a queue in its order, even without statistics, when it takes all queues for
+# short. Of an unknown number of claimed tasks it would read the whole table to find them.
 NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
     -- A draining worker claims nothing. Read here, so that it counts from the next claim on.
     SELECT FROM taskqueue_worker WHERE id = %(claiming_worker)s::int AND draining_at IS NOT NULL
 ), to_admit AS MATERIALIZED (
     -- A blocked task would come first: nothing is claimed, since another statement has to lock its limits before.
     SELECT admissible.name FROM admissible
-    WHERE admissible.sort_at < coalesce((SELECT min(claimable.sort_at) FROM claimable), 'infinity')
-        AND NOT EXISTS (SELECT FROM draining)
-    ORDER BY admissible.sort_at LIMIT 1
+    WHERE ((admissible.queue_rank, admissible.sort_at) < (
+            SELECT claimable.queue_rank, claimable.sort_at FROM claimable
+            ORDER BY claimable.queue_rank, claimable.sort_at LIMIT 1
+        )) IS NOT FALSE AND NOT EXISTS (SELECT FROM draining)
+    ORDER BY admissible.queue_rank, admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot FROM (
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot, pipeline_queue, queue_rank FROM (
         SELECT ready.id, ready.sort_at, oldest.*
         FROM (
             SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
-                claimable.passes_slot
-            FROM claimable
-            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
+                claimable.passes_slot, claimable.pipeline_queue, claimable.queue_rank
+            FROM claimable WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
+            ORDER BY claimable.queue_rank, claimable.sort_at
         ) AS oldest
         CROSS JOIN LATERAL (
             SELECT queue.id, queue.sort_at FROM taskqueue_task queue
@@ -66,14 +68,14 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
     FROM next_task
     WHERE task.id = next_task.id AND task.id = ANY (ARRAY(SELECT id FROM next_task))
         -- A task that was claimed before comes alone or first: if it kills its worker, others are lost once at most.
-        AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY sort_at, id LIMIT 1))
+        AND (task.lease = 0 OR task.id = (SELECT id FROM next_task ORDER BY queue_rank, sort_at, id LIMIT 1))
     RETURNING task.id, task.pipeline_id, task.lease, task.payload::text, task.labels::text, task.key, task.failures,
         task.version, task.parallel_step, task.depth, task.notify_completion, task.concurrency_key,
         next_task.is_limited, next_task.has_step_limit, next_task.passes_slot,
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.pipeline_queue, next_task.queue_rank, task.sort_at
 )"""
 
 # Claim the next tasks. When a blocked task would come first, one row with nothing but the pipeline to admit from.
@@ -81,7 +83,7 @@ CLAIM: Final = f"""
 WITH {NEXT_TASKS}
 SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true
-ORDER BY claimed.sort_at, claimed.id
+ORDER BY claimed.queue_rank, claimed.sort_at, claimed.id
 """
 
 

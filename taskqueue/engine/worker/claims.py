@@ -8,7 +8,9 @@ from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.worker.limited_claims import admit_and_claim
 
 
-def claim(claim_request: ClaimRequest) -> list[Lease]:
-    """Claim the next tasks of this process's pipelines; empty when none is ready."""
+def claim(claim_request: ClaimRequest | None) -> list[Lease]:
+    """Claim the next tasks of this process's pipelines; empty when none is ready, or there is no request."""
+    if claim_request is None:
+        return []
     leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
     return leases if limited is None else admit_and_claim(limited, claim_request)

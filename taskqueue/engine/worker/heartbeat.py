@@ -19,6 +19,7 @@ from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork
 from taskqueue.engine.maintenance.recovery import Loss, recover
+from taskqueue.engine.runtime.claim_request import ClaimSlot
 from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.failures import traceback_of
@@ -72,6 +73,7 @@ class Heartbeat:
 
     Attributes:
         kind: which pipelines it claims tasks of.
+        slot: what its claims are counted in; None when its process reserves no slots.
         slots: how many tasks it executes at once.
         worker: the id of this worker's row. It changes when another process has presumed this worker dead.
         activity: what the worker does now.
@@ -84,6 +86,7 @@ class Heartbeat:
         self.cluster = cluster
         self.number = number
         self.kind = BodyKind.ANY
+        self.slot: ClaimSlot | None = None
         self.slots = 1
         self.worker = 0
         self.activity = Activity()

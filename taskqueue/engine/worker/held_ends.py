@@ -85,7 +85,7 @@ def write_held(held: HeldEnds, claim_request: ClaimRequest | None = None) -> lis
                 raise
         for lease, outcome in ends:  # one by one, so that only the refused one fails
             settle_or_fail(lease, outcome, claim_request=None)
-    return claim(claim_request) if claim_request is not None else []
+    return claim(claim_request)
 
 
 def taken(held: HeldEnds) -> list[End]:

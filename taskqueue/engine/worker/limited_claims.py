@@ -11,7 +11,6 @@ from taskqueue.engine.execution.rate_limits import SHORT_WAIT
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.taken_queues import taken_queues
 
 
 def admit_and_claim(limited: str | None, claim_request: ClaimRequest) -> list[Lease]:
@@ -55,8 +54,8 @@ def admit(
     code = {"pipelines": [limited], "codes": [""]}
     values = {"limited": limited, **code, "most": claim_request.most, "brief": SHORT_WAIT, **ended}
     admitted = sql.fetch(sql.ADMIT, values)
-    if admitted and not taken_queues().takes(admitted[0][1]):
-        notify_on_commit()  # the pipeline was moved to a queue of other workers
+    if admitted and not claim_request.queues.takes(admitted[0][1]):
+        notify_on_commit()  # the pipeline was moved to a queue of other workers, or this thread is reserved for others
     return claim_request.to_leases(sql.fetch(sql.CLAIM, {**claim_request.parameters, "skipped": list(skipped)}))
 
 

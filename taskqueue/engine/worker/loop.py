@@ -10,13 +10,12 @@ from datetime import timedelta
 from taskqueue.context import ShouldStop
 from taskqueue.engine.execution.run import execute_task
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.held_ends import hold, settle_with_held, write_held
-from taskqueue.engine.worker.session import WorkerSession
+from taskqueue.engine.worker.session import WorkerSession, next_request
 
 OnExecution = Callable[[Lease, Outcome, timedelta], None]
 """Called after the outcome of an execution is written or held, with the lease, the outcome and the duration."""
@@ -60,7 +59,7 @@ def run_until_idle(
         duration = time.monotonic() - started_at
         most = min(most * 2, MOST_PREFETCHED) if is_usable and duration < SHORT else 1
         claims_more = not prefetched and time.monotonic() < deadline and not stopping()
-        claim_request = ClaimRequest(session.worker, most, session.kind) if claims_more else None
+        claim_request = next_request(session, most) if claims_more else None
         if not (prefetched and duration < SHORT and hold(held, lease, outcome)):
             outcome, leases = settle_with_held(held, lease, outcome, claim_request)
             prefetched.extend(leases)
@@ -77,12 +76,11 @@ def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1) -> 
     """Claim the next tasks; without any, run the due work and claim again."""
     if stopping():
         return []
-    claim_request = ClaimRequest(session.worker, most, session.kind)
     session.activity.begin_claim()
     try:
-        if leases := claim(claim_request):
+        if leases := claim(next_request(session, most)):
             return leases
-        return claim(claim_request) if dispatch.run_due(limit=1).queued else []
+        return claim(next_request(session, most)) if dispatch.run_due(limit=1).queued else []
     finally:
         session.activity.set_idle()  # also after an error: the claim is not pending any more
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from taskqueue.engine.execution.activity import Activity
+from taskqueue.engine.runtime.claim_request import ClaimRequest, ClaimSlot
 from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 
 
@@ -22,6 +23,18 @@ class WorkerSession(Protocol):
         ...
 
     @property
+    def slot(self) -> ClaimSlot | None:
+        """What its claims are counted in; None when its process reserves no slots."""
+        ...
+
+    @property
     def activity(self) -> Activity:
         """What it does now, for its heartbeat."""
         ...
+
+
+def next_request(session: WorkerSession, most: int) -> ClaimRequest | None:
+    """The worker's next claim; None when the free threads of its process are all reserved for claims under way."""
+    if session.slot is not None:
+        return session.slot.request(session.worker, most, session.kind)
+    return ClaimRequest(session.worker, most, session.kind)

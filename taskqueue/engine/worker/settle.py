@@ -79,7 +79,7 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
         sql.fetch(sql.standalone(statement), values)
         if lease.notify_completion and isinstance(outcome, Succeeded | Failed):
             notify_completion_now(lease.task)  # before the claim, which may then find its parent
-    return claim(claim_request) if claim_request is not None else []
+    return claim(claim_request)
 
 
 def settle_parallel_step(

@@ -121,7 +121,14 @@ def test_a_claim_reads_a_bounded_number_of_tasks(worker):
     assert task.status == "running"
 
 
-@pytest.mark.parametrize("queues", [TakenQueues(("mail", "default")), TakenQueues((), ("mail", "reports"))], ids=str)
+SOME_QUEUES = [
+    TakenQueues(("mail", "default")),
+    TakenQueues((), ("mail", "reports")),
+    TakenQueues(("mail", "default"), is_strict=True),
+]
+
+
+@pytest.mark.parametrize("queues", SOME_QUEUES, ids=str)
 def test_a_claim_of_some_queues_reads_no_more_tasks(worker, queues):
     one_step.enqueue(1)
     with taking(queues):

@@ -16,6 +16,7 @@ from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.notify import CHANNEL
 from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.runtime.taken_queues import taken_queues, taking
+from taskqueue.engine.worker import loop
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.engine.worker.settle import settle
@@ -48,6 +49,12 @@ def parcel(number: int) -> int:
 @pytest.fixture(autouse=True)
 def _synced():
     sync_pipelines()
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    """Workers claim one task at a time, so that the order of the claims shows in the order of the executions."""
+    monkeypatch.setattr(loop, "MOST_PREFETCHED", 1)
 
 
 def ended() -> set[str]:
@@ -208,3 +215,114 @@ def test_a_workers_row_names_its_queues(heartbeat):
         heartbeat.renew(RuntimeError("the loop failed"))
 
     assert list(Worker.objects.get(ended_at=None).not_queues) == ["mail"]
+
+
+@pipeline("queues/report", queue="reports", concurrency=Limit(1))
+def report(number: int) -> int:
+    return post(number)
+
+
+def order_of_claims(**options) -> list[str]:
+    """The pipelines of the tasks in the order in which one worker executes them, one by one."""
+    with InProcessWorker(**options) as worker:
+        worker.work()
+    return list(Task.objects.order_by("started_at", "finished_at").values_list("pipeline", flat=True))
+
+
+def test_strict_order_puts_all_tasks_of_a_queue_first(one_at_a_time):
+    for number in range(3):
+        one_step.using(priority=600).enqueue(number)
+    advance(hours=1)
+    for number in range(3):
+        letter.using(priority=-600).enqueue(number)
+
+    names = order_of_claims(queues="mail,default", strict=True)
+
+    assert names == ["queues/letter"] * 3 + ["engine/one-step"] * 3
+
+
+def test_without_strict_order_the_oldest_task_comes_first(one_at_a_time):
+    one_step.enqueue(1)
+    advance(hours=1)
+    letter.enqueue(1)
+
+    assert order_of_claims(queues="mail,default") == ["engine/one-step", "queues/letter"]
+
+
+def test_strict_order_keeps_the_order_of_due_times_within_a_queue(one_at_a_time):
+    late, early = letter.using(priority=-10).enqueue(1), letter.using(priority=10).enqueue(2)
+    one_step.enqueue(1)
+
+    order_of_claims(queues="mail,default", strict=True)
+
+    tasks = list(Task.objects.order_by("started_at"))
+    assert [task.pk for task in tasks[:2]] == [early.pk, late.pk]
+
+
+def test_strict_order_holds_in_a_batch_of_short_tasks():
+    older = one_step.enqueue(1)
+    advance(hours=1)
+    younger = letter.enqueue(1)
+
+    with InProcessWorker(queues="mail,default", strict=True) as worker:
+        with taking(TakenQueues(("mail", "default"), is_strict=True)):
+            leases = claim(ClaimRequest(worker.worker, most=8))
+        assert [lease.task for lease in leases] == [younger.pk, older.pk]
+
+
+def test_a_limited_pipeline_of_a_high_queue_is_admitted_before_ready_tasks_of_a_lower_one(one_at_a_time):
+    for number in range(2):
+        one_step.enqueue(number)
+    advance(hours=1)
+    for number in range(2):
+        parcel.enqueue(number)
+
+    names = order_of_claims(queues="mail,default", strict=True)
+
+    assert names == ["queues/parcel"] * 2 + ["engine/one-step"] * 2
+
+
+def test_ready_tasks_of_a_high_queue_come_before_an_admission_of_a_lower_one(one_at_a_time):
+    for number in range(2):
+        report.enqueue(number)
+    advance(hours=1)
+    letter.enqueue(1)
+
+    names = order_of_claims(queues="mail,reports", strict=True)
+
+    assert names == ["queues/letter"] + ["queues/report"] * 2
+
+
+def test_of_two_limited_pipelines_the_one_of_the_higher_queue_is_admitted_first(one_at_a_time):
+    report.enqueue(1)
+    advance(hours=1)
+    parcel.enqueue(1)
+
+    assert order_of_claims(queues="mail,reports", strict=True) == ["queues/parcel", "queues/report"]
+
+
+def test_a_blocked_pipeline_of_a_high_queue_leaves_the_lower_ones_their_turn():
+    parcel.enqueue(1)
+    parcel.enqueue(2)
+    one_step.enqueue(1)
+    strict = TakenQueues(("mail", "default"), is_strict=True)
+
+    with InProcessWorker() as worker, taking(strict):
+        pipelines = [lease.pipeline for _ in range(3) for lease in claim(ClaimRequest(worker.worker))]
+
+    assert pipelines == ["queues/parcel", "engine/one-step"]
+
+
+def test_strict_order_of_the_settings_applies_to_their_queues(settings):
+    settings.TASKQUEUE = {"QUEUES": "mail,default", "STRICT_QUEUES": True}
+    assert taken_queues() == TakenQueues(("mail", "default"), is_strict=True)
+    assert str(taken_queues()) == "mail, default in strict order"
+
+    settings.TASKQUEUE = {"STRICT_QUEUES": True}
+    assert taken_queues() == TakenQueues()
+
+
+def test_strict_order_without_named_queues_is_refused():
+    for names, excluded in (("", ""), ("", "mail")):
+        with pytest.raises(ValueError, match="Strict order needs the names of the queues"):
+            TakenQueues.of(names, excluded, is_strict=True)

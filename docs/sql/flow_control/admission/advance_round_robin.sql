@@ -1,6 +1,7 @@
 -- Advance the round robin over full keys: the next claim begins at the first key with a free slot, or behind the last
 -- key read. Pipelines whose limits another process has locked are skipped: it advances them itself.
--- Parameters: :pipelines text[], :codes text[], :queues text[], :queues_excluded bool, :skipped text[]
+-- Parameters: :pipelines text[], :codes text[], :strict_queues text[], :queues text[], :queues_excluded bool, :skipped
+-- text[]
 WITH queues AS MATERIALIZED (
     SELECT code.name, code.fingerprint, (
         SELECT queue.sort_at FROM taskqueue_task queue
@@ -32,14 +33,15 @@ WITH queues AS MATERIALIZED (
             AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
             AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
-        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue,
+        coalesce(array_position(:strict_queues::text[], coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue)::text), 0) AS queue_rank
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
 ), admissible AS MATERIALIZED (
-    SELECT active.name, first.sort_at
+    SELECT active.name, active.queue_rank, first.sort_at
     FROM active LEFT JOIN LATERAL (
         SELECT rounded.spacing, rounded.spacing * (coalesce(rate.burst, rate.declared_burst) - 1) AS tolerance,
             greatest(rounded.spacing, interval '1 minute') AS horizon

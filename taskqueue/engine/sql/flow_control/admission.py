@@ -38,7 +38,7 @@ QUEUE_HEADS: Final = """queues AS MATERIALIZED (
 )"""
 
 
-def active_pipelines(condition: str = "") -> str:
+def active_pipelines(condition: str = "", rank: str = "") -> str:
     """The pipelines with tasks in a queue that are not paused, with their limits.
 
     Tasks in the queue of a key need admission also when there is no limit any more: the code may have had a key when
@@ -60,7 +60,7 @@ def active_pipelines(condition: str = "") -> str:
             AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
             AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
-        {PIPELINE_QUEUE} AS pipeline_queue
+        {PIPELINE_QUEUE} AS pipeline_queue{rank}
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
@@ -68,9 +68,11 @@ def active_pipelines(condition: str = "") -> str:
 )"""
 
 
-# Of these the ones in the queues that this process takes: the named queues, or all but the named ones.
+# Of these the ones in the queues that this process takes: the named queues, or all but the named ones. `queue_rank` is
+# the position of the pipeline's queue among those that are taken in strict order; 0 for all without it.
 ACTIVE_PIPELINES: Final = active_pipelines(
-    f"\n        AND ({PIPELINE_QUEUE} = ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool"
+    f"\n        AND ({PIPELINE_QUEUE} = ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool",
+    f",\n        coalesce(array_position(%(strict_queues)s::text[], {PIPELINE_QUEUE}::text), 0) AS queue_rank",
 )
 
 # The rate limit of a pipeline's starts. Times are reserved a minute ahead, or one interval if that is longer.
@@ -156,7 +158,7 @@ USED_SLOTS: Final = """(SELECT count(*) FROM (
 
 # The limited pipelines of which a task could be admitted, with that task's position in the queue.
 ADMISSIBLE: Final = f"""admissible AS MATERIALIZED (
-    SELECT active.name, first.sort_at
+    SELECT active.name, active.queue_rank, first.sort_at
     FROM active {START_RATE} CROSS JOIN LATERAL (
         WITH RECURSIVE {keys_in_turn(KEYS_PER_CLAIM)}
         SELECT keys.sort_at FROM keys {KEY_CAPACITY} LIMIT 1
