@@ -35,6 +35,8 @@ class Lease:
     """Whether its pipeline has a concurrency limit, so that the next task may wait for this one's end."""
     steps_limited: bool = field(default=False, compare=False)
     """Whether each of its steps needs a slot."""
+    takes_pipeline_queue: bool = field(default=True, compare=False)
+    """Whether its worker takes the pipeline's queue too; the task may have been in the queue of a step."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -46,7 +48,7 @@ class Lease:
 COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "parallel_step", "depth",
     "notify_completion", "concurrency_key",
-    "is_limited", "steps_limited", "cron_at", "parent", "parent_key", "cancel_grace",
+    "is_limited", "steps_limited", "cron_at", "parent", "parent_key", "cancel_grace", "takes_pipeline_queue",
 )  # fmt: skip
 """The columns that a claim returns first, by the lease's names for them."""
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 from typing import Final, LiteralString
 
 from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE
+from taskqueue.engine.sql.queues import STEP_QUEUE_HEADS
 
 # The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
-# the name with a + for tasks that have not started, which are claimable only without a limit.
-CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
-    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at FROM active
+# the name with a + for tasks that have not started, which are claimable only without a limit. Tasks in the queue of a
+# step have another one.
+CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, {STEP_QUEUE_HEADS}, claimable AS MATERIALIZED (
+    SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at,
+        true AS takes_pipeline_queue FROM active
         WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at FROM active WHERE unstarted_at IS NOT NULL
-        AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, true FROM active
+        WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    UNION ALL
+    SELECT ready_queue, fingerprint, is_limited, has_step_limit, sort_at, takes_pipeline_queue FROM step_queue_heads
 ), {ADMISSIBLE}"""
 
 # Lock the first tasks of the queue with the oldest head. The nested loop stops at its last row, so no other task is
@@ -34,10 +39,12 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM draining)
     ORDER BY admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit FROM (
-        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit
+    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, takes_pipeline_queue FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
+            oldest.takes_pipeline_queue
         FROM (
-            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit
+            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
+                claimable.takes_pipeline_queue
             FROM claimable
             WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
         ) AS oldest
@@ -70,7 +77,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.takes_pipeline_queue, task.sort_at
 )"""
 
 # Claim the next tasks. When a blocked task would come first, one row with nothing but the pipeline to admit from.

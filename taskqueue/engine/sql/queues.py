@@ -14,6 +14,52 @@ def takes_queue(queue: str) -> str:
         AND NOT worker.not_queues @> to_jsonb({queue}))"""
 
 
+# Whether this process takes a queue: it is one of the named ones, or none of those that it excludes.
+TAKEN: Final = "= ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool"
+
+
+def step_queue_walk(next_from: str) -> str:
+    """The queues of steps with tasks in them, by pipeline, each with its first task: one index probe each.
+
+    The `ready_queue` of such a task is an @, the step's queue, a slash and the pipeline. The walk goes from one to the
+    next instead of through a list, so that tasks of code that is no longer deployed are found too.
+    """
+    return f"""WITH RECURSIVE heads AS (
+        (SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+        WHERE queue.ready_queue > '@' AND queue.ready_queue < 'A'
+        ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM heads CROSS JOIN LATERAL (
+            SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > {next_from} AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1
+        ) AS following
+    )"""
+
+
+# The queues of steps that this process takes, of the pipelines that it has the code of and that are not paused. Of
+# another queue one task is read: a 0 sorts right behind the slash that all of the queue have.
+STEP_QUEUE_HEADS: Final = f"""step_queue_heads AS MATERIALIZED (
+    {
+    step_queue_walk(
+        f"CASE WHEN (heads.step_queue {TAKEN} THEN heads.ready_queue ELSE '@' || heads.step_queue || '0' END"
+    )
+}
+    SELECT heads.ready_queue, code.fingerprint, coalesce(
+            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited,
+        coalesce(
+            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
+        ) IS NOT NULL AS has_step_limit,
+        heads.sort_at, ({PIPELINE_QUEUE} {TAKEN} AS takes_pipeline_queue
+    FROM heads
+    JOIN unnest(%(pipelines)s::text[], %(codes)s::text[]) AS code (name, fingerprint)
+        ON code.name = heads.pipeline_id COLLATE "C"
+    JOIN taskqueue_pipeline pipeline ON pipeline.name = heads.pipeline_id AND pipeline.paused_at IS NULL
+    LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
+    WHERE (heads.step_queue {TAKEN}
+)"""
+
 # List the queues of all pipelines, with how many live workers take each and can claim.
 QUEUE_WORKERS: Final = f"""
 WITH worker AS MATERIALIZED (

@@ -15,7 +15,7 @@ from taskqueue.engine.execution.step_admission import block_task
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Succeeded, Waiting
+from taskqueue.engine.runtime.outcomes import Blocked, Failed, Move, Outcome, Succeeded, Waiting
 from taskqueue.engine.tasks.completion import complete_parallel_step, notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
@@ -41,7 +41,10 @@ def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None
         django.db.Error, DatabaseLost: whether it was written is unknown, unless the database has refused it.
     """
     with last_step_kept(lease, outcome):
-        return write_outcome(lease, outcome, claim_request)
+        leases = write_outcome(lease, outcome, claim_request)
+    if isinstance(outcome, Move):
+        notify_on_commit()  # it waits for other workers
+    return leases
 
 
 def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None) -> list[Lease]:
