@@ -95,7 +95,9 @@ class Step(Generic[P, R]):
             written = definition.arguments.write(args, kwargs, what=what)
             limit = settings().STEP_OUTPUT_MAX_BYTES
             codec.within(written, limit=limit, what=f"The {what}", setting="STEP_OUTPUT_MAX_BYTES")
-            child_spec = ChildSpec(pipeline="", payload=written, parallel_step=definition.path)
+            child_spec = ChildSpec(
+                pipeline="", payload=written, parallel_step=definition.path, step_queue=definition.queue
+            )
             return Suspension(kind=StepKind.PARALLEL, name=definition.name, input=written, child_spec=child_spec)
 
         return Deferred(

@@ -352,7 +352,7 @@ class Migration(migrations.Migration):
                                 then=taskqueue.models.task.Concatenated(models.F("pipeline"), models.Value("+")),
                             ),
                         ),
-                        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start, or with the queue of a step before it.",
+                        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start, or after the queue of a step.",
                         output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
@@ -1346,6 +1346,16 @@ class Migration(migrations.Migration):
                 ),
                 ("timeout", models.DurationField(blank=True, null=True)),
                 ("retry", models.JSONField(default=list, help_text="Seconds between attempts.")),
+                (
+                    "queue",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Its queue; empty for the pipeline's.",
+                        max_length=100,
+                    ),
+                ),
                 (
                     "pipeline",
                     models.ForeignKey(

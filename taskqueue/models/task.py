@@ -79,8 +79,8 @@ class Task(models.Model):
         ),
         When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
         When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_STARTED))),
-        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start, or "
-        "with the queue of a step before it.",
+        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start, "
+        "or after the queue of a step.",
     )
     blocked_queue = generated_name(
         When(~Q(concurrency_key=""), status=TaskStatus.QUEUED, slot_acquired_at__isnull=True, then=F("pipeline")),

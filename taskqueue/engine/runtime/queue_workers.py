@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Q
 
+from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Pipeline
@@ -13,12 +14,13 @@ from taskqueue.queues import TakenQueues
 
 def queue_workers() -> dict[str, int]:
     """How many live workers take each queue and can claim, by the queue's name; one query."""
-    return dict(sql.fetch(sql.QUEUE_WORKERS, {"heartbeat_timeout": HEARTBEAT_TIMEOUT}))
+    values = {"heartbeat_timeout": HEARTBEAT_TIMEOUT, "step_queues": registry.step_queues()}
+    return dict(sql.fetch(sql.QUEUE_WORKERS, values))
 
 
 def queues_without_pipelines(queues: TakenQueues) -> tuple[list[str], list[str]]:
-    """The named queues in which no pipeline is, and the queues in which any is; one query."""
-    known = set(Pipeline.objects.order_by().values_list(EFFECTIVE_QUEUE, flat=True))
+    """The named queues of no pipeline and no step, and the queues of any; one query."""
+    known = {*Pipeline.objects.order_by().values_list(EFFECTIVE_QUEUE, flat=True), *registry.step_queues()}
     return [name for name in (*queues.names, *queues.excluded) if name not in known], sorted(known)
 
 

@@ -1,7 +1,7 @@
 """What a task has done: its steps, failed attempts and end. Each statement is fenced: it writes only under the lease.
 
-`FINISH`, `FINISH_WITH_STEP`, `FAIL_BODY`, `RETRY`, `RELEASE` and `MOVE` end an execution. They are parts, which `standalone`,
-`close_waits` and `claims.with_claim` make whole.
+`FINISH`, `FINISH_WITH_STEP`, `FAIL_BODY`, `RETRY`, `RELEASE` and `MOVE` end an execution. They are parts, which
+`standalone`, `close_waits` and `claims.with_claim` make whole.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ def takes_queue(queue: str) -> str:
 TAKEN: Final = "= ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool"
 
 
-def step_queue_walk(next_from: str) -> str:
-    """The queues of steps with tasks in them, by pipeline, each with its first task: one index probe each.
+def step_queue_walk(next_from: str = "heads.ready_queue") -> str:
+    """`heads`: the queues of steps with tasks in them, by pipeline, each with its first task, by one index probe each.
 
     The `ready_queue` of such a task is an @, the step's queue, a slash and the pipeline. The walk goes from one to the
     next instead of through a list, so that tasks of code that is no longer deployed are found too.
@@ -37,14 +37,14 @@ def step_queue_walk(next_from: str) -> str:
     )"""
 
 
-# The queues of steps that this process takes, of the pipelines that it has the code of and that are not paused. Of
-# another queue one task is read: a 0 sorts right behind the slash that all of the queue have.
+# Of a queue that this process does not take one task is read: a 0 sorts right behind the slash that all of it have.
+NEXT_TAKEN: Final = (
+    f"CASE WHEN (heads.step_queue {TAKEN} THEN heads.ready_queue ELSE '@' || heads.step_queue || '0' END"
+)
+
+# The queues of steps that this process takes, of the pipelines that it has the code of and that are not paused.
 STEP_QUEUE_HEADS: Final = f"""step_queue_heads AS MATERIALIZED (
-    {
-    step_queue_walk(
-        f"CASE WHEN (heads.step_queue {TAKEN} THEN heads.ready_queue ELSE '@' || heads.step_queue || '0' END"
-    )
-}
+    {step_queue_walk(NEXT_TAKEN)}
     SELECT heads.ready_queue, code.fingerprint, coalesce(
             concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
         ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited,
@@ -60,7 +60,25 @@ STEP_QUEUE_HEADS: Final = f"""step_queue_heads AS MATERIALIZED (
     WHERE (heads.step_queue {TAKEN}
 )"""
 
-# List the queues of all pipelines, with how many live workers take each and can claim.
+
+def step_queue_depth(cap: int) -> str:
+    """The tasks in the queues of steps, by pipeline, each queue counted up to the cap."""
+    return f"""step_queue_depth AS MATERIALIZED (
+    {step_queue_walk()}
+    SELECT heads.pipeline_id AS pipeline, heads.step_queue AS queue, depth.*
+    FROM heads CROSS JOIN LATERAL (
+        SELECT count(*) AS number, count(*) FILTER (WHERE parallel_step <> '') AS parallel_steps, min(due_at) AS oldest
+        FROM (
+            SELECT queue.due_at, queue.parallel_step FROM taskqueue_task queue
+            -- Not an equality: only one index has this order.
+            WHERE queue.ready_queue >= heads.ready_queue AND queue.ready_queue <= heads.ready_queue
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT {cap}
+        ) AS rows
+    ) AS depth
+)"""
+
+
+# List the queues of all pipelines and of their steps, with how many live workers take each and can claim.
 QUEUE_WORKERS: Final = f"""
 WITH worker AS MATERIALIZED (
     SELECT queues, not_queues FROM taskqueue_worker
@@ -68,6 +86,15 @@ WITH worker AS MATERIALIZED (
         AND draining_at IS NULL AND claim_error = ''
 )
 SELECT queue.name, (SELECT count(*) FROM worker WHERE {takes_queue("queue.name")})
-FROM (SELECT DISTINCT {PIPELINE_QUEUE} AS name FROM taskqueue_pipeline pipeline) AS queue
+FROM (
+    SELECT {PIPELINE_QUEUE} AS name FROM taskqueue_pipeline pipeline
+    UNION
+    SELECT unnest(%(step_queues)s::text[])
+    UNION
+    SELECT waiting.step_queue FROM (
+        {step_queue_walk("'@' || heads.step_queue || '0'")}
+        SELECT heads.step_queue FROM heads
+    ) AS waiting
+) AS queue
 ORDER BY queue.name
 """

@@ -131,7 +131,7 @@ def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
         "--queues",
         type=_queue_names,
         metavar="NAMES",
-        help="Take only tasks of pipelines in these queues, such as mail,default (default: "
+        help="Take only tasks of pipelines and steps in these queues, such as mail,default (default: "
         'TASKQUEUE["QUEUES"], or all queues).',
     )
     queues.add_argument(
@@ -139,7 +139,7 @@ def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
         dest="not_queues",
         type=_queue_names,
         metavar="NAMES",
-        help='Take no tasks of pipelines in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
+        help='Take no tasks of pipelines and steps in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
     )
 
 
@@ -162,4 +162,4 @@ def _queues_warning() -> str:
     if not unknown:
         return ""
     subject = f"queue {unknown[0]}" if len(unknown) == 1 else f"the queues {', '.join(unknown)}"
-    return f"Warning: no pipeline is in {subject} now. Known queues: {', '.join(known) or 'none'}."
+    return f"Warning: no pipeline and no step is in {subject} now. Known queues: {', '.join(known) or 'none'}."

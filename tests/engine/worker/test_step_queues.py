@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from taskqueue import pipeline, step
-from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.runtime.outcomes import Move, Succeeded
-from taskqueue.models import Attempt, Task
+from taskqueue.models import Attempt
 from taskqueue.testing import InProcessWorker, work
 
 pytestmark = pytest.mark.django_db
