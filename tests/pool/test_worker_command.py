@@ -9,6 +9,7 @@ from django.db import connection
 
 from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.engine.runtime.taken_queues import taking
 from taskqueue.management.commands import worker
 from taskqueue.queues import TakenQueues
@@ -140,8 +141,14 @@ def test_wrong_queues_are_refused(arguments, says, capsys):
     [
         (TakenQueues(), ""),
         (TakenQueues((), ("default",)), ""),
-        (TakenQueues(("default", "gpu")), "Warning: no pipeline is in queue gpu now. Known queues: default"),
-        (TakenQueues((), ("gpu", "tpu")), "Warning: no pipeline is in the queues gpu, tpu now. Known queues: default"),
+        (
+            TakenQueues(("default", "gpu")),
+            "Warning: no pipeline and no step is in queue gpu now. Known queues: default",
+        ),
+        (
+            TakenQueues((), ("gpu", "tpu")),
+            "Warning: no pipeline and no step is in the queues gpu, tpu now. Known queues: default",
+        ),
     ],
     ids=str,
 )
@@ -166,3 +173,14 @@ def test_each_command_executes_its_queues(start, notes):
 
     assert "queues: all but feet; pipelines tests/" in others.output()
     assert {int(words[2]) for words in notes.lines() if words[0] == "begin"} == set(feet.workers())
+
+
+def test_a_task_moves_to_the_command_that_takes_the_queue_of_its_step(start, notes):
+    commands = [start(processes=1, arguments=arguments) for arguments in (["--not", "render"], ["--queues", "render"])]
+    task = enqueue.enqueue("tests/two-queues", {"notes": str(notes.path)})
+
+    eventually(lambda: finished(task), details=commands[1].output)
+
+    (others,), (render,) = (command.workers() for command in commands)
+    began = [int(words[2]) for words in notes.lines() if words[0] == "begin"]
+    assert began == [others, render, others]

@@ -16,13 +16,12 @@ from taskqueue.engine.sql.queues import STEP_QUEUE_HEADS
 # step have another one.
 CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, {STEP_QUEUE_HEADS}, claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, ready_at AS sort_at,
-        true AS takes_pipeline_queue FROM active
-        WHERE ready_at IS NOT NULL
+        true AS takes_pipeline_queue FROM active WHERE ready_at IS NOT NULL
     UNION ALL
     SELECT name || '+', fingerprint, is_limited, has_step_limit, unstarted_at, true FROM active
         WHERE unstarted_at IS NOT NULL AND NOT is_limited
     UNION ALL
-    SELECT ready_queue, fingerprint, is_limited, has_step_limit, sort_at, takes_pipeline_queue FROM step_queue_heads
+    SELECT * FROM step_queue_heads
 ), {ADMISSIBLE}"""
 
 # Lock the first tasks of the queue with the oldest head. The nested loop stops at its last row, so no other task is
@@ -43,9 +42,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
             oldest.takes_pipeline_queue
         FROM (
-            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
-                claimable.takes_pipeline_queue
-            FROM claimable
+            SELECT claimable.* FROM claimable
             WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining) ORDER BY claimable.sort_at
         ) AS oldest
         CROSS JOIN LATERAL (

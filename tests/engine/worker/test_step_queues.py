@@ -8,6 +8,7 @@ import pytest
 
 from taskqueue import Limit, Retry, pipeline, sleep, step
 from taskqueue.engine import sql
+from taskqueue.engine.access.actor import SYSTEM
 from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.maintenance import dispatch
@@ -262,7 +263,7 @@ def test_a_lost_lease_moves_nothing(here):
 def test_a_paused_pipeline_is_not_claimed_in_the_queue_of_a_step(here, there):
     task = picture.enqueue(1)
     here.work()
-    control.pause_pipeline("step-queues/picture", reason="Broken.", actor=control.SYSTEM)
+    control.pause_pipeline("step-queues/picture", reason="Broken.", actor=SYSTEM)
     assert there.work() == []
 
     control.resume_pipeline("step-queues/picture")
