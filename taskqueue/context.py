@@ -33,6 +33,8 @@ class ChildSpec:
     """The arguments as JSON."""
     parallel_step: str = ""
     """The dotted path of the step; empty for a child."""
+    step_queue: str = ""
+    """The queue of a parallel step; empty for that of its pipeline."""
     limit: int | None = None
     """How many of its siblings may run at a time."""
     options: Any = None

@@ -46,7 +46,7 @@ class DatabaseCollector(Collector):
             takers = queue_workers()
             counts, behind = stats.end_counts(), stats.rollup_lag()
             pills, uses = stats.badge_counts(), task_queries.rate_limit_buckets()
-        names = [each.pipeline for each in ready]
+        names = list(dict.fromkeys(each.pipeline for each in ready))
         yield from unfinished(counted, names)
         yield from readiness(ready)
         yield gauge(
@@ -92,7 +92,8 @@ def readiness(ready: Sequence[pipeline_stats.Readiness]) -> Iterator[Metric]:
         claimable.add_metric(values, each.claimable)
         blocked.add_metric(values, each.blocked)
         oldest.add_metric(values, each.oldest.total_seconds() if each.oldest is not None else 0)
-        paused.add_metric([each.pipeline], each.is_paused)
+    for pipeline, is_paused in {each.pipeline: each.is_paused for each in ready}.items():
+        paused.add_metric([pipeline], is_paused)
     yield from (claimable, blocked, oldest, paused)
 
 

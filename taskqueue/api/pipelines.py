@@ -34,6 +34,7 @@ class PipelineStepRecord(serializers.Serializer[Any]):
     retry_waits = serializers.ListField(
         child=serializers.FloatField(), source="retry", help_text="Seconds between attempts, before ±10 % jitter."
     )
+    queue = serializers.CharField(allow_blank=True, help_text="Its queue; empty for the pipeline's.")
 
 
 class PauseRecord(serializers.Serializer[Any]):

@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack, cast, ov
 from asgiref.sync import sync_to_async
 
 from taskqueue.authoring.call_context import in_event_loop
+from taskqueue.authoring.options import queue_of
 from taskqueue.authoring.parallel import Deferred
 from taskqueue.conf import settings
 from taskqueue.context import ChildSpec, Suspension, current, current_step
@@ -94,7 +95,9 @@ class Step(Generic[P, R]):
             written = definition.arguments.write(args, kwargs, what=what)
             limit = settings().STEP_OUTPUT_MAX_BYTES
             codec.within(written, limit=limit, what=f"The {what}", setting="STEP_OUTPUT_MAX_BYTES")
-            child_spec = ChildSpec(pipeline="", payload=written, parallel_step=definition.path)
+            child_spec = ChildSpec(
+                pipeline="", payload=written, parallel_step=definition.path, step_queue=definition.queue
+            )
             return Suspension(kind=StepKind.PARALLEL, name=definition.name, input=written, child_spec=child_spec)
 
         return Deferred(
@@ -130,6 +133,8 @@ class StepOptions(TypedDict, total=False):
     """After this time StepTimedOut is raised inside the function."""
     rate: Rate | str | None
     """How often it may be called by all workers together; a name refers to a rate declared elsewhere."""
+    queue: str | None
+    """Its queue, in every pipeline: only workers that take it call the step; by default the pipeline's."""
 
 
 class StepDecorator:
@@ -177,6 +182,7 @@ def define(
     retry: Retry = Retry(),  # noqa: B008 - frozen
     timeout: Duration | None = None,
     rate: Rate | str | None = None,
+    queue: str | None = None,
 ) -> StepDefinition:
     what = f"Step {getattr(function, '__qualname__', function)!r}"
     check_function(function, what, decorator="@step")
@@ -201,6 +207,7 @@ def define(
         timeout=limit,
         atomic=atomic,
         rate=rate,
+        queue="" if queue is None else queue_of(what, queue),
         arguments=Arguments(function),
         result=Result(function),
     )

@@ -53,6 +53,10 @@ class Registry:
     def steps(self) -> list[StepDefinition]:
         return list(self._steps.values())
 
+    def step_queues(self) -> list[str]:
+        """Return the queues that steps name, sorted."""
+        return sorted({step.queue for step in self._steps.values() if step.queue})
+
     def rate_declarations(self, name: str) -> list[Rate]:
         """Return each rate of this name that a step or a throttle declares with numbers."""
         steps = [step.rate for step in self._steps.values() if step.rate_name == name]

@@ -26,6 +26,8 @@ class StepDefinition:
     result: Result
     rate: Rate | str | None = None
     """The rate that it declares, or the name of a rate that is declared elsewhere."""
+    queue: str = ""
+    """Its queue; empty for that of the pipeline that calls it."""
 
     @property
     def active_function(self) -> Callable[..., Any]:

@@ -315,10 +315,32 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "step_queue",
+                    models.CharField(
+                        blank=True,
+                        db_collation="C",
+                        db_default="",
+                        default="",
+                        help_text="The queue of the step that it has come to; empty for its pipeline's.",
+                        max_length=100,
+                    ),
+                ),
+                (
                     "ready_queue",
                     models.GeneratedField(
                         db_persist=True,
                         expression=models.Case(
+                            models.When(
+                                models.Q(("step_queue", ""), _negated=True),
+                                slot_acquired_at__isnull=False,
+                                status=taskqueue.states.TaskStatus["QUEUED"],
+                                then=taskqueue.models.task.Concatenated(
+                                    models.Value("@"),
+                                    models.F("step_queue"),
+                                    models.Value("/"),
+                                    models.F("pipeline"),
+                                ),
+                            ),
                             models.When(
                                 slot_acquired_at__isnull=False,
                                 status=taskqueue.states.TaskStatus["QUEUED"],
@@ -330,7 +352,7 @@ class Migration(migrations.Migration):
                                 then=taskqueue.models.task.Concatenated(models.F("pipeline"), models.Value("+")),
                             ),
                         ),
-                        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start.",
+                        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start, or after the queue of a step.",
                         output_field=models.TextField(db_collation="C", null=True),
                     ),
                 ),
@@ -1324,6 +1346,16 @@ class Migration(migrations.Migration):
                 ),
                 ("timeout", models.DurationField(blank=True, null=True)),
                 ("retry", models.JSONField(default=list, help_text="Seconds between attempts.")),
+                (
+                    "queue",
+                    models.CharField(
+                        blank=True,
+                        db_default="",
+                        default="",
+                        help_text="Its queue; empty for the pipeline's.",
+                        max_length=100,
+                    ),
+                ),
                 (
                     "pipeline",
                     models.ForeignKey(

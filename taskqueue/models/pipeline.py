@@ -68,6 +68,7 @@ class PipelineStep(models.Model):
     )
     timeout = models.DurationField(null=True, blank=True)
     retry = models.JSONField(default=list, help_text="Seconds between attempts.")
+    queue = text_field(QUEUE_NAME_MAX, "Its queue; empty for the pipeline's.", db_default="")
 
     class Meta:
         constraints = [

@@ -15,11 +15,14 @@ from taskqueue.ids import uuid7
 from taskqueue.models.fields import flag_field, generated_name, generated_time, optional_key, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.worker import Worker
+from taskqueue.queues import QUEUE_NAME_MAX
 from taskqueue.states import ENDED, ON_A_TIMER, TaskStatus
 
 PRIORITY_LIMIT = 600
 NOT_STARTED = "+"
 """In `ready_queue`, for tasks that have not started yet; no pipeline's name contains a plus."""
+STEP_QUEUE = "@"
+"""Begins the `ready_queue` of tasks that wait in the queue of a step; no pipeline's name contains an at sign."""
 
 
 def queue_position(due_at: Any, priority: Any) -> ExpressionWrapper[Any]:
@@ -61,12 +64,23 @@ class Task(models.Model):
     concurrency_key = text_field(200, "The value of the concurrency limit's key.", db_default="", db_collation="C")
     slot_acquired_at = time_field("Since when it has a slot of its pipeline's concurrency limit, until it ends.")
     shares_slot = flag_field("Whether it uses its parent's slot, as a child under the same limit.")
+    step_queue = text_field(
+        QUEUE_NAME_MAX, "The queue of the step that it has come to; empty for its pipeline's.", db_default="",
+        db_collation="C",
+    )  # fmt: skip
     # Each generated column is null when it does not apply, and has one partial index. Only that index can serve it: the
     # planner cannot choose another one because of outdated statistics.
     ready_queue = generated_name(
+        When(
+            ~Q(step_queue=""),
+            status=TaskStatus.QUEUED,
+            slot_acquired_at__isnull=False,
+            then=Concatenated(Value(STEP_QUEUE), F("step_queue"), Value("/"), F("pipeline")),
+        ),
         When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
         When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_STARTED))),
-        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start.",
+        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start, "
+        "or after the queue of a step.",
     )
     blocked_queue = generated_name(
         When(~Q(concurrency_key=""), status=TaskStatus.QUEUED, slot_acquired_at__isnull=True, then=F("pipeline")),
@@ -306,6 +320,11 @@ class Task(models.Model):
     @property
     def has_ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def effective_queue(self) -> str:
+        """The queue that it is claimed from: of the step that it has come to, else of its pipeline."""
+        return self.step_queue or self.pipeline.effective_queue
 
 
 class Overview(Task):

@@ -350,3 +350,16 @@ def test_the_transaction_is_read_only_and_is_left_behind(waiting):
 
     Group.objects.create(name="after")
     assert reload(waiting).priority == 0
+
+
+def test_the_list_shows_the_queues_of_steps():
+    @step(queue="render")
+    def draw() -> None: ...
+
+    @pipeline("live/drawing")
+    def drawing() -> None:
+        draw()
+
+    assert "draw (queue render)" in answer("--pipeline", "live/drawing")[1]
+    (row,) = json.loads(answer("--json", "--pipeline", "live/drawing")[1])
+    assert (row["steps"], row["step_queues"]) == (["draw"], {"draw": "render"})

@@ -10,6 +10,7 @@ from django.db import connection
 
 from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
+from taskqueue.engine.enqueue import enqueue
 from taskqueue.management.commands import worker
 from taskqueue.queues import TakenQueues
 from tests.support.processes.pipelines import take_a_nap
@@ -148,8 +149,14 @@ def test_wrong_queues_are_refused(arguments, says, capsys):
     [
         (TakenQueues(), ""),
         (TakenQueues((), ("default",)), ""),
-        (TakenQueues(("default", "gpu")), "Warning: no pipeline is in queue gpu now. Known queues: default"),
-        (TakenQueues((), ("gpu", "tpu")), "Warning: no pipeline is in the queues gpu, tpu now. Known queues: default"),
+        (
+            TakenQueues(("default", "gpu")),
+            "Warning: no pipeline and no step is in queue gpu now. Known queues: default",
+        ),
+        (
+            TakenQueues((), ("gpu", "tpu")),
+            "Warning: no pipeline and no step is in the queues gpu, tpu now. Known queues: default",
+        ),
     ],
     ids=str,
 )
@@ -248,7 +255,9 @@ def test_reserving_all_threads_warns_of_the_queues_that_are_left_out(transaction
     found = list(worker._queues_warnings(TakenQueues((), ("feet",)), reserved, 3))
 
     assert len(found) == 2
-    assert found[0].startswith("Warning: no pipeline is in the queues tpu, vpu now. Known queues: default, ")
+    assert found[0].startswith(
+        "Warning: no pipeline and no step is in the queues tpu, vpu now. Known queues: default, "
+    )
     assert found[1].startswith(
         "Warning: all 3 threads of each process are reserved, so this command takes no tasks of "
     )
@@ -288,3 +297,14 @@ def test_a_command_takes_queues_in_strict_order(start, notes):
         task.refresh_from_db()
         assert last.finished_at <= task.started_at  # one commit may end the one and claim the other
     assert "queues: feet, default in strict order; pipelines tests/" in command.output()
+
+
+def test_a_task_moves_to_the_command_that_takes_the_queue_of_its_step(start, notes):
+    commands = [start(processes=1, arguments=arguments) for arguments in (["--not", "render"], ["--queues", "render"])]
+    task = enqueue.enqueue("tests/two-queues", {"notes": str(notes.path)})
+
+    eventually(lambda: finished(task), details=commands[1].output)
+
+    (others,), (render,) = (command.workers() for command in commands)
+    began = [int(words[2]) for words in notes.lines() if words[0] == "begin"]
+    assert began == [others, render, others]

@@ -123,7 +123,7 @@ def comment_above(lines: list[str], number: int) -> str:
 def settling_statements() -> Iterator[Statement]:
     """The statements of `worker.settle`, with and without the next claim."""
     parts = {text: (name.lower(), about) for name, text, about in constants(sql.journal)}
-    for part in (sql.FINISH, sql.FINISH_WITH_STEP, sql.FAIL_BODY, sql.RETRY, sql.RELEASE):
+    for part in (sql.FINISH, sql.FINISH_WITH_STEP, sql.FAIL_BODY, sql.RETRY, sql.RELEASE, sql.MOVE):
         name, about = parts[part]
         yield Statement(f"journal/{name}", sql.standalone(part), about)
         yield Statement(f"claims/{name}_and_claim", sql.with_claim(part), f"{about} Then claim the next tasks.")

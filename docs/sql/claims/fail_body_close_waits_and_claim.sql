@@ -86,12 +86,41 @@ WITH leased AS (
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
     WHERE (queues.ready_at IS NOT NULL OR queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL)
         AND (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool
+), step_queue_heads AS MATERIALIZED (
+    WITH RECURSIVE heads AS (
+        (SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > '@' AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM heads CROSS JOIN LATERAL (
+            SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > CASE WHEN (heads.step_queue = ANY (:queues::text[])) <> :queues_excluded::bool THEN heads.ready_queue ELSE '@' || heads.step_queue || '0' END AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1
+        ) AS following
+    )
+    SELECT heads.ready_queue, code.fingerprint, coalesce(
+            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited,
+        coalesce(
+            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
+        ) IS NOT NULL AS has_step_limit,
+        -- Its end goes through the admission of its pipeline, if that has a limit.
+        false AS passes_slot, heads.sort_at, heads.step_queue AS from_queue, coalesce(array_position(:strict_queues::text[], heads.step_queue::text), 0) AS queue_rank,
+        (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool AS takes_pipeline_queue
+    FROM heads
+    JOIN unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
+        ON code.name = heads.pipeline_id COLLATE "C"
+    JOIN taskqueue_pipeline pipeline ON pipeline.name = heads.pipeline_id AND pipeline.paused_at IS NULL
+    LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
+    WHERE (heads.step_queue = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
-        pipeline_queue, queue_rank FROM active WHERE ready_at IS NOT NULL
+        pipeline_queue AS from_queue, queue_rank, true AS takes_pipeline_queue FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank
-    FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank,
+        true FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    UNION ALL
+    SELECT * FROM step_queue_heads
 ), admissible AS MATERIALIZED (
     SELECT active.name, active.queue_rank, first.sort_at
     FROM active LEFT JOIN LATERAL (
@@ -158,12 +187,12 @@ WITH leased AS (
         )) IS NOT FALSE AND NOT EXISTS (SELECT FROM draining)
     ORDER BY admissible.queue_rank, admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot, pipeline_queue, queue_rank FROM (
-        SELECT ready.id, ready.sort_at, oldest.*
+    SELECT * FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
+            oldest.passes_slot, oldest.from_queue, oldest.queue_rank, oldest.takes_pipeline_queue
         FROM (
-            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
-                claimable.passes_slot, claimable.pipeline_queue, claimable.queue_rank
-            FROM claimable WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
+            SELECT claimable.* FROM claimable
+            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
             ORDER BY claimable.queue_rank, claimable.sort_at
         ) AS oldest
         CROSS JOIN LATERAL (
@@ -195,7 +224,8 @@ WITH leased AS (
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, next_task.pipeline_queue, next_task.queue_rank, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.takes_pipeline_queue,
+        next_task.queue_rank, task.sort_at
 )
 SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit
 FROM (SELECT) AS one LEFT JOIN claimed ON true

@@ -39,7 +39,7 @@ class OverviewData:
         limit_waits: pipelines, and how long their tasks waited for limits.
         paused: all pipelines, and since when each is paused.
         queues: the queue of each pipeline.
-        queue_workers: how many live workers take each queue.
+        queue_workers: how many live workers take each queue, also of steps.
         is_empty: whether no task was ever stored, as far as the tables tell.
     """
 
@@ -104,7 +104,7 @@ def etag_of(request: HttpRequest, data: OverviewData) -> str:
         data.stats.rolled_up_until,
         data.stats.is_behind,
         [(group.pipeline, group.error_type, group.step, group.number) for group in data.failure_groups],
-        sorted((name, depth.number) for name, depth in data.queue_depths.items()),
+        sorted((name, depth.number, sorted(depth.in_step_queues.items())) for name, depth in data.queue_depths.items()),
         [
             (
                 worker.pk,

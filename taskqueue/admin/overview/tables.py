@@ -94,9 +94,12 @@ def unserved_queues(data: OverviewData) -> list[str]:
     """The queues with tasks that no live worker takes, in words; none while no worker is live, which a card says."""
     waiting: Counter[str] = Counter()
     for name, depth in data.queue_depths.items():
-        queue = data.queues.get(name, DEFAULT_QUEUE)
-        if data.paused.get(name) is None and data.queue_workers.get(queue) == 0:
-            waiting[queue] += depth.number
+        if data.paused.get(name) is not None:
+            continue
+        own = depth.number - sum(depth.in_step_queues.values())
+        for queue, number in [(data.queues.get(name, DEFAULT_QUEUE), own), *depth.in_step_queues.items()]:
+            if number and data.queue_workers.get(queue) == 0:
+                waiting[queue] += number
     is_any_live = any(data.queue_workers.values())
     return [f"{queue} ({formats.count_of(number, 'task')})" for queue, number in sorted(waiting.items()) if is_any_live]
 

@@ -59,6 +59,8 @@ def times(page: TaskPage) -> Iterator[Detail]:
         yield Detail("Cancel reason", task.cancel_reason, is_wide=True)
     if task.due_at and task.status not in (*ENDED, TaskStatus.RUNNING, TaskStatus.QUEUED):
         yield Detail("Next run", html.moment_with_seconds(task.due_at, now))
+    if task.step_queue and not task.has_ended:
+        yield Detail("Queue", task.step_queue)
     yield Detail("Duration", formats.duration(page.spent.elapsed))
     yield Detail("Time spent", task_details.time_breakdown(page.spent), is_wide=True)
 

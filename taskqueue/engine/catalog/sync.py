@@ -196,6 +196,7 @@ def step_values(step: StepDefinition, position: int) -> dict[str, Any]:
         "atomic": step.atomic,
         "timeout": step.timeout,
         "retry": retry_seconds(step.retry),
+        "queue": step.queue,
     }
 
 

@@ -76,6 +76,8 @@ def begin_call(
             raise execution.suspend(unfinished)
     if execution.should_stop:
         raise execution.suspend(Release())
+    if (move := execution.move_for(step)) is not None:
+        raise execution.suspend(move)
     return Call(step, key, entry, args, kwargs)
 
 

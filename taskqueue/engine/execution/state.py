@@ -6,11 +6,12 @@ import os
 from collections import Counter
 
 from taskqueue import context
-from taskqueue.definitions import KEY_MAX_LENGTH
+from taskqueue.definitions import KEY_MAX_LENGTH, StepDefinition
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.execution.drift import Drift
 from taskqueue.engine.execution.journal import Journal
-from taskqueue.engine.runtime.outcomes import Blocked, EarlyOutcome, Release, Suspended
+from taskqueue.engine.runtime.outcomes import Blocked, EarlyOutcome, Move, Release, Suspended
+from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.errors import InvalidContext
 
 
@@ -21,6 +22,7 @@ class Execution:
         pid: the process that runs it; a child that author code forks has another one.
         keys: the keys of the steps that the body has requested so far.
         suspended: why the task suspends, once a step has found a reason.
+        queues: the queues that the worker takes.
     """
 
     def __init__(self, journal: Journal, activity: Activity, stopping: context.ShouldStop) -> None:
@@ -32,6 +34,7 @@ class Execution:
         self.drift = Drift(journal)
         self.keys: set[str] = set()
         self.suspended: EarlyOutcome | None = None
+        self.queues = taken_queues()
         self._calls: Counter[str] = Counter()
 
     @property
@@ -55,8 +58,14 @@ class Execution:
         """Note that the task suspends, and make the exception that unwinds its body."""
         if isinstance(self.suspended, Blocked) and isinstance(outcome, Blocked):
             self.suspended = self.suspended.merge(outcome)
-        self.suspended = self.suspended or outcome
+        if self.suspended is None or isinstance(self.suspended, Move):
+            self.suspended = outcome
         return Suspended(self.suspended)
+
+    def move_for(self, step: StepDefinition) -> Move | None:
+        """The move to the queue of a step that is about to be called; None if this worker takes that queue."""
+        takes = self.queues.takes(step.queue) if step.queue else self.lease.takes_pipeline_queue
+        return None if takes else Move(step.queue)
 
     def step_key(self, name: str, explicit_key: str) -> str:
         """The key of the next call of a step: `.named()`'s, else its name, then name#2 and so on in the order of calls.

@@ -9,7 +9,7 @@ from taskqueue.engine.execution.secrets import secrets_at
 from taskqueue.engine.execution.state import Execution
 from taskqueue.engine.runtime.failures import describe, is_author_error, retry_wait
 from taskqueue.engine.runtime.forks import exit_if_forked
-from taskqueue.engine.runtime.outcomes import Blocked, FailedAttempt, Release, RetryLater, Suspended
+from taskqueue.engine.runtime.outcomes import Blocked, FailedAttempt, Move, Release, RetryLater, Suspended
 from taskqueue.errors import StepFailed
 from taskqueue.states import StepStatus
 
@@ -21,7 +21,7 @@ def step_failure(execution: Execution, call: Call, error: BaseException) -> Base
         journal.session.mend()  # the parent's secrets may have to be read
     failed = failed_attempt(execution, call, error)
     wait = retry_wait(error, call.step.retry, failures=call.failures + 1)
-    if wait is not None and execution.suspended is None:
+    if wait is not None and isinstance(execution.suspended, Move | None):
         return execution.suspend(RetryLater(failed, wait))
     status = StepStatus.FAILED if wait is None else StepStatus.RETRYING
     if not journal.record_failed_step(failed, status=status):

@@ -53,7 +53,7 @@ class Blockers:
         limit = concurrency_limit_of(task)
         values = {
             "pipeline": task.pipeline_id,
-            "queue": task.pipeline.effective_queue,
+            "queue": task.effective_queue,
             "concurrency_key": task.concurrency_key,
             "heartbeat_timeout": HEARTBEAT_TIMEOUT,
             "most": effective(limit, "tasks"),
@@ -85,7 +85,7 @@ class Blockers:
 
     @property
     def _queue(self) -> str:
-        return self.task.pipeline.effective_queue
+        return self.task.effective_queue
 
     @property
     def _needs_slot(self) -> bool:
@@ -189,6 +189,7 @@ class Blockers:
         task = self.task
         values = {
             "pipeline": task.pipeline_id,
+            "started_queue": f"@{task.step_queue}/{task.pipeline_id}" if task.step_queue else task.pipeline_id,
             "concurrency_key": task.concurrency_key,
             "sort_at": task.sort_at,
             "task": task.pk,

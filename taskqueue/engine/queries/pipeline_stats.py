@@ -141,7 +141,7 @@ def unfinished() -> UnfinishedCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """The tasks of a pipeline that could run.
+    """The tasks of a pipeline that could run: those in its own queue, or those in the queue of a step.
 
     Attributes:
         claimable: queued tasks that only need a free worker.
@@ -158,7 +158,7 @@ class Readiness:
 
 
 def readiness() -> list[Readiness]:
-    """The readiness of every pipeline, by name; one query. Call it within `stats.time_limit`."""
+    """The readiness of every pipeline, by name and queue; one query. Call it within `stats.time_limit`."""
     return [
         Readiness(
             pipeline=pipeline,

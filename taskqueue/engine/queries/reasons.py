@@ -22,7 +22,7 @@ class Code(StrEnum):
     PAUSED = "paused"
     """An operator has paused the pipeline."""
     NO_WORKER = "no_worker"
-    """No live worker takes the pipeline's queue and has code that knows the pipeline."""
+    """No live worker takes the queue of the pipeline, or of the step that comes next, and knows the pipeline."""
     LIMIT = "limit"
     """The pipeline, or the task's concurrency key, is at its limit."""
     THROTTLE = "throttle"

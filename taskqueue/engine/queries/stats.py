@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -294,14 +295,18 @@ class QueueDepth:
     oldest: timedelta | None
     is_capped: bool
     """Whether there may be more than were counted."""
+    in_step_queues: Mapping[str, int] = field(default_factory=dict)
+    """How many of the tasks are in the queue of a step, by the queue's name."""
 
 
 def queue_depths() -> dict[str, QueueDepth]:
     """The queue depth of each pipeline; one query, which reads a bounded number of rows of each queue."""
-    return {
-        name: QueueDepth(number, parallel_steps, None if oldest is None else timedelta(seconds=oldest), is_capped)
-        for name, number, parallel_steps, oldest, is_capped in fetch(COUNT_QUEUED, {})
-    }
+    parts: defaultdict[str, list[QueueDepth]] = defaultdict(list)
+    for name, step_queue, number, parallel_steps, seconds, is_capped in fetch(COUNT_QUEUED, {}):
+        oldest = None if seconds is None else timedelta(seconds=seconds)
+        in_step_queues = {step_queue: number} if step_queue else {}
+        parts[name].append(QueueDepth(number, parallel_steps, oldest, is_capped, in_step_queues))
+    return {name: total_depth(depths) for name, depths in parts.items()}
 
 
 def total_depth(depths: Iterable[QueueDepth]) -> QueueDepth:
@@ -312,6 +317,7 @@ def total_depth(depths: Iterable[QueueDepth]) -> QueueDepth:
         sum(depth.parallel_steps for depth in depths),
         max((depth.oldest for depth in depths if depth.oldest is not None), default=None),
         any(depth.is_capped for depth in depths),
+        dict(sum((Counter(depth.in_step_queues) for depth in depths), Counter())),
     )
 
 

@@ -38,7 +38,9 @@ class Lease:
     passes_slot: bool = field(default=False, compare=False)
     """Whether the next task of its pipeline may take its slot without the lock of the limit."""
     queue: str = field(default="", compare=False)
-    """Of its pipeline, when it was claimed."""
+    """The queue that it was claimed from: of its pipeline, or of a step."""
+    takes_pipeline_queue: bool = field(default=True, compare=False)
+    """Whether its worker takes the pipeline's queue too; the task may have been in the queue of a step."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -51,6 +53,7 @@ COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "parallel_step", "depth",
     "notify_completion", "concurrency_key",
     "is_limited", "steps_limited", "passes_slot", "cron_at", "parent", "parent_key", "cancel_grace", "queue",
+    "takes_pipeline_queue",
 )  # fmt: skip
 """The columns that a claim returns first, by the lease's names for them."""
 

@@ -68,6 +68,17 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Move:
+    """The next step belongs to a queue that this worker does not take: the task is queued there, at its old position.
+
+    Any other outcome of concurrent steps replaces it: the task moves when it comes to the step again.
+    """
+
+    queue: str
+    """The step's queue; empty for the pipeline's."""
+
+
+@dataclass(frozen=True)
 class Waiting:
     """The body waits for times, events or other tasks, and continues when all of them are over."""
 
@@ -102,7 +113,7 @@ class Blocked:
 STEP_LIMIT = "step limit"
 """What blocks a task whose step found no free slot."""
 
-EarlyOutcome = Failed | RetryLater | Release | Waiting | Blocked
+EarlyOutcome = Failed | RetryLater | Release | Move | Waiting | Blocked
 """What an execution ends with before its body returns."""
 Outcome = Succeeded | EarlyOutcome
 

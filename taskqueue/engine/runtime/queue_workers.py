@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from django.db.models import Q
 
+from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
 from taskqueue.models import Pipeline
@@ -14,12 +15,13 @@ from taskqueue.models.pipeline import EFFECTIVE_QUEUE
 
 def queue_workers() -> dict[str, int]:
     """How many live workers take each queue and can claim, by the queue's name; one query."""
-    return dict(sql.fetch(sql.QUEUE_WORKERS, {"heartbeat_timeout": HEARTBEAT_TIMEOUT}))
+    values = {"heartbeat_timeout": HEARTBEAT_TIMEOUT, "step_queues": registry.step_queues()}
+    return dict(sql.fetch(sql.QUEUE_WORKERS, values))
 
 
 def queues_without_pipelines(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Those of these queues in which no pipeline is, and the queues in which any is; one query."""
-    known = set(Pipeline.objects.order_by().values_list(EFFECTIVE_QUEUE, flat=True))
+    """Those of these queues that are of no pipeline and no step, and the queues of any; one query."""
+    known = {*Pipeline.objects.order_by().values_list(EFFECTIVE_QUEUE, flat=True), *registry.step_queues()}
     return [name for name in names if name not in known], sorted(known)
 
 

@@ -15,7 +15,6 @@ from taskqueue.engine.sql.enqueue.bulk import *
 from taskqueue.engine.sql.enqueue.deduplicate import *
 from taskqueue.engine.sql.enqueue.single import *
 from taskqueue.engine.sql.events import *
-from taskqueue.engine.sql.explain import *
 from taskqueue.engine.sql.flow_control.admission import *
 from taskqueue.engine.sql.flow_control.rate_limits import *
 from taskqueue.engine.sql.flow_control.slots import *
@@ -23,9 +22,10 @@ from taskqueue.engine.sql.history.retention import *
 from taskqueue.engine.sql.history.samples import *
 from taskqueue.engine.sql.journal import *
 from taskqueue.engine.sql.maintenance import *
+from taskqueue.engine.sql.queries.explain import *
+from taskqueue.engine.sql.queries.task_state import *
+from taskqueue.engine.sql.queries.tasks import *
 from taskqueue.engine.sql.queues import *
 from taskqueue.engine.sql.run import fetch as fetch
 from taskqueue.engine.sql.run import instance as instance
 from taskqueue.engine.sql.suspend import *
-from taskqueue.engine.sql.task_state import *
-from taskqueue.engine.sql.tasks import *

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from typing import Final, LiteralString
 
-from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE, USED_SLOTS
+from taskqueue.engine.sql.flow_control.admission import ACTIVE_PIPELINES, ADMISSIBLE
+from taskqueue.engine.sql.queues import STEP_QUEUE_HEADS
 
 # The queues that can be claimed from. `ready_queue` is the pipeline's name for tasks that have a slot or need none, and
-# the name with a + for tasks that have not started, which are claimable only without a limit.
-CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, claimable AS MATERIALIZED (
+# the name with a + for tasks that have not started, which are claimable only without a limit. Tasks in the queue of a
+# step have another one.
+CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, {STEP_QUEUE_HEADS}, claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
-        pipeline_queue, queue_rank FROM active WHERE ready_at IS NOT NULL
+        pipeline_queue AS from_queue, queue_rank, true AS takes_pipeline_queue FROM active WHERE ready_at IS NOT NULL
     UNION ALL
-    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank
-    FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank,
+        true FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+    UNION ALL
+    SELECT * FROM step_queue_heads
 ), {ADMISSIBLE}"""
 
 # Lock the first tasks of the queue with the oldest head, with strict order within the first queue that has any. The
@@ -38,12 +42,12 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         )) IS NOT FALSE AND NOT EXISTS (SELECT FROM draining)
     ORDER BY admissible.queue_rank, admissible.sort_at LIMIT 1
 ), next_task AS MATERIALIZED (
-    SELECT id, sort_at, fingerprint, is_limited, has_step_limit, passes_slot, pipeline_queue, queue_rank FROM (
-        SELECT ready.id, ready.sort_at, oldest.*
+    SELECT * FROM (
+        SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
+            oldest.passes_slot, oldest.from_queue, oldest.queue_rank, oldest.takes_pipeline_queue
         FROM (
-            SELECT claimable.ready_queue, claimable.fingerprint, claimable.is_limited, claimable.has_step_limit,
-                claimable.passes_slot, claimable.pipeline_queue, claimable.queue_rank
-            FROM claimable WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
+            SELECT claimable.* FROM claimable
+            WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
             ORDER BY claimable.queue_rank, claimable.sort_at
         ) AS oldest
         CROSS JOIN LATERAL (
@@ -75,7 +79,8 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, next_task.pipeline_queue, next_task.queue_rank, task.sort_at
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.takes_pipeline_queue,
+        next_task.queue_rank, task.sort_at
 )"""
 
 # Claim the next tasks. When a blocked task would come first, one row with nothing but the pipeline to admit from.
@@ -92,25 +97,35 @@ def with_claim(settling: LiteralString) -> LiteralString:
     return CLAIM.replace("WITH", f"WITH {settling},", 1)
 
 
-# The second half of `claimable`, when the task that this statement ends passes its slot on: one starts as one ends. Two
-# ends at once take different tasks, and no other claim sees the slot free in between. If more slots are in use than a
-# lowered limit allows, no slot is passed on.
-PASSED_SLOT: Final = f"""NOT is_limited OR passes_slot AND name = %(slot_of)s::text
-            AND EXISTS (SELECT FROM settled)
-            AND name = (SELECT ended.slot_pipeline FROM taskqueue_task ended WHERE ended.id = %(task)s::uuid)
-            AND {USED_SLOTS} <= tasks"""
+# The pipeline whose slot the task that this statement ends passes on: one starts as one ends. Two ends at once take
+# different tasks, and no other claim sees the slot free in between. If more slots are in use than a lowered limit
+# allows, no slot is passed on. `is_full` says that the next task was blocked until now.
+PASSED_SLOT: Final = """passed_slot AS MATERIALIZED (
+    SELECT active.name, used.number = active.tasks AS is_full
+    FROM active CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM (
+            SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
+            ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
+        ) AS slots
+    ) AS used
+    WHERE active.passes_slot AND active.name = %(slot_of)s::text AND used.number <= active.tasks
+        AND EXISTS (SELECT FROM settled)
+        AND active.name = (SELECT ended.slot_pipeline FROM taskqueue_task ended WHERE ended.id = %(task)s::uuid)
+), claimable AS"""
 
-# The time until it took the slot over counts as blocked.
-BLOCKED_TIME: Final = """blocked_seconds = CASE WHEN next_task.is_limited AND task.slot_acquired_at IS NULL
+WAS_BLOCKED: Final = """task.slot_acquired_at IS NULL
+            AND EXISTS (SELECT FROM passed_slot WHERE is_full AND name = task.pipeline_id)"""
+
+BLOCKED_TIME: Final = f"""blocked_seconds = CASE WHEN {WAS_BLOCKED}
             THEN coalesce(task.blocked_seconds, 0)
                 + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
             ELSE task.blocked_seconds END,
-        since = CASE WHEN next_task.is_limited AND task.slot_acquired_at IS NULL THEN statement_timestamp()
-            ELSE task.since END,
+        since = CASE WHEN {WAS_BLOCKED} THEN statement_timestamp() ELSE task.since END,
         code_began = CASE"""
 
 
 def with_passed_slot(settling: LiteralString) -> LiteralString:
     """End a limited task, and claim the next task: of its pipeline, with its slot, or of another one."""
-    claim = CLAIM.replace("AND NOT is_limited", f"AND ({PASSED_SLOT})", 1).replace("code_began = CASE", BLOCKED_TIME, 1)
+    claim = CLAIM.replace("claimable AS", PASSED_SLOT, 1).replace("code_began = CASE", BLOCKED_TIME, 1)
+    claim = claim.replace("NOT is_limited", "(NOT is_limited OR name = (SELECT name FROM passed_slot))", 1)
     return claim.replace("WITH", f"WITH {settling},", 1)

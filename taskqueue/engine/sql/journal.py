@@ -1,7 +1,7 @@
 """What a task has done: its steps, failed attempts and end. Each statement is fenced: it writes only under the lease.
 
-`FINISH`, `FINISH_WITH_STEP`, `FINISH_MANY`, `FAIL_BODY`, `RETRY` and `RELEASE` end an execution. They are parts, which
-`standalone`, `close_waits` and `claims.with_claim` make whole.
+`FINISH`, `FINISH_WITH_STEP`, `FINISH_MANY`, `FAIL_BODY`, `RETRY`, `RELEASE` and `MOVE` end an execution. They are
+parts, which `standalone`, `close_waits` and `claims.with_claim` make whole.
 """
 
 from __future__ import annotations
@@ -176,6 +176,13 @@ FAIL_BODY: Final = f"""{FAILED_ATTEMPT}, settled AS (
 # Release a task to the queue. It keeps its position: it was interrupted, not postponed.
 RELEASE: Final = f"""{LEASED}, settled AS (
     UPDATE taskqueue_task task SET status = 'queued'
+    FROM leased WHERE task.id = leased.id AND task.id = %(task)s::uuid
+    RETURNING task.id
+)"""
+
+# Queue a task for the workers of another queue, that of a step. It keeps its position too.
+MOVE: Final = f"""{LEASED}, settled AS (
+    UPDATE taskqueue_task task SET status = 'queued', step_queue = %(step_queue)s::text
     FROM leased WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""

@@ -73,6 +73,7 @@ def create_parallel_steps(lease: Lease, steps: Sequence[tuple[Suspension, ChildS
         "payloads": [spec.payload for _pause, spec in steps],
         "parallel_steps": [spec.parallel_step for _pause, spec in steps],
         "limits": [spec.limit for _pause, spec in steps],
+        "step_queues": [spec.step_queue for _pause, spec in steps],
         "blocked": blocked,
     }
     sql.fetch(sql.CREATE_PARALLEL_STEPS, {**values, "task": lease.task})

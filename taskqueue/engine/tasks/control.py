@@ -86,6 +86,7 @@ def requeued_values(task: Task) -> dict[str, Any]:
         # It needs a slot again, also when it shared its parent's: its parent no longer waits for it.
         "slot_acquired_at": None,
         "shares_slot": False,
+        "step_queue": "",  # it begins in its pipeline's queue
         "start_by": None,
         "finish_by": None,
         "notify_completion": needs_completion(task),

@@ -6,12 +6,12 @@ from typing import Any, LiteralString, assert_never
 
 from taskqueue.engine import sql
 from taskqueue.engine.execution.journal import failed_attempt_values
-from taskqueue.engine.runtime.outcomes import Failed, Release, RetryLater, Succeeded
+from taskqueue.engine.runtime.outcomes import Failed, Move, Release, RetryLater, Succeeded
 from taskqueue.json_values import codec
 from taskqueue.states import StepStatus, TaskStatus
 
 
-def statement_for(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[LiteralString, dict[str, Any]]:
+def statement_for(outcome: Succeeded | Failed | RetryLater | Release | Move) -> tuple[LiteralString, dict[str, Any]]:
     """The statement that writes an outcome, and its parameters without the fence."""
     match outcome:
         case Succeeded(result, code, drift, last_step):
@@ -32,5 +32,7 @@ def statement_for(outcome: Succeeded | Failed | RetryLater | Release) -> tuple[L
             }
         case Release():
             return sql.RELEASE, {}
+        case Move(queue):
+            return sql.MOVE, {"step_queue": queue}
         case _:
             assert_never(outcome)

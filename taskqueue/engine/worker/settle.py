@@ -16,7 +16,8 @@ from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.outcomes import Blocked, Failed, Outcome, Succeeded, Waiting
+from taskqueue.engine.runtime.outcomes import Blocked, Failed, Move, Outcome, Succeeded, Waiting
+from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.engine.tasks.completion import complete_parallel_step, notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
@@ -43,7 +44,10 @@ def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None
         django.db.Error, DatabaseLost: whether it was written is unknown, unless the database has refused it.
     """
     with last_step_kept(lease, outcome):
-        return write_outcome(lease, outcome, claim_request)
+        leases = write_outcome(lease, outcome, claim_request)
+    if isinstance(outcome, Move):
+        notify_on_commit()  # it waits for other workers
+    return leases
 
 
 def settle_or_fail(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None) -> tuple[Outcome, list[Lease]]:
@@ -93,8 +97,9 @@ def settle_parallel_step(
         is_queued = is_ended and complete_parallel_step(lease.task, lease.parent)
         if claim_request is not None:
             leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
-        # A worker that takes one task for each one that it queues leaves nothing to other workers.
-        if is_queued and not leases:
+        # A worker that takes one task for each one that it queues leaves nothing to other workers. The parent may be in
+        # another queue than its step, which this worker does not take.
+        if is_queued and (not leases or (not taken_queues().takes_all and registry.step_queues())):
             notify_on_commit()
     if limited is not None and claim_request is not None:
         return admit_and_claim(limited, claim_request)

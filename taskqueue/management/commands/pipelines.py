@@ -102,6 +102,7 @@ def row_of(definition: PipelineDefinition, unfinished: int) -> dict[str, Any]:
         "keeps": sorted(definition.versions),
         "fingerprint": fingerprint(definition),
         "steps": [step.name for step in definition.steps_in_body()],
+        "step_queues": {step.name: step.queue for step in definition.steps_in_body() if step.queue},
         "policies": policy_texts(definition.policies),
         "unfinished": unfinished,
     }
@@ -134,13 +135,17 @@ def table(rows: Sequence[dict[str, Any]]) -> list[str]:
             " ".join([row["version"] or "-", *(f"(+{version or 'none'})" for version in row["keeps"])]),
             row["fingerprint"],
             f"{row['unfinished']:,}",
-            ", ".join(row["steps"]) or "-",
+            ", ".join(step_text(step, row["step_queues"].get(step)) for step in row["steps"]) or "-",
             ", ".join(row["policies"]) or "-",
         ]
         for row in rows
     ]
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
     return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [header, *cells]]
+
+
+def step_text(step: str, queue: str | None) -> str:
+    return f"{step} (queue {queue})" if queue else step
 
 
 def report(found: Iterable[Finding]) -> list[str]:

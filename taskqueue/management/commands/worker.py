@@ -184,7 +184,7 @@ def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
         "--queues",
         type=_queue_names,
         metavar="NAMES",
-        help="Take only tasks of pipelines in these queues, such as mail,default (default: "
+        help="Take only tasks of pipelines and steps in these queues, such as mail,default (default: "
         'TASKQUEUE["QUEUES"], or all queues).',
     )
     queues.add_argument(
@@ -192,7 +192,7 @@ def _add_queue_arguments(parser: argparse.ArgumentParser) -> None:
         dest="not_queues",
         type=_queue_names,
         metavar="NAMES",
-        help='Take no tasks of pipelines in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
+        help='Take no tasks of pipelines and steps in these queues (default: TASKQUEUE["NOT_QUEUES"], or none).',
     )
     parser.add_argument(
         "--strict",
@@ -239,7 +239,8 @@ def _queues_warnings(queues: TakenQueues, reserved: dict[str, int], all_threads:
     except Error:
         return  # the database has gone away since the start; workers wait for it
     if unknown:
-        yield f"Warning: no pipeline is in {_named(unknown)} now. Known queues: {', '.join(known) or 'none'}."
+        known_queues = f"Known queues: {', '.join(known) or 'none'}."
+        yield f"Warning: no pipeline and no step is in {_named(unknown)} now. {known_queues}"
     left_out = [queue for queue in known if queues.takes(queue) and queue not in reserved]
     if all_threads is not None and left_out:
         subject = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskqueue import pipeline
+from taskqueue import pipeline, step
 from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.models import Pipeline
@@ -18,6 +18,15 @@ LETTERS = f"{PIPELINES}pages_2Fletters/"
 
 @pipeline("pages/letters", queue="mail")
 def letters() -> None: ...
+
+
+@step(queue="render")
+def draw() -> None: ...
+
+
+@pipeline("pages/drawing")
+def drawing() -> None:
+    draw()
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +117,17 @@ def test_the_overview_names_queues_with_tasks_and_without_workers(viewer):
     letters.enqueue()
     with InProcessWorker():
         assert "takes queue mail" not in text_of(viewer.get("/admin/", {"range": "1h"}))
+
+
+def test_the_overview_and_the_task_name_the_queue_of_a_step(viewer):
+    with InProcessWorker(not_queues="render") as worker:
+        task = drawing.enqueue()
+        worker.work()
+
+        assert "No live worker takes queue render (1 task)." in text_of(viewer.get("/admin/"))
+    page = text_of(viewer.get(f"/admin/taskqueue/task/{task.pk}/change/"))
+    assert "Queue render" in page
+
+
+def test_a_pipelines_page_shows_the_queue_of_a_step(viewer):
+    assert "draw render" in text_of(viewer.get(f"{PIPELINES}pages_2Fdrawing/change/"))

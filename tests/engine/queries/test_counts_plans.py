@@ -6,8 +6,9 @@ import pytest
 
 from taskqueue.engine.queries import pipeline_stats
 from taskqueue.engine.queries.pipeline_stats import UNFINISHED
-from taskqueue.engine.sql import fetch, tasks
+from taskqueue.engine.sql import fetch
 from taskqueue.engine.sql.history import rollups
+from taskqueue.engine.sql.queries import tasks
 from taskqueue.states import TaskStatus
 from tests.support.database.backlogs import QUEUED, insert
 from tests.support.database.plans import nodes, plan, sequential_scans, tasks_read

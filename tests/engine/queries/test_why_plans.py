@@ -85,7 +85,7 @@ def test_an_explanation_reads_only_by_indexes(task):
         "rate": "why/crowded",
         "rate_key": "",
     }
-    place = {"task": task.pk, "sort_at": task.sort_at}
+    place = {"task": task.pk, "sort_at": task.sort_at, "started_queue": "why/crowded"}
 
     trees = {
         "obstacles": (explain(sql.BLOCKERS, pipeline | limits), 60),

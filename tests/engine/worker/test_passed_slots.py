@@ -203,6 +203,19 @@ def test_tasks_with_keys_are_admitted_by_turns(worker):
     assert following.concurrency_key == "1"
 
 
+def test_the_time_with_a_free_slot_counts_as_queued(worker):
+    for number in range(4):
+        three.enqueue(number)
+    (first,) = claimed(worker, 1)
+    advance(minutes=2)
+
+    (following,) = end(first, worker)
+
+    task = Task.objects.get(pk=following.task)
+    assert task.blocked_seconds is None
+    assert task.queued_seconds == pytest.approx(120, abs=20)
+
+
 def test_the_time_before_counts_as_blocked(worker):
     for number in range(4):
         three.enqueue(number)

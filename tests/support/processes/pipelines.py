@@ -63,6 +63,16 @@ def walk_five_steps(walk: Walk) -> int:
     return sum(stride(walk, number) for number in range(1, 6))
 
 
+@step(queue="render")
+def stride_elsewhere(walk: Walk, number: int) -> int:
+    return stride.definition.function(walk, number)
+
+
+@pipeline("tests/two-queues")
+def walk_in_two_queues(walk: Walk) -> int:
+    return stride(walk, 1) + stride_elsewhere(walk, 2) + stride(walk, 3)
+
+
 @step.atomic
 def lock_and_query(notes: str) -> None:
     """Lock a number, and on the first attempt execute a long query."""

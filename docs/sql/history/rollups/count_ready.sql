@@ -1,5 +1,27 @@
--- Count the claimable and the blocked tasks of every pipeline, for metrics.
-WITH queue_depth AS MATERIALIZED (
+-- Count the claimable and the blocked tasks of every pipeline, for metrics: in its own queue, and in those of steps.
+WITH step_queue_depth AS MATERIALIZED (
+    WITH RECURSIVE heads AS (
+        (SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > '@' AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM heads CROSS JOIN LATERAL (
+            SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > heads.ready_queue AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1
+        ) AS following
+    )
+    SELECT heads.pipeline_id AS pipeline, heads.step_queue AS queue, depth.*
+    FROM heads CROSS JOIN LATERAL (
+        SELECT count(*) AS number, count(*) FILTER (WHERE parallel_step <> '') AS parallel_steps, min(due_at) AS oldest
+        FROM (
+            SELECT queue.due_at, queue.parallel_step FROM taskqueue_task queue
+            -- Not an equality: only one index has this order.
+            WHERE queue.ready_queue >= heads.ready_queue AND queue.ready_queue <= heads.ready_queue
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1000
+        ) AS rows
+    ) AS depth
+), queue_depth AS MATERIALIZED (
     SELECT pipeline.name AS pipeline, ready.number AS ready, unstarted.number AS unstarted, keyed.number AS keyed,
         ready.parallel_steps, least(ready.oldest, unstarted.oldest, keyed.oldest) AS oldest
     FROM taskqueue_pipeline pipeline
@@ -66,12 +88,18 @@ WITH queue_depth AS MATERIALIZED (
     ) AS timers WHERE timers.blocked_on <> '' GROUP BY timers.pipeline
 ), blocked_total AS (
     SELECT pipeline, sum(number)::int AS number FROM blocked GROUP BY pipeline
+), readiness AS (
+    SELECT pipeline.name, coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS queue, pipeline.paused_at IS NOT NULL AS is_paused,
+        greatest(ready + unstarted + keyed - coalesce(blocked_at_limit.number, 0), 0) AS claimable,
+        coalesce(blocked_total.number, 0) AS blocked, oldest
+    FROM taskqueue_pipeline pipeline
+    JOIN queue_depth ON queue_depth.pipeline = pipeline.name
+    LEFT JOIN blocked_at_limit ON blocked_at_limit.pipeline = pipeline.name
+    LEFT JOIN blocked_total ON blocked_total.pipeline = pipeline.name
+    UNION ALL
+    SELECT pipeline.name, step_queue_depth.queue, pipeline.paused_at IS NOT NULL, number, 0, oldest
+    FROM step_queue_depth JOIN taskqueue_pipeline pipeline ON pipeline.name = step_queue_depth.pipeline
 )
-SELECT pipeline.name, coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue), pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
-        greatest(ready + unstarted + keyed - coalesce(blocked_at_limit.number, 0), 0) ELSE 0
-    END::int, coalesce(blocked_total.number, 0), greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float
-FROM taskqueue_pipeline pipeline
-JOIN queue_depth ON queue_depth.pipeline = pipeline.name
-LEFT JOIN blocked_at_limit ON blocked_at_limit.pipeline = pipeline.name
-LEFT JOIN blocked_total ON blocked_total.pipeline = pipeline.name
-ORDER BY pipeline.name;
+SELECT name, queue, is_paused, CASE WHEN is_paused THEN 0 ELSE sum(claimable) END::int, sum(blocked)::int,
+    greatest(extract(epoch FROM statement_timestamp() - min(oldest)), 0)::float
+FROM readiness GROUP BY name, queue, is_paused ORDER BY name, queue;

@@ -1,6 +1,28 @@
 -- Record how many tasks are queued now, and the time lost to limits in this minute.
 -- Parameters: :at timestamptz
-WITH queue_depth AS MATERIALIZED (
+WITH step_queue_depth AS MATERIALIZED (
+    WITH RECURSIVE heads AS (
+        (SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > '@' AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1)
+        UNION ALL
+        SELECT following.* FROM heads CROSS JOIN LATERAL (
+            SELECT queue.ready_queue, queue.step_queue, queue.pipeline_id, queue.sort_at FROM taskqueue_task queue
+            WHERE queue.ready_queue > heads.ready_queue AND queue.ready_queue < 'A'
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1
+        ) AS following
+    )
+    SELECT heads.pipeline_id AS pipeline, heads.step_queue AS queue, depth.*
+    FROM heads CROSS JOIN LATERAL (
+        SELECT count(*) AS number, count(*) FILTER (WHERE parallel_step <> '') AS parallel_steps, min(due_at) AS oldest
+        FROM (
+            SELECT queue.due_at, queue.parallel_step FROM taskqueue_task queue
+            -- Not an equality: only one index has this order.
+            WHERE queue.ready_queue >= heads.ready_queue AND queue.ready_queue <= heads.ready_queue
+            ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1000
+        ) AS rows
+    ) AS depth
+), queue_depth AS MATERIALIZED (
     SELECT pipeline.name AS pipeline, ready.number AS ready, unstarted.number AS unstarted, keyed.number AS keyed,
         ready.parallel_steps, least(ready.oldest, unstarted.oldest, keyed.oldest) AS oldest
     FROM taskqueue_pipeline pipeline
@@ -69,6 +91,9 @@ WITH queue_depth AS MATERIALIZED (
     SELECT pipeline, (ready + unstarted + keyed)::int AS queued, 0 AS blocked_total,
         greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::int AS oldest
     FROM queue_depth WHERE ready + unstarted + keyed > 0
+    UNION ALL
+    SELECT pipeline, number::int, 0, greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::int
+    FROM step_queue_depth
     UNION ALL
     SELECT pipeline, 0, number, NULL FROM blocked WHERE number > 0
 )

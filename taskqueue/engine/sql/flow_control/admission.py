@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.queues import PIPELINE_QUEUE
+from taskqueue.engine.sql.queues import PIPELINE_QUEUE, rank
 
 # The time between two uses of a rate. Rounded up to a whole microsecond, as `policies.Rate.interval` is: with three
 # per second in 0.999,999 s a fourth would fit into the second.
@@ -72,7 +72,7 @@ def active_pipelines(condition: str = "", rank: str = "") -> str:
 # the position of the pipeline's queue among those that are taken in strict order; 0 for all without it.
 ACTIVE_PIPELINES: Final = active_pipelines(
     f"\n        AND ({PIPELINE_QUEUE} = ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool",
-    f",\n        coalesce(array_position(%(strict_queues)s::text[], {PIPELINE_QUEUE}::text), 0) AS queue_rank",
+    f",\n        {rank(PIPELINE_QUEUE)} AS queue_rank",
 )
 
 # The rate limit of a pipeline's starts. Times are reserved a minute ahead, or one interval if that is longer.
@@ -149,12 +149,6 @@ FREE_SLOTS: Final = """active.tasks - (
         ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks
     ) AS slots
 )"""
-
-# How many slots of the pipeline are in use, counted up to one more than there are.
-USED_SLOTS: Final = """(SELECT count(*) FROM (
-                SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
-                ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
-            ) AS slots)"""
 
 # The limited pipelines of which a task could be admitted, with that task's position in the queue.
 ADMISSIBLE: Final = f"""admissible AS MATERIALIZED (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.queues import PIPELINE_QUEUE
+from taskqueue.engine.sql.queues import PIPELINE_QUEUE, step_queue_depth
 from taskqueue.policies.histograms import BUCKETS, PER_OCTAVE
 from taskqueue.states import PHASES
 
@@ -209,9 +209,9 @@ QUEUE_DEPTH_CAP: Final = 1_000
 # planner would sort the whole queue.
 FORCE_INDEX_ORDER: Final = "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true)"
 
-# The queues of each pipeline, counted up to the cap by one index probe each. The oldest task of a queue is at its
-# head, but for priorities.
-QUEUE_DEPTH: Final = f"""queue_depth AS MATERIALIZED (
+# The queues of each pipeline, counted up to the cap by one index probe each, apart from those of its steps. The oldest
+# task of a queue is at its head, but for priorities.
+QUEUE_DEPTH: Final = f"""{step_queue_depth(QUEUE_DEPTH_CAP)}, queue_depth AS MATERIALIZED (
     SELECT pipeline.name AS pipeline, ready.number AS ready, unstarted.number AS unstarted, keyed.number AS keyed,
         ready.parallel_steps, least(ready.oldest, unstarted.oldest, keyed.oldest) AS oldest
     FROM taskqueue_pipeline pipeline
@@ -236,13 +236,17 @@ QUEUE_DEPTH: Final = f"""queue_depth AS MATERIALIZED (
     ) AS keyed
 )"""
 
-# Count the queued tasks of each pipeline, and the age of the oldest.
+# Count the queued tasks of each pipeline, and the age of the oldest: in its own queue, and in the queue of each step.
 COUNT_QUEUED: Final = f"""
 WITH {QUEUE_DEPTH}
-SELECT pipeline, (ready + unstarted + keyed - parallel_steps)::int, parallel_steps::int,
+SELECT pipeline, '', (ready + unstarted + keyed - parallel_steps)::int, parallel_steps::int,
     greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float,
     ready >= {QUEUE_DEPTH_CAP} OR unstarted >= {QUEUE_DEPTH_CAP} OR keyed >= {QUEUE_DEPTH_CAP}
 FROM queue_depth WHERE ready + unstarted + keyed > 0
+UNION ALL
+SELECT pipeline, queue, (number - parallel_steps)::int, parallel_steps::int,
+    greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float, number >= {QUEUE_DEPTH_CAP}
+FROM step_queue_depth
 """
 
 # Blocked tasks: by the concurrency limit, of the pipeline or of the key; by the limit of steps; by a rate, among the
@@ -291,19 +295,25 @@ BLOCKED_TASKS: Final = f"""concurrency AS MATERIALIZED (
     ) AS timers WHERE timers.blocked_on <> '' GROUP BY timers.pipeline
 )"""
 
-# Count the claimable and the blocked tasks of every pipeline, for metrics.
+# Count the claimable and the blocked tasks of every pipeline, for metrics: in its own queue, and in those of steps.
 COUNT_READY: Final = f"""
 WITH {QUEUE_DEPTH}, {BLOCKED_TASKS}, blocked_total AS (
     SELECT pipeline, sum(number)::int AS number FROM blocked GROUP BY pipeline
+), readiness AS (
+    SELECT pipeline.name, {PIPELINE_QUEUE} AS queue, pipeline.paused_at IS NOT NULL AS is_paused,
+        greatest(ready + unstarted + keyed - coalesce(blocked_at_limit.number, 0), 0) AS claimable,
+        coalesce(blocked_total.number, 0) AS blocked, oldest
+    FROM taskqueue_pipeline pipeline
+    JOIN queue_depth ON queue_depth.pipeline = pipeline.name
+    LEFT JOIN blocked_at_limit ON blocked_at_limit.pipeline = pipeline.name
+    LEFT JOIN blocked_total ON blocked_total.pipeline = pipeline.name
+    UNION ALL
+    SELECT pipeline.name, step_queue_depth.queue, pipeline.paused_at IS NOT NULL, number, 0, oldest
+    FROM step_queue_depth JOIN taskqueue_pipeline pipeline ON pipeline.name = step_queue_depth.pipeline
 )
-SELECT pipeline.name, {PIPELINE_QUEUE}, pipeline.paused_at IS NOT NULL, CASE WHEN pipeline.paused_at IS NULL THEN
-        greatest(ready + unstarted + keyed - coalesce(blocked_at_limit.number, 0), 0) ELSE 0
-    END::int, coalesce(blocked_total.number, 0), greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::float
-FROM taskqueue_pipeline pipeline
-JOIN queue_depth ON queue_depth.pipeline = pipeline.name
-LEFT JOIN blocked_at_limit ON blocked_at_limit.pipeline = pipeline.name
-LEFT JOIN blocked_total ON blocked_total.pipeline = pipeline.name
-ORDER BY pipeline.name
+SELECT name, queue, is_paused, CASE WHEN is_paused THEN 0 ELSE sum(claimable) END::int, sum(blocked)::int,
+    greatest(extract(epoch FROM statement_timestamp() - min(oldest)), 0)::float
+FROM readiness GROUP BY name, queue, is_paused ORDER BY name, queue
 """
 
 # Record how many tasks are queued now, and the time lost to limits in this minute.
@@ -312,6 +322,9 @@ WITH {QUEUE_DEPTH}, {BLOCKED_TASKS}, sample AS (
     SELECT pipeline, (ready + unstarted + keyed)::int AS queued, 0 AS blocked_total,
         greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::int AS oldest
     FROM queue_depth WHERE ready + unstarted + keyed > 0
+    UNION ALL
+    SELECT pipeline, number::int, 0, greatest(extract(epoch FROM statement_timestamp() - oldest), 0)::int
+    FROM step_queue_depth
     UNION ALL
     SELECT pipeline, 0, number, NULL FROM blocked WHERE number > 0
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from taskqueue.engine.sql.queues import step_queue_depth
+
 COUNT_CAP: Final = 1_000
 """Higher counts are shown as "1,000+"."""
 RECENT_TASKS: Final = 500
@@ -13,6 +15,7 @@ RECENT_STEPS: Final = 20_000
 # order, and filters afterwards: only one index fits, and no more rows are read than the limit. The planner chooses
 # another plan only while the table is small.
 QUEUE_LOADS: Final = f"""
+WITH {step_queue_depth(COUNT_CAP + 1)}
 SELECT pipelines.name, (
     SELECT count(*) FROM (
         SELECT slot.slot_pipeline FROM taskqueue_task slot WHERE slot.slot_pipeline >= pipelines.name
@@ -28,7 +31,9 @@ SELECT pipelines.name, (
         SELECT unstarted.ready_queue FROM taskqueue_task unstarted WHERE unstarted.ready_queue >= pipelines.name || '+'
         ORDER BY unstarted.ready_queue, unstarted.sort_at, unstarted.id LIMIT {COUNT_CAP + 1}
     ) AS queue WHERE ready_queue = pipelines.name || '+'
-) + (
+) + coalesce((
+    SELECT sum(number) FROM step_queue_depth WHERE pipeline = pipelines.name
+), 0) + (
     SELECT count(*) FROM (
         SELECT keyed.blocked_queue FROM taskqueue_task keyed WHERE keyed.blocked_queue >= pipelines.name
         ORDER BY keyed.blocked_queue, keyed.concurrency_key, keyed.sort_at, keyed.id LIMIT {COUNT_CAP + 1}

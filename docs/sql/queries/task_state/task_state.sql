@@ -4,7 +4,7 @@
 SELECT statement_timestamp(), counts.done,
     (SELECT count(*) FROM taskqueue_pipelinestep known WHERE known.pipeline_id = task.pipeline_id),
     counts.pending, counts.parallel,
-    task."id", task."pipeline_id", task."status", task."labels", task."error", task."due_at", task."sort_at", task."concurrency_key", task."slot_acquired_at", task."shares_slot", task."worker_id", task."failures", task."progress", task."progress_note", task."blocked_on", task."parallel_step", task."debounce_key", task."cancel_reason", task."created_at", task."started_at", task."finished_at",
+    task."id", task."pipeline_id", task."status", task."labels", task."error", task."due_at", task."sort_at", task."concurrency_key", task."slot_acquired_at", task."shares_slot", task."step_queue", task."worker_id", task."failures", task."progress", task."progress_note", task."blocked_on", task."parallel_step", task."debounce_key", task."cancel_reason", task."created_at", task."started_at", task."finished_at",
     pipeline."name", pipeline."paused_at", pipeline."paused_by", pipeline."pause_reason", pipeline."queue", pipeline."declared_queue",
     worker."id", worker."host", worker."pid", worker."thread", worker."task_id", worker."step", worker."step_started_at", worker."steps", worker."heartbeat_at",
     limits."pipeline_id", limits."tasks", limits."tasks_per_key", limits."steps", limits."steps_per_key", limits."declared_tasks", limits."declared_tasks_per_key", limits."declared_steps", limits."declared_steps_per_key", limits."rate_id", limits."rate_is_keyed",

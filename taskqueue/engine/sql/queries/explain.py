@@ -107,16 +107,25 @@ ORDER BY {order}"""
 )"""
 
 
-STARTED_BEFORE: Final = tasks_before("started", "queue.ready_queue", "%(pipeline)s::text")
+# In the queue of a step all tasks have started.
+IN_PIPELINE_QUEUE: Final = " AND %(started_queue)s::text = %(pipeline)s::text"
+STARTED_BEFORE: Final = tasks_before("started", "queue.ready_queue", "%(started_queue)s::text")
 UNKEYED_BEFORE: Final = tasks_before(
-    "fresh", "queue.ready_queue", "%(pipeline)s::text || '+'", holds=" AND %(concurrency_key)s::text = ''"
+    "fresh",
+    "queue.ready_queue",
+    "%(pipeline)s::text || '+'",
+    holds=f"{IN_PIPELINE_QUEUE} AND %(concurrency_key)s::text = ''",
 )
 KEYED_BEFORE: Final = tasks_before(
-    "grouped", "queue.blocked_queue, queue.concurrency_key", "%(pipeline)s::text, %(concurrency_key)s::text"
+    "grouped",
+    "queue.blocked_queue, queue.concurrency_key",
+    "%(pipeline)s::text, %(concurrency_key)s::text",
+    holds=IN_PIPELINE_QUEUE,
 )
 STARTS_SAMPLED: Final = 1_000
 
-# Count the tasks before a queued one: started tasks of its pipeline, and unstarted tasks of its own queue. Also the
+# Count the tasks before a queued one: started tasks of its pipeline, and unstarted tasks of its own queue; in the queue
+# of a step, the started tasks of its pipeline there. Also the
 # number of its pipeline's starts in the last five minutes, among the tasks created last before the head of the queue.
 QUEUE_POSITION: Final = f"""
 WITH RECURSIVE {STARTED_BEFORE}, {UNKEYED_BEFORE}, {KEYED_BEFORE}, head AS (

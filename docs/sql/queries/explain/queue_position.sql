@@ -1,6 +1,7 @@
--- Count the tasks before a queued one: started tasks of its pipeline, and unstarted tasks of its own queue. Also the
--- number of its pipeline's starts in the last five minutes, among the tasks created last before the head of the queue.
--- Parameters: :pipeline text, :sort_at timestamptz, :task uuid, :concurrency_key text
+-- Count the tasks before a queued one: started tasks of its pipeline, and unstarted tasks of its own queue; in the
+-- queue of a step, the started tasks of its pipeline there. Also the number of its pipeline's starts in the last five
+-- minutes, among the tasks created last before the head of the queue.
+-- Parameters: :started_queue text, :sort_at timestamptz, :task uuid, :pipeline text, :concurrency_key text
 WITH RECURSIVE started AS (
     SELECT '-infinity'::timestamptz AS sort_at, '00000000-0000-0000-0000-000000000000'::uuid AS id, 0 AS number
     UNION ALL
@@ -8,8 +9,8 @@ WITH RECURSIVE started AS (
     FROM started CROSS JOIN LATERAL (
         SELECT queue.sort_at, queue.id FROM taskqueue_task queue
         WHERE queue.ready_queue IS NOT NULL
-            AND (queue.ready_queue, queue.sort_at, queue.id) > (:pipeline::text, started.sort_at, started.id)
-            AND (queue.ready_queue, queue.sort_at, queue.id) < (:pipeline::text, :sort_at::timestamptz, :task::uuid)
+            AND (queue.ready_queue, queue.sort_at, queue.id) > (:started_queue::text, started.sort_at, started.id)
+            AND (queue.ready_queue, queue.sort_at, queue.id) < (:started_queue::text, :sort_at::timestamptz, :task::uuid)
         ORDER BY queue.ready_queue, queue.sort_at, queue.id OFFSET 99 LIMIT 1
     ) AS following
     WHERE started.number < 1000
@@ -18,8 +19,8 @@ WITH RECURSIVE started AS (
     FROM started CROSS JOIN LATERAL (
         SELECT queue.sort_at, queue.id FROM taskqueue_task queue
         WHERE queue.ready_queue IS NOT NULL
-            AND (queue.ready_queue, queue.sort_at, queue.id) > (:pipeline::text, started.sort_at, started.id)
-            AND (queue.ready_queue, queue.sort_at, queue.id) < (:pipeline::text, :sort_at::timestamptz, :task::uuid)
+            AND (queue.ready_queue, queue.sort_at, queue.id) > (:started_queue::text, started.sort_at, started.id)
+            AND (queue.ready_queue, queue.sort_at, queue.id) < (:started_queue::text, :sort_at::timestamptz, :task::uuid)
         ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1
     ) AS following
     WHERE started.number = 0
@@ -28,8 +29,8 @@ WITH RECURSIVE started AS (
         SELECT count(*) FROM (
             SELECT queue.sort_at, queue.id FROM taskqueue_task queue
             WHERE queue.ready_queue IS NOT NULL
-                AND (queue.ready_queue, queue.sort_at, queue.id) > (:pipeline::text, started.sort_at, started.id)
-                AND (queue.ready_queue, queue.sort_at, queue.id) < (:pipeline::text, :sort_at::timestamptz, :task::uuid)
+                AND (queue.ready_queue, queue.sort_at, queue.id) > (:started_queue::text, started.sort_at, started.id)
+                AND (queue.ready_queue, queue.sort_at, queue.id) < (:started_queue::text, :sort_at::timestamptz, :task::uuid)
             ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 100
         ) AS rest
     ) AS number
@@ -40,7 +41,7 @@ WITH RECURSIVE started AS (
     SELECT following.sort_at, following.id, fresh.number + 100
     FROM fresh CROSS JOIN LATERAL (
         SELECT queue.sort_at, queue.id FROM taskqueue_task queue
-        WHERE queue.ready_queue IS NOT NULL AND :concurrency_key::text = ''
+        WHERE queue.ready_queue IS NOT NULL AND :started_queue::text = :pipeline::text AND :concurrency_key::text = ''
             AND (queue.ready_queue, queue.sort_at, queue.id) > (:pipeline::text || '+', fresh.sort_at, fresh.id)
             AND (queue.ready_queue, queue.sort_at, queue.id) < (:pipeline::text || '+', :sort_at::timestamptz, :task::uuid)
         ORDER BY queue.ready_queue, queue.sort_at, queue.id OFFSET 99 LIMIT 1
@@ -50,7 +51,7 @@ WITH RECURSIVE started AS (
     SELECT following.sort_at, following.id
     FROM fresh CROSS JOIN LATERAL (
         SELECT queue.sort_at, queue.id FROM taskqueue_task queue
-        WHERE queue.ready_queue IS NOT NULL AND :concurrency_key::text = ''
+        WHERE queue.ready_queue IS NOT NULL AND :started_queue::text = :pipeline::text AND :concurrency_key::text = ''
             AND (queue.ready_queue, queue.sort_at, queue.id) > (:pipeline::text || '+', fresh.sort_at, fresh.id)
             AND (queue.ready_queue, queue.sort_at, queue.id) < (:pipeline::text || '+', :sort_at::timestamptz, :task::uuid)
         ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 1
@@ -60,7 +61,7 @@ WITH RECURSIVE started AS (
     SELECT fresh.number + (
         SELECT count(*) FROM (
             SELECT queue.sort_at, queue.id FROM taskqueue_task queue
-            WHERE queue.ready_queue IS NOT NULL AND :concurrency_key::text = ''
+            WHERE queue.ready_queue IS NOT NULL AND :started_queue::text = :pipeline::text AND :concurrency_key::text = ''
                 AND (queue.ready_queue, queue.sort_at, queue.id) > (:pipeline::text || '+', fresh.sort_at, fresh.id)
                 AND (queue.ready_queue, queue.sort_at, queue.id) < (:pipeline::text || '+', :sort_at::timestamptz, :task::uuid)
             ORDER BY queue.ready_queue, queue.sort_at, queue.id LIMIT 100
@@ -73,7 +74,7 @@ WITH RECURSIVE started AS (
     SELECT following.sort_at, following.id, grouped.number + 100
     FROM grouped CROSS JOIN LATERAL (
         SELECT queue.sort_at, queue.id FROM taskqueue_task queue
-        WHERE queue.blocked_queue IS NOT NULL
+        WHERE queue.blocked_queue IS NOT NULL AND :started_queue::text = :pipeline::text
             AND (queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id) > (:pipeline::text, :concurrency_key::text, grouped.sort_at, grouped.id)
             AND (queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id) < (:pipeline::text, :concurrency_key::text, :sort_at::timestamptz, :task::uuid)
         ORDER BY queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id OFFSET 99 LIMIT 1
@@ -83,7 +84,7 @@ WITH RECURSIVE started AS (
     SELECT following.sort_at, following.id
     FROM grouped CROSS JOIN LATERAL (
         SELECT queue.sort_at, queue.id FROM taskqueue_task queue
-        WHERE queue.blocked_queue IS NOT NULL
+        WHERE queue.blocked_queue IS NOT NULL AND :started_queue::text = :pipeline::text
             AND (queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id) > (:pipeline::text, :concurrency_key::text, grouped.sort_at, grouped.id)
             AND (queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id) < (:pipeline::text, :concurrency_key::text, :sort_at::timestamptz, :task::uuid)
         ORDER BY queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id LIMIT 1
@@ -93,7 +94,7 @@ WITH RECURSIVE started AS (
     SELECT grouped.number + (
         SELECT count(*) FROM (
             SELECT queue.sort_at, queue.id FROM taskqueue_task queue
-            WHERE queue.blocked_queue IS NOT NULL
+            WHERE queue.blocked_queue IS NOT NULL AND :started_queue::text = :pipeline::text
                 AND (queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id) > (:pipeline::text, :concurrency_key::text, grouped.sort_at, grouped.id)
                 AND (queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id) < (:pipeline::text, :concurrency_key::text, :sort_at::timestamptz, :task::uuid)
             ORDER BY queue.blocked_queue, queue.concurrency_key, queue.sort_at, queue.id LIMIT 100

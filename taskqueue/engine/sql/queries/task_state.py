@@ -20,6 +20,7 @@ TASK_COLUMNS: Final = (
     "concurrency_key",
     "slot_acquired_at",
     "shares_slot",
+    "step_queue",
     "worker_id",
     "failures",
     "progress",

@@ -1,0 +1,1 @@
+"""What pages and the API read of tasks: lists, the state of one, and why it waits."""
