@@ -11,14 +11,18 @@ from taskqueue import Limit, Rate, each, emit, enqueue_many, pipeline, sleep, st
 from taskqueue.engine.catalog.sync import sync_pipelines
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.queries.status import status_of
+from taskqueue.engine.runtime.claim_request import ClaimRequest
+from taskqueue.engine.runtime.outcomes import Succeeded
+from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.loop import run_until_idle
+from taskqueue.engine.worker.settle import settle
 from taskqueue.pool.startup import PREPARE_THRESHOLD
 from taskqueue.testing import InProcessWorker, advance
 from tests.support.database.backlogs import ENDED, QUEUED, insert, unchecked
 
 pytestmark = pytest.mark.django_db
 
-ROUNDS = 12
+ROUNDS = 10
 CUSTOM_PLANS = 5
 """PostgreSQL plans a prepared statement for its values five times, and compares the costs with those of one plan for
 all values. If that seems to cost more, it plans the statement at each execution."""
@@ -78,7 +82,7 @@ def waiting(number: int) -> None:
 
 def work_some():
     with InProcessWorker() as worker:
-        run_until_idle(worker, budget=timedelta(seconds=0.3), stopping=lambda: False)
+        run_until_idle(worker, budget=timedelta(seconds=0.1), stopping=lambda: False)
 
 
 def prepared():
@@ -114,6 +118,10 @@ def test_no_statement_is_planned_again_and_again():
         advance(minutes=2)
         dispatch.run_due(3)
         status_of(task.pk)
+    with InProcessWorker() as worker:
+        for _ in range(ROUNDS):
+            for lease in claim(ClaimRequest(worker.worker)):
+                settle(lease, Succeeded("1"), claim_request=None)
     planned = {
         " ".join(statement.split())[:200]
         for statement, custom_plans in prepared()

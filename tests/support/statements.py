@@ -138,7 +138,7 @@ def settling_statements() -> Iterator[Statement]:
     for part in (sql.FINISH, sql.FINISH_WITH_STEP, sql.FAIL_BODY):
         name, about = parts[part]
         passing = f"{about} Pass its slot on to the next task of its pipeline."
-        yield Statement(f"claims/{name}_and_pass_slot", sql.with_passed_slot(part), passing)
+        yield Statement(f"limited_claims/{name}_and_pass_slot", sql.with_passed_slot(part), passing)
     name, about = parts[sql.FINISH_MANY]
     yield Statement(f"journal/{name}", sql.standalone(sql.FINISH_MANY), about)
     yield Statement(f"claims/{name}_and_claim", sql.with_claim(sql.FINISH_MANY), f"{about} Then claim the next tasks.")

@@ -5,9 +5,7 @@ For a plain task that is one statement and one commit. A limited one, and one wh
 
 from __future__ import annotations
 
-from typing import Any, LiteralString
-
-from django.db import Error, transaction
+from django.db import Error
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
@@ -17,13 +15,13 @@ from taskqueue.engine.runtime.database_errors import error_line, error_name, is_
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.outcomes import Blocked, Failed, Move, Outcome, Succeeded, Waiting
-from taskqueue.engine.runtime.taken_queues import taken_queues
-from taskqueue.engine.tasks.completion import complete_parallel_step, notify_completion_now
+from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.last_step import last_step_kept
 from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_limited
 from taskqueue.engine.worker.outcome_statements import statement_for
+from taskqueue.engine.worker.parallel_ends import settle_parallel_step
 from taskqueue.json_values.codec import printable
 
 
@@ -84,26 +82,6 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
         if lease.notify_completion and isinstance(outcome, Succeeded | Failed):
             notify_completion_now(lease.task)  # before the claim, which may then find its parent
     return claim(claim_request)
-
-
-def settle_parallel_step(
-    lease: Lease, statement: LiteralString, values: dict[str, Any], claim_request: ClaimRequest | None
-) -> list[Lease]:
-    """End a parallel step, give its result to its parent and claim the next tasks, in one commit."""
-    leases: list[Lease] = []
-    limited = None
-    with transaction.atomic():
-        is_ended = bool(sql.fetch(sql.end_parallel_step(statement), {**values, "parent": lease.parent}))
-        is_queued = is_ended and complete_parallel_step(lease.task, lease.parent)
-        if claim_request is not None:
-            leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
-        # A worker that takes one task for each one that it queues leaves nothing to other workers. The parent may be in
-        # another queue than its step, which this worker does not take.
-        if is_queued and (not leases or (not taken_queues().takes_all and registry.step_queues())):
-            notify_on_commit()
-    if limited is not None and claim_request is not None:
-        return admit_and_claim(limited, claim_request)
-    return leases
 
 
 def can_be_cancelled_by_events(lease: Lease) -> bool:

@@ -1,0 +1,40 @@
+"""The end of a task of a limited pipeline, which passes its slot on to the next task in the statement that claims."""
+
+from __future__ import annotations
+
+from typing import Final, LiteralString
+
+from taskqueue.engine.sql.claims import CLAIM
+
+# The pipeline whose slot the task that this statement ends passes on: one starts as one ends. Two ends at once take
+# different tasks, and no other claim sees the slot free in between. If more slots are in use than a lowered limit
+# allows, no slot is passed on. `is_full` says that the next task was blocked until now.
+PASSED_SLOT: Final = """passed_slot AS MATERIALIZED (
+    SELECT active.name, used.number = active.tasks AS is_full
+    FROM active CROSS JOIN LATERAL (
+        SELECT count(*) AS number FROM (
+            SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
+            ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
+        ) AS slots
+    ) AS used
+    WHERE active.passes_slot AND active.name = %(slot_of)s::text AND used.number <= active.tasks
+        AND EXISTS (SELECT FROM settled)
+        AND active.name = (SELECT ended.slot_pipeline FROM taskqueue_task ended WHERE ended.id = %(task)s::uuid)
+), claimable AS"""
+
+WAS_BLOCKED: Final = """task.slot_acquired_at IS NULL
+            AND EXISTS (SELECT FROM passed_slot WHERE is_full AND name = task.pipeline_id)"""
+
+BLOCKED_TIME: Final = f"""blocked_seconds = CASE WHEN {WAS_BLOCKED}
+            THEN coalesce(task.blocked_seconds, 0)
+                + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
+            ELSE task.blocked_seconds END,
+        since = CASE WHEN {WAS_BLOCKED} THEN statement_timestamp() ELSE task.since END,
+        code_began = CASE"""
+
+
+def with_passed_slot(settling: LiteralString) -> LiteralString:
+    """End a limited task, and claim the next task: of its pipeline, with its slot, or of another one."""
+    claim = CLAIM.replace("claimable AS", PASSED_SLOT, 1).replace("code_began = CASE", BLOCKED_TIME, 1)
+    claim = claim.replace("NOT is_limited", "(NOT is_limited OR name = (SELECT name FROM passed_slot))", 1)
+    return claim.replace("WITH", f"WITH {settling},", 1)
