@@ -50,7 +50,10 @@ WITH ended AS MATERIALIZED (
         finished_at = greatest(ended.finished_at, step.started_at, ended.started_at)
     FROM taskqueue_task ended CROSS JOIN size
     WHERE ended.id = :task::uuid AND step.task_id = :parent::uuid AND step.child_id = :task::uuid
-        AND step.key = ended.parent_key AND step.status = 'waiting'
+        -- A subquery, so that the index finds the step by its key too: a plan that was made while the table was small
+        -- could read all steps of the parent to join them.
+        AND step.key = (SELECT child.parent_key FROM taskqueue_task child WHERE child.id = :task::uuid)
+        AND step.status = 'waiting'
     RETURNING step.id, CASE WHEN step.status = 'succeeded' THEN size.bytes END AS added
 ), next AS MATERIALIZED (
     -- The tasks behind the limit have the highest ids: only the few that it allows are read before. Plain conditions

@@ -8,10 +8,11 @@ from django.db.models.functions import Now
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT, LOCK_SPACE, STARTUP_GRACE
+from taskqueue.ids import uuid7
 from taskqueue.models import Step, Task
 from taskqueue.testing import InProcessWorker
-from tests.support.database.backlogs import STATISTICS, forget_statistics, rolled_back, unchecked
-from tests.support.database.plans import HISTORY, code, explain, sequential_scans, tasks_read
+from tests.support.database.backlogs import STATISTICS, explain_generic_plan, forget_statistics, rolled_back, unchecked
+from tests.support.database.plans import HISTORY, code, explain, nodes, sequential_scans, tasks_read
 from tests.support.moves import arranging
 
 pytestmark = pytest.mark.django_db
@@ -120,6 +121,18 @@ def test_the_end_of_a_parallel_step_reads_one_step_of_its_parent(parent):
     assert not ended.exists()
     next_one.refresh_from_db()
     assert next_one.status == "queued"
+
+
+@pytest.mark.parametrize("statement", [sql.COMPLETE_PARALLEL_STEP, sql.RESOLVE_PARENT])
+def test_a_plan_that_was_made_for_empty_tables_finds_the_step_by_its_key(statement):
+    """A worker keeps the plan while its first task of thousands of parallel steps runs."""
+    forget_statistics()
+
+    tree = nodes(explain_generic_plan(statement, {"task": uuid7(), "parent": uuid7(), "limit": 1_000_000}))
+
+    found = [node["Index Cond"] for node in tree if node.get("Alias") == "step" and "Index Cond" in node]
+    assert found
+    assert all("(key)" in condition or "key =" in condition for condition in found)
 
 
 def test_the_end_of_a_child_reads_one_step_of_its_parent(parent):
