@@ -143,6 +143,7 @@ class Heartbeat:
         """End this worker's row. A database error is ignored: the lock is lost at the end of the process."""
         with self._thread.guard:
             try:
+                self._write_ends()
                 self._release()
                 self._thread.execute(END_WORKER, {"worker": self.worker, "reason": reason})
                 self._unlock()
@@ -198,6 +199,7 @@ class Heartbeat:
     def _write_for_tasks(self) -> None:
         if self._long_lease is not None:
             self._check_lease(self._long_lease)
+        if self._long_lease is not None or self._to_end:
             self._write_ends()
         self._release()
         self._report(self.activity, self._reporter)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models import F
 
 from taskqueue import Retry, each, pipeline, step
@@ -17,7 +17,7 @@ from taskqueue.engine.runtime.outcomes import Failed, Succeeded
 from taskqueue.engine.worker import loop
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.held_ends import finish_values
-from taskqueue.models import Attempt, Step, Task
+from taskqueue.models import Attempt, Step, Task, Worker
 from taskqueue.testing import InProcessWorker, work
 from tests.support.database.backlogs import forget_statistics, unchecked
 from tests.support.database.plans import HISTORY, explain, sequential_scans, tasks_read
@@ -272,6 +272,31 @@ class TestHeartbeat:
 
         assert not heartbeat.activity.held_ends
         assert Task.objects.get(status="running").pk == slow.task
+
+    def test_ends_that_met_a_lock_are_written_later(self, heartbeat):
+        for number in range(3):
+            idempotent.enqueue(number)
+        *ended, slow = claim(ClaimRequest(heartbeat.worker, most=3))
+        with transaction.atomic():
+            Task.objects.select_for_update().get(pk=ended[0].task)
+            heartbeat.activity.held_ends.extend((lease, Succeeded("1")) for lease in ended)
+            heartbeat.activity.begin_task(slow)
+            eventually(lambda: not heartbeat.activity.held_ends)
+            heartbeat.activity.set_idle()
+            beaten_at = Worker.objects.get().heartbeat_at
+            heartbeat.claim_error = "beat at once"
+            eventually(lambda: Worker.objects.get().heartbeat_at > beaten_at)
+
+        eventually(lambda: Task.objects.filter(status="succeeded").count() == 2)
+
+    def test_a_stopping_worker_writes_them(self, heartbeat):
+        idempotent.enqueue(1)
+        (lease,) = claim(ClaimRequest(heartbeat.worker))
+        heartbeat.activity.held_ends.append((lease, Succeeded("1")))
+
+        heartbeat.stop()
+
+        assert statuses() == ["succeeded"]
 
     def test_a_refused_result_sends_the_tasks_back_to_the_queue(self, heartbeat):
         for number in range(3):
