@@ -139,6 +139,8 @@ def settling_statements() -> Iterator[Statement]:
         name, about = parts[part]
         passing = f"{about} Pass its slot on to the next task of its pipeline."
         yield Statement(f"limited_claims/{name}_and_pass_slot", sql.with_passed_slot(part), passing)
+        freeing = f"{about} Then claim the next tasks, as if its slot were free."
+        yield Statement(f"limited_claims/{name}_and_free_slot", sql.with_freed_slot(part), freeing)
     name, about = parts[sql.FINISH_MANY]
     yield Statement(f"journal/{name}", sql.standalone(sql.FINISH_MANY), about)
     yield Statement(f"claims/{name}_and_claim", sql.with_claim(sql.FINISH_MANY), f"{about} Then claim the next tasks.")

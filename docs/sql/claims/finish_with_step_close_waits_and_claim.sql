@@ -91,7 +91,7 @@ WITH leased AS (
         ) IS NOT NULL AS has_step_limit,
         -- Its end goes through the admission of its pipeline, if that has a limit.
         false AS passes_slot, heads.sort_at, heads.step_queue AS from_queue, coalesce(array_position(:strict_queues::text[], heads.step_queue::text), 0) AS queue_rank,
-        (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool AS takes_pipeline_queue
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM heads
     JOIN unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
         ON code.name = heads.pipeline_id COLLATE "C"
@@ -100,10 +100,10 @@ WITH leased AS (
     WHERE (heads.step_queue = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
-        pipeline_queue AS from_queue, queue_rank, true AS takes_pipeline_queue FROM active WHERE ready_at IS NOT NULL
+        pipeline_queue AS from_queue, queue_rank, pipeline_queue FROM active WHERE ready_at IS NOT NULL
     UNION ALL
     SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank,
-        true FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+        pipeline_queue FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
     UNION ALL
     SELECT * FROM step_queue_heads
 ), admissible AS MATERIALIZED (
@@ -174,7 +174,7 @@ WITH leased AS (
 ), next_task AS MATERIALIZED (
     SELECT * FROM (
         SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
-            oldest.passes_slot, oldest.from_queue, oldest.queue_rank, oldest.takes_pipeline_queue
+            oldest.passes_slot, oldest.from_queue, oldest.queue_rank, oldest.pipeline_queue
         FROM (
             SELECT claimable.* FROM claimable
             WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
@@ -209,7 +209,7 @@ WITH leased AS (
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.takes_pipeline_queue,
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
         next_task.queue_rank, task.sort_at
 )
 SELECT claimed.*, (SELECT name FROM to_admit) AS to_admit

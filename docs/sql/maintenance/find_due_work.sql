@@ -60,7 +60,7 @@ WITH queues AS MATERIALIZED (
         ) IS NOT NULL AS has_step_limit,
         -- Its end goes through the admission of its pipeline, if that has a limit.
         false AS passes_slot, heads.sort_at, heads.step_queue AS from_queue, coalesce(array_position(:strict_queues::text[], heads.step_queue::text), 0) AS queue_rank,
-        (coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) = ANY (:queues::text[])) <> :queues_excluded::bool AS takes_pipeline_queue
+        coalesce(nullif(pipeline.queue, ''), pipeline.declared_queue) AS pipeline_queue
     FROM heads
     JOIN unnest(:pipelines::text[], :codes::text[]) AS code (name, fingerprint)
         ON code.name = heads.pipeline_id COLLATE "C"
@@ -69,10 +69,10 @@ WITH queues AS MATERIALIZED (
     WHERE (heads.step_queue = ANY (:queues::text[])) <> :queues_excluded::bool
 ), claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
-        pipeline_queue AS from_queue, queue_rank, true AS takes_pipeline_queue FROM active WHERE ready_at IS NOT NULL
+        pipeline_queue AS from_queue, queue_rank, pipeline_queue FROM active WHERE ready_at IS NOT NULL
     UNION ALL
     SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank,
-        true FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+        pipeline_queue FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
     UNION ALL
     SELECT * FROM step_queue_heads
 ), admissible AS MATERIALIZED (

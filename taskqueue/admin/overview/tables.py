@@ -96,8 +96,7 @@ def unserved_queues(data: OverviewData) -> list[str]:
     for name, depth in data.queue_depths.items():
         if data.paused.get(name) is not None:
             continue
-        own = depth.number - sum(depth.in_step_queues.values())
-        for queue, number in [(data.queues.get(name, DEFAULT_QUEUE), own), *depth.in_step_queues.items()]:
+        for queue, number in [(data.queues.get(name, DEFAULT_QUEUE), depth.own), *depth.in_step_queues.items()]:
             if number and data.queue_workers.get(queue) == 0:
                 waiting[queue] += number
     is_any_live = any(data.queue_workers.values())

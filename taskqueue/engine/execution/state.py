@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from datetime import timedelta
+from typing import Final
 
 from taskqueue import context
 from taskqueue.definitions import KEY_MAX_LENGTH, StepDefinition
@@ -14,6 +16,8 @@ from taskqueue.engine.runtime.outcomes import Blocked, EarlyOutcome, Move, Relea
 from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.errors import InvalidContext
 
+VAIN_MOVE_WAIT: Final = timedelta(seconds=1)
+
 
 class Execution:
     """One run of a task in one worker, from the claim until the body returns, fails or suspends.
@@ -23,6 +27,7 @@ class Execution:
         keys: the keys of the steps that the body has requested so far.
         suspended: why the task suspends, once a step has found a reason.
         queues: the queues that the worker takes.
+        has_called_step: whether the body has called a step that is not recorded.
     """
 
     def __init__(self, journal: Journal, activity: Activity, stopping: context.ShouldStop) -> None:
@@ -35,6 +40,7 @@ class Execution:
         self.keys: set[str] = set()
         self.suspended: EarlyOutcome | None = None
         self.queues = taken_queues()
+        self.has_called_step = False
         self._calls: Counter[str] = Counter()
 
     @property
@@ -64,8 +70,14 @@ class Execution:
 
     def move_for(self, step: StepDefinition) -> Move | None:
         """The move to the queue of a step that is about to be called; None if this worker takes that queue."""
-        takes = self.queues.takes(step.queue) if step.queue else self.lease.takes_pipeline_queue
-        return None if takes else Move(step.queue)
+        queue = step.queue or self.lease.pipeline_queue
+        if not queue or self.queues.takes(queue):
+            self.has_called_step = True
+            return None
+        # A worker of a step's queue calls a step before it moves the task again, unless its code is another one than
+        # that of the worker that has moved it there: then both would move the task to each other at once, for ever.
+        is_in_vain = self.lease.queue != self.lease.pipeline_queue and not self.has_called_step
+        return Move(step.queue, wait=VAIN_MOVE_WAIT if is_in_vain else timedelta(0))
 
     def step_key(self, name: str, explicit_key: str) -> str:
         """The key of the next call of a step: `.named()`'s, else its name, then name#2 and so on in the order of calls.

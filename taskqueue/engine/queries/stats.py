@@ -295,8 +295,10 @@ class QueueDepth:
     oldest: timedelta | None
     is_capped: bool
     """Whether there may be more than were counted."""
+    own: int = 0
+    """How many of the tasks are in the pipeline's own queue."""
     in_step_queues: Mapping[str, int] = field(default_factory=dict)
-    """How many of the tasks are in the queue of a step, by the queue's name."""
+    """How many tasks and parallel steps are in the queue of a step, by the queue's name."""
 
 
 def queue_depths() -> dict[str, QueueDepth]:
@@ -304,8 +306,8 @@ def queue_depths() -> dict[str, QueueDepth]:
     parts: defaultdict[str, list[QueueDepth]] = defaultdict(list)
     for name, step_queue, number, parallel_steps, seconds, is_capped in fetch(COUNT_QUEUED, {}):
         oldest = None if seconds is None else timedelta(seconds=seconds)
-        in_step_queues = {step_queue: number} if step_queue else {}
-        parts[name].append(QueueDepth(number, parallel_steps, oldest, is_capped, in_step_queues))
+        in_step_queues, own = ({step_queue: number + parallel_steps}, 0) if step_queue else ({}, number)
+        parts[name].append(QueueDepth(number, parallel_steps, oldest, is_capped, own, in_step_queues))
     return {name: total_depth(depths) for name, depths in parts.items()}
 
 
@@ -317,6 +319,7 @@ def total_depth(depths: Iterable[QueueDepth]) -> QueueDepth:
         sum(depth.parallel_steps for depth in depths),
         max((depth.oldest for depth in depths if depth.oldest is not None), default=None),
         any(depth.is_capped for depth in depths),
+        sum(depth.own for depth in depths),
         dict(sum((Counter(depth.in_step_queues) for depth in depths), Counter())),
     )
 

@@ -40,9 +40,14 @@ class ClaimRequest:
         requested = {"claiming_worker": self.worker, "most": self.most, "skipped": []}
         return {**requested, **deployed_pipelines(self.kind), **queue_parameters(self.queues)}
 
-    def to_leases(self, rows: list[tuple[Any, ...]]) -> tuple[list[Lease], str | None]:
-        """The claimed rows as leases, in queue order; or none, and the limited pipeline to admit a task of first."""
+    def to_leases(self, rows: list[tuple[Any, ...]], *, goes_on: bool = False) -> tuple[list[Lease], str | None]:
+        """The claimed rows as leases, in queue order; or none, and the limited pipeline to admit a task of first.
+
+        Args:
+            rows: what the claim returned.
+            goes_on: whether the worker claims again for this request if it got nothing.
+        """
         leases, limited = [to_lease(self.worker, row) for row in rows if row[0] is not None], rows[0][-1]
-        if self.slot is not None and (leases or limited is None):
+        if self.slot is not None and (leases or (limited is None and not goes_on)):
             self.slot.note(leases)
         return leases, limited

@@ -39,8 +39,8 @@ class Lease:
     """Whether the next task of its pipeline may take its slot without the lock of the limit."""
     queue: str = field(default="", compare=False)
     """The queue that it was claimed from: of its pipeline, or of a step."""
-    takes_pipeline_queue: bool = field(default=True, compare=False)
-    """Whether its worker takes the pipeline's queue too; the task may have been in the queue of a step."""
+    pipeline_queue: str = field(default="", compare=False)
+    """The queue of its pipeline; the task may have been claimed from that of a step."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     @property
@@ -53,7 +53,7 @@ COLUMNS = (
     "task", "pipeline", "number", "payload", "labels", "key", "failures", "version", "parallel_step", "depth",
     "notify_completion", "concurrency_key",
     "is_limited", "steps_limited", "passes_slot", "cron_at", "parent", "parent_key", "cancel_grace", "queue",
-    "takes_pipeline_queue",
+    "pipeline_queue",
 )  # fmt: skip
 """The columns that a claim returns first, by the lease's names for them."""
 

@@ -76,6 +76,8 @@ class Move:
 
     queue: str
     """The step's queue; empty for the pipeline's."""
+    wait: timedelta = timedelta(0)
+    """How long the task waits before it can be claimed there."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from django.db.models import Q
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
 from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
-from taskqueue.models import Pipeline
-from taskqueue.models.pipeline import EFFECTIVE_QUEUE
 
 
 def queue_workers() -> dict[str, int]:
@@ -20,8 +18,11 @@ def queue_workers() -> dict[str, int]:
 
 
 def queues_without_pipelines(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Those of these queues that are of no pipeline and no step, and the queues of any; one query."""
-    known = {*Pipeline.objects.order_by().values_list(EFFECTIVE_QUEUE, flat=True), *registry.step_queues()}
+    """Those of these queues that are of no pipeline and no step, and the queues of any; one query.
+
+    Queues in which tasks wait count too, also when no code names them any more.
+    """
+    known = set(queue_workers())
     return [name for name in names if name not in known], sorted(known)
 
 

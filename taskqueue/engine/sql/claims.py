@@ -17,10 +17,10 @@ from taskqueue.engine.sql.queues import STEP_QUEUE_HEADS
 # step have another one.
 CLAIMABLE_QUEUES: Final = f"""{ACTIVE_PIPELINES}, {STEP_QUEUE_HEADS}, claimable AS MATERIALIZED (
     SELECT name AS ready_queue, fingerprint, is_limited, has_step_limit, passes_slot, ready_at AS sort_at,
-        pipeline_queue AS from_queue, queue_rank, true AS takes_pipeline_queue FROM active WHERE ready_at IS NOT NULL
+        pipeline_queue AS from_queue, queue_rank, pipeline_queue FROM active WHERE ready_at IS NOT NULL
     UNION ALL
     SELECT name || '+', fingerprint, is_limited, has_step_limit, passes_slot, unstarted_at, pipeline_queue, queue_rank,
-        true FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
+        pipeline_queue FROM active WHERE unstarted_at IS NOT NULL AND NOT is_limited
     UNION ALL
     SELECT * FROM step_queue_heads
 ), {ADMISSIBLE}"""
@@ -44,7 +44,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
 ), next_task AS MATERIALIZED (
     SELECT * FROM (
         SELECT ready.id, ready.sort_at, oldest.fingerprint, oldest.is_limited, oldest.has_step_limit,
-            oldest.passes_slot, oldest.from_queue, oldest.queue_rank, oldest.takes_pipeline_queue
+            oldest.passes_slot, oldest.from_queue, oldest.queue_rank, oldest.pipeline_queue
         FROM (
             SELECT claimable.* FROM claimable
             WHERE NOT EXISTS (SELECT FROM to_admit) AND NOT EXISTS (SELECT FROM draining)
@@ -79,7 +79,7 @@ NEXT_TASKS: Final = f"""{CLAIMABLE_QUEUES}, draining AS MATERIALIZED (
         CASE WHEN task.parallel_step = '' THEN task.cron_at ELSE (
             SELECT parent.cron_at FROM taskqueue_task parent WHERE parent.id = task.parent_id
         ) END AS cron_at,
-        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.takes_pipeline_queue,
+        task.parent_id, task.parent_key, task.cancel_grace, next_task.from_queue, next_task.pipeline_queue,
         next_task.queue_rank, task.sort_at
 )"""
 

@@ -180,9 +180,14 @@ RELEASE: Final = f"""{LEASED}, settled AS (
     RETURNING task.id
 )"""
 
-# Queue a task for the workers of another queue, that of a step. It keeps its position too.
+# Queue a task for the workers of another queue, that of a step, now or after a wait. It keeps its position too.
 MOVE: Final = f"""{LEASED}, settled AS (
-    UPDATE taskqueue_task task SET status = 'queued', step_queue = %(step_queue)s::text
+    UPDATE taskqueue_task task
+    SET step_queue = %(step_queue)s::text,
+        status = CASE WHEN %(wait)s::interval > interval '0' THEN 'waiting' ELSE 'queued' END,
+        due_at = greatest(task.due_at, statement_timestamp() + nullif(%(wait)s::interval, interval '0')),
+        sort_at = greatest(task.due_at, statement_timestamp() + nullif(%(wait)s::interval, interval '0'))
+            - make_interval(secs => task.priority)
     FROM leased WHERE task.id = leased.id AND task.id = %(task)s::uuid
     RETURNING task.id
 )"""

@@ -33,6 +33,15 @@ BLOCKED_TIME: Final = f"""blocked_seconds = CASE WHEN {WAS_BLOCKED}
         code_began = CASE"""
 
 
+def with_freed_slot(settling: LiteralString) -> LiteralString:
+    """End a limited task, and claim the next tasks as if its slot were free.
+
+    If the oldest task is then one that waits for the slot, nothing is claimed, and the claim returns its pipeline.
+    """
+    counted, others = "WHERE slot.slot_pipeline", "WHERE slot.id <> %(task)s::uuid AND slot.slot_pipeline"
+    return CLAIM.replace(counted, others).replace("WITH", f"WITH {settling},", 1)
+
+
 def with_passed_slot(settling: LiteralString) -> LiteralString:
     """End a limited task, and claim the next task: of its pipeline, with its slot, or of another one."""
     claim = CLAIM.replace("claimable AS", PASSED_SLOT, 1).replace("code_began = CASE", BLOCKED_TIME, 1)

@@ -58,7 +58,7 @@ STEP_QUEUE_HEADS: Final = f"""step_queue_heads AS MATERIALIZED (
         ) IS NOT NULL AS has_step_limit,
         -- Its end goes through the admission of its pipeline, if that has a limit.
         false AS passes_slot, heads.sort_at, heads.step_queue AS from_queue, {rank("heads.step_queue")} AS queue_rank,
-        ({PIPELINE_QUEUE} {TAKEN} AS takes_pipeline_queue
+        {PIPELINE_QUEUE} AS pipeline_queue
     FROM heads
     JOIN unnest(%(pipelines)s::text[], %(codes)s::text[]) AS code (name, fingerprint)
         ON code.name = heads.pipeline_id COLLATE "C"

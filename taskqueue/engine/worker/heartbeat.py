@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final, LiteralString
@@ -128,7 +129,8 @@ class Heartbeat:
         """
         with self._thread.guard:
             self._thread.open()
-            self._write_ends()
+            self._write_ends_unless_locked()
+            self._to_end.clear()
             recover(
                 self.worker,
                 reason=f"it met {error_line(cause_of(error))}",
@@ -143,7 +145,7 @@ class Heartbeat:
         """End this worker's row. A database error is ignored: the lock is lost at the end of the process."""
         with self._thread.guard:
             try:
-                self._write_ends()
+                self._write_ends_unless_locked()
                 self._release()
                 self._thread.execute(END_WORKER, {"worker": self.worker, "reason": reason})
                 self._unlock()
@@ -157,7 +159,7 @@ class Heartbeat:
         """Release what this worker executes and has claimed: its process is about to end. Under the guard."""
         lease = self.activity.unsettled_lease
         self._to_release += [*self.activity.prefetched, *([lease] if lease else [])]
-        self._write_ends()
+        self._write_ends_unless_locked()
         self._release()
 
     def lose_lock(self) -> None:
@@ -199,10 +201,10 @@ class Heartbeat:
     def _write_for_tasks(self) -> None:
         if self._long_lease is not None:
             self._check_lease(self._long_lease)
-        if self._long_lease is not None or self._to_end:
-            self._write_ends()
         self._release()
         self._report(self.activity, self._reporter)
+        if self._long_lease is not None or self._to_end:
+            self._write_ends()
 
     def _check_hard_timeouts(self) -> None:
         self._hard_timeouts.check()
@@ -273,14 +275,24 @@ class Heartbeat:
         self._to_end += taken(self.activity.held_ends)
         if not self._to_end:
             return
-        try:
-            self._thread.execute(sql.standalone(sql.FINISH_MANY), finish_values(self._to_end))
-        except psycopg.Error as error:
-            if not is_refusal(error):
-                raise
-            # One of the results cannot be stored: executed again, its task fails.
-            self._to_release += [lease for lease, _outcome in self._to_end]
+        refused = self._finish(self._to_end)
+        # One by one, so that only the task whose result cannot be stored is executed again, and fails then.
+        self._to_release += [end[0] for end in self._to_end if refused and self._finish([end])]
         self._to_end.clear()
+
+    def _write_ends_unless_locked(self) -> None:
+        with suppress(*LOCKED):
+            self._write_ends()
+
+    def _finish(self, ends: list[End]) -> bool:
+        """Write these ends. Returns whether they are refused for their content."""
+        try:
+            self._thread.execute(sql.standalone(sql.FINISH_MANY), finish_values(ends))
+        except psycopg.Error as error:
+            if not is_refusal(error) and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+                raise
+            return True
+        return False
 
     def _release(self) -> None:
         """Release the tasks that were taken. A lease leaves the list only when that is certain."""

@@ -50,10 +50,13 @@ def hold(held: HeldEnds, lease: Lease, outcome: Outcome) -> bool:
 def settle_with_held(
     held: HeldEnds, lease: Lease, outcome: Outcome, claim_request: ClaimRequest | None
 ) -> tuple[Outcome, list[Lease]]:
-    """Write the held ends and the outcome of an execution, and claim the next tasks.
+    """Write the outcome of an execution; before a claim the held ends too, in one commit if it could be held as well.
+
+    An outcome that may not be held is written first: its last step may not be recorded yet, and must not wait for the
+    ends of other tasks.
 
     Args:
-        held: the ends to write first, or in the same commit if this outcome could be held too. Emptied.
+        held: the ends to write. Emptied before a claim.
         lease: the lease of the execution.
         outcome: how it ended.
         claim_request: None for no claim.
@@ -66,8 +69,10 @@ def settle_with_held(
     """
     if held and hold(held, lease, outcome):
         return outcome, write_held(held, claim_request)
-    write_held(held)
-    return settle_or_fail(lease, outcome, claim_request)
+    if not held or claim_request is None:
+        return settle_or_fail(lease, outcome, claim_request)
+    outcome, _none = settle_or_fail(lease, outcome, claim_request=None)
+    return outcome, write_held(held, claim_request)
 
 
 def write_held(held: HeldEnds, claim_request: ClaimRequest | None = None) -> list[Lease]:

@@ -67,7 +67,7 @@ def settle_limited(
     The end waits for no lock. If the worker dies before the admission, the slot is free, and the next claim uses it.
     """
     rows = sql.fetch(*end_and_claim(lease, statement, {**values, **claim_request.parameters}))
-    leases, limited = claim_request.to_leases(rows)
+    leases, limited = claim_request.to_leases(rows, goes_on=True)
     if leases or limited not in (None, lease.pipeline):
         return leases or admit_and_claim(limited, claim_request)
     with transaction.atomic():
@@ -85,6 +85,6 @@ def end_and_claim(
     admitted several short tasks at once.
     """
     if not lease.passes_slot:
-        return sql.with_claim(statement), values
+        return sql.with_freed_slot(statement), values
     passing = {"slot_of": lease.pipeline, "skipped": [lease.pipeline], "most": 1}
     return sql.with_passed_slot(statement), {**values, **passing}

@@ -32,7 +32,7 @@ def statement_for(outcome: Succeeded | Failed | RetryLater | Release | Move) -> 
             }
         case Release():
             return sql.RELEASE, {}
-        case Move(queue):
-            return sql.MOVE, {"step_queue": queue}
+        case Move(queue, wait):
+            return sql.MOVE, {"step_queue": queue, "wait": wait}
         case _:
             assert_never(outcome)

@@ -11,7 +11,6 @@ from taskqueue.engine import sql
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
-from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.engine.tasks.completion import complete_parallel_step
 from taskqueue.engine.worker.limited_claims import admit_and_claim
 
@@ -29,7 +28,8 @@ def settle_parallel_step(
             leases, limited = claim_request.to_leases(sql.fetch(sql.CLAIM, claim_request.parameters))
         # A worker that takes one task for each one that it queues leaves nothing to other workers. The parent may be in
         # another queue than its step, which this worker does not take.
-        if is_queued and (not leases or (not taken_queues().takes_all and registry.step_queues())):
+        takes_all = claim_request is None or claim_request.queues.takes_all
+        if is_queued and (not leases or (not takes_all and registry.step_queues())):
             notify_on_commit()
     if limited is not None and claim_request is not None:
         return admit_and_claim(limited, claim_request)

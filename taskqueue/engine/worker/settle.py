@@ -15,6 +15,7 @@ from taskqueue.engine.runtime.database_errors import error_line, error_name, is_
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 from taskqueue.engine.runtime.outcomes import Blocked, Failed, Move, Outcome, Succeeded, Waiting
+from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
@@ -43,8 +44,8 @@ def settle(lease: Lease, outcome: Outcome, *, claim_request: ClaimRequest | None
     """
     with last_step_kept(lease, outcome):
         leases = write_outcome(lease, outcome, claim_request)
-    if isinstance(outcome, Move):
-        notify_on_commit()  # it waits for other workers
+    if isinstance(outcome, Move) or is_slot_for_others(lease, outcome):
+        notify_on_commit()
     return leases
 
 
@@ -82,6 +83,12 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
         if lease.notify_completion and isinstance(outcome, Succeeded | Failed):
             notify_completion_now(lease.task)  # before the claim, which may then find its parent
     return claim(claim_request)
+
+
+def is_slot_for_others(lease: Lease, outcome: Outcome) -> bool:
+    """Whether the end has freed a slot that this worker cannot use: the task was in the queue of a step."""
+    has_ended = isinstance(outcome, Succeeded | Failed)
+    return has_ended and lease.is_limited and not taken_queues().takes(lease.pipeline_queue)
 
 
 def can_be_cancelled_by_events(lease: Lease) -> bool:

@@ -77,7 +77,8 @@ def test_a_step_queue_with_the_pipelines_name_is_counted_once(moved):
 def test_queue_depths_and_loads_include_them(moved):
     depth = stats.queue_depths()[NAME]
     assert (depth.number, depth.in_step_queues) == (3, {"render": 2})
-    assert stats.queue_depths()["counted-queues/frames"].parallel_steps == 3
+    depth = stats.queue_depths()["counted-queues/frames"]
+    assert (depth.parallel_steps, depth.own, depth.in_step_queues) == (3, 0, {"render": 3})
     assert pipeline_stats.loads_of([NAME])[NAME].queued == 3
 
     rollups.sample(datetime(2026, 1, 1, 12, tzinfo=UTC))

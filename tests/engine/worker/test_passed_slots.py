@@ -192,6 +192,19 @@ def test_a_paused_pipeline_passes_no_slot_on(worker):
     assert end(first, worker) == []
 
 
+def test_a_task_that_waits_for_the_freed_slot_of_its_key_comes_before_younger_ones(worker):
+    first, second = keyed.enqueue(1), keyed.enqueue(1)
+    younger = one_step.enqueue(1)
+    (lease,) = claimed(worker, 1)
+    assert lease.task == first.pk
+
+    (following,) = settle(lease, Succeeded("1"), claim_request=ClaimRequest(worker.worker))
+
+    assert following.task == second.pk
+    assert Task.objects.get(pk=younger.pk).status == "queued"
+    assert Task.objects.get(pk=second.pk).blocked_seconds is not None
+
+
 def test_tasks_with_keys_are_admitted_by_turns(worker):
     for number in (1, 1, 2):
         keyed.enqueue(number)

@@ -41,6 +41,16 @@ def letter(number: int) -> int:
     return post(number)
 
 
+@step(queue="heavy")
+def lift(number: int) -> int:
+    return number
+
+
+@pipeline("queues/lifting", queue="mail", concurrency=Limit(1))
+def lifting(number: int) -> int:
+    return lift(number)
+
+
 @pipeline("queues/parcel", queue="mail", concurrency=Limit(1))
 def parcel(number: int) -> int:
     return post(number)
@@ -170,6 +180,21 @@ def test_a_slot_freed_after_a_move_goes_to_a_task_for_other_workers(was_notified
     assert was_notified()
     with InProcessWorker(queues="heavy") as worker:
         assert len(worker.work()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_slot_freed_in_the_queue_of_a_step_notifies_the_workers_of_the_pipeline(was_notified):
+    lifting.enqueue(1)
+    lifting.enqueue(2)
+    with InProcessWorker(queues="mail") as worker:
+        worker.work()
+    with InProcessWorker(queues="heavy") as worker, taking(TakenQueues(("heavy",))):
+        (lease,) = claim(ClaimRequest(worker.worker))
+        was_notified()
+
+        assert settle(lease, Succeeded("1"), claim_request=None) == []
+
+    assert was_notified()
 
 
 @pytest.mark.django_db(transaction=True)

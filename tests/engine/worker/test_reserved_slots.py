@@ -46,6 +46,20 @@ def test_a_reserved_slot_is_left_free_by_other_queues():
     assert begin(last) == ("urgent",)
 
 
+def test_a_thread_that_goes_on_to_claim_is_not_free():
+    first, second = process("urgent=1", 2)
+    claim_request = first.request(1, 1, BodyKind.ANY)
+    assert claim_request is not None
+    nothing = [(None, None)]
+
+    claim_request.to_leases(nothing, goes_on=True)
+    assert begin(second) == ("urgent",)
+
+    second.release()
+    claim_request.to_leases(nothing)
+    assert begin(second) is None
+
+
 def test_tasks_of_the_queue_may_take_all_threads():
     slots = process("urgent=1", 5)
     for slot in slots:

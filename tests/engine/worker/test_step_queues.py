@@ -202,7 +202,8 @@ def test_a_sleep_stays_in_the_queue_until_the_next_step(here, there):
     assert kinds(there.work()) == [Waiting]
     advance(hours=2)
     assert here.work() == []
-    assert there.work() == [Move("")]
+    assert there.work() == [Move("", wait=timedelta(seconds=1))]
+    advance(seconds=2)
     assert kinds(here.work()) == [Succeeded]
     task.refresh_from_db()
     assert task.result == 4
@@ -355,3 +356,34 @@ def test_the_statement_of_a_move_claims_the_next_task(here):
 
     assert (lease.task, next_lease.task) == (first.pk, second.pk)
     assert sql.MOVE.startswith("leased AS")
+
+
+def test_a_task_does_not_bounce_between_workers_with_different_code(monkeypatch):
+    """A deploy gives a step its queue: one worker has the new code, and the worker of that queue the old code."""
+    task = picture.enqueue(1)
+    here, there = InProcessWorker(queues="default"), InProcessWorker(queues="render")
+
+    def move_there():
+        monkeypatch.setitem(vars(draw.definition), "queue", "render")
+        return here.work()
+
+    def move_back():
+        monkeypatch.setitem(vars(draw.definition), "queue", "")
+        return there.work()
+
+    assert move_there() == [Move("render")]
+    assert move_back() == [Move("", wait=timedelta(seconds=1))]
+    assert move_there() == []
+    assert Task.objects.get(pk=task.pk).status == "waiting"
+
+    advance(seconds=2)
+    assert move_there() == [Move("render")]
+    monkeypatch.setitem(vars(draw.definition), "queue", "render")
+    there.work()
+    here.work()
+    there.leave()
+    here.leave()
+
+    assert Task.objects.get(pk=task.pk).status == "succeeded"
+    assert RAN.count("load") == 1
+    assert not Attempt.objects.exists()
