@@ -326,6 +326,11 @@ class Task(models.Model):
         """The queue that it is claimed from: of the step that it has come to, else of its pipeline."""
         return self.step_queue or self.pipeline.effective_queue
 
+    @property
+    def started_queue(self) -> str:
+        """Its `ready_queue` when it is queued after its start."""
+        return f"{STEP_QUEUE}{self.step_queue}/{self.pipeline_id}" if self.step_queue else self.pipeline_id
+
 
 class Overview(Task):
     """Stands for the overview page; it has no rows of its own."""

@@ -22,6 +22,7 @@ from taskqueue.pool.notifier import FIRST_PAUSE, MAX_PAUSE, NotifierBroker, Poll
 from taskqueue.pool.shared_memory import PoolStatus
 from taskqueue.queues import TakenQueues
 from taskqueue.testing import advance
+from tests.support.database.costs import commits
 from tests.support.database.schema_changes import change
 from tests.support.pipelines.basic import one_step
 from tests.support.processes.pipelines import take_a_nap
@@ -285,19 +286,6 @@ def test_work_that_cannot_be_claimed_makes_no_worker_spin(start, notes):
     # Without the backoff: some hundreds per second and idle worker.
     assert spent < 60 * seconds
     eventually(lambda: finished(task), details=command.output)
-
-
-def commits() -> int:
-    """The number of transactions that this database has ended, as another session sees it."""
-    session = connections.create_connection("default")
-    try:
-        with session.cursor() as cursor:
-            cursor.execute(
-                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
-            )
-            return int(cursor.fetchone()[0])
-    finally:
-        session.close()
 
 
 @pytest.mark.slow

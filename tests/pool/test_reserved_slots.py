@@ -7,7 +7,6 @@ import signal
 import time
 
 import pytest
-from django.db import connections
 
 from taskqueue.engine.actions.queues import move_pipeline
 from taskqueue.engine.catalog.sync import sync_pipelines
@@ -17,6 +16,7 @@ from taskqueue.models import Task, Worker
 from taskqueue.pool.notifier import NotifierBroker
 from taskqueue.pool.shared_memory import PoolStatus
 from taskqueue.queues import TakenQueues
+from tests.support.database.costs import commits
 from tests.support.processes.worker_command import all_done, enqueue_walk, finished
 from tests.support.waiting import eventually
 
@@ -148,19 +148,6 @@ def test_a_free_reserved_slot_does_not_poll_and_is_no_sign_of_a_stuck_pool(start
     task = urgent()
     eventually(lambda: finished(task), details=command.output)
     command.kill_all()
-
-
-def commits() -> int:
-    """The number of transactions that this database has ended, as another session sees it."""
-    session = connections.create_connection("default")
-    try:
-        with session.cursor() as cursor:
-            cursor.execute(
-                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
-            )
-            return int(cursor.fetchone()[0])
-    finally:
-        session.close()
 
 
 @pytest.fixture

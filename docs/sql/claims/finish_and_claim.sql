@@ -68,8 +68,7 @@ WITH leased AS (
     )
     SELECT heads.ready_queue, code.fingerprint, coalesce(
             concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
-        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited,
-        coalesce(
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited, coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
         -- Its end goes through the admission of its pipeline, if that has a limit.

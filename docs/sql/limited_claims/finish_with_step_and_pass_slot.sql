@@ -82,8 +82,7 @@ WITH leased AS (
     )
     SELECT heads.ready_queue, code.fingerprint, coalesce(
             concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
-        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited,
-        coalesce(
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited, coalesce(
             concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
         ) IS NOT NULL AS has_step_limit,
         -- Its end goes through the admission of its pipeline, if that has a limit.
@@ -98,10 +97,12 @@ WITH leased AS (
 ), passed_slot AS MATERIALIZED (
     SELECT active.name, used.number = active.tasks AS is_full
     FROM active CROSS JOIN LATERAL (
-        SELECT count(*) AS number FROM (
-            SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
-            ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
-        ) AS slots
+        SELECT (
+            SELECT count(*) FROM (
+                SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
+                ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
+            ) AS slots
+        ) AS number OFFSET 0
     ) AS used
     WHERE active.passes_slot AND active.name = :slot_of::text AND used.number <= active.tasks
         AND EXISTS (SELECT FROM settled)
@@ -204,9 +205,8 @@ WITH leased AS (
         slot_acquired_at = coalesce(task.slot_acquired_at, statement_timestamp()),
         finish_by = coalesce(task.finish_by, statement_timestamp() + task.finish_within),
         blocked_seconds = CASE WHEN task.slot_acquired_at IS NULL
-            AND EXISTS (SELECT FROM passed_slot WHERE is_full AND name = task.pipeline_id)
-            THEN coalesce(task.blocked_seconds, 0)
-                + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
+            AND EXISTS (SELECT FROM passed_slot WHERE is_full AND name = task.pipeline_id) THEN coalesce(task.blocked_seconds, 0)
+            + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
             ELSE task.blocked_seconds END,
         since = CASE WHEN task.slot_acquired_at IS NULL
             AND EXISTS (SELECT FROM passed_slot WHERE is_full AND name = task.pipeline_id) THEN statement_timestamp() ELSE task.since END,

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from taskqueue.definitions import StepDefinition
@@ -16,6 +16,8 @@ from taskqueue.engine.author_code.log_capture import LogLines
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.runtime.stacks import author_stack
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -150,3 +152,14 @@ class Activity:
         now = time.monotonic()
         ends = [each.since + each.timeout.total_seconds() for each in list(self.steps.values()) if each.timeout]
         self.set_hard_timeout(timedelta(seconds=min(ends) - now + self.excused) if ends else None)
+
+
+def take_all(waiting: deque[T]) -> list[T]:
+    """Take what a deque holds, in its order. If the heartbeat and the worker do so at once, each gets other entries."""
+    taken: list[T] = []
+    while waiting:
+        try:
+            taken.append(waiting.pop())
+        except IndexError:  # the other one took the last entry just now
+            break
+    return taken[::-1]

@@ -189,7 +189,7 @@ class Blockers:
         task = self.task
         values = {
             "pipeline": task.pipeline_id,
-            "started_queue": f"@{task.step_queue}/{task.pipeline_id}" if task.step_queue else task.pipeline_id,
+            "started_queue": task.started_queue,
             "concurrency_key": task.concurrency_key,
             "sort_at": task.sort_at,
             "task": task.pk,

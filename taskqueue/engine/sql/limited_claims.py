@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Final, LiteralString
 
 from taskqueue.engine.sql.claims import CLAIM
+from taskqueue.engine.sql.flow_control.admission import count_as_blocked, used_slots
 
 # The pipeline whose slot the task that this statement ends passes on: one starts as one ends. Two ends at once take
 # different tasks, and no other claim sees the slot free in between. If more slots are in use than a lowered limit
 # allows, no slot is passed on. `is_full` says that the next task was blocked until now.
-PASSED_SLOT: Final = """passed_slot AS MATERIALIZED (
+PASSED_SLOT: Final = f"""passed_slot AS MATERIALIZED (
     SELECT active.name, used.number = active.tasks AS is_full
     FROM active CROSS JOIN LATERAL (
-        SELECT count(*) AS number FROM (
-            SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
-            ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks + 1
-        ) AS slots
+        SELECT {used_slots("active.tasks + 1")} AS number OFFSET 0
     ) AS used
     WHERE active.passes_slot AND active.name = %(slot_of)s::text AND used.number <= active.tasks
         AND EXISTS (SELECT FROM settled)
@@ -25,11 +23,7 @@ PASSED_SLOT: Final = """passed_slot AS MATERIALIZED (
 WAS_BLOCKED: Final = """task.slot_acquired_at IS NULL
             AND EXISTS (SELECT FROM passed_slot WHERE is_full AND name = task.pipeline_id)"""
 
-BLOCKED_TIME: Final = f"""blocked_seconds = CASE WHEN {WAS_BLOCKED}
-            THEN coalesce(task.blocked_seconds, 0)
-                + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
-            ELSE task.blocked_seconds END,
-        since = CASE WHEN {WAS_BLOCKED} THEN statement_timestamp() ELSE task.since END,
+BLOCKED_TIME: Final = f"""{count_as_blocked(WAS_BLOCKED)},
         code_began = CASE"""
 
 

@@ -14,8 +14,18 @@ def takes_queue(queue: str) -> str:
         AND NOT worker.not_queues @> to_jsonb({queue}))"""
 
 
-# Whether this process takes a queue: it is one of the named ones, or none of those that it excludes.
-TAKEN: Final = "= ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool"
+# Whether a pipeline's `concurrency` row limits its tasks, or the steps that execute at a time.
+LIMITS_TASKS: Final = """coalesce(
+            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
+        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL"""
+LIMITS_STEPS: Final = """coalesce(
+            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
+        ) IS NOT NULL"""
+
+
+def is_taken(queue: str) -> str:
+    """Whether this process takes a queue: it is one of the named ones, or none of those that it excludes."""
+    return f"({queue} = ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool"
 
 
 def rank(queue: str) -> str:
@@ -44,18 +54,13 @@ def step_queue_walk(next_from: str = "heads.ready_queue") -> str:
 
 # Of a queue that this process does not take one task is read: a 0 sorts right behind the slash that all of it have.
 NEXT_TAKEN: Final = (
-    f"CASE WHEN (heads.step_queue {TAKEN} THEN heads.ready_queue ELSE '@' || heads.step_queue || '0' END"
+    f"CASE WHEN {is_taken('heads.step_queue')} THEN heads.ready_queue ELSE '@' || heads.step_queue || '0' END"
 )
 
 # The queues of steps that this process takes, of the pipelines that it has the code of and that are not paused.
 STEP_QUEUE_HEADS: Final = f"""step_queue_heads AS MATERIALIZED (
     {step_queue_walk(NEXT_TAKEN)}
-    SELECT heads.ready_queue, code.fingerprint, coalesce(
-            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
-        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL AS is_limited,
-        coalesce(
-            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
-        ) IS NOT NULL AS has_step_limit,
+    SELECT heads.ready_queue, code.fingerprint, {LIMITS_TASKS} AS is_limited, {LIMITS_STEPS} AS has_step_limit,
         -- Its end goes through the admission of its pipeline, if that has a limit.
         false AS passes_slot, heads.sort_at, heads.step_queue AS from_queue, {rank("heads.step_queue")} AS queue_rank,
         {PIPELINE_QUEUE} AS pipeline_queue
@@ -64,7 +69,7 @@ STEP_QUEUE_HEADS: Final = f"""step_queue_heads AS MATERIALIZED (
         ON code.name = heads.pipeline_id COLLATE "C"
     JOIN taskqueue_pipeline pipeline ON pipeline.name = heads.pipeline_id AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
-    WHERE (heads.step_queue {TAKEN}
+    WHERE {is_taken("heads.step_queue")}
 )"""
 
 

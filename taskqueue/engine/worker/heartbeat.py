@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
-from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork
+from taskqueue.engine.execution.activity import Activity, CrashRecord, CurrentWork, take_all
 from taskqueue.engine.maintenance.recovery import Loss, recover
 from taskqueue.engine.runtime.claim_request import ClaimSlot
 from taskqueue.engine.runtime.database_errors import error_line, error_name, is_refusal
@@ -33,7 +33,7 @@ from taskqueue.engine.runtime.stacks import delete_crash_dump
 from taskqueue.engine.runtime.taken_queues import taken_queues
 from taskqueue.engine.worker.hard_timeouts import Deadline, HardTimeouts
 from taskqueue.engine.worker.heartbeat_thread import LOCKED, HeartbeatThread
-from taskqueue.engine.worker.held_ends import End, finish_values, taken
+from taskqueue.engine.worker.held_ends import End, finish_values
 from taskqueue.engine.worker.step_reports import Reporter
 from taskqueue.json_values.codec import printable
 from taskqueue.models import Worker
@@ -192,7 +192,7 @@ class Heartbeat:
         work, previous, self._seen = self.activity.current, self._seen, self.activity.current
         self._long_lease = work.lease if work.lease is previous.lease else None
         if self._long_lease is not None:
-            self._take_prefetched()
+            self._to_release += take_all(self.activity.prefetched)
         is_long = work is previous and work is not self._written_work
         has_changed = self._written_claim_error != self._current_claim_error(work)
         if is_long or has_changed or time.monotonic() - self._written_at >= HEARTBEAT_INTERVAL:
@@ -262,17 +262,9 @@ class Heartbeat:
         if self._thread.execute(sql.CHECK_LEASE, lease.fence) == 0:
             self.activity.lost_lease = lease
 
-    def _take_prefetched(self) -> None:
-        """Take the prefetched tasks from the worker thread, since its current task takes long."""
-        while self.activity.prefetched:
-            try:
-                self._to_release.append(self.activity.prefetched.pop())
-            except IndexError:  # the worker thread took the last one just now
-                return
-
     def _write_ends(self) -> None:
         """Write the ends that the worker holds, since its current task takes long, or its leases are to be released."""
-        self._to_end += taken(self.activity.held_ends)
+        self._to_end += take_all(self.activity.held_ends)
         if not self._to_end:
             return
         refused = self._finish(self._to_end)

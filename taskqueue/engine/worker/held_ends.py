@@ -10,12 +10,13 @@ from django.db import Error
 
 from taskqueue.definitions import registry
 from taskqueue.engine import sql
+from taskqueue.engine.execution.activity import take_all
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.database_errors import is_refusal
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Succeeded
 from taskqueue.engine.worker.claims import claim
-from taskqueue.engine.worker.limited_claims import admit_and_claim
+from taskqueue.engine.worker.limited_claims import claimed
 from taskqueue.engine.worker.settle import settle_or_fail
 
 End = tuple[Lease, Succeeded]
@@ -81,7 +82,7 @@ def write_held(held: HeldEnds, claim_request: ClaimRequest | None = None) -> lis
     Raises:
         django.db.Error, DatabaseLost: as `settle_with_held`.
     """
-    ends = taken(held)
+    ends = take_all(held)
     if ends:
         try:
             return finish_and_claim(ends, claim_request)
@@ -91,17 +92,6 @@ def write_held(held: HeldEnds, claim_request: ClaimRequest | None = None) -> lis
         for lease, outcome in ends:  # one by one, so that only the refused one fails
             settle_or_fail(lease, outcome, claim_request=None)
     return claim(claim_request)
-
-
-def taken(held: HeldEnds) -> list[End]:
-    """Take all held ends. The heartbeat and the worker may do so at once: each end is taken by one of them."""
-    ends = []
-    while held:
-        try:
-            ends.append(held.popleft())
-        except IndexError:  # the other one took the last one just now
-            break
-    return ends
 
 
 def can_be_held(lease: Lease) -> bool:
@@ -117,9 +107,7 @@ def finish_and_claim(ends: Sequence[End], claim_request: ClaimRequest | None) ->
     if claim_request is None:
         sql.fetch(sql.standalone(sql.FINISH_MANY), values)
         return []
-    rows = sql.fetch(sql.with_claim(sql.FINISH_MANY), {**values, **claim_request.parameters})
-    leases, limited = claim_request.to_leases(rows)
-    return leases if limited is None else admit_and_claim(limited, claim_request)
+    return claimed(sql.fetch(sql.with_claim(sql.FINISH_MANY), {**values, **claim_request.parameters}), claim_request)
 
 
 def finish_values(ends: Sequence[End]) -> dict[str, Any]:

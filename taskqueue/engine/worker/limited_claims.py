@@ -13,6 +13,12 @@ from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.notify import notify_on_commit
 
 
+def claimed(rows: list[tuple[Any, ...]], claim_request: ClaimRequest) -> list[Lease]:
+    """The leases that a claim returned; if a task of a limited pipeline comes first, those of its admission."""
+    leases, limited = claim_request.to_leases(rows)
+    return leases if limited is None else admit_and_claim(limited, claim_request)
+
+
 def admit_and_claim(limited: str | None, claim_request: ClaimRequest) -> list[Lease]:
     """Admit tasks of a limited pipeline and claim the next tasks; without any, go on with the next limited pipeline.
 

@@ -20,7 +20,7 @@ from taskqueue.engine.tasks.completion import notify_completion_now
 from taskqueue.engine.tasks.suspend import suspend
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.last_step import last_step_kept
-from taskqueue.engine.worker.limited_claims import admit_and_claim, settle_limited
+from taskqueue.engine.worker.limited_claims import claimed, settle_limited
 from taskqueue.engine.worker.outcome_statements import statement_for
 from taskqueue.engine.worker.parallel_ends import settle_parallel_step
 from taskqueue.json_values.codec import printable
@@ -77,8 +77,7 @@ def write_outcome(lease: Lease, outcome: Outcome, claim_request: ClaimRequest | 
             if lease.is_limited and isinstance(outcome, Succeeded | Failed):
                 return settle_limited(lease, statement, values, claim_request)
             rows = sql.fetch(sql.with_claim(statement), {**values, **claim_request.parameters})
-            leases, limited = claim_request.to_leases(rows)
-            return leases if limited is None else admit_and_claim(limited, claim_request)
+            return claimed(rows, claim_request)
         sql.fetch(sql.standalone(statement), values)
         if lease.notify_completion and isinstance(outcome, Succeeded | Failed):
             notify_completion_now(lease.task)  # before the claim, which may then find its parent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from django.db import connection
+from django.db import connection, connections
 
 
 @contextmanager
@@ -24,3 +24,16 @@ def costs(*, statements: int, commits: int | None = None):
         assert (
             transactional.count("COMMIT") + (len(sent) - len(transactional) if not transactional else 0) == commits
         ), sent
+
+
+def commits() -> int:
+    """The number of transactions that this database has ended, as another session sees it."""
+    session = connections.create_connection("default")
+    try:
+        with session.cursor() as cursor:
+            cursor.execute(
+                "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+            )
+            return int(cursor.fetchone()[0])
+    finally:
+        session.close()

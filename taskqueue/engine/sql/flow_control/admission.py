@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from taskqueue.engine.sql.queues import PIPELINE_QUEUE, rank
+from taskqueue.engine.sql.queues import LIMITS_STEPS, LIMITS_TASKS, PIPELINE_QUEUE, is_taken, rank
 
 # The time between two uses of a rate. Rounded up to a whole microsecond, as `policies.Rate.interval` is: with three
 # per second in 0.999,999 s a fourth would fit into the second.
@@ -38,7 +38,7 @@ QUEUE_HEADS: Final = """queues AS MATERIALIZED (
 )"""
 
 
-def active_pipelines(condition: str = "", rank: str = "") -> str:
+def active_pipelines(condition: str = "", more: str = "") -> str:
     """The pipelines with tasks in a queue that are not paused, with their limits.
 
     Tasks in the queue of a key need admission also when there is no limit any more: the code may have had a key when
@@ -48,19 +48,15 @@ def active_pipelines(condition: str = "", rank: str = "") -> str:
     SELECT pipeline.name, queues.fingerprint, queues.ready_at, queues.unstarted_at,
         coalesce(concurrency.tasks, concurrency.declared_tasks) AS tasks,
         coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) AS tasks_per_key,
-        coalesce(
-            concurrency.tasks, concurrency.declared_tasks, concurrency.tasks_per_key, concurrency.declared_tasks_per_key
-        ) IS NOT NULL OR concurrency.rate_id IS NOT NULL OR queues.has_keyed IS NOT NULL AS is_limited,
+        {LIMITS_TASKS} OR queues.has_keyed IS NOT NULL AS is_limited,
         queues.unstarted_at IS NOT NULL OR queues.has_keyed IS NOT NULL AS has_starts,
-        coalesce(
-            concurrency.steps, concurrency.declared_steps, concurrency.steps_per_key, concurrency.declared_steps_per_key
-        ) IS NOT NULL AS has_step_limit,
+        {LIMITS_STEPS} AS has_step_limit,
         -- Whether its only limit is that of its tasks, so that a task that ends can pass its slot on.
         coalesce(concurrency.tasks, concurrency.declared_tasks) IS NOT NULL
             AND coalesce(concurrency.tasks_per_key, concurrency.declared_tasks_per_key) IS NULL
             AND concurrency.rate_id IS NULL AND queues.has_keyed IS NULL AS passes_slot,
         concurrency.rate_id, concurrency.rate_is_keyed, coalesce(concurrency.last_served_key, '') AS last_served_key,
-        {PIPELINE_QUEUE} AS pipeline_queue{rank}
+        {PIPELINE_QUEUE} AS pipeline_queue{more}
     FROM queues
     JOIN taskqueue_pipeline pipeline ON pipeline.name = queues.name COLLATE "C" AND pipeline.paused_at IS NULL
     LEFT JOIN taskqueue_concurrencylimit concurrency ON concurrency.pipeline_id = pipeline.name
@@ -71,7 +67,7 @@ def active_pipelines(condition: str = "", rank: str = "") -> str:
 # Of these the ones in the queues that this process takes: the named queues, or all but the named ones. `queue_rank` is
 # the position of the pipeline's queue among those that are taken in strict order; 0 for all without it.
 ACTIVE_PIPELINES: Final = active_pipelines(
-    f"\n        AND ({PIPELINE_QUEUE} = ANY (%(queues)s::text[])) <> %(queues_excluded)s::bool",
+    f"\n        AND {is_taken(PIPELINE_QUEUE)}",
     f",\n        {rank(PIPELINE_QUEUE)} AS queue_rank",
 )
 
@@ -142,13 +138,28 @@ REQUESTED: Final = "CASE WHEN active.rate_id IS NULL THEN %(most)s::int ELSE 100
 # How many tasks of each key: no more rows are locked than can start.
 FAIR_SHARE: Final = f"ceil(({REQUESTED})::float / (SELECT count(*) FROM open_keys))"
 
-# How many slots of the pipeline are free; null without a limit.
-FREE_SLOTS: Final = """active.tasks - (
+
+def used_slots(limit: str) -> str:
+    """How many slots of the pipeline are in use, counted up to a limit."""
+    return f"""(
     SELECT count(*) FROM (
         SELECT FROM taskqueue_task slot WHERE slot.slot_pipeline = active.name
-        ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT active.tasks
+        ORDER BY slot.slot_pipeline, slot.concurrency_key LIMIT {limit}
     ) AS slots
 )"""
+
+
+# How many slots of the pipeline are free; null without a limit.
+FREE_SLOTS: Final = f"active.tasks - {used_slots('active.tasks')}"
+
+
+def count_as_blocked(condition: str) -> str:
+    """The assignments that count the time of a task since its last change as blocked, if a condition holds."""
+    return f"""blocked_seconds = CASE WHEN {condition} THEN coalesce(task.blocked_seconds, 0)
+            + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
+            ELSE task.blocked_seconds END,
+        since = CASE WHEN {condition} THEN statement_timestamp() ELSE task.since END"""
+
 
 # The limited pipelines of which a task could be admitted, with that task's position in the queue.
 ADMISSIBLE: Final = f"""admissible AS MATERIALIZED (
@@ -321,10 +332,7 @@ WITH {active_pipelines()}, starts AS MATERIALIZED (
         blocked_on = coalesce(timed.rate_id, ''),
         due_at = greatest(timed.allowed_at, task.due_at),
         sort_at = greatest(timed.allowed_at, task.due_at) - make_interval(secs => task.priority),
-        blocked_seconds = CASE WHEN blocked.was_blocked THEN coalesce(task.blocked_seconds, 0)
-            + extract(epoch FROM statement_timestamp() - coalesce(task.since, task.created_at))::float
-            ELSE task.blocked_seconds END,
-        since = CASE WHEN blocked.was_blocked THEN statement_timestamp() ELSE task.since END
+        {count_as_blocked("blocked.was_blocked")}
     FROM timed CROSS JOIN LATERAL (
         SELECT timed.freed OR coalesce(timed.allowed_at > statement_timestamp(), false) AS was_blocked
     ) AS blocked
