@@ -86,9 +86,13 @@ class WorkerCommand:
         return self.log.read_text()
 
     def ready(self) -> "WorkerCommand":
-        """Wait until each thread and each event loop of each worker process is registered."""
-        eventually(lambda: len(self.threads_registered()) == self.rows, details=self.output)
+        """Wait until each thread and each event loop of each worker process is registered, and all processes run."""
+        eventually(lambda: len(self.threads_registered()) == self.rows and self._has_all(), details=self.output)
         return self
+
+    def _has_all(self) -> bool:
+        """Whether the sentinel has started the processes that come after the workers: the monitor and the notifier."""
+        return len(children_of(self.sentinel())) == self.processes + 2
 
     def sentinel(self) -> int:
         """The process id of the sentinel; 0 when there is none at the moment."""
@@ -107,7 +111,8 @@ class WorkerCommand:
 
     def monitor_and_notifier(self) -> tuple[int, int]:
         """The two other children of the sentinel, which start after the workers in this order."""
-        monitor, notifier = sorted(set(children_of(self.sentinel())) - set(self.workers()))
+        workers = self.workers()
+        monitor, notifier = (pid for pid in children_of(self.sentinel()) if pid not in workers)
         return monitor, notifier
 
     def living_processes(self) -> set[int]:
@@ -162,13 +167,15 @@ def is_alive(pid: int) -> bool:
 
 
 def children_of(pid: int) -> list[int]:
-    """Living children, oldest first."""
-    try:
-        threads = list(Path(f"/proc/{pid}/task").iterdir())
-        children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return sorted(child for child in children if is_alive(child))
+    """Living children, oldest first. The kernel's own list of children may omit one while another ends."""
+    found = [(stat, child) for child in every_process() if (stat := stat_of(child))[1:2] == [str(pid)]]
+    return [child for stat, child in sorted(found, key=_started) if stat[0] not in ("Z", "X")]
+
+
+def _started(found: tuple[list[str], int]) -> tuple[int, int]:
+    """When the process was started, in clock ticks since boot (proc(5), field 22), and its process id."""
+    stat, pid = found
+    return int(stat[19]), pid
 
 
 def only_child_of(pid: int) -> int:
