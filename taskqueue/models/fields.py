@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from django.core.validators import MinValueValidator
 from django.db import models
-from django.db.models import Case, When
 from django.db.models.expressions import Combinable
 
 Row = TypeVar("Row", bound=models.Model)
@@ -44,17 +43,15 @@ def optional_key(
     return models.ForeignKey(to, on_delete, related_name=related_name, **options)
 
 
-def generated_name(*cases: When, help_text: str = "") -> models.GeneratedField:
-    """A name that PostgreSQL generates and sorts by bytes; null in all other cases.
+def derived_name(help_text: str) -> models.TextField[str | None, str | None]:
+    """A name that a trigger computes, sorted by bytes; null when it does not apply.
 
     Without a length of its own, since its parts have one: PostgreSQL before 18 takes a table without statistics whose
     declared widths exceed a page for one row, and then reads the whole of any index.
     """
-    output = models.TextField(null=True, db_collation="C")
-    return models.GeneratedField(expression=Case(*cases), output_field=output, db_persist=True, help_text=help_text)
+    return models.TextField(null=True, editable=False, db_collation="C", help_text=help_text)
 
 
-def generated_time(*cases: When, help_text: str = "") -> models.GeneratedField:
-    """A time that PostgreSQL generates; null in all other cases."""
-    output = models.DateTimeField(null=True)
-    return models.GeneratedField(expression=Case(*cases), output_field=output, db_persist=True, help_text=help_text)
+def derived_time(help_text: str) -> models.DateTimeField[datetime | None, datetime | None]:
+    """A time that a trigger computes; null when it does not apply."""
+    return models.DateTimeField(null=True, editable=False, help_text=help_text)

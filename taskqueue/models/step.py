@@ -12,7 +12,7 @@ from taskqueue.states import AttemptOutcome, StepKind, StepStatus
 
 
 class Step(models.Model):
-    """A recorded step: its checkpoint after success, its retry state before."""
+    """A recorded step: its checkpoint after success, its retry state before. A trigger checks each row."""
 
     # No constraint: it would lock the task's row once more at each checkpoint. Each statement that inserts steps holds
     # that row's lock under its lease, and each one that deletes tasks deletes their steps.
@@ -41,21 +41,6 @@ class Step(models.Model):
         constraints = [
             # Also for loading the journal: all steps of one task.
             models.UniqueConstraint(fields=["task", "key"], name="taskqueue_step_key_once"),
-            models.CheckConstraint(name="taskqueue_step_kind_known", condition=Q(kind__in=list(StepKind))),
-            models.CheckConstraint(name="taskqueue_step_status_known", condition=Q(status__in=list(StepStatus))),
-            models.CheckConstraint(
-                name="taskqueue_step_error_unless_succeeded",
-                condition=Q(status=StepStatus.SUCCEEDED, error__isnull=True)
-                | Q(status=StepStatus.WAITING, error__isnull=True, output__isnull=True)
-                | (
-                    ~Q(status__in=[StepStatus.SUCCEEDED, StepStatus.WAITING])
-                    & Q(error__isnull=False, output__isnull=True)
-                ),
-            ),
-            models.CheckConstraint(
-                name="taskqueue_step_ends_after_start", condition=Q(finished_at__gte=models.F("started_at"))
-            ),
-            models.CheckConstraint(name="taskqueue_step_has_key", condition=~Q(key="")),
         ]
         indexes = [
             # pruning: the parent's step of a child task

@@ -6,17 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
-from django.core.checks import CheckMessage
 from django.db import models
-from django.db.models import ExpressionWrapper, F, Func, Q, Value, When
-from django.db.models.functions import Least, Now
+from django.db.models import ExpressionWrapper, Q, Value
+from django.db.models.functions import Now
 
 from taskqueue.ids import uuid7
-from taskqueue.models.fields import flag_field, generated_name, generated_time, optional_key, text_field, time_field
+from taskqueue.models.fields import derived_name, derived_time, flag_field, optional_key, text_field, time_field
 from taskqueue.models.pipeline import Pipeline
 from taskqueue.models.worker import Worker
 from taskqueue.queues import QUEUE_NAME_MAX
-from taskqueue.states import ENDED, ON_A_TIMER, TaskStatus
+from taskqueue.states import ENDED, TaskStatus
 
 PRIORITY_LIMIT = 600
 NOT_STARTED = "+"
@@ -36,16 +35,11 @@ def phase_seconds(help_text: str) -> models.FloatField[float | None, float | Non
     return models.FloatField(null=True, blank=True, editable=False, help_text=help_text)
 
 
-class Concatenated(Func):
-    """Concatenates with PostgreSQL's operator: generated columns do not allow its CONCAT function."""
-
-    template = "(%(expressions)s)"
-    arg_joiner = " || "
-    output_field = models.CharField()
-
-
 class Task(models.Model):
-    """One run of a pipeline. Only the statements in `engine/sql/` write it."""
+    """One run of a pipeline. Only the statements in `engine/sql/` write it.
+
+    A trigger checks each row, and computes some of its columns: see `migrations/0001_initial.py`.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.PROTECT, related_name="tasks", db_index=False)
@@ -68,32 +62,16 @@ class Task(models.Model):
         QUEUE_NAME_MAX, "The queue of the step that it has come to; empty for its pipeline's.", db_default="",
         db_collation="C",
     )  # fmt: skip
-    # Each generated column is null when it does not apply, and has one partial index. Only that index can serve it: the
-    # planner cannot choose another one because of outdated statistics.
-    ready_queue = generated_name(
-        When(
-            ~Q(step_queue=""),
-            status=TaskStatus.QUEUED,
-            slot_acquired_at__isnull=False,
-            then=Concatenated(Value(STEP_QUEUE), F("step_queue"), Value("/"), F("pipeline")),
-        ),
-        When(status=TaskStatus.QUEUED, slot_acquired_at__isnull=False, then=F("pipeline")),
-        When(status=TaskStatus.QUEUED, concurrency_key="", then=Concatenated(F("pipeline"), Value(NOT_STARTED))),
-        help_text="The queue that workers claim from: the pipeline's name, with a plus before the task's first start, "
-        "or after the queue of a step.",
+    # Each derived column is null when it does not apply, and has one partial index. Only that index can serve it: the
+    # planner cannot choose another one because of outdated statistics. The trigger computes them at each write
+    # (docs/adr/0002-ready-and-timer-columns.md).
+    ready_queue = derived_name(
+        "The queue that workers claim from: the pipeline's name, with a plus before the task's first start, "
+        "or after the queue of a step."
     )
-    blocked_queue = generated_name(
-        When(~Q(concurrency_key=""), status=TaskStatus.QUEUED, slot_acquired_at__isnull=True, then=F("pipeline")),
-        help_text="The pipeline, while the concurrency limit blocks the task before its first start.",
-    )
-    slot_pipeline = generated_name(
-        When(slot_acquired_at__isnull=False, finished_at__isnull=True, shares_slot=False, then=F("pipeline")),
-        help_text="The pipeline, while the task has a slot of its concurrency limit.",
-    )
-    timer_at = generated_time(
-        When(status__in=ON_A_TIMER, then=F("due_at")),
-        help_text="When it becomes queued by itself; null in other statuses.",
-    )
+    blocked_queue = derived_name("The pipeline, while the concurrency limit blocks the task before its first start.")
+    slot_pipeline = derived_name("The pipeline, while the task has a slot of its concurrency limit.")
+    timer_at = derived_time("When it becomes queued by itself; null in other statuses.")
     # No constraint: workers are pruned before tasks that are kept longer, and checking it would scan all tasks. Pruning
     # never deletes the worker of a running task.
     worker = optional_key(Worker, "tasks", on_delete=models.DO_NOTHING, db_constraint=False)
@@ -109,56 +87,35 @@ class Task(models.Model):
     output_bytes = models.BigIntegerField(
         default=0, db_default=0, help_text="Total size of its steps' outputs, stored while it waits for other tasks."
     )
-    step_limit_queue = generated_name(
-        When(~Q(blocked_on=""), status=TaskStatus.WAITING, due_at__isnull=True, then=F("pipeline")),
-        help_text="The pipeline whose step limit blocks it.",
-    )
+    step_limit_queue = derived_name("The pipeline whose step limit blocks it.")
 
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children", db_index=False
     )
     parent_key = text_field(200, "The key of the parent's step.", db_default="")
     parallel_step = text_field(200, "The step that it runs, if it is a parallel step.", db_default="")
-    parallel_limit = models.PositiveIntegerField(
-        null=True, blank=True, help_text="How many of its siblings may run at a time."
-    )
-    depth = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Number of ancestors.")
+    parallel_limit = models.IntegerField(null=True, blank=True, help_text="How many of its siblings may run at a time.")
+    depth = models.SmallIntegerField(default=0, db_default=0, help_text="Number of ancestors.")
     event = models.ForeignKey(
         "taskqueue.Event", on_delete=models.SET_NULL, null=True, blank=True, related_name="started", db_index=False
     )
     cron_at = time_field("The scheduled time, if cron started it.")
     debounce_key = text_field(201, "Requests with this key change the task until it is due.", db_default="")
-    unique_debounce = generated_name(
-        When(
-            ~Q(debounce_key=""),
-            status=TaskStatus.SCHEDULED,
-            then=Concatenated(F("pipeline"), Value(" "), F("debounce_key")),
-        ),
-    )
+    unique_debounce = derived_name("The pipeline and the debounce key, until the task is due.")
     singleton_key = text_field(201, "Only one task with this key is unfinished at a time.", db_default="")
-    unique_singleton = generated_name(
-        When(
-            ~Q(singleton_key=""),
-            finished_at__isnull=True,
-            then=Concatenated(F("pipeline"), Value(" "), F("singleton_key")),
-        ),
-    )
+    unique_singleton = derived_name("The pipeline and the singleton key, until the task ends.")
 
     start_by = time_field("Cancelled if it has not started by then.")
     finish_within = models.DurationField(null=True, blank=True, help_text="Cancelled this long after its start.")
     finish_by = time_field("Cancelled if it has not ended by then.")
-    deadline_at = generated_time(
-        When(finished_at__isnull=True, started_at__isnull=True, then=Least(F("start_by"), F("finish_by"))),
-        When(finished_at__isnull=True, then=F("finish_by")),
-    )
+    deadline_at = derived_time("When it is cancelled: while it has not started, or not ended.")
     cancel_grace = models.DurationField(
         null=True, blank=True, help_text="How long after a cancel its worker may finish the current step."
     )
     cancel_reason = text_field(300, db_default="")
     notify_completion = flag_field("Whether its completion has to be notified: to a parent, handlers or an event.")
-    completion_pending_at = generated_time(
-        When(notify_completion=True, finished_at__isnull=False, then=F("finished_at")),
-        help_text="Since when its completion is pending; null before the end and after the notification.",
+    completion_pending_at = derived_time(
+        "Since when its completion is pending; null before the end and after the notification."
     )
 
     version = text_field(50, "The version of the body that it runs.", db_default="")
@@ -177,8 +134,7 @@ class Task(models.Model):
         models.UUIDField(), null=True, blank=True, help_text="The bulk operations that changed or created it."
     )
 
-    # Seconds in each phase, kept by a trigger of the table at every change of the status
-    # (docs/adr/0006-rollups.md).
+    # Seconds in each phase, added up by the trigger at every change of the status (docs/adr/0006-rollups.md).
     since = time_field("Since when it has its status; null before the first change.", editable=False)
     queued_seconds = phase_seconds("Queued, while no worker was free.")
     blocked_seconds = phase_seconds("Blocked by a limit or a rate.")
@@ -196,37 +152,6 @@ class Task(models.Model):
             ("view_task_payload", "Can view payload and result of task"),
         ]
         constraints = [
-            models.CheckConstraint(name="taskqueue_task_status_known", condition=Q(status__in=list(TaskStatus))),
-            models.CheckConstraint(
-                name="taskqueue_task_priority_range",
-                condition=Q(priority__gte=-PRIORITY_LIMIT, priority__lte=PRIORITY_LIMIT),
-            ),
-            models.CheckConstraint(
-                name="taskqueue_task_sorted_by_priority",
-                condition=Q(sort_at=queue_position(F("due_at"), F("priority"))),
-            ),
-            models.CheckConstraint(
-                name="taskqueue_task_running_has_worker",
-                condition=~Q(status=TaskStatus.RUNNING) | Q(worker__isnull=False, started_at__isnull=False),
-            ),
-            models.CheckConstraint(
-                name="taskqueue_task_ended_has_finish",
-                condition=Q(status__in=ENDED, finished_at__isnull=False)
-                | (~Q(status__in=ENDED) & Q(finished_at__isnull=True)),
-            ),
-            models.CheckConstraint(
-                name="taskqueue_task_failed_has_error",
-                condition=~Q(status=TaskStatus.FAILED) | Q(error__isnull=False),
-            ),
-            models.CheckConstraint(
-                name="taskqueue_task_result_of_success",
-                condition=Q(result__isnull=True) | Q(status=TaskStatus.SUCCEEDED),
-            ),
-            models.CheckConstraint(
-                name="taskqueue_task_ready_has_place",
-                condition=~Q(status__in=[TaskStatus.QUEUED, TaskStatus.SCHEDULED, TaskStatus.RETRYING])
-                | Q(due_at__isnull=False, sort_at__isnull=False),
-            ),
             # A second request for a singleton, debounced or batched task finds the first one's task.
             models.UniqueConstraint(
                 fields=["unique_singleton"],
@@ -240,11 +165,6 @@ class Task(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["pipeline", "cron_at"], name="taskqueue_task_tick_once", condition=Q(cron_at__isnull=False)
-            ),
-            models.CheckConstraint(name="taskqueue_task_lease_counts_up", condition=Q(lease__gte=0)),
-            models.CheckConstraint(
-                name="taskqueue_task_progress_share",
-                condition=Q(progress__isnull=True) | Q(progress__gte=0, progress__lte=1),
             ),
         ]
         indexes = [
@@ -307,15 +227,6 @@ class Task(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pipeline_id} {self.id}"
-
-    @classmethod
-    def check(cls, **kwargs: Any) -> list[CheckMessage]:
-        """Run Django's checks without asking a database.
-
-        For a generated column Django 6.1 connects and reads the server's version. Then a worker that starts before its
-        database would fail instead of waiting, and `check` would need a database.
-        """
-        return super().check(**{**kwargs, "databases": []})
 
     @property
     def has_ended(self) -> bool:
