@@ -16,7 +16,7 @@ from benchmarks.task_ends import all_succeeded, seconds_until_finished
 from taskqueue import Pipeline
 from taskqueue.conf import settings
 from taskqueue.models import Task, Worker
-from taskqueue.pool.threads import CLOSE_AFTER
+from taskqueue.pool.threads.worker_threads import CLOSE_AFTER
 
 PLAIN = 200
 ASYNC = 1_000

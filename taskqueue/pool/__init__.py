@@ -12,8 +12,7 @@ cluster          the main process: keeps a sentinel running until a signal stops
 sentinel         replaces dead worker processes, and stops all of them in order
 notifier         wakes idle workers: it waits for timers, and with listener for notifications
 claimed_tasks    what an awake worker process does: claim and execute tasks until nothing is due
-threads          how many plain tasks it executes at once: its main thread and further ones, each a thread_worker
-async_worker     its event loop, which executes async tasks
+threads          how many it executes at once: plain tasks in threads, async ones on an event loop
 
 When one of them fails:
 shared_memory    what each process does now, readable after its death

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from taskqueue.pool.threads import worker_threads
+from taskqueue.pool.threads.worker_threads import worker_threads
 
 
 def run_claimed_tasks() -> None:

@@ -19,7 +19,7 @@ from taskqueue.pool.orphans import die_with
 from taskqueue.pool.sentinel import STUCK_EXIT_CODE, PoolSentinel
 from taskqueue.pool.shared_memory import STOP, Flag, PoolStatus
 from taskqueue.pool.stuck_pool import Watchdog
-from taskqueue.pool.threads import worker_threads
+from taskqueue.pool.threads.worker_threads import worker_threads
 
 logger = logging.getLogger("taskqueue.workers")
 

@@ -30,7 +30,7 @@ from taskqueue.pool import worker_exits
 from taskqueue.pool.notifier import NotifierBroker, set_statement_timeout
 from taskqueue.pool.orphans import die_with
 from taskqueue.pool.shared_memory import POLL_SECONDS, STOP, Flag, PoolStatus
-from taskqueue.pool.threads import worker_threads
+from taskqueue.pool.threads.worker_threads import worker_threads
 
 logger = logging.getLogger("taskqueue.workers")
 

@@ -7,12 +7,16 @@ import signal
 
 import pytest
 
+from taskqueue import enqueue_many
 from taskqueue.engine.actions import drain
 from taskqueue.engine.enqueue import enqueue
 from taskqueue.models import Attempt, Task, Worker
 from taskqueue.pool import startup
+from taskqueue.pool.threads.thread_worker import ThreadWorker
+from taskqueue.pool.threads.worker_threads import ExtraThread, WorkerThreads
 from taskqueue.states import TaskStatus
 from tests.support.database.connections import cut_connections
+from tests.support.processes.pipelines import tiny
 from tests.support.processes.worker_command import all_done, running
 from tests.support.waiting import eventually
 
@@ -179,3 +183,56 @@ def test_no_task_is_lost_or_doubled_when_the_database_cuts_the_connections_of_al
 
     eventually(all_done, details=command.output)
     assert command.stop() == 0, command.output()
+
+
+def two_threads() -> tuple[WorkerThreads, ExtraThread, ExtraThread]:
+    """The threads of a process whose main thread is idle, and two further ones that execute tasks."""
+    threads = WorkerThreads()
+    first, second = (threads.add(ThreadWorker(number)) for number in (1, 2))
+    first.wake()
+    second.wake()
+    return threads, first, second
+
+
+def test_of_threads_with_tiny_tasks_one_stays():
+    threads, first, second = two_threads()
+
+    assert not threads.needs(first)
+    assert threads.needs(second)
+    threads.end(first)
+    assert first.is_free
+    assert threads.needs(second)
+
+
+def test_the_last_thread_claims_once_more_for_those_that_left():
+    threads, first, second = two_threads()
+    assert not threads.needs(first)
+    threads.end(first)
+
+    threads.end(second)
+    assert second.is_busy
+    threads.end(second)
+    assert second.is_free
+
+
+def test_a_thread_that_leaves_last_claims_itself():
+    threads, first, second = two_threads()
+    assert not threads.needs(first)
+
+    threads.end(second)
+    threads.end(first)
+
+    assert first.is_busy
+    assert threads.needs(first)
+
+
+def test_threads_execute_all_tiny_tasks_while_one_executes_a_long_task(start):
+    command = start(processes=1, threads=4)
+    long = nap(600)
+    eventually(lambda: running() == 1, details=command.output)
+
+    enqueue_many([tiny.defer(number) for number in range(400)])
+
+    eventually(lambda: Task.objects.filter(status="succeeded").count() == 400, details=command.output)
+    assert Task.objects.get(pk=long.pk).status == "running"
+    command.kill_all()

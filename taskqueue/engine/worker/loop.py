@@ -15,52 +15,47 @@ from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.outcomes import Outcome, Release
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.held_ends import hold, settle_with_held, write_held
+from taskqueue.engine.worker.pace import Pace
 from taskqueue.engine.worker.session import WorkerSession, next_request
 
 OnExecution = Callable[[Lease, Outcome, timedelta], None]
 """Called after the outcome of an execution is written or held, with the lease, the outcome and the duration."""
-
-MOST_PREFETCHED = 20
-"""Tasks that a worker claims at once when its tasks are short: one commit for all of them."""
-
-SHORT = 0.01
-"""Seconds. After a longer task the worker claims one task at a time."""
 
 STALE = 2.0
 """Seconds after which a prefetched task goes back to the queue."""
 
 
 def run_until_idle(
-    session: WorkerSession, *, budget: timedelta, stopping: ShouldStop, on_execution: OnExecution = lambda *_: None
+    session: WorkerSession,
+    *,
+    budget: timedelta,
+    stopping: ShouldStop,
+    on_execution: OnExecution = lambda *_: None,
+    is_needed: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Claim and execute tasks until none is ready, the budget is used up, or the worker is to stop.
+    """Claim and execute tasks until none is ready, the budget is used up, or the worker is to stop. Returns how many.
 
     Args:
         session: the worker of this process.
         budget: no task is claimed after this time.
         stopping: called before each claim and between steps.
         on_execution: called after each execution.
-
-    Returns:
-        The number of executions.
+        is_needed: asked after some tiny tasks in a row whether this worker claims more; if not, another thread does.
 
     Raises:
         django.db.Error, DatabaseLost: the database failed. What was written is unknown, so the caller must end this
             worker's row (`heartbeat.Heartbeat.renew`). The task is still `activity.unsettled_lease`.
     """
-    deadline = time.monotonic() + budget.total_seconds()
-    prefetched, held, most, executions = session.activity.prefetched, session.activity.held_ends, 1, 0
+    deadline, pace, executions = time.monotonic() + budget.total_seconds(), Pace(), 0
+    prefetched, held = session.activity.prefetched, session.activity.held_ends
     prefetched.extend(first_claim(session, stopping))
     while (lease := next_of(prefetched)) is not None:
         session.activity.set_unsettled(lease)
-        started_at = time.monotonic()
-        is_usable = is_fresh(lease, session)
-        outcome = execute_task(lease, activity=session.activity, stopping=stopping) if is_usable else Release()
-        duration = time.monotonic() - started_at
-        most = min(most * 2, MOST_PREFETCHED) if is_usable and duration < SHORT else 1
-        claims_more = not prefetched and time.monotonic() < deadline and not stopping()
-        claim_request = next_request(session, most) if claims_more else None
-        if not (prefetched and duration < SHORT and hold(held, lease, outcome)):
+        outcome, duration = execute(lease, session, stopping)
+        pace.note(None if isinstance(outcome, Release) else duration)
+        claims_more = not prefetched and time.monotonic() < deadline and not stopping() and pace.goes_on(is_needed)
+        if not (prefetched and pace.is_short and hold(held, lease, outcome)):
+            claim_request = next_request(session, pace.most) if claims_more else None
             outcome, leases = settle_with_held(held, lease, outcome, claim_request)
             prefetched.extend(leases)
         session.activity.set_unsettled(None)
@@ -70,6 +65,15 @@ def run_until_idle(
     if time.monotonic() >= deadline and not stopping():
         notify_now()  # tasks may be left: another worker should not wait for the notifier's next poll
     return executions
+
+
+def execute(lease: Lease, session: WorkerSession, stopping: ShouldStop) -> tuple[Outcome, float]:
+    """Execute a claimed task, or release one whose lease may be over. Returns the outcome, and how long it took."""
+    started_at = time.monotonic()
+    if not is_fresh(lease, session):
+        return Release(), 0.0
+    outcome = execute_task(lease, activity=session.activity, stopping=stopping)
+    return outcome, time.monotonic() - started_at
 
 
 def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1) -> list[Lease]:

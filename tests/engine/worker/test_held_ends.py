@@ -14,7 +14,7 @@ from taskqueue.engine import sql
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import Failed, Succeeded
-from taskqueue.engine.worker import loop
+from taskqueue.engine.worker import pace
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.held_ends import finish_values
 from taskqueue.models import Attempt, Step, Task, Worker
@@ -77,7 +77,7 @@ def parallel(number: int) -> list[int | str]:
 
 @pytest.fixture(autouse=True)
 def _all_tasks_are_short(monkeypatch):
-    monkeypatch.setattr(loop, "SHORT", 60.0)
+    monkeypatch.setattr(pace, "SHORT", 60.0)
     executed.clear()
     at_number.clear()
 
@@ -261,7 +261,7 @@ def test_an_error_of_the_held_ends_leaves_no_other_last_step_unrecorded(monkeypa
         return fetch(statement, parameters)
 
     monkeypatch.setattr(sql, "fetch", away)
-    monkeypatch.setattr(loop, "MOST_PREFETCHED", 4)
+    monkeypatch.setattr(pace, "MOST_PREFETCHED", 4)
     with InProcessWorker() as worker, pytest.raises(OperationalError):
         worker.work()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.outcomes import Release
-from taskqueue.engine.worker import loop
+from taskqueue.engine.worker import loop, pace
 from taskqueue.engine.worker.claims import claim
 from taskqueue.models import Attempt, Task
 from taskqueue.testing import InProcessWorker, work
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_short_tasks_are_claimed_in_batches(monkeypatch):
-    monkeypatch.setattr(loop, "SHORT", 60.0)
+    monkeypatch.setattr(pace, "SHORT", 60.0)
     for number in range(20):
         one_step.enqueue(number)
     waiting = []
@@ -31,12 +33,12 @@ def test_short_tasks_are_claimed_in_batches(monkeypatch):
     work()
 
     assert max(waiting) > 1
-    assert max(waiting) <= loop.MOST_PREFETCHED
+    assert max(waiting) <= pace.MOST_PREFETCHED
     assert not Task.objects.exclude(status="succeeded").exists()
 
 
 def test_after_a_long_task_one_task_is_claimed(monkeypatch):
-    monkeypatch.setattr(loop, "SHORT", 0.0)
+    monkeypatch.setattr(pace, "SHORT", 0.0)
     waiting = []
     pipelines.during_step = lambda: waiting.append(Task.objects.filter(status="running").count())
     for _ in range(5):
@@ -45,6 +47,29 @@ def test_after_a_long_task_one_task_is_claimed(monkeypatch):
     work()
 
     assert waiting == [1] * 5
+
+
+def test_a_worker_asks_after_three_tiny_tasks_whether_it_claims_more(monkeypatch):
+    monkeypatch.setattr(pace, "TINY", 60.0)
+    for number in range(20):
+        one_step.enqueue(number)
+
+    assert executions(is_needed=lambda: False) == 3
+    assert Task.objects.filter(status="queued").count() == 17
+    assert executions(is_needed=lambda: True) == 17
+
+
+def test_a_worker_with_longer_tasks_is_always_needed(monkeypatch):
+    monkeypatch.setattr(pace, "TINY", 0.0)
+    for number in range(5):
+        one_step.enqueue(number)
+
+    assert executions(is_needed=lambda: False) == 5
+
+
+def executions(*, is_needed: Callable[[], bool]) -> int:
+    with InProcessWorker() as worker:
+        return loop.run_until_idle(worker, budget=timedelta(minutes=1), stopping=lambda: False, is_needed=is_needed)
 
 
 def test_tasks_are_claimed_in_the_order_of_the_queue():

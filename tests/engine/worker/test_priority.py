@@ -8,7 +8,7 @@ import pytest
 
 from taskqueue import Limit, Retry, pipeline, sleep, step
 from taskqueue.engine.maintenance import dispatch
-from taskqueue.engine.worker import loop
+from taskqueue.engine.worker import pace
 from taskqueue.errors import InvalidOptions
 from taskqueue.models import Task
 from taskqueue.testing import advance, work
@@ -83,7 +83,7 @@ def test_a_priority_counts_as_seconds_of_queue_time():
 
 def test_priority_holds_across_limited_and_unlimited_pipelines(monkeypatch):
     # Without prefetching: a batch of one pipeline would overtake a few tasks of another.
-    monkeypatch.setattr(loop, "MOST_PREFETCHED", 1)
+    monkeypatch.setattr(pace, "MOST_PREFETCHED", 1)
     free.using(priority=-600).enqueue("5")
     limited.using(priority=600).enqueue("1")
     other.using(priority=0).enqueue("4")

@@ -16,7 +16,7 @@ from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.notify import CHANNEL
 from taskqueue.engine.runtime.outcomes import Succeeded
 from taskqueue.engine.runtime.taken_queues import taken_queues, taking
-from taskqueue.engine.worker import loop
+from taskqueue.engine.worker import pace
 from taskqueue.engine.worker.claims import claim
 from taskqueue.engine.worker.heartbeat_thread import private_connection
 from taskqueue.engine.worker.settle import settle
@@ -64,7 +64,7 @@ def _synced():
 @pytest.fixture
 def one_at_a_time(monkeypatch):
     """Workers claim one task at a time, so that the order of the claims shows in the order of the executions."""
-    monkeypatch.setattr(loop, "MOST_PREFETCHED", 1)
+    monkeypatch.setattr(pace, "MOST_PREFETCHED", 1)
 
 
 def ended() -> set[str]:

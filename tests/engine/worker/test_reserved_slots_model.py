@@ -18,7 +18,7 @@ QUEUES = ("urgent", "mail", "default")
 
 @dataclass
 class Process:
-    """The threads of a process and the tasks that wait, as `pool/threads.py` wakes and ends threads."""
+    """The threads of a process and the tasks that wait, as `pool/threads/worker_threads.py` wakes and ends threads."""
 
     threads: int
     reserved: dict[str, int]

@@ -31,7 +31,7 @@ from taskqueue.engine.maintenance import dispatch  # noqa: E402
 from taskqueue.engine.tasks import control  # noqa: E402
 from taskqueue.models import Task  # noqa: E402
 from taskqueue.pool.claimed_tasks import run_claimed_tasks  # noqa: E402
-from taskqueue.pool.threads import worker_threads  # noqa: E402
+from taskqueue.pool.threads.worker_threads import worker_threads  # noqa: E402
 from taskqueue.testing.simulated_crashes import WRITES  # noqa: E402
 
 WAIT_TIMEOUT = 30.0

@@ -263,6 +263,12 @@ def nap_twice_two_at_a_time(seconds: float) -> float:
     return nap_two_at_a_time(seconds) + nap_two_at_a_time(seconds)
 
 
+@pipeline("tests/tiny", concurrency=2)
+def tiny(number: int) -> int:
+    """A task without steps, of which two run at a time."""
+    return number
+
+
 @pipeline("tests/three-at-a-time", concurrency=3)
 def nap_three_at_a_time(seconds: float) -> float:
     """A nap in at most three tasks at a time."""

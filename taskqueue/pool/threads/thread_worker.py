@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from django import db
@@ -38,6 +39,7 @@ class ThreadWorker:
         kind: which pipelines it claims tasks of.
         slot: its slot, when the process reserves some for the tasks of some queues.
         heartbeat_thread: the thread of this process's heartbeats; None for one of its own.
+        is_needed: asked after some short tasks whether it claims more.
     """
 
     def __init__(self, number: int = 0) -> None:
@@ -47,6 +49,7 @@ class ThreadWorker:
         self.slot: ThreadSlot | None = None
         self.shared_state: CrashRecord | None = None
         self.heartbeat_thread: HeartbeatThread | None = None
+        self.is_needed: Callable[[], bool] = lambda: True
         self._heartbeat: Heartbeat | None = None
         self._pid = 0
         self._uncertain_error: BaseException | None = None
@@ -99,7 +102,13 @@ class ThreadWorker:
         """Run the worker loop once. If it fails, log the error, release this worker's leases, and return None."""
         budget, started_at = settings().WORKER_LOOP_TIME, time.monotonic()
         try:
-            run_until_idle(self.current(), budget=budget, stopping=STOP.is_set, on_execution=log_execution)
+            run_until_idle(
+                self.current(),
+                budget=budget,
+                stopping=STOP.is_set,
+                on_execution=log_execution,
+                is_needed=self.is_needed,
+            )
         except DATABASE_ERRORS as error:
             caught: BaseException = error
             line = error_line(cause_of(error))

@@ -10,7 +10,7 @@ from taskqueue.engine.async_worker.loop import AsyncWorker
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
 from taskqueue.models.worker import EVENT_LOOP
 from taskqueue.pool.shared_memory import STOP, PoolStatus
-from taskqueue.pool.thread_worker import ThreadWorker, log_execution
+from taskqueue.pool.threads.thread_worker import ThreadWorker, log_execution
 
 
 def start_async_worker(

@@ -1,7 +1,7 @@
 """The threads of a worker process: how many tasks it executes at once.
 
-The main thread executes short tasks alone: several threads would only take turns. While a task takes longer, further
-threads are woken, twice as many each time, as long as they find tasks.
+One thread executes short tasks alone, as several would only take turns. While a task takes longer, further threads are
+woken, twice as many each time, as long as they find tasks. They leave tiny tasks to one that executes some already.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from taskqueue.engine.runtime.deployed_pipelines import BodyKind
 from taskqueue.engine.runtime.engine_threads import ENGINE_THREADS
 from taskqueue.engine.worker.heartbeat import DATABASE_ERRORS
 from taskqueue.engine.worker.heartbeat_thread import HeartbeatThread
-from taskqueue.engine.worker.loop import SHORT
+from taskqueue.engine.worker.pace import SHORT, TINY
 from taskqueue.engine.worker.reserved_slots import Queues, ReservedSlots
-from taskqueue.pool.async_worker import start_async_worker
 from taskqueue.pool.shared_memory import STOP, PoolStatus
-from taskqueue.pool.thread_worker import ThreadWorker
+from taskqueue.pool.threads.async_worker import start_async_worker
+from taskqueue.pool.threads.thread_worker import ThreadWorker
 
 logger = logging.getLogger("taskqueue.workers")
 
@@ -47,6 +47,7 @@ class WorkerThreads:
         self._is_first_idle = True
         self._is_first_woken = False
         self._may_be_more = False
+        self._are_left = False
 
     def run_until_idle(self) -> None:
         """Execute what is due in the main thread and in those that it wakes. Returns when all are idle."""
@@ -54,7 +55,7 @@ class WorkerThreads:
         while True:
             is_idle = self.first.run_until_idle()
             with self._changed:
-                if is_idle and could_claim_more(self.first):
+                if is_idle and (could_claim_more(self.first) or self._take_left()):
                     continue
                 self._may_be_more = self._may_be_more and not is_idle
                 self._is_first_idle = True
@@ -84,7 +85,7 @@ class WorkerThreads:
             worker = ThreadWorker(number)
             worker.cluster, worker.heartbeat_thread = self.first.cluster, self.first.heartbeat_thread
             worker.shared_state, worker.kind = status.worker_states[index][number], self.first.kind
-            self._others.append(ExtraThread(worker, self))
+            self.add(worker)
         self._reserve_slots(status, index)
         try:
             self.first.current()
@@ -95,6 +96,12 @@ class WorkerThreads:
         if self._others or self.async_worker:
             threading.Thread(target=self._watch, name=f"{ENGINE_THREADS}threads", daemon=True).start()
 
+    def add(self, worker: ThreadWorker) -> ExtraThread:
+        """Add a thread for this worker, and return it without starting it."""
+        thread = ExtraThread(worker, self)
+        self._others.append(thread)
+        return thread
+
     def stop(self, reason: str) -> None:
         """End the rows of this process's workers."""
         if self.async_worker is not None:
@@ -103,15 +110,36 @@ class WorkerThreads:
             thread.worker.stop(reason)
         self.first.stop(reason)
 
-    def end(self, thread: ExtraThread) -> None:
-        """Note that a thread has found no more tasks."""
+    def needs(self, thread: ExtraThread) -> bool:
+        """Whether a thread whose tasks are tiny claims more; not while another one executes such tasks too."""
         with self._changed:
-            if could_claim_more(thread.worker):
+            others = [each for each in self._busy_workers() if each is not thread.worker and not each.is_draining]
+            is_alone = all(worker.is_executing_longer_than(TINY) for worker in others)
+            thread.is_leaving = not is_alone and thread.worker.slot is None
+            return not thread.is_leaving
+
+    def end(self, thread: ExtraThread) -> None:
+        """Note that a thread has found no more tasks, or leaves them to another one."""
+        with self._changed:
+            thread.is_busy = False
+            self._are_left = self._are_left or thread.is_leaving
+            is_followed = thread.is_leaving and any(self._busy_workers())
+            if could_claim_more(thread.worker) or (not is_followed and self._take_left()):
                 thread.wake()
                 return
-            thread.is_busy = self._may_be_more = False
+            self._may_be_more = self._may_be_more and thread.is_leaving
             self._note()
             self._changed.notify_all()
+
+    def _take_left(self) -> bool:
+        """Whether a thread has left tasks since the last look, of which a claim at that moment knew nothing."""
+        are_left, self._are_left = self._are_left, False
+        return are_left
+
+    def _busy_workers(self) -> list[ThreadWorker]:
+        """Those that execute or claim, and go on."""
+        busy = [each.worker for each in self._others if each.is_busy and not each.is_leaving]
+        return busy if self._is_first_idle else [*busy, self.first]
 
     def _reserve_slots(self, status: PoolStatus, index: int) -> None:
         """Give each thread its slot, if the command reserves any."""
@@ -181,9 +209,7 @@ class WorkerThreads:
 
     def _executing_long(self) -> int:
         """How many threads execute a task that takes long; 0 while one may be about to claim another task."""
-        busy = [each.worker for each in self._others if each.is_busy]
-        if not self._is_first_idle:
-            busy.append(self.first)
+        busy = self._busy_workers()
         return len(busy) if all(worker.is_executing_longer_than(SHORT) for worker in busy) else 0
 
     def _free(self) -> int:
@@ -211,7 +237,8 @@ class ExtraThread:
 
     def __init__(self, worker: ThreadWorker, threads: WorkerThreads) -> None:
         self.worker = worker
-        self.is_busy = False
+        self.is_busy = self.is_leaving = False
+        worker.is_needed = lambda: threads.needs(self)
         self._threads = threads
         self._woken = threading.Event()
         self._thread = threading.Thread(
@@ -227,7 +254,7 @@ class ExtraThread:
         return not self.is_busy and not self.worker.is_draining
 
     def wake(self) -> None:
-        self.is_busy = True
+        self.is_busy, self.is_leaving = True, False
         self._woken.set()
 
     def _run(self) -> None:
