@@ -21,6 +21,7 @@ from taskqueue.engine.async_worker.threads import ConnectedThreads, DefaultThrea
 from taskqueue.engine.execution.activity import Activity
 from taskqueue.engine.runtime.claim_request import ClaimRequest
 from taskqueue.engine.runtime.database_errors import error_line
+from taskqueue.engine.runtime.deployed_pipelines import has_pipelines
 from taskqueue.engine.runtime.failures import message_of
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.runtime.outcomes import Outcome, Release
@@ -182,7 +183,9 @@ class AsyncWorker:
             with self._noting_lost_claims():
                 self.session.release_unknown()
         with self._slots_for_a_claim(0) as most:
-            return self._noted(first_claim(self.session, self._stopping, most) if most > 0 else [])
+            # What is due without a caller is left to the main thread and the notifier, which woke this worker.
+            can_claim = most > 0 and has_pipelines(self.session.kind)
+            return self._noted(first_claim(self.session, self._stopping, most, runs_due=False) if can_claim else [])
 
     def _begin(self, leases: list[Lease]) -> None:
         for lease in leases:

@@ -37,6 +37,11 @@ def deployed_pipelines(kind: BodyKind = BodyKind.ANY) -> dict[str, Any]:
     return _cached[1][kind]
 
 
+def has_pipelines(kind: BodyKind) -> bool:
+    """Whether the code has any pipeline of this kind."""
+    return any(map(kind.includes, registry.all()))
+
+
 def to_parameters(definitions: list[PipelineDefinition]) -> dict[str, Any]:
     old_versions = {
         definition.name: {version: fingerprint(old) for version, old in definition.versions.items()}

@@ -76,7 +76,7 @@ def execute(lease: Lease, session: WorkerSession, stopping: ShouldStop) -> tuple
     return outcome, time.monotonic() - started_at
 
 
-def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1) -> list[Lease]:
+def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1, *, runs_due: bool = True) -> list[Lease]:
     """Claim the next tasks; without any, run the due work and claim again."""
     if stopping():
         return []
@@ -84,7 +84,7 @@ def first_claim(session: WorkerSession, stopping: ShouldStop, most: int = 1) -> 
     try:
         if leases := claim(next_request(session, most)):
             return leases
-        return claim(next_request(session, most)) if dispatch.run_due(limit=1).queued else []
+        return claim(next_request(session, most)) if runs_due and dispatch.run_due(limit=1).queued else []
     finally:
         session.activity.set_idle()  # also after an error: the claim is not pending any more
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from django.db import OperationalError, connection, transaction
 from taskqueue import Retry, pipeline, step
 from taskqueue.engine.async_worker import loop
 from taskqueue.engine.execution.journal import Journal
+from taskqueue.engine.maintenance import dispatch
 from taskqueue.engine.runtime.lease import Lease
 from taskqueue.engine.worker.loop import first_claim
 from taskqueue.models import Attempt, Worker
@@ -62,11 +64,53 @@ def test_tasks_wait_at_once_and_more_than_the_slots_follow():
     assert max(at_once) == 10, "the slots of the test's worker"
 
 
+def test_without_async_pipelines_the_event_loop_claims_nothing(monkeypatch):
+    claims: list[tuple[Any, ...]] = []
+
+    def note(*args: Any, **_options: Any) -> list[Lease]:
+        claims.append(args)
+        return []
+
+    monkeypatch.setattr(loop, "first_claim", note)
+
+    with own_registry(empty=True):
+        pipeline("loop/plain")(lambda: 1).enqueue()
+        work()
+        assert claims == []
+
+        @pipeline("loop/async")
+        async def body() -> None: ...
+
+        work()
+        assert len(claims) == 1
+
+
+def test_the_event_loop_leaves_due_work_to_the_main_thread(monkeypatch):
+    main, original, others = threading.get_ident(), dispatch.run_due, []
+
+    def run_due(*args: Any, **options: Any) -> dispatch.DueWork:
+        if threading.get_ident() != main:
+            others.append(threading.current_thread().name)
+        return original(*args, **options)
+
+    monkeypatch.setattr(dispatch, "run_due", run_due)
+
+    @pipeline("loop/one")
+    async def body() -> float:
+        return await wait(0.01)
+
+    task = body.enqueue()
+    work()
+
+    assert reload(task).status == "succeeded"
+    assert others == []
+
+
 def test_a_claim_whose_answer_is_lost_leaves_no_task_behind(monkeypatch):
     lost: list[Lease] = []
 
-    def lose_one(*args: Any) -> list[Lease]:
-        leases = first_claim(*args)
+    def lose_one(*args: Any, **options: Any) -> list[Lease]:
+        leases = first_claim(*args, **options)
         if leases and not lost:
             lost.extend(leases)
             raise OperationalError("the connection is lost")
