@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 from django import db
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
@@ -41,7 +40,6 @@ STATEMENT_TIMEOUT = "10s"
 CONNECTION_ERRORS = (*database_errors.CONNECTION_ERRORS, psycopg.OperationalError, psycopg.InterfaceError)
 TIMEOUT_ERRORS = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable)
 READ_ONLY_ERRORS = (psycopg.errors.ReadOnlySqlTransaction, psycopg.errors.DiskFull)
-A_YEAR = 365 * 24 * 3600
 
 CLAIM_MESSAGES = """
     UPDATE django_q_ormq SET lock = clock_timestamp() + make_interval(secs => %s)
@@ -57,7 +55,8 @@ RELEASE_MESSAGE = "UPDATE django_q_ormq SET lock = clock_timestamp() WHERE id = 
 class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
     """Wakes workers for due tasks, and passes on ordinary django-q2 messages. It never claims a task.
 
-    A wake-up is a hint: a worker that gets one claims for itself. A lost wake-up costs no task.
+    It rings the bells of worker processes. A ring is a hint: a woken worker claims for itself, and a lost ring costs no
+    task.
     """
 
     def __init__(self, list_key: str | None = None) -> None:
@@ -82,19 +81,14 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
                 return
             if notified:
                 STOP.wait(self._polled_at + MIN_PAUSE - time.monotonic())
-            woke_one = notified and self._has_idle_process()
-            if woke_one:
-                yield None, self._wakeup
-            elif notified:
-                woke_one = self._ring(every=False)
+            woke_one = notified and self._ring(every=False)
             yield from self._find_work(notified=notified, woke_one=woke_one)
             self._sweep()
         except Exception as error:  # noqa: BLE001 - django-q2 would sleep for ten seconds and start a new process
             self._recover_from(error)
             # The database answers, but not this query: a worker claims for itself, or shows its claim error.
             if not isinstance(error, CONNECTION_ERRORS) or isinstance(error.__cause__, TIMEOUT_ERRORS):
-                self._ring(every=True)
-                yield from [(None, self._wakeup)] * min(self._room(), 1)
+                self._ring(every=False)
         else:
             self._outage.end()
 
@@ -140,8 +134,7 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
         if messages:
             self._pause = 0.0
         # `claimable` is no count. The worker that was woken may be enough; the next query wakes the others.
-        if due.claimable and not woke_one:
-            self._ring(every=True)
+        if due.claimable and not woke_one and not self._ring(every=True) and self._status is None:
             yield from [(None, self._wakeup)] * self._room()
 
     def _sweep(self) -> None:
@@ -158,13 +151,8 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
             return list(cursor.fetchall())
 
     def _ring(self, *, every: bool) -> bool:
-        """Wake free threads of busy processes, as `PoolStatus.ring` does."""
+        """Wake one process or all that could claim, as `PoolStatus.ring` does; not under `manage.py qcluster`."""
         return self._status is not None and self._status.ring(every=every)
-
-    def _has_idle_process(self) -> bool:
-        if self._queue is None or self._status is None:
-            return False
-        return self._queue.qsize() == 0 and self._status.has_idle_process()
 
     @staticmethod
     def _database() -> BaseDatabaseWrapper:
@@ -184,18 +172,8 @@ class NotifierBroker(ORM):  # type: ignore[misc]  # django-q2 carries no types
 
     @cached_property
     def _wakeup(self) -> str:
-        """The signed package of every wake-up. Its timeout keeps django-q2 from treating a worker as idle."""
-        package = {
-            "id": "0" * 32,
-            "name": "wake-up",
-            "func": f"{claimed_tasks.__name__}.{claimed_tasks.run_claimed_tasks.__name__}",
-            "args": (),
-            "kwargs": {},
-            "save": False,
-            "timeout": A_YEAR,
-            "started": timezone.now(),  # noqa: TID251 - only a failed wake-up would be stored, by django-q2's clock
-        }
-        signed: str = SignedPackage.dumps(package)
+        """The signed message that wakes a worker of `manage.py qcluster`, which has no bell."""
+        signed: str = SignedPackage.dumps(claimed_tasks.wakeup())
         return signed
 
     def _recover_from(self, error: Exception) -> None:

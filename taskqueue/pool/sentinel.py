@@ -27,6 +27,7 @@ from taskqueue.engine.runtime import notify
 from taskqueue.engine.runtime.sessions import name_sessions
 from taskqueue.engine.runtime.stacks import crash_dump_file
 from taskqueue.pool import worker_exits
+from taskqueue.pool.claimed_tasks import Messages
 from taskqueue.pool.notifier import NotifierBroker, set_statement_timeout
 from taskqueue.pool.orphans import die_with
 from taskqueue.pool.shared_memory import POLL_SECONDS, STOP, Flag, PoolStatus
@@ -235,7 +236,7 @@ class PoolSentinel(django_q.Sentinel):  # type: ignore[misc]  # django-q2 carrie
             each.cancel_join_thread()
 
 
-def run_worker(status: PoolStatus, index: int, *queues: Any) -> None:
+def run_worker(status: PoolStatus, index: int, messages: Any, *others: Any) -> None:
     """Be a worker process: django-q2's loop with a heartbeat, marked as busy or idle in the pool status."""
 
     def mark_busy(**_: Any) -> None:
@@ -250,7 +251,7 @@ def run_worker(status: PoolStatus, index: int, *queues: Any) -> None:
     post_execute_in_worker.connect(mark_idle, weak=False)
     worker_threads.start(status, index)
     try:
-        django_q.worker(*queues)
+        django_q.worker(Messages(messages, status.bell(index)), *others)
     finally:
         worker_threads.stop("stopped" if STOP.is_set() else "recycled")
 

@@ -109,7 +109,7 @@ class SharedWorkerState:
 class PoolStatus:
     """Which worker processes of a pool are busy and have free threads, when one last changed, and a bell for each.
 
-    A process is busy while any of its threads is. Then it reads no messages, and is woken by its bell.
+    A process is busy while any of its threads is. Then it reads no messages of django-q2.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class PoolStatus:
         # For each process which of the reserved queues its free threads may claim from, as bits; 0: from all queues.
         self._open_queues = memoryview(mmap.mmap(-1, 8 * processes)).cast("Q")
         self._bells = [Bell() for _ in range(processes)]
+        self._rung_at = [0.0] * processes  # known only to the process that rings
 
     def mark_busy(self, index: int) -> None:
         """Note that this worker process has taken a message."""
@@ -172,21 +173,28 @@ class PoolStatus:
         return self.has_idle_process() or any(self._free_threads)
 
     def bell(self, index: int) -> Bell:
-        """What wakes a free thread of this worker process while it is busy."""
+        """What wakes this worker process, and while it is busy a free thread of it."""
         return self._bells[index]
 
     def ring(self, *, every: bool) -> bool:
-        """Wake a free thread of every busy process that has one, or of the one with most. Returns whether one has.
+        """Wake idle processes and a free thread of each busy one that has one; or only one of them, an idle one first.
 
         Without `every` a process whose free threads may only claim from some queues does not count.
+
+        Returns:
+            Whether there is one.
         """
-        with_free = [index for index in range(self.processes) if self._since[index] and self._free_threads[index] > 0]
+        idle = [index for index in range(self.processes) if not self._since[index]]
+        free = [index for index in range(self.processes) if self._since[index] and self._free_threads[index] > 0]
         if not every:
-            for_all_queues = [index for index in with_free if not self._open_queues[index]]
-            with_free = sorted(for_all_queues, key=lambda index: self._free_threads[index])[-1:]
-        for index in with_free:
+            # One that was just rung is about to be busy: a second notification at the same moment is for another.
+            idle = sorted(idle, key=lambda index: self._rung_at[index])[:1]
+            for_all_queues = [index for index in free if not self._open_queues[index]]
+            free = [] if idle else sorted(for_all_queues, key=lambda index: self._free_threads[index])[-1:]
+        for index in (*idle, *free):
+            self._rung_at[index] = time.monotonic()
             self._bells[index].ring()
-        return bool(with_free)
+        return bool(idle or free)
 
     def mark_unavailable(self) -> None:
         """Note that the notifier could not look for work just now, so that idle workers are no sign of a stuck pool."""
@@ -201,8 +209,8 @@ class Bell:
     """Wakes another process: a pipe, which has no lock that a killed process could keep."""
 
     def __init__(self) -> None:
-        self._reading, self._writing = Pipe(duplex=False)
-        for end in (self._reading, self._writing):
+        self.reading, self._writing = Pipe(duplex=False)
+        for end in (self.reading, self._writing):
             os.set_blocking(end.fileno(), False)
 
     def ring(self) -> None:
@@ -211,12 +219,15 @@ class Bell:
 
     def wait(self, timeout: float) -> bool:
         """Wait for a ring, for so many seconds. Returns whether one came; more of them count as one."""
-        if not wait([self._reading], timeout):
-            return False
+        return bool(wait([self.reading], timeout)) and self.take()
+
+    def take(self) -> bool:
+        """Take the rings that came. Returns whether there was one, and no other thread has taken it."""
+        is_rung = False
         with suppress(BlockingIOError):
-            while os.read(self._reading.fileno(), 4096):
-                pass
-        return True
+            while os.read(self.reading.fileno(), 4096):
+                is_rung = True
+        return is_rung
 
 
 STOP = Flag()

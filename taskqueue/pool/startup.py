@@ -52,7 +52,7 @@ def set_pool_size(processes: int | None) -> int:
     if processes is not None:
         Conf.WORKERS = processes
     workers = Conf.WORKERS = int(Conf.WORKERS)
-    # A wake-up that waits behind others in a longer queue wakes no worker.
+    # Messages that wait in this queue are locked, so that no other command can take them.
     Conf.QUEUE_LIMIT = Conf.conf.get("queue_limit") or workers
     return workers
 

@@ -1,5 +1,6 @@
 """The notifier wakes workers when a task can be claimed, passes on ordinary messages, and never spins."""
 
+import multiprocessing
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -17,9 +18,10 @@ from django_q.tasks import async_task
 from taskqueue.engine.runtime.notify import notify_now
 from taskqueue.engine.runtime.taken_queues import taking
 from taskqueue.models import RollupMark, Task
+from taskqueue.pool.claimed_tasks import Messages
 from taskqueue.pool.listener import try_listen
 from taskqueue.pool.notifier import FIRST_PAUSE, MAX_PAUSE, NotifierBroker, PollBackoff
-from taskqueue.pool.shared_memory import PoolStatus
+from taskqueue.pool.shared_memory import Bell, PoolStatus
 from taskqueue.queues import TakenQueues
 from taskqueue.testing import advance
 from tests.support.database.costs import commits
@@ -124,12 +126,59 @@ def test_a_busy_pool_gets_no_message_and_its_free_threads_are_woken(notifier, no
 
 
 def test_a_notification_wakes_an_idle_worker_before_any_query(notifier):
-    notifier.attach(EmptyQueue(), PoolStatus(1))
+    status = PoolStatus(3)
+    notifier.attach(EmptyQueue(), status)
     list(notifier.dequeue())
     notify_now()
 
-    assert len(list(notifier.dequeue())) == 1
-    assert not list(notifier.dequeue())
+    assert next(notifier.dequeue(), None) is None
+    assert [index for index in range(3) if status.bell(index).wait(0)] == [0]
+    list(notifier.dequeue())
+    assert not any(status.bell(index).wait(0) for index in range(3))
+
+
+def test_notifications_in_a_row_wake_one_process_each():
+    status = PoolStatus(3)
+
+    for index in (0, 1, 2, 0):
+        assert status.ring(every=False)
+        assert [each for each in range(3) if status.bell(each).wait(0)] == [index]
+
+    status.mark_busy(1)
+    assert status.ring(every=True)
+    assert [each for each in range(3) if status.bell(each).wait(0)] == [0, 2]
+
+
+def test_an_idle_process_hears_rings_and_messages():
+    bell = Bell()
+    messages: Any = multiprocessing.Queue()
+    waiting = Messages(messages, bell)
+
+    bell.ring()
+    bell.ring()
+    assert waiting.get()["name"] == "wake-up"
+    messages.put("an ordinary message")
+    assert waiting.get() == "an ordinary message"
+    assert not bell.wait(0)
+
+
+def test_a_message_that_another_process_reads_first_is_not_waited_for():
+    bell = Bell()
+    messages: Any = multiprocessing.Queue()
+    messages.put("for another process")
+    eventually(lambda: not messages.empty())
+    messages._rlock.acquire()
+
+    def read_first() -> None:
+        messages._recv_bytes()
+        messages._rlock.release()
+        bell.ring()
+
+    later = threading.Timer(0.2, read_first)
+    later.start()
+
+    assert Messages(messages, bell).get()["name"] == "wake-up"
+    later.join()
 
 
 def test_unclaimed_work_wakes_workers_ever_more_rarely(notifier, notes):

@@ -44,7 +44,7 @@ def test_a_wakeup_names_one_function_and_carries_no_data():
         == f"{claimed_tasks.__name__}.{claimed_tasks.run_claimed_tasks.__name__}"
     )
     assert (package["args"], package["kwargs"]) == ((), {})
-    assert set(package) == {"id", "name", "func", "args", "kwargs", "save", "timeout", "started"}
+    assert set(package) == {"id", "name", "func", "args", "kwargs", "save", "timeout", "started", "ack_id"}
 
 
 def test_a_notification_carries_no_data():

@@ -198,6 +198,8 @@ class WorkerThreads:
             is_rung = bell.wait(SHORT if self._may_be_more and self._free() else LOOK_EVERY)
             with self._changed:
                 if STOP.is_set() or not self._busy.is_set():
+                    if is_rung:
+                        bell.ring()  # for the main thread, which has become idle meanwhile and waits for it
                     continue
                 if is_rung:
                     self._may_be_more = True
