@@ -9,11 +9,13 @@ from taskqueue.api.health import LivenessView, ReadinessView
 from taskqueue.api.metrics import MetricsView
 from taskqueue.api.openapi.pages import SchemaView, redoc, swagger
 from taskqueue.api.pipelines import PipelineDetailView, PipelineListView, PipelinePauseView, PipelineResumeView
+from taskqueue.api.schedules import ScheduleListView
 from taskqueue.api.tasks.actions import TaskCancelView, TaskRerunView, TaskRetryView, TaskRunNowView
 from taskqueue.api.tasks.batches import TaskBatchView
 from taskqueue.api.tasks.queries import TaskDetailView, TaskListView, TaskWhyView
 from taskqueue.api.tasks.status import task_status
 from taskqueue.api.views import AnyCaseUUIDConverter, NotFoundView, PipelineNameConverter
+from taskqueue.api.workers import WorkerListView
 from taskqueue.metrics import exposition
 
 register_converter(AnyCaseUUIDConverter, "id")
@@ -37,6 +39,8 @@ urlpatterns: list[URLPattern] = [
     path("pipelines/<taskqueue_pipeline:name>/pause", PipelinePauseView.as_view(), name="pipeline-pause"),
     path("pipelines/<taskqueue_pipeline:name>/resume", PipelineResumeView.as_view(), name="pipeline-resume"),
     path("pipelines/<taskqueue_pipeline:name>", PipelineDetailView.as_view(), name="pipeline"),
+    path("schedules", ScheduleListView.as_view(), name="schedules"),
+    path("workers", WorkerListView.as_view(), name="workers"),
     path("events", EventListView.as_view(), name="events"),
     path("events/<id:event_id>", EventDetailView.as_view(), name="event"),
     path("health/live", LivenessView.as_view(), name="live"),

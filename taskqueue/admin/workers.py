@@ -7,8 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, F, Q, QuerySet, Sum, Value, When
-from django.db.models.functions import Now
+from django.db.models import F, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -21,13 +20,12 @@ from taskqueue.admin.shared.pages import POST, redirect
 from taskqueue.admin.shared.queues import queues_text, taken_by
 from taskqueue.admin.shared.task_actions import actor_of
 from taskqueue.engine.actions import drain
-from taskqueue.engine.runtime.liveness import HEARTBEAT_TIMEOUT
+from taskqueue.engine.runtime.worker_states import WorkerState, with_state
 from taskqueue.engine.worker.heartbeat import running_version
 from taskqueue.errors import NotDrainable, WorkerNotFound
 from taskqueue.models import Worker
 from taskqueue.models.worker import EVENT_LOOP
 
-LIVE, SILENT, CLAIM_ERROR, ENDED, DRAINING, DRAINED = "live", "silent", "claim_error", "ended", "draining", "drained"
 DRAIN = "taskqueue.change_worker"
 """The permission to drain and resume workers."""
 SELECTED_AT_MOST = 200
@@ -43,7 +41,9 @@ class WorkerChangeList(ChangeList):
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
         # Workers that have not ended come first, so the first page is enough to know.
-        self.has_live = self.page_num > 1 or any(row.state not in {SILENT, ENDED} for row in rows)
+        self.has_live = self.page_num > 1 or any(
+            row.state not in {WorkerState.SILENT, WorkerState.ENDED} for row in rows
+        )
         pools = pool_sizes()
         for row in rows:
             row.pool_slots, row.pool_busy = pools.get((row.host, row.cluster), (0, 0))
@@ -95,15 +95,7 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        state = Case(
-            When(ended_at__isnull=False, then=Value(ENDED)),
-            When(heartbeat_at__lte=Now() - HEARTBEAT_TIMEOUT, then=Value(SILENT)),
-            When(~Q(claim_error=""), then=Value(CLAIM_ERROR)),
-            When(draining_at__isnull=False, executing__gt=0, then=Value(DRAINING)),
-            When(draining_at__isnull=False, then=Value(DRAINED)),
-            default=Value(LIVE),
-        )
-        return super().get_queryset(request).annotate(state=state)
+        return with_state(super().get_queryset(request))
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Worker | None:
         worker: Any = super().get_object(request, object_id, from_field)
@@ -149,8 +141,8 @@ class WorkerAdmin(ReadOnlyAdmin[Worker]):
 
     @admin.display(description="State")
     def state(self, worker: Any) -> SafeString:
-        note: Any = worker.end_reason or (worker.claim_error if worker.state == CLAIM_ERROR else "")
-        if worker.state in {DRAINING, DRAINED}:
+        note: Any = worker.end_reason or (worker.claim_error if worker.state == WorkerState.CLAIM_ERROR else "")
+        if worker.state in {WorkerState.DRAINING, WorkerState.DRAINED}:
             note = format_html("requested {}", html.moment(worker.draining_at, worker.seen_at))
         return html.with_note(html.badge(worker.state), note)
 

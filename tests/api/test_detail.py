@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskqueue.models import Attempt, Task
+from taskqueue.models import Attempt, Step, Task
 
 
 def test_a_task_is_shown_with_its_steps_and_result(api, succeeded):
@@ -37,6 +37,20 @@ def test_attempts_of_the_body_are_shown_apart_from_steps(api, failed):
 
     assert [attempt["step"] for attempt in body["attempts"]] == [""]
     assert [step["attempts"] for step in body["steps"]] == [[], []]
+
+
+def test_logs_are_shown_with_their_attempt(api, failed):
+    logs = {"dropped": 2, "lines": [[15, "WARNING", "shop", "the box is used up"]]}
+    Step.objects.filter(task=failed, key="charge").update(logs=logs)
+    Attempt.objects.filter(task=failed).update(logs=logs)
+    shown = {
+        "dropped": 2,
+        "lines": [{"after_ms": 15, "level": "WARNING", "logger": "shop", "text": "the box is used up"}],
+    }
+
+    charge, ship = api.get(f"/api/tasks/{failed.pk}").json()["steps"]
+
+    assert (charge["logs"], ship["logs"], ship["attempts"][0]["logs"]) == (shown, None, shown)
 
 
 def test_the_code_fingerprints_are_shown(api, succeeded, queued):

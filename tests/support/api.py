@@ -28,6 +28,8 @@ ENDPOINTS = [
     ("GET", "/api/events", "view_event"),
     ("GET", "/api/pipelines", "view_pipeline"),
     ("GET", "/api/pipelines/shop/order", "view_pipeline"),
+    ("GET", "/api/schedules", "view_schedule"),
+    ("GET", "/api/workers", "view_worker"),
 ]
 BODY = {"pipeline": "shop/order", "payload": {"number": "A1"}}
 BODIES: dict[str, object] = {

@@ -14,8 +14,9 @@ SETTINGS: Final[dict[str, Any]] = {
         "Send a token (`Authorization: Bearer …`), or the admin's session cookie with its CSRF token in the header "
         "`X-CSRFToken`. With `DEBUG` on, callers on the same machine need neither. Django permissions decide what a "
         "caller may do: `view_task` to read, `add_task` to submit and rerun, `retry_task`, `cancel_task`, "
-        "`view_pipeline`, `pause_pipeline`, `view_event`, `add_event`. A pipeline with permissions of its own admits "
-        "only the users and groups listed there. Without `view_task_payload` secret fields are masked."
+        "`view_pipeline`, `pause_pipeline`, `view_schedule`, `view_worker`, `view_event`, `add_event`. A pipeline with "
+        "permissions of its own admits only the users and groups listed there. Without `view_task_payload` secret "
+        "fields are masked."
     ),
     "CONTACT": {"name": "taskqueue contributors"},
     "LICENSE": {"name": "MIT", "identifier": "MIT"},
@@ -27,6 +28,7 @@ SETTINGS: Final[dict[str, Any]] = {
         "StepStatus": "taskqueue.states.StepStatus",
         "AttemptOutcome": "taskqueue.states.AttemptOutcome",
         "ProblemCode": "taskqueue.api.problems.CODES",
+        "WorkerState": "taskqueue.engine.runtime.worker_states.WorkerState",
         "ReasonCode": "taskqueue.engine.queries.reasons.Code",
     },
     "POSTPROCESSING_HOOKS": [
@@ -36,6 +38,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "TAGS": [
         {"name": "tasks", "description": "Submit, find, watch and manage tasks."},
         {"name": "pipelines", "description": "The pipelines of the deployed code."},
+        {"name": "workers", "description": "The processes that execute tasks."},
         {"name": "events", "description": "Events start tasks and resolve their waits."},
         {"name": "metrics", "description": "For Prometheus."},
         {"name": "health", "description": "For supervisors and load balancers; no login needed."},

@@ -87,6 +87,25 @@ class WorkerRecord(serializers.Serializer[Any]):
     pid = serializers.IntegerField()
 
 
+class LogLine(serializers.Serializer[Any]):
+    """A line that an attempt logged; stored as a list of these values."""
+
+    after_ms = serializers.IntegerField(help_text="Milliseconds after the start of the attempt.")
+    level = serializers.CharField()
+    logger = serializers.CharField()
+    text = serializers.CharField(allow_blank=True, help_text="Masked like the payload.")
+
+    def to_representation(self, instance: Any) -> Any:
+        return dict(zip(self.fields, instance, strict=True))
+
+
+class AttemptLog(serializers.Serializer[Any]):
+    """The last lines that an attempt logged."""
+
+    dropped = serializers.IntegerField(help_text="How many older lines were not kept.")
+    lines = LogLine(many=True)
+
+
 class AttemptRecord(serializers.Serializer[Any]):
     """A failed attempt."""
 
@@ -96,6 +115,7 @@ class AttemptRecord(serializers.Serializer[Any]):
     error_type = serializers.CharField(allow_blank=True)
     error_message = serializers.CharField(allow_blank=True)
     traceback = serializers.CharField(allow_blank=True)
+    logs = AttemptLog(allow_null=True, help_text="What it logged; null for nothing.")
     worker = WorkerRecord(allow_null=True)
     started_at = Time()
     finished_at = Time()
@@ -111,6 +131,7 @@ class StepRecord(serializers.Serializer[Any]):
     input = serializers.JSONField(help_text="The arguments; masked like the payload.")
     output = serializers.JSONField(help_text="The result; masked like the payload.")
     error = StepError(allow_null=True)
+    logs = AttemptLog(allow_null=True, help_text="What its successful attempt logged; null for nothing.")
     started_at = Time()
     finished_at = Time()
     attempts = AttemptRecord(many=True, source="failed_attempts")
